@@ -1,0 +1,127 @@
+//! Options that several programs take, and the texts of numbers with units.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::exit::Failure;
+
+/// `--socket PATH`, before or after a subcommand.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SocketOption {
+    /// The server's socket [default: $RINGPOST_SOCKET, else $XDG_RUNTIME_DIR/ringpost/bus.sock, else
+    /// /tmp/ringpost-UID/bus.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+impl SocketOption {
+    /// The path that the option, the environment or the default gives.
+    pub fn path(&self) -> Result<PathBuf, Failure> {
+        match choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")) {
+            Some(path) => Ok(path),
+            None => ringpost::default_path()
+                .map_err(|error| Failure::failed(format!("{error}; or say where with --socket PATH"))),
+        }
+    }
+}
+
+/// An empty variable counts as none, as it does everywhere.
+fn choose(option: Option<PathBuf>, variable: Option<OsString>) -> Option<PathBuf> {
+    option.or_else(|| variable.filter(|path| !path.is_empty()).map(PathBuf::from))
+}
+
+/// The longest time that an option takes: a year.
+const LONGEST: f64 = 31_536_000.0;
+
+/// A time in seconds, which may be fractional.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let range =
+        || "a number of seconds from 0.001 to 31536000 (a year) is wanted, such as 5 or 0.25".to_string();
+    let number: f64 = text.parse().map_err(|_| range())?;
+    // Not a number is in no range.
+    if (0.001..=LONGEST).contains(&number) { Ok(Duration::from_secs_f64(number)) } else { Err(range()) }
+}
+
+/// A number of bytes: digits, then perhaps K, M or G for the powers of 1024.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let wanted = || "a number of bytes is wanted, such as 65536, 64K or 1M".to_string();
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    // `parse` would take a sign.
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wanted());
+    }
+    let number: usize = digits.parse().map_err(|_| wanted())?;
+    number.checked_mul(1 << shift).ok_or_else(wanted)
+}
+
+/// `value` as a person reads a number of bytes: `64 KiB`, or `100 B` where no larger unit fits exactly.
+pub fn readable_bytes(value: usize) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if value >= 1 << shift && value % (1 << shift) == 0 {
+            return format!("{} {unit}", value >> shift);
+        }
+    }
+    format!("{value} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_comes_before_the_variable_and_an_empty_variable_is_none() {
+        assert_eq!(choose(Some("a".into()), Some("b".into())), Some("a".into()));
+        assert_eq!(choose(None, Some("b".into())), Some("b".into()));
+        assert_eq!(choose(None, Some("".into())), None);
+        assert_eq!(choose(None, None), None);
+    }
+
+    #[test]
+    fn seconds_may_be_fractional_and_nothing_else() {
+        assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("1e2"), Ok(Duration::from_secs(100)));
+        for wrong in ["", " ", "-1", "0", "0.0001", "NaN", "inf", "-inf", "1e300", "5s", "31536001"] {
+            assert!(seconds(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_take_the_powers_of_1024() {
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("100"), Ok(100));
+        assert_eq!(bytes("64K"), Ok(65_536));
+        assert_eq!(bytes("1m"), Ok(1 << 20));
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        for wrong in [
+            "",
+            "K",
+            "-1",
+            "+1",
+            "1.5K",
+            "1KB",
+            "1 K",
+            "é",
+            "1é",
+            "18446744073709551615K",
+            "99999999999999999999",
+        ] {
+            assert!(bytes(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_in_the_unit_that_fits() {
+        assert_eq!(readable_bytes(0), "0 B");
+        assert_eq!(readable_bytes(100), "100 B");
+        assert_eq!(readable_bytes(1024), "1 KiB");
+        assert_eq!(readable_bytes(1025), "1025 B");
+        assert_eq!(readable_bytes(3 << 20), "3 MiB");
+    }
+}

@@ -1,0 +1,211 @@
+//! Processes that a program starts and must not leave behind.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ringpost::Observer;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, set_parent_process_death_signal, waitid,
+};
+
+use super::exit::{Failure, Outcome};
+use super::signals::Interrupt;
+
+/// How long a server may take from its start until it accepts, and from SIGTERM to its end.
+const START: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(10);
+
+/// Ends this process, started as a child, when the thread that started it ends; SIGKILL, because it also reaches a
+/// process that is stopped. The tidy ways (SIGTERM, end of input) come first; this is for a parent that was killed.
+pub fn die_with_parent() {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+/// Sends `signal` to a child that has not been waited for, whose number is therefore still its own.
+fn signal(child: &Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Waits until `child` ends, for at most `patience`.
+pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
+            _ => return None,
+        }
+    }
+}
+
+/// Ends `child`: waits for `patience`, then kills it.
+pub fn end(child: &mut Child, patience: Duration) {
+    if wait(child, patience).is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// A `ringpost-server` of our own.
+pub struct ServerChild {
+    child: Child,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    log: Option<JoinHandle<()>>,
+    ended: bool,
+}
+
+impl ServerChild {
+    /// Starts `program` on `socket` and returns once it accepts connections. `each_line` gets its log.
+    pub fn start(
+        program: &Path,
+        socket: &Path,
+        options: &[OsString],
+        interrupt: &Interrupt,
+        mut each_line: impl FnMut(&str) + Send + 'static,
+    ) -> Result<ServerChild, Failure> {
+        let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
+        let mut child = Command::new(program)
+            .arg("--with-parent")
+            .arg("--socket")
+            .arg(socket)
+            .args(options)
+            .env_remove("RINGPOST_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(cannot)?;
+        let stderr = child.stderr.take();
+        let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+        let mut server = ServerChild { child, last_lines: Arc::clone(&last_lines), log: None, ended: false };
+        if let Some(stderr) = stderr {
+            let log = std::thread::Builder::new().name("server log".into()).spawn(move || {
+                let mut lines = BufReader::new(stderr);
+                let mut bytes = Vec::new();
+                // A line has no need to be longer; one that is comes in pieces.
+                while matches!(lines.by_ref().take(4096).read_until(b'\n', &mut bytes), Ok(1..)) {
+                    let line = String::from_utf8_lossy(&bytes).trim_end().to_string();
+                    each_line(&line);
+                    let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    if last.len() == 8 {
+                        last.pop_front();
+                    }
+                    last.push_back(line);
+                    drop(last);
+                    bytes.clear();
+                }
+            });
+            server.log = Some(log.map_err(cannot)?);
+        }
+        let deadline = Instant::now() + START;
+        // The socket's path appears when connections are accepted, so that nothing is asked of it before.
+        loop {
+            if let Some(status) = server.child.try_wait().map_err(cannot)? {
+                server.ended = true;
+                return Err(Failure::failed(format!(
+                    "the server did not start: {}",
+                    server.last_words(status)
+                )));
+            }
+            interrupt.check()?;
+            if socket.exists() && Observer::connect(socket).is_ok() {
+                return Ok(server);
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::failed(format!(
+                    "the server was started but did not accept connections on {} within {} seconds",
+                    socket.display(),
+                    START.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Why the server ended: its last line, else its status.
+    fn last_words(&mut self, status: ExitStatus) -> String {
+        if let Some(log) = self.log.take() {
+            let _ = log.join();
+        }
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match lines.back() {
+            Some(line) => line.strip_prefix("ringpost-server: ").unwrap_or(line).to_string(),
+            None => status.to_string(),
+        }
+    }
+
+    /// Stops the process where it is, all of its threads, and returns once it stands still.
+    pub fn pause(&mut self) -> Outcome {
+        signal(&self.child, Signal::STOP);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::failed("the server has no process number"))?;
+        loop {
+            match waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::EXITED) {
+                Ok(Some(status)) if status.stopped() => return Ok(()),
+                Ok(Some(_)) => {
+                    self.ended = true;
+                    let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let last = lines.back().map_or_else(|| "it left no word".to_string(), String::clone);
+                    return Err(Failure::failed(format!("the server ended during the measurement: {last}")));
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    return Err(Failure::failed(format!("cannot wait for the server to stop: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Lets the process go on.
+    pub fn resume(&self) {
+        if !self.ended {
+            signal(&self.child, Signal::CONT);
+        }
+    }
+
+    /// Asks the server to end, and waits until it has and its log has been read.
+    pub fn stop(mut self) -> Outcome {
+        self.ask_to_end();
+        match wait(&mut self.child, STOP) {
+            Some(status) => {
+                self.ended = true;
+                let last = self.last_words(status);
+                if status.success() {
+                    Ok(())
+                } else {
+                    Err(Failure::failed(format!("the server ended with {status}: {last}")))
+                }
+            }
+            None => Err(Failure::failed(format!(
+                "the server did not end within {} seconds of SIGTERM",
+                STOP.as_secs()
+            ))),
+        }
+    }
+
+    fn ask_to_end(&self) {
+        signal(&self.child, Signal::TERM);
+        signal(&self.child, Signal::CONT);
+    }
+}
+
+impl Drop for ServerChild {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.ask_to_end();
+            end(&mut self.child, Duration::from_secs(3));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! How a program ends: 0, or 1 with one line that says why and what to do, or 2 for a command line that is wrong.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a program ends before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The command line is wrong: status 2.
+    Usage(String),
+    /// It could not be done: status 1.
+    Failed(String),
+    /// Whoever read the output has gone: a clean end, status 0.
+    ClosedPipe,
+}
+
+/// What a program, or a part of it, comes to.
+pub type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// A failure with status 1.
+    pub fn failed(why: impl fmt::Display) -> Failure {
+        Failure::Failed(why.to_string())
+    }
+
+    /// A failure with status 2.
+    pub fn usage(why: impl fmt::Display) -> Failure {
+        Failure::Usage(why.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(why) | Failure::Failed(why) => f.write_str(why),
+            Failure::ClosedPipe => f.write_str("the reader of the output has gone"),
+        }
+    }
+}
+
+/// Reads the command line, runs `body` with it, and turns what that comes to into the exit status.
+pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> ExitCode {
+    let options = match C::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Help and version go to stdout, errors to stderr; whether anyone reads them changes nothing.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match body(options) {
+        Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => {
+            note(format_args!("{program}: {}", one_line(&why)));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(why)) => {
+            note(format_args!("{program}: {}", one_line(&why)));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes a line to stderr; `eprintln!` would panic where stderr is closed.
+pub fn note(line: impl fmt::Display) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+/// `text` with its control characters, line ends among them, made visible.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_whatever_it_quotes() {
+        assert_eq!(one_line("plain, with \"quotes\" and é"), "plain, with \"quotes\" and é");
+        assert_eq!(one_line("two\nlines\n"), "two\\nlines");
+        assert_eq!(one_line("an \u{1b}[31mescape"), "an \\u{1b}[31mescape");
+    }
+}

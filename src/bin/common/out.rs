@@ -1,0 +1,100 @@
+//! Standard output: every write is whole and flushed, and a closed pipe is a clean end.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::exit::{Failure, Outcome};
+
+/// Writes `bytes` and flushes them.
+pub fn put(bytes: &[u8]) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(failure)
+}
+
+/// Writes one line and flushes it.
+pub fn line(text: &str) -> Outcome {
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(b'\n');
+    put(&bytes)
+}
+
+/// Writes `value` as one line of JSON.
+pub fn json(value: &impl serde::Serialize) -> Outcome {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
+    line(&text)
+}
+
+fn failure(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Failure::ClosedPipe
+    } else {
+        Failure::failed(format!("cannot write to standard output: {error}"))
+    }
+}
+
+/// `bytes` on one line, fit for a terminal: what is not UTF-8, and every character that would move the cursor or
+/// turn the text around, is escaped.
+pub fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let turns = matches!(character,
+                '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if character.is_control() || turns {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// A line on stderr that says how far a long run has come; only where stderr is a terminal.
+#[derive(Debug)]
+pub struct Progress {
+    shown: bool,
+    last: Option<std::time::Instant>,
+}
+
+impl Progress {
+    pub fn new() -> Progress {
+        Progress { shown: io::stderr().is_terminal(), last: None }
+    }
+
+    /// Shows `text`, at most five times a second.
+    pub fn show(&mut self, text: impl std::fmt::Display) {
+        let due = self.last.is_none_or(|last| last.elapsed().as_millis() >= 200);
+        if self.shown && due {
+            let _ = io::stderr().lock().write_all(format!("\r\x1b[K{text}").as_bytes());
+            self.last = Some(std::time::Instant::now());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.last.is_some() {
+            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readable_text_stays_on_its_line() {
+        assert_eq!(readable(b""), "");
+        assert_eq!(readable("h\u{e9}llo w\u{f6}rld".as_bytes()), "h\u{e9}llo w\u{f6}rld");
+        assert_eq!(readable(b"a\nb\tc\r"), "a\\nb\\tc\\r");
+        assert_eq!(readable(b"\x1b[2J"), "\\u{1b}[2J");
+        assert_eq!(readable("\u{202e}evil".as_bytes()), "\\u{202e}evil");
+        assert_eq!(readable(b"ok\xff\xfeok"), "ok\\xff\\xfeok");
+    }
+}

@@ -1,0 +1,126 @@
+//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly; the second one ends at once.
+
+use std::fs;
+use std::os::raw::c_int;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::exit::{Failure, Outcome};
+
+type Action = Box<dyn FnOnce() + Send>;
+
+/// Watches for the signals that ask a program to end.
+#[derive(Clone)]
+pub struct Interrupt(Arc<State>);
+
+struct State {
+    caught: AtomicI32,
+    action: Mutex<Option<Action>>,
+}
+
+impl Interrupt {
+    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; the second one ends the
+    /// process as if nothing had been installed.
+    pub fn install() -> Result<Interrupt, Failure> {
+        let mut wanted = vec![SIGINT, SIGTERM];
+        // `nohup` ignores SIGHUP, and means it.
+        if !ignored(SIGHUP) {
+            wanted.push(SIGHUP);
+        }
+        let cannot = |error| Failure::failed(format!("cannot watch for signals: {error}"));
+        let mut signals = Signals::new(&wanted).map_err(cannot)?;
+        let state = Arc::new(State { caught: AtomicI32::new(0), action: Mutex::new(None) });
+        let watched = Arc::clone(&state);
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    if watched.caught.swap(signal, Ordering::SeqCst) != 0 {
+                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                        continue;
+                    }
+                    let action = watched.action().take();
+                    if let Some(action) = action {
+                        action();
+                    }
+                }
+            })
+            .map_err(cannot)?;
+        Ok(Interrupt(state))
+    }
+
+    /// Runs `action` at the first signal, or now if it has come. It replaces the one before.
+    pub fn then(&self, action: impl FnOnce() + Send + 'static) {
+        let mut slot = self.0.action();
+        *slot = Some(Box::new(action));
+        // Either the watching thread's swap comes after this look and it finds the action, or this look sees it; if
+        // both see it, `take` decides which of them runs it.
+        let now = if self.caught().is_some() { slot.take() } else { None };
+        drop(slot);
+        if let Some(action) = now {
+            action();
+        }
+    }
+
+    /// Forgets the action; the flag stays watched.
+    pub fn forget(&self) {
+        self.0.action().take();
+    }
+
+    /// The name of the signal that came.
+    pub fn caught(&self) -> Option<&'static str> {
+        match self.0.caught.load(Ordering::SeqCst) {
+            0 => None,
+            SIGINT => Some("SIGINT"),
+            SIGTERM => Some("SIGTERM"),
+            SIGHUP => Some("SIGHUP"),
+            _ => Some("a signal"),
+        }
+    }
+
+    /// An error if a signal has come.
+    pub fn check(&self) -> Outcome {
+        match self.caught() {
+            Some(signal) => Err(Failure::failed(format!("ended by {signal}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn action(&self) -> MutexGuard<'_, Option<Action>> {
+        self.action.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether this process was started with `signal` ignored.
+fn ignored(signal: c_int) -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
+}
+
+/// Whether `status`, as in /proc/PID/status, ignores `signal`.
+fn ignores(status: &str, signal: c_int) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status =
+            "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000002\n";
+        assert!(ignores(status, SIGHUP));
+        assert!(!ignores(status, SIGINT));
+        assert!(!ignores("", SIGHUP));
+        assert!(!ignores("SigIgn:\tzz\n", SIGHUP));
+    }
+}

@@ -1,0 +1,187 @@
+//! Percentiles, and times as people read them.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// Times of single actions, in nanoseconds.
+pub struct Times {
+    histogram: Histogram<u64>,
+    least: u64,
+    most: u64,
+}
+
+/// What a set of [`Times`] comes to, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Summary {
+    pub min: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+impl Times {
+    /// Room for times up to a minute, to three digits.
+    pub fn new() -> Times {
+        let histogram =
+            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are a valid constant");
+        Times { histogram, least: u64::MAX, most: 0 }
+    }
+
+    pub fn record(&mut self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.least = self.least.min(nanoseconds);
+        self.most = self.most.max(nanoseconds);
+        self.histogram.saturating_record(nanoseconds);
+    }
+
+    /// The percentiles; least and most are exact, and bound the rest, which a bucket would round.
+    pub fn summary(&self) -> Summary {
+        if self.histogram.is_empty() {
+            return Summary { min: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 };
+        }
+        let at = |quantile| self.histogram.value_at_quantile(quantile).clamp(self.least, self.most);
+        Summary {
+            min: self.least,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: self.most,
+        }
+    }
+}
+
+/// The value below which the fraction `at` of `values` lies, between neighbours in proportion; 0 of none.
+pub fn quantile(values: &[f64], at: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let position = at.clamp(0.0, 1.0) * last as f64;
+    let below = sorted[position.floor() as usize];
+    let above = sorted[position.ceil() as usize];
+    below + (above - below) * position.fract()
+}
+
+/// The middle of `values`, and where a tenth of them lie below and above.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Spread {
+    pub p10: f64,
+    pub p50: f64,
+    pub p90: f64,
+}
+
+impl Spread {
+    pub fn of(values: &[f64]) -> Spread {
+        Spread {
+            p10: tenths(quantile(values, 0.1)),
+            p50: tenths(quantile(values, 0.5)),
+            p90: tenths(quantile(values, 0.9)),
+        }
+    }
+}
+
+/// A time to a tenth of a nanosecond: more digits would be noise.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// The clock: the smallest step between two readings, and what a reading costs, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    pub resolution: u64,
+    pub cost: f64,
+}
+
+/// Measures `Instant`.
+pub fn clock() -> Clock {
+    const READS: u32 = 20_000;
+    let mut resolution = u64::MAX;
+    let start = Instant::now();
+    let mut last = start;
+    for _ in 0..READS {
+        let now = Instant::now();
+        let step = (now - last).as_nanos() as u64;
+        if step > 0 {
+            resolution = resolution.min(step);
+        }
+        last = now;
+    }
+    Clock { resolution, cost: tenths((last - start).as_nanos() as f64 / f64::from(READS)) }
+}
+
+/// A time in the unit that suits it.
+pub fn nanoseconds(value: f64) -> String {
+    if value < 1_000.0 {
+        format!("{value:.0} ns")
+    } else if value < 1_000_000.0 {
+        format!("{:.2} µs", value / 1e3)
+    } else if value < 1e9 {
+        format!("{:.2} ms", value / 1e6)
+    } else {
+        format!("{:.2} s", value / 1e9)
+    }
+}
+
+/// A number with its thousands apart: `100,000`.
+pub fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_within_what_was_recorded() {
+        let mut times = Times::new();
+        assert_eq!(times.summary().max, 0);
+        for nanoseconds in 1..=1_000 {
+            times.record(Duration::from_nanos(nanoseconds));
+        }
+        times.record(Duration::from_secs(3600));
+        let summary = times.summary();
+        assert_eq!((summary.min, summary.p50, summary.p90), (1, 501, 901));
+        assert_eq!(summary.max, 3_600_000_000_000);
+        assert!(summary.p99 <= summary.p999 && summary.p999 <= summary.max);
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        assert_eq!(quantile(&[], 0.5), 0.0);
+        assert_eq!(quantile(&[7.0], 0.9), 7.0);
+        assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(&[1.0, 2.0], 0.5), 1.5);
+        assert_eq!(quantile(&[0.0, 10.0], 0.1), 1.0);
+    }
+
+    #[test]
+    fn times_and_numbers_are_readable() {
+        assert_eq!(nanoseconds(98.4), "98 ns");
+        assert_eq!(nanoseconds(2_610.0), "2.61 µs");
+        assert_eq!(nanoseconds(1_200_000.0), "1.20 ms");
+        assert_eq!(nanoseconds(2e9), "2.00 s");
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_000), "1,000");
+        assert_eq!(thousands(100_000), "100,000");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn the_clock_has_a_resolution() {
+        let clock = clock();
+        assert!(clock.resolution > 0 && clock.resolution < 1_000_000_000, "{clock:?}");
+        assert!(clock.cost > 0.0);
+    }
+}

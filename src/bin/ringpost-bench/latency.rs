@@ -1,0 +1,261 @@
+//! `ringpost-bench latency`: the round trip of one call at a time.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ringpost::{Client, WaitStrategy};
+use serde_json::{Value, json};
+
+use crate::cli::LatencyOptions;
+use crate::common::args::readable_bytes;
+use crate::common::cpu::{self, Pins};
+use crate::common::exit::{Failure, Outcome, note};
+use crate::common::floor::{Blocks, Look};
+use crate::common::out::{self, Progress};
+use crate::common::stats::{Clock, Spread, Summary, Times, clock, nanoseconds, thousands};
+use crate::rig::{Rig, ways};
+
+/// Pairs of a floor block and a call block, and the round trips in each, after the untimed ones.
+const BLOCKS: usize = 120;
+const WARM: u32 = 200;
+const IN_BLOCK: u32 = 1_000;
+
+pub fn run(socket: Option<PathBuf>, options: &LatencyOptions) -> Outcome {
+    let pins = options.pins()?;
+    let wait = options.wait(pins)?;
+    let cpus = cpu::allowed();
+    match pins {
+        None => note(
+            "ringpost-bench: only one CPU may be used: these are the times of two processes that share it",
+        ),
+        Some(pins) if pins.client == pins.server => {
+            note(format_args!(
+                "ringpost-bench: both ends share CPU {}: these are the times of that",
+                pins.client
+            ));
+        }
+        Some(pins) if pins.same_core() == Some(true) => note(format_args!(
+            "ringpost-bench: CPUs {} and {} are two threads of one core, which flatters; --pin chooses others",
+            pins.client, pins.server
+        )),
+        Some(_) => {}
+    }
+    let mut rig = Rig::new(socket, options.size, wait, pins)?;
+    // A signal closes the channel, and the failed call would not say why.
+    let measured =
+        measure(&mut rig, options, pins).or_else(|failure| rig.interrupt.check().and(Err(failure)));
+    let ended = rig.end();
+    let measured = measured?;
+    ended?;
+    if options.json {
+        out::json(&measured.object(options, wait, pins, &cpus))
+    } else {
+        out::put(measured.text(options, wait, pins).as_bytes())
+    }
+}
+
+struct Measured {
+    floor: Blocks,
+    /// Nanoseconds for a call, one value for each block.
+    calls: Vec<f64>,
+    rtt: Summary,
+    clock: Clock,
+}
+
+fn measure(rig: &mut Rig, options: &LatencyOptions, pins: Option<Pins>) -> Result<Measured, Failure> {
+    let mut progress = Progress::new();
+    let mut floor = Blocks::new(ways(pins));
+    let mut calls = Vec::with_capacity(BLOCKS);
+    let mut requests = Requests::new(options.size);
+    for block in 0..BLOCKS {
+        progress.show(format_args!("block {block} of {BLOCKS}"));
+        rig.interrupt.check()?;
+        rig.floor(&mut floor, WARM, IN_BLOCK)?;
+        calls.push(call_block(&mut rig.client, &mut requests)?);
+    }
+    let mut times = Times::new();
+    for number in 0..options.count {
+        if number % 1024 == 0 {
+            progress.show(format_args!("call {} of {}", thousands(number), thousands(options.count)));
+            rig.interrupt.check()?;
+        }
+        times.record(verified_call(&mut rig.client, &mut requests)?);
+    }
+    Ok(Measured { floor, calls, rtt: times.summary(), clock: clock() })
+}
+
+/// Nanoseconds for each of a block's calls, after some whose responses are checked byte by byte.
+fn call_block(client: &mut Client, requests: &mut Requests) -> Result<f64, Failure> {
+    for _ in 0..WARM {
+        verified_call(client, requests)?;
+    }
+    let request = requests.next();
+    let start = Instant::now();
+    for _ in 0..IN_BLOCK {
+        let response = client.call(request).map_err(Failure::failed)?;
+        if response.len() != request.len() {
+            return Err(wrong(request, response));
+        }
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(IN_BLOCK))
+}
+
+/// One call's time; its response is checked outside it.
+fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Duration, Failure> {
+    let request = requests.next();
+    let start = Instant::now();
+    let response = client.call(request).map_err(Failure::failed)?;
+    let time = start.elapsed();
+    if response == request { Ok(time) } else { Err(wrong(request, response)) }
+}
+
+fn wrong(request: &[u8], response: &[u8]) -> Failure {
+    Failure::failed(format!(
+        "a response is not what was sent ({} bytes for {}): the measurement is void",
+        response.len(),
+        request.len()
+    ))
+}
+
+/// Requests of one size, each unlike the last one as far as there is room to be.
+struct Requests {
+    bytes: Vec<u8>,
+    number: u64,
+}
+
+impl Requests {
+    fn new(size: usize) -> Requests {
+        Requests { bytes: (0..size).map(|index| (index % 251) as u8).collect(), number: 0 }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.number += 1;
+        for (byte, new) in self.bytes.iter_mut().zip(self.number.to_le_bytes()) {
+            *byte = new;
+        }
+        &self.bytes
+    }
+}
+
+impl Measured {
+    fn ratios(&self) -> Vec<f64> {
+        self.calls.iter().zip(self.floor.faster().1).map(|(call, floor)| call / floor).collect()
+    }
+
+    fn object(
+        &self,
+        options: &LatencyOptions,
+        wait: WaitStrategy,
+        pins: Option<Pins>,
+        cpus: &[usize],
+    ) -> Value {
+        let (look, floor) = self.floor.faster();
+        let ratio = |at| (crate::common::stats::quantile(&self.ratios(), at) * 1e3).round() / 1e3;
+        let mut floors = json!(Spread::of(floor));
+        floors["look"] = json!(look);
+        for (name, way) in
+            [("pause_p50", Look::Pause), ("plain_p50", Look::Plain), ("yield_p50", Look::Yield)]
+        {
+            if let Some(median) = self.floor.median(way) {
+                floors[name] = json!(median);
+            }
+        }
+        json!({
+            "bench": "latency",
+            "version": env!("CARGO_PKG_VERSION"),
+            "size": options.size,
+            "count": options.count,
+            "wait": wait.to_string(),
+            "pin": pins,
+            "same_core": pins.and_then(Pins::same_core),
+            "cpus": cpus.len(),
+            "cpu": cpu::model(),
+            "kernel": cpu::kernel(),
+            "blocks": BLOCKS,
+            "block_round_trips": IN_BLOCK,
+            "floor_ns": floors,
+            "call_ns": Spread::of(&self.calls),
+            "ratio_p50": ratio(0.5),
+            "ratio_p10": ratio(0.1),
+            "ratio_p90": ratio(0.9),
+            "rtt_ns": self.rtt,
+            "clock_ns": self.clock.resolution,
+            "clock_read_ns": self.clock.cost,
+        })
+    }
+
+    fn text(&self, options: &LatencyOptions, wait: WaitStrategy, pins: Option<Pins>) -> String {
+        let (look, floor) = self.floor.faster();
+        let spread = |values| {
+            let Spread { p10, p50, p90 } = Spread::of(values);
+            format!("{:>10} {:>10} {:>10}", nanoseconds(p10), nanoseconds(p50), nanoseconds(p90))
+        };
+        let place = match pins {
+            Some(pins) => format!("client on CPU {}, server on CPU {}", pins.client, pins.server),
+            None => "both ends on one CPU".to_string(),
+        };
+        let between = match look {
+            Look::Pause => "with `pause`",
+            Look::Plain => "without `pause`",
+            Look::Yield => "yielding",
+        };
+        let Summary { min, p50, p90, p99, p999, max } = self.rtt;
+        let each =
+            [min, p50, p90, p99, p999, max].map(|time| format!("{:>10}", nanoseconds(time as f64))).join(" ");
+        format!(
+            "Round trip of a call of {} and its response of the same size; both ends wait by {wait}; {place}\n\
+             {}, Linux {}\n\n\
+             {BLOCKS} pairs of blocks of {} round trips, no clock inside\n\
+             {:14}{:>10} {:>10} {:>10}\n\
+             {:14}{}   two bare words, {between}\n\
+             {:14}{}\n\
+             {:14}{:>10} {:>10.2}   of each pair\n\n\
+             {} calls, each timed (a clock reading takes {:.0} ns, its step is {} ns)\n\
+             {:14}{:>10} {:>10} {:>10} {:>10} {:>10} {:>10}\n\
+             {:14}{each}\n",
+            readable_bytes(options.size),
+            cpu::model().as_deref().unwrap_or("an unnamed processor"),
+            cpu::kernel().as_deref().unwrap_or("of an unknown release"),
+            thousands(IN_BLOCK.into()),
+            "",
+            "p10",
+            "p50",
+            "p90",
+            "floor",
+            spread(floor),
+            "call",
+            spread(&self.calls),
+            "ratio",
+            "",
+            crate::common::stats::quantile(&self.ratios(), 0.5),
+            thousands(options.count),
+            self.clock.cost,
+            self.clock.resolution,
+            "",
+            "min",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "max",
+            "call",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_differ_as_far_as_there_is_room() {
+        let mut none = Requests::new(0);
+        assert_eq!(none.next(), b"");
+        let mut one = Requests::new(1);
+        assert_eq!((one.next().to_vec(), one.next().to_vec()), (vec![1], vec![2]));
+        let mut some = Requests::new(48);
+        let first = some.next().to_vec();
+        assert_eq!(first.len(), 48);
+        assert_ne!(some.next(), first);
+    }
+}

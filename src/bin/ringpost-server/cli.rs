@@ -1,0 +1,78 @@
+//! The command line of `ringpost-server`.
+
+use clap::Parser;
+use ringpost::WaitStrategy;
+
+use crate::accounts::{group, user};
+use crate::common::args::{SocketOption, bytes};
+use crate::common::cpu;
+use crate::common::exit::{Failure, Outcome};
+
+/// The server of a local message bus over shared memory.
+///
+/// Clients register a name, get a key, call the server's service (here: echo) and send each other messages by key.
+/// SIGTERM and SIGINT end it once everything that was asked of it has been answered.
+#[derive(Debug, Parser)]
+#[command(name = "ringpost-server", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub socket: SocketOption,
+
+    /// The most clients that may be registered at once
+    #[arg(long, value_name = "N")]
+    pub max_clients: Option<u32>,
+
+    /// The size of each of a client's three rings: a power of two (64K and 1M are understood)
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub ring_size: Option<usize>,
+
+    /// The largest request, response or message, header included: at most half a ring
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub max_block: Option<usize>,
+
+    /// How a worker waits for its client: spin (fastest, a processor for each client), adaptive, or park
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub wait: WaitStrategy,
+
+    /// Keep the workers on this processor
+    #[arg(long, value_name = "CPU")]
+    pub pin: Option<usize>,
+
+    /// Let this user connect too, by name or number; may be repeated
+    #[arg(long, value_name = "USER", value_parser = user)]
+    pub allow_user: Vec<u32>,
+
+    /// Let this group's members connect too, by name or number; may be repeated
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub allow_group: Vec<u32>,
+
+    /// Log every message: its sender, receiver, size and outcome
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// End when the parent process does
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+}
+
+impl Cli {
+    /// What the options cannot tell one by one.
+    pub fn check(&self) -> Outcome {
+        if let Some(cpu) = self.pin {
+            cpu::can_pin(cpu).map_err(|why| Failure::usage(format!("--pin {cpu}: {why}")))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,283 @@
+//! `ringpost demo`: the whole of it in one command. A server and two clients, each a process of its own; this one
+//! leads them, tells what they do, and measures the floor between their calls.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringpost::WaitStrategy;
+
+use crate::common::child::{ServerChild, end};
+use crate::common::cpu::{self, Pins};
+use crate::common::exit::{Failure, Outcome, note};
+use crate::common::floor::{Blocks, Floor, Look};
+use crate::common::out;
+use crate::common::place::{TempDir, sibling, this_program};
+use crate::common::signals::Interrupt;
+use crate::common::stats::{Summary, clock, nanoseconds, quantile, thousands};
+use crate::demo_client::SIZE;
+
+/// Each client's calls: blocks without a clock read inside, beside blocks of the floor, then calls timed one by one.
+const BLOCKS: u32 = 25;
+const WARM: u32 = 100;
+const IN_BLOCK: u32 = 900;
+const TIMED: u64 = 25_000;
+const CALLS: u64 = BLOCKS as u64 * (WARM + IN_BLOCK) as u64 + TIMED;
+
+/// The longest that one step of a client may take.
+const STEP: Duration = Duration::from_secs(30);
+
+pub fn run(socket: Option<&Path>) -> Outcome {
+    let server_program = sibling("ringpost-server")?;
+    let this_program = this_program()?;
+    let interrupt = Interrupt::install()?;
+    let start = Instant::now();
+
+    // Dropped in the reverse order: the clients, the floor's partner, the server, the directory.
+    let directory = TempDir::new("demo")?;
+    let socket = socket.map_or_else(|| directory.path().join("bus.sock"), Path::to_path_buf);
+    let pins = Pins::default_pins();
+    let wait = if pins.is_some() { WaitStrategy::Spin } else { WaitStrategy::Adaptive };
+    if pins.is_none() {
+        note(
+            "only one CPU may be used: the two ends of a call take turns on it, and the times are those of that",
+        );
+    }
+
+    let server = ServerChild::start(&server_program, &socket, &server_options(pins), &interrupt, |_| {})?;
+    tell("server", server.id(), &format!("listens on {}", socket.display()))?;
+    let mut floor = Floor::start(&this_program, partner_options(pins))?;
+    let mut alice = DemoClient::start(&this_program, &socket, "alice", pins, wait, &interrupt)?;
+    let mut bob = DemoClient::start(&this_program, &socket, "bob", pins, wait, &interrupt)?;
+    converse(&mut alice, &mut bob)?;
+    converse(&mut bob, &mut alice)?;
+
+    // This process measures the floor from where the clients call.
+    if let Some(pins) = pins {
+        cpu::pin(pins.client).map_err(Failure::Failed)?;
+    }
+    let mut measured =
+        Measured { floor: Blocks::new(Look::ways(pins)), calls: Vec::new(), summaries: Vec::new() };
+    for client in [&mut alice, &mut bob] {
+        measured.client(client, &mut floor, &interrupt)?;
+    }
+    for client in [&mut alice, &mut bob] {
+        client.order("unregister")?;
+        client.tell("has unregistered")?;
+    }
+    drop((alice, bob, floor));
+    let id = server.id();
+    server.stop()?;
+    tell("server", id, "was told to end, and has")?;
+    out::line("")?;
+    out::put(measured.report(pins, wait, start).as_bytes())
+}
+
+/// Workers wait adaptively: they spin while calls come, and the worker of the client whose turn it is not sleeps, for
+/// all of them share one processor here.
+fn server_options(pins: Option<Pins>) -> Vec<OsString> {
+    let mut options = vec!["--wait".into(), WaitStrategy::Adaptive.to_string().into()];
+    if let Some(pins) = pins {
+        options.extend(["--pin".into(), pins.server.to_string().into()]);
+    }
+    options
+}
+
+fn partner_options(pins: Option<Pins>) -> Vec<OsString> {
+    let mut options = vec!["floor-partner".into()];
+    if let Some(pins) = pins {
+        options.extend(["--cpu".into(), pins.server.to_string().into()]);
+    }
+    options
+}
+
+/// One line of the transcript.
+fn tell(who: &str, pid: u32, what: &str) -> Outcome {
+    out::line(&format!("{who:<6} (pid {pid})  {what}"))
+}
+
+/// `from` learns the other's key from the server and sends a message to that key.
+fn converse(from: &mut DemoClient, to: &mut DemoClient) -> Outcome {
+    let key = from.order(&format!("find {}", to.name))?;
+    from.tell(&format!("asks the server for {}: {key}", to.name))?;
+    let text = format!("Hello {}, this is {}.", to.name, from.name);
+    from.order(&format!("send {key} {text}"))?;
+    from.tell(&format!("sends to that key: \"{text}\""))?;
+    let received = to.order("receive")?;
+    let mut parts = received.splitn(3, ' ');
+    let (name, sender, got) = (parts.next(), parts.next(), parts.next());
+    match (name, sender, got) {
+        (Some(name), Some(sender), Some(got)) if name == from.name && sender == from.key && got == text => {
+            to.tell(&format!("receives from {name} ({sender}): \"{got}\""))
+        }
+        _ => Err(Failure::failed(format!("{} received something else than was sent: {received}", to.name))),
+    }
+}
+
+/// A client process and the lines to and from it.
+struct DemoClient {
+    name: &'static str,
+    key: String,
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: Receiver<String>,
+    interrupt: Interrupt,
+}
+
+impl DemoClient {
+    fn start(
+        program: &Path,
+        socket: &Path,
+        name: &'static str,
+        pins: Option<Pins>,
+        wait: WaitStrategy,
+        interrupt: &Interrupt,
+    ) -> Result<DemoClient, Failure> {
+        let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
+        let mut command = Command::new(program);
+        command.arg("demo-client").arg(name).arg("--socket").arg(socket).arg("--wait").arg(wait.to_string());
+        if let Some(pins) = pins {
+            command.arg("--cpu").arg(pins.client.to_string());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
+        let (orders, stdout) = (child.stdin.take(), child.stdout.take());
+        let (lines, answers) = mpsc::channel();
+        let interrupt = interrupt.clone();
+        let mut client = DemoClient { name, key: String::new(), child, orders, answers, interrupt };
+        if let Some(stdout) = stdout {
+            let read = move || {
+                BufReader::new(stdout)
+                    .lines()
+                    .map_while(Result::ok)
+                    .try_for_each(|line| lines.send(line).ok())
+            };
+            thread::Builder::new().name(name.into()).spawn(read).map_err(cannot)?;
+        }
+        client.key = client.answer()?;
+        client.tell(&format!("registers as {name} and gets the key {}", client.key))?;
+        Ok(client)
+    }
+
+    fn tell(&self, what: &str) -> Outcome {
+        tell(self.name, self.child.id(), what)
+    }
+
+    fn order(&mut self, line: &str) -> Result<String, Failure> {
+        let written = self.orders.as_mut().map(|orders| orders.write_all(format!("{line}\n").as_bytes()));
+        match written {
+            Some(Ok(())) => self.answer(),
+            _ => Err(self.lost()),
+        }
+    }
+
+    fn answer(&mut self) -> Result<String, Failure> {
+        let deadline = Instant::now() + STEP;
+        loop {
+            self.interrupt.check()?;
+            match self.answers.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) => {
+                    return match line.split_once(' ').unwrap_or((&line, "")) {
+                        ("ok", value) => Ok(value.to_string()),
+                        ("error", why) => Err(Failure::failed(format!("{}: {why}", self.name))),
+                        _ => Err(Failure::failed(format!("{} answered {line:?}", self.name))),
+                    };
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = STEP.as_secs();
+                    return Err(Failure::failed(format!(
+                        "{} did not answer within {seconds} seconds",
+                        self.name
+                    )));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
+            }
+        }
+    }
+
+    fn lost(&mut self) -> Failure {
+        Failure::failed(format!("the process of {} (pid {}) ended too early", self.name, self.child.id()))
+    }
+}
+
+impl Drop for DemoClient {
+    fn drop(&mut self) {
+        // The end of its input makes it unregister and end.
+        self.orders = None;
+        end(&mut self.child, Duration::from_secs(2));
+    }
+}
+
+struct Measured {
+    floor: Blocks,
+    /// Nanoseconds for a call, one value for each block.
+    calls: Vec<f64>,
+    summaries: Vec<(&'static str, Summary)>,
+}
+
+impl Measured {
+    fn client(&mut self, client: &mut DemoClient, floor: &mut Floor, interrupt: &Interrupt) -> Outcome {
+        for _ in 0..BLOCKS {
+            self.floor.measure(floor, WARM, IN_BLOCK, interrupt)?;
+            let answer = client.order(&format!("block {WARM} {IN_BLOCK}"))?;
+            self.calls.push(answer.parse().map_err(|_| Failure::failed(format!("{answer:?} is no time")))?);
+        }
+        let answer = client.order(&format!("timed {TIMED}"))?;
+        let summary =
+            serde_json::from_str(&answer).map_err(|error| Failure::failed(format!("{answer:?}: {error}")))?;
+        self.summaries.push((client.name, summary));
+        client.tell(&format!("has made {} calls, every response checked", thousands(CALLS)))
+    }
+
+    fn report(&self, pins: Option<Pins>, wait: WaitStrategy, start: Instant) -> String {
+        let mut text = format!(
+            "Round trips of a call ({SIZE} bytes there and back, through the server; {})\n",
+            placed(pins, wait)
+        );
+        let mut row = |name: &str, cells: [String; 5]| {
+            let [a, b, c, d, e] = cells;
+            text.push_str(&format!("  {name:<34}{a:>10}{b:>10}{c:>10}{d:>10}{e:>10}\n"));
+        };
+        row("", ["p50", "p90", "p99", "p99.9", "max"].map(String::from));
+        for (name, times) in &self.summaries {
+            let cells = [times.p50, times.p90, times.p99, times.p999, times.max];
+            row(&format!("{name}, each call timed"), cells.map(|time| nanoseconds(time as f64)));
+        }
+        let (look, floor) = self.floor.faster();
+        let none = || String::from("-");
+        let blocks = |values: &[f64]| {
+            [nanoseconds(quantile(values, 0.5)), nanoseconds(quantile(values, 0.9)), none(), none(), none()]
+        };
+        row("calls, in blocks without the clock", blocks(&self.calls));
+        row("this computer's floor, likewise", blocks(floor));
+        let ratios: Vec<f64> = self.calls.iter().zip(floor).map(|(call, floor)| call / floor).collect();
+        let clock = clock();
+        text.push_str(&format!(
+            "A call takes {:.2} times the floor: two bare words between two processes on the same CPUs{}. \
+             A clock reading takes {:.0} ns.\n{} calls and 2 messages between 3 processes, {:.1} s in all.\n",
+            quantile(&ratios, 0.5),
+            match look {
+                Look::Pause => ", with `pause`",
+                Look::Plain => ", without `pause`",
+                Look::Yield => ", yielding",
+            },
+            clock.cost,
+            thousands(2 * CALLS),
+            start.elapsed().as_secs_f64(),
+        ));
+        text
+    }
+}
+
+fn placed(pins: Option<Pins>, wait: WaitStrategy) -> String {
+    match pins {
+        Some(pins) => {
+            format!("client on CPU {}, server on CPU {}, waiting by {wait}", pins.client, pins.server)
+        }
+        None => format!("one CPU for both ends, waiting by {wait}"),
+    }
+}

@@ -1,0 +1,148 @@
+//! One of the demo's two clients: a process of its own that does what its stdin says, a line at a time, and answers
+//! each with a line.
+//!
+//! | line | answer after `ok` |
+//! | --- | --- |
+//! | (at the start) | its key |
+//! | `find NAME` | the key |
+//! | `send KEY TEXT` | |
+//! | `receive` | name, key, text |
+//! | `block WARM COUNT` | nanoseconds for each of COUNT calls, after WARM others |
+//! | `timed COUNT` | a summary of the calls' times as JSON |
+//! | `unregister` | |
+//!
+//! What fails answers `error TEXT`. At the end of the input it unregisters; signals are its parent's to act on.
+
+use std::io::{self, BufRead};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ringpost::{Client, Key, Name};
+
+use crate::cli::DemoClientOptions;
+use crate::common::exit::{Failure, Outcome};
+use crate::common::signals::Interrupt;
+use crate::common::stats::Times;
+use crate::common::{child, cpu, out};
+
+/// The request of the measured calls: with the block's header it fills one line.
+pub const SIZE: usize = 48;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
+    child::die_with_parent();
+    let _interrupt = Interrupt::install()?;
+    let registered =
+        Client::builder(socket).wait(options.wait).timeout(PATIENCE).register(options.name.as_str());
+    let mut client = match registered {
+        Ok(client) => client,
+        // The parent tells the user.
+        Err(error) => return answer(Err(error.to_string())),
+    };
+    let led = answer(Ok(client.key().to_string())).and_then(|()| {
+        if let Some(cpu) = options.cpu {
+            cpu::pin(cpu).map_err(Failure::Failed)?;
+        }
+        follow(&mut client)
+    });
+    let left = client.unregister().map_err(Failure::failed);
+    match led {
+        Ok(true) => answer(left.map(|()| String::new()).map_err(|failure| failure.to_string())),
+        Ok(false) => left,
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Does what stdin says until it says `unregister` (true) or ends.
+fn follow(client: &mut Client) -> Result<bool, Failure> {
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
+        if line == "unregister" {
+            return Ok(true);
+        }
+        answer(act(client, &line))?;
+    }
+    Ok(false)
+}
+
+fn answer(result: Result<String, String>) -> Outcome {
+    match result {
+        Ok(text) => out::line(format!("ok {text}").trim_end()),
+        Err(why) => out::line(&format!("error {why}")),
+    }
+}
+
+fn act(client: &mut Client, line: &str) -> Result<String, String> {
+    let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match verb {
+        "find" => {
+            let name: Name = rest.parse().map_err(text)?;
+            let key = client.lookup(&name).map_err(text)?;
+            key.map(|key| key.to_string()).ok_or_else(|| format!("no client is registered as {name}"))
+        }
+        "send" => {
+            let (key, message) = rest.split_once(' ').ok_or("send KEY TEXT")?;
+            let key: Key = key.parse().map_err(text)?;
+            client.send_timeout(key, message.as_bytes(), PATIENCE).map_err(text)?;
+            Ok(String::new())
+        }
+        "receive" => {
+            let message = client.recv_timeout(PATIENCE).map_err(text)?;
+            Ok(format!("{} {} {}", message.from_name(), message.from(), out::readable(message.payload())))
+        }
+        "block" => {
+            let (warm, count) = rest.split_once(' ').ok_or("block WARM COUNT")?;
+            block(client, warm.parse().map_err(text)?, count.parse().map_err(text)?)
+        }
+        "timed" => timed(client, rest.parse().map_err(text)?),
+        _ => Err(format!("{verb:?} is no order")),
+    }
+}
+
+/// A request like no other so far.
+fn request(number: u64) -> [u8; SIZE] {
+    let mut bytes = [0x5a; SIZE];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+fn block(client: &mut Client, warm: u64, count: u32) -> Result<String, String> {
+    for number in 0..warm {
+        verified_call(client, number)?;
+    }
+    let request = request(warm);
+    let start = Instant::now();
+    for _ in 0..count {
+        let response = client.call(&request).map_err(text)?;
+        if response.len() != SIZE {
+            return Err(format!("a response has {} bytes instead of {SIZE}", response.len()));
+        }
+    }
+    Ok(format!("{}", start.elapsed().as_nanos() as f64 / f64::from(count)))
+}
+
+fn timed(client: &mut Client, count: u64) -> Result<String, String> {
+    let mut times = Times::new();
+    for number in 0..count {
+        times.record(verified_call(client, number)?);
+    }
+    serde_json::to_string(&times.summary()).map_err(text)
+}
+
+/// Calls, and checks the response outside the time that is returned.
+fn verified_call(client: &mut Client, number: u64) -> Result<Duration, String> {
+    let request = request(number);
+    let start = Instant::now();
+    let response = client.call(&request).map_err(text)?;
+    let time = start.elapsed();
+    if response == request {
+        Ok(time)
+    } else {
+        Err(format!("the response to call {number} is not what was sent"))
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,215 @@
+//! `ringpost listen`: prints what arrives.
+//!
+//! One thread receives and prints; this one waits for the reason to end: enough messages, the time, a signal, or the
+//! server's end. It then unregisters, and the other thread prints what had been acknowledged until then, so that no
+//! message that its sender believes delivered is lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ringpost::{Client, Inbox, Message};
+use serde_json::{Value, json};
+
+use crate::cli::ListenOptions;
+use crate::common::exit::{Failure, Outcome, note};
+use crate::common::out;
+use crate::common::signals::Interrupt;
+
+/// The longest that registering may take.
+const REGISTER: Duration = Duration::from_secs(5);
+
+/// How long the end waits until what has arrived is printed, should no one read it.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Why listening ends.
+enum End {
+    Signal,
+    Time,
+    /// All the messages that were wanted are printed.
+    Enough,
+    /// They cannot be printed.
+    Output(Failure),
+    /// The channel was closed.
+    Gone(String),
+}
+
+pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
+    let deadline = options.timeout.map(|time| Instant::now() + time);
+    let interrupt = Interrupt::install()?;
+    let client = Client::builder(socket)
+        .timeout(options.timeout.map_or(REGISTER, |time| time.min(REGISTER)))
+        .register(options.name.as_str())
+        .map_err(Failure::failed)?;
+    let key = client.key();
+    let (caller, inbox) = client.split();
+
+    let (events, arrived) = mpsc::channel();
+    let on_signal = events.clone();
+    interrupt.then(move || drop(on_signal.send(End::Signal)));
+    let printed = Arc::new(AtomicU64::new(0));
+    let said = if options.json {
+        out::json(&json!({"registered": {"name": options.name.as_str(), "key": key.to_string()}}))
+    } else {
+        note(format_args!("registered as {}, key {key}", options.name));
+        Ok(())
+    };
+    let (json, wanted, counter) = (options.json, options.count, Arc::clone(&printed));
+    let end = match said {
+        Err(failure) => End::Output(failure),
+        Ok(()) => {
+            let receiver = thread::Builder::new().name("inbox".into()).spawn(move || {
+                let _ = events.send(receive(inbox, json, wanted, &counter));
+            });
+            match receiver {
+                Ok(_) => wait(&arrived, deadline),
+                Err(error) => End::Output(Failure::failed(format!("cannot start a thread: {error}"))),
+            }
+        }
+    };
+
+    let left = caller.unregister();
+    let (end, left) = match end {
+        End::Signal | End::Time => (drain(&arrived, end), left.err()),
+        // The rest is through already, and whoever has lost the server need not hear that it cannot unregister.
+        end => (end, None),
+    };
+    let came = printed.load(Ordering::Relaxed);
+    let verdict = judge(end, came, options, interrupt.caught());
+    if let (Ok(()), Some(error)) = (&verdict, left) {
+        note(format_args!("ringpost: unregistering failed: {error}"));
+    }
+    verdict
+}
+
+/// Waits for a reason to end.
+fn wait(arrived: &Receiver<End>, deadline: Option<Instant>) -> End {
+    let end = match deadline {
+        None => arrived.recv().ok(),
+        Some(deadline) => arrived.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
+    };
+    end.unwrap_or(End::Time)
+}
+
+/// After unregistering: waits until the rest is printed. That the channel is closed then is what was asked for.
+fn drain(arrived: &Receiver<End>, end: End) -> End {
+    let limit = Instant::now() + DRAIN;
+    loop {
+        match arrived.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+            Ok(End::Signal | End::Time) => {}
+            Ok(End::Gone(_)) | Err(_) => return end,
+            Ok(through @ (End::Enough | End::Output(_))) => return through,
+        }
+    }
+}
+
+/// Receives and prints until there is a reason to end.
+fn receive(mut inbox: Inbox, json: bool, wanted: Option<u64>, printed: &AtomicU64) -> End {
+    loop {
+        let message = match inbox.recv() {
+            Ok(message) => message,
+            Err(error) => return End::Gone(error.to_string()),
+        };
+        if let Err(failure) = print(&message, json) {
+            return End::Output(failure);
+        }
+        let came = printed.fetch_add(1, Ordering::Relaxed) + 1;
+        if Some(came) == wanted {
+            return End::Enough;
+        }
+    }
+}
+
+fn print(message: &Message, json: bool) -> Outcome {
+    let (name, key) = (message.from_name().as_str(), message.from().to_string());
+    if json {
+        out::json(&object(name, &key, message.payload()))
+    } else {
+        out::line(&line(name, &key, message.payload()))
+    }
+}
+
+/// A message as people read it: `alice (KEY): text`.
+pub fn line(name: &str, key: &str, payload: &[u8]) -> String {
+    format!("{} ({key}): {}", out::readable(name.as_bytes()), out::readable(payload))
+}
+
+/// A message as programs read it.
+fn object(name: &str, key: &str, payload: &[u8]) -> Value {
+    let from = json!({"name": name, "key": key});
+    match std::str::from_utf8(payload) {
+        Ok(text) => json!({"from": from, "payload": text}),
+        Err(_) => json!({"from": from, "payload_base64": STANDARD.encode(payload)}),
+    }
+}
+
+/// What listening comes to.
+fn judge(end: End, came: u64, options: &ListenOptions, signal: Option<&str>) -> Outcome {
+    let short = |why: &str| match options.count {
+        Some(wanted) if came < wanted => {
+            Err(Failure::failed(format!("{came} of {wanted} messages came before {why}")))
+        }
+        _ => Ok(()),
+    };
+    match end {
+        End::Enough => Ok(()),
+        End::Output(failure) => Err(failure),
+        End::Gone(why) => Err(Failure::failed(match options.count {
+            Some(wanted) => format!("{why} ({came} of {wanted} messages came)"),
+            None => why,
+        })),
+        End::Time => short("the time was up; --timeout gives them longer"),
+        End::Signal => short(signal.unwrap_or("a signal")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(count: Option<u64>) -> ListenOptions {
+        ListenOptions { name: "x".parse().unwrap(), count, timeout: None, json: false }
+    }
+
+    #[test]
+    fn a_message_is_an_object_that_loses_nothing() {
+        assert_eq!(
+            object("bob", "K", "h\u{e9}\n".as_bytes()).to_string(),
+            "{\"from\":{\"key\":\"K\",\"name\":\"bob\"},\"payload\":\"h\u{e9}\\n\"}"
+        );
+        assert_eq!(
+            object("bob", "K", b"\xff\x00").to_string(),
+            "{\"from\":{\"key\":\"K\",\"name\":\"bob\"},\"payload_base64\":\"/wA=\"}"
+        );
+        assert_eq!(object("bob", "K", b"")["payload"], "");
+    }
+
+    #[test]
+    fn fewer_messages_than_wanted_are_a_failure() {
+        assert!(
+            judge(End::Time, 1, &options(Some(2)), None)
+                .unwrap_err()
+                .to_string()
+                .starts_with("1 of 2 messages came")
+        );
+        assert!(
+            judge(End::Signal, 1, &options(Some(2)), Some("SIGINT"))
+                .unwrap_err()
+                .to_string()
+                .contains("SIGINT")
+        );
+        assert_eq!(judge(End::Time, 2, &options(Some(2)), None), Ok(()));
+        assert_eq!(judge(End::Time, 0, &options(None), None), Ok(()));
+        assert_eq!(judge(End::Enough, 2, &options(Some(2)), None), Ok(()));
+        assert!(judge(End::Gone("gone".into()), 0, &options(None), None).is_err());
+        assert_eq!(
+            judge(End::Output(Failure::ClosedPipe), 0, &options(Some(9)), None),
+            Err(Failure::ClosedPipe)
+        );
+    }
+}

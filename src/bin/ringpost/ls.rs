@@ -1,0 +1,158 @@
+//! `ringpost ls`: who is registered, asked without registering.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ringpost::{ClientInfo, Observer, ServerInfo};
+use serde_json::{Value, json};
+
+use crate::common::args::readable_bytes;
+use crate::common::exit::{Failure, Outcome};
+use crate::common::out;
+use crate::common::stats::thousands;
+
+pub fn run(socket: &Path, json: bool) -> Outcome {
+    let mut observer = Observer::connect(socket).map_err(Failure::failed)?;
+    let server = observer.server().map_err(Failure::failed)?;
+    let mut clients = observer.list().map_err(Failure::failed)?;
+    clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    if json {
+        let clients: Vec<Value> = clients.iter().map(client_object).collect();
+        return out::json(&json!({"server": server_object(&server, socket), "clients": clients}));
+    }
+    let rows: Vec<[String; 9]> = clients.iter().map(row).collect();
+    out::put(format!("{}{}\n", table(&HEADINGS, &rows), server_line(&server, clients.len())).as_bytes())
+}
+
+fn server_object(server: &ServerInfo, socket: &Path) -> Value {
+    let started = server.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "socket": socket.to_string_lossy(),
+        "pid": server.pid,
+        "uid": server.uid,
+        "version": server.version,
+        "protocol": server.protocol,
+        "wait": server.wait.to_string(),
+        "max_clients": server.max_clients,
+        "ring_size": server.ring_size,
+        "max_block": server.max_block,
+        "started_unix": started.as_millis() as f64 / 1e3,
+        "uptime_seconds": uptime(server).as_millis() as f64 / 1e3,
+        "clients": server.clients,
+    })
+}
+
+fn client_object(client: &ClientInfo) -> Value {
+    json!({
+        "name": client.name.as_str(),
+        "key": client.key.to_string(),
+        "state": client.state.to_string(),
+        "pid": client.pid,
+        "uid": client.uid,
+        "gid": client.gid,
+        "calls": client.counters.calls,
+        "sent": client.counters.sent,
+        "received": client.counters.received,
+        "bytes_in": client.counters.bytes_in,
+        "bytes_out": client.counters.bytes_out,
+    })
+}
+
+const HEADINGS: [&str; 9] =
+    ["NAME", "KEY", "STATE", "PID", "UID", "CALLS", "SENT", "RECEIVED", "BYTES IN/OUT"];
+
+fn row(client: &ClientInfo) -> [String; 9] {
+    let counters = client.counters;
+    [
+        out::readable(client.name.as_str().as_bytes()),
+        client.key.to_string(),
+        client.state.to_string(),
+        client.pid.to_string(),
+        client.uid.to_string(),
+        counters.calls.to_string(),
+        counters.sent.to_string(),
+        counters.received.to_string(),
+        format!("{}/{}", counters.bytes_in, counters.bytes_out),
+    ]
+}
+
+/// Columns two spaces apart: the first three to the left, numbers to the right.
+fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    let mut line = |cells: [&str; N]| {
+        let mut row = String::new();
+        for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let (before, after) = if column < 3 { ("", &padding[..]) } else { (&padding[..], "") };
+            row.push_str(&format!("{gap}{before}{cell}{after}"));
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    };
+    line(*headings);
+    for row in rows {
+        line(std::array::from_fn(|column| row[column].as_str()));
+    }
+    text
+}
+
+fn server_line(server: &ServerInfo, clients: usize) -> String {
+    format!(
+        "{clients} of at most {} clients; server pid {}, ringpost {}, up {}, waits {}, rings of {}, blocks up to {}",
+        thousands(server.max_clients.into()),
+        server.pid,
+        out::readable(server.version.as_bytes()),
+        duration(uptime(server)),
+        server.wait,
+        readable_bytes(server.ring_size),
+        readable_bytes(server.max_block),
+    )
+}
+
+/// How long the server has run; none, should the clock have been set back.
+fn uptime(server: &ServerInfo) -> Duration {
+    server.started.elapsed().unwrap_or_default()
+}
+
+/// `42 s`, `3 min 20 s`, `5 h 3 min`, `2 d 4 h`.
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_without_spaces() {
+        let rows = [
+            ["\u{e9}".into(), "K".into(), "live".into(), "1".into()],
+            ["longer".into(), "K".into(), "l".into(), "123".into()],
+        ];
+        assert_eq!(
+            table(&["NAME", "KEY", "STATE", "N"], &rows),
+            "NAME    KEY  STATE    N\n\u{e9}       K    live     1\nlonger  K    l      123\n"
+        );
+        assert_eq!(table(&["A", "B"], &[]), "A  B\n");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        assert_eq!(duration(Duration::from_millis(59_999)), "59 s");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(duration(Duration::from_secs(18_180)), "5 h 3 min");
+        assert_eq!(duration(Duration::from_secs(187_200)), "2 d 4 h");
+    }
+}

@@ -1,0 +1,39 @@
+//! `ringpost`: a client for people and scripts, and the tools of the bus.
+
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod call;
+mod cli;
+mod client;
+mod demo;
+mod demo_client;
+mod listen;
+mod ls;
+mod send;
+mod session;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use common::exit::{self, Outcome};
+
+fn main() -> ExitCode {
+    exit::run("ringpost", dispatch)
+}
+
+fn dispatch(options: Cli) -> Outcome {
+    let socket = options.socket;
+    match options.command.unwrap_or_default() {
+        Command::Client(options) => client::run(&socket.path()?, options.name),
+        Command::Send(options) => send::run(&socket.path()?, &options),
+        Command::Call(options) => call::run(&socket.path()?, &options),
+        Command::Listen(options) => listen::run(&socket.path()?, &options),
+        Command::Ls(options) => ls::run(&socket.path()?, options.json),
+        Command::Demo => demo::run(socket.socket.as_deref()),
+        Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
+        Command::FloorPartner { cpu } => common::floor::partner(cpu),
+    }
+}

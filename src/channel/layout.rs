@@ -1,0 +1,192 @@
+//! A channel's segment, byte by byte.
+//!
+//! ```text
+//!    0  magic "RINGPOST"                u64
+//!    8  layout version                  u32
+//!   12  unused                          u32, 0
+//!   16  ring size in bytes, each ring   u64
+//!   24  largest block in bytes          u64
+//!  128  closed: 0, or the reason        u32
+//!  256  request ring's control block    384 bytes
+//!  640  response ring's control block   384 bytes
+//! 1024  inbox ring's control block      384 bytes
+//! 4096  request data, response data, inbox data: ring size bytes each
+//! ```
+//!
+//! All numbers are little-endian. An idle client touches one page: the control blocks lie together, and the data of a ring is
+//! first touched when something is written there.
+
+use crate::ring::layout::{
+    CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,
+};
+use crate::shm::Segment;
+
+use super::ChannelError;
+
+/// The version of the layout described here and of the ring protocol in it.
+pub const LAYOUT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"RINGPOST";
+const WORDS: usize = 32;
+pub(super) const CLOSED: usize = 128;
+const CONTROLS: usize = 256;
+const DATA: usize = 4096;
+
+/// The smallest ring of a channel: a page, so that ring data is page-aligned.
+const MIN_RING: usize = 4096;
+/// Three of these still map on any 64-bit machine.
+const MAX_RING: usize = MAX_CAPACITY;
+const _: () = assert!(MIN_RING >= MIN_CAPACITY);
+
+/// The sizes of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    ring_size: usize,
+    max_block: usize,
+}
+
+/// The sizes asked for, or found in a segment, cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// The ring size is not one that a channel's ring can have.
+    #[error("a ring size of {0} bytes cannot be: use a power of two from {MIN_RING} to {MAX_RING}")]
+    RingSize(u64),
+    /// The largest block does not fit the ring.
+    #[error(
+        "a largest block of {max_block} bytes cannot be with rings of {ring_size}: \
+         use {MIN_BLOCK} to {most}, or larger rings",
+        most = largest_block(*ring_size)
+    )]
+    MaxBlock {
+        /// The largest block asked for.
+        max_block: u64,
+        /// The ring size it was to go with.
+        ring_size: usize,
+    },
+}
+
+/// Every block of the protocol that is not payload fits into this.
+pub(crate) const MIN_BLOCK: usize = 256;
+
+impl Geometry {
+    /// Rings of `ring_size` bytes each, a power of two from 4 KiB to 1 GiB, and the largest blocks that they take
+    /// (`ring_size / 2 - 8` bytes).
+    pub fn new(ring_size: usize) -> Result<Geometry, GeometryError> {
+        if !ring_size.is_power_of_two() || !(MIN_RING..=MAX_RING).contains(&ring_size) {
+            return Err(GeometryError::RingSize(ring_size as u64));
+        }
+        Ok(Geometry { ring_size, max_block: largest_block(ring_size) })
+    }
+
+    /// The same rings, with blocks of at most `max_block` bytes (block header included): 256 at least.
+    pub fn with_max_block(self, max_block: usize) -> Result<Geometry, GeometryError> {
+        if !(MIN_BLOCK..=largest_block(self.ring_size)).contains(&max_block) {
+            let error = GeometryError::MaxBlock { max_block: max_block as u64, ring_size: self.ring_size };
+            return Err(error);
+        }
+        Ok(Geometry { max_block, ..self })
+    }
+
+    /// Bytes of each ring.
+    pub fn ring_size(&self) -> usize {
+        self.ring_size
+    }
+
+    /// Bytes of the largest block.
+    pub fn max_block(&self) -> usize {
+        self.max_block
+    }
+
+    pub(super) fn segment_len(&self) -> usize {
+        DATA + Ring::ALL.len() * self.ring_size
+    }
+}
+
+/// The rings of a channel, in the order in which they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ring {
+    Request = 0,
+    Response = 1,
+    Inbox = 2,
+}
+
+impl Ring {
+    pub(super) const ALL: [Ring; 3] = [Ring::Request, Ring::Response, Ring::Inbox];
+
+    pub(super) fn control(self) -> usize {
+        CONTROLS + self as usize * CONTROL
+    }
+
+    pub(super) fn data(self, geometry: &Geometry) -> usize {
+        DATA + self as usize * geometry.ring_size
+    }
+
+    pub(super) fn parked_words(self) -> [usize; 2] {
+        [self.control() + CONSUMER_PARKED, self.control() + PRODUCER_PARKED]
+    }
+}
+
+/// What the first bytes say, copied out once and then checked.
+pub(super) struct Words {
+    magic: [u8; 8],
+    version: u32,
+    ring_size: u64,
+    max_block: u64,
+}
+
+impl Words {
+    pub(super) fn describing(geometry: &Geometry) -> Words {
+        Words {
+            magic: MAGIC,
+            version: LAYOUT_VERSION,
+            ring_size: geometry.ring_size as u64,
+            max_block: geometry.max_block as u64,
+        }
+    }
+
+    pub(super) fn write(&self, segment: &Segment) {
+        segment.copy_in(0, &self.magic);
+        segment.copy_in(8, &self.version.to_le_bytes());
+        segment.copy_in(16, &self.ring_size.to_le_bytes());
+        segment.copy_in(24, &self.max_block.to_le_bytes());
+    }
+
+    pub(super) fn read(segment: &Segment) -> Result<Words, ChannelError> {
+        if segment.len() < DATA {
+            return Err(ChannelError::NotAChannel);
+        }
+        let mut bytes = [0; WORDS];
+        segment.copy_out(0, &mut bytes);
+        Ok(Words {
+            magic: take(&bytes, 0),
+            version: u32::from_le_bytes(take(&bytes, 8)),
+            ring_size: u64::from_le_bytes(take(&bytes, 16)),
+            max_block: u64::from_le_bytes(take(&bytes, 24)),
+        })
+    }
+
+    pub(super) fn check(&self, found: usize) -> Result<Geometry, ChannelError> {
+        if self.magic != MAGIC {
+            return Err(ChannelError::NotAChannel);
+        }
+        if self.version != LAYOUT_VERSION {
+            return Err(ChannelError::Version { found: self.version });
+        }
+        let ring_size =
+            usize::try_from(self.ring_size).map_err(|_| GeometryError::RingSize(self.ring_size))?;
+        let max_block = usize::try_from(self.max_block).unwrap_or(usize::MAX);
+        let geometry = Geometry::new(ring_size)?.with_max_block(max_block)?;
+        let needed = geometry.segment_len();
+        if found != needed {
+            return Err(ChannelError::Length { found, needed });
+        }
+        Ok(geometry)
+    }
+}
+
+fn take<const N: usize>(bytes: &[u8; WORDS], at: usize) -> [u8; N] {
+    let mut taken = [0; N];
+    taken.copy_from_slice(&bytes[at..at + N]);
+    taken
+}

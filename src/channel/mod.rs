@@ -1,0 +1,335 @@
+//! One client's comm channel: three rings and a closed word in one sealed segment.
+//!
+//! The *host* (in Ringpost the server) makes the segment and consumes requests; the *guest* (the client) receives its
+//! descriptor, checks it and consumes responses and its inbox. A channel can be used by itself between two processes that
+//! have some other way to pass a descriptor, such as a socket pair or inheritance. Neither end trusts a byte that
+//! the other can write. What a channel alone cannot tell is that the other process died: keep the connection over which the
+//! descriptor went and [close](Closer::close) when it ends, as the server and the client do.
+//!
+//! # Examples
+//!
+//! ```
+//! use ringpost::channel::{self, Geometry};
+//!
+//! let geometry = Geometry::new(64 * 1024)?;
+//! let (mut host, descriptor) = channel::create(&geometry, Default::default())?;
+//! let mut guest = channel::open(&descriptor, Default::default())?; // usually in another process
+//!
+//! guest.requests.send(b"6 * 7")?;
+//! let mut block = Vec::new();
+//! host.requests.recv(&mut block)?;
+//! host.responses.send(b"42")?;
+//! guest.responses.recv(&mut block)?;
+//! assert_eq!(block, b"42");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod layout;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::ring::{CloseReason, Closer, Consumer, Producer, Setup, WaitStrategy};
+use crate::shm::futex::Scope;
+use crate::shm::{Segment, SegmentError, View};
+pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
+pub(crate) use layout::MIN_BLOCK;
+use layout::{CLOSED, Ring, Words};
+
+/// Why a channel could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The segment could not be made or mapped.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The segment received is not one of a channel.
+    #[error("the memory received is not a ringpost channel")]
+    NotAChannel,
+    /// The segment is laid out by another version.
+    #[error(
+        "the channel is laid out in version {found}, this program knows version {LAYOUT_VERSION}: \
+         use programs of the same ringpost version"
+    )]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// The sizes in the segment contradict each other.
+    #[error("the channel received is inconsistent: {0}")]
+    Geometry(#[from] GeometryError),
+    /// The segment's length is not what its sizes need.
+    #[error("the channel received has {found} bytes where its rings need {needed}")]
+    Length {
+        /// The length found.
+        found: usize,
+        /// The length needed.
+        needed: usize,
+    },
+}
+
+/// The side that made the channel and answers requests.
+#[derive(Debug)]
+pub struct Host {
+    /// The requests of the guest.
+    pub requests: Consumer,
+    /// The responses to it.
+    pub responses: Producer,
+    /// What else the guest is to receive.
+    pub inbox: Producer,
+    /// Closes the channel.
+    pub closer: Closer,
+    /// Ends the intake of requests. For a channel by itself this closes all of it.
+    pub(crate) intake: Closer,
+}
+
+/// The side that received the channel and makes requests.
+#[derive(Debug)]
+pub struct Guest {
+    /// Requests to the host.
+    pub requests: Producer,
+    /// Its responses.
+    pub responses: Consumer,
+    /// What else the host sends.
+    pub inbox: Consumer,
+    /// Closes the channel.
+    pub closer: Closer,
+    geometry: Geometry,
+}
+
+impl Guest {
+    /// The sizes of the channel's rings.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+}
+
+/// How one side treats closing.
+struct Manners {
+    heeds_shared_close: bool,
+    /// Whether the intake of requests can end while responses are still written.
+    separate_intake: bool,
+    closes_on_drop: Option<CloseReason>,
+}
+
+/// For a channel used by itself: the shared word is how one side tells the other.
+const BY_ITSELF: Manners = Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: Some(CloseReason::Local) };
+
+/// The server hears of a client's end through its connection only, and ends a channel explicitly.
+const SERVER: Manners = Manners { heeds_shared_close: false, separate_intake: true, closes_on_drop: None };
+
+/// A client reads the reason of a server's close from the shared word, and ends a channel explicitly.
+const CLIENT: Manners = Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: None };
+
+/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel.
+pub fn create(geometry: &Geometry, strategy: WaitStrategy) -> Result<(Host, OwnedFd), ChannelError> {
+    create_with(geometry, strategy, &BY_ITSELF)
+}
+
+/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes the channel.
+pub fn open(descriptor: impl AsFd, strategy: WaitStrategy) -> Result<Guest, ChannelError> {
+    open_with(descriptor, strategy, &BY_ITSELF)
+}
+
+pub(crate) fn create_for_server(
+    geometry: &Geometry,
+    strategy: WaitStrategy,
+) -> Result<(Host, OwnedFd), ChannelError> {
+    create_with(geometry, strategy, &SERVER)
+}
+
+pub(crate) fn open_for_client(descriptor: impl AsFd, strategy: WaitStrategy) -> Result<Guest, ChannelError> {
+    open_with(descriptor, strategy, &CLIENT)
+}
+
+fn create_with(
+    geometry: &Geometry,
+    strategy: WaitStrategy,
+    manners: &Manners,
+) -> Result<(Host, OwnedFd), ChannelError> {
+    let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
+    Words::describing(geometry).write(&segment);
+    let ends = Ends::new(View::new(segment), *geometry, strategy, manners);
+    let intake = if manners.separate_intake { ends.closer_of(Ring::Request) } else { ends.closer.clone() };
+    let host = Host {
+        requests: Consumer::new(&Setup { closer: intake.clone(), ..ends.setup(Ring::Request) }),
+        responses: Producer::new(&ends.setup(Ring::Response)),
+        inbox: Producer::new(&ends.setup(Ring::Inbox)),
+        closer: ends.closer.clone(),
+        intake,
+    };
+    Ok((host, descriptor))
+}
+
+fn open_with(
+    descriptor: impl AsFd,
+    strategy: WaitStrategy,
+    manners: &Manners,
+) -> Result<Guest, ChannelError> {
+    let segment = Segment::open(descriptor)?;
+    let geometry = Words::read(&segment)?.check(segment.len())?;
+    let ends = Ends::new(View::new(segment), geometry, strategy, manners);
+    Ok(Guest {
+        requests: Producer::new(&ends.setup(Ring::Request)),
+        responses: Consumer::new(&ends.setup(Ring::Response)),
+        inbox: Consumer::new(&ends.setup(Ring::Inbox)),
+        closer: ends.closer.clone(),
+        geometry,
+    })
+}
+
+/// What all ends of one side share.
+struct Ends {
+    view: View,
+    geometry: Geometry,
+    strategy: WaitStrategy,
+    closer: Closer,
+    closes_on_drop: Option<CloseReason>,
+}
+
+impl Ends {
+    fn new(view: View, geometry: Geometry, strategy: WaitStrategy, manners: &Manners) -> Ends {
+        let parked = Ring::ALL.iter().flat_map(|ring| ring.parked_words()).collect();
+        let closer =
+            Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), manners.heeds_shared_close);
+        Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop }
+    }
+
+    /// A closer of one ring alone, of which the other side is not told.
+    fn closer_of(&self, ring: Ring) -> Closer {
+        Closer::new(self.view.clone(), Scope::Shared, ring.parked_words().to_vec(), None, false)
+    }
+
+    fn setup(&self, ring: Ring) -> Setup {
+        Setup {
+            view: self.view.clone(),
+            control: ring.control(),
+            data: ring.data(&self.geometry),
+            capacity: self.geometry.ring_size(),
+            max_block: self.geometry.max_block(),
+            scope: Scope::Shared,
+            closer: self.closer.clone(),
+            strategy: self.strategy,
+            closes_on_drop: self.closes_on_drop,
+            start: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+    use std::thread;
+    use std::time::Duration;
+
+    fn pair() -> (Host, Guest) {
+        let (host, fd) = create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+        (host, open(fd, WaitStrategy::Park).unwrap())
+    }
+
+    #[test]
+    fn the_three_rings_are_apart() {
+        let (mut host, mut guest) = pair();
+        guest.requests.send(b"request").unwrap();
+        host.responses.send(b"response").unwrap();
+        host.inbox.send(b"message").unwrap();
+        let mut block = Vec::new();
+        guest.inbox.recv(&mut block).unwrap();
+        assert_eq!(block, b"message");
+        guest.responses.recv(&mut block).unwrap();
+        assert_eq!(block, b"response");
+        host.requests.recv(&mut block).unwrap();
+        assert_eq!(block, b"request");
+        assert_eq!(host.requests.try_recv(&mut block), Err(TryRecvError::Empty));
+    }
+
+    #[test]
+    fn closing_wakes_every_waiter_on_both_sides() {
+        let (mut host, mut guest) = pair();
+        let closer = guest.closer.clone();
+        thread::scope(|scope| {
+            let waiters = [
+                scope.spawn(|| host.requests.recv(&mut Vec::new()).unwrap_err()),
+                scope.spawn(|| guest.responses.recv(&mut Vec::new()).unwrap_err()),
+                scope.spawn(|| guest.inbox.recv(&mut Vec::new()).unwrap_err()),
+            ];
+            closer.close();
+            let told = waiters.map(|waiter| waiter.join().unwrap());
+            assert_eq!(told[0], RecvError::Disconnected(CloseReason::Peer));
+            assert_eq!(told[1], RecvError::Disconnected(CloseReason::Local));
+            assert_eq!(told[2], RecvError::Disconnected(CloseReason::Local));
+        });
+    }
+
+    #[test]
+    fn closing_wakes_a_producer_that_waits_for_space() {
+        let (mut host, guest) = pair();
+        let full = vec![0; host.responses.max_block()];
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| while_sent(|| host.responses.send(&full)));
+            guest.closer.close();
+            assert_eq!(sender.join().unwrap(), SendError::Disconnected(CloseReason::Peer));
+        });
+    }
+
+    fn while_sent(mut send: impl FnMut() -> Result<(), SendError>) -> SendError {
+        loop {
+            if let Err(error) = send() {
+                return error;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_committed_before_a_close_comes_first() {
+        let (mut host, mut guest) = pair();
+        guest.requests.send(b"last words").unwrap();
+        drop(guest);
+        let mut block = Vec::new();
+        assert_eq!(host.requests.recv(&mut block), Ok(10));
+        let end = host.requests.recv_timeout(&mut block, Duration::from_secs(60));
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected(CloseReason::Peer)));
+    }
+
+    #[test]
+    fn a_server_does_not_believe_the_shared_closed_word() {
+        let geometry = Geometry::new(4096).unwrap();
+        let (mut host, fd) = create_for_server(&geometry, WaitStrategy::Park).unwrap();
+        let guest = open_for_client(&fd, WaitStrategy::Park).unwrap();
+        guest.closer.close();
+        assert_eq!(host.requests.try_recv(&mut Vec::new()), Err(TryRecvError::Empty));
+        host.intake.close_as(CloseReason::Shutdown);
+        let end = host.requests.try_recv(&mut Vec::new());
+        assert_eq!(end, Err(TryRecvError::Disconnected(CloseReason::Shutdown)));
+        host.responses.try_send(b"still answered").unwrap();
+    }
+
+    #[test]
+    fn foreign_segments_are_refused_with_the_cause() {
+        let reject = |change: &dyn Fn(&Segment), len: usize| {
+            let geometry = Geometry::new(4096).unwrap();
+            let (segment, fd) = Segment::create("test", len).unwrap();
+            Words::describing(&geometry).write(&segment);
+            change(&segment);
+            open(&fd, WaitStrategy::Park).map(|_| ()).unwrap_err()
+        };
+        let right = Geometry::new(4096).unwrap().segment_len();
+        assert!(matches!(reject(&|s| s.copy_in(0, b"?"), right), ChannelError::NotAChannel));
+        assert!(matches!(
+            reject(&|s| s.copy_in(8, &9_u32.to_le_bytes()), right),
+            ChannelError::Version { found: 9 }
+        ));
+        assert!(matches!(
+            reject(&|s| s.copy_in(16, &5000_u64.to_le_bytes()), right),
+            ChannelError::Geometry(_)
+        ));
+        assert!(matches!(
+            reject(&|s| s.copy_in(24, &5000_u64.to_le_bytes()), right),
+            ChannelError::Geometry(_)
+        ));
+        assert!(matches!(reject(&|_| {}, right + 4096), ChannelError::Length { .. }));
+        assert!(matches!(reject(&|_| {}, 4096), ChannelError::Length { .. }));
+        let (_tiny, fd) = Segment::create("test", 8).unwrap();
+        assert!(matches!(open(&fd, WaitStrategy::Park), Err(ChannelError::NotAChannel)));
+    }
+}

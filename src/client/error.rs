@@ -1,0 +1,232 @@
+//! One error type for each operation of a client.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::channel::ChannelError;
+use crate::protocol::{NameError, Status};
+use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
+
+/// Why a client was not registered, or a server could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name is not one that a client can have.
+    #[error("{name:?} cannot be registered: {source}")]
+    InvalidName {
+        /// The name asked for.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// Another client holds the name.
+    #[error("the name {name:?} is taken: choose another one, or wait until its client is gone")]
+    NameTaken {
+        /// The name asked for.
+        name: String,
+    },
+    /// No server listens there.
+    #[error("no server at {path:?} ({source}): start one with ringpost-server --socket {path:?}")]
+    NoServer {
+        /// Where one was expected.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The socket's permissions, or the server, do not let this user in.
+    #[error("not permitted to connect to {path:?}: {why}")]
+    NotPermitted {
+        /// The socket.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// The server runs as another user, in a place where anybody could have put a socket.
+    #[error(
+        "the server at {path:?} runs as user {uid}, and others could have put its socket there: \
+         use a directory that only {uid} or root can write"
+    )]
+    Untrusted {
+        /// The socket.
+        path: PathBuf,
+        /// The user that the server runs as.
+        uid: u32,
+    },
+    /// What listens there is not a ringpost server.
+    #[error("what listens at {path:?} is not a ringpost server")]
+    NotRingpost {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The server speaks another version of the protocol.
+    #[error("the server speaks protocol version {server}, this program {own}: use the same ringpost version on both sides")]
+    VersionMismatch {
+        /// The server's version.
+        server: u32,
+        /// This library's.
+        own: u32,
+    },
+    /// The server has as many clients as it was told to accept.
+    #[error("the server is full: {0}")]
+    Full(String),
+    /// The server refused, in its own words.
+    #[error("the server refused: {0}")]
+    Refused(String),
+    /// The server did not answer in time.
+    #[error("the server at {path:?} did not answer in time: it may be stopped or overloaded")]
+    TimedOut {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The channel that the server sent is not one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// A system call failed.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Why a request to the server has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The request is larger than a block; nothing was sent.
+    #[error("{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that can be sent.
+        max: usize,
+    },
+    /// No response came until the deadline. The request may have been executed, or may yet be.
+    #[error("no response until the deadline; the request may have been executed")]
+    TimedOut,
+    /// The channel was closed before the response came. The request may have been executed.
+    #[error("disconnected: {0}; the request may have been executed")]
+    Disconnected(CloseReason),
+    /// The channel was closed before the request was sent: it was not executed.
+    #[error("disconnected: {0}; the request was not sent")]
+    NotSent(CloseReason),
+    /// The service failed, in its own words.
+    #[error("the service failed: {0}")]
+    ServiceFailed(String),
+    /// The service answered more than a block holds.
+    #[error("the service answered too much: {0}")]
+    ResponseTooLarge(String),
+    /// The server is shutting down and did not execute the request.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The server could not execute the request, in its own words.
+    #[error("the server could not do it: {0}")]
+    Server(String),
+    /// There is no response to wait for: nothing was submitted.
+    #[error("nothing was submitted that a response could come for")]
+    NothingOutstanding,
+    /// The server broke a rule; the channel was closed.
+    #[error("the server broke the protocol: {0}")]
+    Violation(Violation),
+}
+
+/// Why a message is not known to be in the receiver's inbox.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No client has this key: it never had, or is gone. A key is never given twice.
+    #[error("no client has this key: it has left, or never was; look its name up again")]
+    UnknownKey,
+    /// There is no room in the receiver's inbox now.
+    #[error("the receiver's inbox is full: try again, or wait for room with a time-out")]
+    InboxFull,
+    /// The receiver went away while the message was on its way; it was not delivered.
+    #[error("the receiver is gone")]
+    Gone,
+    /// There was no room in the receiver's inbox until the deadline; the message was not delivered.
+    #[error("there was no room in the receiver's inbox until the deadline")]
+    TimedOut,
+    /// The server did not answer until the deadline. The message may have been delivered.
+    #[error("the server did not answer until the deadline; the message may have been delivered")]
+    NoAnswer,
+    /// The message is larger than a block; nothing was sent.
+    #[error("{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that can be sent.
+        max: usize,
+    },
+    /// The channel was closed before the answer came. The message may have been delivered.
+    #[error("disconnected: {0}; the message may have been delivered")]
+    Disconnected(CloseReason),
+    /// The channel was closed before the message was sent.
+    #[error("disconnected: {0}; the message was not sent")]
+    NotSent(CloseReason),
+    /// The server is shutting down and did not deliver the message.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The server could not deliver it, in its own words.
+    #[error("the server could not do it: {0}")]
+    Server(String),
+    /// The server broke a rule; the channel was closed.
+    #[error("the server broke the protocol: {0}")]
+    Violation(Violation),
+}
+
+impl From<CallError> for SendError {
+    fn from(error: CallError) -> SendError {
+        match error {
+            CallError::TooLarge { len, max } => SendError::TooLarge { len, max },
+            CallError::TimedOut => SendError::NoAnswer,
+            CallError::Disconnected(reason) => SendError::Disconnected(reason),
+            CallError::NotSent(reason) => SendError::NotSent(reason),
+            CallError::ShuttingDown => SendError::ShuttingDown,
+            CallError::Violation(violation) => SendError::Violation(violation),
+            CallError::ServiceFailed(why) | CallError::ResponseTooLarge(why) | CallError::Server(why) => {
+                SendError::Server(why)
+            }
+            CallError::NothingOutstanding => SendError::Server(error.to_string()),
+        }
+    }
+}
+
+/// A request was not committed.
+pub(super) fn not_sent(error: SendTimeoutError) -> CallError {
+    match error {
+        SendTimeoutError::TimedOut => CallError::TimedOut,
+        SendTimeoutError::TooLarge { len, max } => CallError::TooLarge { len, max },
+        SendTimeoutError::Disconnected(reason) => CallError::NotSent(reason),
+        SendTimeoutError::Violation(violation) => CallError::Violation(violation),
+    }
+}
+
+/// A response did not come.
+pub(super) fn no_response(error: RecvTimeoutError) -> CallError {
+    match error {
+        RecvTimeoutError::TimedOut => CallError::TimedOut,
+        RecvTimeoutError::Disconnected(reason) => CallError::Disconnected(reason),
+        RecvTimeoutError::Violation(violation) => CallError::Violation(violation),
+    }
+}
+
+/// A response that is not OK, for every operation but send.
+pub(super) fn refused(status: Status, text: &[u8]) -> CallError {
+    let text = printable(text);
+    match status {
+        Status::ServiceFailed => CallError::ServiceFailed(text),
+        Status::ResponseTooLarge => CallError::ResponseTooLarge(text),
+        Status::ShuttingDown => CallError::ShuttingDown,
+        _ if text.is_empty() => CallError::Server(format!("{status:?}")),
+        _ => CallError::Server(text),
+    }
+}
+
+/// Another process's text, without anything that could steer a terminal.
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,83 @@
+//! Looking at a server from outside, without registering.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::RegisterError;
+use super::session::{dial, explain};
+use crate::connect::dial::Line;
+use crate::connect::listing::decode_page;
+use crate::connect::{Ask, ServerInfo};
+use crate::registry::ClientInfo;
+
+/// A connection that asks a server about itself and its clients. It has no name and no key, and is not in the list.
+///
+/// A connection answers questions for ten seconds; then connect again.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Observer, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).start()?;
+/// let _alice = Client::register(&path, "alice")?;
+/// let observer = Observer::connect(&path)?;
+/// assert_eq!(observer.list()?[0].name.as_str(), "alice");
+/// assert_eq!(observer.server()?.clients, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Observer {
+    line: Line,
+    path: PathBuf,
+}
+
+/// How long a question may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Observer {
+    /// Connects to the server at a path.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Observer, RegisterError> {
+        Observer::connect_timeout(path, TIMEOUT)
+    }
+
+    /// Connects to the server at a path; all questions together may take this long.
+    pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Observer, RegisterError> {
+        let path = path.as_ref().to_owned();
+        Ok(Observer { line: dial(&path, timeout)?, path })
+    }
+
+    /// What the server tells about itself.
+    pub fn server(&self) -> Result<ServerInfo, RegisterError> {
+        let body = self.ask(&Ask::Server)?;
+        ServerInfo::decode(&body).ok_or_else(|| self.not_ringpost())
+    }
+
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
+    pub fn list(&self) -> Result<Vec<ClientInfo>, RegisterError> {
+        let mut clients = Vec::new();
+        let mut from_slot = 0;
+        loop {
+            let body = self.ask(&Ask::List { from_slot })?;
+            let (page, next) = decode_page(&body).ok_or_else(|| self.not_ringpost())?;
+            clients.extend(page);
+            match next {
+                None => return Ok(clients),
+                Some(next) if next > from_slot => from_slot = next,
+                Some(_) => return Err(self.not_ringpost()),
+            }
+        }
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<Vec<u8>, RegisterError> {
+        self.line.ask(ask).map(|answer| answer.body).map_err(|error| explain(error, &self.path, None))
+    }
+
+    fn not_ringpost(&self) -> RegisterError {
+        RegisterError::NotRingpost { path: self.path.clone() }
+    }
+}

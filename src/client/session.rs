@@ -1,0 +1,121 @@
+//! What the two halves of a client share, and how one comes to be.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::caller::Caller;
+use super::error::RegisterError;
+use super::inbox::Inbox;
+use super::watcher::Watch;
+use super::{Client, Limits};
+use crate::channel;
+use crate::connect::dial::{DialError, Line};
+use crate::connect::{Ask, Refusal, Reply};
+use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
+use crate::ring::{Closer, WaitStrategy};
+
+/// How long a registration may take, if nothing else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One registration. When the last half of the client is gone, so is the lifeline, and with it the registration.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: Key,
+    pub(super) name: Name,
+    pub(super) limits: Limits,
+    pub(super) closer: Closer,
+    pub(super) _watch: Watch,
+}
+
+/// Sets up a [`Client`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until register is called"]
+pub struct ClientBuilder {
+    path: PathBuf,
+    wait: WaitStrategy,
+    timeout: Duration,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(path: PathBuf) -> ClientBuilder {
+        ClientBuilder { path, wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT }
+    }
+
+    /// How the client waits for responses and messages. Adaptive, if nothing else is said.
+    pub fn wait(mut self, strategy: WaitStrategy) -> Self {
+        self.wait = strategy;
+        self
+    }
+
+    /// How long the registration may take. Five seconds, if nothing else is said.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Registers under a name.
+    pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
+        let name = Name::new(name.as_ref()).map_err(|source| RegisterError::InvalidName {
+            name: name.as_ref().to_owned(),
+            source,
+        })?;
+        let line = dial(&self.path, self.timeout)?;
+        let answer = line.ask(&Ask::Register(name)).map_err(|error| explain(error, &self.path, Some(&name)))?;
+        let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
+        let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
+        let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
+        let guest = channel::open_for_client(&descriptor, self.wait)?;
+        let geometry = guest.geometry();
+        let limits = Limits {
+            max_call: geometry.max_block() - BLOCK_HEADER,
+            max_message: geometry.max_block() - MESSAGE_OVERHEAD,
+            ring_size: geometry.ring_size(),
+        };
+        let watch = Watch::begin(line.into_lifeline(), guest.closer.clone())
+            .map_err(|source| RegisterError::System { action: "watch the server", source })?;
+        let session = Arc::new(Session { key, name, limits, closer: guest.closer, _watch: watch });
+        let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
+        Ok(Client { caller: Caller::new(guest.requests, guest.responses, session), inbox })
+    }
+}
+
+pub(super) fn dial(path: &Path, timeout: Duration) -> Result<Line, RegisterError> {
+    // A time-out beyond what the clock can hold is none that anybody will see.
+    let deadline = Instant::now()
+        .checked_add(timeout)
+        .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+    Line::connect(path, deadline).map_err(|error| explain(error, path, None))
+}
+
+pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> RegisterError {
+    let path = path.to_owned();
+    match error {
+        DialError::NoServer(source) => RegisterError::NoServer { path, source },
+        DialError::NotPermitted(source) => RegisterError::NotPermitted { path, why: source.to_string() },
+        DialError::Untrusted { uid } => RegisterError::Untrusted { path, uid },
+        DialError::TimedOut => RegisterError::TimedOut { path },
+        DialError::NotRingpost => RegisterError::NotRingpost { path },
+        DialError::Version { found } => {
+            RegisterError::VersionMismatch { server: found, own: PROTOCOL_VERSION }
+        }
+        DialError::Io(source) => RegisterError::System { action: "reach the server", source },
+        DialError::Refused(refusal, why) => match refusal {
+            Refusal::NameTaken => {
+                let name = name.map(|name| name.as_str().to_owned()).unwrap_or_default();
+                RegisterError::NameTaken { name }
+            }
+            Refusal::Full => RegisterError::Full(why),
+            Refusal::NotAllowed => RegisterError::NotPermitted { path, why },
+            Refusal::NotRingpost
+            | Refusal::Version
+            | Refusal::Unknown
+            | Refusal::InvalidName
+            | Refusal::ShuttingDown
+            | Refusal::Busy
+            | Refusal::NoResources => RegisterError::Refused(why),
+        },
+    }
+}

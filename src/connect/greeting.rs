@@ -1,0 +1,229 @@
+//! The datagrams of the connect channel.
+//!
+//! ```text
+//! request   magic u64 "RINGPOST", version u32, what u16 (1 register, 2 list, 3 server), unused u16, body
+//!           register: name        list: first slot u32        server: nothing
+//! reply     magic u64, version u32, status u16, unused u16, body
+//!           register: key (16), and the comm channel's descriptor alongside
+//!           list: a page of clients        server: its description        a refusal: a text for people
+//! ```
+
+use crate::protocol::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
+
+const MAGIC: [u8; 8] = *b"RINGPOST";
+const HEADER: usize = 16;
+
+/// The longest datagram of either side: a page of clients.
+pub(crate) const MOST_BYTES: usize = 16 * 1024;
+
+/// What a connection asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Register(Name),
+    List { from_slot: u32 },
+    Server,
+}
+
+/// Why a request datagram was not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("not a ringpost request")]
+    NotRingpost,
+    #[error("version {found} was spoken, this server speaks {PROTOCOL_VERSION}: use the same ringpost version on both sides")]
+    Version { found: u32 },
+    #[error("not a request that this server knows")]
+    Unknown,
+    #[error("not a valid name: {0}")]
+    Name(NameError),
+}
+
+/// Why the server refuses, as it travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub(crate) enum Refusal {
+    NotRingpost = 1,
+    Version = 2,
+    Unknown = 3,
+    InvalidName = 4,
+    NameTaken = 5,
+    Full = 6,
+    NotAllowed = 7,
+    ShuttingDown = 8,
+    Busy = 9,
+    NoResources = 10,
+}
+
+impl Refusal {
+    fn from_code(code: u16) -> Option<Refusal> {
+        use Refusal::*;
+        [
+            NotRingpost,
+            Version,
+            Unknown,
+            InvalidName,
+            NameTaken,
+            Full,
+            NotAllowed,
+            ShuttingDown,
+            Busy,
+            NoResources,
+        ]
+        .into_iter()
+        .find(|refusal| *refusal as u16 == code)
+    }
+}
+
+impl Ask {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (what, body) = match self {
+            Ask::Register(name) => (1, name.as_str().as_bytes().to_vec()),
+            Ask::List { from_slot } => (2, from_slot.to_le_bytes().to_vec()),
+            Ask::Server => (3, Vec::new()),
+        };
+        frame(what, &body)
+    }
+
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Ask, AskError> {
+        let (version, what, body) = unframe(datagram).ok_or(AskError::NotRingpost)?;
+        if version != PROTOCOL_VERSION {
+            return Err(AskError::Version { found: version });
+        }
+        match what {
+            1 => Name::from_bytes(body).map(Ask::Register).map_err(AskError::Name),
+            2 => match take::<4>(body) {
+                Some((slot, [])) => Ok(Ask::List { from_slot: u32::from_le_bytes(slot) }),
+                _ => Err(AskError::Unknown),
+            },
+            3 if body.is_empty() => Ok(Ask::Server),
+            _ => Err(AskError::Unknown),
+        }
+    }
+}
+
+impl AskError {
+    pub(crate) fn refusal(&self) -> Refusal {
+        match self {
+            AskError::NotRingpost => Refusal::NotRingpost,
+            AskError::Version { .. } => Refusal::Version,
+            AskError::Unknown => Refusal::Unknown,
+            AskError::Name(_) => Refusal::InvalidName,
+        }
+    }
+}
+
+/// A reply datagram, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply<'a> {
+    /// The server's protocol version.
+    pub(crate) version: u32,
+    pub(crate) body: ReplyBody<'a>,
+}
+
+/// What a reply says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReplyBody<'a> {
+    Done(&'a [u8]),
+    /// A refusal with the server's words for it.
+    Refused(Refusal, String),
+}
+
+impl<'a> Reply<'a> {
+    pub(crate) fn done(body: &[u8]) -> Vec<u8> {
+        frame(0, body)
+    }
+
+    pub(crate) fn registered(key: Key) -> Vec<u8> {
+        frame(0, &key.to_bytes())
+    }
+
+    pub(crate) fn refused(refusal: Refusal, why: &str) -> Vec<u8> {
+        let most = MOST_BYTES - HEADER;
+        let cut = (0..=why.len().min(most)).rev().find(|&at| why.is_char_boundary(at)).unwrap_or(0);
+        frame(refusal as u16, &why.as_bytes()[..cut])
+    }
+
+    /// `None`: not a reply of a ringpost server of any version.
+    pub(crate) fn decode(datagram: &'a [u8]) -> Option<Reply<'a>> {
+        let (version, status, body) = unframe(datagram)?;
+        let body = match status {
+            0 => ReplyBody::Done(body),
+            code => {
+                let text = String::from_utf8_lossy(body);
+                // The text is another process's: nothing in it may steer a terminal.
+                let text = text.chars().filter(|c| !c.is_control()).collect();
+                ReplyBody::Refused(Refusal::from_code(code).unwrap_or(Refusal::Unknown), text)
+            }
+        };
+        Some(Reply { version, body })
+    }
+
+    /// The key in the body of a registration's reply.
+    pub(crate) fn key(body: &[u8]) -> Option<Key> {
+        match take::<KEY>(body) {
+            Some((key, [])) => Some(Key::from_bytes(key)),
+            _ => None,
+        }
+    }
+}
+
+fn frame(code: u16, body: &[u8]) -> Vec<u8> {
+    let mut datagram = Vec::with_capacity(HEADER + body.len());
+    datagram.extend_from_slice(&MAGIC);
+    datagram.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    datagram.extend_from_slice(&code.to_le_bytes());
+    datagram.extend_from_slice(&[0; 2]);
+    datagram.extend_from_slice(body);
+    datagram
+}
+
+fn unframe(datagram: &[u8]) -> Option<(u32, u16, &[u8])> {
+    let (magic, rest) = take::<8>(datagram)?;
+    let (version, rest) = take::<4>(rest)?;
+    let (code, rest) = take::<2>(rest)?;
+    let (_unused, body) = take::<2>(rest)?;
+    (magic == MAGIC).then_some((u32::from_le_bytes(version), u16::from_le_bytes(code), body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_back() {
+        let asks = [Ask::Register(Name::new("bob").unwrap()), Ask::List { from_slot: 7 }, Ask::Server];
+        for ask in asks {
+            assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
+        }
+    }
+
+    #[test]
+    fn requests_that_are_wrong_are_told_apart() {
+        let mut datagram = Ask::Server.encode();
+        datagram[8] = 77;
+        assert_eq!(Ask::decode(&datagram), Err(AskError::Version { found: 77 }));
+        datagram[0] = b'?';
+        assert_eq!(Ask::decode(&datagram), Err(AskError::NotRingpost));
+        assert_eq!(Ask::decode(&datagram[..15]), Err(AskError::NotRingpost));
+        assert_eq!(Ask::decode(&[]), Err(AskError::NotRingpost));
+        assert_eq!(Ask::decode(&frame(9, b"")), Err(AskError::Unknown));
+        assert_eq!(Ask::decode(&frame(2, b"abc")), Err(AskError::Unknown));
+        assert_eq!(Ask::decode(&frame(3, b"x")), Err(AskError::Unknown));
+        assert!(matches!(Ask::decode(&frame(1, b"")), Err(AskError::Name(_))));
+        assert!(matches!(Ask::decode(&frame(1, b"\xff")), Err(AskError::Name(_))));
+    }
+
+    #[test]
+    fn replies_read_back_and_carry_no_control_characters() {
+        let datagram = Reply::refused(Refusal::Full, "no\u{1b}[31m room");
+        let reply = Reply::decode(&datagram).unwrap();
+        assert_eq!(reply.body, ReplyBody::Refused(Refusal::Full, "no[31m room".into()));
+        let key = Key::from_u128(42);
+        let datagram = Reply::registered(key);
+        match Reply::decode(&datagram).unwrap().body {
+            ReplyBody::Done(body) => assert_eq!(Reply::key(body), Some(key)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(Reply::decode(b"RINGPOS?00000000"), None);
+        assert!(Reply::refused(Refusal::Full, &"ü".repeat(MOST_BYTES)).len() <= MOST_BYTES);
+    }
+}

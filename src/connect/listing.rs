@@ -1,0 +1,230 @@
+//! Descriptions of clients and of the server, as bytes: for the connect channel and for the rings.
+
+use std::time::{Duration, SystemTime};
+
+use crate::protocol::{Key, Name, PROTOCOL_VERSION, take};
+use crate::registry::{ClientInfo, ClientState, Counters};
+use crate::ring::WaitStrategy;
+
+/// The most bytes of one client in a page.
+const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + Name::MAX_LEN;
+
+/// Bytes before the entries of a page: the slot to go on from.
+const PAGE_HEADER: usize = 4;
+
+/// "Nothing follows" in the place of a slot; slots have 16 bits.
+const NO_MORE: u32 = u32::MAX;
+
+/// How many clients surely fit into a page of `bytes` bytes.
+pub(crate) fn clients_per_page(bytes: usize) -> usize {
+    bytes.saturating_sub(PAGE_HEADER) / MOST_ENTRY
+}
+
+/// A page of clients, and the slot to go on from if there are more.
+pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> {
+    let mut page = next.unwrap_or(NO_MORE).to_le_bytes().to_vec();
+    for client in clients {
+        page.extend_from_slice(&client.key.to_bytes());
+        page.push(match client.state {
+            ClientState::Leaving => 1,
+            _ => 0,
+        });
+        for number in [client.pid, client.uid, client.gid] {
+            page.extend_from_slice(&number.to_le_bytes());
+        }
+        page.extend_from_slice(&since_epoch(client.registered).to_le_bytes());
+        let Counters { calls, sent, received, bytes_in, bytes_out } = client.counters;
+        for number in [calls, sent, received, bytes_in, bytes_out] {
+            page.extend_from_slice(&number.to_le_bytes());
+        }
+        let name = client.name.as_str().as_bytes();
+        page.push(name.len() as u8);
+        page.extend_from_slice(name);
+    }
+    page
+}
+
+/// Takes a page apart; `None` if it does not have the form of one.
+pub(crate) fn decode_page(page: &[u8]) -> Option<(Vec<ClientInfo>, Option<u32>)> {
+    let (next, mut rest) = number32(page)?;
+    let mut clients = Vec::new();
+    while !rest.is_empty() {
+        let client;
+        (client, rest) = decode_client(rest)?;
+        clients.push(client);
+    }
+    Some((clients, (next != NO_MORE).then_some(next)))
+}
+
+fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
+    let (key, rest) = take::<16>(bytes)?;
+    let ([state], rest) = take::<1>(rest)?;
+    let (pid, rest) = number32(rest)?;
+    let (uid, rest) = number32(rest)?;
+    let (gid, rest) = number32(rest)?;
+    let (registered, rest) = number64(rest)?;
+    let (calls, rest) = number64(rest)?;
+    let (sent, rest) = number64(rest)?;
+    let (received, rest) = number64(rest)?;
+    let (bytes_in, rest) = number64(rest)?;
+    let (bytes_out, rest) = number64(rest)?;
+    let ([len], rest) = take::<1>(rest)?;
+    let (name, rest) = rest.split_at_checked(len.into())?;
+    let client = ClientInfo {
+        name: Name::from_bytes(name).ok()?,
+        key: Key::from_bytes(key),
+        state: if state == 1 { ClientState::Leaving } else { ClientState::Live },
+        pid,
+        uid,
+        gid,
+        registered: at_epoch(registered),
+        counters: Counters { calls, sent, received, bytes_in, bytes_out },
+    };
+    Some((client, rest))
+}
+
+/// What a server tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// Its process.
+    pub pid: u32,
+    /// The user it runs as.
+    pub uid: u32,
+    /// Its version of this library.
+    pub version: String,
+    /// Its protocol version.
+    pub protocol: u32,
+    /// When it started, by its clock.
+    pub started: SystemTime,
+    /// How many clients are registered.
+    pub clients: u32,
+    /// How many can be.
+    pub max_clients: u32,
+    /// Bytes of each ring.
+    pub ring_size: usize,
+    /// Bytes of the largest block, header included.
+    pub max_block: usize,
+    /// How its workers wait.
+    pub wait: WaitStrategy,
+}
+
+impl ServerInfo {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for number in [self.pid, self.uid, self.clients, self.max_clients] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [since_epoch(self.started), self.ring_size as u64, self.max_block as u64] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.push(match self.wait {
+            WaitStrategy::Spin => 0,
+            WaitStrategy::Adaptive => 1,
+            WaitStrategy::Park => 2,
+        });
+        bytes.extend_from_slice(self.version.as_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<ServerInfo> {
+        let (pid, rest) = number32(bytes)?;
+        let (uid, rest) = number32(rest)?;
+        let (clients, rest) = number32(rest)?;
+        let (max_clients, rest) = number32(rest)?;
+        let (started, rest) = number64(rest)?;
+        let (ring_size, rest) = number64(rest)?;
+        let (max_block, rest) = number64(rest)?;
+        let ([wait], version) = take::<1>(rest)?;
+        Some(ServerInfo {
+            pid,
+            uid,
+            version: str::from_utf8(version).ok()?.chars().filter(|c| !c.is_control()).collect(),
+            protocol: PROTOCOL_VERSION,
+            started: at_epoch(started),
+            clients,
+            max_clients,
+            ring_size: usize::try_from(ring_size).ok()?,
+            max_block: usize::try_from(max_block).ok()?,
+            wait: match wait {
+                0 => WaitStrategy::Spin,
+                1 => WaitStrategy::Adaptive,
+                2 => WaitStrategy::Park,
+                _ => return None,
+            },
+        })
+    }
+}
+
+fn number32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (number, rest) = take(bytes)?;
+    Some((u32::from_le_bytes(number), rest))
+}
+
+fn number64(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = take(bytes)?;
+    Some((u64::from_le_bytes(number), rest))
+}
+
+/// Nanoseconds since 1970; a clock set before that counts as 1970.
+fn since_epoch(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn at_epoch(nanoseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(name: &str) -> ClientInfo {
+        ClientInfo {
+            name: Name::new(name).unwrap(),
+            key: Key::from_u128(name.len() as u128),
+            state: ClientState::Leaving,
+            pid: 1,
+            uid: 2,
+            gid: 3,
+            registered: at_epoch(4),
+            counters: Counters { calls: 5, sent: 6, received: 7, bytes_in: 8, bytes_out: u64::MAX },
+        }
+    }
+
+    #[test]
+    fn pages_read_back_and_are_never_cut_unseen() {
+        let clients = [client("a"), client(&"ü".repeat(32))];
+        let page = encode_page(&clients, Some(9));
+        assert!(page.len() <= PAGE_HEADER + 2 * MOST_ENTRY);
+        assert_eq!(decode_page(&page), Some((clients.to_vec(), Some(9))));
+        assert_eq!(decode_page(&encode_page(&[], None)), Some((vec![], None)));
+        let whole = [4, encode_page(&clients[..1], None).len(), page.len()];
+        for len in (0..page.len()).filter(|len| !whole.contains(len)) {
+            assert_eq!(decode_page(&page[..len]), None, "{len} bytes");
+        }
+        assert_eq!(clients_per_page(PAGE_HEADER + MOST_ENTRY), 1);
+        // The smallest block must hold one client.
+        assert!(clients_per_page(crate::channel::MIN_BLOCK - crate::protocol::BLOCK_HEADER) >= 1);
+    }
+
+    #[test]
+    fn a_servers_description_reads_back() {
+        let info = ServerInfo {
+            pid: 1,
+            uid: 2,
+            version: "0.1.0".into(),
+            protocol: PROTOCOL_VERSION,
+            started: at_epoch(3),
+            clients: 4,
+            max_clients: 5,
+            ring_size: 6,
+            max_block: 7,
+            wait: WaitStrategy::Park,
+        };
+        let bytes = info.encode();
+        assert_eq!(ServerInfo::decode(&bytes), Some(info));
+        assert_eq!(ServerInfo::decode(&bytes[..40]), None);
+    }
+}

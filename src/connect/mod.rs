@@ -1,0 +1,19 @@
+//! The connect channel: a `SOCK_SEQPACKET` socket over which clients register and observers ask.
+//!
+//! Both sides begin every datagram with magic and version, so that programs that do not belong together say so instead of
+//! misunderstanding each other. The connection of a registered client stays open: it is the *lifeline* by which either
+//! side learns that the other died.
+
+mod credentials;
+pub(crate) mod dial;
+mod greeting;
+pub(crate) mod listing;
+mod listener;
+mod path;
+
+pub(crate) use credentials::{Credentials, peer_credentials, peer_in_groups, peer_pidfd};
+pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
+pub(crate) use listener::Listener;
+pub use listener::ListenError;
+pub use listing::ServerInfo;
+pub use path::{PathError, default_path};

@@ -1,0 +1,172 @@
+//! Where the connect channel lies.
+
+#![forbid(unsafe_code)]
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
+use rustix::io::Errno;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the default socket's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// It exists but is not a directory; a symbolic link is not followed.
+    #[error(
+        "{0:?} is not a directory (symbolic links are not followed): remove it, or name a socket with --socket or \
+         RINGPOST_SOCKET"
+    )]
+    NotADirectory(PathBuf),
+    /// It belongs to another user.
+    #[error(
+        "{path:?} belongs to user {owner}, not to us: somebody may be waiting for our messages there; name another \
+         socket with --socket or RINGPOST_SOCKET"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Others may enter or change it.
+    #[error("{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket elsewhere")]
+    TooOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A system call failed.
+    #[error("cannot use {path:?} for the socket: {source}")]
+    System {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR`, or else
+/// `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and must be a real one, ours, and closed to others
+/// (mode 0700).
+///
+/// # Examples
+///
+/// ```
+/// let path = ringpost::default_path()?;
+/// assert_eq!(path.file_name().unwrap(), "bus.sock");
+/// # Ok::<(), ringpost::PathError>(())
+/// ```
+pub fn default_path() -> Result<PathBuf, PathError> {
+    let own = rustix::process::geteuid().as_raw();
+    let directory = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) if Path::new(&runtime).is_absolute() => PathBuf::from(runtime).join("ringpost"),
+        _ => PathBuf::from(format!("/tmp/ringpost-{own}")),
+    };
+    private_directory(&directory, own)?;
+    Ok(directory.join("bus.sock"))
+}
+
+/// Makes the directory if it is missing, and checks it.
+fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
+    let system = |errno: Errno| PathError::System { path: path.to_owned(), source: errno.into() };
+    match mkdirat(CWD, path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(system(errno)),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match openat(CWD, path, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOTDIR | Errno::LOOP) => return Err(PathError::NotADirectory(path.to_owned())),
+        Err(errno) => return Err(system(errno)),
+    };
+    let found = fstat(&directory).map_err(system)?;
+    if found.st_uid != own {
+        return Err(PathError::Foreign { path: path.to_owned(), owner: found.st_uid });
+    }
+    let mode = Mode::from_raw_mode(found.st_mode).bits() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(PathError::TooOpen { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Whether a client should believe a server that runs as `server_uid` behind the socket at `path`: one of our own or of root, or the
+/// owner of a socket in a directory in which nobody else can put one.
+pub(crate) fn trustworthy(path: &Path, own: u32, server_uid: u32) -> bool {
+    server_uid == own || server_uid == 0 || others_socket_is_safe(path, server_uid).unwrap_or(false)
+}
+
+fn others_socket_is_safe(path: &Path, server_uid: u32) -> Result<bool, Errno> {
+    let look = |path: &Path| -> Result<Stat, Errno> { statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) };
+    let socket = look(path)?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = look(parent)?;
+    let is_directory = FileType::from_raw_mode(directory.st_mode) == FileType::Directory;
+    let writable_by_others = directory.st_mode & 0o022 != 0;
+    let owner = directory.st_uid;
+    Ok(socket.st_uid == server_uid
+        && is_directory
+        && !writable_by_others
+        && (owner == server_uid || owner == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn scratch() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn own() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_private() {
+        let scratch = scratch();
+        let path = scratch.path().join("new");
+        private_directory(&path, own()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        private_directory(&path, own()).unwrap();
+    }
+
+    #[test]
+    fn squatted_places_are_refused() {
+        let scratch = scratch();
+        let real = scratch.path().join("real");
+        private_directory(&real, own()).unwrap();
+        let link = scratch.path().join("link");
+        symlink(&real, &link).unwrap();
+        assert!(matches!(private_directory(&link, own()), Err(PathError::NotADirectory(_))));
+        let file = scratch.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(private_directory(&file, own()), Err(PathError::NotADirectory(_))));
+        assert!(matches!(private_directory(&real, own() + 1), Err(PathError::Foreign { .. })));
+        fs::set_permissions(&real, PermissionsExt::from_mode(0o750)).unwrap();
+        assert!(matches!(private_directory(&real, own()), Err(PathError::TooOpen { mode: 0o750, .. })));
+        let nowhere = scratch.path().join("missing/below");
+        assert!(matches!(private_directory(&nowhere, own()), Err(PathError::System { .. })));
+    }
+
+    #[test]
+    fn a_foreign_server_is_believed_only_where_nobody_else_can_put_a_socket() {
+        let scratch = scratch();
+        let path = scratch.path().join("socket");
+        fs::write(&path, "").unwrap();
+        let stranger = own() + 1;
+        assert!(trustworthy(&path, own(), own()));
+        assert!(trustworthy(&path, own(), 0));
+        assert!(!trustworthy(&path, own(), stranger), "the socket is not the stranger's");
+        // From a stranger's view, our own socket in our own directory is safe to use.
+        assert!(trustworthy(&path, stranger, own()));
+        fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+        assert_eq!(trustworthy(&path, stranger, own()), own() == 0);
+    }
+}

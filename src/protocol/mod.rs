@@ -1,0 +1,186 @@
+//! What travels on the rings: keys, names, block headers, operations and status codes.
+//!
+//! A *block* is an 8-byte header and a body. The client numbers its requests; each is answered by exactly one
+//! response that carries the same number, in the order of the requests.
+//!
+//! | operation | body of the request | body of the response |
+//! | --- | --- | --- |
+//! | call | payload | the service's response |
+//! | send | key (16), time-out in ns (8, with the flag [`WAITS`]), payload | empty |
+//! | look up | name | key (16) |
+//! | list | first slot (4) | a page of clients (see `connect::listing`) |
+//! | ping | anything | empty |
+//! | statistics | empty | the client's own entry, a page of one |
+//! | unregister | empty | empty |
+//!
+//! A status other than OK may carry a text for people as its body. A block in an inbox has the operation [`MESSAGE`], the
+//! length of the sender's name in its flags, and as its body the sender's key (16), its name, and the payload.
+//! All numbers are little-endian.
+
+mod address;
+mod key;
+mod name;
+
+pub use address::Address;
+pub use key::{Key, ParseKeyError};
+pub use name::{Name, NameError};
+
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The version of what is said on the connect channel and on the rings.
+pub(crate) const PROTOCOL_VERSION: u32 = 1;
+
+/// Bytes of a block header.
+pub(crate) const BLOCK_HEADER: usize = 8;
+
+/// Bytes of a key in a block.
+pub(crate) const KEY: usize = 16;
+
+/// The most bytes that an inbox block needs besides its payload.
+pub(crate) const MESSAGE_OVERHEAD: usize = BLOCK_HEADER + KEY + Name::MAX_LEN;
+
+/// The most bytes that a send request needs besides its payload: less than in the inbox.
+const SEND_OVERHEAD: usize = BLOCK_HEADER + KEY + 8;
+const _: () = assert!(SEND_OVERHEAD <= MESSAGE_OVERHEAD);
+
+/// Flag of a send request: wait for room in the inbox, up to the time-out in the body.
+pub(crate) const WAITS: u16 = 1;
+
+/// The operation of a block in an inbox.
+pub(crate) const MESSAGE: u16 = 0x100;
+
+/// The first bytes of every block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct BlockHeader {
+    /// A request's [`Operation`], a response's [`Status`], or [`MESSAGE`].
+    pub(crate) code: U16,
+    pub(crate) flags: U16,
+    pub(crate) sequence: U32,
+}
+
+impl BlockHeader {
+    #[inline]
+    pub(crate) fn new(code: u16, flags: u16, sequence: u32) -> BlockHeader {
+        BlockHeader { code: U16::new(code), flags: U16::new(flags), sequence: U32::new(sequence) }
+    }
+
+    #[inline]
+    pub(crate) fn from_array(bytes: [u8; BLOCK_HEADER]) -> BlockHeader {
+        zerocopy::transmute!(bytes)
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Call = 1,
+    Send = 2,
+    LookUp = 3,
+    List = 4,
+    Ping = 5,
+    Statistics = 6,
+    Unregister = 7,
+}
+
+impl Operation {
+    #[inline]
+    pub(crate) fn from_code(code: u16) -> Option<Operation> {
+        Some(match code {
+            1 => Operation::Call,
+            2 => Operation::Send,
+            3 => Operation::LookUp,
+            4 => Operation::List,
+            5 => Operation::Ping,
+            6 => Operation::Statistics,
+            7 => Operation::Unregister,
+            _ => return None,
+        })
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub(crate) enum Status {
+    Ok = 0,
+    /// The server does not know the operation.
+    UnknownOperation = 1,
+    /// The body does not have the form of its operation.
+    Malformed = 2,
+    /// No client has this key or name.
+    NotFound = 3,
+    /// No room in the inbox, and the sender did not want to wait.
+    InboxFull = 4,
+    /// No room in the inbox until the sender's deadline.
+    TimedOut = 5,
+    /// The receiver is there no more.
+    Gone = 6,
+    /// The message can never fit.
+    TooLarge = 7,
+    /// The service failed; the body says how.
+    ServiceFailed = 8,
+    /// The service answered more than a block holds.
+    ResponseTooLarge = 9,
+    /// The server is shutting down.
+    ShuttingDown = 10,
+    /// The server could not do it; the body says why.
+    Internal = 11,
+}
+
+impl Status {
+    #[inline]
+    pub(crate) fn from_code(code: u16) -> Option<Status> {
+        Some(match code {
+            0 => Status::Ok,
+            1 => Status::UnknownOperation,
+            2 => Status::Malformed,
+            3 => Status::NotFound,
+            4 => Status::InboxFull,
+            5 => Status::TimedOut,
+            6 => Status::Gone,
+            7 => Status::TooLarge,
+            8 => Status::ServiceFailed,
+            9 => Status::ResponseTooLarge,
+            10 => Status::ShuttingDown,
+            11 => Status::Internal,
+            _ => return None,
+        })
+    }
+}
+
+/// Takes the first `N` bytes off a body.
+#[inline]
+pub(crate) fn take<const N: usize>(body: &[u8]) -> Option<([u8; N], &[u8])> {
+    let (first, rest) = body.split_first_chunk::<N>()?;
+    Some((*first, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_eight_little_endian_bytes() {
+        let header = BlockHeader::new(0x0102, 0x0304, 0x0506_0708);
+        assert_eq!(header.as_bytes(), [2, 1, 4, 3, 8, 7, 6, 5]);
+        assert_eq!(BlockHeader::from_array([2, 1, 4, 3, 8, 7, 6, 5]), header);
+    }
+
+    #[test]
+    fn codes_read_back_and_others_are_refused() {
+        for code in 0..=u16::MAX {
+            if let Some(operation) = Operation::from_code(code) {
+                assert_eq!(operation as u16, code);
+            }
+            if let Some(status) = Status::from_code(code) {
+                assert_eq!(status as u16, code);
+            }
+        }
+        assert_eq!(Operation::from_code(0), None);
+        assert_eq!(Operation::from_code(8), None);
+        assert_eq!(Status::from_code(12), None);
+    }
+}

@@ -1,0 +1,267 @@
+//! Names: what clients register under.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::str::FromStr;
+
+use super::Key;
+
+/// The name of a client: unique on its bus while it is registered.
+///
+/// A name is 1 to 64 bytes of UTF-8 without control characters and without white space at either end. It is not
+/// a text that parses as a [`Key`], so that one argument can take either.
+///
+/// It is stored in place and is as cheap to copy as its 64 bytes.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Name, NameError};
+///
+/// let name = Name::new("sensor 7")?;
+/// assert_eq!(name.as_str(), "sensor 7");
+/// assert!(name.starts_with("sensor")); // a name is read like a `str`
+/// assert_eq!(Name::new(" bob"), Err(NameError::OuterSpace));
+/// # Ok::<(), NameError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// Zero after the name. A name contains no zero byte, so these bytes compare as the text does.
+    bytes: [u8; Name::MAX_LEN],
+    len: u8,
+}
+
+/// Why a text is not a [`Name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// There is no character in it.
+    #[error("a name needs at least one character")]
+    Empty,
+    /// More than 64 bytes.
+    #[error("a name has at most 64 bytes, not {found}; shorten it")]
+    TooLong {
+        /// How many bytes there are.
+        found: usize,
+    },
+    /// The bytes are not UTF-8.
+    #[error("a name is UTF-8 text, but byte {position} cannot be part of it")]
+    NotUtf8 {
+        /// The first byte that does not belong.
+        position: usize,
+    },
+    /// A control character, such as a line break or a tab.
+    #[error("a name has no control characters; take out {character:?} (byte {position})")]
+    Control {
+        /// The character.
+        character: char,
+        /// Where it starts, in bytes.
+        position: usize,
+    },
+    /// White space at the start or the end.
+    #[error("a name neither starts nor ends with white space; trim it")]
+    OuterSpace,
+    /// The text would be taken for a key.
+    #[error("26 digits and letters like these would be taken for a key; add or change a character")]
+    LooksLikeKey,
+}
+
+impl Name {
+    /// The longest name, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// Checks a text and makes a name of it.
+    pub fn new(name: &str) -> Result<Name, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        let mut bytes = [0; Name::MAX_LEN];
+        let Some(start) = bytes.get_mut(..name.len()) else {
+            return Err(NameError::TooLong { found: name.len() });
+        };
+        if let Some((position, character)) = name.char_indices().find(|(_, character)| character.is_control())
+        {
+            return Err(NameError::Control { character, position });
+        }
+        if name.trim() != name {
+            return Err(NameError::OuterSpace);
+        }
+        if name.parse::<Key>().is_ok() {
+            return Err(NameError::LooksLikeKey);
+        }
+        start.copy_from_slice(name.as_bytes());
+        // At most 64.
+        Ok(Name { bytes, len: name.len() as u8 })
+    }
+
+    /// Checks bytes that came from outside and makes a name of them.
+    ///
+    /// ```
+    /// use ringpost::{Name, NameError};
+    ///
+    /// assert_eq!(Name::from_bytes(b"alice"), Name::new("alice"));
+    /// assert_eq!(Name::from_bytes(b"al\xffce"), Err(NameError::NotUtf8 { position: 2 }));
+    /// ```
+    pub fn from_bytes(name: &[u8]) -> Result<Name, NameError> {
+        // Before the UTF-8 check, so that its work is bounded.
+        if name.len() > Name::MAX_LEN {
+            return Err(NameError::TooLong { found: name.len() });
+        }
+        match str::from_utf8(name) {
+            Ok(name) => Name::new(name),
+            Err(error) => Err(NameError::NotUtf8 { position: error.valid_up_to() }),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        // Always UTF-8, by construction; the check is cheap and needs no unsafe code.
+        self.bytes.get(..usize::from(self.len)).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As a `str` does, which `Borrow<str>` demands.
+        self.as_str().hash(state);
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Name, NameError> {
+        Name::new(name)
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = NameError;
+
+    fn try_from(name: &str) -> Result<Name, NameError> {
+        Name::new(name)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({:?})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn lengths_count_bytes() {
+        assert_eq!(Name::new(""), Err(NameError::Empty));
+        assert_eq!(Name::from_bytes(b""), Err(NameError::Empty));
+        assert_eq!(Name::new("a").unwrap().as_str(), "a");
+        assert_eq!(Name::new(&"é".repeat(32)).unwrap().as_str(), "é".repeat(32));
+        assert_eq!(Name::new(&"é".repeat(33)), Err(NameError::TooLong { found: 66 }));
+        assert_eq!(Name::from_bytes(&[0xff; 65]), Err(NameError::TooLong { found: 65 }));
+    }
+
+    #[test]
+    fn control_characters_and_outer_space_are_refused() {
+        for (name, character) in
+            [("a\nb", '\n'), ("a\0", '\0'), ("a\u{7f}", '\u{7f}'), ("a\u{85}b", '\u{85}')]
+        {
+            assert_eq!(Name::new(name), Err(NameError::Control { character, position: 1 }));
+        }
+        for name in [" a", "a ", " ", "\u{a0}a", "a\u{3000}", "\u{2028}a"] {
+            assert_eq!(Name::new(name), Err(NameError::OuterSpace), "{name:?}");
+        }
+        assert_eq!(Name::new("a b").unwrap(), "a b");
+    }
+
+    #[test]
+    fn what_parses_as_a_key_is_no_name() {
+        for name in
+            ["0040180G7ZZZZZZZZZZZZZZZZZ", "oo40180g7-zzzzzzzzzzzzzzzzz", "internationalmessagedesks1"]
+        {
+            assert_eq!(Name::new(name), Err(NameError::LooksLikeKey), "{name}");
+        }
+        // Over 128 bits, and one character short.
+        assert!(Name::new("ZZZZZZZZZZZZZZZZZZZZZZZZZZ").is_ok());
+        assert!(Name::new("0040180G7ZZZZZZZZZZZZZZZZ").is_ok());
+    }
+
+    #[test]
+    fn a_map_by_name_is_asked_by_text() {
+        let map = HashMap::from([(Name::new("alice").unwrap(), 1)]);
+        assert_eq!(map.get("alice"), Some(&1));
+        assert_eq!(map.get("alic"), None);
+        assert_eq!(format!("{:>6}|", Name::new("alice").unwrap()), " alice|");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_name_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(name) = Name::from_bytes(&bytes) {
+                prop_assert_eq!(name.as_bytes(), &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn the_rule_is_the_design_s(text in "\\PC{0,30}|[ \t\na-c\u{80}-\u{a0}]{0,4}") {
+            let good = (1..=64).contains(&text.len())
+                && !text.chars().any(char::is_control)
+                && text.trim() == text
+                && text.parse::<Key>().is_err();
+            prop_assert_eq!(Name::new(&text).is_ok(), good);
+        }
+
+        #[test]
+        fn names_compare_as_their_text(a in "[a-c]{1,3}|[à-é]{1,3}", b in "[a-c]{1,3}|[à-é]{1,3}") {
+            let (left, right) = (Name::new(&a).unwrap(), Name::new(&b).unwrap());
+            prop_assert_eq!(left.cmp(&right), a.cmp(&b));
+            prop_assert_eq!(left == right, a == b);
+        }
+    }
+}

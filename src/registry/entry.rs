@@ -1,0 +1,153 @@
+//! One entry of the registry. All of this happens with the mutex held.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU32, fence};
+use std::time::{Duration, SystemTime};
+
+use super::{ClientInfo, ClientState, Owner, counters, layout};
+use crate::protocol::{Key, Name};
+use crate::shm::Segment;
+
+pub(super) const FREE: u32 = 0;
+pub(super) const CLAIMING: u32 = 1;
+pub(super) const LIVE: u32 = 2;
+pub(super) const LEAVING: u32 = 3;
+
+/// What goes into an entry, made before the mutex is locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Registration {
+    pub(super) name: Name,
+    pub(super) owner: Owner,
+    /// Nanoseconds since the epoch.
+    pub(super) at: u64,
+    /// The random part of the key.
+    pub(super) random: [u8; 10],
+}
+
+/// The entry in one slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    segment: &'a Segment,
+    slot: u16,
+    at: usize,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(segment: &'a Segment, slot: u16) -> Entry<'a> {
+        Entry { segment, slot, at: layout::entry_at(slot) }
+    }
+
+    /// Fills a free entry, with the slot's next generation. The registration counts from the last store on.
+    pub(super) fn claim(self, registration: &Registration) -> Key {
+        let Registration { name, owner, at, random } = registration;
+        self.word(layout::STATE).store(CLAIMING, Relaxed);
+        // No field may be stored before the state: a death in between would show a free entry that is not whole.
+        fence(Release);
+        kill_point();
+        let key = Key::new(self.slot, self.next_generation(), *random);
+        kill_point();
+        layout::store128(self.segment, self.at + layout::KEY, key.to_u128());
+        kill_point();
+        self.word(layout::PID).store(owner.pid, Relaxed);
+        kill_point();
+        self.word(layout::UID).store(owner.uid, Relaxed);
+        kill_point();
+        self.word(layout::GID).store(owner.gid, Relaxed);
+        kill_point();
+        self.segment.word64(self.at + layout::REGISTERED).store(*at, Relaxed);
+        kill_point();
+        self.word(layout::NAME_LEN).store(name.len() as u32, Relaxed);
+        kill_point();
+        self.segment.copy_in(self.at + layout::NAME, name.as_bytes());
+        kill_point();
+        counters::clear(self.segment, self.at);
+        kill_point();
+        self.word(layout::STATE).store(LIVE, Release);
+        kill_point();
+        key
+    }
+
+    /// The registration is over: one store.
+    pub(super) fn free(self) {
+        self.word(layout::STATE).store(FREE, Release);
+        kill_point();
+    }
+
+    /// The client is about to go: one store.
+    pub(super) fn leave(self) {
+        self.word(layout::STATE).store(LEAVING, Release);
+        kill_point();
+    }
+
+    /// Frees an entry that is not whole. The generation may or may not have been bumped, so it is bumped again.
+    pub(super) fn discard(self) {
+        self.next_generation();
+        kill_point();
+        self.free();
+    }
+
+    pub(super) fn state(self) -> u32 {
+        self.word(layout::STATE).load(Relaxed)
+    }
+
+    pub(super) fn generation(self) -> u32 {
+        self.word(layout::GENERATION).load(Relaxed)
+    }
+
+    pub(super) fn key(self) -> Key {
+        Key::from_u128(layout::load128(self.segment, self.at + layout::KEY))
+    }
+
+    /// What stands in a live or leaving entry; nothing if it is free, or not whole.
+    pub(super) fn read(self) -> Option<ClientInfo> {
+        let state = match self.state() {
+            LIVE => ClientState::Live,
+            LEAVING => ClientState::Leaving,
+            _ => return None,
+        };
+        let key = self.key();
+        if key.slot() != self.slot || key.generation() != self.generation() {
+            return None;
+        }
+        let at = self.segment.word64(self.at + layout::REGISTERED).load(Relaxed);
+        Some(ClientInfo {
+            name: self.name()?,
+            key,
+            state,
+            pid: self.word(layout::PID).load(Relaxed),
+            uid: self.word(layout::UID).load(Relaxed),
+            gid: self.word(layout::GID).load(Relaxed),
+            registered: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(at))?,
+            counters: counters::read(self.segment, self.at),
+        })
+    }
+
+    fn name(self) -> Option<Name> {
+        let mut bytes = [0; Name::MAX_LEN];
+        let len = usize::try_from(self.word(layout::NAME_LEN).load(Relaxed)).ok()?;
+        let name = bytes.get_mut(..len)?;
+        self.segment.copy_out(self.at + layout::NAME, name);
+        Name::from_bytes(name).ok()
+    }
+
+    /// After 2^32 registrations in one slot it starts anew; the random part still tells the keys apart.
+    fn next_generation(self) -> u32 {
+        let next = self.generation().wrapping_add(1);
+        self.word(layout::GENERATION).store(next, Relaxed);
+        next
+    }
+
+    fn word(self, field: usize) -> &'a AtomicU32 {
+        self.segment.word32(self.at + field)
+    }
+}
+
+/// Where a test lets its process die, between two stores.
+#[cfg(test)]
+pub(super) use super::tests::kill_point;
+
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) fn kill_point() {}

@@ -1,0 +1,58 @@
+//! What the registry tells about a client.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::Counters;
+use crate::protocol::{Key, Name};
+
+/// A registered client, as it was when the registry was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// Its name.
+    pub name: Name,
+    /// Its key.
+    pub key: Key,
+    /// Whether it can be reached.
+    pub state: ClientState,
+    /// Its process.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// When it registered, by the server's clock.
+    pub registered: SystemTime,
+    /// What it has done.
+    pub counters: Counters,
+}
+
+/// Whether a client can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// Registered.
+    Live,
+    /// About to go; its name is not free yet.
+    Leaving,
+}
+
+impl fmt::Display for ClientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ClientState::Live => "live",
+            ClientState::Leaving => "leaving",
+        })
+    }
+}
+
+/// Whose registration it is, from the socket's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}

@@ -1,0 +1,186 @@
+//! The entries together: the shared ones, and what this process knows of them by heart.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::entry::{self, Entry, Registration, kill_point};
+use super::{RegisterError, layout};
+use crate::protocol::{Key, Name};
+use crate::shm::Segment;
+
+/// The entries in the segment. All of this happens with the mutex held, and allocates nothing.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) segment: Arc<Segment>,
+    pub(super) capacity: u32,
+}
+
+impl Table {
+    pub(super) fn entry(&self, slot: u16) -> Entry<'_> {
+        Entry::new(&self.segment, slot)
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = u16> + use<> {
+        (0..self.capacity).map_while(|slot| u16::try_from(slot).ok())
+    }
+
+    /// The entry of a live or leaving client. All 128 bits count.
+    pub(super) fn find(&self, key: Key) -> Option<Entry<'_>> {
+        let entry = self.entry(key.slot());
+        let known = u32::from(key.slot()) < self.capacity
+            && matches!(entry.state(), entry::LIVE | entry::LEAVING)
+            && entry.key() == key;
+        known.then_some(entry)
+    }
+
+    /// Says that an entry is about to change, before it does: so that every other process builds its index anew.
+    pub(super) fn announce(&self) {
+        let changes = self.changes().wrapping_add(1);
+        self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
+        kill_point();
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.segment.word64(layout::CHANGES_AT).load(Relaxed)
+    }
+
+    pub(super) fn claim(&self, slot: u16, registration: &Registration) -> Key {
+        self.announce();
+        self.entry(slot).claim(registration)
+    }
+
+    /// Frees the entry of a live or leaving client, and gives its name.
+    pub(super) fn release(&self, key: Key) -> Option<Name> {
+        let entry = self.find(key)?;
+        let client = entry.read()?;
+        self.announce();
+        entry.free();
+        Some(client.name)
+    }
+
+    /// Marks a live client as leaving. No index is concerned, so there is nothing to announce.
+    pub(super) fn leave(&self, key: Key) -> bool {
+        match self.find(key) {
+            Some(entry) if entry.state() == entry::LIVE => {
+                entry.leave();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Frees every entry that is not whole. Done twice, or half and then again, it comes to the same.
+    pub(super) fn repair(&self) {
+        for entry in self.slots().map(|slot| self.entry(slot)) {
+            if entry.state() != entry::FREE && entry.read().is_none() {
+                self.announce();
+                entry.discard();
+            }
+        }
+    }
+}
+
+/// What one process knows by heart, so that nothing needs a search. It stands under a mutex of the process.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// The slot of each live or leaving client.
+    names: HashMap<Name, u16>,
+    /// The same slots in order, to list them.
+    taken: BTreeSet<u16>,
+    /// The other slots. Taken from the front and given back at the end, so that each rests as long as it can.
+    free: VecDeque<u16>,
+    /// The table's changes that this index includes.
+    seen: u64,
+    /// Not to be relied on, whatever `seen` says.
+    stale: bool,
+}
+
+impl Index {
+    /// The index of a table without clients.
+    pub(super) fn empty(table: &Table) -> Index {
+        let (names, taken) = Default::default();
+        Index { names, taken, free: table.slots().collect(), seen: table.changes(), stale: false }
+    }
+
+    pub(super) fn distrust(&mut self) {
+        self.stale = true;
+    }
+
+    /// Brings the index up to date, after a change by another process or an interruption in this one.
+    pub(super) fn refresh(&mut self, table: &Table) {
+        if self.stale || self.seen != table.changes() {
+            self.rebuild(table);
+        }
+    }
+
+    /// Repairs the table and reads it anew.
+    pub(super) fn rebuild(&mut self, table: &Table) {
+        self.stale = true;
+        table.repair();
+        self.names.clear();
+        self.taken.clear();
+        self.free.clear();
+        for slot in table.slots() {
+            let entry = table.entry(slot);
+            match entry.read() {
+                Some(client) if !self.names.contains_key(&client.name) => {
+                    self.names.insert(client.name, slot);
+                    self.taken.insert(slot);
+                }
+                twin => {
+                    // No death leaves two clients with one name; a stray write could.
+                    if twin.is_some() {
+                        table.announce();
+                        entry.discard();
+                    }
+                    self.free.push_back(slot);
+                }
+            }
+        }
+        self.seen = table.changes();
+        self.stale = false;
+    }
+
+    pub(super) fn register(
+        &mut self,
+        table: &Table,
+        registration: &Registration,
+    ) -> Result<Key, RegisterError> {
+        if self.names.contains_key(&registration.name) {
+            return Err(RegisterError::NameTaken);
+        }
+        let slot = self.free.pop_front().ok_or(RegisterError::Full)?;
+        let key = table.claim(slot, registration);
+        self.names.insert(registration.name, slot);
+        self.taken.insert(slot);
+        self.seen = table.changes();
+        Ok(key)
+    }
+
+    pub(super) fn release(&mut self, table: &Table, key: Key) -> bool {
+        let Some(name) = table.release(key) else {
+            return false;
+        };
+        self.seen = table.changes();
+        self.names.remove(&name);
+        self.taken.remove(&key.slot());
+        self.free.push_back(key.slot());
+        true
+    }
+
+    pub(super) fn slot_of(&self, name: &Name) -> Option<u16> {
+        self.names.get(name).copied()
+    }
+
+    /// The taken slots from one on.
+    pub(super) fn taken_from(&self, slot: u16) -> impl Iterator<Item = u16> + '_ {
+        self.taken.range(slot..).copied()
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.taken.len() as u32
+    }
+}

@@ -1,0 +1,147 @@
+//! Closing: a reason that every end of a channel sees, and that ends every wait.
+//!
+//! There are two closed words. The *private* one lies in memory of this process alone; the peer can neither set,
+//! clear nor hide it. The *shared* one lies in the segment and tells the other process; an end that does not trust
+//! its peer to keep it never looks at it.
+//!
+//! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The closer:
+//! `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single order: either
+//! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
+//! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
+
+use crate::shm::View;
+use crate::shm::futex::{self, Scope, Wait};
+use crate::sync::{Arc, AtomicU32, Ordering, fence};
+
+/// Why a channel is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+#[repr(u32)]
+pub enum CloseReason {
+    /// This side closed it: the handle was dropped or its close handle was used.
+    #[error("closed on this side")]
+    Local = 1,
+    /// The other side closed it, or dropped its end.
+    #[error("closed by the other side")]
+    Peer = 2,
+    /// The client unregistered.
+    #[error("the client unregistered")]
+    Unregistered = 3,
+    /// The server shut down in good order.
+    #[error("the server shut down")]
+    Shutdown = 4,
+    /// The other process died, or its connection broke.
+    #[error("the other process is gone")]
+    Died = 5,
+    /// The other side broke a rule of the protocol.
+    #[error("the other side broke the protocol")]
+    ProtocolViolation = 6,
+}
+
+impl CloseReason {
+    /// From a word that may have been written by the peer: 0 is open, anything unknown is the peer's doing.
+    #[inline]
+    fn from_word(word: u32) -> Option<CloseReason> {
+        Some(match word {
+            0 => return None,
+            1 => CloseReason::Local,
+            3 => CloseReason::Unregistered,
+            4 => CloseReason::Shutdown,
+            5 => CloseReason::Died,
+            6 => CloseReason::ProtocolViolation,
+            _ => CloseReason::Peer,
+        })
+    }
+}
+
+/// How an end of a ring finds its words, and whom it believes.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    private: AtomicU32,
+    /// Whether waits sleep on the private word as well: needed where the peer can write the parked words.
+    sleep_on_private: bool,
+    view: View,
+    /// Offset of the shared closed word, if there is one.
+    shared: Option<usize>,
+    /// Whether to look at the shared word, or only to inform the peer by it.
+    heed_shared: bool,
+    /// Offsets of all parked words of the channel.
+    parked: Vec<usize>,
+    scope: Scope,
+}
+
+/// The close handle of a channel's side: closes it from any thread, and ends every wait on it.
+#[derive(Debug, Clone)]
+pub struct Closer(Arc<Closing>);
+
+impl Closer {
+    pub(crate) fn new(
+        view: View,
+        scope: Scope,
+        parked: Vec<usize>,
+        shared: Option<usize>,
+        heed_shared: bool,
+    ) -> Closer {
+        Closer(Arc::new(Closing {
+            private: AtomicU32::new(0),
+            sleep_on_private: scope == Scope::Shared,
+            view,
+            shared,
+            heed_shared,
+            parked,
+            scope,
+        }))
+    }
+
+    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`]. Idempotent: the first
+    /// reason stays. What was committed before can still be received by the other side.
+    pub fn close(&self) {
+        self.close_as(CloseReason::Local);
+    }
+
+    /// Why it is closed, if it is.
+    #[inline]
+    pub fn reason(&self) -> Option<CloseReason> {
+        let Closing { private, view, shared, heed_shared, .. } = &*self.0;
+        let word = private.load(Ordering::Acquire);
+        if word == 0 && *heed_shared {
+            if let Some(offset) = shared {
+                let told = view.word32(*offset).load(Ordering::Acquire);
+                // A close by this side sets the private word first; what it tells the peer is not our reason.
+                let word = if told == 0 { 0 } else { private.load(Ordering::Relaxed) };
+                return CloseReason::from_word(if word == 0 { told } else { word });
+            }
+        }
+        CloseReason::from_word(word)
+    }
+
+    pub(crate) fn close_as(&self, reason: CloseReason) {
+        let Closing { private, view, shared, parked, scope, .. } = &*self.0;
+        // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a repeated close wakes again: it costs nothing and hides no fault.
+        let _ = private.compare_exchange(0, reason as u32, Ordering::Release, Ordering::Relaxed);
+        if let Some(offset) = shared {
+            let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
+            let word = view.word32(*offset);
+            let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+        if self.0.sleep_on_private {
+            futex::wake(private, Scope::Private, u32::MAX >> 1);
+        }
+        for offset in parked {
+            let word = view.word32(*offset);
+            if word.swap(0, Ordering::Relaxed) == 1 {
+                futex::wake(word, *scope, u32::MAX >> 1);
+            }
+        }
+    }
+
+    /// The private word as something to sleep on until it is set.
+    pub(crate) fn as_wait(&self) -> Wait<'_> {
+        Wait { word: &self.0.private, expected: 0, scope: Scope::Private }
+    }
+
+    pub(crate) fn sleeps_on_private(&self) -> bool {
+        self.0.sleep_on_private
+    }
+}

@@ -1,0 +1,415 @@
+//! The reading end.
+
+use std::time::{Duration, Instant};
+
+use super::layout::{
+    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, Header, PRODUCER_PARKED, Violation, record_size,
+};
+use super::wait::{Looked, Waiting};
+use super::{
+    CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
+};
+use crate::shm::View;
+use crate::shm::futex::{self, Scope, Wait, Woken};
+use crate::sync::{Ordering, fence};
+
+/// The reading end of a ring. It may be moved to another thread, but there is only one.
+#[derive(Debug)]
+pub struct Consumer {
+    view: View,
+    control: usize,
+    data: usize,
+    capacity: usize,
+    max_block: usize,
+    /// Where the next record begins; what lies before was given back.
+    position: u64,
+    broken: Option<Violation>,
+    /// Space was given back since the last fence, so a producer may be waiting for it unseen.
+    owes_wake: bool,
+    closer: Closer,
+    scope: Scope,
+    waiting: Waiting,
+    hints: u64,
+    closes_on_drop: Option<CloseReason>,
+}
+
+/// A committed block that was found at `start`.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    start: u64,
+    len: usize,
+}
+
+impl Consumer {
+    pub(crate) fn new(setup: &Setup) -> Consumer {
+        debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
+        debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
+        Consumer {
+            view: setup.view.clone(),
+            control: setup.control,
+            data: setup.data,
+            capacity: setup.capacity,
+            max_block: setup.max_block,
+            position: setup.start,
+            broken: None,
+            owes_wake: false,
+            closer: setup.closer.clone(),
+            scope: setup.scope,
+            waiting: Waiting::new(setup.strategy),
+            hints: SPARE_HINTS,
+            closes_on_drop: setup.closes_on_drop,
+        }
+    }
+
+    /// The largest block that can arrive, in bytes.
+    #[inline]
+    pub fn max_block(&self) -> usize {
+        self.max_block
+    }
+
+    /// Chooses how blocking operations wait.
+    pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
+        self.waiting = Waiting::new(strategy);
+    }
+
+    /// A handle that closes the channel from any thread and ends this end's waits.
+    pub fn closer(&self) -> Closer {
+        self.closer.clone()
+    }
+
+    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length.
+    #[inline]
+    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
+        let incoming = self.try_incoming()?;
+        Ok(take_whole(incoming, into))
+    }
+
+    /// Takes the next block, waiting as long as it takes.
+    pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
+        let incoming = self.incoming()?;
+        Ok(take_whole(incoming, into))
+    }
+
+    /// Takes the next block, waiting at most this long.
+    pub fn recv_timeout(&mut self, into: &mut Vec<u8>, timeout: Duration) -> Result<usize, RecvTimeoutError> {
+        let incoming = self.incoming_until(Instant::now().checked_add(timeout))?;
+        Ok(take_whole(incoming, into))
+    }
+
+    /// Takes the next block, waiting until the deadline.
+    pub fn recv_deadline(&mut self, into: &mut Vec<u8>, deadline: Instant) -> Result<usize, RecvTimeoutError> {
+        let incoming = self.incoming_until(Some(deadline))?;
+        Ok(take_whole(incoming, into))
+    }
+
+    /// The next block, if one is there, to be copied out in parts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"head:body")?;
+    /// let incoming = consumer.try_incoming()?;
+    /// assert_eq!(incoming.len(), 9);
+    /// let mut body = [0; 4];
+    /// incoming.read_at(5, &mut body);
+    /// assert_eq!(&body, b"body");
+    /// incoming.release(); // dropped instead, the block would stay
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_incoming(&mut self) -> Result<Incoming<'_>, TryRecvError> {
+        match self.look() {
+            Some(found) => found.map(|found| Incoming { consumer: self, found }),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// The next block, to be copied out in parts, waiting as long as it takes.
+    pub fn incoming(&mut self) -> Result<Incoming<'_>, RecvError> {
+        self.incoming_until(None).map_err(RecvTimeoutError::untimed)
+    }
+
+    /// The next block, to be copied out in parts, waiting until the deadline.
+    pub fn incoming_deadline(&mut self, deadline: Instant) -> Result<Incoming<'_>, RecvTimeoutError> {
+        self.incoming_until(Some(deadline))
+    }
+
+    #[inline]
+    pub(crate) fn incoming_until(&mut self, deadline: Option<Instant>) -> Result<Incoming<'_>, RecvTimeoutError> {
+        let found = match self.look() {
+            Some(found) => found.map_err(not_empty)?,
+            None => self.wait(deadline)?,
+        };
+        Ok(Incoming { consumer: self, found })
+    }
+
+    // ---- what the layers above build on
+
+    /// Whether something is there, without looking at it or at anything else.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.load_header() != EMPTY
+    }
+
+    /// For a layer above that found a block against its rules: poisons this end and closes the channel.
+    pub(crate) fn reject(&mut self, violation: Violation) -> Violation {
+        self.poison(violation);
+        violation
+    }
+
+    // ---- looking
+
+    /// A block, the end of the ring or a broken rule; `None` if there is nothing now.
+    #[inline]
+    fn look(&mut self) -> Option<Result<Found, TryRecvError>> {
+        let word = self.load_header();
+        if word == EMPTY {
+            return self.look_closed();
+        }
+        self.examine(word)
+    }
+
+    #[inline(always)]
+    fn load_header(&self) -> u64 {
+        let offset = (self.position & (self.capacity as u64 - 1)) as usize;
+        // Acquire: whoever sees the header sees the payload, and the zero behind it.
+        self.view.load64(self.data + offset, Ordering::Acquire)
+    }
+
+    #[inline]
+    fn look_closed(&mut self) -> Option<Result<Found, TryRecvError>> {
+        if self.owes_wake {
+            self.pay_wake();
+        }
+        let reason = self.closer.reason()?;
+        self.look_after_close(reason)
+    }
+
+    /// Closed was seen; only a look that comes after that tells that nothing is left.
+    #[cold]
+    fn look_after_close(&mut self, reason: CloseReason) -> Option<Result<Found, TryRecvError>> {
+        if let Some(violation) = self.broken {
+            return Some(Err(TryRecvError::Violation(violation)));
+        }
+        match self.load_header() {
+            EMPTY => Some(Err(TryRecvError::Disconnected(reason))),
+            word => self.examine(word),
+        }
+    }
+
+    #[inline]
+    fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {
+        if let Some(violation) = self.broken {
+            return Some(Err(TryRecvError::Violation(violation)));
+        }
+        match layout::check(word, self.position, self.capacity, self.max_block) {
+            Ok(Header::Data(len)) => Some(Ok(Found { start: self.position, len })),
+            Ok(Header::Padding) => self.skip_padding(),
+            Err(violation) => Some(Err(self.poison(violation))),
+        }
+    }
+
+    #[cold]
+    fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
+        let rest = self.capacity as u64 - (self.position & (self.capacity as u64 - 1));
+        self.advance(rest);
+        // At offset 0 there is no padding, so this does not go on for ever.
+        self.look()
+    }
+
+    #[cold]
+    fn poison(&mut self, violation: Violation) -> TryRecvError {
+        self.broken = Some(violation);
+        self.closer.close_as(CloseReason::ProtocolViolation);
+        TryRecvError::Violation(violation)
+    }
+
+    // ---- giving back
+
+    /// Gives `size` bytes back to the producer.
+    #[inline]
+    fn advance(&mut self, size: u64) {
+        let before = self.position;
+        self.position += size;
+        // Release: our reads of these bytes come before the producer's next writes to them.
+        self.view.store64(self.control + HEAD, self.position, Ordering::Release);
+        self.owes_wake = true;
+        let quarter = self.capacity as u64 / 4;
+        let crossed = before & !(quarter - 1) != self.position & !(quarter - 1);
+        if crossed || self.producer_parked().load(Ordering::Relaxed) == 1 {
+            self.pay_wake();
+        }
+    }
+
+    /// The consumer's half of the space wake.
+    #[cold]
+    #[inline(never)]
+    fn pay_wake(&mut self) {
+        fence(Ordering::SeqCst);
+        self.wake_after_fence();
+    }
+
+    /// Whether anything was given back that a parked producer may not know of.
+    #[inline(always)]
+    pub(crate) fn owes_wake(&self) -> bool {
+        self.owes_wake
+    }
+
+    /// The same behind a SeqCst fence that the caller made.
+    #[inline]
+    pub(crate) fn wake_after_fence(&mut self) {
+        // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to it.
+        if !std::mem::take(&mut self.owes_wake) {
+            return;
+        }
+        let word = self.producer_parked();
+        if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
+            futex::wake(word, self.scope, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn producer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.view.word32(self.control + PRODUCER_PARKED)
+    }
+
+    fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.view.word32(self.control + CONSUMER_PARKED)
+    }
+
+    // ---- waiting
+
+    #[inline]
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        let mut waiting = self.waiting;
+        let result = match waiting.look(deadline, || self.look()) {
+            Looked::Found(found) => found.map_err(not_empty),
+            Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
+            Looked::Sleep(began) => {
+                let slept = self.sleep_for_data(deadline);
+                waiting.slept(began);
+                slept
+            }
+        };
+        self.waiting = waiting;
+        result
+    }
+
+    #[cold]
+    fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        loop {
+            futex::set(self.consumer_parked(), 1);
+            fence(Ordering::SeqCst);
+            if let Some(found) = self.look() {
+                futex::set(self.consumer_parked(), 0);
+                return found.map_err(not_empty);
+            }
+            let woken = self.sleep(deadline);
+            futex::set(self.consumer_parked(), 0);
+            if let Some(found) = self.look() {
+                return found.map_err(not_empty);
+            }
+            match woken {
+                Woken::TimedOut => return Err(RecvTimeoutError::TimedOut),
+                Woken::Hint => {
+                    self.hints -= 1;
+                    if self.hints == 0 {
+                        return Err(not_empty(self.poison(Violation::FruitlessWakes)));
+                    }
+                }
+                Woken::Interrupted | Woken::Slice => {}
+            }
+        }
+    }
+
+    fn sleep(&self, deadline: Option<Instant>) -> Woken {
+        let data = Wait { word: self.consumer_parked(), expected: 1, scope: self.scope };
+        if self.closer.sleeps_on_private() {
+            futex::wait(&[data, self.closer.as_wait()], deadline)
+        } else {
+            futex::wait(&[data], deadline)
+        }
+    }
+}
+
+fn not_empty(error: TryRecvError) -> RecvTimeoutError {
+    match error {
+        TryRecvError::Empty => RecvTimeoutError::TimedOut,
+        TryRecvError::Disconnected(reason) => RecvTimeoutError::Disconnected(reason),
+        TryRecvError::Violation(violation) => RecvTimeoutError::Violation(violation),
+    }
+}
+
+#[inline]
+fn take_whole(incoming: Incoming<'_>, into: &mut Vec<u8>) -> usize {
+    into.clear();
+    incoming.append_to(0, into);
+    let len = incoming.len();
+    incoming.release();
+    len
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if let Some(reason) = self.closes_on_drop {
+            self.closer.close_as(reason);
+        }
+    }
+}
+
+/// A block that has arrived and still lies in the ring. What the other side wrote is looked at only in copies. It stays
+/// the next block until it is [released](Self::release).
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    consumer: &'a mut Consumer,
+    found: Found,
+}
+
+impl Incoming<'_> {
+    /// The block's length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.found.len
+    }
+
+    /// Whether the block has no bytes.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.found.len == 0
+    }
+
+    /// Copies the bytes from `offset` on.
+    ///
+    /// # Panics
+    ///
+    /// If `offset + to.len()` is more than the block's length.
+    #[inline]
+    pub fn read_at(&self, offset: usize, to: &mut [u8]) {
+        let inside = offset.checked_add(to.len()).is_some_and(|end| end <= self.found.len);
+        assert!(inside, "the block ends before the bytes asked for");
+        self.consumer.view.copy_out(self.payload() + offset, to);
+    }
+
+    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it.
+    #[inline]
+    pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
+        let len = self.found.len.saturating_sub(offset);
+        if len > 0 {
+            self.consumer.view.append_to(self.payload() + offset, len, to);
+        }
+    }
+
+    /// Gives the block's place back to the producer.
+    #[inline]
+    pub fn release(self) {
+        self.consumer.hints = self.consumer.hints.saturating_add(1);
+        self.consumer.advance(record_size(self.found.len));
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> usize {
+        let offset = (self.found.start & (self.consumer.capacity as u64 - 1)) as usize;
+        self.consumer.data + offset + HEADER
+    }
+}

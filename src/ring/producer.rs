@@ -1,0 +1,669 @@
+//! The writing end.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::layout::{
+    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, LINE, PRODUCER_PARKED, Violation, data_header,
+    padding_header, record_size,
+};
+use super::wait::{Looked, Waiting};
+use super::{
+    CloseReason, Closer, SPARE_HINTS, SendError, SendTimeoutError, Setup, TrySendError, WaitStrategy,
+};
+use crate::shm::View;
+use crate::shm::futex::{self, Scope, Wait, Woken};
+use crate::sync::{Ordering, fence};
+
+/// The longest sleep for space: a consumer may stop looking, and then sends no wake.
+pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
+
+/// The writing end of a ring. It may be moved to another thread, but there is only one.
+#[derive(Debug)]
+pub struct Producer {
+    view: View,
+    control: usize,
+    data: usize,
+    capacity: usize,
+    max_block: usize,
+    /// The committed tail: where the next record, or its padding, begins.
+    position: u64,
+    /// The committed tail when the consumer was last notified.
+    notified: u64,
+    /// The last head seen.
+    head: u64,
+    broken: Option<Violation>,
+    closer: Closer,
+    scope: Scope,
+    waiting: Waiting,
+    hints: u64,
+    closes_on_drop: Option<CloseReason>,
+}
+
+/// Why there is no place for a record now.
+enum NoPlace {
+    Full,
+    Violation(Violation),
+}
+
+impl Producer {
+    pub(crate) fn new(setup: &Setup) -> Producer {
+        debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
+        debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
+        Producer {
+            view: setup.view.clone(),
+            control: setup.control,
+            data: setup.data,
+            capacity: setup.capacity,
+            max_block: setup.max_block,
+            position: setup.start,
+            notified: setup.start,
+            head: setup.start,
+            broken: None,
+            closer: setup.closer.clone(),
+            scope: setup.scope,
+            waiting: Waiting::new(setup.strategy),
+            hints: SPARE_HINTS,
+            closes_on_drop: setup.closes_on_drop,
+        }
+    }
+
+    /// The largest block that can be sent, in bytes.
+    #[inline]
+    pub fn max_block(&self) -> usize {
+        self.max_block
+    }
+
+    /// Chooses how blocking operations wait.
+    pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
+        self.waiting = Waiting::new(strategy);
+    }
+
+    /// A handle that closes the channel from any thread and ends this end's waits.
+    pub fn closer(&self) -> Closer {
+        self.closer.clone()
+    }
+
+    /// Writes one block, if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// `Full` leaves everything as it was. See [`TrySendError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::{self, TrySendError};
+    ///
+    /// let (mut producer, mut consumer) = ring::local(128)?; // room for one line and the zeroed one behind it
+    /// producer.try_send(b"first")?;
+    /// assert_eq!(producer.try_send(b"second"), Err(TrySendError::Full));
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(5));
+    /// producer.try_send(b"second")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_send(&mut self, block: &[u8]) -> Result<(), TrySendError> {
+        self.try_publish([block])?;
+        self.notify();
+        Ok(())
+    }
+
+    /// Writes one block, waiting for room as long as it takes.
+    pub fn send(&mut self, block: &[u8]) -> Result<(), SendError> {
+        self.send_until(block, None).map_err(SendTimeoutError::untimed)
+    }
+
+    /// Writes one block, waiting for room for at most this long.
+    pub fn send_timeout(&mut self, block: &[u8], timeout: Duration) -> Result<(), SendTimeoutError> {
+        self.send_until(block, Instant::now().checked_add(timeout))
+    }
+
+    /// Writes one block, waiting for room until the deadline.
+    pub fn send_deadline(&mut self, block: &[u8], deadline: Instant) -> Result<(), SendTimeoutError> {
+        self.send_until(block, Some(deadline))
+    }
+
+    fn send_until(&mut self, block: &[u8], deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
+        self.publish([block], deadline)?;
+        self.notify();
+        Ok(())
+    }
+
+    /// Room for one block of up to `len` bytes, to be written in place, if it is there now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.try_grant(100)?;
+    /// write!(grant, "{} + {} = {}", 1, 2, 1 + 2)?;
+    /// grant.commit(); // dropped instead, it would leave no trace
+    /// let mut block = Vec::new();
+    /// consumer.try_recv(&mut block)?;
+    /// assert_eq!(block, b"1 + 2 = 3");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_grant(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
+        let start = self.try_place(len)?;
+        Ok(Grant { start, len, written: 0, producer: self })
+    }
+
+    /// Room for one block of up to `len` bytes, to be written in place, waiting as long as it takes.
+    pub fn grant(&mut self, len: usize) -> Result<Grant<'_>, SendError> {
+        self.wait_for_place(len, None).map_err(SendTimeoutError::untimed)?;
+        self.try_grant(len).map_err(|error| not_full(error).untimed())
+    }
+
+    /// Room for one block of up to `len` bytes, to be written in place, waiting until the deadline.
+    pub fn grant_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, SendTimeoutError> {
+        self.wait_for_place(len, Some(deadline))?;
+        self.try_grant(len).map_err(not_full)
+    }
+
+    /// Begins a batch: several blocks that become visible together.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"one")?;
+    /// batch.push(b"two")?;
+    /// batch.commit(); // dropped instead, it would leave no trace
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
+    /// assert_eq!(block, b"two");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch { at: self.position, first: None, producer: self }
+    }
+
+    // ---- what the layers above build on: publishing and notifying are separate, so that one fence can serve many.
+
+    /// Writes one block made of parts, if there is room now. The consumer sees it, but a parked one sleeps on until
+    /// [`notify`](Self::notify).
+    #[inline]
+    pub(crate) fn try_publish<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let start = self.try_place(len)?;
+        self.write_parts(start, parts);
+        self.commit_one(start, len);
+        Ok(())
+    }
+
+    /// As [`try_publish`](Self::try_publish), but waits for room.
+    #[inline]
+    pub(crate) fn publish<const N: usize>(
+        &mut self,
+        parts: [&[u8]; N],
+        deadline: Option<Instant>,
+    ) -> Result<(), SendTimeoutError> {
+        match self.try_publish(parts) {
+            Err(TrySendError::Full) => {
+                self.wait_for_place(parts.iter().map(|part| part.len()).sum(), deadline)?;
+                self.try_publish(parts).map_err(not_full)
+            }
+            done => done.map_err(not_full),
+        }
+    }
+
+    /// A grant of at least `least` bytes and of as many as lie free in one piece behind the committed tail, without
+    /// padding unless `least` needs it: for a block whose length is not known yet.
+    #[inline]
+    pub(crate) fn try_grant_from(&mut self, least: usize) -> Result<Grant<'_>, TrySendError> {
+        let start = self.try_place(least)?;
+        let len = self.free_behind(start).max(least);
+        Ok(Grant { start, len, written: 0, producer: self })
+    }
+
+    /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may take long.
+    #[inline]
+    pub(crate) fn notify(&mut self) {
+        if self.owes_wake() {
+            fence(Ordering::SeqCst);
+            self.wake_after_fence();
+        }
+    }
+
+    /// Whether anything was published that a parked consumer may not know of.
+    #[inline(always)]
+    pub(crate) fn owes_wake(&self) -> bool {
+        self.notified != self.position
+    }
+
+    /// The consumer looks asleep. Without the fence this can miss one that is just lying down, but costs nothing.
+    #[inline]
+    pub(crate) fn consumer_looks_parked(&self) -> bool {
+        self.consumer_parked().load(Ordering::Relaxed) == 1
+    }
+
+    /// The producer's half of the data wake, behind a SeqCst fence that the caller made.
+    #[inline]
+    pub(crate) fn wake_after_fence(&mut self) {
+        // A consumer that parks later sees, behind its own fence, all that was published: nothing is owed to it.
+        if self.owes_wake() {
+            self.notified = self.position;
+            if self.consumer_looks_parked() {
+                self.wake_consumer();
+            }
+        }
+    }
+
+    #[cold]
+    fn wake_consumer(&mut self) {
+        let word = self.consumer_parked();
+        // Relaxed: the word carries no order, the fences do.
+        if word.swap(0, Ordering::Relaxed) == 1 {
+            futex::wake(word, self.scope, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.view.word32(self.control + CONSUMER_PARKED)
+    }
+
+    fn producer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.view.word32(self.control + PRODUCER_PARKED)
+    }
+
+    // ---- room
+
+    #[inline(always)]
+    fn offset(&self, position: u64) -> u64 {
+        position & (self.capacity as u64 - 1)
+    }
+
+    #[inline(always)]
+    fn header_at(&self, position: u64) -> usize {
+        self.data + self.offset(position) as usize
+    }
+
+    /// Where the payload byte `at` of the record at `start` lies.
+    #[inline(always)]
+    fn payload_at(&self, start: u64, at: usize) -> usize {
+        self.header_at(start) + HEADER + at
+    }
+
+    #[inline]
+    fn try_place(&mut self, len: usize) -> Result<u64, TrySendError> {
+        if len > self.max_block {
+            return Err(TrySendError::TooLarge { len, max: self.max_block });
+        }
+        if let Some(reason) = self.closer.reason() {
+            return Err(self.disconnected(reason));
+        }
+        match self.place(self.position, len) {
+            Ok(start) => Ok(start),
+            Err(NoPlace::Full) => Err(TrySendError::Full),
+            Err(NoPlace::Violation(violation)) => Err(TrySendError::Violation(violation)),
+        }
+    }
+
+    #[cold]
+    fn disconnected(&self, reason: CloseReason) -> TrySendError {
+        match self.broken {
+            Some(violation) => TrySendError::Violation(violation),
+            None => TrySendError::Disconnected(reason),
+        }
+    }
+
+    /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the start of the
+    /// ring. The record, its padding and the zeroed line behind it are free.
+    #[inline]
+    fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
+        let size = record_size(len);
+        let until_end = self.capacity as u64 - self.offset(at);
+        let padding = if size <= until_end { 0 } else { until_end };
+        let end = at + padding + size + LINE as u64;
+        if end - self.head > self.capacity as u64 {
+            self.refresh_head().map_err(NoPlace::Violation)?;
+            if end - self.head > self.capacity as u64 {
+                return Err(NoPlace::Full);
+            }
+        }
+        Ok(at + padding)
+    }
+
+    /// How many payload bytes a record at `start` can have without wrapping, within what is known to be free.
+    #[inline]
+    fn free_behind(&self, start: u64) -> usize {
+        let until_end = self.capacity as u64 - self.offset(start);
+        let free = (self.head + self.capacity as u64).saturating_sub(start + LINE as u64);
+        (until_end.min(free) as usize).saturating_sub(HEADER).min(self.max_block)
+    }
+
+    /// Loads and checks `head`, the one word that the consumer tells us.
+    fn refresh_head(&mut self) -> Result<(), Violation> {
+        // Acquire: the consumer's reads of what it gave back come before our writes to it.
+        let head = self.view.load64(self.control + HEAD, Ordering::Acquire);
+        let whole_lines = head % LINE as u64 == 0;
+        if !whole_lines || head < self.head || head > self.position {
+            return Err(self.poison(Violation::Head));
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    #[cold]
+    fn poison(&mut self, violation: Violation) -> Violation {
+        self.broken = Some(violation);
+        self.closer.close_as(CloseReason::ProtocolViolation);
+        violation
+    }
+
+    // ---- writing
+
+    #[inline]
+    fn write_parts<const N: usize>(&self, start: u64, parts: [&[u8]; N]) {
+        let mut at = self.payload_at(start, 0);
+        for part in parts {
+            self.view.copy_in(at, part);
+            at += part.len();
+        }
+    }
+
+    /// Makes the record at `start`, and the padding before it if there is any, visible.
+    #[inline]
+    fn commit_one(&mut self, start: u64, len: usize) {
+        let next = start + record_size(len);
+        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);
+        let header = data_header(start, len);
+        if start == self.position {
+            self.view.store64(self.header_at(start), header, Ordering::Release);
+        } else {
+            self.view.store64(self.header_at(start), header, Ordering::Relaxed);
+            self.commit_padding(self.position, start);
+        }
+        self.position = next;
+    }
+
+    #[cold]
+    fn commit_padding(&self, at: u64, until: u64) {
+        self.view.store64(self.header_at(at), padding_header(at, until - at), Ordering::Release);
+    }
+
+    // ---- waiting for room
+
+    /// Waits until a block of `len` bytes has a place. Padding and the zeroed line are part of the question.
+    #[cold]
+    fn wait_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
+        let mut waiting = self.waiting;
+        let looked = waiting.look(deadline, || match self.try_place(len) {
+            Err(TrySendError::Full) => None,
+            done => Some(done),
+        });
+        let result = match looked {
+            Looked::Found(done) => done.map(|_| ()).map_err(not_full),
+            Looked::TimedOut => Err(SendTimeoutError::TimedOut),
+            Looked::Sleep(began) => {
+                let slept = self.sleep_for_place(len, deadline);
+                waiting.slept(began);
+                slept
+            }
+        };
+        self.waiting = waiting;
+        result
+    }
+
+    fn sleep_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
+        loop {
+            let before = self.head;
+            if let Some(done) = self.arm_for_place(len) {
+                return done.map_err(not_full);
+            }
+            let slice = Instant::now() + SPACE_SLICE;
+            let until = deadline.map_or(slice, |deadline| deadline.min(slice));
+            let woken = self.sleep(until);
+            futex::set(self.producer_parked(), 0);
+            match self.try_place(len) {
+                Err(TrySendError::Full) => {}
+                done => return done.map(|_| ()).map_err(not_full),
+            }
+            self.account(before, woken).map_err(SendTimeoutError::Violation)?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(SendTimeoutError::TimedOut);
+            }
+        }
+    }
+
+    /// Counts a return from a sleep for space that began with this head.
+    pub(crate) fn account(&mut self, before: u64, woken: Woken) -> Result<(), Violation> {
+        if self.head != before {
+            self.hints = self.hints.saturating_add(1);
+        } else if woken == Woken::Hint {
+            self.hints = self.hints.saturating_sub(1);
+            if self.hints == 0 {
+                return Err(self.poison(Violation::FruitlessWakes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last head seen.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// The word that a sleep for space waits on, for a thread that does not hold the producer meanwhile.
+    pub(crate) fn space_word(&self) -> SpaceWord {
+        SpaceWord { view: self.view.clone(), offset: self.control + PRODUCER_PARKED, scope: self.scope }
+    }
+
+    /// Sets the parked word and looks again. `None`: there is no place, and a sleep may follow.
+    pub(crate) fn arm_for_place(&mut self, len: usize) -> Option<Result<(), TrySendError>> {
+        futex::set(self.producer_parked(), 1);
+        fence(Ordering::SeqCst);
+        match self.try_place(len) {
+            Err(TrySendError::Full) => None,
+            done => {
+                futex::set(self.producer_parked(), 0);
+                Some(done.map(|_| ()))
+            }
+        }
+    }
+
+    fn sleep(&self, until: Instant) -> Woken {
+        let space = Wait { word: self.producer_parked(), expected: 1, scope: self.scope };
+        if self.closer.sleeps_on_private() {
+            futex::wait(&[space, self.closer.as_wait()], Some(until))
+        } else {
+            futex::wait(&[space], Some(until))
+        }
+    }
+}
+
+/// A ring's parked word for space; see [`Producer::space_word`].
+#[derive(Debug)]
+pub(crate) struct SpaceWord {
+    view: View,
+    offset: usize,
+    scope: Scope,
+}
+
+impl SpaceWord {
+    pub(crate) fn as_wait(&self) -> Wait<'_> {
+        Wait { word: self.view.word32(self.offset), expected: 1, scope: self.scope }
+    }
+}
+
+/// For errors of an attempt that is known not to be `Full`.
+fn not_full(error: TrySendError) -> SendTimeoutError {
+    match error {
+        TrySendError::Full => SendTimeoutError::TimedOut,
+        TrySendError::TooLarge { len, max } => SendTimeoutError::TooLarge { len, max },
+        TrySendError::Disconnected(reason) => SendTimeoutError::Disconnected(reason),
+        TrySendError::Violation(violation) => SendTimeoutError::Violation(violation),
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some(reason) = self.closes_on_drop {
+            self.closer.close_as(reason);
+        }
+    }
+}
+
+/// Room for one block, written in place through [`io::Write`]. It becomes visible with [`commit`](Self::commit) and leaves no
+/// trace if it is dropped.
+#[derive(Debug)]
+#[must_use = "a grant that is not committed sends nothing"]
+pub struct Grant<'a> {
+    producer: &'a mut Producer,
+    /// Where the record begins; padding lies before it if this is not the committed tail.
+    start: u64,
+    len: usize,
+    written: usize,
+}
+
+impl Grant<'_> {
+    /// How many more bytes can be written.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.len - self.written
+    }
+
+    /// How many bytes were written.
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Makes what was written visible as one block, and wakes the reader.
+    pub fn commit(self) {
+        let Grant { producer, start, written, .. } = self;
+        producer.commit_one(start, written);
+        producer.notify();
+    }
+
+    /// As [`commit`](Self::commit), with the wake left to the caller.
+    #[inline]
+    pub(crate) fn commit_quietly(self) {
+        self.producer.commit_one(self.start, self.written);
+    }
+
+    /// Appends all bytes, or none if they do not fit.
+    #[inline]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.remaining() && !self.extend(bytes.len()) {
+            return false;
+        }
+        self.producer.view.copy_in(self.producer.payload_at(self.start, self.written), bytes);
+        self.written += bytes.len();
+        true
+    }
+
+    /// Looks whether more has become free behind the grant, enough for `more` bytes beyond those written.
+    #[cold]
+    fn extend(&mut self, more: usize) -> bool {
+        let before = self.len;
+        if self.producer.refresh_head().is_ok() {
+            self.len = self.producer.free_behind(self.start).max(before);
+        }
+        more <= self.remaining()
+    }
+
+    /// Overwrites bytes already written.
+    #[inline]
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.written);
+        self.producer.view.copy_in(self.producer.payload_at(self.start, at), bytes);
+    }
+
+    /// Copies back what was written from byte `from` on. The other side may have changed it meanwhile.
+    pub(crate) fn read_back(&self, from: usize, into: &mut Vec<u8>) {
+        let at = self.producer.payload_at(self.start, from);
+        self.producer.view.append_to(at, self.written - from, into);
+    }
+
+    /// Takes back all bytes written behind the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.written = self.written.min(len);
+    }
+}
+
+impl io::Write for Grant<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fit = &bytes[..bytes.len().min(self.remaining())];
+        self.producer.view.copy_in(self.producer.payload_at(self.start, self.written), fit);
+        self.written += fit.len();
+        Ok(fit.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Several blocks that become visible together with [`commit`](Self::commit), and leave no trace if it is dropped.
+#[derive(Debug)]
+#[must_use = "a batch that is not committed sends nothing"]
+pub struct Batch<'a> {
+    producer: &'a mut Producer,
+    /// How far the ring is written, uncommitted.
+    at: u64,
+    /// The first header of the batch, stored last: (position, header).
+    first: Option<(u64, u64)>,
+}
+
+impl Batch<'_> {
+    /// Adds a block. If there is no room for it, `Full`, the batch stays as it was and can be committed.
+    #[inline]
+    pub fn push(&mut self, block: &[u8]) -> Result<(), TrySendError> {
+        self.push_parts([block])
+    }
+
+    #[inline]
+    pub(crate) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let producer = &mut *self.producer;
+        if len > producer.max_block {
+            return Err(TrySendError::TooLarge { len, max: producer.max_block });
+        }
+        if let Some(reason) = producer.closer.reason() {
+            return Err(producer.disconnected(reason));
+        }
+        let start = match producer.place(self.at, len) {
+            Ok(start) => start,
+            Err(NoPlace::Full) => return Err(TrySendError::Full),
+            Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
+        };
+        producer.write_parts(start, parts);
+        if start != self.at {
+            self.put_header(self.at, padding_header(self.at, start - self.at));
+        }
+        self.put_header(start, data_header(start, len));
+        self.at = start + record_size(len);
+        Ok(())
+    }
+
+    /// The first header waits for the commit; the others are hidden behind it and can be stored at once.
+    #[inline]
+    fn put_header(&mut self, position: u64, header: u64) {
+        if self.first.is_none() {
+            self.first = Some((position, header));
+        } else {
+            let at = self.producer.header_at(position);
+            self.producer.view.store64(at, header, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes all blocks visible, with one fence and one wake for all of them.
+    pub fn commit(self) {
+        if let Some((position, header)) = self.first {
+            let Batch { producer, at, .. } = self;
+            producer.view.store64(producer.header_at(at), EMPTY, Ordering::Relaxed);
+            producer.view.store64(producer.header_at(position), header, Ordering::Release);
+            producer.position = at;
+            producer.notify();
+        }
+    }
+}

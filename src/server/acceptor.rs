@@ -1,0 +1,590 @@
+//! The thread that accepts connections, answers on the connect channel and notices deaths.
+//!
+//! It never waits for anyone: every socket is non-blocking, a connection that does not say what it wants is dropped at its deadline, and
+//! an answer that the other side does not take is dropped with its connection.
+//!
+//! A registered client's connection is its lifeline. Its end, or the end of the client's process (a forked child may hold
+//! the connection open), ends the client: its channel is closed, its worker woken, its name freed.
+
+#![forbid(unsafe_code)]
+
+use rustix::event::{EventfdFlags, epoll};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::builder::Settings;
+use super::inbox::Inbox;
+use super::member::Member;
+use super::service::Service;
+use super::shared::Shared;
+use super::worker::{End, Worker};
+use super::{ServerSummary, StartError, summary};
+use crate::channel;
+use crate::connect::{
+    Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups, peer_pidfd,
+};
+use crate::protocol::{Key, Name};
+use crate::registry::{Owner, RegisterError, Registry};
+use crate::ring::{CloseReason, Violation};
+
+/// How long a connection may take to say what it wants.
+const GREETING_TIME: Duration = Duration::from_secs(2);
+
+/// How long an observer may go on asking, and how often.
+const OBSERVING_TIME: Duration = Duration::from_secs(10);
+const MOST_ASKS: u32 = 4096;
+
+/// Connections that have not said yet what they want, at the most.
+const MOST_GREETING: usize = 1024;
+
+/// Connections accepted before other events get their turn.
+const ACCEPTS_AT_ONCE: usize = 64;
+
+/// How long to leave waiting connections alone when there are no descriptors for them.
+const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a segment on its way, spares.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Lifeline and pidfd.
+const DESCRIPTORS_PER_CLIENT: u64 = 2;
+
+/// After the grace period, how long workers get to notice that their channels are closed.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+const LISTENER: u64 = 0;
+const WAKE: u64 = 1;
+/// Connections have even tokens from here on; a client's pidfd has its connection's token + 1.
+const FIRST_CONNECTION: u64 = 2;
+
+pub(super) struct Acceptor {
+    shared: Arc<Shared>,
+    listener: Listener,
+    epoll: OwnedFd,
+    connections: HashMap<u64, Connection>,
+    next_token: u64,
+    /// Who is to be dropped when, unless it was served meanwhile.
+    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    greeting: usize,
+    /// Given up to answer one connection when there are no descriptors left.
+    reserve: Option<OwnedFd>,
+    /// No descriptors: leave the listener alone until then.
+    paused_until: Option<Instant>,
+}
+
+struct Connection {
+    socket: OwnedFd,
+    who: Credentials,
+    state: State,
+}
+
+enum State {
+    /// Has not asked yet, or observes.
+    Asking { deadline: Instant, asks: u32 },
+    Registered { member: Arc<Member>, _pidfd: Option<OwnedFd> },
+}
+
+fn system(action: &'static str) -> impl FnOnce(Errno) -> StartError {
+    move |errno| StartError::System { action, source: errno.into() }
+}
+
+/// The socket's mode and group: open only as far as those who are allowed need it. Who connects is checked in any case.
+fn socket_access(settings: &Settings) -> (u32, Option<u32>) {
+    match (settings.users.as_slice(), settings.groups.as_slice()) {
+        ([], []) => (0o600, None),
+        ([], [group]) => (0o660, Some(*group)),
+        _ => (0o666, None),
+    }
+}
+
+impl Acceptor {
+    /// Everything that can fail before the first connection: when this returns, clients can connect.
+    pub(super) fn prepare(
+        settings: Settings,
+        service: Box<dyn Service>,
+    ) -> Result<(Acceptor, Arc<Shared>), StartError> {
+        if let Some(cpu) = settings.pin {
+            check_cpu(cpu)?;
+        }
+        raise_descriptor_limit(settings.max_clients);
+        let registry = Registry::create(settings.max_clients)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = rustix::event::eventfd(0, flags).map_err(system("make an eventfd"))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("make an epoll instance"))?;
+        let (mode, group) = socket_access(&settings);
+        let listener = Listener::bind(&settings.path, mode, group)?;
+        let shared = Arc::new(Shared::new(settings, registry, service, wake));
+        let acceptor = Acceptor {
+            shared: Arc::clone(&shared),
+            listener,
+            epoll,
+            connections: HashMap::new(),
+            next_token: FIRST_CONNECTION,
+            deadlines: BinaryHeap::new(),
+            greeting: 0,
+            reserve: spare_descriptor(),
+            paused_until: None,
+        };
+        acceptor.watch(acceptor.listener.as_fd(), LISTENER).map_err(system("watch the socket"))?;
+        acceptor.watch(shared.wake_fd().as_fd(), WAKE).map_err(system("watch an eventfd"))?;
+        Ok((acceptor, shared))
+    }
+
+    pub(super) fn run(mut self) -> ServerSummary {
+        while !self.shared.is_stopping() {
+            self.turn(None);
+        }
+        self.shut_down()
+    }
+
+    /// What was committed is answered; then everyone is disconnected.
+    fn shut_down(&mut self) -> ServerSummary {
+        self.listener.hide();
+        let _ = epoll::delete(&self.epoll, &self.listener);
+        let asking: Vec<u64> = self.asking().collect();
+        for token in asking {
+            self.refuse(token, Refusal::ShuttingDown, "the server is shutting down");
+        }
+        for member in self.shared.members.all() {
+            member.intake.close_as(CloseReason::Shutdown);
+        }
+        let deadline = Instant::now() + self.shared.settings.grace;
+        while self.shared.workers() > 0 && Instant::now() < deadline {
+            self.turn(Some(deadline));
+        }
+        for member in self.shared.members.all() {
+            self.shared.end(&member, CloseReason::Shutdown);
+        }
+        let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
+        if abandoned > 0 {
+            tracing::warn!(event = "abandoned", workers = abandoned, "left behind: a service did not return in time");
+        }
+        self.connections.clear();
+        self.listener.remove();
+        summary(&self.shared, abandoned)
+    }
+
+    fn asking(&self) -> impl Iterator<Item = u64> + '_ {
+        let is_asking = |connection: &Connection| matches!(connection.state, State::Asking { .. });
+        self.connections.iter().filter(move |(_, c)| is_asking(c)).map(|(token, _)| *token)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> rustix::io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags)
+    }
+
+    /// Waits for something to happen, and deals with it.
+    fn turn(&mut self, until: Option<Instant>) {
+        let first = self.deadlines.peek().map(|Reverse((deadline, _))| *deadline);
+        let until = [until, first, self.paused_until].into_iter().flatten().min();
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            rustix::time::Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
+        let tokens: Vec<u64> = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
+            Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
+            // Interrupted; anything else cannot be while the descriptor is ours.
+            Err(_) => Vec::new(),
+        };
+        for token in tokens {
+            match token {
+                LISTENER => self.accept_some(),
+                WAKE => self.clear_wake(),
+                token => self.hear(token),
+            }
+        }
+        for member in self.shared.take_finished() {
+            self.let_go(&member);
+        }
+        self.drop_overdue();
+        self.unpause();
+    }
+
+    fn clear_wake(&self) {
+        let _ = rustix::io::read(self.shared.wake_fd(), &mut [0; 8]);
+    }
+
+    // ---- accepting
+
+    fn accept_some(&mut self) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            match self.listener.accept() {
+                Ok(socket) => self.admit(socket),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return self.no_descriptors(errno),
+            }
+        }
+    }
+
+    /// There is no descriptor for the next connection. It is told so by means of the reserve, and the rest wait a little.
+    fn no_descriptors(&mut self, errno: Errno) {
+        tracing::warn!(
+            event = "refused",
+            reason = "descriptors",
+            error = %errno,
+            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients"
+        );
+        self.reserve = None;
+        if let Ok(socket) = self.listener.accept() {
+            let text = "the server has no descriptors left: try again later, or raise its limit (ulimit -n)";
+            self.turn_away(&socket, Refusal::NoResources, text);
+        }
+        self.reserve = spare_descriptor();
+        let _ = epoll::delete(&self.epoll, &self.listener);
+        self.paused_until = Some(Instant::now() + PAUSE_WITHOUT_DESCRIPTORS);
+    }
+
+    fn unpause(&mut self) {
+        if self.paused_until.is_some_and(|until| Instant::now() >= until) && !self.shared.is_stopping() {
+            self.paused_until = None;
+            let _ = self.watch(self.listener.as_fd(), LISTENER);
+        }
+    }
+
+    fn admit(&mut self, socket: OwnedFd) {
+        let Ok(who) = peer_credentials(&socket) else { return };
+        if !self.is_allowed(&socket, &who) {
+            tracing::warn!(
+                event = "refused", reason = "user", uid = who.uid, gid = who.gid, pid = who.pid,
+                "a connection of a user who is not allowed"
+            );
+            let text = format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
+            return self.turn_away(&socket, Refusal::NotAllowed, &text);
+        }
+        if self.greeting >= MOST_GREETING {
+            return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
+        }
+        let token = self.next_token;
+        if self.watch(socket.as_fd(), token).is_err() {
+            return self.turn_away(&socket, Refusal::NoResources, "the server cannot watch another connection");
+        }
+        self.next_token += 2;
+        self.greeting += 1;
+        let deadline = Instant::now() + GREETING_TIME;
+        self.deadlines.push(Reverse((deadline, token)));
+        let state = State::Asking { deadline, asks: 0 };
+        self.connections.insert(token, Connection { socket, who, state });
+        // What it wants is often there already.
+        self.hear(token);
+    }
+
+    fn is_allowed(&self, socket: &OwnedFd, who: &Credentials) -> bool {
+        let Settings { users, groups, .. } = &self.shared.settings;
+        let own = rustix::process::geteuid().as_raw();
+        who.uid == own || who.uid == 0 || users.contains(&who.uid) || peer_in_groups(socket, who.gid, groups)
+    }
+
+    fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {
+        self.shared.sums.refused.fetch_add(1, Ordering::Relaxed);
+        let _ = send(socket, &Reply::refused(refusal, why), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
+    /// Drops a connection that asks, with an answer.
+    fn refuse(&mut self, token: u64, refusal: Refusal, why: &str) {
+        if let Some(connection) = self.drop_connection(token) {
+            self.turn_away(&connection.socket, refusal, why);
+        }
+    }
+
+    /// Closes a connection. Its descriptors leave the epoll instance by being closed, unless a forked process
+    /// holds them too, so they are taken out first.
+    fn drop_connection(&mut self, token: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&token)?;
+        let _ = epoll::delete(&self.epoll, &connection.socket);
+        match &connection.state {
+            State::Asking { .. } => self.greeting -= 1,
+            State::Registered { _pidfd: Some(pidfd), .. } => {
+                let _ = epoll::delete(&self.epoll, pidfd);
+            }
+            State::Registered { .. } => {}
+        }
+        Some(connection)
+    }
+
+    fn drop_overdue(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((due, token))) = self.deadlines.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.deadlines.pop();
+            let state = self.connections.get(&token).map(|connection| &connection.state);
+            if let Some(State::Asking { deadline, .. }) = state {
+                if *deadline <= now {
+                    tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
+                    self.refuse(token, Refusal::Unknown, "nothing was asked in time");
+                }
+            }
+        }
+    }
+
+    // ---- hearing
+
+    fn hear(&mut self, token: u64) {
+        if token % 2 == 1 {
+            // A pidfd: the process ended.
+            return self.client_died(token - 1);
+        }
+        let mut datagram = [0; MOST_BYTES];
+        let Some(connection) = self.connections.get(&token) else { return };
+        // Descriptors that come along are not asked for; the kernel closes them.
+        let heard = recv(&connection.socket, &mut datagram[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC);
+        let registered = matches!(connection.state, State::Registered { .. });
+        match heard {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok((_, 0)) | Err(_) if registered => self.client_died(token),
+            Ok((_, 0)) | Err(_) => {
+                self.drop_connection(token);
+            }
+            Ok(_) if registered => self.client_babbles(token),
+            Ok((_, whole)) => match datagram.get(..whole) {
+                Some(datagram) => {
+                    let ask = Ask::decode(datagram);
+                    self.answer(token, ask);
+                }
+                None => self.refuse(token, Refusal::NotRingpost, "not a ringpost request"),
+            },
+        }
+    }
+
+    fn client_died(&mut self, token: u64) {
+        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token) else {
+            return;
+        };
+        if self.shared.end(&member, CloseReason::Died) {
+            tracing::warn!(
+                event = "death", name = %member.name, key = %member.key, pid = member.owner.pid,
+                "a client died, or left without unregistering"
+            );
+        }
+    }
+
+    fn client_babbles(&mut self, token: u64) {
+        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token) else {
+            return;
+        };
+        self.shared.end_for(&member, Violation::Babble);
+    }
+
+    /// A worker ended: nobody needs the client's connection any more.
+    fn let_go(&mut self, member: &Arc<Member>) {
+        self.drop_connection(member.token());
+    }
+
+    // ---- answering
+
+    fn answer(&mut self, token: u64, ask: Result<Ask, crate::connect::AskError>) {
+        match ask {
+            Ok(Ask::Register(name)) => self.register(token, &name),
+            Ok(Ask::List { from_slot }) => {
+                let most = listing::clients_per_page(MOST_BYTES - 64);
+                match self.shared.registry.list(from_slot, most) {
+                    Ok((clients, next)) => self.tell(token, &listing::encode_page(&clients, next)),
+                    Err(error) => self.refuse(token, Refusal::NoResources, &error.to_string()),
+                }
+            }
+            Ok(Ask::Server) => {
+                let description = self.shared.info().encode();
+                self.tell(token, &description);
+            }
+            Err(error) => {
+                tracing::warn!(event = "refused", reason = "request", %error, "a request that is not understood");
+                self.refuse(token, error.refusal(), &error.to_string());
+            }
+        }
+    }
+
+    /// Answers an observer, who may go on asking for a while.
+    fn tell(&mut self, token: u64, body: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let State::Asking { deadline, asks } = &mut connection.state else { return };
+        if *asks == 0 {
+            *deadline = Instant::now() + OBSERVING_TIME;
+            self.deadlines.push(Reverse((*deadline, token)));
+        }
+        *asks += 1;
+        let sent = send(&connection.socket, &Reply::done(body), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        if sent.is_err() || *asks >= MOST_ASKS {
+            self.drop_connection(token);
+        }
+    }
+
+    fn register(&mut self, token: u64, name: &Name) {
+        let Some(connection) = self.connections.get(&token) else { return };
+        let Credentials { pid, uid, gid } = connection.who;
+        match self.shared.registry.register(name, Owner { pid, uid, gid }) {
+            Ok(key) => {
+                if let Err((refusal, why)) = self.enroll(token, key, name) {
+                    let _ = self.shared.registry.release(key);
+                    tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
+                    self.refuse(token, refusal, &why);
+                }
+            }
+            Err(error) => {
+                let refusal = match error {
+                    RegisterError::NameTaken => Refusal::NameTaken,
+                    RegisterError::Full => Refusal::Full,
+                    RegisterError::Registry(_) => Refusal::NoResources,
+                };
+                tracing::warn!(event = "refused", reason = ?refusal, name = %name, pid, uid, "a registration was refused");
+                self.refuse(token, refusal, &error.to_string());
+            }
+        }
+    }
+
+    /// Makes everything that a registered client needs, and sends it its key and channel.
+    fn enroll(&mut self, token: u64, key: Key, name: &Name) -> Result<(), (Refusal, String)> {
+        let no_resources = |why: String| (Refusal::NoResources, why);
+        let Settings { geometry, wait, .. } = &self.shared.settings;
+        let (host, descriptor) =
+            channel::create_for_server(geometry, *wait).map_err(|error| no_resources(error.to_string()))?;
+        let counters = match self.shared.registry.counters(key) {
+            Ok(Some(counters)) => counters,
+            Ok(None) => return Err(no_resources("the registration did not last".into())),
+            Err(error) => return Err(no_resources(error.to_string())),
+        };
+        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
+        let Credentials { pid, uid, gid } = connection.who;
+        let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
+        let closers = (host.closer, host.intake);
+        let owner = Owner { pid, uid, gid };
+        let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
+        self.shared.members.insert(Arc::clone(&member));
+        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
+        if let Err(error) = start_worker(worker) {
+            self.shared.forget(&member);
+            return Err(no_resources(format!("cannot start a thread: {error}")));
+        }
+        let pidfd = peer_pidfd(&connection.socket, pid);
+        let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
+        if let Some(pidfd) = &pidfd {
+            let flags = epoll::EventFlags::IN;
+            let _ = epoll::add(&self.epoll, pidfd, epoll::EventData::new_u64(token + 1), flags);
+        }
+        connection.state = State::Registered { member: Arc::clone(&member), _pidfd: pidfd };
+        self.greeting -= 1;
+        if sent.is_err() {
+            self.client_died(token);
+            return Ok(());
+        }
+        self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(event = "register", name = %name, key = %key, pid, uid, "registered");
+        Ok(())
+    }
+}
+
+fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(reply)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn start_worker(mut worker: Worker) -> io::Result<()> {
+    let shared = Arc::clone(&worker.shared);
+    shared.worker_begins();
+    let started = std::thread::Builder::new().name(thread_name(&worker.member.name)).spawn(move || {
+        if let Some(cpu) = worker.shared.settings.pin {
+            let _ = pin_to(cpu);
+        }
+        let (end, totals) = worker.run();
+        let (shared, member) = (Arc::clone(&worker.shared), Arc::clone(&worker.member));
+        // The channel's memory goes before the server may say that everything is gone.
+        drop(worker);
+        conclude(&shared, member, end);
+        shared.sums.add(&totals);
+        shared.worker_ends();
+    });
+    if let Err(error) = started {
+        shared.worker_ends();
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// What follows from the way in which a worker ended.
+fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
+    match end {
+        End::Unregistered => {
+            shared.end(&member, CloseReason::Unregistered);
+            tracing::info!(event = "unregister", name = %member.name, key = %member.key, "unregistered");
+        }
+        End::Violation(violation) => shared.end_for(&member, violation),
+        End::Closed(CloseReason::ProtocolViolation) => {
+            if shared.end(&member, CloseReason::ProtocolViolation) {
+                shared.log_violation(&member, &"its inbox ring is broken");
+            }
+        }
+        // The acceptor ends it when all are done, so that messages still reach it until then.
+        End::Closed(CloseReason::Shutdown) => return,
+        End::Closed(reason) => {
+            shared.end(&member, reason);
+        }
+    }
+    shared.finish(member);
+}
+
+/// Thread names have at most 15 bytes.
+fn thread_name(name: &Name) -> String {
+    let text = format!("rp-{}", name.as_str());
+    let cut = (0..=text.len().min(15)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text[..cut].to_owned()
+}
+
+fn pin_to(cpu: usize) -> rustix::io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set)
+}
+
+/// Whether this process may run there, found out by a thread that tries.
+fn check_cpu(cpu: usize) -> Result<(), StartError> {
+    let refused = |source: io::Error| StartError::Pin { cpu, source };
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(refused(io::ErrorKind::InvalidInput.into()));
+    }
+    let tried = std::thread::spawn(move || pin_to(cpu)).join();
+    match tried {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(errno)) => Err(refused(errno.into())),
+        Err(_) => Err(refused(io::ErrorKind::Other.into())),
+    }
+}
+
+fn raise_descriptor_limit(clients: u32) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() && limit.current.is_some() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    let needed = u64::from(clients) * DESCRIPTORS_PER_CLIENT + OTHER_DESCRIPTORS;
+    if getrlimit(Resource::Nofile).current.is_some_and(|current| current < needed) {
+        tracing::warn!(
+            event = "limit", needed, limit = getrlimit(Resource::Nofile).current,
+            "the limit of open files is too low for that many clients: raise it (ulimit -n)"
+        );
+    }
+}
+
+/// Any descriptor will do: it only keeps a place.
+fn spare_descriptor() -> Option<OwnedFd> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
+}

@@ -1,0 +1,100 @@
+//! One registered client as the server's threads know it, and the table of them.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::inbox::Inbox;
+use crate::protocol::{Key, Name};
+use crate::registry::{CounterCells, Owner};
+use crate::ring::Closer;
+
+/// A registered client.
+pub(crate) struct Member {
+    pub(super) key: Key,
+    pub(super) name: Name,
+    pub(super) owner: Owner,
+    pub(super) inbox: Inbox,
+    /// Closes the whole channel.
+    pub(super) closer: Closer,
+    /// Ends the intake of requests only: what was committed is still answered.
+    pub(super) intake: Closer,
+    pub(super) counters: CounterCells,
+    /// Of its connection, at the acceptor.
+    token: u64,
+    retired: AtomicBool,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("name", &self.name).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    pub(super) fn new(
+        key: Key,
+        name: Name,
+        owner: Owner,
+        inbox: Inbox,
+        closers: (Closer, Closer),
+        counters: CounterCells,
+        token: u64,
+    ) -> Member {
+        let (closer, intake) = closers;
+        Member { key, name, owner, inbox, closer, intake, counters, token, retired: AtomicBool::new(false) }
+    }
+
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// True for the first caller only: it does what must be done once.
+    pub(super) fn retire(&self) -> bool {
+        !self.retired.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+}
+
+/// The members by slot.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    slots: RwLock<Vec<Option<Arc<Member>>>>,
+}
+
+impl Members {
+    pub(super) fn insert(&self, member: Arc<Member>) {
+        let slot = usize::from(member.key.slot());
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() <= slot {
+            slots.resize(slot + 1, None);
+        }
+        slots[slot] = Some(member);
+    }
+
+    /// The member with this key: all of the key is compared.
+    pub(super) fn get(&self, key: Key) -> Option<Arc<Member>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(usize::from(key.slot()))?.as_ref().filter(|member| member.key == key).cloned()
+    }
+
+    /// Removes the member with this key, if its slot still is its.
+    pub(super) fn remove(&self, key: Key) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = slots.get_mut(usize::from(key.slot())) {
+            if place.as_ref().is_some_and(|member| member.key == key) {
+                *place = None;
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Member>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,207 @@
+//! The server: accepts clients, serves each by a thread of its own, forwards their messages.
+
+mod acceptor;
+mod builder;
+mod inbox;
+pub(crate) mod member;
+mod service;
+mod shared;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBuilder};
+pub use service::{Request, Response, Service, ServiceError};
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::channel::GeometryError;
+use crate::connect::{ListenError, ServerInfo};
+use crate::registry::{ClientInfo, RegistryError};
+use acceptor::Acceptor;
+use builder::Settings;
+use shared::Shared;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Too many clients, or none.
+    #[error("{0} clients cannot be: use 1 to {MOST_CLIENTS}")]
+    MaxClients(u32),
+    /// The rings cannot have these sizes.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The CPU to pin to is not one of this machine, or not one that this process may use.
+    #[error("cannot pin to CPU {cpu}: {source}")]
+    Pin {
+        /// The CPU asked for.
+        cpu: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The socket cannot be made at its path.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The registry cannot be made.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A system call failed.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A running server. Dropping it shuts it down and waits until it is gone.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Request, Response, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("bus");
+/// let server = Server::builder(&path)
+///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///         response.write(b"hello ")?;
+///         response.write(request.payload())
+///     })
+///     .start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.call(b"world")?, b"hello world");
+/// client.unregister()?;
+/// let summary = server.join_after_shutdown();
+/// assert_eq!(summary.calls, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<ServerSummary>>,
+}
+
+/// Shuts a server down from another thread, or from a signal's handler thread.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<Shared>);
+
+impl Stopper {
+    /// As [`Server::shutdown`].
+    pub fn shutdown(&self) {
+        self.0.stop();
+    }
+}
+
+/// What a server did in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerSummary {
+    /// Clients that registered.
+    pub registered: u64,
+    /// Connections refused.
+    pub refused: u64,
+    /// Clients that broke the protocol.
+    pub violations: u64,
+    /// Calls answered.
+    pub calls: u64,
+    /// Messages delivered.
+    pub messages: u64,
+    /// Payload bytes taken from clients.
+    pub bytes_in: u64,
+    /// Payload bytes answered to them.
+    pub bytes_out: u64,
+    /// Workers left behind in a service that did not return within the grace period.
+    pub abandoned: usize,
+    /// From start to end.
+    pub uptime: Duration,
+}
+
+impl Server {
+    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path).
+    pub fn builder(path: impl Into<PathBuf>) -> ServerBuilder {
+        ServerBuilder::new(path.into())
+    }
+
+    fn start(settings: Settings, service: Box<dyn Service>) -> Result<Server, StartError> {
+        let (acceptor, shared) = Acceptor::prepare(settings, service)?;
+        let acceptor = std::thread::Builder::new()
+            .name("rp-acceptor".into())
+            .spawn(move || acceptor.run())
+            .map_err(|source| StartError::System { action: "start a thread", source })?;
+        Ok(Server { shared, acceptor: Some(acceptor) })
+    }
+
+    /// Where its socket lies.
+    pub fn path(&self) -> &Path {
+        &self.shared.settings.path
+    }
+
+    /// What it tells about itself.
+    pub fn info(&self) -> ServerInfo {
+        self.shared.info()
+    }
+
+    /// Who is registered now.
+    pub fn clients(&self) -> Result<Vec<ClientInfo>, RegistryError> {
+        Ok(self.shared.registry.list(0, usize::MAX)?.0)
+    }
+
+    /// Begins to shut down, and returns at once: no more connections, what was committed is answered, then everyone is
+    /// disconnected with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    pub fn shutdown(&self) {
+        self.shared.stop();
+    }
+
+    /// A handle that shuts the server down from anywhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.shared))
+    }
+
+    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
+    pub fn join(mut self) -> ServerSummary {
+        self.wait()
+    }
+
+    /// [`shutdown`](Self::shutdown) and [`join`](Self::join).
+    pub fn join_after_shutdown(self) -> ServerSummary {
+        self.shutdown();
+        self.join()
+    }
+
+    fn wait(&mut self) -> ServerSummary {
+        // The acceptor does not panic; if it did, there is nothing left to wait for.
+        self.acceptor.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+        self.wait();
+    }
+}
+
+fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let sums = &shared.sums;
+    ServerSummary {
+        registered: read(&sums.registered),
+        refused: read(&sums.refused),
+        violations: read(&sums.violations),
+        calls: read(&sums.calls),
+        messages: read(&sums.messages),
+        bytes_in: read(&sums.bytes_in),
+        bytes_out: read(&sums.bytes_out),
+        abandoned,
+        uptime: shared.started.elapsed().unwrap_or_default(),
+    }
+}

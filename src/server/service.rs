@@ -1,0 +1,257 @@
+//! The user's code that answers calls, and what it sees.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+use crate::protocol::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
+use crate::ring::{Grant, Producer, TrySendError};
+use crate::server::member::Member;
+use zerocopy::IntoBytes;
+
+/// A call that a client makes: what it sent, and who it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    payload: &'a [u8],
+    caller: &'a Member,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(payload: &'a [u8], caller: &'a Member) -> Request<'a> {
+        Request { payload, caller }
+    }
+
+    /// What the client sent: the server's own copy, which nobody changes any more.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The caller's name.
+    pub fn name(&self) -> &'a Name {
+        &self.caller.name
+    }
+
+    /// The caller's key.
+    pub fn key(&self) -> Key {
+        self.caller.key
+    }
+
+    /// The process that registered the caller; 0 if it lives in a process namespace that the server does not see.
+    pub fn pid(&self) -> u32 {
+        self.caller.owner.pid
+    }
+
+    /// The user that registered the caller, as the kernel says.
+    pub fn uid(&self) -> u32 {
+        self.caller.owner.uid
+    }
+
+    /// The group that registered the caller, as the kernel says.
+    pub fn gid(&self) -> u32 {
+        self.caller.owner.gid
+    }
+}
+
+/// Why a service did not answer. The text reaches the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The service's own words.
+    #[error("{0}")]
+    Failed(String),
+    /// More was written than a response holds.
+    #[error("the service's response is larger than the maximum of {max} bytes")]
+    TooLarge {
+        /// The most that a response holds.
+        max: usize,
+    },
+}
+
+impl ServiceError {
+    /// A failure with a text for the caller.
+    pub fn new(text: impl Into<String>) -> ServiceError {
+        ServiceError::Failed(text.into())
+    }
+}
+
+impl From<io::Error> for ServiceError {
+    fn from(error: io::Error) -> ServiceError {
+        ServiceError::Failed(error.to_string())
+    }
+}
+
+/// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by several threads at once.
+///
+/// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the caller is told
+/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Request, Response, Service, ServiceError};
+///
+/// struct Upper;
+///
+/// impl Service for Upper {
+///     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+///         let text = std::str::from_utf8(request.payload()).map_err(|_| ServiceError::new("send UTF-8"))?;
+///         response.write(text.to_uppercase().as_bytes())
+///     }
+/// }
+/// ```
+pub trait Service: Send + Sync + 'static {
+    /// Answers one call. What was written to the response when this returns `Ok` is the response.
+    fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError>;
+}
+
+impl<F> Service for F
+where
+    F: Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError> + Send + Sync + 'static,
+{
+    fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+        self(request, response)
+    }
+}
+
+/// The response to a call, being written: straight into the caller's ring while it fits there in one piece, else into
+/// memory first.
+#[derive(Debug)]
+pub struct Response<'a> {
+    place: Place<'a>,
+    spare: &'a mut Vec<u8>,
+    max: usize,
+}
+
+enum Place<'a> {
+    /// Header and body so far lie in the ring.
+    Ring(Grant<'a>),
+    /// The body so far lies in the spare memory.
+    Spare,
+}
+
+impl fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Ring(_) => "Ring",
+            Place::Spare => "Spare",
+        })
+    }
+}
+
+/// What is left to do when the service has returned.
+pub(super) enum Finished {
+    /// The response is committed in the ring.
+    Committed { bytes: usize },
+    /// The body lies in the spare memory and waits to be published with this status.
+    Spare(Status),
+}
+
+impl<'a> Response<'a> {
+    /// Begins the response to the request with this number. `spare` is cleared.
+    #[inline]
+    pub(super) fn begin(ring: &'a mut Producer, spare: &'a mut Vec<u8>, sequence: u32) -> Response<'a> {
+        let max = ring.max_block() - BLOCK_HEADER;
+        spare.clear();
+        let place = match ring.try_grant_from(BLOCK_HEADER) {
+            Ok(mut grant) => {
+                let header = BlockHeader::new(Status::Ok as u16, 0, sequence);
+                grant.append(header.as_bytes());
+                Place::Ring(grant)
+            }
+            Err(TrySendError::Full | _) => Place::Spare,
+        };
+        Response { place, spare, max }
+    }
+
+    /// Appends bytes to the response.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before stays.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+        if bytes.len() > self.remaining() {
+            return Err(ServiceError::TooLarge { max: self.max });
+        }
+        if let Place::Ring(grant) = &mut self.place {
+            if grant.append(bytes) {
+                return Ok(());
+            }
+            self.spill();
+        }
+        self.spare.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// How many more bytes can be written.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.max - self.written()
+    }
+
+    /// How many bytes were written.
+    #[inline]
+    pub fn written(&self) -> usize {
+        match &self.place {
+            Place::Ring(grant) => grant.written() - BLOCK_HEADER,
+            Place::Spare => self.spare.len(),
+        }
+    }
+
+    /// Takes back all that was written.
+    pub fn clear(&mut self) {
+        match &mut self.place {
+            Place::Ring(grant) => grant.truncate(BLOCK_HEADER),
+            Place::Spare => self.spare.clear(),
+        }
+    }
+
+    /// Moves what was written out of the ring: it does not fit there in one piece.
+    #[cold]
+    fn spill(&mut self) {
+        if let Place::Ring(grant) = &self.place {
+            grant.read_back(BLOCK_HEADER, self.spare);
+        }
+        self.place = Place::Spare;
+    }
+
+    /// Commits what was written if it lies in the ring.
+    #[inline]
+    pub(super) fn finish(self) -> Finished {
+        match self.place {
+            Place::Ring(grant) => {
+                let bytes = grant.written() - BLOCK_HEADER;
+                grant.commit_quietly();
+                Finished::Committed { bytes }
+            }
+            Place::Spare => Finished::Spare(Status::Ok),
+        }
+    }
+
+    /// Throws away what was written; the failure's text becomes the body.
+    #[cold]
+    pub(super) fn fail(self, status: Status, text: &str) -> Finished {
+        let Response { spare, max, .. } = self;
+        spare.clear();
+        let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        spare.extend_from_slice(&text.as_bytes()[..cut]);
+        Finished::Spare(status)
+    }
+}
+
+impl io::Write for Response<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fit = bytes.len().min(self.remaining());
+        if fit == 0 && !bytes.is_empty() {
+            return Err(io::Error::other(ServiceError::TooLarge { max: self.max }));
+        }
+        Response::write(self, &bytes[..fit]).map_err(io::Error::other)?;
+        Ok(fit)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

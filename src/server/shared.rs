@@ -1,0 +1,205 @@
+//! What the server's threads share, and the one place where a client's life ends.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::builder::Settings;
+use super::member::{Member, Members};
+use super::service::Service;
+use super::worker::Totals;
+use crate::connect::ServerInfo;
+use crate::protocol::PROTOCOL_VERSION;
+use crate::registry::Registry;
+use crate::ring::{CloseReason, Violation};
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) registry: Registry,
+    pub(super) members: Members,
+    pub(super) service: Box<dyn Service>,
+    pub(super) started: SystemTime,
+    pub(super) sums: Sums,
+    /// Workers that live, and how they say that one ended.
+    workers: Mutex<usize>,
+    worker_ended: Condvar,
+    /// Set when the server is to stop.
+    stopping: AtomicBool,
+    /// Members whose connection the acceptor is to close.
+    finished: Mutex<Vec<Arc<Member>>>,
+    /// An eventfd: tells the acceptor that `stopping` or `finished` changed.
+    wake: OwnedFd,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Sums over all clients, of those that are gone and of refusals.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) registered: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) violations: AtomicU64,
+    pub(super) calls: AtomicU64,
+    pub(super) messages: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+}
+
+impl Sums {
+    pub(super) fn add(&self, totals: &Totals) {
+        self.calls.fetch_add(totals.calls, Ordering::Relaxed);
+        self.messages.fetch_add(totals.messages, Ordering::Relaxed);
+        self.bytes_in.fetch_add(totals.bytes_in, Ordering::Relaxed);
+        self.bytes_out.fetch_add(totals.bytes_out, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Settings,
+        registry: Registry,
+        service: Box<dyn Service>,
+        wake: OwnedFd,
+    ) -> Shared {
+        Shared {
+            settings,
+            registry,
+            members: Members::default(),
+            service,
+            started: SystemTime::now(),
+            sums: Sums::default(),
+            workers: Mutex::new(0),
+            worker_ended: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            finished: Mutex::new(Vec::new()),
+            wake,
+        }
+    }
+
+    pub(super) fn info(&self) -> ServerInfo {
+        ServerInfo {
+            pid: std::process::id(),
+            uid: rustix::process::geteuid().as_raw(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL_VERSION,
+            started: self.started,
+            clients: self.registry.len().unwrap_or(0),
+            max_clients: self.registry.capacity(),
+            ring_size: self.settings.geometry.ring_size(),
+            max_block: self.settings.geometry.max_block(),
+            wait: self.settings.wait,
+        }
+    }
+
+    // ---- the end of one client
+
+    /// Makes the client unknown: its inbox takes nothing more, its key and name lead nowhere and the name is free. True for the one
+    /// call that did it.
+    pub(super) fn forget(&self, member: &Arc<Member>) -> bool {
+        if !member.retire() {
+            return false;
+        }
+        member.inbox.close();
+        self.members.remove(member.key);
+        if let Err(error) = self.registry.release(member.key) {
+            tracing::error!(event = "registry", %error, name = %member.name, "cannot release a client");
+        }
+        true
+    }
+
+    /// Ends the client: forgotten, its channel closed, its worker on its way out.
+    pub(super) fn end(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
+        let first = self.forget(member);
+        member.closer.close_as(reason);
+        member.intake.close_as(reason);
+        first
+    }
+
+    /// Ends a client that broke a rule.
+    pub(super) fn end_for(&self, member: &Arc<Member>, violation: Violation) {
+        self.end(member, CloseReason::ProtocolViolation);
+        self.log_violation(member, &violation);
+    }
+
+    pub(super) fn log_violation(&self, member: &Member, what: &dyn fmt::Display) {
+        self.sums.violations.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            event = "violation", name = %member.name, key = %member.key, pid = member.owner.pid, what = %what,
+            "a client broke the protocol and was closed"
+        );
+    }
+
+    /// Tells the acceptor to let go of the client's connection.
+    pub(super) fn finish(&self, member: Arc<Member>) {
+        lock(&self.finished).push(member);
+        self.wake_acceptor();
+    }
+
+    pub(super) fn take_finished(&self) -> Vec<Arc<Member>> {
+        std::mem::take(&mut lock(&self.finished))
+    }
+
+    // ---- workers
+
+    pub(super) fn worker_begins(&self) {
+        *lock(&self.workers) += 1;
+    }
+
+    pub(super) fn worker_ends(&self) {
+        *lock(&self.workers) -= 1;
+        self.worker_ended.notify_all();
+        if self.is_stopping() {
+            self.wake_acceptor();
+        }
+    }
+
+    /// How many live.
+    pub(super) fn workers(&self) -> usize {
+        *lock(&self.workers)
+    }
+
+    /// Waits until no worker lives, or the deadline. The number that still lives.
+    pub(super) fn wait_for_workers(&self, deadline: Instant) -> usize {
+        let mut workers = lock(&self.workers);
+        while *workers > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
+            workers = match self.worker_ended.wait_timeout(workers, left) {
+                Ok((workers, _)) => workers,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        *workers
+    }
+
+    // ---- stopping
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake_acceptor();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn wake_acceptor(&self) {
+        // Full means that it is awake already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    pub(super) fn wake_fd(&self) -> &OwnedFd {
+        &self.wake
+    }
+}

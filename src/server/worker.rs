@@ -1,0 +1,336 @@
+//! The thread that serves one client: one complete response block for each request block.
+//!
+//! The order for one request: copy the block out, give its place back (`head` is stored before the response is committed, so
+//! a client whose calls are all answered finds its request ring empty), do what it asks, commit the response. A worker that
+//! finds more requests behind the first serves up to [`DRAIN`] of them and pays one fence and one parked check for all; if the client
+//! looks asleep in between it is woken at once. It sleeps, or waits for room, only after such a fence.
+
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inbox::Letter;
+use super::member::Member;
+use super::service::{Finished, Request, Response, ServiceError};
+use super::shared::Shared;
+use crate::connect::listing;
+use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
+use crate::ring::{
+    CloseReason, Consumer, Incoming, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
+    notify_both,
+};
+use zerocopy::IntoBytes;
+
+/// Requests served between two fences.
+const DRAIN: usize = 64;
+
+/// Bytes of the smallest record in a ring.
+const SMALLEST_RECORD: usize = 64;
+
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) member: Arc<Member>,
+    pub(super) requests: Consumer,
+    pub(super) responses: Producer,
+    /// The request's body: the server's own copy.
+    body: Vec<u8>,
+    /// A response that does not fit into the ring in one piece.
+    spare: Vec<u8>,
+    totals: Totals,
+    /// Requests still to be served after the intake has ended; known from then on.
+    left: Option<usize>,
+}
+
+/// What one worker has done, added to the server's totals when it ends.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) calls: u64,
+    pub(super) messages: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Why a worker stops.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    Unregistered,
+    Closed(CloseReason),
+    Violation(Violation),
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        member: Arc<Member>,
+        requests: Consumer,
+        responses: Producer,
+    ) -> Worker {
+        let (body, spare) = (Vec::new(), Vec::new());
+        Worker { shared, member, requests, responses, body, spare, totals: Totals::default(), left: None }
+    }
+
+    /// Serves until the client unregisters, the channel is closed or the client breaks a rule.
+    pub(super) fn run(&mut self) -> (End, Totals) {
+        let end = loop {
+            if let Err(end) = self.serve_some() {
+                break end;
+            }
+        };
+        (end, self.totals)
+    }
+
+    /// Waits for a request, and serves it and those right behind it.
+    fn serve_some(&mut self) -> Result<(), End> {
+        self.serve_next()?;
+        if let Some(reason) = self.member.intake.reason() {
+            self.serve_last(reason)?;
+        }
+        for _ in 1..DRAIN {
+            if !self.requests.is_ready() {
+                break;
+            }
+            if self.responses.consumer_looks_parked() {
+                notify_both(&mut self.responses, &mut self.requests);
+            }
+            self.serve_next()?;
+        }
+        notify_both(&mut self.responses, &mut self.requests);
+        Ok(())
+    }
+
+    /// The intake has ended: what was committed is served, which is at most a ring full; a client that goes on is not.
+    #[cold]
+    fn serve_last(&mut self, reason: CloseReason) -> Result<(), End> {
+        let ring_full = self.shared.settings.geometry.ring_size() / SMALLEST_RECORD;
+        let left = self.left.unwrap_or(ring_full).saturating_sub(DRAIN);
+        self.left = Some(left);
+        if left > 0 {
+            return Ok(());
+        }
+        notify_both(&mut self.responses, &mut self.requests);
+        Err(End::Closed(reason))
+    }
+
+    #[inline]
+    fn serve_next(&mut self) -> Result<(), End> {
+        let incoming = match self.requests.incoming_until(None) {
+            Ok(incoming) => incoming,
+            Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
+            Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
+            // There was no deadline.
+            Err(RecvTimeoutError::TimedOut) => return Ok(()),
+        };
+        let Some(header) = read_header(&incoming) else {
+            return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
+        };
+        self.body.clear();
+        incoming.append_to(BLOCK_HEADER, &mut self.body);
+        incoming.release();
+        let sequence = header.sequence.get();
+        match Operation::from_code(header.code.get()) {
+            Some(Operation::Call) => self.call(sequence),
+            Some(Operation::Send) => self.send(sequence, header.flags.get()),
+            Some(Operation::LookUp) => self.look_up(sequence),
+            Some(Operation::List) => self.list(sequence),
+            Some(Operation::Ping) => self.respond(sequence, Status::Ok, &[]),
+            Some(Operation::Statistics) => self.statistics(sequence),
+            Some(Operation::Unregister) => self.unregister(sequence),
+            None => self.respond(
+                sequence,
+                Status::UnknownOperation,
+                b"this server does not know the operation: use the same ringpost version on both sides",
+            ),
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, sequence: u32) -> Result<(), End> {
+        let bytes_in = self.body.len() as u64;
+        let finished = {
+            let request = Request::new(&self.body, &self.member);
+            let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
+            let service = &self.shared.service;
+            // The service sees `self` only through shared references, and its response is thrown away if it panics.
+            match catch_unwind(AssertUnwindSafe(|| service.call(request, &mut response))) {
+                Ok(Ok(())) => response.finish(),
+                Ok(Err(error)) => fail(response, &error),
+                Err(_) => response.fail(Status::ServiceFailed, "the service panicked"),
+            }
+        };
+        let bytes_out = match finished {
+            Finished::Committed { bytes } => bytes,
+            Finished::Spare(status) => {
+                let body = std::mem::take(&mut self.spare);
+                let published = self.respond(sequence, status, &body);
+                let bytes = body.len();
+                self.spare = body;
+                published?;
+                bytes
+            }
+        };
+        self.totals.calls += 1;
+        self.count(bytes_in, bytes_out as u64, |counters| counters.add_calls(1));
+        Ok(())
+    }
+
+    /// Counts what was done, unless the client was retired meanwhile: its entry may be another's then.
+    #[inline]
+    fn count(&mut self, bytes_in: u64, bytes_out: u64, more: impl FnOnce(&crate::registry::CounterCells)) {
+        self.totals.bytes_in += bytes_in;
+        self.totals.bytes_out += bytes_out;
+        if !self.member.is_retired() {
+            let counters = &self.member.counters;
+            more(counters);
+            counters.add_bytes_in(bytes_in);
+            counters.add_bytes_out(bytes_out);
+        }
+    }
+
+    fn send(&mut self, sequence: u32, flags: u16) -> Result<(), End> {
+        let parsed = parse_send(&self.body, flags);
+        let Some((key, patience, payload_at)) = parsed else {
+            return self.respond(sequence, Status::Malformed, b"not the form of a send request");
+        };
+        let Some(target) = self.shared.members.get(key) else {
+            self.log_message(key, None, self.body.len() - payload_at, Status::NotFound);
+            return self.respond(sequence, Status::NotFound, &[]);
+        };
+        let status = self.deliver(&target, patience, payload_at);
+        let bytes = self.body.len() - payload_at;
+        self.log_message(key, Some(&target.name), bytes, status);
+        if status == Status::Ok {
+            self.totals.messages += 1;
+            self.count(bytes as u64, 0, |counters| counters.add_sent(1));
+        }
+        self.respond(sequence, status, &[])
+    }
+
+    fn deliver(&mut self, target: &Member, patience: Option<Duration>, payload_at: usize) -> Status {
+        let letter = Letter { from: &self.member, payload: &self.body[payload_at..] };
+        match target.inbox.deliver(&letter, None) {
+            Status::InboxFull if patience.is_some() => {}
+            status => return status,
+        }
+        // About to wait: nothing committed so far may depend on a wake that comes after.
+        notify_both(&mut self.responses, &mut self.requests);
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        target.inbox.deliver(&letter, deadline)
+    }
+
+    fn log_message(&self, to: Key, to_name: Option<&Name>, bytes: usize, status: Status) {
+        tracing::debug!(
+            event = "message",
+            from = %self.member.name,
+            from_key = %self.member.key,
+            to = to_name.map_or("", |name| name.as_str()),
+            to_key = %to,
+            bytes,
+            outcome = ?status,
+            "message"
+        );
+    }
+
+    fn look_up(&mut self, sequence: u32) -> Result<(), End> {
+        let found = match Name::from_bytes(&self.body) {
+            Ok(name) => self.shared.registry.key_of(&name),
+            Err(error) => return self.respond(sequence, Status::Malformed, error.to_string().as_bytes()),
+        };
+        match found {
+            Ok(Some(key)) => self.respond(sequence, Status::Ok, &key.to_bytes()),
+            Ok(None) => self.respond(sequence, Status::NotFound, &[]),
+            Err(error) => self.respond(sequence, Status::Internal, error.to_string().as_bytes()),
+        }
+    }
+
+    fn list(&mut self, sequence: u32) -> Result<(), End> {
+        let Some((from_slot, [])) = take::<4>(&self.body) else {
+            return self.respond(sequence, Status::Malformed, b"not the form of a list request");
+        };
+        let most = listing::clients_per_page(self.responses.max_block() - BLOCK_HEADER);
+        match self.shared.registry.list(u32::from_le_bytes(from_slot), most) {
+            Ok((clients, next)) => {
+                self.respond(sequence, Status::Ok, &listing::encode_page(&clients, next))
+            }
+            Err(error) => self.respond(sequence, Status::Internal, error.to_string().as_bytes()),
+        }
+    }
+
+    fn statistics(&mut self, sequence: u32) -> Result<(), End> {
+        match self.shared.registry.get(self.member.key) {
+            Ok(own) => {
+                let page = listing::encode_page(own.as_slice(), None);
+                self.respond(sequence, Status::Ok, &page)
+            }
+            Err(error) => self.respond(sequence, Status::Internal, error.to_string().as_bytes()),
+        }
+    }
+
+    /// The name is free before the client is told so.
+    fn unregister(&mut self, sequence: u32) -> Result<(), End> {
+        self.shared.forget(&self.member);
+        self.respond(sequence, Status::Ok, &[])?;
+        notify_both(&mut self.responses, &mut self.requests);
+        Err(End::Unregistered)
+    }
+
+    /// Publishes a response, waiting for room if the client has not read enough of the earlier ones.
+    fn respond(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {
+        let header = BlockHeader::new(status as u16, 0, sequence);
+        // A text for people may be longer than a small ring's blocks; what has a form is paged to fit.
+        let body = &body[..body.len().min(self.responses.max_block() - BLOCK_HEADER)];
+        let parts = [header.as_bytes(), body];
+        let error = match self.responses.try_publish(parts) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full) => {
+                notify_both(&mut self.responses, &mut self.requests);
+                match self.responses.publish(parts, None) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                }
+            }
+            Err(TrySendError::Violation(violation)) => SendTimeoutError::Violation(violation),
+            Err(TrySendError::Disconnected(reason)) => SendTimeoutError::Disconnected(reason),
+            Err(TrySendError::TooLarge { len, max }) => SendTimeoutError::TooLarge { len, max },
+        };
+        Err(match error {
+            SendTimeoutError::Violation(violation) => End::Violation(violation),
+            SendTimeoutError::Disconnected(reason) => End::Closed(reason),
+            // Neither can be: there was no deadline, and the body was cut to fit.
+            SendTimeoutError::TimedOut | SendTimeoutError::TooLarge { .. } => {
+                End::Closed(CloseReason::Local)
+            }
+        })
+    }
+}
+
+#[inline]
+fn read_header(incoming: &Incoming<'_>) -> Option<BlockHeader> {
+    if incoming.len() < BLOCK_HEADER {
+        return None;
+    }
+    let mut bytes = [0; BLOCK_HEADER];
+    incoming.read_at(0, &mut bytes);
+    Some(BlockHeader::from_array(bytes))
+}
+
+/// The receiver's key, how long the sender is ready to wait, and where the payload begins.
+fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
+    let (key, rest) = take::<KEY>(body)?;
+    let key = Key::from_bytes(key);
+    if flags & WAITS == 0 {
+        return Some((key, None, KEY));
+    }
+    let (nanoseconds, _) = take::<8>(rest)?;
+    Some((key, Some(Duration::from_nanos(u64::from_le_bytes(nanoseconds))), KEY + 8))
+}
+
+#[cold]
+fn fail(response: Response<'_>, error: &ServiceError) -> Finished {
+    let status = match error {
+        ServiceError::TooLarge { .. } => Status::ResponseTooLarge,
+        ServiceError::Failed(_) => Status::ServiceFailed,
+    };
+    response.fail(status, &error.to_string())
+}

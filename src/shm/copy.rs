@@ -1,0 +1,251 @@
+//! The copy between private memory and memory that another process may write at the same time.
+//!
+//! A plain `memcpy` from such memory is a data race, which Rust gives no meaning. What we want is the meaning of
+//! a copy of relaxed atomic bytes: each byte read is *some* byte that was stored there, and nothing more is
+//! promised; order comes from the ring's headers. Rust has no such operation yet, so on x86_64 the accesses are
+//! made by inline assembly, which the compiler must treat as reads or writes of arbitrary memory: it can
+//! neither split, repeat, merge nor remove them, nor reason about the bytes. Elsewhere, and where a tool needs to
+//! see each access (sanitizers, Miri, fuzzing), the copy is made of relaxed atomics.
+//!
+//! Both ways have the same contract and the same tests.
+
+/// Above this many bytes the processor's own string copy (`rep movsb`) is faster than 16-byte vectors.
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(miri, fuzzing, ringpost_atomic_copy))
+))]
+const STRING_COPY_FROM: usize = 2048;
+
+/// Copies `len` bytes from private to shared memory.
+///
+/// # Safety
+///
+/// `from` must be valid for reads of `len` bytes of ordinary memory, `shared` for writes of `len` bytes inside a
+/// live mapping, and the two must not overlap.
+#[inline]
+pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's promise is the same as the one asked for.
+    unsafe { imp::copy_in(shared, from, len) }
+}
+
+/// Copies `len` bytes from shared to private memory. The private bytes may be uninitialised before; they are
+/// initialised after.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of `len` bytes of ordinary memory, `shared` for reads of `len` bytes inside a
+/// live mapping, and the two must not overlap.
+#[inline]
+pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
+    // SAFETY: the caller's promise is the same as the one asked for.
+    unsafe { imp::copy_out(to, shared, len) }
+}
+
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(miri, fuzzing, ringpost_atomic_copy))
+))]
+mod imp {
+    use super::STRING_COPY_FROM;
+    use std::arch::asm;
+
+    // One routine serves both directions: the assembly does both the load and the store, so it makes no
+    // difference which side is shared.
+    #[inline]
+    pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
+        // SAFETY: passed on from the caller.
+        unsafe { copy(shared, from, len) }
+    }
+
+    #[inline]
+    pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
+        // SAFETY: passed on from the caller.
+        unsafe { copy(to, shared, len) }
+    }
+
+    #[inline]
+    unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
+        if len < 16 {
+            // SAFETY: passed on from the caller; `len` is below 16.
+            unsafe { copy_short(to, from, len) }
+        } else if len <= STRING_COPY_FROM {
+            // SAFETY: passed on from the caller; `len` is at least 16.
+            unsafe { copy_vectors(to, from, len) }
+        } else {
+            // SAFETY: both ranges are valid for `len` bytes by the caller's promise, the direction flag is clear
+            // as the ABI demands, and the instruction touches exactly those ranges.
+            unsafe {
+                asm!(
+                    "rep movsb",
+                    inout("rcx") len => _,
+                    inout("rsi") from => _,
+                    inout("rdi") to => _,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    }
+
+    /// 0 to 15 bytes, by two possibly overlapping accesses of one size.
+    #[inline]
+    unsafe fn copy_short(to: *mut u8, from: *const u8, len: usize) {
+        // SAFETY: in each arm both accesses lie within the first `len` bytes of either range: the second one ends
+        // exactly at `len` and starts at or after 0, since `len` is at least the size of the access.
+        unsafe {
+            if len >= 8 {
+                asm!(
+                    "mov {a}, qword ptr [{from}]",
+                    "mov {b}, qword ptr [{from} + {len} - 8]",
+                    "mov qword ptr [{to}], {a}",
+                    "mov qword ptr [{to} + {len} - 8], {b}",
+                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags)
+                );
+            } else if len >= 4 {
+                asm!(
+                    "mov {a:e}, dword ptr [{from}]",
+                    "mov {b:e}, dword ptr [{from} + {len} - 4]",
+                    "mov dword ptr [{to}], {a:e}",
+                    "mov dword ptr [{to} + {len} - 4], {b:e}",
+                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags)
+                );
+            } else if len >= 2 {
+                asm!(
+                    "mov {a:x}, word ptr [{from}]",
+                    "mov {b:x}, word ptr [{from} + {len} - 2]",
+                    "mov word ptr [{to}], {a:x}",
+                    "mov word ptr [{to} + {len} - 2], {b:x}",
+                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags)
+                );
+            } else if len == 1 {
+                asm!(
+                    "mov {a}, byte ptr [{from}]",
+                    "mov byte ptr [{to}], {a}",
+                    a = out(reg_byte) _, from = in(reg) from, to = in(reg) to,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    }
+
+    /// 16 bytes or more: whole vectors, then one that ends exactly at the end and may overlap the one before.
+    #[inline]
+    unsafe fn copy_vectors(to: *mut u8, from: *const u8, len: usize) {
+        let last = len - 16;
+        let mut at = 0;
+        // SAFETY: `at + 64 <= last < len` in the first loop and `at < last` in the second, so each access of 16
+        // bytes at `at` (+48 in the first) ends before `last + 16 = len`; the final one ends exactly at `len`.
+        unsafe {
+            while at + 64 <= last {
+                asm!(
+                    "movdqu {a}, xmmword ptr [{from} + {at}]",
+                    "movdqu {b}, xmmword ptr [{from} + {at} + 16]",
+                    "movdqu {c}, xmmword ptr [{from} + {at} + 32]",
+                    "movdqu {d}, xmmword ptr [{from} + {at} + 48]",
+                    "movdqu xmmword ptr [{to} + {at}], {a}",
+                    "movdqu xmmword ptr [{to} + {at} + 16], {b}",
+                    "movdqu xmmword ptr [{to} + {at} + 32], {c}",
+                    "movdqu xmmword ptr [{to} + {at} + 48], {d}",
+                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                    from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+                at += 64;
+            }
+            while at < last {
+                asm!(
+                    "movdqu {a}, xmmword ptr [{from} + {at}]",
+                    "movdqu xmmword ptr [{to} + {at}], {a}",
+                    a = out(xmm_reg) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+                at += 16;
+            }
+            asm!(
+                "movdqu {a}, xmmword ptr [{from} + {last}]",
+                "movdqu xmmword ptr [{to} + {last}], {a}",
+                a = out(xmm_reg) _, from = in(reg) from, to = in(reg) to, last = in(reg) last,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
+#[cfg(not(all(
+    target_arch = "x86_64",
+    not(any(miri, fuzzing, ringpost_atomic_copy))
+)))]
+mod imp {
+    use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+    /// How many bytes go singly before the shared side is aligned for 8-byte accesses.
+    fn unaligned_head(shared: *const u8, len: usize) -> usize {
+        shared.align_offset(8).min(len)
+    }
+
+    pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
+        let head = unaligned_head(shared, len);
+        let words_end = head + (len - head) / 8 * 8;
+        // SAFETY: every access lies within the first `len` bytes of either range, which the caller vouches for;
+        // 8-byte accesses start at `head`, where the shared side is aligned; the private side is read unaligned.
+        unsafe {
+            for at in (0..head).chain(words_end..len) {
+                AtomicU8::from_ptr(shared.add(at)).store(from.add(at).read(), Relaxed);
+            }
+            for at in (head..words_end).step_by(8) {
+                let word = from.add(at).cast::<u64>().read_unaligned();
+                AtomicU64::from_ptr(shared.add(at).cast()).store(word, Relaxed);
+            }
+        }
+    }
+
+    pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
+        let head = unaligned_head(shared, len);
+        let words_end = head + (len - head) / 8 * 8;
+        let shared = shared.cast_mut();
+        // SAFETY: as in `copy_in`, with the roles changed.
+        unsafe {
+            for at in (0..head).chain(words_end..len) {
+                to.add(at).write(AtomicU8::from_ptr(shared.add(at)).load(Relaxed));
+            }
+            for at in (head..words_end).step_by(8) {
+                let word = AtomicU64::from_ptr(shared.add(at).cast()).load(Relaxed);
+                to.add(at).cast::<u64>().write_unaligned(word);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every length around each change of method, at every alignment of either side, with a guard on both sides.
+    #[test]
+    fn copies_exactly_the_bytes_asked_for() {
+        const GUARD: u8 = 0xEE;
+        let lengths = (0..=200).chain([255, 256, 257, 1000, 2047, 2048, 2049, 2064, 5000, 65_536]);
+        for len in lengths {
+            let source: Vec<u8> = (0..len + 64).map(|i| (i * 31 + len) as u8).collect();
+            for offset in [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31] {
+                let mut target = vec![GUARD; len + 96];
+                let expected = &source[offset..offset + len];
+                // SAFETY: both vectors are larger than offset + len, and distinct.
+                unsafe { copy_in(target.as_mut_ptr().add(32 - offset), source.as_ptr().add(offset), len) };
+                check(&target, 32 - offset, expected, GUARD);
+                let mut target = vec![GUARD; len + 96];
+                // SAFETY: as above.
+                unsafe { copy_out(target.as_mut_ptr().add(32 - offset), source.as_ptr().add(offset), len) };
+                check(&target, 32 - offset, expected, GUARD);
+            }
+        }
+    }
+
+    fn check(target: &[u8], start: usize, expected: &[u8], guard: u8) {
+        let end = start + expected.len();
+        assert_eq!(&target[start..end], expected);
+        assert!(target[..start].iter().chain(&target[end..]).all(|&b| b == guard), "wrote outside its range");
+    }
+}

@@ -1,0 +1,28 @@
+#![allow(unsafe_code)]
+
+//! Shared memory: sealed segments, the copy in and out of them, and the futex.
+//!
+//! This is the bottom of the library. A [`Segment`] is a mapping that another process may map too and write at
+//! any time; nothing here ever makes a reference to plain bytes in it. Words are touched through atomics, payload
+//! through the `copy` module, and sleeping goes through the `futex` module.
+
+#![cfg_attr(loom, allow(dead_code, reason = "the layers above are not built for the models"))]
+
+pub(crate) mod futex;
+
+#[cfg(not(loom))]
+mod copy;
+#[cfg(not(loom))]
+mod segment;
+#[cfg(not(loom))]
+mod view;
+
+#[cfg(loom)]
+#[path = "view_model.rs"]
+mod view;
+
+#[cfg(not(loom))]
+pub use futex::{futex_wait, futex_wake};
+#[cfg(not(loom))]
+pub use segment::{Segment, SegmentError};
+pub(crate) use view::View;

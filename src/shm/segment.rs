@@ -1,0 +1,316 @@
+//! Sealed shared-memory segments: made on one side, checked and mapped on the other.
+//!
+//! A segment is a memfd: it has no name, so nothing can be squatted and nothing stays behind after a crash. Its
+//! maker sizes it, maps it and then seals it against shrinking, growing and further sealing *in one call*, so
+//! that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the size. Whoever receives a
+//! descriptor checks the seals and the file system before mapping. A hole punched by the other side reads as zero.
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use crate::sync::{AtomicU32, AtomicU64};
+
+use super::copy;
+
+/// The seals without which a segment could be shrunk under our feet, or unsealed.
+const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// `f_type` of hugetlbfs, whose pages can be reserved late and then fault.
+const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
+
+/// `MFD_NOEXEC_SEAL` (Linux 6.3): never executable, and sealed so.
+const NOEXEC_SEAL: MemfdFlags = MemfdFlags::from_bits_retain(0x0008);
+
+/// A mapping of memory that other processes may map and write as well.
+///
+/// All access is by atomic words or by copies, at byte offsets that are checked against the length: an offset
+/// outside, or a word's offset that is not a multiple of its size, is a programming error and panics.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::shm::Segment;
+/// use std::sync::atomic::Ordering;
+///
+/// let (ours, descriptor) = Segment::create("example", 4096)?;
+/// let theirs = Segment::open(&descriptor)?; // usually in another process
+/// ours.word64(128).store(7, Ordering::Release);
+/// assert_eq!(theirs.word64(128).load(Ordering::Acquire), 7);
+/// # Ok::<(), ringpost::shm::SegmentError>(())
+/// ```
+#[derive(Debug)]
+pub struct Segment {
+    map: MmapRaw,
+}
+
+/// Why a segment could not be made or mapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// A system call failed.
+    #[error("shared memory: cannot {action}: {source}")]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The descriptor is not a memfd, or lies on a file system whose pages can vanish.
+    #[error("the descriptor received is not a sealable memory file, so it cannot be a segment")]
+    NotMemory,
+    /// The descriptor could still be resized by whoever else holds it.
+    #[error("the memory received is not sealed against resizing (seals {found:#x}, needed {needed:#x})")]
+    NotSealed {
+        /// The seals present.
+        found: u32,
+        /// The seals needed.
+        needed: u32,
+    },
+    /// The length cannot be mapped.
+    #[error("a segment of {len} bytes cannot be mapped")]
+    BadLength {
+        /// The length asked for or found.
+        len: u64,
+    },
+}
+
+fn system(action: &'static str) -> impl FnOnce(Errno) -> SegmentError {
+    move |errno| SegmentError::System { action, source: errno.into() }
+}
+
+impl Segment {
+    /// Makes a sealed segment of `len` zero bytes and maps it. The descriptor is for the other side; it is closed
+    /// on exec and is of no further use here once sent.
+    ///
+    /// `name` is seen only in `/proc/PID/maps`, for people.
+    pub fn create(name: &str, len: usize) -> Result<(Segment, OwnedFd), SegmentError> {
+        let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+        if len == 0 || i64::try_from(len).is_err() {
+            return Err(SegmentError::BadLength { len: bytes });
+        }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Before Linux 6.3 the unknown flag is refused with EINVAL.
+        let fd = match memfd_create(name, flags | NOEXEC_SEAL) {
+            Err(Errno::INVAL) => memfd_create(name, flags),
+            made => made,
+        }
+        .map_err(system("create a memory file"))?;
+        ftruncate(&fd, bytes).map_err(system("size a memory file"))?;
+        let segment = Segment::map(&fd, len)?;
+        fcntl_add_seals(&fd, NEEDED).map_err(system("seal a memory file"))?;
+        Ok((segment, fd))
+    }
+
+    /// Checks a received descriptor and maps it: it must be a memory file, not of huge pages, sealed against
+    /// resizing and against lifting that seal. The descriptor is not needed afterwards.
+    pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
+        let fd = fd.as_fd();
+        // Only memory files have seals at all; on anything else the question is refused.
+        let seals = fcntl_get_seals(fd).map_err(|_| SegmentError::NotMemory)?;
+        let kind = fstatfs(fd).map_err(system("inspect a descriptor"))?.f_type;
+        #[allow(clippy::unnecessary_cast, reason = "the field's type differs by architecture")]
+        if kind as i64 == HUGETLBFS_MAGIC {
+            return Err(SegmentError::NotMemory);
+        }
+        if !seals.contains(NEEDED) {
+            return Err(SegmentError::NotSealed { found: seals.bits(), needed: NEEDED.bits() });
+        }
+        // Sealed now, so the size cannot change between this look and the mapping.
+        let size = fstat(fd).map_err(system("inspect a descriptor"))?.st_size;
+        match usize::try_from(size) {
+            Ok(len) if len > 0 => Segment::map(&fd, len),
+            _ => Err(SegmentError::BadLength { len: size.unsigned_abs() }),
+        }
+    }
+
+    /// Memory of this process alone with the same interface, for rings between its threads.
+    pub fn anonymous(len: usize) -> Result<Segment, SegmentError> {
+        let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+        if len == 0 || i64::try_from(len).is_err() {
+            return Err(SegmentError::BadLength { len: bytes });
+        }
+        let map = MmapOptions::new().len(len).map_anon().map_err(|source| SegmentError::System {
+            action: "map memory",
+            source,
+        })?;
+        Ok(Segment { map: map.into() })
+    }
+
+    fn map(fd: &impl AsFd, len: usize) -> Result<Segment, SegmentError> {
+        use std::os::fd::AsRawFd;
+        let map = MmapOptions::new().len(len).map_raw(fd.as_fd().as_raw_fd()).map_err(|source| {
+            SegmentError::System { action: "map a memory file", source }
+        })?;
+        Ok(Segment { map })
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Never true: a segment has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The 32-bit word at a byte offset.
+    ///
+    /// # Panics
+    ///
+    /// If the word does not lie inside, or `offset` is not a multiple of 4.
+    #[inline]
+    pub fn word32(&self, offset: usize) -> &AtomicU32 {
+        self.check(offset, 4, 4);
+        // SAFETY: checked to lie inside the mapping, which is page-aligned (so the word is aligned) and lives as
+        // long as `self`. Every access to it from this side is atomic or a copy as described in `copy`, and an
+        // atomic makes sense of whatever the other side stores.
+        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
+    }
+
+    /// The 64-bit word at a byte offset.
+    ///
+    /// # Panics
+    ///
+    /// If the word does not lie inside, or `offset` is not a multiple of 8.
+    #[inline]
+    pub fn word64(&self, offset: usize) -> &AtomicU64 {
+        self.check(offset, 8, 8);
+        // SAFETY: as for `word32`.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
+    }
+
+    /// Copies bytes into the segment.
+    ///
+    /// # Panics
+    ///
+    /// If they do not fit at `offset`.
+    #[inline]
+    pub fn copy_in(&self, offset: usize, from: &[u8]) {
+        self.check(offset, from.len(), 1);
+        // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to which
+        // no reference is ever made.
+        unsafe { copy::copy_in(self.map.as_mut_ptr().add(offset), from.as_ptr(), from.len()) }
+    }
+
+    /// Copies bytes out of the segment. What they mean must be decided on the copy.
+    ///
+    /// # Panics
+    ///
+    /// If `offset + to.len()` lies outside.
+    #[inline]
+    pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        self.check(offset, to.len(), 1);
+        // SAFETY: as for `copy_in`, with the roles changed.
+        unsafe { copy::copy_out(to.as_mut_ptr(), self.map.as_ptr().add(offset), to.len()) }
+    }
+
+    /// Copies `len` bytes out to the end of a vector, without filling them with zeros first.
+    ///
+    /// # Panics
+    ///
+    /// If `offset + len` lies outside.
+    #[inline]
+    pub(super) fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
+        self.check(offset, len, 1);
+        to.reserve(len);
+        let filled = to.len();
+        // SAFETY: `reserve` made room for `len` bytes after `filled`; the shared range was checked; the copy
+        // initialises exactly those bytes, which then belong to the vector.
+        unsafe {
+            copy::copy_out(to.as_mut_ptr().add(filled), self.map.as_ptr().add(offset), len);
+            to.set_len(filled + len);
+        }
+    }
+
+    /// The address of the mapping, for the registry's mutex.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    fn check(&self, offset: usize, len: usize, align: usize) {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.map.len());
+        if !inside || !offset.is_multiple_of(align) {
+            outside(offset, len, self.map.len());
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(offset: usize, len: usize, end: usize) -> ! {
+    panic!("{len} bytes at offset {offset} do not lie, aligned, in a segment of {end} bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn both_mappings_show_the_same_bytes() {
+        let (ours, fd) = Segment::create("test", 10_000).unwrap();
+        let theirs = Segment::open(&fd).unwrap();
+        assert_eq!(theirs.len(), 10_000);
+        ours.copy_in(9_990, b"0123456789");
+        let mut read = [0; 10];
+        theirs.copy_out(9_990, &mut read);
+        assert_eq!(&read, b"0123456789");
+        theirs.word32(4).store(5, Ordering::Relaxed);
+        assert_eq!(ours.word32(4).load(Ordering::Relaxed), 5);
+        let mut grown = b"x".to_vec();
+        ours.append_to(9_995, 5, &mut grown);
+        assert_eq!(grown, b"x56789");
+    }
+
+    #[test]
+    fn the_size_and_the_seals_are_fixed() {
+        let (_ours, fd) = Segment::create("test", 4096).unwrap();
+        assert_eq!(ftruncate(&fd, 1), Err(Errno::PERM));
+        assert_eq!(ftruncate(&fd, 8192), Err(Errno::PERM));
+        assert_eq!(fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn what_is_not_a_sealed_memory_file_is_refused() {
+        let unsealed = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&unsealed, 4096).unwrap();
+        assert!(matches!(Segment::open(&unsealed), Err(SegmentError::NotSealed { .. })));
+        // Sealed against resizing, but the seals could be added to.
+        fcntl_add_seals(&unsealed, SealFlags::SHRINK | SealFlags::GROW).unwrap();
+        assert!(matches!(Segment::open(&unsealed), Err(SegmentError::NotSealed { .. })));
+        let (read, _write) = std::io::pipe().unwrap();
+        assert!(matches!(Segment::open(&read), Err(SegmentError::NotMemory)));
+        let file = File::open("/proc/self/exe").unwrap();
+        assert!(matches!(Segment::open(&file), Err(SegmentError::NotMemory)));
+        let empty = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        fcntl_add_seals(&empty, NEEDED).unwrap();
+        assert!(matches!(Segment::open(&empty), Err(SegmentError::BadLength { len: 0 })));
+    }
+
+    #[test]
+    fn a_segment_is_not_inherited_by_exec() {
+        let (_ours, fd) = Segment::create("test", 4096).unwrap();
+        let flags = rustix::io::fcntl_getfd(&fd).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_errors() {
+        assert!(matches!(Segment::create("test", 0), Err(SegmentError::BadLength { len: 0 })));
+        assert!(matches!(Segment::anonymous(0), Err(SegmentError::BadLength { len: 0 })));
+        assert!(matches!(Segment::create("test", usize::MAX), Err(SegmentError::BadLength { .. })));
+        assert!(Segment::create("test", 1 << 62).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "do not lie")]
+    fn a_word_outside_is_a_programming_error() {
+        let segment = Segment::anonymous(4096).unwrap();
+        let _ = segment.word64(4096 - 4);
+    }
+}
