@@ -71,14 +71,14 @@ mod server;
 #[cfg(not(loom))]
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, Inbox, Limits, Message, Observer, RegisterError, SendError,
+        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer, RegisterError, SendError,
     },
     connect::{ListenError, PathError, ServerInfo, default_path},
     protocol::{Address, Key, Name, NameError, ParseKeyError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{CloseReason, Closer, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy},
     server::{
-        DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder, ServerSummary,
-        Service, ServiceError, StartError, Stopper,
+        DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder,
+        ServerSummary, Service, ServiceError, StartError, Stopper,
     },
 };

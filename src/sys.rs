@@ -64,13 +64,7 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut bytes = size_of::<RawFd>() as libc::socklen_t;
     // SAFETY: the pointer and `bytes` describe `fd`, which the kernel fills with a descriptor.
     let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            PEER_PIDFD,
-            (&raw mut fd).cast(),
-            &mut bytes,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, PEER_PIDFD, (&raw mut fd).cast(), &mut bytes)
     };
     if answer != 0 {
         return Err(io::Error::last_os_error());

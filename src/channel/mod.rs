@@ -31,9 +31,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::ring::{CloseReason, Closer, Consumer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
-pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
+#[cfg(test)]
 pub(crate) use layout::MIN_BLOCK;
 use layout::{CLOSED, Ring, Words};
+pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
 
 /// Why a channel could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +113,8 @@ struct Manners {
 }
 
 /// For a channel used by itself: the shared word is how one side tells the other.
-const BY_ITSELF: Manners = Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: Some(CloseReason::Local) };
+const BY_ITSELF: Manners =
+    Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: Some(CloseReason::Local) };
 
 /// The server hears of a client's end through its connection only, and ends a channel explicitly.
 const SERVER: Manners = Manners { heeds_shared_close: false, separate_intake: true, closes_on_drop: None };

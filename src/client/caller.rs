@@ -14,19 +14,20 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
-use super::session::Session;
+use super::session::{CloseHandle, Session};
 use crate::connect::listing::decode_page;
-use crate::protocol::{
-    Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take,
-};
+use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::{
-    CloseReason, Closer, Consumer, Producer, SendTimeoutError, TrySendError, Violation,
+    CloseReason, Consumer, Producer, SendTimeoutError, TrySendError, Violation, notify_both,
 };
 use zerocopy::IntoBytes;
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
+
+/// How long the answer to a message is awaited at least.
+const LEAST_PATIENCE: Duration = Duration::from_millis(5);
 
 /// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
 const MOST_QUEUED: usize = 1 << 16;
@@ -51,7 +52,6 @@ pub struct Caller {
 
 #[derive(Debug)]
 struct Response {
-    sequence: u32,
     status: Status,
     body: Vec<u8>,
 }
@@ -87,8 +87,8 @@ impl Caller {
     }
 
     /// A handle that ends a wait here from another thread, and with it the registration.
-    pub fn close_handle(&self) -> Closer {
-        self.session.closer.clone()
+    pub fn close_handle(&self) -> CloseHandle {
+        CloseHandle::new(&self.session)
     }
 
     // ---- calls
@@ -125,7 +125,7 @@ impl Caller {
     /// Waits for room if the server is behind. Responses that arrive meanwhile are kept.
     pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
         self.submit_quietly(request, None)?;
-        self.requests.notify();
+        notify_both(&mut self.requests, &mut self.responses);
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Caller {
     /// were submitted; [`outstanding`](Self::outstanding) tells how many.
     pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
         let done = requests.into_iter().try_for_each(|request| self.submit_quietly(request, None));
-        self.requests.notify();
+        notify_both(&mut self.requests, &mut self.responses);
         done
     }
 
@@ -195,13 +195,18 @@ impl Caller {
     }
 
     /// Sends a message, waiting until the deadline for room in the receiver's inbox. Senders that wait are served in their order.
+    ///
+    /// The server's answer is awaited for 5 ms in any case, even if the deadline is nearer or past.
     pub fn send_deadline(&mut self, to: Key, message: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.check_message(message)?;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let left = deadline.saturating_duration_since(now);
         // The server is to give up a little before us, so that we hear whether the message was delivered.
         let patience = left - (left / 8).min(Duration::from_millis(10));
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let parts = [&to.to_bytes()[..], &nanoseconds.to_le_bytes(), message];
+        // And however short the time is, the answer itself needs some.
+        let deadline = deadline.max(now + LEAST_PATIENCE);
         let status = self.ask(Operation::Send, WAITS, parts, Some(deadline))?;
         self.sent(status)
     }
@@ -293,7 +298,12 @@ impl Caller {
         self.unregister_until(None)
     }
 
-    pub(super) fn unregister_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+    /// As [`unregister`](Self::unregister), waiting at most this long for the server's confirmation. The registration ends in any case.
+    pub fn unregister_timeout(mut self, timeout: Duration) -> Result<(), CallError> {
+        self.unregister_until(Instant::now().checked_add(timeout))
+    }
+
+    fn unregister_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         self.unregistered = true;
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
         self.session.closer.close_as(CloseReason::Unregistered);
@@ -315,12 +325,12 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<Status, CallError> {
         let sequence = self.publish(operation, flags, body, deadline)?;
-        self.requests.notify();
+        notify_both(&mut self.requests, &mut self.responses);
         loop {
             match self.receive(deadline) {
                 Ok(Some((number, status))) if number == sequence => return Ok(status),
                 // The response to a call submitted before.
-                Ok(Some((number, status))) => self.keep(number, status),
+                Ok(Some((_, status))) => self.keep(status),
                 Ok(None) => {}
                 Err(CallError::TimedOut) => {
                     self.abandoned.insert(sequence);
@@ -380,19 +390,19 @@ impl Caller {
     /// There is no room for a request, so some are outstanding: the next response to come makes room.
     #[cold]
     fn make_room(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
-        self.requests.notify();
+        notify_both(&mut self.requests, &mut self.responses);
         if self.queue.len() >= MOST_QUEUED {
             return Err(CallError::Server("too many responses were not collected".into()));
         }
-        if let Some((number, status)) = self.receive(deadline)? {
-            self.keep(number, status);
+        if let Some((_, status)) = self.receive(deadline)? {
+            self.keep(status);
         }
         Ok(())
     }
 
-    fn keep(&mut self, sequence: u32, status: Status) {
+    fn keep(&mut self, status: Status) {
         let body = std::mem::take(&mut self.body);
-        self.queue.push_back(Response { sequence, status, body });
+        self.queue.push_back(Response { status, body });
     }
 
     /// The next response: its number and status, with its body in `self.body`. `None` if it was one that nobody waits for.
@@ -435,6 +445,6 @@ impl Drop for Caller {
             let _ = self.unregister_until(Some(Instant::now() + PATIENCE_OF_DROP));
         }
         // An inbox that lives on gives out what was committed, then the reason.
-        self.session.closer.close_as(CloseReason::Unregistered);
+        self.session.end(CloseReason::Unregistered);
     }
 }

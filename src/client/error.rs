@@ -61,7 +61,9 @@ pub enum RegisterError {
         path: PathBuf,
     },
     /// The server speaks another version of the protocol.
-    #[error("the server speaks protocol version {server}, this program {own}: use the same ringpost version on both sides")]
+    #[error(
+        "the server speaks protocol version {server}, this program {own}: use the same ringpost version on both sides"
+    )]
     VersionMismatch {
         /// The server's version.
         server: u32,
@@ -98,7 +100,9 @@ pub enum RegisterError {
 #[non_exhaustive]
 pub enum CallError {
     /// The request is larger than a block; nothing was sent.
-    #[error("{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block")]
+    #[error(
+        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block"
+    )]
     TooLarge {
         /// Its length in bytes.
         len: usize,
@@ -154,7 +158,9 @@ pub enum SendError {
     #[error("the server did not answer until the deadline; the message may have been delivered")]
     NoAnswer,
     /// The message is larger than a block; nothing was sent.
-    #[error("{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block")]
+    #[error(
+        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block"
+    )]
     TooLarge {
         /// Its length in bytes.
         len: usize,

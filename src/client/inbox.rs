@@ -6,11 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::session::Session;
+use super::session::{CloseHandle, Session};
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
-use crate::ring::{
-    Closer, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation,
-};
+use crate::ring::{Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
 
 /// Receives a client's messages. One half of a [`Client`](super::Client).
 #[derive(Debug)]
@@ -75,8 +73,8 @@ impl Inbox {
     }
 
     /// A handle that ends a wait here from another thread.
-    pub fn close_handle(&self) -> Closer {
-        self.session.closer.clone()
+    pub fn close_handle(&self) -> CloseHandle {
+        CloseHandle::new(&self.session)
     }
 
     /// The next message, if one is there.

@@ -11,14 +11,14 @@ pub use caller::Caller;
 pub use error::{CallError, RegisterError, SendError};
 pub use inbox::{Inbox, Message};
 pub use observer::Observer;
-pub use session::ClientBuilder;
+pub use session::{ClientBuilder, CloseHandle};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{Address, Key, Name};
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::{Closer, RecvError, RecvTimeoutError, TryRecvError};
+use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
 
 /// What a server's settings allow its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Client {
     }
 
     /// A handle that ends this client's waits from another thread, with `Disconnected`, and with it the registration.
-    pub fn close_handle(&self) -> Closer {
+    pub fn close_handle(&self) -> CloseHandle {
         self.caller.close_handle()
     }
 
@@ -217,5 +217,10 @@ impl Client {
     /// [`split`](Self::split) first and unregister the [`Caller`].
     pub fn unregister(self) -> Result<(), CallError> {
         self.caller.unregister()
+    }
+
+    /// See [`Caller::unregister_timeout`].
+    pub fn unregister_timeout(self, timeout: Duration) -> Result<(), CallError> {
+        self.caller.unregister_timeout(timeout)
     }
 }

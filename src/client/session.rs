@@ -15,7 +15,7 @@ use crate::channel;
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal, Reply};
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
-use crate::ring::{Closer, WaitStrategy};
+use crate::ring::{CloseReason, Closer, WaitStrategy};
 
 /// How long a registration may take, if nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,7 +27,51 @@ pub(super) struct Session {
     pub(super) name: Name,
     pub(super) limits: Limits,
     pub(super) closer: Closer,
-    pub(super) _watch: Watch,
+    watch: Watch,
+}
+
+impl Session {
+    /// Ends every wait, and the connection with it: the server frees the name.
+    pub(super) fn end(&self, reason: CloseReason) {
+        self.closer.close_as(reason);
+        self.watch.end();
+    }
+}
+
+/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, CloseReason, RecvError, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// let handle = client.close_handle();
+/// let waiting = std::thread::spawn(move || client.recv());
+/// handle.close();
+/// assert_eq!(waiting.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CloseHandle(Arc<Session>);
+
+impl CloseHandle {
+    pub(super) fn new(session: &Arc<Session>) -> CloseHandle {
+        CloseHandle(Arc::clone(session))
+    }
+
+    /// Ends the client. Idempotent. Messages that were committed before can still be received.
+    pub fn close(&self) {
+        self.0.end(CloseReason::Local);
+    }
+
+    /// Why the client has ended, if it has.
+    pub fn reason(&self) -> Option<CloseReason> {
+        self.0.closer.reason()
+    }
 }
 
 /// Sets up a [`Client`].
@@ -58,12 +102,11 @@ impl ClientBuilder {
 
     /// Registers under a name.
     pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
-        let name = Name::new(name.as_ref()).map_err(|source| RegisterError::InvalidName {
-            name: name.as_ref().to_owned(),
-            source,
-        })?;
+        let name = Name::new(name.as_ref())
+            .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;
         let line = dial(&self.path, self.timeout)?;
-        let answer = line.ask(&Ask::Register(name)).map_err(|error| explain(error, &self.path, Some(&name)))?;
+        let answer =
+            line.ask(&Ask::Register(name)).map_err(|error| explain(error, &self.path, Some(&name)))?;
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
@@ -76,7 +119,7 @@ impl ClientBuilder {
         };
         let watch = Watch::begin(line.into_lifeline(), guest.closer.clone())
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
-        let session = Arc::new(Session { key, name, limits, closer: guest.closer, _watch: watch });
+        let session = Arc::new(Session { key, name, limits, closer: guest.closer, watch });
         let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
         Ok(Client { caller: Caller::new(guest.requests, guest.responses, session), inbox })
     }

@@ -30,7 +30,7 @@ static WATCHER: OnceLock<Watcher> = OnceLock::new();
 /// Serialises the start of the thread, which can fail and is then tried again.
 static START: Mutex<()> = Mutex::new(());
 
-/// A lifeline under watch. Dropping it ends the watch and closes the connection.
+/// A lifeline under watch, until its [end](Self::end) or drop.
 #[derive(Debug)]
 pub(super) struct Watch {
     token: u64,
@@ -84,13 +84,20 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
+impl Watch {
+    /// Ends the watch and closes the connection, and with it the registration. Idempotent.
+    pub(super) fn end(&self) {
         if let Some(watcher) = WATCHER.get() {
             let line = watcher.lock().lines.remove(&self.token);
             if let Some((lifeline, _)) = line {
                 let _ = epoll::delete(&watcher.epoll, &lifeline);
             }
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
     }
 }

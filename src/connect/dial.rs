@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::path::trustworthy;
-use super::{Ask, Credentials, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
+use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Why a server could not be asked.
@@ -51,7 +51,6 @@ impl From<Errno> for DialError {
 pub(crate) struct Line {
     socket: OwnedFd,
     deadline: Instant,
-    pub(crate) server: Credentials,
 }
 
 /// The body of a positive answer, and the descriptor that came with it.
@@ -85,7 +84,9 @@ impl Line {
                 }
                 // A socket of another type lies there.
                 Err(Errno::PROTOTYPE) => return Err(DialError::NotRingpost),
-                Err(errno @ (Errno::ACCESS | Errno::PERM)) => return Err(DialError::NotPermitted(errno.into())),
+                Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
+                    return Err(DialError::NotPermitted(errno.into()));
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -94,7 +95,7 @@ impl Line {
         if !trustworthy(path, own, server.uid) {
             return Err(DialError::Untrusted { uid: server.uid });
         }
-        Ok(Line { socket, deadline, server })
+        Ok(Line { socket, deadline })
     }
 
     /// One request, one answer.
@@ -120,6 +121,7 @@ impl Line {
         let mut datagram = vec![0; MOST_BYTES];
         // Room for a few descriptors: what a strange server sends too many of is received and closed, not leaked.
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut reset = false;
         loop {
             self.wait_readable()?;
             let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -127,6 +129,11 @@ impl Line {
             let received = match recvmsg(&self.socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => received.bytes,
                 Err(Errno::AGAIN | Errno::INTR) => continue,
+                // Told once, ahead of an answer that was sent before the server closed.
+                Err(Errno::CONNRESET) if !reset => {
+                    reset = true;
+                    continue;
+                }
                 Err(Errno::CONNRESET) => 0,
                 Err(errno) => return Err(errno.into()),
             };

@@ -29,7 +29,9 @@ pub(crate) enum Ask {
 pub(crate) enum AskError {
     #[error("not a ringpost request")]
     NotRingpost,
-    #[error("version {found} was spoken, this server speaks {PROTOCOL_VERSION}: use the same ringpost version on both sides")]
+    #[error(
+        "version {found} was spoken, this server speaks {PROTOCOL_VERSION}: use the same ringpost version on both sides"
+    )]
     Version { found: u32 },
     #[error("not a request that this server knows")]
     Unknown,

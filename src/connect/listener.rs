@@ -10,8 +10,8 @@
 #![forbid(unsafe_code)]
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, chmodat, chownat, flock, fstat, openat, renameat,
-    statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, chmodat, chownat, flock, fstat, openat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::net::{

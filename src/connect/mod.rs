@@ -7,13 +7,13 @@
 mod credentials;
 pub(crate) mod dial;
 mod greeting;
-pub(crate) mod listing;
 mod listener;
+pub(crate) mod listing;
 mod path;
 
 pub(crate) use credentials::{Credentials, peer_credentials, peer_in_groups, peer_pidfd};
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
-pub(crate) use listener::Listener;
 pub use listener::ListenError;
+pub(crate) use listener::Listener;
 pub use listing::ServerInfo;
 pub use path::{PathError, default_path};

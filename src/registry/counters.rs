@@ -71,6 +71,7 @@ impl CounterCells {
     }
 
     /// The counters now, each for itself.
+    #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Counters {
         read(&self.segment, self.entry)
     }

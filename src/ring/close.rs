@@ -40,7 +40,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// From a word that may have been written by the peer: 0 is open, anything unknown is the peer's doing.
-    #[inline]
+    #[cold]
     fn from_word(word: u32) -> Option<CloseReason> {
         Some(match word {
             0 => return None,
@@ -63,8 +63,8 @@ pub(crate) struct Closing {
     view: View,
     /// Offset of the shared closed word, if there is one.
     shared: Option<usize>,
-    /// Whether to look at the shared word, or only to inform the peer by it.
-    heed_shared: bool,
+    /// The same, if this end looks at it and does not only inform the peer by it.
+    heeded: Option<usize>,
     /// Offsets of all parked words of the channel.
     parked: Vec<usize>,
     scope: Scope,
@@ -87,7 +87,7 @@ impl Closer {
             sleep_on_private: scope == Scope::Shared,
             view,
             shared,
-            heed_shared,
+            heeded: shared.filter(|_| heed_shared),
             parked,
             scope,
         }))
@@ -102,22 +102,30 @@ impl Closer {
     /// Why it is closed, if it is.
     #[inline]
     pub fn reason(&self) -> Option<CloseReason> {
-        let Closing { private, view, shared, heed_shared, .. } = &*self.0;
-        let word = private.load(Ordering::Acquire);
-        if word == 0 && *heed_shared {
-            if let Some(offset) = shared {
-                let told = view.word32(*offset).load(Ordering::Acquire);
-                // A close by this side sets the private word first; what it tells the peer is not our reason.
-                let word = if told == 0 { 0 } else { private.load(Ordering::Relaxed) };
-                return CloseReason::from_word(if word == 0 { told } else { word });
-            }
+        // A close by this side sets the private word and then tells the peer by the shared one. Whoever comes in between
+        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told.
+        if self.is_closed() { CloseReason::from_word(self.word()) } else { None }
+    }
+
+    /// Whether it is closed, and nothing more.
+    #[inline(always)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.word() != 0
+    }
+
+    #[inline(always)]
+    fn word(&self) -> u32 {
+        let Closing { private, view, heeded, .. } = &*self.0;
+        match (private.load(Ordering::Acquire), heeded) {
+            (0, Some(offset)) => view.word32(*offset).load(Ordering::Acquire),
+            (word, _) => word,
         }
-        CloseReason::from_word(word)
     }
 
     pub(crate) fn close_as(&self, reason: CloseReason) {
         let Closing { private, view, shared, parked, scope, .. } = &*self.0;
-        // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a repeated close wakes again: it costs nothing and hides no fault.
+        // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a
+        // repeated close wakes again: it costs nothing and hides no fault.
         let _ = private.compare_exchange(0, reason as u32, Ordering::Release, Ordering::Relaxed);
         if let Some(offset) = shared {
             let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };

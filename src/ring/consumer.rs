@@ -26,6 +26,8 @@ pub struct Consumer {
     broken: Option<Violation>,
     /// Space was given back since the last fence, so a producer may be waiting for it unseen.
     owes_wake: bool,
+    /// From this position on a fence is due, whatever else happens: the next quarter of the ring.
+    next_quarter: u64,
     closer: Closer,
     scope: Scope,
     waiting: Waiting,
@@ -53,6 +55,7 @@ impl Consumer {
             position: setup.start,
             broken: None,
             owes_wake: false,
+            next_quarter: setup.start,
             closer: setup.closer.clone(),
             scope: setup.scope,
             waiting: Waiting::new(setup.strategy),
@@ -97,7 +100,11 @@ impl Consumer {
     }
 
     /// Takes the next block, waiting until the deadline.
-    pub fn recv_deadline(&mut self, into: &mut Vec<u8>, deadline: Instant) -> Result<usize, RecvTimeoutError> {
+    pub fn recv_deadline(
+        &mut self,
+        into: &mut Vec<u8>,
+        deadline: Instant,
+    ) -> Result<usize, RecvTimeoutError> {
         let incoming = self.incoming_until(Some(deadline))?;
         Ok(take_whole(incoming, into))
     }
@@ -119,9 +126,21 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn try_incoming(&mut self) -> Result<Incoming<'_>, TryRecvError> {
+        let found = match self.look_quickly() {
+            Some(found) => found,
+            None => self.try_find()?,
+        };
+        Ok(Incoming { consumer: self, found })
+    }
+
+    #[inline(never)]
+    fn try_find(&mut self) -> Result<Found, TryRecvError> {
         match self.look() {
-            Some(found) => found.map(|found| Incoming { consumer: self, found }),
-            None => Err(TryRecvError::Empty),
+            Some(found) => found,
+            None => {
+                self.pay_wake_if_owed();
+                Err(TryRecvError::Empty)
+            }
         }
     }
 
@@ -135,13 +154,27 @@ impl Consumer {
         self.incoming_until(Some(deadline))
     }
 
-    #[inline]
-    pub(crate) fn incoming_until(&mut self, deadline: Option<Instant>) -> Result<Incoming<'_>, RecvTimeoutError> {
-        let found = match self.look() {
-            Some(found) => found.map_err(not_empty)?,
-            None => self.wait(deadline)?,
+    #[inline(always)]
+    pub(crate) fn incoming_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Incoming<'_>, RecvTimeoutError> {
+        let found = match self.look_quickly() {
+            Some(found) => found,
+            None => self.find(deadline)?,
         };
         Ok(Incoming { consumer: self, found })
+    }
+
+    /// Everything but a block that is there at once: waiting, padding, the end of the ring, broken rules.
+    #[inline(never)]
+    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        loop {
+            match self.look() {
+                Some(found) => return found.map_err(not_empty),
+                None => self.wait(deadline)?,
+            }
+        }
     }
 
     // ---- what the layers above build on
@@ -160,8 +193,21 @@ impl Consumer {
 
     // ---- looking
 
+    /// A block that keeps every rule, which is what is there nearly always. On anything else `look` decides, which
+    /// looks for itself.
+    #[inline(always)]
+    fn look_quickly(&self) -> Option<Found> {
+        let word = self.load_header();
+        let len = (word & 0xffff_ffff) as usize;
+        let offset = self.position & (self.capacity as u64 - 1);
+        let sound = word >> 32 == layout::data_mark(self.position)
+            && len <= self.max_block
+            && offset + record_size(len) <= self.capacity as u64
+            && self.broken.is_none();
+        sound.then_some(Found { start: self.position, len })
+    }
+
     /// A block, the end of the ring or a broken rule; `None` if there is nothing now.
-    #[inline]
     fn look(&mut self) -> Option<Result<Found, TryRecvError>> {
         let word = self.load_header();
         if word == EMPTY {
@@ -177,18 +223,14 @@ impl Consumer {
         self.view.load64(self.data + offset, Ordering::Acquire)
     }
 
-    #[inline]
     fn look_closed(&mut self) -> Option<Result<Found, TryRecvError>> {
-        if self.owes_wake {
-            self.pay_wake();
-        }
-        let reason = self.closer.reason()?;
-        self.look_after_close(reason)
+        if self.closer.is_closed() { self.look_after_close() } else { None }
     }
 
     /// Closed was seen; only a look that comes after that tells that nothing is left.
     #[cold]
-    fn look_after_close(&mut self, reason: CloseReason) -> Option<Result<Found, TryRecvError>> {
+    fn look_after_close(&mut self) -> Option<Result<Found, TryRecvError>> {
+        let reason = self.closer.reason()?;
         if let Some(violation) = self.broken {
             return Some(Err(TryRecvError::Violation(violation)));
         }
@@ -198,7 +240,6 @@ impl Consumer {
         }
     }
 
-    #[inline]
     fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {
         if let Some(violation) = self.broken {
             return Some(Err(TryRecvError::Violation(violation)));
@@ -228,16 +269,20 @@ impl Consumer {
     // ---- giving back
 
     /// Gives `size` bytes back to the producer.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, size: u64) {
-        let before = self.position;
         self.position += size;
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.view.store64(self.control + HEAD, self.position, Ordering::Release);
         self.owes_wake = true;
-        let quarter = self.capacity as u64 / 4;
-        let crossed = before & !(quarter - 1) != self.position & !(quarter - 1);
-        if crossed || self.producer_parked().load(Ordering::Relaxed) == 1 {
+        if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {
+            self.pay_wake();
+        }
+    }
+
+    #[inline]
+    fn pay_wake_if_owed(&mut self) {
+        if self.owes_wake {
             self.pay_wake();
         }
     }
@@ -246,6 +291,7 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     fn pay_wake(&mut self) {
+        self.next_quarter = self.position + self.capacity as u64 / 4;
         fence(Ordering::SeqCst);
         self.wake_after_fence();
     }
@@ -257,7 +303,7 @@ impl Consumer {
     }
 
     /// The same behind a SeqCst fence that the caller made.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
         // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to it.
         if !std::mem::take(&mut self.owes_wake) {
@@ -280,11 +326,23 @@ impl Consumer {
 
     // ---- waiting
 
-    #[inline]
-    fn wait(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+    /// Whether a look would find something, or the end.
+    #[inline(always)]
+    fn is_pending(&self) -> bool {
+        self.load_header() != EMPTY || self.closer.is_closed()
+    }
+
+    /// Waits until a look would find something, or the end.
+    #[inline(never)]
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+        // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
+        if self.waiting.look_briefly(|| self.is_pending()) {
+            return Ok(());
+        }
+        self.pay_wake_if_owed();
         let mut waiting = self.waiting;
-        let result = match waiting.look(deadline, || self.look()) {
-            Looked::Found(found) => found.map_err(not_empty),
+        let result = match waiting.look(deadline, || self.is_pending()) {
+            Looked::Found => Ok(()),
             Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_data(deadline);
@@ -297,18 +355,18 @@ impl Consumer {
     }
 
     #[cold]
-    fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+    fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         loop {
             futex::set(self.consumer_parked(), 1);
             fence(Ordering::SeqCst);
-            if let Some(found) = self.look() {
+            if self.is_pending() {
                 futex::set(self.consumer_parked(), 0);
-                return found.map_err(not_empty);
+                return Ok(());
             }
             let woken = self.sleep(deadline);
             futex::set(self.consumer_parked(), 0);
-            if let Some(found) = self.look() {
-                return found.map_err(not_empty);
+            if self.is_pending() {
+                return Ok(());
             }
             match woken {
                 Woken::TimedOut => return Err(RecvTimeoutError::TimedOut),
@@ -384,7 +442,7 @@ impl Incoming<'_> {
     /// # Panics
     ///
     /// If `offset + to.len()` is more than the block's length.
-    #[inline]
+    #[inline(always)]
     pub fn read_at(&self, offset: usize, to: &mut [u8]) {
         let inside = offset.checked_add(to.len()).is_some_and(|end| end <= self.found.len);
         assert!(inside, "the block ends before the bytes asked for");
@@ -392,7 +450,7 @@ impl Incoming<'_> {
     }
 
     /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it.
-    #[inline]
+    #[inline(always)]
     pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
         let len = self.found.len.saturating_sub(offset);
         if len > 0 {
@@ -401,7 +459,7 @@ impl Incoming<'_> {
     }
 
     /// Gives the block's place back to the producer.
-    #[inline]
+    #[inline(always)]
     pub fn release(self) {
         self.consumer.hints = self.consumer.hints.saturating_add(1);
         self.consumer.advance(record_size(self.found.len));

@@ -53,6 +53,12 @@ pub(crate) const fn data_header(position: u64, len: usize) -> u64 {
     line_bits(position) | KIND_DATA | len as u64
 }
 
+/// The upper half of the header of any block at `position`: kind and line number. Its lower half is the length.
+#[inline(always)]
+pub(crate) const fn data_mark(position: u64) -> u64 {
+    (line_bits(position) | KIND_DATA) >> KIND_SHIFT
+}
+
 /// The header of a padding record of `size` whole bytes (header included) at `position`.
 #[inline(always)]
 pub(crate) const fn padding_header(position: u64, size: u64) -> u64 {

@@ -77,6 +77,9 @@
 mod close;
 mod consumer;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod hostile;
 pub(crate) mod layout;
 #[cfg(not(loom))]
 mod local;
@@ -90,9 +93,7 @@ mod property;
 
 pub use close::{CloseReason, Closer};
 pub use consumer::{Consumer, Incoming};
-pub use error::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
-};
+pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use layout::Violation;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};

@@ -398,6 +398,21 @@ fn a_look_that_finds_nothing_wakes_the_producer() {
     });
 }
 
+/// The same where the consumer waits for what comes next.
+#[test]
+fn a_wait_wakes_the_producer() {
+    explore_bounded(Some(6), || {
+        let (mut producer, mut consumer) = nearly_enough_room();
+        let sender = thread::spawn(move || {
+            producer.send(&block(2, 248)).unwrap();
+        });
+        let mut received = Vec::new();
+        assert_eq!(consumer.recv(&mut received), Ok(8));
+        assert_eq!(consumer.recv(&mut received), Ok(248));
+        sender.join().unwrap();
+    });
+}
+
 /// The same where the consumer never looks again, but publishes on another ring.
 #[test]
 fn a_publish_elsewhere_wakes_the_producer() {
@@ -437,9 +452,10 @@ fn a_quarter_given_back_wakes_the_producer() {
 #[test]
 fn a_response_gives_the_room_of_its_request_back() {
     explore(|| {
-        let (mut requests, mut worker_requests) = ring(2, WRAP - 1);
+        let (mut requests, mut worker_requests) = ring(4, WRAP - 4);
         let (mut worker_responses, mut responses) = ring(2, WRAP - 1);
-        requests.try_send(&block(1, 8)).unwrap();
+        requests.try_send(&block(1, 100)).unwrap();
+        assert_eq!(requests.try_send(&block(2, 100)), Err(TrySendError::Full));
         let worker = thread::spawn(move || {
             let incoming = worker_requests.try_incoming().unwrap();
             let mut request = [0; 8];
@@ -451,7 +467,7 @@ fn a_response_gives_the_room_of_its_request_back() {
         let mut response = Vec::new();
         if responses.try_recv(&mut response).is_ok() {
             assert_eq!(response, block(1, 8));
-            assert_eq!(requests.try_send(&block(2, 56)), Ok(()));
+            assert_eq!(requests.try_send(&block(2, 100)), Ok(()));
         }
         worker.join().unwrap();
     });

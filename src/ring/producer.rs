@@ -189,7 +189,7 @@ impl Producer {
 
     /// Writes one block made of parts, if there is room now. The consumer sees it, but a parked one sleeps on until
     /// [`notify`](Self::notify).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_publish<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
         let len = parts.iter().map(|part| part.len()).sum();
         let start = self.try_place(len)?;
@@ -224,7 +224,7 @@ impl Producer {
     }
 
     /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may take long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn notify(&mut self) {
         if self.owes_wake() {
             fence(Ordering::SeqCst);
@@ -239,13 +239,13 @@ impl Producer {
     }
 
     /// The consumer looks asleep. Without the fence this can miss one that is just lying down, but costs nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn consumer_looks_parked(&self) -> bool {
         self.consumer_parked().load(Ordering::Relaxed) == 1
     }
 
     /// The producer's half of the data wake, behind a SeqCst fence that the caller made.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
         // A consumer that parks later sees, behind its own fence, all that was published: nothing is owed to it.
         if self.owes_wake() {
@@ -292,13 +292,13 @@ impl Producer {
         self.header_at(start) + HEADER + at
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_place(&mut self, len: usize) -> Result<u64, TrySendError> {
         if len > self.max_block {
             return Err(TrySendError::TooLarge { len, max: self.max_block });
         }
-        if let Some(reason) = self.closer.reason() {
-            return Err(self.disconnected(reason));
+        if self.closer.is_closed() {
+            return Err(self.disconnected());
         }
         match self.place(self.position, len) {
             Ok(start) => Ok(start),
@@ -308,16 +308,16 @@ impl Producer {
     }
 
     #[cold]
-    fn disconnected(&self, reason: CloseReason) -> TrySendError {
+    fn disconnected(&self) -> TrySendError {
         match self.broken {
             Some(violation) => TrySendError::Violation(violation),
-            None => TrySendError::Disconnected(reason),
+            None => TrySendError::Disconnected(self.closer.reason().unwrap_or(CloseReason::Peer)),
         }
     }
 
     /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the start of the
     /// ring. The record, its padding and the zeroed line behind it are free.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
         let size = record_size(len);
         let until_end = self.capacity as u64 - self.offset(at);
@@ -361,7 +361,7 @@ impl Producer {
 
     // ---- writing
 
-    #[inline]
+    #[inline(always)]
     fn write_parts<const N: usize>(&self, start: u64, parts: [&[u8]; N]) {
         let mut at = self.payload_at(start, 0);
         for part in parts {
@@ -371,7 +371,7 @@ impl Producer {
     }
 
     /// Makes the record at `start`, and the padding before it if there is any, visible.
-    #[inline]
+    #[inline(always)]
     fn commit_one(&mut self, start: u64, len: usize) {
         let next = start + record_size(len);
         self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);
@@ -383,6 +383,8 @@ impl Producer {
             self.commit_padding(self.position, start);
         }
         self.position = next;
+        // The line that the next publish will zero: while it is fetched, this thread would only wait.
+        self.view.prefetch_for_write(self.header_at(next + LINE as u64));
     }
 
     #[cold]
@@ -396,12 +398,11 @@ impl Producer {
     #[cold]
     fn wait_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
         let mut waiting = self.waiting;
-        let looked = waiting.look(deadline, || match self.try_place(len) {
-            Err(TrySendError::Full) => None,
-            done => Some(done),
-        });
-        let result = match looked {
-            Looked::Found(done) => done.map(|_| ()).map_err(not_full),
+        if waiting.look_briefly(|| self.is_decided(len)) {
+            return Ok(());
+        }
+        let result = match waiting.look(deadline, || self.is_decided(len)) {
+            Looked::Found => Ok(()),
             Looked::TimedOut => Err(SendTimeoutError::TimedOut),
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_place(len, deadline);
@@ -413,19 +414,23 @@ impl Producer {
         result
     }
 
+    /// Whether an attempt to place a block would do anything but find the ring full.
+    fn is_decided(&mut self, len: usize) -> bool {
+        !matches!(self.try_place(len), Err(TrySendError::Full))
+    }
+
     fn sleep_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
         loop {
             let before = self.head;
-            if let Some(done) = self.arm_for_place(len) {
-                return done.map_err(not_full);
+            if self.arm_for_place(len) {
+                return Ok(());
             }
             let slice = Instant::now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
             let woken = self.sleep(until);
             futex::set(self.producer_parked(), 0);
-            match self.try_place(len) {
-                Err(TrySendError::Full) => {}
-                done => return done.map(|_| ()).map_err(not_full),
+            if self.is_decided(len) {
+                return Ok(());
             }
             self.account(before, woken).map_err(SendTimeoutError::Violation)?;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -457,17 +462,15 @@ impl Producer {
         SpaceWord { view: self.view.clone(), offset: self.control + PRODUCER_PARKED, scope: self.scope }
     }
 
-    /// Sets the parked word and looks again. `None`: there is no place, and a sleep may follow.
-    pub(crate) fn arm_for_place(&mut self, len: usize) -> Option<Result<(), TrySendError>> {
+    /// Sets the parked word and looks again. False: there is no place, and a sleep may follow.
+    pub(crate) fn arm_for_place(&mut self, len: usize) -> bool {
         futex::set(self.producer_parked(), 1);
         fence(Ordering::SeqCst);
-        match self.try_place(len) {
-            Err(TrySendError::Full) => None,
-            done => {
-                futex::set(self.producer_parked(), 0);
-                Some(done.map(|_| ()))
-            }
+        let decided = self.is_decided(len);
+        if decided {
+            futex::set(self.producer_parked(), 0);
         }
+        decided
     }
 
     fn sleep(&self, until: Instant) -> Woken {
@@ -571,13 +574,6 @@ impl Grant<'_> {
         more <= self.remaining()
     }
 
-    /// Overwrites bytes already written.
-    #[inline]
-    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
-        debug_assert!(at + bytes.len() <= self.written);
-        self.producer.view.copy_in(self.producer.payload_at(self.start, at), bytes);
-    }
-
     /// Copies back what was written from byte `from` on. The other side may have changed it meanwhile.
     pub(crate) fn read_back(&self, from: usize, into: &mut Vec<u8>) {
         let at = self.producer.payload_at(self.start, from);
@@ -628,8 +624,8 @@ impl Batch<'_> {
         if len > producer.max_block {
             return Err(TrySendError::TooLarge { len, max: producer.max_block });
         }
-        if let Some(reason) = producer.closer.reason() {
-            return Err(producer.disconnected(reason));
+        if producer.closer.is_closed() {
+            return Err(producer.disconnected());
         }
         let start = match producer.place(self.at, len) {
             Ok(start) => start,

@@ -1,1 +1,618 @@
-//! The ring against a plain queue.
+//! The ring against a plain queue: arbitrary operations, sizes, capacities and starting places, with each answer of either
+//! end foretold; and every word that a hostile peer can write against the rule it has to keep.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::layout::{
+    self, CONSUMER_PARKED, HEAD, HEADER, Header, LINE, PRODUCER_PARKED, data_header, largest_block,
+    padding_header, record_size,
+};
+use super::local::local_setup;
+use super::{
+    CloseReason, Consumer, Producer, RecvError, SendError, Setup, TryRecvError, TrySendError, Violation,
+    WaitStrategy, local_with, notify_both,
+};
+use crate::sync::Ordering;
+
+/// A length, in terms of the ring's maximum, which is not known when it is drawn.
+#[derive(Debug, Clone, Copy)]
+enum Len {
+    /// This many, or what remains of it by the maximum and one.
+    Any(usize),
+    /// Around the end of a line.
+    Lines(usize, isize),
+    /// The maximum, less this.
+    Under(usize),
+    /// One more than the ring takes.
+    Over,
+}
+
+impl Len {
+    fn of(self, max: usize) -> usize {
+        match self {
+            Len::Any(len) => len % (max + 2),
+            Len::Lines(lines, more) => (lines * LINE - HEADER).saturating_add_signed(more) % (max + 2),
+            Len::Under(less) => max - less.min(max),
+            Len::Over => max + 1,
+        }
+    }
+}
+
+fn any_len() -> impl Strategy<Value = Len> {
+    prop_oneof![
+        3 => (0..80usize).prop_map(Len::Any),
+        2 => (0..5000usize).prop_map(Len::Any),
+        2 => (1..8usize, -1..=1isize).prop_map(|(lines, more)| Len::Lines(lines, more)),
+        2 => (0..3usize).prop_map(Len::Under),
+        1 => Just(Len::Over),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Send(Len),
+    /// One block of two parts.
+    Parts(Len, Len),
+    /// Room asked for, bytes written, and whether it is committed.
+    Grant(Len, Vec<Len>, bool),
+    /// A grant of unknown length: least, appends, then cut back to this many if so, and whether it is committed.
+    GrantFrom(Len, Vec<Len>, Option<Len>, bool),
+    Batch(Vec<Len>, bool),
+    Recv,
+    /// Reads of (offset, length) from the next block, and whether it is released.
+    Incoming(Vec<(usize, usize)>, bool),
+    Close(CloseReason),
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let lens = || vec(any_len(), 0..5);
+    prop_oneof![
+        8 => any_len().prop_map(Op::Send),
+        2 => (any_len(), any_len()).prop_map(|(a, b)| Op::Parts(a, b)),
+        4 => (any_len(), lens(), any::<bool>()).prop_map(|(len, w, c)| Op::Grant(len, w, c)),
+        4 => (any_len(), lens(), proptest::option::of(any_len()), any::<bool>())
+            .prop_map(|(least, w, cut, c)| Op::GrantFrom(least, w, cut, c)),
+        4 => (lens(), any::<bool>()).prop_map(|(lens, c)| Op::Batch(lens, c)),
+        14 => Just(Op::Recv),
+        4 => (vec((0..5000usize, 0..5000usize), 0..3), any::<bool>()).prop_map(|(r, c)| Op::Incoming(r, c)),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Shape {
+    capacity: usize,
+    max_block: usize,
+    start: u64,
+}
+
+/// Any small capacity, mostly with its largest maximum, beginning a little before any place where some number wraps.
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let wrap = prop_oneof![
+        Just(0u64),
+        Just(1 << 30),
+        Just(1 << 31),
+        Just(1 << 32),
+        Just(1 << 36),
+        Just(1 << 57),
+        (0..1u64 << 57),
+    ];
+    (7..13u32, wrap, 0..70u64, prop_oneof![2 => Just(None), 1 => (0..4096usize).prop_map(Some)]).prop_map(
+        |(shift, line, before, limit)| {
+            let capacity = 1 << shift;
+            let largest = largest_block(capacity);
+            Shape {
+                capacity,
+                max_block: limit.map_or(largest, |limit| limit % (largest + 1)),
+                start: line.saturating_sub(before) * LINE as u64,
+            }
+        },
+    )
+}
+
+fn setup(shape: &Shape) -> Setup {
+    let setup = local_setup(shape.capacity, WaitStrategy::Park, shape.start).unwrap();
+    Setup { max_block: shape.max_block, ..setup }
+}
+
+/// What the ring should do: positions and blocks, and the rule for room, in their plainest form.
+struct Plain {
+    capacity: u64,
+    max_block: usize,
+    head: u64,
+    tail: u64,
+    /// Committed blocks, each with the position where its record begins.
+    blocks: VecDeque<(u64, Vec<u8>)>,
+    closed: Option<CloseReason>,
+    /// Numbers the blocks, so that no two have the same content.
+    number: u64,
+}
+
+impl Plain {
+    /// Where a record written behind `tail` begins, or why it cannot be.
+    fn place(&self, tail: u64, len: usize) -> Result<u64, TrySendError> {
+        if len > self.max_block {
+            return Err(TrySendError::TooLarge { len, max: self.max_block });
+        }
+        if let Some(reason) = self.closed {
+            return Err(TrySendError::Disconnected(reason));
+        }
+        let lines = (HEADER + len).div_ceil(LINE) as u64;
+        let until_end = (self.capacity - tail % self.capacity) / LINE as u64;
+        let padding = if lines > until_end { until_end } else { 0 };
+        let used = (tail - self.head) / LINE as u64;
+        if used + padding + lines + 1 > self.capacity / LINE as u64 {
+            return Err(TrySendError::Full);
+        }
+        Ok(tail + padding * LINE as u64)
+    }
+
+    fn commit(&mut self, start: u64, block: Vec<u8>) {
+        self.tail = start + record_size(block.len());
+        self.blocks.push_back((start, block));
+    }
+
+    /// The most that can be written at `start` in one piece.
+    fn piece(&self, start: u64) -> usize {
+        let until_end = self.capacity - start % self.capacity;
+        let free = self.head + self.capacity - start - LINE as u64;
+        (until_end.min(free) as usize - HEADER).min(self.max_block)
+    }
+
+    /// Content for a record at `start`: each line of it begins like a committed header of the next lap.
+    fn content(&mut self, start: u64, len: usize) -> Vec<u8> {
+        self.number += 1;
+        let mut block: Vec<u8> = (0..len as u64).map(|i| (self.number * 7 + i) as u8).collect();
+        for at in (LINE - HEADER..len.saturating_sub(HEADER - 1)).step_by(LINE) {
+            let position = start + (HEADER + at) as u64 + self.capacity;
+            block[at..at + HEADER].copy_from_slice(&data_header(position, 0).to_le_bytes());
+        }
+        block
+    }
+}
+
+struct Pair {
+    producer: Producer,
+    consumer: Consumer,
+    plain: Plain,
+    into: Vec<u8>,
+}
+
+impl Pair {
+    fn new(shape: &Shape) -> Pair {
+        let setup = setup(shape);
+        Pair {
+            producer: Producer::new(&setup),
+            consumer: Consumer::new(&setup),
+            plain: Plain {
+                capacity: shape.capacity as u64,
+                max_block: shape.max_block,
+                head: shape.start,
+                tail: shape.start,
+                blocks: VecDeque::new(),
+                closed: None,
+                number: 0,
+            },
+            into: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Send(len) => self.send(len.of(self.plain.max_block)),
+            Op::Parts(a, b) => {
+                let (a, b) = (a.of(self.plain.max_block), b.of(self.plain.max_block));
+                let place = self.plain.place(self.plain.tail, a + b);
+                let block = self.plain.content(place.unwrap_or(0), a + b);
+                let done = self.producer.try_publish([&block[..a], &[], &block[a..]]);
+                self.producer.notify();
+                assert_eq!(done, place.map(|_| ()));
+                if let Ok(start) = place {
+                    self.plain.commit(start, block);
+                }
+            }
+            Op::Grant(len, writes, commit) => self.grant(len.of(self.plain.max_block), writes, *commit),
+            Op::GrantFrom(least, writes, cut, commit) => {
+                self.grant_from(least.of(self.plain.max_block), writes, *cut, *commit);
+            }
+            Op::Batch(lens, commit) => self.batch(lens, *commit),
+            Op::Recv => self.recv(),
+            Op::Incoming(reads, release) => self.incoming(reads, *release),
+            Op::Close(reason) => {
+                self.producer.closer().close_as(*reason);
+                self.plain.closed = self.plain.closed.or(Some(*reason));
+                assert_eq!(self.consumer.closer().reason(), self.plain.closed);
+            }
+        }
+    }
+
+    fn send(&mut self, len: usize) {
+        let place = self.plain.place(self.plain.tail, len);
+        let block = self.plain.content(place.unwrap_or(0), len);
+        assert_eq!(self.producer.try_send(&block), place.map(|_| ()));
+        if let Ok(start) = place {
+            self.plain.commit(start, block);
+        }
+    }
+
+    fn grant(&mut self, len: usize, writes: &[Len], commit: bool) {
+        let place = self.plain.place(self.plain.tail, len);
+        let content = self.plain.content(place.unwrap_or(0), len);
+        let mut grant = match (self.producer.try_grant(len), place) {
+            (Ok(grant), Ok(_)) => grant,
+            (Err(error), place) => return assert_eq!(Err(error), place),
+            (Ok(_), Err(error)) => panic!("granted what should fail: {error}"),
+        };
+        let mut written = 0;
+        for write in writes {
+            let wanted = &content[written..];
+            let wanted = &wanted[..write.of(self.plain.max_block).min(wanted.len())];
+            assert_eq!(grant.write(wanted).unwrap(), wanted.len());
+            written += wanted.len();
+            assert_eq!((grant.written(), grant.remaining()), (written, len - written));
+        }
+        if written == len {
+            assert_eq!(grant.write(b"more").unwrap(), 0);
+        }
+        if commit {
+            grant.commit();
+            self.plain.commit(place.unwrap(), content[..written].to_vec());
+        }
+    }
+
+    fn grant_from(&mut self, least: usize, writes: &[Len], cut: Option<Len>, commit: bool) {
+        let place = self.plain.place(self.plain.tail, least);
+        let mut grant = match (self.producer.try_grant_from(least), place) {
+            (Ok(grant), Ok(_)) => grant,
+            (Err(error), place) => return assert_eq!(Err(error), place),
+            (Ok(_), Err(error)) => panic!("granted what should fail: {error}"),
+        };
+        let start = place.unwrap();
+        let most = self.plain.piece(start);
+        let content = self.plain.content(start, most);
+        assert!((least..=most).contains(&grant.remaining()));
+        let mut written = 0;
+        for write in writes {
+            let len = write.of(self.plain.max_block);
+            let fits = len <= most - written;
+            let bytes = if fits { &content[written..written + len] } else { &vec![0xEE; len][..] };
+            assert_eq!(grant.append(bytes), fits);
+            written += if fits { len } else { 0 };
+            assert_eq!(grant.written(), written);
+        }
+        if let Some(cut) = cut {
+            let left = cut.of(self.plain.max_block).min(written);
+            grant.truncate(left);
+            written = left;
+        }
+        let block = content[..written].to_vec();
+        let mut back = b"kept".to_vec();
+        grant.read_back(written / 2, &mut back);
+        assert_eq!(back, [b"kept", &block[written / 2..]].concat());
+        if commit {
+            grant.commit();
+            self.plain.commit(start, block);
+        }
+    }
+
+    fn batch(&mut self, lens: &[Len], commit: bool) {
+        let mut at = self.plain.tail;
+        let mut pushed = Vec::new();
+        let mut batch = self.producer.batch();
+        for len in lens {
+            let len = len.of(self.plain.max_block);
+            let place = self.plain.place(at, len);
+            let block = self.plain.content(place.unwrap_or(0), len);
+            assert_eq!(batch.push(&block), place.map(|_| ()));
+            if let Ok(start) = place {
+                at = start + record_size(len);
+                pushed.push((start, block));
+            }
+        }
+        if commit {
+            batch.commit();
+            for (start, block) in pushed {
+                self.plain.commit(start, block);
+            }
+        }
+    }
+
+    fn nothing(&self) -> TryRecvError {
+        self.plain.closed.map_or(TryRecvError::Empty, TryRecvError::Disconnected)
+    }
+
+    fn recv(&mut self) {
+        let got = self.consumer.try_recv(&mut self.into);
+        match self.plain.blocks.pop_front() {
+            Some((start, block)) => {
+                assert_eq!(got, Ok(block.len()));
+                assert_eq!(self.into, block);
+                self.plain.head = start + record_size(block.len());
+            }
+            None => assert_eq!(got, Err(self.nothing())),
+        }
+    }
+
+    fn incoming(&mut self, reads: &[(usize, usize)], release: bool) {
+        let nothing = self.nothing();
+        let incoming = match (self.consumer.try_incoming(), self.plain.blocks.front()) {
+            (Ok(incoming), Some(_)) => incoming,
+            (got, None) => return assert_eq!(got.map(|i| i.len()), Err(nothing)),
+            (Err(error), Some(_)) => panic!("{error} in place of a block"),
+        };
+        let (start, block) = self.plain.blocks.front().unwrap();
+        assert_eq!((incoming.len(), incoming.is_empty()), (block.len(), block.is_empty()));
+        for (from, len) in reads {
+            let from = from % (block.len() + 1);
+            let mut part = vec![0; len % (block.len() - from + 1)];
+            incoming.read_at(from, &mut part);
+            assert_eq!(part, block[from..from + part.len()]);
+            let mut rest = b"kept".to_vec();
+            incoming.append_to(from, &mut rest);
+            assert_eq!(rest, [b"kept", &block[from..]].concat());
+        }
+        // Padding before the block was given back when the block was found.
+        self.plain.head = *start;
+        if release {
+            incoming.release();
+            self.plain.head += record_size(block.len());
+            self.plain.blocks.pop_front();
+        }
+    }
+}
+
+fn reasons() -> impl Strategy<Value = CloseReason> {
+    prop_oneof![Just(CloseReason::Local), Just(CloseReason::Shutdown), Just(CloseReason::Died)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_answer_is_the_plain_queues(
+        shape in any_shape(),
+        ops in vec(any_op(), 1..80),
+        close in reasons(),
+        after in vec(any_op(), 0..10),
+        other in reasons(),
+    ) {
+        let mut pair = Pair::new(&shape);
+        for op in ops.iter().chain([&Op::Close(close)]).chain(&after).chain([&Op::Close(other)]) {
+            pair.run(op);
+        }
+        // What was committed before the close comes out, and then the end, again and again.
+        for _ in 0..pair.plain.blocks.len() + 2 {
+            pair.run(&Op::Recv);
+        }
+    }
+
+    /// An empty ring takes its largest block, wherever it stands.
+    #[test]
+    fn an_empty_ring_has_room_for_the_largest_block(shape in any_shape(), lines in 0..64usize) {
+        let mut pair = Pair::new(&shape);
+        for _ in 0..lines {
+            pair.run(&Op::Send(Len::Any(0)));
+            pair.run(&Op::Recv);
+        }
+        prop_assert_eq!(pair.producer.try_send(&vec![1; shape.max_block]), Ok(()));
+        prop_assert_eq!(pair.consumer.try_recv(&mut pair.into), Ok(shape.max_block));
+    }
+
+    /// A header of any kind, length and line number is taken exactly if it keeps the rules, and nothing outside the
+    /// ring is touched on the way.
+    #[test]
+    fn a_forged_header_is_taken_only_if_it_could_be_honest(
+        shape in any_shape(),
+        offset in 0..64u64,
+        len in prop_oneof![0..70u64, 0..5000u64, any::<u32>().prop_map(u64::from)],
+        len_as in 0..4,
+        kind in 0..4u64,
+        lines_off in prop_oneof![4 => Just(0u64), 1 => any::<u64>(), 1 => Just(1), 1 => Just((1 << 30) - 1)],
+    ) {
+        let capacity = shape.capacity as u64;
+        let position = shape.start + offset % (capacity / 64) * 64;
+        let until_end = capacity - position % capacity;
+        let len = match len_as {
+            0 => len,
+            1 => until_end - HEADER as u64,
+            2 => until_end - HEADER as u64 + len % 3,
+            _ => (shape.max_block as u64 + len % 3).saturating_sub(1),
+        } & 0xffff_ffff;
+        let line = (position / 64).wrapping_add(lines_off) % (1 << 30);
+        let word = line << 34 | kind << 32 | len;
+        let right_place = line == position / 64 % (1 << 30);
+        let expected = match kind {
+            _ if !right_place => Err(Violation::HeaderPosition),
+            1 if len > shape.max_block as u64 => Err(Violation::BlockLength),
+            1 if (len + 8).div_ceil(64) * 64 > until_end => Err(Violation::BlockBounds),
+            1 => Ok(Header::Data(len as usize)),
+            2 if until_end != capacity && len + 8 == until_end => Ok(Header::Padding),
+            2 => Err(Violation::Padding),
+            _ => Err(Violation::HeaderKind),
+        };
+        prop_assert_eq!(layout::check(word, position, shape.capacity, shape.max_block), expected);
+
+        let setup = Setup { start: position, ..setup(&shape) };
+        setup.view.store64(setup.data + (position % capacity) as usize, word, Ordering::Relaxed);
+        let mut consumer = Consumer::new(&setup);
+        let mut into = Vec::new();
+        let got = consumer.try_recv(&mut into);
+        match expected {
+            _ if word == 0 => prop_assert_eq!(got, Err(TryRecvError::Empty)),
+            Ok(Header::Data(len)) => prop_assert_eq!(got, Ok(len)),
+            Ok(Header::Padding) => prop_assert_eq!(got, Err(TryRecvError::Empty)),
+            Err(violation) => {
+                for _ in 0..2 {
+                    prop_assert_eq!(consumer.try_recv(&mut into), Err(TryRecvError::Violation(violation)));
+                }
+                prop_assert_eq!(consumer.closer().reason(), Some(CloseReason::ProtocolViolation));
+                // It stays broken whatever the other side does now.
+                for word in [0, data_header(position, 0)] {
+                    let offset = setup.data + (position % capacity) as usize;
+                    setup.view.store64(offset, word, Ordering::Relaxed);
+                    prop_assert_eq!(consumer.try_recv(&mut into), Err(TryRecvError::Violation(violation)));
+                }
+            }
+        }
+    }
+
+    /// Any head is believed exactly if it is a whole line between the last one seen and the committed tail.
+    #[test]
+    fn a_forged_head_is_believed_only_if_it_could_be_honest(
+        shape in any_shape(),
+        given_back in 0..3usize,
+        head in prop_oneof![any::<u64>().prop_map(Err), (-5..70i64, -1..2i64).prop_map(Ok)],
+    ) {
+        let setup = setup(&shape);
+        let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
+        let mut into = Vec::new();
+        let mut tail = shape.start;
+        let mut last = shape.start;
+        // Full, some blocks given back and that seen, full again.
+        for _ in 0..=given_back {
+            while producer.try_send(&[]).is_ok() {
+                tail += 64;
+            }
+            last = setup.view.load64(HEAD, Ordering::Relaxed);
+            consumer.try_recv(&mut into).unwrap();
+        }
+        let head = match head {
+            Err(word) => word,
+            Ok((lines, bytes)) => last.wrapping_add_signed(lines * 64 + bytes),
+        };
+        setup.view.store64(HEAD, head, Ordering::Relaxed);
+        let honest = head % 64 == 0 && (last..=tail).contains(&head);
+        let answer = producer.try_send(&[]);
+        if !honest {
+            for _ in 0..2 {
+                let broken = Err(TrySendError::Violation(Violation::Head));
+                prop_assert_eq!(producer.try_send(&[]), broken);
+            }
+            prop_assert_eq!(answer, Err(TrySendError::Violation(Violation::Head)));
+            prop_assert_eq!(producer.closer().reason(), Some(CloseReason::ProtocolViolation));
+        } else if head == last {
+            prop_assert_eq!(answer, Err(TrySendError::Full));
+        } else {
+            prop_assert_eq!(answer, Ok(()));
+        }
+    }
+
+    /// Headers written by the producer's own functions are read back, and no other position takes them.
+    #[test]
+    fn headers_read_back(shape in any_shape(), offset in 0..64u64, len in 0..4096usize, elsewhere in 1..1u64 << 30) {
+        let capacity = shape.capacity as u64;
+        let position = shape.start + offset % (capacity / 64) * 64;
+        let rest = capacity - position % capacity;
+        let len = len % (shape.max_block + 1);
+        let check = |word, position| layout::check(word, position, shape.capacity, shape.max_block);
+        let word = data_header(position, len);
+        if record_size(len) <= rest {
+            prop_assert_eq!(check(word, position), Ok(Header::Data(len)));
+        }
+        prop_assert_eq!(check(word, position + elsewhere * 64), Err(Violation::HeaderPosition));
+        if rest < capacity {
+            let word = padding_header(position, rest);
+            prop_assert_eq!(check(word, position), Ok(Header::Padding));
+            prop_assert_eq!(check(word, position + elsewhere * 64), Err(Violation::HeaderPosition));
+        }
+    }
+}
+
+/// Who looks for a sleeper, and who does not: both parked words are set by hand to tell.
+#[test]
+fn a_wake_is_sent_where_something_is_owed_and_only_there() {
+    let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+    let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
+    let words = [CONSUMER_PARKED, PRODUCER_PARKED].map(|offset| setup.view.word32(offset));
+    let parked_after = |action: &mut dyn FnMut()| {
+        words.map(|word| word.store(1, Ordering::Relaxed));
+        action();
+        words.map(|word| word.load(Ordering::Relaxed))
+    };
+    assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "nothing was done");
+    assert_eq!(parked_after(&mut || producer.try_send(&[]).unwrap()), [0, 1]);
+    assert_eq!(parked_after(&mut || producer.notify()), [1, 1], "told already");
+    assert_eq!(parked_after(&mut || producer.try_publish([]).unwrap()), [1, 1], "not yet");
+    assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [0, 1]);
+    // One line is less than a quarter of this ring, but the producer is seen to be parked.
+    let mut into = Vec::new();
+    assert_eq!(parked_after(&mut || assert_eq!(consumer.try_recv(&mut into), Ok(0))), [1, 0]);
+    assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "told already");
+}
+
+/// A peer that wakes a sleeper again and again for nothing is found out.
+#[test]
+fn fruitless_wakes_end_in_a_violation() {
+    let setup = local_setup(128, WaitStrategy::Park, 0).unwrap();
+    let broken = Violation::FruitlessWakes;
+    let ends = [CONSUMER_PARKED, PRODUCER_PARKED];
+    for end in ends {
+        let setup =
+            Setup { closer: local_setup(128, WaitStrategy::Park, 0).unwrap().closer, ..setup.clone() };
+        let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let word = setup.view.word32(end);
+                while !done.load(Ordering::Relaxed) {
+                    if word.swap(0, Ordering::Relaxed) == 1 {
+                        crate::shm::futex::wake(word, setup.scope, 1);
+                    }
+                    std::thread::yield_now();
+                }
+            });
+            if end == CONSUMER_PARKED {
+                assert_eq!(consumer.recv(&mut Vec::new()), Err(RecvError::Violation(broken)));
+                assert_eq!(consumer.recv(&mut Vec::new()), Err(RecvError::Violation(broken)));
+            } else {
+                producer.try_send(&[]).unwrap();
+                assert_eq!(producer.send(&[]), Err(SendError::Violation(broken)));
+                assert_eq!(producer.send(&[]), Err(SendError::Violation(broken)));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Real threads, each way of waiting, the smallest rings and larger ones: everything arrives once, in order, unchanged.
+#[test]
+fn threads_pass_everything_in_order() {
+    for strategy in [WaitStrategy::Adaptive, WaitStrategy::Park] {
+        for (capacity, blocks) in [(128, 3_000u32), (256, 3_000), (4096, 20_000)] {
+            let (mut producer, mut consumer) = local_with(capacity, strategy).unwrap();
+            let content = move |i: u32| {
+                let len = (i.wrapping_mul(2_654_435_761) >> 8) as usize % (largest_block(capacity) + 1);
+                (0..len).map(|at| (i as usize + at) as u8).collect::<Vec<u8>>()
+            };
+            let sender = std::thread::spawn(move || {
+                let mut i = 0;
+                while i < blocks {
+                    if i % 3 == 0 {
+                        producer.send(&content(i)).unwrap();
+                        i += 1;
+                    } else {
+                        let mut batch = producer.batch();
+                        while i < blocks && i % 3 != 0 && batch.push(&content(i)).is_ok() {
+                            i += 1;
+                        }
+                        batch.commit();
+                        if i % 3 != 0 && i < blocks {
+                            producer.send(&content(i)).unwrap();
+                            i += 1;
+                        }
+                    }
+                }
+            });
+            let mut block = Vec::new();
+            for i in 0..blocks {
+                consumer.recv(&mut block).unwrap();
+                assert!(block == content(i), "block {i} of ring {capacity} arrived changed");
+            }
+            assert!(consumer.recv(&mut block).is_err());
+            sender.join().unwrap();
+        }
+    }
+}

@@ -8,8 +8,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::spin_hint;
@@ -91,8 +91,8 @@ pub(crate) struct Waiting {
 
 /// How a round of looking ended.
 #[derive(Debug)]
-pub(crate) enum Looked<T> {
-    Found(T),
+pub(crate) enum Looked {
+    Found,
     TimedOut,
     /// It is time to sleep. When the wait began, if the clock was read.
     Sleep(Instant),
@@ -103,36 +103,37 @@ impl Waiting {
         Waiting { strategy, spin: LONGEST_SPIN, yields: MOST_YIELDS, pause: 0, next_pause: 1 }
     }
 
-    /// Looks until something is found, the deadline passes, or it is time to sleep.
+    /// The first looks of a wait, without a clock.
     #[inline]
-    pub(crate) fn look<T>(
-        &mut self,
-        deadline: Option<Instant>,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> Looked<T> {
-        if self.strategy == WaitStrategy::Park || cfg!(loom) {
-            return Looked::Sleep(Instant::now());
-        }
-        if self.strategy == WaitStrategy::Spin || self.spin > Duration::ZERO {
+    pub(crate) fn look_briefly(&self, mut look: impl FnMut() -> bool) -> bool {
+        let spins = match self.strategy {
+            WaitStrategy::Spin => true,
+            WaitStrategy::Adaptive => self.spin > Duration::ZERO,
+            WaitStrategy::Park => false,
+        };
+        if spins && !cfg!(loom) {
             for _ in 0..LOOKS {
-                if let Some(found) = look() {
-                    return Looked::Found(found);
+                if look() {
+                    return true;
                 }
                 spin_hint();
             }
         }
+        false
+    }
+
+    /// Looks until something is found, the deadline passes, or it is time to sleep.
+    #[cold]
+    pub(crate) fn look(&mut self, deadline: Option<Instant>, look: impl FnMut() -> bool) -> Looked {
         match self.strategy {
+            _ if cfg!(loom) => Looked::Sleep(Instant::now()),
+            WaitStrategy::Park => Looked::Sleep(Instant::now()),
             WaitStrategy::Spin => spin_on(deadline, look),
-            _ => self.look_longer(deadline, look),
+            WaitStrategy::Adaptive => self.look_longer(deadline, look),
         }
     }
 
-    #[cold]
-    fn look_longer<T>(
-        &mut self,
-        deadline: Option<Instant>,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> Looked<T> {
+    fn look_longer(&mut self, deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> Looked {
         let began = Instant::now();
         if self.spin > Duration::ZERO && cpus() > 1 {
             let spinning = Spinning::begin();
@@ -143,9 +144,9 @@ impl Waiting {
                 };
                 loop {
                     for _ in 0..LOOKS {
-                        if let Some(found) = look() {
+                        if look() {
                             self.restore_spin();
-                            return Looked::Found(found);
+                            return Looked::Found;
                         }
                         spin_hint();
                     }
@@ -163,9 +164,9 @@ impl Waiting {
         }
         for _ in 0..self.yields {
             std::thread::yield_now();
-            if let Some(found) = look() {
+            if look() {
                 self.yields = MOST_YIELDS;
-                return Looked::Found(found);
+                return Looked::Found;
             }
         }
         self.yields /= 2;
@@ -194,11 +195,11 @@ impl Waiting {
     }
 }
 
-fn spin_on<T>(deadline: Option<Instant>, mut look: impl FnMut() -> Option<T>) -> Looked<T> {
+fn spin_on(deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> Looked {
     loop {
         for _ in 0..LOOKS {
-            if let Some(found) = look() {
-                return Looked::Found(found);
+            if look() {
+                return Looked::Found;
             }
             spin_hint();
         }
@@ -243,7 +244,7 @@ mod tests {
     fn spins_in_vain_end_and_short_waits_restore_them() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
         for _ in 0..10 {
-            assert!(matches!(waiting.look(None, || None::<()>), Looked::Sleep(_)));
+            assert!(matches!(waiting.look(None, || false), Looked::Sleep(_)));
             waiting.slept(Instant::now() - Duration::from_millis(5));
         }
         assert_eq!(waiting.spin, if cpus() > 1 { Duration::ZERO } else { LONGEST_SPIN });
@@ -260,7 +261,7 @@ mod tests {
         for strategy in [WaitStrategy::Spin, WaitStrategy::Adaptive] {
             let mut waiting = Waiting::new(strategy);
             let deadline = Some(Instant::now());
-            assert!(matches!(waiting.look(deadline, || None::<()>), Looked::TimedOut));
+            assert!(matches!(waiting.look(deadline, || false), Looked::TimedOut));
         }
     }
 }

@@ -10,9 +10,7 @@
 
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
-};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
@@ -33,7 +31,8 @@ use super::worker::{End, Worker};
 use super::{ServerSummary, StartError, summary};
 use crate::channel;
 use crate::connect::{
-    Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups, peer_pidfd,
+    Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
+    peer_pidfd,
 };
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError, Registry};
@@ -92,8 +91,14 @@ struct Connection {
 
 enum State {
     /// Has not asked yet, or observes.
-    Asking { deadline: Instant, asks: u32 },
-    Registered { member: Arc<Member>, _pidfd: Option<OwnedFd> },
+    Asking {
+        deadline: Instant,
+        asks: u32,
+    },
+    Registered {
+        member: Arc<Member>,
+        _pidfd: Option<OwnedFd>,
+    },
 }
 
 fn system(action: &'static str) -> impl FnOnce(Errno) -> StartError {
@@ -153,11 +158,17 @@ impl Acceptor {
     fn shut_down(&mut self) -> ServerSummary {
         self.listener.hide();
         let _ = epoll::delete(&self.epoll, &self.listener);
-        let asking: Vec<u64> = self.asking().collect();
-        for token in asking {
-            self.refuse(token, Refusal::ShuttingDown, "the server is shutting down");
+        let asking: Vec<(u64, u32)> = self.asking().collect();
+        for (token, asks) in asking {
+            // One that has its answers already is an observer, and is refused nothing.
+            if asks == 0 {
+                self.refuse(token, Refusal::ShuttingDown, "the server is shutting down");
+            } else {
+                self.drop_connection(token);
+            }
         }
         for member in self.shared.members.all() {
+            let _ = self.shared.registry.mark_leaving(member.key);
             member.intake.close_as(CloseReason::Shutdown);
         }
         let deadline = Instant::now() + self.shared.settings.grace;
@@ -169,16 +180,23 @@ impl Acceptor {
         }
         let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
         if abandoned > 0 {
-            tracing::warn!(event = "abandoned", workers = abandoned, "left behind: a service did not return in time");
+            tracing::warn!(
+                event = "abandoned",
+                workers = abandoned,
+                "left behind: a service did not return in time"
+            );
         }
         self.connections.clear();
         self.listener.remove();
         summary(&self.shared, abandoned)
     }
 
-    fn asking(&self) -> impl Iterator<Item = u64> + '_ {
-        let is_asking = |connection: &Connection| matches!(connection.state, State::Asking { .. });
-        self.connections.iter().filter(move |(_, c)| is_asking(c)).map(|(token, _)| *token)
+    /// Connections that are not registered, and how often they asked.
+    fn asking(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.connections.iter().filter_map(|(token, connection)| match connection.state {
+            State::Asking { asks, .. } => Some((*token, asks)),
+            State::Registered { .. } => None,
+        })
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> rustix::io::Result<()> {
@@ -253,9 +271,11 @@ impl Acceptor {
     }
 
     fn unpause(&mut self) {
-        if self.paused_until.is_some_and(|until| Instant::now() >= until) && !self.shared.is_stopping() {
+        if self.paused_until.is_some_and(|until| Instant::now() >= until) {
             self.paused_until = None;
-            let _ = self.watch(self.listener.as_fd(), LISTENER);
+            if !self.shared.is_stopping() {
+                let _ = self.watch(self.listener.as_fd(), LISTENER);
+            }
         }
     }
 
@@ -263,10 +283,15 @@ impl Acceptor {
         let Ok(who) = peer_credentials(&socket) else { return };
         if !self.is_allowed(&socket, &who) {
             tracing::warn!(
-                event = "refused", reason = "user", uid = who.uid, gid = who.gid, pid = who.pid,
+                event = "refused",
+                reason = "user",
+                uid = who.uid,
+                gid = who.gid,
+                pid = who.pid,
                 "a connection of a user who is not allowed"
             );
-            let text = format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
+            let text =
+                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
             return self.turn_away(&socket, Refusal::NotAllowed, &text);
         }
         if self.greeting >= MOST_GREETING {
@@ -274,7 +299,11 @@ impl Acceptor {
         }
         let token = self.next_token;
         if self.watch(socket.as_fd(), token).is_err() {
-            return self.turn_away(&socket, Refusal::NoResources, "the server cannot watch another connection");
+            return self.turn_away(
+                &socket,
+                Refusal::NoResources,
+                "the server cannot watch another connection",
+            );
         }
         self.next_token += 2;
         self.greeting += 1;
@@ -294,6 +323,8 @@ impl Acceptor {
 
     fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {
         self.shared.sums.refused.fetch_add(1, Ordering::Relaxed);
+        // A request that is left unread would reach the other side as a reset, ahead of the answer.
+        let _ = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT);
         let _ = send(socket, &Reply::refused(refusal, why), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
@@ -327,11 +358,16 @@ impl Acceptor {
             }
             self.deadlines.pop();
             let state = self.connections.get(&token).map(|connection| &connection.state);
-            if let Some(State::Asking { deadline, .. }) = state {
-                if *deadline <= now {
+            match state {
+                Some(State::Asking { deadline, asks: 0 }) if *deadline <= now => {
                     tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
                     self.refuse(token, Refusal::Unknown, "nothing was asked in time");
                 }
+                // An observer whose time is over.
+                Some(State::Asking { deadline, .. }) if *deadline <= now => {
+                    self.drop_connection(token);
+                }
+                _ => {}
             }
         }
     }
@@ -366,7 +402,8 @@ impl Acceptor {
     }
 
     fn client_died(&mut self, token: u64) {
-        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token) else {
+        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token)
+        else {
             return;
         };
         if self.shared.end(&member, CloseReason::Died) {
@@ -378,7 +415,8 @@ impl Acceptor {
     }
 
     fn client_babbles(&mut self, token: u64) {
-        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token) else {
+        let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token)
+        else {
             return;
         };
         self.shared.end_for(&member, Violation::Babble);
@@ -468,7 +506,8 @@ impl Acceptor {
         let owner = Owner { pid, uid, gid };
         let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
         self.shared.members.insert(Arc::clone(&member));
-        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
+        let worker =
+            Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
             self.shared.forget(&member);
             return Err(no_resources(format!("cannot start a thread: {error}")));
@@ -578,7 +617,9 @@ fn raise_descriptor_limit(clients: u32) {
     let needed = u64::from(clients) * DESCRIPTORS_PER_CLIENT + OTHER_DESCRIPTORS;
     if getrlimit(Resource::Nofile).current.is_some_and(|current| current < needed) {
         tracing::warn!(
-            event = "limit", needed, limit = getrlimit(Resource::Nofile).current,
+            event = "limit",
+            needed,
+            limit = getrlimit(Resource::Nofile).current,
             "the limit of open files is too low for that many clients: raise it (ulimit -n)"
         );
     }

@@ -122,7 +122,16 @@ impl Inbox {
 
     fn wait_in_queue(&self, turn: &Arc<Turn>, letter: &Letter<'_>, deadline: Instant) -> Status {
         let mut slept = None;
+        // Closed with the sender's channel, and already when a shutdown begins.
+        let own = &letter.from.intake;
         loop {
+            // Before anything else: a wake by either close is not a fruitless one, and whoever is gone sends nothing more.
+            if own.is_closed() {
+                return Status::ShuttingDown;
+            }
+            if self.closer.is_closed() {
+                return Status::Gone;
+            }
             let first;
             {
                 let mut state = self.lock();
@@ -136,10 +145,6 @@ impl Inbox {
                         done => return done,
                     }
                 }
-            }
-            let own = &letter.from.closer;
-            if own.reason().is_some() {
-                return Status::ShuttingDown;
             }
             let now = Instant::now();
             if now >= deadline {
@@ -168,10 +173,7 @@ impl Inbox {
                 return Status::Gone;
             }
         }
-        match room {
-            None => Status::InboxFull,
-            Some(_) => self.try_write(state, letter),
-        }
+        if room { self.try_write(state, letter) } else { Status::InboxFull }
     }
 
     fn try_write(&self, state: &mut State, letter: &Letter<'_>) -> Status {

@@ -10,10 +10,7 @@
 //! Both ways have the same contract and the same tests.
 
 /// Above this many bytes the processor's own string copy (`rep movsb`) is faster than 16-byte vectors.
-#[cfg(all(
-    target_arch = "x86_64",
-    not(any(miri, fuzzing, ringpost_atomic_copy))
-))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
 const STRING_COPY_FROM: usize = 2048;
 
 /// Copies `len` bytes from private to shared memory.
@@ -22,7 +19,7 @@ const STRING_COPY_FROM: usize = 2048;
 ///
 /// `from` must be valid for reads of `len` bytes of ordinary memory, `shared` for writes of `len` bytes inside a
 /// live mapping, and the two must not overlap.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's promise is the same as the one asked for.
     unsafe { imp::copy_in(shared, from, len) }
@@ -35,41 +32,50 @@ pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
 ///
 /// `to` must be valid for writes of `len` bytes of ordinary memory, `shared` for reads of `len` bytes inside a
 /// live mapping, and the two must not overlap.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
     // SAFETY: the caller's promise is the same as the one asked for.
     unsafe { imp::copy_out(to, shared, len) }
 }
 
-#[cfg(all(
-    target_arch = "x86_64",
-    not(any(miri, fuzzing, ringpost_atomic_copy))
-))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
 mod imp {
     use super::STRING_COPY_FROM;
     use std::arch::asm;
 
     // One routine serves both directions: the assembly does both the load and the store, so it makes no
     // difference which side is shared.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
         // SAFETY: passed on from the caller.
         unsafe { copy(shared, from, len) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
         // SAFETY: passed on from the caller.
         unsafe { copy(to, shared, len) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
         if len < 16 {
             // SAFETY: passed on from the caller; `len` is below 16.
             unsafe { copy_short(to, from, len) }
-        } else if len <= STRING_COPY_FROM {
-            // SAFETY: passed on from the caller; `len` is at least 16.
+        } else if len <= 64 {
+            // SAFETY: passed on from the caller; `len` is from 16 to 64.
+            unsafe { copy_line(to, from, len) }
+        } else {
+            // SAFETY: passed on from the caller; `len` is above 64.
+            unsafe { copy_long(to, from, len) }
+        }
+    }
+
+    /// More than 64 bytes.
+    #[inline(never)]
+    unsafe fn copy_long(to: *mut u8, from: *const u8, len: usize) {
+        if len <= STRING_COPY_FROM {
+            // SAFETY: passed on from the caller.
             unsafe { copy_vectors(to, from, len) }
         } else {
             // SAFETY: both ranges are valid for `len` bytes by the caller's promise, the direction flag is clear
@@ -87,7 +93,7 @@ mod imp {
     }
 
     /// 0 to 15 bytes, by two possibly overlapping accesses of one size.
-    #[inline]
+    #[inline(always)]
     unsafe fn copy_short(to: *mut u8, from: *const u8, len: usize) {
         // SAFETY: in each arm both accesses lie within the first `len` bytes of either range: the second one ends
         // exactly at `len` and starts at or after 0, since `len` is at least the size of the access.
@@ -124,6 +130,40 @@ mod imp {
                     "mov {a}, byte ptr [{from}]",
                     "mov byte ptr [{to}], {a}",
                     a = out(reg_byte) _, from = in(reg) from, to = in(reg) to,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    }
+
+    /// 16 to 64 bytes, without a loop: vectors from the start and from the end, which may overlap.
+    #[inline(always)]
+    unsafe fn copy_line(to: *mut u8, from: *const u8, len: usize) {
+        // SAFETY: each access has 16 bytes and lies within the first `len` of either range: the first two begin at 0 and at
+        // `len - 16`; the other two are made only if `len` is above 32, and begin at 16 and at `len - 32`.
+        unsafe {
+            if len > 32 {
+                asm!(
+                    "movdqu {a}, xmmword ptr [{from}]",
+                    "movdqu {b}, xmmword ptr [{from} + 16]",
+                    "movdqu {c}, xmmword ptr [{from} + {len} - 32]",
+                    "movdqu {d}, xmmword ptr [{from} + {len} - 16]",
+                    "movdqu xmmword ptr [{to}], {a}",
+                    "movdqu xmmword ptr [{to} + 16], {b}",
+                    "movdqu xmmword ptr [{to} + {len} - 32], {c}",
+                    "movdqu xmmword ptr [{to} + {len} - 16], {d}",
+                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
+                    options(nostack, preserves_flags)
+                );
+            } else {
+                asm!(
+                    "movdqu {a}, xmmword ptr [{from}]",
+                    "movdqu {b}, xmmword ptr [{from} + {len} - 16]",
+                    "movdqu xmmword ptr [{to}], {a}",
+                    "movdqu xmmword ptr [{to} + {len} - 16], {b}",
+                    a = out(xmm_reg) _, b = out(xmm_reg) _,
+                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
                     options(nostack, preserves_flags)
                 );
             }
@@ -173,10 +213,7 @@ mod imp {
     }
 }
 
-#[cfg(not(all(
-    target_arch = "x86_64",
-    not(any(miri, fuzzing, ringpost_atomic_copy))
-)))]
+#[cfg(not(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy)))))]
 mod imp {
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -216,6 +253,18 @@ mod imp {
             }
         }
     }
+}
+
+/// Asks the processor for the line at an address, in order to write it. A hint that is correct for any address.
+#[inline(always)]
+pub(super) fn prefetch_for_write(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch neither faults nor changes anything that a program can see.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }
 
 #[cfg(test)]

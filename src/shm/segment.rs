@@ -5,12 +5,15 @@
 //! that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the size. Whoever receives a
 //! descriptor checks the seals and the file system before mapping. A hole punched by the other side reads as zero.
 
+use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create};
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use crate::sync::{AtomicU32, AtomicU64};
+use std::ptr::NonNull;
 
 use super::copy;
 
@@ -131,18 +134,19 @@ impl Segment {
         if len == 0 || i64::try_from(len).is_err() {
             return Err(SegmentError::BadLength { len: bytes });
         }
-        let map = MmapOptions::new().len(len).map_anon().map_err(|source| SegmentError::System {
-            action: "map memory",
-            source,
-        })?;
+        let map = MmapOptions::new()
+            .len(len)
+            .map_anon()
+            .map_err(|source| SegmentError::System { action: "map memory", source })?;
         Ok(Segment { map: map.into() })
     }
 
     fn map(fd: &impl AsFd, len: usize) -> Result<Segment, SegmentError> {
         use std::os::fd::AsRawFd;
-        let map = MmapOptions::new().len(len).map_raw(fd.as_fd().as_raw_fd()).map_err(|source| {
-            SegmentError::System { action: "map a memory file", source }
-        })?;
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw(fd.as_fd().as_raw_fd())
+            .map_err(|source| SegmentError::System { action: "map a memory file", source })?;
         Ok(Segment { map })
     }
 
@@ -207,27 +211,14 @@ impl Segment {
         unsafe { copy::copy_out(to.as_mut_ptr(), self.map.as_ptr().add(offset), to.len()) }
     }
 
-    /// Copies `len` bytes out to the end of a vector, without filling them with zeros first.
-    ///
-    /// # Panics
-    ///
-    /// If `offset + len` lies outside.
-    #[inline]
-    pub(super) fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
-        self.check(offset, len, 1);
-        to.reserve(len);
-        let filled = to.len();
-        // SAFETY: `reserve` made room for `len` bytes after `filled`; the shared range was checked; the copy
-        // initialises exactly those bytes, which then belong to the vector.
-        unsafe {
-            copy::copy_out(to.as_mut_ptr().add(filled), self.map.as_ptr().add(offset), len);
-            to.set_len(filled + len);
-        }
-    }
-
     /// The address of the mapping, for the registry's mutex.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.map.as_mut_ptr()
+    }
+
+    /// The start of the mapping, for a view.
+    pub(super) fn base(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping is never at address 0")
     }
 
     #[inline(always)]
@@ -241,7 +232,7 @@ impl Segment {
 
 #[cold]
 #[inline(never)]
-fn outside(offset: usize, len: usize, end: usize) -> ! {
+pub(super) fn outside(offset: usize, len: usize, end: usize) -> ! {
     panic!("{len} bytes at offset {offset} do not lie, aligned, in a segment of {end} bytes");
 }
 
@@ -262,9 +253,6 @@ mod tests {
         assert_eq!(&read, b"0123456789");
         theirs.word32(4).store(5, Ordering::Relaxed);
         assert_eq!(ours.word32(4).load(Ordering::Relaxed), 5);
-        let mut grown = b"x".to_vec();
-        ours.append_to(9_995, 5, &mut grown);
-        assert_eq!(grown, b"x56789");
     }
 
     #[test]

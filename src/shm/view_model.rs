@@ -48,6 +48,8 @@ impl View {
         self.lines[offset / LINE].header.store(value, order);
     }
 
+    pub(crate) fn prefetch_for_write(&self, _offset: usize) {}
+
     pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
         &self.lines[offset / LINE].word
     }

@@ -63,7 +63,7 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 /// `value` as a person reads a number of bytes: `64 KiB`, or `100 B` where no larger unit fits exactly.
 pub fn readable_bytes(value: usize) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if value >= 1 << shift && value % (1 << shift) == 0 {
+        if value >= 1 << shift && value.is_multiple_of(1 << shift) {
             return format!("{} {unit}", value >> shift);
         }
     }

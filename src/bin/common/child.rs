@@ -156,9 +156,7 @@ impl ServerChild {
                 Ok(Some(status)) if status.stopped() => return Ok(()),
                 Ok(Some(_)) => {
                     self.ended = true;
-                    let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    let last = lines.back().map_or_else(|| "it left no word".to_string(), String::clone);
-                    return Err(Failure::failed(format!("the server ended during the measurement: {last}")));
+                    return Err(self.gone());
                 }
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
@@ -166,6 +164,21 @@ impl ServerChild {
                 }
             }
         }
+    }
+
+    /// A failure if the server has ended, which explains others.
+    pub fn check(&mut self) -> Outcome {
+        // Its channel is closed before its process is waited for.
+        if !self.ended && wait(&mut self.child, Duration::from_millis(20)).is_some() {
+            self.ended = true;
+        }
+        if self.ended { Err(self.gone()) } else { Ok(()) }
+    }
+
+    fn gone(&self) -> Failure {
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = lines.back().map_or("nothing", String::as_str);
+        Failure::failed(format!("the server ended too early; the last that it said: {last}"))
     }
 
     /// Lets the process go on.

@@ -98,7 +98,7 @@ fn wait_for(word: &AtomicU64, value: u64, between: impl Fn(), lost: &mut impl Fn
     let mut looks = 0_u32;
     while word.load(Ordering::Acquire) != value {
         looks = looks.wrapping_add(1);
-        if looks % (1 << 16) == 0 && lost() {
+        if looks.is_multiple_of(1 << 16) && lost() {
             return false;
         }
         between();

@@ -7,7 +7,7 @@ use ringpost::WaitStrategy;
 
 use crate::common::args::bytes;
 use crate::common::cpu::{Pins, can_pin};
-use crate::common::exit::{Failure, Outcome};
+use crate::common::exit::Failure;
 
 /// Measures the bus on this computer, beside this computer's own floor in the same run.
 ///

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ringpost::{Client, WaitStrategy};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::LatencyOptions;
 use crate::common::args::readable_bytes;
@@ -12,7 +12,7 @@ use crate::common::cpu::{self, Pins};
 use crate::common::exit::{Failure, Outcome, note};
 use crate::common::floor::{Blocks, Look};
 use crate::common::out::{self, Progress};
-use crate::common::stats::{Clock, Spread, Summary, Times, clock, nanoseconds, thousands};
+use crate::common::stats::{Clock, Spread, Summary, Times, clock, nanoseconds, quantile, thousands};
 use crate::rig::{Rig, ways};
 
 /// Pairs of a floor block and a call block, and the round trips in each, after the untimed ones.
@@ -23,7 +23,8 @@ const IN_BLOCK: u32 = 1_000;
 pub fn run(socket: Option<PathBuf>, options: &LatencyOptions) -> Outcome {
     let pins = options.pins()?;
     let wait = options.wait(pins)?;
-    let cpus = cpu::allowed();
+    // Before this thread is kept on one of them.
+    let cpus = cpu::allowed().len();
     match pins {
         None => note(
             "ringpost-bench: only one CPU may be used: these are the times of two processes that share it",
@@ -41,17 +42,57 @@ pub fn run(socket: Option<PathBuf>, options: &LatencyOptions) -> Outcome {
         Some(_) => {}
     }
     let mut rig = Rig::new(socket, options.size, wait, pins)?;
-    // A signal closes the channel, and the failed call would not say why.
-    let measured =
-        measure(&mut rig, options, pins).or_else(|failure| rig.interrupt.check().and(Err(failure)));
+    let measured = measure(&mut rig, options, pins).map_err(|failure| rig.explain(failure));
     let ended = rig.end();
     let measured = measured?;
     ended?;
     if options.json {
-        out::json(&measured.object(options, wait, pins, &cpus))
+        out::json(&measured.object(options, wait, pins, cpus))
     } else {
         out::put(measured.text(options, wait, pins).as_bytes())
     }
+}
+
+/// What programs read. All times are nanoseconds.
+#[derive(Serialize)]
+struct Object {
+    bench: &'static str,
+    version: &'static str,
+    size: usize,
+    count: u64,
+    wait: String,
+    pin: Option<Pins>,
+    /// Whether the two CPUs are threads of one core.
+    same_core: Option<bool>,
+    /// How many CPUs this process may use.
+    cpus: usize,
+    cpu: Option<String>,
+    kernel: Option<String>,
+    blocks: usize,
+    block_round_trips: u32,
+    floor_ns: FloorObject,
+    call_ns: Spread,
+    ratio_p10: f64,
+    ratio_p50: f64,
+    ratio_p90: f64,
+    rtt_ns: Summary,
+    /// The smallest step of the clock, and what a reading costs.
+    clock_ns: u64,
+    clock_read_ns: f64,
+}
+
+/// The faster way's blocks, and the medians of all that were measured.
+#[derive(Serialize)]
+struct FloorObject {
+    #[serde(flatten)]
+    spread: Spread,
+    look: Look,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_p50: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plain_p50: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yield_p50: Option<f64>,
 }
 
 struct Measured {
@@ -75,7 +116,7 @@ fn measure(rig: &mut Rig, options: &LatencyOptions, pins: Option<Pins>) -> Resul
     }
     let mut times = Times::new();
     for number in 0..options.count {
-        if number % 1024 == 0 {
+        if number.is_multiple_of(1024) {
             progress.show(format_args!("call {} of {}", thousands(number), thousands(options.count)));
             rig.interrupt.check()?;
         }
@@ -147,41 +188,39 @@ impl Measured {
         options: &LatencyOptions,
         wait: WaitStrategy,
         pins: Option<Pins>,
-        cpus: &[usize],
-    ) -> Value {
+        cpus: usize,
+    ) -> Object {
         let (look, floor) = self.floor.faster();
-        let ratio = |at| (crate::common::stats::quantile(&self.ratios(), at) * 1e3).round() / 1e3;
-        let mut floors = json!(Spread::of(floor));
-        floors["look"] = json!(look);
-        for (name, way) in
-            [("pause_p50", Look::Pause), ("plain_p50", Look::Plain), ("yield_p50", Look::Yield)]
-        {
-            if let Some(median) = self.floor.median(way) {
-                floors[name] = json!(median);
-            }
+        let ratios = self.ratios();
+        let ratio = |at| (quantile(&ratios, at) * 1e3).round() / 1e3;
+        Object {
+            bench: "latency",
+            version: env!("CARGO_PKG_VERSION"),
+            size: options.size,
+            count: options.count,
+            wait: wait.to_string(),
+            pin: pins,
+            same_core: pins.and_then(Pins::same_core),
+            cpus,
+            cpu: cpu::model(),
+            kernel: cpu::kernel(),
+            blocks: BLOCKS,
+            block_round_trips: IN_BLOCK,
+            floor_ns: FloorObject {
+                spread: Spread::of(floor),
+                look,
+                pause_p50: self.floor.median(Look::Pause),
+                plain_p50: self.floor.median(Look::Plain),
+                yield_p50: self.floor.median(Look::Yield),
+            },
+            call_ns: Spread::of(&self.calls),
+            ratio_p10: ratio(0.1),
+            ratio_p50: ratio(0.5),
+            ratio_p90: ratio(0.9),
+            rtt_ns: self.rtt,
+            clock_ns: self.clock.resolution,
+            clock_read_ns: self.clock.cost,
         }
-        json!({
-            "bench": "latency",
-            "version": env!("CARGO_PKG_VERSION"),
-            "size": options.size,
-            "count": options.count,
-            "wait": wait.to_string(),
-            "pin": pins,
-            "same_core": pins.and_then(Pins::same_core),
-            "cpus": cpus.len(),
-            "cpu": cpu::model(),
-            "kernel": cpu::kernel(),
-            "blocks": BLOCKS,
-            "block_round_trips": IN_BLOCK,
-            "floor_ns": floors,
-            "call_ns": Spread::of(&self.calls),
-            "ratio_p50": ratio(0.5),
-            "ratio_p10": ratio(0.1),
-            "ratio_p90": ratio(0.9),
-            "rtt_ns": self.rtt,
-            "clock_ns": self.clock.resolution,
-            "clock_read_ns": self.clock.cost,
-        })
     }
 
     fn text(&self, options: &LatencyOptions, wait: WaitStrategy, pins: Option<Pins>) -> String {
@@ -203,7 +242,7 @@ impl Measured {
         let each =
             [min, p50, p90, p99, p999, max].map(|time| format!("{:>10}", nanoseconds(time as f64))).join(" ");
         format!(
-            "Round trip of a call of {} and its response of the same size; both ends wait by {wait}; {place}\n\
+            "Round trip of a call of {} and its response of the same size; {place}, wait {wait}\n\
              {}, Linux {}\n\n\
              {BLOCKS} pairs of blocks of {} round trips, no clock inside\n\
              {:14}{:>10} {:>10} {:>10}\n\
@@ -227,7 +266,7 @@ impl Measured {
             spread(&self.calls),
             "ratio",
             "",
-            crate::common::stats::quantile(&self.ratios(), 0.5),
+            quantile(&self.ratios(), 0.5),
             thousands(options.count),
             self.clock.cost,
             self.clock.resolution,

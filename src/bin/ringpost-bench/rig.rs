@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use ringpost::{Client, WaitStrategy};
+use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
 use crate::common::child::ServerChild;
 use crate::common::cpu::{self, Pins};
@@ -64,6 +64,12 @@ impl Rig {
         measured
     }
 
+    /// Why a measurement failed: a signal, or the server's end, if there was one of them; both close the channel.
+    pub fn explain(&mut self, failure: Failure) -> Failure {
+        let causes = self.interrupt.check().and_then(|()| self.server.check());
+        causes.err().unwrap_or(failure)
+    }
+
     /// Unregisters, and ends the processes.
     pub fn end(self) -> Outcome {
         let Rig { client, floor, server, interrupt, _directory } = self;
@@ -79,8 +85,32 @@ pub fn ways(pins: Option<Pins>) -> &'static [Look] {
     Look::ways(pins)
 }
 
-/// The server's options for blocks of `size` bytes, where its defaults are too small.
+/// The server's options for calls of `size` bytes, where its default rings are too small.
 fn sizes(size: usize) -> Result<Vec<OsString>, Failure> {
-    let _ = size;
-    Ok(Vec::new())
+    // A block is the payload and 8 bytes, and takes at most half a ring less 8 bytes.
+    const OVERHEAD: usize = 16;
+    const MOST: usize = (1 << 29) - OVERHEAD;
+    if size > MOST {
+        return Err(Failure::usage(format!("--size {size}: a call has at most {MOST} bytes")));
+    }
+    let ring = (2 * (size + OVERHEAD)).next_power_of_two();
+    if ring <= DEFAULT_RING_SIZE {
+        return Ok(Vec::new());
+    }
+    Ok(vec!["--ring-size".into(), ring.to_string().into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_grow_with_the_calls() {
+        assert_eq!(sizes(0), Ok(vec![]));
+        assert_eq!(sizes(DEFAULT_RING_SIZE / 2 - 16), Ok(vec![]));
+        let larger: Vec<OsString> = vec!["--ring-size".into(), "524288".into()];
+        assert_eq!(sizes(DEFAULT_RING_SIZE / 2 - 15), Ok(larger));
+        assert_eq!(sizes((1 << 29) - 16).unwrap()[1], "1073741824");
+        assert!(sizes((1 << 29) - 15).is_err() && sizes(usize::MAX).is_err());
+    }
 }

@@ -1,7 +1,7 @@
 //! The command line of `ringpost-server`.
 
 use clap::Parser;
-use ringpost::WaitStrategy;
+use ringpost::{MOST_CLIENTS, WaitStrategy};
 
 use crate::accounts::{group, user};
 use crate::common::args::{SocketOption, bytes};
@@ -18,15 +18,16 @@ pub struct Cli {
     #[command(flatten)]
     pub socket: SocketOption,
 
-    /// The most clients that may be registered at once
-    #[arg(long, value_name = "N")]
+    /// The most clients that may be registered at once: 1 to 65536 [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CLIENTS)))]
     pub max_clients: Option<u32>,
 
-    /// The size of each of a client's three rings: a power of two (64K and 1M are understood)
+    /// The size of each of a client's three rings: a power of two from 4K to 1G [default: 256K]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub ring_size: Option<usize>,
 
-    /// The largest request, response or message, header included: at most half a ring
+    /// The largest request, response or message, 8 bytes of header included: from 256 to half a ring less 8
+    /// [default: that]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_block: Option<usize>,
 

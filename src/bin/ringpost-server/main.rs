@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ringpost::Server;
+use ringpost::{Server, StartError};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use cli::Cli;
@@ -64,7 +64,12 @@ fn serve(options: Cli) -> Outcome {
         Err(error) => {
             drop(stderr);
             log.finish();
-            return Err(Failure::failed(error));
+            return Err(match error {
+                StartError::MaxClients(_) | StartError::Geometry(_) | StartError::Pin { .. } => {
+                    Failure::usage(error)
+                }
+                _ => Failure::failed(error),
+            });
         }
     };
     let _ = stderr
@@ -76,11 +81,16 @@ fn serve(options: Cli) -> Outcome {
     let summary = server.join();
     tracing::info!(
         target: "ringpost",
+        event = "stopped",
         signal = interrupt.caught(),
         clients = summary.registered,
         calls = summary.calls,
         messages = summary.messages,
+        bytes_in = summary.bytes_in,
+        bytes_out = summary.bytes_out,
         refused = summary.refused,
+        violations = summary.violations,
+        abandoned = summary.abandoned,
         seconds = seconds(summary.uptime),
         "stopped"
     );

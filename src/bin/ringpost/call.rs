@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::CallOptions;
-use crate::common::exit::{Failure, Outcome};
+use crate::common::exit::Outcome;
 use crate::common::out;
 use crate::session;
 
@@ -12,7 +12,7 @@ pub fn run(socket: &Path, options: &CallOptions) -> Outcome {
     let request = session::message(options.message.as_deref())?;
     let deadline = Instant::now() + options.timeout;
     let response = session::with_client(socket, &options.name, deadline, |client| {
-        client.call_deadline(&request, deadline).map(<[u8]>::to_vec).map_err(Failure::failed)
+        client.call_deadline(&request, deadline).map(<[u8]>::to_vec).map_err(session::failed_call)
     })?;
     out::put(&response)
 }

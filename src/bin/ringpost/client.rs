@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringpost::{Address, Caller, Client, Inbox, Name};
+use ringpost::{Address, Caller, Client, ClientBuilder, Inbox, Name, RegisterError};
 
 use crate::common::exit::{Failure, Outcome, note};
 use crate::common::out;
@@ -22,9 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the end waits until what has arrived is printed, should no one read it.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// The longest line that is read as one: more than any message of the default size.
-const LONGEST_LINE: u64 = 1 << 26;
 
 enum Event {
     Line(Vec<u8>),
@@ -66,12 +63,10 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
         spawn("inbox", move || print(inbox, &printer))
     });
     let result = started.and_then(|()| talk(&mut caller, &arrived, interactive, &interrupt));
-    let left = caller.unregister();
+    let left = session::leave(caller.close_handle(), || caller.unregister());
     if result.is_ok() {
         drain(&arrived)?;
-        if let Err(error) = left {
-            note(format_args!("ringpost: unregistering failed: {error}"));
-        }
+        session::warn(left);
     }
     result.and_then(|failed| match failed {
         Count { failed: 0, .. } => Ok(()),
@@ -92,7 +87,7 @@ fn register(
     interrupt: &Interrupt,
 ) -> Result<Option<Client>, Failure> {
     if let Some(name) = name {
-        return attempt(socket, &name).map(Some);
+        return builder(socket).register(name).map(Some).map_err(Failure::failed);
     }
     loop {
         if interactive {
@@ -107,18 +102,32 @@ fn register(
         if interrupt.caught().is_some() {
             return Ok(None);
         }
-        let name = std::str::from_utf8(&line).map_err(|_| Failure::failed("a name is UTF-8 text"));
-        let name = name.and_then(|text| text.trim().parse::<Name>().map_err(Failure::failed));
-        match name.and_then(|name| attempt(socket, &name)) {
+        let Ok(text) = std::str::from_utf8(&line) else {
+            retry(interactive, Failure::failed("a name is UTF-8 text"))?;
+            continue;
+        };
+        match builder(socket).register(text.trim()) {
             Ok(client) => return Ok(Some(client)),
-            Err(failure) if interactive => note(failure),
-            Err(failure) => return Err(failure),
+            Err(error @ (RegisterError::InvalidName { .. } | RegisterError::NameTaken { .. })) => {
+                retry(interactive, Failure::failed(error))?;
+            }
+            Err(error) => return Err(Failure::failed(error)),
         }
     }
 }
 
-fn attempt(socket: &Path, name: &Name) -> Result<Client, Failure> {
-    Client::builder(socket).timeout(PATIENCE).register(name.as_str()).map_err(Failure::failed)
+/// Tells a person what is wrong with the name, and ends for a script.
+fn retry(interactive: bool, failure: Failure) -> Outcome {
+    if interactive {
+        note(failure);
+        Ok(())
+    } else {
+        Err(failure)
+    }
+}
+
+fn builder(socket: &Path) -> ClientBuilder {
+    Client::builder(socket).timeout(PATIENCE)
 }
 
 /// How many lines asked for something, and how many of them did not get it.
@@ -150,7 +159,7 @@ fn talk(
                 Err(why) => Err(Failure::failed(why)),
             },
             Ok(Event::TooLong) => {
-                Err(Failure::failed(format!("the line has more than {LONGEST_LINE} bytes")))
+                Err(Failure::failed(format!("the line has more than {} bytes", session::MOST)))
             }
             Ok(Event::EndOfInput | Event::Signal) | Err(_) => {
                 if interactive {
@@ -171,12 +180,7 @@ fn talk(
 }
 
 fn send(caller: &mut Caller, to: &Address, message: &[u8]) -> Outcome {
-    let key = match to {
-        Address::Key(key) => *key,
-        Address::Name(name) => {
-            caller.lookup(name).map_err(Failure::failed)?.ok_or_else(|| session::unknown(name))?
-        }
-    };
+    let key = session::found(caller.resolve(to), to)?;
     caller.send_timeout(key, message, PATIENCE).map_err(Failure::failed)
 }
 
@@ -209,14 +213,14 @@ fn read(events: &SyncSender<Event>) {
     let mut stdin = io::stdin().lock();
     loop {
         let mut line = Vec::new();
-        let event = match stdin.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line) {
+        let event = match stdin.by_ref().take(session::MOST + 1).read_until(b'\n', &mut line) {
             Ok(0) => Event::EndOfInput,
             Err(error) => Event::InputFailed(error),
             Ok(_) if line.last() == Some(&b'\n') => {
                 line.pop();
                 Event::Line(line)
             }
-            Ok(_) if line.len() as u64 > LONGEST_LINE => match stdin.skip_until(b'\n') {
+            Ok(_) if line.len() as u64 > session::MOST => match stdin.skip_until(b'\n') {
                 Ok(_) => Event::TooLong,
                 Err(error) => Event::InputFailed(error),
             },
@@ -243,7 +247,7 @@ fn print(mut inbox: Inbox, events: &SyncSender<Event>) {
                     break Event::Output(failure);
                 }
             }
-            Err(error) => break Event::Gone(error.to_string()),
+            Err(error) => break Event::Gone(session::gone(&error)),
         }
     };
     let _ = events.send(end);

@@ -37,7 +37,7 @@ pub fn run(socket: Option<&Path>) -> Outcome {
     let interrupt = Interrupt::install()?;
     let start = Instant::now();
 
-    // Dropped in the reverse order: the clients, the floor's partner, the server, the directory.
+    // Dropped in the reverse order: the server, the directory.
     let directory = TempDir::new("demo")?;
     let socket = socket.map_or_else(|| directory.path().join("bus.sock"), Path::to_path_buf);
     let pins = Pins::default_pins();
@@ -48,11 +48,33 @@ pub fn run(socket: Option<&Path>) -> Outcome {
         );
     }
 
-    let server = ServerChild::start(&server_program, &socket, &server_options(pins), &interrupt, |_| {})?;
+    let mut server = ServerChild::start(&server_program, &socket, &server_options(pins), &interrupt, |_| {})?;
     tell("server", server.id(), &format!("listens on {}", socket.display()))?;
-    let mut floor = Floor::start(&this_program, partner_options(pins))?;
-    let mut alice = DemoClient::start(&this_program, &socket, "alice", pins, wait, &interrupt)?;
-    let mut bob = DemoClient::start(&this_program, &socket, "bob", pins, wait, &interrupt)?;
+    let measured = match play(&this_program, &socket, pins, wait, &interrupt) {
+        // A signal, or the server's end, explains whatever else went wrong.
+        Err(Failure::Failed(why)) => {
+            return interrupt.check().and_then(|()| server.check()).and(Err(Failure::Failed(why)));
+        }
+        played => played?,
+    };
+    let id = server.id();
+    server.stop()?;
+    tell("server", id, "was told to end, and has")?;
+    out::line("")?;
+    out::put(measured.report(pins, start).as_bytes())
+}
+
+/// What the two clients do, from their start to their end.
+fn play(
+    program: &Path,
+    socket: &Path,
+    pins: Option<Pins>,
+    wait: WaitStrategy,
+    interrupt: &Interrupt,
+) -> Result<Measured, Failure> {
+    let mut floor = Floor::start(program, partner_options(pins))?;
+    let mut alice = DemoClient::start(program, socket, "alice", pins, wait, interrupt)?;
+    let mut bob = DemoClient::start(program, socket, "bob", pins, wait, interrupt)?;
     converse(&mut alice, &mut bob)?;
     converse(&mut bob, &mut alice)?;
 
@@ -63,18 +85,13 @@ pub fn run(socket: Option<&Path>) -> Outcome {
     let mut measured =
         Measured { floor: Blocks::new(Look::ways(pins)), calls: Vec::new(), summaries: Vec::new() };
     for client in [&mut alice, &mut bob] {
-        measured.client(client, &mut floor, &interrupt)?;
+        measured.client(client, &mut floor, interrupt)?;
     }
     for client in [&mut alice, &mut bob] {
         client.order("unregister")?;
         client.tell("has unregistered")?;
     }
-    drop((alice, bob, floor));
-    let id = server.id();
-    server.stop()?;
-    tell("server", id, "was told to end, and has")?;
-    out::line("")?;
-    out::put(measured.report(pins, wait, start).as_bytes())
+    Ok(measured)
 }
 
 /// Workers wait adaptively: they spin while calls come, and the worker of the client whose turn it is not sleeps, for
@@ -233,10 +250,10 @@ impl Measured {
         client.tell(&format!("has made {} calls, every response checked", thousands(CALLS)))
     }
 
-    fn report(&self, pins: Option<Pins>, wait: WaitStrategy, start: Instant) -> String {
+    fn report(&self, pins: Option<Pins>, start: Instant) -> String {
         let mut text = format!(
             "Round trips of a call ({SIZE} bytes there and back, through the server; {})\n",
-            placed(pins, wait)
+            placed(pins)
         );
         let mut row = |name: &str, cells: [String; 5]| {
             let [a, b, c, d, e] = cells;
@@ -273,11 +290,11 @@ impl Measured {
     }
 }
 
-fn placed(pins: Option<Pins>, wait: WaitStrategy) -> String {
+fn placed(pins: Option<Pins>) -> String {
     match pins {
         Some(pins) => {
-            format!("client on CPU {}, server on CPU {}, waiting by {wait}", pins.client, pins.server)
+            format!("client on CPU {}, server on CPU {}, spinning", pins.client, pins.server)
         }
-        None => format!("one CPU for both ends, waiting by {wait}"),
+        None => format!("one CPU for both ends"),
     }
 }

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ringpost::{Client, Inbox, Message};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::ListenOptions;
 use crate::common::exit::{Failure, Outcome, note};
 use crate::common::out;
 use crate::common::signals::Interrupt;
+use crate::session;
 
 /// The longest that registering may take.
 const REGISTER: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let printed = Arc::new(AtomicU64::new(0));
     let said = if options.json {
-        out::json(&json!({"registered": {"name": options.name.as_str(), "key": key.to_string()}}))
+        out::json(&Registered { registered: Who { name: &options.name, key: &key.to_string() } })
     } else {
         note(format_args!("registered as {}, key {key}", options.name));
         Ok(())
@@ -73,16 +74,16 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
         }
     };
 
-    let left = caller.unregister();
+    let left = session::leave(caller.close_handle(), || caller.unregister());
     let (end, left) = match end {
-        End::Signal | End::Time => (drain(&arrived, end), left.err()),
-        // The rest is through already, and whoever has lost the server need not hear that it cannot unregister.
-        end => (end, None),
+        End::Signal | End::Time => (drain(&arrived, end), left),
+        // The rest is through already, and whoever lost the server need not hear that it cannot unregister.
+        end => (end, Ok(())),
     };
     let came = printed.load(Ordering::Relaxed);
     let verdict = judge(end, came, options, interrupt.caught());
-    if let (Ok(()), Some(error)) = (&verdict, left) {
-        note(format_args!("ringpost: unregistering failed: {error}"));
+    if verdict.is_ok() {
+        session::warn(left);
     }
     verdict
 }
@@ -113,7 +114,7 @@ fn receive(mut inbox: Inbox, json: bool, wanted: Option<u64>, printed: &AtomicU6
     loop {
         let message = match inbox.recv() {
             Ok(message) => message,
-            Err(error) => return End::Gone(error.to_string()),
+            Err(error) => return End::Gone(session::gone(&error)),
         };
         if let Err(failure) = print(&message, json) {
             return End::Output(failure);
@@ -128,7 +129,7 @@ fn receive(mut inbox: Inbox, json: bool, wanted: Option<u64>, printed: &AtomicU6
 fn print(message: &Message, json: bool) -> Outcome {
     let (name, key) = (message.from_name().as_str(), message.from().to_string());
     if json {
-        out::json(&object(name, &key, message.payload()))
+        out::json(&Received::new(name, &key, message.payload()))
     } else {
         out::line(&line(name, &key, message.payload()))
     }
@@ -139,12 +140,33 @@ pub fn line(name: &str, key: &str, payload: &[u8]) -> String {
     format!("{} ({key}): {}", out::readable(name.as_bytes()), out::readable(payload))
 }
 
+/// The first object that programs read.
+#[derive(Serialize)]
+struct Registered<'a> {
+    registered: Who<'a>,
+}
+
 /// A message as programs read it.
-fn object(name: &str, key: &str, payload: &[u8]) -> Value {
-    let from = json!({"name": name, "key": key});
-    match std::str::from_utf8(payload) {
-        Ok(text) => json!({"from": from, "payload": text}),
-        Err(_) => json!({"from": from, "payload_base64": STANDARD.encode(payload)}),
+#[derive(Serialize)]
+struct Received<'a> {
+    from: Who<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Who<'a> {
+    name: &'a str,
+    key: &'a str,
+}
+
+impl<'a> Received<'a> {
+    fn new(name: &'a str, key: &'a str, payload: &'a [u8]) -> Received<'a> {
+        let text = std::str::from_utf8(payload).ok();
+        let payload_base64 = if text.is_none() { Some(STANDARD.encode(payload)) } else { None };
+        Received { from: Who { name, key }, payload: text, payload_base64 }
     }
 }
 
@@ -178,15 +200,11 @@ mod tests {
 
     #[test]
     fn a_message_is_an_object_that_loses_nothing() {
-        assert_eq!(
-            object("bob", "K", "h\u{e9}\n".as_bytes()).to_string(),
-            "{\"from\":{\"key\":\"K\",\"name\":\"bob\"},\"payload\":\"h\u{e9}\\n\"}"
-        );
-        assert_eq!(
-            object("bob", "K", b"\xff\x00").to_string(),
-            "{\"from\":{\"key\":\"K\",\"name\":\"bob\"},\"payload_base64\":\"/wA=\"}"
-        );
-        assert_eq!(object("bob", "K", b"")["payload"], "");
+        let text = |payload| serde_json::to_string(&Received::new("bob", "K", payload)).unwrap();
+        let start = r#"{"from":{"name":"bob","key":"K"},"#;
+        assert_eq!(text("h\u{e9}\n".as_bytes()), format!("{start}\"payload\":\"h\u{e9}\\n\"}}"));
+        assert_eq!(text(b"\xff\x00"), format!("{start}\"payload_base64\":\"/wA=\"}}"));
+        assert_eq!(text(b""), format!("{start}\"payload\":\"\"}}"));
     }
 
     #[test]

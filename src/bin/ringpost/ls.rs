@@ -1,10 +1,11 @@
 //! `ringpost ls`: who is registered, asked without registering.
 
+use std::borrow::Cow;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringpost::{ClientInfo, Observer, ServerInfo};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::common::args::readable_bytes;
 use crate::common::exit::{Failure, Outcome};
@@ -12,50 +13,104 @@ use crate::common::out;
 use crate::common::stats::thousands;
 
 pub fn run(socket: &Path, json: bool) -> Outcome {
-    let mut observer = Observer::connect(socket).map_err(Failure::failed)?;
+    let observer = Observer::connect(socket).map_err(Failure::failed)?;
     let server = observer.server().map_err(Failure::failed)?;
     let mut clients = observer.list().map_err(Failure::failed)?;
     clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
     if json {
-        let clients: Vec<Value> = clients.iter().map(client_object).collect();
-        return out::json(&json!({"server": server_object(&server, socket), "clients": clients}));
+        let server = ServerObject::new(&server, socket);
+        return out::json(&Listing { server, clients: clients.iter().map(ClientObject::new).collect() });
     }
     let rows: Vec<[String; 9]> = clients.iter().map(row).collect();
     out::put(format!("{}{}\n", table(&HEADINGS, &rows), server_line(&server, clients.len())).as_bytes())
 }
 
-fn server_object(server: &ServerInfo, socket: &Path) -> Value {
-    let started = server.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-    json!({
-        "socket": socket.to_string_lossy(),
-        "pid": server.pid,
-        "uid": server.uid,
-        "version": server.version,
-        "protocol": server.protocol,
-        "wait": server.wait.to_string(),
-        "max_clients": server.max_clients,
-        "ring_size": server.ring_size,
-        "max_block": server.max_block,
-        "started_unix": started.as_millis() as f64 / 1e3,
-        "uptime_seconds": uptime(server).as_millis() as f64 / 1e3,
-        "clients": server.clients,
-    })
+/// What programs read.
+#[derive(Serialize)]
+struct Listing<'a> {
+    server: ServerObject<'a>,
+    clients: Vec<ClientObject<'a>>,
 }
 
-fn client_object(client: &ClientInfo) -> Value {
-    json!({
-        "name": client.name.as_str(),
-        "key": client.key.to_string(),
-        "state": client.state.to_string(),
-        "pid": client.pid,
-        "uid": client.uid,
-        "gid": client.gid,
-        "calls": client.counters.calls,
-        "sent": client.counters.sent,
-        "received": client.counters.received,
-        "bytes_in": client.counters.bytes_in,
-        "bytes_out": client.counters.bytes_out,
-    })
+#[derive(Serialize)]
+struct ServerObject<'a> {
+    socket: Cow<'a, str>,
+    pid: u32,
+    uid: u32,
+    version: &'a str,
+    protocol: u32,
+    wait: String,
+    clients: u32,
+    max_clients: u32,
+    ring_size: usize,
+    max_block: usize,
+    /// Seconds since 1970.
+    started_unix: f64,
+    uptime_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct ClientObject<'a> {
+    name: &'a str,
+    key: String,
+    pid: u32,
+    uid: u32,
+    gid: u32,
+    state: String,
+    /// Seconds since 1970.
+    registered_unix: f64,
+    calls: u64,
+    sent: u64,
+    received: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl<'a> ServerObject<'a> {
+    fn new(server: &'a ServerInfo, socket: &'a Path) -> ServerObject<'a> {
+        ServerObject {
+            socket: socket.to_string_lossy(),
+            pid: server.pid,
+            uid: server.uid,
+            version: &server.version,
+            protocol: server.protocol,
+            wait: server.wait.to_string(),
+            clients: server.clients,
+            max_clients: server.max_clients,
+            ring_size: server.ring_size,
+            max_block: server.max_block,
+            started_unix: unix(server.started),
+            uptime_seconds: seconds(uptime(server)),
+        }
+    }
+}
+
+impl<'a> ClientObject<'a> {
+    fn new(client: &'a ClientInfo) -> ClientObject<'a> {
+        let counters = client.counters;
+        ClientObject {
+            name: client.name.as_str(),
+            key: client.key.to_string(),
+            pid: client.pid,
+            uid: client.uid,
+            gid: client.gid,
+            state: client.state.to_string(),
+            registered_unix: unix(client.registered),
+            calls: counters.calls,
+            sent: counters.sent,
+            received: counters.received,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+        }
+    }
+}
+
+fn unix(time: SystemTime) -> f64 {
+    seconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1e3
 }
 
 const HEADINGS: [&str; 9] =

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::SendOptions;
-use crate::common::exit::{Failure, Outcome};
+use crate::common::exit::Outcome;
 use crate::session;
 
 pub fn run(socket: &Path, options: &SendOptions) -> Outcome {
@@ -13,6 +13,6 @@ pub fn run(socket: &Path, options: &SendOptions) -> Outcome {
     let deadline = Instant::now() + options.timeout;
     session::with_client(socket, &options.name, deadline, |client| {
         let key = session::resolve(client, &options.to)?;
-        client.send_deadline(key, &message, deadline).map_err(Failure::failed)
+        client.send_deadline(key, &message, deadline).map_err(session::failed_send)
     })
 }

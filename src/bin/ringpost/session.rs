@@ -4,15 +4,20 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use ringpost::{Address, Client, Key, Name};
+use ringpost::{Address, CallError, Client, CloseReason, Closer, Key, Name, RecvError, SendError};
 
 use crate::common::exit::{Failure, note};
 use crate::common::signals::Interrupt;
 
-/// More than any block can hold: what is read from stdin ends here, and then does not fit.
-const MOST: u64 = 1 << 30;
+/// More than any ring can hold in one block: reading stdin ends here.
+pub const MOST: u64 = 1 << 29;
+
+/// How long we wait for the server to confirm that we have left.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bytes to send: the argument's, or all of stdin.
 pub fn message(argument: Option<&OsStr>) -> Result<Vec<u8>, Failure> {
@@ -30,7 +35,7 @@ pub fn message(argument: Option<&OsStr>) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::failed(format!("cannot read the message from standard input: {error}")))?;
     if bytes.len() as u64 > MOST {
         return Err(Failure::failed(format!(
-            "standard input holds more than {MOST} bytes, which no ring has room for: send it in pieces"
+            "standard input holds more than {MOST} bytes: send it in pieces"
         )));
     }
     Ok(bytes)
@@ -46,34 +51,98 @@ pub fn with_client<T>(
     let interrupt = Interrupt::install()?;
     let mut client = Client::builder(socket)
         .timeout(deadline.saturating_duration_since(Instant::now()))
-        .register(name.as_str())
+        .register(name)
         .map_err(Failure::failed)?;
-    let handle = client.close_handle();
-    interrupt.then(move || handle.close());
+    let closer = client.close_handle();
+    interrupt.then(move || closer.close());
     let result = body(&mut client);
-    let left = client.unregister();
-    // What went wrong first says why.
-    interrupt.check().or_else(|ended| if result.is_ok() { Ok(()) } else { Err(ended) })?;
-    let value = result?;
-    if let Err(error) = left {
-        note(format_args!("ringpost: it is done, but unregistering failed: {error}"));
+    interrupt.forget();
+    let left = leave(client.close_handle(), || client.unregister());
+    match (result, left) {
+        (Ok(value), left) => {
+            warn(left);
+            Ok(value)
+        }
+        // What a signal ended did not fail for the reason that it gives.
+        (Err(failure), _) => interrupt.check().and(Err(failure)),
     }
-    Ok(value)
+}
+
+/// Unregisters and waits for the server's answer, though not for ever: one that stands still must not hold us.
+pub fn leave(closer: Closer, unregister: impl FnOnce() -> Result<(), CallError>) -> Result<(), CallError> {
+    let (done, ended) = mpsc::channel::<()>();
+    let watch = move || {
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            closer.close();
+        }
+    };
+    // Without a thread for it, the wait has no end but the server's answer or its death.
+    let _ = thread::Builder::new().name("patience".into()).spawn(watch);
+    let left = unregister();
+    drop(done);
+    left
+}
+
+/// Says that unregistering failed; the name is free all the same once this process has ended.
+pub fn warn(left: Result<(), CallError>) {
+    let why = match left {
+        Ok(()) => return,
+        Err(CallError::Disconnected(CloseReason::Local) | CallError::NotSent(CloseReason::Local)) => {
+            format!("it did not answer within {} s", PATIENCE.as_secs())
+        }
+        Err(error) => error.to_string(),
+    };
+    note(format_args!("ringpost: the server did not confirm that we left: {why}"));
+}
+
+/// Why no more messages come, and what to do.
+pub fn gone(error: &RecvError) -> String {
+    match error {
+        RecvError::Disconnected(CloseReason::Shutdown) => "the server shut down: start it again".into(),
+        RecvError::Disconnected(CloseReason::Died) => {
+            "the server is gone, without a shutdown: start it again".into()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The key to send to.
 pub fn resolve(client: &mut Client, address: &Address) -> Result<Key, Failure> {
-    match address {
-        Address::Key(key) => Ok(*key),
-        Address::Name(name) => match client.lookup(name) {
-            Ok(Some(key)) => Ok(key),
-            Ok(None) => Err(unknown(name)),
-            Err(error) => Err(Failure::failed(error)),
-        },
-    }
+    found(client.resolve(address), address)
 }
 
-/// No client has this name.
-pub fn unknown(name: &Name) -> Failure {
-    Failure::failed(format!("no client is registered as {name}: `ringpost ls` shows who is"))
+/// What looking for `address` comes to.
+pub fn found(result: Result<Option<Key>, CallError>, address: &Address) -> Result<Key, Failure> {
+    result.map_err(failed_call)?.ok_or_else(|| {
+        Failure::failed(format!("no client is registered as {address}: `ringpost ls` shows who is"))
+    })
+}
+
+/// A call's failure, with what to do about it.
+pub fn failed_call(error: CallError) -> Failure {
+    let hint = match &error {
+        CallError::TimedOut => LONGER,
+        CallError::Disconnected(reason) | CallError::NotSent(reason) => again(*reason),
+        _ => "",
+    };
+    Failure::failed(format!("{error}{hint}"))
+}
+
+/// The same for a message.
+pub fn failed_send(error: SendError) -> Failure {
+    let hint = match &error {
+        SendError::TimedOut | SendError::NoAnswer => LONGER,
+        SendError::Disconnected(reason) | SendError::NotSent(reason) => again(*reason),
+        _ => "",
+    };
+    Failure::failed(format!("{error}{hint}"))
+}
+
+const LONGER: &str = "; --timeout gives it longer";
+
+fn again(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Shutdown | CloseReason::Died => "; start the server again",
+        _ => "",
+    }
 }

@@ -1,0 +1,94 @@
+//! A channel between two processes, without a server: this program starts itself a second time and hands it the
+//! channel's descriptor as its standard input.
+//!
+//! ```text
+//! cargo run --release --example channel_between_processes
+//! ```
+//!
+//! The host makes the channel and answers requests; the guest checks the descriptor, maps it, and asks. Neither
+//! trusts what the other writes. What a channel by itself cannot tell is that the other process died: here the host
+//! waits for its child and closes the channel then.
+
+use std::error::Error;
+use std::io;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use ringpost::WaitStrategy;
+use ringpost::channel::{self, Geometry};
+use ringpost::ring::RecvError;
+
+/// Tells the second process that it is the guest.
+const GUEST: &str = "--guest";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match std::env::args().nth(1).as_deref() {
+        None => host(),
+        Some(GUEST) => guest(),
+        Some(other) => Err(format!("{other:?}: this example takes no arguments").into()),
+    }
+}
+
+fn host() -> Result<(), Box<dyn Error>> {
+    let geometry = Geometry::new(64 * 1024)?;
+    let (mut host, descriptor) = channel::create(&geometry, WaitStrategy::Adaptive)?;
+
+    // The descriptor becomes the child's standard input, and is closed here.
+    let mut child =
+        Command::new(std::env::current_exe()?).arg(GUEST).stdin(Stdio::from(descriptor)).spawn()?;
+    println!("host  (pid {}): the guest is pid {}", std::process::id(), child.id());
+
+    // However the child ends, killed for example: the wait for requests below ends, too.
+    let closer = host.closer.clone();
+    let waiter = thread::spawn(move || {
+        let status = child.wait();
+        closer.close();
+        status
+    });
+
+    host.inbox.send(b"welcome")?;
+    let mut request = Vec::new();
+    let mut answered = 0;
+    let end = loop {
+        match host.requests.recv(&mut request) {
+            Ok(_) => {}
+            Err(RecvError::Disconnected(reason)) => break reason,
+            // The guest broke a rule of the rings. The channel is closed, nothing else has happened.
+            Err(error) => return Err(error.into()),
+        }
+        request.reverse();
+        host.responses.send(&request)?;
+        answered += 1;
+    };
+    println!("host  (pid {}): {answered} requests answered; {end}", std::process::id());
+
+    let status = waiter.join().map_err(|_| "the waiting thread panicked")??;
+    if status.success() { Ok(()) } else { Err(format!("the guest failed: {status}").into()) }
+}
+
+fn guest() -> Result<(), Box<dyn Error>> {
+    let mut guest = channel::open(io::stdin(), WaitStrategy::Adaptive)?;
+    let pid = std::process::id();
+    let mut block = Vec::new();
+
+    guest.inbox.recv_timeout(&mut block, Duration::from_secs(5))?;
+    println!("guest (pid {pid}): the inbox holds {:?}", String::from_utf8_lossy(&block));
+
+    for request in ["stressed", "diaper", "drawer"] {
+        guest.requests.send(request.as_bytes())?;
+        guest.responses.recv_timeout(&mut block, Duration::from_secs(5))?;
+        println!("guest (pid {pid}): {request} -> {}", String::from_utf8_lossy(&block));
+    }
+
+    for number in 0..100_000_u32 {
+        guest.requests.send(&number.to_le_bytes())?;
+        guest.responses.recv_timeout(&mut block, Duration::from_secs(5))?;
+        if block != number.to_be_bytes() {
+            return Err(format!("the response to {number} is {block:?}").into());
+        }
+    }
+    println!("guest (pid {pid}): 100000 more, each response checked");
+    Ok(())
+    // The guest's ends are dropped, which closes the channel.
+}

@@ -1,0 +1,85 @@
+//! A ring between two threads, without a server: single blocks, blocks written in place, batches.
+//!
+//! ```text
+//! cargo run --release --example ring_between_threads
+//! ```
+
+use std::error::Error;
+use std::io::Write;
+use std::thread;
+use std::time::Instant;
+
+use ringpost::ring::{self, CloseReason, Consumer, Producer, RecvError, TrySendError};
+
+const NUMBERS: u64 = 200_000;
+
+/// An error that can leave a thread.
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (producer, consumer) = ring::local(64 * 1024)?;
+    println!("blocks of up to {} bytes", producer.max_block());
+
+    let began = Instant::now();
+    let writer = thread::spawn(move || write(producer));
+    let (blocks, sum) = read(consumer)?;
+    writer.join().map_err(|_| "the writer panicked")??;
+
+    if sum != (0..NUMBERS).sum() {
+        return Err(format!("the numbers come to {sum}").into());
+    }
+    println!("{blocks} blocks in {:.1} ms; the numbers are all there", began.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}
+
+fn write(mut producer: Producer) -> Result<(), Failure> {
+    // Straight into the ring. The block is as long as what was written, and is seen when it is committed.
+    let mut grant = producer.grant(64)?;
+    write!(grant, "numbers below {NUMBERS}")?;
+    grant.commit();
+
+    // Several blocks that are seen together, for the price of one fence. A batch takes what fits and never waits.
+    let mut next = 0;
+    while next < NUMBERS / 2 {
+        let mut batch = producer.batch();
+        let first = next;
+        while next < NUMBERS / 2 && next < first + 32 {
+            match batch.push(&next.to_le_bytes()) {
+                Ok(()) => next += 1,
+                Err(TrySendError::Full) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        batch.commit();
+        if next == first {
+            // Nothing fitted: wait until one block does.
+            producer.send(&next.to_le_bytes())?;
+            next += 1;
+        }
+    }
+
+    // One at a time, waiting for room.
+    for number in next..NUMBERS {
+        producer.send(&number.to_le_bytes())?;
+    }
+    Ok(())
+    // The producer is dropped, which closes the ring; the consumer first receives all that was committed.
+}
+
+fn read(mut consumer: Consumer) -> Result<(u64, u64), Failure> {
+    let mut block = Vec::new();
+    consumer.recv(&mut block)?;
+    println!("title: {:?}", String::from_utf8_lossy(&block));
+    let (mut blocks, mut sum) = (1, 0);
+    loop {
+        match consumer.recv(&mut block) {
+            Ok(_) => {
+                let number: [u8; 8] = block.as_slice().try_into()?;
+                sum += u64::from_le_bytes(number);
+                blocks += 1;
+            }
+            Err(RecvError::Disconnected(CloseReason::Peer)) => return Ok((blocks, sum)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The library through its public face, server and clients in one process.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod connect;
+mod endings;
+mod messages;
+mod registry;
+mod services;
+mod waiting;

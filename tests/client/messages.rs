@@ -1,0 +1,272 @@
+//! Messages: sizes, full inboxes, waiting senders and their order, receivers and senders that go away meanwhile.
+
+use crate::common::payload::content;
+use crate::common::proc::{worker_is_gone, worker_sleeps};
+use crate::common::raw::{RawClient, SEND};
+use crate::common::{Bus, LIMIT, begin, eventually, within_limit};
+use ringpost::{Client, Key, SendError, TryRecvError};
+use std::time::Duration;
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Sends until the receiver's inbox takes no more of these; how many it took.
+fn fill(sender: &mut Client, to: Key, message: &[u8]) -> usize {
+    for sent in 0.. {
+        match sender.send(to, message) {
+            Ok(()) => {}
+            Err(SendError::InboxFull) => return sent,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!()
+}
+
+/// A sender by hand that waits for room in the receiver's inbox: when this returns, it stands in the queue.
+fn waiting_sender(bus: &Bus, name: &str, to: Key, message: &[u8]) -> RawClient {
+    let mut sender = RawClient::register(bus.path(), name);
+    let mut body = to.to_bytes().to_vec();
+    body.extend_from_slice(&(LIMIT.as_nanos() as u64).to_le_bytes());
+    body.extend_from_slice(message);
+    sender.request(SEND, 1, &body);
+    // Its worker has taken the request and then went to sleep over it.
+    eventually("the worker takes the request", || sender.all_taken());
+    eventually("the sender waits", || worker_sleeps(name));
+    sender
+}
+
+#[test]
+fn every_size_arrives_with_its_sender() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    // The longest name leaves the least room.
+    let name = "ä".repeat(32);
+    let mut alice = bus.client(&name);
+    let mut bob = bus.client("bob");
+    let max = alice.limits().max_message;
+    assert_eq!(max, 2040 - 8 - 16 - 64);
+    for size in 0..=max {
+        let message: Vec<u8> = (0..size).map(|i| (i ^ size) as u8).collect();
+        alice.send(bob.key(), &message).unwrap();
+        let received = bob.recv().unwrap();
+        assert_eq!(received.from(), alice.key());
+        assert_eq!(received.from_name().as_str(), name);
+        assert!(received.into_payload() == message, "{size} bytes");
+    }
+    let over = vec![0; max + 1];
+    let too_large = Err(SendError::TooLarge { len: max + 1, max });
+    assert_eq!(alice.send(bob.key(), &over), too_large);
+    assert_eq!(alice.send_timeout(bob.key(), &over, LIMIT), too_large);
+    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn a_key_that_nobody_has_is_refused() {
+    let bus = Bus::with(|b| b.max_clients(2));
+    let mut alice = bus.client("alice");
+    let bob = bus.client("bob");
+    let stale = bob.key();
+    bob.unregister().unwrap();
+    assert_eq!(alice.send(stale, b"x"), Err(SendError::UnknownKey));
+    // Whoever comes next gets the same slot, but not the same key.
+    let mut carol = bus.client("carol");
+    assert_eq!(carol.key().slot(), stale.slot());
+    assert_eq!(alice.send(stale, b"x"), Err(SendError::UnknownKey));
+    assert_eq!(alice.send_timeout(stale, b"x", LIMIT), Err(SendError::UnknownKey));
+    let near = Key::from_u128(carol.key().to_u128() ^ 1);
+    assert_eq!(alice.send(near, b"x"), Err(SendError::UnknownKey));
+    assert_eq!(alice.send(Key::from_u128(0), b"x"), Err(SendError::UnknownKey));
+    assert_eq!(alice.send(Key::from_u128(u128::MAX), b"x"), Err(SendError::UnknownKey));
+    assert_eq!(carol.try_recv(), Err(TryRecvError::Empty));
+    alice.send(carol.key(), b"y").unwrap();
+    assert_eq!(carol.recv().unwrap().payload(), b"y");
+}
+
+#[test]
+fn a_client_can_write_to_itself() {
+    let bus = Bus::start();
+    let mut alice = bus.client("alice");
+    alice.send(alice.key(), b"note").unwrap();
+    let message = alice.recv().unwrap();
+    assert_eq!((message.from(), message.payload()), (alice.key(), &b"note"[..]));
+}
+
+#[test]
+fn a_full_inbox_is_an_error_at_once_and_loses_nothing() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    for _ in 0..3 {
+        // 24 bytes before the payload and 5 of name: one line each, and one line stays zero.
+        assert_eq!(fill(&mut alice, bob.key(), b"message"), 63);
+        assert_eq!(alice.send_timeout(bob.key(), b"lost", MOMENT), Err(SendError::TimedOut));
+        for _ in 0..63 {
+            assert_eq!(bob.try_recv().unwrap().payload(), b"message");
+        }
+        assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    }
+    let counters = alice.statistics().unwrap();
+    assert_eq!((counters.sent, counters.bytes_in), (3 * 63, 3 * 63 * 7));
+    assert_eq!(bob.statistics().unwrap().received, 3 * 63);
+}
+
+#[test]
+fn a_sender_waits_for_room_and_gets_it() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let (key, max) = (bob.key(), alice.limits().max_message);
+    let full = fill(&mut alice, key, b"small");
+    let waiting = {
+        let large = vec![9; max];
+        begin(move || alice.send_timeout(key, &large, LIMIT))
+    };
+    for _ in 0..full {
+        assert_eq!(bob.recv().unwrap().payload(), b"small");
+    }
+    assert_eq!(bob.recv_timeout(LIMIT).unwrap().payload(), vec![9; max]);
+    waiting.end("a sender for whom there is room").unwrap();
+}
+
+#[test]
+fn waiting_senders_are_served_in_their_order() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let full = fill(&mut alice, bob.key(), b"x");
+    let names: Vec<String> = (0..8).map(|i| format!("in order {i}")).collect();
+    let mut waiting: Vec<RawClient> =
+        names.iter().map(|name| waiting_sender(&bus, name, bob.key(), name.as_bytes())).collect();
+    // Whoever does not want to wait does not overtake those who do.
+    for _ in 0..10 {
+        bob.recv().unwrap();
+    }
+    let late = alice.send(bob.key(), b"late");
+    for _ in 10..full {
+        assert_eq!(bob.recv().unwrap().payload(), b"x");
+    }
+    for name in &names {
+        let message = bob.recv_timeout(LIMIT).unwrap();
+        assert_eq!(message.from_name().as_str(), name);
+        assert_eq!(message.payload(), name.as_bytes());
+    }
+    if late.is_ok() {
+        assert_eq!(bob.recv_timeout(LIMIT).unwrap().payload(), b"late");
+    }
+    for sender in &mut waiting {
+        assert_eq!(sender.response().map(|(status, ..)| status), Some(0));
+    }
+    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+}
+
+/// One who gives up in the middle of the queue, or at its front, leaves it to those behind.
+#[test]
+fn senders_that_give_up_leave_the_queue() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let key = bob.key();
+    let full = fill(&mut alice, key, b"x");
+    let first = waiting_sender(&bus, "q-first", key, b"first");
+    let mut second = waiting_sender(&bus, "q-second", key, b"second");
+    let third = waiting_sender(&bus, "q-third", key, b"third");
+    let mut fourth = waiting_sender(&bus, "q-fourth", key, b"fourth");
+    drop((third, first));
+    eventually("the dead's workers are gone", || worker_is_gone("q-first") && worker_is_gone("q-third"));
+    for _ in 0..full {
+        assert_eq!(bob.recv().unwrap().payload(), b"x");
+    }
+    assert_eq!(bob.recv_timeout(LIMIT).unwrap().payload(), b"second");
+    assert_eq!(bob.recv_timeout(LIMIT).unwrap().payload(), b"fourth");
+    assert_eq!(second.response().unwrap().0, 0);
+    assert_eq!(fourth.response().unwrap().0, 0);
+    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn senders_learn_that_the_receiver_left_while_they_waited() {
+    for way in ["unregister", "drop", "close"] {
+        let bus = Bus::with(|b| b.ring_size(4096));
+        let (mut alice, bob) = (bus.client("alice"), bus.client("bob"));
+        let key = bob.key();
+        fill(&mut alice, key, b"x");
+        let mut queued: Vec<RawClient> =
+            (0..3).map(|i| waiting_sender(&bus, &format!("{way} {i}"), key, b"y")).collect();
+        match way {
+            "unregister" => bob.unregister().unwrap(),
+            "drop" => drop(bob),
+            _ => {
+                bob.close_handle().close();
+                drop(bob);
+            }
+        }
+        for sender in &mut queued {
+            let (status, ..) = sender.response().unwrap();
+            assert_eq!(status, 6, "gone: {way}");
+        }
+        eventually("the key is unknown", || alice.send(key, b"z") == Err(SendError::UnknownKey));
+    }
+}
+
+/// A sender that dies while it waits is no fault of the receiver's, however often it happens.
+#[test]
+fn the_deaths_of_waiting_senders_are_not_held_against_the_receiver() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let full = fill(&mut alice, bob.key(), b"x");
+    for i in 0..100 {
+        let name = format!("mortal {i}");
+        drop(waiting_sender(&bus, &name, bob.key(), b"never"));
+        eventually("its worker is gone", || worker_is_gone(&name));
+    }
+    bob.ping().expect("the receiver did nothing wrong");
+    for _ in 0..full {
+        assert_eq!(bob.recv().unwrap().payload(), b"x");
+    }
+    alice.send(bob.key(), b"after").unwrap();
+    assert_eq!(bob.recv().unwrap().payload(), b"after");
+}
+
+#[test]
+fn an_inbox_that_nobody_reads_delays_nobody_else() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let lazy = bus.client("lazy");
+    fill(&mut alice, lazy.key(), b"x");
+    let _queued = waiting_sender(&bus, "patient", lazy.key(), b"y");
+    for i in 0..1000_u32 {
+        assert_eq!(alice.call(&i.to_le_bytes()).unwrap(), i.to_le_bytes());
+        assert_eq!(alice.send(lazy.key(), b"z"), Err(SendError::InboxFull));
+        alice.send(bob.key(), &i.to_le_bytes()).unwrap();
+        assert_eq!(bob.recv().unwrap().payload(), i.to_le_bytes());
+    }
+}
+
+/// Two halves on two threads each: everything sent arrives, once and in order, while calls go on.
+#[test]
+fn halves_work_on_their_own_threads() {
+    within_limit("two split clients", || {
+        let bus = Bus::with(|b| b.ring_size(8192));
+        let (mut a_calls, mut a_inbox) = bus.client("a").split();
+        let (mut b_calls, mut b_inbox) = bus.client("b").split();
+        let (a, b) = (a_calls.key(), b_calls.key());
+        std::thread::scope(|scope| {
+            for (calls, to, seed) in [(&mut a_calls, b, 1_u64), (&mut b_calls, a, 2)] {
+                scope.spawn(move || {
+                    let max = calls.limits().max_message;
+                    for i in 0..5000 {
+                        let message = content(seed << 32 | i, max);
+                        calls.send_timeout(to, &message, LIMIT).unwrap();
+                        assert!(calls.call(&message).unwrap() == message);
+                    }
+                });
+            }
+            for (inbox, from, seed) in [(&mut a_inbox, b, 2_u64), (&mut b_inbox, a, 1)] {
+                scope.spawn(move || {
+                    let max = 8192 / 2 - 8 - 8 - 16 - 64;
+                    for i in 0..5000 {
+                        let message = inbox.recv().unwrap();
+                        assert_eq!(message.from(), from);
+                        assert!(message.payload() == content(seed << 32 | i, max), "message {i}");
+                    }
+                });
+            }
+        });
+        assert_eq!(a_inbox.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(b_inbox.try_recv(), Err(TryRecvError::Empty));
+    });
+}

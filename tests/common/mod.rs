@@ -1,0 +1,150 @@
+//! What the tests over servers and clients share: a bus in a private directory, bounded waits, content that can be
+//! told from any other, and other processes that do as they are told.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod payload;
+pub mod proc;
+pub mod raw;
+pub mod role;
+
+use ringpost::{Client, Server, ServerBuilder};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Nothing here takes that long; what does, hangs.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks until the condition holds. The pause between looks is only there to leave the CPU to others.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs something on a thread of its own and fails the test if it does not return within the limit.
+pub fn within_limit<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
+    begin(run).end(what)
+}
+
+/// Runs something on a thread of its own.
+pub fn begin<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let _ = sender.send(run());
+    });
+    Begun { receiver, thread }
+}
+
+/// Something that runs on a thread of its own.
+pub struct Begun<T> {
+    receiver: mpsc::Receiver<T>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl<T> Begun<T> {
+    /// Its result, which must come within the limit.
+    pub fn end(self, what: &str) -> T {
+        match self.receiver.recv_timeout(LIMIT) {
+            Ok(result) => {
+                self.thread.join().unwrap();
+                result
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs: {what}"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => match self.thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => unreachable!("it returned without a result"),
+            },
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// A directory of its own for a socket.
+pub struct Place {
+    pub directory: TempDir,
+    pub path: PathBuf,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bus");
+        Place { directory, path }
+    }
+
+    /// Nothing lies there.
+    pub fn is_clean(&self) -> bool {
+        std::fs::read_dir(self.directory.path()).unwrap().count() == 0
+    }
+}
+
+/// A server in this process.
+pub struct Bus {
+    // Dropped first: what it leaves behind is in the directory.
+    pub server: Server,
+    pub place: Place,
+}
+
+impl Bus {
+    pub fn start() -> Bus {
+        Bus::with(|builder| builder)
+    }
+
+    pub fn with(set: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Bus {
+        let place = Place::new();
+        let server = set(Server::builder(&place.path)).start().unwrap();
+        Bus { server, place }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    pub fn client(&self, name: &str) -> Client {
+        Client::register(self.path(), name).unwrap()
+    }
+}
+
+/// Holds those who come until it is opened.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Default)]
+struct GateState {
+    arrived: usize,
+    open: bool,
+}
+
+impl Gate {
+    pub fn pass(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        state.arrived += 1;
+        changed.notify_all();
+        let (state, waited) = changed.wait_timeout_while(state, LIMIT, |state| !state.open).unwrap();
+        assert!(!waited.timed_out() || state.open, "the gate was never opened");
+    }
+
+    /// Waits until that many stand, or stood, before it.
+    pub fn wait_for(&self, count: usize) {
+        let (state, changed) = &*self.0;
+        let state = state.lock().unwrap();
+        let (state, _) = changed.wait_timeout_while(state, LIMIT, |state| state.arrived < count).unwrap();
+        assert!(state.arrived >= count, "only {} of {count} came to the gate", state.arrived);
+    }
+
+    pub fn open(&self) {
+        self.0.0.lock().unwrap().open = true;
+        self.0.1.notify_all();
+    }
+}

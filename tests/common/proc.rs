@@ -1,0 +1,59 @@
+//! What the kernel tells about processes and their threads.
+
+use std::fs;
+
+/// The states of a process's threads by their names; `self` for this process. A thread that ends meanwhile is left out.
+pub fn threads(pid: &str) -> Vec<(String, char)> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| {
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            // The name in there may hold anything; the state comes after its last parenthesis.
+            let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+            Some((name.trim_end().to_owned(), state))
+        })
+        .collect()
+}
+
+/// Whether every thread of the process sleeps.
+pub fn is_asleep(pid: u32) -> bool {
+    let threads = threads(&pid.to_string());
+    !threads.is_empty() && threads.iter().all(|(_, state)| *state == 'S')
+}
+
+/// The state of the worker of a client of a server in this process, while it lives.
+fn worker(client: &str) -> Option<char> {
+    let wanted: String = format!("rp-{client}").chars().take(15).collect();
+    threads("self").into_iter().find(|(name, _)| *name == wanted).map(|(_, state)| state)
+}
+
+/// Whether that worker sleeps.
+pub fn worker_sleeps(client: &str) -> bool {
+    worker(client) == Some('S')
+}
+
+/// Whether that worker has ended.
+pub fn worker_is_gone(client: &str) -> bool {
+    worker(client).is_none()
+}
+
+/// What this process holds: threads, descriptors, mappings of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    pub threads: usize,
+    pub descriptors: usize,
+    pub channels: usize,
+}
+
+impl Holdings {
+    pub fn now() -> Holdings {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        Holdings {
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
+            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
+            channels: maps.lines().filter(|line| line.contains("ringpost-channel")).count(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A client by hand: the connect channel's datagrams and the rings' words, written as a stranger might write them.
+
+use super::{LIMIT, eventually};
+use ringpost::Key;
+use ringpost::shm::{Segment, futex_wake};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+pub const VERSION: u32 = 1;
+pub const REGISTER: u16 = 1;
+pub const LIST: u16 = 2;
+pub const SERVER: u16 = 3;
+
+/// A datagram of the connect channel.
+pub fn datagram(version: u32, what: u16, body: &[u8]) -> Vec<u8> {
+    let mut datagram = b"RINGPOST".to_vec();
+    datagram.extend_from_slice(&version.to_le_bytes());
+    datagram.extend_from_slice(&what.to_le_bytes());
+    datagram.extend_from_slice(&[0; 2]);
+    datagram.extend_from_slice(body);
+    datagram
+}
+
+/// Connects, and says nothing.
+pub fn dial(path: &Path) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    set_socket_timeout(&socket, Timeout::Recv, Some(LIMIT)).unwrap();
+    socket
+}
+
+pub fn say(socket: &OwnedFd, datagram: &[u8]) {
+    send(socket, datagram, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// What came over a connection.
+#[derive(Debug)]
+pub enum Heard {
+    Reply {
+        status: u16,
+        body: Vec<u8>,
+        descriptor: Option<OwnedFd>,
+    },
+    /// The connection ended.
+    End,
+}
+
+impl Heard {
+    /// The words of a refusal; anything else fails the test.
+    pub fn refusal(self) -> (u16, String) {
+        match self {
+            Heard::Reply { status, body, .. } if status != 0 => (status, String::from_utf8(body).unwrap()),
+            other => panic!("not a refusal: {other:?}"),
+        }
+    }
+}
+
+pub fn hear(socket: &OwnedFd) -> Heard {
+    let mut bytes = vec![0; 1 << 17];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    loop {
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let buffers = &mut [IoSliceMut::new(&mut bytes)];
+        let received = match recvmsg(socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(received) => received.bytes,
+            // Told once, when the other side closed without reading all of ours; what it sent is still there.
+            Err(Errno::INTR | Errno::CONNRESET) => continue,
+            Err(errno) => panic!("nothing was heard: {errno}"),
+        };
+        if received == 0 {
+            return Heard::End;
+        }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+            _ => None,
+        });
+        assert_eq!(&bytes[..8], b"RINGPOST");
+        let status = u16::from_le_bytes([bytes[12], bytes[13]]);
+        return Heard::Reply { status, body: bytes[16..received].to_vec(), descriptor };
+    }
+}
+
+/// The rings of a channel, and where their control blocks lie.
+#[derive(Debug, Clone, Copy)]
+pub enum Ring {
+    Request,
+    Response,
+    Inbox,
+}
+
+pub const LINE: u64 = 64;
+const CLOSED: usize = 128;
+const CONTROLS: usize = 256;
+const CONTROL: usize = 384;
+const DATA: usize = 4096;
+
+/// The kinds of a record.
+pub const DATA_RECORD: u64 = 0b01;
+pub const PADDING_RECORD: u64 = 0b10;
+
+/// A record header.
+pub fn header(position: u64, kind: u64, len: u64) -> u64 {
+    (position / LINE) << 34 | kind << 32 | len
+}
+
+pub const CALL: u16 = 1;
+pub const SEND: u16 = 2;
+pub const LOOK_UP: u16 = 3;
+pub const LIST_CLIENTS: u16 = 4;
+pub const PING: u16 = 5;
+
+/// A request block.
+pub fn block(operation: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut block = operation.to_le_bytes().to_vec();
+    block.extend_from_slice(&flags.to_le_bytes());
+    block.extend_from_slice(&sequence.to_le_bytes());
+    block.extend_from_slice(body);
+    block
+}
+
+/// A client that registered as one should, and from then on does as it likes.
+pub struct RawClient {
+    pub line: OwnedFd,
+    pub key: Key,
+    pub segment: Segment,
+    ring_size: u64,
+    /// Where its next request and the next response stand.
+    pub tail: u64,
+    pub taken: u64,
+    sequence: u32,
+}
+
+impl RawClient {
+    pub fn register(path: &Path, name: &str) -> RawClient {
+        let line = dial(path);
+        say(&line, &datagram(VERSION, REGISTER, name.as_bytes()));
+        let (key, descriptor) = match hear(&line) {
+            Heard::Reply { status: 0, body, descriptor: Some(descriptor) } => (body, descriptor),
+            other => panic!("not registered: {other:?}"),
+        };
+        let segment = Segment::open(&descriptor).unwrap();
+        let ring_size = segment.word64(16).load(Ordering::Relaxed);
+        let key = Key::from_bytes(key.try_into().unwrap());
+        RawClient { line, key, segment, ring_size, tail: 0, taken: 0, sequence: 0 }
+    }
+
+    pub fn ring_size(&self) -> u64 {
+        self.ring_size
+    }
+
+    fn control(ring: Ring) -> usize {
+        CONTROLS + ring as usize * CONTROL
+    }
+
+    pub fn head(&self, ring: Ring) -> &AtomicU64 {
+        self.segment.word64(Self::control(ring))
+    }
+
+    pub fn consumer_parked(&self, ring: Ring) -> &AtomicU32 {
+        self.segment.word32(Self::control(ring) + 128)
+    }
+
+    pub fn producer_parked(&self, ring: Ring) -> &AtomicU32 {
+        self.segment.word32(Self::control(ring) + 256)
+    }
+
+    /// Why the server closed the channel; 0 if it did not.
+    pub fn closed(&self) -> u32 {
+        self.segment.word32(CLOSED).load(Ordering::Acquire)
+    }
+
+    pub fn offset(&self, ring: Ring, position: u64) -> usize {
+        DATA + (ring as u64 * self.ring_size + position % self.ring_size) as usize
+    }
+
+    pub fn record(&self, ring: Ring, position: u64) -> &AtomicU64 {
+        self.segment.word64(self.offset(ring, position))
+    }
+
+    /// Puts a header, honest or not, where the next request belongs, and wakes the worker.
+    pub fn put_header(&self, word: u64) {
+        let next = self.record(Ring::Request, self.tail + LINE);
+        next.store(0, Ordering::Relaxed);
+        self.record(Ring::Request, self.tail).store(word, Ordering::Release);
+        self.wake();
+    }
+
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        let parked = self.consumer_parked(Ring::Request);
+        if parked.swap(0, Ordering::Relaxed) == 1 {
+            futex_wake(parked, 1);
+        }
+    }
+
+    /// Commits a block of at most one line, honestly. The caller sees to it that there is room.
+    pub fn publish(&mut self, block: &[u8]) {
+        let size = (block.len() as u64 + 8).next_multiple_of(LINE);
+        assert!(self.tail % self.ring_size + size <= self.ring_size, "this client does not pad");
+        self.segment.copy_in(self.offset(Ring::Request, self.tail) + 8, block);
+        self.record(Ring::Request, self.tail + size).store(0, Ordering::Relaxed);
+        let header = header(self.tail, DATA_RECORD, block.len() as u64);
+        self.record(Ring::Request, self.tail).store(header, Ordering::Release);
+        self.tail += size;
+        self.wake();
+    }
+
+    /// Commits a request; its number.
+    pub fn request(&mut self, operation: u16, flags: u16, body: &[u8]) -> u32 {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.publish(&block(operation, flags, sequence, body));
+        sequence
+    }
+
+    /// Whether the worker has taken all requests out of the ring.
+    pub fn all_taken(&self) -> bool {
+        self.head(Ring::Request).load(Ordering::Acquire) == self.tail
+    }
+
+    /// The next response: status, sequence number and body. `None` once the channel is closed and nothing is left.
+    pub fn response(&mut self) -> Option<(u16, u32, Vec<u8>)> {
+        let mut closed = false;
+        loop {
+            let mut word = 0;
+            eventually("a response comes", || {
+                closed = self.closed() != 0;
+                word = self.record(Ring::Response, self.taken).load(Ordering::Acquire);
+                word != 0 || closed
+            });
+            if word == 0 {
+                return None;
+            }
+            if word >> 32 & 3 == PADDING_RECORD {
+                self.taken = self.taken.next_multiple_of(self.ring_size);
+                continue;
+            }
+            let len = (word & 0xffff_ffff) as usize;
+            let mut block = vec![0; len];
+            self.segment.copy_out(self.offset(Ring::Response, self.taken) + 8, &mut block);
+            self.taken += (len as u64 + 8).next_multiple_of(LINE);
+            self.head(Ring::Response).store(self.taken, Ordering::Release);
+            let status = u16::from_le_bytes([block[0], block[1]]);
+            let sequence = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+            return Some((status, sequence, block.split_off(8)));
+        }
+    }
+}

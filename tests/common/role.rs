@@ -1,0 +1,165 @@
+//! Other processes that do as they are told: the test program starts itself again and runs one of its roles.
+//!
+//! A role writes lines that begin with `@` and reads its orders from its standard input. It ends when that ends, and
+//! it is killed by its own id when its handle is dropped: nothing outlives a test.
+
+use super::LIMIT;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "RINGPOST_TEST_ROLE";
+const SETTING: &str = "RINGPOST_TEST_SETTING_";
+
+/// A process that plays a role.
+pub struct Role {
+    child: Child,
+    orders: Option<ChildStdin>,
+    lines: Receiver<String>,
+    name: String,
+}
+
+impl Role {
+    pub fn start(role: &str, settings: &[(&str, &str)]) -> Role {
+        Role::start_as(role, settings, |_| {}).unwrap()
+    }
+
+    /// Starts it with something more set on the command.
+    pub fn start_as(
+        role: &str,
+        settings: &[(&str, &str)],
+        set: impl FnOnce(&mut Command),
+    ) -> std::io::Result<Role> {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "role", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+        for (key, value) in settings {
+            command.env(format!("{SETTING}{key}"), value);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        set(&mut command);
+        let mut child = command.spawn()?;
+        let orders = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        // Ends with the role's standard output.
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some(said) = line.strip_prefix("@ ")
+                    && sender.send(said.to_owned()).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Ok(Role { child, orders, lines, name: role.to_owned() })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn next_line(&mut self, limit: Duration) -> String {
+        match self.lines.recv_timeout(limit) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{} hangs", self.name),
+            Err(RecvTimeoutError::Disconnected) => panic!("{} ended before it said anything more", self.name),
+        }
+    }
+
+    /// The next thing it says must begin with this word; the rest is returned.
+    pub fn hear(&mut self, word: &str) -> String {
+        self.hear_within(word, LIMIT)
+    }
+
+    /// The same, with more time than usual.
+    pub fn hear_within(&mut self, word: &str, limit: Duration) -> String {
+        let line = self.next_line(limit);
+        match line.strip_prefix(word) {
+            Some(rest) => rest.trim_start().to_owned(),
+            None => panic!("{} said {line:?} where {word:?} was expected", self.name),
+        }
+    }
+
+    /// Gives it an order.
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> ExitStatus {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} does not end", self.name);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a role sees of its director.
+pub struct Stage {
+    orders: Receiver<String>,
+}
+
+/// The role that this process is to play, if it is one of another's roles.
+pub fn role() -> Option<(String, Stage)> {
+    let role = std::env::var(ROLE).ok()?;
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+        // Whoever gave the orders is gone.
+        std::process::exit(3);
+    });
+    Some((role, Stage { orders }))
+}
+
+/// A setting of this role.
+pub fn setting<T: FromStr>(key: &str) -> Option<T> {
+    std::env::var(format!("{SETTING}{key}")).ok().and_then(|value| value.parse().ok())
+}
+
+/// Says a line. The test harness may have begun another one before.
+pub fn say(line: impl std::fmt::Display) {
+    println!("\n@ {line}");
+}
+
+impl Stage {
+    /// The next order.
+    pub fn order(&self) -> String {
+        self.orders.recv().expect("no order came")
+    }
+
+    /// The next order must be this one.
+    pub fn await_order(&self, order: &str) {
+        assert_eq!(self.order(), order);
+    }
+}
+
+/// The numbers in a line of the form `a=1 b=2`.
+pub fn numbers(line: &str) -> HashMap<String, u64> {
+    line.split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))
+        .collect()
+}

@@ -1,0 +1,357 @@
+//! A client that registers as one should and then breaks the rules, each once: it is closed with a violation, the calls of
+//! another client go on, and the server shuts down in time.
+
+mod common;
+
+use common::payload::Random;
+use common::raw::Heard;
+use common::raw::{
+    CALL, DATA_RECORD, LINE, LIST_CLIENTS, LOOK_UP, PADDING_RECORD, PING, RawClient, Ring, SEND, block,
+    header, hear,
+};
+use common::{Begun, Bus, LIMIT, begin, eventually, within_limit};
+use ringpost::shm::futex_wake;
+use ringpost::{Client, SendError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const RING: u64 = 4096;
+const MAX_BLOCK: u64 = RING / 2 - 8;
+/// As it stands in a channel's closed word.
+const VIOLATION: u32 = 6;
+
+/// A well-behaved client that calls all the time; when it is asked to end it tells how often.
+struct Honest {
+    stop: Arc<AtomicBool>,
+    calls: Begun<u64>,
+}
+
+impl Honest {
+    fn start(mut client: Client) -> Honest {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let calls = begin(move || {
+            let mut calls = 0_u64;
+            while !stopped.load(Ordering::Relaxed) {
+                assert_eq!(client.call(&calls.to_le_bytes()).unwrap(), calls.to_le_bytes());
+                calls += 1;
+            }
+            client.unregister().unwrap();
+            calls
+        });
+        Honest { stop, calls }
+    }
+
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.calls.end("the honest client's calls")
+    }
+}
+
+fn ping(offender: &mut RawClient) {
+    let sequence = offender.request(PING, 0, &[]);
+    assert_eq!(offender.response(), Some((0, sequence, vec![])));
+}
+
+/// The offence is committed once, by a client that was in order until then.
+fn offend(what: &str, offence: impl FnOnce(&mut RawClient, &Bus)) {
+    let bus = Bus::with(|b| b.ring_size(RING as usize));
+    let honest = Honest::start(bus.client("honest"));
+    let mut offender = RawClient::register(bus.path(), "offender");
+    assert_eq!(offender.ring_size(), RING);
+    offence(&mut offender, &bus);
+    eventually(what, || offender.closed() != 0);
+    assert_eq!(offender.closed(), VIOLATION, "{what}");
+    assert!(matches!(hear(&offender.line), Heard::End), "{what}");
+    // Its name is free, and whoever gets it is served.
+    eventually("the name is free", || Client::register(bus.path(), "offender").is_ok());
+    assert!(honest.end() > 0);
+    let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
+    assert_eq!((summary.violations, summary.abandoned), (1, 0), "{what}");
+}
+
+#[test]
+fn headers_that_break_the_rules() {
+    type Word = fn(u64) -> u64;
+    let cases: [(&str, Word); 9] = [
+        ("another position", |at| header(at + 7 * LINE, DATA_RECORD, 8)),
+        ("the position of an earlier lap", |at| header(at + RING, DATA_RECORD, 8)),
+        ("no kind", |at| header(at, 0, 8)),
+        ("both kinds", |at| header(at, 3, 8)),
+        ("one byte too long", |at| header(at, DATA_RECORD, MAX_BLOCK + 1)),
+        ("the longest length", |at| header(at, DATA_RECORD, u32::MAX.into())),
+        ("padding that ends too early", |at| header(at, PADDING_RECORD, 8)),
+        ("padding that goes on too long", |at| header(at, PADDING_RECORD, RING - at % RING)),
+        ("all ones", |_| u64::MAX),
+    ];
+    for (what, word) in cases {
+        offend(what, |offender, _| {
+            ping(offender);
+            offender.put_header(word(offender.tail));
+        });
+    }
+    offend("padding at the start of the ring", |offender, _| {
+        offender.put_header(header(0, PADDING_RECORD, RING - 8));
+    });
+    offend("a record past the end of the ring", |offender, _| {
+        while offender.tail % RING != RING - LINE {
+            ping(offender);
+        }
+        offender.put_header(header(offender.tail, DATA_RECORD, 57));
+    });
+}
+
+#[test]
+fn blocks_without_a_header() {
+    for len in [0, 1, 7] {
+        offend("a short block", |offender, _| {
+            ping(offender);
+            offender.publish(&[1; 8][..len]);
+        });
+    }
+}
+
+/// Asks without reading until the server looks at the head again.
+fn ask_on(offender: &mut RawClient) {
+    for sequence in 1000.. {
+        if offender.closed() != 0 {
+            return;
+        }
+        assert!(sequence < 1200, "the server never looked at the head");
+        offender.publish(&block(PING, 0, sequence, &[]));
+        eventually("the request is taken", || offender.all_taken() || offender.closed() != 0);
+    }
+}
+
+#[test]
+fn heads_of_the_response_ring_that_cannot_be() {
+    for head in [1, 63, 1 << 20, u64::MAX, u64::MAX - 63] {
+        offend("a head that cannot be", |offender, _| {
+            offender.head(Ring::Response).store(head, Ordering::Release);
+            ask_on(offender);
+        });
+    }
+    offend("a head that goes back", |offender, _| {
+        for _ in 0..100 {
+            ping(offender);
+        }
+        offender.head(Ring::Response).store(0, Ordering::Release);
+        ask_on(offender);
+    });
+}
+
+#[test]
+fn heads_of_the_inbox_that_cannot_be() {
+    for head in [1, RING * 2, u64::MAX - 63] {
+        offend("a head that cannot be", |offender, bus| {
+            let mut sender = bus.client("sender");
+            offender.head(Ring::Inbox).store(head, Ordering::Release);
+            let mut sent = 0;
+            let error = loop {
+                match sender.send(offender.key, b"x") {
+                    Ok(()) => sent += 1,
+                    Err(error) => break error,
+                }
+                assert!(sent < 100, "the server never looked at the head");
+            };
+            assert_eq!(error, SendError::Gone);
+            sender.ping().unwrap();
+        });
+    }
+}
+
+/// Wakes whoever sleeps on a word, for nothing, until the channel is closed.
+fn wake_for_nothing(
+    offender: &RawClient,
+    spoil: bool,
+    pick: impl Fn(&RawClient) -> &std::sync::atomic::AtomicU32,
+) {
+    let deadline = Instant::now() + LIMIT;
+    while offender.closed() == 0 {
+        assert!(Instant::now() < deadline, "wakes for nothing are never held against it");
+        if spoil {
+            pick(offender).store(0, Ordering::Relaxed);
+        }
+        futex_wake(pick(offender), 1);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn wakes_for_nothing_on_the_request_ring() {
+    for spoil in [false, true] {
+        offend("waking the worker for nothing", |offender, _| {
+            ping(offender);
+            wake_for_nothing(offender, spoil, |offender| offender.consumer_parked(Ring::Request));
+        });
+    }
+}
+
+#[test]
+fn wakes_for_nothing_on_the_response_ring() {
+    offend("waking the worker that waits for room", |offender, _| {
+        // 63 responses fill the ring, and the worker sleeps over the next.
+        for _ in 0..64 {
+            offender.request(PING, 0, &[]);
+            eventually("the request is taken", || offender.all_taken());
+        }
+        wake_for_nothing(offender, true, |offender| offender.producer_parked(Ring::Response));
+    });
+}
+
+#[test]
+fn wakes_for_nothing_on_the_inbox() {
+    offend("waking a sender that waits for room", |offender, bus| {
+        let mut sender = bus.client("sender");
+        let key = offender.key;
+        let full = (0..).find(|_| sender.send(key, b"x").is_err()).unwrap();
+        assert_eq!(full, 63);
+        let waiting = begin(move || {
+            let sent = sender.send_timeout(key, b"y", LIMIT);
+            sender.ping().unwrap();
+            sent
+        });
+        wake_for_nothing(offender, true, |offender| offender.producer_parked(Ring::Inbox));
+        assert_eq!(waiting.end("the sender"), Err(SendError::Gone));
+    });
+}
+
+/// What is only wrong in its content is answered, and the client goes on.
+#[test]
+fn requests_that_make_no_sense_are_answered() {
+    let bus = Bus::with(|b| b.ring_size(RING as usize));
+    let mut client = RawClient::register(bus.path(), "odd");
+    let key = client.key.to_bytes();
+    let with_time = |time: &[u8]| [&key[..], time].concat();
+    let cases: [(&str, u16, u16, Vec<u8>, u16); 10] = [
+        ("operation 0", 0, 0, vec![], 1),
+        ("an unknown operation", 999, 0xffff, vec![1; 48], 1),
+        ("the operation of a message", 0x100, 0, vec![0; 40], 1),
+        ("a message without a key", SEND, 0, vec![], 2),
+        ("half a key", SEND, 0, key[..15].to_vec(), 2),
+        ("a wait without a time", SEND, 1, key.to_vec(), 2),
+        ("a wait with half a time", SEND, 1, with_time(&[0; 7]), 2),
+        ("a name that is none", LOOK_UP, 0, b"\xff".to_vec(), 2),
+        ("a list of nothing", LIST_CLIENTS, 0, vec![], 2),
+        ("a list beyond all slots", LIST_CLIENTS, 0, vec![0xff; 4], 0),
+    ];
+    for (what, operation, flags, body, expected) in cases {
+        let sequence = client.request(operation, flags, &body);
+        let (status, number, _) = client.response().unwrap_or_else(|| panic!("closed over {what}"));
+        assert_eq!((status, number), (expected, sequence), "{what}");
+    }
+    // One that waits for ever for room that is there; numbers that follow no order are the client's business.
+    client.request(SEND, 1, &with_time(&[0xff; 8]));
+    assert_eq!(client.response().unwrap().0, 0);
+    client.publish(&block(CALL, 0, 77, b"x"));
+    assert_eq!(client.response(), Some((0, 77, b"x".to_vec())));
+    client.publish(&block(CALL, 0, 77, b"y"));
+    assert_eq!(client.response(), Some((0, 77, b"y".to_vec())));
+    // The shared closed word tells the client, and nothing else.
+    client.segment.word32(128).store(u32::MAX, Ordering::Release);
+    client.publish(&block(CALL, 0, 78, b"z"));
+    eventually("it is answered all the same", || {
+        client.record(Ring::Response, client.taken).load(Ordering::Acquire) != 0
+    });
+    drop(client);
+    eventually("it is gone", || bus.server.info().clients == 0);
+    assert_eq!(bus.server.join_after_shutdown().violations, 0);
+}
+
+/// A message that fits into a request but, with its sender's name, not into an inbox.
+#[test]
+fn a_message_that_fits_no_inbox_is_refused() {
+    let bus = Bus::with(|b| b.ring_size(RING as usize).max_block(256));
+    let mut client = RawClient::register(bus.path(), &"n".repeat(64));
+    let room = 256 - 8 - 16;
+    for (len, status) in [(room - 64, 0), (room - 63, 7), (room, 7)] {
+        let mut body = client.key.to_bytes().to_vec();
+        body.resize(16 + len, 0x33);
+        client.request(SEND, 0, &body);
+        assert_eq!(client.response().unwrap().0, status, "{len} bytes");
+    }
+}
+
+/// Every word of the segment rewritten at random, at full speed, while the server works on it.
+#[test]
+fn a_segment_full_of_noise() {
+    let bus = Bus::with(|b| b.ring_size(RING as usize));
+    let honest = Honest::start(bus.client("honest"));
+    let mut sender = bus.client("sender");
+    let mut violations = 0;
+    for seed in 0..20 {
+        let noisy = RawClient::register(bus.path(), "noisy");
+        let mut random = Random::new(seed);
+        let words = noisy.segment.len() / 8;
+        let until = Instant::now() + Duration::from_millis(100);
+        while noisy.closed() != VIOLATION && Instant::now() < until {
+            for _ in 0..200 {
+                let at = random.below(words) * 8;
+                // Now and then what could be a header there, so that more than the first check is reached.
+                let word = match random.below(3) {
+                    0 => random.next(),
+                    1 => header(
+                        noisy.head(Ring::Request).load(Ordering::Relaxed),
+                        DATA_RECORD,
+                        random.next() % 64,
+                    ),
+                    _ => random.next() % 4,
+                };
+                // The control blocks, and the rings' first lines, more often than the rest.
+                let at = if random.below(2) == 0 { 128 + at % 1280 } else { at };
+                if at != 128 {
+                    noisy.segment.word64(at).store(word, Ordering::Relaxed);
+                }
+            }
+            noisy.wake();
+            let _ = sender.send(noisy.key, b"hello");
+        }
+        violations += u64::from(noisy.closed() == VIOLATION);
+        sender.ping().unwrap();
+        drop(noisy);
+        eventually("it is gone", || bus.server.info().clients == 2);
+    }
+    assert!(violations > 0, "the noise was never noticed");
+    drop(sender);
+    assert!(honest.end() > 0);
+    let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
+    assert_eq!(summary.abandoned, 0);
+}
+
+/// Shutting down among clients that broke or still break the rules takes no longer than it may.
+#[test]
+fn shutdown_among_the_hostile() {
+    let bus = Bus::with(|b| b.ring_size(RING as usize).grace(Duration::from_millis(300)));
+    let mut honest = bus.client("honest");
+    let mut floods = Vec::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    for i in 0..3 {
+        let mut flooder = RawClient::register(bus.path(), &format!("flooder {i}"));
+        let stop = Arc::clone(&stop);
+        floods.push(begin(move || {
+            // Asks without end, and never reads; or reads all, and never stops asking.
+            while !stop.load(Ordering::Relaxed) {
+                if flooder.tail - flooder.head(Ring::Request).load(Ordering::Acquire) < RING - 2 * LINE {
+                    flooder.request(PING, 0, &[]);
+                }
+                if i > 0 {
+                    let free = flooder.record(Ring::Response, flooder.taken).load(Ordering::Acquire) == 0;
+                    if !free {
+                        flooder.response();
+                    }
+                }
+            }
+            flooder.closed()
+        }));
+    }
+    assert_eq!(honest.call(b"x").unwrap(), b"x");
+    let Bus { server, place } = bus;
+    let summary = within_limit("the shutdown", move || server.join_after_shutdown());
+    assert_eq!(summary.abandoned, 0);
+    assert!(place.is_clean());
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        assert_eq!(flood.end("a flooder"), 4, "shut down");
+    }
+}

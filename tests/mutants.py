@@ -1,0 +1,366 @@
+#!/usr/bin/env python3
+"""Switches off, one by one, what the ring's argument rests on, and shows that some check fails for each.
+
+    tests/mutants.py                 all mutants; prints a table and fails if one survives
+    tests/mutants.py NAME...         those whose name contains one of these
+    tests/mutants.py --list          the names
+
+A mutant replaces one piece of text, which must occur exactly once, in a copy of the tree; the tree itself is not
+touched. Then the check that is named with it is run on the copy: loom models, property tests, a fuzz target, the
+instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
+failure of its own kind and is shown as such.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+TREE = pathlib.Path(os.environ.get("MUTANTS_TREE", pathlib.Path(__file__).resolve().parent.parent))
+BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")).absolute() / "mutants"
+COPY = BUILD / "tree"
+LONGEST = 300  # seconds for one check, without its building
+
+PRODUCER = "src/ring/producer.rs"
+CONSUMER = "src/ring/consumer.rs"
+CLOSE = "src/ring/close.rs"
+LAYOUT = "src/ring/layout.rs"
+RING = "src/ring/mod.rs"
+COPIES = "src/shm/copy.rs"
+
+
+def loom(*models):
+    return ("loom", models)
+
+
+def tests(*names):
+    return ("tests", names)
+
+
+def fuzz(target):
+    return ("fuzz", (target,))
+
+
+PROPERTY = tests("ring::property")
+
+# name, file, what is there, what takes its place, the check that must fail
+MUTANTS = [
+    # Publishing
+    ("header stored before the payload", PRODUCER,
+     "        self.write_parts(start, parts);\n        self.commit_one(start, len);",
+     "        self.commit_one(start, len);\n        self.write_parts(start, parts);",
+     loom("every_line_is_reused")),
+    ("header of a block: Release", PRODUCER,
+     "store64(self.header_at(start), header, Ordering::Release)",
+     "store64(self.header_at(start), header, Ordering::Relaxed)",
+     loom("every_line_is_reused")),
+    ("header of padding: Release", PRODUCER,
+     "padding_header(at, until - at), Ordering::Release)",
+     "padding_header(at, until - at), Ordering::Relaxed)",
+     loom("padding_leads")),
+    ("first header of a batch: Release", PRODUCER,
+     "producer.view.store64(producer.header_at(position), header, Ordering::Release)",
+     "producer.view.store64(producer.header_at(position), header, Ordering::Relaxed)",
+     loom("a_batch_is_all_or_nothing")),
+    ("first header of a batch last", PRODUCER,
+     "            self.first = Some((position, header));\n",
+     "            self.first = Some((position, header));\n"
+     "            let at = self.producer.header_at(position);\n"
+     "            self.producer.view.store64(at, header, Ordering::Release);\n",
+     loom("an_abandoned_batch", "a_batch_begun")),
+    ("zero behind a block", PRODUCER,
+     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n", "",
+     loom("stale_payload")),
+    ("zero behind a block, by the property test", PRODUCER,
+     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n", "", PROPERTY),
+    ("zero before the header", PRODUCER,
+     "        self.position = next;\n",
+     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n        self.position = next;\n",
+     loom("stale_payload"),
+     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n        let header"),
+    ("zero behind a batch", PRODUCER,
+     "            producer.view.store64(producer.header_at(at), EMPTY, Ordering::Relaxed);\n", "",
+     loom("stale_payload_is_not_a_header_behind_a_batch")),
+    # Room
+    ("the zeroed line is part of the room", PRODUCER,
+     "let end = at + padding + size + LINE as u64;", "let end = at + padding + size;", PROPERTY),
+    ("padding is part of the room", PRODUCER,
+     "let end = at + padding + size + LINE as u64;", "let end = at + size + LINE as u64;", PROPERTY),
+    ("a full ring is used to its last line", PRODUCER,
+     "            if end - self.head > self.capacity as u64 {\n                return Err(NoPlace::Full);",
+     "            if end - self.head >= self.capacity as u64 {\n                return Err(NoPlace::Full);", PROPERTY),
+    ("head: Acquire", PRODUCER,
+     "self.view.load64(self.control + HEAD, Ordering::Acquire);\n        let whole_lines",
+     "self.view.load64(self.control + HEAD, Ordering::Relaxed);\n        let whole_lines",
+     loom("every_line_is_reused")),
+    ("head: whole lines", PRODUCER, "!whole_lines || head < self.head", "head < self.head", PROPERTY),
+    ("head: not backwards", PRODUCER,
+     "!whole_lines || head < self.head || head > self.position", "!whole_lines || head > self.position", PROPERTY),
+    ("head: not past the tail", PRODUCER, " || head > self.position {", " {", PROPERTY),
+    ("head: not past the tail, by fuzzing", PRODUCER, " || head > self.position {", " {", fuzz("producer")),
+    ("a broken producer closes", PRODUCER,
+     "        self.closer.close_as(CloseReason::ProtocolViolation);\n        violation\n", "        violation\n", PROPERTY),
+    ("nothing is sent after the close", PRODUCER,
+     "        if self.closer.is_closed() {\n            return Err(self.disconnected());\n        }\n"
+     "        match self.place", "        match self.place", PROPERTY),
+    # Data wake
+    ("data wake: the producer's fence", PRODUCER,
+     "            fence(Ordering::SeqCst);\n            self.wake_after_fence();", "            self.wake_after_fence();",
+     loom("a_batch_wakes", "a_grant_wakes")),
+    ("data wake: SeqCst, not AcqRel, in the producer", PRODUCER,
+     "            fence(Ordering::SeqCst);\n            self.wake_after_fence();",
+     "            fence(Ordering::AcqRel);\n            self.wake_after_fence();",
+     loom("a_batch_wakes", "a_grant_wakes")),
+    ("data wake: the word changes", PRODUCER,
+     "if word.swap(0, Ordering::Relaxed) == 1", "if word.load(Ordering::Relaxed) == 1",
+     loom("a_grant_wakes", "a_batch_wakes")),
+    ("data wake: the word changes before the wake", PRODUCER,
+     "        if word.swap(0, Ordering::Relaxed) == 1 {\n            futex::wake(word, self.scope, 1);\n",
+     "        if word.load(Ordering::Relaxed) == 1 {\n            futex::wake(word, self.scope, 1);\n"
+     "            word.swap(0, Ordering::Relaxed);\n",
+     loom("a_grant_wakes", "a_batch_wakes")),
+    ("data wake: the wake", PRODUCER,
+     "            futex::wake(word, self.scope, 1);\n", "", loom("a_grant_wakes")),
+    ("data wake: a batch is told of", PRODUCER,
+     "            producer.position = at;\n            producer.notify();", "            producer.position = at;",
+     loom("a_batch_wakes")),
+    ("data wake: a grant is told of", PRODUCER,
+     "        producer.commit_one(start, written);\n        producer.notify();",
+     "        producer.commit_one(start, written);", loom("a_grant_wakes")),
+    ("data wake: only what is owed", PRODUCER,
+     "        if self.owes_wake() {\n            self.notified", "        {\n            self.notified", PROPERTY),
+    ("data wake: the consumer's fence", CONSUMER,
+     "            futex::set(self.consumer_parked(), 1);\n            fence(Ordering::SeqCst);",
+     "            futex::set(self.consumer_parked(), 1);", loom("a_batch_wakes", "a_grant_wakes")),
+    ("data wake: the second look", CONSUMER,
+     "            if self.is_pending() {\n                futex::set(self.consumer_parked(), 0);\n"
+     "                return Ok(());\n            }\n", "",
+     loom("a_grant_wakes")),
+    ("fruitless wakes: the consumer counts", CONSUMER,
+     "                    self.hints -= 1;\n", "", tests("fruitless_wakes")),
+    ("fruitless wakes: the producer counts", PRODUCER,
+     "            self.hints = self.hints.saturating_sub(1);\n", "", tests("fruitless_wakes")),
+    # Space wake
+    ("space wake: the producer's fence", PRODUCER,
+     "        futex::set(self.producer_parked(), 1);\n        fence(Ordering::SeqCst);",
+     "        futex::set(self.producer_parked(), 1);",
+     loom("a_quarter_given_back", "a_look_that_finds_nothing")),
+    ("space wake: the second look", PRODUCER,
+     "        let decided = self.is_decided(len);\n        if decided {\n            futex::set",
+     "        let _ = len;\n        let decided = false;\n        if decided {\n            futex::set",
+     loom("a_quarter_given_back", "a_look_that_finds_nothing")),
+    ("space wake: the consumer's fence", CONSUMER,
+     "        fence(Ordering::SeqCst);\n        self.wake_after_fence();", "        self.wake_after_fence();",
+     loom("a_quarter_given_back", "a_look_that_finds_nothing")),
+    ("space wake: the word changes", CONSUMER,
+     "word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1", "word.load(Ordering::Relaxed) == 1",
+     loom("a_quarter_given_back", "both_sides_sleep")),
+    ("space wake: at each quarter", CONSUMER,
+     "if self.position >= self.next_quarter || self", "if self", loom("a_quarter_given_back")),
+    ("space wake: when a look finds nothing", CONSUMER,
+     "                self.pay_wake_if_owed();\n                Err(TryRecvError::Empty)",
+     "                Err(TryRecvError::Empty)", loom("a_look_that_finds_nothing")),
+    ("space wake: before a wait", CONSUMER,
+     "        self.pay_wake_if_owed();\n        let mut waiting", "        let mut waiting",
+     loom("a_wait_wakes_the_producer")),
+    ("space wake: when the producer is seen to be parked", CONSUMER,
+     "if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {",
+     "if self.position >= self.next_quarter {", tests("a_wake_is_sent")),
+    ("space wake: only what is owed", CONSUMER,
+     "        if !std::mem::take(&mut self.owes_wake) {\n            return;\n        }\n",
+     "        self.owes_wake = false;\n", tests("a_wake_is_sent")),
+    ("one fence for both rings", RING,
+     "        crate::sync::fence(crate::sync::Ordering::SeqCst);\n", "",
+     loom("notify_both_wakes", "a_publish_elsewhere")),
+    ("both rings: the data wake", RING,
+     "        published.wake_after_fence();\n", "", loom("notify_both_wakes")),
+    ("both rings: the space wake", RING,
+     "        consumed.wake_after_fence();\n", "", loom("a_publish_elsewhere")),
+    # Consuming
+    ("header: Acquire", CONSUMER,
+     "self.view.load64(self.data + offset, Ordering::Acquire)", "self.view.load64(self.data + offset, Ordering::Relaxed)",
+     loom("every_line_is_reused")),
+    ("head: Release", CONSUMER,
+     "self.view.store64(self.control + HEAD, self.position, Ordering::Release);",
+     "self.view.store64(self.control + HEAD, self.position, Ordering::Relaxed);", loom("every_line_is_reused")),
+    ("head after each record, before any commit elsewhere", CONSUMER,
+     "        self.view.store64(self.control + HEAD, self.position, Ordering::Release);\n",
+     "        if before / 256 != self.position / 256 {\n"
+     "            self.view.store64(self.control + HEAD, self.position, Ordering::Release);\n        }\n",
+     loom("a_response_gives")),
+    ("head after padding", CONSUMER,
+     "        self.advance(rest);\n", "        self.position += rest;\n", PROPERTY),
+    # Rules of a header
+    ("header: its own line", LAYOUT,
+     "    if word >> LINE_SHIFT != line_bits(position) >> LINE_SHIFT {\n"
+     "        return Err(Violation::HeaderPosition);\n    }\n", "", PROPERTY),
+    ("header: the maximum", LAYOUT,
+     "            if len > max_block {\n                return Err(Violation::BlockLength);\n            }\n", "", PROPERTY),
+    ("header: within the ring", LAYOUT,
+     "            if offset as u64 + record_size(len) > capacity as u64 {\n"
+     "                return Err(Violation::BlockBounds);\n            }\n", "", PROPERTY),
+    ("header: within the ring, by fuzzing", LAYOUT,
+     "            if offset as u64 + record_size(len) > capacity as u64 {\n"
+     "                return Err(Violation::BlockBounds);\n            }\n", "", fuzz("consumer")),
+    ("header: no padding at the start", LAYOUT, "if offset == 0 || offset", "if offset", PROPERTY),
+    ("header: padding reaches exactly to the end", LAYOUT,
+     "if offset == 0 || offset as u64 + HEADER as u64 + len as u64 != capacity as u64 {", "if offset == 0 {", PROPERTY),
+    ("header: a known kind", LAYOUT,
+     "        _ => Err(Violation::HeaderKind),", "        _ => Ok(Header::Padding),", PROPERTY),
+    ("a broken consumer closes", CONSUMER,
+     "        self.broken = Some(violation);\n        self.closer.close_as(CloseReason::ProtocolViolation);\n",
+     "        self.broken = Some(violation);\n", PROPERTY),
+    ("a broken consumer stays broken", CONSUMER,
+     "    fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {\n"
+     "        if let Some(violation) = self.broken {\n            return Some(Err(TryRecvError::Violation(violation)));\n        }\n",
+     "    fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {\n", PROPERTY),
+    # Closing
+    ("closed before the look", CONSUMER,
+     "        match self.load_header() {\n            EMPTY =>", "        match EMPTY {\n            EMPTY =>",
+     loom("what_was_committed")),
+    ("closed is part of the second look", CONSUMER,
+     "self.load_header() != EMPTY || self.closer.is_closed()", "self.load_header() != EMPTY",
+     loom("a_close_wakes_the_consumer")),
+    ("closed, private: Acquire", CLOSE,
+     "match (private.load(Ordering::Acquire), heeded)", "match (private.load(Ordering::Relaxed), heeded)",
+     loom("what_was_committed_before_the_close")),
+    ("closed, shared: Acquire", CLOSE,
+     "view.word32(*offset).load(Ordering::Acquire)", "view.word32(*offset).load(Ordering::Relaxed)",
+     loom("what_was_committed_before_the_other")),
+    ("closed, private: Release", CLOSE,
+     "private.compare_exchange(0, reason as u32, Ordering::Release,",
+     "private.compare_exchange(0, reason as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_close")),
+    ("closed, shared: Release", CLOSE,
+     "word.compare_exchange(0, told as u32, Ordering::Release,",
+     "word.compare_exchange(0, told as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_other")),
+    ("our own reason, not what the peer is told", CLOSE,
+     "if self.is_closed() { CloseReason::from_word(self.word()) } else { None }", "CloseReason::from_word(self.word())",
+     loom("what_was_committed_before_the_close")),
+    ("close wake: the fence", CLOSE, "        fence(Ordering::SeqCst);\n", "",
+     loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
+    ("close wake: the word changes", CLOSE,
+     "if word.swap(0, Ordering::Relaxed) == 1", "if word.load(Ordering::Relaxed) == 1",
+     loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
+    ("close wake: the private word", CLOSE,
+     "            futex::wake(private, Scope::Private, u32::MAX >> 1);\n", "",
+     loom("a_close_wakes_a_sleeper")),
+    ("close wake: the consumer sleeps on the private word", CONSUMER,
+     "futex::wait(&[data, self.closer.as_wait()], deadline)", "futex::wait(&[data], deadline)",
+     loom("a_close_wakes_a_sleeper")),
+    ("close wake: the producer sleeps on the private word", PRODUCER,
+     "futex::wait(&[space, self.closer.as_wait()], Some(until))", "futex::wait(&[space], Some(until))",
+     loom("a_close_wakes_a_sleeper")),
+    # The copy
+    ("copy: the last bytes of a short one", COPIES,
+     '                    "mov qword ptr [{to} + {len} - 8], {b}",\n', "", tests("shm::copy")),
+    ("copy: the last vector", COPIES,
+     '                "movdqu xmmword ptr [{to} + {last}], {a}",\n', "", tests("shm::copy")),
+    # The guards of the cost
+    ("instructions: one copy for each block", PRODUCER,
+     "        self.write_parts(start, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, parts);\n        self.write_parts(start, parts);\n        self.commit_one(start, len);",
+     ("bench", ("instructions",))),
+    ("benchmarks: they run", PRODUCER, "        if len > self.max_block {", "        if len >= 256 {",
+     ("bench", ("ring", "--", "--test"))),
+]
+
+
+def cargo():
+    nightly = subprocess.run(["cargo", "+nightly", "--version"], capture_output=True).returncode == 0
+    return ["cargo", "+nightly"] if nightly else ["cargo"]
+
+
+def run(command, longest=LONGEST, **environment):
+    """'passed', 'failed', 'hung' or 'broken' (does not build), and the output."""
+    environment = {**os.environ, **environment}
+    try:
+        done = subprocess.run(command, cwd=COPY, env=environment, timeout=longest, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    except subprocess.TimeoutExpired as late:
+        return "hung", (late.output or b"").decode(errors="replace")
+    return ("passed" if done.returncode == 0 else "failed"), done.stdout
+
+
+def check(kind, what):
+    """Runs a check on the copy. Building comes first, so that a mutant that does not compile is not taken for caught."""
+    if kind in ("loom", "tests"):
+        flags, build = ("--cfg loom", "loom") if kind == "loom" else ("", "tests")
+        environment = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILD / build)}
+        command = ["cargo", "test", "--lib"] + (["--release"] if kind == "loom" else [])
+        built, output = run(command + ["--no-run"], longest=3600, **environment)
+        if built != "passed":
+            return "broken", output
+        prefix = "ring::model::" if kind == "loom" else ""  # a name may be the beginning or a part
+        # One at a time: a deadlock in one model ends the whole program.
+        for name in what:
+            result, output = run(command + ["--", prefix + name], **environment)
+            if "running 0 tests" in output:
+                return "broken", f"no test is called {name}"
+            if result != "passed":
+                return result, output
+        return "passed", output
+    if kind == "fuzz":
+        environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
+        built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)
+        if built != "passed":
+            return "broken", output
+        corpus = BUILD / "corpus"
+        corpus.mkdir(exist_ok=True)
+        return run(cargo() + ["fuzz", "run", what[0], str(corpus), "fuzz/seeds/" + what[0], "--",
+                              "-max_total_time=120", "-max_len=1024", "-timeout=10"], **environment)
+    environment = {"CARGO_TARGET_DIR": str(BUILD / "bench")}
+    built, output = run(["cargo", "bench", "--no-run", "--bench", what[0]], longest=3600, **environment)
+    if built != "passed":
+        return "broken", output
+    return run(["cargo", "bench", "--bench", *what], **environment)
+
+
+def copy_tree():
+    shutil.rmtree(COPY, ignore_errors=True)
+    COPY.mkdir(parents=True)
+    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "fuzz", "tests", "README.md"]:
+        source = TREE / name
+        if source.is_dir():
+            shutil.copytree(source, COPY / name, ignore=shutil.ignore_patterns("target", "corpus", "artifacts"))
+        elif source.exists():
+            shutil.copy(source, COPY / name)
+
+
+def main():
+    wanted = sys.argv[1:]
+    if wanted == ["--list"]:
+        print("\n".join(mutant[0] for mutant in MUTANTS))
+        return 0
+    chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
+    copy_tree()
+    survivors = []
+    for name, file, there, instead, (kind, what), *also in chosen:
+        path = COPY / file
+        original = path.read_text()
+        began = time.monotonic()
+        mutated = original
+        for piece in also:  # removed as well: its last line stays
+            found = mutated.count(piece)
+            mutated = mutated.replace(piece, piece[piece.index("\n") + 1:])
+            if found != 1:
+                mutated = None
+                break
+        if mutated is None or mutated.count(there) != 1:
+            result, output = "broken", f"the text to replace does not occur exactly once in {file}"
+        else:
+            path.write_text(mutated.replace(there, instead))
+            result, output = check(kind, what)
+            path.write_text(original)
+        print(f"{'caught' if result == 'failed' else result.upper():8} {time.monotonic() - began:4.0f} s  {name}"
+              f"  [{kind}: {' '.join(what)}]", flush=True)
+        if result != "failed":
+            survivors.append(name)
+            print("    " + "\n    ".join(output.splitlines()[-15:]), flush=True)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
