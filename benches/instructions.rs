@@ -6,6 +6,7 @@
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
+use ringpost::internals::FaceToFace;
 use ringpost::ring::{self, Consumer, Producer};
 use std::hint::black_box;
 
@@ -68,6 +69,49 @@ fn batch((mut producer, consumer, into): (Producer, Consumer, Vec<u8>)) -> (Prod
 
 library_benchmark_group!(name = ring_path, benchmarks = [publish, consume, batch]);
 
-// The client's and the server's halves of a call belong into a group of their own here.
+/// A client and its worker after some calls, with this many requests committed, and this many of them served.
+fn face_to_face(committed: usize, served: bool) -> FaceToFace {
+    let mut pair = FaceToFace::new(1 << 16).expect("a channel");
+    for _ in 0..1 << 11 {
+        pair.submit(&[0; 48]).expect("room");
+        pair.serve();
+        pair.collect().expect("a response");
+    }
+    for _ in 0..committed {
+        pair.submit(&[0; 48]).expect("room");
+        if served {
+            pair.serve();
+        }
+    }
+    pair
+}
 
-main!(library_benchmark_groups = ring_path);
+#[library_benchmark(config = at_most(CLIENT_SUBMIT))]
+#[bench::calls_of_48_bytes(face_to_face(0, false))]
+fn client_submit(mut pair: FaceToFace) -> FaceToFace {
+    for _ in 0..BLOCKS {
+        pair.submit(black_box(&[0; 48])).expect("room");
+    }
+    pair
+}
+
+#[library_benchmark(config = at_most(CLIENT_COLLECT))]
+#[bench::calls_of_48_bytes(face_to_face(BLOCKS, true))]
+fn client_collect(mut pair: FaceToFace) -> FaceToFace {
+    for _ in 0..BLOCKS {
+        black_box(pair.collect().expect("a response"));
+    }
+    pair
+}
+
+/// The worker serves what is there in drains of up to 64.
+#[library_benchmark(config = at_most(SERVER_SERVE))]
+#[bench::calls_of_48_bytes(face_to_face(64, false))]
+fn server_serve(mut pair: FaceToFace) -> FaceToFace {
+    pair.serve();
+    pair
+}
+
+library_benchmark_group!(name = call_path, benchmarks = [client_submit, client_collect, server_serve]);
+
+main!(library_benchmark_groups = ring_path, call_path);

@@ -50,18 +50,19 @@ fn host() -> Result<(), Box<dyn Error>> {
     host.inbox.send(b"welcome")?;
     let mut request = Vec::new();
     let mut answered = 0;
-    let end = loop {
+    loop {
         match host.requests.recv(&mut request) {
             Ok(_) => {}
-            Err(RecvError::Disconnected(reason)) => break reason,
+            // The guest's ends were dropped, or the thread above closed the channel, whichever is seen first.
+            Err(RecvError::Disconnected(_)) => break,
             // The guest broke a rule of the rings. The channel is closed, nothing else has happened.
             Err(error) => return Err(error.into()),
         }
         request.reverse();
         host.responses.send(&request)?;
         answered += 1;
-    };
-    println!("host  (pid {}): {answered} requests answered; {end}", std::process::id());
+    }
+    println!("host  (pid {}): {answered} requests answered, and no more will come", std::process::id());
 
     let status = waiter.join().map_err(|_| "the waiting thread panicked")??;
     if status.success() { Ok(()) } else { Err(format!("the guest failed: {status}").into()) }

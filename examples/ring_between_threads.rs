@@ -16,7 +16,7 @@ const NUMBERS: u64 = 200_000;
 /// An error that can leave a thread.
 type Failure = Box<dyn Error + Send + Sync>;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let (producer, consumer) = ring::local(64 * 1024)?;
     println!("blocks of up to {} bytes", producer.max_block());
 

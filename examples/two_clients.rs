@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An error that can leave a thread.
 type Failure = Box<dyn Error + Send + Sync>;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("bus.sock");
     let server = Server::builder(&path).start()?; // without a service of its own it echoes
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (name, client) in [("alice", alice), ("bob", bob)] {
             client.join().map_err(|_| format!("{name} panicked"))??;
         }
-        Ok::<(), Failure>(())
+        Ok::<_, Failure>(())
     })?;
 
     let summary = server.join_after_shutdown();

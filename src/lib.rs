@@ -61,6 +61,9 @@ pub mod channel;
 mod client;
 #[cfg(not(loom))]
 mod connect;
+#[cfg(all(feature = "internals", not(loom)))]
+#[doc(hidden)]
+pub mod internals;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
@@ -71,7 +74,8 @@ mod server;
 #[cfg(not(loom))]
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer, RegisterError, SendError,
+        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer,
+        RegisterError, SendError,
     },
     connect::{ListenError, PathError, ServerInfo, default_path},
     protocol::{Address, Key, Name, NameError, ParseKeyError},
@@ -82,3 +86,7 @@ pub use self::{
         ServerSummary, Service, ServiceError, StartError, Stopper,
     },
 };
+
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

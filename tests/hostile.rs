@@ -1,19 +1,19 @@
 //! A client that registers as one should and then breaks the rules, each once: it is closed with a violation, the calls of
-//! another client go on, and the server shuts down in time.
+//! another client go on, and the server shuts down in time. Then a server that breaks them: the client says so.
 
 mod common;
 
 use common::payload::Random;
-use common::raw::Heard;
 use common::raw::{
-    CALL, DATA_RECORD, LINE, LIST_CLIENTS, LOOK_UP, PADDING_RECORD, PING, RawClient, Ring, SEND, block,
-    header, hear,
+    CALL, DATA_RECORD, Heard, LINE, LIST_CLIENTS, LOOK_UP, PADDING_RECORD, PING, RawClient, Ring, SEND,
+    VERSION, accept, block, datagram, header, hear, listen_at, say_with,
 };
-use common::{Begun, Bus, LIMIT, begin, eventually, within_limit};
+use common::{Begun, Bus, LIMIT, Place, begin, eventually, within_limit};
+use ringpost::channel::{self, Geometry, Host};
 use ringpost::shm::futex_wake;
-use ringpost::{Client, SendError};
+use ringpost::{CallError, Client, Name, RecvError, SendError, Violation, WaitStrategy};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const RING: u64 = 4096;
@@ -21,31 +21,38 @@ const MAX_BLOCK: u64 = RING / 2 - 8;
 /// As it stands in a channel's closed word.
 const VIOLATION: u32 = 6;
 
-/// A well-behaved client that calls all the time; when it is asked to end it tells how often.
+/// A well-behaved client that calls all the time.
 struct Honest {
     stop: Arc<AtomicBool>,
-    calls: Begun<u64>,
+    calls: Arc<AtomicU64>,
+    calling: Begun<()>,
 }
 
 impl Honest {
     fn start(mut client: Client) -> Honest {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let calls = begin(move || {
-            let mut calls = 0_u64;
-            while !stopped.load(Ordering::Relaxed) {
-                assert_eq!(client.call(&calls.to_le_bytes()).unwrap(), calls.to_le_bytes());
-                calls += 1;
+        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&calls));
+        let calling = begin(move || {
+            for call in 0_u64.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                assert_eq!(client.call(&call.to_le_bytes()).unwrap(), call.to_le_bytes());
+                count.store(call + 1, Ordering::Relaxed);
             }
             client.unregister().unwrap();
-            calls
         });
-        Honest { stop, calls }
+        Honest { stop, calls, calling }
     }
 
-    fn end(self) -> u64 {
+    /// Ends it after it has shown that it goes on.
+    fn end(self) {
+        let calls = self.calls.load(Ordering::Relaxed);
+        eventually("the honest client's calls go on", || {
+            self.calls.load(Ordering::Relaxed) > calls + 10 || self.calling.is_over()
+        });
         self.stop.store(true, Ordering::Relaxed);
-        self.calls.end("the honest client's calls")
+        self.calling.end("the honest client's calls");
     }
 }
 
@@ -66,7 +73,7 @@ fn offend(what: &str, offence: impl FnOnce(&mut RawClient, &Bus)) {
     assert!(matches!(hear(&offender.line), Heard::End), "{what}");
     // Its name is free, and whoever gets it is served.
     eventually("the name is free", || Client::register(bus.path(), "offender").is_ok());
-    assert!(honest.end() > 0);
+    honest.end();
     let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
     assert_eq!((summary.violations, summary.abandoned), (1, 0), "{what}");
 }
@@ -162,11 +169,7 @@ fn heads_of_the_inbox_that_cannot_be() {
 }
 
 /// Wakes whoever sleeps on a word, for nothing, until the channel is closed.
-fn wake_for_nothing(
-    offender: &RawClient,
-    spoil: bool,
-    pick: impl Fn(&RawClient) -> &std::sync::atomic::AtomicU32,
-) {
+fn wake_for_nothing(offender: &RawClient, spoil: bool, pick: impl Fn(&RawClient) -> &AtomicU32) {
     let deadline = Instant::now() + LIMIT;
     while offender.closed() == 0 {
         assert!(Instant::now() < deadline, "wakes for nothing are never held against it");
@@ -314,7 +317,7 @@ fn a_segment_full_of_noise() {
     }
     assert!(violations > 0, "the noise was never noticed");
     drop(sender);
-    assert!(honest.end() > 0);
+    honest.end();
     let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
     assert_eq!(summary.abandoned, 0);
 }
@@ -353,5 +356,107 @@ fn shutdown_among_the_hostile() {
     stop.store(true, Ordering::Relaxed);
     for flood in floods {
         assert_eq!(flood.end("a flooder"), 4, "shut down");
+    }
+}
+
+// ---- a server that breaks the rules
+
+/// Registers with a server by hand that does as it likes with the channel that it made.
+fn with_false_server<T: Send + 'static>(
+    serve: impl FnOnce(&mut Host) + Send + 'static,
+    meet: impl FnOnce(&mut Client) -> T + Send + 'static,
+) -> T {
+    within_limit("a client of a false server", move || {
+        let place = Place::new();
+        let socket = listen_at(&place.path);
+        let server = begin(move || {
+            let line = accept(&socket);
+            let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
+            let geometry = Geometry::new(RING as usize).unwrap();
+            let (mut host, descriptor) = channel::create(&geometry, WaitStrategy::Park).unwrap();
+            say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
+            serve(&mut host);
+            // Until the client hangs up.
+            let _ = rustix::io::read(&line, &mut [0; 1]);
+        });
+        let mut client = Client::register(&place.path, "alice").unwrap();
+        let result = meet(&mut client);
+        drop(client);
+        server.end("the false server");
+        result
+    })
+}
+
+/// Answers the first request with this block.
+fn answer(block: Vec<u8>) -> impl FnOnce(&mut Host) + Send + 'static {
+    move |host| {
+        host.requests.recv(&mut Vec::new()).unwrap();
+        host.responses.send(&block).unwrap();
+    }
+}
+
+#[test]
+fn responses_that_break_the_rules() {
+    let cases: [(&str, Vec<u8>, Violation); 5] = [
+        ("the next number", block(0, 0, 1, b"x"), Violation::ResponseOrder),
+        ("the number before", block(0, 0, u32::MAX, b"x"), Violation::ResponseOrder),
+        ("no header", vec![], Violation::MalformedBlock),
+        ("half a header", vec![0; 7], Violation::MalformedBlock),
+        ("an unknown status", block(999, 0, 0, b"x"), Violation::MalformedBlock),
+    ];
+    for (what, response, violation) in cases {
+        let (first, second) = with_false_server(answer(response), |client| {
+            (client.call(b"x").map(<[u8]>::to_vec), client.call(b"y").map(<[u8]>::to_vec))
+        });
+        assert_eq!(first, Err(CallError::Violation(violation)), "{what}");
+        assert!(second.is_err(), "{what}: it goes on");
+    }
+}
+
+#[test]
+fn answers_without_the_form_of_their_question() {
+    let malformed = Violation::MalformedBlock;
+    for body in [&[][..], &[1; 15], &[1; 17]] {
+        let looked_up = with_false_server(answer(block(0, 0, 0, body)), |client| {
+            client.look_up(&Name::new("bob").unwrap())
+        });
+        assert_eq!(looked_up, Err(CallError::Violation(malformed)));
+    }
+    // No page; half a client; a list that would go on for ever.
+    for body in [&[][..], &[0xff; 50], &[0; 4]] {
+        let list = with_false_server(answer(block(0, 0, 0, body)), Client::list);
+        assert_eq!(list, Err(CallError::Violation(malformed)), "{body:?}");
+    }
+    let nobody = [0xff; 4];
+    let statistics = with_false_server(answer(block(0, 0, 0, &nobody)), Client::statistics);
+    assert_eq!(statistics, Err(CallError::Violation(malformed)));
+}
+
+#[test]
+fn messages_that_break_the_rules() {
+    const MESSAGE: u16 = 0x100;
+    let message = |name_len: u16, rest: &[u8]| block(MESSAGE, name_len, 0, &[&[9; 16][..], rest].concat());
+    let honest = message(3, b"bobhello");
+    let cases: [(&str, Vec<u8>); 7] = [
+        ("nothing", vec![]),
+        ("no key", block(MESSAGE, 0, 0, &[9; 15])),
+        ("no message", block(1, 3, 0, &[9; 40])),
+        ("a name beyond the block", message(4, b"bob")),
+        ("a name too long", message(65, &[b'x'; 100])),
+        ("no name", message(0, b"hello")),
+        ("a name that is none", message(3, b"b\nbhello")),
+    ];
+    for (what, bad) in cases {
+        let honest = honest.clone();
+        let serve = move |host: &mut Host| {
+            host.inbox.send(&honest).unwrap();
+            host.inbox.send(&bad).unwrap();
+        };
+        let (first, second, third) =
+            with_false_server(serve, |client| (client.recv(), client.recv(), client.try_recv()));
+        let first = first.unwrap();
+        assert_eq!((first.from_name().as_str(), first.payload()), ("bob", &b"hello"[..]));
+        assert_eq!(second, Err(RecvError::Violation(Violation::MalformedBlock)), "{what}");
+        assert!(third.is_err(), "{what}");
     }
 }

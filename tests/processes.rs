@@ -650,7 +650,7 @@ fn a_server_without_descriptors_says_so_and_goes_on() {
     let place = Place::new();
     let server = start_server(&place, &[("FILES", "40")]);
     let mut clients = Vec::new();
-    let mut register = |clients: &mut Vec<Client>, name: String| match Client::register(&place.path, name) {
+    let register = |clients: &mut Vec<Client>, name: &str| match Client::register(&place.path, name) {
         Ok(client) => {
             clients.push(client);
             true
@@ -661,17 +661,17 @@ fn a_server_without_descriptors_says_so_and_goes_on() {
         }
         Err(error) => panic!("{error:?}"),
     };
-    while register(&mut clients, format!("client {}", clients.len())) {
-        assert!(clients.len() < 40, "more clients than descriptors");
-    }
+    let names = (0..40).map(|i| format!("client {i}"));
+    let served = names.take_while(|name| register(&mut clients, name)).count();
+    assert!(served < 40, "more clients than descriptors");
     for i in 0..10 {
-        assert!(!register(&mut clients, format!("refused {i}")));
+        assert!(!register(&mut clients, &format!("refused {i}")));
     }
     for client in &mut clients {
         assert_eq!(client.call(b"x").unwrap(), b"x");
     }
     clients.truncate(clients.len() / 2);
-    eventually("there is room again", || register(&mut clients, "again".to_owned()));
+    eventually("there is room again", || register(&mut clients, "again"));
     assert_eq!(clients.last_mut().unwrap().call(b"x").unwrap(), b"x");
     shut_down(server);
     assert!(place.is_clean());

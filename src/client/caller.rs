@@ -18,9 +18,7 @@ use super::session::{CloseHandle, Session};
 use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::{
-    CloseReason, Consumer, Producer, SendTimeoutError, TrySendError, Violation, notify_both,
-};
+use crate::ring::{CloseReason, Consumer, Producer, SendTimeoutError, TrySendError, Violation, notify_both};
 use zerocopy::IntoBytes;
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
@@ -325,7 +323,11 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<Status, CallError> {
         let sequence = self.publish(operation, flags, body, deadline)?;
-        notify_both(&mut self.requests, &mut self.responses);
+        // A worker that sleeps is woken at once. One that seems awake is asked for sure, which takes a fence, when its
+        // response does not come quickly.
+        if self.requests.consumer_looks_parked() || !self.responses.is_ready_soon() {
+            notify_both(&mut self.requests, &mut self.responses);
+        }
         loop {
             match self.receive(deadline) {
                 Ok(Some((number, status))) if number == sequence => return Ok(status),
@@ -409,12 +411,9 @@ impl Caller {
     #[inline]
     fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, CallError> {
         let incoming = self.responses.incoming_until(deadline).map_err(no_response)?;
-        if incoming.len() < BLOCK_HEADER {
+        let Some(header) = BlockHeader::of(&incoming) else {
             return Err(self.violation(Violation::MalformedBlock));
-        }
-        let mut header = [0; BLOCK_HEADER];
-        incoming.read_at(0, &mut header);
-        let header = BlockHeader::from_array(header);
+        };
         self.body.clear();
         incoming.append_to(BLOCK_HEADER, &mut self.body);
         incoming.release();

@@ -3,6 +3,8 @@
 mod caller;
 mod error;
 mod inbox;
+#[cfg(feature = "internals")]
+pub(crate) mod internals;
 mod observer;
 mod session;
 mod watcher;

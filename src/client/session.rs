@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use super::error::RegisterError;
 use super::inbox::Inbox;
 use super::watcher::Watch;
 use super::{Client, Limits};
-use crate::channel;
+use crate::channel::{self, Guest};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal, Reply};
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
@@ -31,6 +33,18 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Begins to watch the lifeline.
+    pub(super) fn begin(guest: &Guest, lifeline: OwnedFd, key: Key, name: Name) -> io::Result<Session> {
+        let geometry = guest.geometry();
+        let limits = Limits {
+            max_call: geometry.max_block() - BLOCK_HEADER,
+            max_message: geometry.max_block() - MESSAGE_OVERHEAD,
+            ring_size: geometry.ring_size(),
+        };
+        let watch = Watch::begin(lifeline, guest.closer.clone())?;
+        Ok(Session { key, name, limits, closer: guest.closer.clone(), watch })
+    }
+
     /// Ends every wait, and the connection with it: the server frees the name.
     pub(super) fn end(&self, reason: CloseReason) {
         self.closer.close_as(reason);
@@ -111,15 +125,9 @@ impl ClientBuilder {
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
         let guest = channel::open_for_client(&descriptor, self.wait)?;
-        let geometry = guest.geometry();
-        let limits = Limits {
-            max_call: geometry.max_block() - BLOCK_HEADER,
-            max_message: geometry.max_block() - MESSAGE_OVERHEAD,
-            ring_size: geometry.ring_size(),
-        };
-        let watch = Watch::begin(line.into_lifeline(), guest.closer.clone())
+        let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
-        let session = Arc::new(Session { key, name, limits, closer: guest.closer, watch });
+        let session = Arc::new(session);
         let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
         Ok(Client { caller: Caller::new(guest.requests, guest.responses, session), inbox })
     }

@@ -25,6 +25,7 @@ pub use address::Address;
 pub use key::{Key, ParseKeyError};
 pub use name::{Name, NameError};
 
+use crate::ring::Incoming;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -64,6 +65,17 @@ impl BlockHeader {
     #[inline]
     pub(crate) fn new(code: u16, flags: u16, sequence: u32) -> BlockHeader {
         BlockHeader { code: U16::new(code), flags: U16::new(flags), sequence: U32::new(sequence) }
+    }
+
+    /// The header of a block that has arrived; `None` if the block is too short for one.
+    #[inline(always)]
+    pub(crate) fn of(incoming: &Incoming<'_>) -> Option<BlockHeader> {
+        if incoming.len() < BLOCK_HEADER {
+            return None;
+        }
+        let mut bytes = [0; BLOCK_HEADER];
+        incoming.read_at(0, &mut bytes);
+        Some(BlockHeader::from_array(bytes))
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::shm::View;
 use crate::shm::futex::{self, Scope, Wait, Woken};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, spin_hint};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 #[derive(Debug)]
@@ -166,9 +166,14 @@ impl Consumer {
         Ok(Incoming { consumer: self, found })
     }
 
-    /// Everything but a block that is there at once: waiting, padding, the end of the ring, broken rules.
+    /// A block that is not there at once, or anything else: waiting, padding, the end of the ring, broken rules.
     #[inline(never)]
     fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        if self.is_ready_soon() {
+            if let Some(found) = self.look_quickly() {
+                return Ok(found);
+            }
+        }
         loop {
             match self.look() {
                 Some(found) => return found.map_err(not_empty),
@@ -183,6 +188,18 @@ impl Consumer {
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.load_header() != EMPTY
+    }
+
+    /// The same, looked for as long as a wait would before its first reading of the clock.
+    #[inline]
+    pub(crate) fn is_ready_soon(&self) -> bool {
+        for _ in 0..self.waiting.brief_looks() {
+            if self.is_ready() {
+                return true;
+            }
+            spin_hint();
+        }
+        self.is_ready()
     }
 
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
@@ -333,12 +350,9 @@ impl Consumer {
     }
 
     /// Waits until a look would find something, or the end.
-    #[inline(never)]
+    #[cold]
     fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
-        if self.waiting.look_briefly(|| self.is_pending()) {
-            return Ok(());
-        }
         self.pay_wake_if_owed();
         let mut waiting = self.waiting;
         let result = match waiting.look(deadline, || self.is_pending()) {

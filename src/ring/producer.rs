@@ -13,7 +13,7 @@ use super::{
 };
 use crate::shm::View;
 use crate::shm::futex::{self, Scope, Wait, Woken};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, spin_hint};
 
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
@@ -398,8 +398,11 @@ impl Producer {
     #[cold]
     fn wait_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
         let mut waiting = self.waiting;
-        if waiting.look_briefly(|| self.is_decided(len)) {
-            return Ok(());
+        for _ in 0..waiting.brief_looks() {
+            if self.is_decided(len) {
+                return Ok(());
+            }
+            spin_hint();
         }
         let result = match waiting.look(deadline, || self.is_decided(len)) {
             Looked::Found => Ok(()),
@@ -572,6 +575,19 @@ impl Grant<'_> {
             self.len = self.producer.free_behind(self.start).max(before);
         }
         more <= self.remaining()
+    }
+
+    /// Leaves room for bytes to be written later; until then they are what lies there.
+    #[inline]
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.written += len.min(self.remaining());
+    }
+
+    /// Writes over bytes already written or skipped.
+    #[inline]
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.written);
+        self.producer.view.copy_in(self.producer.payload_at(self.start, at), bytes);
     }
 
     /// Copies back what was written from byte `from` on. The other side may have changed it meanwhile.

@@ -103,23 +103,15 @@ impl Waiting {
         Waiting { strategy, spin: LONGEST_SPIN, yields: MOST_YIELDS, pause: 0, next_pause: 1 }
     }
 
-    /// The first looks of a wait, without a clock.
+    /// How often to look at the beginning of a wait, before the clock is read.
     #[inline]
-    pub(crate) fn look_briefly(&self, mut look: impl FnMut() -> bool) -> bool {
-        let spins = match self.strategy {
-            WaitStrategy::Spin => true,
-            WaitStrategy::Adaptive => self.spin > Duration::ZERO,
-            WaitStrategy::Park => false,
-        };
-        if spins && !cfg!(loom) {
-            for _ in 0..LOOKS {
-                if look() {
-                    return true;
-                }
-                spin_hint();
-            }
+    pub(crate) fn brief_looks(&self) -> u32 {
+        match self.strategy {
+            _ if cfg!(loom) => 0,
+            WaitStrategy::Spin => LOOKS,
+            WaitStrategy::Adaptive if self.spin > Duration::ZERO => LOOKS,
+            WaitStrategy::Adaptive | WaitStrategy::Park => 0,
         }
-        false
     }
 
     /// Looks until something is found, the deadline passes, or it is time to sleep.

@@ -360,7 +360,11 @@ impl Acceptor {
             let state = self.connections.get(&token).map(|connection| &connection.state);
             match state {
                 Some(State::Asking { deadline, asks: 0 }) if *deadline <= now => {
-                    tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
+                    tracing::warn!(
+                        event = "refused",
+                        reason = "silent",
+                        "a connection that asked for nothing in time"
+                    );
                     self.refuse(token, Refusal::Unknown, "nothing was asked in time");
                 }
                 // An observer whose time is over.

@@ -3,6 +3,8 @@
 mod acceptor;
 mod builder;
 mod inbox;
+#[cfg(feature = "internals")]
+pub(crate) mod internals;
 pub(crate) mod member;
 mod service;
 mod shared;

@@ -121,11 +121,12 @@ where
 pub struct Response<'a> {
     place: Place<'a>,
     spare: &'a mut Vec<u8>,
+    sequence: u32,
     max: usize,
 }
 
 enum Place<'a> {
-    /// Header and body so far lie in the ring.
+    /// The body so far lies in the ring, behind room for the header.
     Ring(Grant<'a>),
     /// The body so far lies in the spare memory.
     Spare,
@@ -156,13 +157,12 @@ impl<'a> Response<'a> {
         spare.clear();
         let place = match ring.try_grant_from(BLOCK_HEADER) {
             Ok(mut grant) => {
-                let header = BlockHeader::new(Status::Ok as u16, 0, sequence);
-                grant.append(header.as_bytes());
+                grant.skip(BLOCK_HEADER);
                 Place::Ring(grant)
             }
             Err(TrySendError::Full | _) => Place::Spare,
         };
-        Response { place, spare, max }
+        Response { place, spare, sequence, max }
     }
 
     /// Appends bytes to the response.
@@ -221,8 +221,12 @@ impl<'a> Response<'a> {
     #[inline]
     pub(super) fn finish(self) -> Finished {
         match self.place {
-            Place::Ring(grant) => {
+            Place::Ring(mut grant) => {
                 let bytes = grant.written() - BLOCK_HEADER;
+                // Last, because the caller is looking at this very cache line: an early touch would cost the processors
+                // another transfer of it.
+                let header = BlockHeader::new(Status::Ok as u16, 0, self.sequence);
+                grant.overwrite(0, header.as_bytes());
                 grant.commit_quietly();
                 Finished::Committed { bytes }
             }

@@ -1,1 +1,60 @@
+//! The server's inner parts, where no client can tell what happens.
 
+use std::time::{Duration, Instant};
+
+use super::inbox::{Inbox, Letter};
+use super::member::{Member, Members};
+use crate::channel::{self, Geometry, Guest};
+use crate::protocol::{Key, Name, Status};
+use crate::registry::{Owner, Registry};
+use crate::ring::{RecvTimeoutError, WaitStrategy};
+
+/// A member of the smallest channel, and what its client would hold.
+fn member(registry: &Registry, name: &str) -> (Member, Guest) {
+    let name = Name::new(name).unwrap();
+    let owner = Owner { pid: 1, uid: 2, gid: 3 };
+    let key = registry.register(&name, owner).unwrap();
+    let counters = registry.counters(key).unwrap().unwrap();
+    let geometry = Geometry::new(4096).unwrap();
+    let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+    let guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
+    let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
+    (Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 2), guest)
+}
+
+/// Between the end of a registration and the end of its channel, which other threads may be a moment late to notice.
+#[test]
+fn a_closed_inbox_takes_nothing_though_there_is_room() {
+    let registry = Registry::create(2).unwrap();
+    let (bob, mut guest) = member(&registry, "bob");
+    let (alice, _guest) = member(&registry, "alice");
+    let letter = Letter { from: &alice, payload: b"x" };
+    assert_eq!(bob.inbox.deliver(&letter, None), Status::Ok);
+    bob.inbox.close();
+    assert_eq!(bob.inbox.deliver(&letter, None), Status::Gone);
+    let soon = Instant::now() + Duration::from_secs(600);
+    assert_eq!(bob.inbox.deliver(&letter, Some(soon)), Status::Gone);
+    let mut block = Vec::new();
+    guest.inbox.try_recv(&mut block).unwrap();
+    let nothing = guest.inbox.recv_deadline(&mut block, Instant::now());
+    assert_eq!(nothing, Err(RecvTimeoutError::TimedOut), "one was acknowledged, one is there");
+}
+
+#[test]
+fn a_member_is_found_by_its_whole_key_and_retired_once() {
+    let registry = Registry::create(2).unwrap();
+    let members = Members::default();
+    let (bob, _guest) = member(&registry, "bob");
+    let key = bob.key;
+    members.insert(std::sync::Arc::new(bob));
+    assert!(members.get(key).is_some());
+    for bit in 0..128 {
+        let near = Key::from_u128(key.to_u128() ^ 1 << bit);
+        assert!(members.get(near).is_none(), "bit {bit}");
+        members.remove(near);
+    }
+    let bob = members.get(key).unwrap();
+    assert!(!bob.is_retired() && bob.retire() && bob.is_retired() && !bob.retire());
+    members.remove(key);
+    assert!(members.get(key).is_none() && members.all().is_empty());
+}

@@ -2,10 +2,10 @@
 //!
 //! The order for one request: copy the block out, give its place back (`head` is stored before the response is committed, so
 //! a client whose calls are all answered finds its request ring empty), do what it asks, commit the response. A worker that
-//! finds more requests behind the first serves up to [`DRAIN`] of them and pays one fence and one parked check for all; if the client
-//! looks asleep in between it is woken at once. It sleeps, or waits for room, only after such a fence. What this leaves open: a client
-//! that lies down in the very nanoseconds in which a response inside a batch is committed may be overlooked until the batch
-//! ends, and then sleeps through the service's work on the rest of it.
+//! finds more requests behind the first, or that come within its first few looks, serves up to [`DRAIN`] of them and pays one fence and one
+//! parked check for all; if the client looks asleep in between it is woken at once. It waits, whether for requests or for
+//! room, only after such a fence. What this leaves open: a client that lies down in the very nanoseconds in which
+//! its response is committed, with other requests of its behind, may be overlooked until the drain ends.
 
 #![forbid(unsafe_code)]
 
@@ -20,8 +20,7 @@ use super::shared::Shared;
 use crate::connect::listing;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::ring::{
-    CloseReason, Consumer, Incoming, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
-    notify_both,
+    CloseReason, Consumer, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation, notify_both,
 };
 use zerocopy::IntoBytes;
 
@@ -41,6 +40,8 @@ pub(super) struct Worker {
     /// A response that does not fit into the ring in one piece.
     spare: Vec<u8>,
     totals: Totals,
+    /// What is not in the totals and the client's counters yet: they are brought up to date after each drain.
+    unreported: Totals,
     /// Requests still to be served after the intake has ended; known from then on.
     left: Option<usize>,
 }
@@ -52,6 +53,15 @@ pub(super) struct Totals {
     pub(super) messages: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+}
+
+impl Totals {
+    fn add(&mut self, more: &Totals) {
+        self.calls += more.calls;
+        self.messages += more.messages;
+        self.bytes_in += more.bytes_in;
+        self.bytes_out += more.bytes_out;
+    }
 }
 
 /// Why a worker stops.
@@ -70,7 +80,17 @@ impl Worker {
         responses: Producer,
     ) -> Worker {
         let (body, spare) = (Vec::new(), Vec::new());
-        Worker { shared, member, requests, responses, body, spare, totals: Totals::default(), left: None }
+        Worker {
+            shared,
+            member,
+            requests,
+            responses,
+            body,
+            spare,
+            totals: Totals::default(),
+            unreported: Totals::default(),
+            left: None,
+        }
     }
 
     /// Serves until the client unregisters, the channel is closed or the client breaks a rule.
@@ -80,22 +100,26 @@ impl Worker {
                 break end;
             }
         };
+        self.report();
         (end, self.totals)
     }
 
     /// Waits for a request, and serves it and those right behind it.
-    fn serve_some(&mut self) -> Result<(), End> {
+    pub(super) fn serve_some(&mut self) -> Result<(), End> {
         let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
-        self.serve_next()?;
-        let mut served = 1;
-        while served < most && self.requests.is_ready() {
+        let mut served = 0;
+        loop {
+            self.serve_next()?;
+            served += 1;
             if self.responses.consumer_looks_parked() {
                 notify_both(&mut self.responses, &mut self.requests);
             }
-            self.serve_next()?;
-            served += 1;
+            if served == most || !self.requests.is_ready_soon() {
+                break;
+            }
         }
         notify_both(&mut self.responses, &mut self.requests);
+        self.report();
         match self.member.intake.reason() {
             None => Ok(()),
             Some(reason) => self.count_last(served, reason),
@@ -120,7 +144,7 @@ impl Worker {
             // There was no deadline.
             Err(RecvTimeoutError::TimedOut) => return Ok(()),
         };
-        let Some(header) = read_header(&incoming) else {
+        let Some(header) = BlockHeader::of(&incoming) else {
             return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
         };
         self.body.clear();
@@ -168,21 +192,23 @@ impl Worker {
                 bytes
             }
         };
-        self.totals.calls += 1;
-        self.count(bytes_in, bytes_out as u64, |counters| counters.add_calls(1));
+        self.unreported.calls += 1;
+        self.unreported.bytes_in += bytes_in;
+        self.unreported.bytes_out += bytes_out as u64;
         Ok(())
     }
 
-    /// Counts what was done, unless the client was retired meanwhile: its entry may be another's then.
-    #[inline]
-    fn count(&mut self, bytes_in: u64, bytes_out: u64, more: impl FnOnce(&crate::registry::CounterCells)) {
-        self.totals.bytes_in += bytes_in;
-        self.totals.bytes_out += bytes_out;
+    /// Adds what was done since the last report to the client's counters and to the sums, unless the client was retired
+    /// meanwhile: its entry may be another's then.
+    fn report(&mut self) {
+        let done = std::mem::take(&mut self.unreported);
+        self.totals.add(&done);
         if !self.member.is_retired() {
             let counters = &self.member.counters;
-            more(counters);
-            counters.add_bytes_in(bytes_in);
-            counters.add_bytes_out(bytes_out);
+            counters.add_calls(done.calls);
+            counters.add_sent(done.messages);
+            counters.add_bytes_in(done.bytes_in);
+            counters.add_bytes_out(done.bytes_out);
         }
     }
 
@@ -199,8 +225,8 @@ impl Worker {
         let bytes = self.body.len() - payload_at;
         self.log_message(key, Some(&target.name), bytes, status);
         if status == Status::Ok {
-            self.totals.messages += 1;
-            self.count(bytes as u64, 0, |counters| counters.add_sent(1));
+            self.unreported.messages += 1;
+            self.unreported.bytes_in += bytes as u64;
         }
         self.respond(sequence, status, &[])
     }
@@ -243,6 +269,7 @@ impl Worker {
     }
 
     fn list(&mut self, sequence: u32) -> Result<(), End> {
+        self.report();
         let Some((from_slot, [])) = take::<4>(&self.body) else {
             return self.respond(sequence, Status::Malformed, b"not the form of a list request");
         };
@@ -254,6 +281,7 @@ impl Worker {
     }
 
     fn statistics(&mut self, sequence: u32) -> Result<(), End> {
+        self.report();
         match self.shared.registry.get(self.member.key) {
             Ok(own) => {
                 let page = listing::encode_page(own.as_slice(), None);
@@ -297,16 +325,6 @@ impl Worker {
             SendTimeoutError::TimedOut | SendTimeoutError::TooLarge { .. } => End::Closed(CloseReason::Local),
         })
     }
-}
-
-#[inline]
-fn read_header(incoming: &Incoming<'_>) -> Option<BlockHeader> {
-    if incoming.len() < BLOCK_HEADER {
-        return None;
-    }
-    let mut bytes = [0; BLOCK_HEADER];
-    incoming.read_at(0, &mut bytes);
-    Some(BlockHeader::from_array(bytes))
 }
 
 /// The receiver's key, how long the sender is ready to wait, and where the payload begins.

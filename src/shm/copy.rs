@@ -59,14 +59,11 @@ mod imp {
 
     #[inline(always)]
     unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
-        if len < 16 {
-            // SAFETY: passed on from the caller; `len` is below 16.
-            unsafe { copy_short(to, from, len) }
-        } else if len <= 64 {
-            // SAFETY: passed on from the caller; `len` is from 16 to 64.
-            unsafe { copy_line(to, from, len) }
+        if len <= 64 {
+            // SAFETY: passed on from the caller.
+            unsafe { copy_pieces(to, from, 0, len) }
         } else {
-            // SAFETY: passed on from the caller; `len` is above 64.
+            // SAFETY: passed on from the caller.
             unsafe { copy_long(to, from, len) }
         }
     }
@@ -74,10 +71,7 @@ mod imp {
     /// More than 64 bytes.
     #[inline(never)]
     unsafe fn copy_long(to: *mut u8, from: *const u8, len: usize) {
-        if len <= STRING_COPY_FROM {
-            // SAFETY: passed on from the caller.
-            unsafe { copy_vectors(to, from, len) }
-        } else {
+        if len > STRING_COPY_FROM {
             // SAFETY: both ranges are valid for `len` bytes by the caller's promise, the direction flag is clear
             // as the ABI demands, and the instruction touches exactly those ranges.
             unsafe {
@@ -89,96 +83,12 @@ mod imp {
                     options(nostack, preserves_flags)
                 );
             }
+            return;
         }
-    }
-
-    /// 0 to 15 bytes, by two possibly overlapping accesses of one size.
-    #[inline(always)]
-    unsafe fn copy_short(to: *mut u8, from: *const u8, len: usize) {
-        // SAFETY: in each arm both accesses lie within the first `len` bytes of either range: the second one ends
-        // exactly at `len` and starts at or after 0, since `len` is at least the size of the access.
-        unsafe {
-            if len >= 8 {
-                asm!(
-                    "mov {a}, qword ptr [{from}]",
-                    "mov {b}, qword ptr [{from} + {len} - 8]",
-                    "mov qword ptr [{to}], {a}",
-                    "mov qword ptr [{to} + {len} - 8], {b}",
-                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
-                    options(nostack, preserves_flags)
-                );
-            } else if len >= 4 {
-                asm!(
-                    "mov {a:e}, dword ptr [{from}]",
-                    "mov {b:e}, dword ptr [{from} + {len} - 4]",
-                    "mov dword ptr [{to}], {a:e}",
-                    "mov dword ptr [{to} + {len} - 4], {b:e}",
-                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
-                    options(nostack, preserves_flags)
-                );
-            } else if len >= 2 {
-                asm!(
-                    "mov {a:x}, word ptr [{from}]",
-                    "mov {b:x}, word ptr [{from} + {len} - 2]",
-                    "mov word ptr [{to}], {a:x}",
-                    "mov word ptr [{to} + {len} - 2], {b:x}",
-                    a = out(reg) _, b = out(reg) _, from = in(reg) from, to = in(reg) to, len = in(reg) len,
-                    options(nostack, preserves_flags)
-                );
-            } else if len == 1 {
-                asm!(
-                    "mov {a}, byte ptr [{from}]",
-                    "mov byte ptr [{to}], {a}",
-                    a = out(reg_byte) _, from = in(reg) from, to = in(reg) to,
-                    options(nostack, preserves_flags)
-                );
-            }
-        }
-    }
-
-    /// 16 to 64 bytes, without a loop: vectors from the start and from the end, which may overlap.
-    #[inline(always)]
-    unsafe fn copy_line(to: *mut u8, from: *const u8, len: usize) {
-        // SAFETY: each access has 16 bytes and lies within the first `len` of either range: the first two begin at 0 and at
-        // `len - 16`; the other two are made only if `len` is above 32, and begin at 16 and at `len - 32`.
-        unsafe {
-            if len > 32 {
-                asm!(
-                    "movdqu {a}, xmmword ptr [{from}]",
-                    "movdqu {b}, xmmword ptr [{from} + 16]",
-                    "movdqu {c}, xmmword ptr [{from} + {len} - 32]",
-                    "movdqu {d}, xmmword ptr [{from} + {len} - 16]",
-                    "movdqu xmmword ptr [{to}], {a}",
-                    "movdqu xmmword ptr [{to} + 16], {b}",
-                    "movdqu xmmword ptr [{to} + {len} - 32], {c}",
-                    "movdqu xmmword ptr [{to} + {len} - 16], {d}",
-                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
-                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
-                    options(nostack, preserves_flags)
-                );
-            } else {
-                asm!(
-                    "movdqu {a}, xmmword ptr [{from}]",
-                    "movdqu {b}, xmmword ptr [{from} + {len} - 16]",
-                    "movdqu xmmword ptr [{to}], {a}",
-                    "movdqu xmmword ptr [{to} + {len} - 16], {b}",
-                    a = out(xmm_reg) _, b = out(xmm_reg) _,
-                    from = in(reg) from, to = in(reg) to, len = in(reg) len,
-                    options(nostack, preserves_flags)
-                );
-            }
-        }
-    }
-
-    /// 16 bytes or more: whole vectors, then one that ends exactly at the end and may overlap the one before.
-    #[inline]
-    unsafe fn copy_vectors(to: *mut u8, from: *const u8, len: usize) {
-        let last = len - 16;
         let mut at = 0;
-        // SAFETY: `at + 64 <= last < len` in the first loop and `at < last` in the second, so each access of 16
-        // bytes at `at` (+48 in the first) ends before `last + 16 = len`; the final one ends exactly at `len`.
-        unsafe {
-            while at + 64 <= last {
+        while at + 64 <= len {
+            // SAFETY: the four accesses of 16 bytes from `at` on end at `at + 64`, which is at most `len`.
+            unsafe {
                 asm!(
                     "movdqu {a}, xmmword ptr [{from} + {at}]",
                     "movdqu {b}, xmmword ptr [{from} + {at} + 16]",
@@ -192,9 +102,22 @@ mod imp {
                     from = in(reg) from, to = in(reg) to, at = in(reg) at,
                     options(nostack, preserves_flags)
                 );
-                at += 64;
             }
-            while at < last {
+            at += 64;
+        }
+        // SAFETY: passed on from the caller; `at` is at most `len`.
+        unsafe { copy_pieces(to, from, at, len) }
+    }
+
+    /// The bytes from `at` to `len`, in pieces that do not overlap: a processor hands a recent store on to a load
+    /// only if the load asks for nothing else, and a copy that was just made is often copied on at once. A load that
+    /// spans two stores would wait until both have reached the cache, behind every store before them.
+    #[inline(always)]
+    unsafe fn copy_pieces(to: *mut u8, from: *const u8, mut at: usize, len: usize) {
+        // SAFETY: in each arm the access begins at `at`, which counts what was copied, and has as many bytes as its condition
+        // says are left at least.
+        unsafe {
+            while at + 16 <= len {
                 asm!(
                     "movdqu {a}, xmmword ptr [{from} + {at}]",
                     "movdqu xmmword ptr [{to} + {at}], {a}",
@@ -203,12 +126,41 @@ mod imp {
                 );
                 at += 16;
             }
-            asm!(
-                "movdqu {a}, xmmword ptr [{from} + {last}]",
-                "movdqu xmmword ptr [{to} + {last}], {a}",
-                a = out(xmm_reg) _, from = in(reg) from, to = in(reg) to, last = in(reg) last,
-                options(nostack, preserves_flags)
-            );
+            if at + 8 <= len {
+                asm!(
+                    "mov {a}, qword ptr [{from} + {at}]",
+                    "mov qword ptr [{to} + {at}], {a}",
+                    a = out(reg) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+                at += 8;
+            }
+            if at + 4 <= len {
+                asm!(
+                    "mov {a:e}, dword ptr [{from} + {at}]",
+                    "mov dword ptr [{to} + {at}], {a:e}",
+                    a = out(reg) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+                at += 4;
+            }
+            if at + 2 <= len {
+                asm!(
+                    "mov {a:x}, word ptr [{from} + {at}]",
+                    "mov word ptr [{to} + {at}], {a:x}",
+                    a = out(reg) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+                at += 2;
+            }
+            if at < len {
+                asm!(
+                    "mov {a}, byte ptr [{from} + {at}]",
+                    "mov byte ptr [{to} + {at}], {a}",
+                    a = out(reg_byte) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    options(nostack, preserves_flags)
+                );
+            }
         }
     }
 }

@@ -1,16 +1,13 @@
 //! The connect channel: refusals, limits, strangers that say anything or nothing, and servers that are none.
 
-use crate::common::raw::{Heard, LIST, REGISTER, RawClient, SERVER, VERSION, datagram, dial, hear, say};
+use crate::common::raw::{
+    Heard, LIST, REGISTER, RawClient, SERVER, VERSION, accept, datagram, dial, hear, listen_at, say, say_with,
+};
 use crate::common::{Bus, Place, begin, eventually, within_limit};
 use ringpost::{Client, Observer, RegisterError, Server, StartError};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, accept_with, bind, listen, sendmsg, socket_with,
-};
-use std::io::{IoSlice, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -118,15 +115,6 @@ fn strangers_are_answered_and_dropped() {
     assert_eq!(bus.server.join_after_shutdown().refused, count);
 }
 
-/// Sends a datagram with descriptors.
-fn say_with(socket: &OwnedFd, datagram: &[u8], descriptors: &[&OwnedFd]) {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(256))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let borrowed: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
-    assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
-    sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL).unwrap();
-}
-
 /// Descriptors that nobody asked for are closed: the other end of a pipe notices when its last holder is gone.
 #[test]
 fn descriptors_that_come_along_are_closed() {
@@ -220,11 +208,9 @@ fn an_observer_may_register_in_the_end() {
 
 /// Listens at the path and answers the first request with what it is told, after which it hangs up.
 fn pretend(place: &Place, reply: Option<(Vec<u8>, Option<OwnedFd>)>) -> crate::common::Begun<()> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&socket, &SocketAddrUnix::new(&place.path).unwrap()).unwrap();
-    listen(&socket, 1).unwrap();
+    let socket = listen_at(&place.path);
     begin(move || {
-        let line = accept_with(&socket, SocketFlags::CLOEXEC).unwrap();
+        let line = accept(&socket);
         let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
         match reply {
             Some((bytes, Some(fd))) => say_with(&line, &bytes, &[&fd]),

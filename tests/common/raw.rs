@@ -6,12 +6,13 @@ use ringpost::shm::{Segment, futex_wake};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    listen, recvmsg, send, sendmsg, socket_with,
 };
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -40,6 +41,27 @@ pub fn dial(path: &Path) -> OwnedFd {
 
 pub fn say(socket: &OwnedFd, datagram: &[u8]) {
     send(socket, datagram, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// Sends a datagram with descriptors.
+pub fn say_with(socket: &OwnedFd, datagram: &[u8], descriptors: &[&OwnedFd]) {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(256))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let borrowed: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
+    assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
+    sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// Listens where a server would.
+pub fn listen_at(path: &Path) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&socket, 1).unwrap();
+    socket
+}
+
+pub fn accept(socket: &OwnedFd) -> OwnedFd {
+    accept_with(socket, SocketFlags::CLOEXEC).unwrap()
 }
 
 /// What came over a connection.

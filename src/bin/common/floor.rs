@@ -11,18 +11,19 @@
 //!
 //! ```text
 //! measuring process                                   partner
-//! base, count, look := …                              futex_wait(turn, last)
+//! first, end, look := …                               futex_wait(turn, last)
 //! turn := t (Release); futex_wake(turn)               turn == t (Acquire): read them
 //! wait for ready == t                                 ready := t
-//! ping := n; wait for pong == n    count times        wait for ping == n; pong := n
+//! ping := n; wait for pong == n   first <= n < end    wait for ping == n; pong := n
 //! wait for idle == t                                  idle := t; futex_wait(turn, t)
 //! ```
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringpost::shm::{Segment, futex_wait, futex_wake};
@@ -38,8 +39,8 @@ const TURN: usize = 512;
 const READY: usize = 768;
 const IDLE: usize = 1024;
 const LOOK: usize = 1280;
-const BASE: usize = 1288;
-const COUNT: usize = 1296;
+const FIRST: usize = 1288;
+const END: usize = 1296;
 const LENGTH: usize = 4096;
 
 /// What a waiting end does between two looks.
@@ -63,6 +64,7 @@ impl Look {
         }
     }
 
+    /// As it is written into the segment.
     fn code(self) -> u32 {
         match self {
             Look::Pause => 0,
@@ -72,38 +74,78 @@ impl Look {
     }
 }
 
-/// Runs `round_trips` for `look`, compiled once for each way so that nothing is decided between two looks.
-macro_rules! by_look {
-    ($look:expr, $between:ident => $body:expr) => {
-        match $look {
-            0 => {
-                let $between = || std::hint::spin_loop();
-                $body
-            }
-            1 => {
-                let $between = || ();
-                $body
-            }
-            _ => {
-                let $between = std::thread::yield_now;
-                $body
-            }
-        }
-    };
+/// A [`Look`] as a type: the loops are compiled once for each, so that nothing is decided between two looks.
+trait Between {
+    /// After how many looks to ask whether the other side is lost.
+    const MANY: u32 = 1 << 16;
+
+    fn between();
+}
+
+struct Pause;
+struct Plain;
+struct Yield;
+
+impl Between for Pause {
+    #[inline(always)]
+    fn between() {
+        std::hint::spin_loop();
+    }
+}
+
+impl Between for Plain {
+    #[inline(always)]
+    fn between() {}
+}
+
+impl Between for Yield {
+    // A busy processor takes milliseconds to come back from each.
+    const MANY: u32 = 1 << 5;
+
+    fn between() {
+        std::thread::yield_now();
+    }
 }
 
 /// Waits until `word` is `value`; `false` when `lost`, asked now and then, says that it never will be.
 #[inline(always)]
-fn wait_for(word: &AtomicU64, value: u64, between: impl Fn(), lost: &mut impl FnMut() -> bool) -> bool {
+fn wait_for<B: Between>(word: &AtomicU64, value: u64, lost: &mut impl FnMut() -> bool) -> bool {
     let mut looks = 0_u32;
     while word.load(Ordering::Acquire) != value {
         looks = looks.wrapping_add(1);
-        if looks.is_multiple_of(1 << 16) && lost() {
+        if looks.is_multiple_of(B::MANY) && lost() {
             return false;
         }
-        between();
+        B::between();
     }
     true
+}
+
+/// Asks with each of `numbers` and waits for its answer; `None` if one is lost.
+fn ask<B: Between>(
+    segment: &Segment,
+    numbers: Range<u64>,
+    lost: &mut impl FnMut() -> bool,
+) -> Option<Duration> {
+    let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
+    let start = Instant::now();
+    for number in numbers {
+        ping.store(number, Ordering::Release);
+        if !wait_for::<B>(pong, number, lost) {
+            return None;
+        }
+    }
+    Some(start.elapsed())
+}
+
+/// Answers each of `numbers`.
+fn answer<B: Between>(segment: &Segment, numbers: Range<u64>) {
+    let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
+    for number in numbers {
+        // Whoever asks ends this process if it must.
+        wait_for::<B>(ping, number, &mut || false);
+        pong.store(number, Ordering::Release);
+    }
 }
 
 /// The measuring side, with its partner process.
@@ -139,18 +181,6 @@ impl Floor {
         count: u32,
         interrupt: &Interrupt,
     ) -> Result<f64, Failure> {
-        let base = self.last;
-        self.turn = self.turn.wrapping_add(1);
-        let turn = u64::from(self.turn);
-        let total = u64::from(warm) + u64::from(count);
-        self.segment.word32(LOOK).store(look.code(), Ordering::Relaxed);
-        self.segment.word64(BASE).store(base, Ordering::Relaxed);
-        self.segment.word64(COUNT).store(total, Ordering::Relaxed);
-        let word = self.segment.word32(TURN);
-        word.store(self.turn, Ordering::Release);
-        futex_wake(word, 1);
-
-        let (ping, pong) = (self.segment.word64(PING), self.segment.word64(PONG));
         let partner = &mut self.partner;
         let mut why = None;
         let mut lost = || {
@@ -162,33 +192,47 @@ impl Floor {
             };
             why.is_some()
         };
-        let mut time = Duration::ZERO;
-        let done = wait_for(self.segment.word64(READY), turn, std::thread::yield_now, &mut lost)
-            && by_look!(look.code(), between => {
-                let mut trip = |number| {
-                    ping.store(number, Ordering::Release);
-                    wait_for(pong, number, between, &mut lost)
-                };
-                let warmed = (base + 1..=base + u64::from(warm)).all(&mut trip);
-                let start = Instant::now();
-                let timed = warmed && (base + u64::from(warm) + 1..=base + total).all(&mut trip);
-                time = start.elapsed();
-                timed
-            })
-            && wait_for(self.segment.word64(IDLE), turn, std::thread::yield_now, &mut lost);
-        if !done {
-            return Err(why.unwrap_or_else(|| Failure::failed("the floor's partner process was lost")));
+
+        let segment = &self.segment;
+        let first = self.last + 1;
+        let timed = first + u64::from(warm);
+        let end = timed + u64::from(count);
+        self.last = end - 1;
+        self.turn = self.turn.wrapping_add(1);
+        segment.word32(LOOK).store(look.code(), Ordering::Relaxed);
+        segment.word64(FIRST).store(first, Ordering::Relaxed);
+        segment.word64(END).store(end, Ordering::Relaxed);
+        segment.word32(TURN).store(self.turn, Ordering::Release);
+        futex_wake(segment.word32(TURN), 1);
+
+        let turn = u64::from(self.turn);
+        let mut run = || {
+            if !wait_for::<Yield>(segment.word64(READY), turn, &mut lost) {
+                return None;
+            }
+            let ask = match look {
+                Look::Pause => ask::<Pause>,
+                Look::Plain => ask::<Plain>,
+                Look::Yield => ask::<Yield>,
+            };
+            ask(segment, first..timed, &mut lost)?;
+            let time = ask(segment, timed..end, &mut lost)?;
+            wait_for::<Yield>(segment.word64(IDLE), turn, &mut lost).then_some(time)
+        };
+        match run() {
+            Some(time) => Ok(time.as_nanos() as f64 / f64::from(count)),
+            None => {
+                Err(why.unwrap_or_else(|| Failure::failed("the floor's partner process does not answer")))
+            }
         }
-        self.last = base + total;
-        Ok(time.as_nanos() as f64 / f64::from(count))
     }
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        // A count of none ends the partner.
-        self.segment.word64(COUNT).store(0, Ordering::Relaxed);
-        let word: &AtomicU32 = self.segment.word32(TURN);
+        // No numbers to answer end the partner.
+        self.segment.word64(END).store(0, Ordering::Relaxed);
+        let word = self.segment.word32(TURN);
         word.store(self.turn.wrapping_add(1), Ordering::Release);
         futex_wake(word, 1);
         end(&mut self.partner, Duration::from_millis(200));
@@ -207,25 +251,24 @@ pub fn partner(cpu: Option<usize>) -> Outcome {
     if let Some(cpu) = cpu {
         cpu::pin(cpu).map_err(Failure::Failed)?;
     }
-    let (ping, pong, word) = (segment.word64(PING), segment.word64(PONG), segment.word32(TURN));
+    let word = segment.word32(TURN);
     let mut turn = 0;
     loop {
         while word.load(Ordering::Acquire) == turn {
             futex_wait(word, turn, None);
         }
         turn = word.load(Ordering::Acquire);
-        let base = segment.word64(BASE).load(Ordering::Relaxed);
-        let count = segment.word64(COUNT).load(Ordering::Relaxed);
-        if count == 0 {
+        let first = segment.word64(FIRST).load(Ordering::Relaxed);
+        let end = segment.word64(END).load(Ordering::Relaxed);
+        if end == 0 {
             return Ok(());
         }
         segment.word64(READY).store(u64::from(turn), Ordering::Release);
-        by_look!(segment.word32(LOOK).load(Ordering::Relaxed), between => {
-            for number in base + 1..=base + count {
-                wait_for(ping, number, between, &mut || false);
-                pong.store(number, Ordering::Release);
-            }
-        });
+        match segment.word32(LOOK).load(Ordering::Relaxed) {
+            0 => answer::<Pause>(&segment, first..end),
+            1 => answer::<Plain>(&segment, first..end),
+            _ => answer::<Yield>(&segment, first..end),
+        }
         segment.word64(IDLE).store(u64::from(turn), Ordering::Release);
     }
 }

@@ -20,6 +20,17 @@ const BLOCKS: usize = 120;
 const WARM: u32 = 200;
 const IN_BLOCK: u32 = 1_000;
 
+/// Calls larger than this come in smaller blocks, down to the fewest: each takes longer, and a block still takes
+/// milliseconds.
+const LARGE: usize = 16 * 1024;
+const FEWEST: u32 = 50;
+
+/// How many calls of `size` bytes make a block.
+fn calls_in_block(size: usize) -> u32 {
+    let calls = IN_BLOCK as usize * LARGE / size.max(LARGE);
+    u32::try_from(calls).unwrap_or(IN_BLOCK).max(FEWEST)
+}
+
 pub fn run(socket: Option<PathBuf>, options: &LatencyOptions) -> Outcome {
     let pins = options.pins()?;
     let wait = options.wait(pins)?;
@@ -70,6 +81,8 @@ struct Object {
     kernel: Option<String>,
     blocks: usize,
     block_round_trips: u32,
+    /// Calls in a block: fewer than the floor's round trips where they are large.
+    block_calls: u32,
     floor_ns: FloorObject,
     call_ns: Spread,
     ratio_p10: f64,
@@ -127,18 +140,19 @@ fn measure(rig: &mut Rig, options: &LatencyOptions, pins: Option<Pins>) -> Resul
 
 /// Nanoseconds for each of a block's calls, after some whose responses are checked byte by byte.
 fn call_block(client: &mut Client, requests: &mut Requests) -> Result<f64, Failure> {
-    for _ in 0..WARM {
+    let count = calls_in_block(requests.bytes.len());
+    for _ in 0..WARM.min(count) {
         verified_call(client, requests)?;
     }
     let request = requests.next();
     let start = Instant::now();
-    for _ in 0..IN_BLOCK {
+    for _ in 0..count {
         let response = client.call(request).map_err(Failure::failed)?;
         if response.len() != request.len() {
             return Err(wrong(request, response));
         }
     }
-    Ok(start.elapsed().as_nanos() as f64 / f64::from(IN_BLOCK))
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
 }
 
 /// One call's time; its response is checked outside it.
@@ -206,6 +220,7 @@ impl Measured {
             kernel: cpu::kernel(),
             blocks: BLOCKS,
             block_round_trips: IN_BLOCK,
+            block_calls: calls_in_block(options.size),
             floor_ns: FloorObject {
                 spread: Spread::of(floor),
                 look,
@@ -225,10 +240,6 @@ impl Measured {
 
     fn text(&self, options: &LatencyOptions, wait: WaitStrategy, pins: Option<Pins>) -> String {
         let (look, floor) = self.floor.faster();
-        let spread = |values| {
-            let Spread { p10, p50, p90 } = Spread::of(values);
-            format!("{:>10} {:>10} {:>10}", nanoseconds(p10), nanoseconds(p50), nanoseconds(p90))
-        };
         let place = match pins {
             Some(pins) => format!("client on CPU {}, server on CPU {}", pins.client, pins.server),
             None => "both ends on one CPU".to_string(),
@@ -238,53 +249,70 @@ impl Measured {
             Look::Plain => "without `pause`",
             Look::Yield => "yielding",
         };
+        let calls = match calls_in_block(options.size) {
+            IN_BLOCK => String::new(),
+            fewer => format!(" ({fewer} calls)"),
+        };
+        let times = |values: &[f64]| values.iter().copied().map(nanoseconds).collect();
+        let spread = |values: &[f64]| {
+            let Spread { p10, p50, p90 } = Spread::of(values);
+            times(&[p10, p50, p90])
+        };
+        let ratio = format!("{:.2}", quantile(&self.ratios(), 0.5));
         let Summary { min, p50, p90, p99, p999, max } = self.rtt;
-        let each =
-            [min, p50, p90, p99, p999, max].map(|time| format!("{:>10}", nanoseconds(time as f64))).join(" ");
-        format!(
-            "Round trip of a call of {} and its response of the same size; {place}, wait {wait}\n\
-             {}, Linux {}\n\n\
-             {BLOCKS} pairs of blocks of {} round trips, no clock inside\n\
-             {:14}{:>10} {:>10} {:>10}\n\
-             {:14}{}   two bare words, {between}\n\
-             {:14}{}\n\
-             {:14}{:>10} {:>10.2}   of each pair\n\n\
-             {} calls, each timed (a clock reading takes {:.0} ns, its step is {} ns)\n\
-             {:14}{:>10} {:>10} {:>10} {:>10} {:>10} {:>10}\n\
-             {:14}{each}\n",
-            readable_bytes(options.size),
-            cpu::model().as_deref().unwrap_or("an unnamed processor"),
-            cpu::kernel().as_deref().unwrap_or("of an unknown release"),
-            thousands(IN_BLOCK.into()),
-            "",
-            "p10",
-            "p50",
-            "p90",
-            "floor",
-            spread(floor),
-            "call",
-            spread(&self.calls),
-            "ratio",
-            "",
-            quantile(&self.ratios(), 0.5),
-            thousands(options.count),
-            self.clock.cost,
-            self.clock.resolution,
-            "",
-            "min",
-            "p50",
-            "p90",
-            "p99",
-            "p99.9",
-            "max",
-            "call",
-        )
+        let each = [min, p50, p90, p99, p999, max].map(|time| time as f64);
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        [
+            format!(
+                "Round trip of a call of {} and its response of the same size; {place}, wait {wait}",
+                readable_bytes(options.size)
+            ),
+            format!(
+                "{}, Linux {}",
+                cpu::model().as_deref().unwrap_or("an unnamed processor"),
+                cpu::kernel().as_deref().unwrap_or("of an unknown release"),
+            ),
+            String::new(),
+            format!(
+                "{BLOCKS} pairs of blocks of {} round trips{calls}, no clock inside",
+                thousands(IN_BLOCK.into())
+            ),
+            row("", words(&["p10", "p50", "p90"]), ""),
+            row("floor", spread(floor), &format!("two bare words, {between}")),
+            row("call", spread(&self.calls), ""),
+            row("ratio", words(&["", &ratio, ""]), "of each pair"),
+            String::new(),
+            format!(
+                "{} calls, each timed (a clock reading takes {:.0} ns, its step is {} ns)",
+                thousands(options.count),
+                self.clock.cost,
+                self.clock.resolution
+            ),
+            row("", words(&["min", "p50", "p90", "p99", "p99.9", "max"]), ""),
+            row("call", times(&each), ""),
+            String::new(),
+        ]
+        .join("\n")
     }
+}
+
+/// A line of a table.
+fn row(name: &str, cells: Vec<String>, remark: &str) -> String {
+    let cells: String = cells.iter().map(|cell| format!("{cell:>11}")).collect();
+    format!("{name:<8}{cells}   {remark}").trim_end().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_calls_come_in_smaller_blocks() {
+        assert_eq!(calls_in_block(0), IN_BLOCK);
+        assert_eq!(calls_in_block(LARGE), IN_BLOCK);
+        assert_eq!(calls_in_block(4 * LARGE), IN_BLOCK / 4);
+        assert_eq!(calls_in_block(1 << 29), FEWEST);
+    }
 
     #[test]
     fn requests_differ_as_far_as_there_is_room() {

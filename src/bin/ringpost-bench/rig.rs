@@ -8,7 +8,7 @@ use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
 use crate::common::child::ServerChild;
 use crate::common::cpu::{self, Pins};
-use crate::common::exit::{Failure, Outcome};
+use crate::common::exit::{Failure, LEAVING, Outcome};
 use crate::common::floor::{Blocks, Floor, Look};
 use crate::common::place::{TempDir, sibling, this_program};
 use crate::common::signals::Interrupt;
@@ -74,7 +74,7 @@ impl Rig {
     pub fn end(self) -> Outcome {
         let Rig { client, floor, server, interrupt, _directory } = self;
         interrupt.forget();
-        client.unregister().map_err(Failure::failed)?;
+        client.unregister_timeout(LEAVING).map_err(Failure::failed)?;
         drop(floor);
         server.stop()
     }

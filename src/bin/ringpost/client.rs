@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::{Address, Caller, Client, ClientBuilder, Inbox, Name, RegisterError};
 
-use crate::common::exit::{Failure, Outcome, note};
+use crate::common::exit::{Failure, LEAVING, Outcome, note};
 use crate::common::out;
 use crate::common::signals::Interrupt;
 use crate::listen;
@@ -63,7 +63,7 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
         spawn("inbox", move || print(inbox, &printer))
     });
     let result = started.and_then(|()| talk(&mut caller, &arrived, interactive, &interrupt));
-    let left = session::leave(caller.close_handle(), || caller.unregister());
+    let left = caller.unregister_timeout(LEAVING);
     if result.is_ok() {
         drain(&arrived)?;
         session::warn(left);
@@ -97,7 +97,12 @@ fn register(
             Ok(Event::Line(line)) => line,
             Ok(Event::InputFailed(error)) => return Err(unreadable(&error)),
             Ok(Event::TooLong) => Vec::new(),
-            _ => return Ok(None),
+            _ => {
+                if interactive {
+                    note("");
+                }
+                return Ok(None);
+            }
         };
         if interrupt.caught().is_some() {
             return Ok(None);

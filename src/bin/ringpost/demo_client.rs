@@ -8,7 +8,7 @@
 //! | `send KEY TEXT` | |
 //! | `receive` | name, key, text |
 //! | `block WARM COUNT` | nanoseconds for each of COUNT calls, after WARM others |
-//! | `timed COUNT` | a summary of the calls' times as JSON |
+//! | `timed COUNT SECONDS` | how many calls were made in that time, and what their times come to, as JSON |
 //! | `unregister` | |
 //!
 //! What fails answers `error TEXT`. At the end of the input it unregisters; signals are its parent's to act on.
@@ -18,11 +18,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringpost::{Client, Key, Name};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::DemoClientOptions;
-use crate::common::exit::{Failure, Outcome};
+use crate::common::exit::{Failure, LEAVING, Outcome};
 use crate::common::signals::Interrupt;
-use crate::common::stats::Times;
+use crate::common::stats::{Summary, Times};
 use crate::common::{child, cpu, out};
 
 /// The request of the measured calls: with the block's header it fills one line.
@@ -46,12 +47,12 @@ pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
         }
         follow(&mut client)
     });
-    let left = client.unregister().map_err(Failure::failed);
-    match led {
-        Ok(true) => answer(left.map(|()| String::new()).map_err(|failure| failure.to_string())),
-        Ok(false) => left,
-        Err(failure) => Err(failure),
+    let left = client.unregister_timeout(LEAVING);
+    if led? {
+        return answer(left.map(|()| String::new()).map_err(text));
     }
+    // The parent has gone, or given up; it tells why.
+    Ok(())
 }
 
 /// Does what stdin says until it says `unregister` (true) or ends.
@@ -95,7 +96,10 @@ fn act(client: &mut Client, line: &str) -> Result<String, String> {
             let (warm, count) = rest.split_once(' ').ok_or("block WARM COUNT")?;
             block(client, warm.parse().map_err(text)?, count.parse().map_err(text)?)
         }
-        "timed" => timed(client, rest.parse().map_err(text)?),
+        "timed" => {
+            let (count, seconds) = rest.split_once(' ').ok_or("timed COUNT SECONDS")?;
+            timed(client, count.parse().map_err(text)?, seconds.parse().map_err(text)?)
+        }
         _ => Err(format!("{verb:?} is no order")),
     }
 }
@@ -122,12 +126,24 @@ fn block(client: &mut Client, warm: u64, count: u32) -> Result<String, String> {
     Ok(format!("{}", start.elapsed().as_nanos() as f64 / f64::from(count)))
 }
 
-fn timed(client: &mut Client, count: u64) -> Result<String, String> {
+fn timed(client: &mut Client, count: u64, seconds: u64) -> Result<String, String> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut times = Times::new();
-    for number in 0..count {
-        times.record(verified_call(client, number)?);
+    let mut done = 0;
+    while done < count && Instant::now() < deadline {
+        for _ in 0..100.min(count - done) {
+            times.record(verified_call(client, done)?);
+            done += 1;
+        }
     }
-    serde_json::to_string(&times.summary()).map_err(text)
+    serde_json::to_string(&Timed { calls: done, times: times.summary() }).map_err(text)
+}
+
+/// What calls timed one by one come to.
+#[derive(Serialize, Deserialize)]
+pub struct Timed {
+    pub calls: u64,
+    pub times: Summary,
 }
 
 /// Calls, and checks the response outside the time that is returned.

@@ -17,7 +17,7 @@ use ringpost::{Client, Inbox, Message};
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
-use crate::common::exit::{Failure, Outcome, note};
+use crate::common::exit::{Failure, LEAVING, Outcome, note};
 use crate::common::out;
 use crate::common::signals::Interrupt;
 use crate::session;
@@ -74,7 +74,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
         }
     };
 
-    let left = session::leave(caller.close_handle(), || caller.unregister());
+    let left = caller.unregister_timeout(LEAVING);
     let (end, left) = match end {
         End::Signal | End::Time => (drain(&arrived, end), left),
         // The rest is through already, and whoever lost the server need not hear that it cannot unregister.

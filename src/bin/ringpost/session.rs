@@ -4,20 +4,15 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ringpost::{Address, CallError, Client, CloseReason, Closer, Key, Name, RecvError, SendError};
+use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, SendError};
 
-use crate::common::exit::{Failure, note};
+use crate::common::exit::{Failure, LEAVING, note};
 use crate::common::signals::Interrupt;
 
 /// More than any ring can hold in one block: reading stdin ends here.
 pub const MOST: u64 = 1 << 29;
-
-/// How long we wait for the server to confirm that we have left.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bytes to send: the argument's, or all of stdin.
 pub fn message(argument: Option<&OsStr>) -> Result<Vec<u8>, Failure> {
@@ -57,7 +52,7 @@ pub fn with_client<T>(
     interrupt.then(move || closer.close());
     let result = body(&mut client);
     interrupt.forget();
-    let left = leave(client.close_handle(), || client.unregister());
+    let left = client.unregister_timeout(LEAVING);
     match (result, left) {
         (Ok(value), left) => {
             warn(left);
@@ -68,28 +63,11 @@ pub fn with_client<T>(
     }
 }
 
-/// Unregisters and waits for the server's answer, though not for ever: one that stands still must not hold us.
-pub fn leave(closer: Closer, unregister: impl FnOnce() -> Result<(), CallError>) -> Result<(), CallError> {
-    let (done, ended) = mpsc::channel::<()>();
-    let watch = move || {
-        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            closer.close();
-        }
-    };
-    // Without a thread for it, the wait has no end but the server's answer or its death.
-    let _ = thread::Builder::new().name("patience".into()).spawn(watch);
-    let left = unregister();
-    drop(done);
-    left
-}
-
 /// Says that unregistering failed; the name is free all the same once this process has ended.
 pub fn warn(left: Result<(), CallError>) {
     let why = match left {
         Ok(()) => return,
-        Err(CallError::Disconnected(CloseReason::Local) | CallError::NotSent(CloseReason::Local)) => {
-            format!("it did not answer within {} s", PATIENCE.as_secs())
-        }
+        Err(CallError::TimedOut) => format!("it did not answer within {} s", LEAVING.as_secs()),
         Err(error) => error.to_string(),
     };
     note(format_args!("ringpost: the server did not confirm that we left: {why}"));

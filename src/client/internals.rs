@@ -1,0 +1,18 @@
+//! A caller on a channel made by hand, for this repository's own benchmarks.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::caller::Caller;
+use super::session::Session;
+use crate::channel::Guest;
+use crate::protocol::{Key, Name};
+
+pub(crate) fn caller_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result<Caller> {
+    let name = Name::new("benchmark").map_err(io::Error::other)?;
+    let session = Arc::new(Session::begin(&guest, lifeline, key, name)?);
+    Ok(Caller::new(guest.requests, guest.responses, session))
+}
