@@ -104,7 +104,7 @@ fn client_collect(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
-/// The worker serves what is there in drains of up to 64.
+// The worker serves what is there in drains of up to 64.
 #[library_benchmark(config = at_most(SERVER_SERVE))]
 #[bench::calls_of_48_bytes(face_to_face(64, false))]
 fn server_serve(mut pair: FaceToFace) -> FaceToFace {

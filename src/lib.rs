@@ -42,7 +42,7 @@
 //! sync                            the standard library's atomics or loom's
 //! ```
 //!
-//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; every other module forbids it.
+//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the rest of the crate denies it.
 
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]

@@ -13,8 +13,8 @@
 //! 4096  request data, response data, inbox data: ring size bytes each
 //! ```
 //!
-//! All numbers are little-endian. An idle client touches one page: the control blocks lie together, and the data of a ring is
-//! first touched when something is written there.
+//! All numbers are little-endian. The control blocks lie together in the first page. The data of a ring takes up memory from
+//! the first look or write on, page by page, so an idle client takes a few pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
-use super::session::{CloseHandle, Session};
+use super::session::{CloseHandle, Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
@@ -121,6 +121,26 @@ impl Caller {
     /// outstanding; responses come in their order.
     ///
     /// Waits for room if the server is behind. Responses that arrive meanwhile are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Uncollected`] if 65,536 responses are kept already; see [`CallError`] for the others.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// client.submit(b"one")?;
+    /// client.submit(b"two")?;
+    /// assert_eq!(client.outstanding(), 2);
+    /// assert_eq!(client.response()?, b"one");
+    /// assert_eq!(client.response()?, b"two");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
         self.submit_quietly(request, None)?;
         notify_both(&mut self.requests, &mut self.responses);
@@ -188,13 +208,13 @@ impl Caller {
 
     /// Sends a message, waiting at most this long for room in the receiver's inbox. Senders that wait are served in their order.
     pub fn send_timeout(&mut self, to: Key, message: &[u8], timeout: Duration) -> Result<(), SendError> {
-        let far = || Instant::now() + Duration::from_secs(u32::MAX.into());
-        self.send_deadline(to, message, Instant::now().checked_add(timeout).unwrap_or_else(far))
+        self.send_deadline(to, message, deadline_in(timeout))
     }
 
     /// Sends a message, waiting until the deadline for room in the receiver's inbox. Senders that wait are served in their order.
     ///
-    /// The server's answer is awaited for 5 ms in any case, even if the deadline is nearer or past.
+    /// The server gives up a little before the deadline, by an eighth of the time but at most 10 ms, so that its answer still
+    /// arrives. The answer is awaited for 5 ms in any case, even if the deadline is nearer or past.
     pub fn send_deadline(&mut self, to: Key, message: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.check_message(message)?;
         let now = Instant::now();
@@ -394,7 +414,7 @@ impl Caller {
     fn make_room(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         notify_both(&mut self.requests, &mut self.responses);
         if self.queue.len() >= MOST_QUEUED {
-            return Err(CallError::Server("too many responses were not collected".into()));
+            return Err(CallError::Uncollected { most: MOST_QUEUED });
         }
         if let Some((_, status)) = self.receive(deadline)? {
             self.keep(status);

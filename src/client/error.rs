@@ -71,7 +71,7 @@ pub enum RegisterError {
         own: u32,
     },
     /// The server has as many clients as it was told to accept.
-    #[error("the server is full: {0}")]
+    #[error("{0}")]
     Full(String),
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
@@ -130,6 +130,12 @@ pub enum CallError {
     /// The server could not execute the request, in its own words.
     #[error("the server could not do it: {0}")]
     Server(String),
+    /// Too many responses to submitted calls are waiting to be collected; this call was not sent.
+    #[error("{most} responses were not collected: collect some with response() before submitting more")]
+    Uncollected {
+        /// How many are kept at the most.
+        most: usize,
+    },
     /// There is no response to wait for: nothing was submitted.
     #[error("nothing was submitted that a response could come for")]
     NothingOutstanding,
@@ -196,7 +202,9 @@ impl From<CallError> for SendError {
             CallError::ServiceFailed(why) | CallError::ResponseTooLarge(why) | CallError::Server(why) => {
                 SendError::Server(why)
             }
-            CallError::NothingOutstanding => SendError::Server(error.to_string()),
+            CallError::NothingOutstanding | CallError::Uncollected { .. } => {
+                SendError::Server(error.to_string())
+            }
         }
     }
 }

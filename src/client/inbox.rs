@@ -72,7 +72,7 @@ impl Inbox {
         &self.session.name
     }
 
-    /// A handle that ends a wait here from another thread.
+    /// A handle that ends this client's waits from another thread, and with them the registration.
     pub fn close_handle(&self) -> CloseHandle {
         CloseHandle::new(&self.session)
     }

@@ -47,6 +47,8 @@ pub struct Limits {
 /// | [`response`](Self::response) | the next response | for ever; `_timeout` |
 /// | [`recv`](Self::recv) | a message | for ever; `_timeout`, `_deadline` |
 /// | [`try_recv`](Self::try_recv) | nothing | |
+/// | [`look_up`](Self::look_up), [`list`](Self::list), [`ping`](Self::ping), [`statistics`](Self::statistics) | the server's response | for ever |
+/// | [`unregister`](Self::unregister) | the server's confirmation | for ever; `_timeout` |
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when the
 /// [close handle](Self::close_handle) is used.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::RegisterError;
-use super::session::{dial, explain};
+use super::session::{deadline_in, dial, explain};
 use crate::connect::dial::Line;
 use crate::connect::listing::decode_page;
 use crate::connect::{Ask, ServerInfo};
@@ -33,6 +33,7 @@ use crate::registry::ClientInfo;
 #[derive(Debug)]
 pub struct Observer {
     line: Line,
+    timeout: Duration,
     path: PathBuf,
 }
 
@@ -40,15 +41,15 @@ pub struct Observer {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Observer {
-    /// Connects to the server at a path.
+    /// Connects to the server at a path. Each question may take five seconds.
     pub fn connect(path: impl AsRef<Path>) -> Result<Observer, RegisterError> {
         Observer::connect_timeout(path, TIMEOUT)
     }
 
-    /// Connects to the server at a path; all questions together may take this long.
+    /// Connects to the server at a path; each question may take this long.
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Observer, RegisterError> {
         let path = path.as_ref().to_owned();
-        Ok(Observer { line: dial(&path, timeout)?, path })
+        Ok(Observer { line: dial(&path, deadline_in(timeout))?, timeout, path })
     }
 
     /// What the server tells about itself.
@@ -74,7 +75,10 @@ impl Observer {
     }
 
     fn ask(&self, ask: &Ask) -> Result<Vec<u8>, RegisterError> {
-        self.line.ask(ask).map(|answer| answer.body).map_err(|error| explain(error, &self.path, None))
+        self.line
+            .ask(ask, deadline_in(self.timeout))
+            .map(|answer| answer.body)
+            .map_err(|error| explain(error, &self.path, None))
     }
 
     fn not_ringpost(&self) -> RegisterError {

@@ -118,9 +118,11 @@ impl ClientBuilder {
     pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
         let name = Name::new(name.as_ref())
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;
-        let line = dial(&self.path, self.timeout)?;
-        let answer =
-            line.ask(&Ask::Register(name)).map_err(|error| explain(error, &self.path, Some(&name)))?;
+        let deadline = deadline_in(self.timeout);
+        let line = dial(&self.path, deadline)?;
+        let answer = line
+            .ask(&Ask::Register(name), deadline)
+            .map_err(|error| explain(error, &self.path, Some(&name)))?;
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
@@ -133,12 +135,14 @@ impl ClientBuilder {
     }
 }
 
-pub(super) fn dial(path: &Path, timeout: Duration) -> Result<Line, RegisterError> {
-    // A time-out beyond what the clock can hold is none that anybody will see.
-    let deadline = Instant::now()
-        .checked_add(timeout)
-        .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+pub(super) fn dial(path: &Path, deadline: Instant) -> Result<Line, RegisterError> {
     Line::connect(path, deadline).map_err(|error| explain(error, path, None))
+}
+
+/// A time-out beyond what the clock can hold is none that anybody will see.
+pub(super) fn deadline_in(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
 pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> RegisterError {

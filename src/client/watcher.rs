@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll;
+use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
@@ -27,8 +28,8 @@ struct Watched {
 }
 
 static WATCHER: OnceLock<Watcher> = OnceLock::new();
-/// Serialises the start of the thread, which can fail and is then tried again.
-static START: Mutex<()> = Mutex::new(());
+/// Whether the thread runs: its start can fail, and is then tried again.
+static STARTED: Mutex<bool> = Mutex::new(false);
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
 #[derive(Debug)]
@@ -38,13 +39,18 @@ pub(super) struct Watch {
 
 impl Watcher {
     fn get() -> io::Result<&'static Watcher> {
-        let _starting = START.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watcher) = WATCHER.get() {
-            return Ok(watcher);
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let watcher = match WATCHER.get() {
+            Some(watcher) => watcher,
+            None => {
+                let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+                WATCHER.get_or_init(|| Watcher { epoll, watched: Mutex::default() })
+            }
+        };
+        if !*started {
+            std::thread::Builder::new().name("rp-watcher".into()).spawn(|| watcher.run())?;
+            *started = true;
         }
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let watcher = WATCHER.get_or_init(|| Watcher { epoll, watched: Mutex::default() });
-        std::thread::Builder::new().name("rp-watcher".into()).spawn(|| watcher.run())?;
         Ok(watcher)
     }
 
@@ -91,6 +97,8 @@ impl Watch {
             let line = watcher.lock().lines.remove(&self.token);
             if let Some((lifeline, _)) = line {
                 let _ = epoll::delete(&watcher.epoll, &lifeline);
+                // A forked process may hold the connection too: closing our end alone would not end it.
+                let _ = shutdown(&lifeline, Shutdown::Both);
             }
         }
     }

@@ -50,7 +50,6 @@ impl From<Errno> for DialError {
 #[derive(Debug)]
 pub(crate) struct Line {
     socket: OwnedFd,
-    deadline: Instant,
 }
 
 /// The body of a positive answer, and the descriptor that came with it.
@@ -95,17 +94,17 @@ impl Line {
         if !trustworthy(path, own, server.uid) {
             return Err(DialError::Untrusted { uid: server.uid });
         }
-        Ok(Line { socket, deadline })
+        Ok(Line { socket })
     }
 
     /// One request, one answer.
-    pub(crate) fn ask(&self, ask: &Ask) -> Result<Answer, DialError> {
+    pub(crate) fn ask(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
         // A server that refuses at once may have closed already; its answer is there to be read all the same.
         match send(&self.socket, &ask.encode(), SendFlags::NOSIGNAL) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let (datagram, descriptor) = self.receive()?;
+        let (datagram, descriptor) = self.receive(deadline)?;
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
             ReplyBody::Refused(refusal, why) if reply.version == PROTOCOL_VERSION => {
@@ -117,13 +116,13 @@ impl Line {
         }
     }
 
-    fn receive(&self) -> Result<(Vec<u8>, Option<OwnedFd>), DialError> {
+    fn receive(&self, deadline: Instant) -> Result<(Vec<u8>, Option<OwnedFd>), DialError> {
         let mut datagram = vec![0; MOST_BYTES];
         // Room for a few descriptors: what a strange server sends too many of is received and closed, not leaked.
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut reset = false;
         loop {
-            self.wait_readable()?;
+            self.wait_readable(deadline)?;
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let buffers = &mut [IoSliceMut::new(&mut datagram)];
             let received = match recvmsg(&self.socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
@@ -151,9 +150,9 @@ impl Line {
         }
     }
 
-    fn wait_readable(&self) -> Result<(), DialError> {
+    fn wait_readable(&self, deadline: Instant) -> Result<(), DialError> {
         loop {
-            let Some(left) = self.deadline.checked_duration_since(Instant::now()) else {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return Err(DialError::TimedOut);
             };
             let timeout = Timespec {

@@ -33,7 +33,7 @@ pub enum ListenError {
     #[error("{0:?} exists and is not a socket: remove it, or choose another path")]
     NotASocket(PathBuf),
     /// The path is too long for a socket address.
-    #[error("{0:?} is too long for a socket: use a path of at most 96 bytes")]
+    #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
     /// A system call failed.
     #[error("cannot {action} {path:?}: {source}")]

@@ -18,9 +18,9 @@ pub struct Counters {
     pub sent: u64,
     /// Messages delivered into its inbox.
     pub received: u64,
-    /// Payload bytes that the server took from it.
+    /// Payload bytes of its calls and of its messages that were delivered.
     pub bytes_in: u64,
-    /// Payload bytes that the server answered.
+    /// Payload bytes of the responses to its calls, failures' texts included.
     pub bytes_out: u64,
 }
 

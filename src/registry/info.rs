@@ -18,7 +18,7 @@ pub struct ClientInfo {
     pub key: Key,
     /// Whether it can be reached.
     pub state: ClientState,
-    /// Its process.
+    /// Its process; 0 if it lives in a process namespace that the server does not see.
     pub pid: u32,
     /// Its user.
     pub uid: u32,

@@ -93,7 +93,8 @@ impl Closer {
         }))
     }
 
-    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`]. Idempotent: the first
+    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a ring between
+    /// threads, whose two ends have one close handle and both see `Local`. Idempotent: the first
     /// reason stays. What was committed before can still be received by the other side.
     pub fn close(&self) {
         self.close_as(CloseReason::Local);

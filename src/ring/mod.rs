@@ -65,7 +65,7 @@
 //! the old value, on x86 too: a store may linger in the store buffer while the load behind it is served.
 //!
 //! **Why no wake is lost (space).** The same handshake with `head` in the header's place, except that the consumer does not
-//! pay for a fence after each record: it makes its half at each quarter of the ring, when a look finds nothing, beside
+//! pay for a fence after each record: it makes its half when a quarter of the ring was given back since the last time, when a look finds nothing (in a wait: after the first few looks), beside
 //! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look again, a
 //! producer waits for space in slices of at most 50 ms.
 //!

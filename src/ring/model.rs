@@ -147,7 +147,7 @@ fn send_some(at_least: usize) -> impl FnOnce(&mut Producer, &[Vec<u8>]) -> usize
 #[test]
 fn every_line_is_reused_across_the_wrap() {
     explore(|| {
-        let blocks = vec![block(1, 56), block(2, 20), block(3, 0)];
+        let blocks = vec![block(1, 56), block(2, 0), block(3, 8)];
         pass(ring(2, WRAP - 1), blocks, 3, send_some(1));
     });
 }
@@ -380,10 +380,17 @@ fn both_sides_sleep_in_turn() {
     });
 }
 
+/// What comes first is told of at once; from then on the consumer counts quarters.
+fn first_wake_paid((mut producer, mut consumer): (Producer, Consumer)) -> (Producer, Consumer) {
+    producer.try_send(&[]).unwrap();
+    assert_eq!(look(&mut consumer, &[vec![]], 1), 1);
+    (producer, consumer)
+}
+
 /// A ring in which one consumed line is less than a quarter, with one line committed before its last three: a block of
 /// half the ring needs that line.
 fn nearly_enough_room() -> (Producer, Consumer) {
-    let (mut producer, consumer) = ring(8, WRAP - 4);
+    let (mut producer, consumer) = first_wake_paid(ring(8, WRAP - 5));
     producer.try_send(&block(1, 8)).unwrap();
     assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
     (producer, consumer)
@@ -442,7 +449,7 @@ fn a_publish_elsewhere_wakes_the_producer() {
 #[test]
 fn a_quarter_given_back_wakes_the_producer() {
     explore(|| {
-        let (mut producer, mut consumer) = ring(8, WRAP - 4);
+        let (mut producer, mut consumer) = first_wake_paid(ring(8, WRAP - 5));
         producer.try_send(&block(1, 60)).unwrap();
         assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
         let sender = thread::spawn(move || {
@@ -489,7 +496,8 @@ fn what_was_committed_before_the_close_comes_first() {
     explore(|| {
         let (mut producer, mut consumer) = ring(2, WRAP - 1);
         let sender = thread::spawn(move || {
-            producer.try_send(&block(1, 8)).unwrap();
+            // Not told of: only the close itself says that there is something.
+            producer.try_publish([&block(1, 8)]).unwrap();
             producer.closer().close();
         });
         let mut received = Vec::new();
@@ -515,7 +523,7 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
         let (client, server) = shared_setups(2);
         let (mut producer, mut consumer) = (Producer::new(&server), Consumer::new(&client));
         let sender = thread::spawn(move || {
-            producer.try_send(&block(1, 8)).unwrap();
+            producer.try_publish([&block(1, 8)]).unwrap();
             producer.closer().close_as(CloseReason::Shutdown);
         });
         let mut received = Vec::new();
@@ -531,6 +539,17 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
             }
         }
         sender.join().unwrap();
+    });
+}
+
+/// A close by this side is never taken for the other's, though the other is told so.
+#[test]
+fn a_close_is_ones_own() {
+    explore(|| {
+        let (producer, consumer) = ring(2, 0);
+        let closing = thread::spawn(move || producer.closer().close());
+        assert!(matches!(consumer.closer().reason(), None | Some(CloseReason::Local)));
+        closing.join().unwrap();
     });
 }
 

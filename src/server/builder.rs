@@ -92,7 +92,7 @@ impl ServerBuilder {
         self
     }
 
-    /// How many clients can be registered at once. Each costs a thread, two to three descriptors, and memory as its rings are used.
+    /// How many clients can be registered at once. Each costs a thread, two descriptors, and memory as its rings are used.
     pub fn max_clients(mut self, clients: u32) -> Self {
         self.max_clients = clients;
         self
@@ -134,7 +134,8 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a shutdown waits for calls that are being served before it leaves them behind.
+    /// How long a shutdown waits for calls that are being served. Workers then have another second to notice that their channels
+    /// are closed; one that still sits in a call after that is left behind.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

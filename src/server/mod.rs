@@ -117,9 +117,9 @@ pub struct ServerSummary {
     pub calls: u64,
     /// Messages delivered.
     pub messages: u64,
-    /// Payload bytes taken from clients.
+    /// Payload bytes of calls and of messages that were delivered.
     pub bytes_in: u64,
-    /// Payload bytes answered to them.
+    /// Payload bytes of the responses to calls, failures' texts included.
     pub bytes_out: u64,
     /// Workers left behind in a service that did not return within the grace period.
     pub abandoned: usize,
@@ -169,6 +169,7 @@ impl Server {
     }
 
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
+    /// Blocks for ever if nobody shuts it down.
     pub fn join(mut self) -> ServerSummary {
         self.wait()
     }

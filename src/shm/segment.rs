@@ -87,7 +87,7 @@ impl Segment {
     /// Makes a sealed segment of `len` zero bytes and maps it. The descriptor is for the other side; it is closed
     /// on exec and is of no further use here once sent.
     ///
-    /// `name` is seen only in `/proc/PID/maps`, for people.
+    /// `name` is seen only under `/proc/PID` (`maps`, `fd`), for people.
     pub fn create(name: &str, len: usize) -> Result<(Segment, OwnedFd), SegmentError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         if len == 0 || i64::try_from(len).is_err() {

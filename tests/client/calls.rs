@@ -123,7 +123,7 @@ fn responses_that_nobody_collects_are_bounded() {
             }
             assert!(submitted < 200_000, "memory grows without bound");
         };
-        assert!(matches!(error, CallError::Server(_)), "{error:?}");
+        assert!(matches!(error, CallError::Uncollected { .. }), "{error:?}");
         assert_eq!(client.outstanding(), submitted as usize);
         for i in 0..submitted {
             assert_eq!(client.response().unwrap(), i.to_le_bytes());

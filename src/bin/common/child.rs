@@ -134,16 +134,14 @@ impl ServerChild {
         self.child.id()
     }
 
-    /// Why the server ended: its last line, else its status.
+    /// Why the server ended: in its own words, if it had any, else its status.
     fn last_words(&mut self, status: ExitStatus) -> String {
         if let Some(log) = self.log.take() {
             let _ = log.join();
         }
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        match lines.back() {
-            Some(line) => line.strip_prefix("ringpost-server: ").unwrap_or(line).to_string(),
-            None => status.to_string(),
-        }
+        let why = lines.back().and_then(|line| line.strip_prefix("ringpost-server: "));
+        why.map_or_else(|| status.to_string(), str::to_string)
     }
 
     /// Stops the process where it is, all of its threads, and returns once it stands still.
@@ -152,12 +150,15 @@ impl ServerChild {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| Failure::failed("the server has no process number"))?;
         loop {
-            match waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::EXITED) {
-                Ok(Some(status)) if status.stopped() => return Ok(()),
-                Ok(Some(_)) => {
-                    self.ended = true;
-                    return Err(self.gone());
+            // What is looked at is still there to be waited for: an end, then, by the child's owner.
+            let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            match waitid(WaitId::Pid(pid), either) {
+                Ok(Some(status)) if status.stopped() => {
+                    let taken = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+                    let _ = waitid(WaitId::Pid(pid), taken);
+                    return Ok(());
                 }
+                Ok(Some(_)) => return self.check(),
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     return Err(Failure::failed(format!("cannot wait for the server to stop: {error}")));
@@ -168,17 +169,14 @@ impl ServerChild {
 
     /// A failure if the server has ended, which explains others.
     pub fn check(&mut self) -> Outcome {
-        // Its channel is closed before its process is waited for.
-        if !self.ended && wait(&mut self.child, Duration::from_millis(20)).is_some() {
-            self.ended = true;
+        // Its channel is closed a little before its process can be waited for.
+        match wait(&mut self.child, Duration::from_millis(20)) {
+            None => Ok(()),
+            Some(status) => {
+                self.ended = true;
+                Err(Failure::failed(format!("the server ended too early: {}", self.last_words(status))))
+            }
         }
-        if self.ended { Err(self.gone()) } else { Ok(()) }
-    }
-
-    fn gone(&self) -> Failure {
-        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lines.back().map_or("nothing", String::as_str);
-        Failure::failed(format!("the server ended too early; the last that it said: {last}"))
     }
 
     /// Lets the process go on.

@@ -2,9 +2,9 @@
 //!
 //! Two processes share two words, each alone in its line and more than 128 bytes apart (processors fetch lines in
 //! pairs). One stores the next number into the first word, the other answers with the same number in the second:
-//! Release stores, Acquire loads. It is timed as a block of round trips, with no clock read inside. Whether `pause` between two
-//! looks helps depends on the processor, so that both ways are measured. On one processor neither can work, and each
-//! look yields to the other process instead.
+//! Release stores, Acquire loads. It is timed as a block of round trips, with no clock read inside. Whether `pause`
+//! between two looks helps depends on the processor, so that both ways are measured. On one processor neither can
+//! work, and each look yields to the other process instead.
 //!
 //! The partner gets the segment as its standard input and sleeps on a futex outside its blocks, so that the server,
 //! which shares its processor, has that for itself. Every block has a number of its own, the *turn*:

@@ -27,8 +27,9 @@ pub struct Cli {
 pub enum Command {
     /// The round trip of one call at a time: client process, server process, response
     ///
-    /// The floor is the round trip of two bare words between two processes on the same CPUs. It and the calls are timed in turn, as
-    /// blocks of 1,000 round trips (fewer for calls of more than 16 KiB) with no clock read inside; then each of --count calls is timed for the percentiles.
+    /// The floor is the round trip of two bare words between two processes on the same CPUs. It and the calls are timed
+    /// in turn, as blocks of 1,000 round trips (fewer for calls of more than 16 KiB) with no clock read inside; then
+    /// each of --count calls is timed for the percentiles.
     Latency(LatencyOptions),
     /// The other process of the floor's measurement
     #[command(hide = true)]

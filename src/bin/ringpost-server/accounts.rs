@@ -40,7 +40,8 @@ fn number_of(text: &str, accounts: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh\n# a comment\n\nbroken\nalice:x:1000:1001::/home/alice:\n42:x:7:7::/:\nnone:x:4294967295::\n";
+    const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh\n# a comment\n\nbroken\n\
+        alice:x:1000:1001::/home/alice:\n42:x:7:7::/:\nnone:x:4294967295::\n";
 
     #[test]
     fn a_name_is_looked_up_and_a_number_stands_for_itself() {

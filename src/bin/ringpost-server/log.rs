@@ -1,9 +1,9 @@
 //! The log: a line of text on stderr for each of the library's events, written by a thread of its own.
 //!
-//! A worker never waits for whoever reads the log. Lines wait in a bounded queue; where it is full they are dropped and
-//! counted, and as soon as the queue moves again a line says how many were. `tracing-appender` does not serve: when its
-//! queue is full at the end, its guard prints to stdout, and panics if that is closed; it does not count lines that could not be
-//! written; and reporting what it dropped would need another thread that looks now and then.
+//! A worker never waits for whoever reads the log. Lines wait in a bounded queue; where it is full they are dropped
+//! and counted, and as soon as the queue moves again a line says how many were. `tracing-appender` does not serve: when
+//! its queue is full at the end, its guard prints to stdout, and panics if that is closed; it does not count lines that
+//! could not be written; and reporting what it dropped would need another thread that looks now and then.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

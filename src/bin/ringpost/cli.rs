@@ -10,8 +10,8 @@ use crate::common::args::{SocketOption, seconds};
 
 /// A client for a local message bus over shared memory, and its tools.
 ///
-/// Without a command it is `ringpost client`. Data goes to stdout, everything else to stderr. The exit status is 0, or 1 when
-/// it failed, or 2 when the command line is wrong.
+/// Without a command it is `ringpost client`. Data goes to stdout, everything else to stderr. The exit status is 0, or
+/// 1 when it failed, or 2 when the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost", version, max_term_width = 110)]
 pub struct Cli {

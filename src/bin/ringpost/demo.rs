@@ -320,6 +320,6 @@ fn placed(pins: Option<Pins>) -> String {
         Some(pins) => {
             format!("client on CPU {}, server on CPU {}, spinning", pins.client, pins.server)
         }
-        None => format!("one CPU for both ends"),
+        None => "one CPU for both ends".to_string(),
     }
 }
