@@ -131,7 +131,7 @@ MUTANTS = [
      "        producer.commit_one(start, written);\n        producer.notify();",
      "        producer.commit_one(start, written);", loom("a_grant_wakes")),
     ("data wake: only what is owed", PRODUCER,
-     "        if self.owes_wake() {\n            self.notified", "        {\n            self.notified", PROPERTY),
+     "        if self.owes_wake() {\n            self.notified", "        {\n            self.notified", tests("a_wake_is_sent")),
     ("data wake: the consumer's fence", CONSUMER,
      "            futex::set(self.consumer_parked(), 1);\n            fence(Ordering::SeqCst);",
      "            futex::set(self.consumer_parked(), 1);", loom("a_batch_wakes", "a_grant_wakes")),

@@ -27,7 +27,11 @@ fuzz_target!(|data: &[u8]| {
             0 | 1 => {
                 let (kind, off, lines) = (u64::from(input.byte()), input.byte(), u64::from(input.byte() % 4));
                 let len = u64::from(input.word16());
-                let len = if kind & 4 == 0 { len } else { memory.capacity() - before % memory.capacity() - 8 + len % 3 };
+                let len = if kind & 4 == 0 {
+                    len
+                } else {
+                    memory.capacity() - before % memory.capacity() - 8 + len % 3
+                };
                 let position = before + lines * 64;
                 let line = (position / 64 + u64::from(off / 250)) % (1 << 30);
                 memory.set_header(position, line << 34 | (kind & 3) << 32 | len & 0xffff_ffff);

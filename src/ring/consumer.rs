@@ -169,10 +169,10 @@ impl Consumer {
     /// A block that is not there at once, or anything else: waiting, padding, the end of the ring, broken rules.
     #[inline(never)]
     fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
-        if self.is_ready_soon() {
-            if let Some(found) = self.look_quickly() {
-                return Ok(found);
-            }
+        if self.is_ready_soon()
+            && let Some(found) = self.look_quickly()
+        {
+            return Ok(found);
         }
         loop {
             match self.look() {

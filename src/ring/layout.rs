@@ -29,7 +29,7 @@ pub(crate) const fn largest_block(capacity: usize) -> usize {
 /// Whole lines for a payload of `len` bytes, as bytes.
 #[inline(always)]
 pub(crate) const fn record_size(len: usize) -> u64 {
-    ((len + HEADER + LINE - 1) / LINE * LINE) as u64
+    ((len + HEADER).div_ceil(LINE) * LINE) as u64
 }
 
 const KIND_SHIFT: u32 = 32;

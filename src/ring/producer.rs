@@ -344,7 +344,7 @@ impl Producer {
     fn refresh_head(&mut self) -> Result<(), Violation> {
         // Acquire: the consumer's reads of what it gave back come before our writes to it.
         let head = self.view.load64(self.control + HEAD, Ordering::Acquire);
-        let whole_lines = head % LINE as u64 == 0;
+        let whole_lines = head.is_multiple_of(LINE as u64);
         if !whole_lines || head < self.head || head > self.position {
             return Err(self.poison(Violation::Head));
         }

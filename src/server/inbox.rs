@@ -66,10 +66,8 @@ impl State {
     fn leave(&mut self, turn: &Arc<Turn>) {
         let was_first = self.first_is(turn);
         self.queue.retain(|other| !Arc::ptr_eq(other, turn));
-        if was_first {
-            if let Some(next) = self.queue.front() {
-                next.give();
-            }
+        if was_first && let Some(next) = self.queue.front() {
+            next.give();
         }
     }
 }
@@ -167,11 +165,11 @@ impl Inbox {
     fn write_or_arm(&self, state: &mut State, letter: &Letter<'_>, slept: Option<(u64, Woken)>) -> Status {
         let len = letter.len();
         let room = state.producer.arm_for_place(len);
-        if let Some((head, woken)) = slept {
-            if state.producer.account(head, woken).is_err() {
-                self.intake.close_as(CloseReason::ProtocolViolation);
-                return Status::Gone;
-            }
+        if let Some((head, woken)) = slept
+            && state.producer.account(head, woken).is_err()
+        {
+            self.intake.close_as(CloseReason::ProtocolViolation);
+            return Status::Gone;
         }
         if room { self.try_write(state, letter) } else { Status::InboxFull }
     }

@@ -86,10 +86,10 @@ impl Members {
     /// Removes the member with this key, if its slot still is its.
     pub(super) fn remove(&self, key: Key) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = slots.get_mut(usize::from(key.slot())) {
-            if place.as_ref().is_some_and(|member| member.key == key) {
-                *place = None;
-            }
+        if let Some(place) = slots.get_mut(usize::from(key.slot()))
+            && place.as_ref().is_some_and(|member| member.key == key)
+        {
+            *place = None;
         }
     }
 

@@ -87,21 +87,10 @@ mod imp {
         }
         let mut at = 0;
         while at + 64 <= len {
-            // SAFETY: the four accesses of 16 bytes from `at` on end at `at + 64`, which is at most `len`.
+            // SAFETY: these 64 bytes end at or before `len`, up to which the caller vouches for both sides.
             unsafe {
-                asm!(
-                    "movdqu {a}, xmmword ptr [{from} + {at}]",
-                    "movdqu {b}, xmmword ptr [{from} + {at} + 16]",
-                    "movdqu {c}, xmmword ptr [{from} + {at} + 32]",
-                    "movdqu {d}, xmmword ptr [{from} + {at} + 48]",
-                    "movdqu xmmword ptr [{to} + {at}], {a}",
-                    "movdqu xmmword ptr [{to} + {at} + 16], {b}",
-                    "movdqu xmmword ptr [{to} + {at} + 32], {c}",
-                    "movdqu xmmword ptr [{to} + {at} + 48], {d}",
-                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
-                    from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                    options(nostack, preserves_flags)
-                );
+                copy_32(to, from, at);
+                copy_32(to, from, at + 32);
             }
             at += 64;
         }
@@ -109,15 +98,26 @@ mod imp {
         unsafe { copy_pieces(to, from, at, len) }
     }
 
-    /// The bytes from `at` to `len`, in pieces that do not overlap: a processor hands a recent store on to a load
-    /// only if the load asks for nothing else, and a copy that was just made is often copied on at once. A load that
+    /// The bytes from `at` to `len`, at most 64, in pieces that do not overlap: a processor hands a recent store on to a
+    /// load only if the load asks for nothing else, and a copy that was just made is often copied on at once. A load that
     /// spans two stores would wait until both have reached the cache, behind every store before them.
     #[inline(always)]
     unsafe fn copy_pieces(to: *mut u8, from: *const u8, mut at: usize, len: usize) {
-        // SAFETY: in each arm the access begins at `at`, which counts what was copied, and has as many bytes as its condition
-        // says are left at least.
+        // Each piece is a binary digit of what is left, so together they are exactly that.
+        let left = len - at;
+        // SAFETY: each access begins at `at`, which counts what was copied, and has as many bytes as the digit of `left` that it
+        // stands for; the digits above it are what `at` was advanced by. So it ends at or before `len`.
         unsafe {
-            while at + 16 <= len {
+            if left & 64 != 0 {
+                copy_32(to, from, at);
+                copy_32(to, from, at + 32);
+                at += 64;
+            }
+            if left & 32 != 0 {
+                copy_32(to, from, at);
+                at += 32;
+            }
+            if left & 16 != 0 {
                 asm!(
                     "movdqu {a}, xmmword ptr [{from} + {at}]",
                     "movdqu xmmword ptr [{to} + {at}], {a}",
@@ -126,7 +126,10 @@ mod imp {
                 );
                 at += 16;
             }
-            if at + 8 <= len {
+            if left & 15 == 0 {
+                return;
+            }
+            if left & 8 != 0 {
                 asm!(
                     "mov {a}, qword ptr [{from} + {at}]",
                     "mov qword ptr [{to} + {at}], {a}",
@@ -135,7 +138,7 @@ mod imp {
                 );
                 at += 8;
             }
-            if at + 4 <= len {
+            if left & 4 != 0 {
                 asm!(
                     "mov {a:e}, dword ptr [{from} + {at}]",
                     "mov dword ptr [{to} + {at}], {a:e}",
@@ -144,7 +147,7 @@ mod imp {
                 );
                 at += 4;
             }
-            if at + 2 <= len {
+            if left & 2 != 0 {
                 asm!(
                     "mov {a:x}, word ptr [{from} + {at}]",
                     "mov word ptr [{to} + {at}], {a:x}",
@@ -153,7 +156,7 @@ mod imp {
                 );
                 at += 2;
             }
-            if at < len {
+            if left & 1 != 0 {
                 asm!(
                     "mov {a}, byte ptr [{from} + {at}]",
                     "mov byte ptr [{to} + {at}], {a}",
@@ -161,6 +164,22 @@ mod imp {
                     options(nostack, preserves_flags)
                 );
             }
+        }
+    }
+
+    /// 32 bytes from `at` on.
+    #[inline(always)]
+    unsafe fn copy_32(to: *mut u8, from: *const u8, at: usize) {
+        // SAFETY: the caller vouches for these 32 bytes on both sides.
+        unsafe {
+            asm!(
+                "movdqu {a}, xmmword ptr [{from} + {at}]",
+                "movdqu {b}, xmmword ptr [{from} + {at} + 16]",
+                "movdqu xmmword ptr [{to} + {at}], {a}",
+                "movdqu xmmword ptr [{to} + {at} + 16], {b}",
+                a = out(xmm_reg) _, b = out(xmm_reg) _, from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                options(nostack, preserves_flags)
+            );
         }
     }
 }
