@@ -528,7 +528,9 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
     let words = [CONSUMER_PARKED, PRODUCER_PARKED].map(|offset| setup.view.word32(offset));
     let parked_after = |action: &mut dyn FnMut()| {
-        words.map(|word| word.store(1, Ordering::Relaxed));
+        for word in words {
+            word.store(1, Ordering::Relaxed);
+        }
         action();
         words.map(|word| word.swap(0, Ordering::Relaxed))
     };
