@@ -18,8 +18,9 @@ use super::session::{CloseHandle, Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::{CloseReason, Consumer, Producer, SendTimeoutError, TrySendError, Violation, notify_both};
-use zerocopy::IntoBytes;
+use crate::ring::{
+    CloseReason, Consumer, Found, Producer, SendTimeoutError, TrySendError, Violation, notify_both,
+};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
@@ -345,11 +346,18 @@ impl Caller {
         let sequence = self.publish(operation, flags, body, deadline)?;
         // A worker that sleeps is woken at once. One that seems awake is asked for sure, which takes a fence, when its
         // response does not come quickly.
-        if self.requests.consumer_looks_parked() || !self.responses.is_ready_soon() {
+        let asleep = self.requests.consumer_looks_parked();
+        self.requests.clear_ahead();
+        let mut found = if asleep { None } else { self.responses.find_soon() };
+        if found.is_none() {
             notify_both(&mut self.requests, &mut self.responses);
         }
         loop {
-            match self.receive(deadline) {
+            let received = match found.take() {
+                Some(found) => self.accept(found),
+                None => self.receive(deadline),
+            };
+            match received {
                 Ok(Some((number, status))) if number == sequence => return Ok(status),
                 // The response to a call submitted before.
                 Ok(Some((_, status))) => self.keep(status),
@@ -398,7 +406,7 @@ impl Caller {
         header: &BlockHeader,
         body: [&[u8]; N],
     ) -> Result<(), TrySendError> {
-        let header = header.as_bytes();
+        let header = &header.to_bytes()[..];
         // The ring takes the header and the body's parts as they are; no operation has more than three.
         match body.as_slice() {
             [] => self.requests.try_publish([header]),
@@ -430,7 +438,19 @@ impl Caller {
     /// The next response: its number and status, with its body in `self.body`. `None` if it was one that nobody waits for.
     #[inline]
     fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, CallError> {
-        let incoming = self.responses.incoming_until(deadline).map_err(no_response)?;
+        let found = match self.responses.find_soon() {
+            Some(found) => found,
+            None => self.responses.find(deadline).map_err(no_response)?,
+        };
+        self.accept(found)
+    }
+
+    /// Takes the response that was found.
+    #[inline(always)]
+    fn accept(&mut self, found: Found) -> Result<Option<(u32, Status)>, CallError> {
+        // For the next request, which often follows at once.
+        self.requests.prepare();
+        let incoming = self.responses.take(found);
         let Some(header) = BlockHeader::of(&incoming) else {
             return Err(self.violation(Violation::MalformedBlock));
         };

@@ -9,8 +9,8 @@
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
 //! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
 
-use crate::shm::View;
 use crate::shm::futex::{self, Scope, Wait};
+use crate::shm::{View, Word32};
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
 
 /// Why a channel is closed.
@@ -61,10 +61,10 @@ pub(crate) struct Closing {
     /// Whether waits sleep on the private word as well: needed where the peer can write the parked words.
     sleep_on_private: bool,
     view: View,
-    /// Offset of the shared closed word, if there is one.
-    shared: Option<usize>,
-    /// The same, if this end looks at it and does not only inform the peer by it.
-    heeded: Option<usize>,
+    /// The shared closed word, if there is one.
+    shared: Option<Word32>,
+    /// Whether this end looks at it and does not only inform the peer by it.
+    heeds_shared: bool,
     /// Offsets of all parked words of the channel.
     parked: Vec<usize>,
     scope: Scope,
@@ -85,9 +85,9 @@ impl Closer {
         Closer(Arc::new(Closing {
             private: AtomicU32::new(0),
             sleep_on_private: scope == Scope::Shared,
+            shared: shared.map(|offset| view.pin32(offset)),
+            heeds_shared: heed_shared,
             view,
-            shared,
-            heeded: shared.filter(|_| heed_shared),
             parked,
             scope,
         }))
@@ -116,9 +116,9 @@ impl Closer {
 
     #[inline(always)]
     fn word(&self) -> u32 {
-        let Closing { private, view, heeded, .. } = &*self.0;
-        match (private.load(Ordering::Acquire), heeded) {
-            (0, Some(offset)) => view.word32(*offset).load(Ordering::Acquire),
+        let Closing { private, shared, heeds_shared, .. } = &*self.0;
+        match (private.load(Ordering::Acquire), shared) {
+            (0, Some(shared)) if *heeds_shared => shared.load(Ordering::Acquire),
             (word, _) => word,
         }
     }
@@ -128,9 +128,8 @@ impl Closer {
         // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a
         // repeated close wakes again: it costs nothing and hides no fault.
         let _ = private.compare_exchange(0, reason as u32, Ordering::Release, Ordering::Relaxed);
-        if let Some(offset) = shared {
+        if let Some(word) = shared {
             let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
-            let word = view.word32(*offset);
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);

@@ -3,29 +3,29 @@
 use std::time::{Duration, Instant};
 
 use super::layout::{
-    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, Header, PRODUCER_PARKED, Violation, record_size,
+    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, Header, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
+    record_size,
 };
 use super::wait::{Looked, Waiting};
 use super::{
     CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
 };
-use crate::shm::View;
+use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 #[derive(Debug)]
 pub struct Consumer {
-    view: View,
-    control: usize,
-    data: usize,
-    capacity: usize,
+    ring: RingView,
     max_block: usize,
+    /// The longest block that comes as one line.
+    one_line: usize,
     /// Where the next record begins; what lies before was given back.
     position: u64,
     broken: Option<Violation>,
-    /// Space was given back since the last fence, so a producer may be waiting for it unseen.
-    owes_wake: bool,
+    /// What was given back when the producer was last notified.
+    notified: u64,
     /// From this position on a fence is due, whatever else happens: the next quarter of the ring.
     next_quarter: u64,
     closer: Closer,
@@ -37,7 +37,7 @@ pub struct Consumer {
 
 /// A committed block that was found at `start`.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+pub(crate) struct Found {
     start: u64,
     len: usize,
 }
@@ -47,14 +47,12 @@ impl Consumer {
         debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
         debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
         Consumer {
-            view: setup.view.clone(),
-            control: setup.control,
-            data: setup.data,
-            capacity: setup.capacity,
+            ring: setup.view.ring(setup.control, setup.data, setup.capacity),
             max_block: setup.max_block,
+            one_line: setup.max_block.min(ONE_LINE),
             position: setup.start,
             broken: None,
-            owes_wake: false,
+            notified: setup.start,
             next_quarter: setup.start,
             closer: setup.closer.clone(),
             scope: setup.scope,
@@ -159,21 +157,17 @@ impl Consumer {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Incoming<'_>, RecvTimeoutError> {
-        let found = match self.look_quickly() {
+        let found = match self.find_soon() {
             Some(found) => found,
             None => self.find(deadline)?,
         };
         Ok(Incoming { consumer: self, found })
     }
 
-    /// A block that is not there at once, or anything else: waiting, padding, the end of the ring, broken rules.
+    /// Whatever the first looks did not find: a block that comes later, padding, the end of the ring, broken rules.
+    #[cold]
     #[inline(never)]
-    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
-        if self.is_ready_soon()
-            && let Some(found) = self.look_quickly()
-        {
-            return Ok(found);
-        }
+    pub(crate) fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
         loop {
             match self.look() {
                 Some(found) => return found.map_err(not_empty),
@@ -184,22 +178,24 @@ impl Consumer {
 
     // ---- what the layers above build on
 
-    /// Whether something is there, without looking at it or at anything else.
-    #[inline]
-    pub(crate) fn is_ready(&self) -> bool {
-        self.load_header() != EMPTY
-    }
-
-    /// The same, looked for as long as a wait would before its first reading of the clock.
-    #[inline]
-    pub(crate) fn is_ready_soon(&self) -> bool {
-        for _ in 0..self.waiting.brief_looks() {
-            if self.is_ready() {
-                return true;
+    /// A block that is there or comes within the looks that a wait makes before its first reading of the clock.
+    #[inline(always)]
+    pub(crate) fn find_soon(&self) -> Option<Found> {
+        let mut looks = self.waiting.brief_looks();
+        loop {
+            let found = self.look_quickly();
+            if found.is_some() || looks == 0 {
+                return found;
             }
+            looks -= 1;
             spin_hint();
         }
-        self.is_ready()
+    }
+
+    /// The block that was found just now.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, found: Found) -> Incoming<'_> {
+        Incoming { consumer: self, found }
     }
 
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
@@ -216,12 +212,18 @@ impl Consumer {
     fn look_quickly(&self) -> Option<Found> {
         let word = self.load_header();
         let len = (word & 0xffff_ffff) as usize;
-        let offset = self.position & (self.capacity as u64 - 1);
-        let sound = word >> 32 == layout::data_mark(self.position)
-            && len <= self.max_block
-            && offset + record_size(len) <= self.capacity as u64
-            && self.broken.is_none();
+        if word >> 32 != layout::data_mark(self.position) || self.broken.is_some() {
+            return None;
+        }
+        // A single line lies within the ring wherever it begins.
+        let sound = len <= self.one_line || self.is_sound(len);
         sound.then_some(Found { start: self.position, len })
+    }
+
+    #[inline(never)]
+    fn is_sound(&self, len: usize) -> bool {
+        let offset = self.position & (self.capacity() - 1);
+        len <= self.max_block && offset + record_size(len) <= self.capacity()
     }
 
     /// A block, the end of the ring or a broken rule; `None` if there is nothing now.
@@ -235,9 +237,13 @@ impl Consumer {
 
     #[inline(always)]
     fn load_header(&self) -> u64 {
-        let offset = (self.position & (self.capacity as u64 - 1)) as usize;
         // Acquire: whoever sees the header sees the payload, and the zero behind it.
-        self.view.load64(self.data + offset, Ordering::Acquire)
+        self.ring.header(self.position).load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn capacity(&self) -> u64 {
+        self.ring.capacity() as u64
     }
 
     fn look_closed(&mut self) -> Option<Result<Found, TryRecvError>> {
@@ -261,7 +267,7 @@ impl Consumer {
         if let Some(violation) = self.broken {
             return Some(Err(TryRecvError::Violation(violation)));
         }
-        match layout::check(word, self.position, self.capacity, self.max_block) {
+        match layout::check(word, self.position, self.ring.capacity(), self.max_block) {
             Ok(Header::Data(len)) => Some(Ok(Found { start: self.position, len })),
             Ok(Header::Padding) => self.skip_padding(),
             Err(violation) => Some(Err(self.poison(violation))),
@@ -270,8 +276,9 @@ impl Consumer {
 
     #[cold]
     fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
-        let rest = self.capacity as u64 - (self.position & (self.capacity as u64 - 1));
+        let rest = self.capacity() - (self.position & (self.capacity() - 1));
         self.advance(rest);
+        self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
         self.look()
     }
@@ -290,8 +297,12 @@ impl Consumer {
     fn advance(&mut self, size: u64) {
         self.position += size;
         // Release: our reads of these bytes come before the producer's next writes to them.
-        self.view.store64(self.control + HEAD, self.position, Ordering::Release);
-        self.owes_wake = true;
+        self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
+    }
+
+    /// Pays what the last [`advance`](Self::advance) made due.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self) {
         if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {
             self.pay_wake();
         }
@@ -299,7 +310,7 @@ impl Consumer {
 
     #[inline]
     fn pay_wake_if_owed(&mut self) {
-        if self.owes_wake {
+        if self.owes_wake() {
             self.pay_wake();
         }
     }
@@ -308,7 +319,7 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     fn pay_wake(&mut self) {
-        self.next_quarter = self.position + self.capacity as u64 / 4;
+        self.next_quarter = self.position + self.capacity() / 4;
         fence(Ordering::SeqCst);
         self.wake_after_fence();
     }
@@ -316,16 +327,17 @@ impl Consumer {
     /// Whether anything was given back that a parked producer may not know of.
     #[inline(always)]
     pub(crate) fn owes_wake(&self) -> bool {
-        self.owes_wake
+        self.notified != self.position
     }
 
     /// The same behind a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
         // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to it.
-        if !std::mem::take(&mut self.owes_wake) {
+        if !self.owes_wake() {
             return;
         }
+        self.notified = self.position;
         let word = self.producer_parked();
         if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
             futex::wake(word, self.scope, 1);
@@ -334,11 +346,11 @@ impl Consumer {
 
     #[inline(always)]
     fn producer_parked(&self) -> &crate::sync::AtomicU32 {
-        self.view.word32(self.control + PRODUCER_PARKED)
+        self.ring.word32::<PRODUCER_PARKED>()
     }
 
     fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
-        self.view.word32(self.control + CONSUMER_PARKED)
+        self.ring.word32::<CONSUMER_PARKED>()
     }
 
     // ---- waiting
@@ -460,28 +472,39 @@ impl Incoming<'_> {
     pub fn read_at(&self, offset: usize, to: &mut [u8]) {
         let inside = offset.checked_add(to.len()).is_some_and(|end| end <= self.found.len);
         assert!(inside, "the block ends before the bytes asked for");
-        self.consumer.view.copy_out(self.payload() + offset, to);
+        self.consumer.ring.copy_out(self.found.start, HEADER + offset, to);
     }
 
     /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it.
     #[inline(always)]
     pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
         let len = self.found.len.saturating_sub(offset);
-        if len > 0 {
-            self.consumer.view.append_to(self.payload() + offset, len, to);
+        if self.found.len <= ONE_LINE && len > 0 {
+            self.consumer.ring.append_from_line(self.found.start, HEADER + offset, len, to);
+        } else if len > 0 {
+            self.consumer.ring.append_to(self.found.start, HEADER + offset, len, to);
         }
+    }
+
+    /// The first eight bytes, if there are as many.
+    #[inline(always)]
+    pub(crate) fn first_word(&self) -> Option<[u8; 8]> {
+        (self.found.len >= 8).then(|| self.consumer.ring.second_word(self.found.start))
     }
 
     /// Gives the block's place back to the producer.
     #[inline(always)]
     pub fn release(self) {
-        self.consumer.hints = self.consumer.hints.saturating_add(1);
-        self.consumer.advance(record_size(self.found.len));
+        let Incoming { consumer, found } = self;
+        Incoming { consumer: &mut *consumer, found }.release_quietly();
+        consumer.settle();
     }
 
+    /// The same, with a wake that is due left to the caller: see [`Consumer::settle`].
     #[inline(always)]
-    fn payload(&self) -> usize {
-        let offset = (self.found.start & (self.consumer.capacity as u64 - 1)) as usize;
-        self.consumer.data + offset + HEADER
+    pub(crate) fn release_quietly(self) {
+        let one_line = self.found.len <= ONE_LINE;
+        self.consumer.hints += 1;
+        self.consumer.advance(if one_line { LINE as u64 } else { record_size(self.found.len) });
     }
 }

@@ -1,13 +1,12 @@
 //! Where a ring's words and records lie, and what a record header says.
 
 /// Records begin at, and are measured in, cache lines.
-pub(crate) const LINE: usize = 64;
+pub(crate) use crate::shm::LINE;
 
 /// Bytes of a record before its payload.
 pub(crate) const HEADER: usize = 8;
 
-/// The control block: three words, each alone in 128 bytes, because processors fetch lines in pairs.
-pub(crate) const CONTROL: usize = 384;
+pub(crate) use crate::shm::CONTROL;
 
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
@@ -31,6 +30,9 @@ pub(crate) const fn largest_block(capacity: usize) -> usize {
 pub(crate) const fn record_size(len: usize) -> u64 {
     ((len + HEADER).div_ceil(LINE) * LINE) as u64
 }
+
+/// The longest block whose record is a single line.
+pub(crate) const ONE_LINE: usize = LINE - HEADER;
 
 const KIND_SHIFT: u32 = 32;
 const KIND_DATA: u64 = 0b01 << KIND_SHIFT;

@@ -44,6 +44,11 @@
 //! sees the header sees the payload, and sees 0 (or something newer) behind it. Hence bytes of an earlier lap are
 //! never taken for a header, and the consumer clears nothing.
 //!
+//! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it becomes visible only
+//! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block of one line
+//! will need, one line further, and remembers where ([`Producer::clear_ahead`]). It forgets it when anything but a block of one
+//! line is begun, for payload may then be written over it; a publish that finds nothing remembered stores the 0 itself.
+//!
 //! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all those lines *and* the
 //! line of the zeroed header to be free: `position + padding + record + 64 - head <= C`. Since a record is at most half
 //! the ring, an empty ring always has room: k - 1 lines of padding, k of record, 1 zeroed.
@@ -92,13 +97,14 @@ mod model;
 mod property;
 
 pub use close::{CloseReason, Closer};
+pub(crate) use consumer::Found;
 pub use consumer::{Consumer, Incoming};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use layout::Violation;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use producer::{SPACE_SLICE, SpaceWord};
+pub(crate) use producer::{Draft, SPACE_SLICE, SpaceWord};
 pub use wait::{ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;
@@ -138,4 +144,5 @@ pub(crate) fn notify_both(published: &mut Producer, consumed: &mut Consumer) {
         published.wake_after_fence();
         consumed.wake_after_fence();
     }
+    published.clear_ahead();
 }

@@ -4,34 +4,38 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::layout::{
-    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, LINE, PRODUCER_PARKED, Violation, data_header,
+    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, LINE, ONE_LINE, PRODUCER_PARKED, Violation, data_header,
     padding_header, record_size,
 };
 use super::wait::{Looked, Waiting};
 use super::{
     CloseReason, Closer, SPARE_HINTS, SendError, SendTimeoutError, Setup, TrySendError, WaitStrategy,
 };
-use crate::shm::View;
+use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
 
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 
+/// No position: those are multiples of a line.
+const NOWHERE: u64 = u64::MAX;
+
 /// The writing end of a ring. It may be moved to another thread, but there is only one.
 #[derive(Debug)]
 pub struct Producer {
-    view: View,
-    control: usize,
-    data: usize,
-    capacity: usize,
+    ring: RingView,
     max_block: usize,
+    /// The longest block that is written as one line.
+    one_line: usize,
     /// The committed tail: where the next record, or its padding, begins.
     position: u64,
     /// The committed tail when the consumer was last notified.
     notified: u64,
     /// The last head seen.
     head: u64,
+    /// A position whose header is known to be 0: stored by this end, and nothing written there since. [`NOWHERE`] if there is none.
+    cleared: u64,
     broken: Option<Violation>,
     closer: Closer,
     scope: Scope,
@@ -51,14 +55,13 @@ impl Producer {
         debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
         debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
         Producer {
-            view: setup.view.clone(),
-            control: setup.control,
-            data: setup.data,
-            capacity: setup.capacity,
+            ring: setup.view.ring(setup.control, setup.data, setup.capacity),
             max_block: setup.max_block,
+            one_line: setup.max_block.min(ONE_LINE),
             position: setup.start,
             notified: setup.start,
             head: setup.start,
+            cleared: NOWHERE,
             broken: None,
             closer: setup.closer.clone(),
             scope: setup.scope,
@@ -150,6 +153,7 @@ impl Producer {
     #[inline]
     pub fn try_grant(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
         let start = self.try_place(len)?;
+        self.cleared = NOWHERE;
         Ok(Grant { start, len, written: 0, producer: self })
     }
 
@@ -182,6 +186,7 @@ impl Producer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn batch(&mut self) -> Batch<'_> {
+        self.cleared = NOWHERE;
         Batch { at: self.position, first: None, producer: self }
     }
 
@@ -192,7 +197,23 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn try_publish<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
         let len = parts.iter().map(|part| part.len()).sum();
+        if self.fits_line(len) {
+            let mut at = HEADER;
+            for part in parts {
+                self.ring.copy_into_line(self.position, at, part);
+                at += part.len();
+            }
+            self.commit_here(len, LINE as u64);
+            return Ok(());
+        }
+        self.publish_longer(len, parts)
+    }
+
+    /// With several lines, padding, a look at `head`, or an error.
+    #[inline(never)]
+    fn publish_longer<const N: usize>(&mut self, len: usize, parts: [&[u8]; N]) -> Result<(), TrySendError> {
         let start = self.try_place(len)?;
+        self.cleared = NOWHERE;
         self.write_parts(start, parts);
         self.commit_one(start, len);
         Ok(())
@@ -214,13 +235,55 @@ impl Producer {
         }
     }
 
-    /// A grant of at least `least` bytes and of as many as lie free in one piece behind the committed tail, without
-    /// padding unless `least` needs it: for a block whose length is not known yet.
-    #[inline]
-    pub(crate) fn try_grant_from(&mut self, least: usize) -> Result<Grant<'_>, TrySendError> {
+    /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least` bytes.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
+        if least <= ONE_LINE && self.fits_line(least) {
+            return Ok(Draft { start: self.position, room: self.one_line });
+        }
         let start = self.try_place(least)?;
-        let len = self.free_behind(start).max(least);
-        Ok(Grant { start, len, written: 0, producer: self })
+        self.cleared = NOWHERE;
+        Ok(Draft { start, room: least })
+    }
+
+    /// Makes a draft as long as it can be without wrapping, within what is free now.
+    #[cold]
+    pub(crate) fn extend(&mut self, draft: &mut Draft) {
+        self.cleared = NOWHERE;
+        if self.refresh_head().is_ok() {
+            draft.room = self.free_behind(draft.start).max(draft.room);
+        }
+    }
+
+    /// Writes into a draft behind its first `at` bytes, within its room.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, draft: &Draft, at: usize, bytes: &[u8]) {
+        debug_assert!(at <= draft.room && bytes.len() <= draft.room - at, "no room");
+        self.ring.copy_in(draft.start, HEADER + at, bytes);
+    }
+
+    /// Writes the first eight bytes of a draft of at least that length.
+    #[inline(always)]
+    pub(crate) fn write_first_word(&mut self, draft: &Draft, bytes: [u8; 8]) {
+        debug_assert!(draft.room >= 8);
+        self.ring.set_second_word(draft.start, bytes);
+    }
+
+    /// Copies back what was written behind the first `from` bytes. The other side may have changed it meanwhile.
+    pub(crate) fn read_back(&self, draft: &Draft, bytes: std::ops::Range<usize>, into: &mut Vec<u8>) {
+        self.ring.append_to(draft.start, HEADER + bytes.start, bytes.len(), into);
+    }
+
+    /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been published since it
+    /// was begun.
+    #[inline(always)]
+    pub(crate) fn commit_draft(&mut self, draft: Draft, len: usize) {
+        debug_assert!(len <= draft.room, "a draft is committed within its room");
+        if draft.start == self.position && len <= ONE_LINE {
+            self.commit_here(len, LINE as u64);
+        } else {
+            self.commit_one(draft.start, len);
+        }
     }
 
     /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may take long.
@@ -230,6 +293,14 @@ impl Producer {
             fence(Ordering::SeqCst);
             self.wake_after_fence();
         }
+        self.clear_ahead();
+    }
+
+    /// Asks for the line of the next block: this thread is about to write it, and the consumer, which looks at it, holds a copy that
+    /// has to be taken away first.
+    #[inline(always)]
+    pub(crate) fn prepare(&self) {
+        self.ring.prefetch_for_write(self.position);
     }
 
     /// Whether anything was published that a parked consumer may not know of.
@@ -267,32 +338,34 @@ impl Producer {
 
     #[inline(always)]
     fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
-        self.view.word32(self.control + CONSUMER_PARKED)
+        self.ring.word32::<CONSUMER_PARKED>()
     }
 
     fn producer_parked(&self) -> &crate::sync::AtomicU32 {
-        self.view.word32(self.control + PRODUCER_PARKED)
+        self.ring.word32::<PRODUCER_PARKED>()
     }
 
     // ---- room
 
     #[inline(always)]
+    fn capacity(&self) -> u64 {
+        self.ring.capacity() as u64
+    }
+
+    #[inline(always)]
     fn offset(&self, position: u64) -> u64 {
-        position & (self.capacity as u64 - 1)
+        position & (self.capacity() - 1)
     }
 
+    /// Whether a block of one line goes right behind the committed tail as far as is known, and nothing else is to be said,
+    /// which is so nearly always. On anything else `try_place` decides, which asks everything itself.
     #[inline(always)]
-    fn header_at(&self, position: u64) -> usize {
-        self.data + self.offset(position) as usize
+    fn fits_line(&self, len: usize) -> bool {
+        let end = self.position + 2 * LINE as u64; // with the zeroed line
+        len <= self.one_line && end - self.head <= self.capacity() && !self.closer.is_closed()
     }
 
-    /// Where the payload byte `at` of the record at `start` lies.
-    #[inline(always)]
-    fn payload_at(&self, start: u64, at: usize) -> usize {
-        self.header_at(start) + HEADER + at
-    }
-
-    #[inline(always)]
+    #[inline(never)]
     fn try_place(&mut self, len: usize) -> Result<u64, TrySendError> {
         if len > self.max_block {
             return Err(TrySendError::TooLarge { len, max: self.max_block });
@@ -320,12 +393,12 @@ impl Producer {
     #[inline(always)]
     fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
         let size = record_size(len);
-        let until_end = self.capacity as u64 - self.offset(at);
+        let until_end = self.capacity() - self.offset(at);
         let padding = if size <= until_end { 0 } else { until_end };
         let end = at + padding + size + LINE as u64;
-        if end - self.head > self.capacity as u64 {
+        if end - self.head > self.capacity() {
             self.refresh_head().map_err(NoPlace::Violation)?;
-            if end - self.head > self.capacity as u64 {
+            if end - self.head > self.capacity() {
                 return Err(NoPlace::Full);
             }
         }
@@ -335,15 +408,15 @@ impl Producer {
     /// How many payload bytes a record at `start` can have without wrapping, within what is known to be free.
     #[inline]
     fn free_behind(&self, start: u64) -> usize {
-        let until_end = self.capacity as u64 - self.offset(start);
-        let free = (self.head + self.capacity as u64).saturating_sub(start + LINE as u64);
+        let until_end = self.capacity() - self.offset(start);
+        let free = (self.head + self.capacity()).saturating_sub(start + LINE as u64);
         (until_end.min(free) as usize).saturating_sub(HEADER).min(self.max_block)
     }
 
     /// Loads and checks `head`, the one word that the consumer tells us.
     fn refresh_head(&mut self) -> Result<(), Violation> {
         // Acquire: the consumer's reads of what it gave back come before our writes to it.
-        let head = self.view.load64(self.control + HEAD, Ordering::Acquire);
+        let head = self.ring.word64::<HEAD>().load(Ordering::Acquire);
         let whole_lines = head.is_multiple_of(LINE as u64);
         if !whole_lines || head < self.head || head > self.position {
             return Err(self.poison(Violation::Head));
@@ -363,33 +436,56 @@ impl Producer {
 
     #[inline(always)]
     fn write_parts<const N: usize>(&self, start: u64, parts: [&[u8]; N]) {
-        let mut at = self.payload_at(start, 0);
+        let mut at = HEADER;
         for part in parts {
-            self.view.copy_in(at, part);
+            self.ring.copy_in(start, at, part);
             at += part.len();
+        }
+    }
+
+    /// Makes the record of this size at the committed tail visible.
+    #[inline(always)]
+    fn commit_here(&mut self, len: usize, size: u64) {
+        let next = self.position + size;
+        if self.cleared != next {
+            self.ring.header(next).store(EMPTY, Ordering::Relaxed);
+        }
+        self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);
+        self.position = next;
+    }
+
+    /// Stores the 0 that the next block of one line needs behind it, while nobody waits for that: a line that the other end
+    /// holds is long in coming, and a header waits for every store before it. To be called after a publish and the fence behind
+    /// it, if there is one, for that would wait too.
+    #[inline(always)]
+    pub(crate) fn clear_ahead(&mut self) {
+        let ahead = self.position + LINE as u64;
+        if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
+            self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
+            self.cleared = ahead;
         }
     }
 
     /// Makes the record at `start`, and the padding before it if there is any, visible.
     #[inline(always)]
     fn commit_one(&mut self, start: u64, len: usize) {
-        let next = start + record_size(len);
-        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);
-        let header = data_header(start, len);
         if start == self.position {
-            self.view.store64(self.header_at(start), header, Ordering::Release);
+            self.commit_here(len, record_size(len));
         } else {
-            self.view.store64(self.header_at(start), header, Ordering::Relaxed);
-            self.commit_padding(self.position, start);
+            self.commit_padded(start, len);
         }
-        self.position = next;
-        // The line that the next publish will zero: while it is fetched, this thread would only wait.
-        self.view.prefetch_for_write(self.header_at(next + LINE as u64));
     }
 
+    /// The padding's header is stored last: nothing behind it can be seen before.
     #[cold]
-    fn commit_padding(&self, at: u64, until: u64) {
-        self.view.store64(self.header_at(at), padding_header(at, until - at), Ordering::Release);
+    fn commit_padded(&mut self, start: u64, len: usize) {
+        let next = start + record_size(len);
+        self.ring.header(next).store(EMPTY, Ordering::Relaxed);
+        self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
+        let padding = padding_header(self.position, start - self.position);
+        self.ring.header(self.position).store(padding, Ordering::Release);
+        self.position = next;
+        self.cleared = NOWHERE;
     }
 
     // ---- waiting for room
@@ -462,7 +558,7 @@ impl Producer {
 
     /// The word that a sleep for space waits on, for a thread that does not hold the producer meanwhile.
     pub(crate) fn space_word(&self) -> SpaceWord {
-        SpaceWord { view: self.view.clone(), offset: self.control + PRODUCER_PARKED, scope: self.scope }
+        SpaceWord { ring: self.ring.clone(), scope: self.scope }
     }
 
     /// Sets the parked word and looks again. False: there is no place, and a sleep may follow.
@@ -489,14 +585,13 @@ impl Producer {
 /// A ring's parked word for space; see [`Producer::space_word`].
 #[derive(Debug)]
 pub(crate) struct SpaceWord {
-    view: View,
-    offset: usize,
+    ring: RingView,
     scope: Scope,
 }
 
 impl SpaceWord {
     pub(crate) fn as_wait(&self) -> Wait<'_> {
-        Wait { word: self.view.word32(self.offset), expected: 1, scope: self.scope }
+        Wait { word: self.ring.word32::<PRODUCER_PARKED>(), expected: 1, scope: self.scope }
     }
 }
 
@@ -515,6 +610,20 @@ impl Drop for Producer {
         if let Some(reason) = self.closes_on_drop {
             self.closer.close_as(reason);
         }
+    }
+}
+
+/// A block begun in place by [`Producer::begin`]: where its record begins, and how many bytes may be written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    start: u64,
+    room: usize,
+}
+
+impl Draft {
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        self.room
     }
 }
 
@@ -549,63 +658,12 @@ impl Grant<'_> {
         producer.commit_one(start, written);
         producer.notify();
     }
-
-    /// As [`commit`](Self::commit), with the wake left to the caller.
-    #[inline]
-    pub(crate) fn commit_quietly(self) {
-        self.producer.commit_one(self.start, self.written);
-    }
-
-    /// Appends all bytes, or none if they do not fit.
-    #[inline]
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
-        if bytes.len() > self.remaining() && !self.extend(bytes.len()) {
-            return false;
-        }
-        self.producer.view.copy_in(self.producer.payload_at(self.start, self.written), bytes);
-        self.written += bytes.len();
-        true
-    }
-
-    /// Looks whether more has become free behind the grant, enough for `more` bytes beyond those written.
-    #[cold]
-    fn extend(&mut self, more: usize) -> bool {
-        let before = self.len;
-        if self.producer.refresh_head().is_ok() {
-            self.len = self.producer.free_behind(self.start).max(before);
-        }
-        more <= self.remaining()
-    }
-
-    /// Leaves room for bytes to be written later; until then they are what lies there.
-    #[inline]
-    pub(crate) fn skip(&mut self, len: usize) {
-        self.written += len.min(self.remaining());
-    }
-
-    /// Writes over bytes already written or skipped.
-    #[inline]
-    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
-        debug_assert!(at + bytes.len() <= self.written);
-        self.producer.view.copy_in(self.producer.payload_at(self.start, at), bytes);
-    }
-
-    /// Copies back what was written from byte `from` on. The other side may have changed it meanwhile.
-    pub(crate) fn read_back(&self, from: usize, into: &mut Vec<u8>) {
-        let at = self.producer.payload_at(self.start, from);
-        self.producer.view.append_to(at, self.written - from, into);
-    }
-
-    /// Takes back all bytes written behind the first `len`.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.written = self.written.min(len);
-    }
 }
 
 impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = &bytes[..bytes.len().min(self.remaining())];
-        self.producer.view.copy_in(self.producer.payload_at(self.start, self.written), fit);
+        self.producer.ring.copy_in(self.start, HEADER + self.written, fit);
         self.written += fit.len();
         Ok(fit.len())
     }
@@ -663,8 +721,7 @@ impl Batch<'_> {
         if self.first.is_none() {
             self.first = Some((position, header));
         } else {
-            let at = self.producer.header_at(position);
-            self.producer.view.store64(at, header, Ordering::Relaxed);
+            self.producer.ring.header(position).store(header, Ordering::Relaxed);
         }
     }
 
@@ -672,8 +729,8 @@ impl Batch<'_> {
     pub fn commit(self) {
         if let Some((position, header)) = self.first {
             let Batch { producer, at, .. } = self;
-            producer.view.store64(producer.header_at(at), EMPTY, Ordering::Relaxed);
-            producer.view.store64(producer.header_at(position), header, Ordering::Release);
+            producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
+            producer.ring.header(position).store(header, Ordering::Release);
             producer.position = at;
             producer.notify();
         }

@@ -60,7 +60,7 @@ enum Op {
     /// Room asked for, bytes written, and whether it is committed.
     Grant(Len, Vec<Len>, bool),
     /// A grant of unknown length: least, appends, then cut back to this many if so, and whether it is committed.
-    GrantFrom(Len, Vec<Len>, Option<Len>, bool),
+    Draft(Len, Vec<Len>, Option<Len>, bool),
     Batch(Vec<Len>, bool),
     Recv,
     /// Reads of (offset, length) from the next block, and whether it is released.
@@ -75,7 +75,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => (any_len(), any_len()).prop_map(|(a, b)| Op::Parts(a, b)),
         4 => (any_len(), lens(), any::<bool>()).prop_map(|(len, w, c)| Op::Grant(len, w, c)),
         4 => (any_len(), lens(), proptest::option::of(any_len()), any::<bool>())
-            .prop_map(|(least, w, cut, c)| Op::GrantFrom(least, w, cut, c)),
+            .prop_map(|(least, w, cut, c)| Op::Draft(least, w, cut, c)),
         4 => (lens(), any::<bool>()).prop_map(|(lens, c)| Op::Batch(lens, c)),
         14 => Just(Op::Recv),
         4 => (vec((0..5000usize, 0..5000usize), 0..3), any::<bool>()).prop_map(|(r, c)| Op::Incoming(r, c)),
@@ -215,8 +215,8 @@ impl Pair {
                 }
             }
             Op::Grant(len, writes, commit) => self.grant(len.of(self.plain.max_block), writes, *commit),
-            Op::GrantFrom(least, writes, cut, commit) => {
-                self.grant_from(least.of(self.plain.max_block), writes, *cut, *commit);
+            Op::Draft(least, writes, cut, commit) => {
+                self.draft(least.of(self.plain.max_block), writes, *cut, *commit);
             }
             Op::Batch(lens, commit) => self.batch(lens, *commit),
             Op::Recv => self.recv(),
@@ -263,37 +263,42 @@ impl Pair {
         }
     }
 
-    fn grant_from(&mut self, least: usize, writes: &[Len], cut: Option<Len>, commit: bool) {
+    fn draft(&mut self, least: usize, writes: &[Len], cut: Option<Len>, commit: bool) {
         let place = self.plain.place(self.plain.tail, least);
-        let mut grant = match (self.producer.try_grant_from(least), place) {
-            (Ok(grant), Ok(_)) => grant,
+        let mut draft = match (self.producer.begin(least), place) {
+            (Ok(draft), Ok(_)) => draft,
             (Err(error), place) => return assert_eq!(Err(error), place),
-            (Ok(_), Err(error)) => panic!("granted what should fail: {error}"),
+            (Ok(_), Err(error)) => panic!("began what should fail: {error}"),
         };
         let start = place.unwrap();
         let most = self.plain.piece(start);
         let content = self.plain.content(start, most);
-        assert!((least..=most).contains(&grant.remaining()));
+        assert!((least..=most).contains(&draft.room()));
         let mut written = 0;
         for write in writes {
             let len = write.of(self.plain.max_block);
-            let fits = len <= most - written;
-            let bytes = if fits { &content[written..written + len] } else { &vec![0xEE; len][..] };
-            assert_eq!(grant.append(bytes), fits);
-            written += if fits { len } else { 0 };
-            assert_eq!(grant.written(), written);
+            if len > draft.room() - written {
+                self.producer.extend(&mut draft);
+                assert_eq!(draft.room(), most);
+            }
+            if len <= draft.room() - written {
+                self.producer.write(&draft, written, &content[written..written + len]);
+                written += len;
+            }
+        }
+        if written >= HEADER {
+            self.producer.write_first_word(&draft, content[..HEADER].try_into().unwrap());
         }
         if let Some(cut) = cut {
-            let left = cut.of(self.plain.max_block).min(written);
-            grant.truncate(left);
-            written = left;
+            written = cut.of(self.plain.max_block).min(written);
         }
         let block = content[..written].to_vec();
         let mut back = b"kept".to_vec();
-        grant.read_back(written / 2, &mut back);
+        self.producer.read_back(&draft, written / 2..written, &mut back);
         assert_eq!(back, [b"kept", &block[written / 2..]].concat());
         if commit {
-            grant.commit();
+            self.producer.commit_draft(draft, written);
+            self.producer.notify();
             self.plain.commit(start, block);
         }
     }

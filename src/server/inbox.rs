@@ -23,7 +23,6 @@ use crate::registry::CounterCells;
 use crate::ring::{CloseReason, Closer, Producer, SPACE_SLICE, SpaceWord, TrySendError};
 use crate::server::member::Member;
 use crate::shm::futex::{self, Scope, Wait, Woken};
-use zerocopy::IntoBytes;
 
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -180,7 +179,7 @@ impl Inbox {
         }
         let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_str().as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, state.sequence);
-        match state.producer.try_publish([header.as_bytes(), &key, name, letter.payload]) {
+        match state.producer.try_publish([&header.to_bytes(), &key, name, letter.payload]) {
             Ok(()) => {
                 state.sequence = state.sequence.wrapping_add(1);
                 self.counters.add_received(1);

@@ -6,9 +6,8 @@ use std::fmt;
 use std::io;
 
 use crate::protocol::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
-use crate::ring::{Grant, Producer, TrySendError};
+use crate::ring::{Draft, Producer};
 use crate::server::member::Member;
-use zerocopy::IntoBytes;
 
 /// A call that a client makes: what it sent, and who it is.
 #[derive(Debug, Clone, Copy)]
@@ -117,27 +116,18 @@ where
 
 /// The response to a call, being written: straight into the caller's ring while it fits there in one piece, else into
 /// memory first.
-#[derive(Debug)]
 pub struct Response<'a> {
-    place: Place<'a>,
+    ring: &'a mut Producer,
     spare: &'a mut Vec<u8>,
+    /// The body in the ring, behind room for the header; none if it lies in the spare memory.
+    draft: Option<Draft>,
+    written: usize,
     sequence: u32,
-    max: usize,
 }
 
-enum Place<'a> {
-    /// The body so far lies in the ring, behind room for the header.
-    Ring(Grant<'a>),
-    /// The body so far lies in the spare memory.
-    Spare,
-}
-
-impl fmt::Debug for Place<'_> {
+impl fmt::Debug for Response<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Place::Ring(_) => "Ring",
-            Place::Spare => "Spare",
-        })
+        f.debug_struct("Response").field("written", &self.written).finish_non_exhaustive()
     }
 }
 
@@ -150,19 +140,12 @@ pub(super) enum Finished {
 }
 
 impl<'a> Response<'a> {
-    /// Begins the response to the request with this number. `spare` is cleared.
-    #[inline]
+    /// Begins the response to the request with this number.
+    #[inline(always)]
     pub(super) fn begin(ring: &'a mut Producer, spare: &'a mut Vec<u8>, sequence: u32) -> Response<'a> {
-        let max = ring.max_block() - BLOCK_HEADER;
+        let draft = ring.begin(BLOCK_HEADER).ok();
         spare.clear();
-        let place = match ring.try_grant_from(BLOCK_HEADER) {
-            Ok(mut grant) => {
-                grant.skip(BLOCK_HEADER);
-                Place::Ring(grant)
-            }
-            Err(TrySendError::Full | _) => Place::Spare,
-        };
-        Response { place, spare, sequence, max }
+        Response { ring, spare, draft, written: 0, sequence }
     }
 
     /// Appends bytes to the response.
@@ -172,75 +155,79 @@ impl<'a> Response<'a> {
     /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before stays.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
-        if bytes.len() > self.remaining() {
-            return Err(ServiceError::TooLarge { max: self.max });
+        if let Some(draft) = &self.draft
+            && bytes.len() <= draft.room() - BLOCK_HEADER - self.written
+        {
+            self.ring.write(draft, BLOCK_HEADER + self.written, bytes);
+            self.written += bytes.len();
+            return Ok(());
         }
-        if let Place::Ring(grant) = &mut self.place {
-            if grant.append(bytes) {
+        self.write_beyond(bytes)
+    }
+
+    /// More than the line in which the response began, or into memory.
+    #[inline(never)]
+    fn write_beyond(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+        if bytes.len() > self.remaining() {
+            return Err(ServiceError::TooLarge { max: self.max() });
+        }
+        if let Some(draft) = &mut self.draft {
+            self.ring.extend(draft);
+            if bytes.len() <= draft.room() - BLOCK_HEADER - self.written {
+                self.ring.write(draft, BLOCK_HEADER + self.written, bytes);
+                self.written += bytes.len();
                 return Ok(());
             }
-            self.spill();
+            // It does not fit there in one piece: move what was written out of the ring.
+            let body = BLOCK_HEADER..BLOCK_HEADER + self.written;
+            self.ring.read_back(draft, body, self.spare);
+            self.draft = None;
         }
         self.spare.extend_from_slice(bytes);
+        self.written += bytes.len();
         Ok(())
+    }
+
+    /// The most that a response holds.
+    fn max(&self) -> usize {
+        self.ring.max_block() - BLOCK_HEADER
     }
 
     /// How many more bytes can be written.
     #[inline]
     pub fn remaining(&self) -> usize {
-        self.max - self.written()
+        self.max() - self.written
     }
 
     /// How many bytes were written.
     #[inline]
     pub fn written(&self) -> usize {
-        match &self.place {
-            Place::Ring(grant) => grant.written() - BLOCK_HEADER,
-            Place::Spare => self.spare.len(),
-        }
+        self.written
     }
 
     /// Takes back all that was written.
     pub fn clear(&mut self) {
-        match &mut self.place {
-            Place::Ring(grant) => grant.truncate(BLOCK_HEADER),
-            Place::Spare => self.spare.clear(),
-        }
-    }
-
-    /// Moves what was written out of the ring: it does not fit there in one piece.
-    #[cold]
-    fn spill(&mut self) {
-        if let Place::Ring(grant) = &self.place {
-            grant.read_back(BLOCK_HEADER, self.spare);
-        }
-        self.place = Place::Spare;
+        self.spare.clear();
+        self.written = 0;
     }
 
     /// Commits what was written if it lies in the ring.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(self) -> Finished {
-        match self.place {
-            Place::Ring(mut grant) => {
-                let bytes = grant.written() - BLOCK_HEADER;
-                // Last, because the caller is looking at this very cache line, and an early touch may cost another transfer of
-                // it. That is a supposition: no gain was measured.
-                let header = BlockHeader::new(Status::Ok as u16, 0, self.sequence);
-                grant.overwrite(0, header.as_bytes());
-                grant.commit_quietly();
-                Finished::Committed { bytes }
-            }
-            Place::Spare => Finished::Spare(Status::Ok),
-        }
+        let Some(draft) = self.draft else { return Finished::Spare(Status::Ok) };
+        let header = BlockHeader::new(Status::Ok as u16, 0, self.sequence);
+        self.ring.write_first_word(&draft, header.to_bytes());
+        self.ring.commit_draft(draft, BLOCK_HEADER + self.written);
+        Finished::Committed { bytes: self.written }
     }
 
     /// Throws away what was written; the failure's text becomes the body.
     #[cold]
     pub(super) fn fail(self, status: Status, text: &str) -> Finished {
-        let Response { spare, max, .. } = self;
-        spare.clear();
+        let max = self.max();
+        self.spare.clear();
         let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        spare.extend_from_slice(&text.as_bytes()[..cut]);
+        self.spare.extend_from_slice(&text.as_bytes()[..cut]);
         Finished::Spare(status)
     }
 }
@@ -249,7 +236,7 @@ impl io::Write for Response<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = bytes.len().min(self.remaining());
         if fit == 0 && !bytes.is_empty() {
-            return Err(io::Error::other(ServiceError::TooLarge { max: self.max }));
+            return Err(io::Error::other(ServiceError::TooLarge { max: self.max() }));
         }
         Response::write(self, &bytes[..fit]).map_err(io::Error::other)?;
         Ok(fit)

@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,9 @@ use super::shared::Shared;
 use crate::connect::listing;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::ring::{
-    CloseReason, Consumer, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation, notify_both,
+    CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
+    notify_both,
 };
-use zerocopy::IntoBytes;
 
 /// Requests served between two fences.
 const DRAIN: usize = 64;
@@ -42,8 +42,12 @@ pub(super) struct Worker {
     totals: Totals,
     /// What is not in the totals and the client's counters yet: they are brought up to date after each drain.
     unreported: Totals,
+    /// Requests served in this drain.
+    served: usize,
     /// Requests still to be served after the intake has ended; known from then on.
     left: Option<usize>,
+    /// The number of the call that the service is at.
+    serving: Option<u32>,
 }
 
 /// What one worker has done, added to the server's totals when it ends.
@@ -89,7 +93,9 @@ impl Worker {
             spare,
             totals: Totals::default(),
             unreported: Totals::default(),
+            served: 0,
             left: None,
+            serving: None,
         }
     }
 
@@ -106,24 +112,40 @@ impl Worker {
 
     /// Waits for a request, and serves it and those right behind it.
     pub(super) fn serve_some(&mut self) -> Result<(), End> {
-        let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
-        let mut served = 0;
-        loop {
-            self.serve_next()?;
-            served += 1;
-            if self.responses.consumer_looks_parked() {
-                notify_both(&mut self.responses, &mut self.requests);
-            }
-            if served == most || !self.requests.is_ready_soon() {
-                break;
-            }
+        // What a service leaves behind when it panics: its response, which leaves no trace in the ring.
+        match catch_unwind(AssertUnwindSafe(|| self.drain())) {
+            Ok(drained) => drained?,
+            Err(panic) => match self.serving.take() {
+                Some(sequence) => self.respond(sequence, Status::ServiceFailed, b"the service panicked")?,
+                None => resume_unwind(panic),
+            },
         }
         notify_both(&mut self.responses, &mut self.requests);
         self.report();
+        let served = std::mem::take(&mut self.served);
         match self.member.intake.reason() {
             None => Ok(()),
             Some(reason) => self.count_last(served, reason),
         }
+    }
+
+    fn drain(&mut self) -> Result<(), End> {
+        let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
+        while self.served < most {
+            let found = match self.requests.find_soon() {
+                Some(found) => found,
+                None if self.served > 0 => break,
+                None => self.wait()?,
+            };
+            self.served += 1;
+            self.serve(found)?;
+            if self.responses.consumer_looks_parked() {
+                notify_both(&mut self.responses, &mut self.requests);
+            }
+            self.requests.settle();
+            self.responses.clear_ahead();
+        }
+        Ok(())
     }
 
     /// The intake has ended. What was committed before is served, which is at most a ring full; a client that goes on is not.
@@ -135,24 +157,43 @@ impl Worker {
         if left > 0 { Ok(()) } else { Err(End::Closed(reason)) }
     }
 
-    #[inline]
-    fn serve_next(&mut self) -> Result<(), End> {
-        let incoming = match self.requests.incoming_until(None) {
-            Ok(incoming) => incoming,
-            Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
-            Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
-            // There was no deadline.
-            Err(RecvTimeoutError::TimedOut) => return Ok(()),
-        };
+    #[cold]
+    fn wait(&mut self) -> Result<Found, End> {
+        loop {
+            match self.requests.find(None) {
+                Ok(found) => return Ok(found),
+                Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
+                Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
+                // There was no deadline.
+                Err(RecvTimeoutError::TimedOut) => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, found: Found) -> Result<(), End> {
+        self.responses.prepare();
+        let incoming = self.requests.take(found);
         let Some(header) = BlockHeader::of(&incoming) else {
             return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
         };
         self.body.clear();
         incoming.append_to(BLOCK_HEADER, &mut self.body);
-        incoming.release();
+        let len = incoming.len() - BLOCK_HEADER;
+        incoming.release_quietly();
+        let sequence = header.sequence.get();
+        if header.code.get() == Operation::Call as u16 {
+            return self.call(sequence, len);
+        }
+        self.serve_another(&header)
+    }
+
+    /// Any operation but a call.
+    #[inline(never)]
+    fn serve_another(&mut self, header: &BlockHeader) -> Result<(), End> {
         let sequence = header.sequence.get();
         match Operation::from_code(header.code.get()) {
-            Some(Operation::Call) => self.call(sequence),
+            Some(Operation::Call) => self.call(sequence, self.body.len()),
             Some(Operation::Send) => self.send(sequence, header.flags.get()),
             Some(Operation::LookUp) => self.look_up(sequence),
             Some(Operation::List) => self.list(sequence),
@@ -167,35 +208,35 @@ impl Worker {
         }
     }
 
-    #[inline]
-    fn call(&mut self, sequence: u32) -> Result<(), End> {
-        let bytes_in = self.body.len() as u64;
-        let finished = {
-            let request = Request::new(&self.body, &self.member);
-            let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
-            let service = &self.shared.service;
-            // The service sees `self` only through shared references, and its response is thrown away if it panics.
-            match catch_unwind(AssertUnwindSafe(|| service.call(request, &mut response))) {
-                Ok(Ok(())) => response.finish(),
-                Ok(Err(error)) => fail(response, &error),
-                Err(_) => response.fail(Status::ServiceFailed, "the service panicked"),
-            }
+    #[inline(always)]
+    fn call(&mut self, sequence: u32, len: usize) -> Result<(), End> {
+        // With the length at hand: the vector's own was stored just now, and is slow to come back together with its pointer.
+        let request = Request::new(&self.body[..len], &self.member);
+        let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
+        self.serving = Some(sequence);
+        let answered = self.shared.service.call(request, &mut response);
+        self.serving = None;
+        let finished = match answered {
+            Ok(()) => response.finish(),
+            Err(error) => fail(response, &error),
         };
         let bytes_out = match finished {
             Finished::Committed { bytes } => bytes,
-            Finished::Spare(status) => {
-                let body = std::mem::take(&mut self.spare);
-                let published = self.respond(sequence, status, &body);
-                let bytes = body.len();
-                self.spare = body;
-                published?;
-                bytes
-            }
+            Finished::Spare(status) => self.respond_spare(sequence, status)?,
         };
         self.unreported.calls += 1;
-        self.unreported.bytes_in += bytes_in;
+        self.unreported.bytes_in += self.body.len() as u64;
         self.unreported.bytes_out += bytes_out as u64;
         Ok(())
+    }
+
+    #[inline(never)]
+    fn respond_spare(&mut self, sequence: u32, status: Status) -> Result<usize, End> {
+        let body = std::mem::take(&mut self.spare);
+        let published = self.respond(sequence, status, &body);
+        let bytes = body.len();
+        self.spare = body;
+        published.map(|()| bytes)
     }
 
     /// Adds what was done since the last report to the client's counters and to the sums, unless the client was retired
@@ -304,7 +345,8 @@ impl Worker {
         let header = BlockHeader::new(status as u16, 0, sequence);
         // A text for people may be longer than a small ring's blocks; what has a form is paged to fit.
         let body = &body[..body.len().min(self.responses.max_block() - BLOCK_HEADER)];
-        let parts = [header.as_bytes(), body];
+        let header = header.to_bytes();
+        let parts = [&header[..], body];
         let error = match self.responses.try_publish(parts) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full) => {

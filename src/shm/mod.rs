@@ -25,4 +25,10 @@ mod view;
 pub use futex::{futex_wait, futex_wake};
 #[cfg(not(loom))]
 pub use segment::{Segment, SegmentError};
-pub(crate) use view::View;
+pub(crate) use view::{RingView, View, Word32};
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
+/// Bytes of a ring's control block: three words, each alone in 128 bytes, because processors fetch lines in pairs.
+pub(crate) const CONTROL: usize = 384;

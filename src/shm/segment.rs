@@ -216,9 +216,16 @@ impl Segment {
         self.map.as_mut_ptr()
     }
 
-    /// The start of the mapping, for a view.
-    pub(super) fn base(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).expect("a mapping is never at address 0")
+    /// The address of `len` bytes that lie inside, for a view.
+    ///
+    /// # Panics
+    ///
+    /// If they do not.
+    pub(super) fn start_of(&self, offset: usize, len: usize) -> NonNull<u8> {
+        self.check(offset, len, 1);
+        // SAFETY: just checked to lie inside the mapping.
+        let start = unsafe { self.map.as_mut_ptr().add(offset) };
+        NonNull::new(start).expect("a mapping is never at address 0")
     }
 
     #[inline(always)]

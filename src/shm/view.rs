@@ -5,112 +5,230 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{Segment, copy};
+use super::{CONTROL, LINE, Segment, copy};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// A shared handle on a segment. Offsets are bytes from its start, and checked like a segment's; words lie at multiples of
-/// their size.
+/// A shared handle on a segment, whose offsets are bytes from its start.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
-    /// Start and length of the mapping, at hand for the hot paths.
-    base: NonNull<u8>,
-    len: usize,
-    /// Where the last 64-bit word can begin.
-    last_word: usize,
+pub(crate) struct View(Arc<Segment>);
+
+impl View {
+    pub(crate) fn new(segment: Segment) -> View {
+        View(Arc::new(segment))
+    }
+
+    pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
+        self.0.word32(offset)
+    }
+
+    pub(crate) fn store64(&self, offset: usize, value: u64, order: Ordering) {
+        self.0.word64(offset).store(value, order);
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn load64(&self, offset: usize, order: Ordering) -> u64 {
+        self.0.word64(offset).load(order)
+    }
+
+    #[cfg(fuzzing)]
+    pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
+        self.0.copy_in(offset, from);
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        self.0.copy_out(offset, to);
+    }
+
+    /// The part of a ring: its control block and its lines.
+    ///
+    /// # Panics
+    ///
+    /// If they do not lie inside the segment, or the capacity is not a power of two of at least one line.
+    pub(crate) fn ring(&self, control: usize, data: usize, capacity: usize) -> RingView {
+        assert!(capacity.is_power_of_two() && capacity >= LINE, "a ring has a power of two of lines");
+        assert!(control.is_multiple_of(LINE) && data.is_multiple_of(LINE), "rings lie on lines");
+        RingView {
+            control: self.0.start_of(control, CONTROL),
+            data: self.0.start_of(data, capacity),
+            capacity,
+            _segment: Arc::clone(&self.0),
+        }
+    }
+
+    /// A word that was checked once and stays at hand.
+    pub(crate) fn pin32(&self, offset: usize) -> Word32 {
+        Word32 { word: NonNull::from(self.word32(offset)), _segment: Arc::clone(&self.0) }
+    }
+}
+
+/// One word of a segment, which it keeps alive.
+#[derive(Debug)]
+pub(crate) struct Word32 {
+    word: NonNull<AtomicU32>,
+    _segment: Arc<Segment>,
+}
+
+// SAFETY: a pointer to an atomic word of a mapping that the `Arc` keeps alive; any number of threads may use it at once.
+unsafe impl Send for Word32 {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Word32 {}
+
+impl std::ops::Deref for Word32 {
+    type Target = AtomicU32;
+
+    #[inline(always)]
+    fn deref(&self) -> &AtomicU32 {
+        // SAFETY: the pointer came from a checked reference into the mapping, which the `Arc` keeps alive.
+        unsafe { self.word.as_ref() }
+    }
+}
+
+/// A ring's part of a segment, for the hot paths: its bounds were checked once, words of the control block are named at
+/// compile time, and a position is masked to a line of the ring, wherever it points.
+#[derive(Debug, Clone)]
+pub(crate) struct RingView {
+    control: NonNull<u8>,
+    data: NonNull<u8>,
+    /// A power of two of at least one line.
+    capacity: usize,
     /// Keeps the mapping alive.
     _segment: Arc<Segment>,
 }
 
-// SAFETY: a view is a pointer into a mapping that its `Arc` keeps alive, and it is accessed only by atomics and by copies that
-// stand for atomics, which any number of threads may do at once.
-unsafe impl Send for View {}
+// SAFETY: pointers into a mapping that the `Arc` keeps alive, which is accessed only by atomics and by copies that stand for
+// atomics: any number of threads may do that at once.
+unsafe impl Send for RingView {}
 // SAFETY: as for `Send`.
-unsafe impl Sync for View {}
+unsafe impl Sync for RingView {}
 
-impl View {
-    pub(crate) fn new(segment: Segment) -> View {
-        let segment = Arc::new(segment);
-        let len = segment.len();
-        // A segment has at least a page.
-        View { base: segment.base(), len, last_word: len.saturating_sub(8), _segment: segment }
+impl RingView {
+    #[inline(always)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
+    /// The 64-bit word at this offset of the control block.
     #[inline(always)]
-    fn word64(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8));
-        self.check_word(offset);
-        // SAFETY: checked to lie inside the mapping, which lives as long as `self` does; its start is page-aligned and the
-        // offset is rounded down to a multiple of 8, so the word is aligned. All access to it is atomic, or a copy as
-        // described in `copy`.
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset & !7).cast()) }
+    pub(crate) fn word64<const AT: usize>(&self) -> &AtomicU64 {
+        const { assert!(AT.is_multiple_of(8) && AT + 8 <= CONTROL) };
+        // SAFETY: inside the control block, which lies inside the mapping, and aligned like it. All access to the word is
+        // atomic, or a copy as described in `copy`.
+        unsafe { AtomicU64::from_ptr(self.control.as_ptr().add(AT).cast()) }
     }
 
+    /// The 32-bit word at this offset of the control block.
     #[inline(always)]
-    pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
-        debug_assert!(offset.is_multiple_of(4));
-        self.check_word(offset);
-        // SAFETY: as for `word64`, with multiples of 4.
-        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset & !3).cast()) }
+    pub(crate) fn word32<const AT: usize>(&self) -> &AtomicU32 {
+        const { assert!(AT.is_multiple_of(4) && AT + 4 <= CONTROL) };
+        // SAFETY: as for `word64`.
+        unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(AT).cast()) }
     }
 
+    /// The header of the line at a position.
     #[inline(always)]
-    pub(crate) fn load64(&self, offset: usize, order: Ordering) -> u64 {
-        self.word64(offset).load(order)
+    pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
+        // SAFETY: `line` is the start of one of the ring's lines, which lie inside the mapping and are aligned. All access to the
+        // word is atomic, or a copy as described in `copy`.
+        unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position)).cast()) }
     }
 
+    /// The eight bytes behind the header of the line at a position.
     #[inline(always)]
-    pub(crate) fn store64(&self, offset: usize, value: u64, order: Ordering) {
-        self.word64(offset).store(value, order);
+    pub(crate) fn second_word(&self, position: u64) -> [u8; 8] {
+        // SAFETY: as for `header`, one word further in the same line.
+        let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
+        word.load(Ordering::Relaxed).to_ne_bytes()
     }
 
+    /// Sets the eight bytes behind the header of the line at a position.
     #[inline(always)]
-    pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
-        self.check(offset, from.len());
+    pub(crate) fn set_second_word(&self, position: u64, bytes: [u8; 8]) {
+        // SAFETY: as for `second_word`.
+        let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
+
+    /// Copies into the bytes that begin `at` bytes behind the start of the line at a position.
+    #[inline(always)]
+    pub(crate) fn copy_in(&self, position: u64, at: usize, from: &[u8]) {
+        let offset = self.check(position, at, from.len());
         // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to whose bytes
         // no reference is ever made.
-        unsafe { copy::copy_in(self.base.as_ptr().add(offset), from.as_ptr(), from.len()) }
+        unsafe { copy::copy_in(self.data.as_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
+    /// Copies out the bytes that begin `at` bytes behind the start of the line at a position.
     #[inline(always)]
-    pub(crate) fn copy_out(&self, offset: usize, to: &mut [u8]) {
-        self.check(offset, to.len());
+    pub(crate) fn copy_out(&self, position: u64, at: usize, to: &mut [u8]) {
+        let offset = self.check(position, at, to.len());
         // SAFETY: as for `copy_in`, with the roles changed.
-        unsafe { copy::copy_out(to.as_mut_ptr(), self.base.as_ptr().add(offset), to.len()) }
+        unsafe { copy::copy_out(to.as_mut_ptr(), self.data.as_ptr().add(offset), to.len()) }
     }
 
     /// Copies `len` bytes out to the end of a vector, without filling them with zeros first.
     #[inline(always)]
-    pub(crate) fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
-        self.check(offset, len);
+    pub(crate) fn append_to(&self, position: u64, at: usize, len: usize, to: &mut Vec<u8>) {
+        let offset = self.check(position, at, len);
         to.reserve(len);
         let filled = to.len();
         // SAFETY: `reserve` made room for `len` bytes after `filled`; the shared range was checked; the copy
         // initialises exactly those bytes, which then belong to the vector.
         unsafe {
-            copy::copy_out(to.as_mut_ptr().add(filled), self.base.as_ptr().add(offset), len);
+            copy::copy_out(to.as_mut_ptr().add(filled), self.data.as_ptr().add(offset), len);
             to.set_len(filled + len);
         }
     }
 
-    /// Asks for a line that is about to be written, so that the store does not wait for it. Any offset is harmless.
+    /// Copies into one line: the bytes that begin `at` bytes behind its start.
     #[inline(always)]
-    pub(crate) fn prefetch_for_write(&self, offset: usize) {
-        copy::prefetch_for_write(self.base.as_ptr().wrapping_add(offset));
+    pub(crate) fn copy_into_line(&self, position: u64, at: usize, from: &[u8]) {
+        if at > LINE || from.len() > LINE - at {
+            super::segment::outside(at, from.len(), LINE);
+        }
+        // SAFETY: the range was checked to lie in the line, which lies inside the mapping; `from` as for `copy_in`.
+        unsafe { copy::copy_in(self.data.as_ptr().add(self.line(position) + at), from.as_ptr(), from.len()) }
     }
 
-    /// Eight bytes, rounded down to a word's start, for either size of word.
+    /// Copies the first `len` bytes behind byte `at` of one line out to the end of a vector. All that lies behind `at` is
+    /// copied, which is quicker where `at` is a constant, but only `len` bytes of it become the vector's.
     #[inline(always)]
-    fn check_word(&self, offset: usize) {
-        if offset > self.last_word {
-            super::segment::outside(offset, 8, self.len);
+    pub(crate) fn append_from_line(&self, position: u64, at: usize, len: usize, to: &mut Vec<u8>) {
+        if at > LINE || len > LINE - at {
+            super::segment::outside(at, len, LINE);
+        }
+        let whole = LINE - at;
+        to.reserve(whole);
+        let filled = to.len();
+        // SAFETY: `reserve` made room for the `whole` bytes after `filled`, of which the copy initialises all and the first
+        // `len` then belong to the vector; the line lies inside the mapping.
+        unsafe {
+            let line = self.data.as_ptr().add(self.line(position));
+            copy::copy_out(to.as_mut_ptr().add(filled), line.add(at), whole);
+            to.set_len(filled + len);
         }
     }
 
+    /// Asks for a line that is about to be written, so that the store does not wait for it.
     #[inline(always)]
-    fn check(&self, offset: usize, len: usize) {
-        if len > self.len || offset > self.len - len {
-            super::segment::outside(offset, len, self.len);
+    pub(crate) fn prefetch_for_write(&self, position: u64) {
+        copy::prefetch_for_write(self.data.as_ptr().wrapping_add(self.line(position)));
+    }
+
+    /// Where the line at a position begins, in bytes from the start of the ring: less than the capacity, whatever the position.
+    #[inline(always)]
+    fn line(&self, position: u64) -> usize {
+        position as usize & (self.capacity - LINE)
+    }
+
+    #[inline(always)]
+    fn check(&self, position: u64, at: usize, len: usize) -> usize {
+        let line = self.line(position);
+        let room = self.capacity - line;
+        if at > room || len > room - at {
+            super::segment::outside(line.saturating_add(at), len, self.capacity);
         }
+        line + at
     }
 }
 
@@ -119,37 +237,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_view_and_its_segment_show_the_same_bytes() {
-        let (ours, fd) = Segment::create("test", 4096).unwrap();
-        let view = View::new(Segment::open(fd).unwrap());
-        view.copy_in(4090, b"012345");
+    fn a_ring_has_its_words_and_its_lines_and_no_more() {
+        let view = View::new(Segment::anonymous(8192).unwrap());
+        let ring = view.ring(512, 4096, 256);
+        ring.word64::<8>().store(1, Ordering::Relaxed);
+        assert_eq!(view.load64(520, Ordering::Relaxed), 1);
+        ring.word32::<12>().store(2, Ordering::Relaxed);
+        assert_eq!(view.word32(524).load(Ordering::Relaxed), 2);
+        // Any position is one of its lines.
+        for (position, offset) in [(0, 0), (64, 64), (127, 64), (256, 0), (u64::MAX, 192)] {
+            ring.header(position).store(position + 3, Ordering::Relaxed);
+            assert_eq!(view.load64(4096 + offset, Ordering::Relaxed), position.wrapping_add(3));
+        }
+        ring.copy_in(320, 8, b"012345");
         let mut read = [0; 6];
-        ours.copy_out(4090, &mut read);
+        view.copy_out(4096 + 64 + 8, &mut read);
         assert_eq!(&read, b"012345");
         let mut grown = b"x".to_vec();
-        view.append_to(4093, 3, &mut grown);
+        ring.append_to(64, 11, 3, &mut grown);
         assert_eq!(grown, b"x345");
-        view.store64(64, 7, Ordering::Relaxed);
-        assert_eq!(ours.word64(64).load(Ordering::Relaxed), 7);
-        assert_eq!(view.load64(64, Ordering::Relaxed), 7);
-    }
-
-    #[test]
-    fn whatever_lies_outside_is_a_programming_error() {
-        let view = View::new(Segment::anonymous(4096).unwrap());
+        ring.copy_out(64, 8, &mut read);
+        assert_eq!(&read, b"012345");
+        ring.copy_into_line(320, 62, b"!?");
+        grown.clear();
+        ring.append_from_line(64, 8, 6, &mut grown);
+        ring.append_from_line(64, 62, 2, &mut grown);
+        ring.append_from_line(64, 64, 0, &mut grown);
+        assert_eq!(grown, b"012345!?");
         let panics =
             |access: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(access)).is_err();
-        assert!(panics(&|| view.copy_in(4096, b"x")));
-        assert!(panics(&|| view.copy_in(usize::MAX, b"x")));
-        assert!(panics(&|| view.copy_out(0, &mut [0; 4097])));
-        assert!(panics(&|| view.append_to(4095, 2, &mut Vec::new())));
-        assert!(panics(&|| view.append_to(1, usize::MAX, &mut Vec::new())));
-        assert!(panics(&|| {
-            view.word32(4096);
-        }));
-        assert!(panics(&|| {
-            view.load64(4096, Ordering::Relaxed);
-        }));
-        view.copy_in(4096, b"");
+        assert!(panics(&|| ring.copy_into_line(0, 63, b"!?")));
+        assert!(panics(&|| ring.copy_into_line(0, 65, b"")));
+        assert!(panics(&|| ring.append_from_line(0, 8, 57, &mut Vec::new())));
+        assert!(panics(&|| ring.append_from_line(0, 65, 0, &mut Vec::new())));
+        ring.copy_in(192, 64, b"");
+        assert!(panics(&|| ring.copy_in(192, 64, b"x")));
+        assert!(panics(&|| ring.copy_in(192, usize::MAX, b"x")));
+        assert!(panics(&|| ring.copy_out(0, 8, &mut [0; 249])));
+        assert!(panics(&|| ring.append_to(128, 127, 2, &mut Vec::new())));
+        assert!(panics(&|| ring.append_to(0, 1, usize::MAX, &mut Vec::new())));
+        for (control, data, capacity) in [
+            (8192, 0, 64),
+            (8192 - 320, 0, 64),
+            (0, 8192, 64),
+            (0, 4096, 8192),
+            (0, 0, 96),
+            (8, 0, 64),
+            (0, 8, 64),
+        ] {
+            assert!(panics(&|| {
+                view.ring(control, data, capacity);
+            }));
+        }
     }
 }

@@ -6,9 +6,8 @@
 
 use loom::cell::UnsafeCell;
 
+use super::LINE;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
-
-const LINE: usize = 64;
 
 struct Line {
     header: AtomicU64,
@@ -48,8 +47,6 @@ impl View {
         self.lines[offset / LINE].header.store(value, order);
     }
 
-    pub(crate) fn prefetch_for_write(&self, _offset: usize) {}
-
     pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
         &self.lines[offset / LINE].word
     }
@@ -87,10 +84,91 @@ impl View {
         }
     }
 
-    pub(crate) fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
+    pub(crate) fn ring(&self, control: usize, data: usize, capacity: usize) -> RingView {
+        RingView { view: self.clone(), control, data, capacity }
+    }
+
+    pub(crate) fn pin32(&self, offset: usize) -> Word32 {
+        Word32 { view: self.clone(), offset }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Word32 {
+    view: View,
+    offset: usize,
+}
+
+impl std::ops::Deref for Word32 {
+    type Target = AtomicU32;
+
+    fn deref(&self) -> &AtomicU32 {
+        self.view.word32(self.offset)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RingView {
+    view: View,
+    control: usize,
+    data: usize,
+    capacity: usize,
+}
+
+impl RingView {
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(crate) fn word64<const AT: usize>(&self) -> &AtomicU64 {
+        &self.view.lines[(self.control + AT) / LINE].header
+    }
+
+    pub(crate) fn word32<const AT: usize>(&self) -> &AtomicU32 {
+        self.view.word32(self.control + AT)
+    }
+
+    pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
+        &self.view.lines[self.line(position) / LINE].header
+    }
+
+    pub(crate) fn second_word(&self, position: u64) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        self.copy_out(position, 8, &mut bytes);
+        bytes
+    }
+
+    pub(crate) fn set_second_word(&self, position: u64, bytes: [u8; 8]) {
+        self.copy_in(position, 8, &bytes);
+    }
+
+    pub(crate) fn copy_in(&self, position: u64, at: usize, from: &[u8]) {
+        self.view.copy_in(self.line(position) + at, from);
+    }
+
+    pub(crate) fn copy_out(&self, position: u64, at: usize, to: &mut [u8]) {
+        self.view.copy_out(self.line(position) + at, to);
+    }
+
+    pub(crate) fn append_to(&self, position: u64, at: usize, len: usize, to: &mut Vec<u8>) {
         let filled = to.len();
         to.resize(filled + len, 0);
-        self.copy_out(offset, &mut to[filled..]);
+        self.copy_out(position, at, &mut to[filled..]);
+    }
+
+    pub(crate) fn copy_into_line(&self, position: u64, at: usize, from: &[u8]) {
+        self.copy_in(position, at, from);
+    }
+
+    pub(crate) fn append_from_line(&self, position: u64, at: usize, len: usize, to: &mut Vec<u8>) {
+        self.append_to(position, at, len, to);
+    }
+
+    pub(crate) fn prefetch_for_write(&self, _position: u64) {}
+
+    /// Where the line at a position begins in the segment.
+    fn line(&self, position: u64) -> usize {
+        self.data + (position as usize & (self.capacity - LINE))
     }
 }
 
