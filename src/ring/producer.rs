@@ -36,6 +36,8 @@ pub struct Producer {
     head: u64,
     /// A position whose header is known to be 0: stored by this end, and nothing written there since. [`NOWHERE`] if there is none.
     cleared: u64,
+    /// Bytes of the last record: the next one is often as long.
+    last_size: u64,
     broken: Option<Violation>,
     closer: Closer,
     scope: Scope,
@@ -62,6 +64,7 @@ impl Producer {
             notified: setup.start,
             head: setup.start,
             cleared: NOWHERE,
+            last_size: LINE as u64,
             broken: None,
             closer: setup.closer.clone(),
             scope: setup.scope,
@@ -212,8 +215,8 @@ impl Producer {
     /// With several lines, padding, a look at `head`, or an error.
     #[inline(never)]
     fn publish_longer<const N: usize>(&mut self, len: usize, parts: [&[u8]; N]) -> Result<(), TrySendError> {
-        let start = self.try_place(len)?;
-        self.cleared = NOWHERE;
+        // What was cleared ahead needs no care here: it is behind this record, or within it and will not be asked for again.
+        let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
         self.write_parts(start, parts);
         self.commit_one(start, len);
         Ok(())
@@ -239,20 +242,30 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
         if least <= ONE_LINE && self.fits_line(least) {
-            return Ok(Draft { start: self.position, room: self.one_line });
+            return Ok(Draft { start: self.position, room: self.one_line, cleared: NOWHERE });
         }
         let start = self.try_place(least)?;
         self.cleared = NOWHERE;
-        Ok(Draft { start, room: least })
+        Ok(Draft { start, room: least, cleared: NOWHERE })
     }
 
-    /// Makes a draft as long as it can be without wrapping, within what is free now.
-    #[cold]
-    pub(crate) fn extend(&mut self, draft: &mut Draft) {
-        self.cleared = NOWHERE;
-        if self.refresh_head().is_ok() {
-            draft.room = self.free_behind(draft.start).max(draft.room);
+    /// Makes room for `len` bytes in a draft, or for as many as lie free in one piece.
+    #[inline(never)]
+    pub(crate) fn extend(&mut self, draft: &mut Draft, len: usize) {
+        // What is written now may go over the line that was cleared ahead; only the commit can tell.
+        if self.cleared != NOWHERE {
+            draft.cleared = std::mem::replace(&mut self.cleared, NOWHERE);
         }
+        let mut room = self.free_behind(draft.start);
+        if room < len && self.refresh_head().is_ok() {
+            room = self.free_behind(draft.start);
+        }
+        draft.room = room.max(draft.room);
+    }
+
+    /// A draft is begun anew: what was written may reach further than what will be.
+    pub(crate) fn restart(&mut self, draft: &mut Draft) {
+        draft.cleared = NOWHERE;
     }
 
     /// Writes into a draft behind its first `at` bytes, within its room.
@@ -282,6 +295,9 @@ impl Producer {
         if draft.start == self.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
+            if draft.cleared == draft.start + record_size(len) {
+                self.cleared = draft.cleared;
+            }
             self.commit_one(draft.start, len);
         }
     }
@@ -363,6 +379,15 @@ impl Producer {
     fn fits_line(&self, len: usize) -> bool {
         let end = self.position + 2 * LINE as u64; // with the zeroed line
         len <= self.one_line && end - self.head <= self.capacity() && !self.closer.is_closed()
+    }
+
+    /// The same for a block of any length.
+    #[inline(always)]
+    fn fits_here(&self, len: usize) -> bool {
+        len <= self.max_block
+            && self.offset(self.position) + record_size(len) <= self.capacity()
+            && self.position + record_size(len) + LINE as u64 - self.head <= self.capacity()
+            && !self.closer.is_closed()
     }
 
     #[inline(never)]
@@ -452,6 +477,7 @@ impl Producer {
         }
         self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);
         self.position = next;
+        self.last_size = size;
     }
 
     /// Stores the 0 that the next block of one line needs behind it, while nobody waits for that: a line that the other end
@@ -459,10 +485,20 @@ impl Producer {
     /// it, if there is one, for that would wait too.
     #[inline(always)]
     pub(crate) fn clear_ahead(&mut self) {
-        let ahead = self.position + LINE as u64;
+        let ahead = self.position + self.last_size;
         if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
             self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
             self.cleared = ahead;
+            if self.last_size > LINE as u64 {
+                self.prepare_lines();
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn prepare_lines(&self) {
+        for line in 1..(self.last_size / LINE as u64).min(4) {
+            self.ring.prefetch_for_write(self.position + line * LINE as u64);
         }
     }
 
@@ -618,6 +654,8 @@ impl Drop for Producer {
 pub(crate) struct Draft {
     start: u64,
     room: usize,
+    /// What was cleared ahead when the draft grew beyond one line.
+    cleared: u64,
 }
 
 impl Draft {

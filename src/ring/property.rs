@@ -278,8 +278,10 @@ impl Pair {
         for write in writes {
             let len = write.of(self.plain.max_block);
             if len > draft.room() - written {
-                self.producer.extend(&mut draft);
-                assert_eq!(draft.room(), most);
+                self.producer.extend(&mut draft, written + len);
+                // As much as is needed, or all there is.
+                let all = most.max(least);
+                assert!(draft.room() == all || (written + len..all).contains(&draft.room()));
             }
             if len <= draft.room() - written {
                 self.producer.write(&draft, written, &content[written..written + len]);
@@ -291,6 +293,7 @@ impl Pair {
         }
         if let Some(cut) = cut {
             written = cut.of(self.plain.max_block).min(written);
+            self.producer.restart(&mut draft);
         }
         let block = content[..written].to_vec();
         let mut back = b"kept".to_vec();

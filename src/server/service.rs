@@ -172,7 +172,7 @@ impl<'a> Response<'a> {
             return Err(ServiceError::TooLarge { max: self.max() });
         }
         if let Some(draft) = &mut self.draft {
-            self.ring.extend(draft);
+            self.ring.extend(draft, BLOCK_HEADER + self.written + bytes.len());
             if bytes.len() <= draft.room() - BLOCK_HEADER - self.written {
                 self.ring.write(draft, BLOCK_HEADER + self.written, bytes);
                 self.written += bytes.len();
@@ -207,6 +207,9 @@ impl<'a> Response<'a> {
 
     /// Takes back all that was written.
     pub fn clear(&mut self) {
+        if let Some(draft) = &mut self.draft {
+            self.ring.restart(draft);
+        }
         self.spare.clear();
         self.written = 0;
     }
