@@ -367,12 +367,12 @@ impl Consumer {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
         self.pay_wake_if_owed();
         let mut waiting = self.waiting;
-        let result = match waiting.look(deadline, || self.is_pending()) {
+        let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
             Looked::Found => Ok(()),
             Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_data(deadline);
-                waiting.slept(began);
+                waiting.slept(began, self.hints);
                 slept
             }
         };

@@ -536,12 +536,12 @@ impl Producer {
             }
             spin_hint();
         }
-        let result = match waiting.look(deadline, || self.is_decided(len)) {
+        let result = match waiting.look(deadline, self.position / LINE as u64, || self.is_decided(len)) {
             Looked::Found => Ok(()),
             Looked::TimedOut => Err(SendTimeoutError::TimedOut),
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_place(len, deadline);
-                waiting.slept(began);
+                waiting.slept(began, self.position / LINE as u64);
                 slept
             }
         };

@@ -2,9 +2,11 @@
 //!
 //! Three steps: spin with `pause` (a round trip of 0.1 µs, if the other side runs), spin with `sched_yield` (2.6 µs,
 //! if it needs this CPU), park on a futex (4.3 µs on one CPU, 55 µs across two). Spinning longer than a
-//! park and wake would cost is waste, so that is the bound; below it, the time is learned per ring: a spin that ended in
-//! vain halves the next one, down to none; a wait that would have been caught restores it. After spins in vain the
-//! next attempt is put off, longer each time, so that a ring with long gaps costs almost nothing.
+//! park and wake would cost is waste, so that is the bound; below it, the time is learned per ring. A *long* wait halves the next
+//! spin, down to none. A *late* one, which a spin bore only because it went on while the other end woke up, is
+//! borne a few times: if the other end begins to spin as well, both are *early* from then on; if not, spinning stops. After that
+//! the next attempt is put off, longer each time, so that a ring with long gaps costs almost nothing. Many finds since
+//! the last wait that was not early were a burst, whose end says nothing against spinning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,11 +57,18 @@ impl FromStr for WaitStrategy {
     }
 }
 
-/// About what a park and a wake across CPUs cost: spinning longer than this cannot pay.
-const LONGEST_SPIN: Duration = Duration::from_micros(50);
+/// Longer than a wake across CPUs takes (some 50 µs), so that one end which spins bears the other's waking up, and both go on
+/// spinning.
+const LONGEST_SPIN: Duration = Duration::from_micros(100);
 
-/// A wait that was parked and yet ended within this time was a short one made long by parking: spin again.
+/// A spin that paid off only after this time is hardly better than sleep.
+const EARLY: Duration = Duration::from_micros(20);
+
+/// A wait that was parked and yet ended within this time was a short one made long by parking.
 const SHORT_PARKED: Duration = Duration::from_micros(200);
+
+/// Late waits in a row before spinning stops.
+const PATIENCE: u32 = 8;
 
 /// `sched_yield` calls before parking, while they pay off.
 const MOST_YIELDS: u32 = 8;
@@ -67,15 +76,35 @@ const MOST_YIELDS: u32 = 8;
 /// Looks between two readings of the clock, and before the first.
 const LOOKS: u32 = 64;
 
-/// Waits put off at the most before spinning is tried again.
+/// Finds since the last wait that was not early which make it the end of a burst.
+const BURST: u64 = 8;
+
+/// Short waits passed over at the most before spinning is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
 /// Threads of this process that spin by the clock right now.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
 
+/// How many CPUs the computer has. Those that this thread may use do not tell: it may be pinned to one, and the other end to
+/// another.
 fn cpus() -> usize {
     static CPUS: OnceLock<usize> = OnceLock::new();
-    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+    *CPUS.get_or_init(|| {
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+        online
+            .ok()
+            .and_then(|ranges| count_ranges(ranges.trim()))
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    })
+}
+
+/// The numbers in a list such as `0-3,8`.
+fn count_ranges(ranges: &str) -> Option<usize> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+    };
+    ranges.split(',').map(count).sum()
 }
 
 /// What one end of a ring has learned about its waits.
@@ -84,9 +113,13 @@ pub(crate) struct Waiting {
     pub(crate) strategy: WaitStrategy,
     spin: Duration,
     yields: u32,
+    /// Late waits still to bear before spinning stops.
+    patience: u32,
     /// Short parked waits still to pass over before spinning is tried again, and the number for the next time.
     pause: u32,
     next_pause: u32,
+    /// What had been found in all when a wait was last not early.
+    found: u64,
 }
 
 /// How a round of looking ended.
@@ -100,7 +133,15 @@ pub(crate) enum Looked {
 
 impl Waiting {
     pub(crate) fn new(strategy: WaitStrategy) -> Waiting {
-        Waiting { strategy, spin: LONGEST_SPIN, yields: MOST_YIELDS, pause: 0, next_pause: 1 }
+        Waiting {
+            strategy,
+            spin: LONGEST_SPIN,
+            yields: MOST_YIELDS,
+            patience: PATIENCE,
+            pause: 0,
+            next_pause: 1,
+            found: 0,
+        }
     }
 
     /// How often to look at the beginning of a wait, before the clock is read.
@@ -114,18 +155,28 @@ impl Waiting {
         }
     }
 
-    /// Looks until something is found, the deadline passes, or it is time to sleep.
+    /// Looks until something is found, the deadline passes, or it is time to sleep. `found` counts what this end has found so far.
     #[cold]
-    pub(crate) fn look(&mut self, deadline: Option<Instant>, look: impl FnMut() -> bool) -> Looked {
+    pub(crate) fn look(
+        &mut self,
+        deadline: Option<Instant>,
+        found: u64,
+        look: impl FnMut() -> bool,
+    ) -> Looked {
         match self.strategy {
             _ if cfg!(loom) => Looked::Sleep(Instant::now()),
             WaitStrategy::Park => Looked::Sleep(Instant::now()),
             WaitStrategy::Spin => spin_on(deadline, look),
-            WaitStrategy::Adaptive => self.look_longer(deadline, look),
+            WaitStrategy::Adaptive => self.look_longer(deadline, found, look),
         }
     }
 
-    fn look_longer(&mut self, deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> Looked {
+    fn look_longer(
+        &mut self,
+        deadline: Option<Instant>,
+        found: u64,
+        mut look: impl FnMut() -> bool,
+    ) -> Looked {
         let began = Instant::now();
         if self.spin > Duration::ZERO && cpus() > 1 {
             let spinning = Spinning::begin();
@@ -137,7 +188,11 @@ impl Waiting {
                 loop {
                     for _ in 0..LOOKS {
                         if look() {
-                            self.restore_spin();
+                            if began.elapsed() > EARLY {
+                                self.was_late(found)
+                            } else {
+                                self.was_early()
+                            }
                             return Looked::Found;
                         }
                         spin_hint();
@@ -145,12 +200,6 @@ impl Waiting {
                     if Instant::now() >= until {
                         break;
                     }
-                }
-                self.spin /= 2;
-                if self.spin < Duration::from_micros(1) {
-                    self.spin = Duration::ZERO;
-                    self.pause = self.next_pause;
-                    self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
@@ -168,22 +217,63 @@ impl Waiting {
         }
     }
 
-    fn restore_spin(&mut self) {
+    /// Tells that a wait which began then ended in its sleep. `found` as for [`look`](Self::look).
+    pub(crate) fn slept(&mut self, began: Instant, found: u64) {
+        if self.strategy != WaitStrategy::Adaptive || cfg!(loom) {
+            return;
+        }
+        let short = began.elapsed() <= SHORT_PARKED;
+        if self.spin > Duration::ZERO {
+            if short { self.was_late(found) } else { self.was_long(found) }
+        } else if short && self.pause > 0 {
+            self.pause -= 1;
+        } else if short {
+            self.spin = LONGEST_SPIN;
+            self.yields = MOST_YIELDS;
+            self.patience = PATIENCE;
+            self.found = found;
+        }
+    }
+
+    fn was_early(&mut self) {
         self.spin = LONGEST_SPIN;
+        self.patience = PATIENCE;
         self.next_pause = 1;
     }
 
-    /// Tells that a wait which began then ended in its sleep.
-    pub(crate) fn slept(&mut self, began: Instant) {
-        if self.strategy != WaitStrategy::Adaptive || cfg!(loom) || began.elapsed() > SHORT_PARKED {
-            return;
+    /// The other end probably slept. If it begins to spin as well, both will be early.
+    fn was_late(&mut self, found: u64) {
+        if self.ends_a_burst(found) {
+            self.was_early();
+        } else if self.patience > 0 {
+            self.patience -= 1;
+        } else {
+            self.stop_spinning();
         }
-        if self.pause > 0 {
-            self.pause -= 1;
-        } else if self.spin == Duration::ZERO {
-            self.spin = LONGEST_SPIN;
-            self.yields = MOST_YIELDS;
+    }
+
+    /// No spin could have borne that.
+    fn was_long(&mut self, found: u64) {
+        if self.ends_a_burst(found) {
+            self.was_early();
         }
+        self.spin /= 2;
+        if self.spin < Duration::from_micros(1) {
+            self.stop_spinning();
+        }
+    }
+
+    /// Whether much was found since this was asked last. What the first looks find is told to nobody: this makes up for it.
+    fn ends_a_burst(&mut self, found: u64) -> bool {
+        let since = found.saturating_sub(self.found);
+        self.found = found;
+        since >= BURST
+    }
+
+    fn stop_spinning(&mut self) {
+        self.spin = Duration::ZERO;
+        self.pause = self.next_pause;
+        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -233,19 +323,62 @@ mod tests {
     }
 
     #[test]
-    fn spins_in_vain_end_and_short_waits_restore_them() {
+    fn cpus_are_counted() {
+        for (ranges, count) in
+            [("0", Some(1)), ("0-1", Some(2)), ("0-3,8,10-11", Some(7)), ("", None), ("3-1", None)]
+        {
+            assert_eq!(count_ranges(ranges), count, "{ranges:?}");
+        }
+        assert!(cpus() >= 1);
+    }
+
+    fn ago(time: Duration) -> Instant {
+        Instant::now() - time
+    }
+
+    #[test]
+    fn long_waits_end_spinning_and_short_ones_begin_it_again() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
         for _ in 0..10 {
-            assert!(matches!(waiting.look(None, || false), Looked::Sleep(_)));
-            waiting.slept(Instant::now() - Duration::from_millis(5));
+            assert!(matches!(waiting.look(None, 0, || false), Looked::Sleep(_)));
+            waiting.slept(ago(Duration::from_millis(5)), 0);
         }
-        assert_eq!(waiting.spin, if cpus() > 1 { Duration::ZERO } else { LONGEST_SPIN });
-        if cpus() > 1 {
-            waiting.slept(Instant::now());
-            assert_eq!(waiting.spin, Duration::ZERO, "put off once");
-            waiting.slept(Instant::now());
-            assert_eq!(waiting.spin, LONGEST_SPIN);
+        assert_eq!((waiting.spin, waiting.brief_looks()), (Duration::ZERO, 0));
+        waiting.slept(ago(Duration::from_millis(5)), 0);
+        waiting.slept(Instant::now(), 0);
+        assert_eq!(waiting.spin, Duration::ZERO, "put off once");
+        waiting.slept(Instant::now(), 0);
+        assert_eq!((waiting.spin, waiting.brief_looks()), (LONGEST_SPIN, LOOKS));
+    }
+
+    #[test]
+    fn late_waits_are_borne_for_a_while_and_then_put_off_for_longer_and_longer() {
+        let mut waiting = Waiting::new(WaitStrategy::Adaptive);
+        for pause in [1, 2, 4, 8, 16, 32, 64, 64] {
+            for _ in 0..PATIENCE {
+                waiting.was_late(0);
+                assert_eq!(waiting.spin, LONGEST_SPIN);
+            }
+            waiting.was_late(0);
+            assert_eq!((waiting.spin, waiting.pause), (Duration::ZERO, pause));
+            for _ in 0..=pause {
+                assert_eq!(waiting.spin, Duration::ZERO);
+                waiting.slept(Instant::now(), 0);
+            }
         }
+        waiting.was_early();
+        assert_eq!((waiting.patience, waiting.next_pause), (PATIENCE, 1));
+    }
+
+    #[test]
+    fn a_burst_between_two_long_waits_keeps_the_next_spin_long() {
+        let mut waiting = Waiting::new(WaitStrategy::Adaptive);
+        for burst in 1..20 {
+            waiting.was_long(burst * BURST);
+            assert_eq!(waiting.spin, LONGEST_SPIN / 2);
+        }
+        waiting.was_long(20 * BURST - 1);
+        assert_eq!(waiting.spin, LONGEST_SPIN / 4);
     }
 
     #[test]
@@ -253,7 +386,7 @@ mod tests {
         for strategy in [WaitStrategy::Spin, WaitStrategy::Adaptive] {
             let mut waiting = Waiting::new(strategy);
             let deadline = Some(Instant::now());
-            assert!(matches!(waiting.look(deadline, || false), Looked::TimedOut));
+            assert!(matches!(waiting.look(deadline, 0, || false), Looked::TimedOut));
         }
     }
 }
