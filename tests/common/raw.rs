@@ -154,6 +154,7 @@ pub struct RawClient {
     pub line: OwnedFd,
     pub key: Key,
     pub segment: Segment,
+    pub descriptor: OwnedFd,
     ring_size: u64,
     /// Where its next request and the next response stand.
     pub tail: u64,
@@ -163,16 +164,21 @@ pub struct RawClient {
 
 impl RawClient {
     pub fn register(path: &Path, name: &str) -> RawClient {
+        RawClient::try_register(path, name).unwrap_or_else(|heard| panic!("not registered: {heard:?}"))
+    }
+
+    /// What was heard instead, if that fails.
+    pub fn try_register(path: &Path, name: &str) -> Result<RawClient, Heard> {
         let line = dial(path);
         say(&line, &datagram(VERSION, REGISTER, name.as_bytes()));
         let (key, descriptor) = match hear(&line) {
             Heard::Reply { status: 0, body, descriptor: Some(descriptor) } => (body, descriptor),
-            other => panic!("not registered: {other:?}"),
+            other => return Err(other),
         };
         let segment = Segment::open(&descriptor).unwrap();
         let ring_size = segment.word64(16).load(Ordering::Relaxed);
         let key = Key::from_bytes(key.try_into().unwrap());
-        RawClient { line, key, segment, ring_size, tail: 0, taken: 0, sequence: 0 }
+        Ok(RawClient { line, key, segment, descriptor, ring_size, tail: 0, taken: 0, sequence: 0 })
     }
 
     pub fn ring_size(&self) -> u64 {
@@ -242,6 +248,17 @@ impl RawClient {
         self.sequence += 1;
         self.publish(&block(operation, flags, sequence, body));
         sequence
+    }
+
+    /// Whether one more block of one line fits into the request ring.
+    pub fn has_room(&self) -> bool {
+        let head = self.head(Ring::Request).load(Ordering::Acquire);
+        (self.tail + 2 * LINE).saturating_sub(head) <= self.ring_size
+    }
+
+    /// Whether a response, or what poses as one, is there.
+    pub fn is_answered(&self) -> bool {
+        self.record(Ring::Response, self.taken).load(Ordering::Acquire) != 0
     }
 
     /// Whether the worker has taken all requests out of the ring.
