@@ -43,6 +43,22 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     if (0.001..=LONGEST).contains(&number) { Ok(Duration::from_secs_f64(number)) } else { Err(range()) }
 }
 
+/// A time from a microsecond to ten seconds, with its unit: `10us`, `1ms`, `0.5s`.
+pub fn short_time(text: &str) -> Result<Duration, String> {
+    let wanted = || "a time from 1us to 10s is wanted, such as 10us, 1ms or 0.5s".to_string();
+    let unit = text.find(|character: char| character.is_ascii_alphabetic() || character == 'µ');
+    let (number, unit) = text.split_at(unit.ok_or_else(wanted)?);
+    let nanoseconds = match unit {
+        "us" | "µs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        _ => return Err(wanted()),
+    };
+    let number: f64 = number.parse().map_err(|_| wanted())?;
+    let time = number * nanoseconds;
+    if (1e3..=1e10).contains(&time) { Ok(Duration::from_nanos(time as u64)) } else { Err(wanted()) }
+}
+
 /// A number of bytes: digits, then perhaps K, M or G for the powers of 1024.
 pub fn bytes(text: &str) -> Result<usize, String> {
     let wanted = || "a number of bytes is wanted, such as 65536, 64K or 1M".to_string();
@@ -89,6 +105,17 @@ mod tests {
         assert_eq!(seconds("1e2"), Ok(Duration::from_secs(100)));
         for wrong in ["", " ", "-1", "0", "0.0001", "NaN", "inf", "-inf", "1e300", "5s", "31536001"] {
             assert!(seconds(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn short_times_have_units() {
+        assert_eq!(short_time("10us"), Ok(Duration::from_micros(10)));
+        assert_eq!(short_time("10µs"), Ok(Duration::from_micros(10)));
+        assert_eq!(short_time("0.5ms"), Ok(Duration::from_micros(500)));
+        assert_eq!(short_time("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["", "10", "us", "-1us", "0us", "1h", "11s", "1e99s", "10 u"] {
+            assert!(short_time(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! Processes that a program starts and must not leave behind.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -51,6 +52,110 @@ pub fn end(child: &mut Child, patience: Duration) {
     if wait(child, patience).is_none() {
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+/// Runs `action` once `child` has ended, whoever waits for it; not before that, also if the child outlives its owner's
+/// interest in it.
+pub fn when_it_ends(child: &Child, action: impl FnOnce() + Send + 'static) -> Outcome {
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    std::thread::Builder::new()
+        .name("child watch".into())
+        .spawn(move || {
+            // It is left to be waited for by its owner. An error: it has been.
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Ok(None) | Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), look) {}
+            action();
+        })
+        .map(drop)
+        .map_err(|error| Failure::failed(format!("cannot watch a process: {error}")))
+}
+
+/// A process of this program's own that tells, line by line, how far it is. It is killed when this is dropped: it keeps
+/// nothing that would have to be put in order.
+pub struct Helper {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Helper {
+    /// Starts `program`, which must [die with its parent](die_with_parent).
+    pub fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        stdin: Stdio,
+    ) -> Result<Helper, Failure> {
+        let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_remove("RINGPOST_SOCKET")
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(cannot)?;
+        let (sender, lines) = mpsc::channel();
+        let stdout = child.stdout.take();
+        let helper = Helper { child, lines };
+        if let Some(stdout) = stdout {
+            let reader = std::thread::Builder::new().name("helper".into()).spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+            reader.map_err(cannot)?;
+        }
+        Ok(helper)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Runs `action` when it has ended.
+    pub fn when_it_ends(&self, action: impl FnOnce() + Send + 'static) -> Outcome {
+        when_it_ends(&self.child, action)
+    }
+
+    /// Its next line, for which it may take `patience`.
+    pub fn line(&mut self, patience: Duration, interrupt: &Interrupt) -> Result<String, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            interrupt.check()?;
+            match self.lines.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) => return Ok(line),
+                Err(RecvTimeoutError::Disconnected) => {
+                    // It says why on standard error, which is ours.
+                    let how = wait(&mut self.child, Duration::from_secs(1));
+                    let how = how.map_or_else(|| "no output".to_string(), |status| status.to_string());
+                    interrupt.check()?;
+                    return Err(Failure::failed(format!("a helper process ended too early: {how}")));
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
+                    return Err(Failure::failed(format!(
+                        "a helper process was not ready within {} seconds",
+                        patience.as_secs()
+                    )));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// A failure if it has ended.
+    pub fn check(&mut self) -> Outcome {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(Failure::failed(format!("a helper process ended too early: {status}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

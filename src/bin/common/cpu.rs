@@ -32,6 +32,24 @@ pub fn can_pin(cpu: usize) -> Result<(), String> {
     sched_setaffinity(None, &before).map_err(|error| format!("cannot leave CPU {cpu} again: {error}"))
 }
 
+/// Where the calling thread may run now; it may again when this is dropped. Children start where their parent may run.
+#[derive(Debug)]
+pub struct Freedom(Option<CpuSet>);
+
+impl Freedom {
+    pub fn remember() -> Freedom {
+        Freedom(sched_getaffinity(None).ok())
+    }
+}
+
+impl Drop for Freedom {
+    fn drop(&mut self) {
+        if let Some(set) = &self.0 {
+            let _ = sched_setaffinity(None, set);
+        }
+    }
+}
+
 /// `CPU 3`, `CPUs 0-3,8`.
 pub fn list(cpus: &[usize]) -> String {
     let mut text = String::from(if cpus.len() == 1 { "CPU " } else { "CPUs " });
@@ -133,6 +151,12 @@ mod tests {
         let before = allowed();
         assert!(can_pin(1_000_000).is_err());
         assert_eq!(can_pin(before[0]), Ok(()));
+        assert_eq!(allowed(), before);
+        {
+            let _freedom = Freedom::remember();
+            pin(before[0]).unwrap();
+            assert_eq!(allowed(), before[..1]);
+        }
         assert_eq!(allowed(), before);
     }
 }

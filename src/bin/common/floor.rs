@@ -7,11 +7,12 @@
 //! work, and each look yields to the other process instead.
 //!
 //! The partner gets the segment as its standard input and sleeps on a futex outside its blocks, so that the server,
-//! which shares its processor, has that for itself. Every block has a number of its own, the *turn*:
+//! which shares its processor, has that for itself. Every block has a number of its own, the *turn*, and a task:
+//! these words, or what `floor_futex` and `floor_copy` do with the same partner.
 //!
 //! ```text
 //! measuring process                                   partner
-//! first, end, look := …                               futex_wait(turn, last)
+//! first, end, task := …                               futex_wait(turn, last)
 //! turn := t (Release); futex_wake(turn)               turn == t (Acquire): read them
 //! wait for ready == t                                 ready := t
 //! ping := n; wait for pong == n   first <= n < end    wait for ping == n; pong := n
@@ -23,25 +24,31 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringpost::shm::{Segment, futex_wait, futex_wake};
 
-use super::child::{die_with_parent, end};
+use super::child::{die_with_parent, end, when_it_ends};
 use super::exit::{Failure, Outcome};
 use super::signals::Interrupt;
-use super::{cpu, stats};
+use super::{cpu, floor_copy, floor_futex, stats};
 
 const PING: usize = 0;
 const PONG: usize = 256;
 const TURN: usize = 512;
 const READY: usize = 768;
 const IDLE: usize = 1024;
-const LOOK: usize = 1280;
+const TASK: usize = 1280;
 const FIRST: usize = 1288;
 const END: usize = 1296;
-const LENGTH: usize = 4096;
+const SIZE: usize = 1304;
+/// Two more words, for those who sleep on them.
+pub(super) const FUTEX_PING: usize = 1536;
+pub(super) const FUTEX_PONG: usize = 1792;
+/// Here the two buffers begin, where there are any.
+pub(super) const BUFFERS: usize = 4096;
 
 /// What a waiting end does between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -64,27 +71,59 @@ impl Look {
         }
     }
 
+    /// The way that suits these two ends where only one is measured.
+    pub fn usual(pins: Option<cpu::Pins>) -> Look {
+        Look::ways(pins)[0]
+    }
+}
+
+/// What the partner does in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Answers words.
+    Words(Look),
+    /// Answers words on which both sides sleep.
+    Futex,
+    /// Copies out and back in; takes copies out.
+    Copies(Look),
+    Takes(Look),
+}
+
+impl Task {
+    const ALL: [Task; 10] = [
+        Task::Words(Look::Pause),
+        Task::Words(Look::Plain),
+        Task::Words(Look::Yield),
+        Task::Futex,
+        Task::Copies(Look::Pause),
+        Task::Copies(Look::Plain),
+        Task::Copies(Look::Yield),
+        Task::Takes(Look::Pause),
+        Task::Takes(Look::Plain),
+        Task::Takes(Look::Yield),
+    ];
+
     /// As it is written into the segment.
     fn code(self) -> u32 {
-        match self {
-            Look::Pause => 0,
-            Look::Plain => 1,
-            Look::Yield => 2,
-        }
+        Task::ALL.iter().position(|&task| task == self).map_or(0, |index| index as u32)
+    }
+
+    fn of(code: u32) -> Task {
+        Task::ALL.get(code as usize).copied().unwrap_or(Task::Futex)
     }
 }
 
 /// A [`Look`] as a type: the loops are compiled once for each, so that nothing is decided between two looks.
-trait Between {
+pub(super) trait Between {
     /// After how many looks to ask whether the other side is lost.
     const MANY: u32 = 1 << 16;
 
     fn between();
 }
 
-struct Pause;
-struct Plain;
-struct Yield;
+pub(super) struct Pause;
+pub(super) struct Plain;
+pub(super) struct Yield;
 
 impl Between for Pause {
     #[inline(always)]
@@ -109,7 +148,11 @@ impl Between for Yield {
 
 /// Waits until `word` is `value`; `false` when `lost`, asked now and then, says that it never will be.
 #[inline(always)]
-fn wait_for<B: Between>(word: &AtomicU64, value: u64, lost: &mut impl FnMut() -> bool) -> bool {
+pub(super) fn wait_for<B: Between>(
+    word: &AtomicU64,
+    value: u64,
+    lost: &mut (impl FnMut() -> bool + ?Sized),
+) -> bool {
     let mut looks = 0_u32;
     while word.load(Ordering::Acquire) != value {
         looks = looks.wrapping_add(1);
@@ -121,19 +164,21 @@ fn wait_for<B: Between>(word: &AtomicU64, value: u64, lost: &mut impl FnMut() ->
     true
 }
 
-/// Asks with each of `numbers` and waits for its answer; `None` if one is lost.
-fn ask<B: Between>(
-    segment: &Segment,
-    numbers: Range<u64>,
-    lost: &mut impl FnMut() -> bool,
-) -> Option<Duration> {
-    let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
+/// Asks whether the other side is lost.
+pub(super) type Lost<'a> = dyn FnMut() -> bool + 'a;
+
+/// Asks with `number` and waits for its answer; `None` if it is lost.
+#[inline(always)]
+fn ask<B: Between>(segment: &Segment, number: u64, lost: &mut Lost<'_>) -> Option<()> {
+    segment.word64(PING).store(number, Ordering::Release);
+    wait_for::<B>(segment.word64(PONG), number, lost).then_some(())
+}
+
+/// Asks with each of `numbers`.
+fn ask_all<B: Between>(segment: &Segment, numbers: Range<u64>, lost: &mut Lost<'_>) -> Option<Duration> {
     let start = Instant::now();
     for number in numbers {
-        ping.store(number, Ordering::Release);
-        if !wait_for::<B>(pong, number, lost) {
-            return None;
-        }
+        ask::<B>(segment, number, lost)?;
     }
     Some(start.elapsed())
 }
@@ -150,10 +195,17 @@ fn answer<B: Between>(segment: &Segment, numbers: Range<u64>) {
 
 /// The measuring side, with its partner process.
 pub struct Floor {
-    segment: Segment,
+    segment: Arc<Segment>,
     partner: Child,
     turn: u32,
     last: u64,
+}
+
+/// What a turn's body gets: the segment, the numbers to ask with, and whom to ask whether the partner is lost.
+pub(super) struct Turn<'a, 'l> {
+    pub(super) segment: &'a Segment,
+    pub(super) numbers: Range<u64>,
+    pub(super) lost: &'a mut Lost<'l>,
 }
 
 impl Floor {
@@ -162,25 +214,51 @@ impl Floor {
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Floor, Failure> {
-        let (segment, descriptor) = Segment::create("ringpost-floor", LENGTH)
+        Floor::with_buffers(program, arguments, 0)
+    }
+
+    /// As [`start`](Self::start), with two buffers of `span` bytes for the copies.
+    pub fn with_buffers<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        span: usize,
+    ) -> Result<Floor, Failure> {
+        let (segment, descriptor) = Segment::create("ringpost-floor", BUFFERS + 2 * span)
             .map_err(|error| Failure::failed(format!("cannot make shared memory for the floor: {error}")))?;
+        let segment = Arc::new(segment);
         let partner = Command::new(program)
             .args(arguments)
             .stdin(Stdio::from(descriptor))
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| Failure::failed(format!("cannot start {}: {error}", program.display())))?;
-        Ok(Floor { segment, partner, turn: 0, last: 0 })
+        let floor = Floor { segment, partner, turn: 0, last: 0 };
+        // Whoever sleeps without a deadline for the partner's answer must hear of its end.
+        let breaker = floor.breaker();
+        when_it_ends(&floor.partner, breaker)?;
+        Ok(floor)
     }
 
-    /// Times `count` round trips after `warm` others: nanoseconds for each. The partner sleeps when this returns.
-    pub fn block(
+    /// The partner's process.
+    pub fn id(&self) -> u32 {
+        self.partner.id()
+    }
+
+    /// Ends a sleep in this process's half of a block.
+    pub fn breaker(&self) -> impl FnOnce() + Send + 'static {
+        let segment = Arc::clone(&self.segment);
+        move || floor_futex::break_off(&segment)
+    }
+
+    /// One turn of `count` round trips: the partner begins `task`, `body` runs, the partner sleeps again.
+    pub(super) fn turn<T>(
         &mut self,
-        look: Look,
-        warm: u32,
-        count: u32,
+        task: Task,
+        size: usize,
+        count: u64,
         interrupt: &Interrupt,
-    ) -> Result<f64, Failure> {
+        body: impl FnOnce(Turn<'_, '_>) -> Option<T>,
+    ) -> Result<T, Failure> {
         let partner = &mut self.partner;
         let mut why = None;
         let mut lost = || {
@@ -193,38 +271,76 @@ impl Floor {
             why.is_some()
         };
 
-        let segment = &self.segment;
+        let segment = &*self.segment;
         let first = self.last + 1;
-        let timed = first + u64::from(warm);
-        let end = timed + u64::from(count);
+        let end = first + count;
         self.last = end - 1;
         self.turn = self.turn.wrapping_add(1);
-        segment.word32(LOOK).store(look.code(), Ordering::Relaxed);
+        segment.word32(TASK).store(task.code(), Ordering::Relaxed);
         segment.word64(FIRST).store(first, Ordering::Relaxed);
         segment.word64(END).store(end, Ordering::Relaxed);
+        segment.word64(SIZE).store(size as u64, Ordering::Relaxed);
         segment.word32(TURN).store(self.turn, Ordering::Release);
         futex_wake(segment.word32(TURN), 1);
 
         let turn = u64::from(self.turn);
-        let mut run = || {
+        let run = || {
             if !wait_for::<Yield>(segment.word64(READY), turn, &mut lost) {
                 return None;
             }
+            let result = body(Turn { segment, numbers: first..end, lost: &mut lost })?;
+            wait_for::<Yield>(segment.word64(IDLE), turn, &mut lost).then_some(result)
+        };
+        let result = run();
+        if result.is_none() {
+            // A body that was broken off did not ask.
+            lost();
+        }
+        result.ok_or_else(|| {
+            why.unwrap_or_else(|| Failure::failed("the floor's partner process does not answer"))
+        })
+    }
+
+    /// Times `count` round trips after `warm` others: nanoseconds for each. The partner sleeps when this returns.
+    pub fn block(
+        &mut self,
+        look: Look,
+        warm: u32,
+        count: u32,
+        interrupt: &Interrupt,
+    ) -> Result<f64, Failure> {
+        let all = u64::from(warm) + u64::from(count);
+        let time = self.turn(Task::Words(look), 0, all, interrupt, |turn| {
+            let Turn { segment, numbers, lost } = turn;
+            let timed = numbers.start + u64::from(warm);
+            let ask_all = match look {
+                Look::Pause => ask_all::<Pause>,
+                Look::Plain => ask_all::<Plain>,
+                Look::Yield => ask_all::<Yield>,
+            };
+            ask_all(segment, numbers.start..timed, lost)?;
+            ask_all(segment, timed..numbers.end, lost)
+        })?;
+        Ok(time.as_nanos() as f64 / f64::from(count))
+    }
+
+    /// Lets `body` ask, one by one and when it likes, exactly `count` times.
+    pub fn one_by_one<T>(
+        &mut self,
+        look: Look,
+        count: u64,
+        interrupt: &Interrupt,
+        body: impl FnOnce(&mut dyn FnMut() -> Option<()>) -> Option<T>,
+    ) -> Result<T, Failure> {
+        self.turn(Task::Words(look), 0, count, interrupt, |turn| {
+            let Turn { segment, mut numbers, lost } = turn;
             let ask = match look {
                 Look::Pause => ask::<Pause>,
                 Look::Plain => ask::<Plain>,
                 Look::Yield => ask::<Yield>,
             };
-            ask(segment, first..timed, &mut lost)?;
-            let time = ask(segment, timed..end, &mut lost)?;
-            wait_for::<Yield>(segment.word64(IDLE), turn, &mut lost).then_some(time)
-        };
-        match run() {
-            Some(time) => Ok(time.as_nanos() as f64 / f64::from(count)),
-            None => {
-                Err(why.unwrap_or_else(|| Failure::failed("the floor's partner process does not answer")))
-            }
-        }
+            body(&mut || ask(segment, numbers.next()?, lost))
+        })
     }
 }
 
@@ -245,7 +361,7 @@ pub fn partner(cpu: Option<usize>) -> Outcome {
     let segment = Segment::open(io::stdin()).map_err(|error| {
         Failure::failed(format!("standard input is not the floor's shared memory: {error}"))
     })?;
-    if segment.len() < LENGTH {
+    if segment.len() < BUFFERS {
         return Err(Failure::failed("the floor's shared memory is too small"));
     }
     if let Some(cpu) = cpu {
@@ -260,14 +376,23 @@ pub fn partner(cpu: Option<usize>) -> Outcome {
         turn = word.load(Ordering::Acquire);
         let first = segment.word64(FIRST).load(Ordering::Relaxed);
         let end = segment.word64(END).load(Ordering::Relaxed);
+        let size = segment.word64(SIZE).load(Ordering::Relaxed) as usize;
         if end == 0 {
             return Ok(());
         }
+        let task = Task::of(segment.word32(TASK).load(Ordering::Relaxed));
         segment.word64(READY).store(u64::from(turn), Ordering::Release);
-        match segment.word32(LOOK).load(Ordering::Relaxed) {
-            0 => answer::<Pause>(&segment, first..end),
-            1 => answer::<Plain>(&segment, first..end),
-            _ => answer::<Yield>(&segment, first..end),
+        match task {
+            Task::Words(Look::Pause) => answer::<Pause>(&segment, first..end),
+            Task::Words(Look::Plain) => answer::<Plain>(&segment, first..end),
+            Task::Words(Look::Yield) => answer::<Yield>(&segment, first..end),
+            Task::Futex => floor_futex::answer(&segment, first..end),
+            Task::Copies(Look::Pause) => floor_copy::answer::<Pause>(&segment, size, first..end),
+            Task::Copies(Look::Plain) => floor_copy::answer::<Plain>(&segment, size, first..end),
+            Task::Copies(Look::Yield) => floor_copy::answer::<Yield>(&segment, size, first..end),
+            Task::Takes(Look::Pause) => floor_copy::take::<Pause>(&segment, size, first..end),
+            Task::Takes(Look::Plain) => floor_copy::take::<Plain>(&segment, size, first..end),
+            Task::Takes(Look::Yield) => floor_copy::take::<Yield>(&segment, size, first..end),
         }
         segment.word64(IDLE).store(u64::from(turn), Ordering::Release);
     }
@@ -316,6 +441,13 @@ mod tests {
         assert_eq!(blocks.faster(), (Look::Plain, &[1.5, 1.4, 9.0][..]));
         assert_eq!(blocks.median(Look::Pause), Some(2.0));
         assert_eq!(blocks.median(Look::Yield), None);
+    }
+
+    #[test]
+    fn tasks_are_told_apart() {
+        for task in Task::ALL {
+            assert_eq!(Task::of(task.code()), task);
+        }
     }
 
     #[test]

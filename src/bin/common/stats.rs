@@ -54,6 +54,29 @@ impl Times {
     }
 }
 
+impl Times {
+    /// Where the times lie, as pairs of a fraction and the time that it does not exceed: denser towards the end, up to
+    /// the last fraction that the number of times can tell.
+    pub fn distribution(&self) -> Vec<(f64, u64)> {
+        const STEPS: [f64; 9] = [1.0, 0.8, 0.63, 0.5, 0.4, 0.315, 0.25, 0.2, 0.15];
+        let count = self.histogram.len() as f64;
+        let mut points = Vec::new();
+        let mut tail = 1.0;
+        while tail * count >= 1.0 {
+            for step in STEPS {
+                let rest = tail * step;
+                if rest * count >= 1.0 {
+                    let at = ((1.0 - rest) * 1e9).round() / 1e9;
+                    let time = self.histogram.value_at_quantile(at).clamp(self.least, self.most);
+                    points.push((at, time));
+                }
+            }
+            tail /= 10.0;
+        }
+        points
+    }
+}
+
 /// The value below which the fraction `at` of `values` lies, between neighbours in proportion; 0 of none.
 pub fn quantile(values: &[f64], at: f64) -> f64 {
     let mut sorted = values.to_vec();
@@ -83,8 +106,44 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Of proportions, to a thousandth.
+    pub fn of_ratios(values: &[f64]) -> Spread {
+        let at = |at| thousandths(quantile(values, at));
+        Spread { p10: at(0.1), p50: at(0.5), p90: at(0.9) }
+    }
+}
+
+/// A proportion to a thousandth.
+pub fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// What each of `ours` is to the one of `theirs` that was measured beside it.
+pub fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+/// A measured thing beside its floor, block by block: nanoseconds, and the proportion of each pair.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Beside {
+    pub floor_ns: Spread,
+    pub ns: Spread,
+    pub ratio: Spread,
+}
+
+impl Beside {
+    pub fn of(ours: &[f64], floor: &[f64]) -> Beside {
+        Beside {
+            floor_ns: Spread::of(floor),
+            ns: Spread::of(ours),
+            ratio: Spread::of_ratios(&ratios(ours, floor)),
+        }
+    }
+}
+
 /// A time to a tenth of a nanosecond: more digits would be noise.
-fn tenths(value: f64) -> f64 {
+pub fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
@@ -158,6 +217,25 @@ mod tests {
         assert_eq!((summary.min, summary.p50, summary.p90), (1, 501, 901));
         assert_eq!(summary.max, 3_600_000_000_000);
         assert!(summary.p99 <= summary.p999 && summary.p999 <= summary.max);
+    }
+
+    #[test]
+    fn a_distribution_rises_and_ends_where_the_number_of_times_ends_it() {
+        let mut times = Times::new();
+        assert_eq!(times.distribution(), []);
+        for nanoseconds in 1..=1_000 {
+            times.record(Duration::from_nanos(nanoseconds));
+        }
+        let points = times.distribution();
+        assert!(points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{points:?}");
+        assert_eq!(points[0], (0.0, 1));
+        assert_eq!(points.last().unwrap().0, 0.999);
+    }
+
+    #[test]
+    fn proportions_are_those_of_pairs() {
+        let beside = Beside::of(&[2.0, 30.0, 4.0], &[1.0, 10.0, 4.0]);
+        assert_eq!((beside.ns.p50, beside.floor_ns.p50, beside.ratio.p50), (4.0, 4.0, 2.0));
     }
 
     #[test]

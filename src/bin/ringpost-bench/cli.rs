@@ -2,22 +2,38 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use ringpost::WaitStrategy;
 
-use crate::common::args::bytes;
-use crate::common::cpu::{Pins, can_pin};
-use crate::common::exit::Failure;
+use crate::clients::ClientsOptions;
+use crate::common::floor_socket::Mode;
+use crate::copy::CopyOptions;
+use crate::crowd::CrowdOptions;
+use crate::forward::{EchoOptions, ForwardOptions};
+use crate::gaps::GapsOptions;
+use crate::latency::LatencyOptions;
+use crate::register::RegisterOptions;
+use crate::report::ReportOptions;
+use crate::team::MemberOptions;
+use crate::throughput::ThroughputOptions;
+use crate::wakeup::WakeupOptions;
 
 /// Measures the bus on this computer, beside this computer's own floor in the same run.
 ///
-/// It starts a `ringpost-server` of its own, on a private socket unless --socket names one.
+/// Each measurement starts a `ringpost-server` of its own, on a private socket unless --socket names one, and times blocks
+/// of its own work and of a floor in turn: what the same work costs between two processes with nothing around it. The
+/// ratio is the median of the pairs' ratios, for the host of a virtual machine changes the times of both from second to
+/// second. benches/NOTES.md tells the method and every field of the JSON.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost-bench", version, max_term_width = 110)]
 pub struct Cli {
     /// Where the measured server is to listen [default: in a private directory]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+
+    /// End when the parent process does
+    #[arg(long, global = true, hide = true)]
+    pub with_parent: bool,
 
     #[command(subcommand)]
     pub command: Command,
@@ -29,61 +45,73 @@ pub enum Command {
     ///
     /// The floor is the round trip of two bare words between two processes on the same CPUs. It and the calls are timed
     /// in turn, as blocks of 1,000 round trips (fewer for calls of more than 16 KiB) with no clock read inside; then
-    /// each of --count calls is timed for the percentiles.
+    /// each of --count calls is timed for the percentiles. Both ends spin, unless --wait says otherwise.
+    ///
+    /// With --rate calls are due at fixed times and timed from then, and so are the floor's round trips.
     Latency(LatencyOptions),
+    /// Round trips between ends that sleep, on one CPU and across two
+    ///
+    /// The floor is a raw futex pair: two processes that store a word, wake the other and sleep. Without --pin both places
+    /// are measured.
+    Wakeup(WakeupOptions),
+    /// How much goes through a ring one way, and how many calls a second with several on their way
+    ///
+    /// One way: blocks of several sizes, one at a time and in batches, between two threads and between two processes. The
+    /// floor is a raw copy through shared memory, walking a buffer as large as the ring, of as many cache lines.
+    /// Calls: through the server, --windows of them on their way at once. The floor is one round trip of two bare words.
+    /// Both ends spin, unless --wait says otherwise.
+    Throughput(ThroughputOptions),
+    /// A message through the server to another client, and its answer the same way back
+    ///
+    /// The floors are two round trips of two bare words, and two of a raw futex pair. The ends wait adaptively and run where
+    /// the system puts them, unless --wait and --pin say otherwise.
+    Forward(ForwardOptions),
+    /// Many clients at once: all calling, and all idle but one
+    ///
+    /// Calling: each a process of its own, in a closed loop; beside it the same processes over Unix stream sockets to a
+    /// server that has a thread for each and only echoes. Idle: what they cost the server in processor time and memory, and
+    /// the active one in time. The ends wait adaptively, unless --wait says otherwise.
+    Clients(ClientsOptions),
+    /// The first request after an idle gap, and its processor time on both sides
+    ///
+    /// The floor is a raw futex pair after the same gap. The ends wait adaptively, unless --wait says otherwise.
+    Gaps(GapsOptions),
+    /// The round trip of a call by its size
+    ///
+    /// The floor copies as many bytes in and out on both sides, through buffers as large as the rings, and walks through them
+    /// as a ring does. Both ends spin, unless --wait says otherwise.
+    Copy(CopyOptions),
+    /// How many times a second a name can be registered and given up
+    ///
+    /// The floor is what the kernel needs for it: connect, a packet each way, a sealed memory file received and mapped, all
+    /// closed again. With --pin client and worker are kept on those CPUs.
+    Register(RegisterOptions),
+    /// Runs all of the above and writes one HTML page
+    ///
+    /// The page needs no network. The JSON objects that it is made of are written beside it.
+    Report(ReportOptions),
+
     /// The other process of the floor's measurement
     #[command(hide = true)]
     FloorPartner {
         #[arg(long)]
         cpu: Option<usize>,
     },
-}
-
-#[derive(Debug, Args)]
-pub struct LatencyOptions {
-    /// The size of request and response (64K and 1M are understood)
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
-    pub size: usize,
-
-    /// How many calls are timed one by one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), default_value = "100000")]
-    pub count: u64,
-
-    /// How both ends wait: spin, adaptive or park [default: spin; adaptive where there is one CPU]
-    #[arg(long, value_name = "HOW")]
-    pub wait: Option<WaitStrategy>,
-
-    /// The CPUs of the two ends [default: the first two that may be used]
-    #[arg(long, value_name = "CLIENT,SERVER")]
-    pub pin: Option<Pins>,
-
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl LatencyOptions {
-    /// Where the two ends run.
-    pub fn pins(&self) -> Result<Option<Pins>, Failure> {
-        let Some(pins) = self.pin else { return Ok(Pins::default_pins()) };
-        for cpu in [pins.client, pins.server] {
-            can_pin(cpu)
-                .map_err(|why| Failure::usage(format!("--pin {},{}: {why}", pins.client, pins.server)))?;
-        }
-        Ok(Some(pins))
-    }
-
-    /// How the two ends wait.
-    pub fn wait(&self, pins: Option<Pins>) -> Result<WaitStrategy, Failure> {
-        let apart = pins.is_some_and(|pins| pins.client != pins.server);
-        match self.wait {
-            None => Ok(if apart { WaitStrategy::Spin } else { WaitStrategy::Adaptive }),
-            Some(WaitStrategy::Spin) if !apart => Err(Failure::usage(
-                "--wait spin needs a CPU for each end, for neither would let the other run: use --wait adaptive or park",
-            )),
-            Some(wait) => Ok(wait),
-        }
-    }
+    /// The other process of the sockets' measurements
+    #[command(hide = true)]
+    SocketPartner { mode: Mode, path: PathBuf, bytes: usize },
+    /// The other process of a one-way ring
+    #[command(hide = true)]
+    RingReader { wait: WaitStrategy, cpu: Option<usize> },
+    /// B
+    #[command(hide = true)]
+    EchoClient(EchoOptions),
+    /// One of many that call
+    #[command(hide = true)]
+    LoopClient(MemberOptions),
+    /// Many that do not
+    #[command(hide = true)]
+    Crowd(CrowdOptions),
 }
 
 #[cfg(test)]
@@ -92,14 +120,6 @@ mod tests {
 
     use super::*;
 
-    fn latency(line: &[&str]) -> Result<LatencyOptions, clap::Error> {
-        let line = ["ringpost-bench", "latency"].iter().chain(line);
-        match Cli::try_parse_from(line)?.command {
-            Command::Latency(options) => Ok(options),
-            Command::FloorPartner { .. } => unreachable!("another command"),
-        }
-    }
-
     #[test]
     fn the_definitions_are_sound() {
         Cli::command().debug_assert();
@@ -107,22 +127,24 @@ mod tests {
 
     #[test]
     fn wrong_values_are_refused() {
-        for line in [["--size", "-1"], ["--size", "x"], ["--count", "0"], ["--wait", "sleep"], ["--pin", "0"]]
-        {
-            assert!(latency(&line).is_err(), "{line:?}");
+        for line in [
+            ["latency", "--size", "-1"],
+            ["latency", "--size", "x"],
+            ["latency", "--count", "0"],
+            ["latency", "--wait", "sleep"],
+            ["latency", "--pin", "0"],
+            ["latency", "--rate", "0"],
+            ["wakeup", "--wait", "spin"],
+            ["throughput", "--batches", "0"],
+            ["throughput", "--between", "friends"],
+            ["clients", "--clients", "0"],
+            ["clients", "--seconds", "-1"],
+            ["gaps", "--gaps", "1"],
+            ["copy", "--sizes", "1X"],
+            ["register", "--blocks", "0"],
+            ["report", "--peers", "x"],
+        ] {
+            assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");
         }
-    }
-
-    #[test]
-    fn spinning_takes_two_processors() {
-        let apart = Some(Pins { client: 0, server: 1 });
-        let together = Some(Pins { client: 0, server: 0 });
-        let default = latency(&[]).unwrap();
-        assert_eq!(default.wait(apart), Ok(WaitStrategy::Spin));
-        assert_eq!(default.wait(together), Ok(WaitStrategy::Adaptive));
-        assert_eq!(default.wait(None), Ok(WaitStrategy::Adaptive));
-        let spin = latency(&["--wait", "spin"]).unwrap();
-        assert_eq!(spin.wait(apart), Ok(WaitStrategy::Spin));
-        assert!(spin.wait(together).is_err() && spin.wait(None).is_err());
     }
 }

@@ -2,77 +2,164 @@
 //! partner process; server and partner share a processor, so only one of them is awake at a time.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
 use crate::common::child::ServerChild;
-use crate::common::cpu::{self, Pins};
+use crate::common::cpu::{self, Freedom, Pins};
 use crate::common::exit::{Failure, LEAVING, Outcome};
 use crate::common::floor::{Blocks, Floor, Look};
 use crate::common::place::{TempDir, sibling, this_program};
 use crate::common::signals::Interrupt;
 
-/// The fields are dropped in this order: the client first, the directory last.
+/// What a rig is to be like.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub socket: Option<PathBuf>,
+    /// The largest call.
+    pub size: usize,
+    pub wait: WaitStrategy,
+    /// Where client and server are kept.
+    pub pins: Option<Pins>,
+    /// Where the floor's two processes are kept while they are at work, if the ends are not kept anywhere.
+    pub floor_pins: Option<Pins>,
+    /// How many other clients there will be.
+    pub others: u32,
+}
+
+impl Plan {
+    pub fn new(socket: Option<PathBuf>, size: usize, wait: WaitStrategy, pins: Option<Pins>) -> Plan {
+        Plan { socket, size, wait, pins, floor_pins: pins, others: 0 }
+    }
+}
+
+/// The fields are dropped in this order: the client first, the directory and this thread's bounds last.
 pub struct Rig {
     pub client: Client,
     floor: Floor,
     server: ServerChild,
     pub interrupt: Interrupt,
+    socket: PathBuf,
+    wait: WaitStrategy,
+    /// Where the floor's ends are, and whether this thread must go there.
+    floor_pins: Option<Pins>,
+    free: bool,
     _directory: TempDir,
+    _freedom: Freedom,
 }
 
 impl Rig {
-    /// Starts all of it for calls of `size` bytes.
-    pub fn new(
-        socket: Option<PathBuf>,
-        size: usize,
-        wait: WaitStrategy,
-        pins: Option<Pins>,
-    ) -> Result<Rig, Failure> {
+    /// Starts all of it.
+    pub fn new(interrupt: &Interrupt, plan: Plan) -> Result<Rig, Failure> {
+        let freedom = Freedom::remember();
         let server_program = sibling("ringpost-server")?;
         let this_program = this_program()?;
-        let interrupt = Interrupt::install()?;
         let directory = TempDir::new("bench")?;
-        let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
+        let socket = plan.socket.unwrap_or_else(|| directory.path().join("bus.sock"));
 
-        let mut options: Vec<OsString> = vec!["--wait".into(), wait.to_string().into()];
-        options.extend(sizes(size)?);
+        let mut options: Vec<OsString> = vec!["--wait".into(), plan.wait.to_string().into()];
+        let ring = ring_size(plan.size)?;
+        if ring > DEFAULT_RING_SIZE {
+            options.extend(["--ring-size".into(), ring.to_string().into()]);
+        }
+        if plan.others > 0 {
+            options.extend(["--max-clients".into(), (plan.others + 16).to_string().into()]);
+        }
         let mut partner: Vec<OsString> = vec!["floor-partner".into()];
-        if let Some(pins) = pins {
+        if let Some(pins) = plan.pins {
             options.extend(["--pin".into(), pins.server.to_string().into()]);
+        }
+        if let Some(pins) = plan.floor_pins {
             partner.extend(["--cpu".into(), pins.server.to_string().into()]);
         }
-        let server = ServerChild::start(&server_program, &socket, &options, &interrupt, |_| {})?;
-        let floor = Floor::start(&this_program, partner)?;
+        let server = ServerChild::start(&server_program, &socket, &options, interrupt, |_| {})?;
+        let floor = Floor::with_buffers(&this_program, partner, ring)?;
         let client =
-            Client::builder(&socket).wait(wait).register("ringpost-bench").map_err(Failure::failed)?;
+            Client::builder(&socket).wait(plan.wait).register("ringpost-bench").map_err(Failure::failed)?;
         let handle = client.close_handle();
-        interrupt.then(move || handle.close());
+        let breaker = floor.breaker();
+        interrupt.then(move || {
+            handle.close();
+            breaker();
+        });
         // Only now: a child starts where its parent may run, and the client's own threads need not be here.
-        if let Some(pins) = pins {
+        if let Some(pins) = plan.pins {
             cpu::pin(pins.client).map_err(Failure::Failed)?;
         }
-        Ok(Rig { client, floor, server, interrupt, _directory: directory })
+        Ok(Rig {
+            client,
+            floor,
+            server,
+            interrupt: interrupt.clone(),
+            socket,
+            wait: plan.wait,
+            floor_pins: plan.floor_pins,
+            free: plan.pins.is_none(),
+            _directory: directory,
+            _freedom: freedom,
+        })
     }
 
-    /// One block of the floor in each of its ways, while the server stands still.
-    pub fn floor(&mut self, blocks: &mut Blocks, warm: u32, count: u32) -> Outcome {
+    /// Where the server listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where the floor's two ends are kept.
+    pub fn floor_pins(&self) -> Option<Pins> {
+        self.floor_pins
+    }
+
+    /// The server's process.
+    pub fn server(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Measures something with the floor's partner, while the server stands still: stopped where it spins; else it soon
+    /// sleeps by itself.
+    pub fn beside<T>(
+        &mut self,
+        measure: impl FnOnce(&mut Floor, &Interrupt) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _freedom = match self.floor_pins.filter(|_| self.free) {
+            None => None,
+            Some(pins) => {
+                let freedom = Freedom::remember();
+                cpu::pin(pins.client).map_err(Failure::Failed)?;
+                Some(freedom)
+            }
+        };
+        if self.wait != WaitStrategy::Spin {
+            return measure(&mut self.floor, &self.interrupt);
+        }
         self.server.pause()?;
-        let measured = blocks.measure(&mut self.floor, warm, count, &self.interrupt);
+        let measured = measure(&mut self.floor, &self.interrupt);
         self.server.resume();
         measured
     }
 
-    /// Why a measurement failed: a signal, or the server's end, if there was one of them; both close the channel.
-    pub fn explain(&mut self, failure: Failure) -> Failure {
-        let causes = self.interrupt.check().and_then(|()| self.server.check());
-        causes.err().unwrap_or(failure)
+    /// One block of the floor in each of its ways, while the server stands still.
+    pub fn floor(&mut self, blocks: &mut Blocks, warm: u32, count: u32) -> Outcome {
+        self.beside(|floor, interrupt| blocks.measure(floor, warm, count, interrupt))
+    }
+
+    /// Runs `measure`, then ends all of it. A failure is explained by a signal, or by the server's end, if there was one
+    /// of them: both close the channel.
+    pub fn run<T>(mut self, measure: impl FnOnce(&mut Rig) -> Result<T, Failure>) -> Result<T, Failure> {
+        match measure(&mut self) {
+            Ok(measured) => self.end().map(|()| measured),
+            Err(failure) => {
+                let causes = self.interrupt.check().and_then(|()| self.server.check());
+                let _ = self.end();
+                Err(causes.err().unwrap_or(failure))
+            }
+        }
     }
 
     /// Unregisters, and ends the processes.
-    pub fn end(self) -> Outcome {
-        let Rig { client, floor, server, interrupt, _directory } = self;
+    fn end(self) -> Outcome {
+        let Rig { client, floor, server, interrupt, .. } = self;
         interrupt.forget();
         client.unregister_timeout(LEAVING).map_err(Failure::failed)?;
         drop(floor);
@@ -85,19 +172,15 @@ pub fn ways(pins: Option<Pins>) -> &'static [Look] {
     Look::ways(pins)
 }
 
-/// The server's options for calls of `size` bytes, where its default rings are too small.
-fn sizes(size: usize) -> Result<Vec<OsString>, Failure> {
+/// Bytes of each ring for calls of `size` bytes: the default where that is enough.
+pub fn ring_size(size: usize) -> Result<usize, Failure> {
     // A block is the payload and 8 bytes, and takes at most half a ring less 8 bytes.
     const OVERHEAD: usize = 16;
     const MOST: usize = (1 << 29) - OVERHEAD;
     if size > MOST {
-        return Err(Failure::usage(format!("--size {size}: a call has at most {MOST} bytes")));
+        return Err(Failure::usage(format!("{size} bytes: a call has at most {MOST}")));
     }
-    let ring = (2 * (size + OVERHEAD)).next_power_of_two();
-    if ring <= DEFAULT_RING_SIZE {
-        return Ok(Vec::new());
-    }
-    Ok(vec!["--ring-size".into(), ring.to_string().into()])
+    Ok((2 * (size + OVERHEAD)).next_power_of_two().max(DEFAULT_RING_SIZE))
 }
 
 #[cfg(test)]
@@ -106,11 +189,10 @@ mod tests {
 
     #[test]
     fn rings_grow_with_the_calls() {
-        assert_eq!(sizes(0), Ok(vec![]));
-        assert_eq!(sizes(DEFAULT_RING_SIZE / 2 - 16), Ok(vec![]));
-        let larger: Vec<OsString> = vec!["--ring-size".into(), "524288".into()];
-        assert_eq!(sizes(DEFAULT_RING_SIZE / 2 - 15), Ok(larger));
-        assert_eq!(sizes((1 << 29) - 16).unwrap()[1], "1073741824");
-        assert!(sizes((1 << 29) - 15).is_err() && sizes(usize::MAX).is_err());
+        assert_eq!(ring_size(0), Ok(DEFAULT_RING_SIZE));
+        assert_eq!(ring_size(DEFAULT_RING_SIZE / 2 - 16), Ok(DEFAULT_RING_SIZE));
+        assert_eq!(ring_size(DEFAULT_RING_SIZE / 2 - 15), Ok(524_288));
+        assert_eq!(ring_size((1 << 29) - 16), Ok(1 << 30));
+        assert!(ring_size((1 << 29) - 15).is_err() && ring_size(usize::MAX).is_err());
     }
 }

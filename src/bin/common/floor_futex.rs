@@ -1,0 +1,122 @@
+//! The floor of sleeping ends: two processes, two words, and nothing but the futex. Whoever waits sleeps at once, whoever
+//! stores wakes; no spinning, no check whether the other side sleeps, no deadline.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use ringpost::shm::{Segment, futex_wait, futex_wake};
+
+use super::exit::Failure;
+use super::floor::{FUTEX_PING, FUTEX_PONG, Floor, Task, Turn};
+use super::signals::Interrupt;
+
+/// Instead of a number: nobody will answer.
+const BROKEN: u32 = u32::MAX;
+
+/// A number as a futex word has it: never that of [`BROKEN`].
+fn short(number: u64) -> u32 {
+    (number & 0x7fff_ffff) as u32
+}
+
+/// Sleeps until `word` is `value`; `false` if it never will be.
+#[inline]
+fn sleep_for(word: &AtomicU32, value: u32) -> bool {
+    loop {
+        match word.load(Ordering::Acquire) {
+            BROKEN => return false,
+            now if now == value => return true,
+            now => futex_wait(word, now, None),
+        }
+    }
+}
+
+#[inline]
+fn tell(word: &AtomicU32, value: u32) {
+    word.store(value, Ordering::Release);
+    futex_wake(word, 1);
+}
+
+/// Asks with `number` and sleeps until it is answered.
+#[inline]
+fn ask(segment: &Segment, number: u64) -> Option<()> {
+    let number = short(number);
+    // A break that this store hides is found again: whoever broke off set the other word, too.
+    tell(segment.word32(FUTEX_PING), number);
+    sleep_for(segment.word32(FUTEX_PONG), number).then_some(())
+}
+
+/// The partner's half.
+pub(super) fn answer(segment: &Segment, numbers: Range<u64>) {
+    for number in numbers {
+        let number = short(number);
+        if !sleep_for(segment.word32(FUTEX_PING), number) {
+            return;
+        }
+        // A broken word stays broken.
+        let pong = segment.word32(FUTEX_PONG);
+        let _ =
+            pong.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| (now != BROKEN).then_some(number));
+        futex_wake(pong, 1);
+    }
+}
+
+/// Ends the sleep of the measuring side for good.
+pub(super) fn break_off(segment: &Segment) {
+    tell(segment.word32(FUTEX_PONG), BROKEN);
+}
+
+impl Floor {
+    /// Times `count` round trips between sleepers after `warm` others: nanoseconds for each.
+    pub fn futex_block(&mut self, warm: u32, count: u32, interrupt: &Interrupt) -> Result<f64, Failure> {
+        let all = u64::from(warm) + u64::from(count);
+        let time = self.turn(Task::Futex, 0, all, interrupt, |turn| {
+            let Turn { segment, mut numbers, .. } = turn;
+            for number in numbers.by_ref().take(warm as usize) {
+                ask(segment, number)?;
+            }
+            let start = Instant::now();
+            for number in numbers {
+                ask(segment, number)?;
+            }
+            Some(start.elapsed())
+        })?;
+        Ok(time.as_nanos() as f64 / f64::from(count))
+    }
+
+    /// Lets `body` ask, one by one and when it likes, exactly `count` times; the partner sleeps in between.
+    pub fn futex_one_by_one<T>(
+        &mut self,
+        count: u64,
+        interrupt: &Interrupt,
+        body: impl FnOnce(&mut dyn FnMut() -> Option<()>) -> Option<T>,
+    ) -> Result<T, Failure> {
+        self.turn(Task::Futex, 0, count, interrupt, |turn| {
+            let Turn { segment, mut numbers, .. } = turn;
+            body(&mut || ask(segment, numbers.next()?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_the_mark_of_a_break() {
+        assert_ne!(short(u64::MAX), BROKEN);
+        assert_ne!(short(u64::from(u32::MAX)), BROKEN);
+        assert_eq!(short(7), 7);
+    }
+
+    #[test]
+    fn a_break_ends_the_sleep() {
+        let segment = std::sync::Arc::new(Segment::anonymous(4096).unwrap());
+        let sleeper = std::sync::Arc::clone(&segment);
+        let asked = std::thread::spawn(move || ask(&sleeper, 1));
+        break_off(&segment);
+        assert_eq!(asked.join().unwrap(), None);
+        answer(&segment, 1..2);
+        assert_eq!(segment.word32(FUTEX_PONG).load(Ordering::Relaxed), BROKEN);
+    }
+}

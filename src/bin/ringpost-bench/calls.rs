@@ -1,0 +1,109 @@
+//! Calls whose responses are checked, one by one and in blocks.
+
+use std::time::{Duration, Instant};
+
+use ringpost::Client;
+
+use crate::common::exit::Failure;
+
+/// Untimed round trips before the timed ones of a block, and how many are timed.
+pub const WARM: u32 = 200;
+pub const IN_BLOCK: u32 = 1_000;
+
+/// Calls larger than this come in smaller blocks, down to the fewest: each takes longer, and a block still takes
+/// milliseconds.
+const LARGE: usize = 16 * 1024;
+const FEWEST: u32 = 50;
+
+/// How many calls of `size` bytes make a block.
+pub fn calls_in_block(size: usize) -> u32 {
+    let calls = IN_BLOCK as usize * LARGE / size.max(LARGE);
+    u32::try_from(calls).unwrap_or(IN_BLOCK).max(FEWEST)
+}
+
+/// Nanoseconds for each of `count` calls, after `warm` others whose responses are checked byte by byte.
+pub fn call_block(
+    client: &mut Client,
+    requests: &mut Requests,
+    warm: u32,
+    count: u32,
+) -> Result<f64, Failure> {
+    for _ in 0..warm {
+        verified_call(client, requests)?;
+    }
+    let request = requests.next();
+    let start = Instant::now();
+    for _ in 0..count {
+        let response = client.call(request).map_err(Failure::failed)?;
+        if response.len() != request.len() {
+            return Err(wrong(request, response));
+        }
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
+}
+
+/// One call's time; its response is checked outside it.
+pub fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Duration, Failure> {
+    let request = requests.next();
+    let start = Instant::now();
+    let response = client.call(request).map_err(Failure::failed)?;
+    let time = start.elapsed();
+    if response == request { Ok(time) } else { Err(wrong(request, response)) }
+}
+
+pub fn wrong(request: &[u8], response: &[u8]) -> Failure {
+    Failure::failed(format!(
+        "a response is not what was sent ({} bytes for {}): the measurement is void",
+        response.len(),
+        request.len()
+    ))
+}
+
+/// Requests of one size, each unlike the last one as far as there is room to be.
+pub struct Requests {
+    bytes: Vec<u8>,
+    number: u64,
+}
+
+impl Requests {
+    pub fn new(size: usize) -> Requests {
+        Requests { bytes: (0..size).map(|index| (index % 251) as u8).collect(), number: 0 }
+    }
+
+    pub fn next(&mut self) -> &[u8] {
+        self.number += 1;
+        for (byte, new) in self.bytes.iter_mut().zip(self.number.to_le_bytes()) {
+            *byte = new;
+        }
+        &self.bytes
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_calls_come_in_smaller_blocks() {
+        assert_eq!(calls_in_block(0), IN_BLOCK);
+        assert_eq!(calls_in_block(LARGE), IN_BLOCK);
+        assert_eq!(calls_in_block(4 * LARGE), IN_BLOCK / 4);
+        assert_eq!(calls_in_block(1 << 29), FEWEST);
+    }
+
+    #[test]
+    fn requests_differ_as_far_as_there_is_room() {
+        let mut none = Requests::new(0);
+        assert_eq!(none.next(), b"");
+        let mut one = Requests::new(1);
+        assert_eq!((one.next().to_vec(), one.next().to_vec()), (vec![1], vec![2]));
+        let mut some = Requests::new(48);
+        let first = some.next().to_vec();
+        assert_eq!(first.len(), 48);
+        assert_ne!(some.next(), first);
+    }
+}

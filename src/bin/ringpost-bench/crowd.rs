@@ -1,0 +1,199 @@
+//! Many clients that do nothing, all in one process, and what they cost the server and the one client that is active.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ringpost::{Client, WaitStrategy};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+
+use crate::calls::{Requests, WARM, verified_call};
+use crate::common::child::{Helper, die_with_parent};
+use crate::common::cpu::Freedom;
+use crate::common::exit::{Failure, Outcome};
+use crate::common::floor::{Blocks, Look};
+use crate::common::out::{self, Progress};
+use crate::common::place::this_program;
+use crate::common::signals::Interrupt;
+use crate::common::stats::{Spread, quantile, ratios, thousandths};
+use crate::common::usage::{self, Memory};
+use crate::rig::{Rig, ways};
+
+/// Calls timed in a block, and round trips of the floor.
+const CALLS: u32 = 1_000;
+
+/// The process of the many.
+#[derive(Debug, Args)]
+pub struct CrowdOptions {
+    socket: PathBuf,
+    count: usize,
+    wait: WaitStrategy,
+}
+
+/// What they cost.
+#[derive(Debug, Serialize)]
+pub struct Idle {
+    pub clients: u32,
+    pub seconds: f64,
+    /// Processor time of the server in that time, without and with them.
+    pub server_cpu_alone_ms: f64,
+    pub server_cpu_ms: f64,
+    pub server_alone: Option<Memory>,
+    pub server: Option<Memory>,
+    /// For each client, all that is resident; and that without touched pages of rings and registry.
+    pub rss_kib_per_client: Option<f64>,
+    pub beyond_rings_kib_per_client: Option<f64>,
+    /// The active client's median of a call, and the median of the floor beside it.
+    pub active_p50_alone_ns: Spread,
+    pub active_p50_ns: Spread,
+    pub floor_alone_ns: Spread,
+    pub floor_ns: Spread,
+    /// How much longer its calls take, each to the floor beside it.
+    pub effect: f64,
+}
+
+/// Measures all of it; the active client is the rig's own.
+pub fn measure(
+    rig: &mut Rig,
+    clients: u32,
+    idle: Duration,
+    blocks: u32,
+    wait: WaitStrategy,
+    progress: &mut Progress,
+) -> Result<Idle, Failure> {
+    let mut active = Active::new();
+    progress.show(format_args!("one client alone"));
+    active.blocks(rig, blocks, false)?;
+    let server_alone = usage::memory(rig.server());
+    let cpu_alone = server_time(rig, idle)?;
+    progress.show(format_args!("registering {clients} idle clients"));
+    let arguments: [OsString; 4] =
+        ["crowd".into(), rig.socket().into(), clients.to_string().into(), wait.to_string().into()];
+    let mut crowd = Helper::start(&this_program()?, arguments, Stdio::null())?;
+    crowd.line(Duration::from_secs(600), &rig.interrupt)?;
+    let server = usage::memory(rig.server());
+    progress.show(format_args!("{clients} idle clients"));
+    let cpu = server_time(rig, idle)?;
+    active.blocks(rig, blocks, true)?;
+    crowd.check()?;
+    drop(crowd);
+    progress.show(format_args!("one client alone again"));
+    wait_until_alone(rig)?;
+    active.blocks(rig, blocks, false)?;
+
+    let each = |of: fn(&Memory) -> u64| {
+        let grown = of(server.as_ref()?).saturating_sub(of(server_alone.as_ref()?));
+        Some(thousandths(grown as f64 / f64::from(clients)))
+    };
+    let milliseconds = |time: Duration| thousandths(time.as_secs_f64() * 1e3);
+    Ok(Idle {
+        clients,
+        seconds: idle.as_secs_f64(),
+        server_cpu_alone_ms: milliseconds(cpu_alone),
+        server_cpu_ms: milliseconds(cpu),
+        server_alone,
+        server,
+        rss_kib_per_client: each(|memory| memory.rss_kib),
+        beyond_rings_kib_per_client: each(|memory| memory.rss_kib - memory.shared_kib.min(memory.rss_kib)),
+        active_p50_alone_ns: Spread::of(&active.alone.0),
+        active_p50_ns: Spread::of(&active.among.0),
+        floor_alone_ns: Spread::of(&active.alone.1),
+        floor_ns: Spread::of(&active.among.1),
+        effect: active.effect(),
+    })
+}
+
+/// The active client's medians and the floors beside them: alone (before and after), and among the others.
+struct Active {
+    alone: (Vec<f64>, Vec<f64>),
+    among: (Vec<f64>, Vec<f64>),
+    requests: Requests,
+}
+
+impl Active {
+    fn new() -> Active {
+        Active { alone: Default::default(), among: Default::default(), requests: Requests::new(48) }
+    }
+
+    fn blocks(&mut self, rig: &mut Rig, blocks: u32, among: bool) -> Outcome {
+        let pins = rig.floor_pins();
+        for _ in 0..blocks {
+            rig.interrupt.check()?;
+            let mut floor = Blocks::new(&ways(pins)[..1]);
+            rig.floor(&mut floor, WARM, CALLS)?;
+            for _ in 0..WARM {
+                verified_call(&mut rig.client, &mut self.requests)?;
+            }
+            let mut times = Vec::with_capacity(CALLS as usize);
+            for _ in 0..CALLS {
+                times.push(verified_call(&mut rig.client, &mut self.requests)?.as_nanos() as f64);
+            }
+            let side = if among { &mut self.among } else { &mut self.alone };
+            side.0.push(quantile(&times, 0.5));
+            side.1.push(floor.median(Look::usual(pins)).unwrap_or(0.0));
+        }
+        Ok(())
+    }
+
+    fn effect(&self) -> f64 {
+        let proportion = |side: &(Vec<f64>, Vec<f64>)| quantile(&ratios(&side.0, &side.1), 0.5);
+        thousandths(proportion(&self.among) / proportion(&self.alone))
+    }
+}
+
+/// The server's processor time in a period in which nothing is asked of it.
+fn server_time(rig: &mut Rig, idle: Duration) -> Result<Duration, Failure> {
+    let unknown = || Failure::failed("the kernel does not tell the server's processor time");
+    // What it was at before is over.
+    rest(Duration::from_millis(200).min(idle), &rig.interrupt)?;
+    let before = usage::cpu_time(rig.server()).ok_or_else(unknown)?;
+    rest(idle, &rig.interrupt)?;
+    let after = usage::cpu_time(rig.server()).ok_or_else(unknown)?;
+    Ok(after.saturating_sub(before))
+}
+
+fn rest(time: Duration, interrupt: &Interrupt) -> Outcome {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        interrupt.check()?;
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+    Ok(())
+}
+
+/// Until the server has noticed that the others are gone.
+fn wait_until_alone(rig: &mut Rig) -> Outcome {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while rig.client.list().map_err(Failure::failed)?.len() > 1 {
+        rig.interrupt.check()?;
+        if Instant::now() > deadline {
+            return Err(Failure::failed("the server still lists clients whose process ended a minute ago"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// The process of the many: each registers, makes one call so that its rings are in use, and sleeps.
+pub fn crowd(options: &CrowdOptions) -> Outcome {
+    die_with_parent();
+    let _freedom = Freedom::remember();
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let builder = Client::builder(&options.socket).wait(options.wait).timeout(Duration::from_secs(30));
+    let mut clients = Vec::with_capacity(options.count);
+    for index in 0..options.count {
+        let mut client = builder.register(format!("ringpost-bench-idle-{index}")).map_err(|error| {
+            Failure::failed(format!("idle client {} of {}: {error}", index + 1, options.count))
+        })?;
+        client.call(b"once").map_err(Failure::failed)?;
+        clients.push(client);
+    }
+    out::line("ready")?;
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,257 @@
+//! `ringpost-bench gaps`: the first request after a time in which there was nothing to do, and what it costs in processor
+//! time on both sides.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ringpost::WaitStrategy;
+use serde::Serialize;
+
+use crate::calls::{Requests, verified_call};
+use crate::common::args::{bytes, readable_bytes, short_time};
+use crate::common::exit::{Failure, Outcome};
+use crate::common::out::{self, Progress};
+use crate::common::signals::Interrupt;
+use crate::common::stats::{Beside, Summary, Times, nanoseconds, quantile};
+use crate::common::usage::{self, own_cpu_time};
+use crate::ends::{About, Common, Waiting, warn};
+use crate::gap;
+use crate::rig::{Plan, Rig};
+use crate::table::Table;
+
+const BLOCKS: u32 = 20;
+/// A block takes about this long, within these bounds.
+const BLOCK: Duration = Duration::from_millis(200);
+const FEWEST: u128 = 3;
+const MOST: u128 = 200;
+
+#[derive(Debug, Args)]
+pub struct GapsOptions {
+    /// The idle times before each request
+    #[arg(
+        long,
+        value_name = "TIME,…",
+        value_delimiter = ',',
+        value_parser = short_time,
+        default_value = "10us,100us,1ms,10ms,100ms"
+    )]
+    pub gaps: Vec<Duration>,
+
+    /// The size of request and response
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
+    pub size: usize,
+
+    /// Requests in a block [default: those of 0.2 seconds, 3 to 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: Option<u32>,
+
+    #[command(flatten)]
+    pub waiting: Waiting,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Serialize)]
+struct Object {
+    #[serde(flatten)]
+    about: About,
+    size: usize,
+    gaps: Vec<Gap>,
+}
+
+#[derive(Serialize)]
+struct Gap {
+    gap_ns: u64,
+    block_requests: u32,
+    /// The medians of the blocks.
+    #[serde(flatten)]
+    medians: Beside,
+    /// Processor time for each request, of both processes; the medians of the blocks.
+    cpu: Option<Beside>,
+    rtt_ns: Summary,
+    floor_rtt_ns: Summary,
+}
+
+pub fn run(socket: Option<PathBuf>, options: &GapsOptions) -> Outcome {
+    let pins = options.common.pins()?;
+    let wait = options.waiting.or(WaitStrategy::Adaptive, pins)?;
+    warn(pins);
+    let about = About::new("gaps", wait, pins, options.common.blocks_or(BLOCKS));
+    let plan = Plan::new(socket, options.size, wait, pins);
+    let gaps = Rig::new(&Interrupt::install()?, plan)?.run(|rig| measure(rig, options, &about))?;
+    let object = Object { about, size: options.size, gaps };
+    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+}
+
+/// Requests in a block.
+fn count(gap: Duration, wanted: Option<u32>) -> u32 {
+    let fitting = BLOCK.as_nanos() / gap.as_nanos().max(1);
+    wanted.unwrap_or_else(|| u32::try_from(fitting.clamp(FEWEST, MOST)).unwrap_or(1))
+}
+
+/// The blocks of one side at one gap.
+struct Side {
+    medians: Vec<f64>,
+    cpu: Vec<f64>,
+    times: Times,
+}
+
+impl Side {
+    fn new() -> Side {
+        Side { medians: Vec::new(), cpu: Vec::new(), times: Times::new() }
+    }
+
+    /// One block: after each gap a request, made by `act` to the process `server`.
+    fn block<E>(
+        &mut self,
+        gap: Duration,
+        count: u32,
+        server: u32,
+        clock: Duration,
+        mut act: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let idle = || gap::wait_until(Instant::now() + gap);
+        // The one before the first, so that the first comes after the same as the others.
+        act()?;
+        idle();
+        let server_before = usage::cpu_time(server);
+        let (mut own, mut times) = (Duration::ZERO, Vec::with_capacity(count as usize));
+        for _ in 0..count {
+            // What idling itself costs here is none of the request's.
+            let cpu = own_cpu_time();
+            let start = Instant::now();
+            act()?;
+            let time = start.elapsed();
+            own += (own_cpu_time() - cpu).saturating_sub(clock);
+            self.times.record(time);
+            times.push(time.as_nanos() as f64);
+            // Also after the last: the server may look for the next one for a while.
+            idle();
+        }
+        self.medians.push(quantile(&times, 0.5));
+        if let (Some(before), Some(after)) = (server_before, usage::cpu_time(server)) {
+            let all = own + after.saturating_sub(before);
+            self.cpu.push(all.as_nanos() as f64 / f64::from(count));
+        }
+        Ok(())
+    }
+}
+
+/// What two readings of this thread's processor time count of themselves.
+fn cpu_clock() -> Duration {
+    let reading = |_| {
+        let before = own_cpu_time();
+        let _ = Instant::now();
+        let _ = Instant::now();
+        (own_cpu_time() - before).as_nanos() as f64
+    };
+    let readings: Vec<f64> = (0..1_000).map(reading).collect();
+    Duration::from_nanos(quantile(&readings, 0.5) as u64)
+}
+
+fn measure(rig: &mut Rig, options: &GapsOptions, about: &About) -> Result<Vec<Gap>, Failure> {
+    gap::wake_on_time();
+    let mut progress = Progress::new();
+    let clock = cpu_clock();
+    let mut requests = Requests::new(options.size);
+    let mut sides: Vec<_> = options.gaps.iter().map(|&gap| (gap, Side::new(), Side::new())).collect();
+    for block in 0..about.blocks {
+        for (gap, ours, floor) in &mut sides {
+            progress.show(format_args!("block {block} of {}, gaps of {gap:?}", about.blocks));
+            rig.interrupt.check()?;
+            let count = count(*gap, options.count);
+            rig.beside(|partner, interrupt| {
+                let id = partner.id();
+                partner.futex_one_by_one(u64::from(count) + 1, interrupt, |ask| {
+                    floor
+                        .block(*gap, count, id, clock, || {
+                            if interrupt.caught().is_some() {
+                                return Err(());
+                            }
+                            ask().ok_or(())
+                        })
+                        .ok()
+                })
+            })?;
+            // The server has just been let go on.
+            verified_call(&mut rig.client, &mut requests)?;
+            let (server, client, interrupt) = (rig.server(), &mut rig.client, &rig.interrupt);
+            ours.block(*gap, count, server, clock, || {
+                interrupt.check()?;
+                verified_call(client, &mut requests).map(drop)
+            })?;
+        }
+    }
+    Ok(sides.iter().map(|(gap, ours, floor)| Gap::of(*gap, options.count, ours, floor)).collect())
+}
+
+impl Gap {
+    fn of(gap: Duration, wanted: Option<u32>, ours: &Side, floor: &Side) -> Gap {
+        let counted = ours.cpu.len() == ours.medians.len() && floor.cpu.len() == ours.cpu.len();
+        Gap {
+            gap_ns: u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX),
+            block_requests: count(gap, wanted),
+            medians: Beside::of(&ours.medians, &floor.medians),
+            cpu: counted.then(|| Beside::of(&ours.cpu, &floor.cpu)),
+            rtt_ns: ours.times.summary(),
+            floor_rtt_ns: floor.times.summary(),
+        }
+    }
+}
+
+impl Object {
+    fn text(&self) -> String {
+        let mut table = Table::new(&[
+            "gap",
+            "floor p50",
+            "call p50",
+            "ratio",
+            "call p99",
+            "floor's CPU",
+            "call's CPU",
+            "ratio",
+        ]);
+        for gap in &self.gaps {
+            let cpu = match &gap.cpu {
+                Some(cpu) => {
+                    [nanoseconds(cpu.floor_ns.p50), nanoseconds(cpu.ns.p50), format!("{:.2}", cpu.ratio.p50)]
+                }
+                None => ["not known".into(), String::new(), String::new()],
+            };
+            table.row(
+                [
+                    nanoseconds(gap.gap_ns as f64),
+                    nanoseconds(gap.medians.floor_ns.p50),
+                    nanoseconds(gap.medians.ns.p50),
+                    format!("{:.2}", gap.medians.ratio.p50),
+                    nanoseconds(gap.rtt_ns.p99 as f64),
+                ]
+                .into_iter()
+                .chain(cpu),
+            );
+        }
+        let size = readable_bytes(self.size);
+        format!(
+            "{}\n{} pairs of blocks, medians of their medians; the floor: a raw futex pair, two processes; CPU time of \
+             both processes for each request\n{}",
+            self.about.heading(&format!("Round trip of a call of {size} after an idle gap")),
+            self.about.blocks,
+            table.text(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_have_bounds() {
+        assert_eq!(count(Duration::from_micros(10), None), 200);
+        assert_eq!(count(Duration::from_millis(10), None), 20);
+        assert_eq!(count(Duration::from_secs(1), None), 3);
+        assert_eq!(count(Duration::from_secs(1), Some(1)), 1);
+    }
+}

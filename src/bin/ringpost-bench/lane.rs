@@ -1,0 +1,216 @@
+//! One ring from this process to a reader, and one back: between two threads, or as parts of a channel between two
+//! processes. The reader is told how many blocks come, and answers how many bytes they had.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use ringpost::WaitStrategy;
+use ringpost::channel::{self, Geometry};
+use ringpost::ring::{self, Consumer, Producer, RecvError, TrySendError};
+use serde::Serialize;
+
+use crate::common::child::{Helper, die_with_parent};
+use crate::common::cpu::{self, Freedom, Pins};
+use crate::common::exit::{Failure, Outcome};
+
+/// Between whom the ring lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Between {
+    Threads,
+    Processes,
+}
+
+/// This process's side.
+pub struct Lane {
+    forth: Producer,
+    back: Consumer,
+    reader: Reader,
+}
+
+enum Reader {
+    Thread(Option<JoinHandle<Outcome>>),
+    Process {
+        _helper: Helper,
+        /// Its end would close the channel.
+        _inbox: Producer,
+    },
+}
+
+impl Lane {
+    /// Starts a reader; both sides wait in this way while there is something to do, and the reader sleeps else.
+    pub fn start(
+        between: Between,
+        ring_size: usize,
+        wait: WaitStrategy,
+        pins: Option<Pins>,
+        program: &Path,
+    ) -> Result<Lane, Failure> {
+        let cpu = pins.map(|pins| pins.server);
+        match between {
+            Between::Threads => Lane::with_thread(ring_size, wait, cpu),
+            Between::Processes => Lane::with_process(ring_size, wait, cpu, program),
+        }
+    }
+
+    fn with_thread(ring_size: usize, wait: WaitStrategy, cpu: Option<usize>) -> Result<Lane, Failure> {
+        let ring = || ring::local_with(ring_size, wait).map_err(Failure::failed);
+        let (forth, from) = ring()?;
+        let (to, back) = ring()?;
+        let reader = std::thread::Builder::new()
+            .name("reader".into())
+            .spawn(move || {
+                if let Some(cpu) = cpu {
+                    cpu::pin(cpu).map_err(Failure::Failed)?;
+                }
+                read(from, to, wait)
+            })
+            .map_err(Failure::failed)?;
+        Ok(Lane { forth, back, reader: Reader::Thread(Some(reader)) })
+    }
+
+    fn with_process(
+        ring_size: usize,
+        wait: WaitStrategy,
+        cpu: Option<usize>,
+        program: &Path,
+    ) -> Result<Lane, Failure> {
+        let geometry = Geometry::new(ring_size).map_err(Failure::failed)?;
+        let (host, descriptor) = channel::create(&geometry, wait).map_err(Failure::failed)?;
+        let mut arguments = vec!["ring-reader".to_string(), wait.to_string()];
+        arguments.extend(cpu.map(|cpu| cpu.to_string()));
+        let helper = Helper::start(program, arguments, Stdio::from(descriptor))?;
+        // Else this side would wait for ever for room.
+        let closer = host.closer.clone();
+        helper.when_it_ends(move || closer.close())?;
+        let reader = Reader::Process { _helper: helper, _inbox: host.inbox };
+        Ok(Lane { forth: host.responses, back: host.requests, reader })
+    }
+
+    /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been read.
+    pub fn block(&mut self, payload: &[u8], count: u64, batch: u64) -> Result<f64, Failure> {
+        let gone =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("the ring's reader is gone: {error}"));
+        self.forth.send(&count.to_le_bytes()).map_err(|error| gone(&error))?;
+        self.answer()?;
+        let start = Instant::now();
+        self.send_all(payload, count, batch).map_err(|error| gone(&error))?;
+        let bytes = self.answer()?;
+        let time = start.elapsed();
+        if bytes == count * payload.len() as u64 {
+            Ok(time.as_nanos() as f64 / count as f64)
+        } else {
+            Err(Failure::failed("the reader did not get what was sent: the measurement is void"))
+        }
+    }
+
+    fn send_all(&mut self, payload: &[u8], count: u64, batch: u64) -> Result<(), ring::SendError> {
+        if batch == 1 {
+            return (0..count).try_for_each(|_| self.forth.send(payload));
+        }
+        let mut left = count;
+        while left > 0 {
+            let mut blocks = self.forth.batch();
+            let mut pushed = 0;
+            while pushed < batch.min(left) {
+                match blocks.push(payload) {
+                    Ok(()) => pushed += 1,
+                    Err(TrySendError::Full) => break,
+                    // The next `send` tells.
+                    Err(_) => break,
+                }
+            }
+            blocks.commit();
+            left -= pushed;
+            if pushed < batch && left > 0 {
+                self.forth.send(payload)?;
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The reader's next number.
+    fn answer(&mut self) -> Result<u64, Failure> {
+        let mut block = Vec::new();
+        match self.back.recv(&mut block) {
+            Ok(_) => number(&block),
+            Err(error) => match &mut self.reader {
+                // The thread says why.
+                Reader::Thread(thread) => Err(thread
+                    .take()
+                    .and_then(|thread| thread.join().ok())
+                    .and_then(Result::err)
+                    .unwrap_or_else(|| Failure::failed(error))),
+                Reader::Process { .. } => Err(Failure::failed(format!("the ring's reader is gone: {error}"))),
+            },
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.forth.closer().close();
+        if let Reader::Thread(thread) = &mut self.reader {
+            if let Some(thread) = thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn number(block: &[u8]) -> Result<u64, Failure> {
+    block
+        .try_into()
+        .map(u64::from_le_bytes)
+        .map_err(|_| Failure::failed("a number is not 8 bytes: the two sides of the ring are out of step"))
+}
+
+/// The reader's side: until the ring is closed.
+fn read(mut from: Consumer, mut to: Producer, wait: WaitStrategy) -> Outcome {
+    let mut block = Vec::new();
+    loop {
+        from.set_wait_strategy(WaitStrategy::Park);
+        match from.recv(&mut block) {
+            Ok(_) => {}
+            Err(RecvError::Disconnected(_)) => return Ok(()),
+            Err(error) => return Err(Failure::failed(error)),
+        }
+        let count = number(&block)?;
+        from.set_wait_strategy(wait);
+        to.send(&0_u64.to_le_bytes()).map_err(Failure::failed)?;
+        let mut bytes = 0;
+        for _ in 0..count {
+            bytes += from.recv(&mut block).map_err(Failure::failed)? as u64;
+        }
+        to.send(&bytes.to_le_bytes()).map_err(Failure::failed)?;
+    }
+}
+
+/// The reader's process: its channel is its standard input.
+pub fn reader(wait: WaitStrategy, cpu: Option<usize>) -> Outcome {
+    die_with_parent();
+    let guest = channel::open(io::stdin(), wait).map_err(Failure::failed)?;
+    let _freedom = Freedom::remember();
+    if let Some(cpu) = cpu {
+        cpu::pin(cpu).map_err(Failure::Failed)?;
+    }
+    read(guest.responses, guest.requests, wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_it_is_read_in_every_batch() {
+        let mut lane = Lane::with_thread(4096, WaitStrategy::Adaptive, None).unwrap();
+        for (size, count, batch) in [(56, 300, 1), (56, 300, 16), (0, 7, 16), (1000, 50, 64)] {
+            assert!(lane.block(&vec![1; size], count, batch).unwrap() > 0.0, "{size} {count} {batch}");
+        }
+    }
+}

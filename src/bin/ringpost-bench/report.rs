@@ -1,0 +1,201 @@
+//! `ringpost-bench report`: runs the set, each measurement as the command that the page shows, and writes the page.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::common::exit::{Failure, Outcome, note, one_line};
+use crate::common::out;
+use crate::common::place::{sibling, this_program};
+use crate::common::signals::Interrupt;
+use crate::machine::Machine;
+use crate::sections;
+
+#[derive(Debug, Args)]
+pub struct ReportOptions {
+    /// Where to write report.html and the JSON files; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Few blocks of everything: to see whether it works, not to believe the figures
+    #[arg(long)]
+    pub quick: bool,
+
+    /// The JSON of the comparison with other systems (benches/peers), to go onto the page
+    #[arg(long, value_name = "FILE")]
+    pub peers: Option<PathBuf>,
+}
+
+/// One measurement of the set.
+pub struct Item {
+    /// The name of its file and of its part of the page.
+    pub name: &'static str,
+    arguments: &'static [&'static str],
+    quick: &'static [&'static str],
+}
+
+const fn item(
+    name: &'static str,
+    arguments: &'static [&'static str],
+    quick: &'static [&'static str],
+) -> Item {
+    Item { name, arguments, quick }
+}
+
+/// The set, in the order of the page.
+pub const SET: [Item; 11] = [
+    item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
+    item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
+    item("rate-10000", &["latency", "--rate", "10000"], &["--blocks", "2", "--count", "500"]),
+    item("rate-100000", &["latency", "--rate", "100000"], &["--blocks", "2", "--count", "2000"]),
+    item("wakeup", &["wakeup"], &["--blocks", "2", "--count", "20"]),
+    item("gaps", &["gaps"], &["--blocks", "1", "--count", "3", "--gaps", "10us,1ms"]),
+    item("copy", &["copy"], &["--blocks", "2", "--count", "5", "--sizes", "0,64,4K,1M"]),
+    item(
+        "throughput",
+        &["throughput"],
+        &["--blocks", "2", "--count", "500", "--sizes", "56,4K", "--windows", "1,16"],
+    ),
+    item("forward", &["forward"], &["--blocks", "2", "--count", "20"]),
+    item(
+        "clients",
+        &["clients"],
+        &[
+            "--blocks",
+            "1",
+            "--clients",
+            "1,2,4",
+            "--seconds",
+            "0.05",
+            "--idle",
+            "20",
+            "--idle-seconds",
+            "0.1",
+        ],
+    ),
+    item("register", &["register"], &["--blocks", "2", "--count", "10"]),
+];
+
+/// What came of one measurement.
+pub struct Ran {
+    pub name: &'static str,
+    /// As it can be typed.
+    pub command: String,
+    pub result: Result<Value, String>,
+    /// What it said besides.
+    pub notes: Vec<String>,
+    pub time: Duration,
+}
+
+pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
+    // What would make it all in vain comes first.
+    sibling("ringpost-server")?;
+    let peers = options.peers.as_deref().map(read_peers).transpose()?;
+    fs::create_dir_all(&options.out).map_err(|error| cannot_write(&options.out, &error))?;
+    let page = options.out.join("report.html");
+    write(&page, b"")?;
+    let interrupt = Interrupt::install()?;
+    let machine = Machine::look();
+    let mut set = Vec::new();
+    for item in &SET {
+        interrupt.check()?;
+        let ran = measure(item, socket.as_deref(), options.quick, &interrupt)?;
+        interrupt.check()?;
+        match &ran.result {
+            Ok(object) => {
+                note(format_args!("{}: {:.1} s", ran.command, ran.time.as_secs_f64()));
+                let mut text = object.to_string();
+                text.push('\n');
+                write(&options.out.join(format!("{}.json", item.name)), text.as_bytes())?;
+            }
+            Err(why) => note(format_args!("{}: {}", ran.command, one_line(why))),
+        }
+        set.push(ran);
+    }
+    if let Some(peers) = &peers {
+        write(&options.out.join("peers.json"), format!("{peers}\n").as_bytes())?;
+    }
+    let html = sections::page(&machine, &set, peers.as_ref(), options.quick);
+    write(&page, html.as_bytes())?;
+    out::line(&page.display().to_string())?;
+    match set.iter().filter(|ran| ran.result.is_err()).count() {
+        0 => Ok(()),
+        failed => Err(Failure::failed(format!(
+            "{failed} of {} measurements failed; {} says why",
+            set.len(),
+            page.display()
+        ))),
+    }
+}
+
+fn read_peers(path: &Path) -> Result<Value, Failure> {
+    let wrong = |why: String| Failure::usage(format!("--peers {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let object: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if object.get("entries").is_some_and(Value::is_array) {
+        Ok(object)
+    } else {
+        Err(wrong("this is not the JSON of the comparison with other systems: it has no \"entries\"".into()))
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write {}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Outcome {
+    fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
+}
+
+/// Runs one measurement as a process of its own.
+fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrupt) -> Result<Ran, Failure> {
+    use std::os::unix::process::CommandExt;
+
+    let mut arguments = item.arguments.to_vec();
+    if quick {
+        arguments.extend(item.quick);
+    }
+    arguments.push("--json");
+    let began = Instant::now();
+    let mut command = Command::new(this_program()?);
+    // A group of its own: a Ctrl-C is for this process, which passes it on once.
+    command.arg("--with-parent").args(&arguments).process_group(0);
+    if let Some(socket) = socket {
+        command.arg("--socket").arg(socket);
+    }
+    let cannot = |error| Failure::failed(format!("cannot run {}: {error}", item.name));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    interrupt.then(move || {
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    });
+    let stderr = child.stderr.take();
+    let notes = std::thread::spawn(move || {
+        let lines = stderr.map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
+        lines.into_iter().flatten().collect::<Vec<String>>()
+    });
+    let mut output = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut output).map_err(cannot)?;
+    }
+    let notes = notes.join().unwrap_or_default();
+    // Not waited for yet, so that the number is its own for as long as the action may use it.
+    interrupt.forget();
+    let status = child.wait().map_err(cannot)?;
+    let result = if status.success() {
+        serde_json::from_str(&output).map_err(|error| format!("its output is not JSON: {error}"))
+    } else {
+        Err(notes.last().cloned().unwrap_or_else(|| status.to_string()))
+    };
+    let command = format!("ringpost-bench {}", arguments.join(" "));
+    Ok(Ran { name: item.name, command, result, notes, time: began.elapsed() })
+}

@@ -1,0 +1,94 @@
+//! The part about other systems.
+
+use serde_json::Value;
+
+use super::read::{MISSING, list, number, ratio, row, text, time};
+use crate::common::args::readable_bytes;
+use crate::page::Page;
+use crate::plot::{Bar, bars};
+
+/// By what was compared, and by size; the fastest first.
+pub fn peers(page: &mut Page, peers: &Value) {
+    page.section("peers", "Other systems");
+    page.text(
+        "The same work over other systems, in interleaved rounds on the same CPUs, measured by benches/peers. The bars are \
+         logarithmic.",
+    );
+    let entries = list(peers, "/entries");
+    let mut parts: Vec<(&str, u64)> = Vec::new();
+    for entry in entries {
+        let part = (text(entry, "/kind"), number(entry, "/size") as u64);
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    for (kind, bytes) in parts {
+        let of = |entry: &&Value| text(entry, "/kind") == kind && number(entry, "/size") as u64 == bytes;
+        let mut these: Vec<&Value> = entries.iter().filter(of).collect();
+        these.sort_by(|a, b| number(a, "/summary/median").total_cmp(&number(b, "/summary/median")));
+        let heading = format!("{}, {}", title(kind), readable_bytes(bytes as usize));
+        page.heading(&heading);
+        let bar = |entry: &&Value| Bar {
+            name: text(entry, "/peer").into(),
+            value: number(entry, "/summary/median"),
+            text: format!("{}, p99 {}", time(entry, "/summary/median"), time(entry, "/summary/p99")),
+            ours: text(entry, "/peer").to_lowercase().contains("ringpost"),
+        };
+        page.figure("Medians over the rounds", &bars(&heading, &these.iter().map(bar).collect::<Vec<_>>()));
+        let cells = |entry: &&Value| {
+            row(
+                text(entry, "/peer"),
+                [
+                    time(entry, "/summary/median"),
+                    time(entry, "/summary/p99"),
+                    ratio(entry, "/summary/ratio"),
+                    about(entry).into(),
+                ],
+            )
+        };
+        page.table(
+            &["", "median", "p99", "to the floor", "version"],
+            &these.iter().map(cells).collect::<Vec<_>>(),
+        );
+    }
+}
+
+/// Why there are no figures, else the version.
+fn about(entry: &Value) -> &str {
+    match entry.get("failure").and_then(Value::as_str) {
+        Some(why) => why,
+        None => entry.get("version").and_then(Value::as_str).unwrap_or(MISSING),
+    }
+}
+
+fn title(kind: &str) -> &str {
+    match kind {
+        "spinning" => "Round trip, both ends looking all the time",
+        "blocking" => "Round trip, ends that may sleep",
+        "forwarding" => "From client to client and back through a broker",
+        "one-way" => "One way",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn peers_are_grouped_and_those_that_failed_say_why() {
+        let object = json!({"entries": [
+            {"peer": "pipes", "kind": "spinning", "size": 64, "summary": {"median": 9000.0, "p99": 1e4}},
+            {"peer": "ringpost", "kind": "spinning", "size": 64, "summary": {"median": 150.0, "p99": 200.0, "ratio": 1.4}},
+            {"peer": "d-bus", "kind": "blocking", "size": 64, "summary": null, "failure": "install <it>"},
+        ]});
+        let mut page = Page::new();
+        peers(&mut page, &object);
+        let html = page.finish("", "");
+        assert!(html.contains("looking all the time, 64 B") && html.contains("may sleep, 64 B"));
+        assert!(html.contains("install &lt;it&gt;"));
+        assert!(html.find("150 ns") < html.find("9.00 µs"), "the fastest first");
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading the objects of the measurements. What is missing is shown as missing: a page is made of whatever there is.
+
+use serde_json::Value;
+
+use crate::common::args::readable_bytes;
+use crate::common::stats::nanoseconds;
+use crate::plot::{Axis, Line, Scale};
+
+/// Where a value is missing.
+pub const MISSING: &str = "–";
+
+pub fn number(object: &Value, path: &str) -> f64 {
+    object.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+fn shown(value: f64, show: impl FnOnce(f64) -> String) -> String {
+    if value.is_nan() { MISSING.into() } else { show(value) }
+}
+
+pub fn time(object: &Value, path: &str) -> String {
+    shown(number(object, path), nanoseconds)
+}
+
+/// A time of a few nanoseconds.
+pub fn fine_time(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{value:.1} ns"))
+}
+
+pub fn ratio(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{value:.2}"))
+}
+
+/// A rate in millions.
+pub fn millions(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{:.2} M", value / 1e6))
+}
+
+pub fn bandwidth(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{:.2} GB/s", value / 1e9))
+}
+
+/// A number without a fraction.
+pub fn whole(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| crate::common::stats::thousands(value as u64))
+}
+
+pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
+    object.pointer(path).and_then(Value::as_str).unwrap_or(MISSING)
+}
+
+pub fn list<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    object.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+pub fn size(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| readable_bytes(value as usize))
+}
+
+/// The values of one field in a list of objects.
+pub fn numbers(rows: &[Value], path: &str) -> Vec<f64> {
+    rows.iter().map(|row| number(row, path)).filter(|value| value.is_finite()).collect()
+}
+
+/// Points of a list of objects, those that have both values; `unit` divides the second.
+pub fn points(rows: &[Value], x: &str, y: &str, unit: f64) -> Vec<(f64, f64)> {
+    let points = rows.iter().map(|row| (number(row, x), number(row, y) / unit));
+    points.filter(|point| point.0.is_finite() && point.1.is_finite() && point.1 > 0.0).collect()
+}
+
+/// The pairs of a distribution.
+pub fn distribution(object: &Value, path: &str) -> Vec<(f64, f64)> {
+    points(list(object, path), "/0", "/1", 1.0)
+}
+
+pub fn line(name: &str, points: Vec<(f64, f64)>) -> Line {
+    Line { name: name.into(), points }
+}
+
+/// An axis of times.
+pub fn times(label: &'static str, ticks: Vec<f64>) -> Axis {
+    Axis { label, scale: Scale::Log, text: short_time, ticks }
+}
+
+/// A time without needless digits.
+pub fn short_time(value: f64) -> String {
+    let (value, unit) = match value {
+        value if value < 1e3 => (value, "ns"),
+        value if value < 1e6 => (value / 1e3, "µs"),
+        value if value < 1e9 => (value / 1e6, "ms"),
+        value => (value / 1e9, "s"),
+    };
+    format!("{} {unit}", (value * 100.0).round() / 100.0)
+}
+
+/// The three times of a spread.
+pub fn spread(object: &Value, path: &str) -> [String; 3] {
+    ["p10", "p50", "p90"].map(|field| time(object, &format!("{path}/{field}")))
+}
+
+/// A row of a table: its name, then the rest.
+pub fn row(name: &str, cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    std::iter::once(name.to_string()).chain(cells).collect()
+}
+
+/// The headings of percentiles, and a row of them.
+pub const PERCENTILES: [&str; 7] = ["", "min", "p50", "p90", "p99", "p99.9", "max"];
+
+pub fn percentiles(name: &str, object: &Value, path: &str) -> Vec<String> {
+    let fields = ["min", "p50", "p90", "p99", "p999", "max"];
+    row(name, fields.map(|field| time(object, &format!("{path}/{field}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_shown_as_missing() {
+        let object = json!({"a": 1500, "rows": [{"x": 1, "y": 2}, {"x": 2}]});
+        assert_eq!((time(&object, "/a"), time(&object, "/b")), ("1.50 µs".into(), MISSING.into()));
+        assert_eq!(points(list(&object, "/rows"), "/x", "/y", 2.0), [(1.0, 1.0)]);
+        assert_eq!(text(&object, "/a"), MISSING);
+        assert_eq!(short_time(10_000.0), "10 µs");
+    }
+}

@@ -1,0 +1,231 @@
+//! Client processes that all call at once, in a closed loop, for a time that this process decides: over the bus, or over
+//! sockets.
+//!
+//! They share a segment with this process. A *turn* says what to do and how many of them take part; they call until
+//! `stop` is that turn, then write down how often they did and how long it took, each in lines of its own.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ringpost::shm::{Segment, futex_wait, futex_wake};
+use ringpost::{Client, WaitStrategy};
+
+use crate::calls::{Requests, wrong};
+use crate::common::child::{Helper, die_with_parent};
+use crate::common::exit::{Failure, Outcome};
+use crate::common::floor_socket::Echo;
+use crate::common::out;
+use crate::common::place::this_program;
+use crate::common::signals::Interrupt;
+
+const TURN: usize = 0;
+const OVER: usize = 128;
+const ACTIVE: usize = 132;
+const STOP: usize = 256;
+const DONE: usize = 384;
+const MEMBERS: usize = 4096;
+const MEMBER: usize = 256;
+/// Within a member's part.
+const COUNT: usize = 0;
+const NANOSECONDS: usize = 8;
+
+/// More than there are.
+const ALL: u32 = 1 << 20;
+
+/// Over what the members call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Bus,
+    Socket,
+}
+
+impl Over {
+    fn code(self) -> u32 {
+        match self {
+            Over::Bus => 0,
+            Over::Socket => 1,
+        }
+    }
+}
+
+/// What a member's process is told.
+#[derive(Debug, Args)]
+pub struct MemberOptions {
+    socket: PathBuf,
+    echo: PathBuf,
+    index: usize,
+    size: usize,
+    wait: WaitStrategy,
+}
+
+/// What one turn came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn {
+    /// Calls of all of them in a second.
+    pub per_second: f64,
+    /// Those of the slowest, to the mean.
+    pub slowest: f64,
+}
+
+impl Turn {
+    fn of(members: &[(u64, u64)]) -> Turn {
+        let rates: Vec<f64> =
+            members.iter().map(|&(count, time)| count as f64 * 1e9 / time.max(1) as f64).collect();
+        let sum: f64 = rates.iter().sum();
+        let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let slowest = if sum > 0.0 { least * rates.len() as f64 / sum } else { 0.0 };
+        Turn { per_second: sum, slowest }
+    }
+}
+
+/// The processes, and this process's side of their segment.
+pub struct Team {
+    segment: Segment,
+    members: Vec<Helper>,
+    turn: u32,
+}
+
+impl Team {
+    /// Starts `count` of them, registered and connected.
+    pub fn start(
+        count: usize,
+        socket: &Path,
+        echo: &Path,
+        size: usize,
+        wait: WaitStrategy,
+        interrupt: &Interrupt,
+    ) -> Result<Team, Failure> {
+        let (segment, descriptor) =
+            Segment::create("ringpost-team", MEMBERS + count * MEMBER).map_err(|error| {
+                Failure::failed(format!("cannot make shared memory for the clients: {error}"))
+            })?;
+        let program = this_program()?;
+        let mut members = Vec::with_capacity(count);
+        for index in 0..count {
+            let arguments: [OsString; 6] = [
+                "loop-client".into(),
+                socket.into(),
+                echo.into(),
+                index.to_string().into(),
+                size.to_string().into(),
+                wait.to_string().into(),
+            ];
+            let stdin = descriptor.try_clone().map_err(Failure::failed)?;
+            members.push(Helper::start(&program, arguments, Stdio::from(stdin))?);
+        }
+        for member in &mut members {
+            member.line(Duration::from_secs(60), interrupt)?;
+        }
+        Ok(Team { segment, members, turn: 0 })
+    }
+
+    /// Lets the first `active` of them call for `time`.
+    pub fn turn(
+        &mut self,
+        over: Over,
+        active: usize,
+        time: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Turn, Failure> {
+        let segment = &self.segment;
+        self.turn += 1;
+        segment.word32(OVER).store(over.code(), Ordering::Relaxed);
+        segment.word32(ACTIVE).store(active as u32, Ordering::Relaxed);
+        segment.word32(DONE).store(0, Ordering::Relaxed);
+        segment.word32(TURN).store(self.turn, Ordering::Release);
+        futex_wake(segment.word32(TURN), ALL);
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            interrupt.check()?;
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+        segment.word64(STOP).store(self.turn.into(), Ordering::Release);
+        let done = segment.word32(DONE);
+        loop {
+            let so_far = done.load(Ordering::Acquire);
+            if so_far as usize == active {
+                break;
+            }
+            interrupt.check()?;
+            for member in &mut self.members {
+                member.check()?;
+            }
+            futex_wait(done, so_far, Some(Instant::now() + Duration::from_millis(100)));
+        }
+        let member = |index| {
+            let at = MEMBERS + index * MEMBER;
+            let word = |offset| segment.word64(at + offset).load(Ordering::Relaxed);
+            (word(COUNT), word(NANOSECONDS))
+        };
+        Ok(Turn::of(&(0..active).map(member).collect::<Vec<_>>()))
+    }
+}
+
+/// A member's process.
+pub fn member(options: &MemberOptions) -> Outcome {
+    die_with_parent();
+    let segment = Segment::open(io::stdin()).map_err(|error| {
+        Failure::failed(format!("standard input is not the clients' shared memory: {error}"))
+    })?;
+    let at = MEMBERS + options.index * MEMBER;
+    if segment.len() < at + MEMBER {
+        return Err(Failure::failed("the clients' shared memory is too small"));
+    }
+    let mut client = Client::builder(&options.socket)
+        .wait(options.wait)
+        .timeout(Duration::from_secs(30))
+        .register(format!("ringpost-bench-{}", options.index))
+        .map_err(Failure::failed)?;
+    let mut echo = Echo::connect(&options.echo, options.size)?;
+    let mut requests = Requests::new(options.size);
+    out::line("ready")?;
+    let word = segment.word32(TURN);
+    let mut turn = 0;
+    loop {
+        while word.load(Ordering::Acquire) == turn {
+            futex_wait(word, turn, None);
+        }
+        turn = word.load(Ordering::Acquire);
+        if options.index >= segment.word32(ACTIVE).load(Ordering::Relaxed) as usize {
+            continue;
+        }
+        let over_socket = segment.word32(OVER).load(Ordering::Relaxed) == Over::Socket.code();
+        let stop = segment.word64(STOP);
+        let request = requests.next();
+        let (start, mut count) = (Instant::now(), 0_u64);
+        while stop.load(Ordering::Acquire) != u64::from(turn) {
+            let response = if over_socket {
+                echo.call(request)?
+            } else {
+                client.call(request).map_err(Failure::failed)?
+            };
+            if response.len() != request.len() {
+                return Err(wrong(request, response));
+            }
+            count += 1;
+        }
+        let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        segment.word64(at + COUNT).store(count, Ordering::Relaxed);
+        segment.word64(at + NANOSECONDS).store(time, Ordering::Relaxed);
+        let done = segment.word32(DONE);
+        done.fetch_add(1, Ordering::AcqRel);
+        futex_wake(done, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_has_a_sum_and_a_slowest() {
+        let turn = Turn::of(&[(100, 1_000_000_000), (300, 1_000_000_000)]);
+        assert_eq!(turn, Turn { per_second: 400.0, slowest: 0.5 });
+        assert_eq!(Turn::of(&[(0, 1), (0, 1)]).slowest, 0.0);
+    }
+}

@@ -1,0 +1,344 @@
+//! `ringpost-bench throughput`: how much goes through a ring one way, and how many calls a second if several are on
+//! their way at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
+use serde::Serialize;
+
+use crate::calls::{Requests, WARM, verified_call};
+use crate::common::args::{bytes, readable_bytes};
+use crate::common::exit::{Failure, Outcome};
+use crate::common::floor::{Blocks, Floor, Look};
+use crate::common::out::{self, Progress};
+use crate::common::place::this_program;
+use crate::common::signals::Interrupt;
+use crate::common::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
+use crate::ends::{About, Common, Waiting, warn};
+use crate::lane::{Between, Lane};
+use crate::rig::{Plan, Rig, ring_size, ways};
+use crate::table::Table;
+
+const BLOCKS: u32 = 20;
+/// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.
+const PIECE: usize = 4096;
+
+#[derive(Debug, Args)]
+pub struct ThroughputOptions {
+    /// The sizes of the blocks that go one way
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', value_parser = bytes, default_value = "56,1K,4K,64K")]
+    pub sizes: Vec<usize>,
+
+    /// How many blocks are committed at once
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u64).range(1..=4096),
+        default_value = "1,16"
+    )]
+    pub batches: Vec<u64>,
+
+    /// Between whom the one-way ring lies
+    #[arg(long, value_name = "WHOM,…", value_delimiter = ',', default_value = "threads,processes")]
+    pub between: Vec<Between>,
+
+    /// How many calls are on their way at once
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=4096),
+        default_value = "1,4,16,64,256"
+    )]
+    pub windows: Vec<u32>,
+
+    /// The size of the calls
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
+    pub size: usize,
+
+    /// How many blocks or calls make a measured block [default: 20000 calls; 500 to 200000 blocks, by size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub count: Option<u32>,
+
+    #[command(flatten)]
+    pub waiting: Waiting,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Serialize)]
+struct Object {
+    #[serde(flatten)]
+    about: About,
+    size: usize,
+    ring_size: usize,
+    one_way: Vec<OneWay>,
+    pipelined: Vec<Window>,
+}
+
+#[derive(Serialize)]
+struct OneWay {
+    between: Between,
+    size: usize,
+    batch: u64,
+    block_messages: u64,
+    /// For each block, beside the raw copy of as many lines.
+    #[serde(flatten)]
+    blocks: Beside,
+    per_second: f64,
+    bytes_per_s: f64,
+    /// What part of the raw copy's bandwidth this is.
+    bandwidth_share: f64,
+}
+
+#[derive(Serialize)]
+struct Window {
+    window: u32,
+    block_calls: u32,
+    /// For each call, beside one round trip of two bare words.
+    #[serde(flatten)]
+    blocks: Beside,
+    per_second: f64,
+    /// Calls a second, to those of window 1 in the same round.
+    times_one_at_a_time: Spread,
+}
+
+pub fn run(socket: Option<PathBuf>, options: &ThroughputOptions) -> Outcome {
+    let pins = options.common.pins()?;
+    let wait = options.waiting.or(WaitStrategy::Spin, pins)?;
+    warn(pins);
+    let about = About::new("throughput", wait, pins, options.common.blocks_or(BLOCKS));
+    let largest = options.sizes.iter().copied().max().unwrap_or(0).max(options.size);
+    let ring_size = ring_size(largest)?.max(DEFAULT_RING_SIZE);
+    let plan = Plan::new(socket, largest, wait, pins);
+    let (one_way, pipelined) = Rig::new(&Interrupt::install()?, plan)?.run(|rig| {
+        let one_way =
+            rig.beside(|floor, interrupt| one_way(floor, interrupt, options, &about, wait, ring_size))?;
+        Ok((one_way, pipelined(rig, options, &about)?))
+    })?;
+    let object = Object { about, size: options.size, ring_size, one_way, pipelined };
+    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+}
+
+/// How many blocks of `size` bytes take some milliseconds.
+fn messages(size: usize, wanted: Option<u32>) -> u64 {
+    let fitting = ((64 << 20) / (size as u64 + 300)).clamp(500, 200_000);
+    wanted.map_or(fitting, u64::from)
+}
+
+/// Lines that a block takes in a ring.
+fn lines(size: usize) -> f64 {
+    (size + 8).div_ceil(64) as f64
+}
+
+/// All of the one-way measurements of one size.
+struct Course {
+    size: usize,
+    floor: Vec<f64>,
+    /// Between whom, in batches of how many, and the blocks.
+    kinds: Vec<(Between, u64, Vec<f64>)>,
+}
+
+fn one_way(
+    floor: &mut Floor,
+    interrupt: &Interrupt,
+    options: &ThroughputOptions,
+    about: &About,
+    wait: WaitStrategy,
+    ring_size: usize,
+) -> Result<Vec<OneWay>, Failure> {
+    let program = this_program()?;
+    let look = Look::usual(about.pin);
+    let mut lanes = Vec::new();
+    for &between in &options.between {
+        lanes.push((between, Lane::start(between, ring_size, wait, about.pin, &program)?));
+    }
+    let kinds: Vec<_> = options
+        .between
+        .iter()
+        .flat_map(|&between| options.batches.iter().map(move |&batch| (between, batch, Vec::new())))
+        .collect();
+    let course = |&size| Course { size, floor: Vec::new(), kinds: kinds.clone() };
+    let mut courses: Vec<Course> = options.sizes.iter().map(course).collect();
+    let mut progress = Progress::new();
+    for block in 0..about.blocks {
+        for Course { size, floor: raw, kinds } in &mut courses {
+            progress.show(format_args!(
+                "one way, {}: block {block} of {}",
+                readable_bytes(*size),
+                about.blocks
+            ));
+            interrupt.check()?;
+            let count = messages(*size, options.count);
+            let piece = (*size).max(PIECE);
+            let pieces = (count as f64 * lines(*size) / lines(piece)).clamp(50.0, 1e6) as u32;
+            let time = floor.one_way_block(look, piece, pieces / 4, pieces, interrupt)?;
+            raw.push(time * lines(*size) / lines(piece));
+            let payload = vec![0x5a; *size];
+            for (between, batch, blocks) in kinds {
+                let lane = lanes.iter_mut().find(|lane| lane.0 == *between);
+                if let Some((_, lane)) = lane {
+                    lane.block(&payload, count / 4 + 1, *batch)?;
+                    blocks.push(lane.block(&payload, count, *batch)?);
+                }
+            }
+        }
+    }
+    let measured = courses.iter().flat_map(|course| {
+        course.kinds.iter().map(|(between, batch, blocks)| {
+            let beside = Beside::of(blocks, &course.floor);
+            let per_second = 1e9 / beside.ns.p50;
+            OneWay {
+                between: *between,
+                size: course.size,
+                batch: *batch,
+                block_messages: messages(course.size, options.count),
+                blocks: beside,
+                per_second: tenths(per_second),
+                bytes_per_s: tenths(per_second * course.size as f64),
+                bandwidth_share: thousandths(1.0 / beside.ratio.p50),
+            }
+        })
+    });
+    Ok(measured.collect())
+}
+
+fn pipelined(rig: &mut Rig, options: &ThroughputOptions, about: &About) -> Result<Vec<Window>, Failure> {
+    let mut windows = options.windows.clone();
+    windows.push(1);
+    windows.sort_unstable();
+    windows.dedup();
+    let calls = options.count.unwrap_or(20_000);
+    let mut progress = Progress::new();
+    let mut floor = Blocks::new(ways(about.pin));
+    let mut requests = Requests::new(options.size);
+    let mut blocks = vec![Vec::new(); windows.len()];
+    for block in 0..about.blocks {
+        progress.show(format_args!("pipelined: block {block} of {}", about.blocks));
+        rig.interrupt.check()?;
+        rig.floor(&mut floor, WARM, 500)?;
+        // The server has just been let go on.
+        for _ in 0..WARM {
+            verified_call(&mut rig.client, &mut requests)?;
+        }
+        for (&window, blocks) in windows.iter().zip(&mut blocks) {
+            blocks.push(window_block(&mut rig.client, requests.next(), window, calls)?);
+        }
+    }
+    let floor = floor.faster().1;
+    let one = &blocks[0];
+    let window = |(&window, blocks): (&u32, &Vec<f64>)| {
+        let beside = Beside::of(blocks, floor);
+        Window {
+            window,
+            block_calls: calls,
+            blocks: beside,
+            per_second: tenths(1e9 / beside.ns.p50),
+            times_one_at_a_time: Spread::of_ratios(&ratios(one, blocks)),
+        }
+    };
+    Ok(windows.iter().zip(&blocks).map(window).collect())
+}
+
+/// Nanoseconds for each of `calls` calls with `window` of them on their way: a quarter of them is collected, then as
+/// many are submitted at once.
+fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) -> Result<f64, Failure> {
+    use std::iter::repeat_n;
+    let step = (window / 4).max(1);
+    let start = std::time::Instant::now();
+    let mut submitted = window.min(calls);
+    client.submit_all(repeat_n(request, submitted as usize)).map_err(Failure::failed)?;
+    let mut collected = 0;
+    while collected < calls {
+        for _ in 0..step.min(calls - collected) {
+            let response = client.response().map_err(Failure::failed)?;
+            if response.len() != request.len() {
+                return Err(crate::calls::wrong(request, response));
+            }
+            collected += 1;
+        }
+        let more = step.min(calls - submitted);
+        if more == 1 {
+            client.submit(request).map_err(Failure::failed)?;
+        } else if more > 1 {
+            client.submit_all(repeat_n(request, more as usize)).map_err(Failure::failed)?;
+        }
+        submitted += more;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(calls))
+}
+
+impl Object {
+    fn text(&self) -> String {
+        let mut one_way = Table::new(&[
+            "one way",
+            "batch",
+            "floor p50",
+            "block p50",
+            "ratio",
+            "per second",
+            "bandwidth",
+            "of raw copy",
+        ]);
+        for row in &self.one_way {
+            let between = match row.between {
+                Between::Threads => "threads",
+                Between::Processes => "processes",
+            };
+            one_way.row([
+                format!("{}, {between}", readable_bytes(row.size)),
+                row.batch.to_string(),
+                format!("{:.1} ns", row.blocks.floor_ns.p50),
+                format!("{:.1} ns", row.blocks.ns.p50),
+                format!("{:.2}", row.blocks.ratio.p50),
+                format!("{:.2} M", row.per_second / 1e6),
+                format!("{:.2} GB/s", row.bytes_per_s / 1e9),
+                format!("{:.2}", row.bandwidth_share),
+            ]);
+        }
+        let mut pipelined = Table::new(&[
+            "calls at once",
+            "floor p50",
+            "a call",
+            "ratio",
+            "per second",
+            "times one at a time",
+        ]);
+        for row in &self.pipelined {
+            pipelined.row([
+                row.window.to_string(),
+                nanoseconds(row.blocks.floor_ns.p50),
+                format!("{:.1} ns", row.blocks.ns.p50),
+                format!("{:.2}", row.blocks.ratio.p50),
+                format!("{:.2} M", row.per_second / 1e6),
+                format!("{:.2}", row.times_one_at_a_time.p50),
+            ]);
+        }
+        format!(
+            "{}\nOne way through a ring of {}, {} blocks; the floor: a raw copy through shared memory of as many lines\n{}\
+             \nCalls of {} through the server; the floor: one round trip of two bare words\n{}",
+            self.about.heading("Throughput"),
+            readable_bytes(self.ring_size),
+            self.about.blocks,
+            one_way.text(),
+            readable_bytes(self.size),
+            pipelined.text(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_get_fewer_as_they_grow() {
+        assert_eq!(messages(56, None), 188_508);
+        assert_eq!(messages(1 << 20, None), 500);
+        assert_eq!(messages(56, Some(3)), 3);
+        assert_eq!((lines(56), lines(57), lines(4096)), (1.0, 2.0, 65.0));
+    }
+}
