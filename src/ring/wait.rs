@@ -1,12 +1,17 @@
 //! How long to look before sleeping.
 //!
-//! Three steps: spin with `pause` (a round trip of 0.1 µs, if the other side runs), spin with `sched_yield` (2.6 µs,
-//! if it needs this CPU), park on a futex (4.3 µs on one CPU, 55 µs across two). Spinning longer than a
-//! park and wake would cost is waste, so that is the bound; below it, the time is learned per ring. A *long* wait halves the next
-//! spin, down to none. A *late* one, which a spin bore only because it went on while the other end woke up, is
-//! borne a few times: if the other end begins to spin as well, both are *early* from then on; if not, spinning stops. After that
-//! the next attempt is put off, longer each time, so that a ring with long gaps costs almost nothing. Many finds since
-//! the last wait that was not early were a burst, whose end says nothing against spinning.
+//! Three steps: a microsecond of looks with `pause` (a round trip of 0.1 µs, if the other side runs); rounds of looks with a
+//! `sched_yield` after each (2.6 µs, if the other side needs this CPU); park on a futex (4.3 µs on one CPU, 55 µs across
+//! two). Spinning longer than a park and wake would cost is waste, so that bounds the rounds; and rounds are counted,
+//! not microseconds, since while others run a spinner costs nothing. Below the bound they are learned per ring. A
+//! *long* wait halves the next one's rounds, down to none. A *late* one, which a spin bore only because it went on while the other
+//! end woke up, is borne a few times: if the other end begins to spin as well, both are *early* from then on; if not,
+//! spinning stops. After that the next attempt is put off, longer each time, so that a ring with long gaps costs almost
+//! nothing. Many finds since the last wait that was not early were a burst, whose end says nothing against spinning.
+//! When as many threads spin as there are CPUs, the others park: a yield hands over the CPU, but the scheduler takes
+//! it for a waiver, so that many who yield are served unfairly. For the same reason a yield that takes
+//! long ends the spin. And two ends that find each other only by yields share one CPU: now and then one of them parks instead, so
+//! that its wake can move it to an idle one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +27,8 @@ use crate::sync::spin_hint;
 pub enum WaitStrategy {
     /// Looks all the time; never yields and never sleeps. The lowest latency, and one CPU for each waiting end.
     Spin,
-    /// Spins as long as it has paid off lately, at most about as long as sleeping would cost; then yields, then sleeps.
+    /// Spins as long as it has paid off lately, at most about as long as sleeping would cost, giving the CPU to others in between;
+    /// then sleeps.
     #[default]
     Adaptive,
     /// Sleeps at once. The least CPU time.
@@ -57,12 +63,21 @@ impl FromStr for WaitStrategy {
     }
 }
 
-/// Longer than a wake across CPUs takes (some 50 µs), so that one end which spins bears the other's waking up, and both go on
-/// spinning.
-const LONGEST_SPIN: Duration = Duration::from_micros(100);
+/// Rounds of looks: some 90 µs on a computer with nothing else to do. Longer than a wake across CPUs takes (some 50 µs), so that
+/// one end which spins bears the other's waking up, and both go on spinning.
+const MOST_ROUNDS: u32 = 64;
 
-/// A spin that paid off only after this time is hardly better than sleep.
-const EARLY: Duration = Duration::from_micros(20);
+/// A spin that paid off only after this many rounds is hardly better than sleep.
+const EARLY_ROUNDS: u32 = 16;
+
+/// A yield that took longer than this went to many, or to somebody who computes.
+const LONG_YIELD: Duration = Duration::from_micros(50);
+
+/// A round that took longer than this ended with a yield to somebody; one without takes 1.5 µs.
+const SWITCH: Duration = Duration::from_micros(3);
+
+/// Finds behind such yields until one wait parks.
+const MOST_SWITCHES: u32 = 64;
 
 /// A wait that was parked and yet ended within this time was a short one made long by parking.
 const SHORT_PARKED: Duration = Duration::from_micros(200);
@@ -70,10 +85,7 @@ const SHORT_PARKED: Duration = Duration::from_micros(200);
 /// Late waits in a row before spinning stops.
 const PATIENCE: u32 = 8;
 
-/// `sched_yield` calls before parking, while they pay off.
-const MOST_YIELDS: u32 = 8;
-
-/// Looks between two readings of the clock, and before the first.
+/// Looks in a round, and before the first.
 const LOOKS: u32 = 64;
 
 /// Finds since the last wait that was not early which make it the end of a burst.
@@ -82,7 +94,7 @@ const BURST: u64 = 8;
 /// Short waits passed over at the most before spinning is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
-/// Threads of this process that spin by the clock right now.
+/// Threads of this process that spin in rounds right now.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
 
 /// How many CPUs the computer has. Those that this thread may use do not tell: it may be pinned to one, and the other end to
@@ -111,8 +123,8 @@ fn count_ranges(ranges: &str) -> Option<usize> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) strategy: WaitStrategy,
-    spin: Duration,
-    yields: u32,
+    /// Rounds of the next spin.
+    rounds: u32,
     /// Late waits still to bear before spinning stops.
     patience: u32,
     /// Short parked waits still to pass over before spinning is tried again, and the number for the next time.
@@ -120,6 +132,8 @@ pub(crate) struct Waiting {
     next_pause: u32,
     /// What had been found in all when a wait was last not early.
     found: u64,
+    /// Finds behind yields to somebody, since the last wait that parked.
+    switches: u32,
 }
 
 /// How a round of looking ended.
@@ -135,12 +149,12 @@ impl Waiting {
     pub(crate) fn new(strategy: WaitStrategy) -> Waiting {
         Waiting {
             strategy,
-            spin: LONGEST_SPIN,
-            yields: MOST_YIELDS,
+            rounds: MOST_ROUNDS,
             patience: PATIENCE,
             pause: 0,
             next_pause: 1,
             found: 0,
+            switches: 0,
         }
     }
 
@@ -150,7 +164,7 @@ impl Waiting {
         match self.strategy {
             _ if cfg!(loom) => 0,
             WaitStrategy::Spin => LOOKS,
-            WaitStrategy::Adaptive if self.spin > Duration::ZERO => LOOKS,
+            WaitStrategy::Adaptive if self.rounds > 0 => LOOKS,
             WaitStrategy::Adaptive | WaitStrategy::Park => 0,
         }
     }
@@ -178,39 +192,35 @@ impl Waiting {
         mut look: impl FnMut() -> bool,
     ) -> Looked {
         let began = Instant::now();
-        if self.spin > Duration::ZERO && cpus() > 1 {
-            let spinning = Spinning::begin();
-            if spinning.allowed {
-                let until = match deadline {
-                    Some(deadline) => deadline.min(began + self.spin),
-                    None => began + self.spin,
-                };
-                loop {
-                    for _ in 0..LOOKS {
-                        if look() {
-                            if began.elapsed() > EARLY {
-                                self.was_late(found)
-                            } else {
-                                self.was_early()
-                            }
-                            return Looked::Found;
-                        }
-                        spin_hint();
+        let spinning = Spinning::begin();
+        let rounds = if spinning.allowed && self.switches < MOST_SWITCHES { self.rounds } else { 0 };
+        let (mut before, mut switched) = (began, 0);
+        for round in 0..rounds {
+            for _ in 0..LOOKS {
+                if look() {
+                    if round < EARLY_ROUNDS {
+                        self.was_early()
+                    } else {
+                        self.was_late(found)
                     }
-                    if Instant::now() >= until {
-                        break;
-                    }
+                    self.switches += switched;
+                    return Looked::Found;
                 }
+                spin_hint();
             }
-        }
-        for _ in 0..self.yields {
+            // The other end may need this CPU; if nobody does, this costs less than the looks before it.
             std::thread::yield_now();
-            if look() {
-                self.yields = MOST_YIELDS;
-                return Looked::Found;
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return if look() { Looked::Found } else { Looked::TimedOut };
             }
+            let yielded = now - before;
+            if yielded > LONG_YIELD {
+                break;
+            }
+            switched = u32::from(yielded > SWITCH);
+            before = now;
         }
-        self.yields /= 2;
         match deadline {
             Some(deadline) if Instant::now() >= deadline => Looked::TimedOut,
             _ => Looked::Sleep(began),
@@ -223,20 +233,23 @@ impl Waiting {
             return;
         }
         let short = began.elapsed() <= SHORT_PARKED;
-        if self.spin > Duration::ZERO {
+        if std::mem::take(&mut self.switches) >= MOST_SWITCHES {
+            // Parked for the sake of its wake: that tells nothing.
+            return;
+        }
+        if self.rounds > 0 {
             if short { self.was_late(found) } else { self.was_long(found) }
         } else if short && self.pause > 0 {
             self.pause -= 1;
         } else if short {
-            self.spin = LONGEST_SPIN;
-            self.yields = MOST_YIELDS;
+            self.rounds = MOST_ROUNDS;
             self.patience = PATIENCE;
             self.found = found;
         }
     }
 
     fn was_early(&mut self) {
-        self.spin = LONGEST_SPIN;
+        self.rounds = MOST_ROUNDS;
         self.patience = PATIENCE;
         self.next_pause = 1;
     }
@@ -257,8 +270,8 @@ impl Waiting {
         if self.ends_a_burst(found) {
             self.was_early();
         }
-        self.spin /= 2;
-        if self.spin < Duration::from_micros(1) {
+        self.rounds /= 2;
+        if self.rounds == 0 {
             self.stop_spinning();
         }
     }
@@ -271,7 +284,7 @@ impl Waiting {
     }
 
     fn stop_spinning(&mut self) {
-        self.spin = Duration::ZERO;
+        self.rounds = 0;
         self.pause = self.next_pause;
         self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
     }
@@ -343,12 +356,12 @@ mod tests {
             assert!(matches!(waiting.look(None, 0, || false), Looked::Sleep(_)));
             waiting.slept(ago(Duration::from_millis(5)), 0);
         }
-        assert_eq!((waiting.spin, waiting.brief_looks()), (Duration::ZERO, 0));
+        assert_eq!((waiting.rounds, waiting.brief_looks()), (0, 0));
         waiting.slept(ago(Duration::from_millis(5)), 0);
         waiting.slept(Instant::now(), 0);
-        assert_eq!(waiting.spin, Duration::ZERO, "put off once");
+        assert_eq!(waiting.rounds, 0, "put off once");
         waiting.slept(Instant::now(), 0);
-        assert_eq!((waiting.spin, waiting.brief_looks()), (LONGEST_SPIN, LOOKS));
+        assert_eq!((waiting.rounds, waiting.brief_looks()), (MOST_ROUNDS, LOOKS));
     }
 
     #[test]
@@ -357,12 +370,12 @@ mod tests {
         for pause in [1, 2, 4, 8, 16, 32, 64, 64] {
             for _ in 0..PATIENCE {
                 waiting.was_late(0);
-                assert_eq!(waiting.spin, LONGEST_SPIN);
+                assert_eq!(waiting.rounds, MOST_ROUNDS);
             }
             waiting.was_late(0);
-            assert_eq!((waiting.spin, waiting.pause), (Duration::ZERO, pause));
+            assert_eq!((waiting.rounds, waiting.pause), (0, pause));
             for _ in 0..=pause {
-                assert_eq!(waiting.spin, Duration::ZERO);
+                assert_eq!(waiting.rounds, 0);
                 waiting.slept(Instant::now(), 0);
             }
         }
@@ -375,10 +388,10 @@ mod tests {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
         for burst in 1..20 {
             waiting.was_long(burst * BURST);
-            assert_eq!(waiting.spin, LONGEST_SPIN / 2);
+            assert_eq!(waiting.rounds, MOST_ROUNDS / 2);
         }
         waiting.was_long(20 * BURST - 1);
-        assert_eq!(waiting.spin, LONGEST_SPIN / 4);
+        assert_eq!(waiting.rounds, MOST_ROUNDS / 4);
     }
 
     #[test]
