@@ -22,6 +22,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::advice::on_place;
+
 /// Why no server can listen at a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,7 +38,7 @@ pub enum ListenError {
     #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
     /// A system call failed.
-    #[error("cannot {action} {path:?}: {source}")]
+    #[error("cannot {action} {path:?}: {source}{}", on_place(source))]
     System {
         /// What was being done.
         action: &'static str,
