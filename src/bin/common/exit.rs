@@ -122,7 +122,7 @@ mod tests {
         for (arguments, parts) in [
             (&["x"][..], &["were not provided: --name", "Usage: x"][..]),
             (&["x", "--nmae", "y"], &["'--nmae'", "'--name'"]),
-            (&["x", "--name", "y", "two\nlines"], &["two\\nlines"]),
+            (&["x", "--name", "y", "two\nlines"], &["'two lines'"]),
         ] {
             let error = command().try_get_matches_from(arguments).unwrap_err();
             let line = usage_line("x", &error);
