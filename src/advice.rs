@@ -21,7 +21,7 @@ pub(crate) fn on_place(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOENT) => "; make its directory first, or choose another path",
         Some(libc::ENOTDIR) => "; a part of the path is a file, choose another path",
-        Some(libc::EISDIR) => "; remove that directory, or choose another path",
+        Some(libc::EISDIR | libc::EADDRINUSE) => "; remove what lies there, or choose another path",
         Some(libc::ELOOP) => "; symbolic links are not followed here, choose another path",
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => "; choose a path where this user may write",
         Some(libc::EINVAL | libc::ENAMETOOLONG) => "; choose another path",

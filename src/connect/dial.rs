@@ -83,7 +83,7 @@ impl Line {
                     }
                     std::thread::sleep(FULL_BACKLOG);
                 }
-                Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR)) => {
+                Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR | Errno::LOOP)) => {
                     return Err(DialError::NoServer(errno.into()));
                 }
                 // A socket of another type lies there.

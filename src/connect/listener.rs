@@ -37,6 +37,15 @@ pub enum ListenError {
     /// The path is too long for a socket address.
     #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
+    /// The socket cannot be given to the one group that is allowed.
+    #[error(
+        "cannot open the socket to group {group}, which this user is no member of: start the server as a member or \
+         as root, or allow users in its place"
+    )]
+    ForeignGroup {
+        /// The group.
+        group: u32,
+    },
     /// A system call failed.
     #[error("cannot {action} {path:?}: {source}{}", on_place(source))]
     System {
@@ -181,10 +190,14 @@ fn listen_at(
     .map_err(system("make a socket for", path))?;
     // The file takes its mode from the socket, so it is never open to more than ourselves.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
-    bind(&socket, &address).map_err(system("create the socket", path))?;
+    bind(&socket, &address).map_err(system("create the socket", temporary))?;
     if let Some(group) = group {
-        chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(system("set the group of", path))?;
+        chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW).map_err(
+            |errno| match errno {
+                Errno::PERM => ListenError::ForeignGroup { group },
+                errno => system("set the group of", path)(errno),
+            },
+        )?;
     }
     chmodat(CWD, temporary, Mode::from_raw_mode(mode), AtFlags::empty())
         .map_err(system("set the mode of", path))?;

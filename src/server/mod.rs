@@ -41,6 +41,9 @@ pub enum StartError {
     /// The rings cannot have these sizes.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
+    /// The number that stands for no user and no group was to be let in.
+    #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
+    NobodyAllowed(u32),
     /// The CPU to pin to is not one of this machine, or not one that this process may use.
     #[error(
         "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"

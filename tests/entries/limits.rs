@@ -1,8 +1,9 @@
 //! Limits: too many clients, too few descriptors, settings out of range.
 
-use crate::advises;
-use crate::common::role::{Role, say, setting};
-use crate::common::{Bus, Place, begin, within_limit};
+use crate::common::role::{Role, Stage, say, setting};
+use crate::common::{Bus, Place, begin, eventually, within_limit};
+use crate::users::{is_root, leave_root};
+use crate::{advises, skipped};
 use ringpost::{Client, RegisterError, Server, ServerBuilder, StartError, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ type Setting = fn(ServerBuilder) -> ServerBuilder;
 #[test]
 fn settings_out_of_range_or_against_each_other() {
     let place = Place::new();
-    let cases: [(&str, Setting, &[&str]); 13] = [
+    let cases: [(&str, Setting, &[&str]); 15] = [
         ("no clients", |b| b.max_clients(0), &["0 clients", "1 to 65536"]),
         ("too many clients", |b| b.max_clients(65_537), &["65537", "1 to 65536"]),
         ("no ring", |b| b.ring_size(0), &["0 bytes", "power of two"]),
@@ -46,14 +47,14 @@ fn settings_out_of_range_or_against_each_other() {
         ),
         ("a block of the ring's size", |b| b.ring_size(4096).max_block(4096), &["larger rings"]),
         ("a CPU that is not there", |b| b.pin(999), &["CPU 999", "use a CPU"]),
+        ("no user", |b| b.allow_user(u32::MAX), &["4294967295 is no user", "0 to 4294967294"]),
+        ("no group", |b| b.allow_group(u32::MAX), &["4294967295 is no user and no group"]),
         ("a CPU beyond all numbers", |b| b.pin(usize::MAX), &["use a CPU"]),
     ];
     for (what, set, words) in cases {
         match set(Server::builder(&place.path)).start() {
-            Err(error @ (StartError::MaxClients(_) | StartError::Geometry(_) | StartError::Pin { .. })) => {
-                advises(&error.to_string(), words);
-            }
-            other => panic!("{what}: {other:?}"),
+            Err(StartError::Listen(_) | StartError::System { .. }) | Ok(_) => panic!("{what}"),
+            Err(error) => advises(&error.to_string(), words),
         }
     }
     assert!(place.is_clean());
@@ -172,4 +173,68 @@ fn a_server_without_descriptors_does_not_start_and_leaves_nothing() {
     assert!(failed >= 4, "registry, eventfd, epoll, lock, socket: {failed}");
     assert!(poor.end().success());
     assert!(place.is_clean());
+}
+
+// ---- threads
+
+/// A user whom nothing else here runs as: the kernel counts a user's threads.
+const LONELY: u32 = 64_123;
+
+/// Serves as a user who may have that many threads, this one included.
+pub fn serve_with_few_threads(stage: &Stage) {
+    leave_root(LONELY, LONELY, &[]);
+    let most = setting("THREADS");
+    setrlimit(Resource::Nproc, Rlimit { current: most, maximum: most }).unwrap();
+    match Server::builder(setting::<PathBuf>("PATH").unwrap()).start() {
+        Ok(_server) => {
+            say("ready");
+            stage.await_order("end");
+        }
+        Err(error) => say(format_args!("failed {error}")),
+    }
+}
+
+#[test]
+fn a_server_without_threads_says_so() {
+    if !is_root() {
+        return skipped("only root can play a user with no other threads");
+    }
+    let start = |place: &Place, threads: &str| {
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(place.directory.path(), open).unwrap();
+        let settings = [("PATH", place.path.to_str().unwrap()), ("THREADS", threads)];
+        Role::start("server with few threads", &settings)
+    };
+    let place = Place::new();
+    let mut server = start(&place, "1");
+    advises(&server.hear("failed"), &["cannot start a thread", "ulimit -u"]);
+    assert!(server.end().success());
+    assert!(place.is_clean());
+
+    // Itself and the acceptor, and one client.
+    let place = Place::new();
+    let mut server = start(&place, "3");
+    server.hear("ready");
+    // Only what belongs to that user vouches for its server.
+    let own = Some(LONELY);
+    std::os::unix::fs::chown(place.directory.path(), own, own).unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.directory.path(), closed).unwrap();
+    let mut alice = Client::register(&place.path, "alice").unwrap();
+    for _ in 0..3 {
+        let error = Client::register(&place.path, "bob").unwrap_err();
+        assert!(matches!(error, RegisterError::Refused(_)), "{error:?}");
+        advises(&error.to_string(), &["cannot start a thread", "ulimit -u"]);
+        assert_eq!(alice.call(b"x").unwrap(), b"x");
+    }
+    assert_eq!(alice.list().unwrap().len(), 1);
+    alice.unregister().unwrap();
+    let mut bob = None;
+    eventually("there is a thread for another", || {
+        bob = Client::register(&place.path, "bob").ok();
+        bob.is_some()
+    });
+    drop(bob);
+    server.tell("end");
+    assert!(server.end().success());
 }

@@ -22,12 +22,14 @@
 //! | unwritable directory | `ListenError::System` | a path where this user may write | `places::a_directory_that_cannot…` |
 //! | default directory: symlink, file, foreign, open, missing | `PathError` | remove it, chmod, or name a socket | `places::the_default_directory…` |
 //! | socket of another user, or in its directory | `NotPermitted` | `--allow-user UID` | `users::another_user…`, `users::a_closed_directory…` |
-//! | member of a group | let in if allowed | | `users::a_group…` |
+//! | member of a group | let in if allowed | | `users::a_group_is_let_in…` |
+//! | a group that is not the server's | `ForeignGroup` | start it as a member, or allow users | `users::a_group_that…` |
 //! | another user's server in an open directory | `Untrusted` | use a closed directory | `users::another_user_s_server…` |
 //! | too many clients | `Full` | wait, or `--max-clients` | `limits::too_many_clients` |
 //! | too many connections at once | `Refused` | later | `client/connect.rs` |
 //! | too few descriptors: client, server at start, server later | `System`, `StartError`, `Refused` | `ulimit -n` | `limits::a_client_without…`, `limits::a_server_without…`, `processes.rs` |
-//! | setting out of range, or against another | `MaxClients`, `Geometry`, `Pin` | the range | `limits::settings…` |
+//! | too few threads: server at start, server later | `System`, `Refused` | `ulimit -u` | `limits::a_server_without_threads…` |
+//! | setting out of range, or against another | `MaxClients`, `Geometry`, `Pin`, `NobodyAllowed` | the range | `limits::settings…` |
 //! | the longest and the shortest times | as if none; `TimedOut` | | `limits::the_longest…`, `limits::no_time…` |
 //! | another version: client, server, channel | refusal 2, `VersionMismatch`, `ChannelError::Version` | both versions; use the same | `versions` |
 //! | not Ringpost at all | refusal 1, `NotRingpost` | another socket | `places::something_else…`, `client/connect.rs` |
@@ -68,6 +70,7 @@ fn role() {
         "default path" => places::tell_default_path(),
         "poor client" => limits::register_poorly(),
         "poor server" => limits::start_poorly(),
+        "server with few threads" => limits::serve_with_few_threads(&stage),
         "panicking log" => logs::serve_with_a_log_that_panics(),
         other => panic!("no role {other:?}"),
     }

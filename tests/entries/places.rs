@@ -35,7 +35,11 @@ fn where_no_server_is_a_client_is_told_how_to_start_one() {
     let stale = place.directory.path().join("stale");
     leave_stale(&stale);
     let below_a_file = file.join("bus");
-    for path in [&place.path, &place.directory.path().join("missing/bus"), &file, &stale, &below_a_file] {
+    let circle = place.directory.path().join("circle");
+    symlink(&circle, &circle).unwrap();
+    let missing = place.directory.path().join("missing/bus");
+    let folder = place.directory.path().to_owned();
+    for path in [&place.path, &missing, &file, &stale, &below_a_file, &circle, &folder] {
         let errors =
             [Client::register(path, "alice").unwrap_err(), Observer::connect(path).map(drop).unwrap_err()];
         for error in errors {
@@ -93,13 +97,14 @@ fn something_else_at_the_path_is_kept_and_named() {
     // A lock file that would lead elsewhere, or is none.
     symlink(&file, directory.join("a.lock")).unwrap();
     fs::create_dir(directory.join("b.lock")).unwrap();
-    for name in ["a", "b"] {
+    fs::create_dir(directory.join("c.new")).unwrap();
+    for name in ["a", "b", "c"] {
         let error = refused(&directory.join(name));
         assert!(matches!(error, ListenError::System { .. }), "{error:?}");
-        advises(&error.to_string(), &["lock file", "another path"]);
+        advises(&error.to_string(), &["cannot create", &format!("/{name}."), "another path"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
-    assert_eq!(fs::read_dir(directory).unwrap().count(), 5);
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 6);
     let stream = directory.join("stream");
     let _listener = UnixListener::bind(&stream).unwrap();
     let error = Client::register(&stream, "alice").unwrap_err();
@@ -141,9 +146,15 @@ pub fn start_server_as_told() {
     if is_root() {
         leave_root(NOBODY, NOBODY, &[]);
     }
-    let path: PathBuf = setting("PATH").unwrap();
-    match Server::builder(&path).start() {
+    let mut builder = Server::builder(setting::<PathBuf>("PATH").unwrap());
+    if let Some(group) = setting("GROUP") {
+        builder = builder.allow_group(group);
+    }
+    match builder.start() {
         Err(StartError::Listen(error @ ListenError::System { .. })) => say(format_args!("refused {error}")),
+        Err(StartError::Listen(error @ ListenError::ForeignGroup { .. })) => {
+            say(format_args!("group {error}"))
+        }
         other => say(format_args!("unexpected {other:?}")),
     }
 }

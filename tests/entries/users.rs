@@ -154,6 +154,18 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     drop(server);
 }
 
+#[test]
+fn a_group_that_is_not_one_s_own_cannot_be_let_in() {
+    if !is_root() {
+        return skipped("only root can play a user of whom it knows the groups");
+    }
+    let place = open_place(0o777);
+    let settings = [("PATH", place.path.to_str().unwrap()), ("GROUP", "65000")];
+    let mut server = Role::start("server as told", &settings);
+    advises(&server.hear("group"), &["group 65000", "no member of", "as root", "allow users"]);
+    assert!(place.is_clean());
+}
+
 /// A directory that only its owner may enter, whatever the server allows.
 #[test]
 fn a_closed_directory_says_that_it_is_in_the_way() {

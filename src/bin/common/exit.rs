@@ -86,12 +86,11 @@ fn usage_line(program: &str, error: &clap::Error) -> String {
         _ => {}
     }
     let text = error.render().to_string();
-    let paragraphs = text.trim().split("\n\n").map(|paragraph| {
-        let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();
-        lines.join(" ")
-    });
-    let line = paragraphs.collect::<Vec<_>>().join("; ");
-    one_line(line.strip_prefix("error: ").unwrap_or(&line))
+    let paragraphs = text.trim().split("\n\n").filter(|paragraph| !paragraph.starts_with("For more"));
+    let lines = paragraphs.map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    let line = lines.collect::<Vec<_>>().join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    one_line(&format!("{line}; '{program} --help' tells more"))
 }
 
 /// Writes a line to stderr; `eprintln!` would panic where stderr is closed.
