@@ -150,8 +150,13 @@ fn a_client_that_was_overlooked_looks_again() {
         let mut client = Client::builder(&place.path).wait(WaitStrategy::Park).register("alice").unwrap();
         client.submit(b"one").unwrap();
         client.submit(b"two").unwrap();
-        let waiting =
-            begin(move || (collect(&mut client), client.response_timeout(MOMENT).map(<[u8]>::to_vec)));
+        let waiting = begin(move || {
+            let first = collect(&mut client);
+            let second = client.response_timeout(MOMENT).map(<[u8]>::to_vec);
+            // Nobody would confirm that it leaves.
+            client.close_handle().close();
+            (first, second)
+        });
         let (first, second) = waiting.end(what);
         assert_eq!(first.unwrap(), b"first", "{what}");
         assert_eq!(second, Err(CallError::TimedOut), "{what}");

@@ -2,13 +2,15 @@
 
 use crate::common::raw::{VERSION, datagram, listen_at};
 use crate::common::{Bus, Gate, eventually};
-use crate::run::{CLIENT, SERVER, all_commands, command, finish, place, ringpost, run};
+use crate::run::{CLIENT, SERVER, all_commands, command, end, finish, place, ringpost, run};
 use crate::users::{NOBODY, is_root};
 use crate::versions::pretend;
 use crate::{advises, skipped};
 use ringpost::{Key, Request, Response, ServiceError};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -262,4 +264,30 @@ fn a_service_that_fails_is_the_caller_s_line() {
     advises(&why, &["until the deadline", "may have been executed", "--timeout gives it longer"]);
     gate.open();
     eventually("all have left", || bus.server.info().clients == 0);
+}
+
+/// What a person does who waits for too long.
+#[test]
+fn a_signal_ends_a_call_in_a_service_that_sleeps() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let bus = Bus::with(|b| {
+        b.service(move |_: Request<'_>, _: &mut Response<'_>| {
+            at_gate.pass();
+            Ok(())
+        })
+    });
+    for (count, signal, name) in [(1, Signal::INT, "SIGINT"), (2, Signal::TERM, "SIGTERM")] {
+        let mut command = command(CLIENT);
+        command.args(["call", "--as", "x", "--timeout", "600", "y", "--socket"]).arg(bus.path());
+        let mut child = command.spawn().unwrap();
+        gate.wait_for(count);
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        assert_eq!(end(&mut child), Some(1));
+        let mut why = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+        advises(&why, &["ended by", name]);
+        eventually("its name is free", || bus.server.info().clients == 0);
+    }
+    gate.open();
 }
