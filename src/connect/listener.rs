@@ -20,6 +20,7 @@ use rustix::net::{
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::advice::on_place;
@@ -34,6 +35,9 @@ pub enum ListenError {
     /// Something that is not a socket lies there.
     #[error("{0:?} exists and is not a socket: remove it, or choose another path")]
     NotASocket(PathBuf),
+    /// The path ends without a name that a socket could have.
+    #[error("{0:?} names no file: use a path that ends in a name for the socket")]
+    NoFileName(PathBuf),
     /// The path is too long for a socket address.
     #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
@@ -78,6 +82,10 @@ pub(crate) struct Listener {
 impl Listener {
     /// Locks the path, removes a socket that a dead server left there, and listens. `mode` and `group` are the socket's.
     pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, ListenError> {
+        // The files beside it would lie in the directory instead.
+        if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(ListenError::NoFileName(path.to_owned()));
+        }
         let lock_path = beside(path, ".lock");
         let lock = lock(path, &lock_path)?;
         match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {

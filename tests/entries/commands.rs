@@ -137,6 +137,7 @@ fn places_where_no_server_can_be() {
     fs::write(&file, "").unwrap();
     advises(&serve(&file), &["not a socket", "remove it"]);
     advises(&serve(directory), &["not a socket"]);
+    advises(&serve(std::path::Path::new("/")), &["names no file"]);
     advises(&serve(&directory.join("missing/bus")), &["make its directory first"]);
     advises(&serve(&file.join("bus")), &["choose another path"]);
     advises(&serve(&directory.join("x".repeat(108))), &["too long", "104 bytes"]);

@@ -100,7 +100,8 @@ pub fn register_poorly() {
     let path: PathBuf = setting("PATH").unwrap();
     for most in 3..64 {
         limit_descriptors(most);
-        match Client::register(&path, "poor") {
+        // The server may be a moment late to notice that the last one gave up.
+        match Client::register(&path, format!("poor {most}")) {
             Ok(mut client) => {
                 assert_eq!(client.call(b"x").unwrap(), b"x");
                 return say("registered");
@@ -139,8 +140,7 @@ fn a_client_without_descriptors_says_so() {
     assert!(watched >= 1 && reached >= 2 && watched + reached == kinds.len(), "{kinds:?}");
     assert!(poor.end().success());
     // Those that failed half-way left nothing behind.
-    drop(bus.client("poor"));
-    assert_eq!(bus.server.info().clients, 0);
+    eventually("all have left", || bus.server.info().clients == 0);
 }
 
 /// Starts servers with ever fewer descriptors allowed, and says how each ended.

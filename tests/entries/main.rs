@@ -16,6 +16,7 @@
 //! | full inbox | `InboxFull`, `TimedOut` | try again, or wait | `sizes::a_full_inbox…`, `client/messages.rs` |
 //! | no server, stale socket, a file | `NoServer` | start one, with the command | `places::where_no_server_is…` |
 //! | path too long | `PathTooLong`, `ListenError::TooLong` | at most 104 bytes | `places::paths_that…` |
+//! | path without a name, such as `/` | `NoFileName` | end it in a name | `places::paths_that…` |
 //! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
 //! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
 //! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |

@@ -69,12 +69,20 @@ fn paths_that_no_socket_can_have() {
     Client::register(&longest, "alice").unwrap();
     drop(server);
     assert!(matches!(refused(&place.directory.path().join("x".repeat(rest + 1))), ListenError::TooLong(_)));
-    for odd in [Path::new(OsStr::from_bytes(b"/tmp/a\0b")), Path::new("")] {
+    let error = refused(Path::new(OsStr::from_bytes(b"/tmp/a\0b")));
+    assert!(matches!(error, ListenError::System { .. }), "{error:?}");
+    advises(&error.to_string(), &["choose another path"]);
+    let nul = Path::new(OsStr::from_bytes(b"/tmp/a\0b"));
+    let folder = format!("{}/", place.directory.path().display());
+    let missing = format!("{folder}missing/");
+    for odd in [nul, Path::new(""), Path::new(&folder), Path::new(&missing)] {
         let error = Client::register(odd, "alice").unwrap_err();
         assert!(matches!(error, RegisterError::NoServer { .. }), "{odd:?}: {error:?}");
+    }
+    for odd in ["", "/", "..", &folder, &missing].map(Path::new) {
         let error = refused(odd);
-        assert!(matches!(error, ListenError::System { .. }), "{odd:?}: {error:?}");
-        advises(&error.to_string(), &["choose another path"]);
+        assert!(matches!(error, ListenError::NoFileName(_)), "{odd:?}: {error:?}");
+        advises(&error.to_string(), &["names no file", "ends in a name"]);
     }
     assert!(place.is_clean());
 }
