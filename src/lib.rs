@@ -38,7 +38,7 @@
 //! channel/                        one client's comm channel: three rings in one segment, open and closed
 //! ring/                           the SPSC ring: layout, producer, consumer, waiting
 //! shm/                            sealed segments, the copy in and out of shared memory, the futex
-//! sys                             the socket options that no safe wrapper offers
+//! sys, advice                     the socket options that no safe wrapper offers; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
 //! ```
 //!
@@ -47,6 +47,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
+mod advice;
 mod sync;
 
 #[cfg(not(loom))]

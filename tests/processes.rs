@@ -3,13 +3,14 @@
 
 mod common;
 
-use common::payload::{Random, content, fill};
+use common::payload::{Random, content};
 use common::proc::{Holdings, is_asleep};
 use common::role::{self, Role, Stage, numbers, say, setting};
-use common::{LIMIT, Place, eventually};
+use common::traffic::{self, Plan};
+use common::{LIMIT, Place, eventually, finds_no_room};
 use ringpost::{
     CallError, Client, CloseReason, Key, Name, Observer, RecvError, RegisterError, Request, Response,
-    SendError, Server, StartError, TryRecvError, WaitStrategy,
+    SendError, Server, StartError, WaitStrategy,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn role() {
     match role.as_str() {
         "server" => serve(&stage),
         "holder" => hold(&stage),
-        "traffic" => traffic(&stage),
+        "traffic" => traffic::play(&stage),
         "pump" => pump(&stage),
         "waiter" => wait_until_the_end(&stage),
         "listener" => listen(&stage),
@@ -105,90 +106,6 @@ fn hold(stage: &Stage) {
         }
         order => panic!("no order {order:?}"),
     }
-}
-
-const CLIENTS: u64 = 4;
-const CALLS: u64 = 200_000 / CLIENTS;
-/// To each of the three others: together at least 50,000.
-const MESSAGES: u64 = 4_170;
-
-/// The content of the n-th message between two clients, and of the n-th call of one.
-fn message_seed(from: u64, to: u64, n: u64) -> u64 {
-    from << 56 | to << 48 | n
-}
-
-fn call_seed(from: u64, n: u64) -> u64 {
-    from << 56 | 0xff << 48 | n
-}
-
-/// Calls and sends at random, and verifies all that comes back and in.
-fn traffic(stage: &Stage) {
-    let own: u64 = setting("INDEX").unwrap();
-    let client = register(&format!("client {own}"));
-    say(format_args!("key {}", client.key()));
-    let keys: Vec<Key> = stage.order().split_whitespace().map(|key| key.parse().unwrap()).collect();
-    let (limits, (mut caller, mut inbox)) = (client.limits(), client.split());
-    let senders = keys.clone();
-    let receiver = std::thread::spawn(move || {
-        let mut counts = [0_u64; CLIENTS as usize];
-        let mut expected = Vec::new();
-        for _ in 0..MESSAGES * (CLIENTS - 1) {
-            let message = inbox.recv().unwrap();
-            let from = senders.iter().position(|key| *key == message.from()).expect("a known sender");
-            assert_eq!(message.from_name().as_str(), format!("client {from}"));
-            fill(&mut expected, message_seed(from as u64, own, counts[from]), limits.max_message);
-            assert!(message.payload() == expected, "message {} from {from}", counts[from]);
-            counts[from] += 1;
-        }
-        (inbox, counts)
-    });
-
-    let mut random = Random::new(own + 1000);
-    let mut to_send: Vec<u64> = vec![MESSAGES; CLIENTS as usize];
-    to_send[own as usize] = 0;
-    let (mut called, mut answered) = (0, 0);
-    let mut buffer = Vec::new();
-    while answered < CALLS || to_send.iter().any(|left| *left > 0) {
-        let to = random.below(CLIENTS as usize);
-        if to_send[to] > 0 && random.below(4) == 0 {
-            let n = MESSAGES - to_send[to];
-            fill(&mut buffer, message_seed(own, to as u64, n), limits.max_message);
-            match caller.send(keys[to], &buffer) {
-                Ok(()) => {}
-                Err(SendError::InboxFull) => caller.send_timeout(keys[to], &buffer, LIMIT).unwrap(),
-                Err(error) => panic!("{error}"),
-            }
-            to_send[to] -= 1;
-        } else if called < CALLS && random.below(8) > 0 {
-            fill(&mut buffer, call_seed(own, called), limits.max_call);
-            called += 1;
-            if answered + 1 == called && random.below(2) == 0 {
-                assert!(caller.call(&buffer).unwrap() == buffer, "call {answered}");
-                answered += 1;
-            } else {
-                caller.submit(&buffer).unwrap();
-            }
-        } else {
-            for _ in 0..caller.outstanding() {
-                fill(&mut buffer, call_seed(own, answered), limits.max_call);
-                assert!(caller.response().unwrap() == buffer, "call {answered}");
-                answered += 1;
-            }
-        }
-    }
-    let (mut inbox, counts) = receiver.join().unwrap();
-    for (from, count) in counts.into_iter().enumerate() {
-        assert_eq!(count, if from as u64 == own { 0 } else { MESSAGES }, "from {from}");
-    }
-    say("done");
-    // All have sent all they had: nothing may come twice.
-    stage.await_order("end");
-    assert_eq!(inbox.try_recv(), Err(TryRecvError::Empty));
-    let counters = caller.statistics().unwrap();
-    assert_eq!((counters.calls, counters.sent), (CALLS, MESSAGES * (CLIENTS - 1)));
-    assert_eq!(counters.received, MESSAGES * (CLIENTS - 1));
-    caller.unregister().unwrap();
-    say("bye");
 }
 
 /// Keeps calls outstanding until the server ends, and counts what was answered.
@@ -453,31 +370,14 @@ fn a_name_is_free_after_any_end_of_its_owner() {
     assert!(slots.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// 200,000 calls and 50,000 messages between four processes, every byte verified.
+/// 200,000 calls and 50,000 messages between four processes, every byte verified. `scale.rs` has five times as much.
 #[test]
 fn traffic_between_four_processes() {
     let place = Place::new();
     let server = start_server(&place, &[("RING", "65536")]);
-    let mut clients: Vec<Role> =
-        (0..CLIENTS).map(|i| start_client(&place, "traffic", "", &[("INDEX", &i.to_string())])).collect();
-    let keys: Vec<String> = clients.iter_mut().map(|client| key_of(client).to_string()).collect();
-    for client in &mut clients {
-        client.tell(&keys.join(" "));
-    }
-    for client in &mut clients {
-        client.hear_within("done", LIMIT * 10);
-    }
-    for client in &mut clients {
-        client.tell("end");
-    }
-    for mut client in clients {
-        client.hear("bye");
-        assert!(client.end().success());
-    }
-    let sums = shut_down(server);
-    assert_eq!(sums["calls"], CLIENTS * CALLS);
-    assert_eq!(sums["messages"], CLIENTS * (CLIENTS - 1) * MESSAGES);
-    assert_eq!((sums["violations"], sums["registered"], sums["abandoned"]), (0, CLIENTS, 0));
+    let plan = Plan { clients: 4, calls: 50_000, messages: 4_170, most: usize::MAX };
+    traffic::direct(&place, &plan);
+    plan.check(&shut_down(server));
     assert!(place.is_clean());
 }
 
@@ -695,7 +595,7 @@ fn a_stopped_client_holds_up_nobody() {
     }
     let key = alice.look_up(&Name::new("pump").unwrap()).unwrap().expect("it keeps its name");
     while alice.send(key, b"x").is_ok() {}
-    assert_eq!(alice.send_timeout(key, b"x", Duration::from_millis(50)), Err(SendError::TimedOut));
+    finds_no_room(&mut alice, key, b"x", Duration::from_millis(50));
     kill_process(pid, Signal::CONT).unwrap();
     let before = calls_of(&mut alice, key);
     eventually("it goes on", || calls_of(&mut alice, key) > before + 100);

@@ -19,7 +19,8 @@ use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::{
-    CloseReason, Consumer, Found, Producer, SendTimeoutError, TrySendError, Violation, notify_both,
+    CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
+    notify_both,
 };
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
@@ -27,6 +28,10 @@ const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 
 /// How long the answer to a message is awaited at least.
 const LEAST_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How long to sleep at most with several requests outstanding. A worker that commits the first of their responses in the
+/// very nanoseconds in which we lie down may overlook us, and the service may take its time over the next.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
 const MOST_QUEUED: usize = 1 << 16;
@@ -440,9 +445,24 @@ impl Caller {
     fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, CallError> {
         let found = match self.responses.find_soon() {
             Some(found) => found,
-            None => self.responses.find(deadline).map_err(no_response)?,
+            None => self.find(deadline)?,
         };
         self.accept(found)
+    }
+
+    /// Waits for the next response, in slices while the server may overlook us.
+    #[cold]
+    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, CallError> {
+        loop {
+            // With nothing behind the awaited one, the worker looks for a sleeper as soon as it has answered.
+            let several = self.next.wrapping_sub(self.expected) > 1;
+            let slice = several.then(|| Instant::now() + SLICE);
+            let until = [slice, deadline].into_iter().flatten().min();
+            match self.responses.find(until) {
+                Err(RecvTimeoutError::TimedOut) if until != deadline => {}
+                found => return found.map_err(no_response),
+            }
+        }
     }
 
     /// Takes the response that was found.

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::advice::on_resources;
 use crate::channel::ChannelError;
 use crate::protocol::{NameError, Status};
 use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
@@ -35,6 +36,12 @@ pub enum RegisterError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The path is longer than a socket's address can be.
+    #[error("{path:?} is too long for a socket: use a path of at most 104 bytes")]
+    PathTooLong {
+        /// Where a server was expected.
+        path: PathBuf,
+    },
     /// The socket's permissions, or the server, do not let this user in.
     #[error("not permitted to connect to {path:?}: {why}")]
     NotPermitted {
@@ -55,7 +62,7 @@ pub enum RegisterError {
         uid: u32,
     },
     /// What listens there is not a ringpost server.
-    #[error("what listens at {path:?} is not a ringpost server")]
+    #[error("what listens at {path:?} is not a ringpost server: choose another socket")]
     NotRingpost {
         /// The socket.
         path: PathBuf,
@@ -77,7 +84,7 @@ pub enum RegisterError {
     #[error("the server refused: {0}")]
     Refused(String),
     /// The server did not answer in time.
-    #[error("the server at {path:?} did not answer in time: it may be stopped or overloaded")]
+    #[error("the server at {path:?} did not answer in time: it may be stopped or overloaded, try again")]
     TimedOut {
         /// The socket.
         path: PathBuf,
@@ -86,7 +93,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// A system call failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {source}{}", on_resources(source))]
     System {
         /// What was being done.
         action: &'static str,
@@ -101,7 +108,8 @@ pub enum RegisterError {
 pub enum CallError {
     /// The request is larger than a block; nothing was sent.
     #[error(
-        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block"
+        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --ring-size \
+         (or --max-block, if it was given)"
     )]
     TooLarge {
         /// Its length in bytes.
@@ -125,7 +133,7 @@ pub enum CallError {
     #[error("the service answered too much: {0}")]
     ResponseTooLarge(String),
     /// The server is shutting down and did not execute the request.
-    #[error("the server is shutting down")]
+    #[error("the server is shutting down: register again when it is back")]
     ShuttingDown,
     /// The server could not execute the request, in its own words.
     #[error("the server could not do it: {0}")]
@@ -137,7 +145,7 @@ pub enum CallError {
         most: usize,
     },
     /// There is no response to wait for: nothing was submitted.
-    #[error("nothing was submitted that a response could come for")]
+    #[error("nothing was submitted that a response could come for: submit() first")]
     NothingOutstanding,
     /// The server broke a rule; the channel was closed.
     #[error("the server broke the protocol: {0}")]
@@ -155,7 +163,7 @@ pub enum SendError {
     #[error("the receiver's inbox is full: try again, or wait for room with a time-out")]
     InboxFull,
     /// The receiver went away while the message was on its way; it was not delivered.
-    #[error("the receiver is gone")]
+    #[error("the receiver left before the message was delivered: look its name up again")]
     Gone,
     /// There was no room in the receiver's inbox until the deadline; the message was not delivered.
     #[error("there was no room in the receiver's inbox until the deadline")]
@@ -165,7 +173,8 @@ pub enum SendError {
     NoAnswer,
     /// The message is larger than a block; nothing was sent.
     #[error(
-        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --max-block"
+        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --ring-size \
+         (or --max-block, if it was given)"
     )]
     TooLarge {
         /// Its length in bytes.
@@ -180,7 +189,7 @@ pub enum SendError {
     #[error("disconnected: {0}; the message was not sent")]
     NotSent(CloseReason),
     /// The server is shutting down and did not deliver the message.
-    #[error("the server is shutting down")]
+    #[error("the server is shutting down: register again when it is back")]
     ShuttingDown,
     /// The server could not deliver it, in its own words.
     #[error("the server could not do it: {0}")]

@@ -145,11 +145,20 @@ pub(super) fn deadline_in(timeout: Duration) -> Instant {
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
+/// What the owner of a socket that is closed to this process has to do.
+fn let_in(source: &io::Error) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!(
+        "{source}; start its server with --allow-user {uid}, on a socket in a directory that user {uid} may enter"
+    )
+}
+
 pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> RegisterError {
     let path = path.to_owned();
     match error {
         DialError::NoServer(source) => RegisterError::NoServer { path, source },
-        DialError::NotPermitted(source) => RegisterError::NotPermitted { path, why: source.to_string() },
+        DialError::TooLong => RegisterError::PathTooLong { path },
+        DialError::NotPermitted(source) => RegisterError::NotPermitted { path, why: let_in(&source) },
         DialError::Untrusted { uid } => RegisterError::Untrusted { path, uid },
         DialError::TimedOut => RegisterError::TimedOut { path },
         DialError::NotRingpost => RegisterError::NotRingpost { path },

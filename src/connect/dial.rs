@@ -5,8 +5,8 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
 use rustix::time::Timespec;
 use std::io::{self, IoSliceMut};
@@ -24,6 +24,8 @@ use crate::protocol::PROTOCOL_VERSION;
 pub(crate) enum DialError {
     #[error("no server there")]
     NoServer(io::Error),
+    #[error("the path is too long for a socket")]
+    TooLong,
     #[error("not permitted: {0}")]
     NotPermitted(io::Error),
     #[error("the server runs as user {uid}, whom this socket does not vouch for")]
@@ -65,7 +67,10 @@ const FULL_BACKLOG: Duration = Duration::from_millis(2);
 impl Line {
     /// Connects, and asks who is there.
     pub(crate) fn connect(path: &Path, deadline: Instant) -> Result<Line, DialError> {
-        let address = SocketAddrUnix::new(path).map_err(|errno| DialError::NoServer(errno.into()))?;
+        let address = SocketAddrUnix::new(path).map_err(|errno| match errno {
+            Errno::NAMETOOLONG => DialError::TooLong,
+            errno => DialError::NoServer(errno.into()),
+        })?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         loop {
@@ -78,7 +83,7 @@ impl Line {
                     }
                     std::thread::sleep(FULL_BACKLOG);
                 }
-                Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR)) => {
+                Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR | Errno::LOOP)) => {
                     return Err(DialError::NoServer(errno.into()));
                 }
                 // A socket of another type lies there.
@@ -120,13 +125,16 @@ impl Line {
         let mut datagram = vec![0; MOST_BYTES];
         // Room for a few descriptors: what a strange server sends too many of is received and closed, not leaked.
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut reset = false;
+        let (mut reset, mut truncated) = (false, false);
         loop {
             self.wait_readable(deadline)?;
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let buffers = &mut [IoSliceMut::new(&mut datagram)];
             let received = match recvmsg(&self.socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Ok(received) => received.bytes,
+                Ok(received) => {
+                    truncated = received.flags.contains(ReturnFlags::CTRUNC);
+                    received.bytes
+                }
                 Err(Errno::AGAIN | Errno::INTR) => continue,
                 // Told once, ahead of an answer that was sent before the server closed.
                 Err(Errno::CONNRESET) if !reset => {
@@ -144,6 +152,10 @@ impl Line {
                 if let RecvAncillaryMessage::ScmRights(rights) = message {
                     descriptors.extend(rights);
                 }
+            }
+            if descriptors.is_empty() && truncated {
+                // It was sent, but this process may not have another one.
+                return Err(Errno::MFILE.into());
             }
             datagram.truncate(received);
             return Ok((datagram, descriptors.into_iter().next()));

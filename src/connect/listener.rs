@@ -20,7 +20,10 @@ use rustix::net::{
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::advice::on_place;
 
 /// Why no server can listen at a path.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +35,23 @@ pub enum ListenError {
     /// Something that is not a socket lies there.
     #[error("{0:?} exists and is not a socket: remove it, or choose another path")]
     NotASocket(PathBuf),
+    /// The path ends without a name that a socket could have.
+    #[error("{0:?} names no file: use a path that ends in a name for the socket")]
+    NoFileName(PathBuf),
     /// The path is too long for a socket address.
     #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
+    /// The socket cannot be given to the one group that is allowed.
+    #[error(
+        "cannot open the socket to group {group}, which this user is no member of: start the server as a member or \
+         as root, or allow users in its place"
+    )]
+    ForeignGroup {
+        /// The group.
+        group: u32,
+    },
     /// A system call failed.
-    #[error("cannot {action} {path:?}: {source}")]
+    #[error("cannot {action} {path:?}: {source}{}", on_place(source))]
     System {
         /// What was being done.
         action: &'static str,
@@ -67,6 +82,10 @@ pub(crate) struct Listener {
 impl Listener {
     /// Locks the path, removes a socket that a dead server left there, and listens. `mode` and `group` are the socket's.
     pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, ListenError> {
+        // The files beside it would lie in the directory instead.
+        if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(ListenError::NoFileName(path.to_owned()));
+        }
         let lock_path = beside(path, ".lock");
         let lock = lock(path, &lock_path)?;
         match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -179,10 +198,14 @@ fn listen_at(
     .map_err(system("make a socket for", path))?;
     // The file takes its mode from the socket, so it is never open to more than ourselves.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
-    bind(&socket, &address).map_err(system("create the socket", path))?;
+    bind(&socket, &address).map_err(system("create the socket", temporary))?;
     if let Some(group) = group {
-        chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(system("set the group of", path))?;
+        chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW).map_err(
+            |errno| match errno {
+                Errno::PERM => ListenError::ForeignGroup { group },
+                errno => system("set the group of", path)(errno),
+            },
+        )?;
     }
     chmodat(CWD, temporary, Mode::from_raw_mode(mode), AtFlags::empty())
         .map_err(system("set the mode of", path))?;

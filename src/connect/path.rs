@@ -29,7 +29,10 @@ pub enum PathError {
         owner: u32,
     },
     /// Others may enter or change it.
-    #[error("{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket elsewhere")]
+    #[error(
+        "{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket with --socket or \
+         RINGPOST_SOCKET"
+    )]
     TooOpen {
         /// The directory.
         path: PathBuf,
@@ -37,7 +40,7 @@ pub enum PathError {
         mode: u32,
     },
     /// A system call failed.
-    #[error("cannot use {path:?} for the socket: {source}")]
+    #[error("cannot use {path:?} for the socket: {source}; name a socket with --socket or RINGPOST_SOCKET")]
     System {
         /// The directory.
         path: PathBuf,

@@ -73,7 +73,9 @@ pub(crate) enum RegisterError {
     #[error("the name is taken; choose another one, or wait until its client is gone")]
     NameTaken,
     /// Every slot is taken.
-    #[error("the server has no room for another client; wait until one is gone, or raise its limit")]
+    #[error(
+        "the server has no room for another client; wait until one is gone, or raise its limit (--max-clients)"
+    )]
     Full,
     /// The registry itself failed.
     #[error(transparent)]

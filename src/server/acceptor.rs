@@ -29,6 +29,7 @@ use super::service::Service;
 use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::{ServerSummary, StartError, summary};
+use crate::advice::on_resources;
 use crate::channel;
 use crate::connect::{
     Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
@@ -162,7 +163,11 @@ impl Acceptor {
         for (token, asks) in asking {
             // One that has its answers already is an observer, and is refused nothing.
             if asks == 0 {
-                self.refuse(token, Refusal::ShuttingDown, "the server is shutting down");
+                self.refuse(
+                    token,
+                    Refusal::ShuttingDown,
+                    "the server is shutting down: try again when it is back",
+                );
             } else {
                 self.drop_connection(token);
             }
@@ -171,9 +176,10 @@ impl Acceptor {
             let _ = self.shared.registry.mark_leaving(member.key);
             member.intake.close_as(CloseReason::Shutdown);
         }
-        let deadline = Instant::now() + self.shared.settings.grace;
-        while self.shared.workers() > 0 && Instant::now() < deadline {
-            self.turn(Some(deadline));
+        // A time beyond the clock's is as good as none.
+        let grace = Instant::now().checked_add(self.shared.settings.grace);
+        while self.shared.workers() > 0 && grace.is_none_or(|end| Instant::now() < end) {
+            self.turn(grace);
         }
         for member in self.shared.members.all() {
             self.shared.end(&member, CloseReason::Shutdown);
@@ -302,7 +308,7 @@ impl Acceptor {
             return self.turn_away(
                 &socket,
                 Refusal::NoResources,
-                "the server cannot watch another connection",
+                "the server cannot watch another connection: try again later",
             );
         }
         self.next_token += 2;
@@ -365,7 +371,7 @@ impl Acceptor {
                         reason = "silent",
                         "a connection that asked for nothing in time"
                     );
-                    self.refuse(token, Refusal::Unknown, "nothing was asked in time");
+                    self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
                 }
                 // An observer whose time is over.
                 Some(State::Asking { deadline, .. }) if *deadline <= now => {
@@ -500,7 +506,7 @@ impl Acceptor {
             channel::create_for_server(geometry, *wait).map_err(|error| no_resources(error.to_string()))?;
         let counters = match self.shared.registry.counters(key) {
             Ok(Some(counters)) => counters,
-            Ok(None) => return Err(no_resources("the registration did not last".into())),
+            Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
             Err(error) => return Err(no_resources(error.to_string())),
         };
         let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
@@ -514,7 +520,7 @@ impl Acceptor {
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
             self.shared.forget(&member);
-            return Err(no_resources(format!("cannot start a thread: {error}")));
+            return Err(no_resources(format!("cannot start a thread: {error}{}", on_resources(&error))));
         }
         let pidfd = peer_pidfd(&connection.socket, pid);
         let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
@@ -542,26 +548,43 @@ fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) ->
     sendmsg(socket, &[IoSlice::new(reply)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-fn start_worker(mut worker: Worker) -> io::Result<()> {
+fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
     shared.worker_begins();
     let started = std::thread::Builder::new().name(thread_name(&worker.member.name)).spawn(move || {
+        let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
+        // Behind it, and so dropped before it: the channel's memory goes before the server may say that everything is gone.
+        let mut worker = worker;
         if let Some(cpu) = worker.shared.settings.pin {
             let _ = pin_to(cpu);
         }
         let (end, totals) = worker.run();
-        let (shared, member) = (Arc::clone(&worker.shared), Arc::clone(&worker.member));
-        // The channel's memory goes before the server may say that everything is gone.
         drop(worker);
-        conclude(&shared, member, end);
-        shared.sums.add(&totals);
-        shared.worker_ends();
+        conclude(&departure.shared, Arc::clone(&departure.member), end);
+        departure.shared.sums.add(&totals);
     });
     if let Err(error) = started {
         shared.worker_ends();
         return Err(error);
     }
     Ok(())
+}
+
+/// The end of a worker's thread, even by a panic outside of a service (such as in the program's own log): nobody waits
+/// for it in vain.
+struct Departure {
+    shared: Arc<Shared>,
+    member: Arc<Member>,
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.end(&self.member, CloseReason::Died);
+            self.shared.finish(Arc::clone(&self.member));
+        }
+        self.shared.worker_ends();
+    }
 }
 
 /// What follows from the way in which a worker ended.

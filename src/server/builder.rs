@@ -155,6 +155,10 @@ impl ServerBuilder {
         if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
             return Err(StartError::MaxClients(self.max_clients));
         }
+        // It means "leave it as it is" to the kernel.
+        if let Some(nobody) = self.users.iter().chain(&self.groups).find(|&&id| id == u32::MAX) {
+            return Err(StartError::NobodyAllowed(*nobody));
+        }
         let geometry = geometry(self.ring_size, self.max_block)?;
         let settings = Settings {
             path: self.path,

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::advice::on_resources;
 use crate::channel::GeometryError;
 use crate::connect::{ListenError, ServerInfo};
 use crate::registry::{ClientInfo, RegistryError};
@@ -40,8 +41,13 @@ pub enum StartError {
     /// The rings cannot have these sizes.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
+    /// The number that stands for no user and no group was to be let in.
+    #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
+    NobodyAllowed(u32),
     /// The CPU to pin to is not one of this machine, or not one that this process may use.
-    #[error("cannot pin to CPU {cpu}: {source}")]
+    #[error(
+        "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"
+    )]
     Pin {
         /// The CPU asked for.
         cpu: usize,
@@ -55,7 +61,7 @@ pub enum StartError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A system call failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {source}{}", on_resources(source))]
     System {
         /// What was being done.
         action: &'static str,

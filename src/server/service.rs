@@ -84,7 +84,8 @@ impl From<io::Error> for ServiceError {
 /// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by several threads at once.
 ///
 /// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the caller is told
-/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices.
+/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. It may take its time, which delays its caller only, and
+/// it may itself be a client of the server that it runs in.
 ///
 /// # Examples
 ///

@@ -5,10 +5,12 @@
 //! finds more requests behind the first, or that come within its first few looks, serves up to [`DRAIN`] of them and pays one fence and one
 //! parked check for all; if the client looks asleep in between it is woken at once. It waits, whether for requests or for
 //! room, only after such a fence. What this leaves open: a client that lies down in the very nanoseconds in which
-//! its response is committed, with other requests of its behind, may be overlooked until the drain ends.
+//! its response is committed, with other requests of its behind, may be overlooked until the drain ends. A client with several
+//! requests outstanding therefore looks again now and then while it waits.
 
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,7 +118,7 @@ impl Worker {
         match catch_unwind(AssertUnwindSafe(|| self.drain())) {
             Ok(drained) => drained?,
             Err(panic) => match self.serving.take() {
-                Some(sequence) => self.respond(sequence, Status::ServiceFailed, b"the service panicked")?,
+                Some(sequence) => self.answer_panic(sequence, panic)?,
                 None => resume_unwind(panic),
             },
         }
@@ -127,6 +129,17 @@ impl Worker {
             None => Ok(()),
             Some(reason) => self.count_last(served, reason),
         }
+    }
+
+    /// The service panicked at this call. Its response, if it had begun one, was not committed.
+    #[cold]
+    fn answer_panic(&mut self, sequence: u32, panic: Box<dyn Any + Send>) -> Result<(), End> {
+        const TEXT: &[u8] = b"it panicked; the server's standard error may tell where";
+        dispose(panic);
+        self.unreported.calls += 1;
+        self.unreported.bytes_in += self.body.len() as u64;
+        self.unreported.bytes_out += TEXT.len() as u64;
+        self.respond(sequence, Status::ServiceFailed, TEXT)
     }
 
     fn drain(&mut self) -> Result<(), End> {
@@ -366,6 +379,13 @@ impl Worker {
             // Neither can be: there was no deadline, and the body was cut to fit.
             SendTimeoutError::TimedOut | SendTimeoutError::TooLarge { .. } => End::Closed(CloseReason::Local),
         })
+    }
+}
+
+/// Drops what a service panicked with. Should that panic in its turn, what is left of it is not touched any more.
+fn dispose(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
     }
 }
 

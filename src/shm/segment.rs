@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use super::copy;
+use crate::advice::on_resources;
 
 /// The seals without which a segment could be shrunk under our feet, or unsealed.
 const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -53,7 +54,7 @@ pub struct Segment {
 #[non_exhaustive]
 pub enum SegmentError {
     /// A system call failed.
-    #[error("shared memory: cannot {action}: {source}")]
+    #[error("shared memory: cannot {action}: {source}{}", on_resources(source))]
     System {
         /// What was being done.
         action: &'static str,

@@ -4,6 +4,7 @@
 mod common;
 
 mod calls;
+mod cancel;
 mod connect;
 mod endings;
 mod messages;

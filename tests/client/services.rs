@@ -1,8 +1,11 @@
 //! Services that behave in all sorts of ways: the caller is told, and nobody else notices.
 
-use crate::common::{Bus, Gate, begin};
-use ringpost::{CallError, Request, Response, ServiceError};
+use crate::common::payload::Random;
+use crate::common::{Bus, Gate, Place, begin, eventually, within_limit};
+use ringpost::{CallError, Client, CloseReason, RecvError, Request, Response, Server, ServiceError};
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 fn moody(gate: Gate) -> impl Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError> {
     move |request, response| match request.payload() {
@@ -136,4 +139,155 @@ fn many_calls_run_at_once() {
     for call in waiting {
         call.end("a call").unwrap();
     }
+}
+
+/// What a service panics with may do harm of its own when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+/// While one client's calls panic, one after the other and in pipelines, another calls and messages as if nothing were.
+#[test]
+fn panics_are_answered_in_order_and_nobody_else_notices() {
+    within_limit("calls that panic", || {
+        let bus = Bus::with(|b| {
+            b.ring_size(8192).service(|request: Request<'_>, response: &mut Response<'_>| {
+                match request.payload().first() {
+                    Some(b'p') => panic!("as the caller wished"),
+                    Some(b'b') => std::panic::panic_any(Bomb),
+                    Some(b'h') => {
+                        response.write(&[0; 3000])?;
+                        panic!("with a response begun");
+                    }
+                    _ => response.write(request.payload()),
+                }
+            })
+        });
+        let mut victim = bus.client("victim");
+        let (mut other, mut third) = (bus.client("other"), bus.client("third"));
+        let undisturbed = begin(move || {
+            for i in 0..2000_u32 {
+                let request = format!("x{i}");
+                assert_eq!(other.call(request.as_bytes()).unwrap(), request.as_bytes());
+                other.send(third.key(), request.as_bytes()).unwrap();
+                assert_eq!(third.recv().unwrap().payload(), request.as_bytes());
+            }
+        });
+        let mut random = Random::new(3);
+        for round in 0..30_u32 {
+            let kinds: Vec<u8> = (0..random.below(40)).map(|_| b"xxpbh"[random.below(5)]).collect();
+            for (i, kind) in kinds.iter().enumerate() {
+                victim.submit(&[*kind, i as u8, round as u8]).unwrap();
+            }
+            for (i, kind) in kinds.iter().enumerate() {
+                match (kind, victim.response()) {
+                    (b'x', answer) => assert_eq!(answer.unwrap(), [*kind, i as u8, round as u8]),
+                    (_, Err(CallError::ServiceFailed(why))) => assert!(why.contains("panicked"), "{why}"),
+                    (_, other) => panic!("round {round}, call {i}: {other:?}"),
+                }
+            }
+        }
+        // A call that fails is a call.
+        let before = victim.statistics().unwrap().calls;
+        assert!(victim.call(b"p").is_err() && victim.call(b"b").is_err() && victim.call(b"x").is_ok());
+        assert_eq!(victim.statistics().unwrap().calls, before + 3);
+        undisturbed.end("the others");
+        drop(victim);
+        let summary = bus.server.join_after_shutdown();
+        assert_eq!((summary.abandoned, summary.violations), (0, 0));
+    });
+}
+
+/// As many as were committed when the shutdown began are answered, though most of them panic.
+#[test]
+fn panics_do_not_cut_a_shutdown_short() {
+    let gate = Gate::default();
+    let bus = Bus::with(|b| b.ring_size(4096).service(moody(gate.clone())));
+    let mut client = bus.client("alice");
+    client.submit(b"wait").unwrap();
+    gate.wait_for(1);
+    for i in 0..60 {
+        client.submit(if i % 3 == 0 { b"echo" } else { b"panic" }).unwrap();
+    }
+    let Bus { server, place } = bus;
+    server.shutdown();
+    eventually("the shutdown has begun", || !place.path.exists());
+    gate.open();
+    assert_eq!(client.response().unwrap(), b"");
+    for i in 0..60 {
+        match client.response() {
+            Ok(answer) => assert_eq!((i % 3, answer), (0, &b"echo"[..])),
+            Err(CallError::ServiceFailed(_)) => assert_ne!(i % 3, 0),
+            Err(error) => panic!("call {i}: {error}"),
+        }
+    }
+    let summary = within_limit("the shutdown", move || server.join());
+    assert_eq!((summary.calls, summary.abandoned), (61, 0));
+}
+
+/// A service that is a client of its own server: to the server it is a client like any other.
+fn calls_back(path: PathBuf) -> impl Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError> {
+    move |request, response| {
+        let Some(depth) = request.payload().first().copied().filter(|depth| *depth > 0) else {
+            return response.write(b"bottom");
+        };
+        let name = format!("{} {depth}", request.name());
+        let failed = |error: &dyn std::fmt::Display| ServiceError::new(error.to_string());
+        let mut inner = Client::register(&path, name).map_err(|error| failed(&error))?;
+        inner.send(request.key(), &[depth]).map_err(|error| failed(&error))?;
+        let answer = inner.call(&[depth - 1]).map_err(|error| failed(&error))?;
+        response.write(answer)
+    }
+}
+
+#[test]
+fn a_service_may_call_back_into_its_own_server() {
+    let place = Place::new();
+    let server =
+        Server::builder(&place.path).max_clients(12).service(calls_back(place.path.clone())).start().unwrap();
+    let clients: Vec<Client> =
+        (0..2).map(|i| Client::register(&place.path, format!("c{i}")).unwrap()).collect();
+    let calls: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            begin(move || {
+                for _ in 0..10 {
+                    assert_eq!(client.call(&[4]).unwrap(), b"bottom");
+                    assert_eq!(client.recv().unwrap().payload(), [4]);
+                }
+                client
+            })
+        })
+        .collect();
+    let mut clients: Vec<Client> = calls.into_iter().map(|call| call.end("a call")).collect();
+    // Where there is no room for more clients, it is the service that fails, in so many words.
+    match clients[0].call(&[100]) {
+        Err(CallError::ServiceFailed(why)) => assert!(why.contains("no room"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(clients[1].call(&[1]).unwrap(), b"bottom");
+    assert_eq!(server.info().clients, 2, "the inner clients have left");
+    assert_eq!(server.join_after_shutdown().abandoned, 0);
+}
+
+/// Even one that ends the server in which it runs.
+#[test]
+fn a_service_may_shut_its_own_server_down() {
+    let stopper: Arc<OnceLock<ringpost::Stopper>> = Arc::default();
+    let at_hand = Arc::clone(&stopper);
+    let bus = Bus::with(|b| {
+        b.service(move |_: Request<'_>, response: &mut Response<'_>| {
+            at_hand.get().unwrap().shutdown();
+            response.write(b"good bye")
+        })
+    });
+    stopper.set(bus.server.stopper()).unwrap();
+    let mut client = bus.client("alice");
+    assert_eq!(client.call(b"x").unwrap(), b"good bye");
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+    assert_eq!(within_limit("the shutdown", move || bus.server.join()).abandoned, 0);
 }

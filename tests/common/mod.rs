@@ -7,8 +7,9 @@ pub mod payload;
 pub mod proc;
 pub mod raw;
 pub mod role;
+pub mod traffic;
 
-use ringpost::{Client, Server, ServerBuilder};
+use ringpost::{Client, Key, SendError, Server, ServerBuilder};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -25,6 +26,18 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// There is no room for this message, and the sender's deadline says so. On a busy machine the server's answer may itself
+/// come too late; then the same is asked again.
+pub fn finds_no_room(sender: &mut Client, to: Key, message: &[u8], patience: Duration) {
+    eventually("the server says in time that there is no room", || {
+        match sender.send_timeout(to, message, patience) {
+            Err(SendError::TimedOut) => true,
+            Err(SendError::NoAnswer) => false,
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 /// Runs something on a thread of its own and fails the test if it does not return within the limit.

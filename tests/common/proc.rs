@@ -39,7 +39,7 @@ pub fn worker_is_gone(client: &str) -> bool {
     worker(client).is_none()
 }
 
-/// What this process holds: threads, descriptors, mappings of channels.
+/// What a process holds: threads, descriptors, mappings of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
     pub threads: usize,
@@ -48,12 +48,23 @@ pub struct Holdings {
 }
 
 impl Holdings {
+    /// Those of this process.
     pub fn now() -> Holdings {
-        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        Holdings::of("self")
+    }
+
+    pub fn of(pid: &str) -> Holdings {
+        let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         Holdings {
-            threads: fs::read_dir("/proc/self/task").unwrap().count(),
-            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
+            threads: count("task"),
+            descriptors: count("fd"),
             channels: maps.lines().filter(|line| line.contains("ringpost-channel")).count(),
         }
     }
+}
+
+/// All mappings of a process: those of channels, the stacks of its threads, what its allocator holds.
+pub fn mappings(pid: u32) -> usize {
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count()
 }

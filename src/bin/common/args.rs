@@ -16,12 +16,16 @@ pub struct SocketOption {
 }
 
 impl SocketOption {
+    /// Whether neither the option nor the environment names a socket.
+    pub fn is_default(&self) -> bool {
+        choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")).is_none()
+    }
+
     /// The path that the option, the environment or the default gives.
     pub fn path(&self) -> Result<PathBuf, Failure> {
         match choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")) {
             Some(path) => Ok(path),
-            None => ringpost::default_path()
-                .map_err(|error| Failure::failed(format!("{error}; or say where with --socket PATH"))),
+            None => ringpost::default_path().map_err(Failure::failed),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
 /// How long a program that leaves the bus waits for the server to confirm it: one that stands still must not hold it.
 pub const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -47,9 +49,13 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
     let options = match C::try_parse() {
         Ok(options) => options,
         Err(error) => {
-            // Help and version go to stdout, errors to stderr; whether anyone reads them changes nothing.
+            if error.use_stderr() {
+                note(format_args!("{program}: {}", usage_line(program, &error)));
+                return ExitCode::from(2);
+            }
+            // Help and version go to stdout; whether anyone reads them changes nothing.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     match body(options) {
@@ -63,6 +69,28 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
             ExitCode::from(2)
         }
     }
+}
+
+/// What is wrong with the command line, on one line like every failure.
+fn usage_line(program: &str, error: &clap::Error) -> String {
+    match error.kind() {
+        // In place of the whole help.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return format!("a command is missing: '{program} --help' shows which there are");
+        }
+        ErrorKind::InvalidUtf8 => {
+            return format!(
+                "an argument is not UTF-8, as names, keys and numbers are; '{program} --help' tells more"
+            );
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let paragraphs = text.trim().split("\n\n").filter(|paragraph| !paragraph.starts_with("For more"));
+    let lines = paragraphs.map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    let line = lines.collect::<Vec<_>>().join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    one_line(&format!("{line}; '{program} --help' tells more"))
 }
 
 /// Writes a line to stderr; `eprintln!` would panic where stderr is closed.
@@ -82,6 +110,27 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_that_says_what_is_wrong() {
+        let command = || {
+            clap::Command::new("x")
+                .arg(clap::Arg::new("name").long("name").required(true))
+                .subcommand(clap::Command::new("list"))
+        };
+        for (arguments, parts) in [
+            (&["x"][..], &["were not provided: --name", "Usage: x"][..]),
+            (&["x", "--nmae", "y"], &["'--nmae'", "'--name'"]),
+            (&["x", "--name", "y", "two\nlines"], &["'two lines'"]),
+        ] {
+            let error = command().try_get_matches_from(arguments).unwrap_err();
+            let line = usage_line("x", &error);
+            assert!(!line.contains('\n') && !line.starts_with("error"), "{line:?}");
+            for part in parts {
+                assert!(line.contains(part), "{part:?} is not in {line:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_failure_is_one_line_whatever_it_quotes() {

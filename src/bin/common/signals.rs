@@ -30,7 +30,11 @@ impl Interrupt {
         if !ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
-        let cannot = |error| Failure::failed(format!("cannot watch for signals: {error}"));
+        let cannot = |error| {
+            Failure::failed(format!(
+                "cannot watch for signals: {error}; raise the limits of open files and threads (ulimit -n, -u)"
+            ))
+        };
         let mut signals = Signals::new(&wanted).map_err(cannot)?;
         let state = Arc::new(State { caught: AtomicI32::new(0), action: Mutex::new(None) });
         let watched = Arc::clone(&state);

@@ -59,6 +59,12 @@ pub struct Cli {
 impl Cli {
     /// What the options cannot tell one by one.
     pub fn check(&self) -> Outcome {
+        if self.socket.is_default() && !(self.allow_user.is_empty() && self.allow_group.is_empty()) {
+            return Err(Failure::usage(
+                "--allow-user and --allow-group need --socket PATH, in a directory that those who are allowed may \
+                 enter: the default one is closed to all but its owner",
+            ));
+        }
         if let Some(cpu) = self.pin {
             cpu::can_pin(cpu).map_err(|why| Failure::usage(format!("--pin {cpu}: {why}")))?;
         }

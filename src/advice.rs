@@ -1,0 +1,49 @@
+//! What to do about a system call that failed, for the texts of errors.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+/// For what a lack of resources makes fail; empty for anything else.
+pub(crate) fn on_resources(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n)",
+        Some(libc::ENFILE) => "; the whole system has too many files open, close some",
+        Some(libc::ENOMEM) => "; free some memory, or use fewer clients or smaller rings",
+        // What the system answers when a process may not have another thread.
+        Some(libc::EAGAIN) => "; raise the limit of processes and threads (ulimit -u)",
+        _ => "",
+    }
+}
+
+/// For what fails with a path.
+pub(crate) fn on_place(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "; make its directory first, or choose another path",
+        Some(libc::ENOTDIR) => "; a part of the path is a file, choose another path",
+        Some(libc::EISDIR | libc::EADDRINUSE) => "; remove what lies there, or choose another path",
+        Some(libc::ELOOP) => "; symbolic links are not followed here, choose another path",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "; choose a path where this user may write",
+        Some(libc::EINVAL | libc::ENAMETOOLONG) => "; choose another path",
+        Some(libc::ENOSPC | libc::EDQUOT) => "; make room there, or choose another path",
+        _ => on_resources(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_lacks_has_a_remedy_and_anything_else_none() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
+            let error = io::Error::from_raw_os_error(code);
+            assert!(on_resources(&error).starts_with("; "), "{error}");
+            assert_eq!(on_place(&error), on_resources(&error));
+        }
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(on_resources(&error), "");
+        assert!(on_place(&error).starts_with("; "));
+        assert_eq!(on_place(&io::Error::other("something")), "");
+    }
+}

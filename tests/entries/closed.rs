@@ -1,0 +1,107 @@
+//! Output that nobody takes: a closed pipe is a clean end, a full disk a failure that says so.
+
+use crate::common::{Bus, Place, eventually};
+use crate::run::{BENCH, CLIENT, Ended, SERVER, command, end, finish};
+use crate::{advises, skipped};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A pipe whose reader has gone.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+fn client(socket: &Path, line: &[&str]) -> Command {
+    let mut command = command(CLIENT);
+    command.args(line).arg("--socket").arg(socket);
+    command
+}
+
+fn quiet(ended: Ended) {
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+}
+
+#[test]
+fn a_closed_pipe_ends_everything_cleanly() {
+    let bus = Bus::start();
+    for line in
+        [&["ls"][..], &["ls", "--json"], &["call", "--as", "x", "y"], &["listen", "--as", "x", "--json"]]
+    {
+        let mut command = client(bus.path(), line);
+        command.stdout(closed_pipe());
+        quiet(finish(command, b""));
+    }
+    // The line that tells the key cannot be printed; nor, here, the first message.
+    let mut named = client(bus.path(), &["client", "x"]);
+    named.stdout(closed_pipe());
+    quiet(finish(named, b""));
+    let mut listening = client(bus.path(), &["listen", "--as", "listener"]);
+    listening.stdout(closed_pipe());
+    let mut listening = listening.spawn().unwrap();
+    let mut alice = bus.client("alice");
+    let name = "listener".parse().unwrap();
+    let mut key = None;
+    eventually("it listens", || {
+        key = alice.look_up(&name).unwrap();
+        key.is_some()
+    });
+    alice.send(key.unwrap(), b"to nobody").unwrap();
+    assert_eq!(end(&mut listening), Some(0));
+    assert_eq!(alice.list().unwrap().len(), 1, "all have left");
+    for program in [SERVER, CLIENT, BENCH] {
+        for line in ["--help", "--version"] {
+            let mut command = command(program);
+            command.arg(line).stdout(closed_pipe());
+            quiet(finish(command, b""));
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else {
+        return skipped("there is no /dev/full here");
+    };
+    let bus = Bus::start();
+    for line in
+        [&["ls"][..], &["call", "--as", "x", "y"], &["listen", "--as", "x", "--json"], &["client", "x"]]
+    {
+        let mut command = client(bus.path(), line);
+        command.stdout(full.try_clone().unwrap());
+        let why = finish(command, b"").refused(1);
+        advises(&why, &["cannot write to standard output", "No space left"]);
+    }
+    eventually("all have left", || bus.server.info().clients == 0);
+}
+
+/// Nobody reads what it has to complain of: the status tells.
+#[test]
+fn a_closed_standard_error_changes_nothing_else() {
+    let place = Place::new();
+    for (line, status) in [(&["ls"][..], 1), (&["nonsense"], 2)] {
+        let mut command = client(&place.path, line);
+        command.stderr(closed_pipe());
+        assert_eq!(finish(command, b"").status, Some(status));
+    }
+    let mut server = command(SERVER);
+    server.arg("--socket").arg(&place.path).arg("--verbose").stderr(closed_pipe());
+    let mut server = server.spawn().unwrap();
+    let mut out = server.stdout.take().unwrap();
+    eventually("the socket appears", || place.path.exists());
+    let mut alice = ringpost::Client::register(&place.path, "alice").unwrap();
+    for _ in 0..100 {
+        alice.send(alice.key(), b"x").unwrap();
+    }
+    drop(alice);
+    kill_process(Pid::from_raw(server.id() as i32).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(end(&mut server), Some(0));
+    let mut said = Vec::new();
+    out.read_to_end(&mut said).unwrap();
+    assert_eq!(said, b"");
+    assert!(place.is_clean());
+}

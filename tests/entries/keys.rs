@@ -1,0 +1,78 @@
+//! Keys: malformed ones, and those that lead nowhere.
+
+use crate::advises;
+use crate::common::{Bus, LIMIT, finds_no_room};
+use ringpost::{Address, Key, Message, ParseKeyError, SendError, TryRecvError};
+use std::time::Duration;
+
+#[test]
+fn a_malformed_key_says_what_is_wrong_with_it() {
+    let good = "0040180G7ZZZZZZZZZZZZZZZZZ";
+    let long = "Z".repeat(1 << 20);
+    let cases: [(&str, ParseKeyError, &str); 9] = [
+        ("", ParseKeyError::WrongLength { found: 0 }, "copy the whole"),
+        ("----", ParseKeyError::WrongLength { found: 0 }, "copy the whole"),
+        (&good[..25], ParseKeyError::WrongLength { found: 25 }, "copy the whole"),
+        ("0040180G7ZZZZZZZZZZZZZZZZZ0", ParseKeyError::WrongLength { found: 27 }, "copy the whole"),
+        (&long, ParseKeyError::WrongLength { found: 1 << 20 }, "copy the whole"),
+        ("8040180G7ZZZZZZZZZZZZZZZZZ", ParseKeyError::TooLarge, "copy the key again"),
+        ("U040180G7ZZZZZZZZZZZZZZZZZ", bad('U', 0), "without U"),
+        ("0040180G7ZZZZZZZZZZZZZZZZ ", bad(' ', 25), "digits and letters"),
+        ("0040180G7ZZZZZZZZZZZZZZZZä", bad('ä', 25), "digits and letters"),
+    ];
+    for (text, expected, advice) in cases {
+        let error = text.parse::<Key>().unwrap_err();
+        assert_eq!(error, expected, "{}", &text[..text.len().min(40)]);
+        advises(&error.to_string(), &[advice]);
+    }
+    assert!(matches!(good.parse(), Ok(Address::Key(_))));
+}
+
+fn bad(character: char, position: usize) -> ParseKeyError {
+    ParseKeyError::BadCharacter { character, position }
+}
+
+#[test]
+fn a_key_that_leads_nowhere_is_told_apart_from_all_others() {
+    let bus = Bus::with(|b| b.max_clients(2));
+    let mut alice = bus.client("alice");
+    let stale = bus.client("bob").key();
+    // The same slot, the next generation.
+    let mut bob = bus.client("bob");
+    assert_eq!((bob.key().slot(), bob.key() == stale), (stale.slot(), false));
+    let unknown = [
+        stale,
+        Key::from_u128(bob.key().to_u128() ^ 1),
+        Key::from_u128(bob.key().to_u128() ^ 1 << 80),
+        Key::from_u128(0),
+        Key::from_u128(u128::MAX),
+    ];
+    for key in unknown {
+        for sent in [alice.send(key, b"x"), alice.send_timeout(key, b"x", LIMIT)] {
+            assert_eq!(sent, Err(SendError::UnknownKey));
+            advises(&sent.unwrap_err().to_string(), &["no client has this key", "look its name up"]);
+        }
+    }
+    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(alice.statistics().unwrap().sent, 0);
+}
+
+/// One's own key is a client's like any other.
+#[test]
+fn one_s_own_key_works_and_so_does_its_full_inbox() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let mut alice = bus.client("alice");
+    let own = alice.key();
+    let note = |sent: Result<Message, TryRecvError>| sent.unwrap().into_payload();
+    alice.send(own, b"note").unwrap();
+    assert_eq!(note(alice.try_recv()), b"note");
+    let full = (0..).find(|_| alice.send(own, b"x").is_err()).unwrap();
+    assert_eq!(alice.send(own, b"x"), Err(SendError::InboxFull));
+    // Nobody reads while it waits: it is its own deadline that ends this.
+    finds_no_room(&mut alice, own, b"x", Duration::from_millis(20));
+    for _ in 0..full {
+        assert_eq!(note(alice.try_recv()), b"x");
+    }
+    alice.send(own, b"again").unwrap();
+    assert_eq!(note(alice.try_recv()), b"again");
+}

@@ -1,0 +1,90 @@
+//! Everything that can be entered wrong, over the library and over the programs: a typed error, and words that say what
+//! was wrong and what to do.
+//!
+//! Library. Tests are in this directory unless a file is named.
+//!
+//! | entered wrong | error | says | test |
+//! | --- | --- | --- | --- |
+//! | name: empty, 65 bytes, control character, outer white space, a key | `InvalidName` with its `NameError` | each its remedy: shorten, take out, trim, change a character | `names::a_text_that_is_no_name…`, `names::the_server_refuses…` |
+//! | name: not UTF-8 | `NameError::NotUtf8` | where | `names::the_server_refuses…` |
+//! | name: taken | `NameTaken` | choose another, or wait | `names::a_taken_name…` |
+//! | key: too short, too long, over 128 bits, other characters | `ParseKeyError` | copy the whole key | `keys::a_malformed_key…` |
+//! | key: unknown, stale | `SendError::UnknownKey` | look its name up again | `keys::a_key_that_leads_nowhere…` |
+//! | key: one's own | works | | `keys::one_s_own_key…` |
+//! | size: 0, the maximum | work | | `sizes::nothing_and_the_most…`, `client/calls.rs`, `client/messages.rs` for every size |
+//! | size: one over, over the ring | `TooLarge` | send less, or larger rings | `sizes::nothing_and_the_most…` |
+//! | full inbox | `InboxFull`, `TimedOut` | try again, or wait | `sizes::a_full_inbox…`, `client/messages.rs` |
+//! | no server, stale socket, a file | `NoServer` | start one, with the command | `places::where_no_server_is…` |
+//! | path too long | `PathTooLong`, `ListenError::TooLong` | at most 104 bytes | `places::paths_that…` |
+//! | path without a name, such as `/` | `NoFileName` | end it in a name | `places::paths_that…` |
+//! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
+//! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
+//! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |
+//! | unwritable directory | `ListenError::System` | a path where this user may write | `places::a_directory_that_cannot…` |
+//! | default directory: symlink, file, foreign, open, missing | `PathError` | remove it, chmod, or name a socket | `places::the_default_directory…` |
+//! | socket of another user, or in its directory | `NotPermitted` | `--allow-user UID` | `users::another_user…`, `users::a_closed_directory…` |
+//! | member of a group | let in if allowed | | `users::a_group_is_let_in…` |
+//! | a group that is not the server's | `ForeignGroup` | start it as a member, or allow users | `users::a_group_that…` |
+//! | another user's server in an open directory | `Untrusted` | use a closed directory | `users::another_user_s_server…` |
+//! | too many clients | `Full` | wait, or `--max-clients` | `limits::too_many_clients` |
+//! | too many connections at once | `Refused` | later | `client/connect.rs` |
+//! | too few descriptors: client, server at start, server later | `System`, `StartError`, `Refused` | `ulimit -n` | `limits::a_client_without…`, `limits::a_server_without…`, `processes.rs` |
+//! | too few threads: server at start, server later | `System`, `Refused` | `ulimit -u` | `limits::a_server_without_threads…` |
+//! | setting out of range, or against another | `MaxClients`, `Geometry`, `Pin`, `NobodyAllowed` | the range | `limits::settings…` |
+//! | the longest and the shortest times | as if none; `TimedOut` | | `limits::the_longest…`, `limits::no_time…` |
+//! | another version: client, server, channel | refusal 2, `VersionMismatch`, `ChannelError::Version` | both versions; use the same | `versions` |
+//! | not Ringpost at all | refusal 1, `NotRingpost` | another socket | `places::something_else…`, `client/connect.rs` |
+//! | a log that panics in the server | `Disconnected` for the client concerned | | `logs::…` |
+//! | services of all moods | `ServiceFailed`, `ResponseTooLarge`, `TimedOut` | | `client/services.rs` |
+//!
+//! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody takes. Always
+//! one line on stderr; status 2 for what is wrong with the command line itself, else 1.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "cli")]
+mod closed;
+#[cfg(feature = "cli")]
+mod commands;
+mod keys;
+mod limits;
+mod logs;
+mod names;
+#[cfg(feature = "cli")]
+mod options;
+mod places;
+#[cfg(feature = "cli")]
+mod run;
+mod sizes;
+mod users;
+mod versions;
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, stage)) = common::role::role() else { return };
+    match role.as_str() {
+        "knock" => users::knock(),
+        "foreign server" => users::serve_as_other(&stage),
+        "server as told" => places::start_server_as_told(),
+        "default path" => places::tell_default_path(),
+        "poor client" => limits::register_poorly(),
+        "poor server" => limits::start_poorly(),
+        "server with few threads" => limits::serve_with_few_threads(&stage),
+        "panicking log" => logs::serve_with_a_log_that_panics(),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+/// The text is one line and has all these words in it.
+fn advises(text: &str, words: &[&str]) {
+    assert_eq!(text.trim_end().lines().count(), 1, "not one line: {text:?}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

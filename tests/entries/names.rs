@@ -1,0 +1,100 @@
+//! Names, on either side of the connect channel and on the way to the registry.
+
+use crate::advises;
+use crate::common::Bus;
+use crate::common::raw::{LOOK_UP, REGISTER, RawClient, VERSION, datagram, dial, hear, say};
+use ringpost::{Address, Client, Key, Name, NameError, RegisterError};
+
+/// Every kind of text that is no name, why, and a word of what to do about it.
+fn wrong() -> Vec<(String, NameError, &'static str)> {
+    let key = Key::from_u128(7).to_string();
+    vec![
+        (String::new(), NameError::Empty, "at least one character"),
+        ("x".repeat(65), NameError::TooLong { found: 65 }, "shorten"),
+        ("ä".repeat(33), NameError::TooLong { found: 66 }, "shorten"),
+        ("a\nb".into(), NameError::Control { character: '\n', position: 1 }, "take out"),
+        ("\u{1b}[2J".into(), NameError::Control { character: '\u{1b}', position: 0 }, "take out"),
+        ("a\0".into(), NameError::Control { character: '\0', position: 1 }, "take out"),
+        ("ü\u{9b}".into(), NameError::Control { character: '\u{9b}', position: 2 }, "take out"),
+        (" a".into(), NameError::OuterSpace, "trim"),
+        ("a ".into(), NameError::OuterSpace, "trim"),
+        ("\u{3000}".into(), NameError::OuterSpace, "trim"),
+        (key.to_lowercase(), NameError::LooksLikeKey, "add or change"),
+        (format!("{}-{}", &key[..5], &key[5..]), NameError::LooksLikeKey, "add or change"),
+        (key, NameError::LooksLikeKey, "add or change"),
+    ]
+}
+
+#[test]
+fn a_text_that_is_no_name_is_refused_before_anything_is_sent() {
+    let bus = Bus::start();
+    for (text, expected, advice) in wrong() {
+        assert_eq!(Name::new(&text), Err(expected), "{text:?}");
+        match Client::register(bus.path(), &text).unwrap_err() {
+            RegisterError::InvalidName { name, source } => {
+                assert_eq!((&name, source), (&text, expected));
+                let whole = RegisterError::InvalidName { name, source }.to_string();
+                advises(&whole, &[advice]);
+            }
+            other => panic!("{text:?}: {other}"),
+        }
+    }
+    assert_eq!(bus.server.join_after_shutdown().refused, 0, "the server was asked");
+}
+
+/// A client that does not check its names, as one in another language may be.
+#[test]
+fn the_server_refuses_the_same_names_in_the_same_words() {
+    let bus = Bus::start();
+    for (text, expected, advice) in wrong() {
+        let line = dial(bus.path());
+        say(&line, &datagram(VERSION, REGISTER, text.as_bytes()));
+        let (refusal, why) = hear(&line).refusal();
+        assert_eq!(refusal, 4, "{text:?}: {why}");
+        assert!(why.contains(&expected.to_string()), "{text:?}: {why}");
+        advises(&why, &[advice]);
+    }
+    for bytes in [&b"\xff"[..], b"ab\xc3", &[0xc3, 0x28]] {
+        assert!(matches!(Name::from_bytes(bytes), Err(NameError::NotUtf8 { .. })));
+        let line = dial(bus.path());
+        say(&line, &datagram(VERSION, REGISTER, bytes));
+        let (refusal, why) = hear(&line).refusal();
+        assert_eq!(refusal, 4);
+        advises(&why, &["UTF-8"]);
+    }
+    // And where a name is only looked up.
+    let mut client = RawClient::register(bus.path(), "asker");
+    for (text, expected, _) in wrong() {
+        // The raw client writes blocks of one line.
+        let text = &text.as_bytes()[..text.len().min(40)];
+        client.request(LOOK_UP, 0, text);
+        let (status, _, why) = client.response().unwrap();
+        match Name::from_bytes(text) {
+            Ok(_) => assert_eq!(status, 3, "nobody is called so"),
+            Err(_) => assert_eq!((status, String::from_utf8(why).unwrap()), (2, expected.to_string())),
+        }
+    }
+}
+
+#[test]
+fn a_taken_name_says_what_to_do_and_is_free_afterwards() {
+    let bus = Bus::start();
+    let alice = bus.client("alice");
+    let error = Client::register(bus.path(), "alice").unwrap_err();
+    assert!(matches!(&error, RegisterError::NameTaken { name } if name == "alice"), "{error:?}");
+    advises(&error.to_string(), &["alice", "taken", "choose another"]);
+    // Names are compared byte by byte.
+    let _capital = bus.client("Alice");
+    alice.unregister().unwrap();
+    bus.client("alice");
+}
+
+#[test]
+fn the_longest_names_and_those_with_inner_space_work() {
+    let bus = Bus::start();
+    for name in ["x".repeat(64), "ä".repeat(32), "inner  space".into(), "…".into(), "-".into()] {
+        let mut client = bus.client(&name);
+        assert_eq!(client.look_up(&Name::new(&name).unwrap()).unwrap(), Some(client.key()));
+        assert_eq!(name.parse(), Ok(Address::Name(*client.name())));
+    }
+}

@@ -1,0 +1,120 @@
+//! Command lines that are wrong: unknown, missing, out of range, or against each other. Status 2, and one line.
+
+use crate::advises;
+use crate::run::{BENCH, CLIENT, SERVER, place, run};
+
+/// What is typed, and words of the answer.
+type Case = (&'static [&'static str], &'static [&'static str]);
+
+const SECONDS: &str = "a number of seconds from 0.001 to 31536000";
+const BYTES: &str = "a number of bytes is wanted, such as 65536, 64K or 1M";
+
+fn refuse(program: &str, cases: &[Case]) {
+    let (place, socket) = place();
+    for (line, words) in cases {
+        let mut line = line.to_vec();
+        // Nothing starts at the user's own socket, should one of these be accepted.
+        if !line.contains(&"--socket") && !words.contains(&"--socket PATH") {
+            line.extend(["--socket", &socket]);
+        }
+        let why = run(program, &line).refused(2);
+        advises(&why, words);
+    }
+    assert!(place.is_clean());
+}
+
+#[test]
+fn of_the_client() {
+    refuse(
+        CLIENT,
+        &[
+            (&["nonsense"], &["nonsense", "--help"]),
+            (&["liste", "--as", "x"], &["listen"]),
+            (&["--nonsense"], &["--nonsense", "--help"]),
+            (&["ls", "--jsno"], &["--json"]),
+            (&["listen"], &["--as <NAME>", "Usage: ringpost listen"]),
+            (&["send", "--as", "x", "z"], &["--to <KEY|NAME>"]),
+            (&["call", "y"], &["--as <NAME>"]),
+            (&["call", "--as"], &["--as <NAME>", "a value is required"]),
+            (&["call", "--as", "x", "--as", "y", "z"], &["--as <NAME>", "multiple times"]),
+            (&["call", "--as", "x", "y", "z"], &["'z'"]),
+            (&["call", "--as", "x", "--timeout", "0", "y"], &["--timeout", SECONDS]),
+            (&["call", "--as", "x", "--timeout", "-1", "y"], &["-1"]),
+            (&["call", "--as", "x", "--timeout", "5s", "y"], &[SECONDS]),
+            (&["call", "--as", "x", "--timeout", "NaN", "y"], &[SECONDS]),
+            (&["call", "--as", "x", "--timeout", "1e300", "y"], &[SECONDS]),
+            (&["listen", "--as", "x", "--count", "0"], &["--count", "1.."]),
+            (&["listen", "--as", "x", "--count", "-1"], &["-1"]),
+            (&["listen", "--as", "x", "--count", "99999999999999999999"], &["--count", "too large"]),
+            (&["listen", "--as", "x", "--timeout", ""], &["--timeout"]),
+            (&["--socket", "", "ls"], &["--socket <PATH>", "a value is required"]),
+            (&["ls", "stray"], &["'stray'"]),
+        ],
+    );
+}
+
+#[test]
+fn of_the_server() {
+    refuse(
+        SERVER,
+        &[
+            (&["stray"], &["'stray'", "--help"]),
+            (&["--max-clients", "0"], &["--max-clients", "1..=65536"]),
+            (&["--max-clients", "65537"], &["1..=65536"]),
+            (&["--max-clients", "many"], &["invalid digit"]),
+            (&["--ring-size", "x"], &["--ring-size", BYTES]),
+            (&["--ring-size", "-1"], &["-1"]),
+            (&["--ring-size", "1.5K"], &[BYTES]),
+            (&["--ring-size", "99999999999999999999"], &[BYTES]),
+            (&["--ring-size", "5000"], &["5000", "a power of two from 4096 to 1073741824"]),
+            (&["--ring-size", "2K"], &["from 4096"]),
+            (&["--ring-size", "2G"], &["to 1073741824"]),
+            (&["--max-block", "255"], &["use 256 to 131064"]),
+            // Against each other.
+            (&["--ring-size", "4K", "--max-block", "4K"], &["4096", "use 256 to 2040, or larger rings"]),
+            (&["--allow-user", "0"], &["--socket PATH", "closed to all but its owner"]),
+            (&["--allow-group", "0"], &["--socket PATH"]),
+            (&["--wait", "sleep"], &["--wait", "spin", "adaptive", "park"]),
+            (&["--pin", "-1"], &["-1"]),
+            (&["--pin", "99999"], &["--pin 99999", "may use"]),
+            (&["--pin", "x"], &["--pin"]),
+            (&["--allow-user", "no such user"], &["/etc/passwd", "a number"]),
+            (&["--allow-user", "4294967295"], &["a number from 0 to 4294967294"]),
+            (&["--allow-group", "no such group"], &["/etc/group", "a number"]),
+            (&["--socket", ""], &["--socket <PATH>"]),
+        ],
+    );
+}
+
+#[test]
+fn of_the_bench() {
+    refuse(
+        BENCH,
+        &[
+            (&["nonsense"], &["nonsense"]),
+            (&["latency", "--count", "0"], &["--count"]),
+            (&["latency", "--size", "x"], &["--size"]),
+            (&["latency", "--pin", "x"], &["--pin"]),
+            (&["latency", "--pin", "0,99999"], &["--pin 0,99999", "may use"]),
+            (&["latency", "--wait", "sleep"], &["--wait"]),
+            // Two that spin cannot share a processor.
+            (&["latency", "--wait", "spin", "--pin", "0,0"], &["--wait adaptive or park"]),
+        ],
+    );
+    advises(&run(BENCH, &[] as &[&str]).refused(2), &["a command is missing", "ringpost-bench --help"]);
+}
+
+/// What the command line cannot show is escaped where it is quoted.
+#[test]
+fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
+    for line in [
+        &["call", "--as", "x", "--timeout", "\x1b[2J\n5", "y"][..],
+        &["no\nsense"],
+        &["listen", "--as", "a\r\nb"],
+        &["--\x1b]0;title\x07"],
+    ] {
+        run(CLIENT, line).refused(2);
+    }
+    let why = run(CLIENT, &["ls", "--socket", "/no\nwhere/\x1b[2J"]).refused(1);
+    advises(&why, &["no server", "\\u{1b}"]);
+}

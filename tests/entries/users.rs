@@ -1,0 +1,210 @@
+//! Users: who is let in, and whom a client believes. Other users are played by roles that give up root's rights, so this
+//! needs root; elsewhere the tests say that they were skipped.
+
+use crate::common::role::{Role, Stage, say, setting};
+use crate::common::{Place, eventually};
+use crate::{advises, skipped};
+use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// User and group numbers that need no account.
+pub const NOBODY: u32 = 65_534;
+const OTHER: u32 = 65_533;
+const GROUP: u32 = 65_000;
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// This thread, and those that it starts, are another user's from here on. The kernel keeps users by thread.
+pub fn leave_root(uid: u32, gid: u32, groups: &[u32]) {
+    let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    set_thread_groups(&groups).unwrap();
+    set_thread_gid(Gid::from_raw(gid)).unwrap();
+    set_thread_uid(Uid::from_raw(uid)).unwrap();
+}
+
+/// Plays another user that wants to get in, and says what came of it.
+pub fn knock() {
+    let groups: String = setting("GROUPS").unwrap_or_default();
+    let groups: Vec<u32> = groups.split(',').filter_map(|group| group.parse().ok()).collect();
+    let uid = setting("UID").unwrap();
+    leave_root(uid, setting("GID").unwrap_or(uid), &groups);
+    let path: PathBuf = setting("PATH").unwrap();
+    let observed = Observer::connect(&path).and_then(|observer| observer.list());
+    let registered = Client::register(&path, "stranger");
+    assert_eq!(observed.is_ok(), registered.is_ok(), "{observed:?}");
+    match registered {
+        Ok(mut client) => {
+            assert_eq!(client.call(b"x").unwrap(), b"x");
+            let own = client.key();
+            let seen = observed_uid(&mut client, own);
+            say(format_args!("registered uid={seen}"));
+        }
+        Err(error @ RegisterError::NotPermitted { .. }) => say(format_args!("not permitted: {error}")),
+        Err(error @ RegisterError::Untrusted { .. }) => say(format_args!("untrusted: {error}")),
+        Err(error) => say(format_args!("failed: {error:?}")),
+    }
+}
+
+fn observed_uid(client: &mut Client, key: ringpost::Key) -> u32 {
+    client.list().unwrap().iter().find(|client| client.key == key).unwrap().uid
+}
+
+/// Plays another user's server.
+pub fn serve_as_other(stage: &Stage) {
+    leave_root(OTHER, OTHER, &[]);
+    let path: PathBuf = setting("PATH").unwrap();
+    let _server = Server::builder(path).allow_user(NOBODY).start().unwrap();
+    say("ready");
+    stage.await_order("end");
+}
+
+/// A place that all users can reach.
+fn open_place(mode: u32) -> Place {
+    let place = Place::new();
+    fs::set_permissions(place.directory.path(), Permissions::from_mode(mode)).unwrap();
+    place
+}
+
+fn ask(place: &Place, settings: &[(&str, &str)]) -> String {
+    let mut all = vec![("PATH", place.path.to_str().unwrap())];
+    all.extend_from_slice(settings);
+    let mut stranger = Role::start("knock", &all);
+    let said = stranger.hear("");
+    assert!(stranger.end().success());
+    said
+}
+
+fn mode_of(place: &Place) -> u32 {
+    fs::metadata(&place.path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn another_user_is_let_in_only_if_allowed() {
+    if !is_root() {
+        return skipped("only root can play another user");
+    }
+    let place = open_place(0o755);
+    let start = |set: fn(ServerBuilder) -> ServerBuilder| set(Server::builder(&place.path)).start().unwrap();
+    let nobody = [("UID", "65534")];
+
+    // Nobody is allowed: the socket itself is closed.
+    let server = start(|b| b);
+    assert_eq!(mode_of(&place), 0o600);
+    let why = ask(&place, &nobody);
+    assert!(why.starts_with("not permitted"), "{why}");
+    advises(&why, &["--allow-user 65534", "directory that user 65534 may enter"]);
+    assert_eq!(server.join_after_shutdown().refused, 0);
+
+    // Another user is allowed: the socket is open, and the server asks the kernel who it is.
+    let server = start(|b| b.allow_user(OTHER));
+    assert_eq!(mode_of(&place), 0o666);
+    let why = ask(&place, &nobody);
+    assert!(why.starts_with("not permitted"), "{why}");
+    advises(&why, &["user 65534 is not allowed", "--allow-user 65534"]);
+    assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
+    assert_eq!(server.join_after_shutdown().refused, 2);
+
+    let server = start(|b| b.allow_user(OTHER).allow_user(NOBODY));
+    assert_eq!(ask(&place, &nobody), "registered uid=65534");
+    assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
+    assert_eq!(server.join_after_shutdown().refused, 0);
+}
+
+#[test]
+fn a_group_is_let_in_by_its_members_first_or_further_group() {
+    if !is_root() {
+        return skipped("only root can play a member of another group");
+    }
+    let place = open_place(0o755);
+    let member = [("UID", "65534"), ("GID", "65000")];
+    let further = [("UID", "65534"), ("GROUPS", "1,65000,7")];
+    let stranger = [("UID", "65534"), ("GROUPS", "1,7")];
+
+    // One group and no users: the socket is the group's.
+    let server = Server::builder(&place.path).allow_group(GROUP).start().unwrap();
+    assert_eq!(mode_of(&place), 0o660);
+    assert_eq!(ask(&place, &member), "registered uid=65534");
+    assert_eq!(ask(&place, &further), "registered uid=65534");
+    let why = ask(&place, &stranger);
+    assert!(why.starts_with("not permitted"), "{why}");
+    advises(&why, &["--allow-user 65534"]);
+    assert_eq!(server.join_after_shutdown().refused, 0);
+
+    // Several: the socket is open to all, and the server asks the kernel.
+    let server = Server::builder(&place.path).allow_group(1000).allow_group(GROUP).start().unwrap();
+    assert_eq!(mode_of(&place), 0o666);
+    assert_eq!(ask(&place, &member), "registered uid=65534");
+    assert_eq!(ask(&place, &further), "registered uid=65534");
+    let why = ask(&place, &stranger);
+    assert!(why.starts_with("not permitted"), "{why}");
+    advises(&why, &["user 65534 is not allowed", "--allow-user 65534"]);
+    assert_eq!(server.join_after_shutdown().refused, 2);
+
+    // A group, or else a user.
+    let server = Server::builder(&place.path).allow_group(GROUP).allow_user(OTHER).start().unwrap();
+    assert_eq!(ask(&place, &further), "registered uid=65534");
+    assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
+    assert!(ask(&place, &stranger).starts_with("not permitted"));
+    drop(server);
+}
+
+#[test]
+fn a_group_that_is_not_one_s_own_cannot_be_let_in() {
+    if !is_root() {
+        return skipped("only root can play a user of whom it knows the groups");
+    }
+    let place = open_place(0o777);
+    let settings = [("PATH", place.path.to_str().unwrap()), ("GROUP", "65000")];
+    let mut server = Role::start("server as told", &settings);
+    advises(&server.hear("group"), &["group 65000", "no member of", "as root", "allow users"]);
+    assert!(place.is_clean());
+}
+
+/// A directory that only its owner may enter, whatever the server allows.
+#[test]
+fn a_closed_directory_says_that_it_is_in_the_way() {
+    if !is_root() {
+        return skipped("only root can play another user");
+    }
+    let place = open_place(0o700);
+    let _server = Server::builder(&place.path).allow_user(NOBODY).start().unwrap();
+    let why = ask(&place, &[("UID", "65534")]);
+    assert!(why.starts_with("not permitted"), "{why}");
+    advises(&why, &["in a directory that user 65534 may enter"]);
+}
+
+#[test]
+fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
+    if !is_root() {
+        return skipped("only root can play another user's server");
+    }
+    // Where everybody may put a socket, like /tmp.
+    let place = open_place(0o1777);
+    let path = place.path.to_str().unwrap();
+    let mut server = Role::start("foreign server", &[("PATH", path)]);
+    server.hear("ready");
+    let why = ask(&place, &[("UID", "65534")]);
+    assert!(why.starts_with("untrusted"), "{why}");
+    advises(&why, &["runs as user 65533", "only 65533 or root can write"]);
+    let error = Client::register(&place.path, "root").unwrap_err();
+    assert!(matches!(error, RegisterError::Untrusted { uid: OTHER, .. }), "{error:?}");
+    server.tell("end");
+    assert!(server.end().success());
+    eventually("its socket is gone", || place.is_clean());
+
+    // In a directory of that user's own.
+    let place = open_place(0o755);
+    std::os::unix::fs::chown(place.directory.path(), Some(OTHER), Some(OTHER)).unwrap();
+    let path = place.path.to_str().unwrap();
+    let mut server = Role::start("foreign server", &[("PATH", path)]);
+    server.hear("ready");
+    assert_eq!(ask(&place, &[("UID", "65534")]), "registered uid=65534");
+    server.tell("end");
+    assert!(server.end().success());
+}

@@ -1,0 +1,226 @@
+//! As much as a test bench holds: a thousand clients at once, and a million calls, between processes of their own.
+//!
+//! Each takes well under a minute on two processors in the release profile, which is how `.ci/run` runs them.
+
+mod common;
+
+use common::payload::content;
+use common::proc::{Holdings, mappings};
+use common::role::{self, Role, Stage, numbers, say, setting};
+use common::traffic::{self, Plan};
+use common::{LIMIT, Place, eventually};
+use ringpost::{Client, Key, Observer, RegisterError, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::{Path, PathBuf};
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, stage)) = role::role() else { return };
+    match role.as_str() {
+        "server" => serve(&stage),
+        "crowd" => crowd(&stage),
+        "traffic" => traffic::play(&stage),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+// ---- roles
+
+fn serve(stage: &Stage) {
+    let path: PathBuf = setting("PATH").unwrap();
+    let mut builder = Server::builder(path).ring_size(setting("RING").unwrap());
+    if let Some(most) = setting("CLIENTS") {
+        builder = builder.max_clients(most);
+    }
+    let server = builder.start().unwrap();
+    say("ready");
+    stage.await_order("shutdown");
+    let sums = server.join_after_shutdown();
+    say(format_args!(
+        "summary registered={} refused={} violations={} calls={} messages={} abandoned={}",
+        sums.registered, sums.refused, sums.violations, sums.calls, sums.messages, sums.abandoned
+    ));
+}
+
+/// As many descriptors as this process may have.
+fn raise_descriptor_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+/// How often each client of a crowd has all of its calls on their way, how many those are, and how long each may be.
+const ROUNDS: u64 = 5;
+const CALLS: u64 = 8;
+const MOST: usize = 300;
+
+/// Many clients in one process: registers them, lets all of them call at once and write to their neighbours, and leaves
+/// in the way it is told.
+fn crowd(stage: &Stage) {
+    raise_descriptor_limit();
+    let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
+    let size: u64 = setting("SIZE").unwrap();
+    let name = |i: u64| format!("crowd {index} client {i}");
+    let mut clients: Vec<Client> = (0..size).map(|i| Client::register(&path, name(i)).unwrap()).collect();
+    say("registered");
+    stage.await_order("call");
+    let keys: Vec<Key> = clients.iter().map(Client::key).collect();
+    for round in 0..ROUNDS {
+        let seed = |i: usize, n: u64| index << 48 | (i as u64) << 24 | round << 16 | n;
+        for (i, client) in clients.iter_mut().enumerate() {
+            for n in 0..CALLS {
+                client.submit(&content(seed(i, n), MOST)).unwrap();
+            }
+        }
+        for (i, client) in clients.iter_mut().enumerate() {
+            for n in 0..CALLS {
+                assert!(client.response().unwrap() == content(seed(i, n), MOST), "client {i}, call {n}");
+            }
+            let next = (i + 1) % keys.len();
+            client.send(keys[next], &content(seed(i, CALLS), MOST)).unwrap();
+        }
+        for (i, client) in clients.iter_mut().enumerate() {
+            let before = (i + keys.len() - 1) % keys.len();
+            let message = client.recv().unwrap();
+            assert_eq!(message.from(), keys[before]);
+            assert!(message.payload() == content(seed(before, CALLS), MOST), "to client {i}");
+        }
+    }
+    say("called");
+    match stage.order().as_str() {
+        "unregister" => clients.into_iter().for_each(|client| client.unregister().unwrap()),
+        "drop" => drop(clients),
+        // With all of them registered, and calls on their way.
+        "exit" => {
+            for client in &mut clients {
+                (0..CALLS).for_each(|n| client.submit(&n.to_le_bytes()).unwrap());
+            }
+            std::process::exit(0);
+        }
+        // Until it is killed.
+        "call on" => {
+            for round in 0_u64.. {
+                for client in &mut clients {
+                    client.submit(&round.to_le_bytes()).unwrap();
+                }
+                for client in &mut clients {
+                    assert_eq!(client.response().unwrap(), round.to_le_bytes());
+                }
+                if round == 1 {
+                    say("calling");
+                }
+            }
+        }
+        order => panic!("no order {order:?}"),
+    }
+}
+
+// ---- the director's side
+
+fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
+    let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
+    let mut server = Role::start("server", &all);
+    server.hear("ready");
+    server
+}
+
+fn shut_down(mut server: Role) -> std::collections::HashMap<String, u64> {
+    server.tell("shutdown");
+    let sums = numbers(&server.hear("summary"));
+    assert!(server.end().success());
+    sums
+}
+
+fn registered(path: &Path) -> usize {
+    Observer::connect(path).unwrap().list().unwrap().len()
+}
+
+/// In how many processes they live, and what ends each of these.
+const ENDS: [&str; 4] = ["unregister", "drop", "exit", "kill"];
+
+/// How many clients a server may have here: two descriptors each, some for itself.
+fn as_many_as_possible() -> u64 {
+    let wanted = 1000;
+    match getrlimit(Resource::Nofile).maximum {
+        Some(hard) if hard < 2 * wanted + 200 => {
+            let fit = (hard.saturating_sub(200) / 2 / ENDS.len() as u64) * ENDS.len() as u64;
+            eprintln!("the hard limit of open files is {hard}: {fit} clients in place of {wanted}");
+            fit
+        }
+        _ => wanted,
+    }
+}
+
+#[test]
+fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
+    let place = Place::new();
+    let count = as_many_as_possible();
+    let size = (count / ENDS.len() as u64).to_string();
+    let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", &count.to_string())]);
+    let pid = server.pid();
+    let holdings = || Holdings::of(&pid.to_string());
+    Client::register(&place.path, "first").unwrap().call(b"x").unwrap();
+    eventually("the first has left", || holdings().channels == 0);
+    let mut baseline = holdings();
+    eventually("it is quiet", || std::mem::replace(&mut baseline, holdings()) == holdings());
+    let mut after = Vec::new();
+    for round in 0..3 {
+        let mut crowds: Vec<Role> = (0..ENDS.len())
+            .map(|index| {
+                let index = index.to_string();
+                let path = place.path.to_str().unwrap();
+                Role::start("crowd", &[("PATH", path), ("INDEX", &index), ("SIZE", &size)])
+            })
+            .collect();
+        for crowd in &mut crowds {
+            crowd.hear("registered");
+        }
+        assert_eq!(registered(&place.path), count as usize);
+        let full = Client::register(&place.path, "one too many");
+        assert!(matches!(full, Err(RegisterError::Full(_))), "{full:?}");
+        let most = holdings();
+        assert_eq!((most.threads, most.channels), (baseline.threads + count as usize, count as usize));
+        for crowd in &mut crowds {
+            crowd.tell("call");
+        }
+        for crowd in &mut crowds {
+            crowd.hear_within("called", LIMIT * 5);
+        }
+        for (crowd, end) in crowds.iter_mut().zip(ENDS) {
+            match end {
+                "kill" => {
+                    crowd.tell("call on");
+                    crowd.hear("calling");
+                    crowd.kill();
+                }
+                end => crowd.tell(end),
+            }
+        }
+        for (crowd, end) in crowds.into_iter().zip(ENDS) {
+            let status = crowd.end();
+            assert!(end == "kill" || status.success(), "{end}: {status}");
+        }
+        eventually("all is as before", || registered(&place.path) == 0 && holdings() == baseline);
+        after.push(mappings(pid));
+        // What stays mapped is the allocator's and the cache of thread stacks: no round adds to what the first one left.
+        let spare = 16;
+        assert!(after[round] <= after[0] + spare, "mappings after each round: {after:?}");
+    }
+    let sums = shut_down(server);
+    assert_eq!((sums["registered"], sums["refused"]), (3 * count + 1, 3));
+    assert_eq!((sums["violations"], sums["abandoned"]), (0, 0));
+    assert!(sums["calls"] > 3 * count * ROUNDS * CALLS, "{sums:?}");
+    assert_eq!(sums["messages"], 3 * count * ROUNDS);
+    assert!(place.is_clean());
+}
+
+/// 1,000,000 calls and 200,004 messages between four processes, every byte verified.
+#[test]
+fn a_million_calls_between_four_processes() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "65536")]);
+    let plan = Plan { clients: 4, calls: 250_000, messages: 16_667, most: 2048 };
+    traffic::direct(&place, &plan);
+    plan.check(&shut_down(server));
+    assert!(place.is_clean());
+}
