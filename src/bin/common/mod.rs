@@ -1,5 +1,5 @@
 //! What the three programs share: options, exit status, output, signals, processors, the server as a
-//! child process, and measurements.
+//! child process, man pages and shell completions, and measurements.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "each of the programs uses its own part of this module")]
@@ -9,6 +9,7 @@ pub mod child;
 pub mod cpu;
 pub mod exit;
 pub mod floor;
+pub mod generate;
 pub mod out;
 pub mod place;
 pub mod signals;

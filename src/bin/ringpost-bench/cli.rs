@@ -8,6 +8,7 @@ use ringpost::WaitStrategy;
 use crate::common::args::bytes;
 use crate::common::cpu::{Pins, can_pin};
 use crate::common::exit::Failure;
+use crate::common::generate::Generate;
 
 /// Measures the bus on this computer, beside this computer's own floor in the same run.
 ///
@@ -31,6 +32,8 @@ pub enum Command {
     /// in turn, as blocks of 1,000 round trips (fewer for calls of more than 16 KiB) with no clock read inside; then
     /// each of --count calls is timed for the percentiles.
     Latency(LatencyOptions),
+    #[command(hide = true)]
+    Generate(Generate),
     /// The other process of the floor's measurement
     #[command(hide = true)]
     FloorPartner {
@@ -96,7 +99,7 @@ mod tests {
         let line = ["ringpost-bench", "latency"].iter().chain(line);
         match Cli::try_parse_from(line)?.command {
             Command::Latency(options) => Ok(options),
-            Command::FloorPartner { .. } => unreachable!("another command"),
+            _ => unreachable!("another command"),
         }
     }
 

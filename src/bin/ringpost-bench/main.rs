@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 fn dispatch(options: Cli) -> Outcome {
     match options.command {
         Command::Latency(latency) => latency::run(options.socket, &latency),
+        Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => common::floor::partner(cpu),
     }
 }
