@@ -26,7 +26,7 @@ const EVENTS: [(&str, &str, &str, &str); 13] = [
     (
         "stopped",
         "info",
-        "signal clients calls messages bytes_in bytes_out refused violations abandoned seconds",
+        "signal clients calls messages bytes_in bytes_out refused violations\n                     abandoned seconds",
         "the end, and the sums of the server's life",
     ),
 ];
@@ -34,11 +34,11 @@ const EVENTS: [(&str, &str, &str, &str); 13] = [
 /// The part of the help that says what the log holds.
 pub fn help() -> String {
     let mut text = String::from(
-        "The log:\n\
-         Each line is one event: its time (UTC), level, name and fields. As text: TIME LEVEL EVENT FIELD=VALUE …,\n\
-         with quotes around values that need them. As JSON: one object with \"time\", \"level\", \"event\" and the\n\
-         fields. Warnings and errors have a field \"message\", too, which says what they mean. A field that an\n\
-         event has nothing to say for is left out.\n\n",
+        "Each line of the log is one event: its time (UTC), level, name and fields.\n\
+         As text:  TIME LEVEL EVENT FIELD=VALUE ..., values in quotes where needed.\n\
+         As JSON:  one object with \"time\", \"level\", \"event\" and the fields.\n\
+         From level warn on, \"message\" says what it means. A field is left out where\n\
+         there is nothing to say. The events, their levels and their fields:\n\n",
     );
     for (event, level, fields, meaning) in EVENTS {
         let _ = write!(text, "  {event:<11} {level:<6} {meaning}\n                     {fields}\n");

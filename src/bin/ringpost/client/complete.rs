@@ -1,6 +1,7 @@
 //! What Tab completes: commands, and the names of the clients that are registered at that moment.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringpost::Observer;
@@ -21,6 +22,8 @@ pub struct Completion {
     pub socket: PathBuf,
     /// Off while a name is asked for.
     pub on: bool,
+    /// The line as it is typed, for those outside of the editor.
+    pub typed: Arc<Mutex<String>>,
 }
 
 impl Completer for Completion {
@@ -107,6 +110,12 @@ fn address(name: &str, key: &str) -> String {
 
 impl Hinter for Completion {
     type Hint = String;
+
+    /// No hints: but this is asked whenever the line has changed.
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        line.clone_into(&mut self.typed.lock().unwrap_or_else(PoisonError::into_inner));
+        None
+    }
 }
 
 impl Highlighter for Completion {}

@@ -7,25 +7,25 @@ mod complete;
 mod editor;
 mod line;
 mod plain;
+mod talk;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringpost::{Address, Caller, Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
+use ringpost::{Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
 
 use crate::common::exit::{Failure, LEAVING, Outcome, note};
 use crate::common::out;
 use crate::common::signals::Interrupt;
 use crate::listen;
-use crate::ls;
 use crate::session;
 use editor::{Ask, Editor, Printer};
-use line::{Command, Line};
 use plain::Plain;
+use talk::{Count, Talk};
 
 /// The longest that registering, a call, or finding room in a receiver's inbox, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ fn serve(
     let person = screen.is_for_a_person();
     let closer = client.close_handle();
     let (caller, inbox) = client.split();
-    let mut talk = Talk { caller, person, busy: Arc::default(), count: Count::default() };
+    let mut talk = Talk::new(caller, person);
     let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
     interrupt.then(move || {
         let _ = on_signal.try_send(Event::Signal);
@@ -148,7 +148,7 @@ fn serve(
     let sender = events.clone();
     let started = registered.and_then(|()| {
         if person {
-            note("KEY or NAME, a space, and the message sends it; /help tells more; Ctrl-D ends");
+            note("write NAME or KEY, a space, and the message; /help tells more; Ctrl-D ends");
         }
         spawn("inbox", move || print(inbox, printer, &sender))
     });
@@ -167,88 +167,6 @@ fn serve(
             Err(Failure::failed(format!("{failed} of {lines} lines failed, as told above")))
         }
         _ => Ok(()),
-    }
-}
-
-/// How many lines asked for something, and how many of them did not get it.
-#[derive(Default)]
-struct Count {
-    lines: u64,
-    failed: u64,
-}
-
-/// What acts on the lines.
-struct Talk {
-    caller: Caller,
-    person: bool,
-    /// Whether the server is being asked for something.
-    busy: Arc<AtomicBool>,
-    count: Count,
-}
-
-impl Talk {
-    /// Acts on what happens until there is a reason to end.
-    fn run(&mut self, screen: &mut Screen, arrived: &Receiver<Event>, interrupt: &Interrupt) -> Outcome {
-        loop {
-            if interrupt.caught().is_some() {
-                return Ok(());
-            }
-            let done = match screen.next(Ask::Line, arrived) {
-                Event::Line(line) => match line::parse(&line, self.person) {
-                    Ok(Line::Blank) => continue,
-                    Ok(Line::Command(Command::Quit)) => return Ok(()),
-                    Ok(line) => self.ask(&line),
-                    Err(why) => Err(Failure::failed(why)),
-                },
-                Event::TooLong => {
-                    Err(Failure::failed(format!("the line has more than {} bytes", session::MOST)))
-                }
-                Event::EndOfInput | Event::Signal | Event::Printed => return Ok(()),
-                // A terminal that goes away fails and sends a signal, in either order.
-                Event::InputFailed(_) if interrupt.caught().is_some() => return Ok(()),
-                Event::InputFailed(why) => return Err(unreadable(&why)),
-                Event::Gone(why) => return Err(Failure::failed(why)),
-                Event::Output(failure) => return Err(failure),
-            };
-            self.count.lines += 1;
-            let Err(failure) = done else { continue };
-            self.count.failed += 1;
-            match failure {
-                Failure::ClosedPipe => return Err(failure),
-                _ if interrupt.caught().is_some() => {}
-                _ if self.person => tell(&failure),
-                failure => tell(&format!("line {}: {failure}", self.count.lines)),
-            }
-        }
-    }
-
-    fn ask(&mut self, line: &Line<'_>) -> Outcome {
-        self.busy.store(true, Ordering::SeqCst);
-        let done = self.act(line);
-        self.busy.store(false, Ordering::SeqCst);
-        out::put(done?.as_bytes())
-    }
-
-    /// What is to be shown for it.
-    fn act(&mut self, line: &Line<'_>) -> Result<String, Failure> {
-        match line {
-            Line::Message(to, message) => self.send(to, message).map(|()| String::new()),
-            Line::Command(Command::Call(request)) => {
-                let response = self.caller.call_timeout(request, PATIENCE).map_err(Failure::failed)?;
-                Ok(format!("{}\n", out::readable(response)))
-            }
-            Line::Command(Command::Who) => {
-                let clients = self.caller.list().map_err(session::failed_call)?;
-                Ok(ls::clients(clients))
-            }
-            Line::Command(Command::Help) => Ok(line::HELP.into()),
-            Line::Blank | Line::Command(Command::Quit) => Ok(String::new()),
-        }
-    }
-
-    fn send(&mut self, to: &Address, message: &[u8]) -> Outcome {
-        let key = session::found(self.caller.resolve(to), to)?;
-        self.caller.send_timeout(key, message, PATIENCE).map_err(Failure::failed)
     }
 }
 
@@ -320,9 +238,12 @@ fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Eve
     };
     let _ = events.send(end);
     if let Some(printer) = &mut printer {
-        printer.flush();
+        printer.close();
     }
     let _ = events.send(Event::Printed);
+    if let Some(printer) = &mut printer {
+        printer.stir();
+    }
 }
 
 /// After unregistering: waits until what had arrived is printed.
