@@ -210,6 +210,8 @@ fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<
         }
         let event = loop {
             match line.readline(&Gated(ask.prompt(), gate)) {
+                // The end decides when this one ends.
+                Ok(_) | Err(ReadlineError::Eof | ReadlineError::Interrupted) if ask == Ask::Rest => {}
                 Ok(text) => {
                     if ask == Ask::Line {
                         // It can only fail to grow.

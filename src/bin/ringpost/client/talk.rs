@@ -64,9 +64,10 @@ impl Talk {
             self.count.failed += 1;
             match failure {
                 Failure::ClosedPipe => return Err(failure),
-                _ if interrupt.caught().is_some() => {}
-                _ if self.person => tell(&failure),
-                failure => tell(&format!("line {}: {failure}", self.count.lines)),
+                failure if !self.person => tell(&format!("line {}: {failure}", self.count.lines)),
+                // A person who ended it need not hear that it did not come to an end.
+                failure if interrupt.caught().is_none() => tell(&failure),
+                _ => {}
             }
         }
     }
