@@ -90,6 +90,17 @@ pub fn readable_bytes(value: usize) -> String {
     format!("{value} B")
 }
 
+/// `42 s`, `3 min 20 s`, `5 h 3 min`, `2 d 4 h`.
+pub fn readable_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +165,13 @@ mod tests {
         assert_eq!(readable_bytes(1024), "1 KiB");
         assert_eq!(readable_bytes(1025), "1025 B");
         assert_eq!(readable_bytes(3 << 20), "3 MiB");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        assert_eq!(readable_time(Duration::from_millis(59_999)), "59 s");
+        assert_eq!(readable_time(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(readable_time(Duration::from_secs(18_180)), "5 h 3 min");
+        assert_eq!(readable_time(Duration::from_secs(187_200)), "2 d 4 h");
     }
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use super::out::readable;
+
 /// How long a program that leaves the bus waits for the server to confirm it: one that stands still must not hold it.
 pub const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -100,11 +102,7 @@ pub fn note(line: impl fmt::Display) {
 
 /// `text` with its control characters, line ends among them, made visible.
 pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.trim_end().chars() {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
-    }
-    line
+    readable(text.trim_end().as_bytes())
 }
 
 #[cfg(test)]

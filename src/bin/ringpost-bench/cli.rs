@@ -7,6 +7,7 @@ use ringpost::WaitStrategy;
 
 use crate::clients::ClientsOptions;
 use crate::common::floor_socket::Mode;
+use crate::common::generate::Generate;
 use crate::copy::CopyOptions;
 use crate::crowd::CrowdOptions;
 use crate::forward::{EchoOptions, ForwardOptions};
@@ -91,6 +92,8 @@ pub enum Command {
     /// The page needs no network. The JSON objects that it is made of are written beside it.
     Report(ReportOptions),
 
+    #[command(hide = true)]
+    Generate(Generate),
     /// The other process of the floor's measurement
     #[command(hide = true)]
     FloorPartner {

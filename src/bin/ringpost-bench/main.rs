@@ -53,6 +53,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Copy(copy) => copy::run(socket, &copy),
         Command::Register(register) => register::run(socket, &register),
         Command::Report(report) => report::run(socket, &report),
+        Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => common::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => common::floor_socket::partner(mode, &path, bytes),
         Command::RingReader { wait, cpu } => lane::reader(wait, cpu),

@@ -1,19 +1,24 @@
 //! The command line of `ringpost-server`.
 
-use clap::Parser;
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
 use ringpost::{MOST_CLIENTS, WaitStrategy};
 
 use crate::accounts::{group, user};
 use crate::common::args::{SocketOption, bytes};
 use crate::common::cpu;
 use crate::common::exit::{Failure, Outcome};
+use crate::common::generate::Generate;
+use crate::log::{self, LogOptions};
 
 /// The server of a local message bus over shared memory.
 ///
 /// Clients register a name, get a key, call the server's service (here: echo) and send each other messages by key.
 /// SIGTERM and SIGINT end it once everything that was asked of it has been answered.
 #[derive(Debug, Parser)]
-#[command(name = "ringpost-server", version, max_term_width = 110)]
+#[command(name = "ringpost-server", version, max_term_width = 110, after_long_help = log::help())]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(flatten)]
     pub socket: SocketOption,
@@ -47,23 +52,37 @@ pub struct Cli {
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub allow_group: Vec<u32>,
 
-    /// Log every message: its sender, receiver, size and outcome
-    #[arg(short, long)]
-    pub verbose: bool,
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// End when the parent process does
     #[arg(long, hide = true)]
     pub with_parent: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 impl Cli {
     /// What the options cannot tell one by one.
-    pub fn check(&self) -> Outcome {
+    pub fn check(&self, socket: &Path) -> Outcome {
         if self.socket.is_default() && !(self.allow_user.is_empty() && self.allow_group.is_empty()) {
             return Err(Failure::usage(
                 "--allow-user and --allow-group need --socket PATH, in a directory that those who are allowed may \
                  enter: the default one is closed to all but its owner",
             ));
+        }
+        if self.log.log_file.as_deref() == Some(socket) {
+            return Err(Failure::usage(format!(
+                "--log-file {}: the socket is to lie there; give the log another path",
+                socket.display()
+            )));
         }
         if let Some(cpu) = self.pin {
             cpu::can_pin(cpu).map_err(|why| Failure::usage(format!("--pin {cpu}: {why}")))?;

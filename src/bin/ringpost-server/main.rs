@@ -11,21 +11,28 @@ mod log;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringpost::{Server, StartError};
+use ringpost::{Server, ServerSummary, StartError};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use signal_hook::consts::SIGXFSZ;
 
-use cli::Cli;
+use cli::{Cli, Command};
+use common::args::readable_time;
 use common::child;
 use common::exit::{self, Failure, Outcome};
 use common::signals::Interrupt;
+use common::stats::thousands;
 
 fn main() -> ExitCode {
     exit::run("ringpost-server", serve)
 }
 
 fn serve(options: Cli) -> Outcome {
+    if let Some(Command::Generate(generate)) = &options.command {
+        return generate.run::<Cli>();
+    }
     if options.with_parent {
         child::die_with_parent();
     }
@@ -33,12 +40,15 @@ fn serve(options: Cli) -> Outcome {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
         Failure::failed(format!("cannot shut other processes out of this one's memory: {error}"))
     })?;
-    options.check()?;
     let path = options.socket.path()?;
+    options.check(&path)?;
     let interrupt = Interrupt::install()?;
-    let log = log::start(options.verbose)?;
+    // A log file at its limit (ulimit -f) is like a full disk, and not the end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())
+        .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
+    let log = log::start(&options.log)?;
 
-    // The log waits for this lock, so that its lines come after ours.
+    // A log on stderr waits for this lock, so that its lines come after ours.
     let mut stderr = io::stderr().lock();
     let mut builder = Server::builder(&path);
     if let Some(clients) = options.max_clients {
@@ -72,9 +82,20 @@ fn serve(options: Cli) -> Outcome {
             });
         }
     };
-    let _ = stderr
-        .write_all(format!("listening on {}\n", exit::one_line(&path.display().to_string())).as_bytes());
+    let shown = exit::one_line(&path.display().to_string());
+    if log.leaves_stderr {
+        let _ = stderr.write_all(format!("listening on {shown}\n").as_bytes());
+    }
     drop(stderr);
+    if !(log.on_stderr && log.leaves_stderr) {
+        tracing::info!(
+            target: "ringpost",
+            event = "listening",
+            socket = %path.display(),
+            pid = std::process::id(),
+            version = env!("CARGO_PKG_VERSION"),
+        );
+    }
 
     let stopper = server.stopper();
     interrupt.then(move || stopper.shutdown());
@@ -92,10 +113,28 @@ fn serve(options: Cli) -> Outcome {
         violations = summary.violations,
         abandoned = summary.abandoned,
         seconds = seconds(summary.uptime),
-        "stopped"
     );
+    if !log.on_stderr {
+        exit::note(in_words(&summary, interrupt.caught()));
+    }
     log.finish();
     Ok(())
+}
+
+/// The summary for whoever sees stderr, but not the log.
+fn in_words(summary: &ServerSummary, signal: Option<&str>) -> String {
+    let counts = [
+        (summary.registered, "client", "clients"),
+        (summary.calls, "call", "calls"),
+        (summary.messages, "message", "messages"),
+        (summary.bytes_in, "byte in", "bytes in"),
+        (summary.bytes_out, "byte out", "bytes out"),
+        (summary.refused, "refusal", "refusals"),
+        (summary.violations, "violation", "violations"),
+    ]
+    .map(|(count, one, many)| format!("{} {}", thousands(count), if count == 1 { one } else { many }));
+    let by = signal.map(|signal| format!(" by {signal}")).unwrap_or_default();
+    format!("stopped{by} after {}: {}", readable_time(summary.uptime), counts.join(", "))
 }
 
 /// A time to a thousandth of a second.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use ringpost::{Address, Name, WaitStrategy};
 
 use crate::common::args::{SocketOption, seconds};
+use crate::common::generate::Generate;
 
 /// A client for a local message bus over shared memory, and its tools.
 ///
@@ -26,7 +27,10 @@ pub struct Cli {
 pub enum Command {
     /// Register, send the lines that are typed, show the messages that arrive
     ///
-    /// A line is `KEY|NAME message`; a name that contains spaces goes between double quotes.
+    /// A line is `KEY|NAME message`; a name that contains spaces goes between double quotes. On a terminal there are
+    /// also /who, /call TEXT, /help and /quit; lines are edited, Tab completes names and commands, and Ctrl-D or Ctrl-C
+    /// unregisters and ends. Where stdin or stdout is not a terminal, lines are read as they come, and one that failed
+    /// makes the exit status 1.
     Client(ClientOptions),
     /// Send one message to another client
     Send(SendOptions),
@@ -41,6 +45,8 @@ pub enum Command {
     /// One of the demo's two clients, led over its stdin
     #[command(hide = true)]
     DemoClient(DemoClientOptions),
+    #[command(hide = true)]
+    Generate(Generate),
     /// The other process of the floor's measurement
     #[command(hide = true)]
     FloorPartner {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringpost::{ClientInfo, Observer, ServerInfo};
 use serde::Serialize;
 
-use crate::common::args::readable_bytes;
+use crate::common::args::{readable_bytes, readable_time};
 use crate::common::exit::{Failure, Outcome};
 use crate::common::out;
 use crate::common::stats::thousands;
@@ -16,13 +16,24 @@ pub fn run(socket: &Path, json: bool) -> Outcome {
     let observer = Observer::connect(socket).map_err(Failure::failed)?;
     let server = observer.server().map_err(Failure::failed)?;
     let mut clients = observer.list().map_err(Failure::failed)?;
-    clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
     if json {
+        sort(&mut clients);
         let server = ServerObject::new(&server, socket);
         return out::json(&Listing { server, clients: clients.iter().map(ClientObject::new).collect() });
     }
+    let last = server_line(&server, clients.len());
+    out::put(format!("{}{last}\n", self::clients(clients)).as_bytes())
+}
+
+/// The clients as a table.
+pub fn clients(mut clients: Vec<ClientInfo>) -> String {
+    sort(&mut clients);
     let rows: Vec<[String; 9]> = clients.iter().map(row).collect();
-    out::put(format!("{}{}\n", table(&HEADINGS, &rows), server_line(&server, clients.len())).as_bytes())
+    table(&HEADINGS, &rows)
+}
+
+fn sort(clients: &mut [ClientInfo]) {
+    clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
 }
 
 /// What programs read.
@@ -163,7 +174,7 @@ fn server_line(server: &ServerInfo, clients: usize) -> String {
         thousands(server.max_clients.into()),
         server.pid,
         out::readable(server.version.as_bytes()),
-        duration(uptime(server)),
+        readable_time(uptime(server)),
         server.wait,
         readable_bytes(server.ring_size),
         readable_bytes(server.max_block),
@@ -173,17 +184,6 @@ fn server_line(server: &ServerInfo, clients: usize) -> String {
 /// How long the server has run; none, should the clock have been set back.
 fn uptime(server: &ServerInfo) -> Duration {
     server.started.elapsed().unwrap_or_default()
-}
-
-/// `42 s`, `3 min 20 s`, `5 h 3 min`, `2 d 4 h`.
-fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
-    }
 }
 
 #[cfg(test)]
@@ -201,13 +201,5 @@ mod tests {
             "NAME    KEY  STATE    N\n\u{e9}       K    live     1\nlonger  K    l      123\n"
         );
         assert_eq!(table(&["A", "B"], &[]), "A  B\n");
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        assert_eq!(duration(Duration::from_millis(59_999)), "59 s");
-        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
-        assert_eq!(duration(Duration::from_secs(18_180)), "5 h 3 min");
-        assert_eq!(duration(Duration::from_secs(187_200)), "2 d 4 h");
     }
 }

@@ -34,6 +34,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Ls(options) => ls::run(&socket.path()?, options.json),
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
+        Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => common::floor::partner(cpu),
     }
 }

@@ -86,14 +86,17 @@ pub fn gone(error: &RecvError) -> String {
 
 /// The key to send to.
 pub fn resolve(client: &mut Client, address: &Address) -> Result<Key, Failure> {
-    found(client.resolve(address), address)
+    found(client.resolve(address), address, WHO)
 }
 
-/// What looking for `address` comes to.
-pub fn found(result: Result<Option<Key>, CallError>, address: &Address) -> Result<Key, Failure> {
-    result.map_err(failed_call)?.ok_or_else(|| {
-        Failure::failed(format!("no client is registered as {address}: `ringpost ls` shows who is"))
-    })
+/// What shows who is registered.
+pub const WHO: &str = "`ringpost ls`";
+
+/// What looking for `address` comes to; `who` shows who is registered.
+pub fn found(result: Result<Option<Key>, CallError>, address: &Address, who: &str) -> Result<Key, Failure> {
+    result
+        .map_err(failed_call)?
+        .ok_or_else(|| Failure::failed(format!("no client is registered as {address}: {who} shows who is")))
 }
 
 /// A call's failure, with what to do about it.

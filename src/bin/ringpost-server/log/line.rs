@@ -1,0 +1,285 @@
+//! One line for one event: `TIME LEVEL EVENT field=value …` as text, or one JSON object.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::common::out::readable;
+
+/// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
+const EVENTS: [(&str, &str, &str, &str); 13] = [
+    ("listening", "info", "socket pid version", "clients can connect"),
+    ("register", "info", "name key pid uid", "a client registered"),
+    ("unregister", "info", "name key", "a client unregistered"),
+    ("death", "warn", "name key pid", "a client went without unregistering"),
+    ("violation", "warn", "name key pid what", "a client broke the protocol, and was closed"),
+    ("refused", "warn", "reason name pid uid gid error", "a connection was refused; what is known of it"),
+    ("message", "debug", "from from_key to to_key bytes outcome", "one message, with --verbose"),
+    ("limit", "warn", "needed limit", "too few open files are allowed"),
+    ("registry", "error", "name error", "the registry is in trouble"),
+    ("abandoned", "warn", "workers", "services did not return before the end"),
+    ("dropped", "warn", "lines total error", "lines of the log were lost"),
+    ("rotation", "warn", "error", "the log file could not be rotated"),
+    (
+        "stopped",
+        "info",
+        "signal clients calls messages bytes_in bytes_out refused violations\n                     abandoned seconds",
+        "the end, and the sums of the server's life",
+    ),
+];
+
+/// The part of the help that says what the log holds.
+pub fn help() -> String {
+    let mut text = String::from(
+        "Each line of the log is one event: its time (UTC), level, name and fields.\n\
+         As text:  TIME LEVEL EVENT FIELD=VALUE ..., values in quotes where needed.\n\
+         As JSON:  one object with \"time\", \"level\", \"event\" and the fields.\n\
+         From level warn on, \"message\" says what it means. A field is left out where\n\
+         there is nothing to say. The events, their levels and their fields:\n\n",
+    );
+    for (event, level, fields, meaning) in EVENTS {
+        let _ = write!(text, "  {event:<11} {level:<6} {meaning}\n                     {fields}\n");
+    }
+    text
+}
+
+/// What a line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people, and for grep
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// How lines are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    pub format: Format,
+    pub colours: bool,
+}
+
+/// A field's value.
+enum Value {
+    Text(String),
+    /// A number or a truth, which looks the same in both formats.
+    Bare(String),
+}
+
+/// What an event says.
+#[derive(Default)]
+pub struct Content {
+    event: String,
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Content {
+    pub fn of(event: &Event<'_>) -> Content {
+        let mut content = Content::default();
+        event.record(&mut content);
+        content
+    }
+
+    pub fn new(event: &str, message: &str) -> Content {
+        Content { event: event.into(), message: message.into(), fields: Vec::new() }
+    }
+
+    pub fn text(mut self, field: &'static str, value: impl fmt::Display) -> Content {
+        self.fields.push((field, Value::Text(value.to_string())));
+        self
+    }
+
+    pub fn number(mut self, field: &'static str, value: u64) -> Content {
+        self.fields.push((field, Value::Bare(value.to_string())));
+        self
+    }
+
+    fn keep(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "event" => self.event = value,
+            "message" => self.message = value,
+            // Names of the program's own types.
+            name @ ("outcome" | "reason") => self.fields.push((name, Value::Text(words(&value)))),
+            name => self.fields.push((name, Value::Text(value))),
+        }
+    }
+
+    fn keep_bare(&mut self, field: &Field, value: impl fmt::Display) {
+        self.fields.push((field.name(), Value::Bare(value.to_string())));
+    }
+}
+
+impl Visit for Content {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.keep(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.keep(field, format!("{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep_bare(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep_bare(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep_bare(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no others.
+        if value.is_finite() {
+            self.keep_bare(field, value);
+        }
+    }
+}
+
+/// `InboxFull` as `inbox_full`.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && words.ends_with(|last: char| last.is_ascii_lowercase()) {
+            words.push('_');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+impl Style {
+    /// The line of an event that happens now.
+    pub fn line(self, level: Level, content: &Content) -> Vec<u8> {
+        let mut time = String::new();
+        // A string takes all that is written to it.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        let line = match self.format {
+            Format::Text => self.text(&time, level, content),
+            Format::Json => json(&time, level, content),
+        };
+        line.into_bytes()
+    }
+
+    fn text(self, time: &str, level: Level, content: &Content) -> String {
+        let (on, off) = if self.colours { (colour(level), "\x1b[0m") } else { ("", "") };
+        let mut line = format!("{time} {on}{level:>5}{off} {}", content.event);
+        let mut field = |name: &str, value: &str| {
+            let _ = write!(line, " {name}={}", quoted(value));
+        };
+        for (name, value) in &content.fields {
+            match value {
+                Value::Text(text) | Value::Bare(text) => field(name, text),
+            }
+        }
+        if says_more(level) {
+            field("message", &content.message);
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// Below a warning, the event's name says it all.
+fn says_more(level: Level) -> bool {
+    level <= Level::WARN
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        _ => "\x1b[34m",
+    }
+}
+
+/// A value that cannot be taken for anything else.
+fn quoted(value: &str) -> String {
+    let plain = |letter: char| !letter.is_whitespace() && !matches!(letter, '"' | '\\' | '=');
+    if !value.is_empty() && value.chars().all(plain) && readable(value.as_bytes()) == value {
+        return value.to_owned();
+    }
+    // `readable` leaves backslashes and quotes alone, so that they are escaped before it adds its own.
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", readable(escaped.as_bytes()))
+}
+
+fn json(time: &str, level: Level, content: &Content) -> String {
+    let mut line =
+        format!("{{\"time\":{},\"level\":{}", string(time), string(&level.as_str().to_lowercase()));
+    let _ = write!(line, ",\"event\":{}", string(&content.event));
+    for (name, value) in &content.fields {
+        let _ = match value {
+            Value::Text(text) => write!(line, ",{}:{}", string(name), string(text)),
+            Value::Bare(bare) => write!(line, ",{}:{bare}", string(name)),
+        };
+    }
+    if says_more(level) {
+        let _ = write!(line, ",\"message\":{}", string(&content.message));
+    }
+    line.push_str("}\n");
+    line
+}
+
+fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> Content {
+        Content::new("death", "it is \"gone\"").text("name", "a b\n").number("pid", 7).text("key", "00K")
+    }
+
+    #[test]
+    fn text_is_one_line_and_quotes_what_needs_it() {
+        let style = Style { format: Format::Text, colours: false };
+        let line = style.text("T", Level::WARN, &content());
+        assert_eq!(line, "T  WARN death name=\"a b\\n\" pid=7 key=00K message=\"it is \\\"gone\\\"\"\n");
+        let line = style.text("T", Level::INFO, &Content::new("register", "registered"));
+        assert_eq!(line, "T  INFO register\n");
+        for (value, shown) in [
+            ("", "\"\""),
+            ("\u{e9}", "\u{e9}"),
+            ("a=b", "\"a=b\""),
+            ("a\\b", "\"a\\\\b\""),
+            ("\x1b[2J", "\"\\u{1b}[2J\""),
+        ] {
+            assert_eq!(quoted(value), shown);
+        }
+    }
+
+    #[test]
+    fn json_is_one_object() {
+        let line = json("T", Level::WARN, &content());
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["name"], "a b\n");
+        assert_eq!(object["pid"], 7);
+        assert_eq!(object["message"], "it is \"gone\"");
+        assert_eq!((&object["level"], &object["event"]), (&"warn".into(), &"death".into()));
+        assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn names_of_types_become_words() {
+        assert_eq!(words("InboxFull"), "inbox_full");
+        assert_eq!(words("Ok"), "ok");
+        assert_eq!(words("descriptors"), "descriptors");
+    }
+
+    #[test]
+    fn a_line_begins_with_its_time() {
+        let style = Style { format: Format::Text, colours: false };
+        let line = String::from_utf8(style.line(Level::INFO, &Content::new("x", ""))).unwrap();
+        assert!(line.starts_with("20") && line.contains("Z  INFO x"), "{line}");
+    }
+}

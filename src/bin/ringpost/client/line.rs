@@ -1,0 +1,144 @@
+//! What a typed line asks for.
+
+use ringpost::Address;
+
+const WANTED: &str =
+    "write KEY|NAME, a space, and the message; a name with spaces goes between double quotes";
+
+/// A line that a person or a script wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    Blank,
+    /// A message, and to whom.
+    Message(Address, &'a [u8]),
+    Command(Command<'a>),
+}
+
+/// What a person can ask for, besides sending.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    Who,
+    Call(&'a [u8]),
+    Help,
+    Quit,
+}
+
+/// The commands as they are completed: what takes a text ends with a space.
+pub const COMMANDS: [&str; 4] = ["/who", "/call ", "/help", "/quit"];
+
+pub const HELP: &str = "\
+NAME message      send a message to the client of that name
+KEY message       the same, by its key, as /who and arriving messages show it
+\"NAME\" message    a name with spaces, or one that begins with a slash
+/who              list the clients
+/call TEXT        call the server's service and show its response
+/help             this list
+/quit             unregister and leave, as Ctrl-D and Ctrl-C do
+Tab completes names and commands; the arrows bring back earlier lines.
+";
+
+/// Reads `line`. Commands are for people: in a script's line a word with a slash is a name like any other.
+pub fn parse(line: &[u8], commands: bool) -> Result<Line<'_>, String> {
+    let Some(start) = line.iter().position(|byte| !byte.is_ascii_whitespace()) else {
+        return Ok(Line::Blank);
+    };
+    let line = &line[start..];
+    if commands && line[0] == b'/' {
+        return command(line).map(Line::Command);
+    }
+    let (to, rest) = match line.strip_prefix(b"\"") {
+        Some(quoted) => {
+            let end = quoted
+                .iter()
+                .position(|&byte| byte == b'"')
+                .ok_or("the closing quote of the name is missing")?;
+            (&quoted[..end], &quoted[end + 1..])
+        }
+        None => split_word(line),
+    };
+    // One space ends the address; whatever follows it is the message, spaces too.
+    let message = match rest.split_first() {
+        Some((space, message)) if space.is_ascii_whitespace() => message,
+        _ => return Err(WANTED.to_string()),
+    };
+    let to = std::str::from_utf8(to).map_err(|_| "a name is UTF-8 text".to_string())?;
+    Ok(Line::Message(to.parse::<Address>().map_err(|error| error.to_string())?, message))
+}
+
+fn command(line: &[u8]) -> Result<Command<'_>, String> {
+    let (word, rest) = split_word(line);
+    let plain = rest.trim_ascii().is_empty();
+    match word {
+        b"/who" if plain => Ok(Command::Who),
+        b"/help" if plain => Ok(Command::Help),
+        b"/quit" if plain => Ok(Command::Quit),
+        b"/call" if !plain => Ok(Command::Call(&rest[1..])),
+        b"/call" => Err("write /call, a space, and the text of the request".into()),
+        b"/who" | b"/help" | b"/quit" => {
+            Err(format!("{} takes nothing behind it", String::from_utf8_lossy(word)))
+        }
+        _ => Err(format!(
+            "there is no command {}: /help lists them; a name that begins with a slash goes between double quotes",
+            String::from_utf8_lossy(word)
+        )),
+    }
+}
+
+/// The first word, and the rest from the white space on.
+fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    line.split_at(line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<'a>(name: &str, text: &'a [u8]) -> Result<Line<'a>, String> {
+        Ok(Line::Message(Address::Name(name.parse().unwrap()), text))
+    }
+
+    #[test]
+    fn a_line_is_an_address_and_a_message() {
+        for commands in [false, true] {
+            let parse = |line| parse(line, commands);
+            assert_eq!(parse(b"bob hi there "), message("bob", b"hi there "));
+            assert_eq!(parse(b"  bob  two spaces"), message("bob", b" two spaces"));
+            assert_eq!(parse(b"bob\thi"), message("bob", b"hi"));
+            assert_eq!(parse(b"bob "), message("bob", b""));
+            assert_eq!(parse(b"bob \xff\x00"), message("bob", b"\xff\x00"));
+            assert_eq!(parse("\u{fc}n\u{ef} x".as_bytes()), message("\u{fc}n\u{ef}", b"x"));
+            let by_key = parse(b"0040180G7ZZZZZZZZZZZZZZZZZ hi");
+            assert!(matches!(by_key, Ok(Line::Message(Address::Key(_), b"hi"))));
+        }
+    }
+
+    #[test]
+    fn a_name_with_spaces_is_quoted() {
+        assert_eq!(parse(b"\"my service\" \"hi\"", false), message("my service", b"\"hi\""));
+        for wrong in [&b"\"my service hi"[..], b"\"\" hi", b"\"my service\"hi", b"\"a b\""] {
+            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_ask_for_nothing_and_others_must_be_whole() {
+        assert_eq!(parse(b"", true), Ok(Line::Blank));
+        assert_eq!(parse(b" \t ", false), Ok(Line::Blank));
+        for wrong in [&b"bob"[..], b"\xff hi", b"a\x01b hi"] {
+            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn commands_are_for_people() {
+        assert_eq!(parse(b"/who", true), Ok(Line::Command(Command::Who)));
+        assert_eq!(parse(b" /help ", true), Ok(Line::Command(Command::Help)));
+        assert_eq!(parse(b"/quit", true), Ok(Line::Command(Command::Quit)));
+        assert_eq!(parse(b"/call  a b ", true), Ok(Line::Command(Command::Call(b" a b "))));
+        for wrong in [&b"/call"[..], b"/call ", b"/who is it", b"/nothing", b"/", b"/whom hi", b"/\xff"] {
+            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+        }
+        assert_eq!(parse(b"/who hi", false), message("/who", b"hi"));
+        assert_eq!(parse(b"\"/who\" hi", true), message("/who", b"hi"));
+    }
+}

@@ -1,0 +1,274 @@
+//! `ringpost client`: lines in, messages out.
+//!
+//! Three threads: one reads stdin (with an editor where that and stdout are a terminal), one prints what arrives, and
+//! this one acts on what either of them reports. Reading cannot be interrupted, so that thread is left behind at the end.
+
+mod complete;
+mod editor;
+mod line;
+mod plain;
+mod talk;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringpost::{Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
+
+use crate::common::exit::{Failure, LEAVING, Outcome, note};
+use crate::common::out;
+use crate::common::signals::Interrupt;
+use crate::listen;
+use crate::session;
+use editor::{Ask, Editor, Printer};
+use plain::Plain;
+use talk::{Count, Talk};
+
+/// The longest that registering, a call, or finding room in a receiver's inbox, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the end waits until what has arrived is printed, should no one read it.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the threads report to this one.
+enum Event {
+    Line(Vec<u8>),
+    /// A line that is longer than any message.
+    TooLong,
+    EndOfInput,
+    InputFailed(String),
+    Signal,
+    /// The channel was closed.
+    Gone(String),
+    /// What arrives cannot be printed.
+    Output(Failure),
+    /// Nothing more will be printed.
+    Printed,
+}
+
+/// Where the lines come from, and what arrives goes to.
+enum Screen {
+    Editor(Editor),
+    Plain(Plain),
+}
+
+pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
+    let interrupt = Interrupt::install()?;
+    let (events, arrived) = mpsc::sync_channel(64);
+    let on_signal = events.clone();
+    // Should the queue be full, the flag is seen all the same.
+    interrupt.then(move || drop(on_signal.try_send(Event::Signal)));
+    let mut screen = match Editor::open(socket, &events)? {
+        Some(editor) => Screen::Editor(editor),
+        None => Screen::Plain(Plain::open(&events)?),
+    };
+    let client = register(socket, name, &mut screen, &arrived, &interrupt);
+    let outcome = match client {
+        Ok(Some(client)) => serve(client, &mut screen, &events, &arrived, &interrupt),
+        // The input or the user's patience ended before there was a name.
+        Ok(None) if screen.is_for_a_person() => Ok(()),
+        Ok(None) => interrupt.check().and(Err(Failure::usage("no name was given: ringpost client NAME"))),
+        Err(failure) => Err(failure),
+    };
+    screen.close();
+    outcome
+}
+
+/// Registers under `name`, or under one that is asked for, as often as it takes where a person types it.
+fn register(
+    socket: &Path,
+    name: Option<Name>,
+    screen: &mut Screen,
+    arrived: &Receiver<Event>,
+    interrupt: &Interrupt,
+) -> Result<Option<Client>, Failure> {
+    if let Some(name) = name {
+        return builder(socket).register(name).map(Some).map_err(Failure::failed);
+    }
+    let person = screen.is_for_a_person();
+    if person {
+        // Nobody wants to think of a name first, and then hear that there is no server.
+        Observer::connect_timeout(socket, PATIENCE).map_err(Failure::failed)?;
+    }
+    loop {
+        let line = match screen.next(Ask::Name, arrived) {
+            Event::Line(line) => line,
+            Event::InputFailed(why) => return Err(unreadable(&why)),
+            Event::TooLong => Vec::new(),
+            _ => return Ok(None),
+        };
+        if interrupt.caught().is_some() {
+            return Ok(None);
+        }
+        let failure = match std::str::from_utf8(&line).map(|text| builder(socket).register(text.trim())) {
+            Ok(Ok(client)) => return Ok(Some(client)),
+            Ok(Err(error @ (RegisterError::InvalidName { .. } | RegisterError::NameTaken { .. }))) => {
+                Failure::failed(error)
+            }
+            Ok(Err(error)) => return Err(Failure::failed(error)),
+            Err(_) => Failure::failed("a name is UTF-8 text"),
+        };
+        if !person {
+            return Err(failure);
+        }
+        tell(&failure);
+    }
+}
+
+fn builder(socket: &Path) -> ClientBuilder {
+    Client::builder(socket).timeout(PATIENCE)
+}
+
+/// From registered to unregistered.
+fn serve(
+    client: Client,
+    screen: &mut Screen,
+    events: &SyncSender<Event>,
+    arrived: &Receiver<Event>,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let name = out::readable(client.name().as_str().as_bytes());
+    let registered = out::line(&format!("registered as {name}, key {}", client.key()));
+    let person = screen.is_for_a_person();
+    let closer = client.close_handle();
+    let (caller, inbox) = client.split();
+    let mut talk = Talk::new(caller, person);
+    let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
+    interrupt.then(move || {
+        let _ = on_signal.try_send(Event::Signal);
+        // A server that stands still must not hold what was asked of it.
+        if busy.load(Ordering::SeqCst) {
+            closer.close();
+        }
+    });
+    let printer = screen.printer();
+    let sender = events.clone();
+    let started = registered.and_then(|()| {
+        if person {
+            note("write NAME or KEY, a space, and the message; /help tells more; Ctrl-D ends");
+        }
+        spawn("inbox", move || print(inbox, printer, &sender))
+    });
+    let printing = started.is_ok();
+    let result = started.and_then(|()| talk.run(screen, arrived, interrupt));
+    screen.rest();
+    let left = talk.caller.unregister_timeout(LEAVING);
+    let printed = if printing { drain(arrived) } else { Ok(()) };
+    screen.close();
+    result?;
+    printed?;
+    session::warn(left);
+    match talk.count {
+        // A person has seen it; a script has only the status.
+        Count { lines, failed } if failed > 0 && !person => {
+            Err(Failure::failed(format!("{failed} of {lines} lines failed, as told above")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Screen {
+    /// Whether a person types the lines.
+    fn is_for_a_person(&self) -> bool {
+        match self {
+            Screen::Editor(_) => true,
+            Screen::Plain(plain) => plain.person,
+        }
+    }
+
+    /// The next thing that happens, with `ask` shown to a person meanwhile.
+    fn next(&mut self, ask: Ask, arrived: &Receiver<Event>) -> Event {
+        match self {
+            Screen::Editor(editor) => editor.ask(ask),
+            Screen::Plain(plain) => plain.ask(ask),
+        }
+        let event = arrived.recv().unwrap_or(Event::EndOfInput);
+        let input =
+            matches!(event, Event::Line(_) | Event::TooLong | Event::EndOfInput | Event::InputFailed(_));
+        match self {
+            Screen::Editor(editor) if input => editor.answered(),
+            // No line was ended on the screen.
+            Screen::Plain(plain) if !matches!(event, Event::Line(_) | Event::TooLong) => plain.end_prompt(),
+            _ => {}
+        }
+        event
+    }
+
+    fn printer(&mut self) -> Option<Printer> {
+        match self {
+            Screen::Editor(editor) => editor.printer(),
+            Screen::Plain(_) => None,
+        }
+    }
+
+    /// Lets what has arrived be shown, while nothing more is asked for.
+    fn rest(&mut self) {
+        if let Screen::Editor(editor) = self {
+            editor.ask(Ask::Rest);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Screen::Editor(editor) = self {
+            editor.close();
+        }
+    }
+}
+
+/// Prints what arrives until the channel is closed.
+fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Event>) {
+    let end = loop {
+        match inbox.recv() {
+            Ok(message) => {
+                let (name, key) = (message.from_name().as_str(), message.from().to_string());
+                let line = listen::line(name, &key, message.payload());
+                let printed = match &mut printer {
+                    Some(printer) => printer.line(&line),
+                    None => out::line(&line),
+                };
+                if let Err(failure) = printed {
+                    break Event::Output(failure);
+                }
+            }
+            Err(error) => break Event::Gone(session::gone(&error)),
+        }
+    };
+    let _ = events.send(end);
+    if let Some(printer) = &mut printer {
+        printer.close();
+    }
+    let _ = events.send(Event::Printed);
+    if let Some(printer) = &mut printer {
+        printer.stir();
+    }
+}
+
+/// After unregistering: waits until what had arrived is printed.
+fn drain(arrived: &Receiver<Event>) -> Outcome {
+    let limit = Instant::now() + DRAIN;
+    let mut outcome = Ok(());
+    loop {
+        match arrived.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+            Ok(Event::Printed) | Err(_) => return outcome,
+            Ok(Event::Output(failure)) => outcome = Err(failure),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome {
+    let started = thread::Builder::new().name(name.into()).spawn(body);
+    started.map(drop).map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
+}
+
+/// Tells what is wrong, on a line of its own, whatever it quotes.
+fn tell(what: &impl std::fmt::Display) {
+    note(out::readable(what.to_string().as_bytes()));
+}
+
+fn unreadable(why: &str) -> Failure {
+    Failure::failed(format!("cannot read standard input: {why}"))
+}

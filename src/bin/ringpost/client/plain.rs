@@ -1,0 +1,63 @@
+//! Lines read from a file, a pipe, or a terminal on which nothing can be edited.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::sync::mpsc::SyncSender;
+
+use super::editor::Ask;
+use super::{Event, spawn};
+use crate::common::exit::{Failure, note};
+use crate::session;
+
+pub struct Plain {
+    /// Whether a person types the lines.
+    pub person: bool,
+}
+
+impl Plain {
+    /// Starts to read.
+    pub fn open(events: &SyncSender<Event>) -> Result<Plain, Failure> {
+        let person = io::stdin().is_terminal();
+        let events = events.clone();
+        spawn("stdin", move || read(&events))?;
+        Ok(Plain { person })
+    }
+
+    /// Shows a person what is wanted.
+    pub fn ask(&self, ask: Ask) {
+        if self.person {
+            let _ = io::stderr().lock().write_all(ask.prompt().as_bytes());
+        }
+    }
+
+    /// Ends the prompt's line, which nobody has ended.
+    pub fn end_prompt(&self) {
+        if self.person {
+            note("");
+        }
+    }
+}
+
+/// Reads stdin line by line, without the line ends.
+fn read(events: &SyncSender<Event>) {
+    let mut stdin = io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        let event = match stdin.by_ref().take(session::MOST + 1).read_until(b'\n', &mut line) {
+            Ok(0) => Event::EndOfInput,
+            Err(error) => Event::InputFailed(error.to_string()),
+            Ok(_) if line.last() == Some(&b'\n') => {
+                line.pop();
+                Event::Line(line)
+            }
+            Ok(_) if line.len() as u64 > session::MOST => match stdin.skip_until(b'\n') {
+                Ok(_) => Event::TooLong,
+                Err(error) => Event::InputFailed(error.to_string()),
+            },
+            Ok(_) => Event::Line(line),
+        };
+        let last = matches!(event, Event::EndOfInput | Event::InputFailed(_));
+        if events.send(event).is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Acting on lines, and on what happens between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use ringpost::{Address, Caller};
+
+use super::editor::Ask;
+use super::line::{self, Command, Line};
+use super::{Event, PATIENCE, Screen, tell, unreadable};
+use crate::common::exit::{Failure, Outcome};
+use crate::common::out;
+use crate::common::signals::Interrupt;
+use crate::ls;
+use crate::session;
+
+/// How many lines asked for something, and how many of them did not get it.
+#[derive(Default)]
+pub struct Count {
+    pub lines: u64,
+    pub failed: u64,
+}
+
+/// What acts on the lines.
+pub struct Talk {
+    pub caller: Caller,
+    person: bool,
+    /// Whether the server is being asked for something.
+    pub busy: Arc<AtomicBool>,
+    pub count: Count,
+}
+
+impl Talk {
+    pub fn new(caller: Caller, person: bool) -> Talk {
+        Talk { caller, person, busy: Arc::default(), count: Count::default() }
+    }
+
+    /// Acts on what happens until there is a reason to end.
+    pub fn run(&mut self, screen: &mut Screen, arrived: &Receiver<Event>, interrupt: &Interrupt) -> Outcome {
+        loop {
+            if interrupt.caught().is_some() {
+                return Ok(());
+            }
+            let done = match screen.next(Ask::Line, arrived) {
+                Event::Line(line) => match line::parse(&line, self.person) {
+                    Ok(Line::Blank) => continue,
+                    Ok(Line::Command(Command::Quit)) => return Ok(()),
+                    Ok(line) => self.ask(&line),
+                    Err(why) => Err(Failure::failed(why)),
+                },
+                Event::TooLong => {
+                    Err(Failure::failed(format!("the line has more than {} bytes", session::MOST)))
+                }
+                Event::EndOfInput | Event::Signal | Event::Printed => return Ok(()),
+                // A terminal that goes away fails and sends a signal, in either order.
+                Event::InputFailed(_) if interrupt.caught().is_some() => return Ok(()),
+                Event::InputFailed(why) => return Err(unreadable(&why)),
+                Event::Gone(why) => return Err(Failure::failed(why)),
+                Event::Output(failure) => return Err(failure),
+            };
+            self.count.lines += 1;
+            let Err(failure) = done else { continue };
+            self.count.failed += 1;
+            match failure {
+                Failure::ClosedPipe => return Err(failure),
+                failure if !self.person => tell(&format!("line {}: {failure}", self.count.lines)),
+                // A person who ended it need not hear that it did not come to an end.
+                failure if interrupt.caught().is_none() => tell(&failure),
+                _ => {}
+            }
+        }
+    }
+
+    fn ask(&mut self, line: &Line<'_>) -> Outcome {
+        self.busy.store(true, Ordering::SeqCst);
+        let done = self.act(line);
+        self.busy.store(false, Ordering::SeqCst);
+        out::put(done?.as_bytes())
+    }
+
+    /// What is to be shown for it.
+    fn act(&mut self, line: &Line<'_>) -> Result<String, Failure> {
+        match line {
+            Line::Message(to, message) => self.send(to, message).map(|()| String::new()),
+            Line::Command(Command::Call(request)) => {
+                let response = self.caller.call_timeout(request, PATIENCE).map_err(Failure::failed)?;
+                Ok(format!("{}\n", out::readable(response)))
+            }
+            Line::Command(Command::Who) => {
+                let clients = self.caller.list().map_err(session::failed_call)?;
+                Ok(ls::clients(clients))
+            }
+            Line::Command(Command::Help) => Ok(line::HELP.into()),
+            Line::Blank | Line::Command(Command::Quit) => Ok(String::new()),
+        }
+    }
+
+    fn send(&mut self, to: &Address, message: &[u8]) -> Outcome {
+        let who = if self.person { "/who" } else { session::WHO };
+        let key = session::found(self.caller.resolve(to), to, who)?;
+        self.caller.send_timeout(key, message, PATIENCE).map_err(Failure::failed)
+    }
+}

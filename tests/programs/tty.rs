@@ -1,0 +1,146 @@
+//! A program on a pseudo-terminal of its own.
+
+use crate::common::LIMIT;
+use crate::program::CLIENT;
+use crate::screen::Screen;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+type Shared = Arc<(Mutex<Screen>, Condvar)>;
+
+/// `ringpost client` and whoever sits before it. It is killed by its own id when this is dropped.
+pub struct Tty {
+    child: Child,
+    keyboard: Option<File>,
+    screen: Shared,
+    light: Option<JoinHandle<()>>,
+    dark: Arc<AtomicBool>,
+}
+
+impl Tty {
+    /// Starts `ringpost client` with these arguments.
+    pub fn client(socket: &Path, arguments: &[&str]) -> Tty {
+        Tty::client_with(socket, arguments, |_| {})
+    }
+
+    pub fn client_with(socket: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Tty {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
+            .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
+            .unwrap();
+        // Wide enough for every line: the screen of the tests does not break them.
+        tcsetwinsize(&slave, Winsize { ws_row: 50, ws_col: 1000, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut command = Command::new(CLIENT);
+        command.arg("client").arg("--socket").arg(socket).args(arguments);
+        command.env_remove("RINGPOST_SOCKET").env("TERM", "xterm");
+        command.stdin(end()).stdout(end()).stderr(end());
+        set(&mut command);
+        let child = command.spawn().unwrap();
+        // The command's copies, too: the screen goes dark when the program has ended.
+        drop((command, slave));
+        let keyboard = File::from(master);
+        let output = keyboard.try_clone().unwrap();
+        let (screen, dark) = (Shared::new((Mutex::new(Screen::new()), Condvar::new())), Arc::default());
+        let (shown, is_dark) = (Arc::clone(&screen), Arc::clone(&dark));
+        let light = thread::spawn(move || light(output, &shown, &is_dark));
+        Tty { child, keyboard: Some(keyboard), screen, light: Some(light), dark }
+    }
+
+    /// Types on the keyboard. `\r` is Enter.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until the screen is as wanted.
+    pub fn until(&self, what: &str, mut wanted: impl FnMut(&Screen) -> bool) {
+        let screen = self.screen.0.lock().unwrap();
+        let (screen, _) = self.screen.1.wait_timeout_while(screen, LIMIT, |screen| !wanted(screen)).unwrap();
+        assert!(wanted(&screen), "waited in vain until {what}; the screen:\n{}", screen.text());
+    }
+
+    /// Waits until the text can be seen somewhere.
+    pub fn shows(&self, text: &str) {
+        self.until(&format!("{text:?} can be seen"), |screen| screen.text().contains(text));
+    }
+
+    /// Waits until the cursor's row is this.
+    pub fn line_is(&self, line: &str) {
+        self.until(&format!("the line is {line:?}"), |screen| screen.current() == line);
+    }
+
+    pub fn text(&self) -> String {
+        self.screen.0.lock().unwrap().text()
+    }
+
+    /// Whether the terminal echoes and edits lines by itself, as before the program.
+    pub fn is_restored(&self) -> bool {
+        let modes = tcgetattr(self.keyboard.as_ref().unwrap()).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// Takes the terminal away.
+    pub fn hang_up(&mut self) {
+        self.dark.store(true, Ordering::Relaxed);
+        self.light.take().unwrap().join().unwrap();
+        self.keyboard = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the program's end. Nothing that it wrote was unknown to the terminal.
+    pub fn end(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let unknown = &self.screen.0.lock().unwrap().unknown;
+                assert!(unknown.is_empty(), "{unknown:?}");
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the program does not end; the screen:\n{}", self.text());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Shows what is written, until the program's end or until it gets dark.
+fn light(mut output: File, screen: &Shared, dark: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    let moment = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    while !dark.load(Ordering::Relaxed) {
+        let ready = poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&moment));
+        if ready == Ok(0) {
+            continue;
+        }
+        let Ok(read @ 1..) = output.read(&mut bytes) else { return };
+        screen.0.lock().unwrap().write(&bytes[..read]);
+        screen.1.notify_all();
+    }
+}
