@@ -8,7 +8,7 @@
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use ringpost::internals::FaceToFace;
+use ringpost::internals::{FaceToFace, Forward};
 use ringpost::ring::{self, Consumer, Producer};
 use std::hint::black_box;
 
@@ -116,4 +116,71 @@ fn server_serve(mut pair: FaceToFace) -> FaceToFace {
 
 library_benchmark_group!(name = call_path, benchmarks = [client_submit, client_collect, server_serve]);
 
-main!(library_benchmark_groups = ring_path, call_path);
+/// Where a message stands.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Acknowledged but not sent yet: its sender finds the answer as soon as it has sent.
+    Acknowledged,
+    /// On its way to the worker.
+    Sent,
+    /// In the receiver's inbox.
+    Delivered,
+}
+
+/// Two clients whose rings have been once around, with this many messages at a stage.
+fn forward(messages: usize, stage: Stage) -> Forward {
+    let mut pair = Forward::new(1 << 16).expect("two channels");
+    for _ in 0..1 << 11 {
+        pair.call(&[0; 48]).expect("a response");
+        assert!(pair.deliver(&[0; 48]), "room");
+        assert_eq!(pair.receive(), Some(48));
+    }
+    for _ in 0..messages {
+        match stage {
+            Stage::Acknowledged => assert!(pair.acknowledge_ahead(), "room"),
+            Stage::Sent => {
+                assert!(pair.acknowledge_ahead(), "room");
+                pair.send(&[0; 48]).expect("an acknowledgement");
+            }
+            Stage::Delivered => assert!(pair.deliver(&[0; 48]), "room"),
+        }
+    }
+    pair
+}
+
+#[library_benchmark(config = at_most(CLIENT_SEND))]
+#[bench::messages_of_48_bytes(forward(BLOCKS, Stage::Acknowledged))]
+fn client_send(mut pair: Forward) -> Forward {
+    for _ in 0..BLOCKS {
+        pair.send(black_box(&[0; 48])).expect("an acknowledgement");
+    }
+    pair
+}
+
+/// They are all there.
+fn take_64(mut pair: Forward) {
+    for _ in 0..64 {
+        assert_eq!(pair.receive(), Some(48));
+    }
+    assert_eq!(pair.receive(), None);
+}
+
+#[library_benchmark(config = at_most(SERVER_FORWARD))]
+#[bench::messages_of_48_bytes(args = (64, Stage::Sent), setup = forward, teardown = take_64)]
+fn server_forward(mut pair: Forward) -> Forward {
+    pair.serve();
+    pair
+}
+
+#[library_benchmark(config = at_most(CLIENT_RECEIVE))]
+#[bench::messages_of_48_bytes(forward(BLOCKS, Stage::Delivered))]
+fn client_receive(mut pair: Forward) -> Forward {
+    for _ in 0..BLOCKS {
+        black_box(pair.receive()).expect("a message");
+    }
+    pair
+}
+
+library_benchmark_group!(name = forward_path, benchmarks = [client_send, server_forward, client_receive]);
+
+main!(library_benchmark_groups = ring_path, call_path, forward_path);

@@ -1,5 +1,5 @@
-//! Times of the ring's parts in one thread: no waiting, no other core. How long things take between two processes is
-//! measured by `ringpost-bench`.
+//! Times of the parts in one thread: no waiting, no other core. How long things take between two processes is
+//! measured by `ringpost-bench`. The parts of a call and of a message need `--features internals`.
 
 use std::hint::black_box;
 
@@ -65,5 +65,27 @@ fn batch(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A whole call: the request, the worker's echo, the response, each by the code that does it between processes.
+#[cfg(feature = "internals")]
+fn call(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call");
+    for len in [0, 48, 256, 4096, 30_000] {
+        let mut pair = ringpost::internals::FaceToFace::new(1 << 17).expect("a channel");
+        let request = vec![7; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(len), &len, |bencher, _| {
+            bencher.iter(|| {
+                pair.submit(black_box(&request)).expect("room");
+                pair.serve();
+                pair.collect().expect("a response")
+            });
+        });
+    }
+    group.finish();
+}
+
+#[cfg(feature = "internals")]
+criterion_group!(benches, copy, push_pop, batch, call);
+#[cfg(not(feature = "internals"))]
 criterion_group!(benches, copy, push_pop, batch);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! A caller on a channel made by hand, for this repository's own benchmarks.
+//! The halves of a client on a channel made by hand, for this repository's own benchmarks.
 
 #![forbid(unsafe_code)]
 
@@ -7,12 +7,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::caller::Caller;
+use super::inbox::Inbox;
 use super::session::Session;
 use crate::channel::Guest;
 use crate::protocol::{Key, Name};
 
-pub(crate) fn caller_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result<Caller> {
+pub(crate) fn client_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result<(Caller, Inbox)> {
     let name = Name::new("benchmark").map_err(io::Error::other)?;
     let session = Arc::new(Session::begin(&guest, lifeline, key, name)?);
-    Ok(Caller::new(guest.requests, guest.responses, session))
+    let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
+    Ok((Caller::new(guest.requests, guest.responses, session), inbox))
 }

@@ -9,15 +9,15 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::builder::Settings;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Letter};
 use super::member::Member;
 use super::service::{Request, Response};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
-use crate::protocol::Name;
+use crate::protocol::{BlockHeader, Key, Name, Status};
 use crate::registry::{Owner, Registry};
-use crate::ring::WaitStrategy;
+use crate::ring::{Consumer, Producer, WaitStrategy};
 
 /// A worker that serves when it is told to.
 pub(crate) struct Desk(Worker);
@@ -28,11 +28,50 @@ impl std::fmt::Debug for Desk {
     }
 }
 
+/// Another client of the same server, to which messages go. It calls nothing, so that it has no worker.
+pub(crate) struct Receiver {
+    member: Arc<Member>,
+    _ends: (Consumer, Producer),
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Receiver")
+    }
+}
+
+impl Receiver {
+    pub(crate) fn key(&self) -> Key {
+        self.member.key
+    }
+
+    /// Puts a message from this client into its own inbox.
+    pub(crate) fn deliver(&self, payload: &[u8]) -> bool {
+        self.member.inbox.deliver(&Letter { from: &self.member, payload }, None) == Status::Ok
+    }
+}
+
+/// A member of the server, and what its worker would hold.
+fn member(
+    shared: &Shared,
+    name: &str,
+    host: Host,
+) -> Result<(Arc<Member>, Consumer, Producer), Box<dyn Error>> {
+    let name = Name::new(name)?;
+    let owner = Owner { pid: 0, uid: 0, gid: 0 };
+    let key = shared.registry.register(&name, owner).map_err(|error| error.to_string())?;
+    let counters = shared.registry.counters(key)?.ok_or("no counters")?;
+    let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
+    let member = Arc::new(Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 0));
+    shared.members.insert(Arc::clone(&member));
+    Ok((member, host.requests, host.responses))
+}
+
 impl Desk {
     pub(crate) fn new(host: Host, geometry: Geometry) -> Result<Desk, Box<dyn Error>> {
         let settings = Settings {
             path: "unused".into(),
-            max_clients: 1,
+            max_clients: 2,
             geometry,
             wait: WaitStrategy::Spin,
             pin: None,
@@ -40,21 +79,31 @@ impl Desk {
             groups: Vec::new(),
             grace: Duration::ZERO,
         };
-        let registry = Registry::create(1)?;
-        let name = Name::new("benchmark")?;
-        let owner = Owner { pid: 0, uid: 0, gid: 0 };
-        let key = registry.register(&name, owner).map_err(|error| error.to_string())?;
-        let counters = registry.counters(key)?.ok_or("no counters")?;
+        let registry = Registry::create(2)?;
         let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared::new(settings, registry, Box::new(echo), wake));
-        let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
-        let member = Arc::new(Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 0));
-        Ok(Desk(Worker::new(shared, member, host.requests, host.responses)))
+        let (member, requests, responses) = member(&shared, "benchmark", host)?;
+        Ok(Desk(Worker::new(shared, member, requests, responses)))
+    }
+
+    /// Another client of the same server.
+    pub(crate) fn receiver(&self, host: Host) -> Result<Receiver, Box<dyn Error>> {
+        let (member, requests, responses) = member(&self.0.shared, "receiver", host)?;
+        Ok(Receiver { member, _ends: (requests, responses) })
     }
 
     /// Serves the requests that are there.
     pub(crate) fn serve(&mut self) {
         let _ = self.0.serve_some();
+    }
+
+    /// Commits an empty response to a request that is still to come, so that its sender finds it at once. [`serve`](Self::serve)
+    /// answers that request a second time; its sender can ask nothing more after that.
+    pub(crate) fn answer_ahead(&mut self, sequence: u32) -> bool {
+        let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_bytes();
+        let done = self.0.responses.try_publish([&header[..]]).is_ok();
+        self.0.responses.notify();
+        done
     }
 }

@@ -1,0 +1,153 @@
+//! Ringpost by its public interface: a server with a service of its own in one process, a client in the other. For a
+//! message from client to client there are three processes: the server, and two clients that send to each other by key.
+
+use std::sync::mpsc;
+
+use ringpost::{Client, Name, Request, Response, Server, ServiceError, WaitStrategy};
+
+use super::{Kind, Peer, Play, SIZES, Version};
+use crate::context::Context;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::measure::{Measured, measure};
+use crate::work::{NUMBER, Work, answer_in_place, answer_to};
+
+const VERSION: Version = Version::Of("ringpost");
+
+pub static SPIN: Peer = Peer {
+    name: "ringpost-spin",
+    kind: Kind::Spinning,
+    what: "client and server, WaitStrategy::Spin",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Pair {
+        server: |context| serve(context, WaitStrategy::Spin),
+        client: |context| call(context, WaitStrategy::Spin),
+    },
+};
+
+pub static ADAPTIVE: Peer = Peer {
+    name: "ringpost-adaptive",
+    kind: Kind::Blocking,
+    what: "the default: spins while that pays off, else sleeps",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Pair {
+        server: |context| serve(context, WaitStrategy::Adaptive),
+        client: |context| call(context, WaitStrategy::Adaptive),
+    },
+};
+
+pub static PARK: Peer = Peer {
+    name: "ringpost-park",
+    kind: Kind::Blocking,
+    what: "WaitStrategy::Park: sleeps at once",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Pair {
+        server: |context| serve(context, WaitStrategy::Park),
+        client: |context| call(context, WaitStrategy::Park),
+    },
+};
+
+pub static FORWARD_ADAPTIVE: Peer = Peer {
+    name: "ringpost-forward-adaptive",
+    kind: Kind::Forwarding,
+    what: "two acknowledged sends by key, the default way of waiting",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Brokered {
+        broker: |context| forward(context, WaitStrategy::Adaptive),
+        server: |context| return_messages(context, WaitStrategy::Adaptive),
+        client: |context| send_messages(context, WaitStrategy::Adaptive),
+    },
+};
+
+pub static FORWARD_PARK: Peer = Peer {
+    name: "ringpost-forward-park",
+    kind: Kind::Forwarding,
+    what: "two acknowledged sends by key, WaitStrategy::Park",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Brokered {
+        broker: |context| forward(context, WaitStrategy::Park),
+        server: |context| return_messages(context, WaitStrategy::Park),
+        client: |context| send_messages(context, WaitStrategy::Park),
+    },
+};
+
+fn serve(context: &Context, strategy: WaitStrategy) -> Outcome {
+    let (ended, end) = mpsc::channel();
+    let path = context.path("bus");
+    let server = Server::builder(&path)
+        .wait(strategy)
+        .pin(context.pins.server)
+        .service(move |request: Request<'_>, response: &mut Response<'_>| {
+            let request = request.payload();
+            let (first, last) = answer_to(request).map_err(|why| ServiceError::new(why.to_string()))?;
+            response.write(&first)?;
+            response.write(&request[NUMBER..])?;
+            if last {
+                let _ = ended.send(());
+            }
+            Ok(())
+        })
+        .start()
+        .or_fail("start the server")?;
+    context.ready(&path)?;
+    end.recv().or_fail("wait for the last call")?;
+    // What was committed is answered first.
+    server.join_after_shutdown();
+    Ok(())
+}
+
+fn call(context: &Context, strategy: WaitStrategy) -> Outcome<Measured> {
+    let mut client = Client::builder(context.other())
+        .wait(strategy)
+        .register("client")
+        .or_fail("register with the server")?;
+    let ask = |work: &mut Work| {
+        let response = client.call(work.next()).or_fail("call")?;
+        work.check(response)
+    };
+    measure(ask, context.size, context.budget)
+}
+
+fn forward(context: &Context, strategy: WaitStrategy) -> Outcome {
+    let path = context.path("bus");
+    let server =
+        Server::builder(&path).wait(strategy).pin(context.pins.server).start().or_fail("start the server")?;
+    context.ready(&path)?;
+    // Until this process is told to end.
+    server.join();
+    Ok(())
+}
+
+fn return_messages(context: &Context, strategy: WaitStrategy) -> Outcome {
+    let mut client =
+        Client::builder(context.other()).wait(strategy).register("b").or_fail("register with the server")?;
+    context.ready(&context.address)?;
+    loop {
+        let message = client.recv().or_fail("receive")?;
+        let from = message.from();
+        let mut payload = message.into_payload();
+        let last = answer_in_place(&mut payload)?;
+        client.send(from, &payload).or_fail("send")?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+fn send_messages(context: &Context, strategy: WaitStrategy) -> Outcome<Measured> {
+    let mut client =
+        Client::builder(context.other()).wait(strategy).register("a").or_fail("register with the server")?;
+    let name = Name::new("b").or_fail("use the name b")?;
+    let other = client.look_up(&name).or_fail("look up the other client")?;
+    let other = other.ok_or_else(|| Failure::new("the other client is not registered"))?;
+    let ask = |work: &mut Work| {
+        client.send(other, work.next()).or_fail("send")?;
+        let message = client.recv().or_fail("receive")?;
+        work.check(message.payload())
+    };
+    measure(ask, context.size, context.budget)
+}
