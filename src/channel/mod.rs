@@ -221,6 +221,7 @@ impl Ends {
 mod tests {
     use super::*;
     use crate::ring::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
@@ -261,6 +262,40 @@ mod tests {
             assert_eq!(told[1], RecvError::Disconnected(CloseReason::Local));
             assert_eq!(told[2], RecvError::Disconnected(CloseReason::Local));
         });
+    }
+
+    /// Two mappings of the same memory, as in two processes: what sleeps on one is woken through the other.
+    #[test]
+    fn wakes_go_from_one_mapping_to_the_other() {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let (mut host, mut guest) = pair();
+        let (tell, told) = mpsc::channel();
+        let sleeper = thread::spawn(move || {
+            tell.send(Err(rustix::thread::gettid().as_raw_nonzero().get())).unwrap();
+            for _ in 0..2 {
+                tell.send(Ok(host.requests.recv(&mut Vec::new()))).unwrap();
+            }
+        });
+        let Err(thread) = told.recv_timeout(LIMIT).unwrap() else { unreachable!() };
+        let wait_for_sleep = |guest: &Guest| {
+            let until = std::time::Instant::now() + LIMIT;
+            loop {
+                let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+                if guest.requests.consumer_looks_parked() && state.contains(") S ") {
+                    return;
+                }
+                assert!(std::time::Instant::now() < until, "it does not go to sleep");
+                thread::yield_now();
+            }
+        };
+        wait_for_sleep(&guest);
+        guest.requests.send(b"data").unwrap();
+        assert_eq!(told.recv_timeout(LIMIT), Ok(Ok(Ok(4))), "the wake was lost");
+        wait_for_sleep(&guest);
+        guest.closer.close();
+        let end = RecvError::Disconnected(CloseReason::Peer);
+        assert_eq!(told.recv_timeout(LIMIT), Ok(Ok(Err(end))), "the close was not noticed");
+        sleeper.join().unwrap();
     }
 
     #[test]

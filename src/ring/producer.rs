@@ -35,6 +35,7 @@ pub struct Producer {
     /// The last head seen.
     head: u64,
     /// A position whose header is known to be 0: stored by this end, and nothing written there since. [`NOWHERE`] if there is none.
+    /// It is forgotten before anything is written there that may not be committed; once the tail has passed it, it says nothing.
     cleared: u64,
     broken: Option<Violation>,
     closer: Closer,
@@ -213,7 +214,6 @@ impl Producer {
     #[inline(never)]
     fn publish_longer<const N: usize>(&mut self, len: usize, parts: [&[u8]; N]) -> Result<(), TrySendError> {
         let start = self.try_place(len)?;
-        self.cleared = NOWHERE;
         self.write_parts(start, parts);
         self.commit_one(start, len);
         Ok(())
@@ -238,7 +238,7 @@ impl Producer {
     /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least` bytes.
     #[inline(always)]
     pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
-        if least <= ONE_LINE && self.fits_line(least) {
+        if self.fits_line(least) {
             return Ok(Draft { start: self.position, room: self.one_line });
         }
         let start = self.try_place(least)?;
@@ -485,7 +485,6 @@ impl Producer {
         let padding = padding_header(self.position, start - self.position);
         self.ring.header(self.position).store(padding, Ordering::Release);
         self.position = next;
-        self.cleared = NOWHERE;
     }
 
     // ---- waiting for room

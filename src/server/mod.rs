@@ -3,7 +3,7 @@
 mod acceptor;
 mod builder;
 mod inbox;
-#[cfg(feature = "internals")]
+#[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
 pub(crate) mod member;
 mod service;
