@@ -61,6 +61,9 @@ pub mod channel;
 mod client;
 #[cfg(not(loom))]
 mod connect;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod hostile;
 #[cfg(all(feature = "internals", not(loom)))]
 #[doc(hidden)]
 pub mod internals;

@@ -226,7 +226,7 @@ MUTANTS = [
      "                self.pay_wake_if_owed();\n                Err(TryRecvError::Empty)",
      "                Err(TryRecvError::Empty)", loom("a_look_that_finds_nothing")),
     ("space wake: before a wait", CONSUMER,
-     "        self.pay_wake_if_owed();\n        let mut waiting", "        let mut waiting",
+     "        self.pay_wake_if_owed();\n        let deadline", "        let deadline",
      loom("a_wait_wakes_the_producer")),
     ("space wake: when the producer is seen to be parked", CONSUMER,
      "if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {",

@@ -24,6 +24,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod hostile;
 mod layout;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -151,15 +154,7 @@ fn create_with(
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
     let ends = Ends::new(View::new(segment), *geometry, strategy, manners);
-    let intake = if manners.separate_intake { ends.closer_of(Ring::Request) } else { ends.closer.clone() };
-    let host = Host {
-        requests: Consumer::new(&Setup { closer: intake.clone(), ..ends.setup(Ring::Request) }),
-        responses: Producer::new(&ends.setup(Ring::Response)),
-        inbox: Producer::new(&ends.setup(Ring::Inbox)),
-        closer: ends.closer.clone(),
-        intake,
-    };
-    Ok((host, descriptor))
+    Ok((ends.host(manners), descriptor))
 }
 
 fn open_with(
@@ -169,14 +164,7 @@ fn open_with(
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    let ends = Ends::new(View::new(segment), geometry, strategy, manners);
-    Ok(Guest {
-        requests: Producer::new(&ends.setup(Ring::Request)),
-        responses: Consumer::new(&ends.setup(Ring::Response)),
-        inbox: Consumer::new(&ends.setup(Ring::Inbox)),
-        closer: ends.closer.clone(),
-        geometry,
-    })
+    Ok(Ends::new(View::new(segment), geometry, strategy, manners).guest())
 }
 
 /// What all ends of one side share.
@@ -194,6 +182,28 @@ impl Ends {
         let closer =
             Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), manners.heeds_shared_close);
         Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop }
+    }
+
+    fn host(&self, manners: &Manners) -> Host {
+        let intake =
+            if manners.separate_intake { self.closer_of(Ring::Request) } else { self.closer.clone() };
+        Host {
+            requests: Consumer::new(&Setup { closer: intake.clone(), ..self.setup(Ring::Request) }),
+            responses: Producer::new(&self.setup(Ring::Response)),
+            inbox: Producer::new(&self.setup(Ring::Inbox)),
+            closer: self.closer.clone(),
+            intake,
+        }
+    }
+
+    fn guest(&self) -> Guest {
+        Guest {
+            requests: Producer::new(&self.setup(Ring::Request)),
+            responses: Consumer::new(&self.setup(Ring::Response)),
+            inbox: Consumer::new(&self.setup(Ring::Inbox)),
+            closer: self.closer.clone(),
+            geometry: self.geometry,
+        }
     }
 
     /// A closer of one ring alone, of which the other side is not told.

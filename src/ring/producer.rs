@@ -492,6 +492,7 @@ impl Producer {
     /// Waits until a block of `len` bytes has a place. Padding and the zeroed line are part of the question.
     #[cold]
     fn wait_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
+        let deadline = super::patience(deadline);
         let mut waiting = self.waiting;
         for _ in 0..waiting.brief_looks() {
             if self.is_decided(len) {

@@ -2,6 +2,8 @@
 
 mod acceptor;
 mod builder;
+#[cfg(fuzzing)]
+pub(crate) mod hostile;
 mod inbox;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
