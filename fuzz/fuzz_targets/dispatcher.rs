@@ -154,11 +154,11 @@ fuzz_target!(|data: &[u8]| {
                 _ => {}
             }
         }
-        // Whatever lies there, it is served in a few rounds, or the client is ended.
+        // Each round takes at least one record, and each line of the ring holds at most one: so this ends.
         let mut rounds = 0;
         let end = loop {
             match play.serve() {
-                Served::Some if rounds < 4 || play.tampered && rounds < 64 => rounds += 1,
+                Served::Some if rounds < RING / LINE => rounds += 1,
                 Served::Some => panic!("it goes on and on"),
                 done => break done,
             }
