@@ -94,8 +94,7 @@ fn make_calls(strict: bool) {
     thread::spawn(move || {
         let payloads = SIZES.map(|size| vec![0x5a; size]);
         warm_up(&mut client, &payloads);
-        let agreed =
-            !strict || client.call(RENOUNCE).unwrap() == [1] && renounce_system_calls(&STRICT[1]);
+        let agreed = !strict || client.call(RENOUNCE).unwrap() == [1] && renounce_system_calls(&STRICT[1]);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         if agreed {
             call(&mut client, &payloads);

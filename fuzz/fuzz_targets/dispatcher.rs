@@ -168,7 +168,7 @@ fuzz_target!(|data: &[u8]| {
         match end {
             Served::Ended(CloseReason::ProtocolViolation) => {
                 assert!(play.tampered || play.put > 0, "an honest client was ended");
-                assert_ne!(play.alice.closed(), 0);
+                assert!(play.tampered || play.alice.closed() != 0, "it was not told");
             }
             Served::Nothing if !play.tampered => assert_eq!(play.put, 0, "a request without an answer"),
             _ => {}
