@@ -4,10 +4,11 @@
     tests/mutants.py                 all mutants; prints a table and fails if one survives
     tests/mutants.py NAME...         those whose name contains one of these
     tests/mutants.py --list          the names
+    tests/mutants.py --table         the table of tests/README.md
 
 A mutant replaces one piece of text, which must occur exactly once, in a copy of the tree; the tree itself is not
-touched. Then the check that is named with it is run on the copy: loom models, property tests, a fuzz target, the
-instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
+touched. Then the check that is named with it is run on the copy: loom models, unit and property tests, tests over
+processes, a fuzz target, the instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
 failure of its own kind and is shown as such.
 """
 
@@ -35,6 +36,9 @@ FUTEX = "src/shm/futex.rs"
 CHANNEL = "src/channel/mod.rs"
 CHANNEL_LAYOUT = "src/channel/layout.rs"
 WORKER = "src/server/worker.rs"
+ACCEPTOR = "src/server/acceptor.rs"
+CALLER = "src/client/caller.rs"
+CLIENT_INBOX = "src/client/inbox.rs"
 
 
 def loom(*models):
@@ -43,6 +47,10 @@ def loom(*models):
 
 def tests(*names):
     return ("tests", names)
+
+
+def process(program, name):
+    return ("process", (program, name))
 
 
 def fuzz(target):
@@ -390,6 +398,26 @@ MUTANTS = [
     ("channels: the version", CHANNEL_LAYOUT, "if self.version != LAYOUT_VERSION {", "if false {", CHANNELS),
     ("channels: the length", CHANNEL_LAYOUT, "if found != needed {", "if found < needed {", CHANNELS),
     ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < DATA {", "if false {", CHANNELS),
+    # Above the rings
+    ("client: the number of a response", CALLER, "if sequence != self.expected || self.expected == self.next {",
+     "if self.expected == self.next {", process("hostile", "responses_that_break")),
+    ("client: a status that it knows", CALLER,
+     "return Err(self.violation(Violation::MalformedBlock));\n        };\n        self.expected",
+     "return Ok(None);\n        };\n        self.expected", process("hostile", "responses_that_break")),
+    ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),
+    ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",
+     process("hostile", "messages_that_break")),
+    ("acceptor: who may connect", ACCEPTOR, "who.uid == own || who.uid == 0 || ", "who.uid != 77_777 || ",
+     process("processes", "another_user")),
+    ("hot path: no allocation", WORKER,
+     "let request = Request::new(&self.body[..len], &self.member);",
+     "let copy = self.body.clone();\n        let request = Request::new(&copy[..len], &self.member);",
+     process("hot_path", "allocates_nothing")),
+    ("hot path: no system call in the worker", RING,
+     "        published.wake_after_fence();\n", "        published.wake_after_fence();\n        std::thread::yield_now();\n",
+     process("hot_path", "no_system_call")),
+    ("hot path: no system call in the client", CALLER, "        self.requests.clear_ahead();\n",
+     "        self.requests.clear_ahead();\n        std::thread::yield_now();\n", process("hot_path", "no_system_call")),
     # The copy
     ("copy: the last byte", COPIES, "            if left & 1 != 0 {", "            if left & 1 != 0 && left > 1 {",
      tests("shm::copy")),
@@ -446,6 +474,14 @@ def check(kind, what):
             if result != "passed":
                 return result, output
         return "passed", output
+    if kind == "process":
+        environment = {"CARGO_TARGET_DIR": str(BUILD / "tests")}
+        command = ["cargo", "test", "--test", what[0]]
+        built, output = run(command + ["--no-run"], longest=3600, **environment)
+        if built != "passed":
+            return "broken", output
+        result, output = run(command + ["--", what[1]], **environment)
+        return ("broken", f"no test is called {what[1]}") if "running 0 tests" in output else (result, output)
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
         built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)
@@ -477,6 +513,12 @@ def main():
     wanted = sys.argv[1:]
     if wanted == ["--list"]:
         print("\n".join(mutant[0] for mutant in MUTANTS))
+        return 0
+    if wanted == ["--table"]:
+        print("| switched off | in | kind | caught by |\n| --- | --- | --- | --- |")
+        for name, file, _, _, (kind, what) in MUTANTS:
+            by = "`ring::property`" if what == PROPERTY[1] else ", ".join(f"`{one}`" for one in what if one[0] != "-")
+            print(f"| {name} | `{file.removeprefix('src/')}` | {kind.split()[0]} | {by} |")
         return 0
     chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
     copy_tree()
