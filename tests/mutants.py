@@ -15,6 +15,7 @@ failure of its own kind and is shown as such.
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ import time
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE", pathlib.Path(__file__).resolve().parent.parent))
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")).absolute() / "mutants"
 COPY = BUILD / "tree"
-LONGEST = 300  # seconds for one check, without its building
+# Seconds for one check, without its building. On a busy machine, more.
+LONGEST = int(os.environ.get("MUTANTS_LONGEST", "300"))
 
 PRODUCER = "src/ring/producer.rs"
 CONSUMER = "src/ring/consumer.rs"
@@ -448,12 +450,16 @@ def run(command, longest=LONGEST, **environment):
         environment.update(CARGO_INCREMENTAL="1", CARGO_PROFILE_RELEASE_LTO="off",
                            CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16", CARGO_PROFILE_RELEASE_DEBUG="0")
     environment = {**os.environ, **environment}
+    # A group of its own: what is late is ended with all that it started.
+    started = subprocess.Popen(command, cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
     try:
-        done = subprocess.run(command, cwd=COPY, env=environment, timeout=longest, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    except subprocess.TimeoutExpired as late:
-        return "hung", (late.output or b"").decode(errors="replace")
-    return ("passed" if done.returncode == 0 else "failed"), done.stdout
+        output, _ = started.communicate(timeout=longest)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        output, _ = started.communicate()
+        return "hung", output
+    return ("passed" if started.returncode == 0 else "failed"), output
 
 
 def check(kind, what):
