@@ -42,34 +42,46 @@
 //! sync                            the standard library's atomics or loom's
 //! ```
 //!
-//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the rest of the crate denies it.
+//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a derive is to write its own.
+//! `SECURITY.md` counts it.
 
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod advice;
+#[forbid(unsafe_code)]
 mod sync;
 
 #[cfg(not(loom))]
 mod sys;
 
+#[forbid(unsafe_code)]
 pub mod ring;
 pub mod shm;
 
 #[cfg(not(loom))]
+#[forbid(unsafe_code)]
 pub mod channel;
 #[cfg(not(loom))]
+#[forbid(unsafe_code)]
 mod client;
 #[cfg(not(loom))]
+#[forbid(unsafe_code)]
 mod connect;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[forbid(unsafe_code)]
+pub mod hostile;
 #[cfg(all(feature = "internals", not(loom)))]
 #[doc(hidden)]
+#[forbid(unsafe_code)]
 pub mod internals;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
+#[forbid(unsafe_code)]
 mod server;
 
 #[cfg(not(loom))]

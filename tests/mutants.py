@@ -4,16 +4,18 @@
     tests/mutants.py                 all mutants; prints a table and fails if one survives
     tests/mutants.py NAME...         those whose name contains one of these
     tests/mutants.py --list          the names
+    tests/mutants.py --table         the table of tests/README.md
 
 A mutant replaces one piece of text, which must occur exactly once, in a copy of the tree; the tree itself is not
-touched. Then the check that is named with it is run on the copy: loom models, property tests, a fuzz target, the
-instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
+touched. Then the check that is named with it is run on the copy: loom models, unit and property tests, tests over
+processes, a fuzz target, the instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
 failure of its own kind and is shown as such.
 """
 
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +23,8 @@ import time
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE", pathlib.Path(__file__).resolve().parent.parent))
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")).absolute() / "mutants"
 COPY = BUILD / "tree"
-LONGEST = 300  # seconds for one check, without its building
+# Seconds for one check, without its building. On a busy machine, more.
+LONGEST = int(os.environ.get("MUTANTS_LONGEST", "300"))
 
 PRODUCER = "src/ring/producer.rs"
 CONSUMER = "src/ring/consumer.rs"
@@ -29,6 +32,15 @@ CLOSE = "src/ring/close.rs"
 LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
 COPIES = "src/shm/copy.rs"
+VIEW = "src/shm/view.rs"
+SEGMENT = "src/shm/segment.rs"
+FUTEX = "src/shm/futex.rs"
+CHANNEL = "src/channel/mod.rs"
+CHANNEL_LAYOUT = "src/channel/layout.rs"
+WORKER = "src/server/worker.rs"
+ACCEPTOR = "src/server/acceptor.rs"
+CALLER = "src/client/caller.rs"
+CLIENT_INBOX = "src/client/inbox.rs"
 
 
 def loom(*models):
@@ -39,12 +51,27 @@ def tests(*names):
     return ("tests", names)
 
 
+def process(program, name):
+    return ("process", (program, name))
+
+
 def fuzz(target):
     return ("fuzz", (target,))
 
 
 # Each without threads, which a mutant could leave waiting for ever.
 PROPERTY = tests("every_answer", "a_forged_header", "a_forged_head_is", "an_empty_ring", "headers_read_back")
+
+VIEWS = tests("a_ring_has_its_words")
+SEGMENTS = tests("shm::segment")
+CHANNELS = tests("foreign_segments")
+
+# The two steps of a commit.
+ZERO = """        if self.cleared != next {
+            self.ring.header(next).store(EMPTY, Ordering::Relaxed);
+        }
+"""
+HEADER_OF_A_BLOCK = "        self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);\n"
 
 # name, file, what is there, what takes its place, the check that must fail
 MUTANTS = [
@@ -54,47 +81,89 @@ MUTANTS = [
      "        self.commit_one(start, len);\n        self.write_parts(start, parts);",
      loom("every_line_is_reused")),
     ("header of a block: Release", PRODUCER,
-     "store64(self.header_at(start), header, Ordering::Release)",
-     "store64(self.header_at(start), header, Ordering::Relaxed)",
+     "store(data_header(self.position, len), Ordering::Release)",
+     "store(data_header(self.position, len), Ordering::Relaxed)",
      loom("every_line_is_reused")),
     ("header of padding: Release", PRODUCER,
-     "padding_header(at, until - at), Ordering::Release)",
-     "padding_header(at, until - at), Ordering::Relaxed)",
+     "store(padding, Ordering::Release)", "store(padding, Ordering::Relaxed)",
      loom("padding_leads")),
     ("first header of a batch: Release", PRODUCER,
-     "producer.view.store64(producer.header_at(position), header, Ordering::Release)",
-     "producer.view.store64(producer.header_at(position), header, Ordering::Relaxed)",
+     "producer.ring.header(position).store(header, Ordering::Release)",
+     "producer.ring.header(position).store(header, Ordering::Relaxed)",
      loom("a_batch_is_all_or_nothing")),
     ("first header of a batch last", PRODUCER,
      "            self.first = Some((position, header));\n",
      "            self.first = Some((position, header));\n"
-     "            let at = self.producer.header_at(position);\n"
-     "            self.producer.view.store64(at, header, Ordering::Release);\n",
+     "            self.producer.ring.header(position).store(header, Ordering::Release);\n",
      loom("an_abandoned_batch", "a_batch_begun")),
-    ("zero behind a block", PRODUCER,
-     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n", "",
-     loom("stale_payload")),
-    ("zero behind a block, by the property test", PRODUCER,
-     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n", "", PROPERTY),
-    ("zero before the header", PRODUCER,
-     "        self.position = next;\n",
-     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n        self.position = next;\n",
-     loom("stale_payload"),
-     "        self.view.store64(self.header_at(next), EMPTY, Ordering::Relaxed);\n        let header"),
+    ("header of a line written before its payload", PRODUCER,
+     "            let mut at = HEADER;\n            for part in parts {\n                self.ring.copy_into_line",
+     "            self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);\n"
+     "            let mut at = HEADER;\n            for part in parts {\n                self.ring.copy_into_line",
+     loom("every_line_is_reused")),
+    ("zero behind a block", PRODUCER, ZERO, "", loom("stale_payload_is_not_a_header_behind_two")),
+    ("zero behind a block, by the property test", PRODUCER, ZERO, "", PROPERTY),
+    ("zero before the header", PRODUCER, ZERO + HEADER_OF_A_BLOCK, HEADER_OF_A_BLOCK + ZERO,
+     loom("stale_payload_is_not_a_header_behind_two")),
+    ("zero behind a padded block", PRODUCER,
+     "        self.ring.header(next).store(EMPTY, Ordering::Relaxed);\n        self.ring.header(start)",
+     "        self.ring.header(start)", loom("stale_payload_is_not_a_header_behind_padding")),
+    ("padding's header last", PRODUCER,
+     "        self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);\n"
+     "        let padding = padding_header(self.position, start - self.position);\n"
+     "        self.ring.header(self.position).store(padding, Ordering::Release);\n",
+     "        let padding = padding_header(self.position, start - self.position);\n"
+     "        self.ring.header(self.position).store(padding, Ordering::Release);\n"
+     "        self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);\n",
+     loom("stale_payload_is_not_a_header_behind_padding")),
     ("zero behind a batch", PRODUCER,
-     "            producer.view.store64(producer.header_at(at), EMPTY, Ordering::Relaxed);\n", "",
+     "            producer.ring.header(at).store(EMPTY, Ordering::Relaxed);\n", "",
      loom("stale_payload_is_not_a_header_behind_a_batch")),
+    # Cleared ahead
+    ("cleared: a grant forgets it", PRODUCER,
+     "        let start = self.try_place(len)?;\n        self.cleared = NOWHERE;\n", "        let start = self.try_place(len)?;\n",
+     PROPERTY),
+    ("cleared: a batch forgets it", PRODUCER,
+     "        self.cleared = NOWHERE;\n        Batch {", "        Batch {", PROPERTY),
+    ("cleared: a draft of more than a line forgets it", PRODUCER,
+     "        let start = self.try_place(least)?;\n        self.cleared = NOWHERE;\n",
+     "        let start = self.try_place(least)?;\n", PROPERTY),
+    ("cleared: a draft that grows forgets it", PRODUCER,
+     "        self.cleared = NOWHERE;\n        if self.refresh_head", "        if self.refresh_head", PROPERTY),
+    ("cleared: only where there is room", PRODUCER,
+     " && ahead + LINE as u64 - self.head <= self.capacity() {", " {", PROPERTY),
+    ("cleared: not the line at head", PRODUCER,
+     "ahead + LINE as u64 - self.head <= self.capacity() {", "ahead - self.head <= self.capacity() {", PROPERTY),
+    ("cleared: what is remembered is cleared", PRODUCER,
+     "            self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);\n", "", PROPERTY),
+    ("cleared: what is remembered is cleared, by the models", PRODUCER,
+     "            self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);\n", "", loom("stale_payload_is_not_a_header")),
     # Room
+    ("one line: no longer block", PRODUCER, "        len <= self.one_line && end", "        end", PROPERTY),
+    ("one line: no longer than the maximum, in the producer", PRODUCER,
+     "one_line: setup.max_block.min(ONE_LINE),", "one_line: ONE_LINE,", PROPERTY),
+    ("one line: the zeroed line is part of the room", PRODUCER,
+     "let end = self.position + 2 * LINE as u64;", "let end = self.position + LINE as u64;", PROPERTY),
+    ("one line: only where there is room", PRODUCER,
+     " && end - self.head <= self.capacity() && ", " && end > 0 && ", PROPERTY),
+    ("one line: nothing after the close", PRODUCER,
+     "self.capacity() && !self.closer.is_closed()", "self.capacity()", PROPERTY),
+    ("a draft's room is one line at first", PRODUCER, "room: self.one_line }", "room: self.max_block }", PROPERTY),
+    ("a draft grows by what is free", PRODUCER,
+     "(until_end.min(free) as usize)", "(until_end as usize)", PROPERTY),
+    ("a draft grows up to the end of the ring", PRODUCER,
+     "(until_end.min(free) as usize)", "(free as usize)", PROPERTY),
+    ("a draft grows up to the maximum", PRODUCER, ".saturating_sub(HEADER).min(self.max_block)", ".saturating_sub(HEADER)",
+     PROPERTY),
     ("the zeroed line is part of the room", PRODUCER,
      "let end = at + padding + size + LINE as u64;", "let end = at + padding + size;", PROPERTY),
     ("padding is part of the room", PRODUCER,
      "let end = at + padding + size + LINE as u64;", "let end = at + size + LINE as u64;", PROPERTY),
     ("a full ring is used to its last line", PRODUCER,
-     "            if end - self.head > self.capacity as u64 {\n                return Err(NoPlace::Full);",
-     "            if end - self.head >= self.capacity as u64 {\n                return Err(NoPlace::Full);", PROPERTY),
+     "            if end - self.head > self.capacity() {\n                return Err(NoPlace::Full);",
+     "            if end - self.head >= self.capacity() {\n                return Err(NoPlace::Full);", PROPERTY),
     ("head: Acquire", PRODUCER,
-     "self.view.load64(self.control + HEAD, Ordering::Acquire);\n        let whole_lines",
-     "self.view.load64(self.control + HEAD, Ordering::Relaxed);\n        let whole_lines",
+     "self.ring.word64::<HEAD>().load(Ordering::Acquire);", "self.ring.word64::<HEAD>().load(Ordering::Relaxed);",
      loom("blocks_of_several")),
     ("head: whole lines", PRODUCER, "!whole_lines || head < self.head", "head < self.head", PROPERTY),
     ("head: not backwards", PRODUCER,
@@ -160,18 +229,21 @@ MUTANTS = [
      loom("a_quarter_given_back", "both_sides_sleep")),
     ("space wake: at each quarter", CONSUMER,
      "if self.position >= self.next_quarter || self", "if self", loom("a_quarter_given_back")),
+    ("space wake: at a quarter, not later", CONSUMER,
+     "self.next_quarter = self.position + self.capacity() / 4;", "self.next_quarter = self.position + self.capacity() / 2;",
+     loom("a_quarter_given_back")),
     ("space wake: when a look finds nothing", CONSUMER,
      "                self.pay_wake_if_owed();\n                Err(TryRecvError::Empty)",
      "                Err(TryRecvError::Empty)", loom("a_look_that_finds_nothing")),
     ("space wake: before a wait", CONSUMER,
-     "        self.pay_wake_if_owed();\n        let mut waiting", "        let mut waiting",
+     "        self.pay_wake_if_owed();\n        let deadline", "        let deadline",
      loom("a_wait_wakes_the_producer")),
     ("space wake: when the producer is seen to be parked", CONSUMER,
      "if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {",
      "if self.position >= self.next_quarter {", tests("a_wake_is_sent")),
     ("space wake: only what is owed", CONSUMER,
-     "        if !std::mem::take(&mut self.owes_wake) {\n            return;\n        }\n",
-     "        self.owes_wake = false;\n", tests("a_wake_is_sent")),
+     "        if !self.owes_wake() {\n            return;\n        }\n",
+     "", tests("a_wake_is_sent")),
     ("one fence for both rings", RING,
      "        crate::sync::fence(crate::sync::Ordering::SeqCst);\n", "",
      loom("notify_both_wakes", "a_publish_elsewhere")),
@@ -181,15 +253,15 @@ MUTANTS = [
      "        consumed.wake_after_fence();\n", "", loom("a_publish_elsewhere")),
     # Consuming
     ("header: Acquire", CONSUMER,
-     "self.view.load64(self.data + offset, Ordering::Acquire)", "self.view.load64(self.data + offset, Ordering::Relaxed)",
+     "self.ring.header(self.position).load(Ordering::Acquire)", "self.ring.header(self.position).load(Ordering::Relaxed)",
      loom("every_line_is_reused")),
     ("head: Release", CONSUMER,
-     "self.view.store64(self.control + HEAD, self.position, Ordering::Release);",
-     "self.view.store64(self.control + HEAD, self.position, Ordering::Relaxed);", loom("blocks_of_several", "every_line")),
+     "self.ring.word64::<HEAD>().store(self.position, Ordering::Release);",
+     "self.ring.word64::<HEAD>().store(self.position, Ordering::Relaxed);", loom("blocks_of_several", "every_line")),
     ("head after each record, before any commit elsewhere", CONSUMER,
-     "        self.view.store64(self.control + HEAD, self.position, Ordering::Release);\n",
+     "        self.ring.word64::<HEAD>().store(self.position, Ordering::Release);\n",
      "        if (self.position - size) / 256 != self.position / 256 {\n"
-     "            self.view.store64(self.control + HEAD, self.position, Ordering::Release);\n        }\n",
+     "            self.ring.word64::<HEAD>().store(self.position, Ordering::Release);\n        }\n",
      loom("a_response_gives")),
     ("head after padding", CONSUMER,
      "        self.advance(rest);\n", "        self.position += rest;\n", PROPERTY),
@@ -206,13 +278,24 @@ MUTANTS = [
      "            if offset as u64 + record_size(len) > capacity as u64 {\n"
      "                return Err(Violation::BlockBounds);\n            }\n", "", fuzz("consumer")),
     ("quick look: its own line", CONSUMER,
-     "word >> 32 == layout::data_mark(self.position)", "word >> 32 & 3 == layout::data_mark(self.position) & 3", PROPERTY),
+     "word >> 32 != layout::data_mark(self.position)", "word >> 32 & 3 != layout::data_mark(self.position) & 3", PROPERTY),
     ("quick look: a block", CONSUMER,
-     "word >> 32 == layout::data_mark(self.position)", "word >> 34 == layout::data_mark(self.position) >> 2", PROPERTY),
-    ("quick look: the maximum", CONSUMER, "            && len <= self.max_block\n", "", PROPERTY),
+     "word >> 32 != layout::data_mark(self.position)", "word >> 34 != layout::data_mark(self.position) >> 2", PROPERTY),
+    ("quick look: the maximum, of one line", CONSUMER,
+     "one_line: setup.max_block.min(ONE_LINE),", "one_line: ONE_LINE,", PROPERTY),
+    ("quick look: the maximum", CONSUMER, "        len <= self.max_block && offset", "        offset", PROPERTY),
     ("quick look: within the ring", CONSUMER,
-     "            && offset + record_size(len) <= self.capacity as u64\n", "", PROPERTY),
-    ("quick look: not when broken", CONSUMER, "            && self.broken.is_none();", ";", PROPERTY),
+     "len <= self.max_block && offset + record_size(len) <= self.capacity()", "offset < self.capacity() && len <= self.max_block",
+     PROPERTY),
+    ("quick look: only a line needs no more", CONSUMER, "len <= self.one_line || self.is_sound(len)", "len <= self.max_block", PROPERTY),
+    ("quick look: not when broken", CONSUMER, " || self.broken.is_some() {", " {", PROPERTY),
+    ("a part of a longer block is not read as one line", CONSUMER,
+     "if self.found.len <= ONE_LINE && len > 0", "if len <= ONE_LINE && len > 0", PROPERTY),
+    ("the first word of a block that has none", CONSUMER,
+     "(self.found.len >= 8).then(|| self.consumer.ring.second_word(self.found.start))",
+     "Some(self.consumer.ring.second_word(self.found.start))", PROPERTY),
+    ("reads end with the block", CONSUMER,
+     "is_some_and(|end| end <= self.found.len)", "is_some()", tests("a_read_ends_with_the_block")),
     ("header: no padding at the start", LAYOUT, "if offset == 0 || offset", "if offset", PROPERTY),
     ("header: padding reaches exactly to the end", LAYOUT,
      "if offset == 0 || offset as u64 + HEADER as u64 + len as u64 != capacity as u64 {", "if offset == 0 {", PROPERTY),
@@ -233,10 +316,10 @@ MUTANTS = [
      "self.load_header() != EMPTY || self.closer.is_closed()", "self.load_header() != EMPTY",
      loom("a_close_wakes_the_consumer")),
     ("closed, private: Acquire", CLOSE,
-     "match (private.load(Ordering::Acquire), heeded)", "match (private.load(Ordering::Relaxed), heeded)",
+     "match (private.load(Ordering::Acquire), shared)", "match (private.load(Ordering::Relaxed), shared)",
      loom("what_was_committed_before_the_close")),
     ("closed, shared: Acquire", CLOSE,
-     "view.word32(*offset).load(Ordering::Acquire)", "view.word32(*offset).load(Ordering::Relaxed)",
+     "shared.load(Ordering::Acquire)", "shared.load(Ordering::Relaxed)",
      loom("what_was_committed_before_the_other")),
     ("closed, private: Release", CLOSE,
      "private.compare_exchange(0, reason as u32, Ordering::Release,",
@@ -261,6 +344,82 @@ MUTANTS = [
     ("close wake: the producer sleeps on the private word", PRODUCER,
      "futex::wait(&[space, self.closer.as_wait()], Some(until))", "futex::wait(&[space], Some(until))",
      loom("a_close_wakes_a_sleeper")),
+    ("close wake: there is a private word between processes", CLOSE,
+     "sleep_on_private: scope == Scope::Shared,", "sleep_on_private: false,", loom("a_close_wakes_a_sleeper")),
+    ("closed, shared: a server does not heed it", CLOSE,
+     "(0, Some(shared)) if *heeds_shared =>", "(0, Some(shared)) if *heeds_shared || true =>",
+     tests("a_server_does_not_believe")),
+    # Between processes
+    ("scope: the rings' words are shared", CHANNEL,
+     "            scope: Scope::Shared,\n", "            scope: Scope::Private,\n", tests("wakes_go_from_one_mapping")),
+    ("scope: the close wakes shared words", CHANNEL,
+     "Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED)", "Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED)",
+     tests("wakes_go_from_one_mapping")),
+    ("scope: shared is not private to the kernel", FUTEX,
+     "Scope::Shared => Flags::empty(),", "Scope::Shared => Flags::PRIVATE,", tests("wakes_go_from_one_mapping")),
+    ("scope: nor where several words are waited for", FUTEX,
+     "Scope::Shared => WaitFlags::SIZE_U32,", "Scope::Shared => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,",
+     tests("wakes_go_from_one_mapping")),
+    ("worker: head before the response", WORKER,
+     "        incoming.release_quietly();\n        let sequence = header.sequence.get();\n"
+     "        if header.code.get() == Operation::Call as u16 {\n            return self.call(sequence, len);\n        }\n",
+     "        let _ = incoming;\n        let sequence = header.sequence.get();\n"
+     "        if header.code.get() == Operation::Call as u16 {\n            let done = self.call(sequence, len);\n"
+     "            self.requests.take(found).release_quietly();\n            return done;\n        }\n"
+     "        self.requests.take(found).release_quietly();\n",
+     tests("the_room_of_a_request")),
+    # Bounds
+    ("bounds: copies end within the ring", VIEW, "if at > room || len > room - at {", "if at > room {", VIEWS),
+    ("bounds: copies begin within the ring", VIEW,
+     "if at > room || len > room - at {", "if len > room.wrapping_sub(at) {", VIEWS),
+    ("bounds: copies into a line end within it", VIEW,
+     "if at > LINE || from.len() > LINE - at {", "if at > LINE {", VIEWS),
+    ("bounds: copies into a line begin within it", VIEW,
+     "if at > LINE || from.len() > LINE - at {", "if from.len() > LINE.wrapping_sub(at) {", VIEWS),
+    ("bounds: copies out of a line end within it", VIEW, "if at > LINE || len > LINE - at {", "if at > LINE {", VIEWS),
+    ("bounds: copies out of a line begin within it", VIEW,
+     "if at > LINE || len > LINE - at {", "if len > LINE.wrapping_sub(at) {", VIEWS),
+    ("bounds: a position is a line", VIEW, "& (self.capacity - LINE)", "& (self.capacity - 1)", VIEWS),
+    ("bounds: a ring lies in its segment", VIEW, "self.0.start_of(data, capacity)", "self.0.start_of(data, LINE)", VIEWS),
+    ("bounds: a ring's words lie in its segment", VIEW, "self.0.start_of(control, CONTROL)", "self.0.start_of(control, 0)", VIEWS),
+    ("bounds: a ring has a power of two of lines", VIEW, "assert!(capacity.is_power_of_two() && capacity >= LINE,", "assert!(capacity >= LINE,",
+     VIEWS),
+    ("bounds: a ring lies on lines", VIEW,
+     "assert!(control.is_multiple_of(LINE) && data.is_multiple_of(LINE),", "assert!(true,", VIEWS),
+    ("bounds: words and copies lie in a segment", SEGMENT, "is_some_and(|end| end <= self.map.len())", "is_some()",
+     tests("a_word_outside")),
+    ("bounds: words are aligned", SEGMENT, "if !inside || !offset.is_multiple_of(align) {", "if !inside {",
+     tests("a_word_that_is_not_aligned")),
+    ("segments: the seals are there", SEGMENT, "if !seals.contains(NEEDED) {", "if seals.is_empty() {", SEGMENTS),
+    ("segments: sealed against more seals", SEGMENT,
+     "SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL)", "SealFlags::SHRINK.union(SealFlags::GROW)", SEGMENTS),
+    ("segments: no huge pages", SEGMENT, "if kind as i64 == HUGETLBFS_MAGIC {", "if kind as i64 == 1 {", SEGMENTS),
+    ("segments: not inherited by exec", SEGMENT, "| MemfdFlags::ALLOW_SEALING;\n        // Before",
+     "& MemfdFlags::ALLOW_SEALING | MemfdFlags::ALLOW_SEALING;\n        // Before", SEGMENTS),
+    ("channels: the magic", CHANNEL_LAYOUT, "if self.magic != MAGIC {", "if false {", CHANNELS),
+    ("channels: the version", CHANNEL_LAYOUT, "if self.version != LAYOUT_VERSION {", "if false {", CHANNELS),
+    ("channels: the length", CHANNEL_LAYOUT, "if found != needed {", "if found < needed {", CHANNELS),
+    ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < DATA {", "if false {", CHANNELS),
+    # Above the rings
+    ("client: the number of a response", CALLER, "if sequence != self.expected || self.expected == self.next {",
+     "if self.expected == self.next {", process("hostile", "responses_that_break")),
+    ("client: a status that it knows", CALLER,
+     "return Err(self.violation(Violation::MalformedBlock));\n        };\n        self.expected",
+     "return Ok(None);\n        };\n        self.expected", process("hostile", "responses_that_break")),
+    ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),
+    ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",
+     process("hostile", "messages_that_break")),
+    ("acceptor: who may connect", ACCEPTOR, "who.uid == own || who.uid == 0 || ", "who.uid != 77_777 || ",
+     process("processes", "another_user")),
+    ("hot path: no allocation", WORKER,
+     "let request = Request::new(&self.body[..len], &self.member);",
+     "let copy = self.body.clone();\n        let request = Request::new(&copy[..len], &self.member);",
+     process("hot_path", "allocates_nothing")),
+    ("hot path: no system call in the worker", RING,
+     "        published.wake_after_fence();\n", "        published.wake_after_fence();\n        std::thread::yield_now();\n",
+     process("hot_path", "no_system_call")),
+    ("hot path: no system call in the client", CALLER, "        self.requests.clear_ahead();\n",
+     "        self.requests.clear_ahead();\n        std::thread::yield_now();\n", process("hot_path", "no_system_call")),
     # The copy
     ("copy: the last byte", COPIES, "            if left & 1 != 0 {", "            if left & 1 != 0 && left > 1 {",
      tests("shm::copy")),
@@ -291,12 +450,16 @@ def run(command, longest=LONGEST, **environment):
         environment.update(CARGO_INCREMENTAL="1", CARGO_PROFILE_RELEASE_LTO="off",
                            CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16", CARGO_PROFILE_RELEASE_DEBUG="0")
     environment = {**os.environ, **environment}
+    # A group of its own: what is late is ended with all that it started.
+    started = subprocess.Popen(command, cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
     try:
-        done = subprocess.run(command, cwd=COPY, env=environment, timeout=longest, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    except subprocess.TimeoutExpired as late:
-        return "hung", (late.output or b"").decode(errors="replace")
-    return ("passed" if done.returncode == 0 else "failed"), done.stdout
+        output, _ = started.communicate(timeout=longest)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        output, _ = started.communicate()
+        return "hung", output
+    return ("passed" if started.returncode == 0 else "failed"), output
 
 
 def check(kind, what):
@@ -317,6 +480,14 @@ def check(kind, what):
             if result != "passed":
                 return result, output
         return "passed", output
+    if kind == "process":
+        environment = {"CARGO_TARGET_DIR": str(BUILD / "tests")}
+        command = ["cargo", "test", "--test", what[0]]
+        built, output = run(command + ["--no-run"], longest=3600, **environment)
+        if built != "passed":
+            return "broken", output
+        result, output = run(command + ["--", what[1]], **environment)
+        return ("broken", f"no test is called {what[1]}") if "running 0 tests" in output else (result, output)
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
         built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)
@@ -349,24 +520,23 @@ def main():
     if wanted == ["--list"]:
         print("\n".join(mutant[0] for mutant in MUTANTS))
         return 0
+    if wanted == ["--table"]:
+        print("| switched off | in | kind | caught by |\n| --- | --- | --- | --- |")
+        for name, file, _, _, (kind, what) in MUTANTS:
+            by = "`ring::property`" if what == PROPERTY[1] else ", ".join(f"`{one}`" for one in what if one[0] != "-")
+            print(f"| {name} | `{file.removeprefix('src/')}` | {kind.split()[0]} | {by} |")
+        return 0
     chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
     copy_tree()
     survivors = []
-    for name, file, there, instead, (kind, what), *also in chosen:
+    for name, file, there, instead, (kind, what) in chosen:
         path = COPY / file
         original = path.read_text()
         began = time.monotonic()
-        mutated = original
-        for piece in also:  # removed as well: its last line stays
-            found = mutated.count(piece)
-            mutated = mutated.replace(piece, piece[piece.index("\n") + 1:])
-            if found != 1:
-                mutated = None
-                break
-        if mutated is None or mutated.count(there) != 1:
+        if original.count(there) != 1:
             result, output = "broken", f"the text to replace does not occur exactly once in {file}"
         else:
-            path.write_text(mutated.replace(there, instead))
+            path.write_text(original.replace(there, instead))
             result, output = check(kind, what)
             path.write_text(original)
         print(f"{'caught' if result == 'failed' else result.upper():8} {time.monotonic() - began:4.0f} s  {name}"

@@ -24,6 +24,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod hostile;
 mod layout;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -151,15 +154,7 @@ fn create_with(
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
     let ends = Ends::new(View::new(segment), *geometry, strategy, manners);
-    let intake = if manners.separate_intake { ends.closer_of(Ring::Request) } else { ends.closer.clone() };
-    let host = Host {
-        requests: Consumer::new(&Setup { closer: intake.clone(), ..ends.setup(Ring::Request) }),
-        responses: Producer::new(&ends.setup(Ring::Response)),
-        inbox: Producer::new(&ends.setup(Ring::Inbox)),
-        closer: ends.closer.clone(),
-        intake,
-    };
-    Ok((host, descriptor))
+    Ok((ends.host(manners), descriptor))
 }
 
 fn open_with(
@@ -169,14 +164,7 @@ fn open_with(
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    let ends = Ends::new(View::new(segment), geometry, strategy, manners);
-    Ok(Guest {
-        requests: Producer::new(&ends.setup(Ring::Request)),
-        responses: Consumer::new(&ends.setup(Ring::Response)),
-        inbox: Consumer::new(&ends.setup(Ring::Inbox)),
-        closer: ends.closer.clone(),
-        geometry,
-    })
+    Ok(Ends::new(View::new(segment), geometry, strategy, manners).guest())
 }
 
 /// What all ends of one side share.
@@ -194,6 +182,28 @@ impl Ends {
         let closer =
             Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), manners.heeds_shared_close);
         Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop }
+    }
+
+    fn host(&self, manners: &Manners) -> Host {
+        let intake =
+            if manners.separate_intake { self.closer_of(Ring::Request) } else { self.closer.clone() };
+        Host {
+            requests: Consumer::new(&Setup { closer: intake.clone(), ..self.setup(Ring::Request) }),
+            responses: Producer::new(&self.setup(Ring::Response)),
+            inbox: Producer::new(&self.setup(Ring::Inbox)),
+            closer: self.closer.clone(),
+            intake,
+        }
+    }
+
+    fn guest(&self) -> Guest {
+        Guest {
+            requests: Producer::new(&self.setup(Ring::Request)),
+            responses: Consumer::new(&self.setup(Ring::Response)),
+            inbox: Consumer::new(&self.setup(Ring::Inbox)),
+            closer: self.closer.clone(),
+            geometry: self.geometry,
+        }
     }
 
     /// A closer of one ring alone, of which the other side is not told.
@@ -221,6 +231,7 @@ impl Ends {
 mod tests {
     use super::*;
     use crate::ring::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
@@ -261,6 +272,40 @@ mod tests {
             assert_eq!(told[1], RecvError::Disconnected(CloseReason::Local));
             assert_eq!(told[2], RecvError::Disconnected(CloseReason::Local));
         });
+    }
+
+    /// Two mappings of the same memory, as in two processes: what sleeps on one is woken through the other.
+    #[test]
+    fn wakes_go_from_one_mapping_to_the_other() {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let (mut host, mut guest) = pair();
+        let (tell, told) = mpsc::channel();
+        let sleeper = thread::spawn(move || {
+            tell.send(Err(rustix::thread::gettid().as_raw_nonzero().get())).unwrap();
+            for _ in 0..2 {
+                tell.send(Ok(host.requests.recv(&mut Vec::new()))).unwrap();
+            }
+        });
+        let Err(thread) = told.recv_timeout(LIMIT).unwrap() else { unreachable!() };
+        let wait_for_sleep = |guest: &Guest| {
+            let until = std::time::Instant::now() + LIMIT;
+            loop {
+                let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+                if guest.requests.consumer_looks_parked() && state.contains(") S ") {
+                    return;
+                }
+                assert!(std::time::Instant::now() < until, "it does not go to sleep");
+                thread::yield_now();
+            }
+        };
+        wait_for_sleep(&guest);
+        guest.requests.send(b"data").unwrap();
+        assert_eq!(told.recv_timeout(LIMIT), Ok(Ok(Ok(4))), "the wake was lost");
+        wait_for_sleep(&guest);
+        guest.closer.close();
+        let end = RecvError::Disconnected(CloseReason::Peer);
+        assert_eq!(told.recv_timeout(LIMIT), Ok(Ok(Err(end))), "the close was not noticed");
+        sleeper.join().unwrap();
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod caller;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod hostile;
 mod inbox;
 #[cfg(feature = "internals")]
 pub(crate) mod internals;

@@ -52,6 +52,12 @@ impl Observer {
         Ok(Observer { line: dial(&path, deadline_in(timeout))?, timeout, path })
     }
 
+    /// On a connection that stands.
+    #[cfg(fuzzing)]
+    pub(super) fn on(line: Line, timeout: Duration) -> Observer {
+        Observer { line, timeout, path: PathBuf::new() }
+    }
+
     /// What the server tells about itself.
     pub fn server(&self) -> Result<ServerInfo, RegisterError> {
         let body = self.ask(&Ask::Server)?;

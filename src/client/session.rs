@@ -120,6 +120,16 @@ impl ClientBuilder {
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;
         let deadline = deadline_in(self.timeout);
         let line = dial(&self.path, deadline)?;
+        self.register_on(line, name, deadline)
+    }
+
+    /// Asks on a connection that stands.
+    pub(super) fn register_on(
+        &self,
+        line: Line,
+        name: Name,
+        deadline: Instant,
+    ) -> Result<Client, RegisterError> {
         let answer = line
             .ask(&Ask::Register(name), deadline)
             .map_err(|error| explain(error, &self.path, Some(&name)))?;

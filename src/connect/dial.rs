@@ -102,6 +102,12 @@ impl Line {
         Ok(Line { socket })
     }
 
+    /// On a socket that is connected, to whom it may be.
+    #[cfg(fuzzing)]
+    pub(crate) fn on(socket: OwnedFd) -> Line {
+        Line { socket }
+    }
+
     /// One request, one answer.
     pub(crate) fn ask(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
         // A server that refuses at once may have closed already; its answer is there to be read all the same.

@@ -152,7 +152,10 @@ impl<'a> Reply<'a> {
             code => {
                 let text = String::from_utf8_lossy(body);
                 // The text is another process's: nothing in it may steer a terminal.
-                let text = text.chars().filter(|c| !c.is_control()).collect();
+                let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+                if text.trim().is_empty() {
+                    text.push_str("the server refused, and gave no reason");
+                }
                 ReplyBody::Refused(Refusal::from_code(code).unwrap_or(Refusal::Unknown), text)
             }
         };
@@ -219,6 +222,11 @@ mod tests {
         let datagram = Reply::refused(Refusal::Full, "no\u{1b}[31m room");
         let reply = Reply::decode(&datagram).unwrap();
         assert_eq!(reply.body, ReplyBody::Refused(Refusal::Full, "no[31m room".into()));
+        let datagram = Reply::refused(Refusal::Full, "\u{1b}");
+        match Reply::decode(&datagram).unwrap().body {
+            ReplyBody::Refused(Refusal::Full, why) => assert!(why.contains("no reason"), "{why}"),
+            other => panic!("{other:?}"),
+        }
         let key = Key::from_u128(42);
         let datagram = Reply::registered(key);
         match Reply::decode(&datagram).unwrap().body {

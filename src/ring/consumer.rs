@@ -366,6 +366,7 @@ impl Consumer {
     fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
         self.pay_wake_if_owed();
+        let deadline = super::patience(deadline);
         let mut waiting = self.waiting;
         let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
             Looked::Found => Ok(()),

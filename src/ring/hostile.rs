@@ -1,5 +1,7 @@
 //! A ring whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
 
+use std::sync::atomic::AtomicBool;
+
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
 use super::{Closer, Consumer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
@@ -8,6 +10,17 @@ use crate::sync::Ordering;
 
 const DATA: usize = CONTROL + 128;
 const GUARD: usize = 64;
+
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// From now on each end's other side is a fuzz target on the same thread, which cannot end a wait.
+pub(crate) fn stay_alone() {
+    ALONE.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_alone() -> bool {
+    ALONE.load(Ordering::Relaxed)
+}
 
 /// The memory of a ring, as the other side sees it.
 #[derive(Debug)]

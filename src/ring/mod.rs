@@ -46,8 +46,9 @@
 //!
 //! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it becomes visible only
 //! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block of one line
-//! will need, one line further, and remembers where ([`Producer::clear_ahead`]). It forgets it when anything but a block of one
-//! line is begun, for payload may then be written over it; a publish that finds nothing remembered stores the 0 itself.
+//! will need, one line further, and remembers where ([`Producer::clear_ahead`]). It forgets it when a grant, a draft or a batch of
+//! more than one line is begun, for payload is then written over it and may be abandoned; a publish that finds nothing remembered
+//! stores the 0 itself. Whatever is committed takes the tail past it.
 //!
 //! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all those lines *and* the
 //! line of the zeroed header to be free: `position + padding + record + 64 - head <= C`. Since a record is at most half
@@ -135,6 +136,15 @@ pub(crate) struct Setup {
 /// come late, after the sleeper found its block by itself; it cannot come out of nothing, because each end looks for a
 /// sleeper only when it has published or given back something since it last looked.
 const SPARE_HINTS: u64 = 64;
+
+/// The deadline of a wait. Where the other side is a fuzz target, on this very thread, one without a deadline ends at once.
+#[inline(always)]
+fn patience(deadline: Option<std::time::Instant>) -> Option<std::time::Instant> {
+    #[cfg(fuzzing)]
+    let deadline =
+        if hostile::is_alone() { deadline.or_else(|| Some(std::time::Instant::now())) } else { deadline };
+    deadline
+}
 
 /// After publishing on one ring and consuming from another: one fence, and both parked checks.
 #[inline]

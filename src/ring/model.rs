@@ -248,6 +248,22 @@ fn stale_payload_is_not_a_header() {
     });
 }
 
+/// The same behind a record of two lines, for which nothing was cleared ahead.
+#[test]
+fn stale_payload_is_not_a_header_behind_two_lines() {
+    explore(|| {
+        let (mut producer, mut consumer) = ring(8, WRAP);
+        let mut received = Vec::new();
+        // Lines 0 and 1, then 2 and 3 with the forgery at 3, one lap early; then up to line 8.
+        for block in [vec![], vec![], forgery(WRAP + 11), vec![], vec![], vec![], vec![], vec![]] {
+            producer.try_send(&block).unwrap();
+            consumer.try_recv(&mut received).unwrap();
+        }
+        // At line 9: two lines, then line 11, which is where the forgery lies.
+        pass((producer, consumer), vec![block(1, 100)], 2, send_some(1));
+    });
+}
+
 /// The same behind a batch.
 #[test]
 fn stale_payload_is_not_a_header_behind_a_batch() {

@@ -35,6 +35,7 @@ pub struct Producer {
     /// The last head seen.
     head: u64,
     /// A position whose header is known to be 0: stored by this end, and nothing written there since. [`NOWHERE`] if there is none.
+    /// It is forgotten before anything is written there that may not be committed; once the tail has passed it, it says nothing.
     cleared: u64,
     /// Bytes of the last record: the next one is often as long.
     last_size: u64,
@@ -241,7 +242,7 @@ impl Producer {
     /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least` bytes.
     #[inline(always)]
     pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
-        if least <= ONE_LINE && self.fits_line(least) {
+        if self.fits_line(least) {
             return Ok(Draft { start: self.position, room: self.one_line, cleared: NOWHERE });
         }
         let start = self.try_place(least)?;
@@ -521,7 +522,6 @@ impl Producer {
         let padding = padding_header(self.position, start - self.position);
         self.ring.header(self.position).store(padding, Ordering::Release);
         self.position = next;
-        self.cleared = NOWHERE;
     }
 
     // ---- waiting for room
@@ -529,6 +529,7 @@ impl Producer {
     /// Waits until a block of `len` bytes has a place. Padding and the zeroed line are part of the question.
     #[cold]
     fn wait_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
+        let deadline = super::patience(deadline);
         let mut waiting = self.waiting;
         for _ in 0..waiting.brief_looks() {
             if self.is_decided(len) {

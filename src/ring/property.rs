@@ -353,6 +353,7 @@ impl Pair {
         };
         let (start, block) = self.plain.blocks.front().unwrap();
         assert_eq!((incoming.len(), incoming.is_empty()), (block.len(), block.is_empty()));
+        assert_eq!(incoming.first_word().as_ref(), block.first_chunk::<8>());
         for (from, len) in reads {
             let from = from % (block.len() + 1);
             let mut part = vec![0; len % (block.len() - from + 1)];
@@ -557,6 +558,25 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "told already");
     assert_eq!(consumer.try_recv(&mut into), Ok(0));
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 0]);
+}
+
+/// Whatever an offset and a length are, together they end with the block.
+#[test]
+fn a_read_ends_with_the_block() {
+    let (mut producer, mut consumer) = local_with(1024, WaitStrategy::Park).unwrap();
+    for block in [vec![1; 20], vec![1; 100]] {
+        producer.try_send(&block).unwrap();
+        let incoming = consumer.try_incoming().unwrap();
+        let mut byte = [0];
+        for offset in [block.len(), block.len() + 1, usize::MAX] {
+            let read = std::panic::AssertUnwindSafe(|| incoming.read_at(offset, &mut byte));
+            assert!(std::panic::catch_unwind(read).is_err(), "offset {offset}");
+        }
+        incoming.read_at(block.len(), &mut []);
+        incoming.read_at(block.len() - 1, &mut byte);
+        assert_eq!(byte, [1]);
+        incoming.release();
+    }
 }
 
 /// A peer that wakes a sleeper again and again for nothing is found out.

@@ -210,8 +210,15 @@ impl Acceptor {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags)
     }
 
+    /// Connections that are open.
+    #[cfg(fuzzing)]
+    pub(super) fn connections(&self) -> usize {
+        debug_assert!(self.asking().count() == self.greeting);
+        self.connections.len()
+    }
+
     /// Waits for something to happen, and deals with it.
-    fn turn(&mut self, until: Option<Instant>) {
+    pub(super) fn turn(&mut self, until: Option<Instant>) {
         let first = self.deadlines.peek().map(|Reverse((deadline, _))| *deadline);
         let until = [until, first, self.paused_until].into_iter().flatten().min();
         let timeout = until.map(|until| {

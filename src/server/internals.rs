@@ -1,6 +1,7 @@
-//! A worker without its thread, for this repository's own benchmarks.
+//! A worker without its thread, for this repository's own benchmarks, tests and fuzz targets.
 
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "each of its users needs a part")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::builder::Settings;
 use super::inbox::{Inbox, Letter};
 use super::member::Member;
-use super::service::{Request, Response};
+use super::service::{Request, Response, Service};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
@@ -68,7 +69,17 @@ fn member(
 }
 
 impl Desk {
+    /// A worker that echoes.
     pub(crate) fn new(host: Host, geometry: Geometry) -> Result<Desk, Box<dyn Error>> {
+        let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
+        Desk::with_service(host, geometry, echo)
+    }
+
+    pub(crate) fn with_service(
+        host: Host,
+        geometry: Geometry,
+        service: impl Service,
+    ) -> Result<Desk, Box<dyn Error>> {
         let settings = Settings {
             path: "unused".into(),
             max_clients: 2,
@@ -80,9 +91,8 @@ impl Desk {
             grace: Duration::ZERO,
         };
         let registry = Registry::create(2)?;
-        let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Arc::new(Shared::new(settings, registry, Box::new(echo), wake));
+        let shared = Arc::new(Shared::new(settings, registry, Box::new(service), wake));
         let (member, requests, responses) = member(&shared, "benchmark", host)?;
         Ok(Desk(Worker::new(shared, member, requests, responses)))
     }

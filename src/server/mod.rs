@@ -2,8 +2,10 @@
 
 mod acceptor;
 mod builder;
+#[cfg(fuzzing)]
+pub(crate) mod hostile;
 mod inbox;
-#[cfg(feature = "internals")]
+#[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
 pub(crate) mod member;
 mod service;

@@ -1,13 +1,17 @@
 //! The server's inner parts, where no client can tell what happens.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Letter};
+use super::internals::Desk;
 use super::member::{Member, Members};
+use super::service::{Request, Response};
 use crate::channel::{self, Geometry, Guest};
+use crate::protocol::{BlockHeader, Operation};
 use crate::protocol::{Key, Name, Status};
 use crate::registry::{Owner, Registry};
-use crate::ring::{RecvTimeoutError, WaitStrategy};
+use crate::ring::{RecvTimeoutError, TrySendError, WaitStrategy};
 
 /// A member of the smallest channel, and what its client would hold.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
@@ -46,7 +50,7 @@ fn a_member_is_found_by_its_whole_key_and_retired_once() {
     let members = Members::default();
     let (bob, _guest) = member(&registry, "bob");
     let key = bob.key;
-    members.insert(std::sync::Arc::new(bob));
+    members.insert(Arc::new(bob));
     assert!(members.get(key).is_some());
     for bit in 0..128 {
         let near = Key::from_u128(key.to_u128() ^ 1 << bit);
@@ -57,4 +61,31 @@ fn a_member_is_found_by_its_whole_key_and_retired_once() {
     assert!(!bob.is_retired() && bob.retire() && bob.is_retired() && !bob.retire());
     members.remove(key);
     assert!(members.get(key).is_none() && members.all().is_empty());
+}
+
+/// A client that has its response has the room of its request: the worker gives it back before it does anything else.
+#[test]
+fn the_room_of_a_request_is_given_back_before_its_response() {
+    let geometry = Geometry::new(4096).unwrap();
+    let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+    let mut guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
+    let header = BlockHeader::new(Operation::Call as u16, 0, 0).to_bytes();
+    let mut largest = header.to_vec();
+    largest.resize(geometry.max_block(), 7);
+    guest.requests.try_send(&largest).unwrap();
+    assert_eq!(guest.requests.try_send(&largest), Err(TrySendError::Full));
+    // While the service runs there is no response yet.
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let (seen, requests) = (Arc::clone(&found), Mutex::new(guest.requests));
+    let service = move |_: Request<'_>, _: &mut Response<'_>| {
+        let mut seen = seen.lock().unwrap();
+        if seen.is_empty() {
+            seen.push(requests.lock().unwrap().try_send(&largest));
+        }
+        Ok(())
+    };
+    Desk::with_service(host, geometry, service).unwrap().serve();
+    assert_eq!(*found.lock().unwrap(), [Ok(())]);
+    let mut response = Vec::new();
+    assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
 }

@@ -283,6 +283,13 @@ mod tests {
         assert!(matches!(Segment::open(&read), Err(SegmentError::NotMemory)));
         let file = File::open("/proc/self/exe").unwrap();
         assert!(matches!(Segment::open(&file), Err(SegmentError::NotMemory)));
+        // Of huge pages, sealed as it should be. Not every kernel has them.
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        if let Ok(huge) = memfd_create("test", flags) {
+            ftruncate(&huge, 1 << 30).unwrap();
+            fcntl_add_seals(&huge, NEEDED).unwrap();
+            assert!(matches!(Segment::open(&huge), Err(SegmentError::NotMemory)));
+        }
         let empty = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         fcntl_add_seals(&empty, NEEDED).unwrap();
         assert!(matches!(Segment::open(&empty), Err(SegmentError::BadLength { len: 0 })));
@@ -301,6 +308,13 @@ mod tests {
         assert!(matches!(Segment::anonymous(0), Err(SegmentError::BadLength { len: 0 })));
         assert!(matches!(Segment::create("test", usize::MAX), Err(SegmentError::BadLength { .. })));
         assert!(Segment::create("test", 1 << 62).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "do not lie, aligned")]
+    fn a_word_that_is_not_aligned_is_a_programming_error() {
+        let segment = Segment::anonymous(4096).unwrap();
+        let _ = segment.word64(12);
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! A client against a server that writes any word and any byte of its channel: responses, messages, `head`, futex and closed words.
+//!
+//! It never panics, touches nothing but what is its to write, takes a response only for the request that it belongs to, and stays
+//! closed once it has met a broken rule.
+
+#![no_main]
+
+mod input;
+mod peer;
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use input::Input;
+use libfuzzer_sys::fuzz_target;
+use peer::{LINE, Writer, block, header};
+use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, client_on};
+use ringpost::{CallError, Key, Name, RecvTimeoutError, SendError, TryRecvError};
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::new(Memory::new());
+}
+
+const MESSAGE: u16 = 0x100;
+
+/// A page of the registry's list, nearly right.
+fn page(input: &mut Input<'_>) -> Vec<u8> {
+    let mut page = match input.byte() % 3 {
+        0 => u32::MAX.to_le_bytes().to_vec(),
+        _ => input.word32().to_le_bytes().to_vec(),
+    };
+    for _ in 0..input.byte() % 3 {
+        page.extend_from_slice(input.bytes(16 + 1 + 3 * 4 + 6 * 8));
+        let len = input.byte() % 70;
+        page.push(len);
+        page.extend_from_slice(input.bytes(len.into()));
+    }
+    page
+}
+
+fn tamper(memory: &Memory, tails: [u64; 2], input: &mut Input<'_>) {
+    let ring = usize::from(input.byte() % 3);
+    match input.byte() % 6 {
+        0 => {
+            let (kind, off, len) =
+                (u64::from(input.byte()), u64::from(input.byte()), u64::from(input.word16()));
+            let (ring, tail) = if off & 1 == 0 { (RESPONSES, tails[0]) } else { (INBOX, tails[1]) };
+            let position = tail + off / 2 % 4 * LINE;
+            memory.set_header(ring, position, header(position + off / 250 * LINE, kind, len));
+        }
+        1 => memory.set_header(ring, u64::from(input.word16()), input.word64()),
+        2 => {
+            let (at, len) = (u64::from(input.word16()), usize::from(input.byte()));
+            memory.set_bytes(ring, at, input.bytes(len));
+        }
+        3 => memory.set_head(ring, input.word64()),
+        4 => {
+            let (lines, off) = (u64::from(input.byte()), u64::from(input.byte() / 250));
+            memory.set_head(ring, memory.head(ring).wrapping_add(lines % 80 * LINE).wrapping_add(off));
+        }
+        _ => memory.set_parked(ring, input.word32(), input.word32()),
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    MEMORY.with_borrow_mut(|memory| {
+        let mut input = Input(data);
+        memory.begin(if input.byte() % 4 == 0 { 256 + usize::from(input.byte()) * 7 } else { 2040 });
+        let mut client = client_on(memory);
+        let max = client.limits().max_call;
+        let mut responses = Writer::new(RESPONSES);
+        let mut messages = Writer::new(INBOX);
+        let mut number = 0_u32;
+        let mut broken = false;
+        while !input.is_empty() {
+            let mut found = false;
+            match input.byte() % 14 {
+                // A response, nearly right: its number is the next or a little off.
+                0..4 => {
+                    let (status, form) = (u16::from(input.byte() % 14), input.byte());
+                    let body = match form % 4 {
+                        0 => page(&mut input),
+                        1 => input.bytes(16).to_vec(),
+                        2 => vec![b'x'; usize::from(input.word16()) % 2100],
+                        _ => {
+                            let len = usize::from(input.byte());
+                            input.bytes(len).to_vec()
+                        }
+                    };
+                    let block = block(status, 0, number.wrapping_add(u32::from(form / 252)), &body);
+                    number = number.wrapping_add(1);
+                    let cut = block.len() - usize::from(input.byte() / 250).min(block.len());
+                    responses.put(memory, &block[..cut]);
+                }
+                // A message, nearly right.
+                4 | 5 => {
+                    let form = input.byte();
+                    let name_len = input.byte() % 70;
+                    let mut body = input.bytes(16 + usize::from(name_len)).to_vec();
+                    body.resize(body.len() + usize::from(form) * 7 % 2000, b'm');
+                    let code = if form > 250 { 1 } else { MESSAGE };
+                    messages.put(memory, &block(code, u16::from(name_len), 0, &body));
+                }
+                6 => tamper(memory, [responses.tail, messages.tail], &mut input),
+                7 => {
+                    // What the server has consumed, honestly as far as the client knows.
+                    let lines = u64::from(input.byte() % 64);
+                    memory.set_head(REQUESTS, memory.head(REQUESTS).wrapping_add(lines * LINE));
+                    if input.byte() > 250 {
+                        memory.set_closed(input.word32());
+                    }
+                }
+                8 => {
+                    let len = usize::from(input.word16()) % (max + 2);
+                    let request = vec![1; len];
+                    match client.call_deadline(&request, Instant::now()) {
+                        Ok(response) => assert!(response.len() <= max),
+                        Err(CallError::TooLarge { .. }) => assert!(len > max),
+                        Err(error) => found = matches!(error, CallError::Violation(_)),
+                    }
+                }
+                9 => {
+                    let submitted = client.submit(input.bytes(5));
+                    found = matches!(submitted, Err(CallError::Violation(_)));
+                    assert!(client.outstanding() <= 1 << 17);
+                }
+                10 => found = matches!(client.response(), Err(CallError::Violation(_))),
+                11 => {
+                    let error = match input.byte() % 6 {
+                        0 => client.list().err(),
+                        1 => client.statistics().err(),
+                        2 => client.ping().err(),
+                        3 => client.look_up(&Name::new("bob").expect("a name")).err(),
+                        _ => {
+                            let sent = if input.byte() % 2 == 0 {
+                                client.send(Key::from_u128(1), b"message")
+                            } else {
+                                client.send_deadline(Key::from_u128(1), b"message", Instant::now())
+                            };
+                            found = matches!(sent, Err(SendError::Violation(_)));
+                            None
+                        }
+                    };
+                    found |= matches!(error, Some(CallError::Violation(_)));
+                }
+                12 => match client.try_recv() {
+                    Ok(message) => assert!(message.payload().len() <= max && !message.from_name().is_empty()),
+                    Err(error) => found = matches!(error, TryRecvError::Violation(_)),
+                },
+                _ => {
+                    let end = client.recv_deadline(Instant::now());
+                    found = matches!(end, Err(RecvTimeoutError::Violation(_)));
+                }
+            }
+            broken |= found;
+        }
+        if broken {
+            assert!(client.close_handle().reason().is_some(), "it goes on after a broken rule");
+            assert!(client.call(b"x").is_err());
+        }
+        // Nobody answers its farewell.
+        client.close_handle().close();
+        drop(client);
+        assert!(memory.guards_hold());
+    });
+});

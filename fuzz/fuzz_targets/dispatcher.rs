@@ -1,0 +1,178 @@
+//! A server's worker against a client that writes any word and any byte of its channel, and against a receiver of messages that does
+//! the same.
+//!
+//! It never panics (services may), touches nothing but what is its to write, serves at most what is there, answers in the form of an
+//! answer, and ends a client that breaks a rule of its rings.
+
+#![no_main]
+
+mod input;
+mod peer;
+
+use std::cell::RefCell;
+
+use input::Input;
+use libfuzzer_sys::fuzz_target;
+use peer::{LINE, RING, Reader, Writer, block, header};
+use ringpost::CloseReason;
+use ringpost::hostile::{Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, Served};
+
+struct Stage {
+    office: Office,
+    alice: Memory,
+    bob: Memory,
+}
+
+thread_local! {
+    static STAGE: RefCell<Stage> =
+        RefCell::new(Stage { office: Office::new(), alice: Memory::new(), bob: Memory::new() });
+}
+
+const SEND: u16 = 2;
+const STATUSES: u16 = 11;
+
+struct Play<'a> {
+    alice: &'a Memory,
+    bob: &'a Memory,
+    dispatcher: Dispatcher,
+    requests: Writer,
+    responses: Reader,
+    messages: Reader,
+    put: u64,
+    /// Whether anything but honest blocks was written where the worker reads or writes.
+    tampered: bool,
+}
+
+impl Play<'_> {
+    fn request(&mut self, input: &mut Input<'_>) {
+        let (code, form) = (u16::from(input.byte() % 10), input.byte());
+        let flags = u16::from(form >> 6);
+        let mut body = Vec::new();
+        if code == SEND {
+            match form % 8 {
+                0 => {}
+                1 => body.extend_from_slice(input.bytes(16)),
+                2..5 => body.extend_from_slice(&self.dispatcher.keys()[0].to_bytes()),
+                _ => body.extend_from_slice(&self.dispatcher.keys()[1].to_bytes()),
+            }
+        }
+        if form & 0x20 == 0 {
+            let len = usize::from(input.byte());
+            body.extend_from_slice(input.bytes(len));
+        } else {
+            body.push(form % 7);
+            body.resize(1 + usize::from(input.word16()) % self.alice.max_block(), 0x5a);
+        }
+        let block = block(code, flags, input.word32(), &body);
+        let cut = block.len() - usize::from(input.byte() / 250).min(block.len());
+        self.put += 1;
+        // Only what fits is honest: the worker has not given back what this might be written over.
+        let free = RING.saturating_sub(self.requests.tail.wrapping_sub(self.alice.head(REQUESTS)));
+        self.tampered |=
+            cut > self.alice.max_block() || free < 2 * (cut as u64 + 8).next_multiple_of(LINE) + LINE;
+        self.requests.put(self.alice, &block[..cut]);
+    }
+
+    fn tamper(&mut self, input: &mut Input<'_>) {
+        self.tampered = true;
+        let memory = if input.byte() % 4 == 0 { self.bob } else { self.alice };
+        let ring = usize::from(input.byte() % 3);
+        match input.byte() % 6 {
+            0 => {
+                let (kind, off, len) =
+                    (u64::from(input.byte()), u64::from(input.byte()), u64::from(input.word16()));
+                let position = self.requests.tail + off % 4 * LINE;
+                memory.set_header(REQUESTS, position, header(position + off / 250 * LINE, kind, len));
+            }
+            1 => memory.set_header(ring, u64::from(input.word16()), input.word64()),
+            2 => {
+                let (at, len) = (u64::from(input.word16()), usize::from(input.byte()));
+                memory.set_bytes(ring, at, input.bytes(len));
+            }
+            3 => memory.set_head(ring, input.word64()),
+            4 => {
+                let (lines, off) = (u64::from(input.byte()), u64::from(input.byte() / 250));
+                memory.set_head(ring, memory.head(ring).wrapping_add(lines % 80 * LINE).wrapping_add(off));
+            }
+            _ => {
+                memory.set_parked(ring, input.word32(), input.word32());
+                memory.set_closed(input.word32());
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Served {
+        let before = self.alice.head(REQUESTS);
+        let served = self.dispatcher.serve();
+        if !self.tampered {
+            let moved = self.alice.head(REQUESTS) - before;
+            assert!(moved <= RING && moved % LINE == 0, "at most a ring full at a time");
+        }
+        served
+    }
+
+    fn read(&mut self) {
+        if self.tampered {
+            return;
+        }
+        while let Some(response) = self.responses.next(self.alice) {
+            assert!(response.len() >= 8, "an answer has a header");
+            assert!(u16::from_le_bytes([response[0], response[1]]) <= STATUSES);
+            assert!(self.put > 0, "more answers than requests");
+            self.put -= 1;
+        }
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    STAGE.with_borrow_mut(|stage| {
+        let mut input = Input(data);
+        let max_block = if input.byte() % 4 == 0 { 256 + usize::from(input.byte()) * 7 } else { 2040 };
+        stage.alice.begin(max_block);
+        stage.bob.begin(max_block);
+        let mut play = Play {
+            alice: &stage.alice,
+            bob: &stage.bob,
+            dispatcher: stage.office.admit(&stage.alice, &stage.bob),
+            requests: Writer::new(REQUESTS),
+            responses: Reader::new(RESPONSES),
+            messages: Reader::new(INBOX),
+            put: 0,
+            tampered: false,
+        };
+        while !input.is_empty() {
+            match input.byte() % 12 {
+                0..5 => play.request(&mut input),
+                5..7 => {
+                    play.serve();
+                }
+                7 => play.read(),
+                8 if !play.tampered => while play.messages.next(play.bob).is_some() {},
+                9 | 10 => play.tamper(&mut input),
+                11 if input.byte() % 8 == 0 => play.dispatcher.end_intake(),
+                11 if input.byte() % 8 == 0 => play.dispatcher.bob_leaves(),
+                _ => {}
+            }
+        }
+        // Each round takes at least one record, and each line of the ring holds at most one: so this ends.
+        let mut rounds = 0;
+        let end = loop {
+            match play.serve() {
+                Served::Some if rounds < RING / LINE => rounds += 1,
+                Served::Some => panic!("it goes on and on"),
+                done => break done,
+            }
+            play.read();
+        };
+        play.read();
+        match end {
+            Served::Ended(CloseReason::ProtocolViolation) => {
+                assert!(play.tampered || play.put > 0, "an honest client was ended");
+                assert!(play.tampered || play.alice.closed() != 0, "it was not told");
+            }
+            Served::Nothing if !play.tampered => assert_eq!(play.put, 0, "a request without an answer"),
+            _ => {}
+        }
+        assert!(play.alice.guards_hold() && play.bob.guards_hold());
+    });
+});

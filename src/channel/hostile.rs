@@ -1,0 +1,140 @@
+//! A channel whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
+
+use super::layout::{CLOSED, Ring};
+use super::{CLIENT, Ends, Geometry, Guest, Host, Manners, SERVER};
+use crate::ring::WaitStrategy;
+use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
+use crate::shm::{Segment, View};
+use crate::sync::Ordering;
+
+/// The rings of a channel, for [`Memory`].
+pub const REQUESTS: usize = 0;
+/// See [`REQUESTS`].
+pub const RESPONSES: usize = 1;
+/// See [`REQUESTS`].
+pub const INBOX: usize = 2;
+
+const RING: usize = 4096;
+const GUARD: usize = 64;
+
+/// The memory of the smallest channel, as the other side sees it.
+#[derive(Debug)]
+pub struct Memory {
+    view: View,
+    geometry: Geometry,
+    len: usize,
+}
+
+fn fresh(len: usize) -> View {
+    View::new(Segment::anonymous(len + GUARD).expect("memory"))
+}
+
+impl Memory {
+    /// The memory, with every byte 0.
+    pub fn new() -> Memory {
+        crate::ring::hostile::stay_alone();
+        let geometry = Geometry::new(RING).expect("the smallest ring");
+        let len = geometry.segment_len();
+        Memory { view: fresh(len), geometry, len }
+    }
+
+    /// Makes every byte 0 again, for the next input. From then on blocks have at most so many bytes.
+    pub fn begin(&mut self, max_block: usize) {
+        // New pages are cheaper than zeros, most of which nobody would look at.
+        self.view = fresh(self.len);
+        let most = Geometry::new(RING).expect("the smallest ring");
+        self.geometry = most.with_max_block(max_block).unwrap_or(most);
+    }
+
+    /// Bytes of the largest block.
+    pub fn max_block(&self) -> usize {
+        self.geometry.max_block()
+    }
+
+    fn ends(&self, manners: &Manners) -> Ends {
+        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, manners)
+    }
+
+    /// The server's ends.
+    pub(crate) fn host(&self) -> Host {
+        self.ends(&SERVER).host(&SERVER)
+    }
+
+    /// The client's ends.
+    pub(crate) fn guest(&self) -> Guest {
+        self.ends(&CLIENT).guest()
+    }
+
+    fn control(ring: usize) -> usize {
+        Ring::ALL[ring % Ring::ALL.len()].control()
+    }
+
+    fn at(&self, ring: usize, position: u64) -> usize {
+        Ring::ALL[ring % Ring::ALL.len()].data(&self.geometry) + position as usize % RING
+    }
+
+    /// The header of the line at a position.
+    pub fn header(&self, ring: usize, position: u64) -> u64 {
+        self.view.load64(self.at(ring, position / 64 * 64), Ordering::Relaxed)
+    }
+
+    /// Writes the header of the line at a position.
+    pub fn set_header(&self, ring: usize, position: u64, header: u64) {
+        self.view.store64(self.at(ring, position / 64 * 64), header, Ordering::Relaxed);
+    }
+
+    /// Reads the bytes at a position; what would lie behind the end of the ring is left out.
+    pub fn bytes(&self, ring: usize, position: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len.min(RING - position as usize % RING)];
+        self.view.copy_out(self.at(ring, position), &mut bytes);
+        bytes
+    }
+
+    /// Writes bytes at a position; what would lie behind the end of the ring is left out.
+    pub fn set_bytes(&self, ring: usize, position: u64, bytes: &[u8]) {
+        let fits = bytes.len().min(RING - position as usize % RING);
+        self.view.copy_in(self.at(ring, position), &bytes[..fits]);
+    }
+
+    /// How far a ring was consumed.
+    pub fn head(&self, ring: usize) -> u64 {
+        self.view.load64(Self::control(ring) + HEAD, Ordering::Relaxed)
+    }
+
+    /// Says how far a ring was consumed.
+    pub fn set_head(&self, ring: usize, head: u64) {
+        self.view.store64(Self::control(ring) + HEAD, head, Ordering::Relaxed);
+    }
+
+    /// Writes a ring's parked words.
+    pub fn set_parked(&self, ring: usize, consumer: u32, producer: u32) {
+        for (offset, value) in [(CONSUMER_PARKED, consumer), (PRODUCER_PARKED, producer)] {
+            self.view.word32(Self::control(ring) + offset).store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Why the channel was closed, as its other side is told.
+    pub fn closed(&self) -> u32 {
+        self.view.word32(CLOSED).load(Ordering::Relaxed)
+    }
+
+    /// Writes that word.
+    pub fn set_closed(&self, word: u32) {
+        self.view.word32(CLOSED).store(word, Ordering::Relaxed);
+    }
+
+    /// Whether the bytes that nobody writes are as they were: around the control blocks, and behind the data.
+    pub fn guards_hold(&self) -> bool {
+        [192, 1408, 4096 - GUARD, self.len].into_iter().all(|guard| {
+            let mut bytes = [0; GUARD];
+            self.view.copy_out(guard, &mut bytes);
+            bytes.iter().all(|&byte| byte == 0)
+        })
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::new()
+    }
+}

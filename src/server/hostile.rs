@@ -1,0 +1,209 @@
+//! The server's parts without their threads, on memory and sockets that the fuzz targets hold.
+
+#![forbid(unsafe_code)]
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::acceptor::Acceptor;
+use super::builder::Settings;
+use super::inbox::Inbox;
+use super::member::Member;
+use super::service::{Request, Response, ServiceError};
+use super::shared::Shared;
+use super::worker::{End, Worker};
+use crate::channel::Geometry;
+use crate::channel::hostile::Memory;
+use crate::protocol::{Key, Name};
+use crate::registry::{Owner, Registry};
+use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
+
+/// Clients at once.
+const CLIENTS: u32 = 3;
+
+fn settings(path: &Path) -> Settings {
+    Settings {
+        path: path.to_owned(),
+        max_clients: CLIENTS,
+        geometry: Geometry::new(4096).expect("the smallest ring"),
+        wait: WaitStrategy::Park,
+        pin: None,
+        users: Vec::new(),
+        groups: Vec::new(),
+        grace: Duration::ZERO,
+    }
+}
+
+/// Does what the request's first byte says, so that every end of a service is reached.
+fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+    let payload = request.payload();
+    match payload.first() {
+        Some(1) => {
+            response.write(payload)?;
+            Err(ServiceError::new("as asked"))
+        }
+        // Without a word: the fuzzer takes a panic with a message for its own.
+        Some(2) => resume_unwind(Box::new(())),
+        Some(3) => (0..100).try_for_each(|_| response.write(payload)),
+        Some(4) => {
+            response.write(&[4; 100])?;
+            response.clear();
+            response.write(payload)
+        }
+        Some(5) => std::io::copy(&mut &payload[1..], response).map(|_| ()).map_err(ServiceError::from),
+        _ => payload.chunks(40).try_for_each(|part| response.write(part)),
+    }
+}
+
+/// What the workers of a server share.
+#[derive(Debug)]
+pub struct Office(Arc<Shared>);
+
+/// Two clients, and the worker of the first of them.
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+    worker: Worker,
+    alice: Arc<Member>,
+    bob: Arc<Member>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dispatcher")
+    }
+}
+
+/// What a worker did when it was asked to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// Nothing was there.
+    Nothing,
+    /// What was there.
+    Some,
+    /// It has ended, for this reason.
+    Ended(CloseReason),
+}
+
+impl Office {
+    /// Makes a registry and opens it.
+    pub fn new() -> Office {
+        let registry = Registry::create(CLIENTS).expect("a registry");
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
+        Office(Arc::new(Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake)))
+    }
+
+    /// Registers two clients on these channels.
+    pub fn admit(&self, alice: &Memory, bob: &Memory) -> Dispatcher {
+        let alice_host = alice.host();
+        let (requests, responses) = (alice_host.requests, alice_host.responses);
+        let alice = self.member("alice", alice_host.inbox, (alice_host.closer, alice_host.intake));
+        let bob_host = bob.host();
+        let bob = self.member("bob", bob_host.inbox, (bob_host.closer, bob_host.intake));
+        let worker = Worker::new(Arc::clone(&self.0), Arc::clone(&alice), requests, responses);
+        Dispatcher { shared: Arc::clone(&self.0), worker, alice, bob, ended: false }
+    }
+
+    fn member(
+        &self,
+        name: &str,
+        inbox: crate::ring::Producer,
+        closers: (crate::ring::Closer, crate::ring::Closer),
+    ) -> Arc<Member> {
+        let Shared { registry, members, .. } = &*self.0;
+        let (name, owner) = (Name::new(name).expect("a name"), Owner { pid: 1, uid: 2, gid: 3 });
+        let key = registry.register(&name, owner).expect("there is room");
+        let counters = registry.counters(key).expect("a registry").expect("registered");
+        let inbox = Inbox::new(inbox, closers.1.clone(), counters.clone());
+        let member = Arc::new(Member::new(key, name, owner, inbox, closers, counters, 2));
+        members.insert(Arc::clone(&member));
+        member
+    }
+}
+
+impl Default for Office {
+    fn default() -> Office {
+        Office::new()
+    }
+}
+
+impl Dispatcher {
+    /// The keys of the two.
+    pub fn keys(&self) -> [Key; 2] {
+        [self.alice.key, self.bob.key]
+    }
+
+    /// Serves what is there, as the worker's thread does between two sleeps.
+    pub fn serve(&mut self) -> Served {
+        if self.ended {
+            return Served::Ended(self.alice.closer.reason().expect("closed"));
+        }
+        if let Err(RecvTimeoutError::TimedOut) = self.worker.requests.find(Some(Instant::now())) {
+            return Served::Nothing;
+        }
+        let Err(end) = self.worker.serve_some() else { return Served::Some };
+        self.ended = true;
+        let reason = match end {
+            End::Unregistered => CloseReason::Unregistered,
+            End::Violation(_) => CloseReason::ProtocolViolation,
+            End::Closed(reason) => reason,
+        };
+        self.shared.end(&self.alice, reason);
+        Served::Ended(reason)
+    }
+
+    /// As at the begin of a shutdown.
+    pub fn end_intake(&self) {
+        self.alice.intake.close_as(CloseReason::Shutdown);
+    }
+
+    /// The second client leaves.
+    pub fn bob_leaves(&self) {
+        self.shared.end(&self.bob, CloseReason::Died);
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        for member in [&self.alice, &self.bob] {
+            self.shared.end(member, CloseReason::Died);
+        }
+        assert_eq!(self.shared.registry.len().ok(), Some(0), "nobody is left");
+    }
+}
+
+/// The server's end of the connect channel. Its thread is the caller's.
+pub struct Reception {
+    acceptor: Acceptor,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Reception {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reception")
+    }
+}
+
+impl Reception {
+    /// Listens at a path.
+    pub fn open(path: &Path) -> Reception {
+        let (acceptor, shared) = Acceptor::prepare(settings(path), Box::new(service)).expect("a socket");
+        Reception { acceptor, shared }
+    }
+
+    /// Deals with what has happened.
+    pub fn turn(&mut self) {
+        self.acceptor.turn(Some(Instant::now()));
+    }
+
+    /// Whether nobody is connected or registered, and no worker lives.
+    pub fn is_quiet(&self) -> bool {
+        self.acceptor.connections() == 0
+            && self.shared.workers() == 0
+            && self.shared.registry.len().ok() == Some(0)
+    }
+}

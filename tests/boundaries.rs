@@ -1,0 +1,253 @@
+//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next client in a slot, and a
+//! program that is executed can get at.
+
+mod common;
+
+use common::raw::{Heard, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
+use common::role::{self, Role, say, setting};
+use common::{Bus, Place, eventually, within_limit};
+use ringpost::{Client, Observer, RegisterError, Server};
+use rustix::fs::{
+    FallocateFlags, Mode, OFlags, SealFlags, fallocate, fchmod, fcntl_add_seals, fcntl_get_seals, ftruncate,
+    open,
+};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+#[test]
+fn role() {
+    let Some((role, _stage)) = role::role() else { return };
+    match role.as_str() {
+        "stranger" => reach_into(setting("PID").unwrap(), &setting::<String>("PATH").unwrap()),
+        "holder" => hold_everything(),
+        "executed" => tell_descriptors(),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+// ---- another user
+
+/// Another user's process tries all that it can think of; it says what it got.
+fn reach_into(server: u32, path: &str) {
+    let mut got = Vec::new();
+    let mut note = |what: &str, succeeded: bool| {
+        if succeeded {
+            got.push(what.to_owned());
+        }
+    };
+    let refused = |error: &RegisterError| matches!(error, RegisterError::NotPermitted { .. });
+    note("a registration", !Client::register(path, "stranger").is_err_and(|error| refused(&error)));
+    note("a list", !Observer::connect(path).and_then(|o| o.list()).is_err_and(|error| refused(&error)));
+    let of_server = |what: &str| format!("/proc/{server}/{what}");
+    for place in ["mem", "maps", "environ"] {
+        // Some of these open and then say nothing.
+        note(place, fs::read(of_server(place)).is_ok_and(|bytes| !bytes.is_empty()));
+    }
+    for place in ["fd", "map_files"] {
+        note(place, fs::read_dir(of_server(place)).is_ok());
+    }
+    let pidfd = pidfd_open(Pid::from_raw(server as i32).unwrap(), PidfdFlags::empty()).unwrap();
+    for fd in 0..64 {
+        let opened = open(of_server(&format!("fd/{fd}")), OFlags::RDWR, Mode::empty());
+        note(&format!("descriptor {fd} by name"), opened.is_ok());
+        let taken = pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty());
+        note(&format!("descriptor {fd}"), taken.is_ok());
+    }
+    say(format_args!("got {}", got.join(", ")));
+}
+
+/// As root only, since nobody else can start a process of another user.
+#[test]
+fn another_user_gets_at_nothing() {
+    const STRANGER: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can start another user's process");
+    }
+    let bus = Bus::start();
+    // The directory is open to all, so that what is tested is the socket.
+    fs::set_permissions(bus.place.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut client = bus.client("alice");
+    client.call(b"x").unwrap();
+    let pid = std::process::id().to_string();
+    let settings = [("PATH", bus.path().to_str().unwrap()), ("PID", &pid)];
+    let stranger = Role::start_as("stranger", &settings, |command| {
+        command.uid(STRANGER).gid(STRANGER).current_dir("/");
+    });
+    match stranger {
+        Ok(mut stranger) => assert_eq!(stranger.hear("got"), ""),
+        Err(error) => eprintln!("skipped: the stranger cannot reach this program: {error}"),
+    }
+    assert_eq!(client.call(b"y").unwrap(), b"y");
+}
+
+// ---- a client that holds the descriptor of its channel
+
+fn register(path: &Path, name: &str) -> (OwnedFd, OwnedFd) {
+    let line = dial(path);
+    tell(&line, &datagram(VERSION, REGISTER, name.as_bytes()));
+    match hear(&line) {
+        Heard::Reply { status: 0, descriptor: Some(descriptor), .. } => (line, descriptor),
+        other => panic!("not registered: {other:?}"),
+    }
+}
+
+#[test]
+fn a_channel_can_be_neither_resized_nor_unsealed() {
+    let bus = Bus::with(|builder| builder.ring_size(4096));
+    let (_line, received) = register(bus.path(), "alice");
+    let len = rustix::fs::fstat(&received).unwrap().st_size as u64;
+    // A second descriptor of the same file, which may write it as well.
+    let name = format!("/proc/self/fd/{}", received.as_raw_fd());
+    let reopened = open(name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    for channel in [&received, &reopened] {
+        for other in [0, 1, len - 1, len - 4096, len + 1, len * 2] {
+            assert_eq!(ftruncate(channel, other), Err(Errno::PERM), "{other} bytes");
+        }
+        assert_eq!(fallocate(channel, FallocateFlags::empty(), 0, len + 4096), Err(Errno::PERM));
+        for more in [SealFlags::WRITE, SealFlags::FUTURE_WRITE, SealFlags::empty()] {
+            assert_eq!(fcntl_add_seals(channel, more), Err(Errno::PERM));
+        }
+        let seals = fcntl_get_seals(channel).unwrap();
+        assert!(seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW));
+        let executable = fchmod(channel, Mode::from_raw_mode(0o777));
+        // From Linux 6.3 on it cannot be made executable either.
+        assert!(executable == Err(Errno::PERM) || !seals.contains(SealFlags::EXEC));
+        let unchanged = rustix::fs::fstat(channel).unwrap();
+        assert_eq!(unchanged.st_size as u64, len);
+    }
+}
+
+/// The one change of its extent that a client can make: what it frees reads as zero, and nobody else notices.
+#[test]
+fn a_hole_in_a_channel_hurts_only_its_client() {
+    let bus = Bus::with(|builder| builder.ring_size(4096));
+    let mut honest = bus.client("honest");
+    let (_line, channel) = register(bus.path(), "digger");
+    let len = rustix::fs::fstat(&channel).unwrap().st_size as u64;
+    for round in 0..100_u32 {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&channel, hole, 0, len).unwrap();
+        assert_eq!(honest.call(&round.to_le_bytes()).unwrap(), round.to_le_bytes());
+    }
+    within_limit("the shutdown", move || assert_eq!(bus.server.join_after_shutdown().abandoned, 0));
+}
+
+// ---- the next client in a slot
+
+#[test]
+fn a_recycled_slot_shows_no_old_byte() {
+    let bus = Bus::with(|builder| builder.ring_size(4096).max_clients(2));
+    let mut sender = bus.client("sender");
+    let mut keys = Vec::new();
+    for round in 0..5 {
+        let mut client = RawClient::register(bus.path(), &format!("guest {round}"));
+        let first = common::raw::Ring::Request;
+        assert_eq!(client.offset(first, 0), 4096);
+        // All of it is as new: nothing but the words that describe the channel, and who waits for requests.
+        let mut bytes = vec![0; client.segment.len()];
+        client.segment.copy_out(0, &mut bytes);
+        let parked = 256 + 128;
+        let described = |at: usize| at < 32 || (parked..parked + 4).contains(&at);
+        let old = bytes.iter().enumerate().find(|&(at, &byte)| byte != 0 && !described(at));
+        assert_eq!(old, None, "round {round}");
+        let own = sender.list().unwrap().into_iter().find(|found| found.key == client.key).unwrap();
+        assert_eq!(own.name.as_str(), format!("guest {round}"));
+        assert_eq!((own.counters.calls, own.counters.received, own.counters.bytes_in), (0, 0, 0));
+        assert!(!keys.contains(&client.key), "a key is never given twice");
+        keys.push(client.key);
+        // Every ring is written full.
+        for _ in 0..60 {
+            let sequence = client.request(common::raw::CALL, 0, &[0xa5; 40]);
+            assert_eq!(client.response().unwrap().1, sequence);
+        }
+        while sender.send(client.key, &[0xa5; 100]).is_ok() {}
+        let taken = client.head(Ring::Request).load(Ordering::Relaxed);
+        assert_eq!(taken, client.tail);
+        drop(client);
+        eventually("the slot is free", || bus.server.info().clients == 1);
+        for old in &keys {
+            assert!(sender.send(*old, b"to whoever has the slot").is_err());
+        }
+    }
+    let slots: Vec<u16> = keys.iter().map(|key| key.slot()).collect();
+    assert!(slots.iter().all(|slot| *slot == slots[0]), "one slot was used again and again: {slots:?}");
+}
+
+// ---- what a program that is executed gets
+
+/// The descriptors of this process: number and what they are.
+fn descriptors() -> io::Result<Vec<(i32, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        // The one that reads the directory is gone afterwards.
+        if let (Ok(what), Ok(number)) =
+            (fs::read_link(entry.path()), entry.file_name().to_string_lossy().parse())
+        {
+            found.push((number, what.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(found)
+}
+
+fn tell_descriptors() {
+    let own = format!("/proc/{}/fd", std::process::id());
+    let inherited: Vec<String> = descriptors()
+        .unwrap()
+        .into_iter()
+        .filter(|(number, what)| *number > 2 && *what != own)
+        .map(|(number, what)| format!("{number}:{what}"))
+        .collect();
+    say(format_args!("inherited {}", inherited.join(" ")));
+}
+
+/// Everything that a server, its clients, their watcher and their observers hold is closed in a program that is executed. In a process
+/// of its own, since the other tests hold descriptors, too.
+#[test]
+fn no_descriptor_survives_exec() {
+    Role::start("holder", &[]).hear("in order");
+}
+
+fn hold_everything() {
+    let place = Place::new();
+    let server = Server::builder(&place.path).start().unwrap();
+    let mut alice = Client::register(&place.path, "alice").unwrap();
+    let bob = Client::register(&place.path, "bob").unwrap();
+    let observer = Observer::connect(&place.path).unwrap();
+    assert_eq!(observer.list().unwrap().len(), 2);
+    alice.send(bob.key(), b"x").unwrap();
+    let held = descriptors().unwrap();
+    // The socket, its lock, both ends of three connections, pidfds, epolls, eventfds, the registry.
+    assert!(held.len() > 3 + 10, "{held:?}");
+    for (number, what) in &held {
+        // The directory that was read is closed again.
+        let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else { continue };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let closed = i32::from_str_radix(flags, 8).unwrap() & OFlags::CLOEXEC.bits() as i32 != 0;
+        assert!(*number <= 2 || closed || !is_ours(what), "{number} is {what}");
+    }
+    // A channel's descriptor is closed on both sides once it is mapped, so nobody can be given another's.
+    assert!(!held.iter().any(|(_, what)| what.contains("ringpost-channel")), "{held:?}");
+    let mut executed = Role::start("executed", &[]);
+    let inherited = executed.hear("inherited");
+    assert!(!inherited.split(' ').any(is_ours), "{inherited}");
+    // The same for whoever starts a program by hand.
+    let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(!listed.lines().any(is_ours), "{listed}");
+    drop(server);
+    say("in order");
+}
+
+/// What this library opens, as `/proc` shows it.
+fn is_ours(what: &str) -> bool {
+    ["socket:", "memfd:", "pidfd", "eventpoll", "eventfd", ".lock"].iter().any(|kind| what.contains(kind))
+}
