@@ -65,6 +65,8 @@ mod connect;
 #[doc(hidden)]
 pub mod internals;
 #[cfg(not(loom))]
+pub mod payload;
+#[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod registry;
@@ -74,10 +76,11 @@ mod server;
 #[cfg(not(loom))]
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer,
-        RegisterError, SendError,
+        CallAsError, CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message,
+        MessageOf, Observer, RecvAsError, RegisterError, SendError,
     },
     connect::{ListenError, PathError, ServerInfo, default_path},
+    payload::PayloadError,
     protocol::{Address, Key, Name, NameError, ParseKeyError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{CloseReason, Closer, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy},
@@ -86,6 +89,15 @@ pub use self::{
         ServerSummary, Service, ServiceError, StartError, Stopper,
     },
 };
+
+#[cfg(all(feature = "serde", not(loom)))]
+pub use self::{
+    client::{CallSerdeError, SendSerdeError},
+    payload::EncodeError,
+};
+
+/// The crate whose traits the typed payloads take, version 0.8; see [`payload`].
+pub use zerocopy;
 
 #[cfg(all(doctest, not(loom)))]
 #[doc = include_str!("../README.md")]

@@ -8,6 +8,7 @@ pub(crate) mod internals;
 pub(crate) mod member;
 mod service;
 mod shared;
+mod typed;
 mod worker;
 
 #[cfg(test)]
