@@ -48,7 +48,11 @@ pub enum PathError {
 
 /// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an absolute path, or else
 /// `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and must be a real one, ours, and closed to others
-/// (mode 0700).
+/// (mode 0700). Does not block. The programs look at `$RINGPOST_SOCKET` first; the library does not.
+///
+/// # Errors
+///
+/// See [`PathError`].
 ///
 /// # Examples
 ///

@@ -132,7 +132,7 @@ impl<'a> Request<'a> {
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// client.submit_serde(&("ab", 3))?;
+    /// client.submit_serde(&("ab", 3_usize))?; // an i32 has another form than a usize
     /// assert_eq!(client.response()?, b"ababab");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
