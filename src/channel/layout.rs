@@ -56,6 +56,15 @@ pub struct Geometry {
 }
 
 /// The sizes asked for, or found in a segment, cannot be.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{Geometry, GeometryError};
+///
+/// assert_eq!(Geometry::new(5000), Err(GeometryError::RingSize(5000)));
+/// println!("{}", Geometry::new(5000).unwrap_err()); // says which can be
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {

@@ -37,6 +37,19 @@ use layout::{CLOSED, Ring, Words};
 pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
 
 /// Why a channel could not be made or opened.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{self, ChannelError};
+/// use ringpost::shm::SegmentError;
+///
+/// match channel::open(std::io::stdin(), Default::default()) {
+///     Ok(guest) => println!("rings of {} bytes", guest.geometry().ring_size()),
+///     Err(ChannelError::Segment(SegmentError::NotMemory)) => println!("that is something else"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {

@@ -16,6 +16,24 @@ use crate::protocol::Key;
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
 
 /// Why a call of serde types has no result.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{CallSerdeError, EncodeError};
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// let large = "x".repeat(client.limits().max_call);
+/// match client.call_serde::<_, String>(&large) {
+///     Err(CallSerdeError::Request(EncodeError::TooLarge { max, .. })) => println!("{max} bytes at most"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallSerdeError {
@@ -31,6 +49,22 @@ pub enum CallSerdeError {
 }
 
 /// Why a message of a serde type is not known to be in the receiver's inbox.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Key, SendError, SendSerdeError};
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// let nobody = Key::from_u128(7);
+/// let error = client.send_serde(nobody, "hello").unwrap_err();
+/// assert_eq!(error, SendSerdeError::Send(SendError::UnknownKey));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendSerdeError {
@@ -113,6 +147,21 @@ macro_rules! serde_calls {
             ///
             /// Those of [`call_serde`](Self::call_serde), and the time-out as
             /// [`CallError::TimedOut`](crate::CallError::TimedOut).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// let echoed: String = client.call_serde_timeout("hello", Duration::from_secs(5))?;
+            /// assert_eq!(echoed, "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn call_serde_timeout<'c, Req, Resp>(
                 &'c mut self,
                 request: &Req,
@@ -133,6 +182,22 @@ macro_rules! serde_calls {
             ///
             /// Those of [`call_serde`](Self::call_serde), and the time-out as
             /// [`CallError::TimedOut`](crate::CallError::TimedOut).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// let deadline = Instant::now() + Duration::from_secs(5);
+            /// let echoed: Vec<u8> = client.call_serde_deadline(&vec![1_u8, 2], deadline)?;
+            /// assert_eq!(echoed, [1, 2]);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn call_serde_deadline<'c, Req, Resp>(
                 &'c mut self,
                 request: &Req,
@@ -175,12 +240,25 @@ macro_rules! serde_calls {
                 Ok(with_encoded(request, max, |bytes| self.submit(bytes))??)
             }
 
-            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does; see
-            /// [`submit_serde`](Self::submit_serde) for an example. Needs the feature `serde`.
+            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does. Needs the
+            /// feature `serde`.
             ///
             /// # Errors
             ///
             /// Those of [`response`](Self::response), or [`CallSerdeError::Response`]; the response is taken in that case, too.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// client.submit_serde("hello")?; // to a service that echoes
+            /// assert_eq!(client.response_serde::<&str>()?, "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn response_serde<'c, Resp: Deserialize<'c>>(&'c mut self) -> Result<Resp, CallSerdeError> {
                 response(self.response())
             }
@@ -191,6 +269,22 @@ macro_rules! serde_calls {
             /// # Errors
             ///
             /// Those of [`response_timeout`](Self::response_timeout), or [`CallSerdeError::Response`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// client.submit_serde("hello")?;
+            /// let echoed: String = client.response_serde_timeout(Duration::from_secs(5))?;
+            /// assert_eq!(echoed, "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn response_serde_timeout<'c, Resp: Deserialize<'c>>(
                 &'c mut self,
                 timeout: Duration,
@@ -231,6 +325,22 @@ macro_rules! serde_calls {
             /// # Errors
             ///
             /// [`SendSerdeError::Message`], or the errors of [`send_timeout`](Self::send_timeout).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_serde_timeout(bob.key(), "hello", Duration::from_secs(5))?;
+            /// assert_eq!(bob.recv_serde::<String>()?.payload(), "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn send_serde_timeout<T>(
                 &mut self,
                 to: Key,
@@ -250,6 +360,22 @@ macro_rules! serde_calls {
             /// # Errors
             ///
             /// [`SendSerdeError::Message`], or the errors of [`send_deadline`](Self::send_deadline).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_serde_deadline(bob.key(), "hello", Instant::now() + Duration::from_secs(5))?;
+            /// assert_eq!(bob.recv_serde::<String>()?.payload(), "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn send_serde_deadline<T>(
                 &mut self,
                 to: Key,
@@ -276,6 +402,21 @@ macro_rules! serde_messages {
             ///
             /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv); [`RecvAsError::Payload`] with the
             /// message if it is not a `T`.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// assert!(bob.try_recv_serde::<String>().is_err()); // nothing is there
+            /// alice.send_serde(bob.key(), "hello")?;
+            /// assert_eq!(bob.try_recv_serde::<String>()?.payload(), "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn try_recv_serde<T: DeserializeOwned>(
                 &mut self,
             ) -> Result<MessageOf<T>, RecvAsError<TryRecvError>> {
@@ -316,6 +457,22 @@ macro_rules! serde_messages {
             /// # Errors
             ///
             /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or [`RecvAsError::Payload`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_serde(bob.key(), "hello")?;
+            /// assert_eq!(bob.recv_serde_timeout::<String>(Duration::from_secs(5))?.payload(), "hello");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn recv_serde_timeout<T: DeserializeOwned>(
                 &mut self,
                 timeout: Duration,
@@ -328,6 +485,20 @@ macro_rules! serde_messages {
             /// # Errors
             ///
             /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or [`RecvAsError::Payload`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// assert!(client.recv_serde_deadline::<String>(Instant::now()).is_err()); // nothing came
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn recv_serde_deadline<T: DeserializeOwned>(
                 &mut self,
                 deadline: Instant,

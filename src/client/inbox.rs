@@ -78,21 +78,80 @@ impl fmt::Debug for Message {
 
 impl Message {
     /// The sender's key, as the server knows it: a sender cannot pretend to be another.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// let message = bob.recv()?;
+    /// bob.send(message.from(), b"hello back")?;
+    /// assert_eq!(alice.recv()?.payload(), b"hello back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from(&self) -> Key {
         self.from
     }
 
     /// The sender's name when it sent this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// assert_eq!(bob.recv()?.from_name().as_str(), "alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_name(&self) -> &Name {
         &self.name
     }
 
     /// What it sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// What it sent, to keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// let bytes: Vec<u8> = bob.recv()?.into_payload();
+    /// assert_eq!(bytes, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }

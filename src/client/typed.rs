@@ -16,6 +16,25 @@ use crate::protocol::{Key, Name};
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
 
 /// Why a typed call has no result.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{CallAsError, CallError, PayloadError};
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// match client.call_as::<u32, u64>(&7) {
+///     Ok(number) => println!("{number}"),
+///     Err(CallAsError::Response(PayloadError::Size { found, .. })) => assert_eq!(found, 4), // it was echoed
+///     Err(CallAsError::Call(CallError::TimedOut)) => println!("later, perhaps"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallAsError {
@@ -28,6 +47,29 @@ pub enum CallAsError {
 }
 
 /// Why nothing of the type asked for was received. `E` is the error of the method without the suffix.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{RecvAsError, TryRecvError};
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut alice = Client::register(&path, "alice")?;
+/// # let mut bob = Client::register(&path, "bob")?;
+/// alice.send(bob.key(), b"text")?;
+/// match bob.try_recv_as::<u64>() {
+///     Ok(message) => println!("{}", message.payload()),
+///     Err(RecvAsError::Recv(TryRecvError::Empty)) => println!("nothing yet"),
+///     Err(RecvAsError::Payload { message, source }) => {
+///         println!("{} sends {:?}: {source}", message.from_name(), message.payload());
+///     }
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvAsError<E> {
@@ -81,21 +123,78 @@ impl<T: fmt::Debug> fmt::Debug for MessageOf<T> {
 
 impl<T> MessageOf<T> {
     /// The sender's key, as the server knows it: a sender cannot pretend to be another.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send_as(bob.key(), &7_u32)?;
+    /// assert_eq!(bob.recv_as::<u32>()?.from(), alice.key());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from(&self) -> Key {
         self.from
     }
 
     /// The sender's name when it sent this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send_as(bob.key(), &7_u32)?;
+    /// assert_eq!(bob.recv_as::<u32>()?.from_name(), alice.name());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_name(&self) -> &Name {
         &self.name
     }
 
     /// What it sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send_as(bob.key(), &7_u32)?;
+    /// assert_eq!(bob.recv_as::<u32>()?.payload(), &7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn payload(&self) -> &T {
         &self.payload
     }
 
     /// What it sent, to keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send_as(bob.key(), &7_u32)?;
+    /// let number: u32 = bob.recv_as()?.into_payload();
+    /// assert_eq!(number, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_payload(self) -> T {
         self.payload
     }
@@ -210,6 +309,21 @@ macro_rules! typed_calls {
             /// # Errors
             ///
             /// Those of [`call_timeout`](Self::call_timeout), or [`CallAsError::Response`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// let echoed: u32 = client.call_as_timeout(&7_u32, Duration::from_secs(5))?;
+            /// assert_eq!(echoed, 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn call_as_timeout<Req, Resp>(
                 &mut self,
                 request: &Req,
@@ -227,6 +341,22 @@ macro_rules! typed_calls {
             /// # Errors
             ///
             /// Those of [`call_deadline`](Self::call_deadline), or [`CallAsError::Response`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// let deadline = Instant::now() + Duration::from_secs(5);
+            /// let echoed: [u16; 2] = client.call_as_deadline(&[1_u16, 2], deadline)?;
+            /// assert_eq!(echoed, [1, 2]);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn call_as_deadline<Req, Resp>(
                 &mut self,
                 request: &Req,
@@ -266,12 +396,25 @@ macro_rules! typed_calls {
                 self.submit(request.as_bytes())
             }
 
-            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does; see
-            /// [`submit_as`](Self::submit_as) for an example.
+            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does.
             ///
             /// # Errors
             ///
             /// Those of [`response`](Self::response), or [`CallAsError::Response`]; the response is taken in that case, too.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// client.submit_as(&7_u32)?; // to a service that echoes
+            /// let echoed: u32 = client.response_as()?;
+            /// assert_eq!(echoed, 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn response_as<Resp: TryFromBytes>(&mut self) -> Result<Resp, CallAsError> {
                 response(self.response())
             }
@@ -282,6 +425,21 @@ macro_rules! typed_calls {
             /// # Errors
             ///
             /// Those of [`response_timeout`](Self::response_timeout), or [`CallAsError::Response`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// client.submit_as(&7_u32)?;
+            /// assert_eq!(client.response_as_timeout::<u32>(Duration::from_secs(5))?, 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn response_as_timeout<Resp: TryFromBytes>(
                 &mut self,
                 timeout: Duration,
@@ -321,6 +479,22 @@ macro_rules! typed_calls {
             /// # Errors
             ///
             /// Those of [`send_timeout`](Self::send_timeout).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_as_timeout(bob.key(), &7_u32, Duration::from_secs(5))?;
+            /// assert_eq!(*bob.recv_as::<u32>()?.payload(), 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn send_as_timeout<T>(
                 &mut self,
                 to: Key,
@@ -339,6 +513,22 @@ macro_rules! typed_calls {
             /// # Errors
             ///
             /// Those of [`send_deadline`](Self::send_deadline).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_as_deadline(bob.key(), &7_u32, Instant::now() + Duration::from_secs(5))?;
+            /// assert_eq!(*bob.recv_as::<u32>()?.payload(), 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn send_as_deadline<T>(
                 &mut self,
                 to: Key,
@@ -364,6 +554,23 @@ macro_rules! typed_messages {
             ///
             /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv); [`RecvAsError::Payload`] with the
             /// message if it is not a `T`.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use ringpost::{RecvAsError, TryRecvError};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// assert_eq!(bob.try_recv_as::<u32>(), Err(RecvAsError::Recv(TryRecvError::Empty)));
+            /// alice.send_as(bob.key(), &7_u32)?;
+            /// assert_eq!(bob.try_recv_as::<u32>()?.into_payload(), 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn try_recv_as<T: TryFromBytes>(
                 &mut self,
             ) -> Result<MessageOf<T>, RecvAsError<TryRecvError>> {
@@ -406,6 +613,22 @@ macro_rules! typed_messages {
             /// # Errors
             ///
             /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or [`RecvAsError::Payload`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use ringpost::{RecvAsError, RecvTimeoutError};
+            /// use std::time::Duration;
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut client = Client::register(&path, "alice")?;
+            /// let nothing = client.recv_as_timeout::<u32>(Duration::from_millis(5));
+            /// assert_eq!(nothing, Err(RecvAsError::Recv(RecvTimeoutError::TimedOut)));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn recv_as_timeout<T: TryFromBytes>(
                 &mut self,
                 timeout: Duration,
@@ -418,6 +641,23 @@ macro_rules! typed_messages {
             /// # Errors
             ///
             /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or [`RecvAsError::Payload`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::{Duration, Instant};
+            ///
+            /// # use ringpost::{Client, Server};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let path = directory.path().join("bus");
+            /// # let _server = Server::builder(&path).start()?;
+            /// # let mut alice = Client::register(&path, "alice")?;
+            /// # let mut bob = Client::register(&path, "bob")?;
+            /// alice.send_as(bob.key(), &7_u32)?;
+            /// let message = bob.recv_as_deadline::<u32>(Instant::now() + Duration::from_secs(5))?;
+            /// assert_eq!(message.into_payload(), 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn recv_as_deadline<T: TryFromBytes>(
                 &mut self,
                 deadline: Instant,

@@ -8,6 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why the default socket's directory cannot be used.
+///
+/// # Examples
+///
+/// ```no_run
+/// use ringpost::PathError;
+///
+/// match ringpost::default_path() {
+///     Ok(path) => println!("{path:?}"),
+///     Err(PathError::Foreign { path, owner }) => println!("{path:?} belongs to user {owner}!"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {

@@ -9,6 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::PayloadError;
 
 /// Why a value has no encoded form that can be sent; nothing was sent.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{EncodeError, payload};
+///
+/// let error = payload::encode("four", 4).unwrap_err(); // a text takes its length as well
+/// assert!(matches!(error, EncodeError::TooLarge { max: 4, .. }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {

@@ -48,6 +48,21 @@ pub struct ClientInfo {
 }
 
 /// Whether a client can be reached.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ClientState;
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.list()?[0].state, ClientState::Live);
+/// assert_eq!(ClientState::Leaving.to_string(), "leaving");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientState {

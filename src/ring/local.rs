@@ -6,6 +6,14 @@ use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
 
 /// Why a ring could not be made.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, RingError};
+///
+/// assert!(matches!(ring::local(100), Err(RingError::Capacity(100))));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {

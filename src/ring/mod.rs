@@ -46,7 +46,7 @@
 //!
 //! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it becomes visible only
 //! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block of one line
-//! will need, one line further, and remembers where ([`Producer::clear_ahead`]). It forgets it when anything but a block of one
+//! will need, one line further, and remembers where (`Producer::clear_ahead`). It forgets it when anything but a block of one
 //! line is begun, for payload may then be written over it; a publish that finds nothing remembered stores the 0 itself.
 //!
 //! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all those lines *and* the

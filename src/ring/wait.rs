@@ -55,6 +55,14 @@ impl fmt::Display for WaitStrategy {
 }
 
 /// The word is not the name of a [`WaitStrategy`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::WaitStrategy;
+///
+/// assert!("sleepy".parse::<WaitStrategy>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a wait strategy: use spin, adaptive or park")]
 pub struct ParseWaitStrategyError(String);

@@ -48,6 +48,26 @@ pub(super) struct Settings {
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | only the server's own user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`service`](Self::service) | echo | |
+///
+/// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Server, WaitStrategy};
+/// use std::time::Duration;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path)
+///     .max_clients(100)
+///     .ring_size(64 * 1024)
+///     .wait(WaitStrategy::Adaptive)
+///     .grace(Duration::from_secs(1))
+///     .start()?;
+/// server.join_after_shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until start is called"]
 pub struct ServerBuilder {
     path: PathBuf,

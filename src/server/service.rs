@@ -9,7 +9,7 @@ use crate::protocol::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
 use crate::ring::{Draft, Producer};
 use crate::server::member::Member;
 
-/// A call that a client makes: what it sent, and who it is.
+/// A call that a client makes: what it sent, and who it is. Nothing of it blocks.
 ///
 /// # Examples
 ///

@@ -49,6 +49,16 @@ pub struct Segment {
 }
 
 /// Why a segment could not be made or mapped.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::shm::{Segment, SegmentError};
+///
+/// let (read, _write) = std::io::pipe()?;
+/// assert!(matches!(Segment::open(&read), Err(SegmentError::NotMemory)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SegmentError {
