@@ -37,8 +37,8 @@ pub enum EncodeError {
     Failed {
         /// The value's type.
         type_name: &'static str,
-        /// The encoder's words.
-        why: String,
+        /// The reason.
+        why: &'static str,
     },
 }
 
@@ -85,7 +85,27 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(PayloadError::LeftOver { type_name: type_name::<T>(), left: rest.len() }),
-        Err(error) => Err(PayloadError::Decode { type_name: type_name::<T>(), why: error.to_string() }),
+        Err(error) => Err(PayloadError::Decode { type_name: type_name::<T>(), why: words(&error) }),
+    }
+}
+
+/// What is wrong with a value or with bytes, for people.
+fn words(error: &postcard::Error) -> &'static str {
+    use postcard::Error;
+    match error {
+        Error::DeserializeUnexpectedEnd => "they end too early",
+        Error::DeserializeBadVarint => "a number among them is too large for its type",
+        Error::DeserializeBadBool => "a bool among them is neither 0 nor 1",
+        Error::DeserializeBadChar => "a character among them is none",
+        Error::DeserializeBadUtf8 => "a text among them is not UTF-8",
+        Error::DeserializeBadOption => "an option among them is neither 0 nor 1",
+        Error::DeserializeBadEnum => "an enum among them has no such variant",
+        Error::SerializeSeqLengthUnknown => "a sequence in it does not tell its length before its end",
+        Error::WontImplement | Error::NotYetImplemented => {
+            "the type needs a form that describes itself, and postcard does not"
+        }
+        Error::SerdeSerCustom | Error::SerdeDeCustom | Error::CollectStrError => "the type itself refuses",
+        _ => "they have no known form",
     }
 }
 
@@ -121,7 +141,7 @@ fn encode_into<T: Serialize + ?Sized>(value: &T, max: usize, into: &mut Vec<u8>)
         Err(postcard::Error::SerializeBufferFull) => {
             Err(EncodeError::TooLarge { type_name: type_name::<T>(), max })
         }
-        Err(error) => Err(EncodeError::Failed { type_name: type_name::<T>(), why: error.to_string() }),
+        Err(error) => Err(EncodeError::Failed { type_name: type_name::<T>(), why: words(&error) }),
     }
 }
 
@@ -181,7 +201,26 @@ mod tests {
             }
         }
         let error = encode(&Endless, 100).unwrap_err();
-        assert!(matches!(error, EncodeError::Failed { .. }), "{error}");
+        assert!(error.to_string().ends_with("does not tell its length before its end"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_says_why() {
+        let why = |error: PayloadError| match error {
+            PayloadError::Decode { why, .. } => why,
+            other => panic!("{other}"),
+        };
+        assert_eq!(why(decode::<u32>(&[]).unwrap_err()), "they end too early");
+        assert_eq!(why(decode::<u8>(&[]).unwrap_err()), "they end too early");
+        assert_eq!(
+            why(decode::<u16>(&[255; 9]).unwrap_err()),
+            "a number among them is too large for its type"
+        );
+        assert_eq!(why(decode::<bool>(&[2]).unwrap_err()), "a bool among them is neither 0 nor 1");
+        assert_eq!(why(decode::<&str>(&[1, 255]).unwrap_err()), "a text among them is not UTF-8");
+        assert_eq!(why(decode::<Option<u8>>(&[2]).unwrap_err()), "an option among them is neither 0 nor 1");
+        // The variant's number is judged by the type.
+        assert_eq!(why(decode::<Order>(&[7]).unwrap_err()), "the type itself refuses");
     }
 
     #[test]

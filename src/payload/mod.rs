@@ -110,8 +110,8 @@ pub enum PayloadError {
     Decode {
         /// The type asked for.
         type_name: &'static str,
-        /// The decoder's words.
-        why: String,
+        /// The reason.
+        why: &'static str,
     },
     /// There are bytes behind the encoded value.
     #[cfg(feature = "serde")]

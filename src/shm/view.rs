@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(view.word32(524).load(Ordering::Relaxed), 2);
         // Any position is one of its lines.
         for (position, offset) in [(0, 0), (64, 64), (127, 64), (256, 0), (u64::MAX, 192)] {
-            ring.header(position).store(position + 3, Ordering::Relaxed);
+            ring.header(position).store(position.wrapping_add(3), Ordering::Relaxed);
             assert_eq!(view.load64(4096 + offset, Ordering::Relaxed), position.wrapping_add(3));
         }
         ring.copy_in(320, 8, b"012345");
