@@ -22,8 +22,67 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Rings work without a server, too: [`ring::local`] between threads, [`channel`] over a descriptor between
-//! processes.
+//! # The model
+//!
+//! - A **server** ([`Server`]) owns the registry and a socket, the *connect channel*. Any program can be one; `ringpost-server` is.
+//! - A **client** ([`Client`]) registers a **name** there, unique while it is registered, and gets a **key** ([`Key`]), its address
+//!   for others. A key is not a secret, and is never given twice.
+//! - Each client has a **channel** of its own: one sealed piece of shared memory with three rings, for requests, responses
+//!   and messages. Neither side believes what the other writes there.
+//! - Each client has a **worker** of its own, a thread of the server that serves its requests in their order. A **service**
+//!   ([`Service`]) is the code that it runs for a call. So a slow call delays its own client only.
+//! - A **message** goes by the receiver's key through the sender's worker into the receiver's inbox ring. When it is
+//!   acknowledged it lies there.
+//! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it: all waits of the other
+//!   side end, and name, thread and memory are freed.
+//!
+//! A [`Client`] is one [`Caller`] and one [`Inbox`], for two threads. An [`Observer`] looks at a server without registering.
+//! Payloads are bytes, or [typed](payload). Rings work without a server, too: [`ring::local`] between threads, [`channel`] over a
+//! descriptor between processes. The [cookbook] has whole programs.
+//!
+//! # Operations
+//!
+//! What each waits for, and how it fails besides the end of the connection. Nothing waits for another client, except where a
+//! message waits for room.
+//!
+//! | operation | blocks until | errors of its own |
+//! | --- | --- | --- |
+//! | [`Client::register`] | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`RegisterError`]: `InvalidName`, `NameTaken`, `NoServer`, `Full` … |
+//! | [`call`](Client::call) | the response is there | [`CallError`]: `TooLarge`, `ServiceFailed`, `ResponseTooLarge` |
+//! | [`call_timeout`](Client::call_timeout), `_deadline` | the same, or the deadline | the same, and `TimedOut` |
+//! | [`submit`](Client::submit), [`submit_all`](Client::submit_all) | there is room in the request ring | `TooLarge`, `Uncollected` |
+//! | [`response`](Client::response) | the oldest outstanding response is there; `_timeout` | those of a call, `NothingOutstanding` |
+//! | [`send`](Client::send) | the server answers, at once | [`SendError`]: `UnknownKey`, `InboxFull`, `Gone`, `TooLarge` |
+//! | [`send_timeout`](Client::send_timeout), `_deadline` | there is room in the receiver's inbox, or the deadline | `UnknownKey`, `TimedOut`, `NoAnswer`, `Gone`, `TooLarge` |
+//! | [`try_recv`](Client::try_recv) | | [`TryRecvError`]: `Empty` |
+//! | [`recv`](Client::recv) | a message is there | [`RecvError`] |
+//! | [`recv_timeout`](Client::recv_timeout), `_deadline` | the same, or the deadline | [`RecvTimeoutError`]: `TimedOut` |
+//! | [`look_up`](Client::look_up), [`resolve`](Client::resolve), [`list`](Client::list), [`ping`](Client::ping), [`statistics`](Client::statistics) | the server answers; `_timeout` | [`CallError`] |
+//! | [`unregister`](Client::unregister) | the server confirms; `_timeout` | [`CallError`] |
+//! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
+//! | [`CloseHandle::close`] | | |
+//! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
+//! | [`Server::shutdown`], [`Stopper::shutdown`] | | |
+//! | [`Server::join`], dropping a [`Server`] | everything is gone: after a shutdown, the grace period and 1 s at most | |
+//! | a service's [`Response::write`] | | [`ServiceError::TooLarge`] |
+//! | rings | [see there](ring) | |
+//!
+//! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting, `NotSent` if nothing was
+//! sent. What was committed before is received first. If the other side breaks a rule the channel is closed with a
+//! [`Violation`]. Nothing panics on what another process does.
+//!
+//! How an end waits is its [`WaitStrategy`].
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | (none) | the library, typed payloads of a fixed layout included |
+//! | `serde` | calls and messages of all types that serde knows, encoded with `postcard`; see [`payload`] |
+//! | `cli` | what the three programs need; the library has nothing more with it |
+//!
+//! The first two lines of a program that uses it all: `ringpost = { version = "0.1", features = ["serde"] }` and, for deriving,
+//! `serde = { version = "1", features = ["derive"] }`.
 //!
 //! # Layers
 //!
@@ -32,6 +91,7 @@
 //! ```text
 //! bin/                            ringpost-server · ringpost · ringpost-bench
 //! server/  client/                acceptor, workers, delivery | register, call, send, receive, watcher
+//! payload/                        values in place of bytes
 //! connect/                        the handshake
 //! registry/                       the entries
 //! protocol/                       keys, names, block headers, status codes
@@ -72,10 +132,15 @@ mod connect;
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 pub mod hostile;
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/COOKBOOK.md")]
+pub mod cookbook {}
 #[cfg(all(feature = "internals", not(loom)))]
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 pub mod internals;
+#[cfg(not(loom))]
+pub mod payload;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
@@ -87,10 +152,11 @@ mod server;
 #[cfg(not(loom))]
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer,
-        RegisterError, SendError,
+        CallAsError, CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message,
+        MessageOf, Observer, RecvAsError, RegisterError, SendError,
     },
     connect::{ListenError, PathError, ServerInfo, default_path},
+    payload::PayloadError,
     protocol::{Address, Key, Name, NameError, ParseKeyError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{CloseReason, Closer, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy},
@@ -99,6 +165,15 @@ pub use self::{
         ServerSummary, Service, ServiceError, StartError, Stopper,
     },
 };
+
+#[cfg(all(feature = "serde", not(loom)))]
+pub use self::{
+    client::{CallSerdeError, SendSerdeError},
+    payload::EncodeError,
+};
+
+/// The crate whose traits the typed payloads take, version 0.8; see [`payload`].
+pub use zerocopy;
 
 #[cfg(all(doctest, not(loom)))]
 #[doc = include_str!("../README.md")]

@@ -40,6 +40,19 @@ use layout::{CLOSED, Ring, Words};
 pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
 
 /// Why a channel could not be made or opened.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{self, ChannelError};
+/// use ringpost::shm::SegmentError;
+///
+/// match channel::open(std::io::stdin(), Default::default()) {
+///     Ok(guest) => println!("rings of {} bytes", guest.geometry().ring_size()),
+///     Err(ChannelError::Segment(SegmentError::NotMemory)) => println!("that is something else"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
@@ -71,7 +84,21 @@ pub enum ChannelError {
     },
 }
 
-/// The side that made the channel and answers requests.
+/// The side that made the channel and answers requests: [`create`]. Its ends can be moved to different threads.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{self, Geometry};
+///
+/// let (mut host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+/// let mut guest = channel::open(&descriptor, Default::default())?;
+/// host.inbox.send(b"welcome")?;
+/// let mut block = Vec::new();
+/// guest.inbox.recv(&mut block)?;
+/// assert_eq!(block, b"welcome");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Host {
     /// The requests of the guest.
@@ -86,7 +113,21 @@ pub struct Host {
     pub(crate) intake: Closer,
 }
 
-/// The side that received the channel and makes requests.
+/// The side that received the channel and makes requests: [`open`]. Its ends can be moved to different threads.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{self, Geometry};
+///
+/// let (mut host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+/// let mut guest = channel::open(&descriptor, Default::default())?;
+/// guest.requests.send(b"question")?;
+/// let mut block = Vec::new();
+/// host.requests.recv(&mut block)?;
+/// assert_eq!(block, b"question");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Guest {
     /// Requests to the host.
@@ -101,7 +142,19 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The sizes of the channel's rings.
+    /// The sizes of the channel's rings, as found in it. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::channel::{self, Geometry};
+    ///
+    /// let geometry = Geometry::new(8192)?;
+    /// let (_host, descriptor) = channel::create(&geometry, Default::default())?;
+    /// let guest = channel::open(&descriptor, Default::default())?;
+    /// assert_eq!(guest.geometry(), geometry);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -125,12 +178,45 @@ const SERVER: Manners = Manners { heeds_shared_close: false, separate_intake: tr
 /// A client reads the reason of a server's close from the shared word, and ends a channel explicitly.
 const CLIENT: Manners = Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: None };
 
-/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel.
+/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel. Does not
+/// block.
+///
+/// # Errors
+///
+/// [`ChannelError::Segment`] if there is no memory for it, or no descriptor.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::WaitStrategy;
+/// use ringpost::channel::{self, Geometry};
+///
+/// let (host, descriptor) = channel::create(&Geometry::new(1 << 16)?, WaitStrategy::Adaptive)?;
+/// // The descriptor goes to another process: inherited, or over a Unix socket.
+/// # drop((host, descriptor));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn create(geometry: &Geometry, strategy: WaitStrategy) -> Result<(Host, OwnedFd), ChannelError> {
     create_with(geometry, strategy, &BY_ITSELF)
 }
 
-/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes the channel.
+/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes the channel. The
+/// descriptor is not needed afterwards. Does not block.
+///
+/// # Errors
+///
+/// See [`ChannelError`]: it is not a sealed memory file, not a channel, or of another version.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::channel::{self, ChannelError};
+/// use ringpost::shm::Segment;
+///
+/// let (_other, descriptor) = Segment::create("not a channel", 8192)?;
+/// assert!(matches!(channel::open(&descriptor, Default::default()), Err(ChannelError::NotAChannel)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(descriptor: impl AsFd, strategy: WaitStrategy) -> Result<Guest, ChannelError> {
     open_with(descriptor, strategy, &BY_ITSELF)
 }

@@ -36,7 +36,29 @@ const SLICE: Duration = Duration::from_millis(50);
 /// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
 const MOST_QUEUED: usize = 1 << 16;
 
-/// Calls the service, sends messages and asks the registry. One half of a [`Client`](super::Client).
+/// The calling half of a [`Client`](super::Client): calls the service, sends messages and asks the registry.
+///
+/// It can be moved to another thread, and has `&mut self` throughout: one thread asks at a time. Dropping it ends the
+/// registration, waiting for the server's confirmation for at most a second.
+///
+/// Every wait also ends when the server dies, shuts down or closes the channel, and when a
+/// [close handle](Self::close_handle) is used. The [crate's page](crate#operations) has a table of the operations.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, RecvError, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).start()?; // echoes
+/// let (mut caller, mut inbox) = Client::register(&path, "alice")?.split();
+/// let receiver = std::thread::spawn(move || inbox.recv());
+/// assert_eq!(caller.call(b"ping")?, b"ping"); // while the other thread waits for a message
+/// drop(caller);
+/// assert!(matches!(receiver.join().unwrap(), Err(RecvError::Disconnected(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Caller {
     requests: Producer,
@@ -75,22 +97,74 @@ impl Caller {
         }
     }
 
-    /// This client's key.
+    /// This client's key: its address for others. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// assert_eq!(caller.look_up(&"alice".parse()?)?, Some(caller.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn key(&self) -> Key {
         self.session.key
     }
 
-    /// This client's name.
+    /// This client's name. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// assert_eq!(caller.name().as_str(), "alice");
+    /// # caller.ping()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &Name {
         &self.session.name
     }
 
-    /// What the server's settings allow.
+    /// What the server's settings allow. Does not block, and asks nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let longest = vec![0; caller.limits().max_call];
+    /// assert_eq!(caller.call(&longest)?, longest);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn limits(&self) -> Limits {
         self.session.limits
     }
 
-    /// A handle that ends a wait here from another thread, and with it the registration.
+    /// A handle that ends a wait here from another thread, and with it the registration. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let handle = caller.close_handle();
+    /// handle.close(); // from any thread
+    /// assert!(caller.call(b"ping").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close_handle(&self) -> CloseHandle {
         CloseHandle::new(&self.session)
     }
@@ -98,17 +172,81 @@ impl Caller {
     // ---- calls
 
     /// Calls the server's service and waits for its response, which stays readable until the next operation.
+    ///
+    /// Blocks until the response is there, and before that, if submitted calls fill the request ring, until there is room. Responses
+    /// to calls that were [submitted](Self::submit) before come first and are kept.
+    ///
+    /// # Errors
+    ///
+    /// - [`TooLarge`](CallError::TooLarge), [`NotSent`](CallError::NotSent): the service did not see the request.
+    /// - [`ServiceFailed`](CallError::ServiceFailed), [`ResponseTooLarge`](CallError::ResponseTooLarge): it did, and has no response.
+    /// - [`Disconnected`](CallError::Disconnected): the channel was closed during the wait; the request may have been executed.
+    /// - [`Uncollected`](CallError::Uncollected): there is no room for the request, and 65,536 responses to submitted calls are kept.
+    /// - [`Server`](CallError::Server), [`Violation`](CallError::Violation): the server could not do it, or broke a rule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let response = caller.call(b"ping")?; // to a service that echoes
+    /// assert_eq!(response, b"ping");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn call(&mut self, request: &[u8]) -> Result<&[u8], CallError> {
         self.call_until(request, None)
     }
 
-    /// Calls the service, waiting at most this long. After a time-out the call may have been executed; its response is discarded.
+    /// As [`call`](Self::call), but blocks at most this long. A time that the clock cannot hold is no limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`call`](Self::call), and [`TimedOut`](CallError::TimedOut): the request may have been executed, or may yet be. Its
+    /// response is discarded when it comes, and the client can be used as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// assert_eq!(caller.call_timeout(b"ping", Duration::from_secs(5))?, b"ping");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_timeout(&mut self, request: &[u8], timeout: Duration) -> Result<&[u8], CallError> {
         self.call_until(request, Instant::now().checked_add(timeout))
     }
 
-    /// Calls the service, waiting until the deadline. After a time-out the call may have been executed; its response is discarded.
+    /// As [`call`](Self::call), but blocks until the deadline at most. For several operations that share one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`call_timeout`](Self::call_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let first = caller.call_deadline(b"first", deadline)?.to_vec();
+    /// let second = caller.call_deadline(b"second", deadline)?;
+    /// assert_eq!((&first[..], second), (&b"first"[..], &b"second"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_deadline(&mut self, request: &[u8], deadline: Instant) -> Result<&[u8], CallError> {
         self.call_until(request, Some(deadline))
     }
@@ -126,11 +264,14 @@ impl Caller {
     /// Sends a call without waiting for its response: collect it with [`response`](Self::response). Several calls may be
     /// outstanding; responses come in their order.
     ///
-    /// Waits for room if the server is behind. Responses that arrive meanwhile are kept.
+    /// Blocks only if the server is behind and the request ring is full, until there is room. Responses that arrive meanwhile are
+    /// kept.
     ///
     /// # Errors
     ///
-    /// [`CallError::Uncollected`] if 65,536 responses are kept already; see [`CallError`] for the others.
+    /// [`CallError::Uncollected`] if there is no room and 65,536 responses are kept already; [`TooLarge`](CallError::TooLarge) or
+    /// [`NotSent`](CallError::NotSent); [`Disconnected`](CallError::Disconnected) if the channel is closed while it waits for room. In
+    /// all these cases this call was not sent.
     ///
     /// # Examples
     ///
@@ -139,12 +280,12 @@ impl Caller {
     /// # let directory = tempfile::tempdir()?;
     /// # let path = directory.path().join("bus");
     /// # let _server = Server::builder(&path).start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// client.submit(b"one")?;
-    /// client.submit(b"two")?;
-    /// assert_eq!(client.outstanding(), 2);
-    /// assert_eq!(client.response()?, b"one");
-    /// assert_eq!(client.response()?, b"two");
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.submit(b"one")?;
+    /// caller.submit(b"two")?;
+    /// assert_eq!(caller.outstanding(), 2);
+    /// assert_eq!(caller.response()?, b"one");
+    /// assert_eq!(caller.response()?, b"two");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
@@ -153,25 +294,102 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends several calls, waking the server once for all of them. On an error the calls before the one that failed
-    /// were submitted; [`outstanding`](Self::outstanding) tells how many.
+    /// Sends several calls, waking the server once for all of them. Blocks as [`submit`](Self::submit) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit). The calls before the one that failed were submitted; [`outstanding`](Self::outstanding)
+    /// tells how many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let requests: [&[u8]; 3] = [b"one", b"two", b"three"];
+    /// caller.submit_all(requests)?;
+    /// for request in requests {
+    ///     assert_eq!(caller.response()?, request);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
         let done = requests.into_iter().try_for_each(|request| self.submit_quietly(request, None));
         notify_both(&mut self.requests, &mut self.responses);
         done
     }
 
-    /// The response to the oldest call submitted, waiting as long as it takes.
+    /// The response to the oldest call submitted. It stays readable until the next operation.
+    ///
+    /// Blocks until it is there; not at all if it was kept already.
+    ///
+    /// # Errors
+    ///
+    /// [`NothingOutstanding`](CallError::NothingOutstanding) if every response was collected. Else those of [`call`](Self::call): with
+    /// [`ServiceFailed`](CallError::ServiceFailed) and [`ResponseTooLarge`](CallError::ResponseTooLarge) this response is collected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::CallError;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.submit(b"ping")?;
+    /// assert_eq!(caller.response()?, b"ping");
+    /// assert_eq!(caller.response(), Err(CallError::NothingOutstanding));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn response(&mut self) -> Result<&[u8], CallError> {
         self.response_until(None)
     }
 
-    /// The response to the oldest call submitted, waiting at most this long. After a time-out it is still outstanding.
+    /// As [`response`](Self::response), but blocks at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`response`](Self::response), and [`TimedOut`](CallError::TimedOut): the response is still outstanding, ask again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.submit(b"ping")?;
+    /// assert_eq!(caller.response_timeout(Duration::from_secs(5))?, b"ping");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn response_timeout(&mut self, timeout: Duration) -> Result<&[u8], CallError> {
         self.response_until(Instant::now().checked_add(timeout))
     }
 
-    /// Calls submitted whose responses were not collected yet.
+    /// Calls submitted whose responses were not collected yet. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.submit(b"ping")?;
+    /// assert_eq!(caller.outstanding(), 1);
+    /// caller.response()?;
+    /// assert_eq!(caller.outstanding(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn outstanding(&self) -> usize {
         self.next.wrapping_sub(self.expected) as usize - self.abandoned.len() + self.queue.len()
     }
@@ -204,23 +422,105 @@ impl Caller {
 
     // ---- messages
 
-    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox; a full inbox is an
-    /// error at once.
+    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
+    /// there before.
+    ///
+    /// Blocks until the server answers, which it does at once: a full inbox is an error.
+    ///
+    /// # Errors
+    ///
+    /// - [`UnknownKey`](SendError::UnknownKey), [`InboxFull`](SendError::InboxFull), [`Gone`](SendError::Gone),
+    ///   [`TooLarge`](SendError::TooLarge), [`NotSent`](SendError::NotSent), [`ShuttingDown`](SendError::ShuttingDown): the message
+    ///   was not delivered.
+    /// - [`Disconnected`](SendError::Disconnected): the channel was closed before the answer came; it may have been delivered.
+    /// - [`Server`](SendError::Server), [`Violation`](SendError::Violation): the server could not do it, or broke a rule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::SendError;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// caller.send(bob.key(), b"hello")?;
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// let key = bob.key();
+    /// bob.unregister()?;
+    /// assert_eq!(caller.send(key, b"hello?"), Err(SendError::UnknownKey)); // a key is never given twice
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
         let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], None)?;
         self.sent(status)
     }
 
-    /// Sends a message, waiting at most this long for room in the receiver's inbox. Senders that wait are served in their order.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that wait are served in their
+    /// order. What is said of the deadline at [`send_deadline`](Self::send_deadline) holds here, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_deadline`](Self::send_deadline).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// caller.send_timeout(bob.key(), b"hello", Duration::from_secs(5))?;
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_timeout(&mut self, to: Key, message: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.send_deadline(to, message, deadline_in(timeout))
     }
 
-    /// Sends a message, waiting until the deadline for room in the receiver's inbox. Senders that wait are served in their order.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, until the deadline at most. Senders that wait are served
+    /// in their order.
     ///
     /// The server gives up a little before the deadline, by an eighth of the time but at most 10 ms, so that its answer still
     /// arrives. The answer is awaited for 5 ms in any case, even if the deadline is nearer or past.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send), with these in place of `InboxFull`:
+    ///
+    /// - [`TimedOut`](SendError::TimedOut): there was no room; the message was not delivered.
+    /// - [`NoAnswer`](SendError::NoAnswer): the server did not answer; the message may have been delivered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::SendError;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// # let bob = Client::register(&path, "bob")?;
+    /// let large = vec![0; caller.limits().max_message];
+    /// let deadline = Instant::now() + Duration::from_millis(50);
+    /// let error = loop {
+    ///     match caller.send_deadline(bob.key(), &large, deadline) {
+    ///         Ok(()) => {} // bob does not receive, so his inbox fills
+    ///         Err(error) => break error,
+    ///     }
+    /// };
+    /// assert!(matches!(error, SendError::TimedOut | SendError::NoAnswer));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_deadline(&mut self, to: Key, message: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.check_message(message)?;
         let now = Instant::now();
@@ -257,8 +557,58 @@ impl Caller {
     // ---- the registry
 
     /// The key of the client that is registered under this name now, if there is one.
+    ///
+    /// Blocks until the server answers.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Name;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// # let bob = Client::register(&path, "bob")?;
+    /// assert_eq!(caller.look_up(&Name::new("bob")?)?, Some(bob.key()));
+    /// assert_eq!(caller.look_up(&Name::new("nobody")?)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look_up(&mut self, name: &Name) -> Result<Option<Key>, CallError> {
-        match self.ask(Operation::LookUp, 0, [name.as_str().as_bytes()], None)? {
+        self.look_up_until(name, None)
+    }
+
+    /// As [`look_up`](Self::look_up), but blocks at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`look_up`](Self::look_up), and [`TimedOut`](CallError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let own = caller.look_up_timeout(&"alice".parse()?, Duration::from_secs(5))?;
+    /// assert_eq!(own, Some(caller.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn look_up_timeout(&mut self, name: &Name, timeout: Duration) -> Result<Option<Key>, CallError> {
+        self.look_up_until(name, Instant::now().checked_add(timeout))
+    }
+
+    fn look_up_until(&mut self, name: &Name, deadline: Option<Instant>) -> Result<Option<Key>, CallError> {
+        match self.ask(Operation::LookUp, 0, [name.as_str().as_bytes()], deadline)? {
             Status::Ok => match take::<KEY>(&self.body) {
                 Some((key, [])) => Ok(Some(Key::from_bytes(key))),
                 _ => Err(self.violation(Violation::MalformedBlock)),
@@ -269,6 +619,28 @@ impl Caller {
     }
 
     /// The key that an address stands for: itself, or that of the client with this name.
+    ///
+    /// Blocks until the server answers if the address is a name; a key is given back as it is, whether or not anybody has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`look_up`](Self::look_up).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Address;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let typed: Address = "alice".parse()?; // a name or a key, as people type it
+    /// assert_eq!(caller.resolve(&typed)?, Some(caller.key()));
+    /// assert_eq!(caller.resolve(&caller.key().to_string().parse()?)?, Some(caller.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resolve(&mut self, address: &Address) -> Result<Option<Key>, CallError> {
         match address {
             Address::Key(key) => Ok(Some(*key)),
@@ -276,12 +648,91 @@ impl Caller {
         }
     }
 
+    /// As [`resolve`](Self::resolve), but blocks at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`look_up_timeout`](Self::look_up_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// let nobody = caller.resolve_timeout(&"nobody".parse()?, Duration::from_secs(5))?;
+    /// assert_eq!(nobody, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resolve_timeout(
+        &mut self,
+        address: &Address,
+        timeout: Duration,
+    ) -> Result<Option<Key>, CallError> {
+        match address {
+            Address::Key(key) => Ok(Some(*key)),
+            Address::Name(name) => self.look_up_timeout(name, timeout),
+        }
+    }
+
     /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
+    ///
+    /// Blocks until the server has answered for each page.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// # let _bob = Client::register(&path, "bob")?;
+    /// for client in caller.list()? {
+    ///     println!("{} is {}, of process {}", client.name, client.key, client.pid);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn list(&mut self) -> Result<Vec<ClientInfo>, CallError> {
+        self.list_until(None)
+    }
+
+    /// As [`list`](Self::list), but blocks at most this long, for all pages together.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list`](Self::list), and [`TimedOut`](CallError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// assert_eq!(caller.list_timeout(Duration::from_secs(5))?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list_timeout(&mut self, timeout: Duration) -> Result<Vec<ClientInfo>, CallError> {
+        self.list_until(Instant::now().checked_add(timeout))
+    }
+
+    fn list_until(&mut self, deadline: Option<Instant>) -> Result<Vec<ClientInfo>, CallError> {
         let mut clients = Vec::new();
         let mut from_slot = 0_u32;
         loop {
-            let status = self.ask(Operation::List, 0, [&from_slot.to_le_bytes()[..]], None)?;
+            let status = self.ask(Operation::List, 0, [&from_slot.to_le_bytes()[..]], deadline)?;
             if status != Status::Ok {
                 return Err(refused(status, &self.body));
             }
@@ -297,17 +748,105 @@ impl Caller {
         }
     }
 
-    /// Asks the server whether it serves.
+    /// Asks the server whether it serves. Blocks until it answers; the service is not involved.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.ping()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ping(&mut self) -> Result<(), CallError> {
-        match self.ask::<0>(Operation::Ping, 0, [], None)? {
+        self.ping_until(None)
+    }
+
+    /// As [`ping`](Self::ping), but blocks at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ping`](Self::ping), and [`TimedOut`](CallError::TimedOut): the server is stopped, or this client's worker is
+    /// busy with an earlier request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.ping_timeout(Duration::from_secs(5))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ping_timeout(&mut self, timeout: Duration) -> Result<(), CallError> {
+        self.ping_until(Instant::now().checked_add(timeout))
+    }
+
+    fn ping_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
+        match self.ask::<0>(Operation::Ping, 0, [], deadline)? {
             Status::Ok => Ok(()),
             status => Err(refused(status, &self.body)),
         }
     }
 
-    /// What the server counted for this client.
+    /// What the server counted for this client. Blocks until it answers.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.call(b"ping")?;
+    /// assert_eq!(caller.statistics()?.calls, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn statistics(&mut self) -> Result<Counters, CallError> {
-        let status = self.ask::<0>(Operation::Statistics, 0, [], None)?;
+        self.statistics_until(None)
+    }
+
+    /// As [`statistics`](Self::statistics), but blocks at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`statistics`](Self::statistics), and [`TimedOut`](CallError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (mut caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// assert_eq!(caller.statistics_timeout(Duration::from_secs(5))?.calls, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn statistics_timeout(&mut self, timeout: Duration) -> Result<Counters, CallError> {
+        self.statistics_until(Instant::now().checked_add(timeout))
+    }
+
+    fn statistics_until(&mut self, deadline: Option<Instant>) -> Result<Counters, CallError> {
+        let status = self.ask::<0>(Operation::Statistics, 0, [], deadline)?;
         if status != Status::Ok {
             return Err(refused(status, &self.body));
         }
@@ -317,12 +856,51 @@ impl Caller {
         }
     }
 
-    /// Leaves the bus. When this returns `Ok`, the name is free. Messages that were committed before can still be received.
+    /// Leaves the bus. When this returns `Ok`, the name is free. Messages that were committed before can still be received by the
+    /// [`Inbox`](super::Inbox); responses that were not collected are lost.
+    ///
+    /// Blocks until the server confirms it, behind all requests that are on their way.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. The registration ends in any case; only the time at which the name becomes free is not known then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.unregister()?;
+    /// let _again = Client::register(&path, "alice")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unregister(mut self) -> Result<(), CallError> {
         self.unregister_until(None)
     }
 
-    /// As [`unregister`](Self::unregister), waiting at most this long for the server's confirmation. The registration ends in any case.
+    /// As [`unregister`](Self::unregister), but blocks at most this long for the server's confirmation. The registration ends in any
+    /// case.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unregister`](Self::unregister), and [`TimedOut`](CallError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let (caller, _inbox) = Client::register(&path, "alice")?.split();
+    /// caller.unregister_timeout(Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unregister_timeout(mut self, timeout: Duration) -> Result<(), CallError> {
         self.unregister_until(Instant::now().checked_add(timeout))
     }

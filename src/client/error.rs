@@ -10,7 +10,21 @@ use crate::channel::ChannelError;
 use crate::protocol::{NameError, Status};
 use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
 
-/// Why a client was not registered, or a server could not be asked.
+/// Why a client was not registered, or a server could not be asked. The texts say what to do.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, RegisterError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// match Client::register(directory.path().join("bus"), "alice") {
+///     Ok(client) => println!("registered, key {}", client.key()),
+///     Err(RegisterError::NoServer { path, .. }) => println!("start a server at {path:?} first"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -103,6 +117,32 @@ pub enum RegisterError {
 }
 
 /// Why a request to the server has no result.
+///
+/// Each says whether the request can have been executed, so that a program knows what asking again would do:
+///
+/// | error | executed |
+/// | --- | --- |
+/// | `TooLarge`, `NotSent`, `Uncollected`, `NothingOutstanding`, `ShuttingDown` | no |
+/// | `ServiceFailed`, `ResponseTooLarge` | yes, by the service |
+/// | `TimedOut`, `Disconnected` | perhaps, or not yet |
+/// | `Server`, `Violation` | not known |
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{CallError, Client, Request, Response, Server, ServiceError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path)
+///     .service(|_: Request<'_>, _: &mut Response<'_>| Err(ServiceError::new("out of order")))
+///     .start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.call(b"x"), Err(CallError::ServiceFailed("out of order".into())));
+/// let max = client.limits().max_call;
+/// assert_eq!(client.call(&vec![0; max + 1]), Err(CallError::TooLarge { len: max + 1, max }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -153,6 +193,32 @@ pub enum CallError {
 }
 
 /// Why a message is not known to be in the receiver's inbox.
+///
+/// After `NoAnswer` and `Disconnected` it may be there, and after `Violation` nothing is known. In all other cases it is not.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::SendError;
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut alice = Client::register(&path, "alice")?;
+/// # let mut bob = Client::register(&path, "bob")?;
+/// let large = vec![0; alice.limits().max_message];
+/// let error = loop {
+///     match alice.send(bob.key(), &large) {
+///         Ok(()) => {} // bob does not receive
+///         Err(error) => break error,
+///     }
+/// };
+/// assert_eq!(error, SendError::InboxFull);
+/// bob.recv()?;
+/// alice.send(bob.key(), &large)?; // there is room again
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {

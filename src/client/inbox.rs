@@ -10,14 +10,55 @@ use super::session::{CloseHandle, Session};
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 use crate::ring::{Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
 
-/// Receives a client's messages. One half of a [`Client`](super::Client).
+/// The receiving half of a [`Client`](super::Client).
+///
+/// It can be moved to another thread, and has `&mut self` where it receives. When the [`Caller`](super::Caller) unregisters or
+/// is dropped, it gives out what was committed before, and then `Disconnected`.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{CloseReason, RecvError};
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut alice = Client::register(&path, "alice")?;
+/// # let bob = Client::register(&path, "bob")?;
+/// alice.send(bob.key(), b"last words")?;
+/// let (caller, mut inbox) = bob.split();
+/// caller.unregister()?;
+/// assert_eq!(inbox.recv()?.payload(), b"last words");
+/// assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Inbox {
     ring: Consumer,
     session: Arc<Session>,
 }
 
-/// A message from another client.
+/// A message from another client, copied out of the inbox: it is all this client's.
+///
+/// # Examples
+///
+/// ```
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut alice = Client::register(&path, "alice")?;
+/// # let mut bob = Client::register(&path, "bob")?;
+/// alice.send(bob.key(), b"hello")?;
+/// let message = bob.recv()?;
+/// assert_eq!((message.from(), message.from_name().as_str()), (alice.key(), "alice"));
+/// assert_eq!(message.payload(), b"hello");
+/// // Whoever sent it gets the answer.
+/// bob.send(message.from(), b"hello back")?;
+/// assert_eq!(alice.recv()?.into_payload(), b"hello back");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     from: Key,
@@ -37,21 +78,80 @@ impl fmt::Debug for Message {
 
 impl Message {
     /// The sender's key, as the server knows it: a sender cannot pretend to be another.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// let message = bob.recv()?;
+    /// bob.send(message.from(), b"hello back")?;
+    /// assert_eq!(alice.recv()?.payload(), b"hello back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from(&self) -> Key {
         self.from
     }
 
     /// The sender's name when it sent this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// assert_eq!(bob.recv()?.from_name().as_str(), "alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_name(&self) -> &Name {
         &self.name
     }
 
     /// What it sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// What it sent, to keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// # let mut bob = Client::register(&path, "bob")?;
+    /// alice.send(bob.key(), b"hello")?;
+    /// let bytes: Vec<u8> = bob.recv()?.into_payload();
+    /// assert_eq!(bytes, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
@@ -62,22 +162,90 @@ impl Inbox {
         Inbox { ring, session }
     }
 
-    /// This client's key.
+    /// This client's key. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// alice.send(inbox.key(), b"hello")?;
+    /// assert_eq!(inbox.recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn key(&self) -> Key {
         self.session.key
     }
 
-    /// This client's name.
+    /// This client's name. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// assert_eq!(inbox.name().as_str(), "bob");
+    /// # alice.ping()?;
+    /// # assert!(inbox.try_recv().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &Name {
         &self.session.name
     }
 
-    /// A handle that ends this client's waits from another thread, and with them the registration.
+    /// A handle that ends this client's waits from another thread, and with them the registration. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// let handle = inbox.close_handle();
+    /// let waiting = std::thread::spawn(move || inbox.recv());
+    /// handle.close();
+    /// assert!(waiting.join().unwrap().is_err());
+    /// # alice.ping()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close_handle(&self) -> CloseHandle {
         CloseHandle::new(&self.session)
     }
 
-    /// The next message, if one is there.
+    /// The next message, if one is there. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and nothing can come any
+    /// more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::TryRecvError;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// assert_eq!(inbox.try_recv(), Err(TryRecvError::Empty));
+    /// alice.send(inbox.key(), b"hello")?; // it is there when this returns
+    /// assert_eq!(inbox.try_recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
         match read(self.ring.try_incoming()?) {
             Ok(message) => Ok(message),
@@ -85,18 +253,80 @@ impl Inbox {
         }
     }
 
-    /// The next message, waiting as long as it takes. Messages committed before the end of the connection come first,
-    /// then `Disconnected`.
+    /// The next message. Those of one sender come in its order.
+    ///
+    /// Blocks until one is there, or the connection ends; messages committed before its end come first.
+    ///
+    /// # Errors
+    ///
+    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more; [`Violation`](RecvError::Violation) if the server
+    /// broke a rule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// alice.send(inbox.key(), b"hello")?;
+    /// assert_eq!(inbox.recv()?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv(&mut self) -> Result<Message, RecvError> {
         self.recv_until(None).map_err(RecvTimeoutError::untimed)
     }
 
-    /// The next message, waiting at most this long.
+    /// As [`recv`](Self::recv), but blocks at most this long. A time that the clock cannot hold is no limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), and [`TimedOut`](RecvTimeoutError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::RecvTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// assert_eq!(inbox.recv_timeout(Duration::from_millis(5)), Err(RecvTimeoutError::TimedOut));
+    /// # alice.ping()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
-    /// The next message, waiting until the deadline.
+    /// As [`recv`](Self::recv), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_timeout`](Self::recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut alice = Client::register(&path, "alice")?;
+    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
+    /// alice.send(inbox.key(), b"hello")?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// assert_eq!(inbox.recv_deadline(deadline)?.payload(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Message, RecvTimeoutError> {
         self.recv_until(Some(deadline))
     }

@@ -42,11 +42,48 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Observer {
     /// Connects to the server at a path. Each question may take five seconds.
+    ///
+    /// Blocks until the connection stands, five seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`]: there is no server, it is not one to be trusted, or it does not let this process in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Observer, RegisterError, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// assert!(matches!(Observer::connect(&path), Err(RegisterError::NoServer { .. })));
+    /// let _server = Server::builder(&path).start()?;
+    /// assert_eq!(Observer::connect(&path)?.server()?.clients, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn connect(path: impl AsRef<Path>) -> Result<Observer, RegisterError> {
         Observer::connect_timeout(path, TIMEOUT)
     }
 
-    /// Connects to the server at a path; each question may take this long.
+    /// As [`connect`](Self::connect), but this call and each question block at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Observer, Server};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).start()?;
+    /// let observer = Observer::connect_timeout(&path, Duration::from_secs(1))?;
+    /// assert!(observer.list()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Observer, RegisterError> {
         let path = path.as_ref().to_owned();
         Ok(Observer { line: dial(&path, deadline_in(timeout))?, timeout, path })
@@ -58,13 +95,53 @@ impl Observer {
         Observer { line, timeout, path: PathBuf::new() }
     }
 
-    /// What the server tells about itself.
+    /// What the server tells about itself. Blocks until it answers, at most the time that [`connect_timeout`](Self::connect_timeout)
+    /// was given.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`]. `NoServer` also says that the server has closed this connection, which it does after ten seconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Observer, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).max_clients(10).start()?;
+    /// let info = Observer::connect(&path)?.server()?;
+    /// assert_eq!((info.pid, info.max_clients), (std::process::id(), 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn server(&self) -> Result<ServerInfo, RegisterError> {
         let body = self.ask(&Ask::Server)?;
         ServerInfo::decode(&body).ok_or_else(|| self.not_ringpost())
     }
 
-    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it. Each page
+    /// blocks as [`server`](Self::server) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`server`](Self::server).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Observer;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut client = Client::register(&path, "alice")?;
+    /// for client in Observer::connect(&path)?.list()? {
+    ///     println!("{}: {} calls", client.name, client.counters.calls);
+    /// }
+    /// # client.ping()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn list(&self) -> Result<Vec<ClientInfo>, RegisterError> {
         let mut clients = Vec::new();
         let mut from_slot = 0;

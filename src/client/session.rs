@@ -77,18 +77,72 @@ impl CloseHandle {
         CloseHandle(Arc::clone(session))
     }
 
-    /// Ends the client. Idempotent. Messages that were committed before can still be received.
+    /// Ends the client. Idempotent. Messages that were committed before can still be received. Does not block; the server frees the
+    /// name when it sees the end of the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{CallError, CloseReason};
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut client = Client::register(&path, "alice")?;
+    /// client.close_handle().close();
+    /// assert_eq!(client.call(b"ping"), Err(CallError::NotSent(CloseReason::Local)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(&self) {
         self.0.end(CloseReason::Local);
     }
 
-    /// Why the client has ended, if it has.
+    /// Why the client has ended, if it has. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, CloseReason, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let client = Client::register(&path, "alice")?;
+    /// let handle = client.close_handle();
+    /// assert_eq!(handle.reason(), None);
+    /// server.join_after_shutdown();
+    /// assert_eq!(handle.reason(), Some(CloseReason::Shutdown));
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reason(&self) -> Option<CloseReason> {
         self.0.closer.reason()
     }
 }
 
-/// Sets up a [`Client`].
+/// Sets up a [`Client`]: [`Client::builder`].
+///
+/// | setting | default |
+/// | --- | --- |
+/// | [`wait`](Self::wait) | adaptive |
+/// | [`timeout`](Self::timeout) of the registration | 5 s |
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, WaitStrategy};
+///
+/// # use ringpost::Server;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// let settings = Client::builder(&path).wait(WaitStrategy::Park);
+/// let alice = settings.register("alice")?; // a builder can be used again
+/// let bob = settings.register("bob")?;
+/// assert_ne!(alice.key(), bob.key());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until register is called"]
 pub struct ClientBuilder {
@@ -102,19 +156,69 @@ impl ClientBuilder {
         ClientBuilder { path, wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT }
     }
 
-    /// How the client waits for responses and messages. Adaptive, if nothing else is said.
+    /// How the client waits for responses and messages. Adaptive, if nothing else is said. The server chooses for its own end:
+    /// [`ServerBuilder::wait`](crate::ServerBuilder::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, WaitStrategy};
+    ///
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let mut client = Client::builder(&path).wait(WaitStrategy::Spin).register("alice")?;
+    /// assert_eq!(client.call(b"ping")?, b"ping");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Self {
         self.wait = strategy;
         self
     }
 
-    /// How long the registration may take. Five seconds, if nothing else is said.
+    /// How long the registration may take. Five seconds, if nothing else is said. Not a limit for anything later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Client;
+    /// use std::time::Duration;
+    ///
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let client = Client::builder(&path).timeout(Duration::from_secs(1)).register("alice")?;
+    /// # assert_eq!(client.name().as_str(), "alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Registers under a name.
+    /// Registers under a name. Blocks until the server answers, at most the [time](Self::timeout) set.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, RegisterError};
+    ///
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let error = Client::builder(&path).register(" alice").unwrap_err();
+    /// assert!(matches!(error, RegisterError::InvalidName { .. })); // names have no white space at either end
+    /// let nowhere = path.with_file_name("nowhere");
+    /// assert!(matches!(Client::builder(nowhere).register("alice"), Err(RegisterError::NoServer { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
         let name = Name::new(name.as_ref())
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;

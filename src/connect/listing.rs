@@ -83,7 +83,21 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     Some((client, rest))
 }
 
-/// What a server tells about itself.
+/// What a server tells about itself: [`Observer::server`](crate::Observer::server), [`Server::info`](crate::Server::info).
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Observer, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path).start()?;
+/// let info = Observer::connect(&path)?.server()?;
+/// println!("pid {}, ringpost {}, {} of {} clients", info.pid, info.version, info.clients, info.max_clients);
+/// assert_eq!(info, server.info());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {

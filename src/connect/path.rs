@@ -8,6 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why the default socket's directory cannot be used.
+///
+/// # Examples
+///
+/// ```no_run
+/// use ringpost::PathError;
+///
+/// match ringpost::default_path() {
+///     Ok(path) => println!("{path:?}"),
+///     Err(PathError::Foreign { path, owner }) => println!("{path:?} belongs to user {owner}!"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
@@ -51,7 +63,11 @@ pub enum PathError {
 
 /// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an absolute path, or else
 /// `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and must be a real one, ours, and closed to others
-/// (mode 0700).
+/// (mode 0700). Does not block. The programs look at `$RINGPOST_SOCKET` first; the library does not.
+///
+/// # Errors
+///
+/// See [`PathError`].
 ///
 /// # Examples
 ///

@@ -50,21 +50,41 @@ impl Key {
     }
 
     /// The registry slot.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Key::from_u128(3 << 112).slot(), 3);
+    /// ```
     pub const fn slot(self) -> u16 {
         (self.0 >> (RANDOM_BITS + GENERATION_BITS)) as u16
     }
 
     /// How often the slot had been given out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Key::from_u128(9 << 80).generation(), 9);
+    /// ```
     pub const fn generation(self) -> u32 {
         (self.0 >> RANDOM_BITS) as u32
     }
 
     /// The key as a number, the slot in its highest bits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Key::from_u128(7).to_u128(), 7);
+    /// ```
     pub const fn to_u128(self) -> u128 {
         self.0
     }
 
     /// The key that is this number. Every number is a key, though hardly one that was given out.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use ringpost::Key;
@@ -78,11 +98,26 @@ impl Key {
     }
 
     /// The key as it stands in blocks: 16 bytes, little-endian.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Key::from_u128(7).to_bytes()[0], 7);
+    /// ```
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_le_bytes()
     }
 
-    /// The key that stands in these 16 bytes, little-endian.
+    /// The key that stands in these 16 bytes, little-endian. For a program that keeps keys in its own messages.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Key;
+    ///
+    /// let key = Key::from_u128(7);
+    /// assert_eq!(Key::from_bytes(key.to_bytes()), key);
+    /// ```
     pub const fn from_bytes(bytes: [u8; 16]) -> Key {
         Key(u128::from_le_bytes(bytes))
     }
@@ -112,6 +147,15 @@ impl fmt::Debug for Key {
 }
 
 /// Why a text is not a [`Key`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Key, ParseKeyError};
+///
+/// assert_eq!("0040180G7".parse::<Key>(), Err(ParseKeyError::WrongLength { found: 9 }));
+/// println!("{}", "0040180G7".parse::<Key>().unwrap_err()); // says what to do
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseKeyError {

@@ -36,6 +36,15 @@ pub struct Name {
 }
 
 /// Why a text is not a [`Name`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Name, NameError};
+///
+/// assert_eq!(Name::new(""), Err(NameError::Empty));
+/// assert_eq!(Name::new("tab\there"), Err(NameError::Control { character: '\t', position: 3 }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -75,6 +84,20 @@ impl Name {
     pub const MAX_LEN: usize = 64;
 
     /// Checks a text and makes a name of it.
+    ///
+    /// # Errors
+    ///
+    /// The rule of [`Name`] that it breaks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Name, NameError};
+    ///
+    /// assert_eq!(Name::new("alice")?, "alice");
+    /// assert_eq!(Name::new(&"x".repeat(65)), Err(NameError::TooLong { found: 65 }));
+    /// # Ok::<(), NameError>(())
+    /// ```
     pub fn new(name: &str) -> Result<Name, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -100,6 +123,12 @@ impl Name {
 
     /// Checks bytes that came from outside and makes a name of them.
     ///
+    /// # Errors
+    ///
+    /// The rule of [`Name`] that they break.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use ringpost::{Name, NameError};
     ///
@@ -118,6 +147,13 @@ impl Name {
     }
 
     /// The name as text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Name::new("alice")?.as_str(), "alice");
+    /// # Ok::<(), ringpost::NameError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         // Always UTF-8, by construction; the check is cheap and needs no unsafe code.
         self.bytes.get(..usize::from(self.len)).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()

@@ -8,7 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::layout;
 use crate::shm::Segment;
 
-/// What one client has done since it registered.
+/// What one client has done since it registered: [`Client::statistics`](crate::Client::statistics), and a part of
+/// [`ClientInfo`](crate::ClientInfo).
+///
+/// # Examples
+///
+/// ```
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut alice = Client::register(&path, "alice")?;
+/// # let mut bob = Client::register(&path, "bob")?;
+/// alice.send(bob.key(), b"four")?;
+/// assert_eq!((alice.statistics()?.sent, alice.statistics()?.bytes_in), (1, 4));
+/// assert_eq!(bob.statistics()?.received, 1); // delivered, not yet received
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {

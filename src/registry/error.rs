@@ -6,7 +6,24 @@ use std::io;
 
 use crate::shm::SegmentError;
 
-/// Why the registry could not be made, adopted or used.
+/// Why the registry could not be made, adopted or used: [`StartError::Registry`](crate::StartError::Registry),
+/// [`Server::clients`](crate::Server::clients).
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{RegistryError, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path).start()?;
+/// match server.clients() {
+///     Ok(clients) => println!("{} clients", clients.len()),
+///     Err(RegistryError::NotRecoverable) => println!("start it again"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {

@@ -8,7 +8,24 @@ use std::time::SystemTime;
 use super::Counters;
 use crate::protocol::{Key, Name};
 
-/// A registered client, as it was when the registry was asked.
+/// A registered client, as it was when the registry was asked: by [`Client::list`](crate::Client::list),
+/// [`Observer::list`](crate::Observer::list) or [`Server::clients`](crate::Server::clients).
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ClientState;
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// let own = &client.list()?[0];
+/// assert_eq!((own.name.as_str(), own.key, own.state), ("alice", client.key(), ClientState::Live));
+/// assert_eq!(own.pid, std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientInfo {
@@ -31,6 +48,21 @@ pub struct ClientInfo {
 }
 
 /// Whether a client can be reached.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ClientState;
+///
+/// # use ringpost::{Client, Server};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// # let _server = Server::builder(&path).start()?;
+/// # let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.list()?[0].state, ClientState::Live);
+/// assert_eq!(ClientState::Leaving.to_string(), "leaving");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientState {

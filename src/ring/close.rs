@@ -13,7 +13,25 @@ use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{View, Word32};
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
 
-/// Why a channel is closed.
+/// Why a channel is closed. It comes with every `Disconnected`.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, CloseReason, RecvError, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// server.join_after_shutdown();
+/// match client.recv() {
+///     Err(RecvError::Disconnected(CloseReason::Shutdown)) => println!("the server left in good order"),
+///     Err(RecvError::Disconnected(reason)) => println!("connect again: {reason}"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 #[repr(u32)]
@@ -71,6 +89,19 @@ pub(crate) struct Closing {
 }
 
 /// The close handle of a channel's side: closes it from any thread, and ends every wait on it.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::CloseReason;
+///
+/// let (producer, consumer) = ringpost::ring::local(4096)?;
+/// let closer = producer.closer();
+/// assert_eq!(closer.reason(), None);
+/// drop(consumer);
+/// assert_eq!(closer.reason(), Some(CloseReason::Peer));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Closer(Arc<Closing>);
 
@@ -95,12 +126,39 @@ impl Closer {
 
     /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a ring between
     /// threads, whose two ends have one close handle and both see `Local`. Idempotent: the first
-    /// reason stays. What was committed before can still be received by the other side.
+    /// reason stays. What was committed before can still be received by the other side. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::channel::{self, Geometry};
+    /// use ringpost::ring::RecvError;
+    /// use ringpost::CloseReason;
+    ///
+    /// let (host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+    /// let mut guest = channel::open(&descriptor, Default::default())?; // usually in another process
+    /// host.closer.close();
+    /// let end = guest.responses.recv(&mut Vec::new());
+    /// assert_eq!(end, Err(RecvError::Disconnected(CloseReason::Peer)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(&self) {
         self.close_as(CloseReason::Local);
     }
 
-    /// Why it is closed, if it is.
+    /// Why it is closed, if it is. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::CloseReason;
+    ///
+    /// let (producer, _consumer) = ringpost::ring::local(4096)?;
+    /// let closer = producer.closer();
+    /// closer.close();
+    /// assert_eq!(closer.reason(), Some(CloseReason::Local));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn reason(&self) -> Option<CloseReason> {
         // A close by this side sets the private word and then tells the peer by the shared one. Whoever comes in between

@@ -15,6 +15,33 @@ use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
+///
+/// What was committed before the ring was closed is received first. Dropping it closes a ring between threads, and a channel
+/// that is used by itself.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::RecvError;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let reader = std::thread::spawn(move || {
+///     let (mut block, mut sum) = (Vec::new(), 0);
+///     loop {
+///         match consumer.recv(&mut block) {
+///             Ok(_) => sum += u32::from(block[0]),
+///             Err(RecvError::Disconnected(_)) => return Ok(sum),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// });
+/// for number in 1..=100 {
+///     producer.send(&[number])?;
+/// }
+/// drop(producer); // the end
+/// assert_eq!(reader.join().unwrap(), Ok(5050));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     ring: RingView,
@@ -62,42 +89,143 @@ impl Consumer {
         }
     }
 
-    /// The largest block that can arrive, in bytes.
+    /// The largest block that can arrive, in bytes. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (_producer, consumer) = ringpost::ring::local(4096)?;
+    /// assert_eq!(consumer.max_block(), 2040);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn max_block(&self) -> usize {
         self.max_block
     }
 
-    /// Chooses how blocking operations wait.
+    /// Chooses how blocking operations of this end wait from now on. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::WaitStrategy;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// consumer.set_wait_strategy(WaitStrategy::Park);
+    /// # producer.try_send(b"x")?;
+    /// # consumer.recv(&mut Vec::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
         self.waiting = Waiting::new(strategy);
     }
 
-    /// A handle that closes the channel from any thread and ends this end's waits.
+    /// A handle that closes the channel from any thread and ends this end's waits. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::CloseReason;
+    /// use ringpost::ring::RecvError;
+    ///
+    /// let (_producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let closer = consumer.closer();
+    /// let reader = std::thread::spawn(move || consumer.recv(&mut Vec::new()));
+    /// closer.close();
+    /// assert_eq!(reader.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn closer(&self) -> Closer {
         self.closer.clone()
     }
 
-    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length.
+    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](TryRecvError::Empty), [`Disconnected`](TryRecvError::Disconnected) or [`Violation`](TryRecvError::Violation); `into` is
+    /// left as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::TryRecvError;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+    /// producer.send(b"hello")?;
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(5));
+    /// assert_eq!(block, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
         let incoming = self.try_incoming()?;
         Ok(take_whole(incoming, into))
     }
 
-    /// Takes the next block, waiting as long as it takes.
+    /// Takes the next block: `into` is cleared and holds it afterwards. Returns its length. Blocks until one is there, or the ring is
+    /// closed and empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Disconnected`](RecvError::Disconnected) or [`Violation`](RecvError::Violation).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"hello")?;
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.recv(&mut block)?, 5);
+    /// assert_eq!(block, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
         let incoming = self.incoming()?;
         Ok(take_whole(incoming, into))
     }
 
-    /// Takes the next block, waiting at most this long.
+    /// As [`recv`](Self::recv), but blocks at most this long. A time that the clock cannot hold is no limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), and [`TimedOut`](RecvTimeoutError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::RecvTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// let (_producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let nothing = consumer.recv_timeout(&mut Vec::new(), Duration::from_millis(5));
+    /// assert_eq!(nothing, Err(RecvTimeoutError::TimedOut));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_timeout(&mut self, into: &mut Vec<u8>, timeout: Duration) -> Result<usize, RecvTimeoutError> {
         let incoming = self.incoming_until(Instant::now().checked_add(timeout))?;
         Ok(take_whole(incoming, into))
     }
 
-    /// Takes the next block, waiting until the deadline.
+    /// As [`recv`](Self::recv), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_timeout`](Self::recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"hello")?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// assert_eq!(consumer.recv_deadline(&mut Vec::new(), deadline), Ok(5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_deadline(
         &mut self,
         into: &mut Vec<u8>,
@@ -107,7 +235,11 @@ impl Consumer {
         Ok(take_whole(incoming, into))
     }
 
-    /// The next block, if one is there, to be copied out in parts.
+    /// The next block, if one is there, to be copied out in parts. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Self::try_recv).
     ///
     /// # Examples
     ///
@@ -142,12 +274,41 @@ impl Consumer {
         }
     }
 
-    /// The next block, to be copied out in parts, waiting as long as it takes.
+    /// The next block, to be copied out in parts. Blocks until one is there, or the ring is closed and empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"hello")?;
+    /// let incoming = consumer.incoming()?;
+    /// assert_eq!(incoming.len(), 5);
+    /// incoming.release();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn incoming(&mut self) -> Result<Incoming<'_>, RecvError> {
         self.incoming_until(None).map_err(RecvTimeoutError::untimed)
     }
 
-    /// The next block, to be copied out in parts, waiting until the deadline.
+    /// As [`incoming`](Self::incoming), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_timeout`](Self::recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let (_producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// assert!(consumer.incoming_deadline(Instant::now()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn incoming_deadline(&mut self, deadline: Instant) -> Result<Incoming<'_>, RecvTimeoutError> {
         self.incoming_until(Some(deadline))
     }
@@ -443,8 +604,22 @@ impl Drop for Consumer {
     }
 }
 
-/// A block that has arrived and still lies in the ring. What the other side wrote is looked at only in copies. It stays
-/// the next block until it is [released](Self::release).
+/// A block that has arrived and still lies in the ring: [`Consumer::incoming`]. What the other side wrote is looked at only in
+/// copies. It stays the next block until it is [released](Self::release).
+///
+/// Between processes the other side can change it meanwhile, if it breaks the rules: copy what must not change, once.
+///
+/// # Examples
+///
+/// ```
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// producer.send(b"hello")?;
+/// drop(consumer.incoming()?); // not released
+/// let mut block = Vec::new();
+/// consumer.recv(&mut block)?;
+/// assert_eq!(block, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a> {
     consumer: &'a mut Consumer,
@@ -452,23 +627,52 @@ pub struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// The block's length in bytes.
+    /// The block's length in bytes. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"hello")?;
+    /// assert_eq!(consumer.incoming()?.len(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn len(&self) -> usize {
         self.found.len
     }
 
-    /// Whether the block has no bytes.
+    /// Whether the block has no bytes. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"")?;
+    /// assert!(consumer.incoming()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.found.len == 0
     }
 
-    /// Copies the bytes from `offset` on.
+    /// Copies the bytes from `offset` on. Does not block.
     ///
     /// # Panics
     ///
     /// If `offset + to.len()` is more than the block's length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"head:body")?;
+    /// let mut head = [0; 4];
+    /// consumer.incoming()?.read_at(0, &mut head);
+    /// assert_eq!(&head, b"head");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn read_at(&self, offset: usize, to: &mut [u8]) {
         let inside = offset.checked_add(to.len()).is_some_and(|end| end <= self.found.len);
@@ -476,7 +680,18 @@ impl Incoming<'_> {
         self.consumer.ring.copy_out(self.found.start, HEADER + offset, to);
     }
 
-    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it.
+    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"head:body")?;
+    /// let mut body = b"the ".to_vec();
+    /// consumer.incoming()?.append_to(5, &mut body);
+    /// assert_eq!(body, b"the body");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
         let len = self.found.len.saturating_sub(offset);
@@ -493,7 +708,17 @@ impl Incoming<'_> {
         (self.found.len >= 8).then(|| self.consumer.ring.second_word(self.found.start))
     }
 
-    /// Gives the block's place back to the producer.
+    /// Gives the block's place back to the producer. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(128)?;
+    /// producer.try_send(b"fills it")?;
+    /// consumer.incoming()?.release();
+    /// producer.try_send(b"again")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn release(self) {
         let Incoming { consumer, found } = self;

@@ -3,6 +3,18 @@
 use super::{CloseReason, Violation};
 
 /// Why [`Producer::try_send`](super::Producer::try_send) or another attempt to write now failed.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, TrySendError};
+///
+/// let (mut producer, _consumer) = ring::local(128)?;
+/// assert_eq!(producer.try_send(&[0; 57]), Err(TrySendError::TooLarge { len: 57, max: 56 }));
+/// producer.try_send(&[0; 56])?;
+/// assert_eq!(producer.try_send(&[0; 56]), Err(TrySendError::Full));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
@@ -26,6 +38,17 @@ pub enum TrySendError {
 }
 
 /// Why [`Producer::send`](super::Producer::send) failed.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, CloseReason, SendError};
+///
+/// let (mut producer, consumer) = ring::local(4096)?;
+/// drop(consumer);
+/// assert_eq!(producer.send(b"x"), Err(SendError::Disconnected(CloseReason::Peer)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -46,6 +69,18 @@ pub enum SendError {
 }
 
 /// Why [`Producer::send_timeout`](super::Producer::send_timeout) or `send_deadline` failed.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, SendTimeoutError};
+/// use std::time::Instant;
+///
+/// let (mut producer, _consumer) = ring::local(128)?;
+/// producer.send(b"fills it")?;
+/// assert_eq!(producer.send_deadline(b"x", Instant::now()), Err(SendTimeoutError::TimedOut));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendTimeoutError {
@@ -82,6 +117,19 @@ impl SendTimeoutError {
 }
 
 /// Why [`Consumer::try_recv`](super::Consumer::try_recv) gave nothing.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, CloseReason, TryRecvError};
+///
+/// let (producer, mut consumer) = ring::local(4096)?;
+/// let mut block = Vec::new();
+/// assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+/// drop(producer);
+/// assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Disconnected(CloseReason::Peer)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryRecvError {
@@ -97,6 +145,17 @@ pub enum TryRecvError {
 }
 
 /// Why [`Consumer::recv`](super::Consumer::recv) gave nothing.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, CloseReason, RecvError};
+///
+/// let (producer, mut consumer) = ring::local(4096)?;
+/// drop(producer);
+/// assert_eq!(consumer.recv(&mut Vec::new()), Err(RecvError::Disconnected(CloseReason::Peer)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -109,6 +168,18 @@ pub enum RecvError {
 }
 
 /// Why [`Consumer::recv_timeout`](super::Consumer::recv_timeout) or `recv_deadline` gave nothing.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, RecvTimeoutError};
+/// use std::time::Instant;
+///
+/// let (_producer, mut consumer) = ring::local(4096)?;
+/// let nothing = consumer.recv_deadline(&mut Vec::new(), Instant::now());
+/// assert_eq!(nothing, Err(RecvTimeoutError::TimedOut));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {

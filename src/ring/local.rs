@@ -6,6 +6,14 @@ use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
 
 /// Why a ring could not be made.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, RingError};
+///
+/// assert!(matches!(ring::local(100), Err(RingError::Capacity(100))));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {
@@ -18,7 +26,11 @@ pub enum RingError {
 }
 
 /// A ring of `capacity` bytes between two threads: a power of two from 128 bytes to 1 GiB. Its largest block has
-/// `capacity / 2 - 8` bytes. Waits are [adaptive](WaitStrategy::Adaptive). Dropping either end closes it.
+/// `capacity / 2 - 8` bytes. Waits are [adaptive](WaitStrategy::Adaptive). Dropping either end closes it. Does not block.
+///
+/// # Errors
+///
+/// [`RingError::Capacity`], or [`RingError::Memory`] if there is none.
 ///
 /// # Examples
 ///
@@ -38,6 +50,21 @@ pub fn local(capacity: usize) -> Result<(Producer, Consumer), RingError> {
 }
 
 /// As [`local`], with the given way of waiting.
+///
+/// # Errors
+///
+/// Those of [`local`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::WaitStrategy;
+/// use ringpost::ring::{self, RingError};
+///
+/// let (_producer, _consumer) = ring::local_with(4096, WaitStrategy::Spin)?;
+/// assert!(matches!(ring::local_with(5000, WaitStrategy::Spin), Err(RingError::Capacity(5000))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn local_with(capacity: usize, strategy: WaitStrategy) -> Result<(Producer, Consumer), RingError> {
     let setup = local_setup(capacity, strategy, 0)?;
     Ok((Producer::new(&setup), Consumer::new(&setup)))

@@ -45,10 +45,10 @@
 //! never taken for a header, and the consumer clears nothing.
 //!
 //! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it becomes visible only
-//! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block of one line
-//! will need, one line further, and remembers where ([`Producer::clear_ahead`]). It forgets it when a grant, a draft or a batch of
-//! more than one line is begun, for payload is then written over it and may be abandoned; a publish that finds nothing remembered
-//! stores the 0 itself. Whatever is committed takes the tail past it.
+//! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block
+//! will need if it is as long as this one, and remembers where (`Producer::clear_ahead`). It forgets it when a grant, a batch or a
+//! draft of more than one line is begun, for payload is then written over it and may be abandoned; a publish that finds nothing
+//! remembered stores the 0 itself. Whatever is committed takes the tail past it.
 //!
 //! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all those lines *and* the
 //! line of the zeroed header to be free: `position + padding + record + 64 - head <= C`. Since a record is at most half

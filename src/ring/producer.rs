@@ -22,6 +22,30 @@ pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 const NOWHERE: u64 = u64::MAX;
 
 /// The writing end of a ring. It may be moved to another thread, but there is only one.
+///
+/// Waits end when the ring is closed: by the other side, by [`Closer`], or because a rule was broken. Dropping it closes a ring
+/// between threads, and a channel that is used by itself; what was committed can still be received.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let writer = thread::spawn(move || -> Result<(), ringpost::ring::SendError> {
+///     for number in 0..1000_u32 {
+///         producer.send(&number.to_le_bytes())?; // waits while the ring is full
+///     }
+///     Ok(())
+/// });
+/// let mut block = Vec::new();
+/// for number in 0..1000_u32 {
+///     consumer.recv(&mut block)?;
+///     assert_eq!(block, number.to_le_bytes());
+/// }
+/// writer.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Producer {
     ring: RingView,
@@ -75,27 +99,60 @@ impl Producer {
         }
     }
 
-    /// The largest block that can be sent, in bytes.
+    /// The largest block that can be sent, in bytes. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (producer, _consumer) = ringpost::ring::local(4096)?;
+    /// assert_eq!(producer.max_block(), 2040); // half the ring less 8
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn max_block(&self) -> usize {
         self.max_block
     }
 
-    /// Chooses how blocking operations wait.
+    /// Chooses how blocking operations of this end wait from now on. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::WaitStrategy;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.set_wait_strategy(WaitStrategy::Spin);
+    /// # producer.try_send(b"x")?;
+    /// # consumer.try_recv(&mut Vec::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
         self.waiting = Waiting::new(strategy);
     }
 
-    /// A handle that closes the channel from any thread and ends this end's waits.
+    /// A handle that closes the channel from any thread and ends this end's waits. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::CloseReason;
+    /// use ringpost::ring::TrySendError;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// producer.closer().close();
+    /// assert_eq!(producer.try_send(b"x"), Err(TrySendError::Disconnected(CloseReason::Local)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn closer(&self) -> Closer {
         self.closer.clone()
     }
 
-    /// Writes one block, if there is room now.
+    /// Writes one block, if there is room now. Does not block.
     ///
     /// # Errors
     ///
-    /// `Full` leaves everything as it was. See [`TrySendError`].
+    /// [`Full`](TrySendError::Full) leaves everything as it was. Else [`TooLarge`](TrySendError::TooLarge),
+    /// [`Disconnected`](TrySendError::Disconnected), or [`Violation`](TrySendError::Violation).
     ///
     /// # Examples
     ///
@@ -117,17 +174,64 @@ impl Producer {
         Ok(())
     }
 
-    /// Writes one block, waiting for room as long as it takes.
+    /// Writes one block. Blocks until there is room or the ring is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](SendError::TooLarge), [`Disconnected`](SendError::Disconnected), or [`Violation`](SendError::Violation). Nothing was
+    /// written then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"one block")?;
+    /// let mut block = Vec::new();
+    /// consumer.recv(&mut block)?;
+    /// assert_eq!(block, b"one block");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send(&mut self, block: &[u8]) -> Result<(), SendError> {
         self.send_until(block, None).map_err(SendTimeoutError::untimed)
     }
 
-    /// Writes one block, waiting for room for at most this long.
+    /// As [`send`](Self::send), but blocks at most this long. A time that the clock cannot hold is no limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send), and [`TimedOut`](SendTimeoutError::TimedOut): nothing was written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::SendTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(128)?;
+    /// producer.send(b"fills it")?;
+    /// let second = producer.send_timeout(b"too much", Duration::from_millis(5));
+    /// assert_eq!(second, Err(SendTimeoutError::TimedOut));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_timeout(&mut self, block: &[u8], timeout: Duration) -> Result<(), SendTimeoutError> {
         self.send_until(block, Instant::now().checked_add(timeout))
     }
 
-    /// Writes one block, waiting for room until the deadline.
+    /// As [`send`](Self::send), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](Self::send_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// producer.send_deadline(b"one block", Instant::now() + Duration::from_secs(5))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_deadline(&mut self, block: &[u8], deadline: Instant) -> Result<(), SendTimeoutError> {
         self.send_until(block, Some(deadline))
     }
@@ -138,7 +242,11 @@ impl Producer {
         Ok(())
     }
 
-    /// Room for one block of up to `len` bytes, to be written in place, if it is there now.
+    /// Room for one block of up to `len` bytes, to be written in place, if it is there now. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_send`](Self::try_send).
     ///
     /// # Examples
     ///
@@ -161,19 +269,52 @@ impl Producer {
         Ok(Grant { start, len, written: 0, producer: self })
     }
 
-    /// Room for one block of up to `len` bytes, to be written in place, waiting as long as it takes.
+    /// Room for one block of up to `len` bytes, to be written in place. Blocks until there is room or the ring is closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.grant(100)?;
+    /// grant.write_all(b"as long as what was written")?;
+    /// grant.commit();
+    /// assert_eq!(consumer.recv(&mut Vec::new())?, 27);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn grant(&mut self, len: usize) -> Result<Grant<'_>, SendError> {
         self.wait_for_place(len, None).map_err(SendTimeoutError::untimed)?;
         self.try_grant(len).map_err(|error| not_full(error).untimed())
     }
 
-    /// Room for one block of up to `len` bytes, to be written in place, waiting until the deadline.
+    /// As [`grant`](Self::grant), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](Self::send_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::SendTimeoutError;
+    /// use std::time::Instant;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(128)?;
+    /// producer.send(b"fills it")?;
+    /// assert!(matches!(producer.grant_deadline(8, Instant::now()), Err(SendTimeoutError::TimedOut)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn grant_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, SendTimeoutError> {
         self.wait_for_place(len, Some(deadline))?;
         self.try_grant(len).map_err(not_full)
     }
 
-    /// Begins a batch: several blocks that become visible together.
+    /// Begins a batch: several blocks that become visible together. Does not block, and neither does the batch.
     ///
     /// # Examples
     ///
@@ -666,8 +807,23 @@ impl Draft {
     }
 }
 
-/// Room for one block, written in place through [`io::Write`]. It becomes visible with [`commit`](Self::commit) and leaves no
-/// trace if it is dropped.
+/// Room for one block, written in place through [`io::Write`]: [`Producer::grant`]. It becomes visible with
+/// [`commit`](Self::commit) and leaves no trace if it is dropped. More than its room is written in part, as to any full writer.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let mut grant = producer.grant(4)?;
+/// assert_eq!(grant.write(b"abcdef")?, 4);
+/// grant.commit();
+/// let mut block = Vec::new();
+/// consumer.recv(&mut block)?;
+/// assert_eq!(block, b"abcd");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a grant that is not committed sends nothing"]
 pub struct Grant<'a> {
@@ -679,19 +835,48 @@ pub struct Grant<'a> {
 }
 
 impl Grant<'_> {
-    /// How many more bytes can be written.
+    /// How many more bytes can be written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.grant(10)?;
+    /// grant.write_all(b"abc")?;
+    /// assert_eq!((grant.remaining(), grant.written()), (7, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn remaining(&self) -> usize {
         self.len - self.written
     }
 
-    /// How many bytes were written.
+    /// How many bytes were written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// assert_eq!(producer.grant(10)?.written(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn written(&self) -> usize {
         self.written
     }
 
-    /// Makes what was written visible as one block, and wakes the reader.
+    /// Makes what was written visible as one block, and wakes the reader. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.grant(10)?.commit(); // a block of no bytes
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn commit(self) {
         let Grant { producer, start, written, .. } = self;
         producer.commit_one(start, written);
@@ -712,7 +897,30 @@ impl io::Write for Grant<'_> {
     }
 }
 
-/// Several blocks that become visible together with [`commit`](Self::commit), and leave no trace if it is dropped.
+/// Several blocks that become visible together with [`commit`](Self::commit), and leave no trace if it is dropped:
+/// [`Producer::batch`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::TrySendError;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let mut batch = producer.batch();
+/// let mut pushed = 0;
+/// loop {
+///     match batch.push(b"as many as there is room for") {
+///         Ok(()) => pushed += 1,
+///         Err(TrySendError::Full) => break,
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// batch.commit();
+/// for _ in 0..pushed {
+///     assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(28));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a batch that is not committed sends nothing"]
 pub struct Batch<'a> {
@@ -724,7 +932,26 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Adds a block. If there is no room for it, `Full`, the batch stays as it was and can be committed.
+    /// Adds a block. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](TrySendError::Full), the batch stays as it was and can be
+    /// committed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::TrySendError;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(128)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"fits")?;
+    /// assert_eq!(batch.push(b"does not"), Err(TrySendError::Full));
+    /// batch.commit();
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn push(&mut self, block: &[u8]) -> Result<(), TrySendError> {
         self.push_parts([block])
@@ -764,7 +991,19 @@ impl Batch<'_> {
         }
     }
 
-    /// Makes all blocks visible, with one fence and one wake for all of them.
+    /// Makes all blocks visible, with one fence and one wake for all of them. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"one")?;
+    /// batch.push(b"two")?;
+    /// batch.commit();
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn commit(self) {
         if let Some((position, header)) = self.first {
             let Batch { producer, at, .. } = self;

@@ -21,7 +21,24 @@ use std::time::{Duration, Instant};
 
 use crate::sync::spin_hint;
 
-/// How a blocking operation waits.
+/// How a blocking operation waits. Each end of a channel chooses for itself.
+///
+/// | | looks | yields | sleeps | for |
+/// | --- | --- | --- | --- | --- |
+/// | `Spin` | all the time | never | never | the lowest latency, where each waiting end can have a CPU of its own |
+/// | `Adaptive` | as long as it has paid off lately | a few times | then | nearly everything |
+/// | `Park` | a look before it sleeps | never | at once | the least CPU time |
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::WaitStrategy;
+///
+/// let strategy: WaitStrategy = "spin".parse()?; // as on the programs' command lines
+/// assert_eq!(strategy, WaitStrategy::Spin);
+/// assert_eq!(WaitStrategy::default().to_string(), "adaptive");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
@@ -46,6 +63,14 @@ impl fmt::Display for WaitStrategy {
 }
 
 /// The word is not the name of a [`WaitStrategy`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::WaitStrategy;
+///
+/// assert!("sleepy".parse::<WaitStrategy>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a wait strategy: use spin, adaptive or park")]
 pub struct ParseWaitStrategyError(String);

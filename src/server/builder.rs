@@ -11,10 +11,10 @@ use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
 use crate::ring::WaitStrategy;
 
-/// Bytes of each ring, if nothing else is said.
+/// Bytes of each ring, if nothing else is said: 256 KiB.
 pub const DEFAULT_RING_SIZE: usize = 256 * 1024;
 
-/// How many clients can be registered at once, if nothing else is said.
+/// How many clients can be registered at once, if nothing else is said: 1024.
 pub const DEFAULT_MAX_CLIENTS: u32 = 1024;
 
 /// Most clients that a server can be told to accept: keys have 16 bits for the slot.
@@ -48,6 +48,26 @@ pub(super) struct Settings {
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | only the server's own user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`service`](Self::service) | echo | |
+///
+/// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Server, WaitStrategy};
+/// use std::time::Duration;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path)
+///     .max_clients(100)
+///     .ring_size(64 * 1024)
+///     .wait(WaitStrategy::Adaptive)
+///     .grace(Duration::from_secs(1))
+///     .start()?;
+/// server.join_after_shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until start is called"]
 pub struct ServerBuilder {
     path: PathBuf,
@@ -86,56 +106,182 @@ impl ServerBuilder {
         }
     }
 
-    /// The code that answers calls.
+    /// The code that answers calls. It runs on the worker thread of the client that calls, several at once: see [`Service`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let count = AtomicU64::new(0);
+    /// let _server = Server::builder(&path)
+    ///     .service(move |_: Request<'_>, response: &mut Response<'_>| {
+    ///         let before = count.fetch_add(1, Ordering::Relaxed);
+    ///         response.write(&before.to_le_bytes())
+    ///     })
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, 0_u64.to_le_bytes());
+    /// assert_eq!(client.call(b"")?, 1_u64.to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn service(mut self, service: impl Service) -> Self {
         self.service = Box::new(service);
         self
     }
 
     /// How many clients can be registered at once. Each costs a thread, two descriptors, and memory as its rings are used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, RegisterError, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).max_clients(1).start()?;
+    /// let _alice = Client::register(&path, "alice")?;
+    /// assert!(matches!(Client::register(&path, "bob"), Err(RegisterError::Full(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_clients(mut self, clients: u32) -> Self {
         self.max_clients = clients;
         self
     }
 
-    /// Bytes of each of a client's three rings.
+    /// Bytes of each of a client's three rings: a power of two from 4 KiB to 1 GiB. It bounds the largest block, how many requests can
+    /// be on their way, and how many messages wait in an inbox.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).ring_size(1 << 20).start()?;
+    /// let client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.limits().max_call, (1 << 19) - 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
     }
 
-    /// Bytes of the largest block, its 8-byte header included.
+    /// Bytes of the largest block, its 8-byte header included: from 256 to half a ring less 8, which is the default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).max_block(1024).start()?;
+    /// let client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.limits().max_call, 1016);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_block(mut self, bytes: usize) -> Self {
         self.max_block = Some(bytes);
         self
     }
 
-    /// How workers wait for requests.
+    /// How workers wait for requests, and for room. The clients choose for their own ends:
+    /// [`ClientBuilder::wait`](crate::ClientBuilder::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Server, WaitStrategy};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).wait(WaitStrategy::Park).start()?;
+    /// assert_eq!(server.info().wait, WaitStrategy::Park);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Self {
         self.wait = strategy;
         self
     }
 
-    /// Pins all workers to one CPU.
+    /// Pins all workers to one CPU. For one client whose calls must be quick, together with [`WaitStrategy::Spin`] on both sides and
+    /// the client on a CPU of its own; several workers that spin on one CPU keep each other from working.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use ringpost::{Server, WaitStrategy};
+    ///
+    /// let server = Server::builder(ringpost::default_path()?).wait(WaitStrategy::Spin).pin(1).start()?;
+    /// server.join();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pin(mut self, cpu: usize) -> Self {
         self.pin = Some(cpu);
         self
     }
 
-    /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory.
+    /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory. Can be used several times.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Server;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path).allow_user(1000).allow_user(1001).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_user(mut self, uid: u32) -> Self {
         self.users.push(uid);
         self
     }
 
-    /// Lets a group's processes connect, by group id. They must be able to reach the socket's directory.
+    /// Lets a group's processes connect, by group id. They must be able to reach the socket's directory. Can be used several times.
+    ///
+    /// With one group and no users the socket gets this group, which a process can do for its own groups only, unless it is privileged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Server;
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let own = std::fs::metadata(directory.path())?.gid();
+    /// let _server = Server::builder(&path).allow_group(own).start()?;
+    /// assert_eq!(std::fs::metadata(&path)?.mode() & 0o777, 0o660);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_group(mut self, gid: u32) -> Self {
         self.groups.push(gid);
         self
     }
 
     /// How long a shutdown waits for calls that are being served. Workers then have another second to notice that their channels
-    /// are closed; one that still sits in a call after that is left behind.
+    /// are closed; one that still sits in a call after that is left behind, and counted as
+    /// [`abandoned`](crate::ServerSummary::abandoned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Server;
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).grace(Duration::from_millis(100)).start()?;
+    /// server.join_after_shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -143,9 +289,24 @@ impl ServerBuilder {
 
     /// Starts the server's threads. When this returns, clients can connect.
     ///
+    /// Blocks only for what the system needs to make them. The limit of open files is raised as far as this process may.
+    ///
     /// # Errors
     ///
     /// A setting out of its limits, a path that cannot be used, or a lack of resources; see [`StartError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Server, StartError};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// assert!(matches!(Server::builder(&path).max_clients(0).start(), Err(StartError::MaxClients(0))));
+    /// assert!(matches!(Server::builder(&path).ring_size(5000).start(), Err(StartError::Geometry(_))));
+    /// let _server = Server::builder(&path).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(self) -> Result<Server, StartError> {
         let (settings, service) = self.check()?;
         Server::start(settings, service)

@@ -10,6 +10,7 @@ pub(crate) mod internals;
 pub(crate) mod member;
 mod service;
 mod shared;
+mod typed;
 mod worker;
 
 #[cfg(test)]
@@ -33,7 +34,22 @@ use acceptor::Acceptor;
 use builder::Settings;
 use shared::Shared;
 
-/// Why a server did not start.
+/// Why a server did not start. Nothing is left behind.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{ListenError, Server, StartError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _first = Server::builder(&path).start()?;
+/// match Server::builder(&path).start() {
+///     Err(StartError::Listen(ListenError::InUse(path))) => println!("a server runs at {path:?} already"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -100,18 +116,60 @@ pub struct Server {
     acceptor: Option<JoinHandle<ServerSummary>>,
 }
 
-/// Shuts a server down from another thread, or from a signal's handler thread.
+/// Shuts a server down from another thread, from a service, or from a signal's handler thread: [`Server::stopper`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Request, Response, Server};
+/// use std::sync::OnceLock;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// static STOPPER: OnceLock<ringpost::Stopper> = OnceLock::new();
+/// let server = Server::builder(&path)
+///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///         if request.payload() == b"stop" {
+///             if let Some(stopper) = STOPPER.get() {
+///                 stopper.shutdown();
+///             }
+///         }
+///         response.write(b"as you like")
+///     })
+///     .start()?;
+/// STOPPER.set(server.stopper()).unwrap();
+/// let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.call(b"stop")?, b"as you like"); // what was committed is answered
+/// server.join();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stopper(Arc<Shared>);
 
 impl Stopper {
-    /// As [`Server::shutdown`].
+    /// As [`Server::shutdown`]: begins to shut down, and does not block.
     pub fn shutdown(&self) {
         self.0.stop();
     }
 }
 
-/// What a server did in its life.
+/// What a server did in its life: the result of [`Server::join`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let server = Server::builder(&path).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// client.call(b"four")?;
+/// client.unregister()?;
+/// let summary = server.join_after_shutdown();
+/// assert_eq!((summary.registered, summary.calls, summary.bytes_in), (1, 1, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerSummary {
@@ -136,7 +194,20 @@ pub struct ServerSummary {
 }
 
 impl Server {
-    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path).
+    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does not block: nothing is made
+    /// yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Server, WaitStrategy};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).max_clients(16).wait(WaitStrategy::Park).start()?;
+    /// assert_eq!(server.info().max_clients, 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(path: impl Into<PathBuf>) -> ServerBuilder {
         ServerBuilder::new(path.into())
     }
@@ -150,39 +221,139 @@ impl Server {
         Ok(Server { shared, acceptor: Some(acceptor) })
     }
 
-    /// Where its socket lies.
+    /// Where its socket lies. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// assert_eq!(server.path(), path);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.shared.settings.path
     }
 
-    /// What it tells about itself.
+    /// What it tells about itself, as an [`Observer`](crate::Observer) would hear it. Blocks at most for the registry's lock, which
+    /// is held briefly.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// assert_eq!((server.info().clients, server.info().ring_size), (0, 256 * 1024));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn info(&self) -> ServerInfo {
         self.shared.info()
     }
 
-    /// Who is registered now.
+    /// Who is registered now. Blocks at most for the registry's lock, which is held briefly.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegistryError`]; of a server that runs, the registry does not fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let alice = Client::register(&path, "alice")?;
+    /// let clients = server.clients()?;
+    /// assert_eq!((clients[0].name.as_str(), clients[0].key), ("alice", alice.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clients(&self) -> Result<Vec<ClientInfo>, RegistryError> {
         Ok(self.shared.registry.list(0, usize::MAX)?.0)
     }
 
-    /// Begins to shut down, and returns at once: no more connections, what was committed is answered, then everyone is
-    /// disconnected with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    /// Begins to shut down: no more connections, what was committed is answered, then everyone is disconnected with the reason
+    /// [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    ///
+    /// Does not block: [`join`](Self::join) waits until it is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, CloseReason, RecvError, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// server.shutdown();
+    /// assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+    /// server.join();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown(&self) {
         self.shared.stop();
     }
 
-    /// A handle that shuts the server down from anywhere.
+    /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let stopper = server.stopper();
+    /// let other = std::thread::spawn(move || stopper.shutdown());
+    /// server.join();
+    /// other.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.shared))
     }
 
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
-    /// Blocks for ever if nobody shuts it down.
+    ///
+    /// Blocks for ever if nobody shuts it down. From the shutdown on it takes as long as the services that are at work, at most the
+    /// [grace period](ServerBuilder::grace) and a second.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// server.shutdown();
+    /// let summary = server.join();
+    /// assert_eq!(summary.abandoned, 0);
+    /// assert!(!path.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn join(mut self) -> ServerSummary {
         self.wait()
     }
 
-    /// [`shutdown`](Self::shutdown) and [`join`](Self::join).
+    /// [`shutdown`](Self::shutdown) and [`join`](Self::join). Blocks as the latter does from the shutdown on. Dropping a server does
+    /// the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// println!("{:?}", server.join_after_shutdown());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn join_after_shutdown(self) -> ServerSummary {
         self.shutdown();
         self.join()

@@ -9,7 +9,28 @@ use crate::protocol::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
 use crate::ring::{Draft, Producer};
 use crate::server::member::Member;
 
-/// A call that a client makes: what it sent, and who it is.
+/// A call that a client makes: what it sent, and who it is. Nothing of it blocks.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Request, Response, Server, ServiceError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path)
+///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///         // The name comes from the server's registry: nobody can pretend to be another.
+///         if request.name() != &"alice" {
+///             return Err(ServiceError::new("only alice may ask"));
+///         }
+///         response.write(request.payload())
+///     })
+///     .start()?;
+/// assert_eq!(Client::register(&path, "alice")?.call(b"may I?")?, b"may I?");
+/// assert!(Client::register(&path, "bob")?.call(b"may I?").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     payload: &'a [u8],
@@ -22,38 +43,155 @@ impl<'a> Request<'a> {
     }
 
     /// What the client sent: the server's own copy, which nobody changes any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.payload()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"ping")?, b"ping");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
     /// The caller's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.name().as_bytes()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, b"alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &'a Name {
         &self.caller.name
     }
 
-    /// The caller's key.
+    /// The caller's key, for a service that keeps something for each client: a key is never given twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.key().to_bytes()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// let key = client.key().to_bytes();
+    /// assert_eq!(client.call(b"")?, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn key(&self) -> Key {
         self.caller.key
     }
 
-    /// The process that registered the caller; 0 if it lives in a process namespace that the server does not see.
+    /// The process that registered the caller, as the kernel says; 0 if it lives in a process namespace that the server does not see.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.pid().to_le_bytes()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, std::process::id().to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pid(&self) -> u32 {
         self.caller.owner.pid
     }
 
     /// The user that registered the caller, as the kernel says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.uid().to_le_bytes()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// # use std::os::unix::fs::MetadataExt;
+    /// let own = std::fs::metadata(directory.path())?.uid();
+    /// assert_eq!(client.call(b"")?, own.to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn uid(&self) -> u32 {
         self.caller.owner.uid
     }
 
     /// The group that registered the caller, as the kernel says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.gid().to_le_bytes()))
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// println!("group {:?}", client.call(b"")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn gid(&self) -> u32 {
         self.caller.owner.gid
     }
 }
 
-/// Why a service did not answer. The text reaches the caller.
+/// Why a service did not answer. The text reaches the caller: as [`CallError::ServiceFailed`](crate::CallError::ServiceFailed), or
+/// as [`CallError::ResponseTooLarge`](crate::CallError::ResponseTooLarge) for [`TooLarge`](Self::TooLarge).
+///
+/// An [`io::Error`] and a [`PayloadError`](crate::PayloadError) become one by `?`.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{CallError, Client, Request, Response, Server, ServiceError};
+///
+/// fn divide(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+///     let [a, b] = request.payload_as::<[u32; 2]>()?;
+///     let quotient = a.checked_div(b).ok_or_else(|| ServiceError::new("division by 0"))?;
+///     response.write_as(&quotient)
+/// }
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).service(divide).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.call_as::<_, u32>(&[6_u32, 3])?, 2);
+/// let nothing = client.call(&[0; 8]);
+/// assert_eq!(nothing, Err(CallError::ServiceFailed("division by 0".into())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
@@ -70,6 +208,14 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// A failure with a text for the caller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ServiceError;
+    ///
+    /// assert_eq!(ServiceError::new("not now").to_string(), "not now");
+    /// ```
     pub fn new(text: impl Into<String>) -> ServiceError {
         ServiceError::Failed(text.into())
     }
@@ -84,13 +230,13 @@ impl From<io::Error> for ServiceError {
 /// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by several threads at once.
 ///
 /// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the caller is told
-/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. It may take its time, which delays its caller only, and
-/// it may itself be a client of the server that it runs in.
+/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. While it blocks, the worker serves nothing else of
+/// this client; the others are served by their own. If it calls its own server as a client, that call is served by another worker.
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Request, Response, Service, ServiceError};
+/// use ringpost::{Client, Request, Response, Server, Service, ServiceError};
 ///
 /// struct Upper;
 ///
@@ -100,9 +246,19 @@ impl From<io::Error> for ServiceError {
 ///         response.write(text.to_uppercase().as_bytes())
 ///     }
 /// }
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).service(Upper).start()?;
+/// assert_eq!(Client::register(&path, "alice")?.call(b"hello")?, b"HELLO");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// Answers one call. What was written to the response when this returns `Ok` is the response.
+    /// Answers one call. What was written to the response when this returns `Ok` is the response, be it empty.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the service says: the caller gets its text and nothing of what was written.
     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError>;
 }
 
@@ -116,7 +272,27 @@ where
 }
 
 /// The response to a call, being written: straight into the caller's ring while it fits there in one piece, else into
-/// memory first.
+/// memory first. The caller sees nothing of it before the service returns `Ok`, and nothing at all if it fails.
+///
+/// Also an [`io::Write`], for `write!`.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Request, Response, Server};
+/// use std::io::Write;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let _server = Server::builder(&path)
+///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///         write!(response, "{} bytes from {}", request.payload().len(), request.name())?;
+///         Ok(())
+///     })
+///     .start()?;
+/// assert_eq!(Client::register(&path, "alice")?.call(b"four")?, b"4 bytes from alice");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Response<'a> {
     ring: &'a mut Producer,
     spare: &'a mut Vec<u8>,
@@ -149,11 +325,29 @@ impl<'a> Response<'a> {
         Response { ring, spare, draft, written: 0, sequence }
     }
 
-    /// Appends bytes to the response.
+    /// Appends bytes to the response. Does not block: room in the caller's ring is waited for after the service has returned.
     ///
     /// # Errors
     ///
     /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before stays.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+    ///         response.write(b"hello ")?;
+    ///         response.write(request.name().as_bytes())
+    ///     })
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, b"hello alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         if let Some(draft) = &self.draft
@@ -194,19 +388,80 @@ impl<'a> Response<'a> {
         self.ring.max_block() - BLOCK_HEADER
     }
 
-    /// How many more bytes can be written.
+    /// How many more bytes can be written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+    ///         let fits = request.payload().len().min(response.remaining() / 2);
+    ///         response.write(&request.payload()[..fits])?;
+    ///         response.write(&request.payload()[..fits])
+    ///     })
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"ab")?, b"abab");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn remaining(&self) -> usize {
         self.max() - self.written
     }
 
-    /// How many bytes were written.
+    /// How many bytes were written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+    ///         response.write(request.payload())?;
+    ///         let written = response.written() as u64;
+    ///         response.write(&written.to_le_bytes())
+    ///     })
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, 0_u64.to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn written(&self) -> usize {
         self.written
     }
 
-    /// Takes back all that was written.
+    /// Takes back all that was written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Request, Response, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let _server = Server::builder(&path)
+    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+    ///         response.write(b"a good answer")?;
+    ///         if request.payload() != b"please" {
+    ///             response.clear();
+    ///             response.write(b"say please")?;
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// assert_eq!(client.call(b"")?, b"say please");
+    /// assert_eq!(client.call(b"please")?, b"a good answer");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clear(&mut self) {
         if let Some(draft) = &mut self.draft {
             self.ring.restart(draft);

@@ -50,6 +50,16 @@ pub struct Segment {
 }
 
 /// Why a segment could not be made or mapped.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::shm::{Segment, SegmentError};
+///
+/// let (read, _write) = std::io::pipe()?;
+/// assert!(matches!(Segment::open(&read), Err(SegmentError::NotMemory)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SegmentError {
@@ -86,9 +96,24 @@ fn system(action: &'static str) -> impl FnOnce(Errno) -> SegmentError {
 
 impl Segment {
     /// Makes a sealed segment of `len` zero bytes and maps it. The descriptor is for the other side; it is closed
-    /// on exec and is of no further use here once sent.
+    /// on exec and is of no further use here once sent. Does not block.
     ///
     /// `name` is seen only under `/proc/PID` (`maps`, `fd`), for people.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::BadLength`] for 0 bytes or more than can be, [`SegmentError::System`] if there is no memory or descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::shm::{Segment, SegmentError};
+    ///
+    /// let (segment, _descriptor) = Segment::create("example", 4096)?;
+    /// assert_eq!(segment.len(), 4096);
+    /// assert!(matches!(Segment::create("example", 0), Err(SegmentError::BadLength { len: 0 })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(name: &str, len: usize) -> Result<(Segment, OwnedFd), SegmentError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         if len == 0 || i64::try_from(len).is_err() {
@@ -108,7 +133,21 @@ impl Segment {
     }
 
     /// Checks a received descriptor and maps it: it must be a memory file, not of huge pages, sealed against
-    /// resizing and against lifting that seal. The descriptor is not needed afterwards.
+    /// resizing and against lifting that seal. The descriptor is not needed afterwards. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::NotMemory`], [`SegmentError::NotSealed`], [`SegmentError::BadLength`], or [`SegmentError::System`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::shm::{Segment, SegmentError};
+    ///
+    /// let file = std::fs::File::open("/proc/self/exe")?;
+    /// assert!(matches!(Segment::open(&file), Err(SegmentError::NotMemory)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
         let fd = fd.as_fd();
         // Only memory files have seals at all; on anything else the question is refused.
@@ -129,7 +168,20 @@ impl Segment {
         }
     }
 
-    /// Memory of this process alone with the same interface, for rings between its threads.
+    /// Memory of this process alone with the same interface, for rings between its threads. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::BadLength`] or [`SegmentError::System`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::shm::Segment;
+    ///
+    /// assert_eq!(Segment::anonymous(4096)?.len(), 4096);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn anonymous(len: usize) -> Result<Segment, SegmentError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         if len == 0 || i64::try_from(len).is_err() {
@@ -152,20 +204,48 @@ impl Segment {
     }
 
     /// The length in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// assert_eq!(Segment::anonymous(100)?.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.map.len()
     }
 
     /// Never true: a segment has at least one byte.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// assert!(!Segment::anonymous(1)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The 32-bit word at a byte offset.
+    /// The 32-bit word at a byte offset. Does not block.
     ///
     /// # Panics
     ///
     /// If the word does not lie inside, or `offset` is not a multiple of 4.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let segment = Segment::anonymous(4096)?;
+    /// segment.word32(8).store(7, Ordering::Relaxed);
+    /// assert_eq!(segment.word32(8).load(Ordering::Relaxed), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
         self.check(offset, 4, 4);
@@ -175,11 +255,22 @@ impl Segment {
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
     }
 
-    /// The 64-bit word at a byte offset.
+    /// The 64-bit word at a byte offset. Does not block.
     ///
     /// # Panics
     ///
     /// If the word does not lie inside, or `offset` is not a multiple of 8.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let segment = Segment::anonymous(4096)?;
+    /// assert_eq!(segment.word64(8).fetch_add(1, Ordering::Relaxed), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn word64(&self, offset: usize) -> &AtomicU64 {
         self.check(offset, 8, 8);
@@ -187,11 +278,23 @@ impl Segment {
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
     }
 
-    /// Copies bytes into the segment.
+    /// Copies bytes into the segment. Does not block.
     ///
     /// # Panics
     ///
     /// If they do not fit at `offset`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// let segment = Segment::anonymous(4096)?;
+    /// segment.copy_in(100, b"hello");
+    /// let mut copy = [0; 5];
+    /// segment.copy_out(100, &mut copy);
+    /// assert_eq!(&copy, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         self.check(offset, from.len(), 1);
@@ -200,11 +303,21 @@ impl Segment {
         unsafe { copy::copy_in(self.map.as_mut_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
-    /// Copies bytes out of the segment. What they mean must be decided on the copy.
+    /// Copies bytes out of the segment. What they mean must be decided on the copy. Does not block.
     ///
     /// # Panics
     ///
     /// If `offset + to.len()` lies outside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::shm::Segment;
+    /// let mut copy = [1; 3];
+    /// Segment::anonymous(4096)?.copy_out(4093, &mut copy);
+    /// assert_eq!(copy, [0; 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         self.check(offset, to.len(), 1);

@@ -1,0 +1,82 @@
+//! Calls and messages of any type that serde knows: strings, vectors, maps, enums with fields.
+//!
+//! ```text
+//! cargo run --release --features serde --example serde_payloads
+//! ```
+//!
+//! Values travel in the form of `postcard`, which does not describe itself: both sides must use the same types. Put them
+//! into a module or crate that both use.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Mutex;
+
+use ringpost::{CallSerdeError, Client, Request, Response, Server, ServiceError};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Command {
+    Put { key: String, value: String },
+    Get { key: String },
+    Keys,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Answer {
+    /// What was there before, or is there.
+    Value(Option<String>),
+    Keys(Vec<String>),
+}
+
+/// The service's memory. Each client has a thread of its own in the server, hence the lock.
+#[derive(Default)]
+struct Store(Mutex<BTreeMap<String, String>>);
+
+impl ringpost::Service for Store {
+    fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+        let command = request.payload_serde()?;
+        let mut entries = self.0.lock().map_err(|_| ServiceError::new("the store is broken"))?;
+        response.write_serde(&match command {
+            Command::Put { key, value } => Answer::Value(entries.insert(key, value)),
+            Command::Get { key } => Answer::Value(entries.get(&key).cloned()),
+            Command::Keys => Answer::Keys(entries.keys().cloned().collect()),
+        })
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("bus.sock");
+    let server = Server::builder(&path).service(Store::default()).start()?;
+    let mut alice = Client::register(&path, "alice")?;
+    let mut bob = Client::register(&path, "bob")?;
+
+    for (key, value) in [("colour", "blue"), ("shape", "round"), ("colour", "green")] {
+        let before: Answer = alice.call_serde(&Command::Put { key: key.into(), value: value.into() })?;
+        println!("alice puts {key} = {value}; before: {before:?}");
+    }
+    let value: Answer = bob.call_serde(&Command::Get { key: "colour".into() })?;
+    println!("bob gets {value:?}, and of all keys {:?}", bob.call_serde::<_, Answer>(&Command::Keys)?);
+
+    // What cannot be a command is refused by the service, with the reason.
+    match alice.call_serde::<_, Answer>(&u64::MAX) {
+        Err(CallSerdeError::Call(error)) => println!("refused: {error}"),
+        other => return Err(format!("a wrong request came to {other:?}").into()),
+    }
+    // What can never be sent is refused here, before it is encoded to its end.
+    let key = "k".repeat(alice.limits().max_call);
+    match alice.call_serde::<_, Answer>(&Command::Get { key }) {
+        Err(CallSerdeError::Request(error)) => println!("not sent: {error}"),
+        other => return Err(format!("a large request came to {other:?}").into()),
+    }
+
+    alice.send_serde(bob.key(), &("look at", vec!["colour", "shape"]))?;
+    let message = bob.recv_serde::<(String, Vec<String>)>()?;
+    let (what, keys) = message.payload();
+    println!("bob: {} says {what} {}", message.from_name(), keys.join(" and "));
+
+    alice.unregister()?;
+    bob.unregister()?;
+    server.join_after_shutdown();
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Calls and messages of values whose bytes are the payload: nothing is encoded, and what arrives is checked.
+//!
+//! ```text
+//! cargo run --release --example typed_payloads
+//! ```
+//!
+//! The types derive the traits of `zerocopy`, which `ringpost` re-exports. In a program of your own, put the types into a
+//! module or crate that both sides use.
+
+use std::error::Error;
+
+use ringpost::zerocopy::byteorder::little_endian::U32;
+use ringpost::zerocopy::{Immutable, IntoBytes, TryFromBytes};
+use ringpost::{CallAsError, Client, RecvAsError, Request, Response, Server, ServiceError};
+
+/// What the service can do. Bits that are none of these are refused before anybody looks at them.
+#[derive(Debug, Clone, Copy, IntoBytes, TryFromBytes, Immutable)]
+#[zerocopy(crate = "ringpost::zerocopy")]
+#[repr(u64)]
+enum Figure {
+    Circle = 1,
+    Square = 2,
+}
+
+/// A request. There is no padding between the fields or behind them: the derives see to that.
+#[derive(Debug, Clone, Copy, IntoBytes, TryFromBytes, Immutable)]
+#[zerocopy(crate = "ringpost::zerocopy")]
+#[repr(C)]
+struct Question {
+    figure: Figure,
+    size: f64,
+}
+
+/// A response.
+#[derive(Debug, Clone, Copy, PartialEq, IntoBytes, TryFromBytes, Immutable)]
+#[zerocopy(crate = "ringpost::zerocopy")]
+#[repr(C)]
+struct Answer {
+    area: f64,
+    length_of_edge: f64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("bus.sock");
+    let server = Server::builder(&path).service(measure).start()?;
+    let mut alice = Client::register(&path, "alice")?;
+    let mut bob = Client::register(&path, "bob")?;
+
+    // Values in, values out.
+    for figure in [Figure::Circle, Figure::Square] {
+        let answer: Answer = alice.call_as(&Question { figure, size: 2.0 })?;
+        println!("{figure:?} of size 2: area {:.2}, edge {:.2}", answer.area, answer.length_of_edge);
+    }
+
+    // A request of another type: the service says what is wrong with it, and goes on.
+    match alice.call_as::<u32, Answer>(&7) {
+        Err(CallAsError::Call(error)) => println!("refused: {error}"),
+        other => return Err(format!("a wrong request came to {other:?}").into()),
+    }
+
+    // Messages. A slice of any length can be sent; types without alignment are read where they lie.
+    alice.send_as(bob.key(), &Answer { area: 4.0, length_of_edge: 8.0 })?;
+    alice.send_as(bob.key(), &[U32::new(3), U32::new(5), U32::new(8)][..])?;
+    alice.send(bob.key(), b"just text")?;
+
+    let message = bob.recv_as::<Answer>()?;
+    println!("bob: {} sends {:?}", message.from_name(), message.payload());
+    let message = bob.recv()?;
+    let numbers: Vec<u32> = message.payload_ref::<[U32]>()?.iter().map(|number| number.get()).collect();
+    println!("bob: {} sends {numbers:?}", message.from_name());
+
+    // A message of another type is not lost: the error has it.
+    match bob.recv_as::<Answer>() {
+        Err(RecvAsError::Payload { message, source }) => {
+            println!("bob: not an answer ({source}) but {:?}", String::from_utf8_lossy(message.payload()));
+        }
+        other => return Err(format!("a text came to {other:?}").into()),
+    }
+
+    alice.unregister()?;
+    bob.unregister()?;
+    server.join_after_shutdown();
+    Ok(())
+}
+
+/// The service. With `?` a request that is no question is answered with what is wrong.
+fn measure(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+    let Question { figure, size } = request.payload_as()?;
+    response.write_as(&match figure {
+        Figure::Circle => Answer {
+            area: std::f64::consts::PI * size * size / 4.0,
+            length_of_edge: std::f64::consts::PI * size,
+        },
+        Figure::Square => Answer { area: size * size, length_of_edge: 4.0 * size },
+    })
+}

@@ -1,0 +1,227 @@
+//! The README's shell blocks, run as written, in a private directory, by the programs that were just built. Its Rust blocks are
+//! documentation tests (`src/lib.rs`).
+//!
+//! What a block shows as output must come, line by line. Keys and numbers differ from run to run, so each stands for any
+//! other; so does the white space between columns.
+
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::{LIMIT, eventually};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+const README: &str = include_str!("../README.md");
+
+/// Commands that are not run here, by their beginnings, and why.
+const EXEMPT: [(&str, &str); 2] = [
+    ("cargo build ", "builds what is tested here; `tests/programs.rs` runs the demo"),
+    ("cargo test ", "this test is a part of it"),
+];
+
+/// The kinds of blocks that are known here, so that a new kind does not go untested unseen.
+const KINDS: [&str; 5] = ["rust", "rust,no_run", "sh", "console", "text"];
+
+/// For a command that measures: on a busy computer two ends that spin keep each other waiting.
+const LONG: Duration = Duration::from_secs(300);
+
+struct Block {
+    kind: &'static str,
+    /// In the README.
+    line: usize,
+    lines: Vec<&'static str>,
+}
+
+fn blocks() -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut inside = false;
+    for (number, line) in README.lines().enumerate() {
+        match line.strip_prefix("```") {
+            Some("") if inside => inside = false,
+            Some(kind) if !inside => {
+                inside = true;
+                blocks.push(Block { kind, line: number + 1, lines: Vec::new() });
+            }
+            _ if inside => blocks.last_mut().unwrap().lines.push(line),
+            _ => {}
+        }
+    }
+    assert!(!inside, "the README ends inside a block");
+    blocks
+}
+
+fn is_exempt(command: &str) -> bool {
+    EXEMPT.iter().any(|(start, _)| command.starts_with(start))
+}
+
+/// A line with everything that differs from run to run made equal.
+fn normal(line: &str) -> String {
+    let plain = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut normal = String::new();
+    let mut word = String::new();
+    for character in plain.chars().chain([' ']) {
+        if character.is_ascii_alphanumeric() {
+            word.push(character);
+            continue;
+        }
+        if word.parse::<ringpost::Key>().is_ok() {
+            normal.push_str("KEY");
+        } else {
+            // A run of digits is a number.
+            let mut digits = false;
+            for letter in word.chars() {
+                if !letter.is_ascii_digit() {
+                    normal.push(letter);
+                } else if !digits {
+                    normal.push('9');
+                }
+                digits = letter.is_ascii_digit();
+            }
+        }
+        word.clear();
+        normal.push(character);
+    }
+    normal.trim_end().to_owned()
+}
+
+/// A shell that takes one command after another. All that it started goes with it.
+struct Shell {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+/// Begins the line that tells a command's exit status.
+const STATUS: &str = "@ended ";
+
+impl Shell {
+    fn start(directory: &Path) -> Shell {
+        let programs = Path::new(env!("CARGO_BIN_EXE_ringpost")).parent().unwrap();
+        // As after the README's build command.
+        std::fs::create_dir(directory.join("target")).unwrap();
+        std::os::unix::fs::symlink(programs, directory.join("target/release")).unwrap();
+        let mut path = programs.as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut child = Command::new("bash")
+            .arg("--norc")
+            .current_dir(directory)
+            .env("PATH", path)
+            .env("RINGPOST_SOCKET", directory.join("private.sock"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "exec 2>&1").unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        // Ends with the last process that writes there.
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Shell { child, stdin, lines }
+    }
+
+    /// Runs a command until it has ended and has put out as many lines as are expected, in the foreground or behind it.
+    fn run(&mut self, command: &str, expected: usize, limit: Duration) -> (i32, Vec<String>) {
+        // Its input is not the commands that follow.
+        writeln!(self.stdin, "{{ {command}\n}} < /dev/null; echo \"{STATUS}$?\"").unwrap();
+        let (mut status, mut output) = (None, Vec::new());
+        while status.is_none() || output.len() < expected {
+            let line = self.lines.recv_timeout(limit).unwrap_or_else(|_| {
+                panic!("`{command}` ended with {status:?} and put out {output:#?}, then nothing more came")
+            });
+            match line.strip_prefix(STATUS) {
+                Some(code) => status = Some(code.parse().unwrap()),
+                None => output.push(line),
+            }
+        }
+        (status.unwrap(), output)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // The shell and what it left in the background, by the group that was made for them.
+        let group = Pid::from_raw(self.child.id() as i32).unwrap();
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn every_block_is_of_a_kind_that_is_tested() {
+    for block in blocks() {
+        assert!(KINDS.contains(&block.kind), "README.md:{}: a block of kind {:?}", block.line, block.kind);
+    }
+    let commands: Vec<_> = blocks().into_iter().filter(|block| block.kind == "sh").collect();
+    for (start, _) in EXEMPT {
+        let used = commands.iter().any(|block| block.lines.iter().any(|line| line.starts_with(start)));
+        assert!(used, "{start:?} is exempt and is not in the README");
+    }
+}
+
+#[test]
+fn commands_succeed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shell = Shell::start(directory.path());
+    for block in blocks().into_iter().filter(|block| block.kind == "sh") {
+        for command in block.lines.into_iter().filter(|line| !line.is_empty() && !is_exempt(line)) {
+            let (status, output) = shell.run(command, 0, LONG);
+            assert_eq!(status, 0, "README.md:{}: `{command}`: {output:#?}", block.line);
+        }
+    }
+}
+
+#[test]
+fn sessions_go_as_shown() {
+    let all = blocks();
+    let mut sessions = 0;
+    for (at, block) in all.iter().enumerate().filter(|(_, block)| block.kind == "console") {
+        let directory = tempfile::tempdir().unwrap();
+        let mut shell = Shell::start(directory.path());
+        let mut lines = block.lines.iter().peekable();
+        while let Some(line) = lines.next() {
+            let command = line.strip_prefix("$ ").expect("a session begins with a command");
+            let mut shown = Vec::new();
+            while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
+                shown.push(normal(line));
+            }
+            let (status, output) = shell.run(command, shown.len(), LIMIT);
+            let came: Vec<_> = output.iter().map(|line| normal(line)).collect();
+            assert_eq!(status, 0, "README.md:{}: `{command}`: {output:#?}", block.line);
+            assert_eq!(came, shown, "README.md:{}: `{command}`: {output:#?}", block.line);
+            if command.starts_with("ringpost-server ") {
+                // Whoever types is slower than the server's start.
+                eventually("the server listens", || directory.path().join("bus.sock").exists());
+            }
+        }
+        // The block of text behind a session is from the server's log.
+        if let Some(log) = all.get(at + 1).filter(|next| next.kind == "text") {
+            let shown: Vec<_> = log.lines.iter().map(|line| normal(line)).collect();
+            let mut came = Vec::new();
+            eventually("the log is written", || {
+                let log = std::fs::read_to_string(directory.path().join("server.log")).unwrap_or_default();
+                came = log.lines().map(normal).collect();
+                came.len() >= shown.len()
+            });
+            assert_eq!(came[..shown.len()], shown, "README.md:{}", log.line);
+        }
+        sessions += 1;
+    }
+    assert!(sessions > 0, "the README shows no session");
+}
