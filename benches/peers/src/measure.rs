@@ -64,7 +64,7 @@ pub fn time(asker: &mut impl Asker, work: &mut Work, budget: Duration) -> Outcom
 
     let (mut blocks, mut singles) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    while start.elapsed() < budget || blocks.len() < 3 {
+    while start.elapsed() < budget || blocks.is_empty() {
         let began = Instant::now();
         for _ in 0..calls {
             asker.ask(work)?;
@@ -115,7 +115,7 @@ mod tests {
             work.check(&message)
         };
         let measured = measure(asker, 64, Duration::from_millis(1)).expect("a measurement");
-        assert!(ended && measured.median > 0.0 && measured.p99 > 0.0 && measured.count >= 25);
+        assert!(ended && measured.median > 0.0 && measured.p99 > 0.0 && measured.count >= 10);
     }
 
     #[test]
