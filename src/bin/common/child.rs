@@ -215,10 +215,10 @@ impl ServerChild {
         loop {
             if let Some(status) = server.child.try_wait().map_err(cannot)? {
                 server.ended = true;
-                return Err(Failure::failed(format!(
-                    "the server did not start: {}",
-                    server.last_words(status)
-                )));
+                let why = server.last_words(status);
+                // A signal to all of us may have reached it first.
+                interrupt.check()?;
+                return Err(Failure::failed(format!("the server did not start: {why}")));
             }
             interrupt.check()?;
             if socket.exists() && Observer::connect(socket).is_ok() {

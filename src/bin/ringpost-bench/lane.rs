@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use ringpost::WaitStrategy;
 use ringpost::channel::{self, Geometry};
-use ringpost::ring::{self, Consumer, Producer, RecvError, TrySendError};
+use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
 use serde::Serialize;
 
 use crate::common::child::{Helper, die_with_parent};
@@ -89,6 +89,12 @@ impl Lane {
         helper.when_it_ends(move || closer.close())?;
         let reader = Reader::Process { _helper: helper, _inbox: host.inbox };
         Ok(Lane { forth: host.responses, back: host.requests, reader })
+    }
+
+    /// Ends whatever this side waits for.
+    pub fn breaker(&self) -> impl FnOnce() + Send + 'static {
+        let closers = [self.forth.closer(), self.back.closer()];
+        move || closers.iter().for_each(Closer::close)
     }
 
     /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been read.
