@@ -142,6 +142,7 @@ impl About {
     pub fn heading(&self, what: &str) -> String {
         let place = match self.pin {
             Some(pins) => format!("client on CPU {}, server on CPU {}", pins.client, pins.server),
+            None if self.cpus == 1 => "both ends on one CPU".to_string(),
             None => format!("wherever the system puts them, {} CPUs", self.cpus),
         };
         format!(
