@@ -161,10 +161,10 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.forth.closer().close();
-        if let Reader::Thread(thread) = &mut self.reader {
-            if let Some(thread) = thread.take() {
-                let _ = thread.join();
-            }
+        if let Reader::Thread(thread) = &mut self.reader
+            && let Some(thread) = thread.take()
+        {
+            let _ = thread.join();
         }
     }
 }
