@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::shm::{Segment, futex_wait, futex_wake};
 
-use super::child::{die_with_parent, end, when_it_ends};
+use super::child::{bound, die_with_parent, end, when_it_ends};
 use super::exit::{Failure, Outcome};
 use super::signals::Interrupt;
 use super::{cpu, floor_copy, floor_futex, stats};
@@ -226,7 +226,7 @@ impl Floor {
         let (segment, descriptor) = Segment::create("ringpost-floor", BUFFERS + 2 * span)
             .map_err(|error| Failure::failed(format!("cannot make shared memory for the floor: {error}")))?;
         let segment = Arc::new(segment);
-        let partner = Command::new(program)
+        let partner = bound(&mut Command::new(program))
             .args(arguments)
             .stdin(Stdio::from(descriptor))
             .stdout(Stdio::null())
