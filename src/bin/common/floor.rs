@@ -176,9 +176,13 @@ fn ask<B: Between>(segment: &Segment, number: u64, lost: &mut Lost<'_>) -> Optio
 
 /// Asks with each of `numbers`.
 fn ask_all<B: Between>(segment: &Segment, numbers: Range<u64>, lost: &mut Lost<'_>) -> Option<Duration> {
+    let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
     let start = Instant::now();
     for number in numbers {
-        ask::<B>(segment, number, lost)?;
+        ping.store(number, Ordering::Release);
+        if !wait_for::<B>(pong, number, lost) {
+            return None;
+        }
     }
     Some(start.elapsed())
 }

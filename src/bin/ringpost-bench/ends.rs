@@ -10,7 +10,7 @@ use crate::common::exit::{Failure, note};
 /// Options of every measurement.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The CPUs of the two ends [default: the first two that may be used]
+    /// The CPUs of the two ends [default: the first two that may be used, unless they are said to run anywhere]
     #[arg(long, value_name = "CLIENT,SERVER")]
     pub pin: Option<Pins>,
 
