@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::Observer;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, set_parent_process_death_signal, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process, set_parent_process_death_signal, waitid,
 };
 
 use super::exit::{Failure, Outcome};
@@ -22,10 +22,23 @@ use super::signals::Interrupt;
 const START: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(10);
 
+/// Tells a child who its parent is.
+const PARENT: &str = "RINGPOST_PARENT_PID";
+
+/// Lets [`die_with_parent`] notice in the child that this process ended before the child could ask to be told.
+pub fn bound(command: &mut Command) -> &mut Command {
+    command.env(PARENT, std::process::id().to_string())
+}
+
 /// Ends this process, started as a child, when the thread that started it ends; SIGKILL, because it also reaches a
 /// process that is stopped. The tidy ways (SIGTERM, end of input) come first; this is for a parent that was killed.
 pub fn die_with_parent() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // A parent that has ended already sends nothing, and somebody else is the parent now.
+    let told = std::env::var(PARENT).ok().and_then(|pid| pid.parse::<i32>().ok());
+    if told.is_some_and(|told| getppid().is_none_or(|now| now.as_raw_nonzero().get() != told)) {
+        std::process::exit(1);
+    }
 }
 
 /// Sends `signal` to a child that has not been waited for, whose number is therefore still its own.
@@ -86,7 +99,7 @@ impl Helper {
         stdin: Stdio,
     ) -> Result<Helper, Failure> {
         let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
-        let mut child = Command::new(program)
+        let mut child = bound(&mut Command::new(program))
             .args(arguments)
             .env_remove("RINGPOST_SOCKET")
             .stdin(stdin)
@@ -177,7 +190,7 @@ impl ServerChild {
         mut each_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<ServerChild, Failure> {
         let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
-        let mut child = Command::new(program)
+        let mut child = bound(&mut Command::new(program))
             .arg("--with-parent")
             .arg("--socket")
             .arg(socket)
@@ -215,10 +228,10 @@ impl ServerChild {
         loop {
             if let Some(status) = server.child.try_wait().map_err(cannot)? {
                 server.ended = true;
-                return Err(Failure::failed(format!(
-                    "the server did not start: {}",
-                    server.last_words(status)
-                )));
+                let why = server.last_words(status);
+                // A signal to all of us may have reached it first.
+                interrupt.check()?;
+                return Err(Failure::failed(format!("the server did not start: {why}")));
             }
             interrupt.check()?;
             if socket.exists() && Observer::connect(socket).is_ok() {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::shm::{Segment, futex_wait, futex_wake};
 
-use super::child::{die_with_parent, end, when_it_ends};
+use super::child::{bound, die_with_parent, end, when_it_ends};
 use super::exit::{Failure, Outcome};
 use super::signals::Interrupt;
 use super::{cpu, floor_copy, floor_futex, stats};
@@ -176,9 +176,13 @@ fn ask<B: Between>(segment: &Segment, number: u64, lost: &mut Lost<'_>) -> Optio
 
 /// Asks with each of `numbers`.
 fn ask_all<B: Between>(segment: &Segment, numbers: Range<u64>, lost: &mut Lost<'_>) -> Option<Duration> {
+    let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
     let start = Instant::now();
     for number in numbers {
-        ask::<B>(segment, number, lost)?;
+        ping.store(number, Ordering::Release);
+        if !wait_for::<B>(pong, number, lost) {
+            return None;
+        }
     }
     Some(start.elapsed())
 }
@@ -226,7 +230,7 @@ impl Floor {
         let (segment, descriptor) = Segment::create("ringpost-floor", BUFFERS + 2 * span)
             .map_err(|error| Failure::failed(format!("cannot make shared memory for the floor: {error}")))?;
         let segment = Arc::new(segment);
-        let partner = Command::new(program)
+        let partner = bound(&mut Command::new(program))
             .args(arguments)
             .stdin(Stdio::from(descriptor))
             .stdout(Stdio::null())

@@ -86,7 +86,7 @@ struct Loop {
 
 pub fn run(socket: Option<PathBuf>, options: &ClientsOptions) -> Outcome {
     let floor_pins = options.common.pins()?;
-    // Clients run where the system puts them; a pin is for the active one among the idle.
+    // The many run where the system puts them, unless a pin is asked for: that keeps all workers on one CPU.
     let pins = options.common.pin.and(floor_pins);
     let wait = options.waiting.or(WaitStrategy::Adaptive, floor_pins)?;
     let mut counts = options.clients.clone();
@@ -110,8 +110,9 @@ pub fn run(socket: Option<PathBuf>, options: &ClientsOptions) -> Outcome {
     let idle = if options.idle == 0 {
         None
     } else {
-        // A server that nobody has used yet, so that its memory is known.
-        let plan = Plan { floor_pins, others: options.idle, ..Plan::new(socket, options.size, wait, pins) };
+        // A server that nobody has used yet, so that its memory is known. The active client has a place of its own, for it is
+        // compared with itself.
+        let plan = Plan { others: options.idle, ..Plan::new(socket, options.size, wait, floor_pins) };
         let mut progress = Progress::new();
         Some(Rig::new(&interrupt, plan)?.run(|rig| {
             crowd::measure(rig, options.idle, options.idle_seconds, about.blocks, wait, &mut progress)

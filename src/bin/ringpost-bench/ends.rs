@@ -10,7 +10,7 @@ use crate::common::exit::{Failure, note};
 /// Options of every measurement.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The CPUs of the two ends [default: the first two that may be used]
+    /// The CPUs of the two ends [default: the first two that may be used, unless they are said to run anywhere]
     #[arg(long, value_name = "CLIENT,SERVER")]
     pub pin: Option<Pins>,
 
@@ -142,6 +142,7 @@ impl About {
     pub fn heading(&self, what: &str) -> String {
         let place = match self.pin {
             Some(pins) => format!("client on CPU {}, server on CPU {}", pins.client, pins.server),
+            None if self.cpus == 1 => "both ends on one CPU".to_string(),
             None => format!("wherever the system puts them, {} CPUs", self.cpus),
         };
         format!(

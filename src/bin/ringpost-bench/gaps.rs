@@ -104,18 +104,19 @@ impl Side {
     }
 
     /// One block: after each gap a request, made by `act` to the process `server`.
-    fn block<E>(
+    fn block(
         &mut self,
         gap: Duration,
         count: u32,
         server: u32,
         clock: Duration,
-        mut act: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let idle = || gap::wait_until(Instant::now() + gap);
+        interrupt: &Interrupt,
+        mut act: impl FnMut() -> Outcome,
+    ) -> Outcome {
+        let idle = || gap::rest_until(Instant::now() + gap, interrupt);
         // The one before the first, so that the first comes after the same as the others.
         act()?;
-        idle();
+        idle()?;
         let server_before = usage::cpu_time(server);
         let (mut own, mut times) = (Duration::ZERO, Vec::with_capacity(count as usize));
         for _ in 0..count {
@@ -128,7 +129,7 @@ impl Side {
             self.times.record(time);
             times.push(time.as_nanos() as f64);
             // Also after the last: the server may look for the next one for a while.
-            idle();
+            idle()?;
         }
         self.medians.push(quantile(&times, 0.5));
         if let (Some(before), Some(after)) = (server_before, usage::cpu_time(server)) {
@@ -165,21 +166,14 @@ fn measure(rig: &mut Rig, options: &GapsOptions, about: &About) -> Result<Vec<Ga
             rig.beside(|partner, interrupt| {
                 let id = partner.id();
                 partner.futex_one_by_one(u64::from(count) + 1, interrupt, |ask| {
-                    floor
-                        .block(*gap, count, id, clock, || {
-                            if interrupt.caught().is_some() {
-                                return Err(());
-                            }
-                            ask().ok_or(())
-                        })
-                        .ok()
+                    let lost = || Failure::failed("the floor's partner process does not answer");
+                    floor.block(*gap, count, id, clock, interrupt, || ask().ok_or_else(lost)).ok()
                 })
             })?;
             // The server has just been let go on.
             verified_call(&mut rig.client, &mut requests)?;
             let (server, client, interrupt) = (rig.server(), &mut rig.client, &rig.interrupt);
-            ours.block(*gap, count, server, clock, || {
-                interrupt.check()?;
+            ours.block(*gap, count, server, clock, interrupt, || {
                 verified_call(client, &mut requests).map(drop)
             })?;
         }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use ringpost::WaitStrategy;
 use ringpost::channel::{self, Geometry};
-use ringpost::ring::{self, Consumer, Producer, RecvError, TrySendError};
+use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
 use serde::Serialize;
 
 use crate::common::child::{Helper, die_with_parent};
@@ -91,6 +91,12 @@ impl Lane {
         Ok(Lane { forth: host.responses, back: host.requests, reader })
     }
 
+    /// Ends whatever this side waits for.
+    pub fn breaker(&self) -> impl FnOnce() + Send + 'static {
+        let closers = [self.forth.closer(), self.back.closer()];
+        move || closers.iter().for_each(Closer::close)
+    }
+
     /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been read.
     pub fn block(&mut self, payload: &[u8], count: u64, batch: u64) -> Result<f64, Failure> {
         let gone =
@@ -155,10 +161,10 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.forth.closer().close();
-        if let Reader::Thread(thread) = &mut self.reader {
-            if let Some(thread) = thread.take() {
-                let _ = thread.join();
-            }
+        if let Reader::Thread(thread) = &mut self.reader
+            && let Some(thread) = thread.take()
+        {
+            let _ = thread.join();
         }
     }
 }

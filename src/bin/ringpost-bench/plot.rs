@@ -8,9 +8,11 @@ use crate::page::escape;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 36.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
+/// The most on a line.
+const MARKERS: usize = 12;
 /// As many as the style sheet has colours.
 const COLOURS: usize = 6;
 
@@ -145,12 +147,11 @@ impl Plot {
             let path: Vec<String> =
                 line.points.iter().map(|&(a, b)| format!("{:.1},{:.1}", x.x(a), y.y(b))).collect();
             let _ = writeln!(svg, "<polyline class=\"line s{colour}\" points=\"{}\"/>", path.join(" "));
-            // Too many would hide the line.
-            if line.points.len() <= 16 {
-                for &(a, b) in &line.points {
-                    let title = format!("{}: {} at {}", line.name, (self.y.text)(b), (self.x.text)(a));
-                    svg.push_str(&marker(index, x.x(a), y.y(b), &title));
-                }
+            // Too many would hide the line; each line begins with another, so that they do not lie on one another.
+            let step = line.points.len().div_ceil(MARKERS);
+            for &(a, b) in line.points.iter().skip(index % step).step_by(step) {
+                let title = format!("{}: {} at {}", line.name, (self.y.text)(b), (self.x.text)(a));
+                svg.push_str(&marker(index, x.x(a), y.y(b), &title));
             }
         }
         svg.push_str("</svg>\n<ul class=\"legend\">\n");

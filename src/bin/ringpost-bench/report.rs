@@ -10,6 +10,7 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::common::child::bound;
 use crate::common::exit::{Failure, Outcome, note, one_line};
 use crate::common::out;
 use crate::common::place::{sibling, this_program};
@@ -165,7 +166,7 @@ fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrup
     let began = Instant::now();
     let mut command = Command::new(this_program()?);
     // A group of its own: a Ctrl-C is for this process, which passes it on once.
-    command.arg("--with-parent").args(&arguments).process_group(0);
+    bound(&mut command).arg("--with-parent").args(&arguments).process_group(0);
     if let Some(socket) = socket {
         command.arg("--socket").arg(socket);
     }

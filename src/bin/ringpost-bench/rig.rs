@@ -77,17 +77,11 @@ impl Rig {
         let floor = Floor::with_buffers(&this_program, partner, ring)?;
         let client =
             Client::builder(&socket).wait(plan.wait).register("ringpost-bench").map_err(Failure::failed)?;
-        let handle = client.close_handle();
-        let breaker = floor.breaker();
-        interrupt.then(move || {
-            handle.close();
-            breaker();
-        });
         // Only now: a child starts where its parent may run, and the client's own threads need not be here.
         if let Some(pins) = plan.pins {
             cpu::pin(pins.client).map_err(Failure::Failed)?;
         }
-        Ok(Rig {
+        let rig = Rig {
             client,
             floor,
             server,
@@ -98,7 +92,19 @@ impl Rig {
             free: plan.pins.is_none(),
             _directory: directory,
             _freedom: freedom,
-        })
+        };
+        rig.heed_signals();
+        Ok(rig)
+    }
+
+    /// A signal ends whatever this thread waits for, from here on: a call, or the floor's partner.
+    pub fn heed_signals(&self) {
+        let handle = self.client.close_handle();
+        let breaker = self.floor.breaker();
+        self.interrupt.then(move || {
+            handle.close();
+            breaker();
+        });
     }
 
     /// Where the server listens.
@@ -150,7 +156,9 @@ impl Rig {
         match measure(&mut self) {
             Ok(measured) => self.end().map(|()| measured),
             Err(failure) => {
-                let causes = self.interrupt.check().and_then(|()| self.server.check());
+                // A signal to all of us may reach the server first.
+                let server = self.server.check();
+                let causes = self.interrupt.check().and(server);
                 let _ = self.end();
                 Err(causes.err().unwrap_or(failure))
             }

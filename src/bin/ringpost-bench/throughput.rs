@@ -117,6 +117,7 @@ pub fn run(socket: Option<PathBuf>, options: &ThroughputOptions) -> Outcome {
     let (one_way, pipelined) = Rig::new(&Interrupt::install()?, plan)?.run(|rig| {
         let one_way =
             rig.beside(|floor, interrupt| one_way(floor, interrupt, options, &about, wait, ring_size))?;
+        rig.heed_signals();
         Ok((one_way, pipelined(rig, options, &about)?))
     })?;
     let object = Object { about, size: options.size, ring_size, one_way, pipelined };
@@ -156,6 +157,8 @@ fn one_way(
     for &between in &options.between {
         lanes.push((between, Lane::start(between, ring_size, wait, about.pin, &program)?));
     }
+    let breakers: Vec<_> = lanes.iter().map(|(_, lane)| lane.breaker()).collect();
+    interrupt.then(move || breakers.into_iter().for_each(|end| end()));
     let kinds: Vec<_> = options
         .between
         .iter()

@@ -7,6 +7,9 @@ use crate::common::args::readable_bytes;
 use crate::page::Page;
 use crate::plot::{Bar, bars};
 
+/// The size of what a floor passes.
+const WORD: u64 = 8;
+
 /// By what was compared, and by size; the fastest first.
 pub fn peers(page: &mut Page, peers: &Value) {
     page.section("peers", "Other systems");
@@ -15,18 +18,25 @@ pub fn peers(page: &mut Page, peers: &Value) {
          logarithmic.",
     );
     let entries = list(peers, "/entries");
-    let mut parts: Vec<(&str, u64)> = Vec::new();
-    for entry in entries {
-        let part = (text(entry, "/kind"), number(entry, "/size") as u64);
-        if !parts.contains(&part) {
-            parts.push(part);
+    let part = |entry: &Value| (text(entry, "/kind").to_string(), number(entry, "/size") as u64);
+    let mut parts: Vec<(String, u64)> = Vec::new();
+    for found in entries.iter().map(part) {
+        if !parts.contains(&found) {
+            parts.push(found);
         }
     }
-    for (kind, bytes) in parts {
-        let of = |entry: &&Value| text(entry, "/kind") == kind && number(entry, "/size") as u64 == bytes;
+    // Floors stand beside every size of their kind: a word is no message.
+    let stands_alone = |(kind, bytes): &(String, u64)| {
+        *bytes > WORD || !parts.iter().any(|(other, bytes)| other == kind && *bytes > WORD)
+    };
+    for (kind, bytes) in parts.iter().filter(|part| stands_alone(part)) {
+        let of = |entry: &&Value| {
+            let (other, size) = part(entry);
+            other == *kind && (size == *bytes || size <= WORD)
+        };
         let mut these: Vec<&Value> = entries.iter().filter(of).collect();
         these.sort_by(|a, b| number(a, "/summary/median").total_cmp(&number(b, "/summary/median")));
-        let heading = format!("{}, {}", title(kind), readable_bytes(bytes as usize));
+        let heading = format!("{}, {}", title(kind), readable_bytes(*bytes as usize));
         page.heading(&heading);
         let bar = |entry: &&Value| Bar {
             name: text(entry, "/peer").into(),
@@ -80,6 +90,7 @@ mod tests {
     #[test]
     fn peers_are_grouped_and_those_that_failed_say_why() {
         let object = json!({"entries": [
+            {"peer": "words", "kind": "spinning", "size": 8, "summary": {"median": 100.0, "p99": 110.0}},
             {"peer": "pipes", "kind": "spinning", "size": 64, "summary": {"median": 9000.0, "p99": 1e4}},
             {"peer": "ringpost", "kind": "spinning", "size": 64, "summary": {"median": 150.0, "p99": 200.0, "ratio": 1.4}},
             {"peer": "d-bus", "kind": "blocking", "size": 64, "summary": null, "failure": "install <it>"},
@@ -88,6 +99,7 @@ mod tests {
         peers(&mut page, &object);
         let html = page.finish("", "");
         assert!(html.contains("looking all the time, 64 B") && html.contains("may sleep, 64 B"));
+        assert!(html.contains("100 ns") && !html.contains("time, 8 B"), "a floor is among the others");
         assert!(html.contains("install &lt;it&gt;"));
         assert!(html.find("150 ns") < html.find("9.00 µs"), "the fastest first");
     }

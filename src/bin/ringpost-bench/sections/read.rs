@@ -39,6 +39,10 @@ pub fn bandwidth(object: &Value, path: &str) -> String {
     shown(number(object, path), |value| format!("{:.2} GB/s", value / 1e9))
 }
 
+pub fn percent(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{:.1} %", value * 100.0))
+}
+
 /// A number without a fraction.
 pub fn whole(object: &Value, path: &str) -> String {
     shown(number(object, path), |value| crate::common::stats::thousands(value as u64))

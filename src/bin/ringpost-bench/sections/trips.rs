@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::read::{
-    PERCENTILES, bandwidth, line, list, number, numbers, percentiles, points, ratio, row, short_time, size,
-    spread, text, time, times, whole,
+    PERCENTILES, bandwidth, line, list, number, numbers, percent, percentiles, points, ratio, row,
+    short_time, size, spread, text, time, times, whole,
 };
 use crate::common::args::readable_bytes;
 use crate::page::Page;
@@ -32,10 +32,10 @@ pub fn paced(page: &mut Page, found: &Value) {
         ],
     );
     page.text(&format!(
-        "{} calls a second were made. {:.1} % were due before the one before was done. Ratio to the floor: {} (p50), \
+        "{} calls a second were made. {} were due before the one before was done. Ratio to the floor: {} (p50), \
          {} (p99).",
         whole(found, "/achieved_per_s"),
-        number(found, "/late") * 100.0,
+        percent(found, "/late"),
         ratio(found, "/ratio_p50"),
         ratio(found, "/ratio_p99"),
     ));
