@@ -1,7 +1,7 @@
 //! Calls: every size, pipelines, deadlines, and order in all of it.
 
 use crate::common::payload::{Random, content};
-use crate::common::{Bus, Gate, within_limit};
+use crate::common::{Bus, Gate, LIMIT, within_limit};
 use ringpost::{CallError, Request, Response, ServiceError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -193,6 +193,36 @@ fn a_late_response_is_discarded() {
     assert_eq!(client.outstanding(), 0);
     assert_eq!(client.response(), Err(CallError::NothingOutstanding));
     assert_eq!(client.statistics().unwrap().calls, 5, "those given up were executed all the same");
+}
+
+#[test]
+fn questions_to_the_registry_have_deadlines_too() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let bus = Bus::with(|b| {
+        b.service(move |request: Request<'_>, response: &mut Response<'_>| {
+            at_gate.pass();
+            response.write(request.payload())
+        })
+    });
+    let mut client = bus.client("alice");
+    let (name, key) = (*client.name(), client.key());
+    client.submit(b"held").unwrap();
+    gate.wait_for(1);
+    // The worker is at the gate, and answers in the order of the requests.
+    assert_eq!(client.ping_timeout(MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.look_up_timeout(&name, MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.resolve_timeout(&name.into(), MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.resolve_timeout(&key.into(), MOMENT), Ok(Some(key)), "this asks nobody");
+    assert_eq!(client.list_timeout(MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.statistics_timeout(MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.outstanding(), 1);
+    gate.open();
+    assert_eq!(client.response().unwrap(), b"held");
+    assert_eq!(client.look_up_timeout(&name, LIMIT), Ok(Some(key)));
+    assert_eq!(client.list_timeout(LIMIT).unwrap().len(), 1);
+    assert_eq!(client.statistics_timeout(LIMIT).unwrap().calls, 1);
+    client.ping_timeout(LIMIT).unwrap();
 }
 
 #[test]
