@@ -113,6 +113,10 @@ impl Tty {
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                // What it wrote last has been seen when the light goes out.
+                if let Some(light) = self.light.take() {
+                    light.join().unwrap();
+                }
                 let unknown = &self.screen.0.lock().unwrap().unknown;
                 assert!(unknown.is_empty(), "{unknown:?}");
                 return status.code();
