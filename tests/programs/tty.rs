@@ -112,7 +112,10 @@ impl Tty {
     pub fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let status = self.child.try_wait().unwrap();
+            // What it wrote last has been seen when the light goes out.
+            let dark = self.light.as_ref().is_none_or(JoinHandle::is_finished);
+            if let (Some(status), true) = (status, dark) {
                 let unknown = &self.screen.0.lock().unwrap().unknown;
                 assert!(unknown.is_empty(), "{unknown:?}");
                 return status.code();

@@ -12,7 +12,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -121,6 +121,13 @@ impl Editor {
         }
     }
 
+    /// Begins the end: behind the line that is being read, if there is one, comes the last one.
+    pub fn rest(&mut self) {
+        if self.asks.send(Ask::Rest).is_ok() {
+            self.reading.get_or_insert(Ask::Rest);
+        }
+    }
+
     /// What was asked for has come.
     pub fn answered(&mut self) {
         self.reading = None;
@@ -148,8 +155,17 @@ impl Editor {
 /// What the editor passes whenever it draws.
 #[derive(Default)]
 struct Gate {
-    state: Mutex<Passage>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    passage: Passage,
+    /// Whether a line is being read: then what is printed goes through the queue.
+    reading: bool,
+    /// How often that has changed.
+    changes: u64,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -162,33 +178,56 @@ enum Passage {
 }
 
 impl Gate {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pass(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while *state != Passage::Open {
-            *state = Passage::Reached;
+        let mut state = self.state();
+        if !state.reading {
+            state.reading = true;
+            state.changes += 1;
+            self.changed.notify_all();
+        }
+        while state.passage != Passage::Open {
+            state.passage = Passage::Reached;
             self.changed.notify_all();
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// The line has been read.
+    fn leave(&self) {
+        let mut state = self.state();
+        state.reading = false;
+        state.changes += 1;
+    }
+
     fn close(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state == Passage::Open {
-            *state = Passage::Closed;
+        let mut state = self.state();
+        if state.passage == Passage::Open {
+            state.passage = Passage::Closed;
         }
     }
 
     /// The editor will not draw any more.
     fn abandon(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Passage::Reached;
+        self.state().passage = Passage::Reached;
         self.changed.notify_all();
+    }
+
+    /// Waits until a line is read, and tells how often that has changed; none if it does not come to that.
+    fn wait_for_reading(&self) -> Option<u64> {
+        let idle = |state: &mut State| !state.reading && state.passage != Passage::Reached;
+        let waited = self.changed.wait_timeout_while(self.state(), STANDSTILL, idle);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if state.reading && state.passage != Passage::Reached { Some(state.changes) } else { None }
     }
 
     /// Waits until the editor stands before the closed gate; not for ever.
     fn wait(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let not_there = |state: &mut Passage| *state != Passage::Reached;
-        drop(self.changed.wait_timeout_while(state, STANDSTILL, not_there));
+        let not_there = |state: &mut State| state.passage != Passage::Reached;
+        drop(self.changed.wait_timeout_while(self.state(), STANDSTILL, not_there));
     }
 }
 
@@ -209,7 +248,9 @@ fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<
             completion.on = ask == Ask::Line;
         }
         let event = loop {
-            match line.readline(&Gated(ask.prompt(), gate)) {
+            let read = line.readline(&Gated(ask.prompt(), gate));
+            gate.leave();
+            match read {
                 // The end decides when this one ends.
                 Ok(_) | Err(ReadlineError::Eof | ReadlineError::Interrupted) if ask == Ask::Rest => {}
                 Ok(text) => {
@@ -259,8 +300,14 @@ impl Printer {
     /// Waits until nothing is queued any more, and closes the gate. The editor may have taken the last line and not drawn
     /// it yet: it does so before it asks for the prompt.
     pub fn close(&mut self) {
-        // The queue holds one.
-        let _ = self.to.print(NOTHING.into());
+        // The queue holds one, so that a second one enters when the first was taken. It tells nothing if it went past the
+        // queue because no line was read at that moment.
+        while let Some(before) = self.gate.wait_for_reading() {
+            let _ = self.to.print(NOTHING.into());
+            if self.gate.state().changes == before {
+                break;
+            }
+        }
         self.gate.close();
     }
 

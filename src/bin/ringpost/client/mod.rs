@@ -207,7 +207,7 @@ impl Screen {
     /// Lets what has arrived be shown, while nothing more is asked for.
     fn rest(&mut self) {
         if let Screen::Editor(editor) = self {
-            editor.ask(Ask::Rest);
+            editor.rest();
         }
     }
 

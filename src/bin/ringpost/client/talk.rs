@@ -46,7 +46,7 @@ impl Talk {
                 Event::Line(line) => match line::parse(&line, self.person) {
                     Ok(Line::Blank) => continue,
                     Ok(Line::Command(Command::Quit)) => return Ok(()),
-                    Ok(line) => self.ask(&line),
+                    Ok(line) => self.ask(&line, interrupt),
                     Err(why) => Err(Failure::failed(why)),
                 },
                 Event::TooLong => {
@@ -72,9 +72,10 @@ impl Talk {
         }
     }
 
-    fn ask(&mut self, line: &Line<'_>) -> Outcome {
+    fn ask(&mut self, line: &Line<'_>, interrupt: &Interrupt) -> Outcome {
         self.busy.store(true, Ordering::SeqCst);
-        let done = self.act(line);
+        // Either a signal that comes now sees that we are busy and ends the wait, or this look sees the signal.
+        let done = if interrupt.caught().is_none() { self.act(line) } else { Ok(String::new()) };
         self.busy.store(false, Ordering::SeqCst);
         out::put(done?.as_bytes())
     }
