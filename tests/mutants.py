@@ -382,8 +382,6 @@ MUTANTS = [
     ("bounds: copies into a line begin within it", VIEW,
      "if at > LINE || from.len() > LINE - at {", "if from.len() > LINE.wrapping_sub(at) {", VIEWS),
     ("bounds: copies out of a line end within it", VIEW, "if at > LINE || len > LINE - at {", "if at > LINE {", VIEWS),
-    ("bounds: copies out of a line begin within it", VIEW,
-     "if at > LINE || len > LINE - at {", "if len > LINE.wrapping_sub(at) {", VIEWS),
     ("bounds: a position is a line", VIEW, "& (self.capacity - LINE)", "& (self.capacity - 1)", VIEWS),
     ("bounds: a ring lies in its segment", VIEW, "self.0.start_of(data, capacity)", "self.0.start_of(data, LINE)", VIEWS),
     ("bounds: a ring's words lie in its segment", VIEW, "self.0.start_of(control, CONTROL)", "self.0.start_of(control, 0)", VIEWS),

@@ -120,6 +120,11 @@ impl Consumer {
         self.waiting = Waiting::new(strategy);
     }
 
+    /// Whether a wait may end in sleep.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.waiting.strategy != WaitStrategy::Spin
+    }
+
     /// A handle that closes the channel from any thread and ends this end's waits. Does not block.
     ///
     /// # Examples

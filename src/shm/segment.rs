@@ -431,9 +431,29 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "do not lie")]
     fn a_word_outside_is_a_programming_error() {
         let segment = Segment::anonymous(4096).unwrap();
-        let _ = segment.word64(4096 - 4);
+        let panics =
+            |access: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(access)).is_err();
+        for offset in [4096, 4100, 1 << 40, usize::MAX - 7] {
+            assert!(
+                panics(&|| {
+                    segment.word64(offset & !7);
+                }),
+                "{offset}"
+            );
+            assert!(
+                panics(&|| {
+                    segment.word32(offset & !3);
+                }),
+                "{offset}"
+            );
+            assert!(panics(&|| segment.copy_in(offset, b"x")), "{offset}");
+            assert!(panics(&|| segment.copy_out(offset, &mut [0])), "{offset}");
+        }
+        assert!(panics(&|| segment.copy_in(4090, b"1234567")));
+        segment.copy_in(4090, b"123456");
+        segment.copy_in(4096, b"");
+        assert!(panics(&|| segment.copy_in(4097, b"")));
     }
 }

@@ -272,6 +272,8 @@ mod tests {
         assert!(panics(&|| ring.append_from_line(0, 65, 0, &mut Vec::new())));
         ring.copy_in(192, 64, b"");
         assert!(panics(&|| ring.copy_in(192, 64, b"x")));
+        assert!(panics(&|| ring.copy_in(192, 65, b"")));
+        assert!(panics(&|| ring.copy_in(192, 128, b"x")));
         assert!(panics(&|| ring.copy_in(192, usize::MAX, b"x")));
         assert!(panics(&|| ring.copy_out(0, 8, &mut [0; 249])));
         assert!(panics(&|| ring.append_to(128, 127, 2, &mut Vec::new())));
