@@ -932,13 +932,14 @@ impl Caller {
         let asleep = self.requests.consumer_looks_parked();
         self.requests.clear_ahead();
         let mut found = if asleep { None } else { self.responses.find_soon() };
-        if found.is_none() {
-            notify_both(&mut self.requests, &mut self.responses);
-        }
         loop {
             let received = match found.take() {
                 Some(found) => self.accept(found),
-                None => self.receive(deadline),
+                // Also behind a response to an earlier request, which tells nothing of the worker: it may have lain down since.
+                None => {
+                    notify_both(&mut self.requests, &mut self.responses);
+                    self.receive(deadline)
+                }
             };
             match received {
                 Ok(Some((number, status))) if number == sequence => return Ok(status),

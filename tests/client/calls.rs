@@ -2,7 +2,7 @@
 
 use crate::common::payload::{Random, content};
 use crate::common::{Bus, Gate, LIMIT, within_limit};
-use ringpost::{CallError, Request, Response, ServiceError};
+use ringpost::{CallError, Request, Response, ServiceError, WaitStrategy};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -278,4 +278,23 @@ fn a_deadline_that_has_passed_ends_everything_at_once() {
     assert!(client.recv_deadline(Instant::now()).is_err());
     assert_eq!(client.call(b"y").unwrap(), b"late");
     assert_eq!(client.statistics().unwrap().calls, 6);
+}
+
+/// A response to an earlier call is there at once, and tells nothing of the worker: it may lie down just then.
+#[test]
+fn a_call_behind_others_wakes_the_worker() {
+    let bus = Bus::with(|b| b.wait(WaitStrategy::Park));
+    let mut client = bus.client("alice");
+    within_limit("calls behind others", move || {
+        for round in 0..20_000_u32 {
+            client.submit_all([&b"first"[..], b"second"]).unwrap();
+            assert_eq!(client.response().unwrap(), b"first");
+            // The worker answers the second and lies down: before, while or after the next call is made.
+            for _ in 0..round % 100 {
+                std::hint::spin_loop();
+            }
+            assert_eq!(client.call(b"third").unwrap(), b"third");
+            assert_eq!(client.response().unwrap(), b"second");
+        }
+    });
 }
