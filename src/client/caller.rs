@@ -1035,9 +1035,8 @@ impl Caller {
         loop {
             // With nothing behind the awaited one, the worker looks for a sleeper as soon as it has answered.
             // Under fuzzing a wait without a deadline ends at once, and is to.
-            let several = !cfg!(fuzzing)
-                && self.next.wrapping_sub(self.expected) > 1
-                && self.responses.may_sleep();
+            let several =
+                !cfg!(fuzzing) && self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
             let slice = several.then(|| Instant::now() + SLICE);
             let until = [slice, deadline].into_iter().flatten().min();
             match self.responses.find(until) {
