@@ -106,6 +106,24 @@ fn client_collect(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
+/// A client after some calls, to whose next calls the responses are there.
+fn answered(calls: usize) -> FaceToFace {
+    let mut pair = face_to_face(0, false);
+    for _ in 0..calls {
+        assert!(pair.answer_ahead(&[0; 48]), "room");
+    }
+    pair
+}
+
+#[library_benchmark(config = at_most(CLIENT_CALL))]
+#[bench::calls_of_48_bytes(answered(BLOCKS))]
+fn client_call(mut pair: FaceToFace) -> FaceToFace {
+    for _ in 0..BLOCKS {
+        black_box(pair.call(black_box(&[0; 48])).expect("a response"));
+    }
+    pair
+}
+
 // The worker serves what is there in drains of up to 64.
 #[library_benchmark(config = at_most(SERVER_SERVE))]
 #[bench::calls_of_48_bytes(face_to_face(64, false))]
@@ -114,7 +132,10 @@ fn server_serve(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
-library_benchmark_group!(name = call_path, benchmarks = [client_submit, client_collect, server_serve]);
+library_benchmark_group!(
+    name = call_path,
+    benchmarks = [client_call, client_submit, client_collect, server_serve]
+);
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy)]

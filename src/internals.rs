@@ -18,6 +18,8 @@ use crate::{CallError, Caller, Inbox, SendError};
 pub struct FaceToFace {
     caller: Caller,
     desk: Desk,
+    /// The number of the next request.
+    next: u32,
     _inbox: Inbox,
     _far_end: OwnedFd,
 }
@@ -36,13 +38,27 @@ impl FaceToFace {
     pub fn new(ring_size: usize) -> Result<FaceToFace, Box<dyn Error>> {
         let geometry = Geometry::new(ring_size)?;
         let (host, caller, inbox, far_end) = channel_with_client(&geometry)?;
-        Ok(FaceToFace { caller, desk: Desk::new(host, geometry)?, _inbox: inbox, _far_end: far_end })
+        let desk = Desk::new(host, geometry)?;
+        Ok(FaceToFace { caller, desk, next: 0, _inbox: inbox, _far_end: far_end })
     }
 
     /// The client's first half: the request is committed.
     #[inline(never)]
     pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
+        self.next += 1;
         self.caller.submit(request)
+    }
+
+    /// Commits the response to the next request, which is still to be made. Whether there was room.
+    pub fn answer_ahead(&mut self, response: &[u8]) -> bool {
+        self.next += 1;
+        self.desk.answer_ahead(self.next - 1, response)
+    }
+
+    /// The client's whole part of a call: the response must be there already. Its length.
+    #[inline(never)]
+    pub fn call(&mut self, request: &[u8]) -> Result<usize, CallError> {
+        self.caller.call(request).map(<[u8]>::len)
     }
 
     /// The server's part: a request is there, its response is committed.
@@ -101,7 +117,7 @@ impl Forward {
     /// Commits the server's acknowledgement of the next message, which is still to be sent. Whether there was room.
     pub fn acknowledge_ahead(&mut self) -> bool {
         self.next += 1;
-        self.desk.answer_ahead(self.next - 1)
+        self.desk.answer_ahead(self.next - 1, &[])
     }
 
     /// The sender's part, both halves: the acknowledgement must be there already.

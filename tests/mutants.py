@@ -77,8 +77,8 @@ HEADER_OF_A_BLOCK = "        self.ring.header(self.position).store(data_header(s
 MUTANTS = [
     # Publishing
     ("header stored before the payload", PRODUCER,
-     "        self.write_parts(start, parts);\n        self.commit_one(start, len);",
-     "        self.commit_one(start, len);\n        self.write_parts(start, parts);",
+     "        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
+     "        self.commit_one(start, len);\n        self.write_parts(start, at, parts);",
      loom("every_line_is_reused")),
     ("header of a block: Release", PRODUCER,
      "store(data_header(self.position, len), Ordering::Release)",
@@ -433,8 +433,8 @@ MUTANTS = [
      "            for at in 0..head {\n                AtomicU8", ("tests --cfg ringpost_atomic_copy", ("shm::copy",))),
     # The guards of the cost
     ("instructions: one copy for each block", PRODUCER,
-     "        self.write_parts(start, parts);\n        self.commit_one(start, len);",
-     "        self.write_parts(start, parts);\n        self.write_parts(start, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, at, parts);\n        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
      ("bench", ("instructions",))),
     ("benchmarks: they run", PRODUCER, "        if len > self.max_block {", "        if len >= 256 {",
      ("bench", ("ring", "--", "--test"))),

@@ -608,7 +608,7 @@ impl Caller {
     }
 
     fn look_up_until(&mut self, name: &Name, deadline: Option<Instant>) -> Result<Option<Key>, CallError> {
-        match self.ask(Operation::LookUp, 0, [name.as_str().as_bytes()], deadline)? {
+        match self.ask(Operation::LookUp, 0, [name.as_bytes()], deadline)? {
             Status::Ok => match take::<KEY>(&self.body) {
                 Some((key, [])) => Ok(Some(Key::from_bytes(key))),
                 _ => Err(self.violation(Violation::MalformedBlock)),
@@ -956,7 +956,7 @@ impl Caller {
     }
 
     /// Commits a request and gives it a number. The server may still have to be woken.
-    #[inline]
+    #[inline(always)]
     fn publish<const N: usize>(
         &mut self,
         operation: Operation,
@@ -965,39 +965,39 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<u32, CallError> {
         let sequence = self.next;
-        let header = BlockHeader::new(operation as u16, flags, sequence);
-        loop {
-            match self.try_publish(&header, body) {
-                Ok(()) => break,
-                Err(TrySendError::Full) => self.make_room(deadline)?,
-                Err(TrySendError::TooLarge { len, max }) => {
-                    let (len, max) = (len - BLOCK_HEADER, max - BLOCK_HEADER);
-                    return Err(CallError::TooLarge { len, max });
-                }
-                Err(TrySendError::Disconnected(reason)) => {
-                    return Err(not_sent(SendTimeoutError::Disconnected(reason)));
-                }
-                Err(TrySendError::Violation(violation)) => return Err(CallError::Violation(violation)),
-            }
+        let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
+        if let Err(error) = self.requests.try_publish(Some(header), body) {
+            self.publish_after(error, header, body, deadline)?;
         }
         self.next = sequence.wrapping_add(1);
         Ok(sequence)
     }
 
-    #[inline]
-    fn try_publish<const N: usize>(
+    /// After a first attempt that failed: waits for room, if that is what was missing.
+    #[cold]
+    fn publish_after<const N: usize>(
         &mut self,
-        header: &BlockHeader,
+        mut error: TrySendError,
+        header: u64,
         body: [&[u8]; N],
-    ) -> Result<(), TrySendError> {
-        let header = &header.to_bytes()[..];
-        // The ring takes the header and the body's parts as they are; no operation has more than three.
-        match body.as_slice() {
-            [] => self.requests.try_publish([header]),
-            [one] => self.requests.try_publish([header, one]),
-            [one, two] => self.requests.try_publish([header, one, two]),
-            [one, two, three] => self.requests.try_publish([header, one, two, three]),
-            _ => unreachable!("no operation has more parts"),
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError> {
+        loop {
+            match error {
+                TrySendError::Full => self.make_room(deadline)?,
+                TrySendError::TooLarge { len, max } => {
+                    let (len, max) = (len - BLOCK_HEADER, max - BLOCK_HEADER);
+                    return Err(CallError::TooLarge { len, max });
+                }
+                TrySendError::Disconnected(reason) => {
+                    return Err(not_sent(SendTimeoutError::Disconnected(reason)));
+                }
+                TrySendError::Violation(violation) => return Err(CallError::Violation(violation)),
+            }
+            match self.requests.try_publish(Some(header), body) {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
         }
     }
 

@@ -37,6 +37,8 @@ use crate::ring::{Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError,
 pub struct Inbox {
     ring: Consumer,
     session: Arc<Session>,
+    /// Who sent the last message.
+    last_sender: Option<(Key, Name)>,
 }
 
 /// A message from another client, copied out of the inbox: it is all this client's.
@@ -159,7 +161,7 @@ impl Message {
 
 impl Inbox {
     pub(super) fn new(ring: Consumer, session: Arc<Session>) -> Inbox {
-        Inbox { ring, session }
+        Inbox { ring, session, last_sender: None }
     }
 
     /// This client's key. Does not block.
@@ -247,7 +249,7 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        match read(self.ring.try_incoming()?) {
+        match read(self.ring.try_incoming()?, &mut self.last_sender) {
             Ok(message) => Ok(message),
             Err(Malformed) => Err(TryRecvError::Violation(self.ring.reject(Violation::MalformedBlock))),
         }
@@ -332,7 +334,7 @@ impl Inbox {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Message, RecvTimeoutError> {
-        match read(self.ring.incoming_until(deadline)?) {
+        match read(self.ring.incoming_until(deadline)?, &mut self.last_sender) {
             Ok(message) => Ok(message),
             Err(Malformed) => Err(RecvTimeoutError::Violation(self.ring.reject(Violation::MalformedBlock))),
         }
@@ -341,17 +343,17 @@ impl Inbox {
 
 struct Malformed;
 
-/// Takes the block out of the ring and apart. The server wrote it, and it is not believed either.
-fn read(incoming: Incoming<'_>) -> Result<Message, Malformed> {
+/// Takes the block out of the ring and apart. The server wrote it, and it is not believed either. The next message is often from
+/// the same sender, whose name was checked already.
+fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
     const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {
         return Err(Malformed);
     }
-    let mut header = [0; BLOCK_HEADER];
-    incoming.read_at(0, &mut header);
-    let header = BlockHeader::from_array(header);
+    let header = BlockHeader::of(&incoming).ok_or(Malformed)?;
     let mut key = [0; KEY];
     incoming.read_at(BLOCK_HEADER, &mut key);
+    let key = Key::from_bytes(key);
     let name_len = usize::from(header.flags.get());
     if header.code.get() != MESSAGE || name_len > Name::MAX_LEN || incoming.len() < PREFIX + name_len {
         return Err(Malformed);
@@ -359,9 +361,13 @@ fn read(incoming: Incoming<'_>) -> Result<Message, Malformed> {
     let mut name = [0; Name::MAX_LEN];
     let name = &mut name[..name_len];
     incoming.read_at(PREFIX, name);
-    let name = Name::from_bytes(name).map_err(|_| Malformed)?;
+    let name = match last_sender {
+        Some((last, known)) if *last == key && known.as_bytes() == name => *known,
+        _ => Name::from_bytes(name).map_err(|_| Malformed)?,
+    };
+    *last_sender = Some((key, name));
     let mut payload = Vec::new();
     incoming.append_to(PREFIX + name_len, &mut payload);
     incoming.release();
-    Ok(Message { from: Key::from_bytes(key), name, payload })
+    Ok(Message { from: key, name, payload })
 }

@@ -78,7 +78,7 @@ impl Refusal {
 impl Ask {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (what, body) = match self {
-            Ask::Register(name) => (1, name.as_str().as_bytes().to_vec()),
+            Ask::Register(name) => (1, name.as_bytes().to_vec()),
             Ask::List { from_slot } => (2, from_slot.to_le_bytes().to_vec()),
             Ask::Server => (3, Vec::new()),
         };

@@ -37,7 +37,7 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
         for number in [calls, sent, received, bytes_in, bytes_out] {
             page.extend_from_slice(&number.to_le_bytes());
         }
-        let name = client.name.as_str().as_bytes();
+        let name = client.name.as_bytes();
         page.push(name.len() as u8);
         page.extend_from_slice(name);
     }

@@ -76,9 +76,9 @@ impl BlockHeader {
     /// As it lies in a block. It is put together in a register: copied field by field and read back as one word, it would wait for
     /// every store before it to leave the processor's store buffer, and those are for a line that the other end holds.
     #[inline(always)]
-    pub(crate) fn to_bytes(self) -> [u8; BLOCK_HEADER] {
+    pub(crate) fn to_word(self) -> u64 {
         let (code, flags, sequence) = (self.code.get(), self.flags.get(), self.sequence.get());
-        (u64::from(code) | u64::from(flags) << 16 | u64::from(sequence) << 32).to_le_bytes()
+        (u64::from(code) | u64::from(flags) << 16 | u64::from(sequence) << 32).to_le()
     }
 
     #[inline]
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_header_is_eight_little_endian_bytes() {
         let header = BlockHeader::new(0x0102, 0x0304, 0x0506_0708);
-        assert_eq!(header.to_bytes(), [2, 1, 4, 3, 8, 7, 6, 5]);
+        assert_eq!(header.to_word().to_ne_bytes(), [2, 1, 4, 3, 8, 7, 6, 5]);
         assert_eq!(BlockHeader::from_array([2, 1, 4, 3, 8, 7, 6, 5]), header);
     }
 

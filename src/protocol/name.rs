@@ -146,6 +146,18 @@ impl Name {
         }
     }
 
+    /// The name's bytes, which are UTF-8.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(ringpost::Name::new("alice")?.as_bytes(), b"alice");
+    /// # Ok::<(), ringpost::NameError>(())
+    /// ```
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
     /// The name as text.
     ///
     /// # Examples
@@ -156,7 +168,7 @@ impl Name {
     /// ```
     pub fn as_str(&self) -> &str {
         // Always UTF-8, by construction; the check is cheap and needs no unsafe code.
-        self.bytes.get(..usize::from(self.len)).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

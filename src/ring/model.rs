@@ -365,7 +365,7 @@ fn notify_both_wakes_the_consumer() {
         let worker = thread::spawn(move || {
             let mut request = Vec::new();
             worker_requests.try_recv(&mut request).unwrap();
-            worker_responses.try_publish([&request]).unwrap();
+            worker_responses.try_publish(None, [&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });
         let mut response = Vec::new();
@@ -455,7 +455,7 @@ fn a_publish_elsewhere_wakes_the_producer() {
             producer
         });
         assert_eq!(look(&mut consumer, &[block(1, 8)], 1), 1);
-        elsewhere.try_publish([b"x"]).unwrap();
+        elsewhere.try_publish(None, [b"x"]).unwrap();
         notify_both(&mut elsewhere, &mut consumer);
         drop(sender.join().unwrap());
     });
@@ -492,7 +492,7 @@ fn a_response_gives_the_room_of_its_request_back() {
             let mut request = [0; 8];
             incoming.read_at(0, &mut request);
             incoming.release();
-            worker_responses.try_publish([&request]).unwrap();
+            worker_responses.try_publish(None, [&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });
         let mut response = Vec::new();
@@ -513,7 +513,7 @@ fn what_was_committed_before_the_close_comes_first() {
         let (mut producer, mut consumer) = ring(2, WRAP - 1);
         let sender = thread::spawn(move || {
             // Not told of: only the close itself says that there is something.
-            producer.try_publish([&block(1, 8)]).unwrap();
+            producer.try_publish(None, [&block(1, 8)]).unwrap();
             producer.closer().close();
         });
         let mut received = Vec::new();
@@ -539,7 +539,7 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
         let (client, server) = shared_setups(2);
         let (mut producer, mut consumer) = (Producer::new(&server), Consumer::new(&client));
         let sender = thread::spawn(move || {
-            producer.try_publish([&block(1, 8)]).unwrap();
+            producer.try_publish(None, [&block(1, 8)]).unwrap();
             producer.closer().close_as(CloseReason::Shutdown);
         });
         let mut received = Vec::new();

@@ -169,7 +169,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn try_send(&mut self, block: &[u8]) -> Result<(), TrySendError> {
-        self.try_publish([block])?;
+        self.try_publish(None, [block])?;
         self.notify();
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Producer {
     }
 
     fn send_until(&mut self, block: &[u8], deadline: Option<Instant>) -> Result<(), SendTimeoutError> {
-        self.publish([block], deadline)?;
+        self.publish(None, [block], deadline)?;
         self.notify();
         Ok(())
     }
@@ -337,29 +337,47 @@ impl Producer {
 
     // ---- what the layers above build on: publishing and notifying are separate, so that one fence can serve many.
 
-    /// Writes one block made of parts, if there is room now. The consumer sees it, but a parked one sleeps on until
-    /// [`notify`](Self::notify).
+    /// Writes one block made of parts, if there is room now; a header is its first eight bytes, as they lie in memory. The consumer sees it, but a parked
+    /// one sleeps on until [`notify`](Self::notify).
     #[inline(always)]
-    pub(crate) fn try_publish<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
-        let len = parts.iter().map(|part| part.len()).sum();
-        if self.fits_line(len) {
-            let mut at = HEADER;
-            for part in parts {
-                self.ring.copy_into_line(self.position, at, part);
-                at += part.len();
-            }
-            self.commit_here(len, LINE as u64);
-            return Ok(());
+    pub(crate) fn try_publish<const N: usize>(
+        &mut self,
+        header: Option<u64>,
+        parts: [&[u8]; N],
+    ) -> Result<(), TrySendError> {
+        let len = length(header, parts);
+        if !self.fits_line(len) {
+            return self.publish_longer(len, header, parts);
         }
-        self.publish_longer(len, parts)
+        let mut at = HEADER;
+        if let Some(header) = header {
+            self.ring.set_second_word(self.position, header);
+            at += 8;
+        }
+        for part in parts {
+            self.ring.copy_into_line(self.position, at, part);
+            at += part.len();
+        }
+        self.commit_here(len, LINE as u64);
+        Ok(())
     }
 
     /// With several lines, padding, a look at `head`, or an error.
     #[inline(never)]
-    fn publish_longer<const N: usize>(&mut self, len: usize, parts: [&[u8]; N]) -> Result<(), TrySendError> {
+    fn publish_longer<const N: usize>(
+        &mut self,
+        len: usize,
+        header: Option<u64>,
+        parts: [&[u8]; N],
+    ) -> Result<(), TrySendError> {
         // What was cleared ahead needs no care here: it is behind this record, or within it and will not be asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
-        self.write_parts(start, parts);
+        let mut at = HEADER;
+        if let Some(header) = header {
+            self.ring.set_second_word(start, header);
+            at += 8;
+        }
+        self.write_parts(start, at, parts);
         self.commit_one(start, len);
         Ok(())
     }
@@ -368,13 +386,14 @@ impl Producer {
     #[inline]
     pub(crate) fn publish<const N: usize>(
         &mut self,
+        header: Option<u64>,
         parts: [&[u8]; N],
         deadline: Option<Instant>,
     ) -> Result<(), SendTimeoutError> {
-        match self.try_publish(parts) {
+        match self.try_publish(header, parts) {
             Err(TrySendError::Full) => {
-                self.wait_for_place(parts.iter().map(|part| part.len()).sum(), deadline)?;
-                self.try_publish(parts).map_err(not_full)
+                self.wait_for_place(length(header, parts), deadline)?;
+                self.try_publish(header, parts).map_err(not_full)
             }
             done => done.map_err(not_full),
         }
@@ -419,9 +438,9 @@ impl Producer {
 
     /// Writes the first eight bytes of a draft of at least that length.
     #[inline(always)]
-    pub(crate) fn write_first_word(&mut self, draft: &Draft, bytes: [u8; 8]) {
+    pub(crate) fn write_first_word(&mut self, draft: &Draft, word: u64) {
         debug_assert!(draft.room >= 8);
-        self.ring.set_second_word(draft.start, bytes);
+        self.ring.set_second_word(draft.start, word);
     }
 
     /// Copies back what was written behind the first `from` bytes. The other side may have changed it meanwhile.
@@ -602,8 +621,7 @@ impl Producer {
     // ---- writing
 
     #[inline(always)]
-    fn write_parts<const N: usize>(&self, start: u64, parts: [&[u8]; N]) {
-        let mut at = HEADER;
+    fn write_parts<const N: usize>(&self, start: u64, mut at: usize, parts: [&[u8]; N]) {
         for part in parts {
             self.ring.copy_in(start, at, part);
             at += part.len();
@@ -771,6 +789,12 @@ impl SpaceWord {
     pub(crate) fn as_wait(&self) -> Wait<'_> {
         Wait { word: self.ring.word32::<PRODUCER_PARKED>(), expected: 1, scope: self.scope }
     }
+}
+
+/// The length of a block of these parts.
+#[inline(always)]
+fn length<const N: usize>(header: Option<u64>, parts: [&[u8]; N]) -> usize {
+    header.map_or(0, |_| 8) + parts.iter().map(|part| part.len()).sum::<usize>()
 }
 
 /// For errors of an attempt that is known not to be `Full`.
@@ -954,12 +978,7 @@ impl Batch<'_> {
     /// ```
     #[inline]
     pub fn push(&mut self, block: &[u8]) -> Result<(), TrySendError> {
-        self.push_parts([block])
-    }
-
-    #[inline]
-    pub(crate) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), TrySendError> {
-        let len = parts.iter().map(|part| part.len()).sum();
+        let len = block.len();
         let producer = &mut *self.producer;
         if len > producer.max_block {
             return Err(TrySendError::TooLarge { len, max: producer.max_block });
@@ -972,7 +991,7 @@ impl Batch<'_> {
             Err(NoPlace::Full) => return Err(TrySendError::Full),
             Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
         };
-        producer.write_parts(start, parts);
+        producer.write_parts(start, HEADER, [block]);
         if start != self.at {
             self.put_header(self.at, padding_header(self.at, start - self.at));
         }

@@ -207,7 +207,7 @@ impl Pair {
                 let (a, b) = (a.of(self.plain.max_block), b.of(self.plain.max_block));
                 let place = self.plain.place(self.plain.tail, a + b);
                 let block = self.plain.content(place.unwrap_or(0), a + b);
-                let done = self.producer.try_publish([&block[..a], &[], &block[a..]]);
+                let done = self.producer.try_publish(None, [&block[..a], &[], &block[a..]]);
                 self.producer.notify();
                 assert_eq!(done, place.map(|_| ()));
                 if let Ok(start) = place {
@@ -289,7 +289,8 @@ impl Pair {
             }
         }
         if written >= HEADER {
-            self.producer.write_first_word(&draft, content[..HEADER].try_into().unwrap());
+            let first = u64::from_ne_bytes(content[..HEADER].try_into().unwrap());
+            self.producer.write_first_word(&draft, first);
         }
         if let Some(cut) = cut {
             written = cut.of(self.plain.max_block).min(written);
@@ -551,7 +552,7 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "nothing was done");
     assert_eq!(parked_after(&mut || producer.try_send(&[]).unwrap()), [0, 1]);
     assert_eq!(parked_after(&mut || producer.notify()), [1, 1], "told already");
-    assert_eq!(parked_after(&mut || producer.try_publish([]).unwrap()), [1, 1], "not yet");
+    assert_eq!(parked_after(&mut || producer.try_publish(None, []).unwrap()), [1, 1], "not yet");
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [0, 1]);
 
     assert_eq!(parked_after(&mut || assert_eq!(consumer.try_recv(&mut into), Ok(0))), [1, 0], "seen parked");

@@ -217,8 +217,8 @@ impl Waiting {
         mut look: impl FnMut() -> bool,
     ) -> Looked {
         let began = Instant::now();
-        let spinning = Spinning::begin();
-        let rounds = if spinning.allowed && self.switches < MOST_SWITCHES { self.rounds } else { 0 };
+        let spinning = (self.rounds > 0 && self.switches < MOST_SWITCHES).then(Spinning::begin);
+        let rounds = spinning.as_ref().map_or(0, |spinning| if spinning.allowed { self.rounds } else { 0 });
         let (mut before, mut switched) = (began, 0);
         for round in 0..rounds {
             for _ in 0..LOOKS {

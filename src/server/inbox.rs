@@ -177,9 +177,9 @@ impl Inbox {
         if state.gone {
             return Status::Gone;
         }
-        let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_str().as_bytes());
-        let header = BlockHeader::new(MESSAGE, name.len() as u16, state.sequence);
-        match state.producer.try_publish([&header.to_bytes(), &key, name, letter.payload]) {
+        let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_bytes());
+        let header = BlockHeader::new(MESSAGE, name.len() as u16, state.sequence).to_word();
+        match state.producer.try_publish(Some(header), [&key, name, letter.payload]) {
             Ok(()) => {
                 state.sequence = state.sequence.wrapping_add(1);
                 self.counters.add_received(1);
@@ -208,6 +208,6 @@ impl Inbox {
 
 impl Letter<'_> {
     fn len(&self) -> usize {
-        crate::protocol::BLOCK_HEADER + KEY + self.from.name.as_str().len() + self.payload.len()
+        crate::protocol::BLOCK_HEADER + KEY + self.from.name.as_bytes().len() + self.payload.len()
     }
 }

@@ -475,7 +475,7 @@ impl<'a> Response<'a> {
     pub(super) fn finish(self) -> Finished {
         let Some(draft) = self.draft else { return Finished::Spare(Status::Ok) };
         let header = BlockHeader::new(Status::Ok as u16, 0, self.sequence);
-        self.ring.write_first_word(&draft, header.to_bytes());
+        self.ring.write_first_word(&draft, header.to_word());
         self.ring.commit_draft(draft, BLOCK_HEADER + self.written);
         Finished::Committed { bytes: self.written }
     }

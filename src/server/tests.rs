@@ -69,7 +69,7 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     let geometry = Geometry::new(4096).unwrap();
     let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
     let mut guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
-    let header = BlockHeader::new(Operation::Call as u16, 0, 0).to_bytes();
+    let header = BlockHeader::new(Operation::Call as u16, 0, 0).to_word().to_ne_bytes();
     let mut largest = header.to_vec();
     largest.resize(geometry.max_block(), 7);
     guest.requests.try_send(&largest).unwrap();

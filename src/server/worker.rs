@@ -360,13 +360,12 @@ impl Worker {
         let header = BlockHeader::new(status as u16, 0, sequence);
         // A text for people may be longer than a small ring's blocks; what has a form is paged to fit.
         let body = &body[..body.len().min(self.responses.max_block() - BLOCK_HEADER)];
-        let header = header.to_bytes();
-        let parts = [&header[..], body];
-        let error = match self.responses.try_publish(parts) {
+        let header = Some(header.to_word());
+        let error = match self.responses.try_publish(header, [body]) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full) => {
                 notify_both(&mut self.responses, &mut self.requests);
-                match self.responses.publish(parts, None) {
+                match self.responses.publish(header, [body], None) {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 }

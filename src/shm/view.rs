@@ -143,10 +143,10 @@ impl RingView {
 
     /// Sets the eight bytes behind the header of the line at a position.
     #[inline(always)]
-    pub(crate) fn set_second_word(&self, position: u64, bytes: [u8; 8]) {
+    pub(crate) fn set_second_word(&self, position: u64, value: u64) {
         // SAFETY: as for `second_word`.
         let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
-        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        word.store(value, Ordering::Relaxed);
     }
 
     /// Copies into the bytes that begin `at` bytes behind the start of the line at a position.

@@ -138,8 +138,8 @@ impl RingView {
         bytes
     }
 
-    pub(crate) fn set_second_word(&self, position: u64, bytes: [u8; 8]) {
-        self.copy_in(position, 8, &bytes);
+    pub(crate) fn set_second_word(&self, position: u64, value: u64) {
+        self.copy_in(position, 8, &value.to_ne_bytes());
     }
 
     pub(crate) fn copy_in(&self, position: u64, at: usize, from: &[u8]) {

@@ -130,7 +130,7 @@ const HEADINGS: [&str; 9] =
 fn row(client: &ClientInfo) -> [String; 9] {
     let counters = client.counters;
     [
-        out::readable(client.name.as_str().as_bytes()),
+        out::readable(client.name.as_bytes()),
         client.key.to_string(),
         client.state.to_string(),
         client.pid.to_string(),

@@ -130,7 +130,7 @@ fn serve(
     arrived: &Receiver<Event>,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let name = out::readable(client.name().as_str().as_bytes());
+    let name = out::readable(client.name().as_bytes());
     let registered = out::line(&format!("registered as {name}, key {}", client.key()));
     let person = screen.is_for_a_person();
     let closer = client.close_handle();
