@@ -18,6 +18,14 @@ use crate::sync::{Ordering, fence, spin_hint};
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 
+/// How far ahead of single blocks of a line the ring's lines are asked for: they lie in the cache of the consumer, which read them a
+/// lap ago, and each would hold up the stores behind it. A stream of single blocks takes 0.4 to 0.7 of the time, a call as long
+/// as without.
+const LINES_AHEAD: u64 = 4 * LINE as u64;
+
+/// The same within a batch, whose stores are closer together: 0.8 to 1.02 of the time.
+const LINES_AHEAD_IN_BATCH: u64 = 2 * LINE as u64;
+
 /// No position: those are multiples of a line.
 const NOWHERE: u64 = u64::MAX;
 
@@ -651,6 +659,8 @@ impl Producer {
             self.cleared = ahead;
             if self.last_size > LINE as u64 {
                 self.prepare_lines();
+            } else {
+                self.ring.prefetch_for_write(self.position + LINES_AHEAD);
             }
         }
     }
@@ -991,6 +1001,7 @@ impl Batch<'_> {
             Err(NoPlace::Full) => return Err(TrySendError::Full),
             Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
         };
+        producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
         producer.write_parts(start, HEADER, [block]);
         if start != self.at {
             self.put_header(self.at, padding_header(self.at, start - self.at));

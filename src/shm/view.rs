@@ -52,6 +52,7 @@ impl View {
             control: self.0.start_of(control, CONTROL),
             data: self.0.start_of(data, capacity),
             capacity,
+            mask: capacity - LINE,
             _segment: Arc::clone(&self.0),
         }
     }
@@ -92,6 +93,8 @@ pub(crate) struct RingView {
     data: NonNull<u8>,
     /// A power of two of at least one line.
     capacity: usize,
+    /// Takes a position to the line that it lies in: `capacity - LINE`.
+    mask: usize,
     /// Keeps the mapping alive.
     _segment: Arc<Segment>,
 }
@@ -218,7 +221,7 @@ impl RingView {
     /// Where the line at a position begins, in bytes from the start of the ring: less than the capacity, whatever the position.
     #[inline(always)]
     fn line(&self, position: u64) -> usize {
-        position as usize & (self.capacity - LINE)
+        position as usize & self.mask
     }
 
     #[inline(always)]
