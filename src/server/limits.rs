@@ -81,22 +81,28 @@ fn mappings() -> Option<String> {
         .then(|| format!("a process may have {limit} mappings: raise that (sysctl vm.max_map_count)"))
 }
 
-/// The process number's controller, in the first or the second form of control groups.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
+/// Where the controller of tasks keeps a process's group, in the first form of control groups or in the second.
+fn group_of_tasks(groups: &str) -> Option<String> {
+    let path_of = |wanted: &dyn Fn(&str) -> bool| {
+        groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            wanted(controllers).then_some(path)
+        })
+    };
+    let first = path_of(&|controllers| controllers.split(',').any(|name| name == "pids"));
+    match first {
+        Some(path) => Some(format!("{CONTROL_GROUPS}/pids{path}")),
+        None => path_of(&str::is_empty).map(|path| format!("{CONTROL_GROUPS}{path}")),
+    }
+}
+
 fn control_group() -> Option<String> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let directory = groups.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        match controllers {
-            "" => Some(format!("/sys/fs/cgroup{path}")),
-            _ if controllers.split(',').any(|name| name == "pids") => {
-                Some(format!("/sys/fs/cgroup/pids{path}"))
-            }
-            _ => None,
-        }
-    })?;
+    let directory = group_of_tasks(&fs::read_to_string("/proc/self/cgroup").ok()?)?;
     // The limit may be that of a group further up.
     let mut group = directory.as_str();
-    while group.len() >= "/sys/fs/cgroup".len() {
+    while group.len() >= CONTROL_GROUPS.len() {
         if let (Some(limit), Some(used)) =
             (number(&format!("{group}/pids.max")), number(&format!("{group}/pids.current")))
             && used >= limit
@@ -142,6 +148,15 @@ mod tests {
             assert!(remedy.starts_with("; ") && remedy.contains("raise"), "{remedy}");
         }
         assert_eq!(remedy(&io::Error::from_raw_os_error(libc::EACCES), THREAD), "");
+    }
+
+    #[test]
+    fn the_group_of_tasks_is_found_in_both_forms() {
+        let second = "0::/user.slice/a b:c\n";
+        assert_eq!(group_of_tasks(second).as_deref(), Some("/sys/fs/cgroup/user.slice/a b:c"));
+        let first = "9:name=systemd:/x\n8:cpu,pids:/box\n4:memory:/y\n0::/\n";
+        assert_eq!(group_of_tasks(first).as_deref(), Some("/sys/fs/cgroup/pids/box"));
+        assert_eq!(group_of_tasks("4:memory:/y\n"), None);
     }
 
     /// None of them is reached while the tests run.

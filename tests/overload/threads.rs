@@ -3,7 +3,7 @@
 use super::common::proc::mappings;
 use super::common::{Place, eventually};
 use super::{Baseline, SPARE_MAPPINGS, advises, registered, shut_down, start_server};
-use ringpost::{Client, Name, RegisterError};
+use ringpost::{CallError, Client, Name, RegisterError};
 use std::os::unix::fs::{PermissionsExt, chown};
 
 /// A user whom nothing else here runs as.
@@ -87,4 +87,37 @@ fn a_server_without_address_space_for_more_clients_refuses_and_goes_on() {
         assert_eq!((sums["refused"], sums["violations"]), (baseline.refused + 201, 0), "rings of {ring}");
         assert!(place.is_clean());
     }
+}
+
+/// Calls and responses need memory of the server's own, and those of its clients that it has none for are told so. It lives on.
+#[test]
+fn a_server_without_memory_for_a_call_says_so_and_goes_on() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "16777216"), ("SPACE", "700000")]);
+    let baseline = Baseline::of(&server, &place.path);
+    let mut clients: Vec<Client> =
+        (0..100).map_while(|n| Client::register(&place.path, format!("client {n}")).ok()).collect();
+    assert!((2..100).contains(&clients.len()), "{} clients", clients.len());
+    let large = vec![7; clients[0].limits().max_call];
+    let mut refused = 0;
+    for round in 0..4 {
+        for client in &mut clients {
+            // Of such a length that sooner or later a response does not fit into the ring in one piece.
+            let part = &large[round * 1_000_001..];
+            match client.call(part) {
+                Ok(answer) => assert!(answer == part),
+                Err(CallError::Server(why) | CallError::ServiceFailed(why)) => {
+                    assert!(why.contains("no memory for"), "{why}");
+                    refused += 1;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            assert_eq!(client.call(b"small").unwrap(), b"small");
+        }
+    }
+    assert!(refused > 0, "all of them had their memory");
+    assert_eq!(registered(&place.path), clients.len());
+    drop(clients);
+    baseline.await_restored();
+    assert_eq!(shut_down(server)["violations"], 0);
 }
