@@ -43,6 +43,9 @@ use crate::shm::Segment;
 /// How long a connection may take to say what it wants.
 const GREETING_TIME: Duration = Duration::from_secs(2);
 
+/// This thread was kept from its work if it is so late with what is due.
+const HELD_UP: Duration = Duration::from_millis(200);
+
 /// How long an observer may go on asking, and how often.
 const OBSERVING_TIME: Duration = Duration::from_secs(10);
 const MOST_ASKS: u32 = 4096;
@@ -403,23 +406,44 @@ impl Acceptor {
                 break;
             }
             self.deadlines.pop();
-            let state = self.connections.get(&token).map(|connection| &connection.state);
-            match state {
-                Some(State::Asking { deadline, asks: 0 }) if *deadline <= now => {
-                    tracing::warn!(
-                        event = "refused",
-                        reason = "silent",
-                        "a connection that asked for nothing in time"
-                    );
-                    self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
+            match self.overdue(token, now) {
+                // It may have asked meanwhile, and more others than are heard in one turn.
+                Some(0) => {
+                    self.hear(token);
+                    if self.overdue(token, now) == Some(0) {
+                        self.drop_silent(token, now - due);
+                    }
                 }
                 // An observer whose time is over.
-                Some(State::Asking { deadline, .. }) if *deadline <= now => {
+                Some(_) => {
                     self.drop_connection(token);
                 }
-                _ => {}
+                None => {}
             }
         }
+    }
+
+    /// How often a connection has asked whose time is over.
+    fn overdue(&self, token: u64, now: Instant) -> Option<u32> {
+        match self.connections.get(&token)?.state {
+            State::Asking { deadline, asks } if deadline <= now => Some(asks),
+            _ => None,
+        }
+    }
+
+    /// A connection that has asked for nothing. If this thread comes so late, the whole computer may have stood still; then that
+    /// says nothing about the other side, which gets its time anew.
+    fn drop_silent(&mut self, token: u64, late: Duration) {
+        if late > HELD_UP
+            && let Some(Connection { state: State::Asking { deadline, .. }, .. }) =
+                self.connections.get_mut(&token)
+        {
+            *deadline = Instant::now() + GREETING_TIME;
+            self.deadlines.push(Reverse((*deadline, token)));
+            return;
+        }
+        tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
+        self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
     }
 
     /// Ends the clients whose processes are found dead although their connections are open.

@@ -2,7 +2,7 @@
 
 use super::common::proc::threads;
 use super::common::role::Role;
-use super::common::{LIMIT, Place, begin, eventually, finds_no_room};
+use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw};
 use super::{Baseline, from_environment, shut_down, signal, start_client, start_server};
 use ringpost::{CallError, Client, Name, Observer, RecvTimeoutError, RegisterError, SendError, WaitStrategy};
 use rustix::process::Signal;
@@ -88,6 +88,40 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
         let sums = shut_down(server);
         assert_eq!((sums["violations"], sums["abandoned"]), (0, 0));
     }
+}
+
+/// The time in which the server stood still is nobody's fault: who asked meanwhile is answered, however many they are, and who
+/// asks right after it is, too.
+#[test]
+fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", "300")]);
+    let baseline = Baseline::of(&server, &place.path);
+    // More than the server hears in one turn.
+    let lines: Vec<_> = (0..200).map(|_| raw::dial(&place.path)).collect();
+    eventually("all are accepted", || super::sockets(server.pid()) == baseline.sockets + lines.len());
+    stop(&server);
+    let stopped = Instant::now();
+    let register = |n: usize| {
+        let name = format!("line {n}");
+        raw::say(&lines[n], &raw::datagram(raw::VERSION, raw::REGISTER, name.as_bytes()));
+    };
+    (0..150).for_each(register);
+    // Longer than a connection may say nothing.
+    eventually("their time is over", || stopped.elapsed() > Duration::from_millis(2_500));
+    signal(&server, Signal::CONT);
+    // One more turn of the server.
+    super::registered(&place.path);
+    (150..200).for_each(register);
+    for (n, line) in lines.iter().enumerate() {
+        match raw::hear(line) {
+            raw::Heard::Reply { status: 0, descriptor: Some(_), .. } => {}
+            other => panic!("line {n} heard {other:?}"),
+        }
+    }
+    drop(lines);
+    baseline.await_restored();
+    assert_eq!(shut_down(server)["refused"], baseline.refused);
 }
 
 /// Every wait with a deadline ends at it; those without go on when the server does, and nothing was lost or done twice.
