@@ -9,9 +9,14 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n)",
         Some(libc::ENFILE) => "; the whole system has too many files open, close some",
-        Some(libc::ENOMEM) => "; free some memory, or use fewer clients or smaller rings",
+        Some(libc::ENOMEM) => {
+            "; free some memory, raise the limits of address space and mappings (ulimit -v, sysctl vm.max_map_count), \
+             or use fewer clients or smaller rings"
+        }
         // What the system answers when a process may not have another thread.
-        Some(libc::EAGAIN) => "; raise the limit of processes and threads (ulimit -u)",
+        Some(libc::EAGAIN) => {
+            "; raise the limits of processes and threads (ulimit -u, sysctl kernel.threads-max, pids.max of a container)"
+        }
         _ => "",
     }
 }

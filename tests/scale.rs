@@ -138,12 +138,12 @@ fn registered(path: &Path) -> usize {
 /// In how many processes they live, and what ends each of these.
 const ENDS: [&str; 4] = ["unregister", "drop", "exit", "kill"];
 
-/// How many clients a server may have here: two descriptors each, some for itself.
+/// How many clients a server may have here: a descriptor each, some for itself.
 fn as_many_as_possible() -> u64 {
     let wanted = 1000;
     match getrlimit(Resource::Nofile).maximum {
-        Some(hard) if hard < 2 * wanted + 200 => {
-            let fit = (hard.saturating_sub(200) / 2 / ENDS.len() as u64) * ENDS.len() as u64;
+        Some(hard) if hard < wanted + 200 => {
+            let fit = (hard.saturating_sub(200) / ENDS.len() as u64) * ENDS.len() as u64;
             eprintln!("the hard limit of open files is {hard}: {fit} clients in place of {wanted}");
             fit
         }

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -36,7 +38,41 @@ pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) ->
 pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
     sys::peer_pidfd(socket.as_fd()).ok().or_else(|| {
         // By number, on kernels before 6.5. The process was alive a moment ago, when it spoke.
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-        pidfd_open(pid, PidfdFlags::empty()).ok()
+        pidfd_open(by_number(pid)?, PidfdFlags::empty()).ok()
     })
+}
+
+/// Whether the other process has ended, as far as can be told. Does not block, and keeps no descriptor.
+pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
+    match sys::peer_pidfd(socket.as_fd()) {
+        Ok(pidfd) => {
+            let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+            matches!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
+        }
+        Err(error) => match error.raw_os_error() {
+            // What the kernels say of a process that was waited for.
+            Some(libc::ESRCH | libc::EINVAL | libc::ENODATA) => true,
+            // No descriptor, no memory: that says nothing.
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => false,
+            // Not known to this kernel, or forbidden. The number may be another's by now; then the connection must tell.
+            _ => by_number(pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)),
+        },
+    }
+}
+
+fn by_number(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// That the dead are told from it, `tests/overload/` shows with other processes.
+    #[test]
+    fn this_process_lives() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        assert!(!peer_is_dead(&here, std::process::id()));
+    }
 }

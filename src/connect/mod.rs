@@ -11,7 +11,7 @@ mod listener;
 pub(crate) mod listing;
 mod path;
 
-pub(crate) use credentials::{Credentials, peer_credentials, peer_in_groups, peer_pidfd};
+pub(crate) use credentials::{Credentials, peer_credentials, peer_in_groups, peer_is_dead, peer_pidfd};
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
 pub use listener::ListenError;
 pub(crate) use listener::Listener;

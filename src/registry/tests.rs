@@ -113,6 +113,60 @@ fn the_largest_registry_is_filled_to_the_last_slot() {
     assert_eq!(registry.register(&name("one more"), OWNER).unwrap().slot(), u16::MAX);
 }
 
+/// A table of which every slot is taken, while clients leave at random and others come.
+#[test]
+fn a_full_registry_finds_who_is_there_and_nobody_else() {
+    const SLOTS: u32 = 4096;
+    let registry = Registry::create(SLOTS).unwrap();
+    let named = |n: u64| name(&format!("client {n}"));
+    let mut here: Vec<(u64, Key)> =
+        (0..u64::from(SLOTS)).map(|n| (n, registry.register(&named(n), OWNER).unwrap())).collect();
+    let mut random = 1_u64;
+    for next in u64::from(SLOTS)..20_000 {
+        assert!(matches!(registry.register(&named(next), OWNER), Err(RegisterError::Full)));
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let place = (random >> 33) as usize % here.len();
+        let (left, key) = here[place];
+        assert!(registry.release(key).unwrap());
+        assert_eq!(registry.key_of(&named(left)).unwrap(), None);
+        assert_eq!(registry.get(key).unwrap(), None);
+        let new = registry.register(&named(next), OWNER).unwrap();
+        assert_eq!((new.slot(), new.generation()), (key.slot(), key.generation() + 1));
+        here[place] = (next, new);
+        let (other, key) = here[(random >> 17) as usize % here.len()];
+        assert_eq!(registry.key_of(&named(other)).unwrap(), Some(key));
+    }
+    let mut keys: Vec<Key> = here.iter().map(|(_, key)| *key).collect();
+    keys.sort_unstable();
+    assert_eq!(all(&registry).iter().map(|client| client.key).collect::<Vec<_>>(), keys);
+}
+
+/// The generations of a slot start anew after the last. A key of then is still not one of now.
+#[test]
+fn after_the_last_generation_of_a_slot_comes_the_first() {
+    let registry = Registry::create(1).unwrap();
+    let old = registry.register(&name("alice"), OWNER).unwrap();
+    registry.release(old).unwrap();
+    let word = layout::entry_at(0) + layout::GENERATION;
+    registry.table.segment.word32(word).store(u32::MAX - 1, Relaxed);
+    let mut keys = vec![old];
+    for generation in [u32::MAX, 0, 1, 2] {
+        let key = registry.register(&name("alice"), OWNER).unwrap();
+        assert_eq!((key.slot(), key.generation()), (0, generation));
+        assert_eq!(registry.get(key).unwrap().unwrap().key, key);
+        for gone in &keys {
+            assert_ne!(*gone, key, "the random part differs where the generation is the same");
+            assert_eq!(registry.get(*gone).unwrap(), None);
+            assert!(!registry.release(*gone).unwrap());
+        }
+        // An index built anew believes the entry, too.
+        assert_eq!(successor(&registry).key_of(&name("alice")).unwrap(), Some(key));
+        registry.release(key).unwrap();
+        keys.push(key);
+    }
+    assert_eq!(keys[3].generation(), old.generation());
+}
+
 #[test]
 fn a_list_comes_in_pages() {
     let registry = Registry::create(8).unwrap();

@@ -24,23 +24,27 @@ use std::time::{Duration, Instant};
 
 use super::builder::Settings;
 use super::inbox::Inbox;
+use super::limits;
 use super::member::Member;
+use super::processes::{Processes, is_lack_of_descriptors, nearly_the_last};
 use super::service::Service;
 use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::{ServerSummary, StartError, summary};
-use crate::advice::on_resources;
 use crate::channel;
 use crate::connect::{
     Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
-    peer_pidfd,
 };
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError, Registry};
 use crate::ring::{CloseReason, Violation};
+use crate::shm::Segment;
 
 /// How long a connection may take to say what it wants.
 const GREETING_TIME: Duration = Duration::from_secs(2);
+
+/// This thread was kept from its work if it is so late with what is due.
+const HELD_UP: Duration = Duration::from_millis(200);
 
 /// How long an observer may go on asking, and how often.
 const OBSERVING_TIME: Duration = Duration::from_secs(10);
@@ -58,11 +62,17 @@ const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a segment on its way, spares.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Lifeline and pidfd.
-const DESCRIPTORS_PER_CLIENT: u64 = 2;
+/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and observers are still answered.
+const LAST_DESCRIPTORS: u64 = 8;
+
+/// The lifeline. A pidfd is a second one, as long as there are enough.
+const DESCRIPTORS_PER_CLIENT: u64 = 1;
 
 /// After the grace period, how long workers get to notice that their channels are closed.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+const NO_DESCRIPTORS: &str = "the server has no descriptors left: wait until a client is gone, or raise the server's limit of \
+     open files (ulimit -n)";
 
 const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
@@ -78,7 +88,10 @@ pub(super) struct Acceptor {
     /// Who is to be dropped when, unless it was served meanwhile.
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     greeting: usize,
-    /// Given up to answer one connection when there are no descriptors left.
+    processes: Processes,
+    /// The most workers that there were at once.
+    most_workers: usize,
+    /// Given up to answer connections when there are no descriptors left.
     reserve: Option<OwnedFd>,
     /// No descriptors: leave the listener alone until then.
     paused_until: Option<Instant>,
@@ -98,7 +111,6 @@ enum State {
     },
     Registered {
         member: Arc<Member>,
-        _pidfd: Option<OwnedFd>,
     },
 }
 
@@ -140,6 +152,8 @@ impl Acceptor {
             next_token: FIRST_CONNECTION,
             deadlines: BinaryHeap::new(),
             greeting: 0,
+            processes: Processes::default(),
+            most_workers: 0,
             reserve: spare_descriptor(),
             paused_until: None,
         };
@@ -185,16 +199,16 @@ impl Acceptor {
             self.shared.end(&member, CloseReason::Shutdown);
         }
         let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
-        if abandoned > 0 {
+        for member in &abandoned {
             tracing::warn!(
-                event = "abandoned",
-                workers = abandoned,
-                "left behind: a service did not return in time"
+                event = "abandoned", name = %member.name, key = %member.key, pid = member.owner.pid,
+                workers = abandoned.len(),
+                "left behind: a call of this client did not return from the service in time"
             );
         }
         self.connections.clear();
         self.listener.remove();
-        summary(&self.shared, abandoned)
+        summary(&self.shared, abandoned.len())
     }
 
     /// Connections that are not registered, and how often they asked.
@@ -219,8 +233,8 @@ impl Acceptor {
 
     /// Waits for something to happen, and deals with it.
     pub(super) fn turn(&mut self, until: Option<Instant>) {
-        let first = self.deadlines.peek().map(|Reverse((deadline, _))| *deadline);
-        let until = [until, first, self.paused_until].into_iter().flatten().min();
+        let until = [until, self.first_deadline(), self.paused_until, self.processes.due()];
+        let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             rustix::time::Timespec {
@@ -245,7 +259,21 @@ impl Acceptor {
             self.let_go(&member);
         }
         self.drop_overdue();
+        self.end_the_dead();
         self.unpause();
+    }
+
+    /// When the first connection is to be dropped. Nothing is due of those that registered or went meanwhile: they must not
+    /// wake this thread when nothing else happens.
+    pub(super) fn first_deadline(&mut self) -> Option<Instant> {
+        while let Some(Reverse((due, token))) = self.deadlines.peek() {
+            let state = self.connections.get(token).map(|connection| &connection.state);
+            if matches!(state, Some(State::Asking { deadline, .. }) if deadline == due) {
+                return Some(*due);
+            }
+            self.deadlines.pop();
+        }
+        None
     }
 
     fn clear_wake(&self) {
@@ -260,12 +288,14 @@ impl Acceptor {
                 Ok(socket) => self.admit(socket),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) if is_lack_of_descriptors(errno) && self.processes.give_up_one(&self.epoll) => {}
                 Err(errno) => return self.no_descriptors(errno),
             }
         }
     }
 
-    /// There is no descriptor for the next connection. It is told so by means of the reserve, and the rest wait a little.
+    /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
+    /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
     fn no_descriptors(&mut self, errno: Errno) {
         tracing::warn!(
             event = "refused",
@@ -274,9 +304,16 @@ impl Acceptor {
             "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients"
         );
         self.reserve = None;
-        if let Ok(socket) = self.listener.accept() {
-            let text = "the server has no descriptors left: try again later, or raise its limit (ulimit -n)";
-            self.turn_away(&socket, Refusal::NoResources, text);
+        for _ in 0..ACCEPTS_AT_ONCE {
+            match self.listener.accept() {
+                Ok(socket) => self.turn_away(&socket, Refusal::NoResources, NO_DESCRIPTORS),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => {
+                    self.reserve = spare_descriptor();
+                    return;
+                }
+                Err(_) => break,
+            }
         }
         self.reserve = spare_descriptor();
         let _ = epoll::delete(&self.epoll, &self.listener);
@@ -286,6 +323,7 @@ impl Acceptor {
     fn unpause(&mut self) {
         if self.paused_until.is_some_and(|until| Instant::now() >= until) {
             self.paused_until = None;
+            self.reserve = self.reserve.take().or_else(spare_descriptor);
             if !self.shared.is_stopping() {
                 let _ = self.watch(self.listener.as_fd(), LISTENER);
             }
@@ -310,6 +348,7 @@ impl Acceptor {
         if self.greeting >= MOST_GREETING {
             return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
         }
+        let socket = self.processes.make_room(&self.epoll, socket);
         let token = self.next_token;
         if self.watch(socket.as_fd(), token).is_err() {
             return self.turn_away(
@@ -355,10 +394,7 @@ impl Acceptor {
         let _ = epoll::delete(&self.epoll, &connection.socket);
         match &connection.state {
             State::Asking { .. } => self.greeting -= 1,
-            State::Registered { _pidfd: Some(pidfd), .. } => {
-                let _ = epoll::delete(&self.epoll, pidfd);
-            }
-            State::Registered { .. } => {}
+            State::Registered { .. } => self.processes.forget(&self.epoll, token),
         }
         Some(connection)
     }
@@ -370,22 +406,52 @@ impl Acceptor {
                 break;
             }
             self.deadlines.pop();
-            let state = self.connections.get(&token).map(|connection| &connection.state);
-            match state {
-                Some(State::Asking { deadline, asks: 0 }) if *deadline <= now => {
-                    tracing::warn!(
-                        event = "refused",
-                        reason = "silent",
-                        "a connection that asked for nothing in time"
-                    );
-                    self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
+            match self.overdue(token, now) {
+                // It may have asked meanwhile, and more others than are heard in one turn.
+                Some(0) => {
+                    self.hear(token);
+                    if self.overdue(token, now) == Some(0) {
+                        self.drop_silent(token, now - due);
+                    }
                 }
                 // An observer whose time is over.
-                Some(State::Asking { deadline, .. }) if *deadline <= now => {
+                Some(_) => {
                     self.drop_connection(token);
                 }
-                _ => {}
+                None => {}
             }
+        }
+    }
+
+    /// How often a connection has asked whose time is over.
+    fn overdue(&self, token: u64, now: Instant) -> Option<u32> {
+        match self.connections.get(&token)?.state {
+            State::Asking { deadline, asks } if deadline <= now => Some(asks),
+            _ => None,
+        }
+    }
+
+    /// A connection that has asked for nothing. If this thread comes so late, the whole computer may have stood still; then that
+    /// says nothing about the other side, which gets its time anew.
+    fn drop_silent(&mut self, token: u64, late: Duration) {
+        if late > HELD_UP
+            && let Some(Connection { state: State::Asking { deadline, .. }, .. }) =
+                self.connections.get_mut(&token)
+        {
+            *deadline = Instant::now() + GREETING_TIME;
+            self.deadlines.push(Reverse((*deadline, token)));
+            return;
+        }
+        tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
+        self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
+    }
+
+    /// Ends the clients whose processes are found dead although their connections are open.
+    fn end_the_dead(&mut self) {
+        let Acceptor { processes, connections, .. } = self;
+        let peer = |token| connections.get(&token).map(|connection| (&connection.socket, connection.who.pid));
+        for token in processes.find_dead(Instant::now(), peer) {
+            self.client_died(token);
         }
     }
 
@@ -485,6 +551,10 @@ impl Acceptor {
     fn register(&mut self, token: u64, name: &Name) {
         let Some(connection) = self.connections.get(&token) else { return };
         let Credentials { pid, uid, gid } = connection.who;
+        if nearly_the_last(&connection.socket, LAST_DESCRIPTORS) {
+            tracing::warn!(event = "refused", reason = "descriptors", name = %name, pid, uid, "{NO_DESCRIPTORS}");
+            return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
+        }
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
                 if let Err((refusal, why)) = self.enroll(token, key, name) {
@@ -509,8 +579,18 @@ impl Acceptor {
     fn enroll(&mut self, token: u64, key: Key, name: &Name) -> Result<(), (Refusal, String)> {
         let no_resources = |why: String| (Refusal::NoResources, why);
         let Settings { geometry, wait, .. } = &self.shared.settings;
-        let (host, descriptor) =
-            channel::create_for_server(geometry, *wait).map_err(|error| no_resources(error.to_string()))?;
+        let no_memory = |error, asked| {
+            no_resources(format!("no memory for a client: {}", limits::in_words(&error, asked)))
+        };
+        let (host, descriptor) = channel::create_for_server(geometry, *wait)
+            .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
+        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
+        // before need no more: the stacks of their threads are kept.
+        let workers = self.shared.workers() + 1;
+        if workers > self.most_workers {
+            let spare = Segment::anonymous(limits::HEADROOM);
+            drop(spare.map_err(|error| no_memory(error.into(), limits::HEADROOM))?);
+        }
         let counters = match self.shared.registry.counters(key) {
             Ok(Some(counters)) => counters,
             Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
@@ -527,15 +607,17 @@ impl Acceptor {
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
             self.shared.forget(&member);
-            return Err(no_resources(format!("cannot start a thread: {error}{}", on_resources(&error))));
+            return Err(no_resources(format!(
+                "cannot start a thread: {error}{}",
+                limits::remedy(&error, limits::THREAD)
+            )));
         }
-        let pidfd = peer_pidfd(&connection.socket, pid);
+        self.most_workers = self.most_workers.max(workers);
         let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
-        if let Some(pidfd) = &pidfd {
-            let flags = epoll::EventFlags::IN;
-            let _ = epoll::add(&self.epoll, pidfd, epoll::EventData::new_u64(token + 1), flags);
-        }
-        connection.state = State::Registered { member: Arc::clone(&member), _pidfd: pidfd };
+        // Before its pidfd, which may take the descriptor's place.
+        drop(descriptor);
+        self.processes.watch(&self.epoll, &connection.socket, pid, token);
+        connection.state = State::Registered { member: Arc::clone(&member) };
         self.greeting -= 1;
         if sent.is_err() {
             self.client_died(token);
@@ -557,7 +639,8 @@ fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) ->
 
 fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
-    shared.worker_begins();
+    let member = Arc::clone(&worker.member);
+    shared.worker_begins(&member);
     let started = std::thread::Builder::new().name(thread_name(&worker.member.name)).spawn(move || {
         let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
         // Behind it, and so dropped before it: the channel's memory goes before the server may say that everything is gone.
@@ -571,7 +654,7 @@ fn start_worker(worker: Worker) -> io::Result<()> {
         departure.shared.sums.add(&totals);
     });
     if let Err(error) = started {
-        shared.worker_ends();
+        shared.worker_ends(&member);
         return Err(error);
     }
     Ok(())
@@ -590,7 +673,7 @@ impl Drop for Departure {
             self.shared.end(&self.member, CloseReason::Died);
             self.shared.finish(Arc::clone(&self.member));
         }
-        self.shared.worker_ends();
+        self.shared.worker_ends(&self.member);
     }
 }
 

@@ -133,7 +133,9 @@ impl ServerBuilder {
         self
     }
 
-    /// How many clients can be registered at once. Each costs a thread, two descriptors, and memory as its rings are used.
+    /// How many clients can be registered at once. Each costs a thread, a descriptor and
+    /// memory as its rings are used; and a second descriptor while there are enough of them, by which the server hears at once of a death that
+    /// a forked child hides.
     ///
     /// # Examples
     ///

@@ -7,7 +7,9 @@ pub(crate) mod hostile;
 mod inbox;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
+mod limits;
 pub(crate) mod member;
+mod processes;
 mod service;
 mod shared;
 mod typed;

@@ -373,6 +373,11 @@ impl<'a> Response<'a> {
                 self.written += bytes.len();
                 return Ok(());
             }
+        }
+        // A response for which there is no memory is not the end of the process.
+        let more = self.written + bytes.len() - self.spare.len();
+        self.spare.try_reserve(more).map_err(|_| ServiceError::new("no memory for the response"))?;
+        if let Some(draft) = &self.draft {
             // It does not fit there in one piece: move what was written out of the ring.
             let body = BLOCK_HEADER..BLOCK_HEADER + self.written;
             self.ring.read_back(draft, body, self.spare);

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use super::member::{Member, Members};
 use super::service::Service;
 use super::worker::Totals;
 use crate::connect::ServerInfo;
-use crate::protocol::PROTOCOL_VERSION;
+use crate::protocol::{Key, PROTOCOL_VERSION};
 use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
 
@@ -24,8 +25,8 @@ pub(super) struct Shared {
     pub(super) service: Box<dyn Service>,
     pub(super) started: SystemTime,
     pub(super) sums: Sums,
-    /// Workers that live, and how they say that one ended.
-    workers: Mutex<usize>,
+    /// Whose workers live, and how they say that one ended.
+    workers: Mutex<HashMap<Key, Arc<Member>>>,
     worker_ended: Condvar,
     /// Set when the server is to stop.
     stopping: AtomicBool,
@@ -80,7 +81,7 @@ impl Shared {
             service,
             started: SystemTime::now(),
             sums: Sums::default(),
-            workers: Mutex::new(0),
+            workers: Mutex::default(),
             worker_ended: Condvar::new(),
             stopping: AtomicBool::new(false),
             finished: Mutex::new(Vec::new()),
@@ -153,12 +154,14 @@ impl Shared {
 
     // ---- workers
 
-    pub(super) fn worker_begins(&self) {
-        *lock(&self.workers) += 1;
+    pub(super) fn worker_begins(&self, member: &Arc<Member>) {
+        lock(&self.workers).insert(member.key, Arc::clone(member));
     }
 
-    pub(super) fn worker_ends(&self) {
-        *lock(&self.workers) -= 1;
+    pub(super) fn worker_ends(&self, member: &Member) {
+        let ended = lock(&self.workers).remove(&member.key);
+        // The member may be the last one that knows its channel's memory, which is given back without the lock.
+        drop(ended);
         self.worker_ended.notify_all();
         if self.is_stopping() {
             self.wake_acceptor();
@@ -167,20 +170,20 @@ impl Shared {
 
     /// How many live.
     pub(super) fn workers(&self) -> usize {
-        *lock(&self.workers)
+        lock(&self.workers).len()
     }
 
-    /// Waits until no worker lives, or the deadline. The number that still lives.
-    pub(super) fn wait_for_workers(&self, deadline: Instant) -> usize {
+    /// Waits until no worker lives, or the deadline. Those whose worker still lives.
+    pub(super) fn wait_for_workers(&self, deadline: Instant) -> Vec<Arc<Member>> {
         let mut workers = lock(&self.workers);
-        while *workers > 0 {
+        while !workers.is_empty() {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
             workers = match self.worker_ended.wait_timeout(workers, left) {
                 Ok((workers, _)) => workers,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        *workers
+        workers.values().cloned().collect()
     }
 
     // ---- stopping

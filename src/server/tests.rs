@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::acceptor::Acceptor;
+use super::builder::Settings;
 use super::inbox::{Inbox, Letter};
 use super::internals::Desk;
 use super::member::{Member, Members};
@@ -88,4 +90,34 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     assert_eq!(*found.lock().unwrap(), [Ok(())]);
     let mut response = Vec::new();
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
+}
+
+/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the acceptor a thousand
+/// times, once for each, when nothing else is to be done.
+#[test]
+fn nothing_is_due_of_a_client_that_has_registered() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let settings = Settings {
+        path: path.clone(),
+        max_clients: 3,
+        geometry: Geometry::new(4096).unwrap(),
+        wait: WaitStrategy::Park,
+        pin: None,
+        users: Vec::new(),
+        groups: Vec::new(),
+        grace: Duration::from_secs(1),
+    };
+    let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
+    let (mut acceptor, shared) = Acceptor::prepare(settings, Box::new(echo)).unwrap();
+    let clients = std::thread::spawn(move || {
+        ["alice", "bob", "carol"].map(|name| crate::Client::register(&path, name).unwrap())
+    });
+    // A turn lasts until something happens.
+    while shared.registry.len().unwrap() < 3 {
+        acceptor.turn(None);
+    }
+    let clients = clients.join().unwrap();
+    assert_eq!(acceptor.first_deadline(), None);
+    drop(clients);
 }

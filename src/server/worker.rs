@@ -191,14 +191,26 @@ impl Worker {
             return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
         };
         self.body.clear();
-        incoming.append_to(BLOCK_HEADER, &mut self.body);
         let len = incoming.len() - BLOCK_HEADER;
+        if len > self.body.capacity() && self.body.try_reserve(len).is_err() {
+            incoming.release_quietly();
+            return self.no_memory(header.sequence.get(), len);
+        }
+        incoming.append_to(BLOCK_HEADER, &mut self.body);
         incoming.release_quietly();
         let sequence = header.sequence.get();
         if header.code.get() == Operation::Call as u16 {
             return self.call(sequence, len);
         }
         self.serve_another(&header)
+    }
+
+    /// A request for which there is no memory is not the end of the process, and with it of all its other clients.
+    #[cold]
+    fn no_memory(&mut self, sequence: u32, len: usize) -> Result<(), End> {
+        let text =
+            format!("it has no memory for {len} bytes; send less at once, or give it more (ulimit -v)");
+        self.respond(sequence, Status::Internal, text.as_bytes())
     }
 
     /// Any operation but a call.

@@ -20,7 +20,12 @@ const EVENTS: [(&str, &str, &str, &str); 13] = [
     ("message", "debug", "from from_key to to_key bytes outcome", "one message, with --verbose"),
     ("limit", "warn", "needed limit", "too few open files are allowed"),
     ("registry", "error", "name error", "the registry is in trouble"),
-    ("abandoned", "warn", "workers", "services did not return before the end"),
+    (
+        "abandoned",
+        "warn",
+        "name key pid workers",
+        "a client's call did not return from the service before the end",
+    ),
     ("dropped", "warn", "lines total error", "lines of the log were lost"),
     ("rotation", "warn", "error", "the log file could not be rotated"),
     (

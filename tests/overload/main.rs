@@ -1,0 +1,161 @@
+//! More than there is room for: of clients, descriptors, threads, memory, messages; and processes that are stopped.
+//!
+//! Server and clients are processes of their own. In each test somebody is told so in so many words, nobody else notices, and
+//! afterwards all is as before. Long forms: `RINGPOST_CHURN_MINUTES`, `RINGPOST_STOP_SECONDS`, `RINGPOST_MANY`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod capacity;
+mod churn;
+mod descriptors;
+mod events;
+mod flood;
+mod hidden_deaths;
+mod many;
+mod poor;
+mod roles;
+mod shutdown;
+mod stopped;
+mod threads;
+
+use common::proc::{Holdings, mappings};
+use common::role::{Role, numbers};
+use common::{Place, eventually};
+use ringpost::{Client, Key, Observer, RegisterError};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashMap;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, stage)) = common::role::role() else { return };
+    match role.as_str() {
+        "server" => roles::serve(&stage),
+        "client" => roles::obey(&stage),
+        "flooder" => flood::flood(&stage),
+        "pair" => flood::talk(),
+        "churner" => churn::come_and_go(&stage),
+        "crowd" => many::crowd(&stage),
+        "parent" => hidden_deaths::parent(&stage),
+        "poor client" => poor::client(&stage),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+// ---- what the directors share
+
+fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
+    let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
+    let mut server = Role::start("server", &all);
+    server.hear("ready");
+    server
+}
+
+fn start_client(place: &Place, name: &str, settings: &[(&str, &str)]) -> (Role, Key) {
+    let all = [&[("PATH", place.path.to_str().unwrap()), ("NAME", name)], settings].concat();
+    let mut client = Role::start("client", &all);
+    let key = client.hear("key").parse().unwrap();
+    (client, key)
+}
+
+/// Shuts the server down, and gives its sums.
+fn shut_down(mut server: Role) -> HashMap<String, u64> {
+    server.tell("shutdown");
+    let sums = numbers(&server.hear("summary"));
+    assert!(server.end().success());
+    sums
+}
+
+fn registered(path: &Path) -> usize {
+    Observer::connect(path).unwrap().list().unwrap().len()
+}
+
+/// What a server holds when nobody is registered.
+#[derive(Debug, Clone, Copy)]
+struct Baseline {
+    pid: u32,
+    holdings: Holdings,
+    mappings: usize,
+    /// A connection that was refused a moment ago may still be among the descriptors; so these are counted for themselves.
+    sockets: usize,
+    /// What this took: registrations, and refusals.
+    registered: u64,
+    refused: u64,
+}
+
+/// Mappings may differ by what the allocator keeps for the next time.
+const SPARE_MAPPINGS: usize = 16;
+
+/// More than the C library keeps stacks for, and arenas of the allocator.
+const WARM: u64 = 40;
+
+impl Baseline {
+    /// Of a server that nobody has connected to yet. Some come at once and leave, so that what is made once is made.
+    fn of(server: &Role, path: &Path) -> Baseline {
+        let pid = server.pid();
+        let holdings = Holdings::of(&pid.to_string());
+        let sockets = sockets(pid);
+        let some = (0..WARM).map_while(|n| Client::register(path, format!("warm {n}")).ok());
+        let mut some: Vec<Client> = some.collect();
+        for client in &mut some {
+            client.call(b"x").unwrap();
+        }
+        let registered_now = some.len() as u64;
+        drop(some);
+        let refused = u64::from(registered_now < WARM);
+        let mut baseline =
+            Baseline { pid, holdings, mappings: 0, sockets, registered: registered_now, refused };
+        eventually("they have left", || baseline.is_restored());
+        baseline.mappings = mappings(pid);
+        baseline
+    }
+
+    fn now(&self) -> Holdings {
+        Holdings::of(&self.pid.to_string())
+    }
+
+    /// With this many clients, each of which has a thread, a channel and a connection; and nobody else has one.
+    fn has_clients(&self, clients: usize) -> bool {
+        let Holdings { threads, channels, .. } = self.now();
+        (threads, channels) == (self.holdings.threads + clients, self.holdings.channels + clients)
+            && sockets(self.pid) == self.sockets + clients
+    }
+
+    fn is_restored(&self) -> bool {
+        self.now() == self.holdings
+    }
+
+    fn await_restored(&self) {
+        eventually("the server holds what it held before", || self.is_restored());
+        let now = mappings(self.pid);
+        assert!(now <= self.mappings + SPARE_MAPPINGS, "{now} mappings, before {}", self.mappings);
+    }
+}
+
+/// The sockets among a process's descriptors.
+fn sockets(pid: u32) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let links = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// A refusal in the server's words, or the end of the text of any other error, names the remedy.
+fn advises(error: &RegisterError, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+fn signal(process: &Role, signal: Signal) {
+    kill_process(Pid::from_raw(process.pid() as i32).unwrap(), signal).unwrap();
+}
+
+/// A setting of a test's long form.
+fn from_environment<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().ok().unwrap_or_else(|| panic!("{name}={text} is not a number")))
+}

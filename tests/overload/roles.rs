@@ -1,0 +1,89 @@
+//! The server, and a client that does as it is told.
+
+use super::common::role::{Stage, say, setting};
+use super::events::{Events, WITHOUT_DESCRIPTORS};
+use super::poor;
+use ringpost::{Client, Request, Response, Server};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Serves until it is told to shut down. Calls with "hang" never return.
+pub fn serve(stage: &Stage) {
+    tracing::subscriber::set_global_default(Events).unwrap();
+    poor::limit_as_set();
+    let service = |request: Request<'_>, response: &mut Response<'_>| {
+        if request.payload() == b"hang" {
+            loop {
+                std::thread::park();
+            }
+        }
+        response.write(request.payload())
+    };
+    let path: PathBuf = setting("PATH").unwrap();
+    let mut builder = Server::builder(path).service(service).wait(setting("WAIT").unwrap_or_default());
+    if let Some(bytes) = setting("RING") {
+        builder = builder.ring_size(bytes);
+    }
+    if let Some(clients) = setting("CLIENTS") {
+        builder = builder.max_clients(clients);
+    }
+    if let Some(milliseconds) = setting("GRACE") {
+        builder = builder.grace(Duration::from_millis(milliseconds));
+    }
+    if let Some(uid) = setting("ALLOW") {
+        builder = builder.allow_user(uid);
+    }
+    let server = builder.start().unwrap();
+    poor::limit_space();
+    say("ready");
+    loop {
+        match stage.order().as_str() {
+            "shutdown" => break,
+            "count" => say(format_args!("count {}", WITHOUT_DESCRIPTORS.load(Ordering::Relaxed))),
+            order => panic!("no order {order:?}"),
+        }
+    }
+    let sums = server.join_after_shutdown();
+    say(format_args!(
+        "summary registered={} refused={} violations={} calls={} messages={} abandoned={}",
+        sums.registered, sums.refused, sums.violations, sums.calls, sums.messages, sums.abandoned
+    ));
+}
+
+/// Registers and does what it is told, one order after the other.
+pub fn obey(stage: &Stage) {
+    let path: PathBuf = setting("PATH").unwrap();
+    let name: String = setting("NAME").unwrap();
+    let wait = setting("WAIT").unwrap_or_default();
+    let mut client = Client::builder(path).wait(wait).register(name).unwrap();
+    say(format_args!("key {}", client.key()));
+    loop {
+        let order = stage.order();
+        let mut words = order.splitn(4, ' ');
+        match words.next().unwrap() {
+            "call" => match client.call(words.next().unwrap().as_bytes()) {
+                Ok(answer) => say(format_args!("answer {}", String::from_utf8_lossy(answer))),
+                Err(error) => say(format_args!("failed {error:?}")),
+            },
+            // KEY MILLISECONDS TEXT
+            "send" => {
+                let key = words.next().unwrap().parse().unwrap();
+                let patience = Duration::from_millis(words.next().unwrap().parse().unwrap());
+                match client.send_timeout(key, words.next().unwrap().as_bytes(), patience) {
+                    Ok(()) => say("sent"),
+                    Err(error) => say(format_args!("failed {error:?}")),
+                }
+            }
+            "receive" => match client.recv() {
+                Ok(message) => say(format_args!("got {}", String::from_utf8_lossy(message.payload()))),
+                Err(error) => say(format_args!("failed {error:?}")),
+            },
+            "unregister" => {
+                client.unregister().unwrap();
+                return say("bye");
+            }
+            other => panic!("no order {other:?}"),
+        }
+    }
+}

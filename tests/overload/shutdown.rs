@@ -1,0 +1,55 @@
+//! A service that never returns, while the server is to end.
+
+use super::common::proc::threads;
+use super::common::{Place, eventually};
+use super::{numbers, start_client, start_server};
+use std::time::Duration;
+
+/// The shutdown ends all the same, says who is left behind, and closes all the others as it should; what they have asked before
+/// is answered, and messages that wait are received.
+#[test]
+fn a_service_that_never_returns_does_not_keep_the_server() {
+    let place = Place::new();
+    let mut server = start_server(&place, &[("RING", "4096"), ("GRACE", "200")]);
+    let (mut alice, alice_key) = start_client(&place, "alice", &[]);
+    let (mut bob, _) = start_client(&place, "bob", &[]);
+    let mut stuck: Vec<_> = ["stuck one", "stuck two", "stuck dead"]
+        .into_iter()
+        .map(|name| {
+            let (mut client, _) = start_client(&place, name, &[("WAIT", "park")]);
+            client.tell("call hang");
+            let thread = format!("rp-{name}");
+            eventually("the service is at it", || {
+                let worker = threads(&server.pid().to_string());
+                super::common::proc::is_asleep(client.pid())
+                    && worker.iter().any(|(name, state)| *name == thread && *state == 'S')
+            });
+            client
+        })
+        .collect();
+    // Its worker is in the service, too, and nobody waits for the answer any more.
+    stuck.pop().unwrap().kill();
+    bob.tell(&format!("send {alice_key} 1000 hello"));
+    bob.hear("sent");
+    bob.tell("call ping");
+    assert_eq!(bob.hear("answer"), "ping");
+    bob.tell("receive");
+    server.tell("shutdown");
+    let mut left = [server.hear("abandoned"), server.hear("abandoned"), server.hear("abandoned")];
+    left.sort_unstable();
+    assert_eq!(left, ["stuck dead", "stuck one", "stuck two"]);
+    let sums = numbers(&server.hear("summary"));
+    assert_eq!((sums["abandoned"], sums["registered"], sums["violations"]), (3, 5, 0));
+    // The process ends well, although threads of it are still in the service.
+    assert!(server.end().success());
+    assert!(bob.hear("failed").contains("Disconnected(Shutdown)"));
+    alice.tell("receive");
+    assert_eq!(alice.hear("got"), "hello");
+    alice.tell("receive");
+    assert!(alice.hear("failed").contains("Disconnected(Shutdown)"));
+    for client in &mut stuck {
+        let said = client.hear_within("failed", Duration::from_secs(60));
+        assert!(said.contains("Disconnected(Shutdown)"), "{said}");
+    }
+    assert!(place.is_clean());
+}

@@ -1,0 +1,179 @@
+//! Processes that are stopped and go on. `RINGPOST_STOP_SECONDS=60` for the long form.
+
+use super::common::proc::threads;
+use super::common::role::Role;
+use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw};
+use super::{Baseline, from_environment, shut_down, signal, start_client, start_server};
+use ringpost::{CallError, Client, Name, Observer, RecvTimeoutError, RegisterError, SendError, WaitStrategy};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+fn stop_time() -> Duration {
+    Duration::from_secs(from_environment("RINGPOST_STOP_SECONDS").unwrap_or(2))
+}
+
+fn stop(process: &Role) {
+    signal(process, Signal::STOP);
+    eventually("it stands still", || {
+        threads(&process.pid().to_string()).iter().all(|(_, state)| *state == 'T')
+    });
+}
+
+/// Nobody else notices. Nothing of its is anybody else's: slot, name, key, inbox, mapping. Who sends to it hears that there is no
+/// room, at once or at the deadline. When it goes on it receives all that was acknowledged, in order, and once.
+#[test]
+fn a_stopped_client_keeps_what_is_its_and_goes_on() {
+    for wait in [WaitStrategy::Adaptive, WaitStrategy::Park] {
+        let place = Place::new();
+        let wait = wait.to_string();
+        let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", "8"), ("WAIT", &wait)]);
+        let baseline = Baseline::of(&server, &place.path);
+        let (mut victim, key) = start_client(&place, "victim", &[("WAIT", &wait)]);
+        // In the middle of a wait, for the first message.
+        victim.tell("receive");
+        let mut alice = Client::register(&place.path, "alice").unwrap();
+        stop(&victim);
+        let mut acknowledged = 0;
+        while alice.send(key, format!("message {acknowledged}").as_bytes()).is_ok() {
+            acknowledged += 1;
+        }
+        let name = Name::new("victim").unwrap();
+        let (began, stopped) = (Instant::now(), stop_time());
+        let mut rounds = 0_u32;
+        while began.elapsed() < stopped {
+            rounds += 1;
+            assert_eq!(alice.call(&rounds.to_le_bytes()).unwrap(), rounds.to_le_bytes());
+            assert_eq!(alice.send(key, b"x"), Err(SendError::InboxFull));
+            if rounds % 64 == 1 {
+                finds_no_room(&mut alice, key, b"x", Duration::from_millis(20));
+                // All slots but its are taken and left, and taken again.
+                let mut others: Vec<Client> = (0..6)
+                    .map(|n| Client::register(&place.path, format!("other {rounds} {n}")).unwrap())
+                    .collect();
+                assert!(others.iter().all(|other| other.key().slot() != key.slot()));
+                assert!(matches!(Client::register(&place.path, "one too many"), Err(RegisterError::Full(_))));
+                let taken = Client::register(&place.path, "victim").unwrap_err();
+                assert!(
+                    matches!(taken, RegisterError::NameTaken { .. } | RegisterError::Full(_)),
+                    "{taken:?}"
+                );
+                for other in &mut others {
+                    alice.send(other.key(), b"hello").unwrap();
+                    assert_eq!(other.recv().unwrap().payload(), b"hello");
+                }
+                eventually("everybody has a channel", || baseline.has_clients(8));
+                others.into_iter().for_each(|other| other.unregister().unwrap());
+                let taken = Client::register(&place.path, "victim").unwrap_err();
+                assert!(matches!(taken, RegisterError::NameTaken { .. }), "{taken:?}");
+                assert_eq!(alice.look_up(&name).unwrap(), Some(key));
+            }
+        }
+        signal(&victim, Signal::CONT);
+        assert_eq!(victim.hear("got"), "message 0");
+        for n in 1..acknowledged {
+            victim.tell("receive");
+            assert_eq!(victim.hear("got"), format!("message {n}"));
+        }
+        // Nothing more came, and it is as good as before.
+        alice.send_timeout(key, b"the last", LIMIT).unwrap();
+        victim.tell("receive");
+        assert_eq!(victim.hear("got"), "the last");
+        victim.tell("call on");
+        assert_eq!(victim.hear("answer"), "on");
+        victim.tell("unregister");
+        victim.hear("bye");
+        assert!(victim.end().success());
+        alice.unregister().unwrap();
+        baseline.await_restored();
+        let sums = shut_down(server);
+        assert_eq!((sums["violations"], sums["abandoned"]), (0, 0));
+    }
+}
+
+/// The time in which the server stood still is nobody's fault: who asked meanwhile is answered, however many they are, and who
+/// asks right after it is, too.
+#[test]
+fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", "300")]);
+    let baseline = Baseline::of(&server, &place.path);
+    // More than the server hears in one turn.
+    let lines: Vec<_> = (0..200).map(|_| raw::dial(&place.path)).collect();
+    eventually("all are accepted", || super::sockets(server.pid()) == baseline.sockets + lines.len());
+    stop(&server);
+    let stopped = Instant::now();
+    let register = |n: usize| {
+        let name = format!("line {n}");
+        raw::say(&lines[n], &raw::datagram(raw::VERSION, raw::REGISTER, name.as_bytes()));
+    };
+    (0..150).for_each(register);
+    // Longer than a connection may say nothing.
+    eventually("their time is over", || stopped.elapsed() > Duration::from_millis(2_500));
+    signal(&server, Signal::CONT);
+    // One more turn of the server.
+    super::registered(&place.path);
+    (150..200).for_each(register);
+    for (n, line) in lines.iter().enumerate() {
+        match raw::hear(line) {
+            raw::Heard::Reply { status: 0, descriptor: Some(_), .. } => {}
+            other => panic!("line {n} heard {other:?}"),
+        }
+    }
+    drop(lines);
+    baseline.await_restored();
+    assert_eq!(shut_down(server)["refused"], baseline.refused);
+}
+
+/// Every wait with a deadline ends at it; those without go on when the server does, and nothing was lost or done twice.
+#[test]
+fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "4096")]);
+    let baseline = Baseline::of(&server, &place.path);
+    let short = Duration::from_millis(100);
+    let mut alice = Client::register(&place.path, "alice").unwrap();
+    let mut bob = Client::register(&place.path, "bob").unwrap();
+    let mut carol = Client::register(&place.path, "carol").unwrap();
+    let observer = Observer::connect_timeout(&place.path, short).unwrap();
+    let bob_key = bob.key();
+    stop(&server);
+    let patient = begin(move || {
+        let answer = carol.call(b"patient").map(<[u8]>::to_vec);
+        carol.unregister().unwrap();
+        answer
+    });
+    let began = Instant::now();
+    let (mut calls, mut sent) = (0_u64, 0_u64);
+    while began.elapsed() < stop_time() || calls < 2 {
+        // The ring has room for a while; then not even the request is sent.
+        let call = alice.call_timeout(&calls.to_le_bytes(), short).unwrap_err();
+        assert!(matches!(call, CallError::TimedOut), "{call:?}");
+        calls += 1;
+        let send = alice.send_timeout(bob_key, &sent.to_le_bytes(), short).unwrap_err();
+        assert!(matches!(send, SendError::NoAnswer | SendError::TimedOut), "{send:?}");
+        sent += 1;
+        assert_eq!(bob.recv_timeout(short).unwrap_err(), RecvTimeoutError::TimedOut);
+        let late = Client::builder(&place.path).timeout(short).register("late").unwrap_err();
+        assert!(matches!(late, RegisterError::TimedOut { .. }), "{late:?}");
+        assert!(matches!(observer.server(), Err(RegisterError::TimedOut { .. })));
+    }
+    assert!(!patient.is_over());
+    signal(&server, Signal::CONT);
+    assert_eq!(patient.end("the patient call").unwrap(), b"patient");
+    // Late answers are told from this one.
+    assert_eq!(alice.call(b"again").unwrap(), b"again");
+    // What was sent may have been delivered: each at most once, in order.
+    let mut last = None;
+    while let Ok(message) = bob.try_recv() {
+        let n = u64::from_le_bytes(message.payload().try_into().unwrap());
+        assert!(n < sent && last < Some(n), "{n} after {last:?}");
+        last = Some(n);
+    }
+    alice.send(bob_key, b"bye").unwrap();
+    assert_eq!(bob.recv().unwrap().payload(), b"bye");
+    drop((alice, bob, observer));
+    baseline.await_restored();
+    let sums = shut_down(server);
+    assert_eq!((sums["violations"], sums["abandoned"]), (0, 0));
+    assert!(place.is_clean());
+}

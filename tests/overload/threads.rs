@@ -1,0 +1,123 @@
+//! A server that may have few threads, or little address space. (What a server without any says: `tests/entries/limits.rs`.)
+
+use super::common::proc::mappings;
+use super::common::{Place, eventually};
+use super::{Baseline, SPARE_MAPPINGS, advises, registered, shut_down, start_server};
+use ringpost::{CallError, Client, Name, RegisterError};
+use std::os::unix::fs::{PermissionsExt, chown};
+
+/// A user whom nothing else here runs as.
+const LONELY: u32 = 64_124;
+
+/// Registers until that is refused, and then two hundred times more; nothing is left of the refused, and the others notice nothing.
+fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) {
+    let mut clients: Vec<Client> = Vec::new();
+    let refusal = loop {
+        match Client::register(&place.path, format!("client {}", clients.len())) {
+            Ok(client) => clients.push(client),
+            Err(error) => break error,
+        }
+        assert!(clients.len() < 1000, "there was no end");
+    };
+    assert!(clients.len() >= 2, "{refusal}");
+    let served = clients.len();
+    eventually("only the served are here", || baseline.has_clients(served));
+    let (holdings, mapped) = (baseline.now(), mappings(baseline.pid));
+    let max = clients[0].limits().max_call.min(10_000);
+    for round in 0..200 {
+        let error = Client::register(&place.path, format!("refused {round}")).unwrap_err();
+        assert!(matches!(error, RegisterError::Refused(_)), "{error:?}");
+        advises(&error, words);
+        let client = &mut clients[round % served];
+        assert!(client.call(&vec![7; max]).unwrap() == vec![7; max]);
+    }
+    eventually("nothing is left of the refused", || baseline.now() == holdings);
+    assert!(mappings(baseline.pid) <= mapped + SPARE_MAPPINGS);
+    assert_eq!(registered(&place.path), served);
+    for round in 0..200 {
+        let name = Name::new(&format!("refused {round}")).unwrap();
+        assert_eq!(clients[0].look_up(&name).unwrap(), None);
+    }
+    let (last, first) = (clients.pop().unwrap(), clients[0].key());
+    last.unregister().unwrap();
+    let mut again = None;
+    eventually("there is room for the refused", || {
+        again = Client::register(&place.path, "refused 0").ok();
+        again.is_some()
+    });
+    assert!(again.is_some(), "one for one");
+    let mut again = again.unwrap();
+    again.send(first, b"at last").unwrap();
+    assert_eq!(clients[0].recv().unwrap().payload(), b"at last");
+    drop((clients, again));
+    baseline.await_restored();
+}
+
+/// As root only, since root's own threads are not limited.
+#[test]
+fn a_server_without_threads_for_more_clients_refuses_and_goes_on() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can play a user with no other threads");
+    }
+    let place = Place::new();
+    std::fs::set_permissions(place.directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let uid = LONELY.to_string();
+    let server = start_server(&place, &[("RING", "4096"), ("UID", &uid), ("THREADS", "12")]);
+    // Only what belongs to that user vouches for its server.
+    chown(place.directory.path(), Some(LONELY), Some(LONELY)).unwrap();
+    std::fs::set_permissions(place.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let baseline = Baseline::of(&server, &place.path);
+    refused_and_nothing_left(&place, &baseline, &["cannot start a thread", "12", "ulimit -u"]);
+    shut_down(server);
+}
+
+/// Small rings: the stack of a thread, or what must be left, is what cannot be had. Large ones: the channel.
+#[test]
+fn a_server_without_address_space_for_more_clients_refuses_and_goes_on() {
+    for ring in ["4096", "1048576", "67108864"] {
+        let place = Place::new();
+        let server = start_server(&place, &[("RING", ring), ("SPACE", "700000")]);
+        let baseline = Baseline::of(&server, &place.path);
+        refused_and_nothing_left(
+            &place,
+            &baseline,
+            &["Cannot allocate memory", "address space", "ulimit -v"],
+        );
+        let sums = shut_down(server);
+        assert_eq!((sums["refused"], sums["violations"]), (baseline.refused + 201, 0), "rings of {ring}");
+        assert!(place.is_clean());
+    }
+}
+
+/// Calls and responses need memory of the server's own, and those of its clients that it has none for are told so. It lives on.
+#[test]
+fn a_server_without_memory_for_a_call_says_so_and_goes_on() {
+    let place = Place::new();
+    let server = start_server(&place, &[("RING", "16777216"), ("SPACE", "700000")]);
+    let baseline = Baseline::of(&server, &place.path);
+    let mut clients: Vec<Client> =
+        (0..100).map_while(|n| Client::register(&place.path, format!("client {n}")).ok()).collect();
+    assert!((2..100).contains(&clients.len()), "{} clients", clients.len());
+    let large = vec![7; clients[0].limits().max_call];
+    let mut refused = 0;
+    for round in 0..4 {
+        for client in &mut clients {
+            // Of such a length that sooner or later a response does not fit into the ring in one piece.
+            let part = &large[round * 1_000_001..];
+            match client.call(part) {
+                Ok(answer) => assert!(answer == part),
+                Err(CallError::Server(why) | CallError::ServiceFailed(why)) => {
+                    assert!(why.contains("no memory for"), "{why}");
+                    refused += 1;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            assert_eq!(client.call(b"small").unwrap(), b"small");
+        }
+    }
+    assert!(refused > 0, "all of them had their memory");
+    assert_eq!(registered(&place.path), clients.len());
+    drop(clients);
+    baseline.await_restored();
+    assert_eq!(shut_down(server)["violations"], 0);
+}
