@@ -318,7 +318,10 @@ impl Caller {
     /// ```
     pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
         let done = requests.into_iter().try_for_each(|request| self.submit_quietly(request, None));
-        notify_both(&mut self.requests, &mut self.responses);
+        // The iterator may have forked, and this be the child: the ring goes on without it.
+        if !self.session.is_forked() {
+            notify_both(&mut self.requests, &mut self.responses);
+        }
         done
     }
 
@@ -402,6 +405,10 @@ impl Caller {
     fn response_until(&mut self, deadline: Option<Instant>) -> Result<&[u8], CallError> {
         if self.outstanding() == 0 {
             return Err(CallError::NothingOutstanding);
+        }
+        // Even what has arrived is a parent's: the process that asked gets the response.
+        if !self.queue.is_empty() && self.session.is_forked() {
+            return Err(CallError::Disconnected(CloseReason::Forked));
         }
         let status = match self.queue.pop_front() {
             Some(response) => {

@@ -45,7 +45,12 @@ impl Session {
         Ok(Session { key, name, limits, closer: guest.closer.clone(), watch })
     }
 
-    /// Ends every wait, and the connection with it: the server frees the name.
+    /// Whether this process was forked after the client was registered.
+    pub(super) fn is_forked(&self) -> bool {
+        self.closer.is_forked()
+    }
+
+    /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does neither.
     pub(super) fn end(&self, reason: CloseReason) {
         self.closer.close_as(reason);
         self.watch.end();
