@@ -11,8 +11,8 @@ use common::proc::{is_asleep, worker_is_gone};
 use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, LIMIT, begin, eventually, within_limit};
 use ringpost::{
-    CallAsError, CallError, Caller, Client, CloseReason, Inbox, RecvError, RecvTimeoutError, RegisterError,
-    SendError, Server, TryRecvError,
+    CallAsError, CallError, Caller, Client, CloseReason, Inbox, Reconnect, ReconnectError, RecvError,
+    RecvTimeoutError, RegisterError, SendError, Server, TryRecvError,
 };
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::fmt::Debug;
@@ -224,13 +224,17 @@ fn a_child_cannot_use_its_parent_s_halves() {
 }
 
 fn fork_split(stage: &Stage) {
-    let (mut caller, mut inbox) = register("alice").split();
+    // One that would register again is its parent's as well.
+    let client = Client::builder(socket()).reconnect(Reconnect::default()).register("alice").unwrap();
+    let (mut caller, mut inbox) = client.split();
     say(format_args!("key {}", caller.key()));
     stage.await_order("fork");
     for _ in 0..3 {
         reap(fork(|| {
             try_receiving(&mut inbox);
             try_asking(&mut caller);
+            assert!(matches!(caller.reconnect(), Err(ReconnectError::Ended(FORKED))));
+            inbox.close_handle().close();
             assert_eq!(inbox.close_handle().reason(), Some(FORKED));
         }));
         caller.ping_timeout(LIMIT).unwrap();

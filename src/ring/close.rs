@@ -62,6 +62,9 @@ pub enum CloseReason {
     /// register another one here, under another name.
     #[error("this process was forked after the client was registered: register one of its own")]
     Forked = 7,
+    /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back in time, or refused.
+    #[error("the server did not come back in time, or refused to register the client again: register anew")]
+    GaveUp = 8,
 }
 
 /// The private word of what is not closed. No reason has it, and neither has a word that was not inherited.
