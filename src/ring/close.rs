@@ -232,9 +232,10 @@ impl Closer {
     #[cold]
     fn closed_as(&self) -> Option<CloseReason> {
         // A close by this side sets the private word and then tells the peer by the shared one. Whoever came in between
-        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told.
-        match self.private.load(Ordering::Acquire) {
-            OPEN => CloseReason::from_shared(self.heeded.as_ref()?.load(Ordering::Acquire)),
+        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told. Relaxed: the look
+        // that saw it closed has made the order.
+        match self.private.load(Ordering::Relaxed) {
+            OPEN => CloseReason::from_shared(self.heeded.as_ref()?.load(Ordering::Relaxed)),
             own => Some(CloseReason::from_own(own)),
         }
     }

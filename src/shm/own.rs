@@ -26,22 +26,30 @@ use super::{FOREIGN, LINE};
 use crate::sync::{Arc, AtomicU32, Ordering};
 
 /// A 32-bit word in memory of this process.
+#[derive(Clone)]
 pub(crate) struct OwnWord {
     word: NonNull<AtomicU32>,
-    keeps: Keeps,
+    _keeps: Arc<Kept>,
 }
 
-/// What keeps the word.
-#[derive(Clone)]
-enum Keeps {
-    /// Ordinary memory, which a child inherits.
-    #[expect(dead_code, reason = "it is only to be kept")]
-    Heap(Arc<AtomicU32>),
-    #[expect(dead_code, reason = "it is only to be kept")]
-    Slot(Arc<Slot>),
+/// Where the word is.
+enum Kept {
+    /// In ordinary memory, of which a child has a copy.
+    Here(AtomicU32),
+    /// In a page that is not inherited.
+    Slot(Slot),
 }
 
-// SAFETY: a pointer to an atomic word that `keeps` keeps; any number of threads may use it at once.
+impl Kept {
+    fn word(&self) -> &AtomicU32 {
+        match self {
+            Kept::Here(word) => word,
+            Kept::Slot(slot) => slot.word(),
+        }
+    }
+}
+
+// SAFETY: a pointer to an atomic word that the `Arc` keeps; any number of threads may use it at once.
 unsafe impl Send for OwnWord {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for OwnWord {}
@@ -49,17 +57,20 @@ unsafe impl Sync for OwnWord {}
 impl OwnWord {
     /// In ordinary memory: a forked child has a copy.
     pub(crate) fn inherited(value: u32) -> OwnWord {
-        let word = Arc::new(AtomicU32::new(value));
-        OwnWord { word: NonNull::from(&*word), keeps: Keeps::Heap(word) }
+        OwnWord::keeping(Kept::Here(AtomicU32::new(value)))
     }
 
     /// One that reads [`FOREIGN`] in every forked child. The value must be another.
     pub(crate) fn not_inherited(value: u32) -> io::Result<OwnWord> {
         debug_assert_ne!(value, FOREIGN);
         let slot = WORDS.take()?;
-        let word = slot.word();
-        word.store(value, Ordering::Relaxed);
-        Ok(OwnWord { word: NonNull::from(word), keeps: Keeps::Slot(Arc::new(slot)) })
+        slot.word().store(value, Ordering::Relaxed);
+        Ok(OwnWord::keeping(Kept::Slot(slot)))
+    }
+
+    fn keeping(kept: Kept) -> OwnWord {
+        let keeps = Arc::new(kept);
+        OwnWord { word: NonNull::from(keeps.word()), _keeps: keeps }
     }
 
     /// Whether this process is a forked child of the one that made the word. Never so if it is inherited.
@@ -69,18 +80,12 @@ impl OwnWord {
     }
 }
 
-impl Clone for OwnWord {
-    fn clone(&self) -> OwnWord {
-        OwnWord { word: self.word, keeps: self.keeps.clone() }
-    }
-}
-
 impl Deref for OwnWord {
     type Target = AtomicU32;
 
     #[inline(always)]
     fn deref(&self) -> &AtomicU32 {
-        // SAFETY: the pointer came from a reference to the word that `keeps` keeps.
+        // SAFETY: the pointer came from a reference to the word that the `Arc` keeps.
         unsafe { self.word.as_ref() }
     }
 }
@@ -111,7 +116,7 @@ struct Page {
     words: &'static Lines,
     /// A bit for each. Inherited, unlike the words.
     taken: AtomicU64,
-    next: *const Page,
+    next: Option<&'static Page>,
 }
 
 struct Pages {
@@ -149,13 +154,7 @@ impl Pages {
     }
 
     fn all(&'static self) -> impl Iterator<Item = &'static Page> {
-        let mut next: *const Page = self.newest.load(Ordering::Acquire);
-        std::iter::from_fn(move || {
-            // SAFETY: null, or a page that was leaked and published with Release; its `next` does not change.
-            let page = unsafe { next.as_ref() }?;
-            next = page.next;
-            Some(page)
-        })
+        std::iter::successors(published(self.newest.load(Ordering::Acquire)), |page| page.next)
     }
 
     /// Another page, with its first word taken. `advise` is what makes the kernel wipe it in children.
@@ -168,11 +167,11 @@ impl Pages {
         std::mem::forget(map);
         // SAFETY: a page of zeros, which are valid lines; nobody else knows it, and it is never unmapped.
         let words = unsafe { &*start };
-        let page = Box::into_raw(Box::new(Page { words, taken: AtomicU64::new(1), next: ptr::null() }));
+        let page = Box::into_raw(Box::new(Page { words, taken: AtomicU64::new(1), next: None }));
         let mut newest = self.newest.load(Ordering::Acquire);
         loop {
-            // SAFETY: not published yet, so nobody else looks at it.
-            unsafe { (*page).next = newest };
+            // SAFETY: it came from a box just now, and nobody else knows it yet.
+            unsafe { (*page).next = published(newest) };
             match self.newest.compare_exchange(newest, page, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(other) => newest = other,
@@ -222,6 +221,12 @@ impl Page {
     }
 }
 
+/// What an [`AtomicPtr`] here holds, loaded with Acquire.
+fn published<T>(pointer: *mut T) -> Option<&'static T> {
+    // SAFETY: null, or what was leaked, and published with Release after it was written for the last time.
+    unsafe { pointer.as_ref() }
+}
+
 fn wipe_on_fork(page: *mut Lines) -> bool {
     // SAFETY: a mapping of that length, made just now, to which no reference exists yet. The advice changes nothing in this process.
     unsafe { madvise(page.cast(), size_of::<Lines>(), Advice::LinuxWipeOnFork) }.is_ok()
@@ -241,8 +246,7 @@ impl<T: Sync + 'static> OfProcess<T> {
 
     /// This process's, if it has made it.
     pub(crate) fn get(&self) -> Option<&'static T> {
-        // SAFETY: null, or what was leaked and published with Release.
-        let (owner, value) = unsafe { self.newest.load(Ordering::Acquire).as_ref() }?;
+        let (owner, value) = published(self.newest.load(Ordering::Acquire))?;
         (!owner.is_foreign()).then_some(value)
     }
 
