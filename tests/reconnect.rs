@@ -354,6 +354,9 @@ fn both_halves_go_on_with_one_registration() {
         town.kill();
         eventually("it is noticed", || handle.reason().is_some() || caller.key() != own);
         town.start();
+        if round % 2 == 1 {
+            eventually("the inbox has registered for both", || caller.key() != own);
+        }
         // Each half tells of the end once; whichever comes first registers for both.
         assert_eq!(caller.call(b"x"), Err(CallError::NotSent(DIED)));
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the other process is gone");

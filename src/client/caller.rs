@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Limits;
-use super::backoff::ReconnectError;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
+use super::event::ReconnectError;
 use super::handle::CloseHandle;
 use super::reconnect::{Asking, Half, Home, Stop};
 use super::session::{Session, deadline_in};

@@ -6,6 +6,7 @@ mod caller;
 #[cfg(feature = "serde")]
 mod encoded;
 mod error;
+mod event;
 mod handle;
 #[cfg(fuzzing)]
 pub(crate) mod hostile;
@@ -18,12 +19,13 @@ mod session;
 mod typed;
 mod watcher;
 
-pub use backoff::{Reconnect, ReconnectError, ReconnectEvent};
+pub use backoff::Reconnect;
 pub use builder::ClientBuilder;
 pub use caller::Caller;
 #[cfg(feature = "serde")]
 pub use encoded::{CallSerdeError, SendSerdeError};
 pub use error::{CallError, RegisterError, SendError};
+pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::CloseHandle;
 pub use inbox::{Inbox, Message};
 pub use observer::Observer;

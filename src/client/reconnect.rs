@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backoff::{Reconnect, ReconnectError, ReconnectEvent, Schedule, random};
+use super::backoff::{Reconnect, Schedule, random};
 use super::error::RegisterError;
+use super::event::{ReconnectError, ReconnectEvent};
 use super::session::{Place, Session, deadline_in};
 use crate::ring::{CloseReason, Consumer, Producer};
 

@@ -246,19 +246,18 @@ impl<T: Sync + 'static> OfProcess<T> {
 
     /// This process's, if it has made it.
     pub(crate) fn get(&self) -> Option<&'static T> {
-        let (owner, value) = published(self.newest.load(Ordering::Acquire))?;
-        (!owner.is_foreign()).then_some(value)
+        own(self.newest.load(Ordering::Acquire))
     }
 
     /// This process's, made now if it is not there. What several threads make at once is one of them all.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<&'static T> {
-        if let Some(value) = self.get() {
+        let seen = self.newest.load(Ordering::Acquire);
+        if let Some(value) = own(seen) {
             return Ok(value);
         }
-        let seen = self.newest.load(Ordering::Acquire);
         let made = Box::into_raw(Box::new((OwnWord::not_inherited(1)?, make()?)));
-        let published = self.newest.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire);
-        if published.is_err() {
+        // Only in the place of what was seen, which is nothing or a parent's: never of what another thread has made meanwhile.
+        if self.newest.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: it came from a box just now and was not published.
             drop(unsafe { Box::from_raw(made) });
             // Another thread of this process was quicker; a process has no threads that its parent started.
@@ -267,6 +266,12 @@ impl<T: Sync + 'static> OfProcess<T> {
         // SAFETY: published, and so never freed.
         Ok(unsafe { &(*made).1 })
     }
+}
+
+/// The value of an [`OfProcess`], unless a parent made it.
+fn own<T>(pointer: *mut (OwnWord, T)) -> Option<&'static T> {
+    let (owner, value) = published(pointer)?;
+    (!owner.is_foreign()).then_some(value)
 }
 
 #[cfg(all(test, not(miri)))]
@@ -316,6 +321,22 @@ mod tests {
         let clone = held[5].clone();
         held.clear();
         assert_eq!(clone.load(Ordering::Relaxed), 6, "the clone keeps it");
+    }
+
+    #[test]
+    fn threads_that_make_a_static_at_once_make_one() {
+        static NUMBER: OfProcess<usize> = OfProcess::new();
+        let together = std::sync::Barrier::new(8);
+        let made = std::thread::scope(|scope| {
+            let make = |n| {
+                let together = &together;
+                let waits = move || Ok(std::iter::once(together.wait()).count() + n);
+                scope.spawn(move || std::ptr::from_ref(NUMBER.get_or_make(waits).unwrap()) as usize)
+            };
+            let threads: Vec<_> = (0..8).map(make).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<std::collections::HashSet<_>>()
+        });
+        assert_eq!(made.len(), 1);
     }
 
     #[test]
