@@ -113,7 +113,7 @@ impl ClientBuilder {
     /// - Messages that lay in the inbox when the connection ended are received first, then comes the error, then what the new
     ///   inbox holds. Without any messages received in between, those of several connections come in their order.
     /// - [`try_recv`](Client::try_recv) never blocks, and so it does not register by itself: it goes on when another operation has.
-    /// - When it gave up, every operation ends with [`CloseReason::GaveUp`]; [`Client::reconnect`] tells why. The client has then ended, as it has when
+    /// - When it gave up, every operation ends with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp); [`Client::reconnect`] tells why. The client has then ended, as it has when
     ///   the [close handle](Client::close_handle) was used.
     ///
     /// Nothing happens in the background: no thread is started, and a client of which no operation is asked does nothing.

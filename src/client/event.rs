@@ -9,7 +9,7 @@ use super::error::RegisterError;
 use crate::protocol::Key;
 use crate::ring::CloseReason;
 
-/// What happens to the registration of a client that [registers again](Reconnect).
+/// What happens to the registration of a client that [registers again](super::Reconnect).
 ///
 /// # Examples
 ///
