@@ -153,7 +153,8 @@ mod server;
 pub use self::{
     client::{
         CallAsError, CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message,
-        MessageOf, Observer, RecvAsError, RegisterError, SendError,
+        MessageOf, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvAsError, RegisterError,
+        SendError,
     },
     connect::{ListenError, PathError, ServerInfo, default_path},
     payload::PayloadError,

@@ -41,6 +41,9 @@ WORKER = "src/server/worker.rs"
 ACCEPTOR = "src/server/acceptor.rs"
 CALLER = "src/client/caller.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
+RECONNECT = "src/client/reconnect.rs"
+WATCHER = "src/client/watcher.rs"
+OWN = "src/shm/own.rs"
 
 
 def loom(*models):
@@ -293,7 +296,7 @@ MUTANTS = [
      "len <= self.max_block && offset + record_size(len) <= self.capacity()", "offset < self.capacity() && len <= self.max_block",
      PROPERTY),
     ("quick look: only a line needs no more", CONSUMER, "len <= self.one_line || self.is_sound(len)", "len <= self.max_block", PROPERTY),
-    ("quick look: not when broken", CONSUMER, " || self.broken.is_some() {", " {", PROPERTY),
+    ("quick look: not when broken", CONSUMER, " || self.closer.is_closed_here() {", " {", PROPERTY),
     ("a part of a longer block is not read as one line", CONSUMER,
      "if self.found.len <= ONE_LINE && len > 0", "if len <= ONE_LINE && len > 0", PROPERTY),
     ("the first word of a block that has none", CONSUMER,
@@ -310,9 +313,8 @@ MUTANTS = [
      "        self.broken = Some(violation);\n        self.closer.close_as(CloseReason::ProtocolViolation);\n",
      "        self.broken = Some(violation);\n", PROPERTY),
     ("a broken consumer stays broken", CONSUMER,
-     "    fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {\n"
-     "        if let Some(violation) = self.broken {\n            return Some(Err(TryRecvError::Violation(violation)));\n        }\n",
-     "    fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {\n", PROPERTY),
+     "        if let Some(violation) = self.broken {\n            return Some(Err(TryRecvError::Violation(violation)));\n        }\n"
+     "        match layout::check(", "        match layout::check(", PROPERTY),
     # Closing
     ("closed before the look", CONSUMER,
      "        match self.load_header() {\n            EMPTY =>", "        match EMPTY {\n            EMPTY =>",
@@ -321,19 +323,19 @@ MUTANTS = [
      "self.load_header() != EMPTY || self.closer.is_closed()", "self.load_header() != EMPTY",
      loom("a_close_wakes_the_consumer")),
     ("closed, private: Acquire", CLOSE,
-     "match (private.load(Ordering::Acquire), shared)", "match (private.load(Ordering::Relaxed), shared)",
+     "self.private.load(Ordering::Acquire) != OPEN", "self.private.load(Ordering::Relaxed) != OPEN",
      loom("what_was_committed_before_the_close")),
     ("closed, shared: Acquire", CLOSE,
      "shared.load(Ordering::Acquire)", "shared.load(Ordering::Relaxed)",
      loom("what_was_committed_before_the_other")),
     ("closed, private: Release", CLOSE,
-     "private.compare_exchange(0, reason as u32, Ordering::Release,",
-     "private.compare_exchange(0, reason as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_close")),
+     "private.compare_exchange(OPEN, reason as u32, Ordering::Release,",
+     "private.compare_exchange(OPEN, reason as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_close")),
     ("closed, shared: Release", CLOSE,
      "word.compare_exchange(0, told as u32, Ordering::Release,",
      "word.compare_exchange(0, told as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_other")),
     ("our own reason, not what the peer is told", CLOSE,
-     "if self.is_closed() { CloseReason::from_word(self.word()) } else { None }", "CloseReason::from_word(self.word())",
+     "if self.is_closed() { self.closed_as() } else { None }", "self.closed_as()",
      loom("a_close_is_ones_own")),
     ("close wake: the fence", CLOSE, "        fence(Ordering::SeqCst);\n", "",
      loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
@@ -341,7 +343,7 @@ MUTANTS = [
      "if word.swap(0, Ordering::Relaxed) == 1", "if word.load(Ordering::Relaxed) == 1",
      loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
     ("close wake: the private word", CLOSE,
-     "            futex::wake(private, Scope::Private, u32::MAX >> 1);\n", "",
+     "            futex::wake(&self.private, Scope::Private, u32::MAX >> 1);\n", "",
      loom("a_close_wakes_a_sleeper")),
     ("close wake: the consumer sleeps on the private word", CONSUMER,
      "futex::wait(&[data, self.closer.as_wait()], deadline)", "futex::wait(&[data], deadline)",
@@ -350,10 +352,41 @@ MUTANTS = [
      "futex::wait(&[space, self.closer.as_wait()], Some(until))", "futex::wait(&[space], Some(until))",
      loom("a_close_wakes_a_sleeper")),
     ("close wake: there is a private word between processes", CLOSE,
-     "sleep_on_private: scope == Scope::Shared,", "sleep_on_private: false,", loom("a_close_wakes_a_sleeper")),
+     "let sleep_on_private = scope == Scope::Shared;", "let sleep_on_private = false;", loom("a_close_wakes_a_sleeper")),
     ("closed, shared: a server does not heed it", CLOSE,
-     "(0, Some(shared)) if *heeds_shared =>", "(0, Some(shared)) if *heeds_shared || true =>",
-     tests("a_server_does_not_believe")),
+     "shared.clone().filter(|_| heed_shared)", "shared.clone()", tests("a_server_does_not_believe")),
+    # Fork
+    ("fork: a child does not close", CLOSE,
+     "        if before == Err(FOREIGN) {\n            return;\n        }\n", "", process("fork", "a_child_cannot_use")),
+    ("fork: a child does not take", CONSUMER,
+     "        if self.closer.is_forked() {\n            // What lies here is its parent's, which goes on reading.\n"
+     "            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));\n        }\n", "",
+     process("fork", "a_child_cannot_use")),
+    ("fork: a child does not write within an operation", CALLER,
+     "        if !self.session.is_forked() {\n            notify_both", "        if true {\n            notify_both",
+     process("fork", "in_the_middle")),
+    ("fork: a child does not get what has arrived", CALLER,
+     "if !self.queue.is_empty() && self.session.is_forked() {", "if false {", process("fork", "responses")),
+    ("fork: a child leaves the connection alone", WATCHER,
+     "if !self.watcher.is_ours() {", "if false {", process("fork", "a_child_cannot_use")),
+    ("fork: a child has a watcher of its own", OWN,
+     "    (!owner.is_foreign()).then_some(value)", "    let _ = owner;\n    Some(value)", process("fork", "whole_one")),
+    ("fork: words without the kernel's help", OWN,
+     "            self.handle_forks()?;\n", "", tests("a_child_finds_its_parent_s_words_wiped")),
+    ("fork: words that are taken stay so", OWN,
+     "self.taken.fetch_or(1 << index, Ordering::Acquire) &", "self.taken.fetch_or(0, Ordering::Acquire) &",
+     tests("a_word_given_back_is_taken_again")),
+    # Registering again
+    ("reconnect: the end is told", RECONNECT,
+     "                if !quietly {\n                    return Err(Stop::Tell(reason));\n                }\n", "",
+     process("reconnect", "told_by_its_next")),
+    ("reconnect: each half tells", RECONNECT,
+     "|told| if told { None } else { Some(reason) }", "|_| None",
+     process("reconnect", "both_halves")),
+    ("reconnect: the inboxes in between", RECONNECT,
+     "retain_mut(|(ring, _)| ring.try_incoming().is_ok())", "clear()", process("reconnect", "several_connections")),
+    ("reconnect: a call that ended is not collected", CALLER,
+     "self.queue.pop_back_if(|last| last.is_err());", "", process("reconnect", "not_made_again")),
     # Between processes
     ("scope: the rings' words are shared", CHANNEL,
      "            scope: Scope::Shared,\n", "            scope: Scope::Private,\n", tests("wakes_go_from_one_mapping")),

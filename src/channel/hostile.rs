@@ -52,7 +52,7 @@ impl Memory {
     }
 
     fn ends(&self, manners: &Manners) -> Ends {
-        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, manners)
+        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, manners).expect("memory")
     }
 
     /// The server's ends.

@@ -166,17 +166,31 @@ struct Manners {
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
     closes_on_drop: Option<CloseReason>,
+    /// Whether a child forked later finds the channel closed. Not for a channel by itself, of which a process may make both ends
+    /// and leave one of them to its child.
+    ends_at_fork: bool,
 }
 
 /// For a channel used by itself: the shared word is how one side tells the other.
-const BY_ITSELF: Manners =
-    Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: Some(CloseReason::Local) };
+const BY_ITSELF: Manners = Manners {
+    heeds_shared_close: true,
+    separate_intake: false,
+    closes_on_drop: Some(CloseReason::Local),
+    ends_at_fork: false,
+};
 
 /// The server hears of a client's end through its connection only, and ends a channel explicitly.
-const SERVER: Manners = Manners { heeds_shared_close: false, separate_intake: true, closes_on_drop: None };
+const SERVER: Manners = Manners {
+    heeds_shared_close: false,
+    separate_intake: true,
+    closes_on_drop: None,
+    // Its ends belong to threads, of which a child has none.
+    ends_at_fork: false,
+};
 
 /// A client reads the reason of a server's close from the shared word, and ends a channel explicitly.
-const CLIENT: Manners = Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: None };
+const CLIENT: Manners =
+    Manners { heeds_shared_close: true, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
 /// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel. Does not
 /// block.
@@ -239,7 +253,7 @@ fn create_with(
 ) -> Result<(Host, OwnedFd), ChannelError> {
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
-    let ends = Ends::new(View::new(segment), *geometry, strategy, manners);
+    let ends = Ends::new(View::new(segment), *geometry, strategy, manners)?;
     Ok((ends.host(manners), descriptor))
 }
 
@@ -250,7 +264,7 @@ fn open_with(
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    Ok(Ends::new(View::new(segment), geometry, strategy, manners).guest())
+    Ok(Ends::new(View::new(segment), geometry, strategy, manners)?.guest())
 }
 
 /// What all ends of one side share.
@@ -263,11 +277,21 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(view: View, geometry: Geometry, strategy: WaitStrategy, manners: &Manners) -> Ends {
+    fn new(
+        view: View,
+        geometry: Geometry,
+        strategy: WaitStrategy,
+        manners: &Manners,
+    ) -> Result<Ends, SegmentError> {
         let parked = Ring::ALL.iter().flat_map(|ring| ring.parked_words()).collect();
-        let closer =
-            Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), manners.heeds_shared_close);
-        Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop }
+        let heeds = manners.heeds_shared_close;
+        let closer = if manners.ends_at_fork {
+            Closer::of_this_process(view.clone(), Scope::Shared, parked, Some(CLOSED), heeds)
+                .map_err(|source| SegmentError::System { action: "map memory", source })?
+        } else {
+            Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), heeds)
+        };
+        Ok(Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop })
     }
 
     fn host(&self, manners: &Manners) -> Host {

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
-use super::session::{CloseHandle, Session, deadline_in};
+use super::event::ReconnectError;
+use super::handle::CloseHandle;
+use super::reconnect::{Asking, Half, Home, Stop};
+use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
@@ -64,13 +67,15 @@ pub struct Caller {
     requests: Producer,
     responses: Consumer,
     session: Arc<Session>,
+    /// Of a client that registers again.
+    home: Option<Arc<Home>>,
     /// The number of the next request, and of the next response to come.
     next: u32,
     expected: u32,
     /// Requests whose waiter gave up: their responses are discarded.
     abandoned: BTreeSet<u32>,
-    /// Responses that came before anybody asked for them.
-    queue: VecDeque<Response>,
+    /// Responses that came before anybody asked for them, and the ends of calls that get none, in the order of the calls.
+    queue: VecDeque<Result<Response, CloseReason>>,
     /// The body of the response last given out.
     body: Vec<u8>,
     unregistered: bool,
@@ -88,6 +93,7 @@ impl Caller {
             requests,
             responses,
             session,
+            home: None,
             next: 0,
             expected: 0,
             abandoned: BTreeSet::new(),
@@ -111,7 +117,10 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        self.session.key
+        match &self.home {
+            Some(home) if !self.session.is_forked() => home.newest().key,
+            _ => self.session.key,
+        }
     }
 
     /// This client's name. Does not block.
@@ -147,7 +156,10 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn limits(&self) -> Limits {
-        self.session.limits
+        match &self.home {
+            Some(home) if !self.session.is_forked() => home.newest().limits,
+            _ => self.session.limits,
+        }
     }
 
     /// A handle that ends a wait here from another thread, and with it the registration. Does not block.
@@ -166,7 +178,77 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close_handle(&self) -> CloseHandle {
-        CloseHandle::new(&self.session)
+        CloseHandle::new(&self.session, self.home.as_ref())
+    }
+
+    /// As [`Client::reconnect`](super::Client::reconnect); the [`Inbox`](super::Inbox) goes on with the new connection when it has
+    /// received all that came over the old one.
+    ///
+    /// Blocks until the client is registered or has given up; not at all if the connection stands.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReconnectError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Reconnect, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let client = Client::builder(&path).reconnect(Reconnect::default()).register("alice")?;
+    /// let (mut caller, inbox) = client.split();
+    /// server.join_after_shutdown();
+    /// let _server = Server::builder(&path).start()?;
+    /// let key = caller.reconnect()?;
+    /// assert_eq!((caller.key(), inbox.key()), (key, key));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconnect(&mut self) -> Result<Key, ReconnectError> {
+        self.reconnect_until(None)
+    }
+
+    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its way.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reconnect`](Self::reconnect), and [`TimedOut`](ReconnectError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Reconnect, Server};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// let client = Client::builder(&path).reconnect(Reconnect::default()).register("alice")?;
+    /// let (mut caller, _inbox) = client.split();
+    /// assert_eq!(caller.reconnect_timeout(Duration::from_secs(5))?, caller.key()); // it is connected
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconnect_timeout(&mut self, timeout: Duration) -> Result<Key, ReconnectError> {
+        self.reconnect_until(Instant::now().checked_add(timeout))
+    }
+
+    fn reconnect_until(&mut self, deadline: Option<Instant>) -> Result<Key, ReconnectError> {
+        let home = self.home.clone().ok_or(ReconnectError::NotAsked)?;
+        loop {
+            match self.session.closer.reason() {
+                None => return Ok(self.session.key),
+                Some(CloseReason::Forked) => return Err(ReconnectError::Ended(CloseReason::Forked)),
+                Some(_) => {}
+            }
+            match home.renew_caller(true, deadline) {
+                Ok(asking) => self.install(asking),
+                Err(Stop::TimedOut) => return Err(ReconnectError::TimedOut),
+                Err(Stop::Over(why)) => return Err(why),
+                Err(Stop::Tell(reason)) => return Err(ReconnectError::Ended(reason)),
+            }
+        }
     }
 
     // ---- calls
@@ -318,7 +400,10 @@ impl Caller {
     /// ```
     pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
         let done = requests.into_iter().try_for_each(|request| self.submit_quietly(request, None));
-        notify_both(&mut self.requests, &mut self.responses);
+        // The iterator may have forked, and this be the child: the ring goes on without it.
+        if !self.session.is_forked() {
+            notify_both(&mut self.requests, &mut self.responses);
+        }
         done
     }
 
@@ -403,14 +488,25 @@ impl Caller {
         if self.outstanding() == 0 {
             return Err(CallError::NothingOutstanding);
         }
+        // Even what has arrived is a parent's: the process that asked gets the response.
+        if !self.queue.is_empty() && self.session.is_forked() {
+            return Err(CallError::Disconnected(CloseReason::Forked));
+        }
         let status = match self.queue.pop_front() {
-            Some(response) => {
+            Some(Ok(response)) => {
                 self.body = response.body;
                 response.status
             }
+            Some(Err(reason)) => return Err(CallError::Disconnected(reason)),
             None => loop {
-                if let Some((_, status)) = self.receive(deadline)? {
-                    break status;
+                match self.receive(deadline) {
+                    Ok(Some((_, status))) => break status,
+                    Ok(None) => {}
+                    Err(error) => {
+                        // This call's end, if the ends of all were put there.
+                        self.queue.pop_front();
+                        return Err(error);
+                    }
                 }
             },
         };
@@ -907,6 +1003,7 @@ impl Caller {
 
     fn unregister_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         self.unregistered = true;
+        self.settle_down();
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
         self.session.closer.close_as(CloseReason::Unregistered);
         match status {
@@ -950,7 +1047,13 @@ impl Caller {
                     self.abandoned.insert(sequence);
                     return Err(CallError::TimedOut);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // This call's end, if the ends of all were put there: it is the last.
+                    if matches!(error, CallError::Disconnected(_)) {
+                        self.queue.pop_back_if(|last| last.is_err());
+                    }
+                    return Err(error);
+                }
             }
         }
     }
@@ -964,24 +1067,79 @@ impl Caller {
         body: [&[u8]; N],
         deadline: Option<Instant>,
     ) -> Result<u32, CallError> {
+        match self.try_publish(operation, flags, body) {
+            Ok(sequence) => Ok(sequence),
+            Err(error) => self.publish_after(error, operation, flags, body, deadline),
+        }
+    }
+
+    /// The channel has ended, and a request was not sent: goes on with another one, if this client registers again.
+    #[cold]
+    fn renew(&mut self, reason: CloseReason, deadline: Option<Instant>) -> Result<(), CallError> {
+        let ended = |reason| Err(not_sent(SendTimeoutError::Disconnected(reason)));
+        match &self.home {
+            Some(home) if reason != CloseReason::Forked => match home.renew_caller(false, deadline) {
+                Ok(asking) => {
+                    self.install(asking);
+                    Ok(())
+                }
+                Err(stop) => ended(stop.reason(reason)),
+            },
+            _ => ended(reason),
+        }
+    }
+
+    /// Goes on with another channel. What came over the old one stays to be collected.
+    #[cold]
+    fn install(&mut self, (requests, responses, session): Asking) {
+        let reason = self.session.closer.reason().unwrap_or(CloseReason::Died);
+        // It is closed: this takes what is there, and does not wait.
+        while let Ok(found) = self.responses.find(None) {
+            match self.accept(found) {
+                Ok(Some((_, status))) => self.keep(status),
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        self.give_up_outstanding(reason);
+        (self.requests, self.responses, self.session) = (requests, responses, session);
+        (self.next, self.expected) = (0, 0);
+    }
+
+    /// The calls on their way get no response any more. Whoever collects them hears why, once for each.
+    fn give_up_outstanding(&mut self, reason: CloseReason) {
+        while self.expected != self.next {
+            if !self.abandoned.remove(&self.expected) {
+                self.queue.push_back(Err(reason));
+            }
+            self.expected = self.expected.wrapping_add(1);
+        }
+    }
+
+    #[inline(always)]
+    fn try_publish<const N: usize>(
+        &mut self,
+        operation: Operation,
+        flags: u16,
+        body: [&[u8]; N],
+    ) -> Result<u32, TrySendError> {
         let sequence = self.next;
         let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
-        if let Err(error) = self.requests.try_publish(Some(header), body) {
-            self.publish_after(error, header, body, deadline)?;
-        }
+        self.requests.try_publish(Some(header), body)?;
         self.next = sequence.wrapping_add(1);
         Ok(sequence)
     }
 
-    /// After a first attempt that failed: waits for room, if that is what was missing.
+    /// After a first attempt that failed: waits for room, or goes on with another channel, if that is what was missing.
     #[cold]
     fn publish_after<const N: usize>(
         &mut self,
         mut error: TrySendError,
-        header: u64,
+        operation: Operation,
+        flags: u16,
         body: [&[u8]; N],
         deadline: Option<Instant>,
-    ) -> Result<(), CallError> {
+    ) -> Result<u32, CallError> {
         loop {
             match error {
                 TrySendError::Full => self.make_room(deadline)?,
@@ -989,13 +1147,11 @@ impl Caller {
                     let (len, max) = (len - BLOCK_HEADER, max - BLOCK_HEADER);
                     return Err(CallError::TooLarge { len, max });
                 }
-                TrySendError::Disconnected(reason) => {
-                    return Err(not_sent(SendTimeoutError::Disconnected(reason)));
-                }
+                TrySendError::Disconnected(reason) => self.renew(reason, deadline)?,
                 TrySendError::Violation(violation) => return Err(CallError::Violation(violation)),
             }
-            match self.requests.try_publish(Some(header), body) {
-                Ok(()) => return Ok(()),
+            match self.try_publish(operation, flags, body) {
+                Ok(sequence) => return Ok(sequence),
                 Err(again) => error = again,
             }
         }
@@ -1016,7 +1172,7 @@ impl Caller {
 
     fn keep(&mut self, status: Status) {
         let body = std::mem::take(&mut self.body);
-        self.queue.push_back(Response { status, body });
+        self.queue.push_back(Ok(Response { status, body }));
     }
 
     /// The next response: its number and status, with its body in `self.body`. `None` if it was one that nobody waits for.
@@ -1041,8 +1197,22 @@ impl Caller {
             let until = [slice, deadline].into_iter().flatten().min();
             match self.responses.find(until) {
                 Err(RecvTimeoutError::TimedOut) if until != deadline => {}
+                Err(RecvTimeoutError::Disconnected(reason)) => {
+                    self.tell_end(reason);
+                    return Err(CallError::Disconnected(reason));
+                }
                 found => return found.map_err(no_response),
             }
+        }
+    }
+
+    /// The channel ended during a wait for a response.
+    fn tell_end(&mut self, reason: CloseReason) {
+        if let Some(home) = &self.home
+            && reason != CloseReason::Forked
+        {
+            home.tell(Half::Caller, &self.session, reason);
+            self.give_up_outstanding(reason);
         }
     }
 
@@ -1072,6 +1242,32 @@ impl Caller {
         Ok(Some((sequence, status)))
     }
 
+    /// From now on it goes on with another channel when its own has ended.
+    pub(super) fn settle(&mut self, home: Arc<Home>) {
+        self.home = Some(home);
+    }
+
+    /// From now on its inbox is a handle by itself.
+    pub(super) fn part(&self) {
+        if let Some(home) = &self.home
+            && !self.session.is_forked()
+        {
+            home.split();
+        }
+    }
+
+    /// Before the end: takes the newest channel, and there will be no other one.
+    fn settle_down(&mut self) {
+        if let Some(home) = &self.home
+            && !self.session.is_forked()
+        {
+            home.leave(CloseReason::Unregistered);
+            if let Some(asking) = home.take_asking() {
+                self.install(asking);
+            }
+        }
+    }
+
     #[cold]
     fn violation(&mut self, violation: Violation) -> CallError {
         CallError::Violation(self.responses.reject(violation))
@@ -1080,6 +1276,7 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
+        self.settle_down();
         if !self.unregistered && self.session.closer.reason().is_none() {
             // The connection ends in any case; this only makes the name free before we return.
             let _ = self.unregister_until(Some(Instant::now() + PATIENCE_OF_DROP));

@@ -6,9 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::session::{CloseHandle, Session};
+use super::handle::CloseHandle;
+use super::reconnect::{Home, Receiving, Stop};
+use super::session::Session;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
-use crate::ring::{Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
+use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
 
 /// The receiving half of a [`Client`](super::Client).
 ///
@@ -39,6 +41,8 @@ pub struct Inbox {
     session: Arc<Session>,
     /// Who sent the last message.
     last_sender: Option<(Key, Name)>,
+    /// Of a client that registers again.
+    home: Option<Arc<Home>>,
 }
 
 /// A message from another client, copied out of the inbox: it is all this client's.
@@ -161,7 +165,12 @@ impl Message {
 
 impl Inbox {
     pub(super) fn new(ring: Consumer, session: Arc<Session>) -> Inbox {
-        Inbox { ring, session, last_sender: None }
+        Inbox { ring, session, last_sender: None, home: None }
+    }
+
+    /// From now on it goes on with another channel when its own has ended.
+    pub(super) fn settle(&mut self, home: Arc<Home>) {
+        self.home = Some(home);
     }
 
     /// This client's key. Does not block.
@@ -180,7 +189,10 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        self.session.key
+        match &self.home {
+            Some(home) if !self.session.is_forked() => home.newest().key,
+            _ => self.session.key,
+        }
     }
 
     /// This client's name. Does not block.
@@ -222,7 +234,7 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close_handle(&self) -> CloseHandle {
-        CloseHandle::new(&self.session)
+        CloseHandle::new(&self.session, self.home.as_ref())
     }
 
     /// The next message, if one is there. Does not block.
@@ -249,9 +261,20 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
-        match read(self.ring.try_incoming()?, &mut self.last_sender) {
-            Ok(message) => Ok(message),
-            Err(Malformed) => Err(TryRecvError::Violation(self.ring.reject(Violation::MalformedBlock))),
+        loop {
+            return match self.ring.try_incoming() {
+                Ok(incoming) => match read(incoming, &mut self.last_sender) {
+                    Ok(message) => Ok(message),
+                    Err(Malformed) => {
+                        Err(TryRecvError::Violation(self.ring.reject(Violation::MalformedBlock)))
+                    }
+                },
+                Err(TryRecvError::Disconnected(reason)) => match self.renew(reason, Home::renew_inbox_now) {
+                    Ok(()) => continue,
+                    Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason))),
+                },
+                Err(error) => Err(error),
+            };
         }
     }
 
@@ -334,9 +357,39 @@ impl Inbox {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Message, RecvTimeoutError> {
-        match read(self.ring.incoming_until(deadline)?, &mut self.last_sender) {
-            Ok(message) => Ok(message),
-            Err(Malformed) => Err(RecvTimeoutError::Violation(self.ring.reject(Violation::MalformedBlock))),
+        loop {
+            return match self.ring.incoming_until(deadline) {
+                Ok(incoming) => match read(incoming, &mut self.last_sender) {
+                    Ok(message) => Ok(message),
+                    Err(Malformed) => {
+                        Err(RecvTimeoutError::Violation(self.ring.reject(Violation::MalformedBlock)))
+                    }
+                },
+                Err(RecvTimeoutError::Disconnected(reason)) => {
+                    match self.renew(reason, |home| home.renew_inbox(deadline)) {
+                        Ok(()) => continue,
+                        Err(Stop::TimedOut) => Err(RecvTimeoutError::TimedOut),
+                        Err(stop) => Err(RecvTimeoutError::Disconnected(stop.reason(reason))),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// The ring has ended, and gave out all it had: goes on with the next one, if this client registers again.
+    #[cold]
+    fn renew(
+        &mut self,
+        reason: CloseReason,
+        next: impl FnOnce(&Home) -> Result<Receiving, Stop>,
+    ) -> Result<(), Stop> {
+        match &self.home {
+            Some(home) if reason != CloseReason::Forked => {
+                (self.ring, self.session) = next(home)?;
+                Ok(())
+            }
+            _ => Err(Stop::Tell(reason)),
         }
     }
 }

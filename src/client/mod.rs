@@ -1,26 +1,34 @@
 //! The client: registers, calls, sends, receives, unregisters.
 
+mod backoff;
+mod builder;
 mod caller;
 #[cfg(feature = "serde")]
 mod encoded;
 mod error;
+mod event;
+mod handle;
 #[cfg(fuzzing)]
 pub(crate) mod hostile;
 mod inbox;
 #[cfg(feature = "internals")]
 pub(crate) mod internals;
 mod observer;
+mod reconnect;
 mod session;
 mod typed;
 mod watcher;
 
+pub use backoff::Reconnect;
+pub use builder::ClientBuilder;
 pub use caller::Caller;
 #[cfg(feature = "serde")]
 pub use encoded::{CallSerdeError, SendSerdeError};
 pub use error::{CallError, RegisterError, SendError};
+pub use event::{ReconnectError, ReconnectEvent};
+pub use handle::CloseHandle;
 pub use inbox::{Inbox, Message};
 pub use observer::Observer;
-pub use session::{ClientBuilder, CloseHandle};
 pub use typed::{CallAsError, MessageOf, RecvAsError};
 
 use std::path::PathBuf;
@@ -173,6 +181,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn split(self) -> (Caller, Inbox) {
+        self.caller.part();
         (self.caller, self.inbox)
     }
 
@@ -250,6 +259,64 @@ impl Client {
     /// ```
     pub fn close_handle(&self) -> CloseHandle {
         self.caller.close_handle()
+    }
+
+    /// Registers again now if the connection has ended, as the next operation would: for a client with
+    /// [`ClientBuilder::reconnect`]. Returns its key, which is a new one then. Messages that lie in the inbox are still received
+    /// first.
+    ///
+    /// Blocks until it is registered or has given up; not at all if the connection stands.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReconnectError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Reconnect, ReconnectError, Server};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let reconnect = Reconnect::default().within(Duration::from_millis(50));
+    /// let mut client = Client::builder(&path).reconnect(reconnect).register("alice")?;
+    /// assert_eq!(client.reconnect()?, client.key());
+    /// server.join_after_shutdown();
+    /// match client.reconnect() {
+    ///     Err(ReconnectError::GaveUp { attempts, error }) => println!("{attempts} attempts: {error}"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconnect(&mut self) -> Result<Key, ReconnectError> {
+        self.caller.reconnect()
+    }
+
+    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its way.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reconnect`](Self::reconnect), and [`TimedOut`](ReconnectError::TimedOut).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Reconnect, ReconnectError, Server};
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let mut client = Client::builder(&path).reconnect(Reconnect::default()).register("alice")?;
+    /// server.join_after_shutdown();
+    /// let soon = client.reconnect_timeout(Duration::from_millis(50));
+    /// assert!(matches!(soon, Err(ReconnectError::TimedOut)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconnect_timeout(&mut self, timeout: Duration) -> Result<Key, ReconnectError> {
+        self.caller.reconnect_timeout(timeout)
     }
 
     /// Calls the server's service and waits for its response, which stays readable until the next operation. One request, one

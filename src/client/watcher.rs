@@ -2,6 +2,10 @@
 //!
 //! It sleeps on the lifelines of all registered clients of this process. When one ends, whatever was the reason, it closes that client's
 //! channel, which wakes everyone who waits there. So those waits need no time-out, and an idle client costs nothing.
+//!
+//! A forked child has neither the thread nor its clients, though it has copies of everything: it gets a watcher of its own with its
+//! first registration. It leaves its parent's alone, whose locks may be held there by threads that it does not have, whose
+//! epoll instance both processes share, and whose connections a shutdown would end for both. It only closes its copies of them.
 
 #![forbid(unsafe_code)]
 
@@ -11,47 +15,53 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::ring::{CloseReason, Closer};
+use crate::shm::OfProcess;
 
+#[derive(Debug)]
 struct Watcher {
     epoll: OwnedFd,
     watched: Mutex<Watched>,
+    /// Whether the thread runs: its start can fail, and is then tried again.
+    started: Mutex<bool>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Watched {
     next: u64,
     /// The lifeline lies here too, so that it cannot be closed, and its number reused, while it is watched.
     lines: HashMap<u64, (OwnedFd, Closer)>,
 }
 
-static WATCHER: OnceLock<Watcher> = OnceLock::new();
-/// Whether the thread runs: its start can fail, and is then tried again.
-static STARTED: Mutex<bool> = Mutex::new(false);
+static WATCHER: OfProcess<Watcher> = OfProcess::new();
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
 #[derive(Debug)]
 pub(super) struct Watch {
     token: u64,
+    watcher: &'static Watcher,
 }
 
 impl Watcher {
     fn get() -> io::Result<&'static Watcher> {
-        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-        let watcher = match WATCHER.get() {
-            Some(watcher) => watcher,
-            None => {
-                let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-                WATCHER.get_or_init(|| Watcher { epoll, watched: Mutex::default() })
-            }
-        };
+        let watcher = WATCHER.get_or_make(|| {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            Ok(Watcher { epoll, watched: Mutex::default(), started: Mutex::default() })
+        })?;
+        let mut started = watcher.started.lock().unwrap_or_else(PoisonError::into_inner);
         if !*started {
             std::thread::Builder::new().name("rp-watcher".into()).spawn(|| watcher.run())?;
             *started = true;
         }
         Ok(watcher)
+    }
+
+    /// Whether it is this process's, and not that of the process which this one was forked from.
+    fn is_ours(&self) -> bool {
+        WATCHER.get().is_some_and(|ours| ptr::eq(ours, self))
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {
@@ -73,6 +83,17 @@ impl Watcher {
             }
         }
     }
+
+    /// In a forked child: closes its copy of a connection. Whatever another thread was at when the child was forked stays as it is.
+    fn forget_inherited(&self, token: u64) {
+        let watched = match self.watched.try_lock() {
+            Ok(watched) => Some(watched),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let line = watched.and_then(|mut watched| watched.lines.remove(&token));
+        drop(line);
+    }
 }
 
 impl Watch {
@@ -86,20 +107,22 @@ impl Watch {
         epoll::add(&watcher.epoll, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
         watched.next += 1;
         watched.lines.insert(token, (lifeline, closer));
-        Ok(Watch { token })
+        Ok(Watch { token, watcher })
     }
 }
 
 impl Watch {
-    /// Ends the watch and closes the connection, and with it the registration. Idempotent.
+    /// Ends the watch and closes the connection, and with it the registration. Idempotent. In a forked child the parent's
+    /// registration goes on.
     pub(super) fn end(&self) {
-        if let Some(watcher) = WATCHER.get() {
-            let line = watcher.lock().lines.remove(&self.token);
-            if let Some((lifeline, _)) = line {
-                let _ = epoll::delete(&watcher.epoll, &lifeline);
-                // A forked process may hold the connection too: closing our end alone would not end it.
-                let _ = shutdown(&lifeline, Shutdown::Both);
-            }
+        if !self.watcher.is_ours() {
+            return self.watcher.forget_inherited(self.token);
+        }
+        let line = self.watcher.lock().lines.remove(&self.token);
+        if let Some((lifeline, _)) = line {
+            let _ = epoll::delete(&self.watcher.epoll, &lifeline);
+            // A forked process may hold the connection too: closing our end alone would not end it.
+            let _ = shutdown(&lifeline, Shutdown::Both);
         }
     }
 }

@@ -134,7 +134,7 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> RegistryError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -142,7 +142,7 @@ pub(super) mod tests {
     /// Runs `child` in a forked process, which then exits with status 0 and without any clean-up.
     ///
     /// Other threads may hold any lock at the fork, the allocator's too: `child` must not allocate nor panic.
-    pub(in crate::registry) fn fork(child: impl FnOnce()) -> Pid {
+    pub(crate) fn fork(child: impl FnOnce()) -> Pid {
         struct Never;
         impl Drop for Never {
             fn drop(&mut self) {

@@ -4,14 +4,18 @@
 //! clear nor hide it. The *shared* one lies in the segment and tells the other process; an end that does not trust
 //! its peer to keep it never looks at it.
 //!
+//! **Fork.** A client's private word is one that a forked child does not inherit (`shm/own.rs`): there it reads neither open nor any
+//! reason, and that is the reason [`Forked`](CloseReason::Forked). So whoever looks whether the channel is closed learns of a fork
+//! by the same load. In a child closing does nothing: the channel is its parent's.
+//!
 //! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The closer:
 //! `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single order: either
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
 //! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
 
 use crate::shm::futex::{self, Scope, Wait};
-use crate::shm::{View, Word32};
-use crate::sync::{Arc, AtomicU32, Ordering, fence};
+use crate::shm::{FOREIGN, OwnWord, View, Word32};
+use crate::sync::{Arc, Ordering, fence};
 
 /// Why a channel is closed. It comes with every `Disconnected`.
 ///
@@ -54,35 +58,51 @@ pub enum CloseReason {
     /// The other side broke a rule of the protocol.
     #[error("the other side broke the protocol")]
     ProtocolViolation = 6,
+    /// This process is a child that was forked after the client was registered. The client is its parent's, and was not touched:
+    /// register another one here, under another name.
+    #[error("this process was forked after the client was registered: register one of its own")]
+    Forked = 7,
+    /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back in time, or refused.
+    #[error("the server did not come back in time, or refused to register the client again: register anew")]
+    GaveUp = 8,
 }
 
+/// The private word of what is not closed. No reason has it, and neither has a word that was not inherited.
+const OPEN: u32 = u32::MAX;
+
 impl CloseReason {
+    /// From this side's word, which is not open.
+    #[cold]
+    fn from_own(word: u32) -> CloseReason {
+        if word == FOREIGN { CloseReason::Forked } else { CloseReason::from_known(word) }
+    }
+
     /// From a word that may have been written by the peer: 0 is open, anything unknown is the peer's doing.
     #[cold]
-    fn from_word(word: u32) -> Option<CloseReason> {
-        Some(match word {
-            0 => return None,
+    fn from_shared(word: u32) -> Option<CloseReason> {
+        if word == 0 { None } else { Some(CloseReason::from_known(word)) }
+    }
+
+    fn from_known(word: u32) -> CloseReason {
+        match word {
             1 => CloseReason::Local,
             3 => CloseReason::Unregistered,
             4 => CloseReason::Shutdown,
             5 => CloseReason::Died,
             6 => CloseReason::ProtocolViolation,
             _ => CloseReason::Peer,
-        })
+        }
     }
 }
 
-/// How an end of a ring finds its words, and whom it believes.
+/// What closing has to reach.
 #[derive(Debug)]
-pub(crate) struct Closing {
-    private: AtomicU32,
+struct Closing {
     /// Whether waits sleep on the private word as well: needed where the peer can write the parked words.
     sleep_on_private: bool,
     view: View,
     /// The shared closed word, if there is one.
     shared: Option<Word32>,
-    /// Whether this end looks at it and does not only inform the peer by it.
-    heeds_shared: bool,
     /// Offsets of all parked words of the channel.
     parked: Vec<usize>,
     scope: Scope,
@@ -103,7 +123,13 @@ pub(crate) struct Closing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Closer(Arc<Closing>);
+pub struct Closer {
+    /// [`OPEN`], or why it is closed.
+    private: OwnWord,
+    /// The shared word if this end looks at it, and does not only inform the peer by it.
+    heeded: Option<Word32>,
+    rest: Arc<Closing>,
+}
 
 impl Closer {
     pub(crate) fn new(
@@ -113,15 +139,34 @@ impl Closer {
         shared: Option<usize>,
         heed_shared: bool,
     ) -> Closer {
-        Closer(Arc::new(Closing {
-            private: AtomicU32::new(0),
-            sleep_on_private: scope == Scope::Shared,
-            shared: shared.map(|offset| view.pin32(offset)),
-            heeds_shared: heed_shared,
-            view,
-            parked,
-            scope,
-        }))
+        Closer::with(OwnWord::inherited(OPEN), view, scope, parked, shared, heed_shared)
+    }
+
+    /// One that a forked child finds closed, and cannot close for its parent.
+    #[cfg(not(loom))]
+    pub(crate) fn of_this_process(
+        view: View,
+        scope: Scope,
+        parked: Vec<usize>,
+        shared: Option<usize>,
+        heed_shared: bool,
+    ) -> std::io::Result<Closer> {
+        Ok(Closer::with(OwnWord::not_inherited(OPEN)?, view, scope, parked, shared, heed_shared))
+    }
+
+    fn with(
+        private: OwnWord,
+        view: View,
+        scope: Scope,
+        parked: Vec<usize>,
+        shared: Option<usize>,
+        heed_shared: bool,
+    ) -> Closer {
+        let shared = shared.map(|offset| view.pin32(offset));
+        let heeded = shared.clone().filter(|_| heed_shared);
+        let sleep_on_private = scope == Scope::Shared;
+        let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, scope });
+        Closer { private, heeded, rest }
     }
 
     /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a ring between
@@ -161,38 +206,55 @@ impl Closer {
     /// ```
     #[inline]
     pub fn reason(&self) -> Option<CloseReason> {
-        // A close by this side sets the private word and then tells the peer by the shared one. Whoever comes in between
-        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told.
-        if self.is_closed() { CloseReason::from_word(self.word()) } else { None }
+        if self.is_closed() { self.closed_as() } else { None }
     }
 
     /// Whether it is closed, and nothing more.
     #[inline(always)]
     pub(crate) fn is_closed(&self) -> bool {
-        self.word() != 0
+        self.is_closed_here()
+            || self.heeded.as_ref().is_some_and(|shared| shared.load(Ordering::Acquire) != 0)
     }
 
+    /// Whether this side has closed it, or is not the one that may use it.
     #[inline(always)]
-    fn word(&self) -> u32 {
-        let Closing { private, shared, heeds_shared, .. } = &*self.0;
-        match (private.load(Ordering::Acquire), shared) {
-            (0, Some(shared)) if *heeds_shared => shared.load(Ordering::Acquire),
-            (word, _) => word,
+    pub(crate) fn is_closed_here(&self) -> bool {
+        self.private.load(Ordering::Acquire) != OPEN
+    }
+
+    /// Whether this process is a forked child of the one whose channel this is.
+    #[cold]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.private.load(Ordering::Relaxed) == FOREIGN
+    }
+
+    /// Why, once closed was seen.
+    #[cold]
+    fn closed_as(&self) -> Option<CloseReason> {
+        // A close by this side sets the private word and then tells the peer by the shared one. Whoever came in between
+        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told. Relaxed: the look
+        // that saw it closed has made the order.
+        match self.private.load(Ordering::Relaxed) {
+            OPEN => CloseReason::from_shared(self.heeded.as_ref()?.load(Ordering::Relaxed)),
+            own => Some(CloseReason::from_own(own)),
         }
     }
 
     pub(crate) fn close_as(&self, reason: CloseReason) {
-        let Closing { private, view, shared, parked, scope, .. } = &*self.0;
+        let Closing { view, shared, parked, scope, sleep_on_private } = &*self.rest;
         // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a
         // repeated close wakes again: it costs nothing and hides no fault.
-        let _ = private.compare_exchange(0, reason as u32, Ordering::Release, Ordering::Relaxed);
+        let before = self.private.compare_exchange(OPEN, reason as u32, Ordering::Release, Ordering::Relaxed);
+        if before == Err(FOREIGN) {
+            return;
+        }
         if let Some(word) = shared {
             let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
-        if self.0.sleep_on_private {
-            futex::wake(private, Scope::Private, u32::MAX >> 1);
+        if *sleep_on_private {
+            futex::wake(&self.private, Scope::Private, u32::MAX >> 1);
         }
         for offset in parked {
             let word = view.word32(*offset);
@@ -204,10 +266,10 @@ impl Closer {
 
     /// The private word as something to sleep on until it is set.
     pub(crate) fn as_wait(&self) -> Wait<'_> {
-        Wait { word: &self.0.private, expected: 0, scope: Scope::Private }
+        Wait { word: &self.private, expected: OPEN, scope: Scope::Private }
     }
 
     pub(crate) fn sleeps_on_private(&self) -> bool {
-        self.0.sleep_on_private
+        self.rest.sleep_on_private
     }
 }

@@ -378,7 +378,8 @@ impl Consumer {
     fn look_quickly(&self) -> Option<Found> {
         let word = self.load_header();
         let len = (word & 0xffff_ffff) as usize;
-        if word >> 32 != layout::data_mark(self.position) || self.broken.is_some() {
+        // A broken consumer has closed its channel, and a forked child finds it closed: both take the other way.
+        if word >> 32 != layout::data_mark(self.position) || self.closer.is_closed_here() {
             return None;
         }
         // A single line lies within the ring wherever it begins.
@@ -430,6 +431,10 @@ impl Consumer {
     }
 
     fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {
+        if self.closer.is_forked() {
+            // What lies here is its parent's, which goes on reading.
+            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));
+        }
         if let Some(violation) = self.broken {
             return Some(Err(TryRecvError::Violation(violation)));
         }

@@ -32,6 +32,7 @@ use crate::advice::on_resources;
 use crate::channel::GeometryError;
 use crate::connect::{ListenError, ServerInfo};
 use crate::registry::{ClientInfo, RegistryError};
+use crate::shm::OwnWord;
 use acceptor::Acceptor;
 use builder::Settings;
 use shared::Shared;
@@ -92,6 +93,10 @@ pub enum StartError {
 
 /// A running server. Dropping it shuts it down and waits until it is gone.
 ///
+/// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it does nothing there, and its
+/// parent's serves on. Such a child holds copies of the server's descriptors until it ends or executes another program: as long as
+/// it lives longer than its parent, no other server can be started at the same path.
+///
 /// # Examples
 ///
 /// ```
@@ -116,7 +121,12 @@ pub enum StartError {
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<ServerSummary>>,
+    /// Tells this process from its forked children.
+    process: OwnWord,
 }
+
+/// What [`Server::process`] holds.
+const OURS: u32 = 1;
 
 /// Shuts a server down from another thread, from a service, or from a signal's handler thread: [`Server::stopper`].
 ///
@@ -146,12 +156,17 @@ pub struct Server {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Stopper(Arc<Shared>);
+pub struct Stopper {
+    shared: Arc<Shared>,
+    process: OwnWord,
+}
 
 impl Stopper {
-    /// As [`Server::shutdown`]: begins to shut down, and does not block.
+    /// As [`Server::shutdown`]: begins to shut down, and does not block. In a forked child it does nothing.
     pub fn shutdown(&self) {
-        self.0.stop();
+        if !self.process.is_foreign() {
+            self.shared.stop();
+        }
     }
 }
 
@@ -215,12 +230,14 @@ impl Server {
     }
 
     fn start(settings: Settings, service: Box<dyn Service>) -> Result<Server, StartError> {
+        let process = OwnWord::not_inherited(OURS)
+            .map_err(|source| StartError::System { action: "map memory", source })?;
         let (acceptor, shared) = Acceptor::prepare(settings, service)?;
         let acceptor = std::thread::Builder::new()
             .name("rp-acceptor".into())
             .spawn(move || acceptor.run())
             .map_err(|source| StartError::System { action: "start a thread", source })?;
-        Ok(Server { shared, acceptor: Some(acceptor) })
+        Ok(Server { shared, acceptor: Some(acceptor), process })
     }
 
     /// Where its socket lies. Does not block.
@@ -299,7 +316,9 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shutdown(&self) {
-        self.shared.stop();
+        if !self.process.is_foreign() {
+            self.shared.stop();
+        }
     }
 
     /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not block.
@@ -318,7 +337,7 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.shared))
+        Stopper { shared: Arc::clone(&self.shared), process: self.process.clone() }
     }
 
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
@@ -362,6 +381,10 @@ impl Server {
     }
 
     fn wait(&mut self) -> ServerSummary {
+        if self.process.is_foreign() {
+            // The thread is not in this process, and one that was started here may have its number by now.
+            std::mem::forget(self.acceptor.take());
+        }
         // The acceptor does not panic; if it did, there is nothing left to wait for.
         self.acceptor.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }

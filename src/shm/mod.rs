@@ -13,6 +13,8 @@ pub(crate) mod futex;
 #[cfg(not(loom))]
 mod copy;
 #[cfg(not(loom))]
+mod own;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod view;
@@ -24,8 +26,15 @@ mod view;
 #[cfg(not(loom))]
 pub use futex::{futex_wait, futex_wake};
 #[cfg(not(loom))]
+pub(crate) use own::{OfProcess, OwnWord};
+#[cfg(not(loom))]
 pub use segment::{Segment, SegmentError};
+#[cfg(loom)]
+pub(crate) use view::OwnWord;
 pub(crate) use view::{RingView, View, Word32};
+
+/// What a word of one process reads in the children that it forks: see `own`.
+pub(crate) const FOREIGN: u32 = 0;
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;

@@ -64,7 +64,7 @@ impl View {
 }
 
 /// One word of a segment, which it keeps alive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Word32 {
     word: NonNull<AtomicU32>,
     _segment: Arc<Segment>,

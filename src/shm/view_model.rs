@@ -93,7 +93,7 @@ impl View {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Word32 {
     view: View,
     offset: usize,
@@ -104,6 +104,24 @@ impl std::ops::Deref for Word32 {
 
     fn deref(&self) -> &AtomicU32 {
         self.view.word32(self.offset)
+    }
+}
+
+/// Nothing forks in the models.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnWord(Arc<AtomicU32>);
+
+impl OwnWord {
+    pub(crate) fn inherited(value: u32) -> OwnWord {
+        OwnWord(Arc::new(AtomicU32::new(value)))
+    }
+}
+
+impl std::ops::Deref for OwnWord {
+    type Target = AtomicU32;
+
+    fn deref(&self) -> &AtomicU32 {
+        &self.0
     }
 }
 

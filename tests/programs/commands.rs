@@ -194,6 +194,50 @@ fn a_killed_server_is_noticed_and_replaced() {
 }
 
 #[test]
+fn a_listener_registers_again_if_it_is_told_to() {
+    let place = Place::new();
+    let socket = text(&place.path);
+    let server = start_server(&place, &[]);
+    let (mut listener, first) = start_listener(&place, "alice", &["--reconnect", "--count", "2"]);
+    run(CLIENT, &["send", "--as", "bob", "--to", "alice", "one", "--socket", socket]).well();
+    assert_eq!(listener.json_line()["payload"], "one");
+    drop(server);
+    let next = Program::start(SERVER, &["--socket", socket]);
+    let again = listener.json_line();
+    assert_eq!(again["registered"]["name"], "alice");
+    assert_ne!(again["registered"]["key"], first);
+    run(CLIENT, &["send", "--as", "bob", "--to", "alice", "two", "--socket", socket]).well();
+    assert_eq!(listener.json_line()["payload"], "two");
+    let ended = listener.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("waiting for the next server"), "{}", ended.stderr);
+
+    // It can be interrupted while there is none.
+    let (listener, _) = start_listener(&place, "alice", &["--reconnect"]);
+    next.signal(Signal::TERM);
+    next.end().well();
+    listener.signal(Signal::INT);
+    let ended = listener.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("did not confirm"), "{}", ended.stderr);
+
+    // Whoever has its name keeps it.
+    let server = start_server(&place, &[]);
+    let (listener, _) = start_listener(&place, "alice", &["--reconnect"]);
+    listener.signal(Signal::STOP);
+    drop(server);
+    let _server = Program::start(SERVER, &["--socket", socket]);
+    eventually("the next server answers", || {
+        run(CLIENT, &["call", "--as", "other", "x", "--socket", socket]).status == Some(0)
+    });
+    let (_other, _) = start_listener(&place, "alice", &[]);
+    listener.signal(Signal::CONT);
+    let ended = listener.end();
+    assert_eq!(ended.status, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("taken"), "{}", ended.stderr);
+}
+
+#[test]
 fn the_demo_runs_and_cleans_up() {
     let place = Place::new();
     let demo = Program::start_with(CLIENT, &["demo"], |command| {

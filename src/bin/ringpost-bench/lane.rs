@@ -37,7 +37,7 @@ enum Reader {
     Process {
         _helper: Helper,
         /// Its end would close the channel.
-        _inbox: Producer,
+        _inbox: Box<Producer>,
     },
 }
 
@@ -87,7 +87,7 @@ impl Lane {
         // Else this side would wait for ever for room.
         let closer = host.closer.clone();
         helper.when_it_ends(move || closer.close())?;
-        let reader = Reader::Process { _helper: helper, _inbox: host.inbox };
+        let reader = Reader::Process { _helper: helper, _inbox: Box::new(host.inbox) };
         Ok(Lane { forth: host.responses, back: host.requests, reader })
     }
 

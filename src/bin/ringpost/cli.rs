@@ -113,6 +113,13 @@ pub struct ListenOptions {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
+    /// When the server goes away, wait for it and register again
+    ///
+    /// The key is a new one then, and is printed as the first one was. Tried for a minute, after delays of 20 ms to 2 s; a name
+    /// that somebody else has taken meanwhile, and a server that is full, are failures
+    #[arg(long)]
+    pub reconnect: bool,
+
     /// Print one JSON object a line: {"registered":{"name","key"}}, then {"from":{"name","key"},"payload":TEXT}, with
     /// "payload_base64" in place of "payload" for what is not UTF-8
     #[arg(long)]

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ringpost::{Client, Inbox, Message};
+use ringpost::{
+    CallError, Client, CloseReason, Inbox, Key, Message, Name, Reconnect, ReconnectEvent, RecvError,
+};
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
@@ -43,10 +45,13 @@ enum End {
 pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     let deadline = options.timeout.map(|time| Instant::now() + time);
     let interrupt = Interrupt::install()?;
-    let client = Client::builder(socket)
-        .timeout(options.timeout.map_or(REGISTER, |time| time.min(REGISTER)))
-        .register(options.name.as_str())
-        .map_err(Failure::failed)?;
+    let mut settings =
+        Client::builder(socket).timeout(options.timeout.map_or(REGISTER, |time| time.min(REGISTER)));
+    if options.reconnect {
+        let (name, json) = (options.name, options.json);
+        settings = settings.reconnect(Reconnect::default().on_event(move |event| show(event, &name, json)));
+    }
+    let client = settings.register(options.name.as_str()).map_err(Failure::failed)?;
     let key = client.key();
     let (caller, inbox) = client.split();
 
@@ -54,18 +59,14 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     let on_signal = events.clone();
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let printed = Arc::new(AtomicU64::new(0));
-    let said = if options.json {
-        out::json(&Registered { registered: Who { name: &options.name, key: &key.to_string() } })
-    } else {
-        note(format_args!("registered as {}, key {key}", options.name));
-        Ok(())
-    };
+    let said = announce(&options.name, key, options.json);
     let (json, wanted, counter) = (options.json, options.count, Arc::clone(&printed));
+    let again = options.reconnect;
     let end = match said {
         Err(failure) => End::Output(failure),
         Ok(()) => {
             let receiver = thread::Builder::new().name("inbox".into()).spawn(move || {
-                let _ = events.send(receive(inbox, json, wanted, &counter));
+                let _ = events.send(receive(inbox, json, again, wanted, &counter));
             });
             match receiver {
                 Ok(_) => wait(&arrived, deadline),
@@ -74,7 +75,11 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
         }
     };
 
-    let left = caller.unregister_timeout(LEAVING);
+    let left = match caller.unregister_timeout(LEAVING) {
+        // It waited for a server, and there was none to leave.
+        Err(CallError::NotSent(_)) if options.reconnect => Ok(()),
+        left => left,
+    };
     let (end, left) = match end {
         End::Signal | End::Time => (drain(&arrived, end), left),
         // The rest is through already, and whoever lost the server need not hear that it cannot unregister.
@@ -110,10 +115,12 @@ fn drain(arrived: &Receiver<End>, end: End) -> End {
 }
 
 /// Receives and prints until there is a reason to end.
-fn receive(mut inbox: Inbox, json: bool, wanted: Option<u64>, printed: &AtomicU64) -> End {
+fn receive(mut inbox: Inbox, json: bool, again: bool, wanted: Option<u64>, printed: &AtomicU64) -> End {
     loop {
         let message = match inbox.recv() {
             Ok(message) => message,
+            // Told once; the next wait registers again first, or gives up.
+            Err(RecvError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if again => continue,
             Err(error) => return End::Gone(session::gone(&error)),
         };
         if let Err(failure) = print(&message, json) {
@@ -123,6 +130,25 @@ fn receive(mut inbox: Inbox, json: bool, wanted: Option<u64>, printed: &AtomicU6
         if Some(came) == wanted {
             return End::Enough;
         }
+    }
+}
+
+/// Tells the key that others reach us by.
+fn announce(name: &Name, key: Key, json: bool) -> Outcome {
+    if json {
+        return out::json(&Registered { registered: Who { name, key: &key.to_string() } });
+    }
+    note(format_args!("registered as {name}, key {key}"));
+    Ok(())
+}
+
+/// Tells what happens between two servers. What cannot be printed now is found out with the next message.
+fn show(event: &ReconnectEvent, name: &Name, json: bool) {
+    match event {
+        ReconnectEvent::Ended { reason } => note(format_args!("{reason}: waiting for the next server")),
+        ReconnectEvent::Registered { key, .. } => drop(announce(name, *key, json)),
+        ReconnectEvent::GaveUp { .. } => note(event),
+        _ => {}
     }
 }
 
@@ -195,7 +221,7 @@ mod tests {
     use super::*;
 
     fn options(count: Option<u64>) -> ListenOptions {
-        ListenOptions { name: "x".parse().unwrap(), count, timeout: None, json: false }
+        ListenOptions { name: "x".parse().unwrap(), count, timeout: None, reconnect: false, json: false }
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub fn gone(error: &RecvError) -> String {
         RecvError::Disconnected(CloseReason::Died) => {
             "the server is gone, without a shutdown: start it again".into()
         }
+        RecvError::Disconnected(reason @ CloseReason::GaveUp) => reason.to_string(),
         error => error.to_string(),
     }
 }

@@ -1,0 +1,87 @@
+//! Ending a client from another thread.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::reconnect::Home;
+use super::session::Session;
+use crate::ring::CloseReason;
+
+/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, CloseReason, RecvError, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("bus");
+/// let _server = Server::builder(&path).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// let handle = client.close_handle();
+/// let waiting = std::thread::spawn(move || client.recv());
+/// handle.close();
+/// assert_eq!(waiting.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CloseHandle {
+    session: Arc<Session>,
+    home: Option<Arc<Home>>,
+}
+
+impl CloseHandle {
+    pub(super) fn new(session: &Arc<Session>, home: Option<&Arc<Home>>) -> CloseHandle {
+        CloseHandle { session: Arc::clone(session), home: home.cloned() }
+    }
+
+    /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were committed before can still be received. Does not block; the server frees the
+    /// name when it sees the end of the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{CallError, CloseReason};
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let mut client = Client::register(&path, "alice")?;
+    /// client.close_handle().close();
+    /// assert_eq!(client.call(b"ping"), Err(CallError::NotSent(CloseReason::Local)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&self) {
+        match &self.home {
+            Some(home) if !self.session.is_forked() => home.close(CloseReason::Local),
+            _ => self.session.end(CloseReason::Local),
+        }
+    }
+
+    /// Why the client has ended, if it has. One that registers again has ended for as long as it is not registered. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, CloseReason, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let server = Server::builder(&path).start()?;
+    /// let client = Client::register(&path, "alice")?;
+    /// let handle = client.close_handle();
+    /// assert_eq!(handle.reason(), None);
+    /// server.join_after_shutdown();
+    /// assert_eq!(handle.reason(), Some(CloseReason::Shutdown));
+    /// # drop(client);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reason(&self) -> Option<CloseReason> {
+        match &self.home {
+            Some(home) if !self.session.is_forked() => home.newest().closer.reason(),
+            _ => self.session.closer.reason(),
+        }
+    }
+}

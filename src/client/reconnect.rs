@@ -1,0 +1,328 @@
+//! Registering again: what the halves of one client share for it.
+//!
+//! A half that finds its channel closed comes here ([`Home::renew`]), and nowhere else is anything of this noticed: as long as the channel
+//! is open a client with this option does what one without it does. Each end of a connection is *told* first, by the error of the
+//! operation that found it; the next operation registers again. One half does it, the other one waits or finds its part of the
+//! new channel laid ready. An inbox first gives out all that lies in the old ring, and if the other half has registered several times
+//! meanwhile, all that lies in those between: none is left out, and they come in their order.
+//!
+//! The mutex is never held while anything is asked or told. A forked child does not come here: another thread may have held it at
+//! the fork, and the client is its parent's.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backoff::{Reconnect, Schedule, random};
+use super::error::RegisterError;
+use super::event::{ReconnectError, ReconnectEvent};
+use super::session::{Place, Session, deadline_in};
+use crate::ring::{CloseReason, Consumer, Producer};
+
+/// What an attempt is given, however near the operation's deadline is: one that was cut short would be for nothing.
+const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
+
+/// The halves of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Caller = 0,
+    Inbox = 1,
+}
+
+/// The caller's part of a channel.
+pub(super) type Asking = (Producer, Consumer, Arc<Session>);
+
+/// The inbox's part.
+pub(super) type Receiving = (Consumer, Arc<Session>);
+
+#[derive(Debug)]
+pub(super) struct Home {
+    place: Place,
+    policy: Reconnect,
+    /// Whether the halves are two handles, each of which is told by itself.
+    split: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest registration.
+    session: Arc<Session>,
+    /// Its channel's parts that the halves have not taken yet; of the inbox also those of earlier ones that hold something.
+    asking: Option<Asking>,
+    receiving: VecDeque<Receiving>,
+    /// Which halves have told of the end of the newest registration.
+    told: [bool; 2],
+    /// The end of an earlier one that a half has not told of, though the other half has registered again since.
+    owed: [Option<CloseReason>; 2],
+    /// Whether an attempt is being made.
+    trying: bool,
+    schedule: Option<Schedule>,
+    /// Why there will be no other registration.
+    over: Option<ReconnectError>,
+}
+
+/// Why a half is not on another channel.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The end was not told yet.
+    Tell(CloseReason),
+    /// The operation's deadline has passed.
+    TimedOut,
+    /// There will be none.
+    Over(ReconnectError),
+}
+
+impl Stop {
+    /// The reason that an operation gives.
+    pub(super) fn reason(self, ended: CloseReason) -> CloseReason {
+        match self {
+            Stop::Tell(reason) => reason,
+            Stop::Over(ReconnectError::GaveUp { .. }) => CloseReason::GaveUp,
+            Stop::Over(ReconnectError::Ended(reason)) => reason,
+            Stop::Over(_) | Stop::TimedOut => ended,
+        }
+    }
+}
+
+/// Ends an attempt, also by a panic of whoever is told of it.
+struct Trying<'a>(&'a Home);
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.0.lock().trying = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Home {
+    pub(super) fn new(place: Place, policy: Reconnect, session: Arc<Session>) -> Home {
+        let state = State {
+            session,
+            asking: None,
+            receiving: VecDeque::new(),
+            told: [false; 2],
+            owed: [None; 2],
+            trying: false,
+            schedule: None,
+            over: None,
+        };
+        Home {
+            place,
+            policy,
+            split: AtomicBool::new(false),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn split(&self) {
+        self.split.store(true, Ordering::Relaxed);
+    }
+
+    /// The newest registration.
+    pub(super) fn newest(&self) -> Arc<Session> {
+        Arc::clone(&self.lock().session)
+    }
+
+    /// The caller's part of a channel that the other half made.
+    pub(super) fn take_asking(&self) -> Option<Asking> {
+        self.lock().asking.take()
+    }
+
+    /// From now on there is no other registration, and the newest one ends.
+    pub(super) fn close(&self, reason: CloseReason) {
+        self.leave(reason).end(reason);
+    }
+
+    /// From now on there is no other registration than this one.
+    pub(super) fn leave(&self, reason: CloseReason) -> Arc<Session> {
+        let mut state = self.lock();
+        state.over.get_or_insert(ReconnectError::Ended(reason));
+        self.changed.notify_all();
+        Arc::clone(&state.session)
+    }
+
+    /// A half's operation that was on its way tells of the end.
+    pub(super) fn tell(&self, half: Half, own: &Arc<Session>, reason: CloseReason) {
+        let mut state = self.lock();
+        if Arc::ptr_eq(own, &state.session) {
+            let first = self.mark(&mut state, half);
+            drop(state);
+            self.announce(first, reason);
+        } else {
+            state.owed[half as usize] = None;
+        }
+    }
+
+    /// Marks the end as told by a half, or by both if they are one handle. Whether nobody had told of it before.
+    fn mark(&self, state: &mut State, half: Half) -> bool {
+        let first = state.told == [false; 2];
+        if self.split.load(Ordering::Relaxed) {
+            state.told[half as usize] = true;
+        } else {
+            state.told = [true; 2];
+        }
+        first
+    }
+
+    fn announce(&self, first: bool, reason: CloseReason) {
+        if first {
+            self.policy.tell(&ReconnectEvent::Ended { reason });
+        }
+    }
+
+    /// The caller's part of another channel than its own, which is closed.
+    pub(super) fn renew_caller(&self, quietly: bool, deadline: Option<Instant>) -> Result<Asking, Stop> {
+        self.renew(Half::Caller, quietly, deadline, |state| state.asking.take())
+    }
+
+    /// The inbox's part of the next channel behind its own, which is closed and empty.
+    pub(super) fn renew_inbox(&self, deadline: Option<Instant>) -> Result<Receiving, Stop> {
+        self.renew(Half::Inbox, false, deadline, |state| state.receiving.pop_front())
+    }
+
+    /// The inbox's part of the next channel behind its own, if there is one already.
+    pub(super) fn renew_inbox_now(&self) -> Result<Receiving, Stop> {
+        let mut state = self.lock();
+        if let Some(reason) = state.owed[Half::Inbox as usize].take() {
+            return Err(Stop::Tell(reason));
+        }
+        if let Some(part) = state.receiving.pop_front() {
+            return Ok(part);
+        }
+        match (&state.over, state.session.closer.reason()) {
+            (Some(over), _) => Err(Stop::Over(over.clone())),
+            (None, Some(reason)) if state.told[Half::Inbox as usize] => Err(Stop::Tell(reason)),
+            (None, reason) => {
+                let reason = reason.unwrap_or(CloseReason::Died);
+                let first = self.mark(&mut state, Half::Inbox);
+                drop(state);
+                self.announce(first, reason);
+                Err(Stop::Tell(reason))
+            }
+        }
+    }
+
+    /// `quietly` is for whoever knows of the end already.
+    fn renew<P>(
+        &self,
+        half: Half,
+        quietly: bool,
+        deadline: Option<Instant>,
+        take: impl Fn(&mut State) -> Option<P>,
+    ) -> Result<P, Stop> {
+        let mut state = self.lock();
+        if let Some(reason) = state.owed[half as usize].take().filter(|_| !quietly) {
+            return Err(Stop::Tell(reason));
+        }
+        loop {
+            if let Some(part) = take(&mut state) {
+                return Ok(part);
+            }
+            if let Some(over) = &state.over {
+                return Err(Stop::Over(over.clone()));
+            }
+            // A half comes here with its channel closed and no newer one laid ready, so its own is the newest.
+            let reason = state.session.closer.reason().unwrap_or(CloseReason::Died);
+            if !passes(reason) {
+                state.over = Some(ReconnectError::Ended(reason));
+                continue;
+            }
+            if !state.told[half as usize] {
+                let first = self.mark(&mut state, half);
+                drop(state);
+                self.announce(first, reason);
+                if !quietly {
+                    return Err(Stop::Tell(reason));
+                }
+                state = self.lock();
+                continue;
+            }
+            let now = Instant::now();
+            let due = state.schedule.get_or_insert_with(|| Schedule::begin(&self.policy, now, random())).next;
+            if !state.trying && now >= due {
+                state.trying = true;
+                let ended = Arc::clone(&state.session);
+                drop(state);
+                self.attempt(&ended, reason, deadline);
+                state = self.lock();
+                continue;
+            }
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Err(Stop::TimedOut);
+            }
+            // Until it is due, or the half that is at it has done, or the client is closed.
+            let due = (!state.trying).then_some(due);
+            state = match [due, deadline].into_iter().flatten().min() {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(now);
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Tries once to register again.
+    fn attempt(&self, ended: &Arc<Session>, reason: CloseReason, deadline: Option<Instant>) {
+        let trying = Trying(self);
+        // If only the connection's end was announced, this makes the server free the name.
+        ended.end(reason);
+        let whole = deadline_in(self.place.timeout);
+        let least = whole.min(Instant::now() + LEAST_ATTEMPT);
+        let until = deadline.map_or(whole, |deadline| whole.min(deadline.max(least)));
+        let event = match self.place.register(ended.name, until) {
+            Ok((guest, session)) => {
+                let mut state = self.lock();
+                let key = session.key;
+                // Nobody will look again at what is closed and empty.
+                state.receiving.retain_mut(|(ring, _)| ring.try_incoming().is_ok());
+                state.receiving.push_back((guest.inbox, Arc::clone(&session)));
+                state.asking = Some((guest.requests, guest.responses, Arc::clone(&session)));
+                state.session = session;
+                state.owed =
+                    std::mem::take(&mut state.told).map(|told| if told { None } else { Some(reason) });
+                let failed = state.schedule.take().map_or(0, |schedule| schedule.attempts);
+                if let Some(ReconnectError::Ended(reason)) = state.over {
+                    // It was closed meanwhile.
+                    state.session.end(reason);
+                }
+                ReconnectEvent::Registered { key, attempts: failed.saturating_add(1) }
+            }
+            Err(error) => self.failed(error),
+        };
+        drop(trying);
+        self.policy.tell(&event);
+    }
+
+    fn failed(&self, error: RegisterError) -> ReconnectEvent {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let schedule = state.schedule.get_or_insert_with(|| Schedule::begin(&self.policy, now, random()));
+        let again_in = schedule.failed(&self.policy, &error, now, random());
+        let attempt = schedule.attempts;
+        let error = Arc::new(error);
+        match again_in {
+            Some(again_in) => ReconnectEvent::Failed { attempt, error, again_in },
+            None => {
+                let gave_up = ReconnectError::GaveUp { attempts: attempt, error: Arc::clone(&error) };
+                state.over.get_or_insert(gave_up);
+                ReconnectEvent::GaveUp { attempts: attempt, error }
+            }
+        }
+    }
+}
+
+/// Whether another connection may be had after an end for this reason.
+fn passes(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer)
+}

@@ -1,0 +1,541 @@
+//! Clients that register again: their server is killed and started anew in every state that a client can be in.
+
+mod common;
+
+use common::role::{self, Role, Stage, say, setting};
+use common::{LIMIT, Place, begin, eventually};
+use ringpost::{
+    CallError, Client, CloseReason, Inbox, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
+    RecvTimeoutError, RegisterError, Request, Response, SendError, Server, TryRecvError,
+};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, stage)) = role::role() else { return };
+    match role.as_str() {
+        "server" => serve(&stage),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+/// Echoes; calls with "hang" are never answered.
+fn serve(stage: &Stage) {
+    let service = |request: Request<'_>, response: &mut Response<'_>| {
+        if request.payload() == b"hang" {
+            say("hangs");
+            loop {
+                std::thread::park();
+            }
+        }
+        response.write(request.payload())
+    };
+    let path: std::path::PathBuf = setting("PATH").expect("a socket");
+    let mut builder = Server::builder(path).service(service);
+    if let Some(clients) = setting("CLIENTS") {
+        builder = builder.max_clients(clients);
+    }
+    let server = builder.start().unwrap();
+    say("ready");
+    stage.await_order("shutdown");
+    let sums = server.join_after_shutdown();
+    say(format_args!("summary registered={} calls={}", sums.registered, sums.calls));
+}
+
+// ---- a bus whose server comes and goes
+
+const DIED: CloseReason = CloseReason::Died;
+
+struct Town {
+    place: Place,
+    server: Option<Role>,
+}
+
+impl Town {
+    fn new() -> Town {
+        let mut town = Town { place: Place::new(), server: None };
+        town.start();
+        town
+    }
+
+    fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, settings: &[(&str, &str)]) {
+        let path = self.place.path.to_str().unwrap().to_owned();
+        let mut all = vec![("PATH", path.as_str())];
+        all.extend_from_slice(settings);
+        let mut server = Role::start("server", &all);
+        server.hear("ready");
+        self.server = Some(server);
+    }
+
+    fn kill(&mut self) {
+        self.server.take().unwrap().kill();
+    }
+
+    fn server(&mut self) -> &mut Role {
+        self.server.as_mut().unwrap()
+    }
+
+    fn plain(&self, name: &str) -> Client {
+        Client::register(&self.place.path, name).unwrap()
+    }
+
+    /// A client that registers again, and what it tells of it.
+    fn client(
+        &self,
+        name: &str,
+        set: impl FnOnce(Reconnect) -> Reconnect,
+    ) -> (Client, Receiver<ReconnectEvent>) {
+        let (sender, events) = mpsc::channel();
+        // With the limit of the tests: a busy machine may take its time.
+        let reconnect = Reconnect::default().longest_delay(Duration::from_millis(50)).within(10 * LIMIT);
+        let reconnect = set(reconnect).on_event(move |event| drop(sender.send(event.clone())));
+        (Client::builder(&self.place.path).reconnect(reconnect).register(name).unwrap(), events)
+    }
+
+    fn steady(&self, name: &str) -> (Client, Receiver<ReconnectEvent>) {
+        self.client(name, |reconnect| reconnect)
+    }
+}
+
+/// An end for this reason, any number of attempts that found no server, and the new registration: its key.
+fn hear_of_return(events: &Receiver<ReconnectEvent>, ended: CloseReason) -> ringpost::Key {
+    match events.recv_timeout(LIMIT).unwrap() {
+        ReconnectEvent::Ended { reason } => assert_eq!(reason, ended),
+        other => panic!("{other:?}"),
+    }
+    let mut failed = 0;
+    loop {
+        match events.recv_timeout(LIMIT).unwrap() {
+            ReconnectEvent::Failed { attempt, error, .. } => {
+                failed += 1;
+                assert_eq!(attempt, failed);
+                assert!(matches!(*error, RegisterError::NoServer { .. }), "{error}");
+            }
+            ReconnectEvent::Registered { key, attempts } => {
+                assert_eq!(attempts, failed + 1);
+                return key;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn text(inbox: Result<ringpost::Message, RecvError>) -> String {
+    String::from_utf8(inbox.unwrap().into_payload()).unwrap()
+}
+
+// ---- in every state
+
+#[test]
+fn a_wait_for_a_message_goes_on_with_the_next_server() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    let former = client.key();
+    let receiver = begin(move || {
+        let first = client.recv();
+        // With no server there, this waits for one.
+        let second = client.recv();
+        (client, first, second)
+    });
+    town.kill();
+    assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Ended { reason: DIED })));
+    assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Failed { attempt: 1, .. })));
+    town.start();
+    let mut bob = town.plain("bob");
+    let mut found = None;
+    eventually("alice is back", || {
+        found = bob.look_up(&"alice".parse().unwrap()).unwrap();
+        found.is_some()
+    });
+    bob.send(found.unwrap(), b"welcome back").unwrap();
+    let (mut client, first, second) = receiver.end("the receiver");
+    assert_eq!(first, Err(RecvError::Disconnected(DIED)));
+    assert_eq!(text(second), "welcome back");
+    assert_eq!(Some(client.key()), found);
+    assert_ne!(client.key(), former, "a key is never used again");
+    assert_eq!(client.call(b"x").unwrap(), b"x");
+    assert_eq!(client.close_handle().reason(), None);
+    client.unregister().unwrap();
+    assert_eq!(bob.look_up(&"alice".parse().unwrap()), Ok(None));
+}
+
+#[test]
+fn a_call_on_its_way_is_not_made_again() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    let caller = begin(move || {
+        let end = client.call(b"hang").map(|_| ());
+        (client, end)
+    });
+    town.server().hear("hangs");
+    town.kill();
+    let (mut client, end) = caller.end("the call");
+    let end = end.unwrap_err();
+    assert_eq!(end, CallError::Disconnected(DIED));
+    assert!(end.to_string().contains("may have been executed"), "{end}");
+    assert_eq!(client.outstanding(), 0);
+    town.start();
+    // It was told: the next one registers again.
+    assert_eq!(client.call(b"next").unwrap(), b"next");
+    assert_eq!(hear_of_return(&events, DIED), client.key());
+    assert_eq!(client.statistics().unwrap().calls, 1);
+    client.unregister().unwrap();
+    town.server().tell("shutdown");
+    assert_eq!(town.server().hear("summary"), "registered=1 calls=1");
+}
+
+#[test]
+fn an_idle_client_is_told_by_its_next_operation() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    let handle = client.close_handle();
+    for round in 0..3_u8 {
+        let own = client.key();
+        town.kill();
+        eventually("it is noticed", || handle.reason() == Some(DIED));
+        town.start();
+        let told = match round {
+            0 => client.call(b"x").map(|_| ()).unwrap_err(),
+            1 => client.submit(b"x").unwrap_err(),
+            _ => client
+                .send(own, b"x")
+                .map_err(|error| match error {
+                    SendError::NotSent(reason) => CallError::NotSent(reason),
+                    other => panic!("{other}"),
+                })
+                .unwrap_err(),
+        };
+        assert_eq!(told, CallError::NotSent(DIED));
+        // Both halves are one handle here: nothing else tells of it again.
+        assert_eq!(client.recv_timeout(Duration::ZERO).unwrap_err(), RecvTimeoutError::TimedOut);
+        assert_eq!(client.call(b"x").unwrap(), b"x");
+        assert_eq!(client.send(own, b"x"), Err(SendError::UnknownKey));
+        assert_eq!(handle.reason(), None);
+        hear_of_return(&events, DIED);
+    }
+}
+
+#[test]
+fn messages_committed_before_come_first() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    // Once with the end told by the inbox, once with the client registered again before it has received anything.
+    for explicitly in [false, true] {
+        let mut bob = town.plain("bob");
+        for n in 0..3 {
+            bob.send(client.key(), format!("old {n}").as_bytes()).unwrap();
+        }
+        town.kill();
+        town.start();
+        if explicitly {
+            let key = client.reconnect().unwrap();
+            assert_eq!(key, client.key());
+            let mut bob = town.plain("bob");
+            bob.send(key, b"new").unwrap();
+        }
+        for n in 0..3 {
+            assert_eq!(text(client.recv()), format!("old {n}"));
+        }
+        if !explicitly {
+            assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+            // It does not register by itself.
+            assert_eq!(client.try_recv(), Err(TryRecvError::Disconnected(DIED)));
+            client.reconnect().unwrap();
+            assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
+            let mut bob = town.plain("robert");
+            bob.send(client.key(), b"new").unwrap();
+        }
+        assert_eq!(text(client.recv()), "new");
+        hear_of_return(&events, DIED);
+    }
+}
+
+#[test]
+fn messages_of_several_connections_come_in_their_order() {
+    let mut town = Town::new();
+    let (mut client, _events) = town.steady("alice");
+    let mut expected = Vec::new();
+    for round in 0..5 {
+        // Nothing at all comes over some of them.
+        for n in 0..round % 3 {
+            let mut bob = town.plain("bob");
+            let message = format!("{round}: {n}");
+            bob.send(client.key(), message.as_bytes()).unwrap();
+            expected.push(message);
+            bob.unregister().unwrap();
+        }
+        town.kill();
+        town.start();
+        client.reconnect().unwrap();
+    }
+    for message in expected {
+        assert_eq!(text(client.recv()), message);
+    }
+    let own = client.key();
+    client.send(own, b"the last").unwrap();
+    assert_eq!(text(client.recv()), "the last");
+    assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn every_call_of_a_burst_has_one_end() {
+    let mut town = Town::new();
+    let (mut client, _events) = town.steady("alice");
+    for told_by_response in [true, false] {
+        for n in 0..5_u8 {
+            client.submit(&[n]).unwrap();
+        }
+        client.submit(b"hang").unwrap();
+        for n in 5..10_u8 {
+            client.submit(&[n]).unwrap();
+        }
+        town.server().hear("hangs");
+        town.kill();
+        if !told_by_response {
+            let handle = client.close_handle();
+            eventually("it is noticed", || handle.reason() == Some(DIED));
+            assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));
+        }
+        town.start();
+        if !told_by_response {
+            // Registered again with all of them uncollected, and another one behind them.
+            client.submit(b"behind").unwrap();
+            assert_eq!(client.outstanding(), 12);
+        }
+        for n in 0..5_u8 {
+            assert_eq!(client.response().unwrap(), [n]);
+        }
+        for left in (0..6).rev() {
+            assert_eq!(client.response(), Err(CallError::Disconnected(DIED)));
+            assert_eq!(client.outstanding(), left + usize::from(!told_by_response));
+        }
+        if !told_by_response {
+            assert_eq!(client.response().unwrap(), b"behind");
+        }
+        assert_eq!(client.response(), Err(CallError::NothingOutstanding));
+        assert_eq!(client.call(b"next").unwrap(), b"next");
+        assert_eq!(client.outstanding(), 0);
+    }
+}
+
+#[test]
+fn a_shutdown_is_an_end_like_any_other() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    town.server().tell("shutdown");
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+    town.server().hear("summary");
+    town.start();
+    client.ping().unwrap();
+    assert_eq!(hear_of_return(&events, CloseReason::Shutdown), client.key());
+}
+
+// ---- halves
+
+#[test]
+fn both_halves_go_on_with_one_registration() {
+    const ROUNDS: usize = 5;
+    let mut town = Town::new();
+    let (client, _events) = town.steady("alice");
+    let handle = client.close_handle();
+    let (mut caller, inbox) = client.split();
+    let (tell, told) = mpsc::channel();
+    let receiver = begin(move || receive_all(inbox, &tell));
+    for round in 0..ROUNDS {
+        let own = caller.key();
+        caller.send(own, format!("round {round}").as_bytes()).unwrap();
+        assert_eq!(told.recv_timeout(LIMIT).unwrap(), format!("round {round}"));
+        town.kill();
+        eventually("it is noticed", || handle.reason().is_some() || caller.key() != own);
+        town.start();
+        if round % 2 == 1 {
+            eventually("the inbox has registered for both", || caller.key() != own);
+        }
+        // Each half tells of the end once; whichever comes first registers for both.
+        assert_eq!(caller.call(b"x"), Err(CallError::NotSent(DIED)));
+        assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the other process is gone");
+        assert_eq!(caller.call(b"x").unwrap(), b"x");
+        let listed = caller.list().unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].key, listed[0].name.as_str()), (caller.key(), "alice"));
+    }
+    caller.unregister().unwrap();
+    assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the client unregistered");
+    receiver.end("the inbox");
+    town.server().tell("shutdown");
+    assert_eq!(town.server().hear("summary"), "registered=1 calls=1");
+}
+
+fn receive_all(mut inbox: Inbox, tell: &mpsc::Sender<String>) {
+    loop {
+        match inbox.recv() {
+            Ok(message) => {
+                assert_eq!(message.from(), inbox.key());
+                tell.send(String::from_utf8(message.into_payload()).unwrap()).unwrap();
+            }
+            Err(RecvError::Disconnected(reason)) => {
+                tell.send(reason.to_string()).unwrap();
+                if reason != DIED {
+                    return;
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_dropped_caller_ends_a_client_that_was_to_register_again() {
+    let mut town = Town::new();
+    for connected in [true, false] {
+        let (client, _events) = town.steady("alice");
+        let (caller, mut inbox) = client.split();
+        if !connected {
+            town.kill();
+            assert_eq!(inbox.recv(), Err(RecvError::Disconnected(DIED)));
+        }
+        let receiver = begin(move || inbox.recv());
+        drop(caller);
+        let end = receiver.end("the inbox").unwrap_err();
+        assert_eq!(end, RecvError::Disconnected(CloseReason::Unregistered));
+    }
+    town.start();
+    assert!(Observer::connect(&town.place.path).unwrap().list().unwrap().is_empty());
+}
+
+// ---- ends for good
+
+#[test]
+fn a_server_gone_for_good_is_given_up() {
+    let mut town = Town::new();
+    let (mut client, events) =
+        town.client("alice", |reconnect| reconnect.attempts(3).first_delay(Duration::from_millis(1)));
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
+    assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::GaveUp)));
+    assert_eq!(client.try_recv(), Err(TryRecvError::Disconnected(CloseReason::GaveUp)));
+    let Err(ReconnectError::GaveUp { attempts: 3, error }) = client.reconnect() else {
+        panic!("not given up")
+    };
+    assert!(matches!(*error, RegisterError::NoServer { .. }), "{error}");
+    assert!(matches!(events.recv(), Ok(ReconnectEvent::Ended { reason: DIED })));
+    assert!(matches!(events.recv(), Ok(ReconnectEvent::Failed { attempt: 1, .. })));
+    assert!(matches!(events.recv(), Ok(ReconnectEvent::Failed { attempt: 2, .. })));
+    assert!(matches!(events.recv(), Ok(ReconnectEvent::GaveUp { attempts: 3, .. })));
+    // Given up is given up.
+    town.start();
+    assert_eq!(client.ping(), Err(CallError::NotSent(CloseReason::GaveUp)));
+    assert_eq!(client.unregister(), Err(CallError::NotSent(CloseReason::GaveUp)));
+    town.plain("alice").unregister().unwrap();
+}
+
+#[test]
+fn a_name_that_somebody_else_took_is_given_up() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    town.start();
+    let mut other = town.plain("alice");
+    let Err(ReconnectError::GaveUp { error, .. }) = client.reconnect() else { panic!("not given up") };
+    assert!(matches!(*error, RegisterError::NameTaken { .. }), "{error}");
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
+    let last = events.try_iter().last();
+    assert!(matches!(last, Some(ReconnectEvent::GaveUp { .. })), "{last:?}");
+    other.ping().unwrap();
+}
+
+/// As after the loss of a connection to a server that lives on.
+#[test]
+fn a_name_that_becomes_free_is_taken_again() {
+    let mut town = Town::new();
+    let (sender, holders) = mpsc::channel::<Client>();
+    let holders = std::sync::Mutex::new(holders);
+    let reconnect = Reconnect::default().on_event(move |event| {
+        if let ReconnectEvent::Failed { error, .. } = event
+            && matches!(**error, RegisterError::NameTaken { .. })
+        {
+            // Whoever held the name leaves.
+            drop(holders.lock().unwrap().try_recv());
+        }
+    });
+    let mut client = Client::builder(&town.place.path).reconnect(reconnect).register("alice").unwrap();
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    town.start();
+    sender.send(town.plain("alice")).unwrap();
+    assert_eq!(client.reconnect().unwrap(), client.key());
+    client.ping().unwrap();
+}
+
+#[test]
+fn a_full_server_is_given_up() {
+    let mut town = Town::new();
+    let (mut client, _events) = town.steady("alice");
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    town.start_with(&[("CLIENTS", "1")]);
+    let _other = town.plain("bob");
+    let Err(ReconnectError::GaveUp { error, .. }) = client.reconnect() else { panic!("not given up") };
+    assert!(matches!(*error, RegisterError::Full(_)), "{error}");
+}
+
+#[test]
+fn a_close_ends_the_attempts() {
+    let mut town = Town::new();
+    let (mut client, events) = town.client("alice", |reconnect| {
+        reconnect.first_delay(100 * LIMIT).longest_delay(100 * LIMIT).within(1000 * LIMIT)
+    });
+    let handle = client.close_handle();
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    let receiver = begin(move || {
+        let end = client.recv();
+        (client, end)
+    });
+    assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Ended { .. })));
+    handle.close();
+    let (mut client, end) = receiver.end("the wait for a server");
+    assert_eq!(end, Err(RecvError::Disconnected(CloseReason::Local)));
+    assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::Local)));
+    assert!(matches!(client.reconnect(), Err(ReconnectError::Ended(CloseReason::Local))));
+}
+
+#[test]
+fn deadlines_hold_while_there_is_no_server() {
+    let mut town = Town::new();
+    let (mut client, _events) = town.steady("alice");
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    let soon = Duration::from_millis(30);
+    assert_eq!(client.recv_timeout(soon), Err(RecvTimeoutError::TimedOut));
+    assert_eq!(client.recv_deadline(Instant::now()), Err(RecvTimeoutError::TimedOut));
+    assert_eq!(client.call_timeout(b"x", soon), Err(CallError::NotSent(DIED)));
+    assert_eq!(client.send_timeout(client.key(), b"x", soon), Err(SendError::NotSent(DIED)));
+    assert!(matches!(client.reconnect_timeout(soon), Err(ReconnectError::TimedOut)));
+    town.start();
+    assert_eq!(client.call(b"x").unwrap(), b"x");
+}
+
+/// A client without the option ends as before.
+#[test]
+fn a_plain_client_does_not_register_again() {
+    let mut town = Town::new();
+    let mut client = town.plain("alice");
+    assert!(matches!(client.reconnect(), Err(ReconnectError::NotAsked)));
+    town.kill();
+    assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+    town.start();
+    for _ in 0..2 {
+        assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
+        assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));
+        assert!(matches!(client.reconnect(), Err(ReconnectError::NotAsked)));
+    }
+}
