@@ -90,6 +90,7 @@ pub(crate) mod layout;
 #[cfg(not(loom))]
 mod local;
 mod producer;
+mod turns;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -104,8 +105,9 @@ pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRec
 pub use layout::Violation;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
+pub(crate) use producer::Draft;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use producer::{Draft, SPACE_SLICE, SpaceWord};
+pub(crate) use turns::{NotWritten, Piece, Turns};
 pub use wait::{ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;
