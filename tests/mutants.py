@@ -12,6 +12,7 @@ processes, a fuzz target, the instruction counts or the benchmarks. The mutant i
 failure of its own kind and is shown as such.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -446,13 +447,14 @@ def cargo():
     return ["cargo", "+nightly"] if nightly else ["cargo"]
 
 
-def run(command, longest=LONGEST, **environment):
-    """'passed', 'failed', 'hung' or 'broken' (does not build), and the output."""
-    # Built quickly; only instruction counts need the release profile as it is.
-    if not environment["CARGO_TARGET_DIR"].endswith("bench"):
-        environment.update(CARGO_INCREMENTAL="1", CARGO_PROFILE_RELEASE_LTO="off",
-                           CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16", CARGO_PROFILE_RELEASE_DEBUG="0")
-    environment = {**os.environ, **environment}
+# Built quickly, and tests that fail do not look for the shortest case in which they do.
+QUICKLY = {"CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_RELEASE_LTO": "off",
+           "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_DEBUG": "0", "PROPTEST_MAX_SHRINK_ITERS": "0"}
+
+
+def run(command, longest=LONGEST, quickly=QUICKLY, **environment):
+    """'passed', 'failed' or 'hung', and the output."""
+    environment = {**os.environ, **quickly, **environment}
     # A group of its own: what is late is ended with all that it started.
     started = subprocess.Popen(command, cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
@@ -465,32 +467,39 @@ def run(command, longest=LONGEST, **environment):
     return ("passed" if started.returncode == 0 else "failed"), output
 
 
+def build(command, **environment):
+    """Builds a test program. Its path, or nothing and the compiler's words."""
+    result, output = run(command + ["--no-run", "--message-format=json-render-diagnostics"], longest=3600, **environment)
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    programs = [message["executable"] for message in messages if message.get("executable")]
+    return (programs[-1], "") if result == "passed" and programs else (None, output)
+
+
+def run_tests(program, names, **environment):
+    """Runs tests one at a time: a deadlock in one model ends the whole program."""
+    for name in names:
+        result, output = run([program, "--color=never", name], **environment)
+        if "running 0 tests" in output:
+            return "broken", f"no test is called {name}"
+        if result != "passed":
+            return result, output
+    return "passed", output
+
+
 def check(kind, what):
     """Runs a check on the copy. Building comes first, so that a mutant that does not compile is not taken for caught."""
     if kind == "loom" or kind.startswith("tests"):
-        flags, build = ("--cfg loom", "loom") if kind == "loom" else (kind.removeprefix("tests"), "tests")
-        environment = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILD / build)}
-        command = ["cargo", "test", "--lib"] + (["--release"] if kind == "loom" else [])
-        built, output = run(command + ["--no-run"], longest=3600, **environment)
-        if built != "passed":
+        flags, place = ("--cfg loom", "loom") if kind == "loom" else (kind.removeprefix("tests"), "tests")
+        environment = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILD / place)}
+        program, output = build(["cargo", "test", "--lib"] + (["--release"] if kind == "loom" else []), **environment)
+        if program is None:
             return "broken", output
-        prefix = "ring::model::" if kind == "loom" else ""  # a name may be the beginning or a part
-        # One at a time: a deadlock in one model ends the whole program.
-        for name in what:
-            result, output = run(command + ["--", prefix + name], **environment)
-            if "running 0 tests" in output:
-                return "broken", f"no test is called {name}"
-            if result != "passed":
-                return result, output
-        return "passed", output
+        # The name of a model may be the beginning or a part.
+        names = what if kind != "loom" else [f"model::{name}" for name in what]
+        return run_tests(program, names)
     if kind == "process":
-        environment = {"CARGO_TARGET_DIR": str(BUILD / "tests")}
-        command = ["cargo", "test", "--test", what[0]]
-        built, output = run(command + ["--no-run"], longest=3600, **environment)
-        if built != "passed":
-            return "broken", output
-        result, output = run(command + ["--", what[1]], **environment)
-        return ("broken", f"no test is called {what[1]}") if "running 0 tests" in output else (result, output)
+        program, output = build(["cargo", "test", "--test", what[0]], CARGO_TARGET_DIR=str(BUILD / "tests"))
+        return ("broken", output) if program is None else run_tests(program, what[1:])
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
         built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)
@@ -500,11 +509,11 @@ def check(kind, what):
         corpus.mkdir(exist_ok=True)
         return run(cargo() + ["fuzz", "run", what[0], str(corpus), "fuzz/seeds/" + what[0], "--",
                               "-max_total_time=120", "-max_len=1024", "-timeout=10"], **environment)
-    environment = {"CARGO_TARGET_DIR": str(BUILD / "bench")}
-    built, output = run(["cargo", "bench", "--features", "internals", "--no-run", "--bench", what[0]], longest=3600, **environment)
-    if built != "passed":
-        return "broken", output
-    return run(["cargo", "bench", "--features", "internals", "--bench", *what], **environment)
+    # Instruction counts need the release profile as it is.
+    environment = {"quickly": {}, "CARGO_TARGET_DIR": str(BUILD / "bench")}
+    command = ["cargo", "bench", "--features", "internals", "--bench"]
+    built, output = run(command + [what[0], "--no-run"], longest=3600, **environment)
+    return ("broken", output) if built != "passed" else run(command + [*what], **environment)
 
 
 def copy_tree():
