@@ -83,6 +83,7 @@
 mod close;
 mod consumer;
 mod error;
+pub(crate) mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;

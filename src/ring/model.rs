@@ -5,6 +5,7 @@
 //! received after the threads have joined. Sleeps are untimed (see `shm/futex.rs`), also those for space, so a lost
 //! wake is a deadlock, which loom reports. `tests/README.md` says how to run them and which fault each one finds.
 
+mod exchange;
 mod turns;
 
 use loom::thread;

@@ -1,5 +1,7 @@
 //! The server's inner parts, where no client can tell what happens.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -7,9 +9,10 @@ use super::inbox::{Inbox, Letter};
 use super::internals::Desk;
 use super::member::{Member, Members};
 use super::service::{Request, Response};
+use super::worker::parse_send;
 use crate::channel::{self, Geometry, Guest};
 use crate::protocol::{BlockHeader, Operation};
-use crate::protocol::{Key, Name, Status};
+use crate::protocol::{Key, Name, Status, WAITS};
 use crate::registry::{Owner, Registry};
 use crate::ring::{RecvTimeoutError, TrySendError, WaitStrategy};
 
@@ -88,4 +91,18 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     assert_eq!(*found.lock().unwrap(), [Ok(())]);
     let mut response = Vec::new();
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
+}
+
+proptest! {
+    /// A key, eight bytes of time-out if the flag says so, and the rest is payload; anything shorter is refused.
+    #[test]
+    fn a_send_request_is_read_whole_or_refused(body in vec(any::<u8>(), 0..40), flags: u16) {
+        let head = if flags & WAITS == 0 { 16 } else { 24 };
+        let expected = (body.len() >= head).then(|| {
+            let key = Key::from_u128(u128::from_le_bytes(*body.first_chunk().unwrap()));
+            let wait = body[16..head].first_chunk().map(|bytes| Duration::from_nanos(u64::from_le_bytes(*bytes)));
+            (key, wait, head)
+        });
+        prop_assert_eq!(parse_send(&body, flags), expected);
+    }
 }
