@@ -8,10 +8,10 @@
 //! Each sleep also ends when the ring's channel or the waiter's own is closed, and at the waiter's deadline.
 //!
 //! **Why nobody waits for ever.** Whoever leaves the queue, for whatever reason, does so under the lock and passes the turn to the new
-//! front if it left the front. [`Turns::end`] marks the end under the lock and then gives everyone the turn; it comes before or with the
-//! close of the ring's channel, which is what the front sleeps on. A turn is set before its wake, and the queue is looked at, under the
-//! lock, after each: so a turn that is given between the look and the sleep makes the kernel's compare fail. The space wake is
-//! that of any producer (see [`crate::ring`]), except that the parked word is set under the lock and slept on without it.
+//! front if it left the front. So it is enough that the front is woken by whatever ends its wait: by space, by the close of the ring's
+//! channel or by that of its own. A turn is set before its wake, and the queue is looked at, under the lock, before each sleep: a turn that
+//! is given between the look and the sleep makes the kernel's compare fail. The space wake is that of any producer (see
+//! [`crate::ring`]), except that the parked word is set under the lock and slept on without it.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -168,14 +168,10 @@ impl Turns {
         Place { turns: self, turn }
     }
 
-    /// Accepts nothing any more, and sends everyone who waits away. Who stands at the front learns it by the close of the channel,
-    /// which is to follow, or within [`SPACE_SLICE`].
+    /// Accepts nothing any more. Who stands at the front learns it by the close of the channel, which is to follow, or within
+    /// [`SPACE_SLICE`]; the others by its leaving.
     pub(crate) fn end(&self) {
-        let mut state = self.lock();
-        state.ended = true;
-        for turn in &state.queue {
-            turn.give();
-        }
+        self.lock().ended = true;
     }
 }
 

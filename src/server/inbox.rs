@@ -64,7 +64,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Accepts nothing any more, and sends everyone who waits away.
+    /// Accepts nothing any more. Whoever waits is sent away when the channel is closed, which is to follow.
     pub(super) fn close(&self) {
         self.turns.end();
     }

@@ -7,9 +7,10 @@
 use loom::thread;
 
 use super::{block, explore_bounded, shared_setups};
+use crate::ring::layout::PRODUCER_PARKED;
 use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Piece, Producer, TrySendError, Turns};
 use crate::shm::View;
-use crate::shm::futex::Scope;
+use crate::shm::futex::{self, Scope};
 use crate::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,25 @@ fn one_behind_may_leave() {
     });
 }
 
+/// The same where there is no room for the front either: nothing but its own end wakes the one behind, and nothing but its own the front.
+#[test]
+fn each_one_leaves_by_itself() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, _consumer) = full();
+        let (first, second) = (own(), own());
+        let ends_the_first = first.clone();
+        let waiting = waits(second.clone());
+        let senders = front(turns, first, move |turns| {
+            let left = waiting(turns);
+            ends_the_first.close_as(CloseReason::Died);
+            left
+        });
+        second.close_as(CloseReason::Died);
+        let left = Err(NotWritten::Leaving);
+        assert_eq!(senders.join().unwrap(), (left, left));
+    });
+}
+
 /// The receiver dies or unregisters: both are sent away, and nothing is written any more.
 #[test]
 fn the_receivers_end_sends_both_away() {
@@ -166,5 +186,21 @@ fn what_was_acknowledged_before_the_end_is_there() {
         let mut received = Vec::new();
         let there = consumer.recv(&mut received).map(|_| received == block(1, 8));
         assert_eq!(there.ok(), first.ok().map(|()| true));
+    });
+}
+
+/// The receiver clears the parked word without a wake, and then ends: its close reaches the front all the same. Two threads.
+#[test]
+fn the_receivers_close_needs_no_word_of_its_own() {
+    explore_bounded(Some(5), || {
+        let (client, server) = shared_setups(2);
+        let turns = Arc::new(Turns::new(Producer::new(&server)));
+        turns.try_write(&piece(0)).unwrap();
+        let sender = turns.clone();
+        let sending = thread::spawn(move || sender.line_up().write(&piece(1), &own(), deadline()));
+        futex::set(client.view.word32(PRODUCER_PARKED), 0);
+        turns.end();
+        server.closer.close_as(CloseReason::Died);
+        assert_eq!(sending.join().unwrap(), Err(NotWritten::Ended));
     });
 }
