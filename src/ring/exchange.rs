@@ -162,7 +162,7 @@ mod tests {
 
         fn accept(&mut self, found: Found) -> Result<Option<()>, TryRecvError> {
             let earlier = self.responses.1.take(found);
-            let answer = (earlier.len() > 0).then_some(());
+            let answer = (!earlier.is_empty()).then_some(());
             earlier.release_quietly();
             Ok(answer)
         }

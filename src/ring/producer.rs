@@ -437,9 +437,8 @@ impl Producer {
         if draft.start == self.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
-            if draft.cleared == draft.start + record_size(len) {
-                self.cleared = draft.cleared;
-            }
+            // What the draft went over lies behind its end now, or was forgotten with what was written.
+            self.cleared = draft.cleared;
             self.commit_one(draft.start, len);
         }
     }
@@ -635,6 +634,12 @@ impl Producer {
                 self.prepare_lines();
             }
         }
+    }
+
+    /// What a commit that ends there will take to be 0 already.
+    #[cfg(test)]
+    pub(super) fn cleared(&self) -> Option<u64> {
+        (self.cleared != NOWHERE && self.cleared > self.position).then_some(self.cleared)
     }
 
     #[inline(never)]
