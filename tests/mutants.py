@@ -386,7 +386,7 @@ MUTANTS = [
      "            if own.is_closed() {\n                return Err(NotWritten::Leaving);\n            }\n", "", loom("one_who_leaves")),
     ("turns: the end is looked at", TURNS,
      "                if state.ended {\n                    return Err(NotWritten::Ended);\n                }\n", "",
-     loom("the_receivers_end")),
+     tests("the_end_is_told")),
     ("turns: nothing is written after the end", TURNS,
      "        if self.ended {\n            return Err(NotWritten::Ended);\n        }\n", "", tests("a_closed_inbox")),
     # Calls, with the fence put off

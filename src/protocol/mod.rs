@@ -181,6 +181,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn what_a_block_needs_besides_its_payload() {
+        assert_eq!((MESSAGE_OVERHEAD, SEND_OVERHEAD), (8 + 16 + 64, 8 + 16 + 8));
+    }
+
+    #[test]
     fn a_header_is_eight_little_endian_bytes() {
         let header = BlockHeader::new(0x0102, 0x0304, 0x0506_0708);
         assert_eq!(header.to_bytes(), [2, 1, 4, 3, 8, 7, 6, 5]);

@@ -75,6 +75,9 @@
 //! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look again, a
 //! producer waits for space in slices of at most 50 ms.
 //!
+//! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the answer may come without it:
+//! see `exchange`. **Threads that share a producer** wait for room in turn: see `turns`.
+//!
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an empty look
 //! is the end of the ring reported. What was committed before a close is received first.
 

@@ -233,3 +233,81 @@ impl Place<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ring::layout::HEAD;
+    use crate::ring::local::local_setup;
+    use crate::ring::{Consumer, Setup, WaitStrategy};
+
+    /// The smallest ring, which takes one block.
+    fn one_place() -> (Turns, Setup) {
+        let setup = local_setup(128, WaitStrategy::Park, 0).unwrap();
+        (Turns::new(Producer::new(&setup)), setup)
+    }
+
+    fn own() -> Closer {
+        local_setup(128, WaitStrategy::Park, 0).unwrap().closer
+    }
+
+    /// A block that says which number it was given.
+    fn numbered() -> Piece<impl Fn(&mut Producer, u32) -> Result<(), TrySendError>> {
+        Piece {
+            len: 4,
+            put: |producer: &mut Producer, number: u32| producer.try_publish([&number.to_le_bytes()[..]]),
+        }
+    }
+
+    #[test]
+    fn blocks_are_numbered_as_they_are_written() {
+        let (turns, setup) = one_place();
+        let (mut consumer, mut block) = (Consumer::new(&setup), Vec::new());
+        for number in 0..3_u32 {
+            let waited = number == 1;
+            let now = Instant::now();
+            let done = if waited {
+                turns.line_up().write(&numbered(), &own(), now)
+            } else {
+                turns.try_write(&numbered())
+            };
+            assert_eq!(done, Ok(()));
+            assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Full));
+            assert_eq!(turns.line_up().write(&numbered(), &own(), now), Err(NotWritten::TimedOut));
+            consumer.try_recv(&mut block).unwrap();
+            assert_eq!(block, number.to_le_bytes());
+        }
+    }
+
+    /// Before the channel is closed, too: that may take the server a while.
+    #[test]
+    fn the_end_is_told_though_there_is_no_room() {
+        let (turns, _setup) = one_place();
+        turns.try_write(&numbered()).unwrap();
+        let place = turns.line_up();
+        turns.end();
+        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Ended), "while somebody waits");
+        assert_eq!(place.write(&numbered(), &own(), Instant::now()), Err(NotWritten::Ended));
+        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Ended));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_apart() {
+        let (turns, setup) = one_place();
+        let long = Piece { len: 57, put: |producer: &mut Producer, _| producer.try_publish([&[0; 57][..]]) };
+        assert_eq!(turns.try_write(&long), Err(NotWritten::TooLarge));
+        assert_eq!(turns.line_up().write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
+        let closed = own();
+        closed.close();
+        assert_eq!(turns.line_up().write(&numbered(), &closed, Instant::now()), Err(NotWritten::Leaving));
+        turns.try_write(&numbered()).unwrap();
+        setup.view.store64(HEAD, 1, Ordering::Relaxed);
+        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Violation));
+        let (turns, setup) = one_place();
+        turns.try_write(&numbered()).unwrap();
+        setup.view.store64(HEAD, 1, Ordering::Relaxed);
+        assert_eq!(turns.line_up().write(&numbered(), &own(), Instant::now()), Err(NotWritten::Violation));
+        setup.closer.close();
+        assert_eq!(turns.line_up().write(&numbered(), &own(), Instant::now()), Err(NotWritten::Ended));
+    }
+}

@@ -4,9 +4,7 @@
 //! a client whose calls are all answered finds its request ring empty), do what it asks, commit the response. A worker that
 //! finds more requests behind the first, or that come within its first few looks, serves up to [`DRAIN`] of them and pays one fence and one
 //! parked check for all; if the client looks asleep in between it is woken at once. It waits, whether for requests or for
-//! room, only after such a fence. What this leaves open: a client that lies down in the very nanoseconds in which
-//! its response is committed, with other requests of its behind, may be overlooked until the drain ends. A client with several
-//! requests outstanding therefore looks again now and then while it waits.
+//! room, only after such a fence: [`crate::ring::exchange`] says why that is enough, and what it leaves open.
 
 #![forbid(unsafe_code)]
 
