@@ -373,7 +373,7 @@ MUTANTS = [
     ("turns: a turn wakes", TURNS,
      "        futex::wake(&self.0, Scope::Private, 1);\n", "", loom("two_who_wait")),
     ("turns: the front parks before it sleeps", TURNS,
-     "let room = self.producer.arm_for_place(piece.len);", "let room = false;", loom("two_who_wait")),
+     "let room = self.producer.arm_for_place(len);", "let room = len == 0;", loom("two_who_wait")),
     ("turns: what is written is told of", TURNS,
      "                self.producer.notify();\n", "", loom("two_who_wait")),
     ("turns: the front sleeps on the ring's close", TURNS,

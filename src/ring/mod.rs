@@ -111,7 +111,7 @@ pub use layout::Violation;
 pub use local::{RingError, local, local_with};
 pub(crate) use producer::Draft;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use turns::{NotWritten, Piece, Turns};
+pub(crate) use turns::{NotWritten, Turns};
 pub use wait::{ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;

@@ -22,6 +22,9 @@ use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// A producer that threads share.
+///
+/// What is written is a function `put`: it is given the number of the block and publishes it. It may be called again if it found the
+/// ring full.
 #[derive(Debug)]
 pub(crate) struct Turns {
     state: Mutex<State>,
@@ -42,13 +45,6 @@ struct State {
 /// Set to 1 when its owner may be at the front of the queue.
 #[derive(Debug)]
 struct Turn(AtomicU32);
-
-/// What is to be written: its length, and how. `put` is given the number of the block and publishes it; it may be called again if it
-/// found the ring full.
-pub(crate) struct Piece<P> {
-    pub(crate) len: usize,
-    pub(crate) put: P,
-}
 
 /// Why a block was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +92,14 @@ impl State {
         self.queue.is_empty()
     }
 
-    fn try_write<P>(&mut self, piece: &Piece<P>) -> Result<(), NotWritten>
+    fn try_write<P>(&mut self, put: &P) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
         if self.ended {
             return Err(NotWritten::Ended);
         }
-        match (piece.put)(&mut self.producer, self.written) {
+        match put(&mut self.producer, self.written) {
             Ok(()) => {
                 self.written = self.written.wrapping_add(1);
                 self.producer.notify();
@@ -118,17 +114,17 @@ impl State {
 
     /// For the front of the queue: writes, or sets the ring's parked word so that the next sleep is ended by space.
     /// `slept`: the head before the last sleep, and how that ended.
-    fn write_or_arm<P>(&mut self, piece: &Piece<P>, slept: Option<(u64, Woken)>) -> Result<(), NotWritten>
+    fn write_or_arm<P>(&mut self, len: usize, put: &P, slept: Option<(u64, Woken)>) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
-        let room = self.producer.arm_for_place(piece.len);
+        let room = self.producer.arm_for_place(len);
         if let Some((head, woken)) = slept
             && self.producer.account(head, woken).is_err()
         {
             return Err(NotWritten::Violation);
         }
-        if room { self.try_write(piece) } else { Err(NotWritten::Full) }
+        if room { self.try_write(put) } else { Err(NotWritten::Full) }
     }
 }
 
@@ -147,13 +143,13 @@ impl Turns {
     }
 
     /// Writes at once, if there is room and nobody waits for it.
-    pub(crate) fn try_write<P>(&self, piece: &Piece<P>) -> Result<(), NotWritten>
+    pub(crate) fn try_write<P>(&self, put: &P) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
         let mut state = self.lock();
         if state.is_free() {
-            state.try_write(piece)
+            state.try_write(put)
         } else if state.ended {
             Err(NotWritten::Ended)
         } else {
@@ -189,8 +185,14 @@ impl Drop for Place<'_> {
 }
 
 impl Place<'_> {
-    /// Waits for its turn and for room, and writes. `own` is the waiter's own channel, whose close ends the wait.
-    pub(crate) fn write<P>(self, piece: &Piece<P>, own: &Closer, deadline: Instant) -> Result<(), NotWritten>
+    /// Waits for its turn and for room for `len` bytes, and writes as many. `own` is the waiter's own channel, whose close ends the wait.
+    pub(crate) fn write<P>(
+        self,
+        len: usize,
+        put: &P,
+        own: &Closer,
+        deadline: Instant,
+    ) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
@@ -212,7 +214,7 @@ impl Place<'_> {
                     return Err(NotWritten::Ended);
                 }
                 if first {
-                    match state.write_or_arm(piece, slept.take()) {
+                    match state.write_or_arm(len, put, slept.take()) {
                         Err(NotWritten::Full) => slept = Some((state.producer.head(), Woken::TimedOut)),
                         done => return done,
                     }
@@ -252,11 +254,8 @@ mod tests {
     }
 
     /// A block that says which number it was given.
-    fn numbered() -> Piece<impl Fn(&mut Producer, u32) -> Result<(), TrySendError>> {
-        Piece {
-            len: 4,
-            put: |producer: &mut Producer, number: u32| producer.try_publish([&number.to_le_bytes()[..]]),
-        }
+    fn numbered(producer: &mut Producer, number: u32) -> Result<(), TrySendError> {
+        producer.try_publish([&number.to_le_bytes()[..]])
     }
 
     #[test]
@@ -267,13 +266,13 @@ mod tests {
             let waited = number == 1;
             let now = Instant::now();
             let done = if waited {
-                turns.line_up().write(&numbered(), &own(), now)
+                turns.line_up().write(4, &numbered, &own(), now)
             } else {
-                turns.try_write(&numbered())
+                turns.try_write(&numbered)
             };
             assert_eq!(done, Ok(()));
-            assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Full));
-            assert_eq!(turns.line_up().write(&numbered(), &own(), now), Err(NotWritten::TimedOut));
+            assert_eq!(turns.try_write(&numbered), Err(NotWritten::Full));
+            assert_eq!(turns.line_up().write(4, &numbered, &own(), now), Err(NotWritten::TimedOut));
             consumer.try_recv(&mut block).unwrap();
             assert_eq!(block, number.to_le_bytes());
         }
@@ -283,31 +282,31 @@ mod tests {
     #[test]
     fn the_end_is_told_though_there_is_no_room() {
         let (turns, _setup) = one_place();
-        turns.try_write(&numbered()).unwrap();
+        turns.try_write(&numbered).unwrap();
         let place = turns.line_up();
         turns.end();
-        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Ended), "while somebody waits");
-        assert_eq!(place.write(&numbered(), &own(), Instant::now()), Err(NotWritten::Ended));
-        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Ended));
+        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Ended), "while somebody waits");
+        assert_eq!(place.write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Ended));
     }
 
     #[test]
     fn what_cannot_be_written_is_told_apart() {
         let (turns, setup) = one_place();
-        let long = Piece { len: 57, put: |producer: &mut Producer, _| producer.try_publish([&[0; 57][..]]) };
+        let long = |producer: &mut Producer, _| producer.try_publish([&[0; 57][..]]);
         assert_eq!(turns.try_write(&long), Err(NotWritten::TooLarge));
-        assert_eq!(turns.line_up().write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
+        assert_eq!(turns.line_up().write(57, &long, &own(), Instant::now()), Err(NotWritten::TooLarge));
         let closed = own();
         closed.close();
-        assert_eq!(turns.line_up().write(&numbered(), &closed, Instant::now()), Err(NotWritten::Leaving));
-        turns.try_write(&numbered()).unwrap();
+        assert_eq!(turns.line_up().write(4, &numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
+        turns.try_write(&numbered).unwrap();
         setup.view.store64(HEAD, 1, Ordering::Relaxed);
-        assert_eq!(turns.try_write(&numbered()), Err(NotWritten::Violation));
+        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Violation));
         let (turns, setup) = one_place();
-        turns.try_write(&numbered()).unwrap();
+        turns.try_write(&numbered).unwrap();
         setup.view.store64(HEAD, 1, Ordering::Relaxed);
-        assert_eq!(turns.line_up().write(&numbered(), &own(), Instant::now()), Err(NotWritten::Violation));
+        assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Violation));
         setup.closer.close();
-        assert_eq!(turns.line_up().write(&numbered(), &own(), Instant::now()), Err(NotWritten::Ended));
+        assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
     }
 }

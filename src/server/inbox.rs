@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 use crate::registry::CounterCells;
-use crate::ring::{CloseReason, Closer, NotWritten, Piece, Producer, TrySendError, Turns};
+use crate::ring::{CloseReason, Closer, NotWritten, Producer, TrySendError, Turns};
 use crate::server::member::Member;
 
 pub(super) struct Inbox {
@@ -32,14 +32,11 @@ impl Inbox {
 
     /// Delivers at once, or waits until the deadline if there is one.
     pub(super) fn deliver(&self, letter: &Letter<'_>, deadline: Option<Instant>) -> Status {
-        let piece = Piece {
-            len: letter.len(),
-            put: |producer: &mut Producer, number| self.put(producer, number, letter),
-        };
+        let put = |producer: &mut Producer, number| self.put(producer, number, letter);
         let done = match deadline {
-            None => self.turns.try_write(&piece),
+            None => self.turns.try_write(&put),
             // A sender's own intake is closed with its channel, and already when a shutdown begins.
-            Some(deadline) => self.turns.line_up().write(&piece, &letter.from.intake, deadline),
+            Some(deadline) => self.turns.line_up().write(letter.len(), &put, &letter.from.intake, deadline),
         };
         match done {
             Ok(()) => Status::Ok,
@@ -55,6 +52,7 @@ impl Inbox {
         }
     }
 
+    #[inline]
     fn put(&self, producer: &mut Producer, number: u32, letter: &Letter<'_>) -> Result<(), TrySendError> {
         let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_str().as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number);

@@ -8,7 +8,7 @@ use loom::thread;
 
 use super::{block, explore_bounded, shared_setups};
 use crate::ring::layout::PRODUCER_PARKED;
-use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Piece, Producer, TrySendError, Turns};
+use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Producer, TrySendError, Turns};
 use crate::shm::View;
 use crate::shm::futex::{self, Scope};
 use crate::sync::Arc;
@@ -19,17 +19,19 @@ const PREEMPTIONS: Option<usize> = Some(3);
 
 type Written = Result<(), NotWritten>;
 
-fn piece(number: u8) -> Piece<impl Fn(&mut Producer, u32) -> Result<(), TrySendError>> {
-    let block = block(number, 8);
-    Piece { len: block.len(), put: move |producer: &mut Producer, _| producer.try_publish([&block[..]]) }
+/// Each block has so many bytes.
+const LEN: usize = 8;
+
+fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
+    move |producer, _| producer.try_publish([&block(number, LEN)[..]])
 }
 
 /// A full ring: block 0 is in it.
 fn full() -> (Arc<Turns>, Closer, Consumer) {
     let (client, server) = shared_setups(2);
     let turns = Turns::new(Producer::new(&server));
-    turns.try_write(&piece(0)).unwrap();
-    assert_eq!(turns.try_write(&piece(9)), Err(NotWritten::Full));
+    turns.try_write(&put(0)).unwrap();
+    assert_eq!(turns.try_write(&put(9)), Err(NotWritten::Full));
     (Arc::new(turns), server.closer, Consumer::new(&client))
 }
 
@@ -53,14 +55,14 @@ fn front(
         let place = turns.line_up();
         let other = turns.clone();
         let behind = thread::spawn(move || behind(&other));
-        let written = place.write(&piece(1), &own, deadline());
+        let written = place.write(LEN, &put(1), &own, deadline());
         (written, behind.join().unwrap())
     })
 }
 
 /// The one behind lines up, too, and writes block 2.
 fn waits(own: Closer) -> impl FnOnce(&Turns) -> Written {
-    move |turns| turns.line_up().write(&piece(2), &own, deadline())
+    move |turns| turns.line_up().write(LEN, &put(2), &own, deadline())
 }
 
 fn recv(consumer: &mut Consumer) -> Vec<u8> {
@@ -75,7 +77,7 @@ fn two_who_wait_are_served_in_their_order() {
         let (turns, _closer, mut consumer) = full();
         let senders = front(turns, own(), waits(own()));
         for number in 0..3 {
-            assert_eq!(recv(&mut consumer), block(number, 8));
+            assert_eq!(recv(&mut consumer), block(number, LEN));
         }
         assert_eq!(senders.join().unwrap(), (Ok(()), Ok(())));
     });
@@ -86,13 +88,13 @@ fn two_who_wait_are_served_in_their_order() {
 fn nobody_overtakes_one_who_waits() {
     explore_bounded(PREEMPTIONS, || {
         let (turns, _closer, mut consumer) = full();
-        let senders = front(turns, own(), |turns| turns.try_write(&piece(2)));
-        assert_eq!(recv(&mut consumer), block(0, 8));
-        assert_eq!(recv(&mut consumer), block(1, 8), "block 2 overtook it");
+        let senders = front(turns, own(), |turns| turns.try_write(&put(2)));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        assert_eq!(recv(&mut consumer), block(1, LEN), "block 2 overtook it");
         let (first, second) = senders.join().unwrap();
         assert_eq!(first, Ok(()));
         match second {
-            Ok(()) => assert_eq!(recv(&mut consumer), block(2, 8)),
+            Ok(()) => assert_eq!(recv(&mut consumer), block(2, LEN)),
             Err(error) => assert_eq!(error, NotWritten::Full),
         }
     });
@@ -106,13 +108,13 @@ fn one_who_leaves_passes_its_turn() {
         let first = own();
         let senders = front(turns, first.clone(), waits(own()));
         first.close_as(CloseReason::Died);
-        assert_eq!(recv(&mut consumer), block(0, 8));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
         let next = recv(&mut consumer);
-        let written = next == block(1, 8);
+        let written = next == block(1, LEN);
         if written {
-            assert_eq!(recv(&mut consumer), block(2, 8));
+            assert_eq!(recv(&mut consumer), block(2, LEN));
         } else {
-            assert_eq!(next, block(2, 8));
+            assert_eq!(next, block(2, LEN));
         }
         let left = if written { Ok(()) } else { Err(NotWritten::Leaving) };
         assert_eq!(senders.join().unwrap(), (left, Ok(())));
@@ -127,12 +129,12 @@ fn one_behind_may_leave() {
         let second = own();
         let senders = front(turns, own(), waits(second.clone()));
         second.close_as(CloseReason::Died);
-        assert_eq!(recv(&mut consumer), block(0, 8));
-        assert_eq!(recv(&mut consumer), block(1, 8));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        assert_eq!(recv(&mut consumer), block(1, LEN));
         let (first, left) = senders.join().unwrap();
         assert_eq!(first, Ok(()));
         match left {
-            Ok(()) => assert_eq!(recv(&mut consumer), block(2, 8)),
+            Ok(()) => assert_eq!(recv(&mut consumer), block(2, LEN)),
             Err(error) => assert_eq!(error, NotWritten::Leaving),
         }
     });
@@ -176,7 +178,7 @@ fn what_was_acknowledged_before_the_end_is_there() {
     explore_bounded(PREEMPTIONS, || {
         let (turns, closer, mut consumer) = full();
         let senders = front(turns.clone(), own(), waits(own()));
-        assert_eq!(recv(&mut consumer), block(0, 8));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
         turns.end();
         closer.close_as(CloseReason::Died);
         let gone = Err(NotWritten::Ended);
@@ -184,7 +186,7 @@ fn what_was_acknowledged_before_the_end_is_there() {
         assert!(first == gone || first == Ok(()));
         assert_eq!(second, gone);
         let mut received = Vec::new();
-        let there = consumer.recv(&mut received).map(|_| received == block(1, 8));
+        let there = consumer.recv(&mut received).map(|_| received == block(1, LEN));
         assert_eq!(there.ok(), first.ok().map(|()| true));
     });
 }
@@ -195,9 +197,9 @@ fn the_receivers_close_needs_no_word_of_its_own() {
     explore_bounded(Some(5), || {
         let (client, server) = shared_setups(2);
         let turns = Arc::new(Turns::new(Producer::new(&server)));
-        turns.try_write(&piece(0)).unwrap();
+        turns.try_write(&put(0)).unwrap();
         let sender = turns.clone();
-        let sending = thread::spawn(move || sender.line_up().write(&piece(1), &own(), deadline()));
+        let sending = thread::spawn(move || sender.line_up().write(LEN, &put(1), &own(), deadline()));
         futex::set(client.view.word32(PRODUCER_PARKED), 0);
         turns.end();
         server.closer.close_as(CloseReason::Died);
