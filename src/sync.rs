@@ -1,17 +1,17 @@
-//! The one place that chooses between the standard library's atomics and loom's.
+//! The one place that chooses between the standard library's atomics and locks and loom's.
 //!
 //! Everything that takes part in a protocol between threads or processes takes its atomics from here, so that
 //! the code which ships is the code which loom explores (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 

@@ -12,6 +12,7 @@ processes, a fuzz target, the instruction counts or the benchmarks. The mutant i
 failure of its own kind and is shown as such.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -31,6 +32,8 @@ CONSUMER = "src/ring/consumer.rs"
 CLOSE = "src/ring/close.rs"
 LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
+TURNS = "src/ring/turns.rs"
+EXCHANGE = "src/ring/exchange.rs"
 COPIES = "src/shm/copy.rs"
 VIEW = "src/shm/view.rs"
 SEGMENT = "src/shm/segment.rs"
@@ -133,10 +136,8 @@ MUTANTS = [
      "        let start = self.try_place(least)?;\n", PROPERTY),
     ("cleared: a draft that grows forgets it", PRODUCER,
      "draft.cleared = std::mem::replace(&mut self.cleared, NOWHERE);", "draft.cleared = self.cleared;", PROPERTY),
-    ("cleared: only the commit that ends there remembers it", PRODUCER,
-     "            if draft.cleared == draft.start + record_size(len) {", "            if draft.cleared != NOWHERE {", PROPERTY),
     ("cleared: a draft begun anew forgets it", PRODUCER,
-     "        draft.cleared = NOWHERE;\n", "        let _ = draft;\n", PROPERTY),
+     "        draft.cleared = NOWHERE;\n", "        let _ = draft;\n", tests("a_draft_begun_anew")),
     ("cleared: only where there is room", PRODUCER,
      " && ahead + LINE as u64 - self.head <= self.capacity() {", " {", PROPERTY),
     ("cleared: not the line at head", PRODUCER,
@@ -387,6 +388,57 @@ MUTANTS = [
      "retain_mut(|(ring, _)| ring.try_incoming().is_ok())", "clear()", process("reconnect", "several_connections")),
     ("reconnect: a call that ended is not collected", CALLER,
      "self.queue.pop_back_if(|last| last.is_err());", "", process("reconnect", "not_made_again")),
+    # Threads that share a producer
+    ("turns: only the front writes", TURNS,
+     "first = state.first_is(&self.turn);", "first = true;", loom("two_who_wait")),
+    ("turns: those who wait come before one who does not", TURNS,
+     "        if state.is_free() {\n", "        if state.is_free() || !state.ended {\n", loom("nobody_overtakes")),
+    ("turns: a place is at the end of the queue", TURNS, "queue.push_back(", "queue.push_front(", loom("two_who_wait")),
+    ("turns: whoever leaves passes its turn", TURNS,
+     "            next.give();\n", "            let _ = next;\n", loom("two_who_wait")),
+    ("turns: a place is left", TURNS,
+     "        self.turns.lock().leave(&self.turn);\n", "", loom("two_who_wait")),
+    ("turns: a turn changes its word", TURNS,
+     "        self.0.store(1, Ordering::Release);\n", "", loom("two_who_wait")),
+    ("turns: a turn changes its word before the wake", TURNS,
+     "        self.0.store(1, Ordering::Release);\n        futex::wake(&self.0, Scope::Private, 1);\n",
+     "        futex::wake(&self.0, Scope::Private, 1);\n        self.0.store(1, Ordering::Release);\n", loom("two_who_wait")),
+    ("turns: a turn wakes", TURNS,
+     "        futex::wake(&self.0, Scope::Private, 1);\n", "", loom("two_who_wait")),
+    ("turns: the front parks before it sleeps", TURNS,
+     "let room = self.producer.arm_for_place(len);", "let room = len == 0;", loom("two_who_wait")),
+    ("turns: what is written is told of", TURNS,
+     "                self.producer.notify();\n", "", loom("two_who_wait")),
+    ("turns: the front sleeps on the ring's close", TURNS,
+     "&[space.as_wait(), closer.as_wait(), own.as_wait()]", "&[space.as_wait(), own.as_wait()]", loom("the_receivers_close")),
+    ("turns: the front sleeps on its own close", TURNS,
+     "&[space.as_wait(), closer.as_wait(), own.as_wait()]", "&[space.as_wait(), closer.as_wait()]", loom("each_one_leaves")),
+    ("turns: those behind sleep on their own close", TURNS,
+     "&[self.turn.as_wait(), own.as_wait()]", "&[self.turn.as_wait()]", loom("each_one_leaves")),
+    ("turns: a look at its own close before each sleep", TURNS,
+     "            if own.is_closed() {\n                return Err(NotWritten::Leaving);\n            }\n", "", loom("one_who_leaves")),
+    ("turns: the end is looked at", TURNS,
+     "                if state.ended {\n                    return Err(NotWritten::Ended);\n                }\n", "",
+     tests("the_end_is_told")),
+    ("turns: nothing is written after the end", TURNS,
+     "        if self.ended {\n            return Err(NotWritten::Ended);\n        }\n", "", tests("a_closed_inbox")),
+    # Calls, with the fence put off
+    ("exchange: the client's fence before it waits", EXCHANGE,
+     "                notify_both(requests, responses);\n                match", "                match", loom("a_call_is_answered")),
+    ("exchange: also behind a response to an earlier request", EXCHANGE,
+     "            return Ok(answer);\n        }\n", "            return Ok(answer);\n        }\n        soon = Some(caller.find()?);\n",
+     loom("a_call_behind_another_request_is_answered")),
+    ("exchange: the worker waits only where it served nothing", EXCHANGE,
+     "            None if *worker.served() > 0 => break,\n", "", loom("a_call_is_answered")),
+    ("exchange: a client that sleeps is woken in between", EXCHANGE,
+     "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
+     tests("a_client_that_sleeps_is_woken")),
+    ("exchange: a drain has a limit", EXCHANGE, "while *worker.served() < most {", "while *worker.served() < most + 1 {",
+     tests("a_drain_ends")),
+    ("exchange: the fence is put off", EXCHANGE,
+     "    let asleep = requests.consumer_looks_parked();\n",
+     "    notify_both(requests, responses);\n    let asleep = requests.consumer_looks_parked();\n",
+     tests("an_answer_that_is_there")),
     # Between processes
     ("scope: the rings' words are shared", CHANNEL,
      "            scope: Scope::Shared,\n", "            scope: Scope::Private,\n", tests("wakes_go_from_one_mapping")),
@@ -454,8 +506,8 @@ MUTANTS = [
     ("hot path: no system call in the worker", RING,
      "        published.wake_after_fence();\n", "        published.wake_after_fence();\n        std::thread::yield_now();\n",
      process("hot_path", "no_system_call")),
-    ("hot path: no system call in the client", CALLER, "        self.requests.clear_ahead();\n",
-     "        self.requests.clear_ahead();\n        std::thread::yield_now();\n", process("hot_path", "no_system_call")),
+    ("hot path: no system call in the client", EXCHANGE, "    requests.clear_ahead();\n",
+     "    requests.clear_ahead();\n    std::thread::yield_now();\n", process("hot_path", "no_system_call")),
     # The copy
     ("copy: the last byte", COPIES, "            if left & 1 != 0 {", "            if left & 1 != 0 && left > 1 {",
      tests("shm::copy")),
@@ -479,13 +531,14 @@ def cargo():
     return ["cargo", "+nightly"] if nightly else ["cargo"]
 
 
-def run(command, longest=LONGEST, **environment):
-    """'passed', 'failed', 'hung' or 'broken' (does not build), and the output."""
-    # Built quickly; only instruction counts need the release profile as it is.
-    if not environment["CARGO_TARGET_DIR"].endswith("bench"):
-        environment.update(CARGO_INCREMENTAL="1", CARGO_PROFILE_RELEASE_LTO="off",
-                           CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16", CARGO_PROFILE_RELEASE_DEBUG="0")
-    environment = {**os.environ, **environment}
+# Built quickly, and tests that fail do not look for the shortest case in which they do.
+QUICKLY = {"CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_RELEASE_LTO": "off",
+           "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_DEBUG": "0", "PROPTEST_MAX_SHRINK_ITERS": "0"}
+
+
+def run(command, longest=LONGEST, quickly=QUICKLY, **environment):
+    """'passed', 'failed' or 'hung', and the output."""
+    environment = {**os.environ, **quickly, **environment}
     # A group of its own: what is late is ended with all that it started.
     started = subprocess.Popen(command, cwd=COPY, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
@@ -498,32 +551,39 @@ def run(command, longest=LONGEST, **environment):
     return ("passed" if started.returncode == 0 else "failed"), output
 
 
+def build(command, **environment):
+    """Builds a test program. Its path, or nothing and the compiler's words."""
+    result, output = run(command + ["--no-run", "--message-format=json-render-diagnostics"], longest=3600, **environment)
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    programs = [message["executable"] for message in messages if message.get("executable")]
+    return (programs[-1], "") if result == "passed" and programs else (None, output)
+
+
+def run_tests(program, names, **environment):
+    """Runs tests one at a time: a deadlock in one model ends the whole program."""
+    for name in names:
+        result, output = run([program, "--color=never", name], **environment)
+        if "running 0 tests" in output:
+            return "broken", f"no test is called {name}"
+        if result != "passed":
+            return result, output
+    return "passed", output
+
+
 def check(kind, what):
     """Runs a check on the copy. Building comes first, so that a mutant that does not compile is not taken for caught."""
     if kind == "loom" or kind.startswith("tests"):
-        flags, build = ("--cfg loom", "loom") if kind == "loom" else (kind.removeprefix("tests"), "tests")
-        environment = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILD / build)}
-        command = ["cargo", "test", "--lib"] + (["--release"] if kind == "loom" else [])
-        built, output = run(command + ["--no-run"], longest=3600, **environment)
-        if built != "passed":
+        flags, place = ("--cfg loom", "loom") if kind == "loom" else (kind.removeprefix("tests"), "tests")
+        environment = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILD / place)}
+        program, output = build(["cargo", "test", "--lib"] + (["--release"] if kind == "loom" else []), **environment)
+        if program is None:
             return "broken", output
-        prefix = "ring::model::" if kind == "loom" else ""  # a name may be the beginning or a part
-        # One at a time: a deadlock in one model ends the whole program.
-        for name in what:
-            result, output = run(command + ["--", prefix + name], **environment)
-            if "running 0 tests" in output:
-                return "broken", f"no test is called {name}"
-            if result != "passed":
-                return result, output
-        return "passed", output
+        # What is named is the beginning of a model's name; of a test's it may be any part.
+        names = what if kind != "loom" else [f"::{name}" for name in what]
+        return run_tests(program, names)
     if kind == "process":
-        environment = {"CARGO_TARGET_DIR": str(BUILD / "tests")}
-        command = ["cargo", "test", "--test", what[0]]
-        built, output = run(command + ["--no-run"], longest=3600, **environment)
-        if built != "passed":
-            return "broken", output
-        result, output = run(command + ["--", what[1]], **environment)
-        return ("broken", f"no test is called {what[1]}") if "running 0 tests" in output else (result, output)
+        program, output = build(["cargo", "test", "--test", what[0]], CARGO_TARGET_DIR=str(BUILD / "tests"))
+        return ("broken", output) if program is None else run_tests(program, what[1:])
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
         built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)
@@ -533,11 +593,11 @@ def check(kind, what):
         corpus.mkdir(exist_ok=True)
         return run(cargo() + ["fuzz", "run", what[0], str(corpus), "fuzz/seeds/" + what[0], "--",
                               "-max_total_time=120", "-max_len=1024", "-timeout=10"], **environment)
-    environment = {"CARGO_TARGET_DIR": str(BUILD / "bench")}
-    built, output = run(["cargo", "bench", "--features", "internals", "--no-run", "--bench", what[0]], longest=3600, **environment)
-    if built != "passed":
-        return "broken", output
-    return run(["cargo", "bench", "--features", "internals", "--bench", *what], **environment)
+    # Instruction counts need the release profile as it is.
+    environment = {"quickly": {}, "CARGO_TARGET_DIR": str(BUILD / "bench")}
+    command = ["cargo", "bench", "--features", "internals", "--bench"]
+    built, output = run(command + [what[0], "--no-run"], longest=3600, **environment)
+    return ("broken", output) if built != "passed" else run(command + [*what], **environment)
 
 
 def copy_tree():

@@ -21,6 +21,7 @@ use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
+use crate::ring::exchange::{Asks, await_answer};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,
@@ -1024,38 +1025,18 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<Status, CallError> {
         let sequence = self.publish(operation, flags, body, deadline)?;
-        // A worker that sleeps is woken at once. One that seems awake is asked for sure, which takes a fence, when its
-        // response does not come quickly.
-        let asleep = self.requests.consumer_looks_parked();
-        self.requests.clear_ahead();
-        let mut found = if asleep { None } else { self.responses.find_soon() };
-        loop {
-            let received = match found.take() {
-                Some(found) => self.accept(found),
-                // Also behind a response to an earlier request, which tells nothing of the worker: it may have lain down since.
-                None => {
-                    notify_both(&mut self.requests, &mut self.responses);
-                    self.receive(deadline)
-                }
-            };
-            match received {
-                Ok(Some((number, status))) if number == sequence => return Ok(status),
-                // The response to a call submitted before.
-                Ok(Some((_, status))) => self.keep(status),
-                Ok(None) => {}
-                Err(CallError::TimedOut) => {
-                    self.abandoned.insert(sequence);
-                    return Err(CallError::TimedOut);
-                }
-                Err(error) => {
-                    // This call's end, if the ends of all were put there: it is the last.
-                    if matches!(error, CallError::Disconnected(_)) {
-                        self.queue.pop_back_if(|last| last.is_err());
-                    }
-                    return Err(error);
-                }
+        let answer = await_answer(&mut Pending { caller: self, sequence, deadline });
+        match answer {
+            Err(CallError::TimedOut) => {
+                self.abandoned.insert(sequence);
             }
+            // This call's end, if the ends of all were put there: it is the last.
+            Err(CallError::Disconnected(_)) => {
+                self.queue.pop_back_if(|last| last.is_err());
+            }
+            _ => {}
         }
+        answer
     }
 
     /// Commits a request and gives it a number. The server may still have to be woken.
@@ -1271,6 +1252,40 @@ impl Caller {
     #[cold]
     fn violation(&mut self, violation: Violation) -> CallError {
         CallError::Violation(self.responses.reject(violation))
+    }
+}
+
+/// A request on its way.
+struct Pending<'c> {
+    caller: &'c mut Caller,
+    sequence: u32,
+    deadline: Option<Instant>,
+}
+
+impl Asks for Pending<'_> {
+    type Answer = Status;
+    type Error = CallError;
+
+    #[inline(always)]
+    fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
+        (&mut self.caller.requests, &mut self.caller.responses)
+    }
+
+    fn find(&mut self) -> Result<Found, CallError> {
+        self.caller.find(self.deadline)
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, found: Found) -> Result<Option<Status>, CallError> {
+        match self.caller.accept(found)? {
+            Some((number, status)) if number == self.sequence => Ok(Some(status)),
+            // The response to a call submitted before.
+            Some((_, status)) => {
+                self.caller.keep(status);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
     }
 }
 

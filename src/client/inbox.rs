@@ -424,3 +424,47 @@ fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result
     incoming.release();
     Ok(Message { from: key, name, payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::local;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn read_block(block: &[u8]) -> Option<Message> {
+        let (mut producer, mut consumer) = local(4096).unwrap();
+        producer.try_send(block).unwrap();
+        read(consumer.try_incoming().unwrap(), &mut None).ok()
+    }
+
+    fn message(code: u16, name_len: u16, key: u128, name: &[u8], payload: &[u8]) -> Vec<u8> {
+        let header = BlockHeader::new(code, name_len, 7).to_word().to_ne_bytes();
+        [&header[..], &Key::from_u128(key).to_bytes(), name, payload].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_reads_back(key: u128, name in "[a-zé]{1,25}", payload in vec(any::<u8>(), 0..300)) {
+            let read = read_block(&message(MESSAGE, name.len() as u16, key, name.as_bytes(), &payload)).unwrap();
+            prop_assert_eq!(read, Message { from: Key::from_u128(key), name: Name::new(&name).unwrap(), payload });
+        }
+
+        /// Whatever the server writes is a message with all its parts, or refused.
+        #[test]
+        fn any_block_is_a_message_or_refused(
+            code in prop_oneof![4 => Just(MESSAGE), 1 => any::<u16>()],
+            name_len in prop_oneof![0..70u16, any::<u16>()],
+            body in prop_oneof![vec(any::<u8>(), 0..120), "[a-z]{1,120}".prop_map(String::into_bytes)],
+            cut in prop_oneof![4 => Just(usize::MAX), 1 => 0..24usize],
+        ) {
+            let mut block = message(code, name_len, 9, &body, &[]);
+            block.truncate(cut);
+            let name = body.get(..name_len.into()).filter(|_| cut > 24).and_then(|name| Name::from_bytes(name).ok());
+            let expected = name.filter(|_| code == MESSAGE).map(|name| {
+                Message { from: Key::from_u128(9), name, payload: body[name_len.into()..].to_vec() }
+            });
+            prop_assert_eq!(read_block(&block), expected);
+        }
+    }
+}

@@ -192,6 +192,8 @@ fn unframe(datagram: &[u8]) -> Option<(u32, u16, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn requests_read_back() {
@@ -235,5 +237,92 @@ mod tests {
         }
         assert_eq!(Reply::decode(b"RINGPOS?00000000"), None);
         assert!(Reply::refused(Refusal::Full, &"ü".repeat(MOST_BYTES)).len() <= MOST_BYTES);
+    }
+
+    fn any_ask() -> impl Strategy<Value = Ask> {
+        prop_oneof![
+            "[a-zé][ -~]{0,61}[a-z]".prop_map(|text| Name::new(&text).map_or(Ask::Server, Ask::Register)),
+            any::<u32>().prop_map(|from_slot| Ask::List { from_slot }),
+            Just(Ask::Server),
+        ]
+    }
+
+    /// Nothing of a kind, something that is nearly a datagram, or one that is whole.
+    fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
+        let framed = (0..5u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
+        let changed = (any_ask(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(ask, at, byte)| {
+            let mut datagram = ask.encode();
+            let at = at.index(datagram.len());
+            datagram[at] = byte;
+            datagram
+        });
+        let cut = (any_ask(), any::<prop::sample::Index>()).prop_map(|(ask, at)| {
+            let mut datagram = ask.encode();
+            datagram.truncate(at.index(datagram.len()));
+            datagram
+        });
+        prop_oneof![vec(any::<u8>(), 0..100), framed, changed, cut]
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_reads_back(ask in any_ask()) {
+            prop_assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
+        }
+
+        /// What is understood is exactly what this would have sent, the unused bytes apart; all else is told apart.
+        #[test]
+        fn any_datagram_is_a_request_or_refused(datagram in any_datagram()) {
+            let whole = datagram.len() >= HEADER && datagram.starts_with(&MAGIC);
+            let version = u32::from_le_bytes(*datagram.get(8..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 4]));
+            match Ask::decode(&datagram) {
+                Ok(ask) => {
+                    let mut again = ask.encode();
+                    again[14..16].copy_from_slice(&datagram[14..16]);
+                    prop_assert_eq!(again, datagram);
+                }
+                Err(AskError::NotRingpost) => prop_assert!(!whole),
+                Err(AskError::Version { found }) => {
+                    prop_assert!(whole && found == version && version != PROTOCOL_VERSION);
+                }
+                Err(AskError::Name(error)) => {
+                    prop_assert!(whole && version == PROTOCOL_VERSION && datagram[12..14] == [1, 0]);
+                    prop_assert_eq!(Name::from_bytes(&datagram[HEADER..]), Err(error));
+                }
+                Err(AskError::Unknown) => {
+                    prop_assert!(whole && version == PROTOCOL_VERSION && datagram[12..14] != [1, 0]);
+                    prop_assert!(datagram[12..14] != [3, 0] || datagram.len() > HEADER);
+                    prop_assert!(datagram[12..14] != [2, 0] || datagram.len() != HEADER + 4);
+                }
+            }
+        }
+
+        #[test]
+        fn any_reply_reads_back(body in vec(any::<u8>(), 0..100), number: u128) {
+            let datagram = Reply::done(&body);
+            let reply = Reply { version: PROTOCOL_VERSION, body: ReplyBody::Done(&body) };
+            prop_assert_eq!(Reply::decode(&datagram), Some(reply));
+            prop_assert_eq!(Reply::key(&body).is_some(), body.len() == KEY);
+            let key = Key::from_u128(number);
+            prop_assert_eq!(Reply::key(&Reply::registered(key)[HEADER..]), Some(key));
+        }
+
+        /// Whatever another process says, what is shown of it can steer no terminal.
+        #[test]
+        fn any_datagram_is_a_reply_or_none(datagram in any_datagram(), status in 0..13u16, text in ".{0,40}") {
+            let whole = datagram.len() >= HEADER && datagram.starts_with(&MAGIC);
+            prop_assert_eq!(Reply::decode(&datagram).is_some(), whole);
+            let datagram = frame(status, text.as_bytes());
+            match Reply::decode(&datagram).unwrap().body {
+                ReplyBody::Done(body) => prop_assert!(status == 0 && body == text.as_bytes()),
+                ReplyBody::Refused(refusal, why) => {
+                    let known = if status <= 10 { status } else { Refusal::Unknown as u16 };
+                    prop_assert_eq!(refusal as u16, known);
+                    prop_assert!(!why.chars().any(char::is_control) && !why.trim().is_empty());
+                    let shown: String = text.chars().filter(|c| !c.is_control()).collect();
+                    prop_assert!(why == shown || shown.trim().is_empty());
+                }
+            }
+        }
     }
 }

@@ -193,6 +193,8 @@ fn at_epoch(nanoseconds: u64) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn client(name: &str) -> ClientInfo {
         ClientInfo {
@@ -240,5 +242,77 @@ mod tests {
         let bytes = info.encode();
         assert_eq!(ServerInfo::decode(&bytes), Some(info));
         assert_eq!(ServerInfo::decode(&bytes[..40]), None);
+    }
+
+    fn any_client() -> impl Strategy<Value = ClientInfo> {
+        let numbers = (any::<u128>(), any::<[u32; 3]>(), any::<u64>(), any::<[u64; 5]>());
+        let name = prop_oneof!["[a-z]{1,64}", "[à-é]{1,32}"];
+        (name, any::<bool>(), numbers).prop_map(|(name, leaving, (key, [pid, uid, gid], at, counts))| {
+            let [calls, sent, received, bytes_in, bytes_out] = counts;
+            ClientInfo {
+                // A name of 26 such letters could be a key.
+                name: Name::new(&name).unwrap_or_else(|_| Name::new("x").unwrap()),
+                key: Key::from_u128(key),
+                state: if leaving { ClientState::Leaving } else { ClientState::Live },
+                pid,
+                uid,
+                gid,
+                registered: at_epoch(at),
+                counters: Counters { calls, sent, received, bytes_in, bytes_out },
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_reads_back(clients in vec(any_client(), 0..5), next in proptest::option::of(0..65_536u32)) {
+            let page = encode_page(&clients, next);
+            prop_assert!(clients.len() <= clients_per_page(PAGE_HEADER + clients.len() * MOST_ENTRY));
+            prop_assert!(page.len() <= PAGE_HEADER + clients.len() * MOST_ENTRY);
+            prop_assert_eq!(decode_page(&page), Some((clients, next)));
+        }
+
+        /// Arbitrary bytes, and pages with a byte changed, are refused or say what they say whole: written again, it reads the same.
+        #[test]
+        fn any_bytes_are_a_page_or_refused(
+            noise in vec(any::<u8>(), 0..300),
+            clients in vec(any_client(), 1..3),
+            at: prop::sample::Index,
+            byte: u8,
+        ) {
+            let mut page = encode_page(&clients, None);
+            let at = at.index(page.len());
+            page[at] = byte;
+            for bytes in [noise, page] {
+                let Some((clients, next)) = decode_page(&bytes) else { continue };
+                let again = encode_page(&clients, next);
+                prop_assert_eq!(again.len(), bytes.len());
+                prop_assert_eq!(decode_page(&again), Some((clients, next)));
+            }
+        }
+
+        #[test]
+        fn any_description_of_a_server_reads_back(
+            numbers: [u32; 4],
+            sizes: [u32; 2],
+            started: u64,
+            wait in 0..3usize,
+            version in "[0-9a-z.]{0,20}",
+            noise in vec(any::<u8>(), 0..80),
+        ) {
+            let [pid, uid, clients, max_clients] = numbers;
+            let wait = [WaitStrategy::Spin, WaitStrategy::Adaptive, WaitStrategy::Park][wait];
+            let [ring_size, max_block] = sizes.map(|size| size as usize);
+            let started = at_epoch(started);
+            let protocol = PROTOCOL_VERSION;
+            let info = ServerInfo {
+                pid, uid, version, protocol, started, clients, max_clients, ring_size, max_block, wait,
+            };
+            prop_assert_eq!(ServerInfo::decode(&info.encode()), Some(info));
+            if let Some(info) = ServerInfo::decode(&noise) {
+                prop_assert!(noise.len() >= 41 && noise[40] < 3 && !info.version.chars().any(char::is_control));
+                prop_assert_eq!(&info.encode()[..41], &noise[..41]);
+            }
+        }
     }
 }

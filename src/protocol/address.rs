@@ -63,6 +63,7 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_key_is_a_key_and_all_else_a_name() {
@@ -73,5 +74,24 @@ mod tests {
         assert_eq!(text[1..].parse(), Ok(Address::Name(Name::new(&text[1..]).unwrap())));
         assert_eq!("".parse::<Address>(), Err(NameError::Empty));
         assert_eq!(Address::from(key).to_string(), text);
+    }
+
+    proptest! {
+        /// Nothing is both, and what is neither says why it is no name.
+        #[test]
+        fn any_text_is_a_key_or_a_name_or_refused(text in "\\PC{0,70}|[0-9A-HJKMNP-TV-Z-]{24,28}|[0-7][0-9A-Z]{25}") {
+            let expected = match (text.parse::<Key>(), Name::new(&text)) {
+                (Ok(key), Err(NameError::LooksLikeKey)) => Ok(Address::Key(key)),
+                // White space is no part of a key, and a dash is no reason against one.
+                (Ok(key), Err(NameError::TooLong { .. })) => Ok(Address::Key(key)),
+                (Err(_), Ok(name)) => Ok(Address::Name(name)),
+                (Err(_), Err(error)) => Err(error),
+                (Ok(_), other) => panic!("both a key and {other:?}"),
+            };
+            prop_assert_eq!(text.parse(), expected);
+            if let Ok(address) = expected {
+                prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
     }
 }

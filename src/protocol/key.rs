@@ -276,10 +276,34 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC*|[0-9A-Za-z-]{20,32}") {
-            if let Ok(key) = text.parse::<Key>() {
-                prop_assert_eq!(key.to_string().parse(), Ok(key));
+        fn any_text_is_read_or_refused(text in "\\PC*|[0-9A-Za-z-]{20,32}|[0-9a-hj-np-tv-zA-HJ-NP-TV-Z]{26}|-?[0-9-]{24,30}") {
+            let digits: String = text
+                .chars()
+                .filter(|&character| character != '-')
+                .map(|character| match character.to_ascii_uppercase() {
+                    'O' => '0',
+                    'I' | 'L' => '1',
+                    other => other,
+                })
+                .collect();
+            match text.parse::<Key>() {
+                Ok(key) => prop_assert_eq!(key.to_string(), digits),
+                Err(ParseKeyError::BadCharacter { character, position }) => {
+                    prop_assert!(text[position..].starts_with(character));
+                    prop_assert!(!character.is_ascii_alphanumeric() || character.eq_ignore_ascii_case(&'U'));
+                }
+                Err(ParseKeyError::WrongLength { found }) => {
+                    prop_assert!(found != 26 && found == digits.chars().count());
+                }
+                Err(ParseKeyError::TooLarge) => prop_assert!(digits.len() == 26 && digits.as_bytes()[0] > b'7'),
             }
+        }
+
+        #[test]
+        fn the_parts_read_back(slot: u16, generation: u32, random: [u8; 10]) {
+            let key = Key::new(slot, generation, random);
+            prop_assert_eq!((key.slot(), key.generation()), (slot, generation));
+            prop_assert_eq!(&key.to_bytes()[..10], &random);
         }
 
         #[test]

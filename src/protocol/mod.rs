@@ -176,6 +176,14 @@ pub(crate) fn take<const N: usize>(body: &[u8]) -> Option<([u8; N], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::local;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_block_needs_besides_its_payload() {
+        assert_eq!((MESSAGE_OVERHEAD, SEND_OVERHEAD), (8 + 16 + 64, 8 + 16 + 8));
+    }
 
     #[test]
     fn a_header_is_eight_little_endian_bytes() {
@@ -184,18 +192,39 @@ mod tests {
         assert_eq!(BlockHeader::from_array([2, 1, 4, 3, 8, 7, 6, 5]), header);
     }
 
+    /// All of them, since there are no more than 65,536.
     #[test]
     fn codes_read_back_and_others_are_refused() {
         for code in 0..=u16::MAX {
-            if let Some(operation) = Operation::from_code(code) {
-                assert_eq!(operation as u16, code);
-            }
-            if let Some(status) = Status::from_code(code) {
-                assert_eq!(status as u16, code);
-            }
+            let known = (1..=7).contains(&code).then_some(code);
+            assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
+            let known = (code <= 11).then_some(code);
+            assert_eq!(Status::from_code(code).map(|status| status as u16), known);
         }
-        assert_eq!(Operation::from_code(0), None);
-        assert_eq!(Operation::from_code(8), None);
-        assert_eq!(Status::from_code(12), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_reads_back(code: u16, flags: u16, sequence: u32, bytes: [u8; BLOCK_HEADER]) {
+            let header = BlockHeader::new(code, flags, sequence);
+            prop_assert_eq!(BlockHeader::from_array(header.to_word().to_ne_bytes()), header);
+            prop_assert_eq!((header.code.get(), header.flags.get(), header.sequence.get()), (code, flags, sequence));
+            prop_assert_eq!(BlockHeader::from_array(bytes).to_word().to_ne_bytes(), bytes);
+        }
+
+        /// The header of a block is its first bytes, and a block without as many has none.
+        #[test]
+        fn a_block_has_a_header_if_it_is_long_enough(block in vec(any::<u8>(), 0..200)) {
+            let (mut producer, mut consumer) = local(1024).unwrap();
+            producer.try_send(&block).unwrap();
+            let header = BlockHeader::of(&consumer.try_incoming().unwrap()).map(|header| header.to_word().to_ne_bytes());
+            prop_assert_eq!(header.as_ref(), block.first_chunk::<BLOCK_HEADER>());
+        }
+
+        #[test]
+        fn bytes_are_taken_off_or_there_are_too_few(body in vec(any::<u8>(), 0..40)) {
+            let taken = take::<16>(&body).map(|(first, rest)| (first.to_vec(), rest));
+            prop_assert_eq!(taken, (body.len() >= 16).then(|| (body[..16].to_vec(), &body[16..])));
+        }
     }
 }

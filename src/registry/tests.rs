@@ -630,6 +630,10 @@ proptest! {
                 .map(|client| (client.key, (client.name, client.state, client.counters.calls)))
                 .collect();
             prop_assert_eq!(&listed, &model.iter().map(|(key, client)| (*key, *client)).collect::<Vec<_>>());
+            for key in &given {
+                let found = registry.get(*key).unwrap().map(|client| (client.key, client.name, client.state));
+                prop_assert_eq!(found, model.get(key).map(|client| (*key, client.0, client.1)));
+            }
             for n in 0..7 {
                 let name = name(&format!("client {n}"));
                 let live = model.iter().find(|(_, client)| client.0 == name && client.1 == ClientState::Live);

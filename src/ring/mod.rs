@@ -75,6 +75,9 @@
 //! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look again, a
 //! producer waits for space in slices of at most 50 ms.
 //!
+//! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the answer may come without it:
+//! see `exchange`. **Threads that share a producer** wait for room in turn: see `turns`.
+//!
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an empty look
 //! is the end of the ring reported. What was committed before a close is received first.
 
@@ -83,6 +86,7 @@
 mod close;
 mod consumer;
 mod error;
+pub(crate) mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod hostile;
@@ -90,6 +94,7 @@ pub(crate) mod layout;
 #[cfg(not(loom))]
 mod local;
 mod producer;
+mod turns;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -104,8 +109,9 @@ pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRec
 pub use layout::Violation;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
+pub(crate) use producer::Draft;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use producer::{Draft, SPACE_SLICE, SpaceWord};
+pub(crate) use turns::{NotWritten, Turns};
 pub use wait::{ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;

@@ -5,6 +5,9 @@
 //! received after the threads have joined. Sleeps are untimed (see `shm/futex.rs`), also those for space, so a lost
 //! wake is a deadlock, which loom reports. `tests/README.md` says how to run them and which fault each one finds.
 
+mod exchange;
+mod turns;
+
 use loom::thread;
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, LINE, PRODUCER_PARKED, data_header, largest_block};
@@ -68,7 +71,7 @@ fn ring(lines: u64, start_line: u64) -> (Producer, Consumer) {
 /// The two sides of a ring between processes that do not trust each other: each has a closer and a private closed word
 /// of its own. The first of the two setups heeds the shared word, as clients do, the second does not.
 fn shared_setups(lines: u64) -> (Setup, Setup) {
-    let client = setup(lines, 0);
+    let client = setup(lines, WRAP - 1);
     let closer = |heed| {
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
         Closer::new(client.view.clone(), Scope::Shared, parked, Some(CLOSED), heed)

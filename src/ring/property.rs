@@ -175,6 +175,7 @@ impl Plain {
 }
 
 struct Pair {
+    setup: Setup,
     producer: Producer,
     consumer: Consumer,
     plain: Plain,
@@ -187,6 +188,7 @@ impl Pair {
         Pair {
             producer: Producer::new(&setup),
             consumer: Consumer::new(&setup),
+            setup,
             plain: Plain {
                 capacity: shape.capacity as u64,
                 max_block: shape.max_block,
@@ -201,6 +203,14 @@ impl Pair {
     }
 
     fn run(&mut self, op: &Op) {
+        self.run_one(op);
+        if let Some(position) = self.producer.cleared() {
+            let at = self.setup.data + (position % self.plain.capacity) as usize;
+            assert_eq!(self.setup.view.load64(at, Ordering::Relaxed), 0, "remembered as cleared, and is not");
+        }
+    }
+
+    fn run_one(&mut self, op: &Op) {
         match op {
             Op::Send(len) => self.send(len.of(self.plain.max_block)),
             Op::Parts(a, b) => {
@@ -528,6 +538,29 @@ proptest! {
             prop_assert_eq!(check(word, position), Ok(Header::Padding));
             prop_assert_eq!(check(word, position + elsewhere * 64), Err(Violation::HeaderPosition));
         }
+    }
+}
+
+/// What was written before lies behind the end of what is committed, where a 0 had been stored ahead.
+#[test]
+fn a_draft_begun_anew_leaves_nothing_behind_its_end() {
+    let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+    let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
+    let mut into = Vec::new();
+    for len in [100, 170] {
+        producer.try_send(&vec![1; len]).unwrap();
+        assert_eq!(consumer.try_recv(&mut into), Ok(len));
+        let ahead = producer.cleared().unwrap();
+        let mut draft = producer.begin(0).unwrap();
+        producer.extend(&mut draft, 400);
+        producer.write(&draft, 0, &[0xff; 400]);
+        producer.restart(&mut draft);
+        producer.write(&draft, 0, &vec![2; len]);
+        producer.commit_draft(draft, len);
+        producer.notify();
+        assert_eq!(consumer.try_recv(&mut into), Ok(len));
+        assert_eq!(ahead, setup.view.load64(HEAD, Ordering::Relaxed), "it ends where the line was cleared");
+        assert_eq!(consumer.try_recv(&mut into), Err(TryRecvError::Empty));
     }
 }
 

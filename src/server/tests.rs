@@ -1,5 +1,7 @@
 //! The server's inner parts, where no client can tell what happens.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,9 +11,10 @@ use super::inbox::{Inbox, Letter};
 use super::internals::Desk;
 use super::member::{Member, Members};
 use super::service::{Request, Response};
+use super::worker::parse_send;
 use crate::channel::{self, Geometry, Guest};
 use crate::protocol::{BlockHeader, Operation};
-use crate::protocol::{Key, Name, Status};
+use crate::protocol::{Key, Name, Status, WAITS};
 use crate::registry::{Owner, Registry};
 use crate::ring::{RecvTimeoutError, TrySendError, WaitStrategy};
 
@@ -120,4 +123,18 @@ fn nothing_is_due_of_a_client_that_has_registered() {
     let clients = clients.join().unwrap();
     assert_eq!(acceptor.first_deadline(), None);
     drop(clients);
+}
+
+proptest! {
+    /// A key, eight bytes of time-out if the flag says so, and the rest is payload; anything shorter is refused.
+    #[test]
+    fn a_send_request_is_read_whole_or_refused(body in vec(any::<u8>(), 0..40), flags: u16) {
+        let head = if flags & WAITS == 0 { 16 } else { 24 };
+        let expected = (body.len() >= head).then(|| {
+            let key = Key::from_u128(u128::from_le_bytes(*body.first_chunk().unwrap()));
+            let wait = body[16..head].first_chunk().map(|bytes| Duration::from_nanos(u64::from_le_bytes(*bytes)));
+            (key, wait, head)
+        });
+        prop_assert_eq!(parse_send(&body, flags), expected);
+    }
 }

@@ -4,9 +4,7 @@
 //! a client whose calls are all answered finds its request ring empty), do what it asks, commit the response. A worker that
 //! finds more requests behind the first, or that come within its first few looks, serves up to [`DRAIN`] of them and pays one fence and one
 //! parked check for all; if the client looks asleep in between it is woken at once. It waits, whether for requests or for
-//! room, only after such a fence. What this leaves open: a client that lies down in the very nanoseconds in which
-//! its response is committed, with other requests of its behind, may be overlooked until the drain ends. A client with several
-//! requests outstanding therefore looks again now and then while it waits.
+//! room, only after such a fence: [`crate::ring::exchange`] says why that is enough, and what it leaves open.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +19,7 @@ use super::service::{Finished, Request, Response, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
+use crate::ring::exchange::{Serves, drain};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,
@@ -114,8 +113,9 @@ impl Worker {
 
     /// Waits for a request, and serves it and those right behind it.
     pub(super) fn serve_some(&mut self) -> Result<(), End> {
+        let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
         // What a service leaves behind when it panics: its response, which leaves no trace in the ring.
-        match catch_unwind(AssertUnwindSafe(|| self.drain())) {
+        match catch_unwind(AssertUnwindSafe(|| drain(self, most))) {
             Ok(drained) => drained?,
             Err(panic) => match self.serving.take() {
                 Some(sequence) => self.answer_panic(sequence, panic)?,
@@ -142,25 +142,6 @@ impl Worker {
         self.respond(sequence, Status::ServiceFailed, TEXT)
     }
 
-    fn drain(&mut self) -> Result<(), End> {
-        let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
-        while self.served < most {
-            let found = match self.requests.find_soon() {
-                Some(found) => found,
-                None if self.served > 0 => break,
-                None => self.wait()?,
-            };
-            self.served += 1;
-            self.serve(found)?;
-            if self.responses.consumer_looks_parked() {
-                notify_both(&mut self.responses, &mut self.requests);
-            }
-            self.requests.settle();
-            self.responses.clear_ahead();
-        }
-        Ok(())
-    }
-
     /// The intake has ended. What was committed before is served, which is at most a ring full; a client that goes on is not.
     #[cold]
     fn count_last(&mut self, served: usize, reason: CloseReason) -> Result<(), End> {
@@ -168,41 +149,6 @@ impl Worker {
         let left = self.left.map_or(ring_full, |left| left.saturating_sub(served));
         self.left = Some(left);
         if left > 0 { Ok(()) } else { Err(End::Closed(reason)) }
-    }
-
-    #[cold]
-    fn wait(&mut self) -> Result<Found, End> {
-        loop {
-            match self.requests.find(None) {
-                Ok(found) => return Ok(found),
-                Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
-                Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
-                // There was no deadline.
-                Err(RecvTimeoutError::TimedOut) => {}
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn serve(&mut self, found: Found) -> Result<(), End> {
-        self.responses.prepare();
-        let incoming = self.requests.take(found);
-        let Some(header) = BlockHeader::of(&incoming) else {
-            return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
-        };
-        self.body.clear();
-        let len = incoming.len() - BLOCK_HEADER;
-        if len > self.body.capacity() && self.body.try_reserve(len).is_err() {
-            incoming.release_quietly();
-            return self.no_memory(header.sequence.get(), len);
-        }
-        incoming.append_to(BLOCK_HEADER, &mut self.body);
-        incoming.release_quietly();
-        let sequence = header.sequence.get();
-        if header.code.get() == Operation::Call as u16 {
-            return self.call(sequence, len);
-        }
-        self.serve_another(&header)
     }
 
     /// A request for which there is no memory is not the end of the process, and with it of all its other clients.
@@ -395,6 +341,55 @@ impl Worker {
     }
 }
 
+impl Serves for Worker {
+    type End = End;
+
+    #[inline(always)]
+    fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
+        (&mut self.requests, &mut self.responses)
+    }
+
+    #[inline(always)]
+    fn served(&mut self) -> &mut usize {
+        &mut self.served
+    }
+
+    #[cold]
+    fn wait(&mut self) -> Result<Found, End> {
+        loop {
+            match self.requests.find(None) {
+                Ok(found) => return Ok(found),
+                Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
+                Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
+                // There was no deadline.
+                Err(RecvTimeoutError::TimedOut) => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, found: Found) -> Result<(), End> {
+        self.responses.prepare();
+        let incoming = self.requests.take(found);
+        let Some(header) = BlockHeader::of(&incoming) else {
+            return Err(End::Violation(self.requests.reject(Violation::MalformedBlock)));
+        };
+        self.body.clear();
+        let len = incoming.len() - BLOCK_HEADER;
+        if len > self.body.capacity() && self.body.try_reserve(len).is_err() {
+            incoming.release_quietly();
+            return self.no_memory(header.sequence.get(), len);
+        }
+        incoming.append_to(BLOCK_HEADER, &mut self.body);
+        incoming.release_quietly();
+        let sequence = header.sequence.get();
+        if header.code.get() == Operation::Call as u16 {
+            return self.call(sequence, len);
+        }
+        self.serve_another(&header)
+    }
+}
+
 /// Drops what a service panicked with. Should that panic in its turn, what is left of it is not touched any more.
 fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
@@ -403,7 +398,7 @@ fn dispose(panic: Box<dyn Any + Send>) {
 }
 
 /// The receiver's key, how long the sender is ready to wait, and where the payload begins.
-fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
+pub(super) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
     let (key, rest) = take::<KEY>(body)?;
     let key = Key::from_bytes(key);
     if flags & WAITS == 0 {

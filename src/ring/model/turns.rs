@@ -1,0 +1,208 @@
+//! Threads that share a producer, as the workers of senders share an inbox: two that wait for room, and the receiver.
+//!
+//! Three threads make too many interleavings for all of them: each model states how many preemptions it allows. The one who
+//! stands at the front starts the other, so it is known who came first. The ring is the smallest, full, and begins just below 2^30
+//! lines; the producer's side trusts nothing that the consumer's side writes, as in the server.
+
+use loom::thread;
+
+use super::{block, explore_bounded, shared_setups};
+use crate::ring::layout::PRODUCER_PARKED;
+use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Producer, TrySendError, Turns};
+use crate::shm::View;
+use crate::shm::futex::{self, Scope};
+use crate::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// More make the longest of these models take minutes.
+const PREEMPTIONS: Option<usize> = Some(3);
+
+type Written = Result<(), NotWritten>;
+
+/// Each block has so many bytes.
+const LEN: usize = 8;
+
+fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
+    move |producer, _| producer.try_publish(None, [&block(number, LEN)[..]])
+}
+
+/// A full ring: block 0 is in it.
+fn full() -> (Arc<Turns>, Closer, Consumer) {
+    let (client, server) = shared_setups(2);
+    let turns = Turns::new(Producer::new(&server));
+    turns.try_write(&put(0)).unwrap();
+    assert_eq!(turns.try_write(&put(9)), Err(NotWritten::Full));
+    (Arc::new(turns), server.closer, Consumer::new(&client))
+}
+
+/// The channel of a sender, as far as a wait for another's inbox looks at it.
+fn own() -> Closer {
+    Closer::new(View::model(0), Scope::Shared, Vec::new(), None, false)
+}
+
+/// Never reached: the sleeps of the models are untimed.
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(1 << 30)
+}
+
+/// One thread lines up, and only then starts the other; then it waits and writes block 1. What came of both.
+fn front(
+    turns: Arc<Turns>,
+    own: Closer,
+    behind: impl FnOnce(&Turns) -> Written + 'static,
+) -> thread::JoinHandle<(Written, Written)> {
+    thread::spawn(move || {
+        let place = turns.line_up();
+        let other = turns.clone();
+        let behind = thread::spawn(move || behind(&other));
+        let written = place.write(LEN, &put(1), &own, deadline());
+        (written, behind.join().unwrap())
+    })
+}
+
+/// The one behind lines up, too, and writes block 2.
+fn waits(own: Closer) -> impl FnOnce(&Turns) -> Written {
+    move |turns| turns.line_up().write(LEN, &put(2), &own, deadline())
+}
+
+fn recv(consumer: &mut Consumer) -> Vec<u8> {
+    let mut received = Vec::new();
+    consumer.recv(&mut received).unwrap();
+    received
+}
+
+#[test]
+fn two_who_wait_are_served_in_their_order() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, mut consumer) = full();
+        let senders = front(turns, own(), waits(own()));
+        for number in 0..3 {
+            assert_eq!(recv(&mut consumer), block(number, LEN));
+        }
+        assert_eq!(senders.join().unwrap(), (Ok(()), Ok(())));
+    });
+}
+
+/// Whoever does not want to wait does not come before one who does.
+#[test]
+fn nobody_overtakes_one_who_waits() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, mut consumer) = full();
+        let senders = front(turns, own(), |turns| turns.try_write(&put(2)));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        assert_eq!(recv(&mut consumer), block(1, LEN), "block 2 overtook it");
+        let (first, second) = senders.join().unwrap();
+        assert_eq!(first, Ok(()));
+        match second {
+            Ok(()) => assert_eq!(recv(&mut consumer), block(2, LEN)),
+            Err(error) => assert_eq!(error, NotWritten::Full),
+        }
+    });
+}
+
+/// The one at the front leaves without having written, since its own channel ends: the turn goes on to the next.
+#[test]
+fn one_who_leaves_passes_its_turn() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, mut consumer) = full();
+        let first = own();
+        let senders = front(turns, first.clone(), waits(own()));
+        first.close_as(CloseReason::Died);
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        let next = recv(&mut consumer);
+        let written = next == block(1, LEN);
+        if written {
+            assert_eq!(recv(&mut consumer), block(2, LEN));
+        } else {
+            assert_eq!(next, block(2, LEN));
+        }
+        let left = if written { Ok(()) } else { Err(NotWritten::Leaving) };
+        assert_eq!(senders.join().unwrap(), (left, Ok(())));
+    });
+}
+
+/// The same for the one behind: the front does not need it.
+#[test]
+fn one_behind_may_leave() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, mut consumer) = full();
+        let second = own();
+        let senders = front(turns, own(), waits(second.clone()));
+        second.close_as(CloseReason::Died);
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        assert_eq!(recv(&mut consumer), block(1, LEN));
+        let (first, left) = senders.join().unwrap();
+        assert_eq!(first, Ok(()));
+        match left {
+            Ok(()) => assert_eq!(recv(&mut consumer), block(2, LEN)),
+            Err(error) => assert_eq!(error, NotWritten::Leaving),
+        }
+    });
+}
+
+/// The same where there is no room for the front either: nothing but its own end wakes the one behind, and nothing but its own the front.
+#[test]
+fn each_one_leaves_by_itself() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, _consumer) = full();
+        let (first, second) = (own(), own());
+        let ends_the_first = first.clone();
+        let waiting = waits(second.clone());
+        let senders = front(turns, first, move |turns| {
+            let left = waiting(turns);
+            ends_the_first.close_as(CloseReason::Died);
+            left
+        });
+        second.close_as(CloseReason::Died);
+        let left = Err(NotWritten::Leaving);
+        assert_eq!(senders.join().unwrap(), (left, left));
+    });
+}
+
+/// The receiver dies or unregisters: both are sent away, and nothing is written any more.
+#[test]
+fn the_receivers_end_sends_both_away() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, closer, _consumer) = full();
+        let senders = front(turns.clone(), own(), waits(own()));
+        turns.end();
+        closer.close_as(CloseReason::Died);
+        let gone = Err(NotWritten::Ended);
+        assert_eq!(senders.join().unwrap(), (gone, gone));
+    });
+}
+
+/// The same where the receiver makes room before it ends: what was acknowledged is in the ring, and nothing else.
+#[test]
+fn what_was_acknowledged_before_the_end_is_there() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, closer, mut consumer) = full();
+        let senders = front(turns.clone(), own(), waits(own()));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        turns.end();
+        closer.close_as(CloseReason::Died);
+        let gone = Err(NotWritten::Ended);
+        let (first, second) = senders.join().unwrap();
+        assert!(first == gone || first == Ok(()));
+        assert_eq!(second, gone);
+        let mut received = Vec::new();
+        let there = consumer.recv(&mut received).map(|_| received == block(1, LEN));
+        assert_eq!(there.ok(), first.ok().map(|()| true));
+    });
+}
+
+/// The receiver clears the parked word without a wake, and then ends: its close reaches the front all the same. Two threads.
+#[test]
+fn the_receivers_close_needs_no_word_of_its_own() {
+    explore_bounded(Some(5), || {
+        let (client, server) = shared_setups(2);
+        let turns = Arc::new(Turns::new(Producer::new(&server)));
+        turns.try_write(&put(0)).unwrap();
+        let sender = turns.clone();
+        let sending = thread::spawn(move || sender.line_up().write(LEN, &put(1), &own(), deadline()));
+        futex::set(client.view.word32(PRODUCER_PARKED), 0);
+        turns.end();
+        server.closer.close_as(CloseReason::Died);
+        assert_eq!(sending.join().unwrap(), Err(NotWritten::Ended));
+    });
+}
