@@ -150,6 +150,11 @@ impl Stage {
         self.orders.recv().expect("no order came")
     }
 
+    /// The next order, if one was given.
+    pub fn ordered(&self) -> Option<String> {
+        self.orders.try_recv().ok()
+    }
+
     /// The next order must be this one.
     pub fn await_order(&self, order: &str) {
         assert_eq!(self.order(), order);
