@@ -170,6 +170,7 @@ fn behave(path: &Path, kind: &Kind, load: &Load, time: Duration) -> Load {
 /// What is due comes by the clock.
 fn pass_time(pace: Pace) {
     match pace {
+        Pace::Asks => {}
         Pace::Computes => {
             let mut random = Random::new(3);
             for _ in 0..1000 {
@@ -202,7 +203,8 @@ fn ask_honestly(path: &Path, pace: Pace, load: &Load, began: Instant, until: Ins
         }
         let Some(client) = &mut client else { break };
         for _ in 0..64 {
-            let asks = done.requests < due.requests && client.has_room_for(body.len());
+            let is_due = done.requests < due.requests || pace == Pace::Asks;
+            let asks = is_due && client.has_room_for(body.len());
             if asks {
                 client.request(CALL, 0, &body);
                 done.requests += 1;

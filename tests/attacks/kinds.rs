@@ -22,8 +22,10 @@ pub struct Kind {
 }
 
 /// What a thread does when it has nothing to say to the server.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Pace {
+    /// It always has: its equal asks as fast as it can, too.
+    Asks,
     Computes,
     Yields,
     /// Every step of it waits for the server's answer.
@@ -38,7 +40,7 @@ pub fn called(name: &str) -> Kind {
         "futex" => (spoil_the_futexes, Pace::Computes, 1),
         "holes" => (punch_holes, Pace::Computes, 1),
         "mute" => (never_read, Pace::Yields, 1),
-        "flood" => (flood, Pace::Computes, 1),
+        "flood" => (flood, Pace::Asks, 1),
         "cut" => (leave_in_mid_block, Pace::Rests, 1),
         "babble" => (send_descriptors, Pace::Rests, 1),
         other => panic!("no attack {other:?}"),

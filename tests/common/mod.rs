@@ -7,6 +7,8 @@ pub mod filter;
 pub mod noise;
 pub mod payload;
 pub mod proc;
+#[cfg(feature = "cli")]
+pub mod program;
 pub mod raw;
 pub mod role;
 pub mod traffic;

@@ -20,6 +20,7 @@
 //! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
 //! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
 //! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |
+//! | another user's socket or lock file in an open directory | `ListenError::System` | another path | `places::a_squatted…` |
 //! | unwritable directory | `ListenError::System` | a path where this user may write | `places::a_directory_that_cannot…` |
 //! | default directory: symlink, file, foreign, open, missing | `PathError` | remove it, chmod, or name a socket | `places::the_default_directory…` |
 //! | socket of another user, or in its directory | `NotPermitted` | `--allow-user UID` | `users::another_user…`, `users::a_closed_directory…` |
