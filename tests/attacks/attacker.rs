@@ -213,10 +213,11 @@ fn ask_honestly(path: &Path, pace: Pace, load: &Load, began: Instant, until: Ins
             if answered {
                 assert_eq!(client.response().map(|(status, ..)| status), Some(0));
             }
-            if !asks && !answered {
+            if asks || answered {
+                idle = false;
+            } else if pace != Pace::Asks {
                 break;
             }
-            idle = false;
         }
         if idle {
             pass_time(pace);

@@ -36,7 +36,7 @@ pub fn called(name: &str) -> Kind {
     let (attack, pace, threads): (fn(&mut Assault<'_>), _, _) = match name {
         "noise" => (rewrite_every_word, Pace::Computes, 1),
         "torn" => (rewrite_while_it_is_copied, Pace::Computes, 2),
-        "fetch" => (bait_double_fetches, Pace::Computes, 1),
+        "fetch" => (bait_double_fetches, Pace::Yields, 1),
         "futex" => (spoil_the_futexes, Pace::Computes, 1),
         "holes" => (punch_holes, Pace::Computes, 1),
         "mute" => (never_read, Pace::Yields, 1),
