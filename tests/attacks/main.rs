@@ -74,8 +74,13 @@ fn withstand(attack: &str, breaks: Breaks) {
 
     let mut attacked = Turns::default();
     let mut behaved = Turns::default();
-    for _ in 0..seconds() * 4 {
-        for (what, turns) in [("attack", &mut attacked), ("behave", &mut behaved)] {
+    for pair in 0..seconds() * 4 {
+        let mut halves = [("attack", &mut attacked), ("behave", &mut behaved)];
+        // What comes first changes from pair to pair; good behaviour has the load of the attack before it.
+        if pair % 2 == 1 {
+            halves.reverse();
+        }
+        for (what, turns) in halves {
             honest.next_slice();
             attacker.tell(&format!("{what} {}", SLICE.as_millis()));
             turns.add(&attacker.hear(""));
@@ -146,7 +151,7 @@ impl std::fmt::Display for Turns {
     }
 }
 
-/// The medians over all turns of an attack and of good behaviour, and of the thousandfold ratios of each with the next.
+/// The medians over all turns of an attack and of good behaviour, and of the thousandfold ratios in their pairs.
 fn compare(turns: &[u32]) -> [u32; 3] {
     let pairs: Vec<[u32; 2]> =
         turns.chunks_exact(2).map(|pair| [pair[0], pair[1]]).filter(|pair| !pair.contains(&0)).collect();
