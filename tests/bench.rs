@@ -5,64 +5,17 @@
 
 mod common;
 
-use common::{Place, begin};
+use common::Place;
+use common::program::{BENCH, Program, command};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use serde_json::Value;
-use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
-
-const BENCH: &str = env!("CARGO_BIN_EXE_ringpost-bench");
+use std::process::{Command, Stdio};
 
 fn bench(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(BENCH);
-    command.args(arguments).env_remove("RINGPOST_SOCKET").env("TMPDIR", place.directory.path());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = command(BENCH);
+    command.args(arguments).env("TMPDIR", place.directory.path()).stdin(Stdio::null());
     command
-}
-
-/// Kills what still runs when the test is over, however it ends.
-struct Running(Option<Child>);
-
-impl Running {
-    fn start(command: &mut Command) -> Running {
-        Running(Some(command.spawn().unwrap()))
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(self.0.as_ref().unwrap())
-    }
-
-    /// Its output, which must come to an end within the limit.
-    fn end(mut self) -> Output {
-        let mut child = self.0.take().unwrap();
-        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        self.0 = Some(child);
-        let out = begin(move || {
-            let mut bytes = Vec::new();
-            stdout.read_to_end(&mut bytes).unwrap();
-            bytes
-        });
-        let errors = begin(move || {
-            let mut bytes = Vec::new();
-            stderr.read_to_end(&mut bytes).unwrap();
-            bytes
-        });
-        // Its pipes end with the last process that holds them.
-        let (stdout, stderr) =
-            (out.end("standard output stays open"), errors.end("standard error stays open"));
-        let status = self.0.take().unwrap().wait().unwrap();
-        Output { status, stdout, stderr }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 /// The one object that a measurement prints.
@@ -70,9 +23,9 @@ fn measure(arguments: &[&str]) -> Value {
     let place = Place::new();
     let mut all = arguments.to_vec();
     all.push("--json");
-    let ended = Running::start(&mut bench(&place, &all)).end();
-    let errors = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {errors}");
+    let ended = Program::spawn(&mut bench(&place, &all)).end();
+    let errors = ended.stderr;
+    assert_eq!(ended.status, Some(0), "{arguments:?}: {errors}");
     assert_eq!(ended.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1, "one line: {arguments:?}");
     assert!(place.is_clean(), "{arguments:?} leaves something behind");
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
@@ -275,10 +228,10 @@ fn tables_for_people_have_the_floor_and_the_ratio() {
         &["copy", "--count", "2", "--blocks", "1", "--sizes", "64"],
         &["register", "--count", "2", "--blocks", "1"],
     ] {
-        let ended = Running::start(&mut bench(&place, arguments)).end();
+        let ended = Program::spawn(&mut bench(&place, arguments)).end();
         let text = String::from_utf8(ended.stdout).unwrap();
-        let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {errors}");
+        let errors = ended.stderr;
+        assert_eq!(ended.status, Some(0), "{arguments:?}: {errors}");
         assert!(text.contains("floor") && text.contains("ratio"), "{arguments:?}: {text}");
         assert!(
             text.contains("Linux") && !errors.contains('\r'),
@@ -311,8 +264,8 @@ fn wrong_values_are_status_2() {
         &["report"],
         &["report", "--out", socket, "--peers", "/nonexistent"],
     ] {
-        let ended = Running::start(&mut bench(&place, arguments)).end();
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        let ended = Program::spawn(&mut bench(&place, arguments)).end();
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
         assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{arguments:?}");
     }
     assert!(place.is_clean());
@@ -326,9 +279,9 @@ fn the_report_has_every_part() {
     let entries = r#"{"entries": [{"peer": "a <peer>", "kind": "spinning", "size": 64, "summary": {"median": 9000.0, "p99": 10000.0}}]}"#;
     std::fs::write(&peers, entries).unwrap();
     let arguments = ["report", "--quick", "--out", out.to_str().unwrap(), "--peers", peers.to_str().unwrap()];
-    let ended = Running::start(&mut bench(&place, &arguments)).end();
-    let errors = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(0), "{errors}");
+    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+    let errors = ended.stderr;
+    assert_eq!(ended.status, Some(0), "{errors}");
     assert_eq!(ended.stdout, format!("{}\n", out.join("report.html").display()).into_bytes());
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
     for id in [
@@ -389,8 +342,8 @@ fn a_file_that_is_no_comparison_is_refused_before_anything_runs() {
     for text in ["", "[]", "{\"rows\": []}"] {
         std::fs::write(&peers, text).unwrap();
         let arguments = ["report", "--out", out.to_str().unwrap(), "--peers", peers.to_str().unwrap()];
-        let ended = Running::start(&mut bench(&place, &arguments)).end();
-        assert_eq!(ended.status.code(), Some(2), "{text:?}");
+        let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+        assert_eq!(ended.status, Some(2), "{text:?}");
         assert!(!out.exists());
     }
 }
@@ -442,7 +395,7 @@ fn a_signal_ends_everything_at_once() {
         for to_all in [false, true] {
             let place = Place::new();
             let mut command = bench(&place, arguments);
-            let running = Running::start(command.process_group(0));
+            let running = Program::spawn(command.process_group(0));
             let children = eventually_some_children(running.pid(), children);
             if to_all {
                 // As a terminal's Ctrl-C.
@@ -451,8 +404,8 @@ fn a_signal_ends_everything_at_once() {
                 kill_process(running.pid(), Signal::TERM).unwrap();
             }
             let ended = running.end();
-            let errors = String::from_utf8_lossy(&ended.stderr);
-            assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {errors}");
+            let errors = ended.stderr;
+            assert_eq!(ended.status, Some(1), "{arguments:?}: {errors}");
             assert!(errors.contains("ended by SIG") || to_all, "{arguments:?}: {errors}");
             assert!(!children.into_iter().any(runs), "{arguments:?}: a process is left");
             assert!(place.is_clean(), "{arguments:?} leaves something behind");
@@ -464,7 +417,7 @@ fn a_signal_ends_everything_at_once() {
 fn no_process_outlives_one_that_is_killed() {
     for (arguments, children) in LONG {
         let place = Place::new();
-        let running = Running::start(&mut bench(&place, arguments));
+        let running = Program::spawn(&mut bench(&place, arguments));
         let children = eventually_some_children(running.pid(), children);
         kill_process(running.pid(), Signal::KILL).unwrap();
         running.end();

@@ -3,8 +3,10 @@
 
 mod common;
 
+#[cfg(feature = "cli")]
+use common::program::{Program, SERVER};
 use common::raw::{Heard, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
-use common::role::{self, Role, say, setting};
+use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, Place, eventually, within_limit};
 use ringpost::{Client, Observer, RegisterError, Server};
 use rustix::fs::{
@@ -16,59 +18,98 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
 #[test]
 fn role() {
-    let Some((role, _stage)) = role::role() else { return };
+    let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
-        "stranger" => reach_into(setting("PID").unwrap(), &setting::<String>("PATH").unwrap()),
+        "stranger" => knock_and_reach(setting("PID").unwrap(), &setting::<String>("PATH").unwrap()),
+        "tracer" => say(format_args!("got {}", reach_into(setting("PID").unwrap()).join(", "))),
+        "embedding server" => serve_and_wait(&stage),
         "holder" => hold_everything(),
         "executed" => tell_descriptors(),
         other => panic!("no role {other:?}"),
     }
 }
 
-// ---- another user
+// ---- other processes, of another user or of the same
 
-/// Another user's process tries all that it can think of; it says what it got.
-fn reach_into(server: u32, path: &str) {
+const STRANGER: u32 = 65_534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A process tries all that it can think of to get at what the server holds, and says what it got.
+fn reach_into(server: u32) -> Vec<String> {
     let mut got = Vec::new();
-    let mut note = |what: &str, succeeded: bool| {
+    let mut note = |what: String, succeeded: bool| {
         if succeeded {
-            got.push(what.to_owned());
+            got.push(what);
         }
     };
-    let refused = |error: &RegisterError| matches!(error, RegisterError::NotPermitted { .. });
-    note("a registration", !Client::register(path, "stranger").is_err_and(|error| refused(&error)));
-    note("a list", !Observer::connect(path).and_then(|o| o.list()).is_err_and(|error| refused(&error)));
     let of_server = |what: &str| format!("/proc/{server}/{what}");
     for place in ["mem", "maps", "environ"] {
-        // Some of these open and then say nothing.
-        note(place, fs::read(of_server(place)).is_ok_and(|bytes| !bytes.is_empty()));
+        // Some of these open and then say nothing. The memory has nothing at address 0, where a read begins, but opens for a tracer.
+        let read = fs::read(of_server(place));
+        let empty = read.as_ref().is_ok_and(Vec::is_empty);
+        let denied = read.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        note(place.to_owned(), !empty && !denied);
     }
     for place in ["fd", "map_files"] {
-        note(place, fs::read_dir(of_server(place)).is_ok());
+        let Ok(entries) = fs::read_dir(of_server(place)) else { continue };
+        note(place.to_owned(), true);
+        for entry in entries.flatten() {
+            let leads_to = fs::read_link(entry.path()).unwrap_or_default();
+            let opened = open(entry.path(), OFlags::RDWR | OFlags::NONBLOCK, Mode::empty());
+            note(format!("{place}:{}", leads_to.display()), opened.is_ok());
+        }
     }
     let pidfd = pidfd_open(Pid::from_raw(server as i32).unwrap(), PidfdFlags::empty()).unwrap();
     for fd in 0..64 {
-        let opened = open(of_server(&format!("fd/{fd}")), OFlags::RDWR, Mode::empty());
-        note(&format!("descriptor {fd} by name"), opened.is_ok());
-        let taken = pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty());
-        note(&format!("descriptor {fd}"), taken.is_ok());
+        if let Ok(taken) = pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()) {
+            let leads_to = fs::read_link(format!("/proc/self/fd/{}", taken.as_raw_fd())).unwrap_or_default();
+            note(format!("pidfd_getfd:{}", leads_to.display()), true);
+        }
+    }
+    got
+}
+
+/// The role of another user's process.
+fn knock_and_reach(server: u32, path: &str) {
+    let refused = |error: &RegisterError| matches!(error, RegisterError::NotPermitted { .. });
+    let mut got = reach_into(server);
+    if !Client::register(path, "stranger").is_err_and(|error| refused(&error)) {
+        got.push("a registration".to_owned());
+    }
+    if !Observer::connect(path).and_then(|o| o.list()).is_err_and(|error| refused(&error)) {
+        got.push("a list".to_owned());
     }
     say(format_args!("got {}", got.join(", ")));
+}
+
+/// Starts a role as a user without privileges, if this process has any to give up. Nothing, if that user cannot reach this program.
+fn start_unprivileged(role: &str, settings: &[(&str, &str)]) -> Option<Role> {
+    let started = Role::start_as(role, settings, |command| {
+        if is_root() {
+            command.uid(STRANGER).gid(STRANGER).current_dir("/");
+        }
+    });
+    if let Err(error) = &started {
+        eprintln!("skipped: another user cannot run this program: {error}");
+    }
+    started.ok()
 }
 
 /// As root only, since nobody else can start a process of another user.
 #[test]
 fn another_user_gets_at_nothing() {
-    const STRANGER: u32 = 65_534;
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return eprintln!("skipped: only root can start another user's process");
     }
     let bus = Bus::start();
@@ -78,14 +119,62 @@ fn another_user_gets_at_nothing() {
     client.call(b"x").unwrap();
     let pid = std::process::id().to_string();
     let settings = [("PATH", bus.path().to_str().unwrap()), ("PID", &pid)];
-    let stranger = Role::start_as("stranger", &settings, |command| {
-        command.uid(STRANGER).gid(STRANGER).current_dir("/");
-    });
-    match stranger {
-        Ok(mut stranger) => assert_eq!(stranger.hear("got"), ""),
-        Err(error) => eprintln!("skipped: the stranger cannot reach this program: {error}"),
+    if let Some(mut stranger) = start_unprivileged("stranger", &settings) {
+        assert_eq!(stranger.hear("got"), "");
     }
     assert_eq!(client.call(b"y").unwrap(), b"y");
+}
+
+/// A place in which a user without privileges may start a server.
+fn unprivileged_place() -> Place {
+    let place = Place::new();
+    if is_root() {
+        chown(place.directory.path(), Some(STRANGER), Some(STRANGER)).unwrap();
+    }
+    place
+}
+
+/// A program that embeds the server, and a client of the same user, who may trace it (if the system lets any process do that).
+fn serve_and_wait(stage: &Stage) {
+    let place = setting::<PathBuf>("PATH").unwrap();
+    let _server = Server::builder(&place).start().unwrap();
+    let mut alice = Client::register(&place, "alice").unwrap();
+    alice.call(b"x").unwrap();
+    say(format_args!("pid {}", std::process::id()));
+    stage.await_order("end");
+}
+
+/// Not even a process that may trace the server finds a descriptor of another's channel there: they are closed once they were sent. And the
+/// kernel's list of mapped files opens for privileged processes only. (The server's memory itself is open to it: SECURITY.md.)
+#[test]
+fn no_descriptor_of_a_channel_lies_in_the_server() {
+    let place = unprivileged_place();
+    let settings = [("PATH", place.path.to_str().unwrap())];
+    let Some(mut server) = start_unprivileged("embedding server", &settings) else { return };
+    let pid = server.hear("pid");
+    let Some(mut tracer) = start_unprivileged("tracer", &[("PID", &pid)]) else { return };
+    let got = tracer.hear("got");
+    println!("a process of the same user gets: {got}");
+    assert!(!got.contains("ringpost-channel"), "{got}");
+    server.tell("end");
+    assert!(server.end().success());
+}
+
+/// `ringpost-server` is closed to other processes of its user as well.
+#[test]
+#[cfg(feature = "cli")]
+fn the_same_user_gets_at_nothing_of_the_program() {
+    let place = unprivileged_place();
+    let server = Program::start_with(SERVER, &["--socket", place.path.to_str().unwrap()], |command| {
+        command.current_dir("/");
+        if is_root() {
+            command.uid(STRANGER).gid(STRANGER);
+        }
+    });
+    eventually("the socket appears", || place.path.exists());
+    let pid = server.id().to_string();
+    let Some(mut tracer) = start_unprivileged("tracer", &[("PID", &pid)]) else { return };
+    assert_eq!(tracer.hear("got"), "");
 }
 
 // ---- a client that holds the descriptor of its channel

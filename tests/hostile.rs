@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::noise;
 use common::payload::Random;
 use common::raw::{
     CALL, DATA_RECORD, Heard, LINE, LIST_CLIENTS, LOOK_UP, PADDING_RECORD, PING, RawClient, Ring, SEND,
@@ -286,27 +287,9 @@ fn a_segment_full_of_noise() {
     for seed in 0..20 {
         let noisy = RawClient::register(bus.path(), "noisy");
         let mut random = Random::new(seed);
-        let words = noisy.segment.len() / 8;
         let until = Instant::now() + Duration::from_millis(100);
         while noisy.closed() != VIOLATION && Instant::now() < until {
-            for _ in 0..200 {
-                let at = random.below(words) * 8;
-                // Now and then what could be a header there, so that more than the first check is reached.
-                let word = match random.below(3) {
-                    0 => random.next(),
-                    1 => header(
-                        noisy.head(Ring::Request).load(Ordering::Relaxed),
-                        DATA_RECORD,
-                        random.next() % 64,
-                    ),
-                    _ => random.next() % 4,
-                };
-                // The control blocks, and the rings' first lines, more often than the rest.
-                let at = if random.below(2) == 0 { 128 + at % 1280 } else { at };
-                if at != 128 {
-                    noisy.segment.word64(at).store(word, Ordering::Relaxed);
-                }
-            }
+            noise::rewrite(&noisy.segment, RING, &mut random, 200);
             noisy.wake();
             let _ = sender.send(noisy.key, b"hello");
         }

@@ -3,13 +3,18 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod filter;
+pub mod noise;
 pub mod payload;
 pub mod proc;
+#[cfg(feature = "cli")]
+pub mod program;
 pub mod raw;
 pub mod role;
 pub mod traffic;
 
 use ringpost::{Client, Key, SendError, Server, ServerBuilder};
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -24,6 +29,19 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The same for something that is to become equal to something else; says how it stands if it does not.
+pub fn becomes<T: PartialEq + Debug>(what: &str, found: impl Fn() -> T, wanted: &T) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let found = found();
+        if found == *wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}: {found:?}, not {wanted:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -63,7 +81,12 @@ pub struct Begun<T> {
 impl<T> Begun<T> {
     /// Its result, which must come within the limit.
     pub fn end(self, what: &str) -> T {
-        match self.receiver.recv_timeout(LIMIT) {
+        self.end_within(what, LIMIT)
+    }
+
+    /// The same, with more time than usual.
+    pub fn end_within(self, what: &str, limit: Duration) -> T {
+        match self.receiver.recv_timeout(limit) {
             Ok(result) => {
                 self.thread.join().unwrap();
                 result

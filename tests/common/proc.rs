@@ -39,6 +39,14 @@ pub fn worker_is_gone(client: &str) -> bool {
     worker(client).is_none()
 }
 
+/// The names of the server's and the clients' own threads in this process, sorted.
+pub fn own_threads() -> Vec<String> {
+    let mut names: Vec<String> =
+        threads("self").into_iter().map(|(name, _)| name).filter(|name| name.starts_with("rp-")).collect();
+    names.sort_unstable();
+    names
+}
+
 /// What a process holds: threads, descriptors, mappings of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {

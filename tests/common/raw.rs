@@ -33,10 +33,15 @@ pub fn datagram(version: u32, what: u16, body: &[u8]) -> Vec<u8> {
 
 /// Connects, and says nothing.
 pub fn dial(path: &Path) -> OwnedFd {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    set_socket_timeout(&socket, Timeout::Recv, Some(LIMIT)).unwrap();
-    socket
+    try_dial(path).unwrap()
+}
+
+/// The same, where perhaps nobody listens any more.
+pub fn try_dial(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(LIMIT))?;
+    Ok(socket)
 }
 
 pub fn say(socket: &OwnedFd, datagram: &[u8]) {
@@ -45,11 +50,20 @@ pub fn say(socket: &OwnedFd, datagram: &[u8]) {
 
 /// Sends a datagram with descriptors.
 pub fn say_with(socket: &OwnedFd, datagram: &[u8], descriptors: &[&OwnedFd]) {
+    try_say_with(socket, datagram, descriptors).unwrap();
+}
+
+/// The same, where perhaps nobody listens any more.
+pub fn try_say_with(
+    socket: &OwnedFd,
+    datagram: &[u8],
+    descriptors: &[&OwnedFd],
+) -> rustix::io::Result<usize> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(256))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let borrowed: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
     assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
-    sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL)
 }
 
 /// Listens where a server would.
@@ -167,10 +181,11 @@ impl RawClient {
         RawClient::try_register(path, name).unwrap_or_else(|heard| panic!("not registered: {heard:?}"))
     }
 
-    /// What was heard instead, if that fails.
+    /// What was heard instead, if that fails; the end also where nobody listens.
     pub fn try_register(path: &Path, name: &str) -> Result<RawClient, Heard> {
-        let line = dial(path);
-        say(&line, &datagram(VERSION, REGISTER, name.as_bytes()));
+        let line = try_dial(path).map_err(|_| Heard::End)?;
+        // One that is turned away at once may find the other end closed, and its answer there all the same.
+        let _ = send(&line, &datagram(VERSION, REGISTER, name.as_bytes()), SendFlags::NOSIGNAL);
         let (key, descriptor) = match hear(&line) {
             Heard::Reply { status: 0, body, descriptor: Some(descriptor) } => (body, descriptor),
             other => return Err(other),
@@ -230,16 +245,26 @@ impl RawClient {
         }
     }
 
-    /// Commits a block of at most one line, honestly. The caller sees to it that there is room.
+    /// Commits a block honestly, with padding before it where it would pass the end. The caller sees to it that there is room.
     pub fn publish(&mut self, block: &[u8]) {
-        let size = (block.len() as u64 + 8).next_multiple_of(LINE);
-        assert!(self.tail % self.ring_size + size <= self.ring_size, "this client does not pad");
-        self.segment.copy_in(self.offset(Ring::Request, self.tail) + 8, block);
-        self.record(Ring::Request, self.tail + size).store(0, Ordering::Relaxed);
-        let header = header(self.tail, DATA_RECORD, block.len() as u64);
-        self.record(Ring::Request, self.tail).store(header, Ordering::Release);
-        self.tail += size;
+        let (padding, size) = self.place(block.len());
+        let at = self.tail + padding;
+        self.segment.copy_in(self.offset(Ring::Request, at) + 8, block);
+        self.record(Ring::Request, at + size).store(0, Ordering::Relaxed);
+        self.record(Ring::Request, at).store(header(at, DATA_RECORD, block.len() as u64), Ordering::Release);
+        if padding > 0 {
+            let word = header(self.tail, PADDING_RECORD, padding - 8);
+            self.record(Ring::Request, self.tail).store(word, Ordering::Release);
+        }
+        self.tail = at + size;
         self.wake();
+    }
+
+    /// Bytes of padding before a block of that length, and of its record.
+    fn place(&self, len: usize) -> (u64, u64) {
+        let size = (len as u64 + 8).next_multiple_of(LINE);
+        let rest = self.ring_size - self.tail % self.ring_size;
+        (if size > rest { rest } else { 0 }, size)
     }
 
     /// Commits a request; its number.
@@ -252,8 +277,14 @@ impl RawClient {
 
     /// Whether one more block of one line fits into the request ring.
     pub fn has_room(&self) -> bool {
+        self.has_room_for(0)
+    }
+
+    /// Whether a request with that many bytes in its body fits into the request ring.
+    pub fn has_room_for(&self, body: usize) -> bool {
+        let (padding, size) = self.place(8 + body);
         let head = self.head(Ring::Request).load(Ordering::Acquire);
-        (self.tail + 2 * LINE).saturating_sub(head) <= self.ring_size
+        (self.tail + padding + size + LINE).saturating_sub(head) <= self.ring_size
     }
 
     /// Whether a response, or what poses as one, is there.

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "RINGPOST_TEST_ROLE";
@@ -20,6 +20,7 @@ pub struct Role {
     child: Child,
     orders: Option<ChildStdin>,
     lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
     name: String,
 }
 
@@ -46,7 +47,7 @@ impl Role {
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         // Ends with the role's standard output.
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 if let Some(said) = line.strip_prefix("@ ")
                     && sender.send(said.to_owned()).is_err()
@@ -55,7 +56,7 @@ impl Role {
                 }
             }
         });
-        Ok(Role { child, orders, lines, name: role.to_owned() })
+        Ok(Role { child, orders, lines, reader: Some(reader), name: role.to_owned() })
     }
 
     pub fn pid(&self) -> u32 {
@@ -112,6 +113,15 @@ impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The reader ends with the output, soon, unless another process holds that. One that this process's end overtakes would look like a leak.
+        let Some(reader) = self.reader.take() else { return };
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !reader.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if reader.is_finished() {
+            let _ = reader.join();
+        }
     }
 }
 
@@ -148,6 +158,11 @@ impl Stage {
     /// The next order.
     pub fn order(&self) -> String {
         self.orders.recv().expect("no order came")
+    }
+
+    /// The next order, if one was given.
+    pub fn ordered(&self) -> Option<String> {
+        self.orders.try_recv().ok()
     }
 
     /// The next order must be this one.

@@ -1,11 +1,10 @@
 //! Output that nobody takes: a closed pipe is a clean end, a full disk a failure that says so.
 
+use crate::common::program::{BENCH, CLIENT, Program, SERVER, command, finish};
 use crate::common::{Bus, Place, eventually};
-use crate::run::{BENCH, CLIENT, Ended, SERVER, command, end, finish};
 use crate::{advises, skipped};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::fs::OpenOptions;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,10 +21,6 @@ fn client(socket: &Path, line: &[&str]) -> Command {
     command
 }
 
-fn quiet(ended: Ended) {
-    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-}
-
 #[test]
 fn a_closed_pipe_ends_everything_cleanly() {
     let bus = Bus::start();
@@ -34,15 +29,15 @@ fn a_closed_pipe_ends_everything_cleanly() {
     {
         let mut command = client(bus.path(), line);
         command.stdout(closed_pipe());
-        quiet(finish(command, b""));
+        finish(command, b"").quiet();
     }
     // The line that tells the key cannot be printed; nor, here, the first message.
     let mut named = client(bus.path(), &["client", "x"]);
     named.stdout(closed_pipe());
-    quiet(finish(named, b""));
+    finish(named, b"").quiet();
     let mut listening = client(bus.path(), &["listen", "--as", "listener"]);
     listening.stdout(closed_pipe());
-    let mut listening = listening.spawn().unwrap();
+    let listening = Program::spawn(&mut listening);
     let mut alice = bus.client("alice");
     let name = "listener".parse().unwrap();
     let mut key = None;
@@ -51,13 +46,13 @@ fn a_closed_pipe_ends_everything_cleanly() {
         key.is_some()
     });
     alice.send(key.unwrap(), b"to nobody").unwrap();
-    assert_eq!(end(&mut listening), Some(0));
+    assert_eq!(listening.end().status, Some(0));
     assert_eq!(alice.list().unwrap().len(), 1, "all have left");
     for program in [SERVER, CLIENT, BENCH] {
         for line in ["--help", "--version"] {
             let mut command = command(program);
             command.arg(line).stdout(closed_pipe());
-            quiet(finish(command, b""));
+            finish(command, b"").quiet();
         }
     }
 }
@@ -90,18 +85,14 @@ fn a_closed_standard_error_changes_nothing_else() {
     }
     let mut server = command(SERVER);
     server.arg("--socket").arg(&place.path).arg("--verbose").stderr(closed_pipe());
-    let mut server = server.spawn().unwrap();
-    let mut out = server.stdout.take().unwrap();
+    let server = Program::spawn(&mut server);
     eventually("the socket appears", || place.path.exists());
     let mut alice = ringpost::Client::register(&place.path, "alice").unwrap();
     for _ in 0..100 {
         alice.send(alice.key(), b"x").unwrap();
     }
     drop(alice);
-    kill_process(Pid::from_raw(server.id() as i32).unwrap(), Signal::TERM).unwrap();
-    assert_eq!(end(&mut server), Some(0));
-    let mut said = Vec::new();
-    out.read_to_end(&mut said).unwrap();
-    assert_eq!(said, b"");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().quiet(), b"");
     assert!(place.is_clean());
 }

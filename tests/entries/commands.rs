@@ -1,16 +1,16 @@
 //! The programs over wrong entries: names, keys, sizes, places, versions, limits.
 
+use crate::common::program::{CLIENT, Program, SERVER, command, finish, run};
 use crate::common::raw::{VERSION, datagram, listen_at};
 use crate::common::{Bus, Gate, eventually};
-use crate::run::{CLIENT, SERVER, all_commands, command, end, finish, place, ringpost, run};
+use crate::run::{all_commands, place, ringpost};
 use crate::users::{NOBODY, is_root};
 use crate::versions::pretend;
 use crate::{advises, skipped};
 use ringpost::{Key, Request, Response, ServiceError};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -70,7 +70,7 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
         advises(&send(&key.to_string(), 1), &["no client has this key", "look its name up"]);
     }
     // One's own name is as good as another's.
-    ringpost(bus.path(), &["send", "--as", "x", "--to", "x", "z"]).well();
+    ringpost(bus.path(), &["send", "--as", "x", "--to", "x", "z"]).quiet();
     assert_eq!(bus.server.clients().unwrap().len(), 1, "all but alice have left");
 }
 
@@ -86,10 +86,10 @@ fn messages_of_the_wrong_size() {
     };
     let send = ["send", "--as", "x", "--to", "alice"];
     for len in [0, call] {
-        assert_eq!(with_input(&["call", "--as", "x"], len).well().len(), len);
+        assert_eq!(with_input(&["call", "--as", "x"], len).quiet().len(), len);
     }
     for len in [0, message] {
-        with_input(&send, len).well();
+        with_input(&send, len).quiet();
         assert_eq!(alice.recv().unwrap().payload().len(), len);
     }
     for len in [call + 1, 4096, 1 << 22] {
@@ -196,7 +196,7 @@ fn too_many_clients_and_too_few_descriptors() {
     for line in [&["call", "--as", "x", "y"][..], &["listen", "--as", "x"], &["client", "x"]] {
         advises(&ringpost(bus.path(), line).refused(1), &["no room", "--max-clients"]);
     }
-    ringpost(bus.path(), &["ls"]).well();
+    ringpost(bus.path(), &["ls"]).quiet();
     drop(alice);
     let limited = |most: u32, program: &str, line: &[&str], socket: &std::path::Path| {
         let mut command = command("sh");
@@ -260,7 +260,7 @@ fn a_service_that_fails_is_the_caller_s_line() {
     advises(&call("60", "panic").refused(1), &["the service failed", "panicked"]);
     advises(&call("60", "much").refused(1), &["answered too much", "maximum"]);
     advises(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
-    assert_eq!(call("60", "nothing").well(), b"");
+    assert_eq!(call("60", "nothing").quiet(), b"");
     let why = call("0.5", "sleep").refused(1);
     advises(&why, &["until the deadline", "may have been executed", "--timeout gives it longer"]);
     gate.open();
@@ -281,12 +281,10 @@ fn a_signal_ends_a_call_in_a_service_that_sleeps() {
     for (count, signal, name) in [(1, Signal::INT, "SIGINT"), (2, Signal::TERM, "SIGTERM")] {
         let mut command = command(CLIENT);
         command.args(["call", "--as", "x", "--timeout", "600", "y", "--socket"]).arg(bus.path());
-        let mut child = command.spawn().unwrap();
+        let child = Program::spawn(&mut command);
         gate.wait_for(count);
-        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
-        assert_eq!(end(&mut child), Some(1));
-        let mut why = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+        child.signal(signal);
+        let why = child.end().failed();
         advises(&why, &["ended by", name]);
         eventually("its name is free", || bus.server.info().clients == 0);
     }

@@ -20,10 +20,11 @@
 //! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
 //! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
 //! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |
+//! | another user's socket or lock file in an open directory | `ListenError::System` | another path | `places::a_squatted…` |
 //! | unwritable directory | `ListenError::System` | a path where this user may write | `places::a_directory_that_cannot…` |
 //! | default directory: symlink, file, foreign, open, missing | `PathError` | remove it, chmod, or name a socket | `places::the_default_directory…` |
 //! | socket of another user, or in its directory | `NotPermitted` | `--allow-user UID` | `users::another_user…`, `users::a_closed_directory…` |
-//! | member of a group | let in if allowed | | `users::a_group_is_let_in…` |
+//! | member of a group | let in if allowed | | `users::a_group_is_let_in…`, `users::the_program…` |
 //! | a group that is not the server's | `ForeignGroup` | start it as a member, or allow users | `users::a_group_that…` |
 //! | another user's server in an open directory | `Untrusted` | use a closed directory | `users::another_user_s_server…` |
 //! | too many clients | `Full` | wait, or `--max-clients` | `limits::too_many_clients` |

@@ -1,7 +1,8 @@
 //! Command lines that are wrong: unknown, missing, out of range, or against each other. Status 2, and one line.
 
 use crate::advises;
-use crate::run::{BENCH, CLIENT, SERVER, place, run};
+use crate::common::program::{BENCH, CLIENT, SERVER, run};
+use crate::run::place;
 
 /// What is typed, and words of the answer.
 type Case = (&'static [&'static str], &'static [&'static str]);

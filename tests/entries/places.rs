@@ -178,6 +178,24 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert!(place.is_clean());
 }
 
+/// Where everybody may put a file, like `/tmp`: another user's socket, or lock file, is not taken over, nor is it removed.
+#[test]
+fn a_squatted_socket_or_lock_is_refused() {
+    if !is_root() {
+        return skipped("only root can play another user's server");
+    }
+    for squatted in ["bus", "bus.lock", "bus.new"] {
+        let place = Place::new();
+        fs::set_permissions(place.directory.path(), Permissions::from_mode(0o1777)).unwrap();
+        let squatted = place.directory.path().join(squatted);
+        leave_stale(&squatted);
+        let mut server = Role::start("server as told", &[("PATH", place.path.to_str().unwrap())]);
+        let why = server.hear("refused");
+        advises(&why, &["cannot create"]);
+        assert!(squatted.exists(), "it was removed");
+    }
+}
+
 /// Says what the default path is here.
 pub fn tell_default_path() {
     match ringpost::default_path() {

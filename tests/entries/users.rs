@@ -1,10 +1,14 @@
 //! Users: who is let in, and whom a client believes. Other users are played by roles that give up root's rights, so this
 //! needs root; elsewhere the tests say that they were skipped.
 
+#[cfg(feature = "cli")]
+use crate::common::program::{Program, SERVER};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::{Place, eventually};
 use crate::{advises, skipped};
 use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
+#[cfg(feature = "cli")]
+use rustix::process::Signal;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use std::fs::{self, Permissions};
@@ -152,6 +156,24 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
     assert!(ask(&place, &stranger).starts_with("not permitted"));
     drop(server);
+}
+
+#[test]
+#[cfg(feature = "cli")]
+fn the_program_lets_a_group_in() {
+    if !is_root() {
+        return skipped("only root can play a member of another group");
+    }
+    let place = open_place(0o755);
+    let socket = place.path.to_str().unwrap();
+    let server = Program::start(SERVER, &["--socket", socket, "--allow-group", "65000"]);
+    eventually("the socket appears", || place.path.exists());
+    assert_eq!(mode_of(&place), 0o660);
+    assert_eq!(ask(&place, &[("UID", "65534"), ("GID", "65000")]), "registered uid=65534");
+    let why = ask(&place, &[("UID", "65534"), ("GID", "7")]);
+    assert!(why.starts_with("not permitted"), "{why}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
 }
 
 #[test]

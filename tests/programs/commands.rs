@@ -114,7 +114,7 @@ fn ls_shows_the_server_and_its_clients_and_not_itself() {
     run(CLIENT, &["send", "--as", "bob", "--to", "alice", "hello", "--socket", text(&place.path)]).well();
     let listing = ls(&place);
     let server_object = &listing["server"];
-    assert_eq!(server_object["pid"], server.child.id());
+    assert_eq!(server_object["pid"], server.id());
     assert_eq!(server_object["max_clients"], 7);
     assert_eq!(server_object["ring_size"], 8192);
     assert_eq!(server_object["wait"], "park");
@@ -122,7 +122,7 @@ fn ls_shows_the_server_and_its_clients_and_not_itself() {
     assert_eq!(clients.len(), 1);
     assert_eq!(clients[0]["name"], "alice");
     assert_eq!(clients[0]["key"], key.as_str());
-    assert_eq!(clients[0]["pid"], listener.child.id());
+    assert_eq!(clients[0]["pid"], listener.id());
     assert_eq!(clients[0]["uid"], rustix::process::geteuid().as_raw());
     assert_eq!(clients[0]["state"], "live");
     assert_eq!(clients[0]["received"], 1);

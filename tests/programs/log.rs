@@ -2,7 +2,7 @@
 
 use crate::common::{Place, eventually};
 use crate::program::*;
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -65,7 +65,7 @@ fn each_line_of_json_is_one_documented_event() {
     let documented = documented();
     let place = Place::new();
     let server = start_server(&place, &["-v", "--log-format", "json"]);
-    let pid = server.child.id();
+    let pid = server.id();
     scenario(&place);
     let events = parse(&stop(server));
     for event in &events {
@@ -255,7 +255,7 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let server = start_server(&place, &["-v", "--log-file", text(&path)]);
-    let pid = Pid::from_raw(server.child.id() as i32).unwrap();
+    let pid = server.pid();
     let mut alice = Program::start(CLIENT, &["--socket", text(&place.path), "client", "alice"]);
     alice.line();
     let mut talk = |number: u32| {

@@ -1,0 +1,250 @@
+//! What an attacker does with a channel that it got honestly. Each attack ends when the server has closed the channel, or its time is over.
+
+use crate::attacker::Assault;
+use crate::common::noise;
+use crate::common::payload::Random;
+use crate::common::raw::{CALL, DATA_RECORD, LINE, PING, RawClient, Ring, VERSION, datagram, header};
+use crate::common::raw::{try_dial, try_say_with};
+use ringpost::shm::{Segment, futex_wake};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::futex;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+/// A kind of attack, and what its threads do all the time.
+pub struct Kind {
+    pub attack: fn(&mut Assault<'_>),
+    pub pace: Pace,
+    pub threads: usize,
+}
+
+/// What a thread does when it has nothing to say to the server.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// It always has: its equal asks as fast as it can, too.
+    Asks,
+    Computes,
+    Yields,
+    /// Every step of it waits for the server's answer.
+    Rests,
+}
+
+pub fn called(name: &str) -> Kind {
+    let (attack, pace, threads): (fn(&mut Assault<'_>), _, _) = match name {
+        "noise" => (rewrite_every_word, Pace::Computes, 1),
+        "torn" => (rewrite_while_it_is_copied, Pace::Computes, 2),
+        "fetch" => (bait_double_fetches, Pace::Yields, 1),
+        "futex" => (spoil_the_futexes, Pace::Computes, 1),
+        "holes" => (punch_holes, Pace::Computes, 1),
+        "mute" => (never_read, Pace::Yields, 1),
+        "flood" => (flood, Pace::Asks, 1),
+        "cut" => (leave_in_mid_block, Pace::Rests, 1),
+        "babble" => (send_descriptors, Pace::Rests, 1),
+        other => panic!("no attack {other:?}"),
+    };
+    Kind { attack, pace, threads }
+}
+
+/// Every word of the segment, over and over.
+fn rewrite_every_word(a: &mut Assault<'_>) {
+    while a.goes_on() {
+        noise::rewrite(&a.client.segment, a.client.ring_size(), a.random, 500);
+        a.client.wake();
+    }
+}
+
+/// Honest requests of all sizes, with honest headers. A second thread rewrites their payloads, and those of the responses, all the time, and so
+/// while they are copied out and in.
+fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
+    let (segment, ring) = (Segment::open(&a.client.descriptor).unwrap(), a.client.ring_size() as usize);
+    let stop = AtomicBool::new(false);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut random = Random::new(7);
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..100 {
+                    // Not the headers of record and block, with which each record begins.
+                    let at = random.below(2 * ring / 8) * 8;
+                    if at % LINE as usize >= 16 {
+                        segment.word64(4096 + at).store(random.next(), Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        while a.goes_on() {
+            let body = vec![0x11; a.random.size(2000)];
+            if !a.client.has_room_for(body.len()) {
+                continue;
+            }
+            let sequence = a.request(CALL, &body);
+            while !a.client.is_answered() && a.goes_on() {}
+            if !a.client.is_answered() {
+                break;
+            }
+            let answer = a.client.response();
+            // What was taken twice would have had another length or another number the second time.
+            let (status, number, answered) = answer.expect("an honest header was held against it");
+            assert_eq!((status, number, answered.len()), (0, sequence, body.len()));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Honest requests whose length and payload change while they are read.
+fn bait_double_fetches(a: &mut Assault<'_>) {
+    while a.goes_on() {
+        if !a.client.has_room() {
+            thread::yield_now();
+            continue;
+        }
+        let at = a.client.tail;
+        a.request(CALL, &[0x55; 40]);
+        let client = &a.client;
+        let record = client.record(Ring::Request, at);
+        let payload = client.segment.word64(client.offset(Ring::Request, at) + 8);
+        // Until the worker has taken it.
+        for _ in 0..100_000 {
+            if client.head(Ring::Request).load(Ordering::Relaxed) != at {
+                break;
+            }
+            record.store(header(at, DATA_RECORD, a.random.next() % 4096), Ordering::Relaxed);
+            payload.store(a.random.next(), Ordering::Relaxed);
+            record.store(header(at, DATA_RECORD, 48), Ordering::Relaxed);
+        }
+        if client.is_answered() {
+            // Whatever it says.
+            a.client.taken += LINE;
+            a.client.head(Ring::Response).store(a.client.taken, Ordering::Release);
+        }
+    }
+}
+
+const RINGS: [Ring; 3] = [Ring::Request, Ring::Response, Ring::Inbox];
+
+/// Wakes for nothing, moves sleepers to other words, sets and clears the words that both sides sleep by.
+fn spoil_the_futexes(a: &mut Assault<'_>) {
+    while a.goes_on() {
+        let client = &a.client;
+        let words: Vec<&AtomicU32> = RINGS
+            .iter()
+            .flat_map(|ring| [client.consumer_parked(*ring), client.producer_parked(*ring)])
+            .collect();
+        for _ in 0..100 {
+            let (one, other) = (words[a.random.below(6)], words[a.random.below(6)]);
+            match a.random.below(4) {
+                0 => one.store((a.random.next() % 3) as u32, Ordering::Relaxed),
+                // For the server a worker that wakes is as good as a request.
+                1 => {
+                    a.load.requests +=
+                        futex::wake(one, futex::Flags::empty(), i32::MAX as u32).unwrap() as u64
+                }
+                _ => {
+                    let value = one.load(Ordering::Relaxed);
+                    let _ = futex::cmp_requeue(one, futex::Flags::empty(), 0, i32::MAX as u32, other, value);
+                }
+            }
+        }
+        if client.has_room() && a.random.below(4) == 0 {
+            a.request(PING, &[]);
+        }
+    }
+}
+
+/// Takes the pages away under both sides, which then find zeros.
+fn punch_holes(a: &mut Assault<'_>) {
+    let pages = a.client.segment.len() / 4096;
+    while a.goes_on() {
+        if a.client.has_room() {
+            a.request(CALL, &[2; 32]);
+        }
+        punch(a.random, &a.client, pages);
+        a.client.wake();
+    }
+}
+
+fn punch(random: &mut Random, client: &RawClient, pages: usize) {
+    let (page, count) = (random.below(pages), 1 + random.below(pages));
+    let len = (count.min(pages - page) * 4096) as u64;
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&client.descriptor, hole, page as u64 * 4096, len).expect("a hole can be punched");
+}
+
+/// Asks until nothing fits any more, and never takes a response.
+fn never_read(a: &mut Assault<'_>) {
+    while a.goes_on() {
+        if a.client.has_room() {
+            a.request(CALL, &[3; 32]);
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Asks as fast as it can, and takes the responses as they come.
+fn flood(a: &mut Assault<'_>) {
+    while a.goes_on() {
+        if a.client.has_room() {
+            a.request(CALL, &[4; 32]);
+        }
+        if a.client.is_answered() {
+            a.client.response();
+        }
+    }
+}
+
+/// Leaves with a block half written, or a header without a block.
+fn leave_in_mid_block(a: &mut Assault<'_>) {
+    a.request(CALL, &[5; 32]);
+    a.client.segment.copy_in(a.client.offset(Ring::Request, a.client.tail) + 8, &[6; 20]);
+    if a.random.below(2) == 0 {
+        a.client.put_header(header(a.client.tail, DATA_RECORD, 1000));
+    }
+}
+
+/// Descriptors of all kinds, up to as many as a datagram takes, on connections that ask to register or talk rubbish, and then on the lifeline,
+/// where nothing may be said.
+fn send_descriptors(a: &mut Assault<'_>) {
+    let descriptors = descriptors(&a.client);
+    let all: Vec<&OwnedFd> = descriptors.iter().cycle().take(253).collect();
+    for _ in 0..20 {
+        if !a.goes_on() {
+            return;
+        }
+        let Ok(stranger) = try_dial(a.path) else { return };
+        a.load.connections += 1;
+        let rubbish: Vec<u8> = (0..a.random.below(200)).map(|_| a.random.next() as u8).collect();
+        let said = if a.random.below(2) == 0 { rubbish } else { datagram(VERSION, 1, b"stranger") };
+        let count = if a.random.below(8) == 0 { all.len() } else { 1 + a.random.below(descriptors.len()) };
+        let _ = try_say_with(&stranger, &said, &all[..count]);
+    }
+    let _ = try_say_with(&a.client.line, b"psst", &all);
+    while a.goes_on() {
+        thread::yield_now();
+    }
+}
+
+/// A pipe, a file, a channel, a counter, and a socket that holds itself.
+fn descriptors(client: &RawClient) -> Vec<OwnedFd> {
+    let (pipe, _other) = std::io::pipe().unwrap();
+    let file = std::fs::File::open("/proc/self/exe").unwrap();
+    let counter = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let (one, other) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let _ = try_say_with(&one, b"x", &[&other]);
+    vec![pipe.into(), file.into(), client.descriptor.try_clone().unwrap(), counter, one, other]
+}
+
+/// What a client that was thrown out can still do to the memory and the connection that it holds.
+pub fn rage(client: &RawClient, random: &mut Random) {
+    noise::rewrite(&client.segment, client.ring_size(), random, 500);
+    for ring in RINGS {
+        for word in [client.consumer_parked(ring), client.producer_parked(ring)] {
+            futex_wake(word, u32::MAX >> 1);
+        }
+    }
+    punch(random, client, client.segment.len() / 4096);
+    let _ = try_say_with(&client.line, b"psst", &[&client.descriptor]);
+}

@@ -1,0 +1,35 @@
+//! What a peer can write: any word of a channel's segment at any time, often one that is nearly right.
+
+use super::payload::Random;
+use super::raw::{DATA_RECORD, LINE, PADDING_RECORD, header};
+use ringpost::shm::Segment;
+use std::sync::atomic::Ordering;
+
+/// The closed word. It is left alone, since it tells whoever makes the noise that the other side has had enough.
+pub const CLOSED: usize = 128;
+
+/// The heads of the three rings.
+const HEADS: [usize; 3] = [256, 640, 1024];
+
+/// The control words of the channel and of its rings.
+const CONTROLS: usize = 1280;
+
+/// Rewrites some words of a segment with rings of that size: the control words as often as all others together, and half of the words so that
+/// they could be headers where somebody reads next.
+pub fn rewrite(segment: &Segment, ring_size: u64, random: &mut Random, words: usize) {
+    for _ in 0..words {
+        let any = random.below(segment.len() / 8) * 8;
+        let at = if random.below(2) == 0 { CLOSED + any % CONTROLS } else { any };
+        let head = segment.word64(HEADS[random.below(3)]).load(Ordering::Relaxed);
+        let near = head.wrapping_add(random.next() % 4 * LINE);
+        let word = match random.below(4) {
+            0 => random.next(),
+            1 => header(near, DATA_RECORD, random.next() % 80),
+            2 => header(near, PADDING_RECORD, random.next() % ring_size),
+            _ => random.next() % 4,
+        };
+        if at != CLOSED {
+            segment.word64(at).store(word, Ordering::Relaxed);
+        }
+    }
+}

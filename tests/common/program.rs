@@ -1,0 +1,191 @@
+//! Ringpost's programs, and what they say.
+
+use super::{Begun, LIMIT, begin};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const SERVER: &str = env!("CARGO_BIN_EXE_ringpost-server");
+pub const CLIENT: &str = env!("CARGO_BIN_EXE_ringpost");
+pub const BENCH: &str = env!("CARGO_BIN_EXE_ringpost-bench");
+
+/// A command without anything of this process's environment that it heeds.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("RINGPOST_SOCKET").env_remove("XDG_RUNTIME_DIR");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A process that is killed by its own id when this is dropped.
+pub struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program that runs, until this is dropped.
+pub struct Program {
+    child: Killed,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    written: Option<Begun<()>>,
+    stdout: Begun<Vec<u8>>,
+    stderr: Begun<Vec<u8>>,
+}
+
+/// How a program ended. What does not come through a pipe is empty.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None` if a signal ended it.
+    pub status: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Program {
+    pub fn start(program: &str, arguments: &[&str]) -> Program {
+        Program::start_with(program, arguments, |_| {})
+    }
+
+    pub fn start_with(program: &str, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Program {
+        let mut command = command(program);
+        command.args(arguments);
+        set(&mut command);
+        Program::spawn(&mut command)
+    }
+
+    pub fn spawn(command: &mut Command) -> Program {
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = child.stdout.take();
+        let stdout = begin(move || {
+            let mut all = Vec::new();
+            let Some(output) = output else { return all };
+            let mut output = BufReader::new(output);
+            loop {
+                let before = all.len();
+                if output.read_until(b'\n', &mut all).unwrap() == 0 {
+                    return all;
+                }
+                let line = String::from_utf8_lossy(&all[before..]).trim_end_matches('\n').to_owned();
+                let _ = sender.send(line);
+            }
+        });
+        let errors = child.stderr.take();
+        let stderr = begin(move || {
+            let mut all = Vec::new();
+            if let Some(mut errors) = errors {
+                errors.read_to_end(&mut all).unwrap();
+            }
+            all
+        });
+        let stdin = child.stdin.take();
+        Program { child: Killed(child), stdin, lines, written: None, stdout, stderr }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child.0)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// The next line on its standard output.
+    pub fn line(&mut self) -> String {
+        self.lines.recv_timeout(LIMIT).expect("no line came")
+    }
+
+    pub fn json_line(&mut self) -> Value {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// All of its input. One that ends before it has read everything is no fault.
+    pub fn feed(mut self, input: &[u8]) -> Program {
+        let (stdin, input) = (self.stdin.take(), input.to_vec());
+        self.written = stdin.map(|mut stdin| begin(move || drop(stdin.write_all(&input))));
+        self
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Ends its input and waits for its end.
+    pub fn end(self) -> Ended {
+        let Program { mut child, stdin, written, stdout, stderr, .. } = self;
+        drop(stdin);
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = child.0.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < deadline, "the program does not end");
+            thread::sleep(Duration::from_millis(1));
+        };
+        if let Some(written) = written {
+            written.end("standard input stays open");
+        }
+        // Its pipes end with the last process that holds them.
+        let stdout = stdout.end("standard output stays open");
+        let stderr = String::from_utf8(stderr.end("standard error stays open")).unwrap();
+        Ended { status, stdout, stderr }
+    }
+}
+
+impl Ended {
+    /// It went well and wrote this to its standard output.
+    pub fn well(self) -> Vec<u8> {
+        assert_eq!(self.status, Some(0), "{}", self.stderr);
+        self.stdout
+    }
+
+    /// The same, and it had nothing to complain of.
+    pub fn quiet(self) -> Vec<u8> {
+        assert_eq!(self.stderr, "", "{self:?}");
+        self.well()
+    }
+
+    /// It did nothing, ended with this status, and says why on one line.
+    pub fn refused(self, status: i32) -> String {
+        assert_eq!(self.status, Some(status), "{self:?}");
+        assert_eq!(self.stdout, b"", "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{:?}", self.stderr);
+        assert!(self.stderr.starts_with("ringpost") && self.stderr.ends_with('\n'), "{:?}", self.stderr);
+        assert!(!self.stderr.chars().any(|c| c.is_control() && c != '\n'), "{:?}", self.stderr);
+        self.stderr
+    }
+
+    /// It failed, and one line says why.
+    pub fn failed(self) -> String {
+        self.refused(1)
+    }
+}
+
+/// Runs a command with this as its input.
+pub fn finish(mut command: Command, input: &[u8]) -> Ended {
+    Program::spawn(&mut command).feed(input).end()
+}
+
+pub fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Ended {
+    run_with(program, arguments, b"")
+}
+
+pub fn run_with<A: AsRef<OsStr>>(program: &str, arguments: &[A], input: &[u8]) -> Ended {
+    let mut command = command(program);
+    command.args(arguments);
+    finish(command, input)
+}
