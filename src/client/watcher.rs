@@ -88,6 +88,12 @@ impl Watch {
         watched.lines.insert(token, (lifeline, closer));
         Ok(Watch { token })
     }
+
+    /// Of nothing, for a client without a connection.
+    #[cfg(fuzzing)]
+    pub(super) fn of_nothing() -> Watch {
+        Watch { token: u64::MAX }
+    }
 }
 
 impl Watch {
