@@ -113,7 +113,10 @@ fuzz_target!(|data: &[u8]| {
                 10 => found = matches!(client.response(), Err(CallError::Violation(_))),
                 11 => {
                     let error = match input.byte() % 6 {
-                        0 => client.list().err(),
+                        0 => client
+                            .list()
+                            .map(|list| assert!(list.is_sorted_by(|a, b| a.key.slot() < b.key.slot())))
+                            .err(),
                         1 => client.statistics().err(),
                         2 => client.ping().err(),
                         3 => client.look_up(&Name::new("bob").expect("a name")).err(),

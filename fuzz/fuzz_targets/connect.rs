@@ -222,7 +222,9 @@ fn answer(input: &mut Input<'_>) {
     if observes {
         let observer = observe_over(near);
         let _ = observer.server();
-        let _ = observer.list();
+        if let Ok(list) = observer.list() {
+            assert!(list.is_sorted_by(|a, b| a.key.slot() < b.key.slot()), "each slot comes once");
+        }
     } else {
         match register_over(near) {
             Ok(client) => {
