@@ -9,12 +9,12 @@ mod input;
 mod peer;
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use peer::{LINE, Writer, block, header};
-use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, client_on};
+use peer::{LINE, RING, Writer, block, tamper};
+use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, SPARE_HINTS, client_on, work};
 use ringpost::{CallError, Key, Name, RecvTimeoutError, SendError, TryRecvError};
 
 thread_local! {
@@ -22,6 +22,13 @@ thread_local! {
 }
 
 const MESSAGE: u16 = 0x100;
+
+static REQUEST: [u8; 4096] = [1; 4096];
+static BODY: [u8; 4096] = [b'x'; 4096];
+
+/// Words that a step may read or write, besides six for each sleep, and for each block that can lie in its ring.
+const WORDS: u64 = 40;
+const WORDS_FOR_A_BLOCK: u64 = 24;
 
 /// A page of the registry's list, nearly right.
 fn page(input: &mut Input<'_>) -> Vec<u8> {
@@ -38,42 +45,22 @@ fn page(input: &mut Input<'_>) -> Vec<u8> {
     page
 }
 
-fn tamper(memory: &Memory, tails: [u64; 2], input: &mut Input<'_>) {
-    let ring = usize::from(input.byte() % 3);
-    match input.byte() % 6 {
-        0 => {
-            let (kind, off, len) =
-                (u64::from(input.byte()), u64::from(input.byte()), u64::from(input.word16()));
-            let (ring, tail) = if off & 1 == 0 { (RESPONSES, tails[0]) } else { (INBOX, tails[1]) };
-            let position = tail + off / 2 % 4 * LINE;
-            memory.set_header(ring, position, header(position + off / 250 * LINE, kind, len));
-        }
-        1 => memory.set_header(ring, u64::from(input.word16()), input.word64()),
-        2 => {
-            let (at, len) = (u64::from(input.word16()), usize::from(input.byte()));
-            memory.set_bytes(ring, at, input.bytes(len));
-        }
-        3 => memory.set_head(ring, input.word64()),
-        4 => {
-            let (lines, off) = (u64::from(input.byte()), u64::from(input.byte() / 250));
-            memory.set_head(ring, memory.head(ring).wrapping_add(lines % 80 * LINE).wrapping_add(off));
-        }
-        _ => memory.set_parked(ring, input.word32(), input.word32()),
-    }
-}
-
 fuzz_target!(|data: &[u8]| {
     MEMORY.with_borrow_mut(|memory| {
         let mut input = Input(data);
-        memory.begin(if input.byte() % 4 == 0 { 256 + usize::from(input.byte()) * 7 } else { 2040 });
+        let form = input.byte();
+        memory.begin(if form % 4 == 0 { 256 + usize::from(input.byte()) * 7 } else { 2040 });
         let mut client = client_on(memory);
         let max = client.limits().max_call;
         let mut responses = Writer::new(RESPONSES);
         let mut messages = Writer::new(INBOX);
         let mut number = 0_u32;
         let mut broken = false;
+        let (began, mut steps) = (work(), 0);
         while !input.is_empty() {
+            steps += 1;
             let mut found = false;
+            let begun = work();
             match input.byte() % 14 {
                 // A response, nearly right: its number is the next or a little off.
                 0..4 => {
@@ -81,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
                     let body = match form % 4 {
                         0 => page(&mut input),
                         1 => input.bytes(16).to_vec(),
-                        2 => vec![b'x'; usize::from(input.word16()) % 2100],
+                        2 => BODY[..usize::from(input.word16()) % 2100].to_vec(),
                         _ => {
                             let len = usize::from(input.byte());
                             input.bytes(len).to_vec()
@@ -101,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
                     let code = if form > 250 { 1 } else { MESSAGE };
                     messages.put(memory, &block(code, u16::from(name_len), 0, &body));
                 }
-                6 => tamper(memory, [responses.tail, messages.tail], &mut input),
+                6 => tamper(memory, &[responses.end(), messages.end()], &mut input),
                 7 => {
                     // What the server has consumed, honestly as far as the client knows.
                     let lines = u64::from(input.byte() % 64);
@@ -112,8 +99,7 @@ fuzz_target!(|data: &[u8]| {
                 }
                 8 => {
                     let len = usize::from(input.word16()) % (max + 2);
-                    let request = vec![1; len];
-                    match client.call_deadline(&request, Instant::now()) {
+                    match client.call_deadline(&REQUEST[..len], Instant::now()) {
                         Ok(response) => assert!(response.len() <= max),
                         Err(CallError::TooLarge { .. }) => assert!(len > max),
                         Err(error) => found = matches!(error, CallError::Violation(_)),
@@ -127,7 +113,10 @@ fuzz_target!(|data: &[u8]| {
                 10 => found = matches!(client.response(), Err(CallError::Violation(_))),
                 11 => {
                     let error = match input.byte() % 6 {
-                        0 => client.list().err(),
+                        0 => client
+                            .list()
+                            .map(|list| assert!(list.is_sorted_by(|a, b| a.key.slot() < b.key.slot())))
+                            .err(),
                         1 => client.statistics().err(),
                         2 => client.ping().err(),
                         3 => client.look_up(&Name::new("bob").expect("a name")).err(),
@@ -153,14 +142,30 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
             broken |= found;
+            let done = work().since(begun);
+            // One request for each response that can lie there, and what lies there is read once.
+            let most = WORDS + RING / LINE * WORDS_FOR_A_BLOCK + 6 * done.sleeps;
+            assert!(done.words <= most, "{done:?} in one step");
+            assert!(done.bytes <= 3 * RING, "{done:?} in one step");
         }
+        // Three rings, whose ends each bear a few hints to spare and one for each block; a block takes a header, or a step.
+        let most = 3 * SPARE_HINTS + 4 * steps + data.len() as u64;
+        assert!(work().since(began).sleeps <= most, "it goes on sleeping");
         if broken {
             assert!(client.close_handle().reason().is_some(), "it goes on after a broken rule");
             assert!(client.call(b"x").is_err());
         }
-        // Nobody answers its farewell.
-        client.close_handle().close();
-        drop(client);
+        // Nobody answers its farewell, unless one lies there.
+        let begun = work();
+        if form & 0x80 == 0 {
+            client.close_handle().close();
+            drop(client);
+        } else {
+            let _ = client.unregister_timeout(Duration::ZERO);
+        }
+        let done = work().since(begun);
+        let most = WORDS + RING / LINE * WORDS_FOR_A_BLOCK + 6 * done.sleeps;
+        assert!(done.words <= most && done.sleeps <= SPARE_HINTS + data.len() as u64, "{done:?} at the end");
         assert!(memory.guards_hold());
     });
 });

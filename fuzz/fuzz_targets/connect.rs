@@ -49,6 +49,11 @@ impl Stage {
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const CLOEXEC: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
+const RING: u64 = 4096;
+/// Bytes of a channel with such rings.
+const CHANNEL: u64 = 4096 + 3 * RING;
+/// Bytes at its start that say what it is.
+const WORDS: usize = 32;
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// A datagram: right in its frame or in nothing.
@@ -72,50 +77,72 @@ fn datagram(input: &mut Input<'_>) -> Vec<u8> {
     datagram
 }
 
-/// Memory of this length with these seals.
+/// Memory of this length with these seals, which says of itself what a channel does.
 fn memory(len: u64, seals: SealFlags, flags: MemfdFlags) -> Option<OwnedFd> {
     let file = memfd_create("fuzz", flags).ok()?;
+    let _ = rustix::io::pwrite(&file, &channel_words(), 0);
     ftruncate(&file, len).ok()?;
     fcntl_add_seals(&file, seals).ok()?;
     Some(file)
 }
 
-/// A descriptor, of any kind that somebody might send.
-fn descriptor(input: &mut Input<'_>) -> Option<OwnedFd> {
-    let geometry = Geometry::new(4096).expect("the smallest ring");
-    const LEN: u64 = 4096 + 3 * 4096;
-    match input.byte() % 12 {
+/// How a channel's segment begins.
+fn channel_words() -> [u8; WORDS] {
+    let mut words = [0; WORDS];
+    words[..8].copy_from_slice(b"RINGPOST");
+    words[8..12].copy_from_slice(&channel::LAYOUT_VERSION.to_le_bytes());
+    words[16..24].copy_from_slice(&RING.to_le_bytes());
+    words[24..].copy_from_slice(&(RING / 2 - 8).to_le_bytes());
+    words
+}
+
+/// A descriptor, of any kind that somebody might send, and whether it may be taken for a channel.
+fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
+    let geometry = Geometry::new(RING as usize).expect("the smallest ring");
+    Some(match input.byte() % 12 {
         // As it should be; or so, but for some of its first bytes.
-        0..4 => channel::create(&geometry, Default::default()).ok().map(|(_, descriptor)| descriptor),
+        0..4 => (channel::create(&geometry, Default::default()).ok()?.1, true),
         4 | 5 => {
             let (_, descriptor) = channel::create(&geometry, Default::default()).ok()?;
             let segment = Segment::open(&descriptor).ok()?;
             let at = usize::from(input.byte() % 32);
             let bytes = input.bytes(8);
             segment.copy_in(at, bytes);
-            Some(descriptor)
+            let mut words = [0; WORDS];
+            segment.copy_out(0, &mut words);
+            // Only the unused word and the largest block can differ in a channel of this length.
+            let same = |range: std::ops::Range<usize>| words[range.clone()] == channel_words()[range];
+            (descriptor, same(0..12) && same(16..24))
         }
-        6 => memory(LEN, SealFlags::from_bits_retain(u32::from(input.byte() % 16)), CLOEXEC),
-        7 => memory(u64::from(input.word16()), SEALS, CLOEXEC),
-        8 => memory(1 << 21, SEALS, CLOEXEC | MemfdFlags::HUGETLB),
-        9 => File::open("/proc/self/exe").ok().map(OwnedFd::from),
-        10 => std::io::pipe().ok().map(|(read, _)| read.into()),
-        _ => rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok(),
-    }
+        6 => {
+            let seals = SealFlags::from_bits_retain(u32::from(input.byte() % 16));
+            (memory(CHANNEL, seals, CLOEXEC)?, seals.contains(SEALS))
+        }
+        7 => {
+            let len = u64::from(input.word16());
+            (memory(len, SEALS, CLOEXEC)?, len == CHANNEL)
+        }
+        8 => (memory(1 << 21, SEALS, CLOEXEC | MemfdFlags::HUGETLB)?, false),
+        9 => (File::open("/proc/self/exe").ok()?.into(), false),
+        10 => (std::io::pipe().ok()?.0.into(), false),
+        _ => (rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?, false),
+    })
 }
 
-/// Sends a datagram with up to five descriptors. It may be refused: too long, or nobody reads.
-fn say(socket: &OwnedFd, input: &mut Input<'_>) {
+/// Sends a datagram with up to five descriptors. It may be refused: too long, or nobody reads. If it was sent:
+/// whether the first of them may be taken for a channel.
+fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     let datagram = datagram(input);
-    let descriptors: Vec<OwnedFd> = (0..input.byte() % 6).filter_map(|_| descriptor(input)).collect();
-    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = (0..input.byte() % 6).filter_map(|_| descriptor(input)).collect();
+    let borrowed: Vec<_> = descriptors.iter().map(|(descriptor, _)| descriptor.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !borrowed.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let _ = sendmsg(socket, &[IoSlice::new(&datagram)], &mut control, flags);
+    sendmsg(socket, &[IoSlice::new(&datagram)], &mut control, flags).ok()?;
+    Some(descriptors.first().is_some_and(|(_, channel)| *channel))
 }
 
 /// Reads the answers that are there. Each has the form of one, and at most one descriptor, with an Ok.
@@ -153,12 +180,12 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
                 let socket =
                     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("a socket");
                 connect(&socket, &stage.address).expect("a server");
-                say(&socket, input);
+                let _ = say(&socket, input);
                 sockets.push(socket);
             }
             1..4 if !sockets.is_empty() => {
                 let one = usize::from(input.byte()) % sockets.len();
-                say(&sockets[one], input);
+                let _ = say(&sockets[one], input);
             }
             4 | 5 => stage.reception.turn(),
             6 if !sockets.is_empty() => {
@@ -187,20 +214,22 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
 fn answer(input: &mut Input<'_>) {
     let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("sockets");
     let observes = input.byte() % 4 == 0;
-    for _ in 0..=input.byte() % 3 {
-        say(&far, input);
-    }
+    // Only the first answer is to a registration.
+    let said: Vec<bool> = (0..=input.byte() % 3).filter_map(|_| say(&far, input)).collect();
     let silent = input.byte() % 16 == 0;
     // One that hangs up, unless it is to be waited for in vain.
     let _far = if silent { Some(far) } else { None };
     if observes {
         let observer = observe_over(near);
         let _ = observer.server();
-        let _ = observer.list();
+        if let Ok(list) = observer.list() {
+            assert!(list.is_sorted_by(|a, b| a.key.slot() < b.key.slot()), "each slot comes once");
+        }
     } else {
         match register_over(near) {
             Ok(client) => {
-                assert_eq!(client.limits().ring_size % 4096, 0);
+                assert_eq!(said.first(), Some(&true), "it took something that is not a sealed channel");
+                assert_eq!(client.limits().ring_size as u64, RING);
                 client.close_handle().close();
                 assert_ne!(client.close_handle().reason(), Some(CloseReason::ProtocolViolation));
             }

@@ -13,9 +13,9 @@ use std::cell::RefCell;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use peer::{LINE, RING, Reader, Writer, block, header};
+use peer::{LINE, RING, Reader, Writer, block, record_size, tamper};
 use ringpost::CloseReason;
-use ringpost::hostile::{Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, Served};
+use ringpost::hostile::{Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, SPARE_HINTS, Served, work};
 
 struct Stage {
     office: Office,
@@ -31,6 +31,11 @@ thread_local! {
 const SEND: u16 = 2;
 const STATUSES: u16 = 11;
 
+/// Requests served in a drain at the most, and the words that one and everything besides may read or write.
+const DRAIN: u64 = 64;
+const WORDS_FOR_A_REQUEST: u64 = 48;
+const WORDS: u64 = 64;
+
 struct Play<'a> {
     alice: &'a Memory,
     bob: &'a Memory,
@@ -39,6 +44,7 @@ struct Play<'a> {
     responses: Reader,
     messages: Reader,
     put: u64,
+    sleeps: u64,
     /// Whether anything but honest blocks was written where the worker reads or writes.
     tampered: bool,
 }
@@ -68,42 +74,25 @@ impl Play<'_> {
         self.put += 1;
         // Only what fits is honest: the worker has not given back what this might be written over.
         let free = RING.saturating_sub(self.requests.tail.wrapping_sub(self.alice.head(REQUESTS)));
-        self.tampered |=
-            cut > self.alice.max_block() || free < 2 * (cut as u64 + 8).next_multiple_of(LINE) + LINE;
+        self.tampered |= cut > self.alice.max_block() || free < 2 * record_size(cut as u64) + LINE;
         self.requests.put(self.alice, &block[..cut]);
     }
 
     fn tamper(&mut self, input: &mut Input<'_>) {
         self.tampered = true;
         let memory = if input.byte() % 4 == 0 { self.bob } else { self.alice };
-        let ring = usize::from(input.byte() % 3);
-        match input.byte() % 6 {
-            0 => {
-                let (kind, off, len) =
-                    (u64::from(input.byte()), u64::from(input.byte()), u64::from(input.word16()));
-                let position = self.requests.tail + off % 4 * LINE;
-                memory.set_header(REQUESTS, position, header(position + off / 250 * LINE, kind, len));
-            }
-            1 => memory.set_header(ring, u64::from(input.word16()), input.word64()),
-            2 => {
-                let (at, len) = (u64::from(input.word16()), usize::from(input.byte()));
-                memory.set_bytes(ring, at, input.bytes(len));
-            }
-            3 => memory.set_head(ring, input.word64()),
-            4 => {
-                let (lines, off) = (u64::from(input.byte()), u64::from(input.byte() / 250));
-                memory.set_head(ring, memory.head(ring).wrapping_add(lines % 80 * LINE).wrapping_add(off));
-            }
-            _ => {
-                memory.set_parked(ring, input.word32(), input.word32());
-                memory.set_closed(input.word32());
-            }
-        }
+        tamper(memory, &[self.requests.end()], input);
     }
 
     fn serve(&mut self) -> Served {
-        let before = self.alice.head(REQUESTS);
+        let (before, begun) = (self.alice.head(REQUESTS), work());
         let served = self.dispatcher.serve();
+        let done = work().since(begun);
+        assert!(done.words <= WORDS + DRAIN * WORDS_FOR_A_REQUEST + 6 * done.sleeps, "{done:?} in one drain");
+        // What lies in the ring is read once. What a service writes may move out of the ring once, and be replaced by a text.
+        let most = 4 * RING + DRAIN * 2 * self.alice.max_block() as u64;
+        assert!(done.bytes <= most, "{done:?} in one drain");
+        self.sleeps += done.sleeps;
         if !self.tampered {
             let moved = self.alice.head(REQUESTS) - before;
             assert!(moved <= RING && moved % LINE == 0, "at most a ring full at a time");
@@ -138,6 +127,7 @@ fuzz_target!(|data: &[u8]| {
             responses: Reader::new(RESPONSES),
             messages: Reader::new(INBOX),
             put: 0,
+            sleeps: 0,
             tampered: false,
         };
         while !input.is_empty() {
@@ -173,6 +163,9 @@ fuzz_target!(|data: &[u8]| {
             Served::Nothing if !play.tampered => assert_eq!(play.put, 0, "a request without an answer"),
             _ => {}
         }
+        // Four rings, whose ends each bear a few hints to spare and one for each line given back; the rest end a step or a request.
+        let most = 4 * SPARE_HINTS + 8 * data.len() as u64 + 4 * RING / LINE;
+        assert!(play.sleeps <= most, "it goes on sleeping: {} times", play.sleeps);
         assert!(play.alice.guards_hold() && play.bob.guards_hold());
     });
 });

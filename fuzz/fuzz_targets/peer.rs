@@ -1,8 +1,9 @@
-//! The other end of a channel's ring, played by the target: honest where it is asked to be.
+//! The other end of a channel's ring, played by the target: honest where it is asked to be, and anything else where it is not.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
-use ringpost::hostile::Memory;
+use crate::input::Input;
+use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, give_hints};
 
 pub const RING: u64 = 4096;
 pub const LINE: u64 = 64;
@@ -25,8 +26,56 @@ pub fn block(code: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     block
 }
 
-fn record_size(len: u64) -> u64 {
+/// Bytes of a record of a block of this length.
+pub fn record_size(len: u64) -> u64 {
     (len + 8).next_multiple_of(LINE)
+}
+
+/// Writes a word or some bytes of a channel as no honest peer would: any, or one that is nearly right. `tails` are the rings that the
+/// peer writes, and how far it has written them.
+pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
+    let ring = usize::from(input.byte() % 3);
+    match input.byte() % 9 {
+        0 => {
+            let (kind, off, len) =
+                (u64::from(input.byte()), u64::from(input.byte()), u64::from(input.word16()));
+            let rings = tails.len() as u64;
+            let (ring, tail) = tails[(off % rings) as usize];
+            let position = tail + off / rings % 4 * LINE;
+            memory.set_header(ring, position, header(position + off / 250 * LINE, kind, len));
+        }
+        1 => memory.set_header(ring, u64::from(input.word16()), input.word64()),
+        2 => {
+            let (at, len) = (u64::from(input.word16()), usize::from(input.byte()));
+            memory.set_bytes(ring, at, input.bytes(len));
+        }
+        3 => memory.set_head(ring, input.word64()),
+        4 => set_near_head(memory, ring, input.byte(), input.byte()),
+        5 => memory.set_parked(ring, input.word32(), input.word32()),
+        6 => memory.set_closed(input.word32()),
+        // The end's next sleeps end in hints that lead nowhere.
+        7 => give_hints(input.byte().into()),
+        // And while it sleeps the next time, something happens.
+        _ => {
+            let (what, value) = (input.byte(), input.byte());
+            let (ring, tail) = tails[usize::from(what) / 4 % tails.len()];
+            let word = header(tail, u64::from(value), u64::from(value));
+            memory.meanwhile(move |memory| match what % 4 {
+                0 => memory.set_header(ring, tail, word),
+                1 => [REQUESTS, RESPONSES, INBOX]
+                    .into_iter()
+                    .for_each(|ring| set_near_head(memory, ring, value, value)),
+                2 => memory.set_closed(value.into()),
+                _ => (0..3).for_each(|ring| memory.set_parked(ring, value.into(), value.into())),
+            });
+        }
+    }
+}
+
+/// A head that is some lines further, and seldom a few bytes.
+fn set_near_head(memory: &Memory, ring: usize, lines: u8, off: u8) {
+    let further = u64::from(lines) % 80 * LINE + u64::from(off / 250);
+    memory.set_head(ring, memory.head(ring).wrapping_add(further));
 }
 
 /// Writes blocks as an honest producer does, except that it asks nobody for room.
@@ -38,6 +87,11 @@ pub struct Writer {
 impl Writer {
     pub fn new(ring: usize) -> Writer {
         Writer { ring, tail: 0 }
+    }
+
+    /// The ring, and how far it is written.
+    pub fn end(&self) -> (usize, u64) {
+        (self.ring, self.tail)
     }
 
     pub fn put(&mut self, memory: &Memory, block: &[u8]) {
@@ -58,15 +112,16 @@ impl Writer {
 pub struct Reader {
     ring: usize,
     pub head: u64,
+    block: Vec<u8>,
 }
 
 impl Reader {
     pub fn new(ring: usize) -> Reader {
-        Reader { ring, head: 0 }
+        Reader { ring, head: 0, block: Vec::new() }
     }
 
     /// The next block, if there is one. What lies there must be what a producer that knows the rules writes.
-    pub fn next(&mut self, memory: &Memory) -> Option<Vec<u8>> {
+    pub fn next(&mut self, memory: &Memory) -> Option<&[u8]> {
         let mut word = memory.header(self.ring, self.head);
         if word != 0 && word >> 32 & 3 == PADDING {
             let rest = RING - self.head % RING;
@@ -83,9 +138,9 @@ impl Reader {
         assert_eq!(word, header(self.head, DATA, len));
         assert!(len as usize <= memory.max_block(), "a block beyond the maximum");
         assert!(self.head % RING + record_size(len) <= RING, "a record beyond the end");
-        let block = memory.bytes(self.ring, self.head + 8, len as usize);
+        memory.read(self.ring, self.head + 8, len as usize, &mut self.block);
         self.head += record_size(len);
         memory.set_head(self.ring, self.head);
-        Some(block)
+        Some(&self.block)
     }
 }

@@ -1,82 +1,132 @@
-//! A producer against a consumer that writes any `head` and any parked word at any time.
+//! A producer against a consumer that writes any `head` and any parked word at any time, also while the producer sleeps.
 //!
-//! It never panics, never writes outside the ring, believes no impossible head, and stays broken once it met one.
+//! It never panics, never writes outside the ring, does no more work than its blocks need, believes no impossible head, and stays broken
+//! once it met one.
 
 #![no_main]
 
 mod input;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::Instant;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use ringpost::ring::{CloseReason, SendTimeoutError, TrySendError, hostile};
+use ringpost::hostile::{RingMemory, give_hints, work};
+use ringpost::ring::{CloseReason, Producer, SendTimeoutError, TrySendError};
+
+thread_local! {
+    static MEMORY: RefCell<RingMemory> = RefCell::new(RingMemory::new());
+}
+
+/// Words that a step may read or write, besides five for each sleep and three for each block.
+const WORDS: u64 = 24;
+
+static BLOCK: [u8; 4096] = [0x5a; 4096];
+
+/// A head that is some lines further, and seldom a few bytes.
+fn near_head(memory: &RingMemory, lines: u8, off: u8) {
+    let further = u64::from(lines) % 80 * 64 + u64::from(off / 250);
+    memory.set_head(memory.head().wrapping_add(further));
+}
+
+fn wait(producer: &mut Producer, len: usize) -> Result<(), TrySendError> {
+    producer.send_deadline(&BLOCK[..len], Instant::now()).map_err(|error| match error {
+        SendTimeoutError::TimedOut => TrySendError::Full,
+        SendTimeoutError::TooLarge { len, max } => TrySendError::TooLarge { len, max },
+        SendTimeoutError::Violation(violation) => TrySendError::Violation(violation),
+        other => panic!("{other}"),
+    })
+}
 
 fuzz_target!(|data: &[u8]| {
-    let mut input = Input(data);
-    let memory = hostile::ring(u32::from(input.byte() % 6), input.start_line());
-    let mut producer = memory.producer();
-    let block = vec![0x5a; memory.capacity() as usize];
-    let mut broken = false;
-    while !input.is_empty() {
-        let max = producer.max_block() + 2;
-        let mut answer = Ok(());
-        match input.byte() % 8 {
-            0 => memory.set_head(input.word64()),
-            // A head, nearly right.
-            1 | 2 => {
-                let lines = u64::from(input.byte());
-                let off = u64::from(input.byte() / 250);
-                memory.set_head(memory.head().wrapping_add(lines % 80 * 64).wrapping_add(off));
-            }
-            3 => memory.set_words(input.word32(), input.word32(), input.word32()),
-            4 => answer = producer.try_send(&block[..usize::from(input.word16()) % max]),
-            5 => {
-                let (len, written) = (usize::from(input.word16()) % max, usize::from(input.word16()));
-                match producer.try_grant(len) {
-                    Ok(mut grant) => {
-                        let written = written % block.len();
-                        let fits = grant.write(&block[..written]).expect("never fails");
-                        assert_eq!(fits, written.min(len));
-                        if input.byte() % 3 > 0 {
-                            grant.commit();
+    MEMORY.with_borrow_mut(|memory| {
+        let mut input = Input(data);
+        memory.begin(u32::from(input.byte() % 6), input.start_line());
+        let mut producer = memory.producer();
+        let capacity = memory.capacity();
+        let mut broken = false;
+        let mut waits = 0;
+        let began = work();
+        while !input.is_empty() {
+            let max = producer.max_block() + 2;
+            let (begun, mut blocks) = (work(), 1);
+            let mut answer = Ok(());
+            match input.byte() % 11 {
+                0 => memory.set_head(input.word64()),
+                1 | 2 => near_head(memory, input.byte(), input.byte()),
+                3 => memory.set_words(input.word32(), input.word32(), input.word32()),
+                4 => answer = producer.try_send(&BLOCK[..usize::from(input.word16()) % max]),
+                5 => {
+                    let (len, written) = (usize::from(input.word16()) % max, usize::from(input.word16()));
+                    match producer.try_grant(len) {
+                        Ok(mut grant) => {
+                            let written = written % capacity as usize;
+                            let fits = grant.write(&BLOCK[..written]).expect("never fails");
+                            assert_eq!(fits, written.min(len));
+                            if input.byte() % 3 > 0 {
+                                grant.commit();
+                            }
+                        }
+                        Err(error) => answer = Err(error),
+                    }
+                }
+                6 => {
+                    let mut batch = producer.batch();
+                    for _ in 0..input.byte() % 8 {
+                        blocks += 1;
+                        answer = batch.push(&BLOCK[..usize::from(input.word16()) % max]);
+                        if answer.is_err() {
+                            break;
                         }
                     }
-                    Err(error) => answer = Err(error),
-                }
-            }
-            6 => {
-                let mut batch = producer.batch();
-                for _ in 0..input.byte() % 8 {
-                    answer = batch.push(&block[..usize::from(input.word16()) % max]);
-                    if answer.is_err() {
-                        break;
+                    if input.byte() % 3 > 0 {
+                        batch.commit();
                     }
                 }
-                if input.byte() % 3 > 0 {
-                    batch.commit();
+                7 => {
+                    waits += 1;
+                    answer = wait(&mut producer, usize::from(input.word16()) % max);
+                }
+                // Its next sleeps end in hints that lead nowhere.
+                8 => give_hints(input.byte().into()),
+                // Many waits for room that there is not.
+                9 => {
+                    for _ in 0..input.byte() % 80 {
+                        if answer.is_ok() || answer == Err(TrySendError::Full) {
+                            waits += 1;
+                            blocks += 1;
+                            answer = wait(&mut producer, max - 2);
+                        }
+                    }
+                }
+                // And while it sleeps the next time, something happens.
+                _ => {
+                    let (what, lines, off) = (input.byte(), input.byte(), input.byte());
+                    memory.meanwhile(move |memory| match what % 3 {
+                        0 => near_head(memory, lines, off),
+                        1 => memory.set_head(u64::from(lines) << 56 | u64::from(off)),
+                        _ => memory.set_words(lines.into(), off.into(), lines.into()),
+                    });
                 }
             }
-            _ => {
-                let len = usize::from(input.word16()) % max;
-                answer = producer.send_deadline(&block[..len], Instant::now()).map_err(|error| match error {
-                    SendTimeoutError::TimedOut => TrySendError::Full,
-                    SendTimeoutError::TooLarge { len, max } => TrySendError::TooLarge { len, max },
-                    SendTimeoutError::Violation(violation) => TrySendError::Violation(violation),
-                    other => panic!("{other}"),
-                });
+            let done = work().since(begun);
+            assert!(done.words <= WORDS + 5 * done.sleeps + 8 * blocks, "{done:?} for {blocks} blocks");
+            // What was copied lay in the ring, and room comes only from a head: twice at most, for one can come during a sleep.
+            assert!(done.bytes <= blocks * capacity / 2 && done.bytes <= 2 * capacity, "{done:?}");
+            match answer {
+                Ok(()) | Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
+                Err(TrySendError::Violation(_)) => broken = true,
+                Err(error) => panic!("{error}"),
             }
         }
-        match answer {
-            Ok(()) | Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
-            Err(TrySendError::Violation(_)) => broken = true,
-            Err(error) => panic!("{error}"),
+        let sleeps = work().since(began).sleeps;
+        assert!(sleeps <= waits && waits <= data.len() as u64 * 80, "{sleeps} sleeps in {waits} waits");
+        if broken {
+            assert!(matches!(producer.try_send(&[]), Err(TrySendError::Violation(_))));
+            assert_eq!(producer.closer().reason(), Some(CloseReason::ProtocolViolation));
         }
-    }
-    if broken {
-        assert!(matches!(producer.try_send(&[]), Err(TrySendError::Violation(_))));
-        assert_eq!(producer.closer().reason(), Some(CloseReason::ProtocolViolation));
-    }
-    assert!(memory.guards_hold());
+        assert!(memory.guards_hold());
+    });
 });

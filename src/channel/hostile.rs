@@ -4,7 +4,7 @@ use super::layout::{CLOSED, Ring};
 use super::{CLIENT, Ends, Geometry, Guest, Host, Manners, SERVER};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
-use crate::shm::{Segment, View};
+use crate::shm::{Segment, View, alone};
 use crate::sync::Ordering;
 
 /// The rings of a channel, for [`Memory`].
@@ -18,30 +18,28 @@ const RING: usize = 4096;
 const GUARD: usize = 64;
 
 /// The memory of the smallest channel, as the other side sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Memory {
     view: View,
     geometry: Geometry,
-    len: usize,
-}
-
-fn fresh(len: usize) -> View {
-    View::new(Segment::anonymous(len + GUARD).expect("memory"))
 }
 
 impl Memory {
     /// The memory, with every byte 0.
     pub fn new() -> Memory {
-        crate::ring::hostile::stay_alone();
         let geometry = Geometry::new(RING).expect("the smallest ring");
-        let len = geometry.segment_len();
-        Memory { view: fresh(len), geometry, len }
+        let memory = Segment::anonymous(geometry.segment_len() + GUARD).expect("memory");
+        Memory { view: View::new(memory), geometry }
     }
 
     /// Makes every byte 0 again, for the next input. From then on blocks have at most so many bytes.
+    ///
+    /// # Panics
+    ///
+    /// If an end from the last input lives on.
     pub fn begin(&mut self, max_block: usize) {
-        // New pages are cheaper than zeros, most of which nobody would look at.
-        self.view = fresh(self.len);
+        alone::begin();
+        self.view.wipe();
         let most = Geometry::new(RING).expect("the smallest ring");
         self.geometry = most.with_max_block(max_block).unwrap_or(most);
     }
@@ -84,10 +82,10 @@ impl Memory {
     }
 
     /// Reads the bytes at a position; what would lie behind the end of the ring is left out.
-    pub fn bytes(&self, ring: usize, position: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len.min(RING - position as usize % RING)];
-        self.view.copy_out(self.at(ring, position), &mut bytes);
-        bytes
+    pub fn read(&self, ring: usize, position: u64, len: usize, into: &mut Vec<u8>) {
+        into.clear();
+        into.resize(len.min(RING - position as usize % RING), 0);
+        self.view.copy_out(self.at(ring, position), into);
     }
 
     /// Writes bytes at a position; what would lie behind the end of the ring is left out.
@@ -123,9 +121,15 @@ impl Memory {
         self.view.word32(CLOSED).store(word, Ordering::Relaxed);
     }
 
+    /// Does something to the memory while an end sleeps the next time.
+    pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
+        let memory = self.clone();
+        alone::meanwhile(Box::new(move || act(&memory)));
+    }
+
     /// Whether the bytes that nobody writes are as they were: around the control blocks, and behind the data.
     pub fn guards_hold(&self) -> bool {
-        [192, 1408, 4096 - GUARD, self.len].into_iter().all(|guard| {
+        [192, 1408, 4096 - GUARD, self.geometry.segment_len()].into_iter().all(|guard| {
             let mut bytes = [0; GUARD];
             self.view.copy_out(guard, &mut bytes);
             bytes.iter().all(|&byte| byte == 0)

@@ -833,14 +833,13 @@ impl Caller {
             if status != Status::Ok {
                 return Err(refused(status, &self.body));
             }
-            let Some((page, next)) = decode_page(&self.body) else {
+            let Some((page, next)) = decode_page(&self.body, from_slot) else {
                 return Err(self.violation(Violation::MalformedBlock));
             };
             clients.extend(page);
             match next {
                 None => return Ok(clients),
-                Some(next) if next > from_slot => from_slot = next,
-                Some(_) => return Err(self.violation(Violation::MalformedBlock)),
+                Some(next) => from_slot = next,
             }
         }
     }
@@ -947,7 +946,7 @@ impl Caller {
         if status != Status::Ok {
             return Err(refused(status, &self.body));
         }
-        match decode_page(&self.body) {
+        match decode_page(&self.body, 0) {
             Some((own, None)) if own.len() == 1 => Ok(own[0].counters),
             _ => Err(self.violation(Violation::MalformedBlock)),
         }

@@ -6,12 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
 use super::session::Session;
+use super::watcher::Watch;
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::hostile::Memory;
 use crate::connect::dial::Line;
@@ -24,11 +23,10 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A client that is registered, on this memory.
 pub fn client_on(memory: &Memory) -> Client {
     let guest = memory.guest();
-    // Something that stays open; whatever ends it is another matter.
-    let lifeline = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
     let name = Name::new("alice").expect("a name");
-    let session = Session::begin(&guest, lifeline, Key::from_u128(7), name).expect("a watcher");
-    let session = Arc::new(session);
+    // Without a connection: whatever ends that is another matter.
+    let watch = Watch::of_nothing().expect("a watcher");
+    let session = Arc::new(Session::under(watch, &guest, Key::from_u128(7), name));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Client { caller: Caller::new(guest.requests, guest.responses, session), inbox }
 }

@@ -147,12 +147,11 @@ impl Observer {
         let mut from_slot = 0;
         loop {
             let body = self.ask(&Ask::List { from_slot })?;
-            let (page, next) = decode_page(&body).ok_or_else(|| self.not_ringpost())?;
+            let (page, next) = decode_page(&body, from_slot).ok_or_else(|| self.not_ringpost())?;
             clients.extend(page);
             match next {
                 None => return Ok(clients),
-                Some(next) if next > from_slot => from_slot = next,
-                Some(_) => return Err(self.not_ringpost()),
+                Some(next) => from_slot = next,
             }
         }
     }

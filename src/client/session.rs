@@ -30,14 +30,18 @@ pub(super) struct Session {
 impl Session {
     /// Begins to watch the lifeline.
     pub(super) fn begin(guest: &Guest, lifeline: OwnedFd, key: Key, name: Name) -> io::Result<Session> {
+        let watch = Watch::begin(lifeline, guest.closer.clone())?;
+        Ok(Session::under(watch, guest, key, name))
+    }
+
+    pub(super) fn under(watch: Watch, guest: &Guest, key: Key, name: Name) -> Session {
         let geometry = guest.geometry();
         let limits = Limits {
             max_call: geometry.max_block() - BLOCK_HEADER,
             max_message: geometry.max_block() - MESSAGE_OVERHEAD,
             ring_size: geometry.ring_size(),
         };
-        let watch = Watch::begin(lifeline, guest.closer.clone())?;
-        Ok(Session { key, name, limits, closer: guest.closer.clone(), watch })
+        Session { key, name, limits, closer: guest.closer.clone(), watch }
     }
 
     /// Whether this process was forked after the client was registered.

@@ -46,11 +46,16 @@ pub(super) struct Watch {
 }
 
 impl Watcher {
-    fn get() -> io::Result<&'static Watcher> {
-        let watcher = WATCHER.get_or_make(|| {
+    fn made() -> io::Result<&'static Watcher> {
+        WATCHER.get_or_make(|| {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             Ok(Watcher { epoll, watched: Mutex::default(), started: Mutex::default() })
-        })?;
+        })
+    }
+
+    /// The process's, with its thread.
+    fn get() -> io::Result<&'static Watcher> {
+        let watcher = Watcher::made()?;
         let mut started = watcher.started.lock().unwrap_or_else(PoisonError::into_inner);
         if !*started {
             std::thread::Builder::new().name("rp-watcher".into()).spawn(|| watcher.run())?;
@@ -108,6 +113,12 @@ impl Watch {
         watched.next += 1;
         watched.lines.insert(token, (lifeline, closer));
         Ok(Watch { token, watcher })
+    }
+
+    /// Of nothing, for a client without a connection.
+    #[cfg(fuzzing)]
+    pub(super) fn of_nothing() -> io::Result<Watch> {
+        Ok(Watch { token: u64::MAX, watcher: Watcher::made()? })
     }
 }
 

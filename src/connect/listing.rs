@@ -44,16 +44,29 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
     page
 }
 
-/// Takes a page apart; `None` if it does not have the form of one.
-pub(crate) fn decode_page(page: &[u8]) -> Option<(Vec<ClientInfo>, Option<u32>)> {
+/// Takes the page of the clients from a slot on apart; `None` if it does not have the form of one. Clients stand in the order of their
+/// slots, and the next page goes on behind them: so each slot comes once, and no server can make a list without an end.
+pub(crate) fn decode_page(page: &[u8], from_slot: u32) -> Option<(Vec<ClientInfo>, Option<u32>)> {
     let (next, mut rest) = number32(page)?;
     let mut clients = Vec::new();
+    let mut behind = from_slot;
     while !rest.is_empty() {
         let client;
         (client, rest) = decode_client(rest)?;
+        let slot = u32::from(client.key.slot());
+        if slot < behind {
+            return None;
+        }
+        behind = slot + 1;
         clients.push(client);
     }
-    Some((clients, (next != NO_MORE).then_some(next)))
+    match next {
+        NO_MORE => Some((clients, None)),
+        next if next > from_slot && next >= behind && u16::try_from(next).is_ok() => {
+            Some((clients, Some(next)))
+        }
+        _ => None,
+    }
 }
 
 fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
@@ -196,10 +209,10 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn client(name: &str) -> ClientInfo {
+    fn client(slot: u16, name: &str) -> ClientInfo {
         ClientInfo {
             name: Name::new(name).unwrap(),
-            key: Key::from_u128(name.len() as u128),
+            key: Key::new(slot, 1, [2; 10]),
             state: ClientState::Leaving,
             pid: 1,
             uid: 2,
@@ -211,18 +224,34 @@ mod tests {
 
     #[test]
     fn pages_read_back_and_are_never_cut_unseen() {
-        let clients = [client("a"), client(&"ü".repeat(32))];
+        let clients = [client(3, "a"), client(5, &"ü".repeat(32))];
         let page = encode_page(&clients, Some(9));
         assert!(page.len() <= PAGE_HEADER + 2 * MOST_ENTRY);
-        assert_eq!(decode_page(&page), Some((clients.to_vec(), Some(9))));
-        assert_eq!(decode_page(&encode_page(&[], None)), Some((vec![], None)));
+        assert_eq!(decode_page(&page, 3), Some((clients.to_vec(), Some(9))));
+        assert_eq!(decode_page(&encode_page(&[], None), 0), Some((vec![], None)));
         let whole = [4, encode_page(&clients[..1], None).len(), page.len()];
         for len in (0..page.len()).filter(|len| !whole.contains(len)) {
-            assert_eq!(decode_page(&page[..len]), None, "{len} bytes");
+            assert_eq!(decode_page(&page[..len], 0), None, "{len} bytes");
         }
         assert_eq!(clients_per_page(PAGE_HEADER + MOST_ENTRY), 1);
         // The smallest block must hold one client.
         assert!(clients_per_page(crate::channel::MIN_BLOCK - crate::protocol::BLOCK_HEADER) >= 1);
+    }
+
+    #[test]
+    fn a_list_comes_to_an_end_whatever_a_server_says() {
+        let page = |slots: &[u16], next| {
+            let clients: Vec<_> = slots.iter().map(|&slot| client(slot, "a")).collect();
+            decode_page(&encode_page(&clients, next), 4).is_some()
+        };
+        assert!(page(&[4, 5, 9], Some(10)) && page(&[], Some(5)) && page(&[u16::MAX], None));
+        assert!(page(&[4], Some(u16::MAX.into())));
+        // Back to where it began or before, or to a slot that cannot be.
+        for next in [0, 3, 4, 1 << 16, u32::MAX - 1] {
+            assert!(!page(&[], Some(next)), "{next}");
+        }
+        // Clients of an earlier page, twice, or of the next page.
+        assert!(!page(&[3], None) && !page(&[5, 5], None) && !page(&[6, 5], None) && !page(&[7], Some(7)));
     }
 
     #[test]

@@ -1,109 +1,127 @@
 //! A ring whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
 
-use std::sync::atomic::AtomicBool;
-
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
 use super::{Closer, Consumer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
-use crate::shm::{Segment, View};
+use crate::shm::{Segment, View, alone};
 use crate::sync::Ordering;
 
 const DATA: usize = CONTROL + 128;
 const GUARD: usize = 64;
+const MOST_SHIFTS: u32 = 5;
 
-static ALONE: AtomicBool = AtomicBool::new(false);
-
-/// From now on each end's other side is a fuzz target on the same thread, which cannot end a wait.
-pub(crate) fn stay_alone() {
-    ALONE.store(true, Ordering::Relaxed);
-}
-
-pub(crate) fn is_alone() -> bool {
-    ALONE.load(Ordering::Relaxed)
-}
+/// Sleeps that an end bears which lead nowhere, besides one for each thing received.
+pub const SPARE_HINTS: u64 = super::SPARE_HINTS;
 
 /// The memory of a ring, as the other side sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Memory {
-    setup: Setup,
+    view: View,
+    capacity: usize,
+    start: u64,
 }
 
-/// A ring of `MIN_CAPACITY << shift` bytes that begins at a line number.
-pub fn ring(shift: u32, start_line: u64) -> Memory {
-    let capacity = MIN_CAPACITY << shift;
-    let view = View::new(Segment::anonymous(DATA + capacity + GUARD).expect("memory"));
-    let start = start_line % (1 << 57) * 64;
-    view.store64(HEAD, start, Ordering::Relaxed);
-    let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
-    let closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CONTROL), false);
-    Memory {
-        setup: Setup {
-            view,
+impl Memory {
+    /// The memory of the largest of the rings that [`begin`](Self::begin) makes.
+    pub fn new() -> Memory {
+        let capacity = MIN_CAPACITY << MOST_SHIFTS;
+        let view = View::new(Segment::anonymous(DATA + capacity + GUARD).expect("memory"));
+        Memory { view, capacity, start: 0 }
+    }
+
+    /// Makes every byte 0 again, for the next input: a ring of `MIN_CAPACITY << shift` bytes that begins at a line number.
+    ///
+    /// # Panics
+    ///
+    /// If the end from the last input lives on.
+    pub fn begin(&mut self, shift: u32, start_line: u64) {
+        alone::begin();
+        self.view.wipe();
+        self.capacity = MIN_CAPACITY << shift.min(MOST_SHIFTS);
+        self.start = start_line % (1 << 57) * 64;
+        self.set_head(self.start);
+    }
+
+    fn setup(&self) -> Setup {
+        let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
+        let closer = Closer::new(self.view.clone(), Scope::Shared, parked, Some(CONTROL), false);
+        Setup {
+            view: self.view.clone(),
             control: 0,
             data: DATA,
-            capacity,
-            max_block: largest_block(capacity),
+            capacity: self.capacity,
+            max_block: largest_block(self.capacity),
             scope: Scope::Shared,
             closer,
             strategy: WaitStrategy::Park,
             closes_on_drop: None,
-            start,
-        },
+            start: self.start,
+        }
     }
-}
 
-impl Memory {
     /// The end under attack.
     pub fn producer(&self) -> Producer {
-        Producer::new(&self.setup)
+        Producer::new(&self.setup())
     }
 
     /// The end under attack.
     pub fn consumer(&self) -> Consumer {
-        Consumer::new(&self.setup)
+        Consumer::new(&self.setup())
     }
 
     /// Bytes of data.
     pub fn capacity(&self) -> u64 {
-        self.setup.capacity as u64
+        self.capacity as u64
     }
 
     /// The word that the consumer writes.
     pub fn head(&self) -> u64 {
-        self.setup.view.load64(HEAD, Ordering::Relaxed)
+        self.view.load64(HEAD, Ordering::Relaxed)
     }
 
     /// Writes that word.
     pub fn set_head(&self, head: u64) {
-        self.setup.view.store64(HEAD, head, Ordering::Relaxed);
+        self.view.store64(HEAD, head, Ordering::Relaxed);
     }
 
     /// Writes both parked words and the shared closed word.
     pub fn set_words(&self, consumer: u32, producer: u32, closed: u32) {
         for (offset, value) in [(CONSUMER_PARKED, consumer), (PRODUCER_PARKED, producer), (CONTROL, closed)] {
-            self.setup.view.word32(offset).store(value, Ordering::Relaxed);
+            self.view.word32(offset).store(value, Ordering::Relaxed);
         }
     }
 
     /// Writes the header at a position.
     pub fn set_header(&self, position: u64, header: u64) {
         let offset = (position / 64 * 64 % self.capacity()) as usize;
-        self.setup.view.store64(DATA + offset, header, Ordering::Relaxed);
+        self.view.store64(DATA + offset, header, Ordering::Relaxed);
     }
 
     /// Writes bytes anywhere into the data; what would lie outside is left out.
     pub fn set_bytes(&self, offset: usize, bytes: &[u8]) {
-        let offset = offset % self.setup.capacity;
-        let fits = bytes.len().min(self.setup.capacity - offset);
-        self.setup.view.copy_in(DATA + offset, &bytes[..fits]);
+        let offset = offset % self.capacity;
+        let fits = bytes.len().min(self.capacity - offset);
+        self.view.copy_in(DATA + offset, &bytes[..fits]);
+    }
+
+    /// Does something to the memory while the end sleeps the next time.
+    pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
+        let memory = self.clone();
+        alone::meanwhile(Box::new(move || act(&memory)));
     }
 
     /// Whether the bytes between the words and the data, and behind the data, are as they were.
     pub fn guards_hold(&self) -> bool {
-        [DATA - GUARD, DATA + self.setup.capacity].into_iter().all(|guard| {
+        [DATA - GUARD, DATA + self.capacity].into_iter().all(|guard| {
             let mut bytes = [0; GUARD];
-            self.setup.view.copy_out(guard, &mut bytes);
+            self.view.copy_out(guard, &mut bytes);
             bytes.iter().all(|&byte| byte == 0)
         })
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::new()
     }
 }

@@ -102,6 +102,10 @@ mod real {
 
     /// Sleeps while *every* word holds what is expected of it, at most until the deadline. One to three words.
     pub(crate) fn wait(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
+        #[cfg(fuzzing)]
+        if let Some(woken) = crate::shm::alone::sleep(waits) {
+            return woken;
+        }
         match waits {
             [] => Woken::Hint,
             [only] => wait_one(only, deadline),
@@ -179,6 +183,10 @@ mod real {
 
     /// Ends the sleep of up to `count` waiters. The word must have been changed before.
     pub(crate) fn wake(word: &AtomicU32, scope: Scope, count: u32) {
+        #[cfg(fuzzing)]
+        if crate::shm::alone::is_alone() {
+            return;
+        }
         // It fails only for an address that is not mapped; this one is borrowed.
         let _ = futex::wake(word, flags(scope), count);
     }

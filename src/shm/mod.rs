@@ -8,6 +8,8 @@
 
 #![cfg_attr(loom, allow(dead_code, reason = "the layers above are not built for the models"))]
 
+#[cfg(fuzzing)]
+pub(crate) mod alone;
 pub(crate) mod futex;
 
 #[cfg(not(loom))]

@@ -325,6 +325,14 @@ impl Segment {
         unsafe { copy::copy_out(to.as_mut_ptr(), self.map.as_ptr().add(offset), to.len()) }
     }
 
+    /// Makes every byte 0.
+    #[cfg(fuzzing)]
+    pub(crate) fn wipe(&mut self) {
+        // SAFETY: the whole mapping, which is writable. It is memory of this process alone, as only the fuzz targets' is, and
+        // borrowed exclusively, so nothing else accesses it meanwhile.
+        unsafe { self.map.as_mut_ptr().write_bytes(0, self.map.len()) }
+    }
+
     /// The address of the mapping, for the registry's mutex.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.map.as_mut_ptr()

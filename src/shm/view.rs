@@ -30,6 +30,12 @@ impl View {
         self.0.word64(offset).load(order)
     }
 
+    /// Makes every byte of a segment that is not in use any more 0.
+    #[cfg(fuzzing)]
+    pub(crate) fn wipe(&mut self) {
+        Arc::get_mut(&mut self.0).expect("an end lives on and holds the memory").wipe();
+    }
+
     #[cfg(fuzzing)]
     pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
         self.0.copy_in(offset, from);
@@ -115,6 +121,8 @@ impl RingView {
     #[inline(always)]
     pub(crate) fn word64<const AT: usize>(&self) -> &AtomicU64 {
         const { assert!(AT.is_multiple_of(8) && AT + 8 <= CONTROL) };
+        #[cfg(fuzzing)]
+        super::alone::count_word();
         // SAFETY: inside the control block, which lies inside the mapping, and aligned like it. All access to the word is
         // atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.control.as_ptr().add(AT).cast()) }
@@ -124,6 +132,8 @@ impl RingView {
     #[inline(always)]
     pub(crate) fn word32<const AT: usize>(&self) -> &AtomicU32 {
         const { assert!(AT.is_multiple_of(4) && AT + 4 <= CONTROL) };
+        #[cfg(fuzzing)]
+        super::alone::count_word();
         // SAFETY: as for `word64`.
         unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(AT).cast()) }
     }
@@ -131,6 +141,8 @@ impl RingView {
     /// The header of the line at a position.
     #[inline(always)]
     pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
+        #[cfg(fuzzing)]
+        super::alone::count_word();
         // SAFETY: `line` is the start of one of the ring's lines, which lie inside the mapping and are aligned. All access to the
         // word is atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position)).cast()) }
@@ -139,6 +151,8 @@ impl RingView {
     /// The eight bytes behind the header of the line at a position.
     #[inline(always)]
     pub(crate) fn second_word(&self, position: u64) -> [u8; 8] {
+        #[cfg(fuzzing)]
+        super::alone::count_word();
         // SAFETY: as for `header`, one word further in the same line.
         let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
         word.load(Ordering::Relaxed).to_ne_bytes()
@@ -147,6 +161,8 @@ impl RingView {
     /// Sets the eight bytes behind the header of the line at a position.
     #[inline(always)]
     pub(crate) fn set_second_word(&self, position: u64, value: u64) {
+        #[cfg(fuzzing)]
+        super::alone::count_word();
         // SAFETY: as for `second_word`.
         let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
         word.store(value, Ordering::Relaxed);
@@ -189,6 +205,8 @@ impl RingView {
         if at > LINE || from.len() > LINE - at {
             super::segment::outside(at, from.len(), LINE);
         }
+        #[cfg(fuzzing)]
+        super::alone::count_bytes(from.len());
         // SAFETY: the range was checked to lie in the line, which lies inside the mapping; `from` as for `copy_in`.
         unsafe { copy::copy_in(self.data.as_ptr().add(self.line(position) + at), from.as_ptr(), from.len()) }
     }
@@ -201,6 +219,8 @@ impl RingView {
             super::segment::outside(at, len, LINE);
         }
         let whole = LINE - at;
+        #[cfg(fuzzing)]
+        super::alone::count_bytes(whole);
         to.reserve(whole);
         let filled = to.len();
         // SAFETY: `reserve` made room for the `whole` bytes after `filled`, of which the copy initialises all and the first
@@ -231,6 +251,8 @@ impl RingView {
         if at > room || len > room - at {
             super::segment::outside(line.saturating_add(at), len, self.capacity);
         }
+        #[cfg(fuzzing)]
+        super::alone::count_bytes(len);
         line + at
     }
 }
