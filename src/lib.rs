@@ -109,6 +109,11 @@
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod advice;
+#[cfg_attr(ringpost_kill_points, doc(hidden))]
+#[cfg(ringpost_kill_points)]
+pub mod kill;
+#[cfg(not(ringpost_kill_points))]
+mod kill;
 #[forbid(unsafe_code)]
 mod sync;
 

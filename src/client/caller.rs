@@ -16,6 +16,7 @@ use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
 use super::session::{CloseHandle, Session, deadline_in};
 use crate::connect::listing::decode_page;
+use crate::kill::kill_point;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::{
@@ -908,7 +909,9 @@ impl Caller {
     fn unregister_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         self.unregistered = true;
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
+        kill_point!("leave.answered");
         self.session.closer.close_as(CloseReason::Unregistered);
+        kill_point!("leave.closed");
         match status {
             Status::Ok => Ok(()),
             status => Err(refused(status, &self.body)),

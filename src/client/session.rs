@@ -16,6 +16,7 @@ use super::{Client, Limits};
 use crate::channel::{self, Guest};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal, Reply};
+use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 use crate::ring::{CloseReason, Closer, WaitStrategy};
 
@@ -48,7 +49,9 @@ impl Session {
     /// Ends every wait, and the connection with it: the server frees the name.
     pub(super) fn end(&self, reason: CloseReason) {
         self.closer.close_as(reason);
+        kill_point!("session.closed");
         self.watch.end();
+        kill_point!("session.ended");
     }
 }
 
@@ -241,8 +244,10 @@ impl ClientBuilder {
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
         let guest = channel::open_for_client(&descriptor, self.wait)?;
+        kill_point!("join.mapped");
         let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
+        kill_point!("join.watched");
         let session = Arc::new(session);
         let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
         Ok(Client { caller: Caller::new(guest.requests, guest.responses, session), inbox })

@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 
 struct Watcher {
@@ -67,8 +68,10 @@ impl Watcher {
                 let line = self.lock().lines.remove(&token);
                 if let Some((lifeline, closer)) = line {
                     let _ = epoll::delete(&self.epoll, &lifeline);
+                    kill_point!("watch.removed");
                     // A server that went in good order left the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died));
+                    kill_point!("watch.closed");
                 }
             }
         }

@@ -9,6 +9,7 @@
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
 //! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
 
+use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{View, Word32};
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
@@ -186,17 +187,22 @@ impl Closer {
         // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a
         // repeated close wakes again: it costs nothing and hides no fault.
         let _ = private.compare_exchange(0, reason as u32, Ordering::Release, Ordering::Relaxed);
+        kill_point!("close.private");
         if let Some(word) = shared {
             let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
+            kill_point!("close.shared");
         }
         fence(Ordering::SeqCst);
+        kill_point!("close.fence");
         if self.0.sleep_on_private {
             futex::wake(private, Scope::Private, u32::MAX >> 1);
+            kill_point!("close.woken");
         }
         for offset in parked {
             let word = view.word32(*offset);
             if word.swap(0, Ordering::Relaxed) == 1 {
+                kill_point!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
         }

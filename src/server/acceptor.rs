@@ -35,6 +35,7 @@ use crate::connect::{
     Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
     peer_pidfd,
 };
+use crate::kill::kill_point;
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError, Registry};
 use crate::ring::{CloseReason, Violation};
@@ -158,6 +159,7 @@ impl Acceptor {
     /// What was committed is answered; then everyone is disconnected.
     fn shut_down(&mut self) -> ServerSummary {
         self.listener.hide();
+        kill_point!("shutdown.hidden");
         let _ = epoll::delete(&self.epoll, &self.listener);
         let asking: Vec<(u64, u32)> = self.asking().collect();
         for (token, asks) in asking {
@@ -174,15 +176,19 @@ impl Acceptor {
         }
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.key);
+            kill_point!("shutdown.leaving");
             member.intake.close_as(CloseReason::Shutdown);
+            kill_point!("shutdown.intake");
         }
         // A time beyond the clock's is as good as none.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
         while self.shared.workers() > 0 && grace.is_none_or(|end| Instant::now() < end) {
             self.turn(grace);
         }
+        kill_point!("shutdown.served");
         for member in self.shared.members.all() {
             self.shared.end(&member, CloseReason::Shutdown);
+            kill_point!("shutdown.ended");
         }
         let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
         if abandoned > 0 {
@@ -293,6 +299,7 @@ impl Acceptor {
     }
 
     fn admit(&mut self, socket: OwnedFd) {
+        kill_point!("accept.connection");
         let Ok(who) = peer_credentials(&socket) else { return };
         if !self.is_allowed(&socket, &who) {
             tracing::warn!(
@@ -318,6 +325,7 @@ impl Acceptor {
                 "the server cannot watch another connection: try again later",
             );
         }
+        kill_point!("accept.watched");
         self.next_token += 2;
         self.greeting += 1;
         let deadline = Instant::now() + GREETING_TIME;
@@ -423,7 +431,9 @@ impl Acceptor {
         else {
             return;
         };
+        kill_point!("death.unwatched");
         if self.shared.end(&member, CloseReason::Died) {
+            kill_point!("death.ended");
             tracing::warn!(
                 event = "death", name = %member.name, key = %member.key, pid = member.owner.pid,
                 "a client died, or left without unregistering"
@@ -442,6 +452,7 @@ impl Acceptor {
     /// A worker ended: nobody needs the client's connection any more.
     fn let_go(&mut self, member: &Arc<Member>) {
         self.drop_connection(member.token());
+        kill_point!("acceptor.let_go");
     }
 
     // ---- answering
@@ -485,8 +496,10 @@ impl Acceptor {
     fn register(&mut self, token: u64, name: &Name) {
         let Some(connection) = self.connections.get(&token) else { return };
         let Credentials { pid, uid, gid } = connection.who;
+        kill_point!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
+                kill_point!("register.claimed");
                 if let Err((refusal, why)) = self.enroll(token, key, name) {
                     let _ = self.shared.registry.release(key);
                     tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
@@ -511,6 +524,7 @@ impl Acceptor {
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let (host, descriptor) =
             channel::create_for_server(geometry, *wait).map_err(|error| no_resources(error.to_string()))?;
+        kill_point!("register.channel");
         let counters = match self.shared.registry.counters(key) {
             Ok(Some(counters)) => counters,
             Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
@@ -523,17 +537,21 @@ impl Acceptor {
         let owner = Owner { pid, uid, gid };
         let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
         self.shared.members.insert(Arc::clone(&member));
+        kill_point!("register.member");
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
             self.shared.forget(&member);
             return Err(no_resources(format!("cannot start a thread: {error}{}", on_resources(&error))));
         }
+        kill_point!("register.worker");
         let pidfd = peer_pidfd(&connection.socket, pid);
         let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
+        kill_point!("register.sent");
         if let Some(pidfd) = &pidfd {
             let flags = epoll::EventFlags::IN;
             let _ = epoll::add(&self.epoll, pidfd, epoll::EventData::new_u64(token + 1), flags);
+            kill_point!("register.watched");
         }
         connection.state = State::Registered { member: Arc::clone(&member), _pidfd: pidfd };
         self.greeting -= 1;
@@ -613,7 +631,9 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
             shared.end(&member, reason);
         }
     }
+    kill_point!("worker.concluded");
     shared.finish(member);
+    kill_point!("worker.finished");
 }
 
 /// Thread names have at most 15 bytes.

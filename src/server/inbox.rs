@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::kill::{kill_point, planted_fault};
 use crate::protocol::{BlockHeader, KEY, MESSAGE, Status};
 use crate::registry::CounterCells;
 use crate::ring::{CloseReason, Closer, Producer, SPACE_SLICE, SpaceWord, TrySendError};
@@ -110,8 +111,10 @@ impl Inbox {
                 let turn = Arc::new(Turn(AtomicU32::new(0)));
                 state.queue.push_back(Arc::clone(&turn));
                 drop(state);
+                kill_point!("inbox.queued");
                 let status = self.wait_in_queue(&turn, letter, deadline);
                 self.lock().leave(&turn);
+                kill_point!("inbox.left");
                 status
             }
         }
@@ -149,9 +152,11 @@ impl Inbox {
             }
             // The receiver may never look again, and then wakes nobody: wait for space in slices.
             if first {
+                kill_point!("inbox.armed");
                 let slice = deadline.min(now + SPACE_SLICE);
                 let woken =
                     futex::wait(&[self.space.as_wait(), self.closer.as_wait(), own.as_wait()], Some(slice));
+                kill_point!("inbox.slept");
                 slept = slept.map(|(head, _)| (head, woken));
             } else {
                 futex::wait(&[turn.as_wait(), own.as_wait()], Some(deadline));
@@ -179,11 +184,21 @@ impl Inbox {
         }
         let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_str().as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, state.sequence);
+        kill_point!("inbox.locked");
+        if planted_fault!("lost") {
+            return Status::Ok;
+        }
+        if planted_fault!("twice") {
+            let _ = state.producer.try_publish([&header.to_bytes(), &key, name, letter.payload]);
+        }
         match state.producer.try_publish([&header.to_bytes(), &key, name, letter.payload]) {
             Ok(()) => {
+                kill_point!("inbox.committed");
                 state.sequence = state.sequence.wrapping_add(1);
                 self.counters.add_received(1);
+                kill_point!("inbox.counted");
                 state.producer.notify();
+                kill_point!("inbox.notified");
                 Status::Ok
             }
             Err(TrySendError::Full) => Status::InboxFull,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use ringpost::WaitStrategy;
 
+use crate::chaos::{ChaosOptions, MemberOptions as ChaosClientOptions, ServerOptions, StreamOptions};
 use crate::clients::ClientsOptions;
 use crate::common::floor_socket::Mode;
 use crate::common::generate::Generate;
@@ -91,6 +92,14 @@ pub enum Command {
     ///
     /// The page needs no network. The JSON objects that it is made of are written beside it.
     Report(ReportOptions),
+    /// Kills, stops and starves a server and its clients at random, and checks every promise
+    ///
+    /// Processes register, call, send, receive and leave; others of them die in the midst of it, by SIGKILL or, in a build
+    /// with --cfg ringpost_kill_points, between any two stores. What each did and saw is judged after every server's
+    /// life: no acknowledged message is lost, doubled or out of order, every call ends, nothing hangs, names become free,
+    /// and after quiet nothing is left. A broken promise ends the run with status 1, the history and the command that
+    /// repeats it.
+    Chaos(ChaosOptions),
 
     #[command(hide = true)]
     Generate(Generate),
@@ -115,6 +124,15 @@ pub enum Command {
     /// Many that do not
     #[command(hide = true)]
     Crowd(CrowdOptions),
+    /// A server that is to be killed
+    #[command(hide = true)]
+    ChaosServer(ServerOptions),
+    /// A client that is to be killed
+    #[command(hide = true)]
+    ChaosClient(ChaosClientOptions),
+    /// A writer that is to be killed
+    #[command(hide = true)]
+    ChaosWriter(StreamOptions),
 }
 
 #[cfg(test)]
@@ -146,6 +164,9 @@ mod tests {
             ["copy", "--sizes", "1X"],
             ["register", "--blocks", "0"],
             ["report", "--peers", "x"],
+            ["chaos", "--minutes", "0"],
+            ["chaos", "--clients", "1"],
+            ["chaos", "--seed", "-1"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");
         }
