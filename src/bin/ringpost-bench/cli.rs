@@ -11,6 +11,7 @@ use crate::common::floor_socket::Mode;
 use crate::common::generate::Generate;
 use crate::copy::CopyOptions;
 use crate::crowd::CrowdOptions;
+use crate::death::{self, DeathOptions};
 use crate::forward::{EchoOptions, ForwardOptions};
 use crate::gaps::GapsOptions;
 use crate::latency::LatencyOptions;
@@ -100,6 +101,12 @@ pub enum Command {
     /// and after quiet nothing is left. A broken promise ends the run with status 1, the history and the command that
     /// repeats it.
     Chaos(ChaosOptions),
+    /// How soon a death is noticed, whatever the client is at
+    ///
+    /// A server is killed while a client waits, and it is timed until the client's operation has returned. And a client is
+    /// killed, and it is timed until another one is registered under its name. Where the client registers or
+    /// unregisters, the server stands still until the client waits for its answer.
+    Death(DeathOptions),
 
     #[command(hide = true)]
     Generate(Generate),
@@ -133,6 +140,12 @@ pub enum Command {
     /// A writer that is to be killed
     #[command(hide = true)]
     ChaosWriter(StreamOptions),
+    /// A server that is to be killed
+    #[command(hide = true)]
+    DeathServer(death::ServerOptions),
+    /// A client that waits
+    #[command(hide = true)]
+    DeathClient(death::ClientOptions),
 }
 
 #[cfg(test)]
@@ -167,6 +180,8 @@ mod tests {
             ["chaos", "--minutes", "0"],
             ["chaos", "--clients", "1"],
             ["chaos", "--seed", "-1"],
+            ["death", "--count", "0"],
+            ["death", "--states", "asleep"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");
         }

@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod copy;
 mod crowd;
+mod death;
 mod ends;
 mod forward;
 mod gap;
@@ -55,6 +56,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Register(register) => register::run(socket, &register),
         Command::Report(report) => report::run(socket, &report),
         Command::Chaos(options) => chaos::run(socket, &options),
+        Command::Death(options) => death::run(socket, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => common::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => common::floor_socket::partner(mode, &path, bytes),
@@ -65,5 +67,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::ChaosServer(options) => chaos::serve(&options),
         Command::ChaosClient(options) => chaos::member(options),
         Command::ChaosWriter(options) => chaos::write(&options),
+        Command::DeathServer(options) => death::serve(&options),
+        Command::DeathClient(options) => death::client(&options),
     }
 }

@@ -59,7 +59,7 @@ coded! {
         Over,
         /// A message was received. Words: 0, the sender's key, the number.
         Received,
-        /// It stands before the gate, registered nowhere, and holds nothing that it did not hold at first. Words: the gate's.
+        /// It stands before the gate, and has nothing under way. Words: the gate's.
         Idle,
         /// A promise was broken; the text says which.
         Violation,
@@ -129,6 +129,8 @@ pub enum Gate {
     Closed(u32),
     /// Register.
     Open(u32),
+    /// Do nothing more, but stay registered, and receive if a thread does nothing else.
+    Hold(u32),
     /// Unregister.
     Leave(u32),
 }
@@ -137,17 +139,19 @@ impl Gate {
     /// Each word is used once, so that nobody can sleep through a change.
     pub fn word(self) -> u32 {
         match self {
-            Gate::Closed(round) => 3 * round,
-            Gate::Open(round) => 3 * round + 1,
-            Gate::Leave(round) => 3 * round + 2,
+            Gate::Closed(round) => 4 * round,
+            Gate::Open(round) => 4 * round + 1,
+            Gate::Hold(round) => 4 * round + 2,
+            Gate::Leave(round) => 4 * round + 3,
         }
     }
 
     fn from_word(word: u32) -> Gate {
-        let round = word / 3;
-        match word % 3 {
+        let round = word / 4;
+        match word % 4 {
             0 => Gate::Closed(round),
             1 => Gate::Open(round),
+            2 => Gate::Hold(round),
             _ => Gate::Leave(round),
         }
     }
@@ -291,7 +295,7 @@ mod tests {
             assert_eq!((event.outcome, event.key(), event.number()), (Outcome::Gone, key, number));
         }
         assert!(reader.next().is_none());
-        for gate in [Gate::Closed(0), Gate::Leave(3), Gate::Open(0), Gate::Open(77)] {
+        for gate in [Gate::Closed(0), Gate::Leave(3), Gate::Open(0), Gate::Hold(9), Gate::Open(77)] {
             reader.set_gate(gate);
             assert_eq!(writer.gate(), gate);
         }

@@ -80,6 +80,17 @@ impl Judge {
         self.received.entry((to, from)).or_default().push(number);
     }
 
+    /// How many messages for this client were acknowledged and not received yet.
+    pub fn waiting_for(&self, to: Key) -> usize {
+        let from = self.sent.iter().filter(|((_, receiver), _)| *receiver == to);
+        from.map(|((from, _), sent)| {
+            let received = self.received.get(&(to, *from)).map_or(&[][..], Vec::as_slice);
+            let acknowledged = sent.iter().filter(|(_, outcome)| *outcome == Some(Outcome::Ok));
+            acknowledged.filter(|(number, _)| received.binary_search(number).is_err()).count()
+        })
+        .sum()
+    }
+
     /// How many messages there were, or the promises that were broken.
     pub fn verdict(&self) -> Result<Messages, Vec<String>> {
         let mut broken = Vec::new();
@@ -190,6 +201,13 @@ mod tests {
         let less = Messages { received: 1, missed: 1, ..all };
         assert_eq!(judged(&sent, &[1], End::Died), Ok(less));
         assert_eq!(judged(&sent, &[1], End::Left), Ok(less));
+        let mut judge = Judge::default();
+        judge.sends(key(1), key(2), 5);
+        assert_eq!(judge.waiting_for(key(2)), 0);
+        judge.sent(key(1), key(2), 5, Outcome::Ok);
+        assert_eq!((judge.waiting_for(key(2)), judge.waiting_for(key(1))), (1, 0));
+        judge.received(key(2), key(1), 5);
+        assert_eq!(judge.waiting_for(key(2)), 0);
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl Member {
             let what = format!("without a registration it holds {held:?}; at first {:?}", self.at_first);
             self.history.violation(0, Op::None, &what);
         }
+        self.stand_still(gate);
+    }
+
+    /// Does nothing until the gate is another.
+    pub fn stand_still(&self, gate: Gate) {
         let words = [gate.word().into(), 0, 0, 0, 0, 0];
         self.history.put(Kind::Idle, 0, Op::None, Outcome::Ok, words);
         self.history.wait_for_gate(gate);

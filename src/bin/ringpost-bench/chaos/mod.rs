@@ -10,7 +10,7 @@
 
 mod census;
 mod content;
-mod history;
+pub mod history;
 mod host;
 mod judge;
 mod member;
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 pub use member::{MemberOptions, run as member};
-pub use server::{ServerOptions, serve};
+pub use server::{ServerOptions, no_core, serve};
 pub use stream::{StreamOptions, write};
 
 use crate::common::exit::{Failure, Outcome, note};

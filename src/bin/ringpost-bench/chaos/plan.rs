@@ -31,6 +31,8 @@ pub struct Plan {
     pub wait: WaitStrategy,
     pub length: Duration,
     pub finish: Finish,
+    /// Everybody comes to a stop before the server ends, and nobody may have to be woken by that end.
+    pub held: bool,
     /// All clients leave before the server ends, and what it holds is looked at.
     pub quiet: bool,
     /// Its limit of open files, if it has a low one.
@@ -81,6 +83,7 @@ impl Plan {
                 [random.below(3) as usize],
             length,
             finish,
+            held: quiet || random.once_in(2),
             quiet,
             descriptors,
             server_point,

@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::Signal;
 
 use super::census::Holdings;
-use super::history::{Gate, now};
+use super::history::{Gate, Op, now};
 use super::host::{GRACE, Host};
 use super::judge::{End, Judge};
 use super::plan::{Act, Finish, Plan};
@@ -130,6 +130,7 @@ impl Chaos {
         self.round = round;
         let plan = Plan::of(self.seed, round, self.slots);
         self.watch.judge = Judge::default();
+        self.watch.orphaned.clear();
         // Whoever lives on begins anew, as the first process of this round in its slot.
         for seat in &self.seats {
             seat.reader.set_life(0);
@@ -312,23 +313,33 @@ impl Chaos {
 
     /// Waits until it takes connections; what it holds before its first client.
     fn await_server(&mut self, server: &mut Host, due: &mut Due) -> Result<Holdings, Broken> {
-        let socket = self.socket.clone();
+        let (socket, pid) = (self.socket.clone(), server.pid());
+        let (mut observed, mut held) = (None, None);
         self.until(due, "the server takes connections", Duration::ZERO, |_| {
-            Ok(server.ended().is_some() || socket.exists() && Observer::connect(&socket).is_ok())
+            let observer = if socket.exists() { Observer::connect(&socket).ok() } else { None };
+            // With an answer, the connection is known to be among what it holds.
+            if let Some(observer) = observer
+                && observer.list().is_ok()
+            {
+                observed = Holdings::of(pid);
+            }
+            Ok(observed.is_some() || server.ended().is_some())
         })?;
-        let mut held = None;
-        let pid = server.pid();
-        // The observer's connection is closed a moment later.
-        self.until(due, "the server stands still", Duration::ZERO, |_| {
-            let before = held.replace(Holdings::of(pid));
-            Ok(before.flatten().is_some() && before == held)
+        self.until(due, "the server lets go of an observer", Duration::ZERO, |_| {
+            held = Holdings::of(pid);
+            let less = |held: Holdings| observed.is_some_and(|with| held.descriptors < with.descriptors);
+            Ok(held.is_some_and(less) || server.ended().is_some())
         })?;
-        held.flatten().ok_or_else(|| Broken::Promise("the server did not start".into()))
+        held.ok_or_else(|| Broken::Promise("the server did not start".into()))
     }
 
     fn end_server(&mut self, plan: &Plan, server: &mut Host, base: Option<Holdings>, due: &mut Due) -> Done {
         if server.ended().is_none() {
             self.await_names(server, due)?;
+        }
+        if plan.held && server.ended().is_none() {
+            self.set_gate(Gate::Hold(self.round + 1));
+            self.await_messages(server, due)?;
         }
         if let Some(base) = base
             && server.ended().is_none()
@@ -336,7 +347,7 @@ impl Chaos {
             self.set_gate(Gate::Leave(self.round + 1));
             self.await_quiet(&base, server, due)?;
         }
-        // With nobody registered in the next server but by accident.
+        let alive = server.ended().is_none();
         match plan.finish {
             Finish::Kill => server.signal(Signal::KILL),
             Finish::Terminate => server.signal(Signal::TERM),
@@ -357,7 +368,35 @@ impl Chaos {
             }
             _ => return Err(Broken::Promise(format!("the server ended by itself: {status}"))),
         }
-        Ok(())
+        let at_its_point = status.signal() == Some(Signal::USR2.as_raw());
+        let early = |(time, _): &&(u64, u64)| server.ended_at.is_some_and(|ended| *time < ended);
+        match self.watch.orphaned.iter().find(early) {
+            Some((_, slot)) if alive && !at_its_point => {
+                Err(Broken::Promise(format!("client {slot} was told that the server died, and it lived")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Everybody comes to the end of what it does, while the server lives: no wake was lost on the way. Then those who wait
+    /// for messages have all that were acknowledged.
+    fn await_messages(&mut self, server: &mut Host, due: &mut Due) -> Done {
+        self.await_idle(due, Some(server))?;
+        let mut waits = None;
+        let received = self.until(due, "the messages are received", Duration::ZERO, |chaos| {
+            waits = chaos.seats.iter().find_map(|seat| {
+                let receives = seat.open[1].is_some_and(|event| event.op == Op::ReceiveLong);
+                let missing = chaos.watch.judge.waiting_for(seat.key.filter(|_| receives)?);
+                (missing > 0).then_some((seat.slot, missing))
+            });
+            Ok(waits.is_none() || server.ended().is_some())
+        });
+        received.map_err(|broken| match (broken, waits) {
+            (Broken::Vain(_), Some((slot, missing))) => Broken::Promise(format!(
+                "client {slot} waits for messages, and {missing} that were acknowledged do not come"
+            )),
+            (broken, _) => broken,
+        })
     }
 
     /// Nobody finds its name taken by a process that is dead.
@@ -377,7 +416,7 @@ impl Chaos {
 
     /// Everybody leaves; then the server holds what it held at first.
     fn await_quiet(&mut self, base: &Holdings, server: &Host, due: &mut Due) -> Done {
-        self.await_idle(due)?;
+        self.await_idle(due, None)?;
         let mut clients = None;
         let socket = self.socket.clone();
         let registry = self.until(due, "the registry is empty", Duration::ZERO, |_| {
@@ -404,10 +443,12 @@ impl Chaos {
     }
 
     /// Everybody stands before the gate.
-    fn await_idle(&mut self, due: &mut Due) -> Done {
+    fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut Host>) -> Done {
         let gate = u64::from(self.gate.word());
-        let idle = self.until(due, "everybody is idle", Duration::from_secs(5), |chaos| {
-            Ok(chaos.seats.iter().all(|seat| seat.idle == Some(gate)))
+        let idle = self.until(due, "everybody is idle", Duration::ZERO, |chaos| {
+            // Its point may still come, which is then the end of this.
+            let over = server.as_mut().is_some_and(|server| server.ended().is_some());
+            Ok(over || chaos.seats.iter().all(|seat| seat.idle == Some(gate)))
         });
         match idle {
             Err(Broken::Vain(_)) => {
@@ -426,7 +467,7 @@ impl Chaos {
     /// Everybody has seen the server's end, and received what was there before it.
     fn settle(&mut self, due: &mut Due) -> Done {
         self.set_gate(Gate::Closed(self.round + 2));
-        self.await_idle(due)
+        self.await_idle(due, None)
     }
 
     // ---- the channel by itself

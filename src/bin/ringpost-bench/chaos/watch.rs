@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ringpost::CloseReason;
+
 use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
 use super::seat::Seat;
@@ -37,6 +39,8 @@ pub struct Watch {
     /// By how much an operation with a deadline came later than that.
     pub late: Times,
     pub worst_delay: Duration,
+    /// Registrations that ended as if the server had: when, and whose.
+    pub orphaned: Vec<(u64, u64)>,
 }
 
 /// Something that was promised is not so.
@@ -51,6 +55,7 @@ impl Watch {
             again: Times::new(),
             late: Times::new(),
             worst_delay: Duration::ZERO,
+            orphaned: Vec::new(),
         }
     }
 
@@ -78,7 +83,9 @@ impl Watch {
     }
 
     fn note(&mut self, seat: &mut Seat, event: &Event, began: Option<Event>) -> Promise {
-        seat.idle = None;
+        if event.thread == 0 {
+            seat.idle = None;
+        }
         match event.kind {
             Kind::Begin => {
                 if let (true, Some(key)) = (is_message(event.op), seat.key) {
@@ -95,8 +102,14 @@ impl Watch {
                 let end = if event.outcome == Outcome::Ok { End::Whole } else { End::Left };
                 self.judge.ended(event.key(), end);
                 seat.key = None;
-                if event.number() == 6 {
-                    return Err("its channel was closed for a broken rule".into());
+                match event.number() {
+                    reason if reason == CloseReason::ProtocolViolation as u64 => {
+                        return Err("its channel was closed for a broken rule".into());
+                    }
+                    reason if reason == CloseReason::Died as u64 => {
+                        self.orphaned.push((event.time, seat.slot));
+                    }
+                    _ => {}
                 }
             }
             Kind::Idle => seat.idle = Some(event.words[0]),

@@ -71,8 +71,13 @@ impl<'a> Work<'a> {
     pub fn run(mut self) -> (Way, bool, Caller) {
         let mut left = 1 + self.random.below(300);
         let way = loop {
-            if matches!(self.member.history.gate(), Gate::Leave(_)) {
-                break Way::Unregister;
+            match self.member.history.gate() {
+                Gate::Leave(_) => break Way::Unregister,
+                gate @ Gate::Hold(_) => {
+                    self.member.stand_still(gate);
+                    continue;
+                }
+                Gate::Open(_) | Gate::Closed(_) => {}
             }
             if left == 0 {
                 break match self.random.below(6) {
