@@ -10,6 +10,7 @@
 
 mod census;
 mod content;
+mod ending;
 pub mod history;
 mod host;
 mod judge;

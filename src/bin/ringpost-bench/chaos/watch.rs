@@ -106,6 +106,9 @@ impl Watch {
                     reason if reason == CloseReason::ProtocolViolation as u64 => {
                         return Err("its channel was closed for a broken rule".into());
                     }
+                    reason if reason == CloseReason::Peer as u64 => {
+                        return Err("its channel was closed without a reason".into());
+                    }
                     reason if reason == CloseReason::Died as u64 => {
                         self.orphaned.push((event.time, seat.slot));
                     }
