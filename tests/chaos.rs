@@ -30,7 +30,7 @@ fn number(object: &Value, path: &str) -> u64 {
 #[test]
 fn every_promise_is_kept() {
     let place = Place::new();
-    let ended = run(&place, &["chaos", "--minutes", "0.4", "--seed", "1", "--clients", "8", "--json"]);
+    let ended = run(&place, &["chaos", "--minutes", "0.35", "--seed", "1", "--clients", "8", "--json"]);
     assert_eq!(ended.status.code(), Some(0), "{}{}", words(&ended.stderr), words(&ended.stdout));
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(object["violation"], Value::Null);

@@ -71,6 +71,10 @@ impl Chaos {
         match (status.signal(), &server.point) {
             (None, _) if status.success() => self.servers.in_order += 1,
             (Some(signal), _) if signal == Signal::KILL.as_raw() => self.servers.killed += 1,
+            // Told to stop before it had come so far as to listen to that.
+            (Some(signal), _) if signal == Signal::TERM.as_raw() && plan.finish == Finish::Terminate => {
+                self.servers.killed += 1;
+            }
             (Some(signal), Some(point)) if signal == Signal::USR2.as_raw() => {
                 self.servers.at_points += 1;
                 self.hits.add(Side::Server, point.name);

@@ -237,12 +237,16 @@ impl Member {
     /// Everything that was committed before the end, and then the reason.
     fn drain(&self, inbox: &mut Inbox) -> CloseReason {
         let words = [DRAINING.as_nanos() as u64, 0, 0, 0, 0, 0];
-        let until = Instant::now() + DRAINING;
+        let (mut until, mut again) = (Instant::now() + DRAINING, true);
         self.history.begin(0, Op::Receive, words);
         let reason = loop {
             match inbox.recv_deadline(until) {
                 Ok(message) => self.received(0, &message),
                 Err(RecvTimeoutError::Disconnected(reason)) => break reason,
+                // All processes may have stood still meanwhile.
+                Err(RecvTimeoutError::TimedOut) if again => {
+                    (until, again) = (Instant::now() + DRAINING, false);
+                }
                 Err(error) => {
                     self.history.violation(0, Op::Receive, &format!("after the end: {error:?}"));
                 }

@@ -129,6 +129,7 @@ impl Chaos {
         let plan = Plan::of(self.seed, round, self.slots);
         self.watch.judge = Judge::default();
         self.watch.orphaned.clear();
+        self.watch.rest();
         // Whoever lives on begins anew, as the first process of this round in its slot.
         for seat in &self.seats {
             seat.reader.set_life(0);
@@ -214,7 +215,7 @@ impl Chaos {
 
     fn tick(&mut self, due: &mut Due) -> Done {
         self.interrupt.check()?;
-        self.watch.pause();
+        self.watch.pause()?;
         let time = now();
         for index in 0..self.seats.len() {
             let seat = &mut self.seats[index];
@@ -299,10 +300,12 @@ impl Chaos {
     ) -> Done {
         let began = Instant::now();
         while !holds(self)? {
-            if began.elapsed() > limit + self.watch.margin() {
+            // Before the look, which tells whether this process itself was held up meanwhile.
+            let waited = began.elapsed();
+            self.tick(due)?;
+            if waited > limit + self.watch.margin() {
                 return Err(Broken::Vain(format!("waited in vain until {what}")));
             }
-            self.tick(due)?;
         }
         Ok(())
     }

@@ -38,7 +38,11 @@ pub struct Watch {
     pub again: Times,
     /// By how much an operation with a deadline came later than that.
     pub late: Times,
+    /// The longest time by which a look came later than it was to.
     pub worst_delay: Duration,
+    last_look: Option<Instant>,
+    /// What came late by so much. It is judged after the next look, which tells whether this process was late itself.
+    suspects: Vec<(Duration, String)>,
     /// Registrations that ended as if the server had: when, and whose.
     pub orphaned: Vec<(u64, u64)>,
 }
@@ -55,6 +59,8 @@ impl Watch {
             again: Times::new(),
             late: Times::new(),
             worst_delay: Duration::ZERO,
+            last_look: None,
+            suspects: Vec::new(),
             orphaned: Vec::new(),
         }
     }
@@ -64,12 +70,23 @@ impl Watch {
         PATIENCE + PER_DELAY * self.worst_delay
     }
 
-    /// Lets others run for a moment, and notes how much longer it took.
-    pub fn pause(&mut self) {
+    /// Lets others run for a moment, and notes how long it is since the last time.
+    pub fn pause(&mut self) -> Promise {
         const MOMENT: Duration = Duration::from_micros(400);
-        let began = Instant::now();
         std::thread::sleep(MOMENT);
-        self.worst_delay = self.worst_delay.max(began.elapsed() - MOMENT);
+        let now = Instant::now();
+        let since = self.last_look.replace(now).map_or(MOMENT, |last| now - last);
+        self.worst_delay = self.worst_delay.max(since.saturating_sub(MOMENT));
+        let margin = self.margin();
+        match self.suspects.drain(..).find(|(late, _)| *late > margin) {
+            Some((_, what)) => Err(what),
+            None => Ok(()),
+        }
+    }
+
+    /// What lies between this and the next look does not count.
+    pub fn rest(&mut self) {
+        self.last_look = None;
     }
 
     /// Takes note of all that a client has written.
@@ -162,7 +179,8 @@ impl Watch {
             let late = Duration::from_nanos(took.saturating_sub(event.words[0]));
             self.late.record(late);
             if late > self.margin() {
-                return Err(format!("{:?} came {late:?} after its deadline", event.op));
+                let what = format!("client {}: {:?} came {late:?} after its deadline", seat.slot, event.op);
+                self.suspects.push((late, what));
             }
         }
         Ok(())

@@ -17,10 +17,10 @@ use crate::common::place::this_program;
 use crate::common::signals::Interrupt;
 
 /// What takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(300);
 const NAME: &str = "death";
 /// How long a call stays in the service, in milliseconds: beyond the trial, or not for ever where the server lives on.
-const STAY_FOR_EVER: u64 = 60_000;
+const STAY_FOR_EVER: u64 = 600_000;
 const STAY: u64 = 500;
 
 /// A process that is killed when this is dropped.
