@@ -54,8 +54,10 @@ pub const CHANNEL: u8 = 4;
 pub enum Often {
     /// With each call or message.
     Always,
-    /// Now and then: with a registration, with a full ring.
+    /// Now and then: with a registration.
     Seldom,
+    /// Only with a full ring, or where many things come together.
+    Rarely,
     /// Once or so in a process's life, at its start.
     Starting,
     /// When a server is told to stop.
@@ -64,7 +66,7 @@ pub enum Often {
 
 /// Every kill point.
 pub const POINTS: &[(&str, u8, Often)] = {
-    use Often::{Always, Seldom, Starting, Stopping};
+    use Often::{Always, Rarely, Seldom, Starting, Stopping};
     const BOTH: u8 = SERVER | CLIENT;
     const ALL: u8 = BOTH | CHANNEL;
     &[
@@ -73,12 +75,12 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("publish.payload", ALL, Always),
         ("publish.zero", ALL, Always),
         ("publish.header", ALL, Always),
-        ("publish.padded.zero", ALL, Always),
-        ("publish.padded.record", ALL, Always),
-        ("publish.padded.header", ALL, Always),
+        ("publish.padded.zero", ALL, Rarely),
+        ("publish.padded.record", ALL, Rarely),
+        ("publish.padded.header", ALL, Rarely),
         ("publish.ahead", ALL, Always),
         ("draft.begun", SERVER, Always),
-        ("draft.extended", SERVER, Always),
+        ("draft.extended", SERVER, Rarely),
         ("draft.written", SERVER, Always),
         ("draft.header", SERVER, Always),
         ("grant.written", CHANNEL, Always),
@@ -92,14 +94,14 @@ pub const POINTS: &[(&str, u8, Often)] = {
         // wakes and sleeps
         ("wake.data.swapped", BOTH, Always),
         ("wake.data.woken", BOTH, Always),
-        ("wake.space.swapped", CLIENT, Seldom),
-        ("wake.space.woken", CLIENT, Seldom),
+        ("wake.space.swapped", CLIENT, Rarely),
+        ("wake.space.woken", CLIENT, Rarely),
         ("park.data.set", BOTH, Always),
         ("park.data.slept", BOTH, Always),
         ("park.data.cleared", BOTH, Always),
-        ("park.space.set", SERVER | CHANNEL, Seldom),
-        ("park.space.slept", SERVER | CHANNEL, Seldom),
-        ("park.space.cleared", SERVER | CHANNEL, Seldom),
+        ("park.space.set", SERVER | CHANNEL, Rarely),
+        ("park.space.slept", SERVER | CHANNEL, Rarely),
+        ("park.space.cleared", SERVER | CHANNEL, Rarely),
         // close
         ("close.private", BOTH, Seldom),
         ("close.shared", BOTH, Seldom),
@@ -150,10 +152,10 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("inbox.counted", SERVER, Always),
         ("inbox.notified", SERVER, Always),
         ("inbox.delivered", SERVER, Always),
-        ("inbox.queued", SERVER, Seldom),
-        ("inbox.armed", SERVER, Seldom),
-        ("inbox.slept", SERVER, Seldom),
-        ("inbox.left", SERVER, Seldom),
+        ("inbox.queued", SERVER, Rarely),
+        ("inbox.armed", SERVER, Rarely),
+        ("inbox.slept", SERVER, Rarely),
+        ("inbox.left", SERVER, Rarely),
         // the end of a client
         ("death.unwatched", SERVER, Seldom),
         ("death.ended", SERVER, Seldom),
@@ -162,8 +164,8 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("forget.member", SERVER, Seldom),
         ("forget.released", SERVER, Seldom),
         ("end.channel", SERVER, Seldom),
-        ("unregister.forgotten", SERVER, Seldom),
-        ("unregister.answered", SERVER, Seldom),
+        ("unregister.forgotten", SERVER, Rarely),
+        ("unregister.answered", SERVER, Rarely),
         ("worker.concluded", SERVER, Seldom),
         ("worker.finished", SERVER, Seldom),
         ("acceptor.let_go", SERVER, Seldom),

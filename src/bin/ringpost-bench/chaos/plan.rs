@@ -55,6 +55,7 @@ impl Plan {
             points::choose(Side::Server, u64::from(round) + seed, &mut random)
         };
         let stopping = server_point.as_ref().is_some_and(Armed::is_stopping);
+        let rare = server_point.as_ref().is_some_and(Armed::is_rare);
         let finish = if stopping || random.once_in(8) { Finish::Terminate } else { Finish::Kill };
         let milliseconds = if quiet { 150 + random.below(150) } else { 40 + random.below(120) };
         let length = Duration::from_millis(milliseconds);
@@ -78,7 +79,8 @@ impl Plan {
             acts.push((at, act));
         }
         Plan {
-            ring_size: 4096 << random.below(4),
+            // The smallest rings fill soonest.
+            ring_size: if rare { 4096 } else { 4096 << random.below(4) },
             wait: [WaitStrategy::Adaptive, WaitStrategy::Adaptive, WaitStrategy::Park]
                 [random.below(3) as usize],
             length,

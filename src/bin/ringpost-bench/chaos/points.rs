@@ -19,12 +19,18 @@ pub struct Armed {
     pub name: &'static str,
     pub count: u64,
     stopping: bool,
+    rare: bool,
 }
 
 impl Armed {
     /// As the environment tells a process.
     pub fn told(&self) -> String {
         format!("{}:{}", self.name, self.count)
+    }
+
+    /// Whether it is passed only when a ring is full, or nearly.
+    pub fn is_rare(&self) -> bool {
+        self.rare
     }
 
     /// Whether it is passed only by a server that was told to stop.
@@ -53,10 +59,10 @@ pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
             1 + random.below(most)
         }
         Often::Seldom => 1 + random.below(4),
-        Often::Stopping => 1 + random.below(2),
-        Often::Starting => 1,
+        Often::Starting | Often::Rarely | Often::Stopping => 1,
     };
-    Some(Armed { name, count, stopping: *often == Often::Stopping })
+    let (stopping, rare) = (*often == Often::Stopping, *often == Often::Rarely);
+    Some(Armed { name, count, stopping, rare })
 }
 
 #[cfg(not(ringpost_kill_points))]

@@ -99,8 +99,8 @@ impl<'a> Work<'a> {
             0..=7 => self.call(),
             8..=10 => self.burst(),
             11..=18 => self.send(),
-            19 => self.flood(),
-            20..=27 => self.receive(),
+            19..=20 => self.flood(),
+            21..=27 => self.receive(),
             28 => self.rest(),
             _ => self.ask(),
         }
