@@ -35,8 +35,8 @@ pub struct Report<'a> {
     late_ns: Summary,
     /// By how much this process itself once came late.
     worst_delay_ns: u64,
-    /// How long anything was allowed to take beyond its deadline.
-    margin_ns: u64,
+    /// How long anything was allowed to take beyond its deadline, in the median round and in the worst.
+    margin_ns: Summary,
     most_memory_kib: u64,
     memory_allowance_kib: u64,
     kill_points_built_in: bool,
@@ -68,7 +68,7 @@ impl<'a> Report<'a> {
             registered_again_ns: chaos.watch.again.summary(),
             late_ns: chaos.watch.late.summary(),
             worst_delay_ns: nanos(chaos.watch.worst_delay),
-            margin_ns: nanos(chaos.watch.margin()),
+            margin_ns: chaos.margins.summary(),
             most_memory_kib: chaos.most_memory_kib,
             memory_allowance_kib: ALLOWANCE_KIB,
             kill_points_built_in: points::are_built_in(),
@@ -122,11 +122,13 @@ impl<'a> Report<'a> {
             time(again.p99)
         );
         text += &format!(
-            "beyond a deadline: p99 {}, at most {}; this process itself came up to {} late, so {} were allowed\n",
+            "beyond a deadline: p99 {}, at most {}; this process itself came up to {} late; allowed were {} in the median \
+             round, {} in the worst\n",
             time(self.late_ns.p99),
             time(self.late_ns.max),
             time(self.worst_delay_ns),
-            time(self.margin_ns)
+            time(self.margin_ns.p50),
+            time(self.margin_ns.max),
         );
         if self.kill_points_built_in {
             let (all, least) = self.kill_points.least();

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::history::{Gate, now};
 use super::host::Host;
-use super::judge::{End, Judge};
+use super::judge::End;
 use super::plan::{Act, Plan};
 use super::points::{self, Armed, Hits, Side};
 use super::random::Random;
@@ -19,6 +19,7 @@ use super::watch::Watch;
 use crate::common::exit::Failure;
 use crate::common::place::this_program;
 use crate::common::signals::Interrupt;
+use crate::common::stats::Times;
 
 /// Memory that a quiet server may hold beyond what it held before its first client: its allocator keeps some for each
 /// thread that ever ran.
@@ -79,6 +80,7 @@ pub struct Chaos {
     pub quiet_rounds: u64,
     pub blocks: u64,
     pub most_memory_kib: u64,
+    pub margins: Times,
     pub(super) interrupt: Interrupt,
 }
 
@@ -119,6 +121,7 @@ impl Chaos {
             quiet_rounds: 0,
             blocks: 0,
             most_memory_kib: 0,
+            margins: Times::new(),
             interrupt,
         })
     }
@@ -127,9 +130,7 @@ impl Chaos {
     pub fn run(&mut self, round: u32) -> Done {
         self.round = round;
         let plan = Plan::of(self.seed, round, self.slots);
-        self.watch.judge = Judge::default();
-        self.watch.orphaned.clear();
-        self.watch.rest();
+        self.watch.begin();
         // Whoever lives on begins anew, as the first process of this round in its slot.
         for seat in &self.seats {
             seat.reader.set_life(0);
@@ -176,6 +177,7 @@ impl Chaos {
         self.end_server(&plan, &mut server, base, &mut due)?;
         self.settle(&mut due)?;
         self.end_stream(stream)?;
+        self.margins.record(self.watch.margin());
         match self.watch.judge.verdict() {
             Ok(messages) => self.watch.messages.add(messages),
             Err(broken) => return Err(Broken::Promise(broken.join("\n"))),

@@ -38,8 +38,9 @@ pub struct Watch {
     pub again: Times,
     /// By how much an operation with a deadline came later than that.
     pub late: Times,
-    /// The longest time by which a look came later than it was to.
+    /// The longest time by which a look came later than it was to, in all and in this round.
     pub worst_delay: Duration,
+    round_delay: Duration,
     last_look: Option<Instant>,
     /// What came late by so much. It is judged after the next look, which tells whether this process was late itself.
     suspects: Vec<(Duration, String)>,
@@ -59,15 +60,16 @@ impl Watch {
             again: Times::new(),
             late: Times::new(),
             worst_delay: Duration::ZERO,
+            round_delay: Duration::ZERO,
             last_look: None,
             suspects: Vec::new(),
             orphaned: Vec::new(),
         }
     }
 
-    /// How late something may come on this computer, at this time.
+    /// How late something may come on this computer, in this round.
     pub fn margin(&self) -> Duration {
-        PATIENCE + PER_DELAY * self.worst_delay
+        PATIENCE + PER_DELAY * self.round_delay
     }
 
     /// Lets others run for a moment, and notes how long it is since the last time.
@@ -76,7 +78,8 @@ impl Watch {
         std::thread::sleep(MOMENT);
         let now = Instant::now();
         let since = self.last_look.replace(now).map_or(MOMENT, |last| now - last);
-        self.worst_delay = self.worst_delay.max(since.saturating_sub(MOMENT));
+        self.round_delay = self.round_delay.max(since.saturating_sub(MOMENT));
+        self.worst_delay = self.worst_delay.max(self.round_delay);
         let margin = self.margin();
         match self.suspects.drain(..).find(|(late, _)| *late > margin) {
             Some((_, what)) => Err(what),
@@ -84,9 +87,11 @@ impl Watch {
         }
     }
 
-    /// What lies between this and the next look does not count.
-    pub fn rest(&mut self) {
-        self.last_look = None;
+    /// Another round begins. What lies between this and the next look does not count.
+    pub fn begin(&mut self) {
+        (self.last_look, self.round_delay) = (None, Duration::ZERO);
+        self.judge = Judge::default();
+        self.orphaned.clear();
     }
 
     /// Takes note of all that a client has written.
