@@ -29,7 +29,7 @@ pub struct Report<'a> {
     messages: Messages,
     counts: Counts,
     channel_blocks: u64,
-    /// From a client's death until its successor is registered, the successor's start included.
+    /// From a client's death until its successor is registered with the same server, the successor's start included.
     registered_again_ns: Summary,
     /// By how much operations with a deadline came later than that.
     late_ns: Summary,

@@ -91,7 +91,7 @@ pub(super) struct Due {
     next: Option<(Duration, Act)>,
     resumes: Vec<(Instant, u64)>,
     connections: Vec<(Instant, Vec<std::os::fd::OwnedFd>)>,
-    /// Processes started in this round, for each slot.
+    /// Processes of this round so far, for each slot.
     lives: Vec<u64>,
 }
 
@@ -132,8 +132,9 @@ impl Chaos {
         let plan = Plan::of(self.seed, round, self.slots);
         self.watch.begin();
         // Whoever lives on begins anew, as the first process of this round in its slot.
-        for seat in &self.seats {
+        for seat in &mut self.seats {
             seat.reader.set_life(0);
+            (seat.predecessor_died, seat.taken_since) = (None, None);
         }
         self.set_gate(Gate::Closed(round + 1));
         let mut due = Due {
@@ -142,13 +143,7 @@ impl Chaos {
             next: None,
             resumes: Vec::new(),
             connections: Vec::new(),
-            lives: self
-                .seats
-                .iter()
-                .map(|_| 1)
-                .chain(std::iter::repeat(0))
-                .take(self.slots as usize)
-                .collect(),
+            lives: (0..self.slots).map(|slot| u64::from((slot as usize) < self.seats.len())).collect(),
         };
         due.next = due.acts.next();
         for slot in self.seats.len() as u64..self.slots {

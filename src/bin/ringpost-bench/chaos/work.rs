@@ -69,7 +69,9 @@ impl<'a> Work<'a> {
 
     /// Until it has had enough, is told to leave, or the registration ends.
     pub fn run(mut self) -> (Way, bool, Caller) {
-        let mut left = 1 + self.random.below(300);
+        // Short lives are as frequent as long ones.
+        let most = 4 << self.random.below(7);
+        let mut left = 1 + self.random.below(most);
         let way = loop {
             match self.member.history.gate() {
                 Gate::Leave(_) => break Way::Unregister,
