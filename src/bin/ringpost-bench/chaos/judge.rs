@@ -22,12 +22,15 @@ pub enum End {
     Died,
 }
 
+/// A message's number, and what its sender was told, if it was told anything.
+type Sent = (u64, Option<Outcome>);
+
 /// The histories of one server's life.
 #[derive(Debug, Default)]
 pub struct Judge {
     ends: HashMap<Key, Option<End>>,
     /// By sender and receiver.
-    sent: HashMap<(Key, Key), Vec<(u64, Option<Outcome>)>>,
+    sent: HashMap<(Key, Key), Vec<Sent>>,
     /// By receiver and sender.
     received: HashMap<(Key, Key), Vec<u64>>,
 }
