@@ -100,6 +100,7 @@
 //! shm/                            sealed segments, the copy in and out of shared memory, the futex
 //! sys, advice                     the socket options that no safe wrapper offers; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
+//! kill                            kill points: places where a test lets its process die, and nothing in any other build
 //! ```
 //!
 //! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a derive is to write its own.
@@ -109,6 +110,11 @@
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod advice;
+#[cfg_attr(ringpost_kill_points, doc(hidden))]
+#[cfg(ringpost_kill_points)]
+pub mod kill;
+#[cfg(not(ringpost_kill_points))]
+mod kill;
 #[forbid(unsafe_code)]
 mod sync;
 

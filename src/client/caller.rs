@@ -19,6 +19,7 @@ use super::handle::CloseHandle;
 use super::reconnect::{Asking, Half, Home, Stop};
 use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
+use crate::kill::kill_point;
 use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::exchange::{Asks, await_answer};
@@ -1005,7 +1006,9 @@ impl Caller {
         self.unregistered = true;
         self.settle_down();
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
+        kill_point!("leave.answered");
         self.session.closer.close_as(CloseReason::Unregistered);
+        kill_point!("leave.closed");
         match status {
             Status::Ok => Ok(()),
             status => Err(refused(status, &self.body)),

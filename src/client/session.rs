@@ -14,6 +14,7 @@ use super::watcher::Watch;
 use crate::channel::{self, Guest};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal, Reply};
+use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 use crate::ring::{CloseReason, Closer, WaitStrategy};
 
@@ -52,7 +53,9 @@ impl Session {
     /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does neither.
     pub(super) fn end(&self, reason: CloseReason) {
         self.closer.close_as(reason);
+        kill_point!("session.closed");
         self.watch.end();
+        kill_point!("session.ended");
     }
 }
 
@@ -88,8 +91,10 @@ impl Place {
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
         let guest = channel::open_for_client(&descriptor, self.wait)?;
+        kill_point!("join.mapped");
         let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
+        kill_point!("join.watched");
         Ok((guest, Arc::new(session)))
     }
 }

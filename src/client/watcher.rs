@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 use crate::shm::OfProcess;
 
@@ -82,8 +83,10 @@ impl Watcher {
                 let line = self.lock().lines.remove(&token);
                 if let Some((lifeline, closer)) = line {
                     let _ = epoll::delete(&self.epoll, &lifeline);
+                    kill_point!("watch.removed");
                     // A server that went in good order left the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died));
+                    kill_point!("watch.closed");
                 }
             }
         }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::path::trustworthy;
 use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
+use crate::kill::kill_point;
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Why a server could not be asked.
@@ -73,6 +74,7 @@ impl Line {
         })?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        kill_point!("dial.socket");
         loop {
             match connect(&socket, &address) {
                 Ok(()) => break,
@@ -94,6 +96,7 @@ impl Line {
                 Err(errno) => return Err(errno.into()),
             }
         }
+        kill_point!("dial.connected");
         let server = peer_credentials(&socket)?;
         let own = rustix::process::geteuid().as_raw();
         if !trustworthy(path, own, server.uid) {
@@ -115,7 +118,9 @@ impl Line {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
+        kill_point!("dial.asked");
         let (datagram, descriptor) = self.receive(deadline)?;
+        kill_point!("dial.answered");
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
             ReplyBody::Refused(refusal, why) if reply.version == PROTOCOL_VERSION => {

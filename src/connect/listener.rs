@@ -24,6 +24,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::advice::on_place;
+use crate::kill::kill_point;
 
 /// Why no server can listen at a path.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,7 @@ impl Listener {
         }
         let lock_path = beside(path, ".lock");
         let lock = lock(path, &lock_path)?;
+        kill_point!("listen.locked");
         match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
                 remove(&lock_path);
@@ -125,8 +127,10 @@ impl Listener {
             return;
         }
         self.hide();
+        kill_point!("listen.hidden");
         // While it is still locked, so that what is removed is what others may be waiting to lock.
         remove(&self.lock_path);
+        kill_point!("listen.removed");
         self.lock = None;
     }
 }
@@ -199,6 +203,7 @@ fn listen_at(
     // The file takes its mode from the socket, so it is never open to more than ourselves.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
     bind(&socket, &address).map_err(system("create the socket", temporary))?;
+    kill_point!("listen.bound");
     if let Some(group) = group {
         chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW).map_err(
             |errno| match errno {
@@ -210,8 +215,10 @@ fn listen_at(
     chmodat(CWD, temporary, Mode::from_raw_mode(mode), AtFlags::empty())
         .map_err(system("set the mode of", path))?;
     listen(&socket, BACKLOG).map_err(system("listen at", path))?;
+    kill_point!("listen.listening");
     let inode = inode_of(temporary).map_err(system("look at", path))?;
     renameat(CWD, temporary, CWD, path).map_err(system("create the socket", path))?;
+    kill_point!("listen.renamed");
     Ok((socket, inode))
 }
 

@@ -6,8 +6,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::entry::{self, Entry, Registration, kill_point};
+use super::entry::{self, Entry, Registration, test_point};
 use super::{RegisterError, layout};
+use crate::kill::kill_point;
 use crate::protocol::{Key, Name};
 use crate::shm::Segment;
 
@@ -40,7 +41,8 @@ impl Table {
     pub(super) fn announce(&self) {
         let changes = self.changes().wrapping_add(1);
         self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
-        kill_point();
+        kill_point!("registry.changes");
+        test_point();
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -155,6 +157,7 @@ impl Index {
         let slot = self.free.pop_front().ok_or(RegisterError::Full)?;
         let key = table.claim(slot, registration);
         self.names.insert(registration.name, slot);
+        kill_point!("registry.named");
         self.taken.insert(slot);
         self.seen = table.changes();
         Ok(key)
@@ -166,6 +169,7 @@ impl Index {
         };
         self.seen = table.changes();
         self.names.remove(&name);
+        kill_point!("registry.unnamed");
         self.taken.remove(&key.slot());
         self.free.push_back(key.slot());
         true

@@ -330,7 +330,7 @@ const ARMED_NEVER: u32 = u32::MAX;
 static UNTIL_DEATH: AtomicU32 = AtomicU32::new(ARMED_NEVER);
 
 /// Only children arm it, and a child has its own copy.
-pub(super) fn kill_point() {
+pub(super) fn test_point() {
     match UNTIL_DEATH.load(Relaxed) {
         ARMED_NEVER => {}
         0 => {

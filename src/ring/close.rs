@@ -13,6 +13,7 @@
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
 //! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
 
+use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{FOREIGN, OwnWord, View, Word32};
 use crate::sync::{Arc, Ordering, fence};
@@ -248,17 +249,22 @@ impl Closer {
         if before == Err(FOREIGN) {
             return;
         }
+        kill_point!("close.private");
         if let Some(word) = shared {
             let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
+            kill_point!("close.shared");
         }
         fence(Ordering::SeqCst);
+        kill_point!("close.fence");
         if *sleep_on_private {
             futex::wake(&self.private, Scope::Private, u32::MAX >> 1);
+            kill_point!("close.woken");
         }
         for offset in parked {
             let word = view.word32(*offset);
             if word.swap(0, Ordering::Relaxed) == 1 {
+                kill_point!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
         }

@@ -10,6 +10,7 @@ use super::wait::{Looked, Waiting};
 use super::{
     CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
 };
+use crate::kill::kill_point;
 use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
@@ -449,6 +450,7 @@ impl Consumer {
     fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
         let rest = self.capacity() - (self.position & (self.capacity() - 1));
         self.advance(rest);
+        kill_point!("consume.padding");
         self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
         self.look()
@@ -469,6 +471,7 @@ impl Consumer {
         self.position += size;
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
+        kill_point!("consume.head");
     }
 
     /// Pays what the last [`advance`](Self::advance) made due.
@@ -511,7 +514,9 @@ impl Consumer {
         self.notified = self.position;
         let word = self.producer_parked();
         if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
+            kill_point!("wake.space.swapped");
             futex::wake(word, self.scope, 1);
+            kill_point!("wake.space.woken");
         }
     }
 
@@ -561,8 +566,11 @@ impl Consumer {
                 futex::set(self.consumer_parked(), 0);
                 return Ok(());
             }
+            kill_point!("park.data.set");
             let woken = self.sleep(deadline);
+            kill_point!("park.data.slept");
             futex::set(self.consumer_parked(), 0);
+            kill_point!("park.data.cleared");
             if self.is_pending() {
                 return Ok(());
             }
@@ -740,6 +748,7 @@ impl Incoming<'_> {
     #[inline(always)]
     pub(crate) fn release_quietly(self) {
         let one_line = self.found.len <= ONE_LINE;
+        kill_point!("consume.copied");
         self.consumer.hints += 1;
         self.consumer.advance(if one_line { LINE as u64 } else { record_size(self.found.len) });
     }

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use super::producer::{Producer, SPACE_SLICE, SpaceWord};
 use super::{Closer, TrySendError};
+use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering};
 
@@ -103,6 +104,7 @@ impl State {
             Ok(()) => {
                 self.written = self.written.wrapping_add(1);
                 self.producer.notify();
+                kill_point!("inbox.notified");
                 Ok(())
             }
             Err(TrySendError::Full) => Err(NotWritten::Full),
@@ -161,6 +163,7 @@ impl Turns {
     pub(crate) fn line_up(&self) -> Place<'_> {
         let turn = Arc::new(Turn(AtomicU32::new(0)));
         self.lock().queue.push_back(Arc::clone(&turn));
+        kill_point!("inbox.queued");
         Place { turns: self, turn }
     }
 
@@ -181,6 +184,7 @@ pub(crate) struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.turns.lock().leave(&self.turn);
+        kill_point!("inbox.left");
     }
 }
 
@@ -226,8 +230,10 @@ impl Place<'_> {
             }
             if first {
                 // The consumer may never look again, and then wakes nobody: wait for space in slices.
+                kill_point!("inbox.armed");
                 let slice = deadline.min(now + SPACE_SLICE);
                 let woken = futex::wait(&[space.as_wait(), closer.as_wait(), own.as_wait()], Some(slice));
+                kill_point!("inbox.slept");
                 slept = slept.map(|(head, _)| (head, woken));
                 #[cfg(fuzzing)]
                 if crate::shm::alone::is_alone() && woken == Woken::TimedOut {

@@ -35,6 +35,7 @@ use crate::channel;
 use crate::connect::{
     Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
 };
+use crate::kill::kill_point;
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError, Registry};
 use crate::ring::{CloseReason, Violation};
@@ -172,6 +173,7 @@ impl Acceptor {
     /// What was committed is answered; then everyone is disconnected.
     fn shut_down(&mut self) -> ServerSummary {
         self.listener.hide();
+        kill_point!("shutdown.hidden");
         let _ = epoll::delete(&self.epoll, &self.listener);
         let asking: Vec<(u64, u32)> = self.asking().collect();
         for (token, asks) in asking {
@@ -188,15 +190,19 @@ impl Acceptor {
         }
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.key);
+            kill_point!("shutdown.leaving");
             member.intake.close_as(CloseReason::Shutdown);
+            kill_point!("shutdown.intake");
         }
         // A time beyond the clock's is as good as none.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
         while self.shared.workers() > 0 && grace.is_none_or(|end| Instant::now() < end) {
             self.turn(grace);
         }
+        kill_point!("shutdown.served");
         for member in self.shared.members.all() {
             self.shared.end(&member, CloseReason::Shutdown);
+            kill_point!("shutdown.ended");
         }
         let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
@@ -331,6 +337,7 @@ impl Acceptor {
     }
 
     fn admit(&mut self, socket: OwnedFd) {
+        kill_point!("accept.connection");
         let Ok(who) = peer_credentials(&socket) else { return };
         if !self.is_allowed(&socket, &who) {
             tracing::warn!(
@@ -357,6 +364,7 @@ impl Acceptor {
                 "the server cannot watch another connection: try again later",
             );
         }
+        kill_point!("accept.watched");
         self.next_token += 2;
         self.greeting += 1;
         let deadline = Instant::now() + GREETING_TIME;
@@ -489,7 +497,9 @@ impl Acceptor {
         else {
             return;
         };
+        kill_point!("death.unwatched");
         if self.shared.end(&member, CloseReason::Died) {
+            kill_point!("death.ended");
             tracing::warn!(
                 event = "death", name = %member.name, key = %member.key, pid = member.owner.pid,
                 "a client died, or left without unregistering"
@@ -508,6 +518,7 @@ impl Acceptor {
     /// A worker ended: nobody needs the client's connection any more.
     fn let_go(&mut self, member: &Arc<Member>) {
         self.drop_connection(member.token());
+        kill_point!("acceptor.let_go");
     }
 
     // ---- answering
@@ -555,8 +566,10 @@ impl Acceptor {
             tracing::warn!(event = "refused", reason = "descriptors", name = %name, pid, uid, "{NO_DESCRIPTORS}");
             return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
         }
+        kill_point!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
+                kill_point!("register.claimed");
                 if let Err((refusal, why)) = self.enroll(token, key, name) {
                     let _ = self.shared.registry.release(key);
                     tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
@@ -584,6 +597,7 @@ impl Acceptor {
         };
         let (host, descriptor) = channel::create_for_server(geometry, *wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
+        kill_point!("register.channel");
         // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
         // before need no more: the stacks of their threads are kept.
         let workers = self.shared.workers() + 1;
@@ -603,6 +617,7 @@ impl Acceptor {
         let owner = Owner { pid, uid, gid };
         let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
         self.shared.members.insert(Arc::clone(&member));
+        kill_point!("register.member");
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
@@ -613,10 +628,13 @@ impl Acceptor {
             )));
         }
         self.most_workers = self.most_workers.max(workers);
+        kill_point!("register.worker");
         let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
+        kill_point!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
         drop(descriptor);
         self.processes.watch(&self.epoll, &connection.socket, pid, token);
+        kill_point!("register.watched");
         connection.state = State::Registered { member: Arc::clone(&member) };
         self.greeting -= 1;
         if sent.is_err() {
@@ -696,7 +714,9 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
             shared.end(&member, reason);
         }
     }
+    kill_point!("worker.concluded");
     shared.finish(member);
+    kill_point!("worker.finished");
 }
 
 /// Thread names have at most 15 bytes.

@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use crate::kill::{kill_point, planted_fault};
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 use crate::registry::CounterCells;
 use crate::ring::{CloseReason, Closer, NotWritten, Producer, TrySendError, Turns};
@@ -56,9 +57,18 @@ impl Inbox {
     fn put(&self, producer: &mut Producer, number: u32, letter: &Letter<'_>) -> Result<(), TrySendError> {
         let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();
+        kill_point!("inbox.locked");
+        if planted_fault!("lost") {
+            return Ok(());
+        }
+        if planted_fault!("twice") {
+            let _ = producer.try_publish(Some(header), [&key, name, letter.payload]);
+        }
         producer.try_publish(Some(header), [&key, name, letter.payload])?;
+        kill_point!("inbox.committed");
         // Under the producer's lock, for the counter has one writer at a time.
         self.counters.add_received(1);
+        kill_point!("inbox.counted");
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::member::{Member, Members};
 use super::service::Service;
 use super::worker::Totals;
 use crate::connect::ServerInfo;
+use crate::kill::{kill_point, planted_fault};
 use crate::protocol::{Key, PROTOCOL_VERSION};
 use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
@@ -112,11 +113,18 @@ impl Shared {
         if !member.retire() {
             return false;
         }
+        kill_point!("forget.retired");
         member.inbox.close();
+        kill_point!("forget.inbox");
         self.members.remove(member.key);
+        kill_point!("forget.member");
+        if planted_fault!("name") {
+            return true;
+        }
         if let Err(error) = self.registry.release(member.key) {
             tracing::error!(event = "registry", %error, name = %member.name, "cannot release a client");
         }
+        kill_point!("forget.released");
         true
     }
 
@@ -124,6 +132,7 @@ impl Shared {
     pub(super) fn end(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
         let first = self.forget(member);
         member.closer.close_as(reason);
+        kill_point!("end.channel");
         member.intake.close_as(reason);
         first
     }

@@ -18,6 +18,7 @@ use super::member::Member;
 use super::service::{Finished, Request, Response, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
+use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::ring::exchange::{Serves, drain};
 use crate::ring::{
@@ -234,6 +235,7 @@ impl Worker {
             return self.respond(sequence, Status::NotFound, &[]);
         };
         let status = self.deliver(&target, patience, payload_at);
+        kill_point!("inbox.delivered");
         let bytes = self.body.len() - payload_at;
         self.log_message(key, Some(&target.name), bytes, status);
         if status == Status::Ok {
@@ -306,7 +308,9 @@ impl Worker {
     /// The name is free before the client is told so.
     fn unregister(&mut self, sequence: u32) -> Result<(), End> {
         self.shared.forget(&self.member);
+        kill_point!("unregister.forgotten");
         self.respond(sequence, Status::Ok, &[])?;
+        kill_point!("unregister.answered");
         notify_both(&mut self.responses, &mut self.requests);
         Err(End::Unregistered)
     }

@@ -17,6 +17,7 @@ use std::ptr::NonNull;
 
 use super::copy;
 use crate::advice::on_resources;
+use crate::kill::kill_point;
 
 /// The seals without which a segment could be shrunk under our feet, or unsealed.
 const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -126,9 +127,13 @@ impl Segment {
             made => made,
         }
         .map_err(system("create a memory file"))?;
+        kill_point!("segment.created");
         ftruncate(&fd, bytes).map_err(system("size a memory file"))?;
+        kill_point!("segment.sized");
         let segment = Segment::map(&fd, len)?;
+        kill_point!("segment.mapped");
         fcntl_add_seals(&fd, NEEDED).map_err(system("seal a memory file"))?;
+        kill_point!("segment.sealed");
         Ok((segment, fd))
     }
 

@@ -6,10 +6,12 @@
 mod common;
 
 mod calls;
+mod chaos;
 mod cli;
 mod clients;
 mod copy;
 mod crowd;
+mod death;
 mod ends;
 mod forward;
 mod gap;
@@ -53,6 +55,8 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Copy(copy) => copy::run(socket, &copy),
         Command::Register(register) => register::run(socket, &register),
         Command::Report(report) => report::run(socket, &report),
+        Command::Chaos(options) => chaos::run(socket, &options),
+        Command::Death(options) => death::run(socket, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => common::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => common::floor_socket::partner(mode, &path, bytes),
@@ -60,5 +64,10 @@ fn dispatch(options: Cli) -> Outcome {
         Command::EchoClient(echo) => forward::echo(&echo),
         Command::LoopClient(member) => team::member(&member),
         Command::Crowd(many) => crowd::crowd(&many),
+        Command::ChaosServer(options) => chaos::serve(&options),
+        Command::ChaosClient(options) => chaos::member(options),
+        Command::ChaosWriter(options) => chaos::write(&options),
+        Command::DeathServer(options) => death::serve(&options),
+        Command::DeathClient(options) => death::client(&options),
     }
 }

@@ -1,0 +1,185 @@
+//! How a round ends: everybody comes to a stop, or does not; the server dies; and everybody has seen it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use ringpost::Observer;
+use rustix::process::Signal;
+
+use super::census::Holdings;
+use super::history::{Gate, Op};
+use super::host::{GRACE, Host};
+use super::plan::{Finish, Plan};
+use super::points::Side;
+use super::round::{ALLOWANCE_KIB, Broken, Chaos, Done, Due};
+
+impl Chaos {
+    /// Waits until it takes connections; what it holds before its first client.
+    pub(super) fn await_server(&mut self, server: &mut Host, due: &mut Due) -> Result<Holdings, Broken> {
+        let (socket, pid) = (self.socket.clone(), server.pid());
+        let (mut observed, mut held) = (None, None);
+        self.until(due, "the server takes connections", Duration::ZERO, |_| {
+            let observer = if socket.exists() { Observer::connect(&socket).ok() } else { None };
+            // With an answer, the connection is known to be among what it holds.
+            if let Some(observer) = observer
+                && observer.list().is_ok()
+            {
+                observed = Holdings::of(pid);
+            }
+            Ok(observed.is_some() || server.ended().is_some())
+        })?;
+        self.until(due, "the server lets go of an observer", Duration::ZERO, |_| {
+            held = Holdings::of(pid);
+            let less = |held: Holdings| observed.is_some_and(|with| held.descriptors < with.descriptors);
+            Ok(held.is_some_and(less) || server.ended().is_some())
+        })?;
+        held.ok_or_else(|| Broken::Promise("the server did not start".into()))
+    }
+
+    pub(super) fn end_server(
+        &mut self,
+        plan: &Plan,
+        server: &mut Host,
+        base: Option<Holdings>,
+        due: &mut Due,
+    ) -> Done {
+        if server.ended().is_none() {
+            self.await_names(server, due)?;
+        }
+        if plan.held && server.ended().is_none() {
+            self.set_gate(Gate::Hold(self.round + 1));
+            self.await_messages(server, due)?;
+        }
+        if let Some(base) = base
+            && server.ended().is_none()
+        {
+            self.set_gate(Gate::Leave(self.round + 1));
+            self.await_quiet(&base, server, due)?;
+        }
+        let alive = server.ended().is_none();
+        match plan.finish {
+            Finish::Kill => server.signal(Signal::KILL),
+            Finish::Terminate => server.signal(Signal::TERM),
+        }
+        let grace = Duration::from_millis(GRACE) + Duration::from_secs(1);
+        let mut status = None;
+        self.until(due, "the server ends", grace, |_| {
+            status = server.ended();
+            Ok(status.is_some())
+        })?;
+        let Some(status) = status else { return Ok(()) };
+        match (status.signal(), &server.point) {
+            (None, _) if status.success() => self.servers.in_order += 1,
+            (Some(signal), _) if signal == Signal::KILL.as_raw() => self.servers.killed += 1,
+            // Told to stop before it had come so far as to listen to that.
+            (Some(signal), _) if signal == Signal::TERM.as_raw() && plan.finish == Finish::Terminate => {
+                self.servers.killed += 1;
+            }
+            (Some(signal), Some(point)) if signal == Signal::USR2.as_raw() => {
+                self.servers.at_points += 1;
+                self.hits.add(Side::Server, point.name);
+            }
+            _ => return Err(Broken::Promise(format!("the server ended by itself: {status}"))),
+        }
+        let at_its_point = status.signal() == Some(Signal::USR2.as_raw());
+        let early = |(time, _): &&(u64, u64)| server.ended_at.is_some_and(|ended| *time < ended);
+        match self.watch.orphaned.iter().find(early) {
+            Some((_, slot)) if alive && !at_its_point => {
+                Err(Broken::Promise(format!("client {slot} was told that the server died, and it lived")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Everybody comes to the end of what it does, while the server lives: no wake was lost on the way. Then those who wait
+    /// for messages have all that were acknowledged.
+    fn await_messages(&mut self, server: &mut Host, due: &mut Due) -> Done {
+        self.await_idle(due, Some(server))?;
+        let mut waits = None;
+        let received = self.until(due, "the messages are received", Duration::ZERO, |chaos| {
+            waits = chaos.seats.iter().find_map(|seat| {
+                let receives = seat.open[1].is_some_and(|event| event.op == Op::ReceiveLong);
+                let missing = chaos.watch.judge.waiting_for(seat.key.filter(|_| receives)?);
+                (missing > 0).then_some((seat.slot, missing))
+            });
+            Ok(waits.is_none() || server.ended().is_some())
+        });
+        received.map_err(|broken| match (broken, waits) {
+            (Broken::Vain(_), Some((slot, missing))) => Broken::Promise(format!(
+                "client {slot} waits for messages, and {missing} that were acknowledged do not come"
+            )),
+            (broken, _) => broken,
+        })
+    }
+
+    /// Nobody finds its name taken by a process that is dead.
+    fn await_names(&mut self, server: &mut Host, due: &mut Due) -> Done {
+        let mut slot = None;
+        let freed = self.until(due, "a name is free", Duration::ZERO, |chaos| {
+            slot = chaos.seats.iter().find(|seat| seat.taken_since.is_some()).map(|seat| seat.slot);
+            Ok(slot.is_none() || server.ended().is_some())
+        });
+        freed.map_err(|broken| match (broken, slot) {
+            (Broken::Vain(_), Some(slot)) => {
+                Broken::Promise(format!("the name of client {slot} is not free again after its death"))
+            }
+            (broken, _) => broken,
+        })
+    }
+
+    /// Everybody leaves; then the server holds what it held at first.
+    fn await_quiet(&mut self, base: &Holdings, server: &Host, due: &mut Due) -> Done {
+        self.await_idle(due, None)?;
+        let mut clients = None;
+        let socket = self.socket.clone();
+        let registry = self.until(due, "the registry is empty", Duration::ZERO, |_| {
+            clients = Observer::connect(&socket).ok().and_then(|observer| observer.list().ok());
+            Ok(clients.as_ref().is_some_and(Vec::is_empty))
+        });
+        if let Err(Broken::Vain(_)) = registry {
+            return Err(Broken::Promise(format!("clients that are gone are still registered: {clients:?}")));
+        }
+        registry?;
+        let (pid, mut held) = (server.pid(), None);
+        let back = self.until(due, "the server is as it was", Duration::ZERO, |_| {
+            held = Holdings::of(pid);
+            Ok(held.is_some_and(|held| held.is_back_at(base, ALLOWANCE_KIB)))
+        });
+        if let Err(Broken::Vain(_)) = back {
+            return Err(Broken::Promise(format!("after quiet the server holds {held:?}; at first {base:?}")));
+        }
+        back?;
+        let more = held.map_or(0, |held| held.memory_kib.saturating_sub(base.memory_kib));
+        self.most_memory_kib = self.most_memory_kib.max(more);
+        self.quiet_rounds += 1;
+        Ok(())
+    }
+
+    /// Everybody stands before the gate.
+    fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut Host>) -> Done {
+        let gate = u64::from(self.gate.word());
+        let idle = self.until(due, "everybody is idle", Duration::ZERO, |chaos| {
+            // Its point may still come, which is then the end of this.
+            let over = server.as_mut().is_some_and(|server| server.ended().is_some());
+            Ok(over || chaos.seats.iter().all(|seat| seat.idle == Some(gate)))
+        });
+        match idle {
+            Err(Broken::Vain(_)) => {
+                let busy: Vec<String> = self
+                    .seats
+                    .iter()
+                    .filter(|seat| seat.idle != Some(gate))
+                    .map(|seat| format!("client {} (pid {}): {:?}", seat.slot, seat.pid(), seat.open))
+                    .collect();
+                Err(Broken::Promise(format!("still not at an end: {}", busy.join("; "))))
+            }
+            done => done,
+        }
+    }
+
+    /// Everybody has seen the server's end, and received what was there before it.
+    pub(super) fn settle(&mut self, due: &mut Due) -> Done {
+        self.set_gate(Gate::Closed(self.round + 2));
+        self.await_idle(due, None)
+    }
+}

@@ -1,0 +1,77 @@
+//! The server of a round, as the harness sees it.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::history::now;
+use super::plan::Plan;
+use super::points::{self, Armed};
+use crate::common::child::bound;
+use crate::common::exit::Failure;
+
+/// Milliseconds that a server which was told to stop gives its workers.
+pub const GRACE: u64 = 500;
+
+pub struct Host {
+    child: Child,
+    pub point: Option<Armed>,
+    /// When it was killed, told to stop, or found dead.
+    pub ended_at: Option<u64>,
+    status: Option<ExitStatus>,
+}
+
+impl Host {
+    pub fn start(program: &Path, socket: &Path, plan: &Plan, fault: Option<&str>) -> Result<Host, Failure> {
+        let mut command = Command::new(program);
+        bound(&mut command).arg("chaos-server").arg(socket);
+        command.args([
+            plan.ring_size.to_string(),
+            plan.wait.to_string(),
+            GRACE.to_string(),
+            plan.descriptors.to_string(),
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.env_remove(points::VARIABLE).env_remove(points::FAULT);
+        if let Some(point) = &plan.server_point {
+            command.env(points::VARIABLE, point.told());
+        }
+        if let Some(fault) = fault {
+            command.env(points::FAULT, fault);
+        }
+        let child = command.spawn().map_err(Failure::failed)?;
+        Ok(Host { child, point: plan.server_point.clone(), ended_at: None, status: None })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+            if self.status.is_some() {
+                self.ended_at.get_or_insert_with(now);
+            }
+        }
+        self.status
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        if self.status.is_none()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            self.ended_at.get_or_insert_with(now);
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

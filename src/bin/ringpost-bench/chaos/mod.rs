@@ -1,0 +1,135 @@
+//! `ringpost-bench chaos`: a server and its clients are killed, stopped and starved, and every promise is checked.
+//!
+//! One *round* is one server's life. Client processes register, call, send, receive and leave at random, all of it from
+//! the seed; this process kills them, stops them and lets them go on, kills or stops the server or lets it die at a kill point,
+//! and takes another server process for the next round. Each client writes its history into memory that outlives it. When
+//! a round is over all histories are judged together.
+//!
+//! Everything that is chosen comes from the seed and the round's number. What is not: how the processes are scheduled, so
+//! how far each came when another was killed, and how many processes a round needs.
+
+mod census;
+mod content;
+mod ending;
+pub mod history;
+mod host;
+mod judge;
+mod member;
+mod plan;
+mod points;
+mod random;
+mod report;
+mod round;
+mod seat;
+mod server;
+mod stream;
+mod watch;
+mod work;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+pub use member::{MemberOptions, run as member};
+pub use server::{ServerOptions, no_core, serve};
+pub use stream::{StreamOptions, write};
+
+use crate::common::exit::{Failure, Outcome, note};
+use crate::common::out::{self, Progress};
+use crate::common::place::TempDir;
+use crate::common::signals::Interrupt;
+use report::Report;
+use round::{Broken, Chaos};
+
+#[derive(Debug, Args)]
+pub struct ChaosOptions {
+    /// How long to go on
+    #[arg(long, value_name = "N", value_parser = minutes, default_value = "1")]
+    pub minutes: Duration,
+
+    /// What all choices come from [default: chosen, and shown]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
+    /// Client processes at a time: 2 to 32
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=32), default_value = "12")]
+    pub clients: u64,
+
+    /// Only the round of this number, again and again: the one that a failure names
+    #[arg(long, value_name = "R")]
+    pub round: Option<u32>,
+
+    /// Plant a fault that must be noticed: lost, twice or name, a colon, and at the how manieth time. Needs a build with
+    /// --cfg ringpost_kill_points
+    #[arg(long, value_name = "FAULT:N")]
+    pub fault: Option<String>,
+
+    /// Print one JSON object in place of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Minutes, which may be fractional.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let wanted = || "a number of minutes from 0.01 to 10080 is wanted, such as 10 or 0.5".to_string();
+    let number: f64 = text.parse().map_err(|_| wanted())?;
+    if (0.01..=10_080.0).contains(&number) {
+        Ok(Duration::from_secs_f64(60.0 * number))
+    } else {
+        Err(wanted())
+    }
+}
+
+pub fn run(socket: Option<PathBuf>, options: &ChaosOptions) -> Outcome {
+    if options.fault.is_some() && !points::are_built_in() {
+        return Err(Failure::usage(
+            "--fault: there are no faults to plant in this program: build it with RUSTFLAGS=\"--cfg ringpost_kill_points\"",
+        ));
+    }
+    let interrupt = Interrupt::install()?;
+    let directory = TempDir::new("chaos")?;
+    let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
+    let seed = options.seed.unwrap_or_else(|| history::now() % 1_000_000);
+    let mut chaos = Chaos::new(&socket, seed, options.clients, options.fault.clone(), interrupt)?;
+    let began = Instant::now();
+    let mut progress = Progress::new();
+    let (mut rounds, mut broken) = (0_u64, None);
+    while began.elapsed() < options.minutes {
+        let round = options.round.unwrap_or(rounds as u32);
+        progress.show(format_args!(
+            "seed {seed}, round {round}; {} clients and {} servers died",
+            chaos.clients.killed + chaos.clients.at_points,
+            chaos.servers.killed + chaos.servers.at_points
+        ));
+        rounds += 1;
+        match chaos.run(round) {
+            Ok(()) => {}
+            Err(Broken::Failure(failure)) => return Err(failure),
+            Err(Broken::Promise(what) | Broken::Vain(what)) => {
+                broken = Some(what);
+                break;
+            }
+        }
+    }
+    drop(progress);
+    let report = Report::of(&chaos, rounds, began.elapsed(), broken.as_deref());
+    if options.json {
+        out::json(&report)?;
+    } else {
+        out::put(report.text().as_bytes())?;
+    }
+    match broken {
+        None => Ok(()),
+        Some(what) => {
+            for line in chaos.stories() {
+                note(line);
+            }
+            Err(Failure::failed(format!(
+                "round {} broke a promise: {what}; its history stands above, and this tries it again: \
+                 ringpost-bench chaos --seed {seed} --round {} --clients {}",
+                chaos.round, chaos.round, options.clients
+            )))
+        }
+    }
+}

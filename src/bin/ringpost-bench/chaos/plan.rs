@@ -1,0 +1,111 @@
+//! What is to happen in a round, all of it from the seed and the round's number.
+
+use std::time::Duration;
+
+use ringpost::WaitStrategy;
+
+use super::points::{self, Armed, Side};
+use super::random::Random;
+
+/// What the killer does, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// SIGKILL to the client in this slot.
+    Kill(u64),
+    /// SIGSTOP, and SIGCONT so much later.
+    Stop(u64, Duration),
+    /// So many connections that ask for nothing, for so long.
+    Connect(u64, Duration),
+}
+
+/// How the server ends, unless its kill point ends it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    Kill,
+    Terminate,
+}
+
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub ring_size: usize,
+    pub wait: WaitStrategy,
+    pub length: Duration,
+    pub finish: Finish,
+    /// Everybody comes to a stop before the server ends, and nobody may have to be woken by that end.
+    pub held: bool,
+    /// All clients leave before the server ends, and what it holds is looked at.
+    pub quiet: bool,
+    /// Its limit of open files, if it has a low one.
+    pub descriptors: u64,
+    pub server_point: Option<Armed>,
+    /// When, from the round's beginning.
+    pub acts: Vec<(Duration, Act)>,
+}
+
+/// One round in so many ends quietly.
+const QUIET: u32 = 8;
+
+impl Plan {
+    pub fn of(seed: u64, round: u32, clients: u64) -> Plan {
+        let mut random = Random::of(&[seed, round.into()]);
+        let quiet = round % QUIET == QUIET - 1;
+        let server_point = if quiet || random.once_in(6) {
+            None
+        } else {
+            points::choose(Side::Server, u64::from(round) + seed, &mut random)
+        };
+        let stopping = server_point.as_ref().is_some_and(Armed::is_stopping);
+        let rare = server_point.as_ref().is_some_and(Armed::is_rare);
+        let finish = if stopping || random.once_in(8) { Finish::Terminate } else { Finish::Kill };
+        let milliseconds = if quiet { 150 + random.below(150) } else { 40 + random.below(120) };
+        let length = Duration::from_millis(milliseconds);
+        let descriptors = if random.once_in(12) { 16 + random.below(2 * clients) } else { 0 };
+        let mut acts = Vec::new();
+        let mut at = Duration::ZERO;
+        loop {
+            at += Duration::from_micros(2000 + random.below(12_000));
+            if at >= length {
+                break;
+            }
+            let slot = random.below(clients);
+            let act = match random.below(16) {
+                0..=9 => Act::Kill(slot),
+                10..=14 => Act::Stop(slot, Duration::from_millis(2 + random.below(50))),
+                _ if descriptors > 0 => {
+                    Act::Connect(2 + random.below(30), Duration::from_millis(5 + random.below(40)))
+                }
+                _ => Act::Kill(slot),
+            };
+            acts.push((at, act));
+        }
+        Plan {
+            // The smallest rings fill soonest.
+            ring_size: if rare { 4096 } else { 4096 << random.below(4) },
+            wait: [WaitStrategy::Adaptive, WaitStrategy::Adaptive, WaitStrategy::Park]
+                [random.below(3) as usize],
+            length,
+            finish,
+            held: quiet || random.once_in(2),
+            quiet,
+            descriptors,
+            server_point,
+            acts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_can_be_planned_again() {
+        for round in 0..50 {
+            let (one, two) = (Plan::of(7, round, 12), Plan::of(7, round, 12));
+            assert_eq!(format!("{one:?}"), format!("{two:?}"));
+            assert!(one.acts.iter().all(|(at, _)| *at < one.length));
+            assert!(!one.quiet || one.server_point.is_none());
+        }
+        assert_ne!(format!("{:?}", Plan::of(7, 0, 12)), format!("{:?}", Plan::of(8, 0, 12)));
+    }
+}

@@ -1,0 +1,346 @@
+//! One server's life, with all that happens to it and its clients.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::Signal;
+
+use super::history::{Gate, now};
+use super::host::Host;
+use super::judge::End;
+use super::plan::{Act, Plan};
+use super::points::{self, Armed, Hits, Side};
+use super::random::Random;
+use super::seat::{Seat, Stage};
+use super::stream::Stream;
+use super::watch::Watch;
+use crate::common::exit::Failure;
+use crate::common::place::this_program;
+use crate::common::signals::Interrupt;
+use crate::common::stats::Times;
+
+/// Memory that a quiet server may hold beyond what it held before its first client: its allocator keeps some for each
+/// thread that ever ran.
+pub const ALLOWANCE_KIB: u64 = 16 * 1024;
+
+/// Why a run ends before its time.
+#[derive(Debug)]
+pub enum Broken {
+    /// A promise was broken.
+    Promise(String),
+    /// What was waited for did not come.
+    Vain(String),
+    /// The harness itself could not go on.
+    Failure(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Broken {
+        Broken::Failure(failure)
+    }
+}
+
+impl From<String> for Broken {
+    fn from(promise: String) -> Broken {
+        Broken::Promise(promise)
+    }
+}
+
+pub(super) type Done = Result<(), Broken>;
+
+/// How processes ended.
+#[derive(Debug, Default, Clone, Copy, serde::Serialize)]
+pub struct Deaths {
+    /// By the killer.
+    pub killed: u64,
+    /// At a kill point.
+    pub at_points: u64,
+    /// In good order.
+    pub in_order: u64,
+}
+
+/// Everything that goes on from round to round.
+pub struct Chaos {
+    pub(super) program: PathBuf,
+    pub(super) socket: PathBuf,
+    pub seed: u64,
+    pub(super) slots: u64,
+    pub(super) fault: Option<String>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) gate: Gate,
+    pub round: u32,
+    pub watch: Watch,
+    pub hits: Hits,
+    pub clients: Deaths,
+    pub servers: Deaths,
+    pub channels: Deaths,
+    pub stops: u64,
+    pub quiet_rounds: u64,
+    pub blocks: u64,
+    pub most_memory_kib: u64,
+    pub margins: Times,
+    pub(super) interrupt: Interrupt,
+}
+
+/// What is due in a round.
+pub(super) struct Due {
+    began: Instant,
+    acts: std::vec::IntoIter<(Duration, Act)>,
+    next: Option<(Duration, Act)>,
+    resumes: Vec<(Instant, u64)>,
+    connections: Vec<(Instant, Vec<std::os::fd::OwnedFd>)>,
+    /// Processes of this round so far, for each slot.
+    lives: Vec<u64>,
+}
+
+impl Chaos {
+    pub fn new(
+        socket: &Path,
+        seed: u64,
+        slots: u64,
+        fault: Option<String>,
+        interrupt: Interrupt,
+    ) -> Result<Chaos, Failure> {
+        Ok(Chaos {
+            program: this_program()?,
+            socket: socket.to_owned(),
+            seed,
+            slots,
+            fault,
+            seats: Vec::new(),
+            gate: Gate::Closed(0),
+            round: 0,
+            watch: Watch::new(),
+            hits: Hits::none(),
+            clients: Deaths::default(),
+            servers: Deaths::default(),
+            channels: Deaths::default(),
+            stops: 0,
+            quiet_rounds: 0,
+            blocks: 0,
+            most_memory_kib: 0,
+            margins: Times::new(),
+            interrupt,
+        })
+    }
+
+    /// Runs the round of this number.
+    pub fn run(&mut self, round: u32) -> Done {
+        self.round = round;
+        let plan = Plan::of(self.seed, round, self.slots);
+        self.watch.begin();
+        // Whoever lives on begins anew, as the first process of this round in its slot.
+        for seat in &mut self.seats {
+            seat.reader.set_life(0);
+            (seat.predecessor_died, seat.taken_since) = (None, None);
+        }
+        self.set_gate(Gate::Closed(round + 1));
+        let mut due = Due {
+            began: Instant::now(),
+            acts: plan.acts.clone().into_iter(),
+            next: None,
+            resumes: Vec::new(),
+            connections: Vec::new(),
+            lives: (0..self.slots).map(|slot| u64::from((slot as usize) < self.seats.len())).collect(),
+        };
+        due.next = due.acts.next();
+        for slot in self.seats.len() as u64..self.slots {
+            let seat = self.start_seat(slot, &mut due)?;
+            self.seats.push(seat);
+        }
+        let mut server = Host::start(&self.program, &self.socket, &plan, self.fault.as_deref())?;
+        let mut stream = Stream::start(
+            &self.program,
+            Random::of(&[self.seed, round.into(), 3]).next(),
+            self.seed + u64::from(round),
+        )?;
+        let base = if plan.quiet { Some(self.await_server(&mut server, &mut due)?) } else { None };
+        self.set_gate(Gate::Open(round + 1));
+        due.began = Instant::now();
+
+        while due.began.elapsed() < plan.length && server.ended().is_none() {
+            self.tick(&mut due)?;
+            self.act(&mut due)?;
+            self.read_stream(&mut stream)?;
+        }
+        due.connections.clear();
+        for seat in &mut self.seats {
+            seat.resume();
+        }
+        self.end_server(&plan, &mut server, base, &mut due)?;
+        self.settle(&mut due)?;
+        self.end_stream(stream)?;
+        self.margins.record(self.watch.margin());
+        match self.watch.judge.verdict() {
+            Ok(messages) => self.watch.messages.add(messages),
+            Err(broken) => return Err(Broken::Promise(broken.join("\n"))),
+        }
+        Ok(())
+    }
+
+    /// The stories of all clients, for people.
+    pub fn stories(&self) -> Vec<String> {
+        self.seats.iter().flat_map(Seat::story).collect()
+    }
+
+    pub(super) fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
+        for seat in &mut self.seats {
+            seat.reader.set_gate(gate);
+        }
+    }
+
+    fn start_seat(&mut self, slot: u64, due: &mut Due) -> Result<Seat, Failure> {
+        let lives = &mut due.lives[slot as usize];
+        let life = *lives;
+        *lives += 1;
+        let mut random = Random::of(&[self.seed, self.round.into(), slot, life]);
+        let point = if random.once_in(3) {
+            None
+        } else {
+            let turn = random.next();
+            points::choose(Side::Client, turn, &mut random)
+        };
+        let stage =
+            Stage { program: &self.program, socket: &self.socket, seed: self.seed, slots: self.slots };
+        Seat::start(&stage, slot, life, point, self.gate)
+    }
+
+    // ---- from moment to moment
+
+    fn tick(&mut self, due: &mut Due) -> Done {
+        self.interrupt.check()?;
+        self.watch.pause()?;
+        let time = now();
+        for index in 0..self.seats.len() {
+            let seat = &mut self.seats[index];
+            // Looked at before the reading: what it wrote before its end is read then.
+            let ended = seat.ended();
+            self.watch.read(seat)?;
+            match ended {
+                Some(status) => self.bury(index, status, due)?,
+                None => self.watch.check_patience(&self.seats[index], time)?,
+            }
+        }
+        let resumed = Instant::now();
+        let seats = &mut self.seats;
+        due.resumes.retain(|(at, slot)| {
+            if *at <= resumed {
+                seats[*slot as usize].resume();
+            }
+            *at > resumed
+        });
+        due.connections.retain(|(until, _)| *until > resumed);
+        Ok(())
+    }
+
+    /// A client's process ended: another one takes its place.
+    fn bury(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
+        let seat = &self.seats[index];
+        match (status.signal(), &seat.point, seat.killed_at) {
+            (Some(signal), _, Some(_)) if signal == Signal::KILL.as_raw() => self.clients.killed += 1,
+            (Some(signal), Some(point), _) if signal == Signal::USR2.as_raw() => {
+                self.clients.at_points += 1;
+                self.hits.add(Side::Client, point.name);
+            }
+            _ => {
+                return Err(Broken::Promise(format!("client {} ended by itself: {status}", seat.slot)));
+            }
+        }
+        let slot = seat.slot;
+        if let Some(key) = seat.key {
+            self.watch.judge.ended(key, End::Died);
+        }
+        let died = seat.key.map(|_| seat.killed_at.unwrap_or_else(now));
+        let taken_since = seat.taken_since;
+        let mut next = self.start_seat(slot, due)?;
+        next.predecessor_died = died;
+        next.taken_since = taken_since;
+        self.seats[index] = next;
+        Ok(())
+    }
+
+    fn act(&mut self, due: &mut Due) -> Done {
+        while let Some((at, act)) = due.next {
+            if due.began.elapsed() < at {
+                break;
+            }
+            due.next = due.acts.next();
+            match act {
+                Act::Kill(slot) => self.seats[slot as usize].kill(),
+                Act::Stop(slot, time) => {
+                    let seat = &mut self.seats[slot as usize];
+                    if seat.killed_at.is_none() && !seat.is_stopped() {
+                        seat.stop();
+                        self.stops += 1;
+                        due.resumes.push((Instant::now() + time, slot));
+                    }
+                }
+                Act::Connect(count, time) => {
+                    let sockets = (0..count).map_while(|_| dumb_connection(&self.socket)).collect();
+                    due.connections.push((Instant::now() + time, sockets));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something is so, and looks after everybody meanwhile.
+    pub(super) fn until(
+        &mut self,
+        due: &mut Due,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&Chaos) -> Result<bool, Broken>,
+    ) -> Done {
+        let began = Instant::now();
+        while !holds(self)? {
+            // Before the look, which tells whether this process itself was held up meanwhile.
+            let waited = began.elapsed();
+            self.tick(due)?;
+            if waited > limit + self.watch.margin() {
+                return Err(Broken::Vain(format!("waited in vain until {what}")));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the channel by itself
+
+    fn read_stream(&mut self, stream: &mut Stream) -> Done {
+        stream.read(256).map_err(|wrong| Broken::Promise(format!("a channel by itself: {wrong}")))?;
+        Ok(())
+    }
+
+    fn end_stream(&mut self, mut stream: Stream) -> Done {
+        // It is killed in the midst of it, unless it has reached its point.
+        let status = match stream.child.try_wait().map_err(Failure::failed)? {
+            Some(status) => status,
+            None => {
+                stream.child.kill().map_err(Failure::failed)?;
+                stream.child.wait().map_err(Failure::failed)?
+            }
+        };
+        match (status.signal(), &stream.point) {
+            (Some(signal), _) if signal == Signal::KILL.as_raw() => self.channels.killed += 1,
+            (Some(signal), Some(Armed { name, .. })) if signal == Signal::USR2.as_raw() => {
+                self.channels.at_points += 1;
+                self.hits.add(Side::Channel, name);
+            }
+            _ => return Err(Broken::Promise(format!("the writer of a channel ended by itself: {status}"))),
+        }
+        stream.finish().map_err(|wrong| Broken::Promise(format!("a channel by itself: {wrong}")))?;
+        self.blocks += stream.blocks;
+        Ok(())
+    }
+}
+
+/// A connection that says nothing.
+fn dumb_connection(socket: &Path) -> Option<std::os::fd::OwnedFd> {
+    let address = SocketAddrUnix::new(socket).ok()?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
+    connect(&fd, &address).ok().map(|()| fd)
+}

@@ -1,0 +1,183 @@
+//! One client's place: its process of the moment, and what is known of it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use ringpost::Key;
+use ringpost::shm::Segment;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::history::{BYTES, Event, Gate, Kind, Reader, now};
+use super::points::{self, Armed};
+use crate::common::child::bound;
+use crate::common::exit::Failure;
+
+/// Records kept to be shown.
+const SHOWN: usize = 60;
+
+/// The process in a slot.
+pub struct Seat {
+    pub slot: u64,
+    /// How many there were before, in the round in which it began.
+    pub life: u64,
+    child: Child,
+    pub reader: Reader,
+    pub point: Option<Armed>,
+    /// What its threads are at.
+    pub open: [Option<Event>; 2],
+    /// Its registration.
+    pub key: Option<Key>,
+    /// The gate that it stands before, by its word.
+    pub idle: Option<u64>,
+    /// Since when its name has been another's.
+    pub taken_since: Option<u64>,
+    /// The times at which it was stopped and went on.
+    stops: Vec<(u64, Option<u64>)>,
+    /// When its predecessor, registered, died.
+    pub predecessor_died: Option<u64>,
+    pub killed_at: Option<u64>,
+    pub recent: VecDeque<Event>,
+}
+
+/// What all seats are started with.
+pub struct Stage<'a> {
+    pub program: &'a Path,
+    pub socket: &'a Path,
+    pub seed: u64,
+    pub slots: u64,
+}
+
+impl Seat {
+    pub fn start(
+        stage: &Stage<'_>,
+        slot: u64,
+        life: u64,
+        point: Option<Armed>,
+        gate: Gate,
+    ) -> Result<Seat, Failure> {
+        let (segment, descriptor) = Segment::create("ringpost-history", BYTES).map_err(Failure::failed)?;
+        let reader = Reader::new(segment);
+        reader.set_life(life);
+        reader.set_gate(gate);
+        let mut command = Command::new(stage.program);
+        bound(&mut command).arg("chaos-client").arg(stage.socket);
+        command.args([stage.seed, slot, stage.slots].map(|number| number.to_string()));
+        command.stdin(Stdio::from(descriptor)).stdout(Stdio::null());
+        command.env_remove(points::VARIABLE).env_remove(points::FAULT);
+        if let Some(point) = &point {
+            command.env(points::VARIABLE, point.told());
+        }
+        let child = command.spawn().map_err(Failure::failed)?;
+        Ok(Seat {
+            slot,
+            life,
+            child,
+            reader,
+            point,
+            open: [None; 2],
+            key: None,
+            idle: None,
+            taken_since: None,
+            stops: Vec::new(),
+            predecessor_died: None,
+            killed_at: None,
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// Its next record.
+    pub fn hear(&mut self) -> Option<Event> {
+        let event = self.reader.next()?;
+        if self.recent.len() == SHOWN {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(event);
+        match event.kind {
+            Kind::Begin => self.open[usize::from(event.thread) % 2] = Some(event),
+            Kind::End => self.open[usize::from(event.thread) % 2] = None,
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It has not been waited for, so the number is its own.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    pub fn kill(&mut self) {
+        if self.killed_at.is_none() {
+            self.killed_at = Some(now());
+            self.signal(Signal::KILL);
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stops.last().is_some_and(|(_, until)| until.is_none())
+    }
+
+    pub fn stop(&mut self) {
+        if !self.is_stopped() {
+            self.stops.push((now(), None));
+            self.signal(Signal::STOP);
+        }
+    }
+
+    pub fn resume(&mut self) {
+        if let Some((_, until @ None)) = self.stops.last_mut() {
+            *until = Some(now());
+            self.signal(Signal::CONT);
+        }
+    }
+
+    /// How long it stood still after `since`.
+    pub fn still_since(&self, since: u64) -> u64 {
+        let end = now();
+        self.stops.iter().map(|&(from, to)| to.unwrap_or(end).saturating_sub(from.max(since))).sum()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its last records, oldest first, for people.
+    pub fn story(&self) -> Vec<String> {
+        let begin = self.recent.front().map_or(0, |event| event.time);
+        let mut lines = vec![format!(
+            "client {} life {} pid {} key {} point {}",
+            self.slot,
+            self.life,
+            self.child.id(),
+            self.key.map_or_else(|| "none".into(), |key| key.to_string()),
+            self.point.as_ref().map_or_else(|| "none".into(), Armed::told),
+        )];
+        lines.extend(self.recent.iter().map(|event| {
+            format!(
+                "  {:>9.3} ms  {} {:?} {:?} {:?} {} {}",
+                event.time.saturating_sub(begin) as f64 / 1e6,
+                event.thread,
+                event.kind,
+                event.op,
+                event.outcome,
+                event.key(),
+                event.number(),
+            )
+        }));
+        lines
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

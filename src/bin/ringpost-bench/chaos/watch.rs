@@ -1,0 +1,221 @@
+//! What the histories tell from moment to moment: the judge is told, times are taken, and whoever hangs is noticed.
+
+use std::time::{Duration, Instant};
+
+use ringpost::CloseReason;
+
+use super::history::{Event, Kind, Op, Outcome};
+use super::judge::{End, Judge, Messages};
+use super::seat::Seat;
+use crate::common::stats::Times;
+
+/// How long anything may take beyond its deadline, or altogether where it has none.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// For each moment by which the harness itself once came late, so many.
+const PER_DELAY: u32 = 20;
+
+/// What was done and seen, over all rounds.
+#[derive(Debug, Default, Clone, Copy, serde::Serialize)]
+pub struct Counts {
+    pub registrations: u64,
+    pub unregistered: u64,
+    pub calls: u64,
+    pub bursts: u64,
+    pub refused: u64,
+    pub name_taken: u64,
+    pub inbox_full: u64,
+    pub timed_out: u64,
+    pub starved: u64,
+    pub service_failures: u64,
+}
+
+pub struct Watch {
+    pub judge: Judge,
+    pub counts: Counts,
+    pub messages: Messages,
+    /// From the death of a registered client until the next of its name is registered, its start included.
+    pub again: Times,
+    /// By how much an operation with a deadline came later than that.
+    pub late: Times,
+    /// The longest time by which a look came later than it was to, in all and in this round.
+    pub worst_delay: Duration,
+    round_delay: Duration,
+    last_look: Option<Instant>,
+    /// What came late by so much. It is judged after the next look, which tells whether this process was late itself.
+    suspects: Vec<(Duration, String)>,
+    /// Registrations that ended as if the server had: when, and whose.
+    pub orphaned: Vec<(u64, u64)>,
+}
+
+/// Something that was promised is not so.
+pub type Promise = Result<(), String>;
+
+impl Watch {
+    pub fn new() -> Watch {
+        Watch {
+            judge: Judge::default(),
+            counts: Counts::default(),
+            messages: Messages::default(),
+            again: Times::new(),
+            late: Times::new(),
+            worst_delay: Duration::ZERO,
+            round_delay: Duration::ZERO,
+            last_look: None,
+            suspects: Vec::new(),
+            orphaned: Vec::new(),
+        }
+    }
+
+    /// How late something may come on this computer, in this round.
+    pub fn margin(&self) -> Duration {
+        PATIENCE + PER_DELAY * self.round_delay
+    }
+
+    /// Lets others run for a moment, and notes how long it is since the last time.
+    pub fn pause(&mut self) -> Promise {
+        const MOMENT: Duration = Duration::from_micros(400);
+        std::thread::sleep(MOMENT);
+        let now = Instant::now();
+        let since = self.last_look.replace(now).map_or(MOMENT, |last| now - last);
+        self.round_delay = self.round_delay.max(since.saturating_sub(MOMENT));
+        self.worst_delay = self.worst_delay.max(self.round_delay);
+        let margin = self.margin();
+        match self.suspects.drain(..).find(|(late, _)| *late > margin) {
+            Some((_, what)) => Err(what),
+            None => Ok(()),
+        }
+    }
+
+    /// Another round begins. What lies between this and the next look does not count.
+    pub fn begin(&mut self) {
+        (self.last_look, self.round_delay) = (None, Duration::ZERO);
+        self.judge = Judge::default();
+        self.orphaned.clear();
+    }
+
+    /// Takes note of all that a client has written.
+    pub fn read(&mut self, seat: &mut Seat) -> Promise {
+        loop {
+            let before = seat.open;
+            let Some(event) = seat.hear() else { return Ok(()) };
+            self.note(seat, &event, before[usize::from(event.thread) % 2])
+                .map_err(|what| format!("client {}: {what}", seat.slot))?;
+        }
+    }
+
+    fn note(&mut self, seat: &mut Seat, event: &Event, began: Option<Event>) -> Promise {
+        if event.thread == 0 {
+            seat.idle = None;
+        }
+        match event.kind {
+            Kind::Begin => {
+                if let (true, Some(key)) = (is_message(event.op), seat.key) {
+                    self.judge.sends(key, event.key(), event.number());
+                }
+            }
+            Kind::End => self.ended(seat, event, began)?,
+            Kind::Registered => self.registered(seat, event)?,
+            Kind::Received => match seat.key {
+                Some(key) => self.judge.received(key, event.key(), event.number()),
+                None => return Err("received something without a registration".into()),
+            },
+            Kind::Over => {
+                let end = if event.outcome == Outcome::Ok { End::Whole } else { End::Left };
+                self.judge.ended(event.key(), end);
+                seat.key = None;
+                match event.number() {
+                    reason if reason == CloseReason::ProtocolViolation as u64 => {
+                        return Err("its channel was closed for a broken rule".into());
+                    }
+                    reason if reason == CloseReason::Peer as u64 => {
+                        return Err("its channel was closed without a reason".into());
+                    }
+                    reason if reason == CloseReason::Died as u64 => {
+                        self.orphaned.push((event.time, seat.slot));
+                    }
+                    _ => {}
+                }
+            }
+            Kind::Idle => seat.idle = Some(event.words[0]),
+            Kind::Violation => return Err(seat.reader.text()),
+        }
+        Ok(())
+    }
+
+    fn registered(&mut self, seat: &mut Seat, event: &Event) -> Promise {
+        self.counts.registrations += 1;
+        if let Some(died) = seat.predecessor_died.take() {
+            self.again.record(Duration::from_nanos(event.time.saturating_sub(died)));
+        }
+        seat.taken_since = None;
+        seat.key = Some(event.key());
+        if self.judge.registered(event.key()) { Ok(()) } else { Err("a key was given twice".into()) }
+    }
+
+    fn ended(&mut self, seat: &mut Seat, event: &Event, began: Option<Event>) -> Promise {
+        let Some(began) = began else { return Ok(()) };
+        if let (true, Some(key)) = (is_message(event.op), seat.key) {
+            self.judge.sent(key, event.key(), event.number(), event.outcome);
+        }
+        let counts = &mut self.counts;
+        match event.op {
+            Op::Call => counts.calls += 1,
+            Op::Submit => counts.bursts += 1,
+            Op::Unregister if event.outcome == Outcome::Ok => counts.unregistered += 1,
+            Op::Starve if event.outcome != Outcome::Ok => counts.starved += 1,
+            _ => {}
+        }
+        match event.outcome {
+            Outcome::Refused => counts.refused += 1,
+            Outcome::InboxFull => counts.inbox_full += 1,
+            Outcome::TimedOut => counts.timed_out += 1,
+            Outcome::ServiceFailed => counts.service_failures += 1,
+            Outcome::NameTaken => {
+                counts.name_taken += 1;
+                seat.taken_since.get_or_insert(event.time);
+            }
+            _ if event.op == Op::Register => seat.taken_since = None,
+            _ => {}
+        }
+        if event.words[0] > 0 {
+            let took = event.time.saturating_sub(began.time);
+            let took = took.saturating_sub(seat.still_since(began.time));
+            let late = Duration::from_nanos(took.saturating_sub(event.words[0]));
+            self.late.record(late);
+            if late > self.margin() {
+                let what = format!("client {}: {:?} came {late:?} after its deadline", seat.slot, event.op);
+                self.suspects.push((late, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// That nobody has been at something for too long.
+    pub fn check_patience(&self, seat: &Seat, now: u64) -> Promise {
+        if seat.is_stopped() || seat.killed_at.is_some() {
+            return Ok(());
+        }
+        for event in seat.open.iter().flatten() {
+            // It may wait for its message as long as the server lives.
+            if event.op == Op::ReceiveLong {
+                continue;
+            }
+            let at_it = now.saturating_sub(event.time).saturating_sub(seat.still_since(event.time));
+            if at_it > event.words[0] + self.margin().as_nanos() as u64 {
+                return Err(format!(
+                    "client {} hangs: {:?} for {} ms, its deadline after {} ms",
+                    seat.slot,
+                    event.op,
+                    at_it / 1_000_000,
+                    event.words[0] / 1_000_000
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_message(op: Op) -> bool {
+    matches!(op, Op::Send | Op::SendWaiting)
+}

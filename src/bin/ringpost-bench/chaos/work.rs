@@ -1,0 +1,339 @@
+//! What a registered client does, at random.
+
+use std::time::{Duration, Instant};
+
+use ringpost::{CallError, Caller, Inbox, Key, Name, RecvTimeoutError, SendError, TryRecvError};
+
+use super::content::{self, REFUSAL, Task};
+use super::history::{Gate, Op, Outcome, about};
+use super::member::{Keys, Member, Way, name_of};
+use super::random::Random;
+
+/// The longest that a request without a deadline of its own is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether an operation ended the registration.
+type Goes = Result<(), Way>;
+
+/// The work of one registration.
+pub struct Work<'a> {
+    member: &'a Member,
+    caller: Caller,
+    inbox: Option<&'a mut Inbox>,
+    random: Random,
+    keys: Keys,
+    /// Of requests, and of messages: they only grow.
+    number: u64,
+    /// Nothing that others may still be told of is missed.
+    whole: bool,
+}
+
+/// What a request without a result comes to; an error that should not be ends the process.
+pub fn outcome_of_call(member: &Member, op: Op, error: Option<&CallError>) -> Outcome {
+    match error {
+        None => Outcome::Ok,
+        Some(CallError::TimedOut) => Outcome::TimedOut,
+        Some(CallError::Disconnected(_)) => Outcome::Disconnected,
+        Some(CallError::NotSent(_)) => Outcome::NotSent,
+        Some(CallError::ShuttingDown) => Outcome::ShuttingDown,
+        Some(CallError::ServiceFailed(_)) => Outcome::ServiceFailed,
+        Some(CallError::ResponseTooLarge(_)) => Outcome::TooLarge,
+        Some(error) => member.history.violation(0, op, &format!("{op:?}: {error:?}")),
+    }
+}
+
+/// What sending comes to.
+fn outcome_of_sending(member: &Member, op: Op, sent: &Result<(), SendError>) -> Outcome {
+    match sent {
+        Ok(()) => Outcome::Ok,
+        Err(SendError::UnknownKey) => Outcome::UnknownKey,
+        Err(SendError::InboxFull) => Outcome::InboxFull,
+        Err(SendError::Gone) => Outcome::Gone,
+        Err(SendError::TimedOut) => Outcome::TimedOut,
+        Err(SendError::NoAnswer) => Outcome::NoAnswer,
+        Err(SendError::Disconnected(_)) => Outcome::Disconnected,
+        Err(SendError::NotSent(_)) => Outcome::NotSent,
+        Err(SendError::ShuttingDown) => Outcome::ShuttingDown,
+        Err(error) => member.history.violation(0, op, &format!("{op:?}: {error:?}")),
+    }
+}
+
+fn timeout(time: Duration) -> [u64; 6] {
+    [time.as_nanos() as u64, 0, 0, 0, 0, 0]
+}
+
+impl<'a> Work<'a> {
+    pub fn new(member: &'a Member, caller: Caller, inbox: Option<&'a mut Inbox>, random: Random) -> Work<'a> {
+        Work { member, caller, inbox, random, keys: Keys::default(), number: 0, whole: true }
+    }
+
+    /// Until it has had enough, is told to leave, or the registration ends.
+    pub fn run(mut self) -> (Way, bool, Caller) {
+        // Short lives are as frequent as long ones.
+        let most = 4 << self.random.below(7);
+        let mut left = 1 + self.random.below(most);
+        let way = loop {
+            match self.member.history.gate() {
+                Gate::Leave(_) => break Way::Unregister,
+                gate @ Gate::Hold(_) => {
+                    self.member.stand_still(gate);
+                    continue;
+                }
+                Gate::Open(_) | Gate::Closed(_) => {}
+            }
+            if left == 0 {
+                break match self.random.below(6) {
+                    0 => Way::Drop,
+                    1 => Way::CloseHandle,
+                    _ => Way::Unregister,
+                };
+            }
+            left -= 1;
+            if let Err(way) = self.step() {
+                break way;
+            }
+        };
+        (way, self.whole, self.caller)
+    }
+
+    fn step(&mut self) -> Goes {
+        match self.random.below(32) {
+            0..=7 => self.call(),
+            8..=10 => self.burst(),
+            11..=18 => self.send(),
+            19..=20 => self.flood(),
+            21..=27 => self.receive(),
+            28 => self.rest(),
+            _ => self.ask(),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// A request, and how many bytes its response has, so that both fit.
+    fn request(&mut self) -> (Task, Vec<u8>) {
+        let most = self.caller.limits().max_call - 16;
+        let number = self.next();
+        let task = match self.random.below(64) {
+            0 => Task::Panic,
+            1 => Task::Fail,
+            2..=3 => Task::Slowly,
+            4..=12 => Task::Much,
+            _ => Task::Turn,
+        };
+        let much = match task {
+            Task::Slowly => self.random.below(2000),
+            _ => self.random.length(most) as u64,
+        };
+        let len = self.random.length(most);
+        (task, content::request(task, number, much, len))
+    }
+
+    /// Whether it is the right response.
+    fn check(&self, op: Op, task: Task, request: &[u8], response: &Result<&[u8], CallError>) -> Outcome {
+        match response {
+            Ok(body) if *body == content::response(request, self.caller.key()) => Outcome::Ok,
+            Ok(body) => self.wrong(op, &format!("{task:?} of {} bytes: {} bytes", request.len(), body.len())),
+            Err(CallError::ServiceFailed(text)) => {
+                let meant = task == Task::Panic || task == Task::Fail && text == REFUSAL;
+                if meant { Outcome::ServiceFailed } else { self.wrong(op, text) }
+            }
+            Err(error) => outcome_of_call(self.member, op, Some(error)),
+        }
+    }
+
+    fn wrong(&self, op: Op, what: &str) -> ! {
+        self.member.history.violation(0, op, &format!("the wrong response: {what}"))
+    }
+
+    /// What goes on after such an outcome.
+    fn after(&mut self, outcome: Outcome) -> Goes {
+        match outcome {
+            Outcome::Disconnected | Outcome::NotSent => Err(Way::Ended),
+            // The server goes; what it has committed is still to come.
+            Outcome::ShuttingDown => Err(Way::Unregister),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&mut self) -> Goes {
+        let (task, request) = self.request();
+        let patience = match self.random.below(3) {
+            0 => None,
+            1 => Some(Duration::from_micros(50 + self.random.below(5000))),
+            _ => Some(PATIENCE),
+        };
+        let words = timeout(patience.unwrap_or_default());
+        self.member.history.begin(0, Op::Call, words);
+        // The response borrows the caller: what is to be known of it is its copy.
+        let response = match patience {
+            None => self.caller.call(&request),
+            Some(patience) => self.caller.call_timeout(&request, patience),
+        }
+        .map(<[u8]>::to_vec);
+        let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
+        let outcome = self.check(Op::Call, task, &request, &response);
+        self.member.history.end(0, Op::Call, outcome, words);
+        self.after(outcome)
+    }
+
+    fn burst(&mut self) -> Goes {
+        let count = 1 + self.random.below(64);
+        let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
+        let before = self.caller.outstanding();
+        self.member.history.begin(0, Op::Submit, timeout(PATIENCE));
+        let submitted = self.caller.submit_all(requests.iter().map(|(_, request)| request.as_slice()));
+        let outcome = outcome_of_call(self.member, Op::Submit, submitted.as_ref().err());
+        self.member.history.end(0, Op::Submit, outcome, timeout(PATIENCE));
+        self.after(outcome)?;
+        if self.caller.outstanding() - before != count as usize {
+            self.member.history.violation(0, Op::Submit, "not as many outstanding as were submitted");
+        }
+        if self.random.once_in(4) {
+            // The responses fill their ring meanwhile.
+            std::thread::sleep(Duration::from_micros(self.random.below(3000)));
+        }
+        if self.random.once_in(3) {
+            self.call()?;
+        }
+        for (task, request) in &requests {
+            self.member.history.begin(0, Op::Respond, timeout(PATIENCE));
+            let mut response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
+            if response == Err(CallError::TimedOut) {
+                // All processes may have stood still meanwhile.
+                response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
+            }
+            let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
+            let outcome = self.check(Op::Respond, *task, request, &response);
+            self.member.history.end(0, Op::Respond, outcome, timeout(PATIENCE));
+            if outcome == Outcome::TimedOut {
+                self.member.history.violation(0, Op::Respond, "no response to a submitted call");
+            }
+            self.after(outcome)?;
+        }
+        Ok(())
+    }
+
+    /// The key of another client, or of this one.
+    fn receiver(&mut self) -> Result<Option<(u64, Key)>, Way> {
+        let slot = self.random.below(self.member.options.slots);
+        if let Some(key) = self.keys.get(slot) {
+            return Ok(Some((slot, key)));
+        }
+        let Ok(name) = Name::new(&name_of(slot)) else { return Ok(None) };
+        self.member.history.begin(0, Op::Ask, timeout(PATIENCE));
+        let found = self.caller.look_up_timeout(&name, PATIENCE);
+        let outcome = outcome_of_call(self.member, Op::Ask, found.as_ref().err());
+        self.member.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
+        self.after(outcome)?;
+        let Ok(Some(key)) = found else { return Ok(None) };
+        self.keys.set(slot, key);
+        Ok(Some((slot, key)))
+    }
+
+    fn send(&mut self) -> Goes {
+        let Some((slot, key)) = self.receiver()? else { return Ok(()) };
+        let waits = self.random.once_in(3) && key != self.caller.key();
+        self.send_to(slot, key, waits).map(drop)
+    }
+
+    fn send_to(&mut self, slot: u64, key: Key, waits: bool) -> Result<Outcome, Way> {
+        let number = self.next();
+        let len = self.random.length(self.caller.limits().max_message);
+        let message = content::message(self.caller.key(), number, len);
+        let history = &self.member.history;
+        let (op, patience) = if waits {
+            (Op::SendWaiting, Duration::from_micros(self.random.below(20_000)))
+        } else {
+            (Op::Send, Duration::ZERO)
+        };
+        let words = about(patience.as_nanos() as u64, key, number);
+        history.begin(0, op, words);
+        let sent = if waits {
+            self.caller.send_timeout(key, &message, patience)
+        } else {
+            self.caller.send(key, &message)
+        };
+        let outcome = outcome_of_sending(self.member, op, &sent);
+        history.end(0, op, outcome, words);
+        if matches!(outcome, Outcome::UnknownKey | Outcome::Gone) {
+            self.keys.forget(slot);
+        }
+        self.after(outcome)?;
+        Ok(outcome)
+    }
+
+    /// Fills one inbox, and then waits with the last message.
+    fn flood(&mut self) -> Goes {
+        let Some((slot, key)) = self.receiver()? else { return Ok(()) };
+        for _ in 0..200 {
+            match self.send_to(slot, key, false)? {
+                Outcome::Ok => {}
+                Outcome::InboxFull if key != self.caller.key() => {
+                    return self.send_to(slot, key, true).map(drop);
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Goes {
+        let Some(inbox) = self.inbox.as_deref_mut() else { return Ok(()) };
+        for _ in 0..64 {
+            match inbox.try_recv() {
+                Ok(message) => self.member.received(0, &message),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected(_)) => return Err(Way::Ended),
+                Err(error) => self.member.history.violation(0, Op::Receive, &format!("{error:?}")),
+            }
+        }
+        let patience = Duration::from_micros(self.random.below(3000));
+        let (words, began) = (timeout(patience), Instant::now());
+        self.member.history.begin(0, Op::Receive, words);
+        let outcome = match inbox.recv_timeout(patience) {
+            Ok(message) => {
+                self.member.received(0, &message);
+                Outcome::Ok
+            }
+            Err(RecvTimeoutError::TimedOut) if began.elapsed() < patience => {
+                self.member.history.violation(0, Op::Receive, "timed out before its time")
+            }
+            Err(RecvTimeoutError::TimedOut) => Outcome::TimedOut,
+            Err(RecvTimeoutError::Disconnected(_)) => Outcome::Disconnected,
+            Err(error) => self.member.history.violation(0, Op::Receive, &format!("{error:?}")),
+        };
+        self.member.history.end(0, Op::Receive, outcome, words);
+        self.after(outcome)
+    }
+
+    /// Does nothing for a while, and receives nothing either.
+    fn rest(&mut self) -> Goes {
+        std::thread::sleep(Duration::from_micros(self.random.below(10_000)));
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Goes {
+        self.member.history.begin(0, Op::Ask, timeout(PATIENCE));
+        let error = match self.random.below(3) {
+            0 => self.caller.ping_timeout(PATIENCE).err(),
+            1 => self.caller.statistics_timeout(PATIENCE).err(),
+            _ => match self.caller.list_timeout(PATIENCE) {
+                Ok(clients) => {
+                    let own = self.caller.key();
+                    if !clients.iter().any(|client| client.key == own) {
+                        self.member.history.violation(0, Op::Ask, "a list of clients without this one");
+                    }
+                    None
+                }
+                Err(error) => Some(error),
+            },
+        };
+        let outcome = outcome_of_call(self.member, Op::Ask, error.as_ref());
+        self.member.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
+        self.after(outcome)
+    }
+}
