@@ -106,9 +106,9 @@ MUTANTS = [
      "            self.producer.ring.header(position).store(header, Ordering::Release);\n",
      loom("an_abandoned_batch", "a_batch_begun")),
     ("header of a line written before its payload", PRODUCER,
-     "            let mut at = HEADER;\n            for part in parts {\n                self.ring.copy_into_line",
-     "            self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);\n"
-     "            let mut at = HEADER;\n            for part in parts {\n                self.ring.copy_into_line",
+     "        for part in parts {\n            self.ring.copy_into_line",
+     "        self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);\n"
+     "        for part in parts {\n            self.ring.copy_into_line",
      loom("every_line_is_reused")),
     ("zero behind a block", PRODUCER, ZERO, "", loom("stale_payload_is_not_a_header_behind_two")),
     ("zero behind a block, by the property test", PRODUCER, ZERO, "", PROPERTY),
@@ -470,7 +470,7 @@ MUTANTS = [
     ("bounds: copies into a line begin within it", VIEW,
      "if at > LINE || from.len() > LINE - at {", "if from.len() > LINE.wrapping_sub(at) {", VIEWS),
     ("bounds: copies out of a line end within it", VIEW, "if at > LINE || len > LINE - at {", "if at > LINE {", VIEWS),
-    ("bounds: a position is a line", VIEW, "& (self.capacity - LINE)", "& (self.capacity - 1)", VIEWS),
+    ("bounds: a position is a line", VIEW, "mask: capacity - LINE,", "mask: capacity - 1,", VIEWS),
     ("bounds: a ring lies in its segment", VIEW, "self.0.start_of(data, capacity)", "self.0.start_of(data, LINE)", VIEWS),
     ("bounds: a ring's words lie in its segment", VIEW, "self.0.start_of(control, CONTROL)", "self.0.start_of(control, 0)", VIEWS),
     ("bounds: a ring has a power of two of lines", VIEW, "assert!(capacity.is_power_of_two() && capacity >= LINE,", "assert!(capacity >= LINE,",
@@ -524,7 +524,9 @@ MUTANTS = [
      "        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
      "        self.write_parts(start, at, parts);\n        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
      ("bench", ("instructions",))),
-    ("benchmarks: they run", PRODUCER, "        if len > self.max_block {", "        if len >= 256 {",
+    ("benchmarks: they run", PRODUCER, "        let start = if self.fits_here(len)",
+     "        if len >= 256 {\n            return Err(TrySendError::TooLarge { len, max: 255 });\n        }\n"
+     "        let start = if self.fits_here(len)",
      ("bench", ("ring", "--", "--test"))),
 ]
 

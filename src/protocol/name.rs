@@ -310,6 +310,8 @@ mod tests {
             let (left, right) = (Name::new(&a).unwrap(), Name::new(&b).unwrap());
             prop_assert_eq!(left.cmp(&right), a.cmp(&b));
             prop_assert_eq!(left == right, a == b);
+            prop_assert_eq!((left == *b.as_str(), left == b.as_str()), (a == b, a == b));
+            prop_assert_eq!((AsRef::<str>::as_ref(&left), &*left), (a.as_str(), a.as_str()));
         }
     }
 }

@@ -163,6 +163,12 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_code_that_is_not_zero_is_an_error() {
+        assert_eq!(check(0).ok(), Some(()));
+        assert_eq!(check(libc::EINVAL).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
     fn locking_twice_is_an_error() {
         let (mutex, _fd) = RobustMutex::create(1, 0).unwrap();
         let inner = mutex.with(&mut (), |()| (), |()| mutex.with(&mut (), |()| (), |()| ())).unwrap();

@@ -46,6 +46,7 @@ fn a_client_is_found_until_it_is_released() {
     assert!(registry.mark_leaving(key).unwrap());
     assert!(!registry.mark_leaving(key).unwrap());
     assert_eq!(registry.get(key).unwrap().unwrap().state, ClientState::Leaving);
+    assert_eq!([info.state, ClientState::Leaving].map(|state| state.to_string()), ["live", "leaving"]);
     assert_eq!(registry.key_of(&name("alice")).unwrap(), None);
     assert!(matches!(registry.register(&name("alice"), OWNER), Err(RegisterError::NameTaken)));
 

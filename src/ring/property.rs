@@ -217,7 +217,14 @@ impl Pair {
                 let (a, b) = (a.of(self.plain.max_block), b.of(self.plain.max_block));
                 let place = self.plain.place(self.plain.tail, a + b);
                 let block = self.plain.content(place.unwrap_or(0), a + b);
-                let done = self.producer.try_publish(None, [&block[..a], &[], &block[a..]]);
+                // With its first word as a header where it has one.
+                let done = match block.split_first_chunk::<HEADER>() {
+                    Some((first, rest)) if a >= HEADER => {
+                        let header = Some(u64::from_ne_bytes(*first));
+                        self.producer.try_publish(header, [&rest[..a - HEADER], &[], &block[a..]])
+                    }
+                    _ => self.producer.try_publish(None, [&block[..a], &[], &block[a..]]),
+                };
                 self.producer.notify();
                 assert_eq!(done, place.map(|_| ()));
                 if let Ok(start) = place {
