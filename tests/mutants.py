@@ -488,7 +488,9 @@ MUTANTS = [
      "        self.write_parts(start, parts);\n        self.commit_one(start, len);",
      "        self.write_parts(start, parts);\n        self.write_parts(start, parts);\n        self.commit_one(start, len);",
      ("bench", ("instructions",))),
-    ("benchmarks: they run", PRODUCER, "        if len > self.max_block {", "        if len >= 256 {",
+    ("benchmarks: they run", PRODUCER, "        let start = if self.fits_here(len)",
+     "        if len >= 256 {\n            return Err(TrySendError::TooLarge { len, max: 255 });\n        }\n"
+     "        let start = if self.fits_here(len)",
      ("bench", ("ring", "--", "--test"))),
 ]
 
