@@ -375,6 +375,15 @@ impl<'a> Response<'a> {
                 self.written += bytes.len();
                 return Ok(());
             }
+            // With nothing written yet, it may have a place at the start of the ring.
+            if self.written == 0
+                && let Ok(elsewhere) = self.ring.begin(BLOCK_HEADER + bytes.len())
+            {
+                self.ring.write(&elsewhere, BLOCK_HEADER, bytes);
+                self.written = bytes.len();
+                *draft = elsewhere;
+                return Ok(());
+            }
         }
         // A response for which there is no memory is not the end of the process.
         let more = self.written + bytes.len() - self.spare.len();

@@ -95,6 +95,29 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
 }
 
+/// A response that would pass the end of the ring goes to its start, or waits in memory for room; whole in either case.
+#[test]
+fn responses_go_around_the_ring_whole() {
+    let geometry = Geometry::new(4096).unwrap();
+    for (size, pieces) in [(1300, 1), (1300, 2), (2000, 1), (2000, 3), (700, 1)] {
+        let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+        let mut guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
+        let echo = move |request: Request<'_>, response: &mut Response<'_>| {
+            request.payload().chunks(size / pieces + 1).try_for_each(|piece| response.write(piece))
+        };
+        let mut desk = Desk::with_service(host, geometry, echo).unwrap();
+        for number in 0..50_u32 {
+            let header = BlockHeader::new(Operation::Call as u16, 0, number).to_word().to_ne_bytes();
+            let body: Vec<u8> = (0..size).map(|at| (at as u32 * 7 + number) as u8).collect();
+            guest.requests.try_send(&[&header[..], &body].concat()).unwrap();
+            desk.serve();
+            let mut response = Vec::new();
+            guest.responses.try_recv(&mut response).unwrap();
+            assert_eq!(response[8..], body, "response {number} of {size} bytes in {pieces} pieces");
+        }
+    }
+}
+
 /// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the acceptor a thousand
 /// times, once for each, when nothing else is to be done.
 #[test]
