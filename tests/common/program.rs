@@ -4,7 +4,7 @@ use super::{Begun, LIMIT, begin};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -57,14 +57,27 @@ impl Program {
     }
 
     pub fn start_with(program: &str, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Program {
+        Program::try_start_with(program, arguments, set).unwrap()
+    }
+
+    /// Another user, for one, may not reach the program.
+    pub fn try_start_with(
+        program: &str,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> io::Result<Program> {
         let mut command = command(program);
         command.args(arguments);
         set(&mut command);
-        Program::spawn(&mut command)
+        Program::try_spawn(&mut command)
     }
 
     pub fn spawn(command: &mut Command) -> Program {
-        let mut child = command.spawn().unwrap();
+        Program::try_spawn(command).unwrap()
+    }
+
+    fn try_spawn(command: &mut Command) -> io::Result<Program> {
+        let mut child = command.spawn()?;
         let (sender, lines) = mpsc::channel();
         let output = child.stdout.take();
         let stdout = begin(move || {
@@ -89,7 +102,7 @@ impl Program {
             all
         });
         let stdin = child.stdin.take();
-        Program { child: Killed(child), stdin, lines, written: None, stdout, stderr }
+        Ok(Program { child: Killed(child), stdin, lines, written: None, stdout, stderr })
     }
 
     pub fn pid(&self) -> Pid {
