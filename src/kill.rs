@@ -8,6 +8,7 @@
 //! is delivered twice, or the COUNT-th name of a client that left is not freed. It shows that the harness would notice.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(loom, allow(unused_macros, reason = "the layers that use them are not built for the models"))]
 #![cfg_attr(not(ringpost_kill_points), allow(dead_code, reason = "the table is checked in every build"))]
 
 /// A place where the process may be made to die.
