@@ -26,6 +26,7 @@ use ringpost::{Client, Key, Observer, RegisterError};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::Command;
 use std::str::FromStr;
 
 /// Plays the role that another process of this program was started for; in the first process it is nothing.
@@ -48,8 +49,13 @@ fn role() {
 // ---- what the directors share
 
 fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
+    start_server_as(place, settings, |_| {})
+}
+
+/// With something more set on the command.
+fn start_server_as(place: &Place, settings: &[(&str, &str)], set: impl FnOnce(&mut Command)) -> Role {
     let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
-    let mut server = Role::start("server", &all);
+    let mut server = Role::start_as("server", &all, set).unwrap();
     server.hear("ready");
     server
 }
