@@ -86,8 +86,8 @@ HEADER_OF_A_BLOCK = "        self.ring.header(self.position).store(data_header(s
 MUTANTS = [
     # Publishing
     ("header stored before the payload", PRODUCER,
-     "        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
-     "        self.commit_one(start, len);\n        self.write_parts(start, at, parts);",
+     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
+     "        self.commit_one(start, len);\n        self.write_parts(start, header, parts);",
      loom("every_line_is_reused")),
     ("header of a block: Release", PRODUCER,
      "store(data_header(self.position, len), Ordering::Release)",
@@ -521,8 +521,8 @@ MUTANTS = [
      "            for at in 0..head {\n                AtomicU8", ("tests --cfg ringpost_atomic_copy", ("shm::copy",))),
     # The guards of the cost
     ("instructions: one copy for each block", PRODUCER,
-     "        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
-     "        self.write_parts(start, at, parts);\n        self.write_parts(start, at, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, header, parts);\n        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
      ("bench", ("instructions",))),
     ("benchmarks: they run", PRODUCER, "        let start = if self.fits_here(len)",
      "        if len >= 256 {\n            return Err(TrySendError::TooLarge { len, max: 255 });\n        }\n"

@@ -285,12 +285,12 @@ impl Ends {
     ) -> Result<Ends, SegmentError> {
         let parked = Ring::ALL.iter().flat_map(|ring| ring.parked_words()).collect();
         let heeds = manners.heeds_shared_close;
-        let closer = if manners.ends_at_fork {
-            Closer::of_this_process(view.clone(), Scope::Shared, parked, Some(CLOSED), heeds)
-                .map_err(|source| SegmentError::System { action: "map memory", source })?
-        } else {
-            Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), heeds)
-        };
+        let mut closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), heeds);
+        if manners.ends_at_fork {
+            closer = closer
+                .of_this_process()
+                .map_err(|source| SegmentError::System { action: "map memory", source })?;
+        }
         Ok(Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop })
     }
 

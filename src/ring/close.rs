@@ -140,34 +140,17 @@ impl Closer {
         shared: Option<usize>,
         heed_shared: bool,
     ) -> Closer {
-        Closer::with(OwnWord::inherited(OPEN), view, scope, parked, shared, heed_shared)
-    }
-
-    /// One that a forked child finds closed, and cannot close for its parent.
-    #[cfg(not(loom))]
-    pub(crate) fn of_this_process(
-        view: View,
-        scope: Scope,
-        parked: Vec<usize>,
-        shared: Option<usize>,
-        heed_shared: bool,
-    ) -> std::io::Result<Closer> {
-        Ok(Closer::with(OwnWord::not_inherited(OPEN)?, view, scope, parked, shared, heed_shared))
-    }
-
-    fn with(
-        private: OwnWord,
-        view: View,
-        scope: Scope,
-        parked: Vec<usize>,
-        shared: Option<usize>,
-        heed_shared: bool,
-    ) -> Closer {
         let shared = shared.map(|offset| view.pin32(offset));
         let heeded = shared.clone().filter(|_| heed_shared);
         let sleep_on_private = scope == Scope::Shared;
         let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, scope });
-        Closer { private, heeded, rest }
+        Closer { private: OwnWord::inherited(OPEN), heeded, rest }
+    }
+
+    /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody uses yet.
+    #[cfg(not(loom))]
+    pub(crate) fn of_this_process(self) -> std::io::Result<Closer> {
+        Ok(Closer { private: OwnWord::not_inherited(OPEN)?, ..self })
     }
 
     /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a ring between

@@ -382,12 +382,7 @@ impl Producer {
     ) -> Result<(), TrySendError> {
         // What was cleared ahead needs no care here: it is behind this record, or within it and will not be asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
-        let mut at = HEADER;
-        if let Some(header) = header {
-            self.ring.set_second_word(start, header);
-            at += 8;
-        }
-        self.write_parts(start, at, parts);
+        self.write_parts(start, header, parts);
         kill_point!("publish.payload");
         self.commit_one(start, len);
         Ok(())
@@ -636,7 +631,12 @@ impl Producer {
     // ---- writing
 
     #[inline(always)]
-    fn write_parts<const N: usize>(&self, start: u64, mut at: usize, parts: [&[u8]; N]) {
+    fn write_parts<const N: usize>(&self, start: u64, header: Option<u64>, parts: [&[u8]; N]) {
+        let mut at = HEADER;
+        if let Some(header) = header {
+            self.ring.set_second_word(start, header);
+            at += 8;
+        }
         for part in parts {
             self.ring.copy_in(start, at, part);
             at += part.len();
@@ -1025,7 +1025,7 @@ impl Batch<'_> {
             Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
         };
         producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
-        producer.write_parts(start, HEADER, [block]);
+        producer.write_parts(start, None, [block]);
         if start != self.at {
             self.put_header(self.at, padding_header(self.at, start - self.at));
         }
