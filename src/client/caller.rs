@@ -16,7 +16,7 @@ use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
 use super::event::ReconnectError;
 use super::handle::CloseHandle;
-use super::reconnect::{Asking, Half, Home, Stop};
+use super::reconnect::{Asking, Half, Home, Stop, home_of};
 use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::kill::kill_point;
@@ -119,10 +119,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().key,
-            _ => self.session.key,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
     }
 
     /// This client's name. Does not block.
@@ -158,10 +155,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn limits(&self) -> Limits {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().limits,
-            _ => self.session.limits,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.limits, |home| home.newest().limits)
     }
 
     /// A handle that ends a wait here from another thread, and with it the registration. Does not block.
@@ -1232,18 +1226,14 @@ impl Caller {
 
     /// From now on its inbox is a handle by itself.
     pub(super) fn part(&self) {
-        if let Some(home) = &self.home
-            && !self.session.is_forked()
-        {
+        if let Some(home) = home_of(&self.session, &self.home) {
             home.split();
         }
     }
 
     /// Before the end: takes the newest channel, and there will be no other one.
     fn settle_down(&mut self) {
-        if let Some(home) = &self.home
-            && !self.session.is_forked()
-        {
+        if let Some(home) = home_of(&self.session, &self.home) {
             home.leave(CloseReason::Unregistered);
             if let Some(asking) = home.take_asking() {
                 self.install(asking);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::reconnect::Home;
+use super::reconnect::{Home, home_of};
 use super::session::Session;
 use crate::ring::CloseReason;
 
@@ -54,9 +54,9 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(&self) {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.close(CloseReason::Local),
-            _ => self.session.end(CloseReason::Local),
+        match home_of(&self.session, &self.home) {
+            Some(home) => home.close(CloseReason::Local),
+            None => self.session.end(CloseReason::Local),
         }
     }
 
@@ -79,9 +79,9 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reason(&self) -> Option<CloseReason> {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().closer.reason(),
-            _ => self.session.closer.reason(),
+        match home_of(&self.session, &self.home) {
+            Some(home) => home.newest().closer.reason(),
+            None => self.session.closer.reason(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::CloseHandle;
-use super::reconnect::{Home, Receiving, Stop};
+use super::reconnect::{Home, Receiving, Stop, home_of};
 use super::session::Session;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
@@ -189,10 +189,7 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().key,
-            _ => self.session.key,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
     }
 
     /// This client's name. Does not block.

@@ -6,8 +6,8 @@
 //! new channel laid ready. An inbox first gives out all that lies in the old ring, and if the other half has registered several times
 //! meanwhile, all that lies in those between: none is left out, and they come in their order.
 //!
-//! The mutex is never held while anything is asked or told. A forked child does not come here: another thread may have held it at
-//! the fork, and the client is its parent's.
+//! The mutex is never held while anything is asked or told. A forked child does not come here ([`home_of`]): another thread may have
+//! held it at the fork, and the client is its parent's.
 
 #![forbid(unsafe_code)]
 
@@ -64,6 +64,11 @@ struct State {
     schedule: Option<Schedule>,
     /// Why there will be no other registration.
     over: Option<ReconnectError>,
+}
+
+/// What a client that registers again shares with its other half. In a forked child nothing: there it is its parent's.
+pub(super) fn home_of<'h>(session: &Session, home: &'h Option<Arc<Home>>) -> Option<&'h Home> {
+    home.as_deref().filter(|_| !session.is_forked())
 }
 
 /// Why a half is not on another channel.
