@@ -103,9 +103,12 @@ pub(super) fn dial(path: &Path, deadline: Instant) -> Result<Line, RegisterError
     Line::connect(path, deadline).map_err(|error| explain(error, path, None))
 }
 
-/// A time-out beyond what the clock can hold is none that anybody will see.
 pub(super) fn deadline_in(timeout: Duration) -> Instant {
-    let now = Instant::now();
+    deadline_from(Instant::now(), timeout)
+}
+
+/// A time-out beyond what the clock can hold is one that nobody will see the end of.
+pub(super) fn deadline_from(now: Instant, timeout: Duration) -> Instant {
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 
