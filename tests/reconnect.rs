@@ -9,6 +9,7 @@ use ringpost::{
     CallError, Client, CloseReason, Inbox, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
     RecvTimeoutError, RegisterError, Request, Response, SendError, TryRecvError,
 };
+use std::fmt::Debug;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,7 @@ fn hear_of_return(events: &Receiver<ReconnectEvent>, ended: CloseReason) -> ring
     }
 }
 
-fn text(inbox: Result<ringpost::Message, RecvError>) -> String {
+fn text(inbox: Result<ringpost::Message, impl Debug>) -> String {
     String::from_utf8(inbox.unwrap().into_payload()).unwrap()
 }
 
@@ -227,7 +228,7 @@ fn messages_committed_before_come_first() {
             bob.send(key, b"new").unwrap();
         }
         for n in 0..3 {
-            assert_eq!(text(client.recv()), format!("old {n}"));
+            assert_eq!(text(client.recv_timeout(LIMIT)), format!("old {n}"));
         }
         if !explicitly {
             assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
@@ -238,7 +239,7 @@ fn messages_committed_before_come_first() {
             let mut bob = town.plain("robert");
             bob.send(client.key(), b"new").unwrap();
         }
-        assert_eq!(text(client.recv()), "new");
+        assert_eq!(text(client.recv_timeout(LIMIT)), "new");
         hear_of_return(&events, DIED);
     }
 }
@@ -262,11 +263,11 @@ fn messages_of_several_connections_come_in_their_order() {
         client.reconnect().unwrap();
     }
     for message in expected {
-        assert_eq!(text(client.recv()), message);
+        assert_eq!(text(client.recv_timeout(LIMIT)), message);
     }
     let own = client.key();
     client.send(own, b"the last").unwrap();
-    assert_eq!(text(client.recv()), "the last");
+    assert_eq!(text(client.recv_timeout(LIMIT)), "the last");
     assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
 }
 
