@@ -230,7 +230,6 @@ fn kind(error: &RegisterError) -> Kind {
 }
 
 /// The attempts after one end of a connection.
-#[derive(Debug)]
 pub(super) struct Schedule {
     began: Instant,
     /// How many failed, and how many of the last of these were refusals.

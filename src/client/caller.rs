@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
 use super::event::ReconnectError;
 use super::handle::CloseHandle;
-use super::reconnect::{Asking, Half, Home, Stop, home_of};
+use super::reconnect::{Asking, Half, Home, Stop, home_of, show};
 use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::kill::kill_point;
@@ -64,7 +65,6 @@ const MOST_QUEUED: usize = 1 << 16;
 /// assert!(matches!(receiver.join().unwrap(), Err(RecvError::Disconnected(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Caller {
     requests: Producer,
     responses: Consumer,
@@ -83,10 +83,15 @@ pub struct Caller {
     unregistered: bool,
 }
 
-#[derive(Debug)]
 struct Response {
     status: Status,
     body: Vec<u8>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show_as("Caller", f)
+    }
 }
 
 impl Caller {
@@ -1217,6 +1222,11 @@ impl Caller {
             return Ok(None);
         }
         Ok(Some((sequence, status)))
+    }
+
+    /// What `{:?}` shows of it, or of the client that it is a half of.
+    pub(super) fn show_as(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(kind, &self.session, &self.home, f)
     }
 
     /// From now on it goes on with another channel when its own has ended.

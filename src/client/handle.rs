@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::reconnect::{Home, home_of};
+use super::reconnect::{Home, home_of, show};
 use super::session::Session;
 use crate::ring::CloseReason;
 
@@ -25,10 +26,16 @@ use crate::ring::CloseReason;
 /// assert_eq!(waiting.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CloseHandle {
     session: Arc<Session>,
     home: Option<Arc<Home>>,
+}
+
+impl fmt::Debug for CloseHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show("CloseHandle", &self.session, &self.home, f)
+    }
 }
 
 impl CloseHandle {

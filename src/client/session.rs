@@ -19,7 +19,6 @@ use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSIO
 use crate::ring::{CloseReason, Closer, WaitStrategy};
 
 /// One registration. When the last half of the client is gone, so is the lifeline, and with it the registration.
-#[derive(Debug)]
 pub(super) struct Session {
     pub(super) key: Key,
     pub(super) name: Name,
