@@ -7,6 +7,7 @@ mod common;
 use common::program::{Program, SERVER};
 use common::raw::{Heard, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
 use common::role::{self, Role, Stage, say, setting};
+use common::users::is_root;
 use common::{Bus, Place, eventually, within_limit};
 use ringpost::{Client, Observer, RegisterError, Server};
 use rustix::fs::{
@@ -40,10 +41,6 @@ fn role() {
 // ---- other processes, of another user or of the same
 
 const STRANGER: u32 = 65_534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// A process tries all that it can think of to get at what the server holds, and says what it got.
 fn reach_into(server: u32) -> Vec<String> {

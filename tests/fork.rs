@@ -9,13 +9,14 @@ mod common;
 
 use common::proc::{is_asleep, worker_is_gone};
 use common::role::{self, Role, Stage, say, setting};
-use common::{Bus, LIMIT, begin, eventually, within_limit};
+use common::{Bus, Gate, LIMIT, Place, begin, eventually, within_limit};
 use ringpost::{
     CallAsError, CallError, Caller, Client, CloseReason, Inbox, Reconnect, ReconnectError, RecvError,
-    RecvTimeoutError, RegisterError, SendError, Server, TryRecvError,
+    RecvTimeoutError, RegisterError, Request, Response, SendError, Server, TryRecvError,
 };
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::fmt::Debug;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -81,7 +82,11 @@ fn register(name: &str) -> Client {
 }
 
 fn start(role: &str, bus: &Bus) -> Role {
-    Role::start(role, &[("PATH", bus.path().to_str().unwrap())])
+    start_at(role, &bus.place)
+}
+
+fn start_at(role: &str, place: &Place) -> Role {
+    Role::start(role, &[("PATH", place.path.to_str().unwrap())])
 }
 
 // ---- what a child can try
@@ -291,37 +296,56 @@ fn fork_pipelined() {
 
 // ---- in the middle of an operation
 
+/// The child goes on with the operation when the parent has committed more of it, and while nobody takes any of that: what it then
+/// wrote would lie over the parent's requests.
 #[test]
 fn a_fork_in_the_middle_of_an_operation_leaves_the_ring_to_the_parent() {
-    let bus = Bus::start();
+    let gate = Gate::default();
+    let held = gate.clone();
+    let bus = Bus::with(|builder| {
+        builder.service(move |request: Request<'_>, response: &mut Response<'_>| {
+            held.pass();
+            response.write(request.payload())
+        })
+    });
     let mut parent = start("midway", &bus);
+    parent.hear("the child is through");
+    gate.open();
     parent.hear("done");
     assert!(parent.end().success());
 }
 
-/// The iterator forks, so that the child finds itself within `submit_all`.
+/// The iterator forks, so that the child finds itself within `submit_all`. It stays there until the parent has submitted all.
 fn fork_midway() {
     let mut client = register("alice");
+    let requests: Vec<[u8; 4]> = (0..50_u32).map(u32::to_le_bytes).collect();
+    let (mut submitted_all, signal) = std::io::pipe().unwrap();
+    let mut signal = Some(signal);
     let mut child = None;
     let mut in_child = false;
-    let requests = (0..50).map(|n| {
+    let submitted = client.submit_all(requests.iter().enumerate().map(|(n, request)| {
         if n == 25 {
             // SAFETY: as in `fork`; the child leaves below.
             let pid = unsafe { libc::fork() };
             in_child = pid == 0;
             child = Pid::from_raw(pid);
+            if in_child {
+                drop(signal.take());
+                submitted_all.read_to_end(&mut Vec::new()).unwrap();
+            }
         }
-        &b"request"[..]
-    });
-    let submitted = client.submit_all(requests);
+        &request[..]
+    }));
     if in_child {
         let right = submitted == Err(CallError::NotSent(FORKED));
         std::process::exit(i32::from(!right));
     }
     submitted.unwrap();
+    drop(signal);
     reap(child.unwrap());
-    for _ in 0..50 {
-        assert_eq!(client.response_timeout(LIMIT).unwrap(), b"request");
+    say("the child is through");
+    for request in requests {
+        assert_eq!(client.response_timeout(LIMIT).unwrap(), request);
     }
     goes_on(&mut client);
     client.unregister().unwrap();
@@ -405,12 +429,15 @@ fn fork_in_a_crowd() {
     say("done");
 }
 
-/// A child's own client has everything that a client has, the watch over the server's death included; its child in turn has nothing.
+/// A child's own client has everything that a client has; its child in turn has nothing. The server is killed: with nobody left to
+/// close the channels, only a watcher can tell those who wait.
 #[test]
 fn a_child_s_own_client_is_a_whole_one() {
-    let bus = Bus::start();
-    let mut parent = start("family", &bus);
-    let mut bob = bus.client("bob");
+    let place = Place::new();
+    let mut server = start_at("server", &place);
+    server.hear("ready");
+    let mut parent = start_at("family", &place);
+    let mut bob = Client::register(&place.path, "bob").unwrap();
     let parent_key = parent.hear("key").parse().unwrap();
     let child_key = parent.hear("child").parse().unwrap();
     assert_ne!(parent_key, child_key);
@@ -420,16 +447,11 @@ fn a_child_s_own_client_is_a_whole_one() {
     bob.send(parent_key, b"to the parent").unwrap();
     parent.tell("receive");
     parent.hear("parent heard to the parent");
-    let path = bus.path().to_owned();
-    let Bus { server, place } = bus;
-    server.join_after_shutdown();
-    // Both wait without a deadline: their watchers tell them.
+    server.kill();
     let mut ends = [parent.hear(""), parent.hear("")];
     ends.sort();
-    assert_eq!(ends, ["child ends: the server shut down", "parent ends: the server shut down"]);
+    assert_eq!(ends, ["child ends: the other process is gone", "parent ends: the other process is gone"]);
     assert!(parent.end().success());
-    assert!(!path.exists());
-    drop((bob, place));
 }
 
 fn fork_family(stage: &Stage) {
@@ -446,15 +468,21 @@ fn fork_family(stage: &Stage) {
         say("grandchild failed as it should");
         let heard = own.recv_timeout(LIMIT).unwrap();
         say(format_args!("child heard {}", String::from_utf8_lossy(heard.payload())));
-        let Err(RecvError::Disconnected(reason)) = own.recv() else { panic!("no end") };
-        say(format_args!("child ends: {reason}"));
+        say(format_args!("child ends: {}", end_of(own)));
     });
     stage.await_order("receive");
     let heard = client.recv_timeout(LIMIT).unwrap();
     say(format_args!("parent heard {}", String::from_utf8_lossy(heard.payload())));
-    let Err(RecvError::Disconnected(reason)) = client.recv() else { panic!("no end") };
-    say(format_args!("parent ends: {reason}"));
+    say(format_args!("parent ends: {}", end_of(client)));
     reap(child);
+}
+
+/// Waits without a deadline. The thread bounds the test, should nobody end that.
+fn end_of(mut client: Client) -> CloseReason {
+    match within_limit("a wait for the end", move || client.recv()) {
+        Err(RecvError::Disconnected(reason)) => reason,
+        other => panic!("no end: {other:?}"),
+    }
 }
 
 // ---- a child that outlives its parent
@@ -543,9 +571,8 @@ fn leave_a_child(stage: &Stage) {
 
 #[test]
 fn a_server_is_not_ended_by_its_forked_child() {
-    let place = common::Place::new();
-    let path = place.path.to_str().unwrap().to_owned();
-    let mut parent = Role::start("server", &[("PATH", &path)]);
+    let place = Place::new();
+    let mut parent = start_at("server", &place);
     parent.hear("ready");
     let mut client = Client::register(&place.path, "alice").unwrap();
     for way in ["drop", "shutdown", "join", "own"] {

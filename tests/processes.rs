@@ -6,11 +6,12 @@ mod common;
 use common::payload::{Random, content};
 use common::proc::{Holdings, is_asleep};
 use common::role::{self, Role, Stage, numbers, say, setting};
+use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
 use common::{LIMIT, Place, eventually, finds_no_room};
 use ringpost::{
-    CallError, Client, CloseReason, Key, Name, Observer, RecvError, RegisterError, Request, Response,
-    SendError, Server, StartError, WaitStrategy,
+    CallError, Client, CloseReason, Key, Name, Observer, RecvError, RegisterError, SendError, Server,
+    StartError, WaitStrategy,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,36 +50,11 @@ fn named() -> Client {
 
 /// Serves until it is told to shut down. Calls with "hang" are never answered.
 fn serve(stage: &Stage) {
-    let service = |request: Request<'_>, response: &mut Response<'_>| {
-        if request.payload() == b"hang" {
-            loop {
-                std::thread::park();
-            }
-        }
-        response.write(request.payload())
-    };
-    let mut builder = Server::builder(socket()).service(service).wait(setting("WAIT").unwrap_or_default());
-    if let Some(bytes) = setting("RING") {
-        builder = builder.ring_size(bytes);
-    }
-    if let Some(clients) = setting("CLIENTS") {
-        builder = builder.max_clients(clients);
-    }
-    if let Some(uid) = setting("ALLOW") {
-        builder = builder.allow_user(uid);
-    }
     if let Some(files) = setting("FILES") {
         use rustix::process::{Resource, Rlimit, setrlimit};
         setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
     }
-    let server = builder.start().unwrap();
-    say("ready");
-    stage.await_order("shutdown");
-    let sums = server.join_after_shutdown();
-    say(format_args!(
-        "summary registered={} refused={} violations={} calls={} messages={} abandoned={}",
-        sums.registered, sums.refused, sums.violations, sums.calls, sums.messages, sums.abandoned
-    ));
+    server::serve(server::as_set().service(server::echo_or_hang), stage);
 }
 
 /// Registers, and leaves in the way it is told.
@@ -264,14 +240,6 @@ fn hundred_guests() {
 
 // ---- the director's side
 
-fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
-    let mut all = vec![("PATH", place.path.to_str().unwrap())];
-    all.extend_from_slice(settings);
-    let mut server = Role::start("server", &all);
-    server.hear("ready");
-    server
-}
-
 fn start_client(place: &Place, role: &str, name: &str, settings: &[(&str, &str)]) -> Role {
     let mut all = vec![("PATH", place.path.to_str().unwrap()), ("NAME", name)];
     all.extend_from_slice(settings);
@@ -280,14 +248,6 @@ fn start_client(place: &Place, role: &str, name: &str, settings: &[(&str, &str)]
 
 fn key_of(client: &mut Role) -> Key {
     client.hear("key").parse().unwrap()
-}
-
-/// Shuts the server down, and gives its sums.
-fn shut_down(mut server: Role) -> std::collections::HashMap<String, u64> {
-    server.tell("shutdown");
-    let sums = numbers(&server.hear("summary"));
-    assert!(server.end().success());
-    sums
 }
 
 #[test]
@@ -500,7 +460,7 @@ fn another_user_is_refused_unless_allowed() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     const STRANGER: u32 = 65_534;
-    if !rustix::process::geteuid().is_root() {
+    if !common::users::is_root() {
         return eprintln!("skipped: only root can start another user's process");
     }
     let place = Place::new();

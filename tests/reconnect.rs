@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::role::{self, Role, Stage, say, setting};
+use common::role::{self, Role, Stage, say};
+use common::server::{self, shut_down, start_server};
 use common::{LIMIT, Place, begin, eventually};
 use ringpost::{
     CallError, Client, CloseReason, Inbox, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
-    RecvTimeoutError, RegisterError, Request, Response, SendError, Server, TryRecvError,
+    RecvTimeoutError, RegisterError, Request, Response, SendError, TryRecvError,
 };
+use std::fmt::Debug;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -32,16 +34,7 @@ fn serve(stage: &Stage) {
         }
         response.write(request.payload())
     };
-    let path: std::path::PathBuf = setting("PATH").expect("a socket");
-    let mut builder = Server::builder(path).service(service);
-    if let Some(clients) = setting("CLIENTS") {
-        builder = builder.max_clients(clients);
-    }
-    let server = builder.start().unwrap();
-    say("ready");
-    stage.await_order("shutdown");
-    let sums = server.join_after_shutdown();
-    say(format_args!("summary registered={} calls={}", sums.registered, sums.calls));
+    server::serve(server::as_set().service(service), stage);
 }
 
 // ---- a bus whose server comes and goes
@@ -65,12 +58,7 @@ impl Town {
     }
 
     fn start_with(&mut self, settings: &[(&str, &str)]) {
-        let path = self.place.path.to_str().unwrap().to_owned();
-        let mut all = vec![("PATH", path.as_str())];
-        all.extend_from_slice(settings);
-        let mut server = Role::start("server", &all);
-        server.hear("ready");
-        self.server = Some(server);
+        self.server = Some(start_server(&self.place, settings));
     }
 
     fn kill(&mut self) {
@@ -126,7 +114,7 @@ fn hear_of_return(events: &Receiver<ReconnectEvent>, ended: CloseReason) -> ring
     }
 }
 
-fn text(inbox: Result<ringpost::Message, RecvError>) -> String {
+fn text(inbox: Result<ringpost::Message, impl Debug>) -> String {
     String::from_utf8(inbox.unwrap().into_payload()).unwrap()
 }
 
@@ -186,8 +174,8 @@ fn a_call_on_its_way_is_not_made_again() {
     assert_eq!(hear_of_return(&events, DIED), client.key());
     assert_eq!(client.statistics().unwrap().calls, 1);
     client.unregister().unwrap();
-    town.server().tell("shutdown");
-    assert_eq!(town.server().hear("summary"), "registered=1 calls=1");
+    let sums = shut_down(town.server.take().unwrap());
+    assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
 #[test]
@@ -240,7 +228,7 @@ fn messages_committed_before_come_first() {
             bob.send(key, b"new").unwrap();
         }
         for n in 0..3 {
-            assert_eq!(text(client.recv()), format!("old {n}"));
+            assert_eq!(text(client.recv_timeout(LIMIT)), format!("old {n}"));
         }
         if !explicitly {
             assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
@@ -251,7 +239,7 @@ fn messages_committed_before_come_first() {
             let mut bob = town.plain("robert");
             bob.send(client.key(), b"new").unwrap();
         }
-        assert_eq!(text(client.recv()), "new");
+        assert_eq!(text(client.recv_timeout(LIMIT)), "new");
         hear_of_return(&events, DIED);
     }
 }
@@ -275,11 +263,11 @@ fn messages_of_several_connections_come_in_their_order() {
         client.reconnect().unwrap();
     }
     for message in expected {
-        assert_eq!(text(client.recv()), message);
+        assert_eq!(text(client.recv_timeout(LIMIT)), message);
     }
     let own = client.key();
     client.send(own, b"the last").unwrap();
-    assert_eq!(text(client.recv()), "the last");
+    assert_eq!(text(client.recv_timeout(LIMIT)), "the last");
     assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
 }
 
@@ -368,8 +356,8 @@ fn both_halves_go_on_with_one_registration() {
     caller.unregister().unwrap();
     assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the client unregistered");
     receiver.end("the inbox");
-    town.server().tell("shutdown");
-    assert_eq!(town.server().hear("summary"), "registered=1 calls=1");
+    let sums = shut_down(town.server.take().unwrap());
+    assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
 fn receive_all(mut inbox: Inbox, tell: &mpsc::Sender<String>) {

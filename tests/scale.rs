@@ -6,19 +6,20 @@ mod common;
 
 use common::payload::content;
 use common::proc::{Holdings, mappings};
-use common::role::{self, Role, Stage, numbers, say, setting};
+use common::role::{self, Role, Stage, say, setting};
+use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
-use common::{LIMIT, Place, eventually};
-use ringpost::{Client, Key, Observer, RegisterError, Server};
+use common::{LIMIT, Place, eventually, registered};
+use ringpost::{Client, Key, RegisterError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Plays the role that another process of this program was started for; in the first process it is nothing.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
-        "server" => serve(&stage),
+        "server" => server::serve(server::as_set(), &stage),
         "crowd" => crowd(&stage),
         "traffic" => traffic::play(&stage),
         other => panic!("no role {other:?}"),
@@ -26,22 +27,6 @@ fn role() {
 }
 
 // ---- roles
-
-fn serve(stage: &Stage) {
-    let path: PathBuf = setting("PATH").unwrap();
-    let mut builder = Server::builder(path).ring_size(setting("RING").unwrap());
-    if let Some(most) = setting("CLIENTS") {
-        builder = builder.max_clients(most);
-    }
-    let server = builder.start().unwrap();
-    say("ready");
-    stage.await_order("shutdown");
-    let sums = server.join_after_shutdown();
-    say(format_args!(
-        "summary registered={} refused={} violations={} calls={} messages={} abandoned={}",
-        sums.registered, sums.refused, sums.violations, sums.calls, sums.messages, sums.abandoned
-    ));
-}
 
 /// As many descriptors as this process may have.
 fn raise_descriptor_limit() {
@@ -116,24 +101,6 @@ fn crowd(stage: &Stage) {
 }
 
 // ---- the director's side
-
-fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
-    let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
-    let mut server = Role::start("server", &all);
-    server.hear("ready");
-    server
-}
-
-fn shut_down(mut server: Role) -> std::collections::HashMap<String, u64> {
-    server.tell("shutdown");
-    let sums = numbers(&server.hear("summary"));
-    assert!(server.end().success());
-    sums
-}
-
-fn registered(path: &Path) -> usize {
-    Observer::connect(path).unwrap().list().unwrap().len()
-}
 
 /// In how many processes they live, and what ends each of these.
 const ENDS: [&str; 4] = ["unregister", "drop", "exit", "kill"];

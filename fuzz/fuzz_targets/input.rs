@@ -2,6 +2,11 @@
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
+/// A head that is some lines further than this one, and seldom a few bytes.
+pub fn near_head(head: u64, lines: u8, off: u8) -> u64 {
+    head.wrapping_add(u64::from(lines) % 80 * 64 + u64::from(off / 250))
+}
+
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
-use crate::input::Input;
+use crate::input::{Input, near_head};
 use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, give_hints};
 
 pub const RING: u64 = 4096;
@@ -50,7 +50,7 @@ pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
             memory.set_bytes(ring, at, input.bytes(len));
         }
         3 => memory.set_head(ring, input.word64()),
-        4 => set_near_head(memory, ring, input.byte(), input.byte()),
+        4 => memory.set_head(ring, near_head(memory.head(ring), input.byte(), input.byte())),
         5 => memory.set_parked(ring, input.word32(), input.word32()),
         6 => memory.set_closed(input.word32()),
         // The end's next sleeps end in hints that lead nowhere.
@@ -64,18 +64,12 @@ pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
                 0 => memory.set_header(ring, tail, word),
                 1 => [REQUESTS, RESPONSES, INBOX]
                     .into_iter()
-                    .for_each(|ring| set_near_head(memory, ring, value, value)),
+                    .for_each(|ring| memory.set_head(ring, near_head(memory.head(ring), value, value))),
                 2 => memory.set_closed(value.into()),
                 _ => (0..3).for_each(|ring| memory.set_parked(ring, value.into(), value.into())),
             });
         }
     }
-}
-
-/// A head that is some lines further, and seldom a few bytes.
-fn set_near_head(memory: &Memory, ring: usize, lines: u8, off: u8) {
-    let further = u64::from(lines) % 80 * LINE + u64::from(off / 250);
-    memory.set_head(ring, memory.head(ring).wrapping_add(further));
 }
 
 /// Writes blocks as an honest producer does, except that it asks nobody for room.

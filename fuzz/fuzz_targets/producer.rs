@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::time::Instant;
 
-use input::Input;
+use input::{Input, near_head};
 use libfuzzer_sys::fuzz_target;
 use ringpost::hostile::{RingMemory, give_hints, work};
 use ringpost::ring::{CloseReason, Producer, SendTimeoutError, TrySendError};
@@ -24,12 +24,6 @@ thread_local! {
 const WORDS: u64 = 24;
 
 static BLOCK: [u8; 4096] = [0x5a; 4096];
-
-/// A head that is some lines further, and seldom a few bytes.
-fn near_head(memory: &RingMemory, lines: u8, off: u8) {
-    let further = u64::from(lines) % 80 * 64 + u64::from(off / 250);
-    memory.set_head(memory.head().wrapping_add(further));
-}
 
 fn wait(producer: &mut Producer, len: usize) -> Result<(), TrySendError> {
     producer.send_deadline(&BLOCK[..len], Instant::now()).map_err(|error| match error {
@@ -55,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
             let mut answer = Ok(());
             match input.byte() % 11 {
                 0 => memory.set_head(input.word64()),
-                1 | 2 => near_head(memory, input.byte(), input.byte()),
+                1 | 2 => memory.set_head(near_head(memory.head(), input.byte(), input.byte())),
                 3 => memory.set_words(input.word32(), input.word32(), input.word32()),
                 4 => answer = producer.try_send(&BLOCK[..usize::from(input.word16()) % max]),
                 5 => {
@@ -105,7 +99,7 @@ fuzz_target!(|data: &[u8]| {
                 _ => {
                     let (what, lines, off) = (input.byte(), input.byte(), input.byte());
                     memory.meanwhile(move |memory| match what % 3 {
-                        0 => near_head(memory, lines, off),
+                        0 => memory.set_head(near_head(memory.head(), lines, off)),
                         1 => memory.set_head(u64::from(lines) << 56 | u64::from(off)),
                         _ => memory.set_words(lines.into(), off.into(), lines.into()),
                     });

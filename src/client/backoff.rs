@@ -10,6 +10,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::error::RegisterError;
 use super::event::ReconnectEvent;
+use super::session::deadline_from;
 
 const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
@@ -229,7 +230,6 @@ fn kind(error: &RegisterError) -> Kind {
 }
 
 /// The attempts after one end of a connection.
-#[derive(Debug)]
 pub(super) struct Schedule {
     began: Instant,
     /// How many failed, and how many of the last of these were refusals.
@@ -268,8 +268,7 @@ impl Schedule {
     fn plan(&mut self, policy: &Reconnect, now: Instant, random: u32) {
         let left = policy.within.saturating_sub(now.duration_since(self.began));
         let delay = policy.delay(self.attempts, random).min(left);
-        // A delay that the clock cannot hold is one that nobody will see the end of.
-        self.next = now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
+        self.next = deadline_from(now, delay);
     }
 }
 

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
 use super::event::ReconnectError;
 use super::handle::CloseHandle;
-use super::reconnect::{Asking, Half, Home, Stop};
+use super::reconnect::{Asking, Half, Home, Stop, home_of, show};
 use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
 use crate::kill::kill_point;
@@ -64,7 +65,6 @@ const MOST_QUEUED: usize = 1 << 16;
 /// assert!(matches!(receiver.join().unwrap(), Err(RecvError::Disconnected(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Caller {
     requests: Producer,
     responses: Consumer,
@@ -83,10 +83,15 @@ pub struct Caller {
     unregistered: bool,
 }
 
-#[derive(Debug)]
 struct Response {
     status: Status,
     body: Vec<u8>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show_as("Caller", f)
+    }
 }
 
 impl Caller {
@@ -119,10 +124,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().key,
-            _ => self.session.key,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
     }
 
     /// This client's name. Does not block.
@@ -158,10 +160,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn limits(&self) -> Limits {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().limits,
-            _ => self.session.limits,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.limits, |home| home.newest().limits)
     }
 
     /// A handle that ends a wait here from another thread, and with it the registration. Does not block.
@@ -1225,6 +1224,11 @@ impl Caller {
         Ok(Some((sequence, status)))
     }
 
+    /// What `{:?}` shows of it, or of the client that it is a half of.
+    pub(super) fn show_as(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(kind, &self.session, &self.home, f)
+    }
+
     /// From now on it goes on with another channel when its own has ended.
     pub(super) fn settle(&mut self, home: Arc<Home>) {
         self.home = Some(home);
@@ -1232,18 +1236,14 @@ impl Caller {
 
     /// From now on its inbox is a handle by itself.
     pub(super) fn part(&self) {
-        if let Some(home) = &self.home
-            && !self.session.is_forked()
-        {
+        if let Some(home) = home_of(&self.session, &self.home) {
             home.split();
         }
     }
 
     /// Before the end: takes the newest channel, and there will be no other one.
     fn settle_down(&mut self) {
-        if let Some(home) = &self.home
-            && !self.session.is_forked()
-        {
+        if let Some(home) = home_of(&self.session, &self.home) {
             home.leave(CloseReason::Unregistered);
             if let Some(asking) = home.take_asking() {
                 self.install(asking);

@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::reconnect::Home;
+use super::reconnect::{Home, home_of, show};
 use super::session::Session;
 use crate::ring::CloseReason;
 
@@ -25,10 +26,16 @@ use crate::ring::CloseReason;
 /// assert_eq!(waiting.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CloseHandle {
     session: Arc<Session>,
     home: Option<Arc<Home>>,
+}
+
+impl fmt::Debug for CloseHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show("CloseHandle", &self.session, &self.home, f)
+    }
 }
 
 impl CloseHandle {
@@ -54,9 +61,9 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(&self) {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.close(CloseReason::Local),
-            _ => self.session.end(CloseReason::Local),
+        match home_of(&self.session, &self.home) {
+            Some(home) => home.close(CloseReason::Local),
+            None => self.session.end(CloseReason::Local),
         }
     }
 
@@ -79,9 +86,9 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reason(&self) -> Option<CloseReason> {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().closer.reason(),
-            _ => self.session.closer.reason(),
+        match home_of(&self.session, &self.home) {
+            Some(home) => home.newest().closer.reason(),
+            None => self.session.closer.reason(),
         }
     }
 }

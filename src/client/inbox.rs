@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::CloseHandle;
-use super::reconnect::{Home, Receiving, Stop};
+use super::reconnect::{Home, Receiving, Stop, home_of, show};
 use super::session::Session;
 use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
@@ -35,7 +35,6 @@ use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, 
 /// assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Inbox {
     ring: Consumer,
     session: Arc<Session>,
@@ -43,6 +42,12 @@ pub struct Inbox {
     last_sender: Option<(Key, Name)>,
     /// Of a client that registers again.
     home: Option<Arc<Home>>,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show("Inbox", &self.session, &self.home, f)
+    }
 }
 
 /// A message from another client, copied out of the inbox: it is all this client's.
@@ -189,10 +194,7 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        match &self.home {
-            Some(home) if !self.session.is_forked() => home.newest().key,
-            _ => self.session.key,
-        }
+        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
     }
 
     /// This client's name. Does not block.

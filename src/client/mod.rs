@@ -31,6 +31,7 @@ pub use inbox::{Inbox, Message};
 pub use observer::Observer;
 pub use typed::{CallAsError, MessageOf, RecvAsError};
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -104,10 +105,15 @@ pub struct Limits {
 /// alice.unregister()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Client {
     caller: Caller,
     inbox: Inbox,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.caller.show_as("Client", f)
+    }
 }
 
 impl Client {

@@ -6,12 +6,13 @@
 //! new channel laid ready. An inbox first gives out all that lies in the old ring, and if the other half has registered several times
 //! meanwhile, all that lies in those between: none is left out, and they come in their order.
 //!
-//! The mutex is never held while anything is asked or told. A forked child does not come here: another thread may have held it at
-//! the fork, and the client is its parent's.
+//! The mutex is never held while anything is asked or told. A forked child does not come here ([`home_of`]): another thread may have
+//! held it at the fork, and the client is its parent's.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +39,6 @@ pub(super) type Asking = (Producer, Consumer, Arc<Session>);
 /// The inbox's part.
 pub(super) type Receiving = (Consumer, Arc<Session>);
 
-#[derive(Debug)]
 pub(super) struct Home {
     place: Place,
     policy: Reconnect,
@@ -48,7 +48,6 @@ pub(super) struct Home {
     changed: Condvar,
 }
 
-#[derive(Debug)]
 struct State {
     /// The newest registration.
     session: Arc<Session>,
@@ -66,8 +65,28 @@ struct State {
     over: Option<ReconnectError>,
 }
 
+/// What a client that registers again shares with its other half. In a forked child nothing: there it is its parent's.
+pub(super) fn home_of<'h>(session: &Session, home: &'h Option<Arc<Home>>) -> Option<&'h Home> {
+    home.as_deref().filter(|_| !session.is_forked())
+}
+
+/// What `{:?}` shows of a client and of its parts: who it is, and whether it has ended, as its close handle says it.
+pub(super) fn show(
+    kind: &str,
+    session: &Session,
+    home: &Option<Arc<Home>>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let newest = home_of(session, home).map(Home::newest);
+    let Session { name, key, closer, .. } = newest.as_deref().unwrap_or(session);
+    f.debug_struct(kind)
+        .field("name", name)
+        .field("key", key)
+        .field("closed", &closer.reason())
+        .finish_non_exhaustive()
+}
+
 /// Why a half is not on another channel.
-#[derive(Debug)]
 pub(super) enum Stop {
     /// The end was not told yet.
     Tell(CloseReason),

@@ -19,7 +19,6 @@ use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSIO
 use crate::ring::{CloseReason, Closer, WaitStrategy};
 
 /// One registration. When the last half of the client is gone, so is the lifeline, and with it the registration.
-#[derive(Debug)]
 pub(super) struct Session {
     pub(super) key: Key,
     pub(super) name: Name,
@@ -103,9 +102,12 @@ pub(super) fn dial(path: &Path, deadline: Instant) -> Result<Line, RegisterError
     Line::connect(path, deadline).map_err(|error| explain(error, path, None))
 }
 
-/// A time-out beyond what the clock can hold is none that anybody will see.
 pub(super) fn deadline_in(timeout: Duration) -> Instant {
-    let now = Instant::now();
+    deadline_from(Instant::now(), timeout)
+}
+
+/// A time-out beyond what the clock can hold is one that nobody will see the end of.
+pub(super) fn deadline_from(now: Instant, timeout: Duration) -> Instant {
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
 

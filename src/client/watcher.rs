@@ -22,7 +22,6 @@ use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 use crate::shm::OfProcess;
 
-#[derive(Debug)]
 struct Watcher {
     epoll: OwnedFd,
     watched: Mutex<Watched>,
@@ -30,7 +29,7 @@ struct Watcher {
     started: Mutex<bool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Watched {
     next: u64,
     /// The lifeline lies here too, so that it cannot be closed, and its number reused, while it is watched.
@@ -40,7 +39,6 @@ struct Watched {
 static WATCHER: OfProcess<Watcher> = OfProcess::new();
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
-#[derive(Debug)]
 pub(super) struct Watch {
     token: u64,
     watcher: &'static Watcher,

@@ -13,6 +13,8 @@
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
 //! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
 
+use std::fmt;
+
 use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{FOREIGN, OwnWord, View, Word32};
@@ -97,7 +99,6 @@ impl CloseReason {
 }
 
 /// What closing has to reach.
-#[derive(Debug)]
 struct Closing {
     /// Whether waits sleep on the private word as well: needed where the peer can write the parked words.
     sleep_on_private: bool,
@@ -123,13 +124,19 @@ struct Closing {
 /// assert_eq!(closer.reason(), Some(CloseReason::Peer));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Closer {
     /// [`OPEN`], or why it is closed.
     private: OwnWord,
     /// The shared word if this end looks at it, and does not only inform the peer by it.
     heeded: Option<Word32>,
     rest: Arc<Closing>,
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closer").field("closed", &self.reason()).finish_non_exhaustive()
+    }
 }
 
 impl Closer {

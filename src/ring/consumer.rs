@@ -1,5 +1,6 @@
 //! The reading end.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::layout::{
@@ -43,7 +44,6 @@ use crate::sync::{Ordering, fence, spin_hint};
 /// assert_eq!(reader.join().unwrap(), Ok(5050));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Consumer {
     ring: RingView,
     max_block: usize,
@@ -61,6 +61,16 @@ pub struct Consumer {
     waiting: Waiting,
     hints: u64,
     closes_on_drop: Option<CloseReason>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("capacity", &self.ring.capacity())
+            .field("max_block", &self.max_block)
+            .field("closed", &self.closer.reason())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A committed block that was found at `start`.

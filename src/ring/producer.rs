@@ -1,5 +1,6 @@
 //! The writing end.
 
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,6 @@ const NOWHERE: u64 = u64::MAX;
 /// writer.join().unwrap()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Producer {
     ring: RingView,
     max_block: usize,
@@ -86,6 +86,16 @@ pub struct Producer {
     waiting: Waiting,
     hints: u64,
     closes_on_drop: Option<CloseReason>,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("capacity", &self.ring.capacity())
+            .field("max_block", &self.max_block)
+            .field("closed", &self.closer.reason())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no place for a record now.
@@ -842,7 +852,6 @@ impl Producer {
 }
 
 /// A ring's parked word for space; see [`Producer::space_word`].
-#[derive(Debug)]
 pub(crate) struct SpaceWord {
     ring: RingView,
     scope: Scope,

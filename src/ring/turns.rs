@@ -26,14 +26,12 @@ use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering};
 ///
 /// What is written is a function `put`: it is given the number of the block and publishes it. It may be called again if it found the
 /// ring full.
-#[derive(Debug)]
 pub(crate) struct Turns {
     state: Mutex<State>,
     space: SpaceWord,
     closer: Closer,
 }
 
-#[derive(Debug)]
 struct State {
     producer: Producer,
     /// How many blocks were written.
@@ -44,7 +42,6 @@ struct State {
 }
 
 /// Set to 1 when its owner may be at the front of the queue.
-#[derive(Debug)]
 struct Turn(AtomicU32);
 
 /// Why a block was not written.
@@ -175,7 +172,6 @@ impl Turns {
 }
 
 /// A place in the queue, which is left when this is dropped.
-#[derive(Debug)]
 pub(crate) struct Place<'a> {
     turns: &'a Turns,
     turn: Arc<Turn>,

@@ -145,7 +145,7 @@ fn count_ranges(ranges: &str) -> Option<usize> {
 }
 
 /// What one end of a ring has learned about its waits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) strategy: WaitStrategy,
     /// Rounds of the next spin.

@@ -21,6 +21,7 @@ mod tests;
 pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBuilder};
 pub use service::{Request, Response, Service, ServiceError};
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,12 +118,17 @@ pub enum StartError {
 /// assert_eq!(summary.calls, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<ServerSummary>>,
     /// Tells this process from its forked children.
     process: OwnWord,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("path", &self.shared.settings.path).finish_non_exhaustive()
+    }
 }
 
 /// What [`Server::process`] holds.
@@ -155,10 +161,16 @@ const OURS: u32 = 1;
 /// server.join();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
     process: OwnWord,
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopper").field("path", &self.shared.settings.path).finish_non_exhaustive()
+    }
 }
 
 impl Stopper {

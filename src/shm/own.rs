@@ -13,7 +13,6 @@
 //!
 //! Nothing here locks: a lock that another thread held at the fork is held in the child for ever.
 
-use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
@@ -87,12 +86,6 @@ impl Deref for OwnWord {
     fn deref(&self) -> &AtomicU32 {
         // SAFETY: the pointer came from a reference to the word that the `Arc` keeps.
         unsafe { self.word.as_ref() }
-    }
-}
-
-impl fmt::Debug for OwnWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OwnWord").field(&self.load(Ordering::Relaxed)).finish()
     }
 }
 

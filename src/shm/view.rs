@@ -70,7 +70,7 @@ impl View {
 }
 
 /// One word of a segment, which it keeps alive.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Word32 {
     word: NonNull<AtomicU32>,
     _segment: Arc<Segment>,
@@ -93,7 +93,7 @@ impl std::ops::Deref for Word32 {
 
 /// A ring's part of a segment, for the hot paths: its bounds were checked once, words of the control block are named at
 /// compile time, and a position is masked to a line of the ring, wherever it points.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RingView {
     control: NonNull<u8>,
     data: NonNull<u8>,

@@ -93,7 +93,7 @@ impl View {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Word32 {
     view: View,
     offset: usize,
@@ -108,7 +108,7 @@ impl std::ops::Deref for Word32 {
 }
 
 /// Nothing forks in the models.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct OwnWord(Arc<AtomicU32>);
 
 impl OwnWord {
@@ -125,7 +125,7 @@ impl std::ops::Deref for OwnWord {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RingView {
     view: View,
     control: usize,

@@ -10,4 +10,5 @@ mod endings;
 mod messages;
 mod registry;
 mod services;
+mod shown;
 mod waiting;

@@ -11,9 +11,11 @@ pub mod proc;
 pub mod program;
 pub mod raw;
 pub mod role;
+pub mod server;
 pub mod traffic;
+pub mod users;
 
-use ringpost::{Client, Key, SendError, Server, ServerBuilder};
+use ringpost::{Client, Key, Observer, SendError, Server, ServerBuilder};
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
@@ -122,6 +124,11 @@ impl Place {
     pub fn is_clean(&self) -> bool {
         std::fs::read_dir(self.directory.path()).unwrap().count() == 0
     }
+}
+
+/// How many are registered there.
+pub fn registered(path: &Path) -> usize {
+    Observer::connect(path).unwrap().list().unwrap().len()
 }
 
 /// A server in this process.

@@ -2,9 +2,10 @@
 
 use crate::common::program::{CLIENT, Program, SERVER, command, finish, run};
 use crate::common::raw::{VERSION, datagram, listen_at};
+use crate::common::users::is_root;
 use crate::common::{Bus, Gate, eventually};
 use crate::run::{all_commands, place, ringpost};
-use crate::users::{NOBODY, is_root};
+use crate::users::NOBODY;
 use crate::versions::pretend;
 use crate::{advises, skipped};
 use ringpost::{Key, Request, Response, ServiceError};

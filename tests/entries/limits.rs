@@ -1,8 +1,8 @@
 //! Limits: too many clients, too few descriptors, settings out of range.
 
 use crate::common::role::{Role, Stage, say, setting};
+use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place, begin, eventually, within_limit};
-use crate::users::{is_root, leave_root};
 use crate::{advises, skipped};
 use ringpost::{Client, RegisterError, Server, ServerBuilder, StartError, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

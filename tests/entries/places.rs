@@ -2,8 +2,9 @@
 
 use crate::common::raw::listen_at;
 use crate::common::role::{Role, say, setting};
+use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place};
-use crate::users::{NOBODY, is_root, leave_root};
+use crate::users::NOBODY;
 use crate::{advises, skipped};
 use ringpost::{Client, ListenError, Observer, PathError, RegisterError, Server, StartError};
 use std::ffi::OsStr;

@@ -4,13 +4,12 @@
 #[cfg(feature = "cli")]
 use crate::common::program::{Program, SERVER};
 use crate::common::role::{Role, Stage, say, setting};
+use crate::common::users::{is_root, leave_root};
 use crate::common::{Place, eventually};
 use crate::{advises, skipped};
 use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
 #[cfg(feature = "cli")]
 use rustix::process::Signal;
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -19,18 +18,6 @@ use std::path::PathBuf;
 pub const NOBODY: u32 = 65_534;
 const OTHER: u32 = 65_533;
 const GROUP: u32 = 65_000;
-
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// This thread, and those that it starts, are another user's from here on. The kernel keeps users by thread.
-pub fn leave_root(uid: u32, gid: u32, groups: &[u32]) {
-    let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
-    set_thread_groups(&groups).unwrap();
-    set_thread_gid(Gid::from_raw(gid)).unwrap();
-    set_thread_uid(Uid::from_raw(uid)).unwrap();
-}
 
 /// Plays another user that wants to get in, and says what came of it.
 pub fn knock() {

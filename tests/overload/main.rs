@@ -21,12 +21,11 @@ mod threads;
 
 use common::proc::{Holdings, mappings};
 use common::role::{Role, numbers};
-use common::{Place, eventually};
-use ringpost::{Client, Key, Observer, RegisterError};
+use common::server::{shut_down, start_server, start_server_as};
+use common::{Place, eventually, registered};
+use ringpost::{Client, Key, RegisterError};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
 use std::str::FromStr;
 
 /// Plays the role that another process of this program was started for; in the first process it is nothing.
@@ -48,35 +47,11 @@ fn role() {
 
 // ---- what the directors share
 
-fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
-    start_server_as(place, settings, |_| {})
-}
-
-/// With something more set on the command.
-fn start_server_as(place: &Place, settings: &[(&str, &str)], set: impl FnOnce(&mut Command)) -> Role {
-    let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
-    let mut server = Role::start_as("server", &all, set).unwrap();
-    server.hear("ready");
-    server
-}
-
 fn start_client(place: &Place, name: &str, settings: &[(&str, &str)]) -> (Role, Key) {
     let all = [&[("PATH", place.path.to_str().unwrap()), ("NAME", name)], settings].concat();
     let mut client = Role::start("client", &all);
     let key = client.hear("key").parse().unwrap();
     (client, key)
-}
-
-/// Shuts the server down, and gives its sums.
-fn shut_down(mut server: Role) -> HashMap<String, u64> {
-    server.tell("shutdown");
-    let sums = numbers(&server.hear("summary"));
-    assert!(server.end().success());
-    sums
-}
-
-fn registered(path: &Path) -> usize {
-    Observer::connect(path).unwrap().list().unwrap().len()
 }
 
 /// What a server holds when nobody is registered.

@@ -1,11 +1,11 @@
 //! Processes that may have little: descriptors, threads, address space. What fails is told in a typed error and leaves nothing.
 
 use super::common::role::{Role, Stage, say, setting};
+use super::common::users::{is_root, leave_root};
 use super::common::{Place, eventually};
 use super::{Baseline, advises, registered, shut_down, start_server};
 use ringpost::{Client, RegisterError};
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -20,9 +20,7 @@ pub fn limit_as_set() {
     }
     if let Some(uid) = setting("UID") {
         // The kernel counts a user's threads, and root is not limited.
-        set_thread_groups(&[]).unwrap();
-        set_thread_gid(Gid::from_raw(uid)).unwrap();
-        set_thread_uid(Uid::from_raw(uid)).unwrap();
+        leave_root(uid, uid, &[]);
     }
     if let Some(threads) = setting("THREADS") {
         setrlimit(Resource::Nproc, Rlimit { current: Some(threads), maximum: Some(threads) }).unwrap();
@@ -164,7 +162,7 @@ fn a_client_without_descriptors_is_told_so() {
 /// As root only, since root's own threads are not limited.
 #[test]
 fn a_client_without_threads_is_told_so() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return eprintln!("skipped: only root can play a user with no other threads");
     }
     a_poor_client("threads", "4096", &[("UID", POOR), ("THREADS", "1")]);

@@ -1,9 +1,10 @@
 //! The server, and a client that does as it is told.
 
 use super::common::role::{Stage, say, setting};
+use super::common::server;
 use super::events::{Events, WITHOUT_DESCRIPTORS};
 use super::poor;
-use ringpost::{Client, Request, Response, Server};
+use ringpost::Client;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,29 +13,7 @@ use std::time::Duration;
 pub fn serve(stage: &Stage) {
     tracing::subscriber::set_global_default(Events).unwrap();
     poor::limit_as_set();
-    let service = |request: Request<'_>, response: &mut Response<'_>| {
-        if request.payload() == b"hang" {
-            loop {
-                std::thread::park();
-            }
-        }
-        response.write(request.payload())
-    };
-    let path: PathBuf = setting("PATH").unwrap();
-    let mut builder = Server::builder(path).service(service).wait(setting("WAIT").unwrap_or_default());
-    if let Some(bytes) = setting("RING") {
-        builder = builder.ring_size(bytes);
-    }
-    if let Some(clients) = setting("CLIENTS") {
-        builder = builder.max_clients(clients);
-    }
-    if let Some(milliseconds) = setting("GRACE") {
-        builder = builder.grace(Duration::from_millis(milliseconds));
-    }
-    if let Some(uid) = setting("ALLOW") {
-        builder = builder.allow_user(uid);
-    }
-    let server = builder.start().unwrap();
+    let server = server::as_set().service(server::echo_or_hang).start().unwrap();
     poor::limit_space();
     say("ready");
     loop {
@@ -44,11 +23,7 @@ pub fn serve(stage: &Stage) {
             order => panic!("no order {order:?}"),
         }
     }
-    let sums = server.join_after_shutdown();
-    say(format_args!(
-        "summary registered={} refused={} violations={} calls={} messages={} abandoned={}",
-        sums.registered, sums.refused, sums.violations, sums.calls, sums.messages, sums.abandoned
-    ));
+    server::end(server);
 }
 
 /// Registers and does what it is told, one order after the other.

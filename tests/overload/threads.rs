@@ -4,6 +4,7 @@
 
 use super::common::proc::mappings;
 use super::common::role::Role;
+use super::common::users::is_root;
 use super::common::{Place, eventually};
 use super::{Baseline, SPARE_MAPPINGS, advises, registered, shut_down, start_server_as};
 use ringpost::{CallError, Client, Name, RegisterError};
@@ -73,7 +74,7 @@ fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) 
 /// As root only, since root's own threads are not limited.
 #[test]
 fn a_server_without_threads_for_more_clients_refuses_and_goes_on() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return eprintln!("skipped: only root can play a user with no other threads");
     }
     let place = Place::new();

@@ -98,12 +98,16 @@ pub fn warn_too_few(what: &str, wanted: usize, then: &str) -> bool {
     too_few
 }
 
+/// This program's command line, by whatever path it was started.
+pub fn command_line() -> Vec<String> {
+    std::iter::once("ringpost-bench".to_string()).chain(std::env::args().skip(1)).collect()
+}
+
 /// What every JSON object begins with.
 #[derive(Debug, Clone, Serialize)]
 pub struct About {
     pub bench: &'static str,
     pub version: &'static str,
-    /// The command line.
     pub command: Vec<String>,
     pub wait: String,
     /// The CPUs of the two ends; null where they run wherever the system puts them.
@@ -122,11 +126,10 @@ pub struct About {
 impl About {
     /// To be made before this thread is kept on one CPU.
     pub fn new(bench: &'static str, wait: WaitStrategy, pins: Option<Pins>, blocks: u32) -> About {
-        let command = std::iter::once("ringpost-bench".to_string()).chain(std::env::args().skip(1)).collect();
         About {
             bench,
             version: env!("CARGO_PKG_VERSION"),
-            command,
+            command: command_line(),
             wait: wait.to_string(),
             pin: pins,
             same_core: pins.and_then(Pins::same_core),

@@ -10,6 +10,7 @@ use super::round::{ALLOWANCE_KIB, Chaos, Deaths};
 use super::watch::Counts;
 use crate::common::cpu;
 use crate::common::stats::{Summary, nanoseconds, thousands};
+use crate::ends::command_line;
 
 #[derive(Serialize)]
 pub struct Report<'a> {
@@ -51,7 +52,7 @@ impl<'a> Report<'a> {
         Report {
             bench: "chaos",
             version: env!("CARGO_PKG_VERSION"),
-            command: std::iter::once("ringpost-bench".into()).chain(std::env::args().skip(1)).collect(),
+            command: command_line(),
             cpus: cpu::allowed().len(),
             kernel: cpu::kernel(),
             seed: chaos.seed,

@@ -17,6 +17,7 @@ use crate::common::out::{self, Progress};
 use crate::common::place::TempDir;
 use crate::common::signals::Interrupt;
 use crate::common::stats::{Summary, Times, nanoseconds};
+use crate::ends::command_line;
 use crate::table::Table;
 
 #[derive(Debug, Args)]
@@ -75,7 +76,7 @@ pub fn run(socket: Option<PathBuf>, options: &DeathOptions) -> Outcome {
     let object = Object {
         bench: "death",
         version: env!("CARGO_PKG_VERSION"),
-        command: std::iter::once("ringpost-bench".into()).chain(std::env::args().skip(1)).collect(),
+        command: command_line(),
         cpus: cpu::allowed().len(),
         kernel: cpu::kernel(),
         count: options.count,
