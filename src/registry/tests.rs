@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 
 use proptest::prelude::*;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::mutex::tests::fork;
 use super::*;
+use crate::kill::die_after;
 
 const OWNER: Owner = Owner { pid: 11, uid: 22, gid: 33 };
 const LONG: Duration = Duration::from_secs(20);
@@ -327,20 +328,6 @@ fn a_panic_under_the_locks_is_repaired() {
 // Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and dies
 // between two of them: at each place in turn, until it comes through.
 
-const ARMED_NEVER: u32 = u32::MAX;
-static UNTIL_DEATH: AtomicU32 = AtomicU32::new(ARMED_NEVER);
-
-/// Only children arm it, and a child has its own copy.
-pub(super) fn test_point() {
-    match UNTIL_DEATH.load(Relaxed) {
-        ARMED_NEVER => {}
-        0 => {
-            let _ = kill_process(getpid(), Signal::KILL);
-        }
-        left => UNTIL_DEATH.store(left - 1, Relaxed),
-    }
-}
-
 /// Forks a child that does `act` with the mutex held and dies at a kill point. True if there was such a point.
 fn dies<R>(
     registry: &Registry,
@@ -349,7 +336,7 @@ fn dies<R>(
     act: impl FnOnce(&Table) -> R,
 ) -> bool {
     let child = fork(|| {
-        UNTIL_DEATH.store(point, Relaxed);
+        die_after(point);
         let _ = registry.mutex.with(&mut (), |()| repair(&registry.table), |()| act(&registry.table));
     });
     wait(child) == Some(Signal::KILL.as_raw())
