@@ -268,8 +268,17 @@ fn a_successor_sees_what_was_registered() {
 fn what_is_no_registry_is_not_adopted() {
     let (_zeros, fd) = Segment::create("test", 8192).unwrap();
     assert!(matches!(Registry::adopt(fd), Err(RegistryError::NotARegistry)));
-    let (_short, fd) = Segment::create("test", 8).unwrap();
-    assert!(matches!(Registry::adopt(fd), Err(RegistryError::NotARegistry)));
+    // With the magic, but not with all that comes before the entries.
+    let magic = Registry::create(1).unwrap().table.segment.word64(0).load(Relaxed);
+    let of_length = |len| {
+        let (segment, fd) = Segment::create("test", len).unwrap();
+        segment.word64(0).store(magic, Relaxed);
+        Registry::adopt(fd).unwrap_err()
+    };
+    for len in [8, 64, 255] {
+        assert!(matches!(of_length(len), RegistryError::NotARegistry), "{len}");
+    }
+    assert!(matches!(of_length(256), RegistryError::WrongVersion { found: 0, .. }));
     let file = std::fs::File::open("/dev/null").unwrap();
     assert!(matches!(Registry::adopt(file.into()), Err(RegistryError::Segment(_))));
 
@@ -289,8 +298,8 @@ fn what_is_no_registry_is_not_adopted() {
 
 #[test]
 fn stray_entries_are_repaired_on_adoption() {
-    let registry = Registry::create(6).unwrap();
-    let keys: Vec<Key> = (0..6).map(|n| registry.register(&name(&format!("c{n}")), OWNER).unwrap()).collect();
+    let registry = Registry::create(8).unwrap();
+    let keys: Vec<Key> = (0..8).map(|n| registry.register(&name(&format!("c{n}")), OWNER).unwrap()).collect();
     let segment = &registry.table.segment;
     let at = |slot| layout::entry_at(slot);
     segment.word32(at(0) + layout::STATE).store(77, Relaxed);
@@ -298,6 +307,9 @@ fn stray_entries_are_repaired_on_adoption() {
     segment.copy_in(at(2) + layout::NAME, b"\xff");
     segment.word64(at(3) + layout::KEY + 8).store(0, Relaxed);
     segment.copy_in(at(5) + layout::NAME, b"c4");
+    // A key of another slot, and one of another generation.
+    layout::store128(segment, at(6) + layout::KEY, Key::new(7, 1, [1; 10]).to_u128());
+    layout::store128(segment, at(7) + layout::KEY, Key::new(7, 2, [1; 10]).to_u128());
     let next = successor(&registry);
     assert_eq!(all(&next).iter().map(|client| client.key).collect::<Vec<_>>(), [keys[4]]);
     assert_eq!(all(&registry), all(&next));

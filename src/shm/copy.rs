@@ -287,6 +287,23 @@ mod tests {
         }
     }
 
+    /// In whichever page the two lie.
+    #[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
+    #[test]
+    fn a_string_copy_crawls_a_little_behind_its_source() {
+        let from = 0x5000_0fc0;
+        let crawls = |behind| {
+            string_copy_crawls(
+                std::ptr::without_provenance(from + behind),
+                std::ptr::without_provenance(from),
+            )
+        };
+        for pages in [0, 4096, 3 << 20] {
+            assert!([1, 32, 63].iter().all(|behind| crawls(pages + behind)));
+            assert!(![0, 64, 65, 2048, 4095].iter().any(|behind| crawls(pages + behind)));
+        }
+    }
+
     fn check(target: &[u8], start: usize, expected: &[u8], guard: u8) {
         let end = start + expected.len();
         assert_eq!(&target[start..end], expected);

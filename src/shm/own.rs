@@ -125,7 +125,7 @@ struct Pages {
     handled: AtomicBool,
 }
 
-static WORDS: Pages = Pages { newest: AtomicPtr::new(ptr::null_mut()), handled: AtomicBool::new(false) };
+static WORDS: Pages = Pages::new();
 
 /// A word that was taken, until it is dropped.
 struct Slot {
@@ -146,6 +146,10 @@ impl Drop for Slot {
 }
 
 impl Pages {
+    const fn new() -> Pages {
+        Pages { newest: AtomicPtr::new(ptr::null_mut()), handled: AtomicBool::new(false) }
+    }
+
     fn take(&'static self) -> io::Result<Slot> {
         match self.all().find_map(Page::take) {
             Some(slot) => Ok(slot),
@@ -311,8 +315,52 @@ mod tests {
         assert_eq!((ours.load(Ordering::Relaxed), slot.word().load(Ordering::Relaxed)), (7, 9));
     }
 
+    /// In pages that the handler does not know.
+    #[test]
+    fn the_kernel_wipes_words_in_children() {
+        static PAGES: Pages = Pages::new();
+        let slot = PAGES.take().unwrap();
+        assert!(!PAGES.handled.load(Ordering::Relaxed), "this kernel lacks MADV_WIPEONFORK (Linux 4.14)");
+        slot.word().store(9, Ordering::Relaxed);
+        wait_for_success(fork(|| demand(slot.word().load(Ordering::Relaxed) == FOREIGN)));
+        assert_eq!(slot.word().load(Ordering::Relaxed), 9);
+        PAGES.grow(|_| false).unwrap();
+        assert!(PAGES.handled.load(Ordering::Relaxed));
+    }
+
     #[test]
     fn a_word_given_back_is_taken_again() {
+        static PAGES: Pages = Pages::new();
+        let pages = || PAGES.all().count();
+        let mut held: Vec<Slot> = (0..WORDS_OF_A_PAGE).map(|_| PAGES.take().unwrap()).collect();
+        for index in [5, 0, WORDS_OF_A_PAGE - 1] {
+            held.retain(|slot| slot.index != index);
+            held.push(PAGES.take().unwrap());
+            assert_eq!(held.last().map(|slot| slot.index), Some(index));
+        }
+        assert_eq!(pages(), 1);
+        held.push(PAGES.take().unwrap());
+        assert_eq!(pages(), 2, "only when all are taken");
+    }
+
+    #[test]
+    fn threads_that_take_words_at_once_take_different_ones() {
+        static PAGES: Pages = Pages::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50_000 {
+                        let slot = PAGES.take().unwrap();
+                        assert_eq!(slot.word().swap(1, Ordering::Relaxed), 0, "another thread has it, too");
+                        slot.word().store(0, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn no_two_hold_one_word() {
         let mut held: Vec<OwnWord> =
             (0..3 * WORDS_OF_A_PAGE as u32).map(|n| OwnWord::not_inherited(n + 1).unwrap()).collect();
         for (n, word) in held.iter().enumerate() {
