@@ -134,10 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_s_pidfd_is_closed_on_exec() {
+    fn a_peer_s_pidfd_is_the_peer_s_and_closed_on_exec() {
         let (here, _there) = UnixStream::pair().unwrap();
-        if let Ok(fd) = peer_pidfd(here.as_fd()) {
-            assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        match peer_pidfd(here.as_fd()) {
+            Ok(fd) => {
+                assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+                let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+                assert!(about.contains(&format!("\nPid:\t{}\n", std::process::id())), "{about}");
+            }
+            // Before Linux 6.5.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT), "{error}"),
         }
     }
 }
