@@ -269,6 +269,7 @@ mod tests {
         assert_eq!(view.load64(520, Ordering::Relaxed), 1);
         ring.word32::<12>().store(2, Ordering::Relaxed);
         assert_eq!(view.word32(524).load(Ordering::Relaxed), 2);
+        assert_eq!(view.pin32(524).load(Ordering::Relaxed), 2);
         // Any position is one of its lines.
         for (position, offset) in [(0, 0), (64, 64), (127, 64), (256, 0), (u64::MAX, 192)] {
             ring.header(position).store(position.wrapping_add(3), Ordering::Relaxed);
