@@ -265,6 +265,7 @@ mod tests {
     fn a_ring_has_its_words_and_its_lines_and_no_more() {
         let view = View::new(Segment::anonymous(8192).unwrap());
         let ring = view.ring(512, 4096, 256);
+        assert_eq!(ring.capacity(), 256);
         ring.word64::<8>().store(1, Ordering::Relaxed);
         assert_eq!(view.load64(520, Ordering::Relaxed), 1);
         ring.word32::<12>().store(2, Ordering::Relaxed);
