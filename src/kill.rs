@@ -3,6 +3,7 @@
 //! Without `--cfg ringpost_kill_points` they do not exist: [`kill_point`] expands to nothing. With it, a process that
 //! was started with `RINGPOST_KILL_POINT=NAME:COUNT` in its environment dies, by SIGUSR2, when it passes
 //! the point of that name for the COUNT-th time. `ringpost-bench chaos` starts servers and clients so, and judges what the others saw.
+//! The unit tests need no such build: there each point counts, and a forked child can die at any of those that it passes.
 //!
 //! `RINGPOST_PLANTED_FAULT=NAME:COUNT` plants a fault instead: the COUNT-th message is lost after it was acknowledged, or
 //! is delivered twice, or the COUNT-th name of a client that left is not freed. It shows that the harness would notice.
@@ -19,8 +20,16 @@ macro_rules! kill_point {
     };
 }
 
+/// A place where a unit test may let its forked child die.
+#[cfg(all(test, not(loom), not(ringpost_kill_points)))]
+macro_rules! kill_point {
+    ($name:literal) => {
+        $crate::kill::count_point()
+    };
+}
+
 /// Nothing.
-#[cfg(not(ringpost_kill_points))]
+#[cfg(not(any(ringpost_kill_points, all(test, not(loom)))))]
 macro_rules! kill_point {
     ($name:literal) => {};
 }
@@ -220,6 +229,8 @@ mod armed {
     /// Dies if this is the place and the time.
     #[inline]
     pub(crate) fn pass(name: &'static str) {
+        #[cfg(all(test, not(loom)))]
+        super::count_point();
         if let Some(armed) = DEATH.get_or_init(|| Armed::read("RINGPOST_KILL_POINT"))
             && armed.is_due(name)
         {
@@ -239,6 +250,37 @@ mod armed {
 
 #[cfg(ringpost_kill_points)]
 pub(crate) use armed::{fault, pass};
+
+/// For unit tests, which know the points by their order.
+#[cfg(all(test, not(loom)))]
+mod counted {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    const NEVER: u32 = u32::MAX;
+    static UNTIL_DEATH: AtomicU32 = AtomicU32::new(NEVER);
+
+    /// From here on this process passes so many points and dies at the next, by SIGKILL. For forked children alone, each of which
+    /// has its own copy.
+    pub(crate) fn die_after(points: u32) {
+        UNTIL_DEATH.store(points, Relaxed);
+    }
+
+    /// One is passed.
+    pub(crate) fn count_point() {
+        match UNTIL_DEATH.load(Relaxed) {
+            NEVER => {}
+            0 => {
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+            left => UNTIL_DEATH.store(left - 1, Relaxed),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+pub(crate) use counted::{count_point, die_after};
 
 #[cfg(all(test, not(loom)))]
 mod tests {

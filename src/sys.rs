@@ -79,8 +79,19 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Gid;
+    use rustix::thread::set_thread_groups;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_peer_in_this_process_is_this_process() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let found = peer_credentials(here.as_fd()).unwrap();
+        assert_eq!(u32::try_from(found.pid), Ok(std::process::id()));
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        assert_eq!((found.uid, found.gid), (user.as_raw(), group.as_raw()));
+    }
 
     #[test]
     fn a_peer_in_this_process_has_this_process_s_groups() {
@@ -92,11 +103,47 @@ mod tests {
         assert_eq!(groups, own);
     }
 
+    /// More groups than there is room for at the first attempt.
     #[test]
-    fn a_peer_s_pidfd_is_closed_on_exec() {
+    fn all_of_many_groups_are_told() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root can be a member of any group");
+        }
+        let many: Vec<u32> = (1..=1000).collect();
+        let gids: Vec<Gid> = many.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        // The groups of that thread alone, which ends with the test.
+        let found = std::thread::spawn(move || {
+            set_thread_groups(&gids).unwrap();
+            let (here, _there) = UnixStream::pair().unwrap();
+            peer_groups(here.as_fd()).unwrap()
+        });
+        assert_eq!(found.join().unwrap(), many);
+    }
+
+    #[test]
+    fn what_is_no_socket_has_no_peer() {
+        let (pipe, _writer) = io::pipe().unwrap();
+        let errors = [
+            peer_credentials(pipe.as_fd()).map(|_| ()).unwrap_err(),
+            peer_groups(pipe.as_fd()).map(|_| ()).unwrap_err(),
+            peer_pidfd(pipe.as_fd()).map(|_| ()).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_peer_s_pidfd_is_the_peer_s_and_closed_on_exec() {
         let (here, _there) = UnixStream::pair().unwrap();
-        if let Ok(fd) = peer_pidfd(here.as_fd()) {
-            assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        match peer_pidfd(here.as_fd()) {
+            Ok(fd) => {
+                assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+                let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+                assert!(about.contains(&format!("\nPid:\t{}\n", std::process::id())), "{about}");
+            }
+            // Before Linux 6.5.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT), "{error}"),
         }
     }
 }

@@ -378,7 +378,7 @@ MUTANTS = [
     ("fork: words without the kernel's help", OWN,
      "            self.handle_forks()?;\n", "", tests("a_child_finds_its_parent_s_words_wiped")),
     ("fork: words that are taken stay so", OWN,
-     "self.taken.fetch_or(1 << index, Ordering::Acquire) &", "self.taken.fetch_or(0, Ordering::Acquire) &",
+     "self.taken.fetch_or(bit, Ordering::Acquire)", "self.taken.fetch_or(0, Ordering::Acquire)",
      tests("a_word_given_back_is_taken_again")),
     # Registering again
     ("reconnect: the end is told", RECONNECT,
@@ -614,7 +614,7 @@ def copy_tree():
             shutil.copytree(source, COPY / name, ignore=shutil.ignore_patterns("target", "corpus", "artifacts"))
         elif source.exists():
             shutil.copy(source, COPY / name)
-    # Kill points are nothing in what the checks build, but would stand in the midst of what is replaced.
+    # Kill points do nothing for these checks (only for those of the registry), but would stand in the midst of what is replaced.
     for path in (COPY / "src").rglob("*.rs"):
         path.write_text(KILL_POINT.sub("", path.read_text()))
 

@@ -252,6 +252,7 @@ mod tests {
         assert_eq!(Name::new("a").unwrap().as_str(), "a");
         assert_eq!(Name::new(&"é".repeat(32)).unwrap().as_str(), "é".repeat(32));
         assert_eq!(Name::new(&"é".repeat(33)), Err(NameError::TooLong { found: 66 }));
+        assert_eq!(Name::from_bytes(&[b'a'; 64]).unwrap(), "a".repeat(64).as_str());
         assert_eq!(Name::from_bytes(&[0xff; 65]), Err(NameError::TooLong { found: 65 }));
     }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 
 use proptest::prelude::*;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::mutex::tests::fork;
 use super::*;
+use crate::kill::die_after;
 
 const OWNER: Owner = Owner { pid: 11, uid: 22, gid: 33 };
 const LONG: Duration = Duration::from_secs(20);
@@ -267,8 +268,17 @@ fn a_successor_sees_what_was_registered() {
 fn what_is_no_registry_is_not_adopted() {
     let (_zeros, fd) = Segment::create("test", 8192).unwrap();
     assert!(matches!(Registry::adopt(fd), Err(RegistryError::NotARegistry)));
-    let (_short, fd) = Segment::create("test", 8).unwrap();
-    assert!(matches!(Registry::adopt(fd), Err(RegistryError::NotARegistry)));
+    // With the magic, but not with all that comes before the entries.
+    let magic = Registry::create(1).unwrap().table.segment.word64(0).load(Relaxed);
+    let of_length = |len| {
+        let (segment, fd) = Segment::create("test", len).unwrap();
+        segment.word64(0).store(magic, Relaxed);
+        Registry::adopt(fd).unwrap_err()
+    };
+    for len in [8, 64, 255] {
+        assert!(matches!(of_length(len), RegistryError::NotARegistry), "{len}");
+    }
+    assert!(matches!(of_length(256), RegistryError::WrongVersion { found: 0, .. }));
     let file = std::fs::File::open("/dev/null").unwrap();
     assert!(matches!(Registry::adopt(file.into()), Err(RegistryError::Segment(_))));
 
@@ -288,8 +298,8 @@ fn what_is_no_registry_is_not_adopted() {
 
 #[test]
 fn stray_entries_are_repaired_on_adoption() {
-    let registry = Registry::create(6).unwrap();
-    let keys: Vec<Key> = (0..6).map(|n| registry.register(&name(&format!("c{n}")), OWNER).unwrap()).collect();
+    let registry = Registry::create(8).unwrap();
+    let keys: Vec<Key> = (0..8).map(|n| registry.register(&name(&format!("c{n}")), OWNER).unwrap()).collect();
     let segment = &registry.table.segment;
     let at = |slot| layout::entry_at(slot);
     segment.word32(at(0) + layout::STATE).store(77, Relaxed);
@@ -297,6 +307,9 @@ fn stray_entries_are_repaired_on_adoption() {
     segment.copy_in(at(2) + layout::NAME, b"\xff");
     segment.word64(at(3) + layout::KEY + 8).store(0, Relaxed);
     segment.copy_in(at(5) + layout::NAME, b"c4");
+    // A key of another slot, and one of another generation.
+    layout::store128(segment, at(6) + layout::KEY, Key::new(7, 1, [1; 10]).to_u128());
+    layout::store128(segment, at(7) + layout::KEY, Key::new(7, 2, [1; 10]).to_u128());
     let next = successor(&registry);
     assert_eq!(all(&next).iter().map(|client| client.key).collect::<Vec<_>>(), [keys[4]]);
     assert_eq!(all(&registry), all(&next));
@@ -327,20 +340,6 @@ fn a_panic_under_the_locks_is_repaired() {
 // Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and dies
 // between two of them: at each place in turn, until it comes through.
 
-const ARMED_NEVER: u32 = u32::MAX;
-static UNTIL_DEATH: AtomicU32 = AtomicU32::new(ARMED_NEVER);
-
-/// Only children arm it, and a child has its own copy.
-pub(super) fn test_point() {
-    match UNTIL_DEATH.load(Relaxed) {
-        ARMED_NEVER => {}
-        0 => {
-            let _ = kill_process(getpid(), Signal::KILL);
-        }
-        left => UNTIL_DEATH.store(left - 1, Relaxed),
-    }
-}
-
 /// Forks a child that does `act` with the mutex held and dies at a kill point. True if there was such a point.
 fn dies<R>(
     registry: &Registry,
@@ -349,7 +348,7 @@ fn dies<R>(
     act: impl FnOnce(&Table) -> R,
 ) -> bool {
     let child = fork(|| {
-        UNTIL_DEATH.store(point, Relaxed);
+        die_after(point);
         let _ = registry.mutex.with(&mut (), |()| repair(&registry.table), |()| act(&registry.table));
     });
     wait(child) == Some(Signal::KILL.as_raw())

@@ -213,7 +213,7 @@ mod imp {
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
     /// How many bytes go singly before the shared side is aligned for 8-byte accesses.
-    fn unaligned_head(shared: *const u8, len: usize) -> usize {
+    pub(super) fn unaligned_head(shared: *const u8, len: usize) -> usize {
         shared.align_offset(8).min(len)
     }
 
@@ -284,6 +284,34 @@ mod tests {
                 unsafe { copy_out(target.as_mut_ptr().add(32 - offset), source.as_ptr().add(offset), len) };
                 check(&target, 32 - offset, expected, GUARD);
             }
+        }
+    }
+
+    /// In whichever page the two lie.
+    #[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
+    #[test]
+    fn a_string_copy_crawls_a_little_behind_its_source() {
+        let from = 0x5000_0fc0;
+        let crawls = |behind| {
+            string_copy_crawls(
+                std::ptr::without_provenance(from + behind),
+                std::ptr::without_provenance(from),
+            )
+        };
+        for pages in [0, 4096, 3 << 20] {
+            assert!([1, 32, 63].iter().all(|behind| crawls(pages + behind)));
+            assert!(![0, 64, 65, 2048, 4095].iter().any(|behind| crawls(pages + behind)));
+        }
+    }
+
+    /// An access that is not aligned would be no atomic one, and traps on some processors.
+    #[cfg(not(any(fuzzing, all(target_arch = "x86_64", not(any(miri, ringpost_atomic_copy))))))]
+    #[test]
+    fn words_are_aligned_on_the_shared_side() {
+        for (address, len) in (64..80).flat_map(|address| (0..40).map(move |len| (address, len))) {
+            let head = imp::unaligned_head(std::ptr::without_provenance(address), len);
+            assert!(head < 8 && head <= len, "{address} {len}");
+            assert!(head == len || (address + head).is_multiple_of(8), "{address} {len}");
         }
     }
 

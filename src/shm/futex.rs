@@ -298,6 +298,7 @@ mod model {
 mod tests {
     use super::real::wait_in_slices;
     use super::*;
+    use crate::shm::Segment;
     use std::sync::atomic::Ordering;
     use std::thread;
 
@@ -334,6 +335,27 @@ mod tests {
         // The fallback ends in slices until the deadline is nearer than one.
         assert_eq!(wait_in_slices(&both, Some(Instant::now() + Duration::from_secs(1))), Woken::Slice);
         assert_eq!(wait_in_slices(&both, Some(Instant::now() + SLICE / 10)), Woken::TimedOut);
+    }
+
+    /// Between two mappings, and with the word unchanged: only the wake can end that sleep.
+    #[test]
+    fn a_sleep_on_shared_memory_lasts_until_the_wake_or_the_deadline() {
+        const LIMIT: Duration = Duration::from_secs(300);
+        let (ours, fd) = Segment::create("test", 4096).unwrap();
+        let theirs = Segment::open(&fd).unwrap();
+        let until = Instant::now() + Duration::from_millis(20);
+        futex_wait(ours.word32(0), 0, Some(until));
+        assert!(Instant::now() >= until);
+        let until = Instant::now() + LIMIT;
+        let sleeper = thread::spawn(move || {
+            futex_wait(theirs.word32(0), 0, Some(until));
+            Instant::now() < until
+        });
+        while !sleeper.is_finished() {
+            futex_wake(ours.word32(0), 1);
+            thread::yield_now();
+        }
+        assert!(sleeper.join().unwrap(), "the wake did not reach it");
     }
 
     /// Each word of a wait, in each scope, ends it.

@@ -118,7 +118,7 @@ struct Pages {
     handled: AtomicBool,
 }
 
-static WORDS: Pages = Pages { newest: AtomicPtr::new(ptr::null_mut()), handled: AtomicBool::new(false) };
+static WORDS: Pages = Pages::new();
 
 /// A word that was taken, until it is dropped.
 struct Slot {
@@ -139,6 +139,10 @@ impl Drop for Slot {
 }
 
 impl Pages {
+    const fn new() -> Pages {
+        Pages { newest: AtomicPtr::new(ptr::null_mut()), handled: AtomicBool::new(false) }
+    }
+
     fn take(&'static self) -> io::Result<Slot> {
         match self.all().find_map(Page::take) {
             Some(slot) => Ok(slot),
@@ -201,16 +205,23 @@ impl Pages {
 impl Page {
     fn take(&'static self) -> Option<Slot> {
         loop {
-            let taken = self.taken.load(Ordering::Relaxed);
-            let index = taken.trailing_ones() as usize;
+            let index = self.taken.load(Ordering::Relaxed).trailing_ones() as usize;
             if index == WORDS_OF_A_PAGE {
                 return None;
             }
-            // Acquire: behind whatever its last holder did with the word.
-            if self.taken.fetch_or(1 << index, Ordering::Acquire) & (1 << index) == 0 {
-                return Some(Slot { page: self, index });
+            // Another thread may be quicker.
+            if let Some(slot) = self.take_at(index) {
+                return Some(slot);
             }
         }
+    }
+
+    /// Unless it is taken.
+    fn take_at(&'static self, index: usize) -> Option<Slot> {
+        let bit = 1 << index;
+        // Acquire: behind whatever its last holder did with the word.
+        let before = self.taken.fetch_or(bit, Ordering::Acquire);
+        (before & bit == 0).then(|| Slot { page: self, index })
     }
 }
 
@@ -304,8 +315,38 @@ mod tests {
         assert_eq!((ours.load(Ordering::Relaxed), slot.word().load(Ordering::Relaxed)), (7, 9));
     }
 
+    /// In pages that the handler does not know.
+    #[test]
+    fn the_kernel_wipes_words_in_children() {
+        static PAGES: Pages = Pages::new();
+        let slot = PAGES.take().unwrap();
+        assert!(!PAGES.handled.load(Ordering::Relaxed), "this kernel lacks MADV_WIPEONFORK (Linux 4.14)");
+        slot.word().store(9, Ordering::Relaxed);
+        wait_for_success(fork(|| demand(slot.word().load(Ordering::Relaxed) == FOREIGN)));
+        assert_eq!(slot.word().load(Ordering::Relaxed), 9);
+        PAGES.grow(|_| false).unwrap();
+        assert!(PAGES.handled.load(Ordering::Relaxed));
+    }
+
     #[test]
     fn a_word_given_back_is_taken_again() {
+        static PAGES: Pages = Pages::new();
+        let pages = || PAGES.all().count();
+        let mut held: Vec<Slot> = (0..WORDS_OF_A_PAGE).map(|_| PAGES.take().unwrap()).collect();
+        for index in [5, 0, WORDS_OF_A_PAGE - 1] {
+            let page = held[0].page;
+            assert!(page.take_at(index).is_none(), "it is held");
+            held.retain(|slot| slot.index != index);
+            held.push(PAGES.take().unwrap());
+            assert_eq!(held.last().map(|slot| slot.index), Some(index));
+        }
+        assert_eq!(pages(), 1);
+        held.push(PAGES.take().unwrap());
+        assert_eq!(pages(), 2, "only when all are taken");
+    }
+
+    #[test]
+    fn no_two_hold_one_word() {
         let mut held: Vec<OwnWord> =
             (0..3 * WORDS_OF_A_PAGE as u32).map(|n| OwnWord::not_inherited(n + 1).unwrap()).collect();
         for (n, word) in held.iter().enumerate() {

@@ -265,10 +265,12 @@ mod tests {
     fn a_ring_has_its_words_and_its_lines_and_no_more() {
         let view = View::new(Segment::anonymous(8192).unwrap());
         let ring = view.ring(512, 4096, 256);
+        assert_eq!(ring.capacity(), 256);
         ring.word64::<8>().store(1, Ordering::Relaxed);
         assert_eq!(view.load64(520, Ordering::Relaxed), 1);
         ring.word32::<12>().store(2, Ordering::Relaxed);
         assert_eq!(view.word32(524).load(Ordering::Relaxed), 2);
+        assert_eq!(view.pin32(524).load(Ordering::Relaxed), 2);
         // Any position is one of its lines.
         for (position, offset) in [(0, 0), (64, 64), (127, 64), (256, 0), (u64::MAX, 192)] {
             ring.header(position).store(position.wrapping_add(3), Ordering::Relaxed);
@@ -284,11 +286,19 @@ mod tests {
         ring.copy_out(64, 8, &mut read);
         assert_eq!(&read, b"012345");
         ring.copy_into_line(320, 62, b"!?");
+        ring.copy_into_line(320, 64, b"");
         grown.clear();
         ring.append_from_line(64, 8, 6, &mut grown);
         ring.append_from_line(64, 62, 2, &mut grown);
         ring.append_from_line(64, 64, 0, &mut grown);
         assert_eq!(grown, b"012345!?");
+        // No byte behind the line is copied, not even to be left out: room is made for what is.
+        let mut grown = Vec::new();
+        ring.append_from_line(64, 8, 6, &mut grown);
+        assert!(grown.capacity() <= LINE, "{}", grown.capacity());
+        ring.set_second_word(448, 0x0102_0304_0506_0708);
+        assert_eq!(view.load64(4096 + 192 + 8, Ordering::Relaxed), 0x0102_0304_0506_0708);
+        assert_eq!(ring.second_word(192), 0x0102_0304_0506_0708_u64.to_ne_bytes());
         let panics =
             |access: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(access)).is_err();
         assert!(panics(&|| ring.copy_into_line(0, 63, b"!?")));
