@@ -396,7 +396,12 @@ fn reasons() -> impl Strategy<Value = CloseReason> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    // 1,536, or six times as many as PROPTEST_CASES says.
+    #![proptest_config(ProptestConfig {
+        cases: 6 * ProptestConfig::default().cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_answer_is_the_plain_queues(

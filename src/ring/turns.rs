@@ -249,9 +249,10 @@ impl Place<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::ring::layout::HEAD;
+    use crate::ring::layout::{HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
     use crate::ring::{Consumer, Setup, WaitStrategy};
+    use std::time::Duration;
 
     /// The smallest ring, which takes one block.
     fn one_place() -> (Turns, Setup) {
@@ -318,5 +319,72 @@ mod tests {
         assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Violation));
         setup.closer.close();
         assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+    }
+
+    /// What should come at once may take this long on a busy machine.
+    fn in_time() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn who_waits_comes_before_who_does_not() {
+        let (turns, _setup) = one_place();
+        let place = turns.line_up();
+        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Full), "for others");
+        drop(place);
+        assert_eq!(turns.try_write(&numbered), Ok(()));
+    }
+
+    /// The second has its deadline while it is not its turn; the fourth's channel is closed before it is; the third and the
+    /// fifth write in their turn, though the first left without a word.
+    #[test]
+    fn those_who_wait_are_served_in_turn() {
+        let (turns, setup) = one_place();
+        let mut consumer = Consumer::new(&setup);
+        turns.try_write(&numbered).unwrap();
+        let places = [(); 5].map(|()| turns.line_up());
+        let owns = [(); 5].map(|()| own());
+        let written_by = |who: u32| {
+            move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])
+        };
+        std::thread::scope(|scope| {
+            let [first, second, third, fourth, fifth] = places;
+            assert_eq!(second.write(4, &written_by(1), &owns[1], Instant::now()), Err(NotWritten::TimedOut));
+            let waiters = [(2, third), (3, fourth), (4, fifth)].map(|(who, place)| {
+                let own = &owns[who as usize];
+                scope.spawn(move || place.write(4, &written_by(who), own, in_time()))
+            });
+            owns[3].close();
+            drop(first);
+            let mut order = Vec::new();
+            for _ in 0..3 {
+                let mut block = Vec::new();
+                consumer.recv_timeout(&mut block, Duration::from_secs(60)).unwrap();
+                order.push(u32::from_le_bytes(block.try_into().unwrap()));
+            }
+            assert_eq!(order, [0, 2, 4]);
+            assert_eq!(
+                waiters.map(|waiter| waiter.join().unwrap()),
+                [Ok(()), Err(NotWritten::Leaving), Ok(())]
+            );
+        });
+        assert!(turns.lock().is_free());
+    }
+
+    #[test]
+    fn wakes_for_nothing_are_found_out() {
+        let (turns, setup) = one_place();
+        turns.try_write(&numbered).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), in_time()));
+            let word = setup.view.word32(PRODUCER_PARKED);
+            while !waiter.is_finished() {
+                if word.swap(0, Ordering::Relaxed) == 1 {
+                    futex::wake(word, Scope::Private, 1);
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(waiter.join().unwrap(), Err(NotWritten::Violation));
+        });
     }
 }
