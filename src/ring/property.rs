@@ -617,6 +617,9 @@ fn a_read_ends_with_the_block() {
         for offset in [block.len(), block.len() + 1, usize::MAX] {
             let read = std::panic::AssertUnwindSafe(|| incoming.read_at(offset, &mut byte));
             assert!(std::panic::catch_unwind(read).is_err(), "offset {offset}");
+            let mut rest = b"kept".to_vec();
+            incoming.append_to(offset, &mut rest);
+            assert_eq!(rest, b"kept");
         }
         incoming.read_at(block.len(), &mut []);
         incoming.read_at(block.len() - 1, &mut byte);

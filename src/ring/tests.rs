@@ -216,6 +216,23 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
     }
 }
 
+/// The head is looked at where what is known of it is not enough, and only there.
+#[test]
+fn a_draft_grows_into_what_was_given_back() {
+    let (mut producer, mut consumer) = local(1024).unwrap();
+    for _ in 0..8 {
+        producer.try_send(&[]).unwrap();
+        consumer.try_recv(&mut Vec::new()).unwrap();
+    }
+    let mut draft = producer.begin(0).unwrap();
+    assert_eq!(draft.room(), 56);
+    producer.extend(&mut draft, 439);
+    assert_eq!((draft.room(), producer.head()), (440, 0), "half the ring, without the zeroed line");
+    producer.extend(&mut draft, 441);
+    assert_eq!((draft.room(), producer.head()), (504, 512), "all of it");
+    producer.commit_draft(draft, 0);
+}
+
 #[test]
 fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
     for closes_on_drop in [None, Some(CloseReason::Peer), Some(CloseReason::Died)] {
