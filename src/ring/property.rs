@@ -307,6 +307,7 @@ impl Pair {
         }
         if written >= HEADER {
             let first = u64::from_ne_bytes(content[..HEADER].try_into().unwrap());
+            self.producer.write(&draft, 0, &[0xff; HEADER]);
             self.producer.write_first_word(&draft, first);
         }
         if let Some(cut) = cut {

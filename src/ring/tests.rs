@@ -234,6 +234,22 @@ fn a_draft_grows_into_what_was_given_back() {
 }
 
 #[test]
+fn a_draft_behind_padding_may_end_within_its_first_line() {
+    let (mut producer, mut consumer) = local(1024).unwrap();
+    let mut block = Vec::new();
+    for _ in 0..15 {
+        producer.try_send(&[]).unwrap();
+        consumer.try_recv(&mut block).unwrap();
+    }
+    let draft = producer.begin(57).unwrap();
+    producer.write(&draft, 0, b"short");
+    producer.commit_draft(draft, 5);
+    producer.notify();
+    assert_eq!(consumer.try_recv(&mut block), Ok(5));
+    assert_eq!(block, b"short");
+}
+
+#[test]
 fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
     for closes_on_drop in [None, Some(CloseReason::Peer), Some(CloseReason::Died)] {
         for writing in [true, false] {
