@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::layout::{
-    self, CONSUMER_PARKED, LINE, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, data_header, largest_block,
+    self, CONSUMER_PARKED, HEAD, LINE, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, data_header,
+    largest_block,
 };
 use super::local::local_setup;
 use super::{
@@ -62,6 +63,10 @@ fn a_ring_has_the_capacity_asked_for_or_is_refused() {
     for capacity in [128, 4096, 1 << 16] {
         let setup = local_setup(capacity, WaitStrategy::Park, 0).unwrap();
         assert_eq!((setup.capacity, setup.max_block), (capacity, capacity / 2 - 8));
+        let end = setup.data + capacity;
+        assert_eq!(setup.view.load64(end - 8, Ordering::Relaxed), 0);
+        let beyond = std::panic::AssertUnwindSafe(|| setup.view.load64(end, Ordering::Relaxed));
+        assert!(std::panic::catch_unwind(beyond).is_err(), "more than was asked for");
     }
     assert_eq!(MAX_CAPACITY, 1 << 30);
 }
@@ -250,6 +255,31 @@ fn a_draft_behind_padding_may_end_within_its_first_line() {
 }
 
 #[test]
+fn a_head_moves_forward_by_lines_up_to_the_tail() {
+    for (head, broken) in [(64, true), (128, false), (129, true), (192, false), (320, false), (384, true)] {
+        let setup = local_setup(256, WaitStrategy::Park, 0).unwrap();
+        let (mut producer, mut consumer) = ends(&setup);
+        for _ in 0..3 {
+            producer.try_send(&[]).unwrap();
+            consumer.try_recv(&mut Vec::new()).unwrap();
+        }
+        // The last one seen is that of the second block; the tail is behind the fifth.
+        setup.view.store64(HEAD, 128, Ordering::Relaxed);
+        for _ in 0..2 {
+            producer.try_send(&[]).unwrap();
+        }
+        assert_eq!((producer.try_send(&[]), producer.head()), (Err(TrySendError::Full), 128));
+        setup.view.store64(HEAD, head, Ordering::Relaxed);
+        let expected = match (broken, head) {
+            (true, _) => Err(TrySendError::Violation(Violation::Head)),
+            (false, 128) => Err(TrySendError::Full),
+            (false, _) => Ok(()),
+        };
+        assert_eq!(producer.try_send(&[]), expected, "head {head}");
+    }
+}
+
+#[test]
 fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
     for closes_on_drop in [None, Some(CloseReason::Peer), Some(CloseReason::Died)] {
         for writing in [true, false] {
@@ -296,7 +326,7 @@ fn each_reason_is_told_to_the_other_side() {
 }
 
 /// Waits until the threads sleep. They do it nowhere but where they are expected to.
-fn until_asleep(threads: &mpsc::Receiver<i32>, count: usize) {
+pub(super) fn until_asleep(threads: &mpsc::Receiver<i32>, count: usize) {
     let until = Instant::now() + LIMIT;
     for _ in 0..count {
         let thread = threads.recv_timeout(LIMIT).unwrap();
@@ -307,7 +337,7 @@ fn until_asleep(threads: &mpsc::Receiver<i32>, count: usize) {
     }
 }
 
-fn tell(threads: &mpsc::Sender<i32>) {
+pub(super) fn tell(threads: &mpsc::Sender<i32>) {
     threads.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
 }
 

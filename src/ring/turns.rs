@@ -251,7 +251,9 @@ mod tests {
     use super::*;
     use crate::ring::layout::{HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
+    use crate::ring::tests::{tell, until_asleep};
     use crate::ring::{Consumer, Setup, WaitStrategy};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     /// The smallest ring, which takes one block.
@@ -322,8 +324,11 @@ mod tests {
     }
 
     /// What should come at once may take this long on a busy machine.
-    fn in_time() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A deadline that ends no wait of a test.
+    fn far() -> Instant {
+        Instant::now() + 60 * LIMIT
     }
 
     #[test]
@@ -335,38 +340,43 @@ mod tests {
         assert_eq!(turns.try_write(&numbered), Ok(()));
     }
 
-    /// The second has its deadline while it is not its turn; the fourth's channel is closed before it is; the third and the
-    /// fifth write in their turn, though the first left without a word.
+    /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps, and the first
+    /// leaves without a word: the third and the fifth are told that it is their turn.
     #[test]
     fn those_who_wait_are_served_in_turn() {
         let (turns, setup) = one_place();
         let mut consumer = Consumer::new(&setup);
         turns.try_write(&numbered).unwrap();
-        let places = [(); 5].map(|()| turns.line_up());
-        let owns = [(); 5].map(|()| own());
+        let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up());
+        let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, false);
+        let (mine, closed) = (own(), own());
         let written_by = |who: u32| {
             move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])
         };
+        assert_eq!(second.write(4, &written_by(2), &mine, Instant::now()), Err(NotWritten::TimedOut));
+        let (to, threads) = mpsc::channel();
+        let (done, outcomes) = mpsc::channel();
         std::thread::scope(|scope| {
-            let [first, second, third, fourth, fifth] = places;
-            assert_eq!(second.write(4, &written_by(1), &owns[1], Instant::now()), Err(NotWritten::TimedOut));
-            let waiters = [(2, third), (3, fourth), (4, fifth)].map(|(who, place)| {
-                let own = &owns[who as usize];
-                scope.spawn(move || place.write(4, &written_by(who), own, in_time()))
-            });
-            owns[3].close();
-            drop(first);
-            let mut order = Vec::new();
-            for _ in 0..3 {
-                let mut block = Vec::new();
-                consumer.recv_timeout(&mut block, Duration::from_secs(60)).unwrap();
-                order.push(u32::from_le_bytes(block.try_into().unwrap()));
+            for (who, place, own) in [(3, third, &mine), (4, fourth, &closed), (5, fifth, &mine)] {
+                let (to, done, put) = (to.clone(), done.clone(), written_by(who));
+                scope.spawn(move || {
+                    tell(&to);
+                    done.send((who, place.write(4, &put, own, far()))).unwrap();
+                });
             }
-            assert_eq!(order, [0, 2, 4]);
-            assert_eq!(
-                waiters.map(|waiter| waiter.join().unwrap()),
-                [Ok(()), Err(NotWritten::Leaving), Ok(())]
-            );
+            until_asleep(&threads, 3);
+            let outcome = || outcomes.recv_timeout(LIMIT).inspect_err(|_| mine.close());
+            closed.close();
+            assert_eq!(outcome(), Ok((4, Err(NotWritten::Leaving))));
+            drop(first);
+            let mut block = Vec::new();
+            for (written, next) in [(0, Some(3)), (3, Some(5)), (5, None)] {
+                assert_eq!(consumer.try_recv(&mut block), Ok(4));
+                assert_eq!(block, u32::to_le_bytes(written));
+                if let Some(who) = next {
+                    assert_eq!(outcome(), Ok((who, Ok(()))), "it sleeps on");
+                }
+            }
         });
         assert!(turns.lock().is_free());
     }
@@ -376,7 +386,7 @@ mod tests {
         let (turns, setup) = one_place();
         turns.try_write(&numbered).unwrap();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), in_time()));
+            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), far()));
             let word = setup.view.word32(PRODUCER_PARKED);
             while !waiter.is_finished() {
                 if word.swap(0, Ordering::Relaxed) == 1 {
