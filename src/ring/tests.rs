@@ -13,7 +13,7 @@ use super::{
     CloseReason, Closer, Consumer, Producer, RecvError, RecvTimeoutError, RingError, SPARE_HINTS, SendError,
     SendTimeoutError, Setup, TryRecvError, TrySendError, Violation, WaitStrategy, local, local_with,
 };
-use crate::shm::futex::{self, Scope, Woken};
+use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::shm::{Segment, View};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -392,4 +392,31 @@ fn fruitless_wakes_for_space_are_counted() {
     }
     assert_eq!(producer.account(head, Woken::Hint), Err(Violation::FruitlessWakes));
     assert_eq!(producer.try_send(b"x"), Err(TrySendError::Violation(Violation::FruitlessWakes)));
+}
+
+/// Not only the word: a producer would find its room in the next slice, and nobody would notice.
+#[test]
+fn a_wake_ends_the_sleep_that_it_is_for() {
+    for parked in [CONSUMER_PARKED, PRODUCER_PARKED] {
+        let setup = local_setup(128, WaitStrategy::Park, 0).unwrap();
+        let (mut producer, mut consumer) = ends(&setup);
+        if parked == PRODUCER_PARKED {
+            producer.try_send(b"fills it").unwrap();
+        }
+        let (to, threads) = mpsc::channel();
+        let (woken, wakes) = mpsc::channel();
+        let (view, scope) = (setup.view.clone(), setup.scope);
+        setup.view.word32(parked).store(1, Ordering::Relaxed);
+        thread::spawn(move || {
+            tell(&to);
+            woken.send(futex::wait(&[Wait { word: view.word32(parked), expected: 1, scope }], None))
+        });
+        until_asleep(&threads, 1);
+        if parked == PRODUCER_PARKED {
+            consumer.try_recv(&mut Vec::new()).unwrap();
+        } else {
+            producer.try_send(b"data").unwrap();
+        }
+        assert_eq!(wakes.recv_timeout(LIMIT), Ok(Woken::Hint), "it sleeps on");
+    }
 }

@@ -386,7 +386,7 @@ mod tests {
         let (turns, setup) = one_place();
         turns.try_write(&numbered).unwrap();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), far()));
+            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), Instant::now() + LIMIT));
             let word = setup.view.word32(PRODUCER_PARKED);
             while !waiter.is_finished() {
                 if word.swap(0, Ordering::Relaxed) == 1 {
