@@ -68,7 +68,8 @@ fn a_ring_has_the_capacity_asked_for_or_is_refused() {
         let beyond = std::panic::AssertUnwindSafe(|| setup.view.load64(end, Ordering::Relaxed));
         assert!(std::panic::catch_unwind(beyond).is_err(), "more than was asked for");
     }
-    assert_eq!(MAX_CAPACITY, 1 << 30);
+    let told = local(100).unwrap_err().to_string();
+    assert_eq!(told, "a ring cannot have 100 bytes: use a power of two from 128 to 1073741824");
 }
 
 /// Whoever spun sleeps from now on.
@@ -223,7 +224,7 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
 
 /// The head is looked at where what is known of it is not enough, and only there.
 #[test]
-fn a_draft_grows_into_what_was_given_back() {
+fn drafts_and_batches_grow_into_what_was_given_back() {
     let (mut producer, mut consumer) = local(1024).unwrap();
     for _ in 0..8 {
         producer.try_send(&[]).unwrap();
@@ -231,11 +232,25 @@ fn a_draft_grows_into_what_was_given_back() {
     }
     let mut draft = producer.begin(0).unwrap();
     assert_eq!(draft.room(), 56);
-    producer.extend(&mut draft, 439);
+    producer.extend(&mut draft, 440);
     assert_eq!((draft.room(), producer.head()), (440, 0), "half the ring, without the zeroed line");
     producer.extend(&mut draft, 441);
     assert_eq!((draft.room(), producer.head()), (504, 512), "all of it");
     producer.commit_draft(draft, 0);
+
+    let (mut producer, mut consumer) = local(256).unwrap();
+    for _ in 0..2 {
+        producer.try_send(&[]).unwrap();
+        consumer.try_recv(&mut Vec::new()).unwrap();
+    }
+    let mut batch = producer.batch();
+    batch.push(&[]).unwrap();
+    batch.commit();
+    assert_eq!(producer.head(), 0, "it was full up to the last line, and not fuller");
+    let mut batch = producer.batch();
+    batch.push(&[]).unwrap();
+    batch.commit();
+    assert_eq!(producer.head(), 128);
 }
 
 #[test]
