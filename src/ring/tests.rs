@@ -31,10 +31,30 @@ fn until_parked(word: &AtomicU32) {
     }
 }
 
+/// The threads that tell their numbers sleep nowhere but where they are expected to.
+fn until_asleep(thread: i32) {
+    let until = Instant::now() + LIMIT;
+    while !std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ") {
+        assert!(Instant::now() < until, "it does not go to sleep");
+        thread::yield_now();
+    }
+}
+
+pub(super) fn until_all_sleep(threads: &mpsc::Receiver<i32>, count: usize) {
+    for _ in 0..count {
+        until_asleep(threads.recv_timeout(LIMIT).unwrap());
+    }
+}
+
+pub(super) fn tell(threads: &mpsc::Sender<i32>) {
+    threads.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+}
+
 /// A wake that tells nothing: the sleeper has to lie down again.
-fn wake_for_nothing(setup: &Setup, parked: usize) {
+fn wake_for_nothing(setup: &Setup, parked: usize, thread: i32) {
     let word = setup.view.word32(parked);
     until_parked(word);
+    until_asleep(thread);
     word.store(0, Ordering::Relaxed);
     futex::wake(word, setup.scope, 1);
     until_parked(word);
@@ -93,7 +113,7 @@ fn a_wait_goes_by_the_strategy_chosen_last() {
             producer.send(b"waits")
         });
         until_parked(setup.view.word32(PRODUCER_PARKED));
-        until_asleep(&threads, 1);
+        until_all_sleep(&threads, 1);
         consumer.try_recv(&mut Vec::new()).unwrap();
         assert_eq!(writer.join().unwrap(), Ok(()));
     });
@@ -161,14 +181,17 @@ fn who_is_woken_for_nothing_lies_down_again() {
     let setup = local_setup(256, WaitStrategy::Park, 0).unwrap();
     let (mut producer, mut consumer) = ends(&setup);
     const TIMES: usize = 200;
+    let (to, threads) = mpsc::channel();
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
+            tell(&to);
             for _ in 0..TIMES {
                 assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Ok(4));
             }
         });
+        let thread = threads.recv().unwrap();
         for _ in 0..TIMES {
-            wake_for_nothing(&setup, CONSUMER_PARKED);
+            wake_for_nothing(&setup, CONSUMER_PARKED, thread);
             producer.try_send(b"data").unwrap();
         }
         reader.join().unwrap();
@@ -340,22 +363,6 @@ fn each_reason_is_told_to_the_other_side() {
     assert_eq!(near.reason(), Some(Peer), "whatever the other side wrote");
 }
 
-/// Waits until the threads sleep. They do it nowhere but where they are expected to.
-pub(super) fn until_asleep(threads: &mpsc::Receiver<i32>, count: usize) {
-    let until = Instant::now() + LIMIT;
-    for _ in 0..count {
-        let thread = threads.recv_timeout(LIMIT).unwrap();
-        while !std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ") {
-            assert!(Instant::now() < until, "it does not go to sleep");
-            thread::yield_now();
-        }
-    }
-}
-
-pub(super) fn tell(threads: &mpsc::Sender<i32>) {
-    threads.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
-}
-
 /// Where the other side can spoil the parked words, and only there.
 #[test]
 fn a_wait_among_processes_is_ended_by_the_private_word_too() {
@@ -376,7 +383,7 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
             ended.send(consumer.recv(&mut Vec::new()))
         });
     }
-    until_asleep(&threads, 3);
+    until_all_sleep(&threads, 3);
     closer.close_as(CloseReason::Shutdown);
     for _ in 0..3 {
         let end = RecvError::Disconnected(CloseReason::Shutdown);
@@ -426,7 +433,7 @@ fn a_wake_ends_the_sleep_that_it_is_for() {
             tell(&to);
             woken.send(futex::wait(&[Wait { word: view.word32(parked), expected: 1, scope }], None))
         });
-        until_asleep(&threads, 1);
+        until_all_sleep(&threads, 1);
         if parked == PRODUCER_PARKED {
             consumer.try_recv(&mut Vec::new()).unwrap();
         } else {

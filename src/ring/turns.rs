@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::ring::layout::{HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
-    use crate::ring::tests::{tell, until_asleep};
+    use crate::ring::tests::{tell, until_all_sleep};
     use crate::ring::{Consumer, Setup, WaitStrategy};
     use std::sync::mpsc;
     use std::time::Duration;
@@ -364,7 +364,7 @@ mod tests {
                     done.send((who, place.write(4, &put, own, far()))).unwrap();
                 });
             }
-            until_asleep(&threads, 3);
+            until_all_sleep(&threads, 3);
             let outcome = || outcomes.recv_timeout(LIMIT).inspect_err(|_| mine.close());
             closed.close();
             assert_eq!(outcome(), Ok((4, Err(NotWritten::Leaving))));
