@@ -374,6 +374,11 @@ mod tests {
         Instant::now() - time
     }
 
+    /// A wait that began then was short, however long this thread is kept from asking: what is yet to come is no time ago.
+    fn just_now() -> Instant {
+        Instant::now() + FAR
+    }
+
     #[test]
     fn long_waits_end_spinning_and_short_ones_begin_it_again() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
@@ -383,9 +388,9 @@ mod tests {
         }
         assert_eq!((waiting.rounds, waiting.brief_looks()), (0, 0));
         waiting.slept(ago(Duration::from_millis(5)), 0);
-        waiting.slept(Instant::now(), 0);
+        waiting.slept(just_now(), 0);
         assert_eq!(waiting.rounds, 0, "put off once");
-        waiting.slept(Instant::now(), 0);
+        waiting.slept(just_now(), 0);
         assert_eq!((waiting.rounds, waiting.brief_looks()), (MOST_ROUNDS, LOOKS));
     }
 
@@ -401,7 +406,7 @@ mod tests {
             assert_eq!((waiting.rounds, waiting.pause), (0, pause));
             for _ in 0..=pause {
                 assert_eq!(waiting.rounds, 0);
-                waiting.slept(Instant::now(), 0);
+                waiting.slept(just_now(), 0);
             }
         }
         waiting.was_early();
@@ -445,6 +450,9 @@ mod tests {
 
     const FAR: Duration = Duration::from_secs(3600);
 
+    /// Longer than a short wait.
+    const LONG: Duration = Duration::from_millis(5);
+
     #[test]
     fn a_deadline_that_is_far_ends_nothing() {
         let far = Some(Instant::now() + FAR);
@@ -480,11 +488,11 @@ mod tests {
     fn what_a_sleep_does_not_tell_is_not_learned() {
         let mut waiting = Waiting { switches: MOST_SWITCHES, ..Waiting::new(WaitStrategy::Adaptive) };
         for rounds in [MOST_ROUNDS, MOST_ROUNDS / 2] {
-            waiting.slept(ago(FAR), 0);
+            waiting.slept(ago(LONG), 0);
             assert_eq!((waiting.rounds, waiting.switches), (rounds, 0));
         }
         let mut parks = Waiting::new(WaitStrategy::Park);
-        parks.slept(ago(FAR), 0);
+        parks.slept(ago(LONG), 0);
         assert_eq!(parks.rounds, MOST_ROUNDS);
     }
 
@@ -524,14 +532,14 @@ mod tests {
         }
         // Short sleeps are passed over, long ones tell nothing new.
         waiting.pause = 2;
-        for (began, pause) in [(ago(FAR), 2), (Instant::now(), 1), (ago(FAR), 1), (Instant::now(), 0)] {
+        for (began, pause) in [(ago(LONG), 2), (just_now(), 1), (ago(LONG), 1), (just_now(), 0)] {
             waiting.slept(began, 0);
             assert_eq!((waiting.rounds, waiting.pause), (0, pause));
         }
-        waiting.slept(ago(FAR), 0);
+        waiting.slept(ago(LONG), 0);
         assert_eq!(waiting.rounds, 0);
         (waiting.patience, waiting.next_pause) = (0, 4);
-        waiting.slept(Instant::now(), 17);
+        waiting.slept(just_now(), 17);
         let learned = (waiting.rounds, waiting.patience, waiting.found, waiting.next_pause);
         assert_eq!(learned, (MOST_ROUNDS, PATIENCE, 17, 4));
     }
