@@ -269,3 +269,38 @@ impl Closer {
         self.rest.sleep_on_private
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
+    use crate::ring::local::local_setup;
+    use crate::ring::{Consumer, Producer, Setup, TryRecvError, TrySendError, WaitStrategy};
+
+    /// In a forked child the private word reads as one that was not inherited; the ring, and what is told, are its parent's.
+    #[test]
+    fn a_forked_child_finds_it_closed_and_closes_nothing() {
+        let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+        let mut parents = Producer::new(&setup);
+        parents.try_send(b"for the parent").unwrap();
+        let words = [CONSUMER_PARKED, PRODUCER_PARKED].map(|offset| setup.view.word32(offset));
+        for word in words {
+            word.store(1, Ordering::Relaxed);
+        }
+        let (view, shared) = (setup.view.clone(), 512);
+        let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
+        let closer = Closer::with(OwnWord::inherited(FOREIGN), view, setup.scope, parked, Some(shared), true);
+        assert!(closer.is_forked() && closer.is_closed() && !setup.closer.is_forked());
+        assert_eq!(closer.reason(), Some(CloseReason::Forked));
+
+        let childs = Setup { closer, ..setup.clone() };
+        let (mut producer, mut consumer) = (Producer::new(&childs), Consumer::new(&childs));
+        let forked = CloseReason::Forked;
+        assert_eq!(consumer.try_recv(&mut Vec::new()), Err(TryRecvError::Disconnected(forked)));
+        assert_eq!(producer.try_send(b"x"), Err(TrySendError::Disconnected(forked)));
+        drop((producer, consumer));
+        assert_eq!(setup.view.word32(shared).load(Ordering::Relaxed), 0);
+        assert_eq!(words.map(|word| word.load(Ordering::Relaxed)), [1, 1]);
+        assert_eq!(childs.closer.reason(), Some(forked));
+    }
+}

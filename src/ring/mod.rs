@@ -101,6 +101,8 @@ mod wait;
 mod model;
 #[cfg(all(test, not(loom)))]
 mod property;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use close::{CloseReason, Closer};
 pub(crate) use consumer::Found;

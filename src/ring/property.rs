@@ -307,6 +307,7 @@ impl Pair {
         }
         if written >= HEADER {
             let first = u64::from_ne_bytes(content[..HEADER].try_into().unwrap());
+            self.producer.write(&draft, 0, &[0xff; HEADER]);
             self.producer.write_first_word(&draft, first);
         }
         if let Some(cut) = cut {
@@ -396,7 +397,12 @@ fn reasons() -> impl Strategy<Value = CloseReason> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    // 1,536, or six times as many as PROPTEST_CASES says.
+    #![proptest_config(ProptestConfig {
+        cases: 6 * ProptestConfig::default().cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_answer_is_the_plain_queues(
@@ -612,6 +618,9 @@ fn a_read_ends_with_the_block() {
         for offset in [block.len(), block.len() + 1, usize::MAX] {
             let read = std::panic::AssertUnwindSafe(|| incoming.read_at(offset, &mut byte));
             assert!(std::panic::catch_unwind(read).is_err(), "offset {offset}");
+            let mut rest = b"kept".to_vec();
+            incoming.append_to(offset, &mut rest);
+            assert_eq!(rest, b"kept");
         }
         incoming.read_at(block.len(), &mut []);
         incoming.read_at(block.len() - 1, &mut byte);

@@ -245,9 +245,12 @@ impl Place<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::ring::layout::HEAD;
+    use crate::ring::layout::{HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
+    use crate::ring::tests::{tell, until_all_sleep};
     use crate::ring::{Consumer, Setup, WaitStrategy};
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     /// The smallest ring, which takes one block.
     fn one_place() -> (Turns, Setup) {
@@ -314,5 +317,80 @@ mod tests {
         assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Violation));
         setup.closer.close();
         assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+    }
+
+    /// What should come at once may take this long on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A deadline that ends no wait of a test.
+    fn far() -> Instant {
+        Instant::now() + 60 * LIMIT
+    }
+
+    #[test]
+    fn who_waits_comes_before_who_does_not() {
+        let (turns, _setup) = one_place();
+        let place = turns.line_up();
+        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Full), "for others");
+        drop(place);
+        assert_eq!(turns.try_write(&numbered), Ok(()));
+    }
+
+    /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps, and the first
+    /// leaves without a word: the third and the fifth are told that it is their turn.
+    #[test]
+    fn those_who_wait_are_served_in_turn() {
+        let (turns, setup) = one_place();
+        let mut consumer = Consumer::new(&setup);
+        turns.try_write(&numbered).unwrap();
+        let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up());
+        let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, false);
+        let (mine, closed) = (own(), own());
+        let written_by = |who: u32| {
+            move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])
+        };
+        assert_eq!(second.write(4, &written_by(2), &mine, Instant::now()), Err(NotWritten::TimedOut));
+        let (to, threads) = mpsc::channel();
+        let (done, outcomes) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for (who, place, own) in [(3, third, &mine), (4, fourth, &closed), (5, fifth, &mine)] {
+                let (to, done, put) = (to.clone(), done.clone(), written_by(who));
+                scope.spawn(move || {
+                    tell(&to);
+                    done.send((who, place.write(4, &put, own, far()))).unwrap();
+                });
+            }
+            until_all_sleep(&threads, 3);
+            let outcome = || outcomes.recv_timeout(LIMIT).inspect_err(|_| mine.close());
+            closed.close();
+            assert_eq!(outcome(), Ok((4, Err(NotWritten::Leaving))));
+            drop(first);
+            let mut block = Vec::new();
+            for (written, next) in [(0, Some(3)), (3, Some(5)), (5, None)] {
+                assert_eq!(consumer.try_recv(&mut block), Ok(4));
+                assert_eq!(block, u32::to_le_bytes(written));
+                if let Some(who) = next {
+                    assert_eq!(outcome(), Ok((who, Ok(()))), "it sleeps on");
+                }
+            }
+        });
+        assert!(turns.lock().is_free());
+    }
+
+    #[test]
+    fn wakes_for_nothing_are_found_out() {
+        let (turns, setup) = one_place();
+        turns.try_write(&numbered).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), Instant::now() + LIMIT));
+            let word = setup.view.word32(PRODUCER_PARKED);
+            while !waiter.is_finished() {
+                if word.swap(0, Ordering::Relaxed) == 1 {
+                    futex::wake(word, Scope::Private, 1);
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(waiter.join().unwrap(), Err(NotWritten::Violation));
+        });
     }
 }

@@ -374,6 +374,11 @@ mod tests {
         Instant::now() - time
     }
 
+    /// A wait that began then was short, however long this thread is kept from asking: what is yet to come is no time ago.
+    fn just_now() -> Instant {
+        Instant::now() + FAR
+    }
+
     #[test]
     fn long_waits_end_spinning_and_short_ones_begin_it_again() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
@@ -383,9 +388,9 @@ mod tests {
         }
         assert_eq!((waiting.rounds, waiting.brief_looks()), (0, 0));
         waiting.slept(ago(Duration::from_millis(5)), 0);
-        waiting.slept(Instant::now(), 0);
+        waiting.slept(just_now(), 0);
         assert_eq!(waiting.rounds, 0, "put off once");
-        waiting.slept(Instant::now(), 0);
+        waiting.slept(just_now(), 0);
         assert_eq!((waiting.rounds, waiting.brief_looks()), (MOST_ROUNDS, LOOKS));
     }
 
@@ -401,7 +406,7 @@ mod tests {
             assert_eq!((waiting.rounds, waiting.pause), (0, pause));
             for _ in 0..=pause {
                 assert_eq!(waiting.rounds, 0);
-                waiting.slept(Instant::now(), 0);
+                waiting.slept(just_now(), 0);
             }
         }
         waiting.was_early();
@@ -426,5 +431,125 @@ mod tests {
             let deadline = Some(Instant::now());
             assert!(matches!(waiting.look(deadline, 0, || false), Looked::TimedOut));
         }
+    }
+
+    #[test]
+    fn all_cpus_are_counted_whatever_this_thread_may_use() {
+        let list = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        assert_eq!(cpus(), list.lines().filter(|line| line.starts_with("processor")).count());
+    }
+
+    /// Often enough that other tests, which may spin on all CPUs, do not spin meanwhile.
+    fn where_spinning_is_allowed(mut check: impl FnMut()) {
+        let mut allowed = 0;
+        while allowed < 50 {
+            allowed += u32::from(Spinning::begin().allowed);
+            check();
+        }
+    }
+
+    const FAR: Duration = Duration::from_secs(3600);
+
+    /// Longer than a short wait.
+    const LONG: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn a_deadline_that_is_far_ends_nothing() {
+        let far = Some(Instant::now() + FAR);
+        let mut looks = 0;
+        let found = Waiting::new(WaitStrategy::Spin).look(far, 0, || {
+            looks += 1;
+            looks > 3 * LOOKS
+        });
+        assert!(matches!(found, Looked::Found));
+        where_spinning_is_allowed(|| {
+            for strategy in [WaitStrategy::Adaptive, WaitStrategy::Park] {
+                assert!(matches!(Waiting::new(strategy).look(far, 0, || false), Looked::Sleep(_)));
+            }
+        });
+    }
+
+    #[test]
+    fn who_does_not_spin_does_not_look_but_heeds_the_deadline() {
+        let parked = Waiting { rounds: 0, ..Waiting::new(WaitStrategy::Adaptive) };
+        let for_its_wake = Waiting { switches: MOST_SWITCHES, ..Waiting::new(WaitStrategy::Adaptive) };
+        for mut waiting in [parked, for_its_wake] {
+            let never = || panic!("a look");
+            where_spinning_is_allowed(|| {
+                assert!(matches!(waiting.look(None, 0, never), Looked::Sleep(_)));
+            });
+            assert!(matches!(waiting.look(Some(Instant::now() + FAR), 0, never), Looked::Sleep(_)));
+            assert!(matches!(waiting.look(Some(Instant::now()), 0, never), Looked::TimedOut));
+        }
+    }
+
+    /// A sleep that was chosen for the sake of its wake.
+    #[test]
+    fn what_a_sleep_does_not_tell_is_not_learned() {
+        let mut waiting = Waiting { switches: MOST_SWITCHES, ..Waiting::new(WaitStrategy::Adaptive) };
+        for rounds in [MOST_ROUNDS, MOST_ROUNDS / 2] {
+            waiting.slept(ago(LONG), 0);
+            assert_eq!((waiting.rounds, waiting.switches), (rounds, 0));
+        }
+        let mut parks = Waiting::new(WaitStrategy::Park);
+        parks.slept(ago(LONG), 0);
+        assert_eq!(parks.rounds, MOST_ROUNDS);
+    }
+
+    #[test]
+    fn what_is_found_in_the_first_rounds_is_early() {
+        loop {
+            let mut waiting = Waiting { patience: 1, next_pause: 8, ..Waiting::new(WaitStrategy::Adaptive) };
+            // Other tests may be spinning at this moment on as many CPUs as there are.
+            if let Looked::Found = waiting.look(None, 0, || true) {
+                assert_eq!((waiting.patience, waiting.next_pause), (PATIENCE, 1));
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn no_more_threads_spin_than_there_are_cpus() {
+        let mut alone = 0;
+        while alone < 50 {
+            let spinning: Vec<_> = (0..cpus()).map(|_| Spinning::begin()).collect();
+            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus());
+            assert!(!Spinning::begin().allowed);
+            drop(spinning);
+        }
+        while !Spinning::begin().allowed {
+            std::thread::yield_now(); // until other tests do not spin
+        }
+    }
+
+    #[test]
+    fn a_wait_stops_spinning_when_its_last_round_is_gone() {
+        let mut waiting = Waiting::new(WaitStrategy::Adaptive);
+        for halved in [32, 16, 8, 4, 2, 1, 0] {
+            waiting.was_long(0);
+            assert_eq!((waiting.rounds, waiting.pause), (halved, u32::from(halved == 0)));
+        }
+        // Short sleeps are passed over, long ones tell nothing new.
+        waiting.pause = 2;
+        for (began, pause) in [(ago(LONG), 2), (just_now(), 1), (ago(LONG), 1), (just_now(), 0)] {
+            waiting.slept(began, 0);
+            assert_eq!((waiting.rounds, waiting.pause), (0, pause));
+        }
+        waiting.slept(ago(LONG), 0);
+        assert_eq!(waiting.rounds, 0);
+        (waiting.patience, waiting.next_pause) = (0, 4);
+        waiting.slept(just_now(), 17);
+        let learned = (waiting.rounds, waiting.patience, waiting.found, waiting.next_pause);
+        assert_eq!(learned, (MOST_ROUNDS, PATIENCE, 17, 4));
+    }
+
+    #[test]
+    fn a_late_wait_at_the_end_of_a_burst_is_none() {
+        let mut waiting = Waiting { patience: 3, ..Waiting::new(WaitStrategy::Adaptive) };
+        waiting.was_late(BURST - 1);
+        assert_eq!((waiting.patience, waiting.found), (2, BURST - 1));
+        waiting.was_late(2 * BURST - 1);
+        assert_eq!((waiting.patience, waiting.found), (PATIENCE, 2 * BURST - 1));
     }
 }
