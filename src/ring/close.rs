@@ -289,7 +289,8 @@ mod tests {
         }
         let (view, shared) = (setup.view.clone(), 512);
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
-        let closer = Closer::with(OwnWord::inherited(FOREIGN), view, setup.scope, parked, Some(shared), true);
+        let private = OwnWord::inherited(FOREIGN);
+        let closer = Closer { private, ..Closer::new(view, setup.scope, parked, Some(shared), true) };
         assert!(closer.is_forked() && closer.is_closed() && !setup.closer.is_forked());
         assert_eq!(closer.reason(), Some(CloseReason::Forked));
 
