@@ -646,6 +646,10 @@ impl Producer {
         if !whole_lines || head < self.head || head > self.position {
             return Err(self.poison(Violation::Head));
         }
+        if head != self.head {
+            // The wake that came with it may yet come, and then finds nothing.
+            self.hints = self.hints.saturating_add(1);
+        }
         self.head = head;
         Ok(())
     }
@@ -809,9 +813,7 @@ impl Producer {
 
     /// Counts a return from a sleep for space that began with this head.
     pub(crate) fn account(&mut self, before: u64, woken: Woken) -> Result<(), Violation> {
-        if self.head != before {
-            self.hints = self.hints.saturating_add(1);
-        } else if woken == Woken::Hint {
+        if self.head == before && woken == Woken::Hint {
             self.hints = self.hints.saturating_sub(1);
             if self.hints == 0 {
                 return Err(self.poison(Violation::FruitlessWakes));
