@@ -664,8 +664,10 @@ fn fruitless_wakes_end_in_a_violation() {
 /// Real threads, each way of waiting, the smallest rings and larger ones: everything arrives once, in order, unchanged.
 #[test]
 fn threads_pass_everything_in_order() {
-    for strategy in [WaitStrategy::Adaptive, WaitStrategy::Park] {
+    for strategy in [WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Spin] {
         for (capacity, blocks) in [(128, 3_000u32), (256, 3_000), (4096, 20_000)] {
+            // Two that spin on one CPU wait for each other's time slice.
+            let blocks = if strategy == WaitStrategy::Spin { blocks / 10 } else { blocks };
             let (mut producer, mut consumer) = local_with(capacity, strategy).unwrap();
             let content = move |i: u32| {
                 let len = (i.wrapping_mul(2_654_435_761) >> 8) as usize % (largest_block(capacity) + 1);
