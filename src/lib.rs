@@ -98,7 +98,7 @@
 //! channel/                        one client's comm channel: three rings in one segment, open and closed
 //! ring/                           the SPSC ring: layout, producer, consumer, waiting
 //! shm/                            sealed segments, the copy in and out of shared memory, the futex
-//! sys, advice                     the socket options that no safe wrapper offers; what to do about a failed system call
+//! sys, cpus, advice               the socket options that no safe wrapper offers; the CPUs; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
 //! kill                            kill points: places where a test lets its process die, and nothing in any other build
 //! ```
@@ -110,6 +110,7 @@
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 mod advice;
+mod cpus;
 #[cfg_attr(ringpost_kill_points, doc(hidden))]
 #[cfg(ringpost_kill_points)]
 pub mod kill;

@@ -1,10 +1,11 @@
 #![allow(unsafe_code)]
 
-//! The socket options that no safe wrapper offers, or not for all their values.
+//! What no safe wrapper offers: some socket options, or not for all their values, and what one thread has used.
 
 use std::io;
-use std::mem::size_of;
+use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// `SO_PEERGROUPS` (Linux 4.13) and `SO_PEERPIDFD` (Linux 6.5), from the kernel's generic socket header.
 const PEER_GROUPS: libc::c_int = 59;
@@ -25,6 +26,29 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
         )
     };
     if answer == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What this thread has used so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ThreadUse {
+    pub(crate) cpu: Duration,
+    /// How often it went to sleep of its own accord.
+    pub(crate) sleeps: i64,
+}
+
+impl ThreadUse {
+    pub(crate) fn now() -> ThreadUse {
+        // SAFETY: `rusage` is made of integers alone, for which zeros are valid.
+        let mut usage: libc::rusage = unsafe { zeroed() };
+        // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an unknown first
+        // argument only, and then leaves the zeros.
+        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+        let time = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec.unsigned_abs())
+                + Duration::from_micros(time.tv_usec.unsigned_abs())
+        };
+        ThreadUse { cpu: time(usage.ru_utime) + time(usage.ru_stime), sleeps: usage.ru_nvcsw }
+    }
 }
 
 /// The supplementary groups that the peer of a Unix socket had when it connected.
@@ -83,6 +107,18 @@ mod tests {
     use rustix::thread::set_thread_groups;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_a_thread_has_used_grows_by_what_it_does() {
+        let before = ThreadUse::now();
+        while ThreadUse::now().cpu < before.cpu + Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        let between = ThreadUse::now();
+        std::thread::sleep(Duration::from_millis(1)); // nothing is waited for: the sleep is what is counted
+        let after = ThreadUse::now();
+        assert_eq!((between.sleeps, after.sleeps), (before.sleeps, before.sleeps + 1));
+    }
 
     #[test]
     fn a_peer_in_this_process_is_this_process() {

@@ -48,6 +48,7 @@ CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
 WATCHER = "src/client/watcher.rs"
 OWN = "src/shm/own.rs"
+ROTA = "src/server/rota.rs"
 
 
 def loom(*models):
@@ -417,7 +418,7 @@ MUTANTS = [
     ("turns: the front sleeps on its own close", TURNS,
      "&[space.as_wait(), closer.as_wait(), own.as_wait()]", "&[space.as_wait(), closer.as_wait()]", loom("each_one_leaves")),
     ("turns: those behind sleep on their own close", TURNS,
-     "&[self.turn.as_wait(), own.as_wait()]", "&[self.turn.as_wait()]", loom("each_one_leaves")),
+     "&[self.as_wait(), own.as_wait()]", "&[self.as_wait()]", loom("each_one_leaves")),
     ("turns: a look at its own close before each sleep", TURNS,
      "            if own.is_closed() {\n                return Err(NotWritten::Leaving);\n            }\n", "", loom("one_who_leaves")),
     ("turns: the end is looked at", TURNS,
@@ -436,6 +437,25 @@ MUTANTS = [
     ("exchange: a client that sleeps is woken in between", EXCHANGE,
      "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
      tests("a_client_that_sleeps_is_woken")),
+    ("turns: only so many at once", ROTA, "if ahead == 0 && state.holders.len() < self.places {", "if ahead == 0 {",
+     tests("server::rota::")),
+    ("turns: the word is reset before a wait", ROTA, "            turn.take_back();\n", "", tests("server::rota::")),
+    ("turns: whoever gives up leaves the queue", ROTA, "        state.queue.remove(place);\n", "", tests("server::rota::")),
+    ("turns: the first replaces one that does not end", ROTA, "let replaces = place == 0 && !own.is_closed();",
+     "let replaces = false;", tests("server::rota::")),
+    ("turns: nobody but the first does", ROTA, "let replaces = place == 0 && !own.is_closed();",
+     "let replaces = !own.is_closed();", tests("server::rota::")),
+    ("turns: the close of the channel ends the wait", ROTA, "while !turn.is_given() && !own.is_closed() && Instant",
+     "while !turn.is_given() && Instant", tests("server::rota::")),
+    ("turns: the next one is told", ROTA, "            next.give();", "            drop(next);", tests("server::rota::")),
+    ("turns: one ends before a sleep", ROTA, "            At::Turn => self.end(rota, yields),", "            At::Turn => {}",
+     tests("server::rota::")),
+    ("turns: the first request after a sleep needs none", ROTA, "At::Rested => self.at = At::Due,", "At::Rested => return true,",
+     tests("server::rota::")),
+    ("turns: one ends when others wait and its time is over", ROTA,
+     "if rota.is_crowded() && self.held.began.elapsed() >= rota.turn() {", "if false {", tests("server::rota::")),
+    ("turns: a service that waits goes without", ROTA, "computed || used.sleeps != self.used.sleeps", "computed",
+     tests("server::rota::")),
     ("exchange: a drain has a limit", EXCHANGE, "while *worker.served() < most {", "while *worker.served() < most + 1 {",
      tests("a_drain_ends")),
     ("exchange: the fence is put off", EXCHANGE,

@@ -7,7 +7,7 @@ use super::layout::{
     self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, Header, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
     record_size,
 };
-use super::wait::{Looked, Waiting};
+use super::wait::{Looked, Waiting, Yields};
 use super::{
     CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
 };
@@ -129,6 +129,11 @@ impl Consumer {
     /// ```
     pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
         self.waiting = Waiting::new(strategy);
+    }
+
+    /// How often its waits gave the CPU away.
+    pub(crate) fn yields(&self) -> Yields {
+        self.waiting.yields()
     }
 
     /// Whether a wait may end in sleep.
@@ -345,10 +350,20 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     pub(crate) fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        self.find_or(deadline, &mut |_| false)
+    }
+
+    /// The same. Before it sleeps because nothing came while it looked, it asks `goes_on` whether to look as long again instead.
+    #[cold]
+    pub(crate) fn find_or(
+        &mut self,
+        deadline: Option<Instant>,
+        goes_on: &mut dyn FnMut(Yields) -> bool,
+    ) -> Result<Found, RecvTimeoutError> {
         loop {
             match self.look() {
                 Some(found) => return found.map_err(not_empty),
-                None => self.wait(deadline)?,
+                None => self.wait(deadline, goes_on)?,
             }
         }
     }
@@ -549,7 +564,11 @@ impl Consumer {
 
     /// Waits until a look would find something, or the end.
     #[cold]
-    fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+    fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        goes_on: &mut dyn FnMut(Yields) -> bool,
+    ) -> Result<(), RecvTimeoutError> {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
         self.pay_wake_if_owed();
         let deadline = super::patience(deadline);
@@ -557,6 +576,10 @@ impl Consumer {
         let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
             Looked::Found => Ok(()),
             Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
+            Looked::Sleep(_) if !waiting.has_switched_enough() && goes_on(waiting.yields()) => {
+                waiting.spin_again();
+                Ok(())
+            }
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_data(deadline);
                 waiting.slept(began, self.hints);

@@ -113,7 +113,8 @@ pub use layout::Violation;
 pub use local::{RingError, local, local_with};
 pub(crate) use producer::Draft;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use turns::{NotWritten, Turns};
+pub(crate) use turns::{NotWritten, Turn, Turns};
+pub(crate) use wait::Yields;
 pub use wait::{ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;

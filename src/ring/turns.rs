@@ -41,8 +41,14 @@ struct State {
     queue: VecDeque<Arc<Turn>>,
 }
 
-/// Set to 1 when its owner may be at the front of the queue.
-struct Turn(AtomicU32);
+/// Set to 1 when its owner's turn may have come.
+pub(crate) struct Turn(AtomicU32);
+
+impl Default for Turn {
+    fn default() -> Turn {
+        Turn(AtomicU32::new(0))
+    }
+}
 
 /// Why a block was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +67,23 @@ pub(crate) enum NotWritten {
 }
 
 impl Turn {
-    fn give(&self) {
+    pub(crate) fn give(&self) {
         self.0.store(1, Ordering::Release);
         futex::wake(&self.0, Scope::Private, 1);
+    }
+
+    /// Before its owner waits for another.
+    pub(crate) fn take_back(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 1
+    }
+
+    /// Sleeps until it is given, at most until the deadline or the close of the sleeper's own channel.
+    pub(crate) fn sleep(&self, own: &Closer, deadline: Instant) {
+        futex::wait(&[self.as_wait(), own.as_wait()], Some(deadline));
     }
 
     fn as_wait(&self) -> Wait<'_> {
@@ -158,7 +178,7 @@ impl Turns {
 
     /// Takes a place at the end of the queue.
     pub(crate) fn line_up(&self) -> Place<'_> {
-        let turn = Arc::new(Turn(AtomicU32::new(0)));
+        let turn = Arc::new(Turn::default());
         self.lock().queue.push_back(Arc::clone(&turn));
         kill_point!("inbox.queued");
         Place { turns: self, turn }
@@ -236,7 +256,7 @@ impl Place<'_> {
                     return Err(NotWritten::TimedOut); // as if the deadline had come: a fuzz target makes no room later
                 }
             } else {
-                futex::wait(&[self.turn.as_wait(), own.as_wait()], Some(deadline));
+                self.turn.sleep(own, deadline);
             }
         }
     }

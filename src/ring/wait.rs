@@ -15,10 +15,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::cpus;
 use crate::sync::spin_hint;
 
 /// How a blocking operation waits. Each end of a channel chooses for itself.
@@ -122,28 +122,6 @@ const LONGEST_PAUSE: u32 = 64;
 /// Threads of this process that spin in rounds right now.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many CPUs the computer has. Those that this thread may use do not tell: it may be pinned to one, and the other end to
-/// another.
-fn cpus() -> usize {
-    static CPUS: OnceLock<usize> = OnceLock::new();
-    *CPUS.get_or_init(|| {
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
-        online
-            .ok()
-            .and_then(|ranges| count_ranges(ranges.trim()))
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-    })
-}
-
-/// The numbers in a list such as `0-3,8`.
-fn count_ranges(ranges: &str) -> Option<usize> {
-    let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
-    };
-    ranges.split(',').map(count).sum()
-}
-
 /// What one end of a ring has learned about its waits.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiting {
@@ -159,6 +137,20 @@ pub(crate) struct Waiting {
     found: u64,
     /// Finds behind yields to somebody, since the last wait that parked.
     switches: u32,
+    yields: Yields,
+}
+
+/// How often an end yielded in its waits, and how often somebody took the CPU then. Both wrap around.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Yields {
+    pub(crate) all: u32,
+    pub(crate) taken: u32,
+}
+
+impl Yields {
+    pub(crate) fn since(self, before: Yields) -> Yields {
+        Yields { all: self.all.wrapping_sub(before.all), taken: self.taken.wrapping_sub(before.taken) }
+    }
 }
 
 /// How a round of looking ended.
@@ -180,6 +172,7 @@ impl Waiting {
             next_pause: 1,
             found: 0,
             switches: 0,
+            yields: Yields::default(),
         }
     }
 
@@ -240,10 +233,12 @@ impl Waiting {
                 return if look() { Looked::Found } else { Looked::TimedOut };
             }
             let yielded = now - before;
+            switched = u32::from(yielded > SWITCH);
+            self.yields.all = self.yields.all.wrapping_add(1);
+            self.yields.taken = self.yields.taken.wrapping_add(switched);
             if yielded > LONG_YIELD {
                 break;
             }
-            switched = u32::from(yielded > SWITCH);
             before = now;
         }
         match deadline {
@@ -271,6 +266,21 @@ impl Waiting {
             self.patience = PATIENCE;
             self.found = found;
         }
+    }
+
+    /// Spins in the next wait, whatever it has learned.
+    pub(crate) fn spin_again(&mut self) {
+        self.rounds = MOST_ROUNDS;
+        self.patience = PATIENCE;
+    }
+
+    /// Whether the next sleep is for the sake of its wake.
+    pub(crate) fn has_switched_enough(&self) -> bool {
+        self.switches >= MOST_SWITCHES
+    }
+
+    pub(crate) fn yields(&self) -> Yields {
+        self.yields
     }
 
     fn was_early(&mut self) {
@@ -338,7 +348,7 @@ impl Spinning {
     fn begin() -> Spinning {
         // More spinners than CPUs only keep each other from working.
         let before = SPINNERS.fetch_add(1, Ordering::Relaxed);
-        Spinning { allowed: before < cpus() }
+        Spinning { allowed: before < cpus::online() }
     }
 }
 
@@ -358,16 +368,6 @@ mod tests {
             assert_eq!(strategy.to_string().parse(), Ok(strategy));
         }
         assert!("Spin".parse::<WaitStrategy>().is_err());
-    }
-
-    #[test]
-    fn cpus_are_counted() {
-        for (ranges, count) in
-            [("0", Some(1)), ("0-1", Some(2)), ("0-3,8,10-11", Some(7)), ("", None), ("3-1", None)]
-        {
-            assert_eq!(count_ranges(ranges), count, "{ranges:?}");
-        }
-        assert!(cpus() >= 1);
     }
 
     fn ago(time: Duration) -> Instant {
@@ -431,12 +431,6 @@ mod tests {
             let deadline = Some(Instant::now());
             assert!(matches!(waiting.look(deadline, 0, || false), Looked::TimedOut));
         }
-    }
-
-    #[test]
-    fn all_cpus_are_counted_whatever_this_thread_may_use() {
-        let list = std::fs::read_to_string("/proc/cpuinfo").unwrap();
-        assert_eq!(cpus(), list.lines().filter(|line| line.starts_with("processor")).count());
     }
 
     /// Often enough that other tests, which may spin on all CPUs, do not spin meanwhile.
@@ -513,8 +507,8 @@ mod tests {
     fn no_more_threads_spin_than_there_are_cpus() {
         let mut alone = 0;
         while alone < 50 {
-            let spinning: Vec<_> = (0..cpus()).map(|_| Spinning::begin()).collect();
-            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus());
+            let spinning: Vec<_> = (0..cpus::online()).map(|_| Spinning::begin()).collect();
+            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus::online());
             assert!(!Spinning::begin().allowed);
             drop(spinning);
         }

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use super::builder::Settings;
 use super::member::{Member, Members};
+use super::rota::Rota;
 use super::service::Service;
 use super::worker::Totals;
 use crate::connect::ServerInfo;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) members: Members,
     pub(super) service: Box<dyn Service>,
+    pub(super) rota: Rota,
     pub(super) started: SystemTime,
     pub(super) sums: Sums,
     /// Whose workers live, and how they say that one ended.
@@ -80,6 +82,7 @@ impl Shared {
             registry,
             members: Members::default(),
             service,
+            rota: Rota::new(std::thread::available_parallelism().map_or(1, usize::from)),
             started: SystemTime::now(),
             sums: Sums::default(),
             workers: Mutex::default(),

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Letter;
 use super::member::Member;
+use super::place::move_to_neighbour;
+use super::rota::Stint;
 use super::service::{Finished, Request, Response, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
@@ -50,6 +52,7 @@ pub(super) struct Worker {
     left: Option<usize>,
     /// The number of the call that the service is at.
     serving: Option<u32>,
+    stint: Stint,
 }
 
 /// What one worker has done, added to the server's totals when it ends.
@@ -86,6 +89,7 @@ impl Worker {
         responses: Producer,
     ) -> Worker {
         let (body, spare) = (Vec::new(), Vec::new());
+        let stint = Stint::new(shared.settings.wait);
         Worker {
             shared,
             member,
@@ -98,6 +102,7 @@ impl Worker {
             served: 0,
             left: None,
             serving: None,
+            stint,
         }
     }
 
@@ -108,6 +113,7 @@ impl Worker {
                 break end;
             }
         };
+        self.stint.rest(&self.shared.rota, self.requests.yields());
         self.report();
         (end, self.totals)
     }
@@ -158,6 +164,19 @@ impl Worker {
         let text =
             format!("it has no memory for {len} bytes; send less at once, or give it more (ulimit -v)");
         self.respond(sequence, Status::Internal, text.as_bytes())
+    }
+
+    #[cold]
+    fn wait_for_turn(&mut self) {
+        self.before_wait();
+        self.stint.begin(&self.shared.rota, &self.member.closer, self.requests.yields());
+    }
+
+    /// About to wait for anything but a request: nothing committed so far may depend on a wake that comes after, and no
+    /// other worker on this one's turn.
+    fn before_wait(&mut self) {
+        notify_both(&mut self.responses, &mut self.requests);
+        self.stint.rest(&self.shared.rota, self.requests.yields());
     }
 
     /// Any operation but a call.
@@ -251,8 +270,8 @@ impl Worker {
             Status::InboxFull if patience.is_some() => {}
             status => return status,
         }
-        // About to wait: nothing committed so far may depend on a wake that comes after.
-        notify_both(&mut self.responses, &mut self.requests);
+        self.before_wait();
+        let letter = Letter { from: &self.member, payload: &self.body[payload_at..] };
         let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         target.inbox.deliver(&letter, deadline)
     }
@@ -324,7 +343,7 @@ impl Worker {
         let error = match self.responses.try_publish(header, [body]) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full) => {
-                notify_both(&mut self.responses, &mut self.requests);
+                self.before_wait();
                 match self.responses.publish(header, [body], None) {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
@@ -359,7 +378,14 @@ impl Serves for Worker {
     #[cold]
     fn wait(&mut self) -> Result<Found, End> {
         loop {
-            match self.requests.find(None) {
+            let Worker { stint, shared, member, requests, .. } = self;
+            if stint.waits(&shared.rota, requests.yields()) {
+                move_to_neighbour();
+            }
+            let found =
+                requests.find_or(None, &mut |yields| stint.goes_on(&shared.rota, &member.closer, yields));
+            stint.waited();
+            match found {
                 Ok(found) => return Ok(found),
                 Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
                 Err(RecvTimeoutError::Violation(violation)) => return Err(End::Violation(violation)),
@@ -371,6 +397,9 @@ impl Serves for Worker {
 
     #[inline(always)]
     fn serve(&mut self, found: Found) -> Result<(), End> {
+        if self.stint.is_due() && self.stint.needs_turn(&self.shared.rota, self.requests.yields()) {
+            self.wait_for_turn();
+        }
         self.responses.prepare();
         let incoming = self.requests.take(found);
         let Some(header) = BlockHeader::of(&incoming) else {

@@ -18,6 +18,7 @@ mod roles;
 mod shutdown;
 mod stopped;
 mod threads;
+mod turns;
 
 use common::proc::{Holdings, mappings};
 use common::role::{Role, numbers};

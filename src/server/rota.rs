@@ -1,0 +1,708 @@
+//! Whose worker may be busy without pause, where clients call without pause and there are too few CPUs for all of them.
+//!
+//! A client that calls again as soon as it is answered, and its worker, each on a CPU, need some 0.15 µs for a call. Where there are more such
+//! pairs than pairs of CPUs, the scheduler seldom runs both ends of one at once, and nearly each call costs some switches between threads, 10 µs and more.
+//! So these workers take turns. Whoever has none leaves its client's next request lie, and the client goes to sleep: those whose
+//! turn it is have the CPUs to themselves. `benches/NOTES.md` says what that brought.
+//!
+//! **Who waits.** Only a worker that goes on: the first request after a sleep is served at once, so a client that calls now and then has
+//! nothing to wait for. A worker whose turns brought few calls ([`FEW`]), because its service takes long or its client does, goes without
+//! them, for longer each time, and a worker that never spins, or does nothing else, takes no part. A worker that has nothing more to do in a full
+//! house lines up once more before it sleeps: its client has called again by the time that the turn comes, or else was no such client.
+//!
+//! **Why nobody waits for ever.** Nothing but speed depends on the turns. Whoever holds one ends it when it sleeps, before it waits for
+//! anything else, and, if others wait, after [`TURN`]. If it does not, for its service takes long or waits for what another worker has yet
+//! to do, the first in the queue takes its place after [`STALE`]. Nobody waits for more than [`LONGEST`], or beyond its client's end; then it
+//! serves without a turn.
+//!
+//! Each change is made under the lock, and whether a worker has a turn is what the state says: the word in [`Turn`] is only what it sleeps on. It is set
+//! after the worker was put among the holders, and reset, under the lock, before it joins the queue.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::WaitStrategy;
+use crate::ring::{Closer, Turn, Yields};
+use crate::sys::ThreadUse;
+
+/// How long a turn lasts while others wait. Handing it over takes some 100 µs.
+const TURN: Duration = Duration::from_micros(500);
+
+/// With more in the queue than have their turns in this time, turns are shorter, down to the shortest.
+const ROUND: Duration = Duration::from_millis(40);
+const SHORTEST: Duration = Duration::from_micros(150);
+
+/// How long a holder may go on, for each that waits before, until the first in the queue takes its place.
+const STALE: Duration = Duration::from_millis(1);
+
+/// The longest wait for a turn.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// Requests from one look at the clock to the next.
+const CHECK: u32 = 64;
+
+/// A turn of fewer requests was no use: one takes as long as the switches that the turn is to save.
+const FEW: u32 = 64;
+
+/// Useless turns in a row that are borne.
+const PATIENCE: u32 = 4;
+
+/// For how long it goes without turns until one is tried again, at first and at last; the latter as a power of two.
+const SHORTEST_PASS: Duration = Duration::from_millis(1);
+const LONGEST_PASS: u32 = 10;
+
+/// Yields to the other end of the pair, in the turn, after which a CPU is looked for where nobody is.
+const SHARED: u32 = 2;
+
+/// Who has a turn, and who waits for one.
+pub(super) struct Rota {
+    places: usize,
+    state: Mutex<State>,
+    /// Nobody else can have a turn now. These two are hints, for a look without the lock.
+    full: AtomicBool,
+    /// How many wait.
+    waiting: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    /// The one that has had its turn for longest comes first.
+    holders: Vec<Arc<Turn>>,
+    queue: VecDeque<Arc<Turn>>,
+}
+
+impl Rota {
+    /// For a server that has so many CPUs.
+    pub(super) fn new(cpus: usize) -> Rota {
+        Rota {
+            places: (cpus / 2).max(1),
+            state: Mutex::default(),
+            full: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hint(&self, state: &State) {
+        self.full.store(state.holders.len() >= self.places, Ordering::Relaxed);
+        self.waiting.store(u32::try_from(state.queue.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long a turn lasts now.
+    fn turn(&self) -> Duration {
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            waiting => (ROUND / waiting).clamp(SHORTEST, TURN),
+        }
+    }
+
+    /// Waits for a turn. False if there was none to be had.
+    fn enter(&self, turn: &Arc<Turn>, own: &Closer) -> bool {
+        let ahead = {
+            let mut state = self.lock();
+            let ahead = state.queue.len();
+            if ahead == 0 && state.holders.len() < self.places {
+                state.holders.push(Arc::clone(turn));
+                self.hint(&state);
+                return true;
+            }
+            turn.take_back();
+            state.queue.push_back(Arc::clone(turn));
+            self.hint(&state);
+            ahead
+        };
+        let patience = u32::try_from(ahead + 1).map_or(LONGEST, |places| STALE.saturating_mul(places));
+        let deadline = Instant::now() + patience.min(LONGEST);
+        while !turn.is_given() && !own.is_closed() && Instant::now() < deadline {
+            turn.sleep(own, deadline);
+        }
+        turn.is_given() || self.give_up(turn, own)
+    }
+
+    /// Leaves the queue, unless the turn came meanwhile. Whoever is the first takes the place of the one that does not end.
+    fn give_up(&self, turn: &Arc<Turn>, own: &Closer) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, turn)) else { return true };
+        state.queue.remove(place);
+        let replaces = place == 0 && !own.is_closed();
+        if replaces {
+            let oldest = state.holders.len().min(1);
+            state.holders.drain(..oldest);
+            state.holders.push(Arc::clone(turn));
+        }
+        self.hint(&state);
+        replaces
+    }
+
+    /// Ends a turn, unless another has taken its place. The next ones begin.
+    fn leave(&self, turn: &Arc<Turn>) {
+        let mut state = self.lock();
+        state.holders.retain(|other| !Arc::ptr_eq(other, turn));
+        let next = if state.holders.len() < self.places { state.queue.pop_front() } else { None };
+        state.holders.extend(next.clone());
+        self.hint(&state);
+        drop(state);
+        if let Some(next) = next {
+            next.give();
+        }
+    }
+}
+
+/// Where a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Takes no part.
+    Exempt,
+    /// Has served nothing since it slept.
+    Rested,
+    /// The next request needs a turn.
+    Due,
+    /// Has a turn.
+    Turn,
+    /// Goes without one for some requests.
+    Without,
+}
+
+/// What one worker knows of its turns.
+pub(super) struct Stint {
+    at: At,
+    turn: Arc<Turn>,
+    /// Requests until this is to be looked at again.
+    left: u32,
+    held: Held,
+    /// Useless turns in a row.
+    misses: u32,
+    /// When the next is tried, if it goes without for now.
+    passes_until: Option<Instant>,
+}
+
+/// What came of a turn so far.
+struct Held {
+    began: Instant,
+    /// What the worker had used.
+    used: ThreadUse,
+    /// Requests, when [`Stint::left`] was last set.
+    served: u32,
+    /// The time for which it waited for requests, apart from the first looks, and when the present wait began.
+    waited: Duration,
+    waits_since: Option<Instant>,
+    /// The worker's yields when it began.
+    yields: Yields,
+    /// It has looked for another CPU.
+    moved: bool,
+}
+
+impl Held {
+    fn new(yields: Yields) -> Held {
+        let (waited, waits_since) = (Duration::ZERO, None);
+        Held {
+            began: Instant::now(),
+            used: ThreadUse::now(),
+            served: 0,
+            waited,
+            waits_since,
+            yields,
+            moved: false,
+        }
+    }
+
+    /// How many useless turns this one counts for.
+    fn misses(&self, served: u32, yields: Yields) -> u32 {
+        let waited = self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let much = (served + 4) * (TURN / FEW);
+        if self.began.elapsed().saturating_sub(waited) > much {
+            // The service computes, or it waits for something. Or others had the CPU, which tells nothing.
+            let used = ThreadUse::now();
+            let computed = used.cpu.saturating_sub(self.used.cpu).saturating_sub(waited) > much;
+            let slow = computed || used.sleeps != self.used.sleeps;
+            return if slow { PATIENCE } else { 0 };
+        }
+        let yields = yields.since(self.yields);
+        // With the CPUs taken by those who have no turn, few calls tell nothing of this client, but that all should line up.
+        if served < FEW && 2 * yields.taken < yields.all { PATIENCE / 2 } else { 0 }
+    }
+}
+
+impl Stint {
+    pub(super) fn new(strategy: WaitStrategy) -> Stint {
+        let exempt = strategy != WaitStrategy::Adaptive;
+        Stint {
+            at: if exempt { At::Exempt } else { At::Rested },
+            turn: Arc::default(),
+            left: 0,
+            held: Held::new(Yields::default()),
+            misses: 0,
+            passes_until: None,
+        }
+    }
+
+    /// Before each request. Whether [`needs_turn`](Self::needs_turn) is to be asked.
+    #[inline(always)]
+    pub(super) fn is_due(&mut self) -> bool {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Whether this request must wait for [a turn](Self::begin). `yields` are the worker's so far, here and below.
+    #[cold]
+    pub(super) fn needs_turn(&mut self, rota: &Rota, yields: Yields) -> bool {
+        match self.at {
+            At::Exempt => self.left = u32::MAX,
+            At::Rested => self.at = At::Due,
+            At::Due if self.passes() => self.go_without(),
+            At::Due => return true,
+            At::Without => self.at = At::Due,
+            At::Turn => {
+                if rota.is_crowded() && self.held.began.elapsed() >= rota.turn() {
+                    self.end(rota, yields);
+                    return true;
+                }
+                self.held.served += CHECK;
+                self.left = CHECK - 1;
+            }
+        }
+        false
+    }
+
+    fn passes(&self) -> bool {
+        self.passes_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn go_without(&mut self) {
+        (self.at, self.left) = (At::Without, CHECK - 1);
+    }
+
+    /// Waits for a turn. `own` is the worker's channel, whose close ends the wait.
+    pub(super) fn begin(&mut self, rota: &Rota, own: &Closer, yields: Yields) {
+        if rota.enter(&self.turn, own) {
+            self.held = Held::new(yields);
+            self.held.served = CHECK;
+            (self.at, self.left) = (At::Turn, CHECK - 1);
+        } else {
+            self.missed(1);
+            self.go_without();
+        }
+    }
+
+    fn end(&mut self, rota: &Rota, yields: Yields) {
+        let served = self.held.served - self.left;
+        match self.held.misses(served, yields) {
+            0 if served >= FEW => self.misses = 0,
+            0 => {}
+            misses => self.missed(misses),
+        }
+        rota.leave(&self.turn);
+        (self.at, self.left) = (At::Due, 0);
+    }
+
+    fn missed(&mut self, misses: u32) {
+        self.misses = self.misses.saturating_add(misses);
+        if let Some(more) = self.misses.checked_sub(PATIENCE) {
+            self.passes_until = Some(Instant::now() + SHORTEST_PASS * (1 << more.min(LONGEST_PASS)));
+        }
+    }
+
+    /// Before it waits for anything but a request.
+    pub(super) fn rest(&mut self, rota: &Rota, yields: Yields) {
+        if self.at == At::Turn {
+            self.end(rota, yields);
+        }
+    }
+
+    /// Before it waits for a request that the first looks have not found. Whether it should look for a CPU where its client is not: the two
+    /// have the CPUs to themselves, and share one.
+    pub(super) fn waits(&mut self, rota: &Rota, yields: Yields) -> bool {
+        if self.at != At::Turn {
+            return false;
+        }
+        let now = Instant::now();
+        self.held.waits_since = Some(now);
+        if !rota.is_crowded() {
+            return false;
+        }
+        if now - self.held.began >= rota.turn() {
+            // The next request is one too many.
+            self.held.served -= std::mem::take(&mut self.left);
+        }
+        let should_move = !self.held.moved && yields.since(self.held.yields).taken >= SHARED;
+        self.held.moved |= should_move;
+        should_move
+    }
+
+    /// Behind that wait.
+    pub(super) fn waited(&mut self) {
+        if let Some(since) = self.held.waits_since.take() {
+            self.held.waited += since.elapsed();
+        }
+    }
+
+    /// Before it sleeps because no request comes. Whether it has got a turn instead, and is to look again.
+    pub(super) fn goes_on(&mut self, rota: &Rota, own: &Closer, yields: Yields) -> bool {
+        match self.at {
+            At::Exempt | At::Rested => return false,
+            At::Turn => self.end(rota, yields),
+            At::Due | At::Without if self.passes() => {}
+            At::Due | At::Without if rota.is_full() => {
+                self.begin(rota, own, yields);
+                if self.at == At::Turn {
+                    return true;
+                }
+            }
+            At::Due | At::Without => {}
+        }
+        (self.at, self.left) = (At::Rested, 0);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// What should come at once may take this long on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn own() -> Closer {
+        let (producer, consumer) = crate::ring::local(128).unwrap();
+        std::mem::forget(producer); // either would close it
+        let closer = consumer.closer();
+        std::mem::forget(consumer);
+        closer
+    }
+
+    fn turns<const N: usize>() -> [Arc<Turn>; N] {
+        [(); N].map(|()| Arc::default())
+    }
+
+    fn queued(rota: &Rota) -> usize {
+        rota.lock().queue.len()
+    }
+
+    fn hold(rota: &Rota, turn: &Arc<Turn>) -> bool {
+        rota.lock().holders.iter().any(|other| Arc::ptr_eq(other, turn))
+    }
+
+    const NONE: Yields = Yields { all: 0, taken: 0 };
+    const TAKEN: Yields = Yields { all: 10, taken: 10 };
+    const QUIET: Yields = Yields { all: 10, taken: 1 };
+
+    fn stint() -> Stint {
+        Stint::new(WaitStrategy::Adaptive)
+    }
+
+    /// A request, and the turn that it may need.
+    fn request(stint: &mut Stint, rota: &Rota) {
+        if stint.is_due() && stint.needs_turn(rota, NONE) {
+            stint.begin(rota, &own(), NONE);
+        }
+    }
+
+    #[test]
+    fn there_is_a_place_for_each_pair_of_cpus() {
+        for (cpus, places) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
+            assert_eq!(Rota::new(cpus).places, places);
+        }
+        let (rota, own) = (Rota::new(4), own());
+        let [first, second] = turns();
+        assert!(rota.enter(&first, &own) && !rota.is_full());
+        assert!(rota.enter(&second, &own) && rota.is_full());
+        rota.leave(&first);
+        assert!(!rota.is_full() && hold(&rota, &second) && !hold(&rota, &first));
+    }
+
+    #[test]
+    fn turns_come_in_order() {
+        let (rota, own) = (Rota::new(2), own());
+        let [first, second, third] = turns();
+        assert!(rota.enter(&first, &own));
+        rota.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
+        for (ends, next) in [(&first, &second), (&second, &third)] {
+            assert!(!next.is_given());
+            rota.leave(ends);
+            assert!(next.is_given() && hold(&rota, next) && !hold(&rota, ends));
+        }
+        rota.leave(&third);
+        assert!(!rota.is_crowded() && !rota.is_full());
+        assert!(rota.enter(&second, &own), "a second time");
+    }
+
+    /// Though the word in it may still be set from the time before.
+    #[test]
+    fn a_second_wait_waits_again() {
+        let (rota, own, closed) = (Rota::new(2), own(), own());
+        let [holder, waiter] = turns();
+        assert!(rota.enter(&holder, &own));
+        waiter.give();
+        closed.close();
+        assert!(!rota.enter(&waiter, &closed));
+    }
+
+    #[test]
+    fn one_that_does_not_end_loses_its_place_to_the_first() {
+        let (rota, own) = (Rota::new(2), own());
+        let [stuck, first] = turns();
+        assert!(rota.enter(&stuck, &own));
+        assert!(rota.enter(&first, &own), "after a while");
+        assert!(hold(&rota, &first) && !hold(&rota, &stuck));
+        rota.leave(&stuck);
+        assert!(hold(&rota, &first), "that was not its own any more");
+        rota.leave(&first);
+        assert!(rota.enter(&stuck, &own));
+    }
+
+    /// And whoever comes behind it still gets its turn.
+    #[test]
+    fn a_closed_channel_ends_the_wait() {
+        let (rota, own, closed) = (Rota::new(2), own(), own());
+        let [holder, leaving, next] = turns();
+        assert!(rota.enter(&holder, &own));
+        closed.close();
+        assert!(!rota.enter(&leaving, &closed));
+        assert!(hold(&rota, &holder) && queued(&rota) == 0 && !rota.is_crowded());
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| rota.enter(&next, &own));
+            rota.leave(&holder);
+            assert!(waiter.join().unwrap());
+        });
+    }
+
+    /// Its turn came in the moment in which its time was over.
+    #[test]
+    fn who_gives_up_too_late_has_its_turn() {
+        let (rota, own) = (Rota::new(2), own());
+        let [holder, waiter] = turns();
+        assert!(rota.enter(&holder, &own));
+        rota.lock().queue.push_back(Arc::clone(&waiter));
+        rota.leave(&holder);
+        assert!(rota.give_up(&waiter, &own) && hold(&rota, &waiter));
+    }
+
+    /// The oldest turn ends, not another, and only for the first in the queue.
+    #[test]
+    fn who_gives_up_without_being_the_first_gets_nothing() {
+        let (rota, own) = (Rota::new(4), own());
+        let [old, young, first, second] = turns();
+        assert!(rota.enter(&old, &own) && rota.enter(&young, &own));
+        rota.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
+        assert!(!rota.give_up(&second, &own));
+        assert!(hold(&rota, &old) && hold(&rota, &young) && queued(&rota) == 1);
+        assert!(rota.give_up(&first, &own));
+        assert!(!hold(&rota, &old) && hold(&rota, &young) && hold(&rota, &first));
+    }
+
+    #[test]
+    fn turns_are_shorter_the_more_wait_for_them() {
+        let rota = Rota::new(2);
+        let turn_with = |waiting: usize| {
+            let mut state = rota.lock();
+            state.queue = (0..waiting).map(|_| Arc::default()).collect();
+            rota.hint(&state);
+            drop(state);
+            rota.turn()
+        };
+        assert_eq!(turn_with(0), Duration::MAX);
+        assert_eq!(turn_with(63), TURN);
+        assert_eq!(turn_with(160), ROUND / 160);
+        assert_eq!(turn_with(10_000), SHORTEST);
+    }
+
+    #[test]
+    fn the_first_request_after_a_sleep_needs_no_turn() {
+        let (rota, own) = (Rota::new(2), own());
+        let mut stint = stint();
+        for _ in 0..3 {
+            request(&mut stint, &rota);
+            assert_eq!((stint.at, rota.is_full()), (At::Due, false));
+            request(&mut stint, &rota);
+            assert_eq!((stint.at, rota.is_full()), (At::Turn, true));
+            assert!(!stint.goes_on(&rota, &own, NONE));
+            assert_eq!((stint.at, rota.is_full()), (At::Rested, false), "asleep");
+        }
+    }
+
+    #[test]
+    fn who_never_spins_or_does_nothing_else_takes_no_part() {
+        let (rota, own) = (Rota::new(2), own());
+        for strategy in [WaitStrategy::Spin, WaitStrategy::Park] {
+            let mut stint = Stint::new(strategy);
+            for _ in 0..3 {
+                request(&mut stint, &rota);
+            }
+            assert!(!stint.waits(&rota, TAKEN) && !stint.goes_on(&rota, &own, NONE));
+            assert_eq!((stint.at, stint.left, rota.is_full()), (At::Exempt, u32::MAX - 2, false));
+        }
+    }
+
+    /// A turn that began so long ago.
+    fn with_turn(rota: &Rota, ago: Duration) -> Stint {
+        let mut stint = stint();
+        request(&mut stint, rota);
+        request(&mut stint, rota);
+        assert_eq!(stint.at, At::Turn);
+        stint.held.began -= ago;
+        stint
+    }
+
+    #[test]
+    fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
+        for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
+            let rota = Rota::new(2);
+            let mut stint = with_turn(&rota, ago);
+            if ago.is_zero() {
+                stint.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
+            }
+            rota.waiting.store(crowd, Ordering::Relaxed);
+            for _ in 1..CHECK {
+                assert!(!stint.is_due(), "a look at the clock costs too much");
+            }
+            assert!(stint.is_due());
+            assert_eq!(stint.needs_turn(&rota, NONE), ends);
+            assert_eq!(rota.is_full(), !ends);
+        }
+    }
+
+    /// In a wait there is time to look at the clock.
+    #[test]
+    fn a_turn_that_is_over_ends_behind_a_wait() {
+        let rota = Rota::new(2);
+        let mut stint = with_turn(&rota, TURN);
+        assert!(!stint.waits(&rota, NONE));
+        assert!(!stint.is_due(), "nobody else wants one");
+        rota.waiting.store(1, Ordering::Relaxed);
+        assert!(!stint.waits(&rota, NONE));
+        assert!(stint.is_due() && stint.needs_turn(&rota, NONE));
+        assert_eq!(stint.held.served - stint.left, 2, "it was asked for two, and the one that is to come");
+    }
+
+    #[test]
+    fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
+        let rota = Rota::new(2);
+        let mut stint = with_turn(&rota, Duration::ZERO);
+        stint.held.began = Instant::now() + LIMIT;
+        let shared = Yields { all: SHARED, taken: SHARED };
+        assert!(!stint.waits(&rota, shared), "nobody else wants the CPUs");
+        rota.waiting.store(1, Ordering::Relaxed);
+        assert!(!stint.waits(&rota, Yields { all: 9, taken: SHARED - 1 }));
+        assert!(stint.waits(&rota, shared));
+        assert!(!stint.waits(&rota, shared), "once");
+        stint.rest(&rota, NONE);
+        assert!(!stint.waits(&rota, TAKEN), "it has no turn");
+    }
+
+    /// What a turn in which so much was served came to, with the worker's yields in it.
+    fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Stint)) -> u32 {
+        let rota = Rota::new(2);
+        let mut stint = with_turn(&rota, Duration::ZERO);
+        stint.held = Held::new(NONE);
+        stint.misses = 1;
+        work(&mut stint);
+        (stint.held.served, stint.left) = (served, 0);
+        stint.rest(&rota, yields);
+        stint.misses
+    }
+
+    #[test]
+    fn a_turn_of_many_requests_makes_up_for_useless_ones() {
+        assert_eq!(misses_after(10 * FEW, QUIET, |_| {}), 0);
+        // By less than that nothing is decided while others have the CPUs.
+        assert_eq!(misses_after(FEW - 1, TAKEN, |_| {}), 1);
+    }
+
+    #[test]
+    fn a_client_that_calls_seldom_makes_a_turn_useless() {
+        let waits = |stint: &mut Stint| {
+            assert!(!stint.waits(&Rota::new(2), NONE));
+            stint.held.began -= LIMIT;
+            stint.held.waits_since = stint.held.waits_since.map(|since| since - LIMIT);
+            stint.waited();
+            assert!(stint.held.waited >= LIMIT);
+        };
+        assert_eq!(misses_after(1, QUIET, waits), 1 + PATIENCE / 2);
+        assert_eq!(misses_after(1, TAKEN, waits), 1);
+    }
+
+    #[test]
+    fn a_service_that_computes_makes_a_turn_useless() {
+        let computes = |_: &mut Stint| {
+            let used = ThreadUse::now().cpu;
+            while ThreadUse::now().cpu - used < 20 * TURN {
+                std::hint::spin_loop();
+            }
+        };
+        assert_eq!(misses_after(1, TAKEN, computes), 1 + PATIENCE);
+        assert_eq!(misses_after(40 * FEW, TAKEN, computes), 0, "a little each time");
+    }
+
+    #[test]
+    fn a_service_that_waits_makes_a_turn_useless() {
+        assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TURN)), 1 + PATIENCE);
+        // Others had the CPU.
+        assert_eq!(misses_after(1, QUIET, |stint| stint.held.began -= 20 * TURN), 1);
+    }
+
+    #[test]
+    fn after_useless_turns_it_goes_without_for_longer_and_longer() {
+        let (rota, own) = (Rota::new(2), own());
+        let mut stint = stint();
+        stint.missed(PATIENCE - 1);
+        assert!(!stint.passes());
+        let mut last = Duration::ZERO;
+        for more in 0..20 {
+            let before = Instant::now();
+            stint.missed(1);
+            let pass = stint.passes_until.unwrap() - before;
+            assert!(pass > last || more > LONGEST_PASS, "{pass:?}");
+            last = pass;
+        }
+        assert!(last < 2 * (SHORTEST_PASS * (1 << LONGEST_PASS)), "{last:?}");
+        stint.passes_until = Some(Instant::now() + LIMIT);
+        for requests in [1, 1, CHECK, CHECK] {
+            for _ in 0..requests {
+                request(&mut stint, &rota);
+                assert!(!rota.is_full());
+            }
+        }
+        let [holder] = turns();
+        assert!(rota.enter(&holder, &own));
+        stint.at = At::Due;
+        assert!(!stint.goes_on(&rota, &own, NONE), "it does not line up either");
+        rota.leave(&holder);
+        stint.passes_until = Some(Instant::now());
+        request(&mut stint, &rota);
+        request(&mut stint, &rota);
+        assert_eq!(stint.at, At::Turn);
+    }
+
+    #[test]
+    fn in_a_full_house_it_lines_up_once_more_before_it_sleeps() {
+        let (rota, own) = (Rota::new(2), own());
+        let [holder] = turns();
+        let mut stint = stint();
+        assert!(rota.enter(&holder, &own));
+        assert!(!stint.goes_on(&rota, &own, NONE), "it has served nothing");
+        request(&mut stint, &rota);
+        assert!(stint.goes_on(&rota, &own, NONE), "in place of the one that does not end");
+        assert_eq!((stint.at, hold(&rota, &stint.turn), hold(&rota, &holder)), (At::Turn, true, false));
+    }
+}
