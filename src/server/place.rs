@@ -11,6 +11,8 @@ use crate::cpus::ranges;
 /// Moves this thread to another CPU that it may use and that shares the largest cache with this one, if there is any. It may use the same
 /// ones afterwards as before.
 ///
+/// The CPUs that this thread may use are named one by one from then on: should the process be allowed others later, it does not use those.
+///
 /// The scheduler does that by itself when a thread is woken while another CPU is idle, but not when both are as busy as they
 /// are when turns change hands; its balancing, every few milliseconds, is too late for a turn.
 pub(super) fn move_to_neighbour() {

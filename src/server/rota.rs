@@ -5,18 +5,19 @@
 //! So these workers take turns. Whoever has none leaves its client's next request lie, and the client goes to sleep: those whose
 //! turn it is have the CPUs to themselves. `benches/NOTES.md` says what that brought.
 //!
-//! **Who waits.** Only a worker that goes on: the first request after a sleep is served at once, so a client that calls now and then has
-//! nothing to wait for. A worker whose turns brought few calls ([`FEW`]), because its service takes long or its client does, goes without
-//! them, for longer each time, and a worker that never spins, or does nothing else, takes no part. A worker that has nothing more to do in a full
-//! house lines up once more before it sleeps: its client has called again by the time that the turn comes, or else was no such client.
+//! **Who waits.** Only a worker that goes on: the first request after a sleep is served at once. A worker whose turns brought few calls ([`FEW`]), because its
+//! service takes long or its client does, goes without them, for longer each time, and a worker that never spins, or does nothing else, takes no
+//! part. A worker that has nothing more to do in a full house lines up once more before it sleeps: a client without pause has called again by the
+//! time that the turn comes. So it is found out again and again, once a second in the end, whether a client that calls now and then is such a
+//! one, and a call of it may wait for that.
 //!
-//! **Why nobody waits for ever.** Nothing but speed depends on the turns. Whoever holds one ends it when it sleeps, before it waits for
-//! anything else, and, if others wait, after [`TURN`]. If it does not, for its service takes long or waits for what another worker has yet
-//! to do, the first in the queue takes its place after [`STALE`]. Nobody waits for more than [`LONGEST`], or beyond its client's end; then it
-//! serves without a turn.
+//! **Why nobody waits for ever.** Nothing but speed depends on the turns. Whoever holds one ends it when it sleeps for want of requests, before it waits for
+//! anything else, and, if others wait, after [`TURN`] and some requests. If it does not, for its service takes long or waits for what another worker has
+//! yet to do, the first in the queue takes its place, when it has waited [`STALE`] for itself and for each that was before it. Nobody waits for more than
+//! [`LONGEST`], or beyond the end of its intake; then it serves without a turn. One sleep is slept in a turn: the one that lets the
+//! scheduler move an end by its wake. If the client is gone just then, the place is lost until the next in the queue takes it.
 //!
-//! Each change is made under the lock, and whether a worker has a turn is what the state says: the word in [`Turn`] is only what it sleeps on. It is set
-//! after the worker was put among the holders, and reset, under the lock, before it joins the queue.
+//! Each change is made under the lock: a worker's word ([`Turn`]) is reset when it joins the queue, and set when it is put among the holders.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +37,7 @@ const TURN: Duration = Duration::from_micros(500);
 const ROUND: Duration = Duration::from_millis(40);
 const SHORTEST: Duration = Duration::from_micros(150);
 
-/// How long a holder may go on, for each that waits before, until the first in the queue takes its place.
+/// How long one waits, for itself and for each that is before it, until it takes a holder's place.
 const STALE: Duration = Duration::from_millis(1);
 
 /// The longest wait for a turn.
@@ -48,7 +49,7 @@ const CHECK: u32 = 64;
 /// A turn of fewer requests was no use: one takes as long as the switches that the turn is to save.
 const FEW: u32 = 64;
 
-/// Useless turns in a row that are borne.
+/// The first useless turns, until it goes without; one with a slow service counts for as many at once.
 const PATIENCE: u32 = 4;
 
 /// For how long it goes without turns until one is tried again, at first and at last; the latter as a power of two.
@@ -149,17 +150,18 @@ impl Rota {
         replaces
     }
 
-    /// Ends a turn, unless another has taken its place. The next ones begin.
+    /// Ends a turn, unless another has taken its place. The next one begins.
     fn leave(&self, turn: &Arc<Turn>) {
         let mut state = self.lock();
         state.holders.retain(|other| !Arc::ptr_eq(other, turn));
-        let next = if state.holders.len() < self.places { state.queue.pop_front() } else { None };
-        state.holders.extend(next.clone());
-        self.hint(&state);
-        drop(state);
-        if let Some(next) = next {
+        if state.holders.len() < self.places
+            && let Some(next) = state.queue.pop_front()
+        {
+            state.holders.push(Arc::clone(&next));
+            // Under the lock: later its owner may have had this turn, and wait for another.
             next.give();
         }
+        self.hint(&state);
     }
 }
 
@@ -224,7 +226,7 @@ impl Held {
     /// How many useless turns this one counts for.
     fn misses(&self, served: u32, yields: Yields) -> u32 {
         let waited = self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let much = (served + 4) * (TURN / FEW);
+        let much = served.saturating_add(4) * (TURN / FEW);
         if self.began.elapsed().saturating_sub(waited) > much {
             // The service computes, or it waits for something. Or others had the CPU, which tells nothing.
             let used = ThreadUse::now();
@@ -277,7 +279,7 @@ impl Stint {
                     self.end(rota, yields);
                     return true;
                 }
-                self.held.served += CHECK;
+                self.held.served = self.held.served.saturating_add(CHECK); // a turn may last for days
                 self.left = CHECK - 1;
             }
         }
@@ -292,7 +294,7 @@ impl Stint {
         (self.at, self.left) = (At::Without, CHECK - 1);
     }
 
-    /// Waits for a turn. `own` is the worker's channel, whose close ends the wait.
+    /// Waits for a turn. `own` is the worker's intake, whose close ends the wait.
     pub(super) fn begin(&mut self, rota: &Rota, own: &Closer, yields: Yields) {
         if rota.enter(&self.turn, own) {
             self.held = Held::new(yields);
@@ -349,6 +351,11 @@ impl Stint {
         should_move
     }
 
+    /// Behind that look: the move was a sleep, too.
+    pub(super) fn moved(&mut self) {
+        self.held.used.sleeps = ThreadUse::now().sleeps;
+    }
+
     /// Behind that wait.
     pub(super) fn waited(&mut self) {
         if let Some(since) = self.held.waits_since.take() {
@@ -365,6 +372,9 @@ impl Stint {
             At::Due | At::Without if rota.is_full() => {
                 self.begin(rota, own, yields);
                 if self.at == At::Turn {
+                    // In the midst of a wait, and without a request yet.
+                    self.held.waits_since = Some(self.held.began);
+                    (self.held.served, self.left) = (0, 0);
                     return true;
                 }
             }
@@ -538,6 +548,7 @@ mod tests {
             assert_eq!((stint.at, rota.is_full()), (At::Turn, true));
             assert!(!stint.goes_on(&rota, &own, NONE));
             assert_eq!((stint.at, rota.is_full()), (At::Rested, false), "asleep");
+            stint.passes_until = None; // should this thread have been kept from going on
         }
     }
 
@@ -580,6 +591,16 @@ mod tests {
             assert_eq!(stint.needs_turn(&rota, NONE), ends);
             assert_eq!(rota.is_full(), !ends);
         }
+    }
+
+    #[test]
+    fn a_turn_may_last_for_days() {
+        let rota = Rota::new(2);
+        let mut stint = with_turn(&rota, Duration::ZERO);
+        (stint.held.served, stint.left, stint.misses) = (u32::MAX - 1, 0, 1);
+        assert!(!stint.needs_turn(&rota, NONE));
+        stint.rest(&rota, NONE);
+        assert_eq!((stint.misses, rota.is_full()), (0, false));
     }
 
     /// In a wait there is time to look at the clock.
@@ -633,10 +654,9 @@ mod tests {
     fn a_client_that_calls_seldom_makes_a_turn_useless() {
         let waits = |stint: &mut Stint| {
             assert!(!stint.waits(&Rota::new(2), NONE));
-            stint.held.began -= LIMIT;
             stint.held.waits_since = stint.held.waits_since.map(|since| since - LIMIT);
             stint.waited();
-            assert!(stint.held.waited >= LIMIT);
+            assert!(stint.held.waited >= LIMIT, "as long as the turn, at least");
         };
         assert_eq!(misses_after(1, QUIET, waits), 1 + PATIENCE / 2);
         assert_eq!(misses_after(1, TAKEN, waits), 1);

@@ -113,7 +113,6 @@ impl Worker {
                 break end;
             }
         };
-        self.stint.rest(&self.shared.rota, self.requests.yields());
         self.report();
         (end, self.totals)
     }
@@ -169,7 +168,7 @@ impl Worker {
     #[cold]
     fn wait_for_turn(&mut self) {
         self.before_wait();
-        self.stint.begin(&self.shared.rota, &self.member.closer, self.requests.yields());
+        self.stint.begin(&self.shared.rota, &self.member.intake, self.requests.yields());
     }
 
     /// About to wait for anything but a request: nothing committed so far may depend on a wake that comes after, and no
@@ -362,6 +361,13 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    /// However it ends, nobody is to wait for its turn.
+    fn drop(&mut self) {
+        self.stint.rest(&self.shared.rota, self.requests.yields());
+    }
+}
+
 impl Serves for Worker {
     type End = End;
 
@@ -381,9 +387,10 @@ impl Serves for Worker {
             let Worker { stint, shared, member, requests, .. } = self;
             if stint.waits(&shared.rota, requests.yields()) {
                 move_to_neighbour();
+                stint.moved();
             }
             let found =
-                requests.find_or(None, &mut |yields| stint.goes_on(&shared.rota, &member.closer, yields));
+                requests.find_or(None, &mut |yields| stint.goes_on(&shared.rota, &member.intake, yields));
             stint.waited();
             match found {
                 Ok(found) => return Ok(found),

@@ -1,10 +1,9 @@
 //! More clients that call without pause than there are CPUs for: their workers take turns, and nobody is left out.
 
-use crate::common::{Bus, begin};
+use crate::common::{Bus, begin, eventually};
 use ringpost::{Request, Response};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
-use std::thread;
 
 const PAIRS: u8 = 4;
 
@@ -83,9 +82,7 @@ fn a_shutdown_ends_who_waits_for_a_turn() {
             })
         })
         .collect();
-    while called.load(Ordering::Relaxed) < 10_000 {
-        thread::yield_now();
-    }
+    eventually("some calls", || called.load(Ordering::Relaxed) >= 10_000);
     let Bus { server, place } = bus;
     let summary = begin(move || server.join_after_shutdown()).end("the shutdown");
     for client in clients {
