@@ -7,8 +7,6 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// `SO_PEERGROUPS` (Linux 4.13) and `SO_PEERPIDFD` (Linux 6.5), from the kernel's generic socket header.
 const PEER_GROUPS: libc::c_int = 59;
 const PEER_PIDFD: libc::c_int = 77;
@@ -45,8 +43,11 @@ impl ThreadUse {
         // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an unknown first
         // argument only, and then leaves the zeros.
         unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // The times in it are brought up to date every few milliseconds only; this one is exact.
-        let cpu = clock_gettime(ClockId::ThreadCPUTime);
+        // The times in it are brought up to date every few milliseconds only; this one is exact. (`rustix` has this call, too, but
+        // jumps to an address that is not there below valgrind.)
+        let mut cpu = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the zeros stay.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut cpu) };
         let cpu = Duration::new(cpu.tv_sec.unsigned_abs(), u32::try_from(cpu.tv_nsec).unwrap_or(0));
         ThreadUse { cpu, sleeps: usage.ru_nvcsw }
     }

@@ -445,8 +445,6 @@ MUTANTS = [
      "let replaces = false;", tests("server::rota::")),
     ("turns: nobody but the first does", ROTA, "let replaces = place == 0 && !own.is_closed();",
      "let replaces = !own.is_closed();", tests("server::rota::")),
-    ("turns: the close of the channel ends the wait", ROTA, "while !turn.is_given() && !own.is_closed() && Instant",
-     "while !turn.is_given() && Instant", tests("server::rota::")),
     ("turns: the next one is told", ROTA, "            next.give();\n", "", tests("server::rota::")),
     ("turns: one ends before a sleep", ROTA, "            At::Turn => self.end(rota, yields),", "            At::Turn => {}",
      tests("server::rota::")),
