@@ -43,8 +43,8 @@ impl ThreadUse {
         // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an unknown first
         // argument only, and then leaves the zeros.
         unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // The times in it are brought up to date every few milliseconds only; this one is exact. (`rustix` has this call, too, but
-        // jumps to an address that is not there below valgrind.)
+        // The times in it are brought up to date every few milliseconds only; this one is exact. (By way of
+        // `rustix` it ended the instruction counts, which run below valgrind, with signal 11.)
         let mut cpu = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the zeros stay.
         unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut cpu) };
