@@ -18,7 +18,8 @@ use crate::cpus::ranges;
 pub(super) fn move_to_neighbour() {
     let Ok(allowed) = sched_getaffinity(None) else { return };
     let here = sched_getcpu();
-    if here >= CpuSet::MAX_CPU {
+    // A pinned worker comes here in each turn: it need not ask for neighbours.
+    if here >= CpuSet::MAX_CPU || allowed.count() < 2 {
         return;
     }
     let mut others = neighbours(here, &allowed);
