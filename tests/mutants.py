@@ -272,10 +272,30 @@ MUTANTS = [
      "self.ring.word64::<HEAD>().store(self.position, Ordering::Release);",
      "self.ring.word64::<HEAD>().store(self.position, Ordering::Relaxed);", loom("blocks_of_several", "every_line")),
     ("head after each record, before any commit elsewhere", CONSUMER,
-     "        self.ring.word64::<HEAD>().store(self.position, Ordering::Release);\n",
-     "        if (self.position - size) / 256 != self.position / 256 {\n"
-     "            self.ring.word64::<HEAD>().store(self.position, Ordering::Release);\n        }\n",
+     "        self.position += size;\n        self.give_back();\n",
+     "        self.position += size;\n        if (self.position - size) / 256 != self.position / 256 {\n"
+     "            self.give_back();\n        }\n",
      loom("a_response_gives")),
+    ("drain: head when a wake is paid", CONSUMER,
+     "        self.give_back();\n        self.next_quarter", "        self.next_quarter", loom("a_quarter_taken", "a_look_of_a_drain")),
+    ("drain: head after the copy", CONSUMER,
+     "        let incoming = self.consumer.try_incoming()?;\n        into.clear();\n        incoming.append_to",
+     "        let incoming = self.consumer.try_incoming()?;\n        into.clear();\n"
+     "        incoming.consumer.ring.word64::<HEAD>().store(incoming.found.start + incoming.found.size(), Ordering::Release);\n"
+     "        incoming.append_to", loom("what_a_drain_takes")),
+    ("drain: head at its end", CONSUMER,
+     "            self.consumer.give_back();\n            self.consumer.settle();\n", "            self.consumer.settle();\n", PROPERTY),
+    ("drain: a wake that its end owes", CONSUMER,
+     "            self.consumer.give_back();\n            self.consumer.settle();\n", "            self.consumer.give_back();\n",
+     tests("a_drain_wakes_a_producer")),
+    ("drain: a quarter at most", CONSUMER,
+     "        self.consumer.position += found.size();\n        self.consumer.settle();\n",
+     "        self.consumer.position += found.size();\n", PROPERTY),
+    ("drain: a closed ring's head is left alone", CONSUMER,
+     "self.consumer.position != self.began && !self.consumer.closer.is_closed_here()", "self.consumer.position != self.began",
+     tests("a_drain_gives_back_for_many")),
+    ("drain: what it takes makes up for a hint", CONSUMER,
+     "        self.consumer.hints += 1;\n        self.consumer.position", "        self.consumer.position", tests("who_is_woken")),
     ("head after padding", CONSUMER,
      "        self.advance(rest);\n", "        self.position += rest;\n", PROPERTY),
     # Rules of a header

@@ -50,8 +50,9 @@ fuzz_target!(|data: &[u8]| {
         while !input.is_empty() {
             let (before, begun) = (memory.head(), work());
             steps += 1;
-            let mut violation = None;
-            match input.byte() % 11 {
+            // Blocks that it may take.
+            let (mut violation, mut blocks) = (None, 1);
+            match input.byte() % 12 {
                 0 | 1 => {
                     let (position, header) = near_header(memory, before, &mut input);
                     memory.set_header(position, header);
@@ -97,19 +98,33 @@ fuzz_target!(|data: &[u8]| {
                     let (position, header) = near_header(memory, before, &mut input);
                     memory.meanwhile(move |memory| memory.set_header(position, header));
                 }
+                10 => {
+                    let (mut drain, mut at) = (consumer.drain(), before);
+                    blocks = u64::from(input.byte() % 6);
+                    for _ in 0..blocks {
+                        let (position, header) = near_header(memory, at, &mut input);
+                        memory.set_header(position, header);
+                        match drain.try_recv(into) {
+                            Ok(len) => at += (len as u64 + 8).div_ceil(64) * 64,
+                            Err(TryRecvError::Violation(found)) => violation = violation.or(Some(found)),
+                            Err(error) => assert_eq!(error, TryRecvError::Empty),
+                        }
+                    }
+                }
                 _ => {
                     let word = input.word32();
                     memory.meanwhile(move |memory| memory.set_words(word, word, word));
                 }
             }
             let moved = memory.head() - before;
-            // At most padding and a record behind it.
-            assert!(moved < 2 * memory.capacity() && moved % 64 == 0);
-            records += u64::from(moved > 0);
+            // At most padding and a record behind it, for each.
+            assert!(moved <= blocks * 2 * memory.capacity() && moved % 64 == 0);
+            records += if moved > 0 { blocks } else { 0 };
             let done = work().since(begun);
-            assert!(done.words <= WORDS + 5 * done.sleeps, "{done:?} in one step");
+            assert!(done.words <= WORDS * blocks.max(1) + 5 * done.sleeps, "{done:?} in one step");
             // A read in parts copies half of the block twice; a block of one line is copied with all of its line.
-            assert!(done.bytes <= consumer.max_block() as u64 * 3 / 2 + 64, "{done:?} in one step");
+            let most = consumer.max_block() as u64 * 3 / 2 + 64;
+            assert!(done.bytes <= blocks.max(1) * most, "{done:?} in one step");
             if broken.is_some() {
                 assert_eq!(moved, 0, "a broken consumer consumes nothing");
             }

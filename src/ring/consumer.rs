@@ -80,6 +80,14 @@ pub(crate) struct Found {
     len: usize,
 }
 
+impl Found {
+    /// What its record takes.
+    #[inline(always)]
+    fn size(self) -> u64 {
+        if self.len <= ONE_LINE { LINE as u64 } else { record_size(self.len) }
+    }
+}
+
 impl Consumer {
     pub(crate) fn new(setup: &Setup) -> Consumer {
         debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
@@ -315,6 +323,28 @@ impl Consumer {
         self.incoming_until(None).map_err(RecvTimeoutError::untimed)
     }
 
+    /// Begins to take several blocks, whose places are given back together: see [`Drain`]. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// for name in ["one", "two", "three"] {
+    ///     producer.send(name.as_bytes())?;
+    /// }
+    /// let (mut block, mut bytes) = (Vec::new(), 0);
+    /// let mut drain = consumer.drain();
+    /// while let Ok(len) = drain.try_recv(&mut block) {
+    ///     bytes += len;
+    /// }
+    /// assert_eq!(bytes, 11);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn drain(&mut self) -> Drain<'_> {
+        Drain { began: self.position, consumer: self }
+    }
+
     /// As [`incoming`](Self::incoming), but blocks until the deadline at most.
     ///
     /// # Errors
@@ -494,6 +524,11 @@ impl Consumer {
     #[inline(always)]
     fn advance(&mut self, size: u64) {
         self.position += size;
+        self.give_back();
+    }
+
+    #[inline(always)]
+    fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
         kill_point!("consume.head");
@@ -518,6 +553,8 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     fn pay_wake(&mut self) {
+        // Again, unless a drain took the last blocks.
+        self.give_back();
         self.next_quarter = self.position + self.capacity() / 4;
         fence(Ordering::SeqCst);
         self.wake_after_fence();
@@ -780,9 +817,83 @@ impl Incoming<'_> {
     /// The same, with a wake that is due left to the caller: see [`Consumer::settle`].
     #[inline(always)]
     pub(crate) fn release_quietly(self) {
-        let one_line = self.found.len <= ONE_LINE;
+        let size = self.found.size();
         kill_point!("consume.copied");
         self.consumer.hints += 1;
-        self.consumer.advance(if one_line { LINE as u64 } else { record_size(self.found.len) });
+        self.consumer.advance(size);
+    }
+}
+
+/// Several blocks taken one after another, whose places are given back together: [`Consumer::drain`].
+///
+/// Each block that a [`Consumer`] takes by itself costs a store to a line that the producer reads. Here there is one for many:
+/// when a quarter of the ring was taken, when a look finds nothing or the producer sleeps, and when this is dropped. Until then the
+/// producer lacks the room of the blocks taken, which is always less than a quarter of the ring.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::TryRecvError;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let mut batch = producer.batch();
+/// batch.push(b"one")?;
+/// batch.push(b"two")?;
+/// batch.commit();
+///
+/// let mut block = Vec::new();
+/// let mut drain = consumer.drain();
+/// assert_eq!(drain.try_recv(&mut block), Ok(3));
+/// assert_eq!(drain.try_recv(&mut block), Ok(3));
+/// assert_eq!(drain.try_recv(&mut block), Err(TryRecvError::Empty));
+/// drop(drain);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Drain<'a> {
+    consumer: &'a mut Consumer,
+    /// Where it began: what lies before was given back.
+    began: u64,
+}
+
+impl Drain<'_> {
+    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_recv`]. What was taken before stays taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.send(b"hello")?;
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.drain().try_recv(&mut block), Ok(5));
+    /// assert_eq!(block, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
+        let incoming = self.consumer.try_incoming()?;
+        into.clear();
+        incoming.append_to(0, into);
+        let found = incoming.found;
+        kill_point!("consume.copied");
+        self.consumer.hints += 1;
+        self.consumer.position += found.size();
+        self.consumer.settle();
+        Ok(found.len)
+    }
+}
+
+impl Drop for Drain<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Closed, it matters to nobody; and a forked child, which finds it closed, must leave its parent's head alone.
+        if self.consumer.position != self.began && !self.consumer.closer.is_closed_here() {
+            self.consumer.give_back();
+            self.consumer.settle();
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! | write several | [`batch`](Producer::batch) | | |
 //! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | [`recv_timeout`](Consumer::recv_timeout), [`recv_deadline`](Consumer::recv_deadline) |
 //! | read in parts | [`try_incoming`](Consumer::try_incoming) | [`incoming`](Consumer::incoming) | [`incoming_deadline`](Consumer::incoming_deadline) |
+//! | read several | [`drain`](Consumer::drain) | | |
 //!
 //! # Examples
 //!
@@ -75,6 +76,10 @@
 //! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look again, a
 //! producer waits for space in slices of at most 50 ms.
 //!
+//! **A drain** stores `head` not after each record but with the consumer's half of that handshake, just before its fence, and when it
+//! is dropped. So less than a quarter of the ring is withheld, and nothing while the consumer looks in vain or waits. A drain
+//! that is forgotten instead of dropped withholds that until the consumer next takes a block or finds none.
+//!
 //! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the answer may come without it:
 //! see `exchange`. **Threads that share a producer** wait for room in turn: see `turns`.
 //!
@@ -106,7 +111,7 @@ mod tests;
 
 pub use close::{CloseReason, Closer};
 pub(crate) use consumer::Found;
-pub use consumer::{Consumer, Incoming};
+pub use consumer::{Consumer, Drain, Incoming};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use layout::Violation;
 #[cfg(not(loom))]

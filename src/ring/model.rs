@@ -480,6 +480,88 @@ fn a_quarter_given_back_wakes_the_producer() {
     });
 }
 
+// ---- drains
+
+/// Takes up to so many blocks in one drain, as [`look`] does one by one.
+#[track_caller]
+fn drain(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
+    let mut drain = consumer.drain();
+    let mut block = Vec::new();
+    let mut received = 0;
+    for _ in 0..attempts {
+        match drain.try_recv(&mut block) {
+            Ok(_) => {
+                assert_eq!(sent.get(received), Some(&block), "block {received} arrived changed");
+                received += 1;
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    received
+}
+
+/// A full ring: what is sent meanwhile lies where the drain reads.
+#[test]
+fn what_a_drain_takes_is_given_back_after_it_was_read() {
+    explore(|| {
+        let (mut producer, mut consumer) = first_wake_paid(ring(8, WRAP - 8));
+        // Two lines each, a quarter of the ring, then one line each.
+        let blocks: Vec<_> =
+            [100, 100, 8, 8, 8, 8, 8].into_iter().zip(1..).map(|(len, i)| block(i, len)).collect();
+        for block in &blocks[..5] {
+            producer.try_send(block).unwrap();
+        }
+        let more = blocks.clone();
+        let sender = thread::spawn(move || send_some(0)(&mut producer, &more[5..]));
+        let taken = drain(&mut consumer, &blocks, 3);
+        assert_eq!(taken, 3);
+        let sent = 5 + sender.join().unwrap();
+        assert_eq!(drain(&mut consumer, &blocks[taken..sent], 4), sent - taken, "what was sent is there");
+    });
+}
+
+/// A producer that sleeps, or is about to, is told by a look that finds nothing; the drain goes on.
+#[test]
+fn a_look_of_a_drain_that_finds_nothing_wakes_the_producer() {
+    explore(|| {
+        let (mut producer, mut consumer) = nearly_enough_room();
+        let sender = thread::spawn(move || {
+            producer.send(&block(2, 248)).unwrap();
+            producer
+        });
+        let blocks = [block(1, 8), block(2, 248)];
+        let mut drain = consumer.drain();
+        let mut received = Vec::new();
+        assert_eq!(drain.try_recv(&mut received), Ok(8));
+        let came = drain.try_recv(&mut received).is_ok();
+        drop(sender.join().unwrap());
+        if !came {
+            assert_eq!(drain.try_recv(&mut received), Ok(248));
+        }
+        assert_eq!(received, blocks[1]);
+    });
+}
+
+/// The same by a block that crosses a quarter, while the drain goes on and looks no more.
+#[test]
+fn a_quarter_taken_by_a_drain_wakes_the_producer() {
+    explore(|| {
+        let (mut producer, mut consumer) = first_wake_paid(ring(8, WRAP - 5));
+        producer.try_send(&block(1, 60)).unwrap();
+        assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
+        let sender = thread::spawn(move || {
+            producer.send(&block(2, 248)).unwrap();
+            producer
+        });
+        let mut drain = consumer.drain();
+        let mut received = Vec::new();
+        assert_eq!(drain.try_recv(&mut received), Ok(60));
+        drop(sender.join().unwrap());
+        drop(drain);
+    });
+}
+
 // ---- `head` before a commit elsewhere
 
 /// Whoever has the response to a request has the request's room back: a lone call is never refused or kept waiting.
@@ -494,7 +576,7 @@ fn a_response_gives_the_room_of_its_request_back() {
             let incoming = worker_requests.try_incoming().unwrap();
             let mut request = [0; 8];
             incoming.read_at(0, &mut request);
-            incoming.release();
+            incoming.release_quietly();
             worker_responses.try_publish(None, [&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });

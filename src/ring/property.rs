@@ -65,6 +65,8 @@ enum Op {
     Recv,
     /// Reads of (offset, length) from the next block, and whether it is released.
     Incoming(Vec<(usize, usize)>, bool),
+    /// A drain: takes, and sends meanwhile.
+    Drain(Vec<Option<Len>>),
     Close(CloseReason),
 }
 
@@ -79,6 +81,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (lens(), any::<bool>()).prop_map(|(lens, c)| Op::Batch(lens, c)),
         14 => Just(Op::Recv),
         4 => (vec((0..5000usize, 0..5000usize), 0..3), any::<bool>()).prop_map(|(r, c)| Op::Incoming(r, c)),
+        4 => vec(prop_oneof![2 => Just(None), 1 => any_len().prop_map(Some)], 0..12).prop_map(Op::Drain),
     ]
 }
 
@@ -153,6 +156,11 @@ impl Plain {
     fn commit(&mut self, start: u64, block: Vec<u8>) {
         self.tail = start + record_size(block.len());
         self.blocks.push_back((start, block));
+    }
+
+    /// What a look says that finds no block.
+    fn nothing(&self) -> TryRecvError {
+        self.closed.map_or(TryRecvError::Empty, TryRecvError::Disconnected)
     }
 
     /// The most that can be written at `start` in one piece.
@@ -238,6 +246,7 @@ impl Pair {
             Op::Batch(lens, commit) => self.batch(lens, *commit),
             Op::Recv => self.recv(),
             Op::Incoming(reads, release) => self.incoming(reads, *release),
+            Op::Drain(steps) => self.drain(steps),
             Op::Close(reason) => {
                 self.producer.closer().close_as(*reason);
                 self.plain.closed = self.plain.closed.or(Some(*reason));
@@ -347,10 +356,6 @@ impl Pair {
         }
     }
 
-    fn nothing(&self) -> TryRecvError {
-        self.plain.closed.map_or(TryRecvError::Empty, TryRecvError::Disconnected)
-    }
-
     fn recv(&mut self) {
         let got = self.consumer.try_recv(&mut self.into);
         match self.plain.blocks.pop_front() {
@@ -359,12 +364,12 @@ impl Pair {
                 assert_eq!(self.into, block);
                 self.plain.head = start + record_size(block.len());
             }
-            None => assert_eq!(got, Err(self.nothing())),
+            None => assert_eq!(got, Err(self.plain.nothing())),
         }
     }
 
     fn incoming(&mut self, reads: &[(usize, usize)], release: bool) {
-        let nothing = self.nothing();
+        let nothing = self.plain.nothing();
         let incoming = match (self.consumer.try_incoming(), self.plain.blocks.front()) {
             (Ok(incoming), Some(_)) => incoming,
             (got, None) => return assert_eq!(got.map(|i| i.len()), Err(nothing)),
@@ -389,6 +394,48 @@ impl Pair {
             self.plain.head += record_size(block.len());
             self.plain.blocks.pop_front();
         }
+    }
+}
+
+impl Pair {
+    /// While a drain goes on, less than a quarter of the ring is missing, and nothing after a look that found nothing.
+    fn drain(&mut self, steps: &[Option<Len>]) {
+        let Pair { setup, producer, consumer, plain, into } = self;
+        let mut taken = plain.head;
+        let mut drain = consumer.drain();
+        for step in steps {
+            let Some(len) = step else {
+                let got = drain.try_recv(into);
+                match plain.blocks.pop_front() {
+                    Some((start, block)) => {
+                        assert_eq!(got, Ok(block.len()));
+                        assert_eq!(*into, block);
+                        taken = start + record_size(block.len());
+                    }
+                    None => {
+                        assert_eq!(got, Err(plain.nothing()));
+                        plain.head = taken;
+                    }
+                }
+                // Once it is closed, nobody waits for room.
+                if plain.closed.is_none() {
+                    let given = setup.view.load64(HEAD, Ordering::Relaxed);
+                    assert!((plain.head..=taken).contains(&given), "given back {given} of {taken}");
+                    assert!(taken - given < plain.capacity / 4, "given back only {given} of {taken}");
+                    plain.head = given;
+                }
+                continue;
+            };
+            let len = len.of(plain.max_block);
+            let place = plain.place(plain.tail, len);
+            let block = plain.content(place.unwrap_or(0), len);
+            assert_eq!(producer.try_send(&block), place.map(|_| ()));
+            if let Ok(start) = place {
+                plain.commit(start, block);
+            }
+        }
+        drop(drain);
+        plain.head = taken;
     }
 }
 

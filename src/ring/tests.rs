@@ -187,12 +187,17 @@ fn who_is_woken_for_nothing_lies_down_again() {
             tell(&to);
             for _ in 0..TIMES {
                 assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Ok(4));
+                assert_eq!(consumer.drain().try_recv(&mut Vec::new()), Ok(4));
             }
         });
         let thread = threads.recv().unwrap();
         for _ in 0..TIMES {
             wake_for_nothing(&setup, CONSUMER_PARKED, thread);
-            producer.try_send(b"data").unwrap();
+            wake_for_nothing(&setup, CONSUMER_PARKED, thread);
+            let mut batch = producer.batch();
+            batch.push(b"data").unwrap();
+            batch.push(b"more").unwrap();
+            batch.commit();
         }
         reader.join().unwrap();
     });
@@ -260,6 +265,94 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
         }
         assert_eq!((consumer.owes_wake(), word.swap(0, Ordering::Relaxed)), (false, 0));
     }
+}
+
+/// A drain gives back what it took by quarters of the ring, when nothing is left, and when it ends, however it ends.
+#[test]
+fn a_drain_gives_back_for_many_blocks_at_once() {
+    let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+    let (mut producer, mut consumer) = ends(&setup);
+    let head = || setup.view.load64(HEAD, Ordering::Relaxed) / LINE as u64;
+    let mut block = Vec::new();
+    let mut send = |count| (0..count).for_each(|_| producer.try_send(&[]).unwrap());
+    send(1);
+    consumer.try_recv(&mut block).unwrap();
+
+    send(7);
+    let mut drain = consumer.drain();
+    let heads = [1, 1, 1, 5, 5, 5, 5].map(|expected| {
+        drain.try_recv(&mut block).unwrap();
+        (head(), expected)
+    });
+    assert!(heads.iter().all(|(head, expected)| head == expected), "{heads:?}");
+    assert_eq!(drain.try_recv(&mut block), Err(TryRecvError::Empty));
+    assert_eq!(head(), 8, "nothing was left");
+    send(2);
+    drain.try_recv(&mut block).unwrap();
+    assert_eq!(head(), 8);
+    drop(drain);
+    assert_eq!(head(), 9, "it ended");
+
+    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut drain = consumer.drain();
+        drain.try_recv(&mut block).unwrap();
+        panic!("the user's code");
+    }));
+    assert!(thrown.is_err());
+    assert_eq!(head(), 10, "it ended by a panic");
+
+    // One that is forgotten keeps what it took until the consumer goes on.
+    for takes_more in [true, false] {
+        send(1);
+        let before = head();
+        let mut drain = consumer.drain();
+        drain.try_recv(&mut block).unwrap();
+        std::mem::forget(drain);
+        assert_eq!(head(), before);
+        if takes_more {
+            send(1);
+            consumer.try_recv(&mut block).unwrap();
+            assert_eq!(head(), before + 2);
+        } else {
+            assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+            assert_eq!(head(), before + 1);
+        }
+    }
+
+    // One that took nothing, and one of a ring that was closed meanwhile, as a forked child finds it, leave the head alone.
+    send(1);
+    let before = head();
+    setup.view.store64(HEAD, 1, Ordering::Relaxed);
+    drop(consumer.drain());
+    let mut drain = consumer.drain();
+    drain.try_recv(&mut block).unwrap();
+    setup.closer.close();
+    drop(drain);
+    assert_eq!(setup.view.load64(HEAD, Ordering::Relaxed), 1, "it was {before} lines");
+}
+
+/// Who sleeps for room need not wait for a quarter of the ring: the next block tells, and at the latest the drain's end.
+#[test]
+fn a_drain_wakes_a_producer_that_sleeps() {
+    let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+    let (mut producer, mut consumer) = ends(&setup);
+    let word = setup.view.word32(PRODUCER_PARKED);
+    let state = || (setup.view.load64(HEAD, Ordering::Relaxed) / LINE as u64, word.load(Ordering::Relaxed));
+    let mut block = Vec::new();
+    for _ in 0..4 {
+        producer.try_send(&[]).unwrap();
+    }
+    consumer.try_recv(&mut block).unwrap();
+    let mut drain = consumer.drain();
+    drain.try_recv(&mut block).unwrap();
+    word.store(1, Ordering::Relaxed);
+    assert_eq!(state(), (1, 1));
+    drain.try_recv(&mut block).unwrap();
+    assert_eq!(state(), (3, 0), "at the next block");
+    drain.try_recv(&mut block).unwrap();
+    word.store(1, Ordering::Relaxed);
+    drop(drain);
+    assert_eq!(state(), (4, 0), "at the end");
 }
 
 /// The head is looked at where what is known of it is not enough, and only there.

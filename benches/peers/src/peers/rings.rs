@@ -47,7 +47,7 @@ pub static CHANNEL: Peer =
         run(context, ChannelIn(sender), ChannelOut(receiver))
     });
 pub static RINGPOST_BATCH: Peer =
-    peer("ringpost-ring-batch", "batches of 16, try_recv", "ringpost", ringpost_client::<true>);
+    peer("ringpost-ring-batch", "batches and drains of 16", "ringpost", ringpost_client::<true>);
 pub static RTRB_CHUNK: Peer = peer("rtrb-chunk", "chunks of 16, both ends", "rtrb", |context| {
     let (producer, consumer) = rtrb::RingBuffer::new(CAPACITY);
     run(context, Rtrb::<_, true>(producer), Rtrb::<_, true>(consumer))
@@ -75,12 +75,12 @@ fn until<T>(over: &Over, mut attempt: impl FnMut() -> Option<T>) -> Outcome<T> {
 // ---- ringpost
 
 struct RingIn<const BATCHES: bool>(ringpost::ring::Producer);
-struct RingOut(ringpost::ring::Consumer, Vec<u8>);
+struct RingOut<const BATCHES: bool>(ringpost::ring::Consumer, Vec<u8>);
 
 fn ringpost_client<const BATCHES: bool>(context: &Context) -> Outcome<Measured> {
     // A message of this size takes a line.
     let (producer, consumer) = ringpost::ring::local(CAPACITY * 64).or_fail("make a ring")?;
-    run(context, RingIn::<BATCHES>(producer), RingOut(consumer, Vec::new()))
+    run(context, RingIn::<BATCHES>(producer), RingOut::<BATCHES>(consumer, Vec::new()))
 }
 
 impl<const BATCHES: bool> Put for RingIn<BATCHES> {
@@ -110,20 +110,36 @@ impl<const BATCHES: bool> Put for RingIn<BATCHES> {
     }
 }
 
-impl Take for RingOut {
+impl<const BATCHES: bool> Take for RingOut<BATCHES> {
     #[inline]
     fn take(&mut self, count: u64, mut check: impl FnMut(&[u8]) -> Outcome) -> Outcome {
-        for _ in 0..count {
-            loop {
-                match self.0.try_recv(&mut self.1) {
-                    Ok(_) => break,
-                    Err(TryRecvError::Empty) => std::hint::spin_loop(),
-                    Err(error) => return Err(error).or_fail("receive"),
-                }
+        let RingOut(consumer, message) = self;
+        if !BATCHES {
+            return (0..count).try_for_each(|_| {
+                receive(message, |into| consumer.try_recv(into))?;
+                check(message)
+            });
+        }
+        for _ in 0..count / BATCH {
+            let mut drain = consumer.drain();
+            for _ in 0..BATCH {
+                receive(message, |into| drain.try_recv(into))?;
+                check(message)?;
             }
-            check(&self.1)?;
         }
         Ok(())
+    }
+}
+
+/// Looks until there is one.
+#[inline(always)]
+fn receive(into: &mut Vec<u8>, mut look: impl FnMut(&mut Vec<u8>) -> Result<usize, TryRecvError>) -> Outcome {
+    loop {
+        match look(into) {
+            Ok(_) => return Ok(()),
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+            Err(error) => return Err(error).or_fail("receive"),
+        }
     }
 }
 
