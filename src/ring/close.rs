@@ -10,8 +10,12 @@
 //!
 //! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The closer:
 //! `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single order: either
-//! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes. Where the parked word is
-//! the peer's to spoil, the waiter sleeps on the private word too, and closing wakes that one unconditionally.
+//! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes.
+//!
+//! **A parked word that the peer writes** may be 0 while its sleeper sleeps: a peer that dies between its swap and its wake leaves it
+//! so. A side that relies on its peer ([`Peer::Relied`]) therefore wakes whatever the swap says: who lay down before is woken, and who
+//! comes later finds the word changed. A peer that *wants* to keep a sleeper can do so for all that, by setting the word again
+//! or by moving its sleepers elsewhere. So where that must not be, the waiter sleeps on the private word too, and closing wakes that one.
 
 use std::fmt;
 
@@ -98,9 +102,20 @@ impl CloseReason {
     }
 }
 
+/// What a side makes of the other one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Another thread, or the process whose answers this one waits for: it is heard when it closes, and may keep this side asleep.
+    Relied,
+    /// Heard when it closes, but it cannot keep this side asleep.
+    Heard,
+    /// Neither.
+    Unheard,
+}
+
 /// What closing has to reach.
 struct Closing {
-    /// Whether waits sleep on the private word as well: needed where the peer can write the parked words.
+    /// Whether waits sleep on the private word as well.
     sleep_on_private: bool,
     view: View,
     /// The shared closed word, if there is one.
@@ -145,11 +160,11 @@ impl Closer {
         scope: Scope,
         parked: Vec<usize>,
         shared: Option<usize>,
-        heed_shared: bool,
+        peer: Peer,
     ) -> Closer {
         let shared = shared.map(|offset| view.pin32(offset));
-        let heeded = shared.clone().filter(|_| heed_shared);
-        let sleep_on_private = scope == Scope::Shared;
+        let heeded = shared.clone().filter(|_| peer != Peer::Unheard);
+        let sleep_on_private = peer != Peer::Relied;
         let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, scope });
         Closer { private: OwnWord::inherited(OPEN), heeded, rest }
     }
@@ -253,7 +268,7 @@ impl Closer {
         }
         for offset in parked {
             let word = view.word32(*offset);
-            if word.swap(0, Ordering::Relaxed) == 1 {
+            if word.swap(0, Ordering::Relaxed) == 1 || !sleep_on_private {
                 kill_point!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
@@ -290,7 +305,7 @@ mod tests {
         let (view, shared) = (setup.view.clone(), 512);
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
         let private = OwnWord::inherited(FOREIGN);
-        let closer = Closer { private, ..Closer::new(view, setup.scope, parked, Some(shared), true) };
+        let closer = Closer { private, ..Closer::new(view, setup.scope, parked, Some(shared), Peer::Relied) };
         assert!(closer.is_forked() && closer.is_closed() && !setup.closer.is_forked());
         assert_eq!(closer.reason(), Some(CloseReason::Forked));
 

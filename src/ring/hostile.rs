@@ -1,7 +1,7 @@
 //! A ring whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
-use super::{Closer, Consumer, Producer, Setup, WaitStrategy};
+use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, View, alone};
 use crate::sync::Ordering;
@@ -44,7 +44,7 @@ impl Memory {
 
     fn setup(&self) -> Setup {
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
-        let closer = Closer::new(self.view.clone(), Scope::Shared, parked, Some(CONTROL), false);
+        let closer = Closer::new(self.view.clone(), Scope::Shared, parked, Some(CONTROL), Peer::Unheard);
         Setup {
             view: self.view.clone(),
             control: 0,

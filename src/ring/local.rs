@@ -1,7 +1,7 @@
 //! A ring between two threads of one process.
 
 use super::layout::{CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
-use super::{Closer, Consumer, Producer, Setup, WaitStrategy};
+use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
 
@@ -82,7 +82,7 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
     view.store64(super::layout::HEAD, start, crate::sync::Ordering::Relaxed);
     let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
     // One closer for both ends: they trust each other, so the parked words suffice to end their waits.
-    let closer = Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), true);
+    let closer = Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), Peer::Relied);
     Ok(Setup {
         view,
         control: 0,

@@ -109,6 +109,7 @@ mod property;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use close::Peer;
 pub use close::{CloseReason, Closer};
 pub(crate) use consumer::Found;
 pub use consumer::{Consumer, Drain, Incoming};

@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, LINE, PRODUCER_PARKED, data_header, largest_block};
 use super::{
-    CloseReason, Closer, Consumer, Producer, RecvError, SendError, Setup, TryRecvError, TrySendError,
+    CloseReason, Closer, Consumer, Peer, Producer, RecvError, SendError, Setup, TryRecvError, TrySendError,
     WaitStrategy, notify_both,
 };
 use crate::shm::View;
@@ -50,7 +50,7 @@ fn setup(lines: u64, start_line: u64) -> Setup {
     view.store64(HEAD, start_line * LINE as u64, Ordering::Relaxed);
     let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
     Setup {
-        closer: Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), true),
+        closer: Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), Peer::Relied),
         view,
         control: 0,
         data: DATA,
@@ -69,15 +69,15 @@ fn ring(lines: u64, start_line: u64) -> (Producer, Consumer) {
 }
 
 /// The two sides of a ring between processes that do not trust each other: each has a closer and a private closed word
-/// of its own. The first of the two setups heeds the shared word, as clients do, the second does not.
+/// of its own. The first of the two setups is a client's, the second the server's.
 fn shared_setups(lines: u64) -> (Setup, Setup) {
     let client = setup(lines, WRAP - 1);
-    let closer = |heed| {
+    let closer = |peer| {
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
-        Closer::new(client.view.clone(), Scope::Shared, parked, Some(CLOSED), heed)
+        Closer::new(client.view.clone(), Scope::Shared, parked, Some(CLOSED), peer)
     };
-    let server = Setup { closer: closer(false), scope: Scope::Shared, ..client.clone() };
-    let client = Setup { closer: closer(true), scope: Scope::Shared, ..client };
+    let server = Setup { closer: closer(Peer::Unheard), scope: Scope::Shared, ..client.clone() };
+    let client = Setup { closer: closer(Peer::Relied), scope: Scope::Shared, ..client };
     (client, server)
 }
 
@@ -715,8 +715,38 @@ fn the_other_sides_close_wakes_both_ends() {
     });
 }
 
-/// The peer clears the parked word without a wake, so that a closer finds nobody asleep there: the private word ends
-/// the sleep all the same. At most 6 preemptions.
+/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it hears of that, and
+/// wakes its sleeper all the same. At most 6 preemptions.
+#[test]
+fn a_close_wakes_a_sleeper_whose_waker_died() {
+    explore_bounded(Some(6), || {
+        let (client, _server) = shared_setups(2);
+        let mut consumer = Consumer::new(&client);
+        let (closer, view) = (client.closer.clone(), client.view.clone());
+        let dying = thread::spawn(move || {
+            futex::set(view.word32(CONSUMER_PARKED), 0);
+            closer.close_as(CloseReason::Died);
+        });
+        let mut received = Vec::new();
+        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Died)));
+        dying.join().unwrap();
+    });
+    explore_bounded(Some(6), || {
+        let (client, _server) = shared_setups(2);
+        let mut producer = Producer::new(&client);
+        producer.try_send(&[]).unwrap();
+        let (closer, view) = (client.closer.clone(), client.view.clone());
+        let dying = thread::spawn(move || {
+            futex::set(view.word32(PRODUCER_PARKED), 0);
+            closer.close_as(CloseReason::Died);
+        });
+        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Died)));
+        dying.join().unwrap();
+    });
+}
+
+/// The peer clears the parked word without a wake, so that a closer finds nobody asleep there, and sets it again for whoever is about
+/// to lie down: the private word ends the sleep all the same. At most 6 preemptions.
 #[test]
 fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
     explore_bounded(Some(6), || {
@@ -726,6 +756,7 @@ fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
         let closing = thread::spawn(move || {
             futex::set(view.word32(CONSUMER_PARKED), 0);
             closer.close_as(CloseReason::Died);
+            futex::set(view.word32(CONSUMER_PARKED), 1);
         });
         let mut received = Vec::new();
         assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Died)));
@@ -739,6 +770,7 @@ fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
         let closing = thread::spawn(move || {
             futex::set(view.word32(PRODUCER_PARKED), 0);
             closer.close_as(CloseReason::Died);
+            futex::set(view.word32(PRODUCER_PARKED), 1);
         });
         assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Died)));
         closing.join().unwrap();

@@ -10,8 +10,9 @@ use super::layout::{
 };
 use super::local::local_setup;
 use super::{
-    CloseReason, Closer, Consumer, Producer, RecvError, RecvTimeoutError, RingError, SPARE_HINTS, SendError,
-    SendTimeoutError, Setup, TryRecvError, TrySendError, Violation, WaitStrategy, local, local_with,
+    CloseReason, Closer, Consumer, Peer, Producer, RecvError, RecvTimeoutError, RingError, SPARE_HINTS,
+    SendError, SendTimeoutError, Setup, TryRecvError, TrySendError, Violation, WaitStrategy, local,
+    local_with,
 };
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::shm::{Segment, View};
@@ -228,7 +229,7 @@ fn lengths_are_judged_at_every_line() {
         for at in 0..16 * 18 {
             let (start, lines) = ((at % 16 * LINE) as u64, at / 16);
             for len in [55, 56, 57].map(|more| lines * LINE + more) {
-                let closer = Closer::new(ring.view.clone(), Scope::Private, vec![], None, false);
+                let closer = Closer::new(ring.view.clone(), Scope::Private, vec![], None, Peer::Relied);
                 let mut consumer = Consumer::new(&Setup { max_block, start, closer, ..ring.clone() });
                 let word = data_header(start, len);
                 ring.view.store64(ring.data + start as usize, word, Ordering::Relaxed);
@@ -445,8 +446,8 @@ fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
 /// Two sides of one channel, each with its own private word, and a third that does not heed the shared one.
 fn sides(parked: Vec<usize>) -> (View, [Closer; 3]) {
     let view = View::new(Segment::anonymous(4096).unwrap());
-    let side = |heeds| Closer::new(view.clone(), Scope::Shared, parked.clone(), Some(512), heeds);
-    let sides = [side(true), side(true), side(false)];
+    let side = |peer| Closer::new(view.clone(), Scope::Shared, parked.clone(), Some(512), peer);
+    let sides = [Peer::Heard, Peer::Heard, Peer::Unheard].map(side);
     (view, sides)
 }
 
@@ -498,6 +499,35 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     for _ in 0..3 {
         let end = RecvError::Disconnected(CloseReason::Shutdown);
         assert_eq!(ends.recv_timeout(LIMIT), Ok(Err(end)), "it sleeps on");
+    }
+}
+
+/// A peer that was to wake a sleeper, and died between the change of its word and the wake, leaves it to the close.
+#[test]
+fn a_close_wakes_a_sleeper_of_whom_no_word_tells() {
+    for parked in [CONSUMER_PARKED, PRODUCER_PARKED] {
+        let setup = local_setup(128, WaitStrategy::Park, 0).unwrap();
+        let closer = Closer::new(
+            setup.view.clone(),
+            Scope::Shared,
+            vec![CONSUMER_PARKED, PRODUCER_PARKED],
+            None,
+            Peer::Relied,
+        );
+        assert!(!closer.sleeps_on_private());
+        let word = setup.view.word32(parked);
+        let (to, threads) = mpsc::channel();
+        let view = setup.view.clone();
+        let sleeper = thread::spawn(move || {
+            let word = view.word32(parked);
+            word.store(1, Ordering::Relaxed);
+            tell(&to);
+            futex::wait(&[Wait { word, expected: 1, scope: Scope::Shared }], Some(Instant::now() + LIMIT))
+        });
+        until_all_sleep(&threads, 1);
+        word.store(0, Ordering::Relaxed);
+        closer.close_as(CloseReason::Died);
+        assert_eq!(sleeper.join().unwrap(), Woken::Hint);
     }
 }
 

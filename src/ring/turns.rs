@@ -268,7 +268,7 @@ mod tests {
     use crate::ring::layout::{HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
     use crate::ring::tests::{tell, until_all_sleep};
-    use crate::ring::{Consumer, Setup, WaitStrategy};
+    use crate::ring::{Consumer, Peer, Setup, WaitStrategy};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -364,7 +364,7 @@ mod tests {
         let mut consumer = Consumer::new(&setup);
         turns.try_write(&numbered).unwrap();
         let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up());
-        let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, false);
+        let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, Peer::Unheard);
         let (mine, closed) = (own(), own());
         let written_by = |who: u32| {
             move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])

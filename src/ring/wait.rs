@@ -158,8 +158,8 @@ impl Yields {
 pub(crate) enum Looked {
     Found,
     TimedOut,
-    /// It is time to sleep. When the wait began, if the clock was read.
-    Sleep(Instant),
+    /// It is time to sleep. When the wait began, if that is of use.
+    Sleep(Option<Instant>),
 }
 
 impl Waiting {
@@ -196,8 +196,8 @@ impl Waiting {
         look: impl FnMut() -> bool,
     ) -> Looked {
         match self.strategy {
-            _ if cfg!(loom) => Looked::Sleep(Instant::now()),
-            WaitStrategy::Park => Looked::Sleep(Instant::now()),
+            _ if cfg!(loom) => Looked::Sleep(None),
+            WaitStrategy::Park => Looked::Sleep(None),
             WaitStrategy::Spin => spin_on(deadline, look),
             WaitStrategy::Adaptive => self.look_longer(deadline, found, look),
         }
@@ -243,15 +243,13 @@ impl Waiting {
         }
         match deadline {
             Some(deadline) if Instant::now() >= deadline => Looked::TimedOut,
-            _ => Looked::Sleep(began),
+            _ => Looked::Sleep(Some(began)),
         }
     }
 
     /// Tells that a wait which began then ended in its sleep. `found` as for [`look`](Self::look).
-    pub(crate) fn slept(&mut self, began: Instant, found: u64) {
-        if self.strategy != WaitStrategy::Adaptive || cfg!(loom) {
-            return;
-        }
+    pub(crate) fn slept(&mut self, began: Option<Instant>, found: u64) {
+        let Some(began) = began else { return };
         let short = began.elapsed() <= SHORT_PARKED;
         if std::mem::take(&mut self.switches) >= MOST_SWITCHES {
             // Parked for the sake of its wake: that tells nothing.
@@ -370,20 +368,20 @@ mod tests {
         assert!("Spin".parse::<WaitStrategy>().is_err());
     }
 
-    fn ago(time: Duration) -> Instant {
-        Instant::now() - time
+    fn ago(time: Duration) -> Option<Instant> {
+        Some(Instant::now() - time)
     }
 
     /// A wait that began then was short, however long this thread is kept from asking: what is yet to come is no time ago.
-    fn just_now() -> Instant {
-        Instant::now() + FAR
+    fn just_now() -> Option<Instant> {
+        Some(Instant::now() + FAR)
     }
 
     #[test]
     fn long_waits_end_spinning_and_short_ones_begin_it_again() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
         for _ in 0..10 {
-            assert!(matches!(waiting.look(None, 0, || false), Looked::Sleep(_)));
+            assert!(matches!(waiting.look(None, 0, || false), Looked::Sleep(Some(_))));
             waiting.slept(ago(Duration::from_millis(5)), 0);
         }
         assert_eq!((waiting.rounds, waiting.brief_looks()), (0, 0));
@@ -486,7 +484,9 @@ mod tests {
             assert_eq!((waiting.rounds, waiting.switches), (rounds, 0));
         }
         let mut parks = Waiting::new(WaitStrategy::Park);
-        parks.slept(ago(LONG), 0);
+        let Looked::Sleep(began) = parks.look(None, 0, || panic!("a look")) else { panic!("no sleep") };
+        assert_eq!(began, None, "nothing is to be learned: the clock is not read");
+        parks.slept(began, 0);
         assert_eq!(parks.rounds, MOST_ROUNDS);
     }
 

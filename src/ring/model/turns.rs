@@ -8,7 +8,7 @@ use loom::thread;
 
 use super::{block, explore_bounded, shared_setups};
 use crate::ring::layout::PRODUCER_PARKED;
-use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Producer, TrySendError, Turns};
+use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Peer, Producer, TrySendError, Turns};
 use crate::shm::View;
 use crate::shm::futex::{self, Scope};
 use crate::sync::Arc;
@@ -37,7 +37,7 @@ fn full() -> (Arc<Turns>, Closer, Consumer) {
 
 /// The channel of a sender, as far as a wait for another's inbox looks at it.
 fn own() -> Closer {
-    Closer::new(View::model(0), Scope::Shared, Vec::new(), None, false)
+    Closer::new(View::model(0), Scope::Shared, Vec::new(), None, Peer::Unheard)
 }
 
 /// Never reached: the sleeps of the models are untimed.
