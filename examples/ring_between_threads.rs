@@ -1,4 +1,4 @@
-//! A ring between two threads, without a server: single blocks, blocks written in place, batches.
+//! A ring between two threads, without a server: single blocks, blocks written in place, batches, drains.
 //!
 //! ```text
 //! cargo run --release --example ring_between_threads
@@ -71,15 +71,21 @@ fn read(mut consumer: Consumer) -> Result<(u64, u64), Failure> {
     consumer.recv(&mut block)?;
     println!("title: {:?}", String::from_utf8_lossy(&block));
     let (mut blocks, mut sum) = (1, 0);
+    let mut add = |block: &[u8]| -> Result<(), Failure> {
+        sum += u64::from_le_bytes(block.try_into()?);
+        blocks += 1;
+        Ok(())
+    };
     loop {
         match consumer.recv(&mut block) {
-            Ok(_) => {
-                let number: [u8; 8] = block.as_slice().try_into()?;
-                sum += u64::from_le_bytes(number);
-                blocks += 1;
-            }
+            Ok(_) => add(&block)?,
             Err(RecvError::Disconnected(CloseReason::Peer)) => return Ok((blocks, sum)),
             Err(error) => return Err(error.into()),
+        }
+        // What came with it, whose room is given back together.
+        let mut drain = consumer.drain();
+        while drain.try_recv(&mut block).is_ok() {
+            add(&block)?;
         }
     }
 }

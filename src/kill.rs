@@ -116,7 +116,7 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("close.private", BOTH, Seldom),
         ("close.shared", BOTH, Seldom),
         ("close.fence", BOTH, Seldom),
-        ("close.woken", BOTH, Seldom),
+        ("close.woken", SERVER, Seldom),
         ("close.swapped", BOTH, Seldom),
         // REGISTER and the hand-over, the server's side
         ("accept.connection", SERVER, Seldom),

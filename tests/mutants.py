@@ -291,9 +291,6 @@ MUTANTS = [
     ("drain: a quarter at most", CONSUMER,
      "        self.consumer.position += found.size();\n        self.consumer.settle();\n",
      "        self.consumer.position += found.size();\n", PROPERTY),
-    ("drain: a closed ring's head is left alone", CONSUMER,
-     "self.consumer.position != self.began && !self.consumer.closer.is_closed_here()", "self.consumer.position != self.began",
-     tests("a_drain_gives_back_for_many")),
     ("drain: what it takes makes up for a hint", CONSUMER,
      "        self.consumer.hints += 1;\n        self.consumer.position", "        self.consumer.position", tests("who_is_woken")),
     ("head after padding", CONSUMER,
@@ -383,7 +380,7 @@ MUTANTS = [
     ("close wake: a server does not", CHANNEL,
      "    peer: Peer::Unheard,\n", "    peer: Peer::Relied,\n", tests("only_a_client_relies")),
     ("close wake: whatever the word, where the peer is relied on", CLOSE,
-     "== 1 || !sleep_on_private {", "== 1 {", loom("a_close_wakes_a_sleeper_whose_waker_died")),
+     "== 1 || unsure {", "== 1 {", loom("a_close_wakes_a_sleeper_whose_waker_died")),
     ("closed, shared: a server does not heed it", CLOSE,
      "shared.clone().filter(|_| peer != Peer::Unheard)", "shared.clone()", tests("a_server_does_not_believe")),
     # Fork
@@ -393,6 +390,9 @@ MUTANTS = [
      "        if self.closer.is_forked() {\n            // What lies here is its parent's, which goes on reading.\n"
      "            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));\n        }\n", "",
      process("fork", "a_child_cannot_use")),
+    ("fork: a child does not wake from its parent's sleep", CONSUMER,
+     "            if self.closer.is_forked() {\n                // By a handler", "            if false {\n                // By a handler",
+     tests("a_child_forked_within_a_sleep")),
     ("fork: a child does not write within an operation", CALLER,
      "        if !self.session.is_forked() {\n            notify_both", "        if true {\n            notify_both",
      process("fork", "in_the_middle")),

@@ -99,6 +99,10 @@ fuzz_target!(|data: &[u8]| {
                     memory.meanwhile(move |memory| memory.set_header(position, header));
                 }
                 10 => {
+                    let word = input.word32();
+                    memory.meanwhile(move |memory| memory.set_words(word, word, word));
+                }
+                _ => {
                     let (mut drain, mut at) = (consumer.drain(), before);
                     blocks = u64::from(input.byte() % 6);
                     for _ in 0..blocks {
@@ -110,10 +114,6 @@ fuzz_target!(|data: &[u8]| {
                             Err(error) => assert_eq!(error, TryRecvError::Empty),
                         }
                     }
-                }
-                _ => {
-                    let word = input.word32();
-                    memory.meanwhile(move |memory| memory.set_words(word, word, word));
                 }
             }
             let moved = memory.head() - before;

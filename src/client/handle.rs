@@ -9,7 +9,8 @@ use super::reconnect::{Home, home_of, show};
 use super::session::Session;
 use crate::ring::CloseReason;
 
-/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it.
+/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it. (A server that works against its
+/// client can keep a wait without a deadline asleep, as it can by not answering.)
 ///
 /// # Examples
 ///

@@ -13,7 +13,7 @@
 //! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes.
 //!
 //! **A parked word that the peer writes** may be 0 while its sleeper sleeps: a peer that dies between its swap and its wake leaves it
-//! so. A side that relies on its peer ([`Peer::Relied`]) therefore wakes whatever the swap says: who lay down before is woken, and who
+//! so. A side that relies on another process ([`Peer::Relied`]) therefore wakes whatever the swap says: who lay down before is woken, and who
 //! comes later finds the word changed. A peer that *wants* to keep a sleeper can do so for all that, by setting the word again
 //! or by moving its sleepers elsewhere. So where that must not be, the waiter sleeps on the private word too, and closing wakes that one.
 
@@ -268,7 +268,8 @@ impl Closer {
         }
         for offset in parked {
             let word = view.word32(*offset);
-            if word.swap(0, Ordering::Relaxed) == 1 || !sleep_on_private {
+            let unsure = !sleep_on_private && *scope == Scope::Shared;
+            if word.swap(0, Ordering::Relaxed) == 1 || unsure {
                 kill_point!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
@@ -290,7 +291,27 @@ mod tests {
     use super::*;
     use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
-    use crate::ring::{Consumer, Producer, Setup, TryRecvError, TrySendError, WaitStrategy};
+    use crate::ring::tests::{tell, until_all_sleep};
+    use crate::ring::{Consumer, Producer, RecvError, Setup, TryRecvError, TrySendError, WaitStrategy};
+
+    /// By a handler of the signal that ended the sleep.
+    #[test]
+    fn a_child_forked_within_a_sleep_leaves_its_parents_word_alone() {
+        let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+        let closer = Closer::new(setup.view.clone(), setup.scope, vec![], None, Peer::Relied);
+        let mut consumer = Consumer::new(&Setup { closer: closer.clone(), ..setup.clone() });
+        let (to, threads) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            tell(&to);
+            consumer.recv(&mut Vec::new())
+        });
+        until_all_sleep(&threads, 1);
+        closer.private.store(FOREIGN, Ordering::Relaxed);
+        let word = setup.view.word32(CONSUMER_PARKED);
+        futex::wake(word, setup.scope, 1);
+        assert_eq!(sleeper.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Forked)));
+        assert_eq!(word.load(Ordering::Relaxed), 1);
+    }
 
     /// In a forked child the private word reads as one that was not inherited; the ring, and what is told, are its parent's.
     #[test]

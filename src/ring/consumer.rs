@@ -49,10 +49,10 @@ pub struct Consumer {
     max_block: usize,
     /// The longest block that comes as one line.
     one_line: usize,
-    /// Where the next record begins; what lies before was given back.
+    /// Where the next record begins. What lies before was taken, and given back but for what a drain withholds; then it is owed, too.
     position: u64,
     broken: Option<Violation>,
-    /// What was given back when the producer was last notified.
+    /// What was taken when the producer was last notified; all of it was given back then.
     notified: u64,
     /// From this position on a fence is due, whatever else happens: the next quarter of the ring.
     next_quarter: u64,
@@ -327,12 +327,15 @@ impl Consumer {
     ///
     /// # Examples
     ///
+    /// Waits for a block, and takes what has come with it:
+    ///
     /// ```
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// for name in ["one", "two", "three"] {
     ///     producer.send(name.as_bytes())?;
     /// }
-    /// let (mut block, mut bytes) = (Vec::new(), 0);
+    /// let mut block = Vec::new();
+    /// let mut bytes = consumer.recv(&mut block)?;
     /// let mut drain = consumer.drain();
     /// while let Ok(len) = drain.try_recv(&mut block) {
     ///     bytes += len;
@@ -560,7 +563,7 @@ impl Consumer {
         self.wake_after_fence();
     }
 
-    /// Whether anything was given back that a parked producer may not know of.
+    /// Whether anything was taken that a parked producer may not know of.
     #[inline(always)]
     pub(crate) fn owes_wake(&self) -> bool {
         self.notified != self.position
@@ -639,6 +642,10 @@ impl Consumer {
             kill_point!("park.data.set");
             let woken = self.sleep(deadline);
             kill_point!("park.data.slept");
+            if self.closer.is_forked() {
+                // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by it.
+                return Ok(());
+            }
             futex::set(self.consumer_parked(), 0);
             kill_point!("park.data.cleared");
             if self.is_pending() {
@@ -828,7 +835,10 @@ impl Incoming<'_> {
 ///
 /// Each block that a [`Consumer`] takes by itself costs a store to a line that the producer reads. Here there is one for many:
 /// when a quarter of the ring was taken, when a look finds nothing or the producer sleeps, and when this is dropped. Until then the
-/// producer lacks the room of the blocks taken, which is always less than a quarter of the ring.
+/// producer lacks the room of the blocks taken, which is always less than a quarter of the ring. So drop it before you wait for anything
+/// that the producer's side does. Forgotten instead, it withholds that room until the consumer next takes a block or finds none.
+///
+/// Blocks that were not taken stay in the ring.
 ///
 /// # Examples
 ///
@@ -850,9 +860,10 @@ impl Incoming<'_> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "a drain takes nothing by itself"]
 pub struct Drain<'a> {
     consumer: &'a mut Consumer,
-    /// Where it began: what lies before was given back.
+    /// Where it began.
     began: u64,
 }
 
@@ -890,8 +901,7 @@ impl Drain<'_> {
 impl Drop for Drain<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Closed, it matters to nobody; and a forked child, which finds it closed, must leave its parent's head alone.
-        if self.consumer.position != self.began && !self.consumer.closer.is_closed_here() {
+        if self.consumer.position != self.began {
             self.consumer.give_back();
             self.consumer.settle();
         }

@@ -319,20 +319,9 @@ fn a_drain_gives_back_for_many_blocks_at_once() {
             assert_eq!(head(), before + 1);
         }
     }
-
-    // One that took nothing, and one of a ring that was closed meanwhile, as a forked child finds it, leave the head alone.
-    send(1);
-    let before = head();
-    setup.view.store64(HEAD, 1, Ordering::Relaxed);
-    drop(consumer.drain());
-    let mut drain = consumer.drain();
-    drain.try_recv(&mut block).unwrap();
-    setup.closer.close();
-    drop(drain);
-    assert_eq!(setup.view.load64(HEAD, Ordering::Relaxed), 1, "it was {before} lines");
 }
 
-/// Who sleeps for room need not wait for a quarter of the ring: the next block tells, and at the latest the drain's end.
+/// Who is seen asleep need not wait for a quarter of the ring: the next block tells it, or the drain's end.
 #[test]
 fn a_drain_wakes_a_producer_that_sleeps() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -474,7 +463,7 @@ fn each_reason_is_told_to_the_other_side() {
     assert_eq!(near.reason(), Some(Peer), "whatever the other side wrote");
 }
 
-/// Where the other side can spoil the parked words, and only there.
+/// Where the other side is not relied on to leave the parked words alone, and only there.
 #[test]
 fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     let setup = || local_setup(128, WaitStrategy::Park, 0).unwrap();

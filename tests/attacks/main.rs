@@ -205,7 +205,7 @@ fn descriptors_where_none_belong() {
     withstand("babble", Breaks::Always);
 }
 
-/// Whatever a hostile server writes, each operation returns, with an answer or an error.
+/// Whatever a hostile server writes, each operation with a deadline returns, with an answer or an error.
 #[test]
 fn a_client_of_a_hostile_server() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,9 @@ use crate::rig::{Rig, ways};
 /// Calls timed in a block, and round trips of the floor.
 const CALLS: u32 = 1_000;
 
+/// How often the many come and go while the active client is timed: what the machine does changes from second to second.
+const ROUNDS: u32 = 9;
+
 /// The process of the many.
 #[derive(Debug, Args)]
 pub struct CrowdOptions {
@@ -51,7 +54,7 @@ pub struct Idle {
     pub active_p50_ns: Spread,
     pub floor_alone_ns: Spread,
     pub floor_ns: Spread,
-    /// How much longer its calls take, each to the floor beside it.
+    /// How much longer its calls take, each to the floor beside it: the median of the rounds, each with them and without.
     pub effect: f64,
 }
 
@@ -64,25 +67,24 @@ pub fn measure(
     wait: WaitStrategy,
     progress: &mut Progress,
 ) -> Result<Idle, Failure> {
-    let mut active = Active::new();
     progress.show(format_args!("one client alone"));
-    active.blocks(rig, blocks, false)?;
     let server_alone = usage::memory(rig.server());
     let cpu_alone = server_time(rig, idle)?;
     progress.show(format_args!("registering {clients} idle clients"));
-    let arguments: [OsString; 4] =
-        ["crowd".into(), rig.socket().into(), clients.to_string().into(), wait.to_string().into()];
-    let mut crowd = Helper::start(&this_program()?, arguments, Stdio::null())?;
-    crowd.line(Duration::from_secs(600), &rig.interrupt)?;
+    let crowd = begin(rig, clients, wait)?;
     let server = usage::memory(rig.server());
     progress.show(format_args!("{clients} idle clients"));
     let cpu = server_time(rig, idle)?;
-    active.blocks(rig, blocks, true)?;
-    crowd.check()?;
-    drop(crowd);
-    progress.show(format_args!("one client alone again"));
-    wait_until_alone(rig)?;
-    active.blocks(rig, blocks, false)?;
+    end(crowd, rig)?;
+    let mut active = Active::new();
+    for round in 1..=ROUNDS {
+        progress.show(format_args!("{clients} idle clients and an active one, round {round} of {ROUNDS}"));
+        active.blocks(rig, blocks, false)?;
+        let crowd = begin(rig, clients, wait)?;
+        active.blocks(rig, blocks, true)?;
+        end(crowd, rig)?;
+        active.end_round();
+    }
 
     let each = |of: fn(&Memory) -> u64| {
         let grown = of(server.as_ref()?).saturating_sub(of(server_alone.as_ref()?));
@@ -102,20 +104,45 @@ pub fn measure(
         active_p50_ns: Spread::of(&active.among.0),
         floor_alone_ns: Spread::of(&active.alone.1),
         floor_ns: Spread::of(&active.among.1),
-        effect: active.effect(),
+        effect: thousandths(quantile(&active.effects, 0.5)),
     })
 }
 
-/// The active client's medians and the floors beside them: alone (before and after), and among the others.
+/// Returns when all of them are registered.
+fn begin(rig: &Rig, clients: u32, wait: WaitStrategy) -> Result<Helper, Failure> {
+    let arguments: [OsString; 4] =
+        ["crowd".into(), rig.socket().into(), clients.to_string().into(), wait.to_string().into()];
+    let mut crowd = Helper::start(&this_program()?, arguments, Stdio::null())?;
+    crowd.line(Duration::from_secs(600), &rig.interrupt)?;
+    Ok(crowd)
+}
+
+/// Returns when the server has noticed that they are gone.
+fn end(mut crowd: Helper, rig: &mut Rig) -> Outcome {
+    crowd.check()?;
+    drop(crowd);
+    wait_until_alone(rig)
+}
+
+/// The active client's medians and the floors beside them: alone, and among the others.
 struct Active {
     alone: (Vec<f64>, Vec<f64>),
     among: (Vec<f64>, Vec<f64>),
+    /// How many blocks earlier rounds had.
+    before: usize,
+    effects: Vec<f64>,
     requests: Requests,
 }
 
 impl Active {
     fn new() -> Active {
-        Active { alone: Default::default(), among: Default::default(), requests: Requests::new(48) }
+        Active {
+            alone: Default::default(),
+            among: Default::default(),
+            before: 0,
+            effects: Vec::new(),
+            requests: Requests::new(48),
+        }
     }
 
     fn blocks(&mut self, rig: &mut Rig, blocks: u32, among: bool) -> Outcome {
@@ -138,9 +165,12 @@ impl Active {
         Ok(())
     }
 
-    fn effect(&self) -> f64 {
-        let proportion = |side: &(Vec<f64>, Vec<f64>)| quantile(&ratios(&side.0, &side.1), 0.5);
-        thousandths(proportion(&self.among) / proportion(&self.alone))
+    fn end_round(&mut self) {
+        let proportion = |(calls, floors): &(Vec<f64>, Vec<f64>)| {
+            quantile(&ratios(&calls[self.before..], &floors[self.before..]), 0.5)
+        };
+        self.effects.push(proportion(&self.among) / proportion(&self.alone));
+        self.before = self.alone.0.len();
     }
 }
 
