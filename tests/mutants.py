@@ -272,29 +272,29 @@ MUTANTS = [
      "self.ring.word64::<HEAD>().store(self.position, Ordering::Release);",
      "self.ring.word64::<HEAD>().store(self.position, Ordering::Relaxed);", loom("blocks_of_several", "every_line")),
     ("head after each record, before any commit elsewhere", CONSUMER,
-     "        self.position += size;\n        self.give_back();\n",
-     "        self.position += size;\n        if (self.position - size) / 256 != self.position / 256 {\n"
-     "            self.give_back();\n        }\n",
+     "        self.consumer.pass(self.found);\n        self.consumer.give_back();\n",
+     "        self.consumer.pass(self.found);\n        if self.found.start / 256 != self.consumer.position / 256 {\n"
+     "            self.consumer.give_back();\n        }\n",
      loom("a_response_gives")),
     ("drain: head when a wake is paid", CONSUMER,
      "        self.give_back();\n        self.next_quarter", "        self.next_quarter", loom("a_quarter_taken", "a_look_of_a_drain")),
     ("drain: head after the copy", CONSUMER,
-     "        let incoming = self.consumer.try_incoming()?;\n        into.clear();\n        incoming.append_to",
-     "        let incoming = self.consumer.try_incoming()?;\n        into.clear();\n"
+     "        let found = copy_whole(&self.consumer.try_incoming()?, into);\n",
+     "        let incoming = self.consumer.try_incoming()?;\n"
      "        incoming.consumer.ring.word64::<HEAD>().store(incoming.found.start + incoming.found.size(), Ordering::Release);\n"
-     "        incoming.append_to", loom("what_a_drain_takes")),
+     "        let found = copy_whole(&incoming, into);\n", loom("what_a_drain_takes")),
     ("drain: head at its end", CONSUMER,
      "            self.consumer.give_back();\n            self.consumer.settle();\n", "            self.consumer.settle();\n", PROPERTY),
     ("drain: a wake that its end owes", CONSUMER,
      "            self.consumer.give_back();\n            self.consumer.settle();\n", "            self.consumer.give_back();\n",
      tests("a_drain_wakes_a_producer")),
     ("drain: a quarter at most", CONSUMER,
-     "        self.consumer.position += found.size();\n        self.consumer.settle();\n",
-     "        self.consumer.position += found.size();\n", PROPERTY),
-    ("drain: what it takes makes up for a hint", CONSUMER,
-     "        self.consumer.hints += 1;\n        self.consumer.position", "        self.consumer.position", tests("who_is_woken")),
+     "        self.consumer.pass(found);\n        self.consumer.settle();\n",
+     "        self.consumer.pass(found);\n", PROPERTY),
+    ("fruitless wakes: what is taken makes up for one", CONSUMER,
+     "        self.hints += 1;\n        self.position", "        self.position", tests("who_is_woken")),
     ("head after padding", CONSUMER,
-     "        self.advance(rest);\n", "        self.position += rest;\n", PROPERTY),
+     "(self.capacity() - 1));\n        self.give_back();\n", "(self.capacity() - 1));\n", PROPERTY),
     # Rules of a header
     ("header: its own line", LAYOUT,
      "    if word >> LINE_SHIFT != line_bits(position) >> LINE_SHIFT {\n"

@@ -266,9 +266,9 @@ impl Closer {
             futex::wake(&self.private, Scope::Private, u32::MAX >> 1);
             kill_point!("close.woken");
         }
+        let unsure = !sleep_on_private && *scope == Scope::Shared;
         for offset in parked {
             let word = view.word32(*offset);
-            let unsure = !sleep_on_private && *scope == Scope::Shared;
             if word.swap(0, Ordering::Relaxed) == 1 || unsure {
                 kill_point!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);

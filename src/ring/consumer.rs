@@ -345,7 +345,7 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn drain(&mut self) -> Drain<'_> {
-        Drain { began: self.position, consumer: self }
+        Drain { consumer: self }
     }
 
     /// As [`incoming`](Self::incoming), but blocks until the deadline at most.
@@ -506,8 +506,8 @@ impl Consumer {
 
     #[cold]
     fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
-        let rest = self.capacity() - (self.position & (self.capacity() - 1));
-        self.advance(rest);
+        self.position += self.capacity() - (self.position & (self.capacity() - 1));
+        self.give_back();
         kill_point!("consume.padding");
         self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
@@ -523,13 +523,15 @@ impl Consumer {
 
     // ---- giving back
 
-    /// Gives `size` bytes back to the producer.
+    /// Takes a block that was copied out. Its place is still to be given back.
     #[inline(always)]
-    fn advance(&mut self, size: u64) {
-        self.position += size;
-        self.give_back();
+    fn pass(&mut self, found: Found) {
+        kill_point!("consume.copied");
+        self.hints += 1;
+        self.position += found.size();
     }
 
+    /// Gives all that was taken back to the producer.
     #[inline(always)]
     fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
@@ -537,7 +539,7 @@ impl Consumer {
         kill_point!("consume.head");
     }
 
-    /// Pays what the last [`advance`](Self::advance) made due.
+    /// Pays what the last block made due.
     #[inline(always)]
     pub(crate) fn settle(&mut self) {
         if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {
@@ -684,11 +686,16 @@ fn not_empty(error: TryRecvError) -> RecvTimeoutError {
 
 #[inline]
 fn take_whole(incoming: Incoming<'_>, into: &mut Vec<u8>) -> usize {
+    let found = copy_whole(&incoming, into);
+    incoming.release();
+    found.len
+}
+
+#[inline]
+fn copy_whole(incoming: &Incoming<'_>, into: &mut Vec<u8>) -> Found {
     into.clear();
     incoming.append_to(0, into);
-    let len = incoming.len();
-    incoming.release();
-    len
+    incoming.found
 }
 
 impl Drop for Consumer {
@@ -817,17 +824,16 @@ impl Incoming<'_> {
     #[inline(always)]
     pub fn release(self) {
         let Incoming { consumer, found } = self;
-        Incoming { consumer: &mut *consumer, found }.release_quietly();
+        consumer.pass(found);
+        consumer.give_back();
         consumer.settle();
     }
 
     /// The same, with a wake that is due left to the caller: see [`Consumer::settle`].
     #[inline(always)]
     pub(crate) fn release_quietly(self) {
-        let size = self.found.size();
-        kill_point!("consume.copied");
-        self.consumer.hints += 1;
-        self.consumer.advance(size);
+        self.consumer.pass(self.found);
+        self.consumer.give_back();
     }
 }
 
@@ -863,8 +869,6 @@ impl Incoming<'_> {
 #[must_use = "a drain takes nothing by itself"]
 pub struct Drain<'a> {
     consumer: &'a mut Consumer,
-    /// Where it began.
-    began: u64,
 }
 
 impl Drain<'_> {
@@ -886,13 +890,8 @@ impl Drain<'_> {
     /// ```
     #[inline]
     pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
-        let incoming = self.consumer.try_incoming()?;
-        into.clear();
-        incoming.append_to(0, into);
-        let found = incoming.found;
-        kill_point!("consume.copied");
-        self.consumer.hints += 1;
-        self.consumer.position += found.size();
+        let found = copy_whole(&self.consumer.try_incoming()?, into);
+        self.consumer.pass(found);
         self.consumer.settle();
         Ok(found.len)
     }
@@ -901,7 +900,7 @@ impl Drain<'_> {
 impl Drop for Drain<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.consumer.position != self.began {
+        if self.consumer.owes_wake() {
             self.consumer.give_back();
             self.consumer.settle();
         }

@@ -97,10 +97,26 @@ fn forgery(line: u64) -> Vec<u8> {
 /// So many attempts to receive; what came must be the beginning of `sent`, block by block. Returns how many came.
 #[track_caller]
 fn look(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
+    receive(sent, attempts, |block| consumer.try_recv(block))
+}
+
+/// The same in one drain.
+#[track_caller]
+fn drain(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
+    let mut drain = consumer.drain();
+    receive(sent, attempts, |block| drain.try_recv(block))
+}
+
+#[track_caller]
+fn receive(
+    sent: &[Vec<u8>],
+    attempts: usize,
+    mut try_recv: impl FnMut(&mut Vec<u8>) -> Result<usize, TryRecvError>,
+) -> usize {
     let mut block = Vec::new();
     let mut received = 0;
     for _ in 0..attempts {
-        match consumer.try_recv(&mut block) {
+        match try_recv(&mut block) {
             Ok(_) => {
                 assert_eq!(sent.get(received), Some(&block), "block {received} arrived changed");
                 received += 1;
@@ -482,25 +498,6 @@ fn a_quarter_given_back_wakes_the_producer() {
 
 // ---- drains
 
-/// Takes up to so many blocks in one drain, as [`look`] does one by one.
-#[track_caller]
-fn drain(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
-    let mut drain = consumer.drain();
-    let mut block = Vec::new();
-    let mut received = 0;
-    for _ in 0..attempts {
-        match drain.try_recv(&mut block) {
-            Ok(_) => {
-                assert_eq!(sent.get(received), Some(&block), "block {received} arrived changed");
-                received += 1;
-            }
-            Err(TryRecvError::Empty) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    received
-}
-
 /// A full ring: what is sent meanwhile lies where the drain reads.
 #[test]
 fn what_a_drain_takes_is_given_back_after_it_was_read() {
@@ -715,64 +712,50 @@ fn the_other_sides_close_wakes_both_ends() {
     });
 }
 
-/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it hears of that, and
-/// wakes its sleeper all the same. At most 6 preemptions.
-#[test]
-fn a_close_wakes_a_sleeper_whose_waker_died() {
-    explore_bounded(Some(6), || {
-        let (client, _server) = shared_setups(2);
-        let mut consumer = Consumer::new(&client);
-        let (closer, view) = (client.closer.clone(), client.view.clone());
-        let dying = thread::spawn(move || {
-            futex::set(view.word32(CONSUMER_PARKED), 0);
-            closer.close_as(CloseReason::Died);
-        });
+/// A consumer and then a producer of one side of a channel sleeps, or is about to, while the other side spoils its parked word and this
+/// side is closed: the wait ends. At most 6 preemptions.
+fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Closer)) {
+    let closing = move |side: &Setup, parked: usize| {
+        let (closer, view) = (side.closer.clone(), side.view.clone());
+        thread::spawn(move || spoil_and_close(view.word32(parked), &closer))
+    };
+    explore_bounded(Some(6), move || {
+        let side = side();
+        let mut consumer = Consumer::new(&side);
+        let closing = closing(&side, CONSUMER_PARKED);
         let mut received = Vec::new();
         assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Died)));
-        dying.join().unwrap();
+        closing.join().unwrap();
     });
-    explore_bounded(Some(6), || {
-        let (client, _server) = shared_setups(2);
-        let mut producer = Producer::new(&client);
+    explore_bounded(Some(6), move || {
+        let side = side();
+        let mut producer = Producer::new(&side);
         producer.try_send(&[]).unwrap();
-        let (closer, view) = (client.closer.clone(), client.view.clone());
-        let dying = thread::spawn(move || {
-            futex::set(view.word32(PRODUCER_PARKED), 0);
-            closer.close_as(CloseReason::Died);
-        });
+        let closing = closing(&side, PRODUCER_PARKED);
         assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Died)));
-        dying.join().unwrap();
+        closing.join().unwrap();
+    });
+}
+
+/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it hears of that, and
+/// wakes its sleeper all the same.
+#[test]
+fn a_close_wakes_a_sleeper_whose_waker_died() {
+    let client = || shared_setups(2).0;
+    closed_all_the_same(client, |parked, closer| {
+        futex::set(parked, 0);
+        closer.close_as(CloseReason::Died);
     });
 }
 
 /// The peer clears the parked word without a wake, so that a closer finds nobody asleep there, and sets it again for whoever is about
-/// to lie down: the private word ends the sleep all the same. At most 6 preemptions.
+/// to lie down: the private word ends the sleep all the same.
 #[test]
 fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
-    explore_bounded(Some(6), || {
-        let (_client, server) = shared_setups(2);
-        let mut consumer = Consumer::new(&server);
-        let (closer, view) = (server.closer.clone(), server.view.clone());
-        let closing = thread::spawn(move || {
-            futex::set(view.word32(CONSUMER_PARKED), 0);
-            closer.close_as(CloseReason::Died);
-            futex::set(view.word32(CONSUMER_PARKED), 1);
-        });
-        let mut received = Vec::new();
-        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Died)));
-        closing.join().unwrap();
-    });
-    explore_bounded(Some(6), || {
-        let (_client, server) = shared_setups(2);
-        let mut producer = Producer::new(&server);
-        producer.try_send(&[]).unwrap();
-        let (closer, view) = (server.closer.clone(), server.view.clone());
-        let closing = thread::spawn(move || {
-            futex::set(view.word32(PRODUCER_PARKED), 0);
-            closer.close_as(CloseReason::Died);
-            futex::set(view.word32(PRODUCER_PARKED), 1);
-        });
-        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Died)));
-        closing.join().unwrap();
+    let server = || shared_setups(2).1;
+    closed_all_the_same(server, |parked, closer| {
+        futex::set(parked, 0);
+        closer.close_as(CloseReason::Died);
+        futex::set(parked, 1);
     });
 }

@@ -170,6 +170,27 @@ impl Plain {
         (until_end.min(free) as usize - HEADER).min(self.max_block)
     }
 
+    fn send(&mut self, producer: &mut Producer, len: Len) {
+        let len = len.of(self.max_block);
+        let place = self.place(self.tail, len);
+        let block = self.content(place.unwrap_or(0), len);
+        assert_eq!(producer.try_send(&block), place.map(|_| ()));
+        if let Ok(start) = place {
+            self.commit(start, block);
+        }
+    }
+
+    /// What a look for a whole block gave. Returns where the block's record ends, if there was one.
+    fn take(&mut self, got: Result<usize, TryRecvError>, into: &[u8]) -> Option<u64> {
+        let Some((start, block)) = self.blocks.pop_front() else {
+            assert_eq!(got, Err(self.nothing()));
+            return None;
+        };
+        assert_eq!(got, Ok(block.len()));
+        assert_eq!(into, block);
+        Some(start + record_size(block.len()))
+    }
+
     /// Content for a record at `start`: each line of it begins like a committed header of the next lap.
     fn content(&mut self, start: u64, len: usize) -> Vec<u8> {
         self.number += 1;
@@ -220,7 +241,7 @@ impl Pair {
 
     fn run_one(&mut self, op: &Op) {
         match op {
-            Op::Send(len) => self.send(len.of(self.plain.max_block)),
+            Op::Send(len) => self.plain.send(&mut self.producer, *len),
             Op::Parts(a, b) => {
                 let (a, b) = (a.of(self.plain.max_block), b.of(self.plain.max_block));
                 let place = self.plain.place(self.plain.tail, a + b);
@@ -252,15 +273,6 @@ impl Pair {
                 self.plain.closed = self.plain.closed.or(Some(*reason));
                 assert_eq!(self.consumer.closer().reason(), self.plain.closed);
             }
-        }
-    }
-
-    fn send(&mut self, len: usize) {
-        let place = self.plain.place(self.plain.tail, len);
-        let block = self.plain.content(place.unwrap_or(0), len);
-        assert_eq!(self.producer.try_send(&block), place.map(|_| ()));
-        if let Ok(start) = place {
-            self.plain.commit(start, block);
         }
     }
 
@@ -358,13 +370,8 @@ impl Pair {
 
     fn recv(&mut self) {
         let got = self.consumer.try_recv(&mut self.into);
-        match self.plain.blocks.pop_front() {
-            Some((start, block)) => {
-                assert_eq!(got, Ok(block.len()));
-                assert_eq!(self.into, block);
-                self.plain.head = start + record_size(block.len());
-            }
-            None => assert_eq!(got, Err(self.plain.nothing())),
+        if let Some(end) = self.plain.take(got, &self.into) {
+            self.plain.head = end;
         }
     }
 
@@ -404,34 +411,20 @@ impl Pair {
         let mut taken = plain.head;
         let mut drain = consumer.drain();
         for step in steps {
-            let Some(len) = step else {
-                let got = drain.try_recv(into);
-                match plain.blocks.pop_front() {
-                    Some((start, block)) => {
-                        assert_eq!(got, Ok(block.len()));
-                        assert_eq!(*into, block);
-                        taken = start + record_size(block.len());
-                    }
-                    None => {
-                        assert_eq!(got, Err(plain.nothing()));
-                        plain.head = taken;
-                    }
-                }
-                // Once it is closed, nobody waits for room.
-                if plain.closed.is_none() {
-                    let given = setup.view.load64(HEAD, Ordering::Relaxed);
-                    assert!((plain.head..=taken).contains(&given), "given back {given} of {taken}");
-                    assert!(taken - given < plain.capacity / 4, "given back only {given} of {taken}");
-                    plain.head = given;
-                }
+            if let Some(len) = step {
+                plain.send(producer, *len);
                 continue;
-            };
-            let len = len.of(plain.max_block);
-            let place = plain.place(plain.tail, len);
-            let block = plain.content(place.unwrap_or(0), len);
-            assert_eq!(producer.try_send(&block), place.map(|_| ()));
-            if let Ok(start) = place {
-                plain.commit(start, block);
+            }
+            match plain.take(drain.try_recv(into), into) {
+                Some(end) => taken = end,
+                None => plain.head = taken,
+            }
+            // Once it is closed, nobody waits for room.
+            if plain.closed.is_none() {
+                let given = setup.view.load64(HEAD, Ordering::Relaxed);
+                assert!((plain.head..=taken).contains(&given), "given back {given} of {taken}");
+                assert!(taken - given < plain.capacity / 4, "given back only {given} of {taken}");
+                plain.head = given;
             }
         }
         drop(drain);

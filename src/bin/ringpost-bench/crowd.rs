@@ -79,11 +79,11 @@ pub fn measure(
     let mut active = Active::new();
     for round in 1..=ROUNDS {
         progress.show(format_args!("{clients} idle clients and an active one, round {round} of {ROUNDS}"));
-        active.blocks(rig, blocks, false)?;
+        let alone = active.blocks(rig, blocks)?;
         let crowd = begin(rig, clients, wait)?;
-        active.blocks(rig, blocks, true)?;
+        let among = active.blocks(rig, blocks)?;
         end(crowd, rig)?;
-        active.end_round();
+        active.end_round(alone, among);
     }
 
     let each = |of: fn(&Memory) -> u64| {
@@ -100,10 +100,10 @@ pub fn measure(
         server,
         rss_kib_per_client: each(|memory| memory.rss_kib),
         beyond_rings_kib_per_client: each(|memory| memory.rss_kib - memory.shared_kib.min(memory.rss_kib)),
-        active_p50_alone_ns: Spread::of(&active.alone.0),
-        active_p50_ns: Spread::of(&active.among.0),
-        floor_alone_ns: Spread::of(&active.alone.1),
-        floor_ns: Spread::of(&active.among.1),
+        active_p50_alone_ns: Spread::of(&active.alone.calls),
+        active_p50_ns: Spread::of(&active.among.calls),
+        floor_alone_ns: Spread::of(&active.alone.floors),
+        floor_ns: Spread::of(&active.among.floors),
         effect: thousandths(quantile(&active.effects, 0.5)),
     })
 }
@@ -124,12 +124,28 @@ fn end(mut crowd: Helper, rig: &mut Rig) -> Outcome {
     wait_until_alone(rig)
 }
 
-/// The active client's medians and the floors beside them: alone, and among the others.
+/// The active client's medians, and those of the floors beside them.
+#[derive(Default)]
+struct Medians {
+    calls: Vec<f64>,
+    floors: Vec<f64>,
+}
+
+impl Medians {
+    fn proportion(&self) -> f64 {
+        quantile(&ratios(&self.calls, &self.floors), 0.5)
+    }
+
+    fn add(&mut self, more: Medians) {
+        self.calls.extend(more.calls);
+        self.floors.extend(more.floors);
+    }
+}
+
+/// The active client, alone and among the others, in all rounds.
 struct Active {
-    alone: (Vec<f64>, Vec<f64>),
-    among: (Vec<f64>, Vec<f64>),
-    /// How many blocks earlier rounds had.
-    before: usize,
+    alone: Medians,
+    among: Medians,
     effects: Vec<f64>,
     requests: Requests,
 }
@@ -137,16 +153,16 @@ struct Active {
 impl Active {
     fn new() -> Active {
         Active {
-            alone: Default::default(),
-            among: Default::default(),
-            before: 0,
+            alone: Medians::default(),
+            among: Medians::default(),
             effects: Vec::new(),
             requests: Requests::new(48),
         }
     }
 
-    fn blocks(&mut self, rig: &mut Rig, blocks: u32, among: bool) -> Outcome {
+    fn blocks(&mut self, rig: &mut Rig, blocks: u32) -> Result<Medians, Failure> {
         let pins = rig.floor_pins();
+        let mut medians = Medians::default();
         for _ in 0..blocks {
             rig.interrupt.check()?;
             let mut floor = Blocks::new(&ways(pins)[..1]);
@@ -158,19 +174,16 @@ impl Active {
             for _ in 0..CALLS {
                 times.push(verified_call(&mut rig.client, &mut self.requests)?.as_nanos() as f64);
             }
-            let side = if among { &mut self.among } else { &mut self.alone };
-            side.0.push(quantile(&times, 0.5));
-            side.1.push(floor.median(Look::usual(pins)).unwrap_or(0.0));
+            medians.calls.push(quantile(&times, 0.5));
+            medians.floors.push(floor.median(Look::usual(pins)).unwrap_or(0.0));
         }
-        Ok(())
+        Ok(medians)
     }
 
-    fn end_round(&mut self) {
-        let proportion = |(calls, floors): &(Vec<f64>, Vec<f64>)| {
-            quantile(&ratios(&calls[self.before..], &floors[self.before..]), 0.5)
-        };
-        self.effects.push(proportion(&self.among) / proportion(&self.alone));
-        self.before = self.alone.0.len();
+    fn end_round(&mut self, alone: Medians, among: Medians) {
+        self.effects.push(among.proportion() / alone.proportion());
+        self.alone.add(alone);
+        self.among.add(among);
     }
 }
 
