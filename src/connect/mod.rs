@@ -6,6 +6,7 @@
 
 mod credentials;
 pub(crate) mod dial;
+pub(crate) mod disposal;
 mod greeting;
 mod listener;
 pub(crate) mod listing;

@@ -1,0 +1,228 @@
+//! Closes descriptors on threads of its own, where closing them may take as long as somebody else likes.
+//!
+//! A process that may send a descriptor decides what its last close costs: a TCP socket that lingers keeps the closing thread in
+//! the kernel for as many seconds as its sender chose, a large memory file for as long as its pages take to free. The same holds
+//! for the close of a Unix socket in which such a descriptor lies unread. So whoever must not be kept waiting hands what may hold
+//! a stranger's descriptor over to this module, which never blocks the caller, and closes it here.
+//!
+//! Threads start when something is to be closed and end when there was nothing for a while. One user's descriptors occupy
+//! [`THREADS_PER_USER`] of at most [`THREADS`] at a time, so that they delay that user's further ones only, as long as no more
+//! than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. What waits is counted by user, for whoever has to bound it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::shm::OfProcess;
+
+/// Threads that close descriptors of one user at the same time.
+const THREADS_PER_USER: usize = 2;
+
+/// Threads in all, of one [`Disposal`].
+const THREADS: usize = 16;
+
+/// How long a thread waits for more before it ends.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// A queue of descriptors for each user, and the threads that close them. Clones share both.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disposal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something came, or a user's thread became free.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    users: HashMap<u32, User>,
+    threads: usize,
+    idle: usize,
+}
+
+#[derive(Debug, Default)]
+struct User {
+    waiting: VecDeque<OwnedFd>,
+    /// Being closed just now, each on a thread.
+    closing: usize,
+}
+
+/// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no thread can be started
+/// now, the descriptor stays open until one can.
+#[allow(dead_code, reason = "for the client's side, which follows")]
+pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
+    static OURS: OfProcess<Disposal> = OfProcess::new();
+    match OURS.get_or_make(|| Ok(Disposal::default())) {
+        Ok(disposal) => disposal.close(0, descriptor),
+        // No memory: better left open than closed here.
+        Err(_) => _ = descriptor.into_raw_fd(),
+    }
+}
+
+impl Disposal {
+    /// Closes a descriptor that this user may have sent something in. Does not block.
+    pub(crate) fn close(&self, user: u32, descriptor: OwnedFd) {
+        let mut state = self.shared.lock();
+        state.users.entry(user).or_default().waiting.push_back(descriptor);
+        self.shared.call_thread(&mut state);
+    }
+
+    /// How many of this user's descriptors wait or are being closed.
+    #[allow(dead_code, reason = "for the quotas, which follow")]
+    pub(crate) fn of_user(&self, user: u32) -> usize {
+        self.shared.lock().users.get(&user).map_or(0, |user| user.waiting.len() + user.closing)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that a thread comes for what may be closed now, if there is anything.
+    fn call_thread(self: &Arc<Self>, state: &mut State) {
+        if state.next().is_none() {
+            return;
+        }
+        if state.idle > 0 {
+            self.changed.notify_one();
+        } else if state.threads < THREADS {
+            let shared = Arc::clone(self);
+            let started = std::thread::Builder::new().name("rp-disposal".into()).spawn(move || shared.run());
+            // Without a thread it waits for one that is there, or for the next attempt.
+            state.threads += usize::from(started.is_ok());
+        }
+    }
+
+    fn run(self: &Arc<Self>) {
+        let mut state = self.lock();
+        loop {
+            let Some(uid) = state.next() else {
+                state.idle += 1;
+                let waited = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+                state = waited.0;
+                state.idle -= 1;
+                if waited.1.timed_out() && state.next().is_none() {
+                    state.threads -= 1;
+                    return;
+                }
+                continue;
+            };
+            let Some(user) = state.users.get_mut(&uid) else { continue };
+            let descriptor = user.waiting.pop_front();
+            user.closing += 1;
+            self.call_thread(&mut state); // this one may be busy for long
+            drop(state);
+            drop(descriptor); // for however long that takes
+            state = self.lock();
+            if let Some(user) = state.users.get_mut(&uid) {
+                user.closing -= 1;
+                if user.closing == 0 && user.waiting.is_empty() {
+                    state.users.remove(&uid);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// A user for whom a thread may close something now.
+    fn next(&self) -> Option<u32> {
+        let ready = |user: &User| !user.waiting.is_empty() && user.closing < THREADS_PER_USER;
+        self.users.iter().find(|(_, user)| ready(user)).map(|(uid, _)| *uid)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Only if no thread could be started. To keep them open is better than to close them here, on whatever thread this is.
+        for descriptor in self.users.drain().flat_map(|(_, user)| user.waiting) {
+            let _ = descriptor.into_raw_fd();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    /// Longer than any test: whoever closes it is not here to tell.
+    const LINGER: Duration = Duration::from_secs(60);
+
+    /// A socket whose close lasts until its other end is closed.
+    fn lingering(listener: &TcpListener) -> (OwnedFd, TcpStream) {
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        set_socket_send_buffer_size(&socket, 1 << 16).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let full = loop {
+            match socket.write(&[0; 1 << 16]) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        set_socket_linger(&socket, Some(LINGER)).unwrap();
+        (socket.into(), other)
+    }
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + LINGER;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn closes_at_once(disposal: &Disposal, user: u32) {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        disposal.close(user, there.into());
+        here.set_read_timeout(Some(LINGER)).unwrap();
+        assert_eq!(here.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn one_user_s_descriptors_delay_that_user_s_alone() {
+        let disposal = Disposal::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut others, began) = (Vec::new(), Instant::now());
+        for _ in 0..5 {
+            let (socket, other) = lingering(&listener);
+            disposal.close(1, socket);
+            others.push(other);
+        }
+        let closing = |user| disposal.shared.lock().users.get(&user).map_or(0, |user| user.closing);
+        until("both threads of the user linger", || closing(1) == THREADS_PER_USER);
+        for user in 2..20 {
+            closes_at_once(&disposal, user);
+        }
+        assert_eq!((disposal.of_user(1), closing(1)), (5, THREADS_PER_USER));
+        assert!(began.elapsed() < LINGER);
+        drop(others);
+        until("all are closed", || disposal.of_user(1) == 0);
+        until("the threads end when they have nothing to do", || disposal.shared.lock().threads == 0);
+        closes_at_once(&disposal, 1);
+    }
+
+    #[test]
+    fn whoever_hands_a_descriptor_over_does_not_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (socket, other) = lingering(&listener);
+        let began = Instant::now();
+        close_elsewhere(socket);
+        assert!(began.elapsed() < LINGER);
+        drop(other);
+    }
+}
