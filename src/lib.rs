@@ -98,7 +98,8 @@
 //! channel/                        one client's comm channel: three rings in one segment, open and closed
 //! ring/                           the SPSC ring: layout, producer, consumer, waiting
 //! shm/                            sealed segments, the copy in and out of shared memory, the futex
-//! sys, cpus, advice               the socket options that no safe wrapper offers; the CPUs; what to do about a failed system call
+//! threads                         how the library starts its threads
+//! sys, cpus, advice               what no safe wrapper offers; the CPUs; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
 //! kill                            kill points: places where a test lets its process die, and nothing in any other build
 //! ```
@@ -121,6 +122,8 @@ mod sync;
 
 #[cfg(not(loom))]
 mod sys;
+#[cfg(not(loom))]
+mod threads;
 
 #[forbid(unsafe_code)]
 pub mod ring;

@@ -1,8 +1,10 @@
 #![allow(unsafe_code)]
 
-//! What no safe wrapper offers: some socket options, or not for all their values, and what one thread has used.
+//! What no safe wrapper offers: some socket options, or not for all their values; what one thread has used; a thread's signals and
+//! its scheduling policy.
 
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -51,6 +53,95 @@ impl ThreadUse {
         let cpu = Duration::new(cpu.tv_sec.unsigned_abs(), u32::try_from(cpu.tv_nsec).unwrap_or(0));
         ThreadUse { cpu, sleeps: usage.ru_nvcsw }
     }
+}
+
+/// Blocks all signals in this thread, until it is dropped, but those that an instruction of the thread itself raises. Threads that are
+/// started meanwhile inherit that.
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// The mask is a thread's: it must be dropped in the same one.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// A handler for these acts for the very thread that raised one. If it is blocked there, the kernel ends the process.
+const OF_INSTRUCTIONS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+impl BlockedSignals {
+    pub(crate) fn begin() -> BlockedSignals {
+        // SAFETY: a signal set is made of integers alone, for which zeros are valid. `sigfillset` and `sigdelset` write to the whole
+        // sets that they are given, and fail for signals that do not exist only.
+        let (all, mut before) = unsafe {
+            let mut all: libc::sigset_t = zeroed();
+            libc::sigfillset(&raw mut all);
+            for signal in OF_INSTRUCTIONS {
+                libc::sigdelset(&raw mut all, signal);
+            }
+            (all, zeroed())
+        };
+        // SAFETY: both are whole sets. The mask of this thread is all that changes; it fails for an unknown first argument only.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before) };
+        BlockedSignals { before, _not_send: PhantomData }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: a whole set, which the same call has filled; no other is asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// How the kernel schedules a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// As any thread.
+    Default,
+    /// Before all others, by its priority or its deadline.
+    RealTime,
+    /// By the kernel's number for it.
+    Other(libc::c_int),
+}
+
+impl Policy {
+    pub(crate) fn of_this_thread() -> Policy {
+        Policy::of(0)
+    }
+
+    /// The process's main thread has the process's number.
+    pub(crate) fn of_the_main_thread() -> Policy {
+        Policy::of(rustix::process::getpid().as_raw_pid())
+    }
+
+    /// The default one, if the kernel does not tell.
+    fn of(thread: libc::pid_t) -> Policy {
+        // SAFETY: takes a number and gives one. Not by the C library's function of that name: one of them refuses it.
+        let answer = unsafe { libc::syscall(libc::SYS_sched_getscheduler, thread) };
+        match libc::c_int::try_from(answer).map(|policy| policy & !libc::SCHED_RESET_ON_FORK) {
+            Ok(libc::SCHED_FIFO | libc::SCHED_RR | libc::SCHED_DEADLINE) => Policy::RealTime,
+            Ok(policy @ 1..) => Policy::Other(policy),
+            Ok(_) | Err(_) => Policy::Default,
+        }
+    }
+}
+
+/// Gives this thread the default policy, with its nice value as it is.
+pub(crate) fn set_default_policy() -> io::Result<()> {
+    set_policy(libc::SCHED_OTHER, 0)
+}
+
+#[cfg(test)]
+pub(crate) fn set_real_time_policy() -> bool {
+    set_policy(libc::SCHED_FIFO, 1).is_ok()
+}
+
+fn set_policy(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    // SAFETY: zeros are valid for these plain integers, of which some C libraries have more than one.
+    let mut parameters: libc::sched_param = unsafe { zeroed() };
+    parameters.sched_priority = priority;
+    // SAFETY: the pointer is that of a whole `sched_param`, of which the kernel reads the first number. 0 is this thread.
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The supplementary groups that the peer of a Unix socket had when it connected.

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 use crate::shm::OfProcess;
+use crate::threads;
 
 struct Watcher {
     epoll: OwnedFd,
@@ -57,7 +58,7 @@ impl Watcher {
         let watcher = Watcher::made()?;
         let mut started = watcher.started.lock().unwrap_or_else(PoisonError::into_inner);
         if !*started {
-            std::thread::Builder::new().name("rp-watcher".into()).spawn(|| watcher.run())?;
+            threads::spawn("rp-watcher", || watcher.run())?;
             *started = true;
         }
         Ok(watcher)

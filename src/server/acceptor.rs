@@ -40,6 +40,7 @@ use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError, Registry};
 use crate::ring::{CloseReason, Violation};
 use crate::shm::Segment;
+use crate::threads;
 
 /// How long a connection may take to say what it wants.
 const GREETING_TIME: Duration = Duration::from_secs(2);
@@ -624,7 +625,7 @@ impl Acceptor {
             self.shared.forget(&member);
             return Err(no_resources(format!(
                 "cannot start a thread: {error}{}",
-                limits::remedy(&error, limits::THREAD)
+                limits::remedy(&error, limits::thread())
             )));
         }
         self.most_workers = self.most_workers.max(workers);
@@ -659,7 +660,7 @@ fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
     let member = Arc::clone(&worker.member);
     shared.worker_begins(&member);
-    let started = std::thread::Builder::new().name(thread_name(&worker.member.name)).spawn(move || {
+    let started = threads::spawn(&thread_name(&worker.member.name), move || {
         let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
         // Behind it, and so dropped before it: the channel's memory goes before the server may say that everything is gone.
         let mut worker = worker;
@@ -738,8 +739,9 @@ fn check_cpu(cpu: usize) -> Result<(), StartError> {
     if cpu >= CpuSet::MAX_CPU {
         return Err(refused(io::ErrorKind::InvalidInput.into()));
     }
-    let tried = std::thread::spawn(move || pin_to(cpu)).join();
-    match tried {
+    let thread = threads::spawn("rp-pin", move || pin_to(cpu))
+        .map_err(|source| StartError::System { action: "start a thread", source })?;
+    match thread.join() {
         Ok(Ok(())) => Ok(()),
         Ok(Err(errno)) => Err(refused(errno.into())),
         Err(_) => Err(refused(io::ErrorKind::Other.into())),

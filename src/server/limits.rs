@@ -12,6 +12,7 @@ use std::io;
 use crate::advice::on_resources;
 use crate::channel::ChannelError;
 use crate::shm::SegmentError;
+use crate::threads::stack_size;
 
 /// Address space that must be left besides a new client's: what the server and its service need for themselves.
 pub(super) const HEADROOM: usize = 16 << 20;
@@ -22,8 +23,10 @@ const MAPPINGS: u64 = 5;
 /// Processes and threads that the system keeps for root, or that come and go.
 const SLACK: u64 = 8;
 
-/// Address space of a thread: what the standard library asks for as its stack, and the page below.
-pub(super) const THREAD: usize = (2 << 20) + 4096;
+/// Address space of a thread: its stack, and the page below.
+pub(super) fn thread() -> usize {
+    stack_size() + rustix::param::page_size()
+}
 
 /// What to do about a lack, when that much memory was asked for, with the limit named if it can be found.
 pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
@@ -144,10 +147,10 @@ mod tests {
     #[test]
     fn whatever_lacks_has_a_remedy_and_anything_else_none() {
         for code in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE] {
-            let remedy = remedy(&io::Error::from_raw_os_error(code), THREAD);
+            let remedy = remedy(&io::Error::from_raw_os_error(code), thread());
             assert!(remedy.starts_with("; ") && remedy.contains("raise"), "{remedy}");
         }
-        assert_eq!(remedy(&io::Error::from_raw_os_error(libc::EACCES), THREAD), "");
+        assert_eq!(remedy(&io::Error::from_raw_os_error(libc::EACCES), thread()), "");
     }
 
     #[test]
@@ -162,6 +165,9 @@ mod tests {
     /// None of them is reached while the tests run.
     #[test]
     fn limits_that_are_far_away_are_not_named() {
-        assert_eq!((address_space(THREAD), mappings(), control_group(), system()), (None, None, None, None));
+        assert_eq!(
+            (address_space(thread()), mappings(), control_group(), system()),
+            (None, None, None, None)
+        );
     }
 }

@@ -36,6 +36,7 @@ use crate::channel::GeometryError;
 use crate::connect::{ListenError, ServerInfo};
 use crate::registry::{ClientInfo, RegistryError};
 use crate::shm::OwnWord;
+use crate::threads;
 use acceptor::Acceptor;
 use builder::Settings;
 use shared::Shared;
@@ -247,9 +248,7 @@ impl Server {
         let process = OwnWord::not_inherited(OURS)
             .map_err(|source| StartError::System { action: "map memory", source })?;
         let (acceptor, shared) = Acceptor::prepare(settings, service)?;
-        let acceptor = std::thread::Builder::new()
-            .name("rp-acceptor".into())
-            .spawn(move || acceptor.run())
+        let acceptor = threads::spawn("rp-acceptor", move || acceptor.run())
             .map_err(|source| StartError::System { action: "start a thread", source })?;
         Ok(Server { shared, acceptor: Some(acceptor), process })
     }
