@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::shm::OfProcess;
+use crate::threads;
 
 /// Threads that close descriptors of one user at the same time.
 const THREADS_PER_USER: usize = 2;
@@ -95,7 +96,7 @@ impl Shared {
             self.changed.notify_one();
         } else if state.threads < THREADS {
             let shared = Arc::clone(self);
-            let started = std::thread::Builder::new().name("rp-disposal".into()).spawn(move || shared.run());
+            let started = threads::spawn("rp-disposal", move || shared.run());
             // Without a thread it waits for one that is there, or for the next attempt.
             state.threads += usize::from(started.is_ok());
         }

@@ -10,40 +10,34 @@
 
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::admission::spare_descriptor;
 use super::builder::Settings;
-use super::inbox::Inbox;
-use super::limits;
 use super::member::Member;
-use super::processes::{Processes, is_lack_of_descriptors, nearly_the_last};
+use super::processes::Processes;
 use super::service::Service;
 use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::{ServerSummary, StartError, summary};
-use crate::channel;
-use crate::connect::{
-    Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing, peer_credentials, peer_in_groups,
-};
+use crate::connect::{Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing};
 use crate::kill::kill_point;
-use crate::protocol::{Key, Name};
-use crate::registry::{Owner, RegisterError, Registry};
+use crate::protocol::Name;
+use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
-use crate::shm::Segment;
 use crate::threads;
 
 /// How long a connection may take to say what it wants.
-const GREETING_TIME: Duration = Duration::from_secs(2);
+pub(super) const GREETING_TIME: Duration = Duration::from_secs(2);
 
 /// This thread was kept from its work if it is so late with what is due.
 const HELD_UP: Duration = Duration::from_millis(200);
@@ -52,20 +46,8 @@ const HELD_UP: Duration = Duration::from_millis(200);
 const OBSERVING_TIME: Duration = Duration::from_secs(10);
 const MOST_ASKS: u32 = 4096;
 
-/// Connections that have not said yet what they want, at the most.
-const MOST_GREETING: usize = 1024;
-
-/// Connections accepted before other events get their turn.
-const ACCEPTS_AT_ONCE: usize = 64;
-
-/// How long to leave waiting connections alone when there are no descriptors for them.
-const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
-
 /// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a segment on its way, spares.
 const OTHER_DESCRIPTORS: u64 = 64;
-
-/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and observers are still answered.
-const LAST_DESCRIPTORS: u64 = 8;
 
 /// The lifeline. A pidfd is a second one, as long as there are enough.
 const DESCRIPTORS_PER_CLIENT: u64 = 1;
@@ -73,39 +55,39 @@ const DESCRIPTORS_PER_CLIENT: u64 = 1;
 /// After the grace period, how long workers get to notice that their channels are closed.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
-const NO_DESCRIPTORS: &str = "the server has no descriptors left: wait until a client is gone, or raise the server's limit of \
+pub(super) const NO_DESCRIPTORS: &str = "the server has no descriptors left: wait until a client is gone, or raise the server's limit of \
      open files (ulimit -n)";
 
-const LISTENER: u64 = 0;
+pub(super) const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
 /// Connections have even tokens from here on; a client's pidfd has its connection's token + 1.
 const FIRST_CONNECTION: u64 = 2;
 
 pub(super) struct Acceptor {
-    shared: Arc<Shared>,
-    listener: Listener,
-    epoll: OwnedFd,
-    connections: HashMap<u64, Connection>,
-    next_token: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) listener: Listener,
+    pub(super) epoll: OwnedFd,
+    pub(super) connections: HashMap<u64, Connection>,
+    pub(super) next_token: u64,
     /// Who is to be dropped when, unless it was served meanwhile.
-    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
-    greeting: usize,
-    processes: Processes,
+    pub(super) deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    pub(super) greeting: usize,
+    pub(super) processes: Processes,
     /// The most workers that there were at once.
-    most_workers: usize,
+    pub(super) most_workers: usize,
     /// Given up to answer connections when there are no descriptors left.
-    reserve: Option<OwnedFd>,
+    pub(super) reserve: Option<OwnedFd>,
     /// No descriptors: leave the listener alone until then.
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
 }
 
-struct Connection {
-    socket: OwnedFd,
-    who: Credentials,
-    state: State,
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) who: Credentials,
+    pub(super) state: State,
 }
 
-enum State {
+pub(super) enum State {
     /// Has not asked yet, or observes.
     Asking {
         deadline: Instant,
@@ -226,7 +208,7 @@ impl Acceptor {
         })
     }
 
-    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> rustix::io::Result<()> {
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> rustix::io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags)
     }
@@ -287,110 +269,10 @@ impl Acceptor {
         let _ = rustix::io::read(self.shared.wake_fd(), &mut [0; 8]);
     }
 
-    // ---- accepting
-
-    fn accept_some(&mut self) {
-        for _ in 0..ACCEPTS_AT_ONCE {
-            match self.listener.accept() {
-                Ok(socket) => self.admit(socket),
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) if is_lack_of_descriptors(errno) && self.processes.give_up_one(&self.epoll) => {}
-                Err(errno) => return self.no_descriptors(errno),
-            }
-        }
-    }
-
-    /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
-    /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
-    fn no_descriptors(&mut self, errno: Errno) {
-        tracing::warn!(
-            event = "refused",
-            reason = "descriptors",
-            error = %errno,
-            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients"
-        );
-        self.reserve = None;
-        for _ in 0..ACCEPTS_AT_ONCE {
-            match self.listener.accept() {
-                Ok(socket) => self.turn_away(&socket, Refusal::NoResources, NO_DESCRIPTORS),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::AGAIN) => {
-                    self.reserve = spare_descriptor();
-                    return;
-                }
-                Err(_) => break,
-            }
-        }
-        self.reserve = spare_descriptor();
-        let _ = epoll::delete(&self.epoll, &self.listener);
-        self.paused_until = Some(Instant::now() + PAUSE_WITHOUT_DESCRIPTORS);
-    }
-
-    fn unpause(&mut self) {
-        if self.paused_until.is_some_and(|until| Instant::now() >= until) {
-            self.paused_until = None;
-            self.reserve = self.reserve.take().or_else(spare_descriptor);
-            if !self.shared.is_stopping() {
-                let _ = self.watch(self.listener.as_fd(), LISTENER);
-            }
-        }
-    }
-
-    fn admit(&mut self, socket: OwnedFd) {
-        kill_point!("accept.connection");
-        let Ok(who) = peer_credentials(&socket) else { return };
-        if !self.is_allowed(&socket, &who) {
-            tracing::warn!(
-                event = "refused",
-                reason = "user",
-                uid = who.uid,
-                gid = who.gid,
-                pid = who.pid,
-                "a connection of a user who is not allowed"
-            );
-            let text =
-                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
-            return self.turn_away(&socket, Refusal::NotAllowed, &text);
-        }
-        if self.greeting >= MOST_GREETING {
-            return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
-        }
-        let socket = self.processes.make_room(&self.epoll, socket);
-        let token = self.next_token;
-        if self.watch(socket.as_fd(), token).is_err() {
-            return self.turn_away(
-                &socket,
-                Refusal::NoResources,
-                "the server cannot watch another connection: try again later",
-            );
-        }
-        kill_point!("accept.watched");
-        self.next_token += 2;
-        self.greeting += 1;
-        let deadline = Instant::now() + GREETING_TIME;
-        self.deadlines.push(Reverse((deadline, token)));
-        let state = State::Asking { deadline, asks: 0 };
-        self.connections.insert(token, Connection { socket, who, state });
-        // What it wants is often there already.
-        self.hear(token);
-    }
-
-    fn is_allowed(&self, socket: &OwnedFd, who: &Credentials) -> bool {
-        let Settings { users, groups, .. } = &self.shared.settings;
-        let own = rustix::process::geteuid().as_raw();
-        who.uid == own || who.uid == 0 || users.contains(&who.uid) || peer_in_groups(socket, who.gid, groups)
-    }
-
-    fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {
-        self.shared.sums.refused.fetch_add(1, Ordering::Relaxed);
-        // A request that is left unread would reach the other side as a reset, ahead of the answer.
-        let _ = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT);
-        let _ = send(socket, &Reply::refused(refusal, why), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-    }
+    // ---- dropping
 
     /// Drops a connection that asks, with an answer.
-    fn refuse(&mut self, token: u64, refusal: Refusal, why: &str) {
+    pub(super) fn refuse(&mut self, token: u64, refusal: Refusal, why: &str) {
         if let Some(connection) = self.drop_connection(token) {
             self.turn_away(&connection.socket, refusal, why);
         }
@@ -466,7 +348,7 @@ impl Acceptor {
 
     // ---- hearing
 
-    fn hear(&mut self, token: u64) {
+    pub(super) fn hear(&mut self, token: u64) {
         if token % 2 == 1 {
             // A pidfd: the process ended.
             return self.client_died(token - 1);
@@ -493,7 +375,7 @@ impl Acceptor {
         }
     }
 
-    fn client_died(&mut self, token: u64) {
+    pub(super) fn client_died(&mut self, token: u64) {
         let Some(Connection { state: State::Registered { member, .. }, .. }) = self.drop_connection(token)
         else {
             return;
@@ -559,104 +441,9 @@ impl Acceptor {
             self.drop_connection(token);
         }
     }
-
-    fn register(&mut self, token: u64, name: &Name) {
-        let Some(connection) = self.connections.get(&token) else { return };
-        let Credentials { pid, uid, gid } = connection.who;
-        if nearly_the_last(&connection.socket, LAST_DESCRIPTORS) {
-            tracing::warn!(event = "refused", reason = "descriptors", name = %name, pid, uid, "{NO_DESCRIPTORS}");
-            return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
-        }
-        kill_point!("register.heard");
-        match self.shared.registry.register(name, Owner { pid, uid, gid }) {
-            Ok(key) => {
-                kill_point!("register.claimed");
-                if let Err((refusal, why)) = self.enroll(token, key, name) {
-                    let _ = self.shared.registry.release(key);
-                    tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
-                    self.refuse(token, refusal, &why);
-                }
-            }
-            Err(error) => {
-                let refusal = match error {
-                    RegisterError::NameTaken => Refusal::NameTaken,
-                    RegisterError::Full => Refusal::Full,
-                    RegisterError::Registry(_) => Refusal::NoResources,
-                };
-                tracing::warn!(event = "refused", reason = ?refusal, name = %name, pid, uid, "a registration was refused");
-                self.refuse(token, refusal, &error.to_string());
-            }
-        }
-    }
-
-    /// Makes everything that a registered client needs, and sends it its key and channel.
-    fn enroll(&mut self, token: u64, key: Key, name: &Name) -> Result<(), (Refusal, String)> {
-        let no_resources = |why: String| (Refusal::NoResources, why);
-        let Settings { geometry, wait, .. } = &self.shared.settings;
-        let no_memory = |error, asked| {
-            no_resources(format!("no memory for a client: {}", limits::in_words(&error, asked)))
-        };
-        let (host, descriptor) = channel::create_for_server(geometry, *wait)
-            .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
-        kill_point!("register.channel");
-        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
-        // before need no more: the stacks of their threads are kept.
-        let workers = self.shared.workers() + 1;
-        if workers > self.most_workers {
-            let spare = Segment::anonymous(limits::HEADROOM);
-            drop(spare.map_err(|error| no_memory(error.into(), limits::HEADROOM))?);
-        }
-        let counters = match self.shared.registry.counters(key) {
-            Ok(Some(counters)) => counters,
-            Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
-            Err(error) => return Err(no_resources(error.to_string())),
-        };
-        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
-        let Credentials { pid, uid, gid } = connection.who;
-        let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
-        let closers = (host.closer, host.intake);
-        let owner = Owner { pid, uid, gid };
-        let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
-        self.shared.members.insert(Arc::clone(&member));
-        kill_point!("register.member");
-        let worker =
-            Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
-        if let Err(error) = start_worker(worker) {
-            self.shared.forget(&member);
-            return Err(no_resources(format!(
-                "cannot start a thread: {error}{}",
-                limits::remedy(&error, limits::thread())
-            )));
-        }
-        self.most_workers = self.most_workers.max(workers);
-        kill_point!("register.worker");
-        let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
-        kill_point!("register.sent");
-        // Before its pidfd, which may take the descriptor's place.
-        drop(descriptor);
-        self.processes.watch(&self.epoll, &connection.socket, pid, token);
-        kill_point!("register.watched");
-        connection.state = State::Registered { member: Arc::clone(&member) };
-        self.greeting -= 1;
-        if sent.is_err() {
-            self.client_died(token);
-            return Ok(());
-        }
-        self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(event = "register", name = %name, key = %key, pid, uid, "registered");
-        Ok(())
-    }
 }
 
-fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(socket, &[IoSlice::new(reply)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-}
-
-fn start_worker(worker: Worker) -> io::Result<()> {
+pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
     let member = Arc::clone(&worker.member);
     shared.worker_begins(&member);
@@ -762,9 +549,4 @@ fn raise_descriptor_limit(clients: u32) {
             "the limit of open files is too low for that many clients: raise it (ulimit -n)"
         );
     }
-}
-
-/// Any descriptor will do: it only keeps a place.
-fn spare_descriptor() -> Option<OwnedFd> {
-    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
 }

@@ -1,7 +1,9 @@
 //! The server: accepts clients, serves each by a thread of its own, forwards their messages.
 
 mod acceptor;
+mod admission;
 mod builder;
+mod enrolment;
 #[cfg(fuzzing)]
 pub(crate) mod hostile;
 mod inbox;

@@ -1,0 +1,135 @@
+//! Whom the server lets in: it takes connections from the listener, asks the kernel who they are, and turns away those that are not
+//! allowed or for whom there is no room.
+
+#![forbid(unsafe_code)]
+
+use rustix::event::EventfdFlags;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::cmp::Reverse;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::acceptor::{Acceptor, Connection, GREETING_TIME, LISTENER, NO_DESCRIPTORS, State};
+use super::builder::Settings;
+use super::processes::is_lack_of_descriptors;
+use crate::connect::{Credentials, Refusal, Reply, peer_credentials, peer_in_groups};
+use crate::kill::kill_point;
+
+/// Connections that have not said yet what they want, at the most.
+const MOST_GREETING: usize = 1024;
+
+/// Connections accepted before other events get their turn.
+const ACCEPTS_AT_ONCE: usize = 64;
+
+/// How long to leave waiting connections alone when there are no descriptors for them.
+const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+impl Acceptor {
+    pub(super) fn accept_some(&mut self) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            match self.listener.accept() {
+                Ok(socket) => self.admit(socket),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) if is_lack_of_descriptors(errno) && self.processes.give_up_one(&self.epoll) => {}
+                Err(errno) => return self.no_descriptors(errno),
+            }
+        }
+    }
+
+    /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
+    /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
+    fn no_descriptors(&mut self, errno: Errno) {
+        tracing::warn!(
+            event = "refused",
+            reason = "descriptors",
+            error = %errno,
+            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients"
+        );
+        self.reserve = None;
+        for _ in 0..ACCEPTS_AT_ONCE {
+            match self.listener.accept() {
+                Ok(socket) => self.turn_away(&socket, Refusal::NoResources, NO_DESCRIPTORS),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => {
+                    self.reserve = spare_descriptor();
+                    return;
+                }
+                Err(_) => break,
+            }
+        }
+        self.reserve = spare_descriptor();
+        let _ = epoll::delete(&self.epoll, &self.listener);
+        self.paused_until = Some(Instant::now() + PAUSE_WITHOUT_DESCRIPTORS);
+    }
+
+    pub(super) fn unpause(&mut self) {
+        if self.paused_until.is_some_and(|until| Instant::now() >= until) {
+            self.paused_until = None;
+            self.reserve = self.reserve.take().or_else(spare_descriptor);
+            if !self.shared.is_stopping() {
+                let _ = self.watch(self.listener.as_fd(), LISTENER);
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: OwnedFd) {
+        kill_point!("accept.connection");
+        let Ok(who) = peer_credentials(&socket) else { return };
+        if !self.is_allowed(&socket, &who) {
+            tracing::warn!(
+                event = "refused",
+                reason = "user",
+                uid = who.uid,
+                gid = who.gid,
+                pid = who.pid,
+                "a connection of a user who is not allowed"
+            );
+            let text =
+                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
+            return self.turn_away(&socket, Refusal::NotAllowed, &text);
+        }
+        if self.greeting >= MOST_GREETING {
+            return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
+        }
+        let socket = self.processes.make_room(&self.epoll, socket);
+        let token = self.next_token;
+        if self.watch(socket.as_fd(), token).is_err() {
+            return self.turn_away(
+                &socket,
+                Refusal::NoResources,
+                "the server cannot watch another connection: try again later",
+            );
+        }
+        kill_point!("accept.watched");
+        self.next_token += 2;
+        self.greeting += 1;
+        let deadline = Instant::now() + GREETING_TIME;
+        self.deadlines.push(Reverse((deadline, token)));
+        let state = State::Asking { deadline, asks: 0 };
+        self.connections.insert(token, Connection { socket, who, state });
+        // What it wants is often there already.
+        self.hear(token);
+    }
+
+    fn is_allowed(&self, socket: &OwnedFd, who: &Credentials) -> bool {
+        let Settings { users, groups, .. } = &self.shared.settings;
+        let own = rustix::process::geteuid().as_raw();
+        who.uid == own || who.uid == 0 || users.contains(&who.uid) || peer_in_groups(socket, who.gid, groups)
+    }
+
+    pub(super) fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {
+        self.shared.sums.refused.fetch_add(1, Ordering::Relaxed);
+        // A request that is left unread would reach the other side as a reset, ahead of the answer.
+        let _ = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT);
+        let _ = send(socket, &Reply::refused(refusal, why), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+}
+
+/// Any descriptor will do: it only keeps a place.
+pub(super) fn spare_descriptor() -> Option<OwnedFd> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
+}

@@ -1,0 +1,124 @@
+//! How a connection becomes a client: its name in the registry, its channel, its worker, and the answer that brings it the channel.
+
+#![forbid(unsafe_code)]
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::acceptor::{Acceptor, NO_DESCRIPTORS, State, start_worker};
+use super::builder::Settings;
+use super::inbox::Inbox;
+use super::limits;
+use super::member::Member;
+use super::processes::nearly_the_last;
+use super::worker::Worker;
+use crate::channel;
+use crate::connect::{Credentials, Refusal, Reply};
+use crate::kill::kill_point;
+use crate::protocol::{Key, Name};
+use crate::registry::{Owner, RegisterError};
+use crate::shm::Segment;
+
+/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and observers are still answered.
+const LAST_DESCRIPTORS: u64 = 8;
+
+impl Acceptor {
+    pub(super) fn register(&mut self, token: u64, name: &Name) {
+        let Some(connection) = self.connections.get(&token) else { return };
+        let Credentials { pid, uid, gid } = connection.who;
+        if nearly_the_last(&connection.socket, LAST_DESCRIPTORS) {
+            tracing::warn!(event = "refused", reason = "descriptors", name = %name, pid, uid, "{NO_DESCRIPTORS}");
+            return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
+        }
+        kill_point!("register.heard");
+        match self.shared.registry.register(name, Owner { pid, uid, gid }) {
+            Ok(key) => {
+                kill_point!("register.claimed");
+                if let Err((refusal, why)) = self.enroll(token, key, name) {
+                    let _ = self.shared.registry.release(key);
+                    tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
+                    self.refuse(token, refusal, &why);
+                }
+            }
+            Err(error) => {
+                let refusal = match error {
+                    RegisterError::NameTaken => Refusal::NameTaken,
+                    RegisterError::Full => Refusal::Full,
+                    RegisterError::Registry(_) => Refusal::NoResources,
+                };
+                tracing::warn!(event = "refused", reason = ?refusal, name = %name, pid, uid, "a registration was refused");
+                self.refuse(token, refusal, &error.to_string());
+            }
+        }
+    }
+
+    /// Makes everything that a registered client needs, and sends it its key and channel.
+    fn enroll(&mut self, token: u64, key: Key, name: &Name) -> Result<(), (Refusal, String)> {
+        let no_resources = |why: String| (Refusal::NoResources, why);
+        let Settings { geometry, wait, .. } = &self.shared.settings;
+        let no_memory = |error, asked| {
+            no_resources(format!("no memory for a client: {}", limits::in_words(&error, asked)))
+        };
+        let (host, descriptor) = channel::create_for_server(geometry, *wait)
+            .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
+        kill_point!("register.channel");
+        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
+        // before need no more: the stacks of their threads are kept.
+        let workers = self.shared.workers() + 1;
+        if workers > self.most_workers {
+            let spare = Segment::anonymous(limits::HEADROOM);
+            drop(spare.map_err(|error| no_memory(error.into(), limits::HEADROOM))?);
+        }
+        let counters = match self.shared.registry.counters(key) {
+            Ok(Some(counters)) => counters,
+            Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
+            Err(error) => return Err(no_resources(error.to_string())),
+        };
+        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
+        let Credentials { pid, uid, gid } = connection.who;
+        let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
+        let closers = (host.closer, host.intake);
+        let owner = Owner { pid, uid, gid };
+        let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
+        self.shared.members.insert(Arc::clone(&member));
+        kill_point!("register.member");
+        let worker =
+            Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
+        if let Err(error) = start_worker(worker) {
+            self.shared.forget(&member);
+            return Err(no_resources(format!(
+                "cannot start a thread: {error}{}",
+                limits::remedy(&error, limits::thread())
+            )));
+        }
+        self.most_workers = self.most_workers.max(workers);
+        kill_point!("register.worker");
+        let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
+        kill_point!("register.sent");
+        // Before its pidfd, which may take the descriptor's place.
+        drop(descriptor);
+        self.processes.watch(&self.epoll, &connection.socket, pid, token);
+        kill_point!("register.watched");
+        connection.state = State::Registered { member: Arc::clone(&member) };
+        self.greeting -= 1;
+        if sent.is_err() {
+            self.client_died(token);
+            return Ok(());
+        }
+        self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(event = "register", name = %name, key = %key, pid, uid, "registered");
+        Ok(())
+    }
+}
+
+fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(reply)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
