@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::spare_descriptor;
 use super::builder::Settings;
+use super::events::{Event, Refused, contain};
 use super::member::Member;
 use super::processes::Processes;
 use super::service::Service;
@@ -120,7 +121,7 @@ impl Acceptor {
         if let Some(cpu) = settings.pin {
             check_cpu(cpu)?;
         }
-        raise_descriptor_limit(settings.max_clients);
+        let limit = raise_descriptor_limit(settings.max_clients);
         let registry = Registry::create(settings.max_clients)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = rustix::event::eventfd(0, flags).map_err(system("make an eventfd"))?;
@@ -128,6 +129,9 @@ impl Acceptor {
         let (mode, group) = socket_access(&settings);
         let listener = Listener::bind(&settings.path, mode, group)?;
         let shared = Arc::new(Shared::new(settings, registry, service, wake));
+        if let Some(limit) = limit {
+            shared.events.tell(limit);
+        }
         let acceptor = Acceptor {
             shared: Arc::clone(&shared),
             listener,
@@ -146,11 +150,37 @@ impl Acceptor {
         Ok((acceptor, shared))
     }
 
+    /// Until the server is shut down. Should this thread panic, which it never should, the server ends all the same, and says so.
     pub(super) fn run(mut self) -> ServerSummary {
-        while !self.shared.is_stopping() {
-            self.turn(None);
+        let shared = Arc::clone(&self.shared);
+        let served = contain(|| {
+            while !self.shared.is_stopping() {
+                self.turn(None);
+            }
+            self.shut_down()
+        });
+        let summary = served.unwrap_or_else(|why| {
+            shared.events.tell(Event::Failed { why });
+            let abandoned = contain(|| self.give_up()).unwrap_or_default();
+            ServerSummary { failed: true, ..summary(&shared, abandoned) }
+        });
+        // The path is free and the clients are gone, should a subscriber keep this thread waiting.
+        let _ = contain(|| drop(self));
+        shared.events.finish();
+        summary
+    }
+
+    /// After a panic of this thread: nobody notices deaths or registers clients any more, so everyone is disconnected.
+    fn give_up(&mut self) -> usize {
+        self.shared.stop();
+        self.listener.hide();
+        for member in self.shared.members.all() {
+            self.shared.end(&member, CloseReason::Died);
         }
-        self.shut_down()
+        let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT).len();
+        self.connections.clear();
+        self.listener.remove();
+        abandoned
     }
 
     /// What was committed is answered; then everyone is disconnected.
@@ -189,11 +219,12 @@ impl Acceptor {
         }
         let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
-            tracing::warn!(
-                event = "abandoned", name = %member.name, key = %member.key, pid = member.owner.pid,
-                workers = abandoned.len(),
-                "left behind: a call of this client did not return from the service in time"
-            );
+            self.shared.events.tell(Event::Abandoned {
+                name: member.name,
+                key: member.key,
+                pid: member.owner.pid,
+                workers: abandoned.len(),
+            });
         }
         self.connections.clear();
         self.listener.remove();
@@ -222,6 +253,8 @@ impl Acceptor {
 
     /// Waits for something to happen, and deals with it.
     pub(super) fn turn(&mut self, until: Option<Instant>) {
+        #[cfg(test)]
+        assert!(!self.shared.is_to_fail.load(Ordering::Relaxed), "as the test wants it");
         let until = [until, self.first_deadline(), self.paused_until, self.processes.due()];
         let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| {
@@ -333,7 +366,10 @@ impl Acceptor {
             self.deadlines.push(Reverse((*deadline, token)));
             return;
         }
-        tracing::warn!(event = "refused", reason = "silent", "a connection that asked for nothing in time");
+        if let Some(Connection { who, .. }) = self.connections.get(&token) {
+            let refused = Refused::new("silent", "a connection that asked for nothing in time").of(*who);
+            self.shared.events.tell(Event::Refused(refused));
+        }
         self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
     }
 
@@ -383,10 +419,8 @@ impl Acceptor {
         kill_point!("death.unwatched");
         if self.shared.end(&member, CloseReason::Died) {
             kill_point!("death.ended");
-            tracing::warn!(
-                event = "death", name = %member.name, key = %member.key, pid = member.owner.pid,
-                "a client died, or left without unregistering"
-            );
+            let Member { name, key, owner, .. } = *member;
+            self.shared.events.tell(Event::Death { name, key, owner });
         }
     }
 
@@ -421,7 +455,10 @@ impl Acceptor {
                 self.tell(token, &description);
             }
             Err(error) => {
-                tracing::warn!(event = "refused", reason = "request", %error, "a request that is not understood");
+                let mut refused = Refused::new("request", "a request that is not understood");
+                refused.who = self.connections.get(&token).map(|connection| connection.who);
+                refused.error = Some(error.to_string());
+                self.shared.events.tell(Event::Refused(refused));
                 self.refuse(token, error.refusal(), &error.to_string());
             }
         }
@@ -466,8 +503,8 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     Ok(())
 }
 
-/// The end of a worker's thread, even by a panic outside of a service (such as in the program's own log): nobody waits
-/// for it in vain.
+/// The end of a worker's thread, even by a panic outside of a service, which would be a fault of this library: nobody
+/// waits for it in vain.
 struct Departure {
     shared: Arc<Shared>,
     member: Arc<Member>,
@@ -488,7 +525,8 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     match end {
         End::Unregistered => {
             shared.end(&member, CloseReason::Unregistered);
-            tracing::info!(event = "unregister", name = %member.name, key = %member.key, "unregistered");
+            let Member { name, key, owner, .. } = *member;
+            shared.events.tell(Event::Unregister { name, key, owner });
         }
         End::Violation(violation) => shared.end_for(&member, violation),
         End::Closed(CloseReason::ProtocolViolation) => {
@@ -535,18 +573,13 @@ fn check_cpu(cpu: usize) -> Result<(), StartError> {
     }
 }
 
-fn raise_descriptor_limit(clients: u32) {
+/// An event if the limit is too low all the same.
+fn raise_descriptor_limit(clients: u32) -> Option<Event> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() && limit.current.is_some() {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     let needed = u64::from(clients) * DESCRIPTORS_PER_CLIENT + OTHER_DESCRIPTORS;
-    if getrlimit(Resource::Nofile).current.is_some_and(|current| current < needed) {
-        tracing::warn!(
-            event = "limit",
-            needed,
-            limit = getrlimit(Resource::Nofile).current,
-            "the limit of open files is too low for that many clients: raise it (ulimit -n)"
-        );
-    }
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.is_some_and(|limit| limit < needed).then_some(Event::Limit { needed, limit })
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::{Acceptor, Connection, GREETING_TIME, LISTENER, NO_DESCRIPTORS, State};
 use super::builder::Settings;
+use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
 use crate::connect::{Credentials, Refusal, Reply, peer_credentials, peer_in_groups};
 use crate::kill::kill_point;
@@ -43,12 +44,12 @@ impl Acceptor {
     /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
     /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
     fn no_descriptors(&mut self, errno: Errno) {
-        tracing::warn!(
-            event = "refused",
-            reason = "descriptors",
-            error = %errno,
-            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients"
+        let mut refused = Refused::new(
+            "descriptors",
+            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients",
         );
+        refused.error = Some(errno.to_string());
+        self.shared.events.tell(Event::Refused(refused));
         self.reserve = None;
         for _ in 0..ACCEPTS_AT_ONCE {
             match self.listener.accept() {
@@ -80,14 +81,8 @@ impl Acceptor {
         kill_point!("accept.connection");
         let Ok(who) = peer_credentials(&socket) else { return };
         if !self.is_allowed(&socket, &who) {
-            tracing::warn!(
-                event = "refused",
-                reason = "user",
-                uid = who.uid,
-                gid = who.gid,
-                pid = who.pid,
-                "a connection of a user who is not allowed"
-            );
+            let refused = Refused::new("user", "a connection of a user who is not allowed").of(who);
+            self.shared.events.tell(Event::Refused(refused));
             let text =
                 format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
             return self.turn_away(&socket, Refusal::NotAllowed, &text);

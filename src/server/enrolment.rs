@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::acceptor::{Acceptor, NO_DESCRIPTORS, State, start_worker};
 use super::builder::Settings;
+use super::events::{Event, Refused};
 use super::inbox::Inbox;
 use super::limits;
 use super::member::Member;
@@ -29,9 +30,14 @@ const LAST_DESCRIPTORS: u64 = 8;
 impl Acceptor {
     pub(super) fn register(&mut self, token: u64, name: &Name) {
         let Some(connection) = self.connections.get(&token) else { return };
-        let Credentials { pid, uid, gid } = connection.who;
+        let who = connection.who;
+        let Credentials { pid, uid, gid } = who;
+        let refused = |reason: &'static str, message: &'static str| Refused {
+            name: Some(*name),
+            ..Refused::new(reason, message).of(who)
+        };
         if nearly_the_last(&connection.socket, LAST_DESCRIPTORS) {
-            tracing::warn!(event = "refused", reason = "descriptors", name = %name, pid, uid, "{NO_DESCRIPTORS}");
+            self.shared.events.tell(Event::Refused(refused("descriptors", NO_DESCRIPTORS)));
             return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
         }
         kill_point!("register.heard");
@@ -40,7 +46,9 @@ impl Acceptor {
                 kill_point!("register.claimed");
                 if let Err((refusal, why)) = self.enroll(token, key, name) {
                     let _ = self.shared.registry.release(key);
-                    tracing::warn!(event = "refused", reason = "resources", name = %name, error = %why, "cannot serve a client");
+                    let mut refused = refused("resources", "cannot serve a client");
+                    refused.error = Some(why.clone());
+                    self.shared.events.tell(Event::Refused(refused));
                     self.refuse(token, refusal, &why);
                 }
             }
@@ -50,7 +58,9 @@ impl Acceptor {
                     RegisterError::Full => Refusal::Full,
                     RegisterError::Registry(_) => Refusal::NoResources,
                 };
-                tracing::warn!(event = "refused", reason = ?refusal, name = %name, pid, uid, "a registration was refused");
+                let mut refused = refused("", "a registration was refused");
+                refused.reason = format!("{refusal:?}").into();
+                self.shared.events.tell(Event::Refused(refused));
                 self.refuse(token, refusal, &error.to_string());
             }
         }
@@ -110,7 +120,7 @@ impl Acceptor {
             return Ok(());
         }
         self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(event = "register", name = %name, key = %key, pid, uid, "registered");
+        self.shared.events.tell(Event::Register { name: *name, key, owner });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod acceptor;
 mod admission;
 mod builder;
 mod enrolment;
+mod events;
 #[cfg(fuzzing)]
 pub(crate) mod hostile;
 mod inbox;
@@ -225,6 +226,9 @@ pub struct ServerSummary {
     pub abandoned: usize,
     /// From start to end.
     pub uptime: Duration,
+    /// The server was not shut down: its own thread panicked, which is a fault of this library. Its clients were disconnected with
+    /// the reason [`Died`](crate::CloseReason::Died), and its path is free.
+    pub failed: bool,
 }
 
 impl Server {
@@ -250,8 +254,9 @@ impl Server {
         let process = OwnWord::not_inherited(OURS)
             .map_err(|source| StartError::System { action: "map memory", source })?;
         let (acceptor, shared) = Acceptor::prepare(settings, service)?;
-        let acceptor = threads::spawn("rp-acceptor", move || acceptor.run())
-            .map_err(|source| StartError::System { action: "start a thread", source })?;
+        let no_thread = |source| StartError::System { action: "start a thread", source };
+        shared.events.start().map_err(no_thread)?;
+        let acceptor = threads::spawn("rp-acceptor", move || acceptor.run()).map_err(no_thread)?;
         Ok(Server { shared, acceptor: Some(acceptor), process })
     }
 
@@ -400,8 +405,11 @@ impl Server {
             // The thread is not in this process, and one that was started here may have its number by now.
             std::mem::forget(self.acceptor.take());
         }
-        // The acceptor does not panic; if it did, there is nothing left to wait for.
-        self.acceptor.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        self.shared.events.before_join();
+        let ended = self.acceptor.take().map(JoinHandle::join);
+        // Not even the end of a server that failed went well.
+        let failed = ServerSummary { failed: true, ..ServerSummary::default() };
+        ended.map_or_else(ServerSummary::default, |ended| ended.unwrap_or(failed))
     }
 }
 
@@ -425,5 +433,6 @@ fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
         bytes_out: read(&sums.bytes_out),
         abandoned,
         uptime: shared.started.elapsed().unwrap_or_default(),
+        failed: false,
     }
 }

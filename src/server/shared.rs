@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::builder::Settings;
+use super::events::{Event, Events};
 use super::member::{Member, Members};
 use super::rota::Rota;
 use super::service::Service;
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) members: Members,
     pub(super) service: Box<dyn Service>,
     pub(super) rota: Rota,
+    pub(super) events: Events,
     pub(super) started: SystemTime,
     pub(super) sums: Sums,
     /// Whose workers live, and how they say that one ended.
@@ -37,6 +39,9 @@ pub(super) struct Shared {
     finished: Mutex<Vec<Arc<Member>>>,
     /// An eventfd: tells the acceptor that `stopping` or `finished` changed.
     wake: OwnedFd,
+    /// A test lets the acceptor panic.
+    #[cfg(test)]
+    pub(super) is_to_fail: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -83,6 +88,7 @@ impl Shared {
             members: Members::default(),
             service,
             rota: Rota::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            events: Events::new(),
             started: SystemTime::now(),
             sums: Sums::default(),
             workers: Mutex::default(),
@@ -90,6 +96,8 @@ impl Shared {
             stopping: AtomicBool::new(false),
             finished: Mutex::new(Vec::new()),
             wake,
+            #[cfg(test)]
+            is_to_fail: AtomicBool::new(false),
         }
     }
 
@@ -125,7 +133,7 @@ impl Shared {
             return true;
         }
         if let Err(error) = self.registry.release(member.key) {
-            tracing::error!(event = "registry", %error, name = %member.name, "cannot release a client");
+            self.events.tell(Event::Registry { name: member.name, error: error.to_string() });
         }
         kill_point!("forget.released");
         true
@@ -148,10 +156,8 @@ impl Shared {
 
     pub(super) fn log_violation(&self, member: &Member, what: &dyn fmt::Display) {
         self.sums.violations.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(
-            event = "violation", name = %member.name, key = %member.key, pid = member.owner.pid, what = %what,
-            "a client broke the protocol and was closed"
-        );
+        let Member { name, key, owner, .. } = *member;
+        self.events.tell(Event::Violation { name, key, owner, what: what.to_string() });
     }
 
     /// Tells the acceptor to let go of the client's connection.

@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::channel::{self, Geometry, Guest};
 use crate::protocol::{BlockHeader, Operation};
 use crate::protocol::{Key, Name, Status, WAITS};
 use crate::registry::{Owner, Registry};
-use crate::ring::{RecvTimeoutError, TrySendError, WaitStrategy};
+use crate::ring::{CloseReason, RecvTimeoutError, TrySendError, WaitStrategy};
 
 /// A member of the smallest channel, and what its client would hold.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
@@ -146,6 +147,27 @@ fn nothing_is_due_of_a_client_that_has_registered() {
     let clients = clients.join().unwrap();
     assert_eq!(acceptor.first_deadline(), None);
     drop(clients);
+}
+
+/// The acceptor never panics. If it does, nobody is left waiting, and it is said.
+#[test]
+fn a_server_whose_acceptor_panics_ends_and_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let server = super::Server::builder(&path).start().unwrap();
+    let mut alice = crate::Client::register(&path, "alice").unwrap();
+    let bob = crate::Client::register(&path, "bob").unwrap();
+    alice.send(bob.key(), b"x").unwrap();
+    server.shared.is_to_fail.store(true, Ordering::Relaxed);
+    // Something happens. It may still be seen by the turn before.
+    let _ = crate::Client::register(&path, "carol");
+    assert_eq!(alice.recv(), Err(crate::RecvError::Disconnected(CloseReason::Died)));
+    assert_eq!(alice.call(b"x"), Err(crate::CallError::NotSent(CloseReason::Died)));
+    let summary = server.join();
+    assert!(summary.failed && summary.registered >= 2 && summary.messages == 1, "{summary:?}");
+    assert_eq!(summary.abandoned, 0);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    super::Server::builder(&path).start().unwrap();
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::events::Event;
 use super::inbox::Letter;
 use super::member::Member;
 use super::place::move_to_neighbour;
@@ -275,17 +276,19 @@ impl Worker {
         target.inbox.deliver(&letter, deadline)
     }
 
-    fn log_message(&self, to: Key, to_name: Option<&Name>, bytes: usize, status: Status) {
-        tracing::debug!(
-            event = "message",
-            from = %self.member.name,
-            from_key = %self.member.key,
-            to = to_name.map_or("", |name| name.as_str()),
-            to_key = %to,
-            bytes,
-            outcome = ?status,
-            "message"
-        );
+    #[inline(always)]
+    fn log_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
+        if self.shared.events.wants_messages() {
+            self.tell_message(to_key, to, bytes, outcome);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
+        let (from, from_key) = (self.member.name, self.member.key);
+        let event = Event::Message { from, from_key, to: to.copied(), to_key, bytes, outcome };
+        self.shared.events.tell(event);
     }
 
     fn look_up(&mut self, sequence: u32) -> Result<(), End> {
@@ -428,8 +431,8 @@ impl Serves for Worker {
     }
 }
 
-/// Drops what a service panicked with. Should that panic in its turn, what is left of it is not touched any more.
-fn dispose(panic: Box<dyn Any + Send>) {
+/// Drops what code of the program panicked with. Should that panic in its turn, what is left of it is not touched any more.
+pub(super) fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }

@@ -35,7 +35,6 @@
 //! | the longest and the shortest times | as if none; `TimedOut` | | `limits::the_longest…`, `limits::no_time…` |
 //! | another version: client, server, channel | refusal 2, `VersionMismatch`, `ChannelError::Version` | both versions; use the same | `versions` |
 //! | not Ringpost at all | refusal 1, `NotRingpost` | another socket | `places::something_else…`, `client/connect.rs` |
-//! | a log that panics in the server | `Disconnected` for the client concerned | | `logs::…` |
 //! | services of all moods | `ServiceFailed`, `ResponseTooLarge`, `TimedOut` | | `client/services.rs` |
 //!
 //! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody takes. Always
@@ -50,7 +49,6 @@ mod closed;
 mod commands;
 mod keys;
 mod limits;
-mod logs;
 mod names;
 #[cfg(feature = "cli")]
 mod options;
@@ -73,7 +71,6 @@ fn role() {
         "poor client" => limits::register_poorly(),
         "poor server" => limits::start_poorly(),
         "server with few threads" => limits::serve_with_few_threads(&stage),
-        "panicking log" => logs::serve_with_a_log_that_panics(),
         other => panic!("no role {other:?}"),
     }
 }
