@@ -63,7 +63,7 @@
 //! | [`CloseHandle::close`] | | |
 //! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
 //! | [`Server::shutdown`], [`Stopper::shutdown`] | | |
-//! | [`Server::join`], dropping a [`Server`] | everything is gone: after a shutdown, the grace period and 1 s at most | |
+//! | [`Server::join`], dropping a [`Server`] | everything is gone: after a shutdown, the grace period and 2 s at most | |
 //! | a service's [`Response::write`] | | [`ServiceError::TooLarge`] |
 //! | rings | [see there](ring) | |
 //!
@@ -72,6 +72,34 @@
 //! [`Violation`]. Nothing panics on what another process does.
 //!
 //! How an end waits is its [`WaitStrategy`].
+//!
+//! # Events
+//!
+//! A server tells what happens to it as [`tracing`] events, all with the target `ringpost` and a field `event`, their kind. A client
+//! tells nothing. A program that sets no subscriber pays one look at a word for each message, and nothing else.
+//!
+//! | event | level | fields | when |
+//! | --- | --- | --- | --- |
+//! | `register` | info | `name`, `key`, `pid`, `uid` | a client registered |
+//! | `unregister` | info | `name`, `key` | a client unregistered |
+//! | `death` | warn | `name`, `key`, `pid` | a client went without unregistering |
+//! | `violation` | warn | `name`, `key`, `pid`, `what` | a client broke the protocol, and was disconnected |
+//! | `refused` | warn | `reason`, and what is known of `name`, `pid`, `uid`, `gid`, `error` | a connection or a registration was refused |
+//! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was delivered, or could not be |
+//! | `limit` | warn | `needed`, `limit` | the process may have too few open files for that many clients |
+//! | `registry` | error | `name`, `error` | the registry is in trouble |
+//! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return from the service before the end |
+//! | `failed` | error | `error` | a thread of the server panicked, and ended it |
+//! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
+//!
+//! Subscribers are called on one thread of the server, `rp-events`, and on no other. Events wait for it in a queue of 8192; those that do not
+//! fit are left out and counted. So a subscriber may do what it likes: it may panic, which is caught; it may be slow; it may register
+//! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it, except that
+//! [`Server::join`] gives it up to a second to take what is left. A thread that is still in a subscriber then is left behind.
+//! (Where a panic aborts the process, as with `panic = "abort"`, one of a subscriber does so too.)
+//!
+//! The subscriber is that of the thread that called [`ServerBuilder::start`], if it has one of its own
+//! (`tracing::subscriber::with_default`), or else the one of the whole program, which may be set later.
 //!
 //! # Features
 //!

@@ -525,8 +525,8 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     match end {
         End::Unregistered => {
             shared.end(&member, CloseReason::Unregistered);
-            let Member { name, key, owner, .. } = *member;
-            shared.events.tell(Event::Unregister { name, key, owner });
+            let Member { name, key, .. } = *member;
+            shared.events.tell(Event::Unregister { name, key });
         }
         End::Violation(violation) => shared.end_for(&member, violation),
         End::Closed(CloseReason::ProtocolViolation) => {

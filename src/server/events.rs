@@ -46,7 +46,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Event {
     Register { name: Name, key: Key, owner: Owner },
-    Unregister { name: Name, key: Key, owner: Owner },
+    Unregister { name: Name, key: Key },
     Death { name: Name, key: Key, owner: Owner },
     Violation { name: Name, key: Key, owner: Owner, what: String },
     Refused(Refused),
@@ -97,7 +97,7 @@ impl Event {
             Event::Register { name, key, owner: Owner { pid, uid, .. } } => {
                 info!(target: TARGET, event = "register", name = %name, key = %key, pid, uid, "registered");
             }
-            Event::Unregister { name, key, .. } => {
+            Event::Unregister { name, key } => {
                 info!(target: TARGET, event = "unregister", name = %name, key = %key, "unregistered");
             }
             Event::Death { name, key, owner } => warn!(

@@ -363,7 +363,8 @@ impl Server {
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
     ///
     /// Blocks for ever if nobody shuts it down. From the shutdown on it takes as long as the services that are at work, at most the
-    /// [grace period](ServerBuilder::grace) and a second.
+    /// [grace period](ServerBuilder::grace) and a second; and up to another second if the program's `tracing` subscriber has not taken
+    /// all [events](crate#events) yet. A subscriber may call it, and is not waited for then.
     ///
     /// # Examples
     ///

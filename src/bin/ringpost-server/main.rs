@@ -118,6 +118,11 @@ fn serve(options: Cli) -> Outcome {
         exit::note(in_words(&summary, interrupt.caught()));
     }
     log.finish();
+    if summary.failed {
+        return Err(Failure::failed(
+            "the server ended because its own thread panicked: start it again, and report this as a fault, with its log",
+        ));
+    }
     Ok(())
 }
 
