@@ -254,7 +254,7 @@ impl Acceptor {
     /// Waits for something to happen, and deals with it.
     pub(super) fn turn(&mut self, until: Option<Instant>) {
         #[cfg(test)]
-        assert!(!self.shared.is_to_fail.load(Ordering::Relaxed), "as the test wants it");
+        assert!(!self.shared.is_to_fail.load(std::sync::atomic::Ordering::Relaxed), "as the test wants it");
         let until = [until, self.first_deadline(), self.paused_until, self.processes.due()];
         let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| {
