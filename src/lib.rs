@@ -87,12 +87,13 @@
 //! | `refused` | warn | `reason`, and what is known of `name`, `pid`, `uid`, `gid`, `error` | a connection or a registration was refused |
 //! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was delivered, or could not be |
 //! | `limit` | warn | `needed`, `limit` | the process may have too few open files for that many clients |
+//! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
 //! | `registry` | error | `name`, `error` | the registry is in trouble |
 //! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return from the service before the end |
 //! | `failed` | error | `error` | a thread of the server panicked, and ended it |
 //! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
 //!
-//! Subscribers are called on one thread of the server, `rp-events`, and on no other. Events wait for it in a queue of 8192; those that do not
+//! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is one. Events wait for it in a queue of 8192; those that do not
 //! fit are left out and counted. So a subscriber may do what it likes: it may panic, which is caught; it may be slow; it may register
 //! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it, except that
 //! [`Server::join`] gives it up to a second to take what is left. A thread that is still in a subscriber then is left behind.

@@ -40,7 +40,7 @@ fn role() {
 
 // ---- other processes, of another user or of the same
 
-const STRANGER: u32 = 65_534;
+const STRANGER: u32 = 65_532;
 
 /// A process tries all that it can think of to get at what the server holds, and says what it got.
 fn reach_into(server: u32) -> Vec<String> {

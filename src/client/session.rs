@@ -13,7 +13,7 @@ use super::error::RegisterError;
 use super::watcher::Watch;
 use crate::channel::{self, Guest};
 use crate::connect::dial::{DialError, Line};
-use crate::connect::{Ask, Refusal, Reply};
+use crate::connect::{Ask, Refusal, Reply, cannot_be_allowed, is_unknown_user};
 use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 use crate::ring::{CloseReason, Closer, WaitStrategy};
@@ -114,6 +114,9 @@ pub(super) fn deadline_from(now: Instant, timeout: Duration) -> Instant {
 /// What the owner of a socket that is closed to this process has to do.
 fn let_in(source: &io::Error) -> String {
     let uid = rustix::process::geteuid().as_raw();
+    if is_unknown_user(uid) {
+        return format!("{source}; {}", cannot_be_allowed(uid));
+    }
     format!(
         "{source}; start its server with --allow-user {uid}, on a socket in a directory that user {uid} may enter"
     )

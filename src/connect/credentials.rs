@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use crate::sys;
 
@@ -25,12 +26,63 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     Ok(Credentials { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid })
 }
 
+/// The numbers by which the kernel shows every user and every group that has no number in this process's user namespace.
+/// Any number of strangers may have them, so they stand for nobody in particular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unknown {
+    user: u32,
+    group: u32,
+}
+
+fn unknown() -> Unknown {
+    static UNKNOWN: OnceLock<Unknown> = OnceLock::new();
+    let read = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    *UNKNOWN.get_or_init(|| Unknown {
+        user: read("/proc/sys/kernel/overflowuid").unwrap_or(65_534),
+        group: read("/proc/sys/kernel/overflowgid").unwrap_or(65_534),
+    })
+}
+
+/// Whether the number stands for every user that this process's user namespace does not know.
+pub(crate) fn is_unknown_user(uid: u32) -> bool {
+    uid == unknown().user
+}
+
+/// The same for groups.
+pub(crate) fn is_unknown_group(gid: u32) -> bool {
+    gid == unknown().group
+}
+
+/// Whether both numbers are of one user, for certain. All such questions are asked here: two users who are unknown
+/// have the same number, and may be two.
+pub(crate) fn same_user(one: u32, other: u32) -> bool {
+    one == other && !is_unknown_user(one)
+}
+
+/// What to tell a user that is unknown, in place of the option that lets others in.
+pub(crate) fn cannot_be_allowed(uid: u32) -> String {
+    format!(
+        "--allow-user {uid} lets nobody in: {uid} is the number of everyone who has none in the server's user namespace. \
+         Use a user that has one there, or a group (--allow-group)"
+    )
+}
+
+/// Whether the number is root's.
+pub(crate) fn is_root(uid: u32) -> bool {
+    same_user(uid, 0)
+}
+
+/// The same for groups.
+pub(crate) fn same_group(one: u32, other: u32) -> bool {
+    one == other && !is_unknown_group(one)
+}
+
 /// Whether the other side was a member of one of these groups when it connected.
 pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) -> bool {
+    let is_one = |gid: u32| groups.iter().any(|group| same_group(gid, *group));
     !groups.is_empty()
-        && (groups.contains(&primary)
-            || sys::peer_groups(socket.as_fd())
-                .is_ok_and(|supplementary| supplementary.iter().any(|gid| groups.contains(gid))))
+        && (is_one(primary)
+            || sys::peer_groups(socket.as_fd()).is_ok_and(|further| further.into_iter().any(is_one)))
 }
 
 /// A descriptor that becomes readable when the other process ends. `None` if there is no way to get one; its
@@ -68,6 +120,23 @@ fn by_number(pid: u32) -> Option<Pid> {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn who_is_unknown_is_the_same_as_nobody() {
+        let Unknown { user, group } = unknown();
+        assert!(!same_user(user, user) && !same_group(group, group));
+        assert!(same_user(user - 1, user - 1) && same_group(group - 1, group - 1));
+        assert!(!same_user(user - 1, user) && !same_group(group - 1, group));
+        assert!(is_root(0) && !is_root(1) && is_unknown_user(user) && is_unknown_group(group));
+    }
+
+    #[test]
+    fn nobody_is_in_the_group_of_the_unknown() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let own = rustix::process::getegid().as_raw();
+        assert!(!peer_in_groups(&here, unknown().group, &[unknown().group, own + 1]));
+        assert!(!peer_in_groups(&here, own, &[]) && peer_in_groups(&here, own, &[own + 1, own]));
+    }
 
     /// That the dead are told from it, `tests/overload/` shows with other processes.
     #[test]

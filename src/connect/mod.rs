@@ -12,7 +12,10 @@ mod listener;
 pub(crate) mod listing;
 mod path;
 
-pub(crate) use credentials::{Credentials, peer_credentials, peer_in_groups, peer_is_dead, peer_pidfd};
+pub(crate) use credentials::{
+    Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, peer_credentials,
+    peer_in_groups, peer_is_dead, peer_pidfd, same_user,
+};
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
 pub use listener::ListenError;
 pub(crate) use listener::Listener;

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::credentials::{is_root, is_unknown_user, same_user};
+
 /// Why the default socket's directory cannot be used.
 ///
 /// # Examples
@@ -31,8 +33,8 @@ pub enum PathError {
     NotADirectory(PathBuf),
     /// It belongs to another user.
     #[error(
-        "{path:?} belongs to user {owner}, not to us: somebody may be waiting for our messages there; name another \
-         socket with --socket or RINGPOST_SOCKET"
+        "{path:?} belongs to user {owner}, not to us{}: somebody may be waiting for our messages there; name another \
+         socket with --socket or RINGPOST_SOCKET", of_unknown(*owner)
     )]
     Foreign {
         /// The directory.
@@ -59,6 +61,11 @@ pub enum PathError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+/// What such a number says.
+fn of_unknown(owner: u32) -> &'static str {
+    if is_unknown_user(owner) { " for certain (it is the number of everyone who has none here)" } else { "" }
 }
 
 /// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an absolute path, or else
@@ -100,7 +107,7 @@ fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
         Err(errno) => return Err(system(errno)),
     };
     let found = fstat(&directory).map_err(system)?;
-    if found.st_uid != own {
+    if !same_user(found.st_uid, own) {
         return Err(PathError::Foreign { path: path.to_owned(), owner: found.st_uid });
     }
     let mode = Mode::from_raw_mode(found.st_mode).bits() & 0o777;
@@ -113,7 +120,9 @@ fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
 /// Whether a client should believe a server that runs as `server_uid` behind the socket at `path`: one of our own or of root, or the
 /// owner of a socket in a directory in which nobody else can put one.
 pub(crate) fn trustworthy(path: &Path, own: u32, server_uid: u32) -> bool {
-    server_uid == own || server_uid == 0 || others_socket_is_safe(path, server_uid).unwrap_or(false)
+    same_user(server_uid, own)
+        || is_root(server_uid)
+        || others_socket_is_safe(path, server_uid).unwrap_or(false)
 }
 
 fn others_socket_is_safe(path: &Path, server_uid: u32) -> Result<bool, Errno> {
@@ -127,10 +136,10 @@ fn others_socket_is_safe(path: &Path, server_uid: u32) -> Result<bool, Errno> {
     let is_directory = FileType::from_raw_mode(directory.st_mode) == FileType::Directory;
     let writable_by_others = directory.st_mode & 0o022 != 0;
     let owner = directory.st_uid;
-    Ok(socket.st_uid == server_uid
+    Ok(same_user(socket.st_uid, server_uid)
         && is_directory
         && !writable_by_others
-        && (owner == server_uid || owner == 0))
+        && (same_user(owner, server_uid) || is_root(owner)))
 }
 
 #[cfg(test)]
@@ -172,6 +181,27 @@ mod tests {
         assert!(matches!(private_directory(&real, own()), Err(PathError::TooOpen { mode: 0o750, .. })));
         let nowhere = scratch.path().join("missing/below");
         assert!(matches!(private_directory(&nowhere, own()), Err(PathError::System { .. })));
+    }
+
+    /// What belongs to users who have no number in this user namespace belongs to strangers, also if this process's user has none.
+    #[test]
+    fn nobody_trusts_those_who_are_unknown() {
+        const UNKNOWN: u32 = 65_534;
+        let scratch = scratch();
+        let path = scratch.path().join("socket");
+        fs::write(&path, "").unwrap();
+        assert!(!trustworthy(&path, UNKNOWN, UNKNOWN) && trustworthy(&path, UNKNOWN, 0));
+        if own() != 0 {
+            return eprintln!("skipped: only root can give files away");
+        }
+        let unknown = Some(UNKNOWN);
+        std::os::unix::fs::chown(&path, unknown, unknown).unwrap();
+        assert!(!trustworthy(&path, own(), UNKNOWN), "its own socket in root's directory");
+        std::os::unix::fs::chown(scratch.path(), unknown, unknown).unwrap();
+        assert!(!trustworthy(&path, own(), UNKNOWN));
+        fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o700)).unwrap();
+        let error = private_directory(scratch.path(), UNKNOWN).unwrap_err();
+        assert!(error.to_string().contains("everyone who has none"), "{error}");
     }
 
     #[test]

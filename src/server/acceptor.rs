@@ -30,7 +30,7 @@ use super::service::Service;
 use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::{ServerSummary, StartError, summary};
-use crate::connect::{Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, listing};
+use crate::connect::{Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
 use crate::kill::kill_point;
 use crate::protocol::Name;
 use crate::registry::Registry;
@@ -131,6 +131,10 @@ impl Acceptor {
         let shared = Arc::new(Shared::new(settings, registry, service, wake));
         if let Some(limit) = limit {
             shared.events.tell(limit);
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        if is_unknown_user(uid) {
+            shared.events.tell(Event::UnknownUser { uid });
         }
         let acceptor = Acceptor {
             shared: Arc::clone(&shared),

@@ -16,7 +16,10 @@ use super::acceptor::{Acceptor, Connection, GREETING_TIME, LISTENER, NO_DESCRIPT
 use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
-use crate::connect::{Credentials, Refusal, Reply, peer_credentials, peer_in_groups};
+use crate::connect::{
+    Credentials, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_credentials,
+    peer_in_groups, same_user,
+};
 use crate::kill::kill_point;
 
 /// Connections that have not said yet what they want, at the most.
@@ -83,8 +86,11 @@ impl Acceptor {
         if !self.is_allowed(&socket, &who) {
             let refused = Refused::new("user", "a connection of a user who is not allowed").of(who);
             self.shared.events.tell(Event::Refused(refused));
-            let text =
-                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid);
+            let text = if is_unknown_user(who.uid) {
+                format!("user {} is not allowed to connect, and {}", who.uid, cannot_be_allowed(who.uid))
+            } else {
+                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid)
+            };
             return self.turn_away(&socket, Refusal::NotAllowed, &text);
         }
         if self.greeting >= MOST_GREETING {
@@ -113,7 +119,8 @@ impl Acceptor {
     fn is_allowed(&self, socket: &OwnedFd, who: &Credentials) -> bool {
         let Settings { users, groups, .. } = &self.shared.settings;
         let own = rustix::process::geteuid().as_raw();
-        who.uid == own || who.uid == 0 || users.contains(&who.uid) || peer_in_groups(socket, who.gid, groups)
+        let is_listed = users.iter().any(|user| same_user(who.uid, *user));
+        same_user(who.uid, own) || is_root(who.uid) || is_listed || peer_in_groups(socket, who.gid, groups)
     }
 
     pub(super) fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {

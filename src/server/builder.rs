@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::service::{Request, Response, Service};
 use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
+use crate::connect::{is_unknown_group, is_unknown_user};
 use crate::ring::WaitStrategy;
 
 /// Bytes of each ring, if nothing else is said: 256 KiB.
@@ -231,6 +232,9 @@ impl ServerBuilder {
 
     /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory. Can be used several times.
     ///
+    /// The number by which the kernel shows all users that the server's user namespace does not know (65534, `nobody`) is
+    /// refused: whoever has it may be anyone.
+    ///
     /// # Examples
     ///
     /// ```
@@ -321,6 +325,11 @@ impl ServerBuilder {
         // It means "leave it as it is" to the kernel.
         if let Some(nobody) = self.users.iter().chain(&self.groups).find(|&&id| id == u32::MAX) {
             return Err(StartError::NobodyAllowed(*nobody));
+        }
+        // It stands for strangers of whom nothing is known.
+        let user = self.users.iter().find(|&&uid| is_unknown_user(uid));
+        if let Some(id) = user.or_else(|| self.groups.iter().find(|&&gid| is_unknown_group(gid))) {
+            return Err(StartError::UnknownAllowed(*id));
         }
         let geometry = geometry(self.ring_size, self.max_block)?;
         let settings = Settings {

@@ -52,6 +52,7 @@ pub(super) enum Event {
     Refused(Refused),
     Message { from: Name, from_key: Key, to: Option<Name>, to_key: Key, bytes: usize, outcome: Status },
     Limit { needed: u64, limit: Option<u64> },
+    UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
     Abandoned { name: Name, key: Key, pid: u32, workers: usize },
     Failed { why: String },
@@ -85,6 +86,7 @@ impl Event {
             | Event::Violation { .. }
             | Event::Refused(_)
             | Event::Limit { .. }
+            | Event::UnknownUser { .. }
             | Event::Abandoned { .. } => Level::WARN,
             Event::Registry { .. } | Event::Failed { .. } => Level::ERROR,
             Event::Message { .. } => Level::DEBUG,
@@ -121,6 +123,11 @@ impl Event {
             Event::Limit { needed, limit } => warn!(
                 target: TARGET, event = "limit", needed, limit,
                 "the limit of open files is too low for that many clients: raise it (ulimit -n)"
+            ),
+            Event::UnknownUser { uid } => warn!(
+                target: TARGET, event = "unknown_user", uid,
+                "the server's user has no number in this user namespace, so its own processes cannot be told from \
+                 strangers: only root and those who are allowed may connect. Run it as a user with a number of its own"
             ),
             Event::Registry { name, error } => error!(
                 target: TARGET, event = "registry", error = error.as_str(), name = %name, "cannot release a client"
@@ -189,14 +196,24 @@ impl Events {
         Events { queue: Arc::new(queue), thread: Mutex::new(None), id: OnceLock::new(), waits: false.into() }
     }
 
-    /// Starts the events thread.
+    /// Starts the events thread, if there is a subscriber. Else the first event for one that comes later does.
     pub(super) fn start(&self) -> io::Result<()> {
-        let queue = Arc::clone(&self.queue);
         // With none, the program's own is used, also if it is set later.
         let scope = dispatcher::get_default(|now| (!now.is::<NoSubscriber>()).then(|| now.clone()));
-        let thread = threads::spawn("rp-events", move || hand_over(&queue, scope))?;
-        let _ = self.id.set(thread.thread().id());
-        *lock(&self.thread) = Some(thread);
+        if scope.is_none() && LevelFilter::current() == LevelFilter::OFF {
+            return Ok(());
+        }
+        self.start_thread(scope)
+    }
+
+    fn start_thread(&self, scope: Option<Dispatch>) -> io::Result<()> {
+        let mut thread = lock(&self.thread);
+        if self.id.get().is_none() {
+            let queue = Arc::clone(&self.queue);
+            let started = threads::spawn("rp-events", move || hand_over(&queue, scope))?;
+            let _ = self.id.set(started.thread().id());
+            *thread = Some(started);
+        }
         Ok(())
     }
 
@@ -237,6 +254,10 @@ impl Events {
         drop(state);
         if wakes {
             self.queue.changed.notify_one();
+        }
+        if self.id.get().is_none() {
+            // Without a thread for it now, the next event tries again.
+            let _ = self.start_thread(None);
         }
     }
 

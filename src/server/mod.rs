@@ -72,6 +72,12 @@ pub enum StartError {
     /// The number that stands for no user and no group was to be let in.
     #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
     NobodyAllowed(u32),
+    /// The number that stands for all users, or all groups, that the server's user namespace does not know was to be let in.
+    #[error(
+        "{0} cannot be let in: it is the number of every user or group that has none in this user namespace, so whoever \
+         has it may be anyone; use a user or group with a number of its own"
+    )]
+    UnknownAllowed(u32),
     /// The CPU to pin to is not one of this machine, or not one that this process may use.
     #[error(
         "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"

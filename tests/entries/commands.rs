@@ -170,7 +170,7 @@ fn directories_that_are_not_ours_to_use() {
     }
     fs::set_permissions(&ours, Permissions::from_mode(0o700)).unwrap();
     chown(&ours, Some(NOBODY), Some(NOBODY)).unwrap();
-    refused().iter().for_each(|why| advises(why, &["belongs to user 65534"]));
+    refused().iter().for_each(|why| advises(why, &["belongs to user 65532"]));
 
     fs::set_permissions(runtime, Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |program: &str, line: &[&str]| {
@@ -186,7 +186,7 @@ fn directories_that_are_not_ours_to_use() {
     // A server that does not allow this user.
     let _server = ringpost::Server::builder(&place.path).start().unwrap();
     for line in all_commands() {
-        advises(&finish(as_nobody(CLIENT, line), b"").refused(1), &["not permitted", "--allow-user 65534"]);
+        advises(&finish(as_nobody(CLIENT, line), b"").refused(1), &["not permitted", "--allow-user 65532"]);
     }
 }
 

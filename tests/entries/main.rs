@@ -27,6 +27,7 @@
 //! | member of a group | let in if allowed | | `users::a_group_is_let_in…`, `users::the_program…` |
 //! | a group that is not the server's | `ForeignGroup` | start it as a member, or allow users | `users::a_group_that…` |
 //! | another user's server in an open directory | `Untrusted` | use a closed directory | `users::another_user_s_server…` |
+//! | a user or group without a number in the user namespace | `UnknownAllowed`, `NotPermitted`, `Untrusted` | a user with a number of its own | `users::users_without…`, `users::the_number…` |
 //! | too many clients | `Full` | wait, or `--max-clients` | `limits::too_many_clients` |
 //! | too many connections at once | `Refused` | later | `client/connect.rs` |
 //! | too few descriptors: client, server at start, server later | `System`, `StartError`, `Refused` | `ulimit -n` | `limits::a_client_without…`, `limits::a_server_without…`, `processes.rs` |

@@ -260,5 +260,5 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
     chown(&ours, Some(NOBODY), Some(NOBODY)).unwrap();
     let why = default_path_in(runtime);
     assert!(why.starts_with("foreign"), "{why}");
-    advises(&why, &["belongs to user 65534", elsewhere]);
+    advises(&why, &["belongs to user 65532", elsewhere]);
 }

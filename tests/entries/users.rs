@@ -2,7 +2,7 @@
 //! needs root; elsewhere the tests say that they were skipped.
 
 #[cfg(feature = "cli")]
-use crate::common::program::{Program, SERVER};
+use crate::common::program::{CLIENT, Program, SERVER};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Place, eventually};
@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// User and group numbers that need no account.
-pub const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_532;
 const OTHER: u32 = 65_533;
 const GROUP: u32 = 65_000;
 
@@ -82,14 +82,14 @@ fn another_user_is_let_in_only_if_allowed() {
     }
     let place = open_place(0o755);
     let start = |set: fn(ServerBuilder) -> ServerBuilder| set(Server::builder(&place.path)).start().unwrap();
-    let nobody = [("UID", "65534")];
+    let nobody = [("UID", "65532")];
 
     // Nobody is allowed: the socket itself is closed.
     let server = start(|b| b);
     assert_eq!(mode_of(&place), 0o600);
     let why = ask(&place, &nobody);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["--allow-user 65534", "directory that user 65534 may enter"]);
+    advises(&why, &["--allow-user 65532", "directory that user 65532 may enter"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
     // Another user is allowed: the socket is open, and the server asks the kernel who it is.
@@ -97,12 +97,12 @@ fn another_user_is_let_in_only_if_allowed() {
     assert_eq!(mode_of(&place), 0o666);
     let why = ask(&place, &nobody);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["user 65534 is not allowed", "--allow-user 65534"]);
+    advises(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
     assert_eq!(server.join_after_shutdown().refused, 2);
 
     let server = start(|b| b.allow_user(OTHER).allow_user(NOBODY));
-    assert_eq!(ask(&place, &nobody), "registered uid=65534");
+    assert_eq!(ask(&place, &nobody), "registered uid=65532");
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
     assert_eq!(server.join_after_shutdown().refused, 0);
 }
@@ -113,33 +113,33 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
         return skipped("only root can play a member of another group");
     }
     let place = open_place(0o755);
-    let member = [("UID", "65534"), ("GID", "65000")];
-    let further = [("UID", "65534"), ("GROUPS", "1,65000,7")];
-    let stranger = [("UID", "65534"), ("GROUPS", "1,7")];
+    let member = [("UID", "65532"), ("GID", "65000")];
+    let further = [("UID", "65532"), ("GROUPS", "1,65000,7")];
+    let stranger = [("UID", "65532"), ("GROUPS", "1,7")];
 
     // One group and no users: the socket is the group's.
     let server = Server::builder(&place.path).allow_group(GROUP).start().unwrap();
     assert_eq!(mode_of(&place), 0o660);
-    assert_eq!(ask(&place, &member), "registered uid=65534");
-    assert_eq!(ask(&place, &further), "registered uid=65534");
+    assert_eq!(ask(&place, &member), "registered uid=65532");
+    assert_eq!(ask(&place, &further), "registered uid=65532");
     let why = ask(&place, &stranger);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["--allow-user 65534"]);
+    advises(&why, &["--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
     // Several: the socket is open to all, and the server asks the kernel.
     let server = Server::builder(&place.path).allow_group(1000).allow_group(GROUP).start().unwrap();
     assert_eq!(mode_of(&place), 0o666);
-    assert_eq!(ask(&place, &member), "registered uid=65534");
-    assert_eq!(ask(&place, &further), "registered uid=65534");
+    assert_eq!(ask(&place, &member), "registered uid=65532");
+    assert_eq!(ask(&place, &further), "registered uid=65532");
     let why = ask(&place, &stranger);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["user 65534 is not allowed", "--allow-user 65534"]);
+    advises(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 2);
 
     // A group, or else a user.
     let server = Server::builder(&place.path).allow_group(GROUP).allow_user(OTHER).start().unwrap();
-    assert_eq!(ask(&place, &further), "registered uid=65534");
+    assert_eq!(ask(&place, &further), "registered uid=65532");
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
     assert!(ask(&place, &stranger).starts_with("not permitted"));
     drop(server);
@@ -156,8 +156,8 @@ fn the_program_lets_a_group_in() {
     let server = Program::start(SERVER, &["--socket", socket, "--allow-group", "65000"]);
     eventually("the socket appears", || place.path.exists());
     assert_eq!(mode_of(&place), 0o660);
-    assert_eq!(ask(&place, &[("UID", "65534"), ("GID", "65000")]), "registered uid=65534");
-    let why = ask(&place, &[("UID", "65534"), ("GID", "7")]);
+    assert_eq!(ask(&place, &[("UID", "65532"), ("GID", "65000")]), "registered uid=65532");
+    let why = ask(&place, &[("UID", "65532"), ("GID", "7")]);
     assert!(why.starts_with("not permitted"), "{why}");
     server.signal(Signal::TERM);
     assert_eq!(server.end().status, Some(0));
@@ -183,9 +183,9 @@ fn a_closed_directory_says_that_it_is_in_the_way() {
     }
     let place = open_place(0o700);
     let _server = Server::builder(&place.path).allow_user(NOBODY).start().unwrap();
-    let why = ask(&place, &[("UID", "65534")]);
+    let why = ask(&place, &[("UID", "65532")]);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["in a directory that user 65534 may enter"]);
+    advises(&why, &["in a directory that user 65532 may enter"]);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     let path = place.path.to_str().unwrap();
     let mut server = Role::start("foreign server", &[("PATH", path)]);
     server.hear("ready");
-    let why = ask(&place, &[("UID", "65534")]);
+    let why = ask(&place, &[("UID", "65532")]);
     assert!(why.starts_with("untrusted"), "{why}");
     advises(&why, &["runs as user 65533", "only 65533 or root can write"]);
     let error = Client::register(&place.path, "root").unwrap_err();
@@ -213,7 +213,72 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     let path = place.path.to_str().unwrap();
     let mut server = Role::start("foreign server", &[("PATH", path)]);
     server.hear("ready");
-    assert_eq!(ask(&place, &[("UID", "65534")]), "registered uid=65534");
+    assert_eq!(ask(&place, &[("UID", "65532")]), "registered uid=65532");
     server.tell("end");
     assert!(server.end().success());
+}
+
+/// Users who have no number in a process's user namespace all look alike to it, and like it, if its own user has none there.
+#[test]
+#[cfg(feature = "cli")]
+fn users_without_a_number_in_the_namespace_are_nobody() {
+    if !is_root() || !can_unshare_users() {
+        return skipped("no user namespace can be made here, or only root can play other users");
+    }
+    // A server that has no number, and two strangers who have none for it either.
+    let place = open_place(0o777);
+    let path = place.path.to_str().unwrap();
+    let server = Program::start("unshare", &["-U", SERVER, "--socket", path, "--allow-user", "0"]);
+    eventually("the socket appears", || place.path.exists());
+    for uid in ["65532", "65533", "0"] {
+        let why = ask(&place, &[("UID", uid)]);
+        assert!(why.starts_with("not permitted"), "{why}");
+        advises(&why, &["user 65534 is not allowed", "the number of everyone who has none"]);
+    }
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert!(ended.status == Some(0) && ended.stderr.contains(" unknown_user uid=65534 "), "{}", ended.stderr);
+    assert!(ended.stderr.contains(" refused reason=user "), "{}", ended.stderr);
+
+    // A client that has no number, and a stranger's server that lets all in who are root outside.
+    let place = open_place(0o1777);
+    let path = place.path.to_str().unwrap();
+    let mut server = Role::start("foreign server", &[("PATH", path)]);
+    server.hear("ready");
+    let why = crate::common::program::run("unshare", &["-U", CLIENT, "ls", "--socket", path]).failed();
+    advises(&why, &["runs as user 65534", "others could have put its socket there"]);
+    server.tell("end");
+    assert!(server.end().success());
+
+    // One's own, where all have numbers, is one's own as ever.
+    let place = open_place(0o755);
+    let path = place.path.to_str().unwrap();
+    let server = Program::start("unshare", &["-Ur", SERVER, "--socket", path]);
+    eventually("the socket appears", || place.path.exists());
+    crate::common::program::run("unshare", &["-Ur", CLIENT, "ls", "--socket", path]).well();
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+#[cfg(feature = "cli")]
+fn can_unshare_users() -> bool {
+    std::process::Command::new("unshare").args(["-U", "true"]).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn the_number_of_all_who_have_none_cannot_be_let_in() {
+    let place = Place::new();
+    let users = |b: ServerBuilder| b.allow_user(1).allow_user(65_534);
+    let groups = |b: ServerBuilder| b.allow_group(65_534);
+    for set in [users, groups] {
+        let error = set(Server::builder(&place.path)).start().unwrap_err();
+        assert!(matches!(error, ringpost::StartError::UnknownAllowed(65_534)), "{error:?}");
+        advises(&error.to_string(), &["65534", "may be anyone", "a number of its own"]);
+    }
+    #[cfg(feature = "cli")]
+    for option in ["--allow-user", "--allow-group"] {
+        let line = ["--socket", place.path.to_str().unwrap(), option, "65534"];
+        advises(&crate::common::program::run(SERVER, &line).refused(2), &["65534 cannot be let in"]);
+    }
+    assert!(place.is_clean());
 }

@@ -75,9 +75,11 @@ fn serve(options: Cli) -> Outcome {
             drop(stderr);
             log.finish();
             return Err(match error {
-                StartError::MaxClients(_) | StartError::Geometry(_) | StartError::Pin { .. } => {
-                    Failure::usage(error)
-                }
+                StartError::MaxClients(_)
+                | StartError::Geometry(_)
+                | StartError::Pin { .. }
+                | StartError::NobodyAllowed(_)
+                | StartError::UnknownAllowed(_) => Failure::usage(error),
                 _ => Failure::failed(error),
             });
         }

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use crate::common::out::readable;
 
 /// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
-const EVENTS: [(&str, &str, &str, &str); 14] = [
+const EVENTS: [(&str, &str, &str, &str); 15] = [
     ("listening", "info", "socket pid version", "clients can connect"),
     ("register", "info", "name key pid uid", "a client registered"),
     ("unregister", "info", "name key", "a client unregistered"),
@@ -19,6 +19,7 @@ const EVENTS: [(&str, &str, &str, &str); 14] = [
     ("refused", "warn", "reason name pid uid gid error", "a connection was refused; what is known of it"),
     ("message", "debug", "from from_key to to_key bytes outcome", "one message, with --verbose"),
     ("limit", "warn", "needed limit", "too few open files are allowed"),
+    ("unknown_user", "warn", "uid", "the server's user has no number in its user namespace"),
     ("registry", "error", "name error", "the registry is in trouble"),
     (
         "abandoned",
@@ -47,7 +48,7 @@ pub fn help() -> String {
          there is nothing to say. The events, their levels and their fields:\n\n",
     );
     for (event, level, fields, meaning) in EVENTS {
-        let _ = write!(text, "  {event:<11} {level:<6} {meaning}\n                     {fields}\n");
+        let _ = write!(text, "  {event:<12} {level:<6} {meaning}\n                     {fields}\n");
     }
     text
 }
