@@ -13,6 +13,7 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
             "; free some memory, raise the limits of address space and mappings (ulimit -v, sysctl vm.max_map_count), \
              or use fewer clients or smaller rings"
         }
+        Some(libc::EFBIG) => "; raise the limit of file sizes, which memory files have too (ulimit -f)",
         // What the system answers when a process may not have another thread.
         Some(libc::EAGAIN) => {
             "; raise the limits of processes and threads (ulimit -u, sysctl kernel.threads-max, pids.max of a container)"
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn whatever_lacks_has_a_remedy_and_anything_else_none() {
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EFBIG] {
             let error = io::Error::from_raw_os_error(code);
             assert!(on_resources(&error).starts_with("; "), "{error}");
             assert_eq!(on_place(&error), on_resources(&error));

@@ -5,13 +5,13 @@
 mod common;
 
 use common::payload::content;
-use common::proc::{Holdings, mappings};
+use common::proc::{Holdings, mappings, raise_descriptor_limit};
 use common::role::{self, Role, Stage, say, setting};
 use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
 use common::{LIMIT, Place, eventually, registered};
 use ringpost::{Client, Key, RegisterError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use std::path::PathBuf;
 
 /// Plays the role that another process of this program was started for; in the first process it is nothing.
@@ -19,7 +19,10 @@ use std::path::PathBuf;
 fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
-        "server" => server::serve(server::as_set(), &stage),
+        "server" => {
+            raise_descriptor_limit();
+            server::serve(server::as_set(), &stage);
+        }
         "crowd" => crowd(&stage),
         "traffic" => traffic::play(&stage),
         other => panic!("no role {other:?}"),
@@ -27,12 +30,6 @@ fn role() {
 }
 
 // ---- roles
-
-/// As many descriptors as this process may have.
-fn raise_descriptor_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-}
 
 /// How often each client of a crowd has all of its calls on their way, how many those are, and how long each may be.
 const ROUNDS: u64 = 5;

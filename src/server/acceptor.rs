@@ -11,7 +11,7 @@
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -29,6 +29,7 @@ use super::processes::Processes;
 use super::service::Service;
 use super::shared::Shared;
 use super::worker::{End, Worker};
+use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
 use crate::connect::{Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
 use crate::kill::kill_point;
@@ -121,7 +122,7 @@ impl Acceptor {
         if let Some(cpu) = settings.pin {
             check_cpu(cpu)?;
         }
-        let limit = raise_descriptor_limit(settings.max_clients);
+        let limit = low_descriptor_limit(settings.max_clients);
         let registry = Registry::create(settings.max_clients)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = rustix::event::eventfd(0, flags).map_err(system("make an eventfd"))?;
@@ -150,13 +151,14 @@ impl Acceptor {
             paused_until: None,
         };
         acceptor.watch(acceptor.listener.as_fd(), LISTENER).map_err(system("watch the socket"))?;
-        acceptor.watch(shared.wake_fd().as_fd(), WAKE).map_err(system("watch an eventfd"))?;
+        acceptor.watch(shared.stop.wake_fd().as_fd(), WAKE).map_err(system("watch an eventfd"))?;
         Ok((acceptor, shared))
     }
 
     /// Until the server is shut down. Should this thread panic, which it never should, the server ends all the same, and says so.
     pub(super) fn run(mut self) -> ServerSummary {
         let shared = Arc::clone(&self.shared);
+        shared.acceptor_runs();
         let served = contain(|| {
             while !self.shared.is_stopping() {
                 self.turn(None);
@@ -176,15 +178,35 @@ impl Acceptor {
 
     /// After a panic of this thread: nobody notices deaths or registers clients any more, so everyone is disconnected.
     fn give_up(&mut self) -> usize {
-        self.shared.stop();
+        self.shared.stop.request();
         self.listener.hide();
+        self.end_all(CloseReason::Died);
+        let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT).len();
+        self.release();
+        abandoned
+    }
+
+    /// Ends all clients, but for one whose worker's own service ends the server.
+    fn end_all(&self, reason: CloseReason) {
         for member in self.shared.members.all() {
-            self.shared.end(&member, CloseReason::Died);
+            if !self.shared.workers.is_left_alone(member.key) {
+                self.shared.end(&member, reason);
+            }
+            kill_point!("shutdown.ended");
         }
-        let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT).len();
+    }
+
+    /// When all workers have ended that do so in time: lets go of everything.
+    fn release(&mut self) {
+        for member in self.shared.workers.left_alone() {
+            if let Some(connection) = self.drop_connection(member.token()) {
+                self.shared.workers.keep_lifeline(member.key, connection.socket);
+            }
+        }
         self.connections.clear();
         self.listener.remove();
-        abandoned
+        self.shared.workers.join_ended();
+        self.shared.drop_service();
     }
 
     /// What was committed is answered; then everyone is disconnected.
@@ -213,15 +235,12 @@ impl Acceptor {
         }
         // A time beyond the clock's is as good as none.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
-        while self.shared.workers() > 0 && grace.is_none_or(|end| Instant::now() < end) {
+        while self.shared.workers.are_awaited() && grace.is_none_or(|end| Instant::now() < end) {
             self.turn(grace);
         }
         kill_point!("shutdown.served");
-        for member in self.shared.members.all() {
-            self.shared.end(&member, CloseReason::Shutdown);
-            kill_point!("shutdown.ended");
-        }
-        let abandoned = self.shared.wait_for_workers(Instant::now() + LAST_MOMENT);
+        self.end_all(CloseReason::Shutdown);
+        let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
             self.shared.events.tell(Event::Abandoned {
                 name: member.name,
@@ -230,8 +249,7 @@ impl Acceptor {
                 workers: abandoned.len(),
             });
         }
-        self.connections.clear();
-        self.listener.remove();
+        self.release();
         summary(&self.shared, abandoned.len())
     }
 
@@ -303,7 +321,7 @@ impl Acceptor {
     }
 
     fn clear_wake(&self) {
-        let _ = rustix::io::read(self.shared.wake_fd(), &mut [0; 8]);
+        let _ = rustix::io::read(self.shared.stop.wake_fd(), &mut [0; 8]);
     }
 
     // ---- dropping
@@ -487,9 +505,10 @@ impl Acceptor {
 pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
     let member = Arc::clone(&worker.member);
-    shared.worker_begins(&member);
+    shared.workers.begins(&member);
     let started = threads::spawn(&thread_name(&worker.member.name), move || {
         let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
+        departure.shared.workers.enter(Part::Worker(departure.member.key));
         // Behind it, and so dropped before it: the channel's memory goes before the server may say that everything is gone.
         let mut worker = worker;
         if let Some(cpu) = worker.shared.settings.pin {
@@ -500,9 +519,12 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
         conclude(&departure.shared, Arc::clone(&departure.member), end);
         departure.shared.sums.add(&totals);
     });
-    if let Err(error) = started {
-        shared.worker_ends(&member);
-        return Err(error);
+    match started {
+        Ok(thread) => shared.workers.has_begun(member.key, thread),
+        Err(error) => {
+            shared.worker_ends(&member);
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -538,7 +560,11 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
                 shared.log_violation(&member, &"its inbox ring is broken");
             }
         }
-        // The acceptor ends it when all are done, so that messages still reach it until then.
+        // The acceptor ends it when all are done, so that messages still reach it until then. If it is not waited for, the acceptor may
+        // be gone.
+        End::Closed(CloseReason::Shutdown) if shared.workers.is_left_alone(member.key) => {
+            shared.end(&member, CloseReason::Shutdown);
+        }
         End::Closed(CloseReason::Shutdown) => return,
         End::Closed(reason) => {
             shared.end(&member, reason);
@@ -577,12 +603,9 @@ fn check_cpu(cpu: usize) -> Result<(), StartError> {
     }
 }
 
-/// An event if the limit is too low all the same.
-fn raise_descriptor_limit(clients: u32) -> Option<Event> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum || limit.maximum.is_none() && limit.current.is_some() {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
+/// An event if the limit is too low for that many clients. It is the process's, and not ours to raise: `ringpost-server` does that for
+/// itself.
+fn low_descriptor_limit(clients: u32) -> Option<Event> {
     let needed = u64::from(clients) * DESCRIPTORS_PER_CLIENT + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile).current;
     limit.is_some_and(|limit| limit < needed).then_some(Event::Limit { needed, limit })

@@ -295,7 +295,9 @@ impl ServerBuilder {
 
     /// Starts the server's threads. When this returns, clients can connect.
     ///
-    /// Blocks only for what the system needs to make them. The limit of open files is raised as far as this process may.
+    /// Blocks only for what the system needs to make them. It changes nothing else of the process: neither its limits, signals and their handlers, working
+    /// directory, nor file mode mask. Each client takes a descriptor, so raise the limit of open files (`RLIMIT_NOFILE`) before,
+    /// if it is lower than the number of clients; `ringpost-server` does.
     ///
     /// # Errors
     ///

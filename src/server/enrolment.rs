@@ -78,7 +78,7 @@ impl Acceptor {
         kill_point!("register.channel");
         // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
         // before need no more: the stacks of their threads are kept.
-        let workers = self.shared.workers() + 1;
+        let workers = self.shared.workers.count() + 1;
         if workers > self.most_workers {
             let spare = Segment::anonymous(limits::HEADROOM);
             drop(spare.map_err(|error| no_memory(error.into(), limits::HEADROOM))?);

@@ -17,8 +17,10 @@ mod processes;
 mod rota;
 mod service;
 mod shared;
+mod stop;
 mod typed;
 mod worker;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,8 @@ use crate::threads;
 use acceptor::Acceptor;
 use builder::Settings;
 use shared::Shared;
+use stop::Stop;
+use workers::Part;
 
 /// Why a server did not start. Nothing is left behind.
 ///
@@ -104,7 +108,7 @@ pub enum StartError {
     },
 }
 
-/// A running server. Dropping it shuts it down and waits until it is gone.
+/// A running server. Dropping it shuts it down and waits until it is gone, as [`join_after_shutdown`](Self::join_after_shutdown) does.
 ///
 /// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it does nothing there, and its
 /// parent's serves on. Such a child holds copies of the server's descriptors until it ends or executes another program: as long as
@@ -146,7 +150,8 @@ impl fmt::Debug for Server {
 /// What [`Server::process`] holds.
 const OURS: u32 = 1;
 
-/// Shuts a server down from another thread, from a service, or from a signal's handler thread: [`Server::stopper`].
+/// Shuts a server down from another thread, from a service, or from a signal's handler: [`Server::stopper`]. It keeps nothing of the server:
+/// not its service, and not its memory.
 ///
 /// # Examples
 ///
@@ -175,13 +180,13 @@ const OURS: u32 = 1;
 /// ```
 #[derive(Clone)]
 pub struct Stopper {
-    shared: Arc<Shared>,
+    stop: Arc<Stop>,
     process: OwnWord,
 }
 
 impl fmt::Debug for Stopper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopper").field("path", &self.shared.settings.path).finish_non_exhaustive()
+        f.debug_struct("Stopper").field("path", &self.stop.path).finish_non_exhaustive()
     }
 }
 
@@ -189,7 +194,7 @@ impl Stopper {
     /// As [`Server::shutdown`]: begins to shut down, and does not block. In a forked child it does nothing.
     pub fn shutdown(&self) {
         if !self.process.is_foreign() {
-            self.shared.stop();
+            self.stop.request();
         }
     }
 }
@@ -228,7 +233,8 @@ pub struct ServerSummary {
     pub bytes_in: u64,
     /// Payload bytes of the responses to calls, failures' texts included.
     pub bytes_out: u64,
-    /// Workers left behind in a service that did not return within the grace period.
+    /// Workers left behind in a service that did not return within the grace period. If there are any, the service is not dropped
+    /// until they return.
     pub abandoned: usize,
     /// From start to end.
     pub uptime: Duration,
@@ -343,7 +349,7 @@ impl Server {
     /// ```
     pub fn shutdown(&self) {
         if !self.process.is_foreign() {
-            self.shared.stop();
+            self.shared.stop.request();
         }
     }
 
@@ -363,14 +369,22 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stopper(&self) -> Stopper {
-        Stopper { shared: Arc::clone(&self.shared), process: self.process.clone() }
+        Stopper { stop: Arc::clone(&self.shared.stop), process: self.process.clone() }
     }
 
-    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone.
+    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone: its socket, its
+    /// threads, and its service, which is dropped last, before this returns.
     ///
     /// Blocks for ever if nobody shuts it down. From the shutdown on it takes as long as the services that are at work, at most the
-    /// [grace period](ServerBuilder::grace) and a second; and up to another second if the program's `tracing` subscriber has not taken
-    /// all [events](crate#events) yet. A subscriber may call it, and is not waited for then.
+    /// [grace period](ServerBuilder::grace) and a second; up to another second if the program's `tracing` subscriber has not taken
+    /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for each thread (`thread_local!`). A call that
+    /// does not return in that time is [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
+    /// call returns. If dropping the service panics, the panic is caught.
+    ///
+    /// A subscriber may call it, and is not waited for then. It can also be called, and a server be dropped, within the server's own service. Then it does
+    /// not wait for the call that it is a part of: that one is answered when the service returns, its client is disconnected after
+    /// that, and the service is dropped last. A thread that the service has started and waits for is not recognised as such. Within
+    /// the drop of the service it waits for nothing, and the summary is that of what is done so far.
     ///
     /// # Examples
     ///
@@ -412,11 +426,22 @@ impl Server {
             // The thread is not in this process, and one that was started here may have its number by now.
             std::mem::forget(self.acceptor.take());
         }
+        let Some(acceptor) = self.acceptor.take() else { return ServerSummary::default() };
+        let waits_for_itself = match self.shared.workers.part_of_this_thread() {
+            Part::None => false,
+            Part::Worker(key) => {
+                let lives = self.shared.workers.leave_alone(key);
+                self.shared.stop.wake_acceptor();
+                !lives
+            }
+            Part::Acceptor => true,
+        };
+        if waits_for_itself {
+            return summary(&self.shared, 0);
+        }
         self.shared.events.before_join();
-        let ended = self.acceptor.take().map(JoinHandle::join);
         // Not even the end of a server that failed went well.
-        let failed = ServerSummary { failed: true, ..ServerSummary::default() };
-        ended.map_or_else(ServerSummary::default, |ended| ended.unwrap_or(failed))
+        acceptor.join().unwrap_or(ServerSummary { failed: true, ..ServerSummary::default() })
     }
 }
 

@@ -2,22 +2,27 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use rustix::thread::{Pid, gettid};
 
 use super::builder::Settings;
-use super::events::{Event, Events};
+use super::events::{Event, Events, contain};
 use super::member::{Member, Members};
 use super::rota::Rota;
 use super::service::Service;
+use super::stop::Stop;
 use super::worker::Totals;
+use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::kill::{kill_point, planted_fault};
-use crate::protocol::{Key, PROTOCOL_VERSION};
+use crate::protocol::PROTOCOL_VERSION;
 use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
 
@@ -25,20 +30,19 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) registry: Registry,
     pub(super) members: Members,
-    pub(super) service: Box<dyn Service>,
+    /// Each worker has a share of its own, so that the service is gone when they are. Taken at the server's end.
+    service: Mutex<Option<Arc<Box<dyn Service>>>>,
     pub(super) rota: Rota,
     pub(super) events: Events,
     pub(super) started: SystemTime,
     pub(super) sums: Sums,
-    /// Whose workers live, and how they say that one ended.
-    workers: Mutex<HashMap<Key, Arc<Member>>>,
-    worker_ended: Condvar,
-    /// Set when the server is to stop.
-    stopping: AtomicBool,
+    pub(super) workers: Workers,
+    /// The acceptor's thread, once it runs.
+    acceptor: OnceLock<Pid>,
     /// Members whose connection the acceptor is to close.
     finished: Mutex<Vec<Arc<Member>>>,
-    /// An eventfd: tells the acceptor that `stopping` or `finished` changed.
-    wake: OwnedFd,
+    /// Its wake tells the acceptor that it is to stop, or that `finished` changed.
+    pub(super) stop: Arc<Stop>,
     /// A test lets the acceptor panic.
     #[cfg(test)]
     pub(super) is_to_fail: AtomicBool,
@@ -82,20 +86,20 @@ impl Shared {
         service: Box<dyn Service>,
         wake: OwnedFd,
     ) -> Shared {
+        let stop = Arc::new(Stop::new(settings.path.clone(), wake));
         Shared {
             settings,
             registry,
             members: Members::default(),
-            service,
+            service: Mutex::new(Some(Arc::new(service))),
             rota: Rota::new(std::thread::available_parallelism().map_or(1, usize::from)),
             events: Events::new(),
             started: SystemTime::now(),
             sums: Sums::default(),
-            workers: Mutex::default(),
-            worker_ended: Condvar::new(),
-            stopping: AtomicBool::new(false),
+            workers: Workers::new(),
+            acceptor: OnceLock::new(),
             finished: Mutex::new(Vec::new()),
-            wake,
+            stop,
             #[cfg(test)]
             is_to_fail: AtomicBool::new(false),
         }
@@ -163,7 +167,7 @@ impl Shared {
     /// Tells the acceptor to let go of the client's connection.
     pub(super) fn finish(&self, member: Arc<Member>) {
         lock(&self.finished).push(member);
-        self.wake_acceptor();
+        self.stop.wake_acceptor();
     }
 
     pub(super) fn take_finished(&self) -> Vec<Arc<Member>> {
@@ -172,55 +176,39 @@ impl Shared {
 
     // ---- workers
 
-    pub(super) fn worker_begins(&self, member: &Arc<Member>) {
-        lock(&self.workers).insert(member.key, Arc::clone(member));
+    /// This thread is the acceptor's.
+    pub(super) fn acceptor_runs(&self) {
+        self.workers.enter(Part::Acceptor);
+        self.acceptor.get_or_init(gettid);
     }
 
+    /// The acceptor's thread, if there is one.
+    pub(super) fn acceptor(&self) -> Option<Pid> {
+        self.acceptor.get().copied()
+    }
+
+    /// A worker's share of the service. None after the server's end.
+    pub(super) fn service(&self) -> Option<Arc<Box<dyn Service>>> {
+        lock(&self.service).clone()
+    }
+
+    /// Gives up the server's share of the service. If no worker has one any more, the service is dropped here.
+    pub(super) fn drop_service(&self) {
+        let service = lock(&self.service).take();
+        let _ = contain(|| drop(service));
+    }
+
+    /// The last thing that a worker does.
     pub(super) fn worker_ends(&self, member: &Member) {
-        let ended = lock(&self.workers).remove(&member.key);
-        // The member may be the last one that knows its channel's memory, which is given back without the lock.
-        drop(ended);
-        self.worker_ended.notify_all();
+        self.workers.ends(member.key);
         if self.is_stopping() {
-            self.wake_acceptor();
+            self.stop.wake_acceptor();
         }
-    }
-
-    /// How many live.
-    pub(super) fn workers(&self) -> usize {
-        lock(&self.workers).len()
-    }
-
-    /// Waits until no worker lives, or the deadline. Those whose worker still lives.
-    pub(super) fn wait_for_workers(&self, deadline: Instant) -> Vec<Arc<Member>> {
-        let mut workers = lock(&self.workers);
-        while !workers.is_empty() {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
-            workers = match self.worker_ended.wait_timeout(workers, left) {
-                Ok((workers, _)) => workers,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-        workers.values().cloned().collect()
     }
 
     // ---- stopping
 
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.wake_acceptor();
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    fn wake_acceptor(&self) {
-        // Full means that it is awake already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
-    pub(super) fn wake_fd(&self) -> &OwnedFd {
-        &self.wake
+        self.stop.is_requested()
     }
 }

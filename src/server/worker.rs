@@ -18,7 +18,7 @@ use super::inbox::Letter;
 use super::member::Member;
 use super::place::move_to_neighbour;
 use super::rota::Stint;
-use super::service::{Finished, Request, Response, ServiceError};
+use super::service::{Finished, Request, Response, Service, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
 use crate::kill::kill_point;
@@ -40,6 +40,7 @@ pub(super) struct Worker {
     pub(super) member: Arc<Member>,
     pub(super) requests: Consumer,
     pub(super) responses: Producer,
+    service: Arc<Box<dyn Service>>,
     /// The request's body: the server's own copy.
     body: Vec<u8>,
     /// A response that does not fit into the ring in one piece.
@@ -91,11 +92,14 @@ impl Worker {
     ) -> Worker {
         let (body, spare) = (Vec::new(), Vec::new());
         let stint = Stint::new(shared.settings.wait);
+        // Nobody is let in any more when the server's end has taken it.
+        let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
         Worker {
             shared,
             member,
             requests,
             responses,
+            service,
             body,
             spare,
             totals: Totals::default(),
@@ -205,7 +209,7 @@ impl Worker {
         let request = Request::new(&self.body[..len], &self.member);
         let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
         self.serving = Some(sequence);
-        let answered = self.shared.service.call(request, &mut response);
+        let answered = self.service.call(request, &mut response);
         self.serving = None;
         let finished = match answered {
             Ok(()) => response.finish(),
@@ -389,7 +393,7 @@ impl Serves for Worker {
         loop {
             let Worker { stint, shared, member, requests, .. } = self;
             if stint.waits(&shared.rota, requests.yields()) {
-                move_to_neighbour();
+                move_to_neighbour(shared.acceptor());
                 stint.moved();
             }
             let found =
@@ -447,6 +451,10 @@ pub(super) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duratio
     }
     let (nanoseconds, _) = take::<8>(rest)?;
     Some((key, Some(Duration::from_nanos(u64::from_le_bytes(nanoseconds))), KEY + 8))
+}
+
+fn no_service(_: Request<'_>, _: &mut Response<'_>) -> Result<(), ServiceError> {
+    Err(ServiceError::new("the server has ended"))
 }
 
 #[cold]

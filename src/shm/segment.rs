@@ -91,6 +91,14 @@ pub enum SegmentError {
     },
 }
 
+/// Also memory files are subject to the limit of file sizes.
+fn resize(fd: &OwnedFd, bytes: u64) -> Result<(), Errno> {
+    #[cfg(not(loom))]
+    return crate::sys::without_sigxfsz(|| ftruncate(fd, bytes));
+    #[cfg(loom)]
+    return ftruncate(fd, bytes);
+}
+
 fn system(action: &'static str) -> impl FnOnce(Errno) -> SegmentError {
     move |errno| SegmentError::System { action, source: errno.into() }
 }
@@ -128,7 +136,7 @@ impl Segment {
         }
         .map_err(system("create a memory file"))?;
         kill_point!("segment.created");
-        ftruncate(&fd, bytes).map_err(system("size a memory file"))?;
+        resize(&fd, bytes).map_err(system("size a memory file"))?;
         kill_point!("segment.sized");
         let segment = Segment::map(&fd, len)?;
         kill_point!("segment.mapped");

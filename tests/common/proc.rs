@@ -76,3 +76,10 @@ impl Holdings {
 pub fn mappings(pid: u32) -> usize {
     fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count()
 }
+
+/// As many descriptors as this process may have: a library leaves that to its process.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}

@@ -1,11 +1,11 @@
 //! Ten thousand clients at once, or as many as `RINGPOST_MANY` says.
 
-use super::common::proc::mappings;
+use super::common::proc::{mappings, raise_descriptor_limit};
 use super::common::role::{Role, Stage, numbers, say, setting};
 use super::common::{LIMIT, Place, eventually};
 use super::{Baseline, from_environment, registered, shut_down, start_server};
 use ringpost::{Client, Key, RegisterError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -14,8 +14,7 @@ const PROCESSES: u64 = 4;
 
 /// Many clients in one process: all register, each calls once and writes once to its neighbour, and all leave.
 pub fn crowd(stage: &Stage) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    raise_descriptor_limit();
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
     let size: u64 = setting("SIZE").unwrap();
     let name = |i: u64| format!("crowd {index} {i}");
@@ -61,7 +60,8 @@ fn ten_thousand_clients() {
         eprintln!("the limits of this system allow {count} clients in place of {wanted}");
     }
     let place = Place::new();
-    let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", &count.to_string())]);
+    let server =
+        start_server(&place, &[("RING", "4096"), ("CLIENTS", &count.to_string()), ("RAISE", "true")]);
     let baseline = Baseline::of(&server, &place.path);
     let began = Instant::now();
     let mut crowds: Vec<Role> = (0..PROCESSES)

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// Serves until it is told to shut down. Calls with "hang" never return.
 pub fn serve(stage: &Stage) {
+    if setting::<bool>("RAISE") == Some(true) {
+        super::common::proc::raise_descriptor_limit();
+    }
     tracing::subscriber::set_global_default(Events).unwrap();
     poor::limit_as_set();
     let server = server::as_set().service(server::echo_or_hang).start().unwrap();

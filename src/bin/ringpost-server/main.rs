@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost::{Server, ServerSummary, StartError};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 
 use cli::{Cli, Command};
@@ -46,6 +46,7 @@ fn serve(options: Cli) -> Outcome {
     // A log file at its limit (ulimit -f) is like a full disk, and not the end.
     signal_hook::flag::register(SIGXFSZ, Arc::default())
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
+    raise_descriptor_limit();
     let log = log::start(&options.log)?;
 
     // A log on stderr waits for this lock, so that its lines come after ours.
@@ -126,6 +127,14 @@ fn serve(options: Cli) -> Outcome {
         ));
     }
     Ok(())
+}
+
+/// Each client takes a descriptor. The library leaves the limit as it is, and warns if it is too low for the clients that may come.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 /// The summary for whoever sees stderr, but not the log.

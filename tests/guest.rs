@@ -1,0 +1,417 @@
+//! The library as a guest in somebody's process: what it leaves alone there, and what it bears that the process does.
+
+mod common;
+
+use common::proc::worker_is_gone;
+use common::role::{self, Role, say, setting};
+use common::{Bus, Gate, LIMIT, Place, becomes, eventually, within_limit};
+use ringpost::{CallError, Client, CloseReason, Request, Response, Server, WaitStrategy};
+use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, stage)) = role::role() else { return };
+    match role.as_str() {
+        "server" => common::server::serve(common::server::as_set(), &stage),
+        "trader" => trade(),
+        "limited" => start_with_small_files(),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+fn socket() -> PathBuf {
+    setting("PATH").expect("a socket")
+}
+
+// ---- threads
+
+/// A client's thread that is pinned, has a real-time priority and never sleeps.
+fn trade() {
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu());
+    sched_setaffinity(None, &one).unwrap();
+    let parameters = libc::sched_param { sched_priority: 50 };
+    // SAFETY: the pointer is that of a whole `sched_param`, which is only read; 0 is this thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) } != 0 {
+        return say("skipped");
+    }
+    let mut client = Client::builder(socket()).wait(WaitStrategy::Spin).register("trader").unwrap();
+    say("registered");
+    loop {
+        if let Err(error) = client.call(b"tick") {
+            // A priority that others do not bear for long.
+            return say(format_args!("ended {error:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_pinned_real_time_client_that_spins_hears_of_the_server_s_death() {
+    let place = Place::new();
+    let path = place.path.to_str().unwrap();
+    let mut server = common::server::start_server(&place, &[]);
+    let mut trader = Role::start("trader", &[("PATH", path)]);
+    if trader.hear("") == "skipped" {
+        return eprintln!("skipped: this user may not have real-time threads");
+    }
+    server.kill();
+    let ended = trader.hear("ended");
+    assert!(ended.contains("Died"), "{ended}");
+}
+
+/// What the kernel tells of each of the library's threads in this process.
+fn library_threads() -> Vec<(String, String)> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let status = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    status
+        .filter_map(|status| {
+            let name = status.lines().next()?.strip_prefix("Name:")?.trim().to_owned();
+            name.starts_with("rp-").then_some((name, status))
+        })
+        .collect()
+}
+
+fn field<'s>(status: &'s str, key: &str) -> &'s str {
+    status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap().trim()
+}
+
+#[test]
+fn no_thread_of_the_library_takes_a_signal_of_the_program() {
+    let bus = Bus::start();
+    let mut client = bus.client("alice");
+    client.call(b"x").unwrap();
+    let threads = library_threads();
+    for wanted in ["rp-acceptor", "rp-watcher", "rp-alice"] {
+        assert!(threads.iter().any(|(name, _)| name == wanted), "no {wanted}");
+    }
+    for (name, status) in threads {
+        let blocked = u64::from_str_radix(field(&status, "SigBlk"), 16).unwrap();
+        let takes = |signal: &i32| blocked & 1 << (signal - 1) == 0;
+        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+        let kept = [libc::SIGKILL, libc::SIGSTOP, 32, 33]; // the last two are the C library's
+        let taken: Vec<i32> = (1..=64).filter(takes).filter(|signal| !kept.contains(signal)).collect();
+        assert!(taken.iter().all(|signal| faults.contains(signal)), "{name} takes {taken:?}");
+    }
+}
+
+/// A server that a pinned thread starts and clients that pinned threads register.
+#[test]
+fn threads_of_the_library_may_use_the_process_s_cpus() {
+    let process = fs::read_to_string(format!("/proc/self/task/{}/status", getpid().as_raw_pid())).unwrap();
+    let process = field(&process, "Cpus_allowed").to_owned();
+    let (bus, _client) = std::thread::spawn(|| {
+        let mut one = CpuSet::new();
+        one.set(sched_getcpu());
+        sched_setaffinity(None, &one).unwrap();
+        let bus = Bus::start();
+        let client = bus.client("pinned");
+        (bus, client)
+    })
+    .join()
+    .unwrap();
+    for (name, status) in library_threads() {
+        // A worker narrows its own for a moment now and then.
+        if ["rp-acceptor", "rp-watcher", "rp-pinned"].contains(&name.as_str()) {
+            assert_eq!(field(&status, "Cpus_allowed"), process, "{name}");
+        }
+    }
+    drop(bus);
+}
+
+// ---- the process's limits
+
+#[test]
+fn a_server_leaves_the_limit_of_open_files_alone() {
+    let before = getrlimit(Resource::Nofile);
+    if before.current.is_none_or(|current| current < 1_000) {
+        return eprintln!("skipped: this process may have few open files");
+    }
+    // Of the whole process, but the other tests here need few.
+    let lower = Rlimit { current: before.current.map(|current| current - 1), maximum: before.maximum };
+    setrlimit(Resource::Nofile, lower).unwrap();
+    let bus = Bus::start();
+    let started = getrlimit(Resource::Nofile);
+    drop(bus);
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert_eq!(started, lower);
+}
+
+/// Starts a server, and registers a client, where no file may be large enough. Any signal that this raises would end the process.
+fn start_with_small_files() {
+    let most = setting("MOST");
+    setrlimit(Resource::Fsize, Rlimit { current: most, maximum: most }).unwrap();
+    match Server::builder(socket()).start() {
+        Err(error) => say(format_args!("start {error}")),
+        Ok(server) => {
+            let error = Client::register(socket(), "alice").unwrap_err();
+            say(format_args!("register {error}"));
+            server.join_after_shutdown();
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_not_the_process_s_end() {
+    // Too small for the registry of a server; large enough for that, but not for a client's rings.
+    for (most, step) in [("1000", "start"), ("600000", "register")] {
+        let place = Place::new();
+        let mut role = Role::start("limited", &[("PATH", place.path.to_str().unwrap()), ("MOST", most)]);
+        let error = role.hear(step);
+        assert!(error.contains("ulimit -f") && error.contains("File too large"), "{error}");
+        assert!(role.end().success());
+        assert!(place.is_clean());
+    }
+}
+
+/// As `taskset -ap` does it, while many clients call without pause and their workers move about.
+#[test]
+fn an_operator_s_choice_of_cpus_lasts() {
+    let allowed = sched_getaffinity(None).unwrap();
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    if cpus.len() < 2 {
+        return eprintln!("skipped: there is one CPU only");
+    }
+    let place = Place::new();
+    let server = common::server::start_server(&place, &[]);
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|number| {
+            let mut client = Client::register(&place.path, format!("caller {number}")).unwrap();
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    client.call(b"x").unwrap();
+                }
+            })
+        })
+        .collect();
+    let tasks = format!("/proc/{}/task", server.pid());
+    let each = |act: &dyn Fn(rustix::thread::Pid)| {
+        let mut numbers: Vec<i32> = fs::read_dir(&tasks)
+            .unwrap()
+            .flatten()
+            .filter_map(|task| task.file_name().to_str()?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(rustix::thread::Pid::from_raw).for_each(act);
+    };
+    for round in 0..60 {
+        let mut one = CpuSet::new();
+        one.set(cpus[round % 2]);
+        let wanted = if round % 3 == 2 { allowed } else { one };
+        each(&|thread| {
+            let _ = sched_setaffinity(Some(thread), &wanted);
+        });
+        // Turns change hands meanwhile.
+        let until = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        if wanted != allowed {
+            each(&|thread| {
+                if let Ok(found) = sched_getaffinity(Some(thread)) {
+                    assert!(found == wanted, "thread {thread:?} in round {round}");
+                }
+            });
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+}
+
+// ---- the service's end
+
+/// Says when it is dropped.
+struct Told(mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn the_service_is_gone_when_join_returns() {
+    for _ in 0..100 {
+        let state = Arc::new(());
+        let held = Arc::clone(&state);
+        let bus = Bus::with(|builder| {
+            builder.service(move |request: Request<'_>, response: &mut Response<'_>| {
+                let _ = &held;
+                response.write(request.payload())
+            })
+        });
+        let mut clients: Vec<Client> = (0..4).map(|number| bus.client(&format!("client {number}"))).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.call(b"x").unwrap(), b"x"));
+        let stopper = bus.server.stopper();
+        bus.server.join_after_shutdown();
+        assert_eq!(Arc::strong_count(&state), 1);
+        // It keeps nothing, and does nothing.
+        stopper.shutdown();
+    }
+}
+
+/// What a service keeps in each of its threads is gone, too.
+#[test]
+fn what_a_service_keeps_for_each_thread_is_gone_when_join_returns() {
+    thread_local! {
+        static KEPT: std::cell::RefCell<Option<Arc<()>>> = const { std::cell::RefCell::new(None) };
+    }
+    let state = Arc::new(());
+    let held = Arc::downgrade(&state);
+    let bus = Bus::with(|builder| {
+        builder.service(move |_: Request<'_>, _: &mut Response<'_>| {
+            KEPT.set(held.upgrade());
+            Ok(())
+        })
+    });
+    let mut clients: Vec<Client> = (0..8).map(|number| bus.client(&format!("client {number}"))).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.call(b"x").unwrap(), b""));
+    assert_eq!(Arc::strong_count(&state), 9);
+    bus.server.join_after_shutdown();
+    assert_eq!(Arc::strong_count(&state), 1);
+}
+
+#[test]
+fn a_call_that_does_not_return_keeps_the_service_until_it_does() {
+    let gate = Gate::default();
+    let (at_gate, (told, is_told)) = (gate.clone(), mpsc::channel());
+    let told = Mutex::new(Told(told));
+    let bus = Bus::with(|builder| {
+        builder.grace(Duration::ZERO).service(move |_: Request<'_>, _: &mut Response<'_>| {
+            let _ = &told;
+            at_gate.pass();
+            Ok(())
+        })
+    });
+    let mut client = bus.client("stuck");
+    let calling = common::begin(move || client.call(b"x").map(<[u8]>::to_vec));
+    gate.wait_for(1);
+    let summary = bus.server.join_after_shutdown();
+    assert_eq!(summary.abandoned, 1);
+    assert!(is_told.try_recv().is_err(), "it is still used");
+    assert!(matches!(calling.end("the call"), Err(CallError::Disconnected(_))));
+    gate.open();
+    is_told.recv_timeout(LIMIT).unwrap();
+    eventually("the worker ends", || worker_is_gone("stuck"));
+}
+
+/// Panics when it is dropped, or drops another server.
+struct Odd<F: FnMut() + Send + Sync + 'static>(F);
+
+impl<F: FnMut() + Send + Sync> Drop for Odd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn with_odd_drop(bus: impl FnMut() + Send + Sync + 'static) -> Bus {
+    let odd = Odd(bus);
+    Bus::with(|builder| {
+        builder.service(move |_: Request<'_>, _: &mut Response<'_>| {
+            let _ = &odd;
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_service_whose_drop_panics_does_not_harm_the_server_s_end() {
+    let bus = with_odd_drop(|| std::panic::resume_unwind(Box::new(())));
+    bus.client("alice").call(b"x").unwrap();
+    let summary = bus.server.join_after_shutdown();
+    assert_eq!((summary.registered, summary.calls), (1, 1));
+    assert!(bus.place.is_clean());
+}
+
+// ---- a server that ends itself
+
+type Slot = Arc<Mutex<Option<Server>>>;
+
+/// A server that drops, or joins, itself in its service when it is called with "end", and lets others wait at a gate.
+fn suicidal(grace: Duration, joins: bool, gate: &Gate) -> (Place, Slot) {
+    let place = Place::new();
+    let slot = Slot::default();
+    let (inner, gate) = (Arc::clone(&slot), gate.clone());
+    let server = Server::builder(&place.path)
+        .grace(grace)
+        .service(move |request: Request<'_>, response: &mut Response<'_>| {
+            if request.payload() == b"wait" {
+                gate.pass();
+            } else {
+                let server = inner.lock().unwrap().take();
+                match server {
+                    Some(server) if joins => drop(server.join_after_shutdown()),
+                    server => drop(server),
+                }
+            }
+            response.write(b"done")
+        })
+        .start()
+        .unwrap();
+    *slot.lock().unwrap() = Some(server);
+    (place, slot)
+}
+
+#[test]
+fn a_server_dropped_in_its_own_service_ends_at_once_and_answers() {
+    for (grace, joins) in [(Duration::MAX, false), (Duration::MAX, true), (Duration::from_secs(3_600), false)]
+    {
+        let (place, slot) = suicidal(grace, joins, &Gate::default());
+        let mut client = Client::register(&place.path, "caller").unwrap();
+        let mut idle = Client::register(&place.path, "idle").unwrap();
+        let (answer, next) = within_limit("the call", move || {
+            let answer = client.call(b"end").map(<[u8]>::to_vec);
+            // What its worker finds before it looks whether the intake is closed is answered, too.
+            let next = loop {
+                if let Err(error) = client.call(b"again") {
+                    break error;
+                }
+            };
+            (answer, next)
+        });
+        assert_eq!(answer, Ok(b"done".to_vec()));
+        assert!(matches!(next, CallError::NotSent(_) | CallError::Disconnected(_)), "{next:?}");
+        assert!(matches!(idle.call(b"x"), Err(CallError::NotSent(CloseReason::Shutdown))));
+        assert!(place.is_clean());
+        eventually("the worker ends", || worker_is_gone("caller"));
+        // The service holds it, and went with the last worker.
+        becomes("the service is gone", || Arc::strong_count(&slot), &1);
+    }
+}
+
+/// Others that are at work are waited for, and answered.
+#[test]
+fn a_server_dropped_in_its_own_service_waits_for_the_others() {
+    let gate = Gate::default();
+    let (place, _slot) = suicidal(Duration::MAX, false, &gate);
+    let mut other = Client::register(&place.path, "other").unwrap();
+    let mut caller = Client::register(&place.path, "caller").unwrap();
+    let waiting = common::begin(move || other.call(b"wait").map(<[u8]>::to_vec));
+    gate.wait_for(1);
+    let ending = common::begin(move || caller.call(b"end").map(<[u8]>::to_vec));
+    eventually("the shutdown begins", || !place.path.exists());
+    assert!(!ending.is_over() && !waiting.is_over());
+    gate.open();
+    assert_eq!(waiting.end("the other's call"), Ok(b"done".to_vec()));
+    assert_eq!(ending.end("its own call"), Ok(b"done".to_vec()));
+}
+
+#[test]
+fn a_server_dropped_in_the_drop_of_its_service_does_not_wait_for_itself() {
+    let slot = Slot::default();
+    let inner = Arc::clone(&slot);
+    let Bus { server, place } = with_odd_drop(move || drop(inner.lock().unwrap().take()));
+    let stopper = server.stopper();
+    *slot.lock().unwrap() = Some(server);
+    Client::register(&place.path, "alice").unwrap().call(b"x").unwrap();
+    stopper.shutdown();
+    becomes("the service is gone", || Arc::strong_count(&slot), &1);
+    assert!(slot.lock().unwrap().is_none() && place.is_clean());
+}
