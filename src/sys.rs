@@ -9,9 +9,10 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// `SO_PEERGROUPS` (Linux 4.13) and `SO_PEERPIDFD` (Linux 6.5), from the kernel's generic socket header.
+/// `SO_PEERGROUPS` (Linux 4.13), `SO_PEERPIDFD` (Linux 6.5) and `SO_PASSRIGHTS` (Linux 6.16), from the kernel's generic socket header.
 const PEER_GROUPS: libc::c_int = 59;
 const PEER_PIDFD: libc::c_int = 77;
+const PASS_RIGHTS: libc::c_int = 83;
 
 /// `SO_PEERCRED`. The pid is 0 if the peer lives in a process namespace that this one does not see.
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
@@ -28,6 +29,24 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
         )
     };
     if answer == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
+}
+
+/// From now on nobody can send descriptors to this Unix socket, nor to those that it will accept: the sender gets `EPERM`. An
+/// error where the kernel does not know the option.
+pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let pass: libc::c_int = 0;
+    // SAFETY: the pointer and the length are those of a plain integer, which the kernel only reads. The descriptor is open: it is
+    // borrowed.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            PASS_RIGHTS,
+            (&raw const pass).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// What this thread has used so far.

@@ -15,7 +15,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown,
+    socket_with,
 };
 use std::ffi::OsString;
 use std::io;
@@ -23,8 +24,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::accepted::Accepted;
+use super::disposal::Disposal;
 use crate::advice::on_place;
 use crate::kill::kill_point;
+use crate::sys::refuse_descriptors;
 
 /// Why no server can listen at a path.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +76,15 @@ const LOCK_TRIES: u32 = 100;
 /// A listening socket, its path and its lock.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: OwnedFd,
+    /// There until it is dropped.
+    socket: Option<OwnedFd>,
     path: PathBuf,
     /// The socket's identity, so that only our own is ever removed.
     inode: (u64, u64),
     lock_path: PathBuf,
     lock: Option<OwnedFd>,
+    /// Where the kernel lets strangers send descriptors: what closes them.
+    disposal: Option<Disposal>,
 }
 
 impl Listener {
@@ -105,13 +112,26 @@ impl Listener {
             remove(&temporary);
             remove(&lock_path);
         }
-        let (socket, inode) = made?;
-        Ok(Listener { socket, path: path.to_owned(), inode, lock_path, lock: Some(lock) })
+        let (socket, inode, disposal) = made?;
+        Ok(Listener {
+            socket: Some(socket),
+            path: path.to_owned(),
+            inode,
+            lock_path,
+            lock: Some(lock),
+            disposal,
+        })
     }
 
     /// The next connection, without waiting.
-    pub(crate) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    pub(crate) fn accept(&self) -> rustix::io::Result<Accepted> {
+        let socket = accept_with(self.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        Accepted::new(socket, self.disposal.clone())
+    }
+
+    /// Nobody can connect any more. Those who wait can still be accepted.
+    pub(crate) fn shut(&self) {
+        let _ = shutdown(self.as_fd(), Shutdown::Read);
     }
 
     /// Removes the socket, if it is still ours: nobody can connect any more, but the path stays locked.
@@ -138,12 +158,26 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.remove();
+        // Its close would drop the connections that wait, with all that lies in them: see `accepted`.
+        self.shut();
+        let is_empty = loop {
+            match self.accept() {
+                Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => break errno == Errno::AGAIN,
+            }
+        };
+        if let (false, Some(disposal), Some(socket)) = (is_empty, &self.disposal, self.socket.take()) {
+            disposal.close(u32::MAX, socket);
+        }
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.socket {
+            Some(socket) => socket.as_fd(),
+            None => unreachable!("it is taken by the drop alone"),
+        }
     }
 }
 
@@ -191,7 +225,7 @@ fn listen_at(
     path: &Path,
     mode: u32,
     group: Option<u32>,
-) -> Result<(OwnedFd, (u64, u64)), ListenError> {
+) -> Result<(OwnedFd, (u64, u64), Option<Disposal>), ListenError> {
     let address = SocketAddrUnix::new(temporary).map_err(|_| ListenError::TooLong(path.to_owned()))?;
     let socket = socket_with(
         AddressFamily::UNIX,
@@ -200,6 +234,8 @@ fn listen_at(
         None,
     )
     .map_err(system("make a socket for", path))?;
+    // Before anybody can connect: every connection inherits it.
+    let disposal = refuse_descriptors(socket.as_fd()).err().map(|_| Disposal::default());
     // The file takes its mode from the socket, so it is never open to more than ourselves.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
     bind(&socket, &address).map_err(system("create the socket", temporary))?;
@@ -219,7 +255,7 @@ fn listen_at(
     let inode = inode_of(temporary).map_err(system("look at", path))?;
     renameat(CWD, temporary, CWD, path).map_err(system("create the socket", path))?;
     kill_point!("listen.renamed");
-    Ok((socket, inode))
+    Ok((socket, inode, disposal))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! misunderstanding each other. The connection of a registered client stays open: it is the *lifeline* by which either
 //! side learns that the other died.
 
+mod accepted;
 mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;
@@ -12,6 +13,7 @@ mod listener;
 pub(crate) mod listing;
 mod path;
 
+pub(crate) use accepted::{Accepted, Heard};
 pub(crate) use credentials::{
     Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, peer_credentials,
     peer_in_groups, peer_is_dead, peer_pidfd, same_user,

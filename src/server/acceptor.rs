@@ -10,7 +10,6 @@
 
 use rustix::event::{EventfdFlags, epoll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
@@ -31,7 +30,7 @@ use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
-use crate::connect::{Ask, Credentials, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
+use crate::connect::{Accepted, Ask, Heard, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
 use crate::kill::kill_point;
 use crate::protocol::Name;
 use crate::registry::Registry;
@@ -60,6 +59,8 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 pub(super) const NO_DESCRIPTORS: &str = "the server has no descriptors left: wait until a client is gone, or raise the server's limit of \
      open files (ulimit -n)";
 
+const SHUTTING_DOWN: &str = "the server is shutting down: try again when it is back";
+
 pub(super) const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
 /// Connections have even tokens from here on; a client's pidfd has its connection's token + 1.
@@ -84,8 +85,7 @@ pub(super) struct Acceptor {
 }
 
 pub(super) struct Connection {
-    pub(super) socket: OwnedFd,
-    pub(super) who: Credentials,
+    pub(super) socket: Accepted,
     pub(super) state: State,
 }
 
@@ -214,15 +214,14 @@ impl Acceptor {
         self.listener.hide();
         kill_point!("shutdown.hidden");
         let _ = epoll::delete(&self.epoll, &self.listener);
+        // Those who connected before that are told so, too.
+        self.listener.shut();
+        self.turn_all_away(Refusal::ShuttingDown, SHUTTING_DOWN);
         let asking: Vec<(u64, u32)> = self.asking().collect();
         for (token, asks) in asking {
             // One that has its answers already is an observer, and is refused nothing.
             if asks == 0 {
-                self.refuse(
-                    token,
-                    Refusal::ShuttingDown,
-                    "the server is shutting down: try again when it is back",
-                );
+                self.refuse(token, Refusal::ShuttingDown, SHUTTING_DOWN);
             } else {
                 self.drop_connection(token);
             }
@@ -388,8 +387,9 @@ impl Acceptor {
             self.deadlines.push(Reverse((*deadline, token)));
             return;
         }
-        if let Some(Connection { who, .. }) = self.connections.get(&token) {
-            let refused = Refused::new("silent", "a connection that asked for nothing in time").of(*who);
+        if let Some(Connection { socket, .. }) = self.connections.get(&token) {
+            let refused =
+                Refused::new("silent", "a connection that asked for nothing in time").of(socket.who());
             self.shared.events.tell(Event::Refused(refused));
         }
         self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
@@ -398,7 +398,9 @@ impl Acceptor {
     /// Ends the clients whose processes are found dead although their connections are open.
     fn end_the_dead(&mut self) {
         let Acceptor { processes, connections, .. } = self;
-        let peer = |token| connections.get(&token).map(|connection| (&connection.socket, connection.who.pid));
+        let peer = |token| {
+            connections.get(&token).map(|connection| (&connection.socket, connection.socket.who().pid))
+        };
         for token in processes.find_dead(Instant::now(), peer) {
             self.client_died(token);
         }
@@ -413,17 +415,22 @@ impl Acceptor {
         }
         let mut datagram = [0; MOST_BYTES];
         let Some(connection) = self.connections.get(&token) else { return };
-        // Descriptors that come along are not asked for; the kernel closes them.
-        let heard = recv(&connection.socket, &mut datagram[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC);
+        let heard = connection.socket.hear(&mut datagram);
         let registered = matches!(connection.state, State::Registered { .. });
         match heard {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok((_, 0)) | Err(_) if registered => self.client_died(token),
-            Ok((_, 0)) | Err(_) => {
+            Heard::Nothing => {}
+            Heard::End if registered => self.client_died(token),
+            Heard::End => {
                 self.drop_connection(token);
             }
-            Ok(_) if registered => self.client_babbles(token),
-            Ok((_, whole)) => match datagram.get(..whole) {
+            _ if registered => self.client_babbles(token),
+            Heard::Descriptors => {
+                let refused =
+                    Refused::new("request", "a request with descriptors").of(connection.socket.who());
+                self.shared.events.tell(Event::Refused(refused));
+                self.refuse(token, Refusal::NotRingpost, "descriptors came with the request: send none");
+            }
+            Heard::Datagram(whole) => match datagram.get(..whole) {
                 Some(datagram) => {
                     let ask = Ask::decode(datagram);
                     self.answer(token, ask);
@@ -478,7 +485,7 @@ impl Acceptor {
             }
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
-                refused.who = self.connections.get(&token).map(|connection| connection.who);
+                refused.who = self.connections.get(&token).map(|connection| connection.socket.who());
                 refused.error = Some(error.to_string());
                 self.shared.events.tell(Event::Refused(refused));
                 self.refuse(token, error.refusal(), &error.to_string());
@@ -495,7 +502,7 @@ impl Acceptor {
             self.deadlines.push(Reverse((*deadline, token)));
         }
         *asks += 1;
-        let sent = send(&connection.socket, &Reply::done(body), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        let sent = connection.socket.send(&Reply::done(body));
         if sent.is_err() || *asks >= MOST_ASKS {
             self.drop_connection(token);
         }

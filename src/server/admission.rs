@@ -6,7 +6,6 @@
 use rustix::event::EventfdFlags;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::cmp::Reverse;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -17,8 +16,7 @@ use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
 use crate::connect::{
-    Credentials, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_credentials,
-    peer_in_groups, same_user,
+    Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
 use crate::kill::kill_point;
 
@@ -40,6 +38,17 @@ impl Acceptor {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) if is_lack_of_descriptors(errno) && self.processes.give_up_one(&self.epoll) => {}
                 Err(errno) => return self.no_descriptors(errno),
+            }
+        }
+    }
+
+    /// Turns away those who wait to be accepted, as long as there is a descriptor for each. Bounded, for the listener is shut.
+    pub(super) fn turn_all_away(&self, refusal: Refusal, why: &str) {
+        loop {
+            match self.listener.accept() {
+                Ok(socket) => self.turn_away(&socket, refusal, why),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => return,
             }
         }
     }
@@ -80,10 +89,10 @@ impl Acceptor {
         }
     }
 
-    fn admit(&mut self, socket: OwnedFd) {
+    fn admit(&mut self, mut socket: Accepted) {
         kill_point!("accept.connection");
-        let Ok(who) = peer_credentials(&socket) else { return };
-        if !self.is_allowed(&socket, &who) {
+        let who = socket.who();
+        if !self.is_allowed(&socket) {
             let refused = Refused::new("user", "a connection of a user who is not allowed").of(who);
             self.shared.events.tell(Event::Refused(refused));
             let text = if is_unknown_user(who.uid) {
@@ -96,7 +105,7 @@ impl Acceptor {
         if self.greeting >= MOST_GREETING {
             return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
         }
-        let socket = self.processes.make_room(&self.epoll, socket);
+        self.processes.make_room(&self.epoll, &mut socket);
         let token = self.next_token;
         if self.watch(socket.as_fd(), token).is_err() {
             return self.turn_away(
@@ -111,23 +120,24 @@ impl Acceptor {
         let deadline = Instant::now() + GREETING_TIME;
         self.deadlines.push(Reverse((deadline, token)));
         let state = State::Asking { deadline, asks: 0 };
-        self.connections.insert(token, Connection { socket, who, state });
+        self.connections.insert(token, Connection { socket, state });
         // What it wants is often there already.
         self.hear(token);
     }
 
-    fn is_allowed(&self, socket: &OwnedFd, who: &Credentials) -> bool {
+    fn is_allowed(&self, socket: &Accepted) -> bool {
+        let who = socket.who();
         let Settings { users, groups, .. } = &self.shared.settings;
         let own = rustix::process::geteuid().as_raw();
         let is_listed = users.iter().any(|user| same_user(who.uid, *user));
         same_user(who.uid, own) || is_root(who.uid) || is_listed || peer_in_groups(socket, who.gid, groups)
     }
 
-    pub(super) fn turn_away(&self, socket: &OwnedFd, refusal: Refusal, why: &str) {
+    pub(super) fn turn_away(&self, socket: &Accepted, refusal: Refusal, why: &str) {
         self.shared.sums.refused.fetch_add(1, Ordering::Relaxed);
         // A request that is left unread would reach the other side as a reset, ahead of the answer.
-        let _ = recv(socket, &mut [0; 1], RecvFlags::DONTWAIT);
-        let _ = send(socket, &Reply::refused(refusal, why), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        let _ = socket.hear(&mut [0; 1]);
+        let _ = socket.send(&Reply::refused(refusal, why));
     }
 }
 

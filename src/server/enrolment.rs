@@ -2,10 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,7 +26,7 @@ const LAST_DESCRIPTORS: u64 = 8;
 impl Acceptor {
     pub(super) fn register(&mut self, token: u64, name: &Name) {
         let Some(connection) = self.connections.get(&token) else { return };
-        let who = connection.who;
+        let who = connection.socket.who();
         let Credentials { pid, uid, gid } = who;
         let refused = |reason: &'static str, message: &'static str| Refused {
             name: Some(*name),
@@ -89,7 +85,7 @@ impl Acceptor {
             Err(error) => return Err(no_resources(error.to_string())),
         };
         let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
-        let Credentials { pid, uid, gid } = connection.who;
+        let Credentials { pid, uid, gid } = connection.socket.who();
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
         let owner = Owner { pid, uid, gid };
@@ -107,7 +103,7 @@ impl Acceptor {
         }
         self.most_workers = self.most_workers.max(workers);
         kill_point!("register.worker");
-        let sent = send_with_descriptor(&connection.socket, &Reply::registered(key), &descriptor);
+        let sent = connection.socket.send_with(&Reply::registered(key), &descriptor);
         kill_point!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
         drop(descriptor);
@@ -123,12 +119,4 @@ impl Acceptor {
         self.shared.events.tell(Event::Register { name: *name, key, owner });
         Ok(())
     }
-}
-
-fn send_with_descriptor(socket: &OwnedFd, reply: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(socket, &[IoSlice::new(reply)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }

@@ -8,13 +8,13 @@
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll;
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::connect::{peer_is_dead, peer_pidfd};
+use crate::connect::{Accepted, peer_is_dead, peer_pidfd};
 
 /// Descriptors that are left to others while there is a pidfd to give up.
 const SPARE: u64 = 16;
@@ -40,7 +40,7 @@ pub(super) fn nearly_the_last(descriptor: impl AsFd, left: u64) -> bool {
 
 impl Processes {
     /// Watches the process at the other end of a connection. Its pidfd's token is the connection's and 1.
-    pub(super) fn watch(&mut self, epoll: &OwnedFd, socket: &OwnedFd, pid: u32, token: u64) {
+    pub(super) fn watch(&mut self, epoll: &OwnedFd, socket: &Accepted, pid: u32, token: u64) {
         let pidfd = peer_pidfd(socket, pid).filter(|pidfd| {
             let data = epoll::EventData::new_u64(token + 1);
             !nearly_the_last(pidfd, SPARE) && epoll::add(epoll, pidfd, data, epoll::EventFlags::IN).is_ok()
@@ -54,11 +54,10 @@ impl Processes {
     }
 
     /// A connection that was just accepted takes the place of a pidfd, if its own is one of the last.
-    pub(super) fn make_room(&mut self, epoll: &OwnedFd, socket: OwnedFd) -> OwnedFd {
-        if nearly_the_last(&socket, SPARE) && self.give_up_one(epoll) {
-            return fcntl_dupfd_cloexec(&socket, 0).unwrap_or(socket);
+    pub(super) fn make_room(&mut self, epoll: &OwnedFd, socket: &mut Accepted) {
+        if nearly_the_last(&*socket, SPARE) && self.give_up_one(epoll) {
+            socket.renumber();
         }
-        socket
     }
 
     /// Closes a pidfd, so that its descriptor can be another's. False if there is none left.
@@ -97,7 +96,7 @@ impl Processes {
     pub(super) fn find_dead<'a>(
         &mut self,
         now: Instant,
-        peer: impl Fn(u64) -> Option<(&'a OwnedFd, u32)>,
+        peer: impl Fn(u64) -> Option<(&'a Accepted, u32)>,
     ) -> Vec<u64> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();

@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,8 +13,11 @@ use super::inbox::{Inbox, Letter};
 use super::internals::Desk;
 use super::member::{Member, Members};
 use super::service::{Request, Response};
+use super::shared::Shared;
 use super::worker::parse_send;
 use crate::channel::{self, Geometry, Guest};
+use crate::connect::dial::{DialError, Line};
+use crate::connect::{Ask, Refusal};
 use crate::protocol::{BlockHeader, Operation};
 use crate::protocol::{Key, Name, Status, WAITS};
 use crate::registry::{Owner, Registry};
@@ -119,14 +123,9 @@ fn responses_go_around_the_ring_whole() {
     }
 }
 
-/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the acceptor a thousand
-/// times, once for each, when nothing else is to be done.
-#[test]
-fn nothing_is_due_of_a_client_that_has_registered() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("bus");
+fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
     let settings = Settings {
-        path: path.clone(),
+        path: path.to_owned(),
         max_clients: 3,
         geometry: Geometry::new(4096).unwrap(),
         wait: WaitStrategy::Park,
@@ -136,7 +135,16 @@ fn nothing_is_due_of_a_client_that_has_registered() {
         grace: Duration::from_secs(1),
     };
     let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
-    let (mut acceptor, shared) = Acceptor::prepare(settings, Box::new(echo)).unwrap();
+    Acceptor::prepare(settings, Box::new(echo)).unwrap()
+}
+
+/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the acceptor a thousand
+/// times, once for each, when nothing else is to be done.
+#[test]
+fn nothing_is_due_of_a_client_that_has_registered() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let (mut acceptor, shared) = prepared(&path);
     let clients = std::thread::spawn(move || {
         ["alice", "bob", "carol"].map(|name| crate::Client::register(&path, name).unwrap())
     });
@@ -168,6 +176,25 @@ fn a_server_whose_acceptor_panics_ends_and_says_so() {
     assert_eq!(summary.abandoned, 0);
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
     super::Server::builder(&path).start().unwrap();
+}
+
+/// Those who connected and were not accepted yet are told why they are not let in, too.
+#[test]
+fn who_waits_in_the_backlog_at_the_shutdown_is_refused_in_so_many_words() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let (acceptor, shared) = prepared(&path);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let lines: Vec<_> = (0..100).map(|_| Line::connect(&path, deadline).unwrap()).collect();
+    shared.stop();
+    let asking: Vec<_> =
+        lines.into_iter().map(|line| std::thread::spawn(move || line.ask(&Ask::Server, deadline))).collect();
+    acceptor.run();
+    for answer in asking {
+        let answer = answer.join().unwrap();
+        assert!(matches!(answer, Err(DialError::Refused(Refusal::ShuttingDown, _))), "{answer:?}");
+    }
+    assert!(matches!(Line::connect(&path, deadline), Err(DialError::NoServer(_))));
 }
 
 proptest! {

@@ -13,6 +13,7 @@ mod attacker;
 mod false_server;
 mod honest;
 mod kinds;
+mod strangers;
 
 use common::proc::{Holdings, own_threads};
 use common::role::{self, Role, numbers};
@@ -42,6 +43,7 @@ fn role() {
     match role.as_str() {
         "attacker" => attacker::attacker(&stage),
         "false server" => false_server::serve_falsely(),
+        "server" => strangers::serve(&stage),
         other => panic!("no role {other:?}"),
     }
 }

@@ -1,11 +1,14 @@
 //! The connect channel: refusals, limits, strangers that say anything or nothing, and servers that are none.
 
+use crate::common::filter::refuse_to_refuse_descriptors;
 use crate::common::raw::{
-    Heard, LIST, REGISTER, RawClient, SERVER, VERSION, accept, datagram, dial, hear, listen_at, say, say_with,
+    Heard, LIST, REGISTER, RawClient, SERVER, VERSION, accept, datagram, dial, hear, listen_at, say,
+    say_with, try_say_with,
 };
 use crate::common::{Bus, Place, begin, eventually, within_limit};
 use ringpost::{Client, Observer, RegisterError, Server, StartError};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -115,20 +118,43 @@ fn strangers_are_answered_and_dropped() {
     assert_eq!(bus.server.join_after_shutdown().refused, count);
 }
 
-/// Descriptors that nobody asked for are closed: the other end of a pipe notices when its last holder is gone.
-#[test]
-fn descriptors_that_come_along_are_closed() {
-    let bus = Bus::start();
+/// Descriptors that nobody asked for do not come in, or are closed: the other end of a pipe notices when its last holder is gone.
+fn descriptors_do_not_stay(bus: &Bus) {
     for what in [REGISTER, SERVER, 99] {
         let (mut read, write) = std::io::pipe().unwrap();
         let write = OwnedFd::from(write);
         let line = dial(bus.path());
-        say_with(&line, &datagram(VERSION, what, b"carrier"), &vec![&write; 253]);
-        let heard = hear(&line);
-        assert!(matches!(heard, Heard::Reply { .. }), "{heard:?}");
+        let datagram = datagram(VERSION, what, b"carrier");
+        match try_say_with(&line, &datagram, &vec![&write; 253]) {
+            Ok(_) => {
+                let (status, why) = hear(&line).refusal();
+                assert_eq!(status, 1);
+                assert!(why.contains("descriptors"), "{why}");
+                assert!(matches!(hear(&line), Heard::End));
+            }
+            // Since Linux 6.16. What is sent without any is heard as ever.
+            Err(Errno::PERM) => {
+                say(&line, &datagram);
+                assert!(matches!(hear(&line), Heard::Reply { .. }));
+            }
+            Err(errno) => panic!("{errno}"),
+        }
         drop(write);
         let ended = begin(move || read.read(&mut [0; 1]).unwrap());
         assert_eq!(ended.end("the pipe stays open"), 0);
+    }
+}
+
+#[test]
+fn descriptors_that_come_along_are_refused_or_closed() {
+    descriptors_do_not_stay(&Bus::start());
+}
+
+#[test]
+fn descriptors_that_come_along_are_closed_on_an_older_kernel() {
+    match std::thread::spawn(|| refuse_to_refuse_descriptors().then(Bus::start)).join().unwrap() {
+        Some(bus) => descriptors_do_not_stay(&bus),
+        None => eprintln!("skipped: no filter of system calls can be had here"),
     }
 }
 

@@ -1,0 +1,308 @@
+//! Descriptors as weapons, from whoever can connect: sockets that linger when they are closed, and memory files that take long to
+//! free. Whatever the position from which they are sent, the server's thread goes on at once: others register, are listed and
+//! forgotten, and the shutdown ends. On kernels where a socket can refuse descriptors, and on those where it cannot (a filter
+//! plays them).
+//!
+//! A socket lingers here until the test closes its other end, for longer than any test may last: so whoever closes it waits, and
+//! what goes on meanwhile shows that it is not the server's thread.
+
+use crate::ALONE;
+use crate::common::filter::refuse_to_refuse_descriptors;
+use crate::common::proc::own_threads;
+use crate::common::raw::{
+    Heard, LIST, REGISTER, RawClient, SERVER, VERSION, datagram, dial, hear, say as tell,
+};
+use crate::common::raw::{try_dial, try_say_with};
+use crate::common::role::{Role, Stage, say, setting};
+use crate::common::{Bus, Place, eventually, within_limit};
+use ringpost::{Client, Observer, Server};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// More than a test may last.
+const LINGER: Duration = Duration::from_secs(600);
+
+const FILE: u64 = 256 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Weapon {
+    Lingering,
+    BigFile,
+}
+
+/// A descriptor, and what its close waits for.
+struct Armed {
+    descriptor: OwnedFd,
+    other_end: Option<TcpStream>,
+}
+
+impl Weapon {
+    fn arm(self) -> Armed {
+        match self {
+            Weapon::Lingering => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (other, _) = listener.accept().unwrap();
+                set_socket_send_buffer_size(&socket, 1 << 16).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                while socket.write(&[0; 1 << 16]).is_ok() {}
+                set_socket_linger(&socket, Some(LINGER)).unwrap();
+                Armed { descriptor: socket.into(), other_end: Some(other) }
+            }
+            Weapon::BigFile => {
+                let file = memfd_create("big", MemfdFlags::CLOEXEC).unwrap();
+                ftruncate(&file, FILE).unwrap();
+                fallocate(&file, FallocateFlags::empty(), 0, FILE).unwrap();
+                Armed { descriptor: file, other_end: None }
+            }
+        }
+    }
+}
+
+/// Where in a connection's life the descriptor comes.
+const POSITIONS: [&str; 9] = [
+    "at once",
+    "unasked",
+    "after an answer",
+    "with REGISTER",
+    "without bytes",
+    "in the second datagram",
+    "behind a question",
+    "on a lifeline",
+    "many times",
+];
+
+/// What a stranger keeps open after it has sent a descriptor.
+struct Sent {
+    /// Whether the kernel took it.
+    taken: bool,
+    _line: OwnedFd,
+    other_end: Option<TcpStream>,
+}
+
+/// Sends the descriptor so that the server has the last of it: a server that was quicker to close it than this process leaves the last
+/// close to this process, and then it is sent again.
+fn attack(path: &Path, position: &str, weapon: Weapon) -> Sent {
+    loop {
+        let (mut sent, descriptor) = attack_once(path, position, weapon);
+        let closed = thread::spawn(move || drop(descriptor));
+        let patience = Instant::now() + Duration::from_millis(200);
+        while !closed.is_finished() && Instant::now() < patience {
+            thread::yield_now();
+        }
+        if closed.is_finished() {
+            return sent;
+        }
+        drop(sent.other_end.take());
+        closed.join().unwrap();
+    }
+}
+
+fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
+    let Armed { descriptor, other_end } = weapon.arm();
+    let say_with = |line: &OwnedFd, bytes: &[u8]| try_say_with(line, bytes, &[&descriptor]);
+    let server = datagram(VERSION, SERVER, b"");
+    let answered = || {
+        let line = dial(path);
+        tell(&line, &server);
+        assert!(matches!(hear(&line), Heard::Reply { status: 0, .. }));
+        line
+    };
+    let (line, sent) = match position {
+        "at once" => {
+            let line = dial(path);
+            let sent = say_with(&line, b"junk");
+            (line, sent)
+        }
+        "unasked" => {
+            let line = dial(path);
+            drop(answered()); // which was accepted later
+            let sent = say_with(&line, b"junk");
+            (line, sent)
+        }
+        "after an answer" => {
+            let line = answered();
+            let sent = say_with(&line, &server);
+            (line, sent)
+        }
+        "with REGISTER" => {
+            let line = dial(path);
+            let sent = say_with(&line, &datagram(VERSION, REGISTER, b"stranger"));
+            (line, sent)
+        }
+        "without bytes" => {
+            let line = dial(path);
+            let sent = say_with(&line, b"");
+            (line, sent)
+        }
+        // The first is refused, and the connection closed with the second in it.
+        "in the second datagram" | "behind a question" => {
+            let line = dial(path);
+            let first =
+                if position == "behind a question" { datagram(VERSION, LIST, &[0; 4]) } else { vec![0] };
+            let _ = rustix::net::send(&line, &first, rustix::net::SendFlags::NOSIGNAL);
+            let sent = say_with(&line, b"junk");
+            (line, sent)
+        }
+        "on a lifeline" => {
+            let RawClient { line, .. } = RawClient::register(path, "babbler");
+            let sent = say_with(&line, b"psst");
+            (line, sent)
+        }
+        "many times" => {
+            let line = dial(path);
+            let sent =
+                (0..8).map(|_| say_with(&line, b"junk")).find(Result::is_ok).unwrap_or(Err(Errno::PERM));
+            (line, sent)
+        }
+        other => panic!("no position {other}"),
+    };
+    match sent {
+        Ok(_) | Err(Errno::PERM) => {}
+        // The connection was closed before: that one position has a race in it.
+        Err(Errno::PIPE | Errno::CONNRESET) if position == "in the second datagram" => {}
+        Err(errno) => panic!("{position}: {errno}"),
+    }
+    let sent = Sent { taken: sent.is_ok(), _line: line, other_end };
+    if !sent.taken && weapon == Weapon::Lingering {
+        set_socket_linger(&descriptor, None).unwrap();
+    }
+    (sent, descriptor)
+}
+
+/// What others want of the server meanwhile, and how long it took at the most.
+fn others_go_on(path: &Path, server: &Server) -> Duration {
+    let mut longest = Duration::ZERO;
+    let mut timed = |began: Instant| longest = longest.max(began.elapsed());
+    let began = Instant::now();
+    let mut client = Client::register(path, "honest").unwrap();
+    timed(began);
+    client.ping().unwrap();
+    let began = Instant::now();
+    assert!(Observer::connect(path).unwrap().list().unwrap().iter().any(|c| c.name.as_str() == "honest"));
+    timed(began);
+    let began = Instant::now();
+    drop(client);
+    eventually("a client that went is forgotten", || {
+        !server.clients().unwrap().iter().any(|c| c.name.as_str() == "honest")
+    });
+    timed(began);
+    longest
+}
+
+/// A server on this kernel, or on one before Linux 6.16.
+fn start(old_kernel: bool) -> Option<Bus> {
+    if !old_kernel {
+        return Some(Bus::start());
+    }
+    let started = thread::spawn(|| refuse_to_refuse_descriptors().then(Bus::start)).join().unwrap();
+    if started.is_none() {
+        eprintln!("skipped: no filter of system calls can be had here");
+    }
+    started
+}
+
+fn closing_threads() -> usize {
+    own_threads().iter().filter(|name| *name == "rp-disposal").count()
+}
+
+fn withstand(old_kernel: bool) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(bus) = start(old_kernel) else { return };
+    for weapon in [Weapon::Lingering, Weapon::BigFile] {
+        let mut kept = Vec::new();
+        for position in POSITIONS {
+            let sent = attack(bus.path(), position, weapon);
+            assert!(!old_kernel || sent.taken || position == "in the second datagram", "{position}");
+            let path = bus.path().to_owned();
+            let longest = thread::scope(|s| {
+                let others = s.spawn(|| others_go_on(&path, &bus.server));
+                eventually("others go on", || others.is_finished());
+                others.join().unwrap()
+            });
+            println!("{weapon:?} {position}: taken {}, others waited {longest:?} at most", sent.taken);
+            kept.push(sent);
+        }
+        let taken = kept.iter().filter(|sent| sent.taken).count();
+        // Each is still being closed, for its other end is there: not by the server's thread.
+        if weapon == Weapon::Lingering && taken > 0 {
+            eventually("threads of their own close them", || closing_threads() == 2);
+        } else if taken == 0 {
+            assert_eq!(closing_threads(), 0);
+        }
+        if weapon == Weapon::Lingering && old_kernel {
+            let other_ends: Vec<_> = kept.iter_mut().map(|sent| sent.other_end.take()).collect();
+            drop(other_ends);
+            eventually("their threads end", || closing_threads() == 0);
+        }
+    }
+    // And the shutdown.
+    let sent = attack(bus.path(), "at once", Weapon::Lingering);
+    let began = Instant::now();
+    within_limit("the shutdown", move || bus.server.join_after_shutdown());
+    println!("shutdown: {:?}", began.elapsed());
+    drop(sent);
+}
+
+#[test]
+fn descriptors_that_take_long_to_close() {
+    withstand(false);
+}
+
+#[test]
+fn descriptors_that_take_long_to_close_on_an_older_kernel() {
+    withstand(true);
+}
+
+/// The role of a server of its own process, on a kernel before Linux 6.16.
+pub fn serve(stage: &Stage) {
+    if !refuse_to_refuse_descriptors() {
+        return say("skipped");
+    }
+    let server = Server::builder(setting::<PathBuf>("PATH").unwrap()).start().unwrap();
+    say("ready");
+    stage.await_order("stop");
+    let began = Instant::now();
+    server.join_after_shutdown();
+    say(format_args!("stopped {}", began.elapsed().as_millis()));
+}
+
+/// Connections that were never accepted are closed at the shutdown, and what lies in them.
+#[test]
+fn descriptors_that_wait_in_the_backlog_at_the_shutdown() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = Place::new();
+    let mut server = Role::start("server", &[("PATH", place.path.to_str().unwrap())]);
+    if server.hear("") == "skipped" {
+        return eprintln!("skipped: no filter of system calls can be had here");
+    }
+    let signal =
+        |server: &Role, signal| kill_process(Pid::from_raw(server.pid() as i32).unwrap(), signal).unwrap();
+    signal(&server, Signal::STOP);
+    // More than are accepted before the server looks whether it is to stop.
+    let weapon = Weapon::Lingering.arm();
+    let lines: Vec<_> = (0..200)
+        .map(|_| {
+            let line = try_dial(&place.path).unwrap();
+            try_say_with(&line, b"junk", &[&weapon.descriptor]).unwrap();
+            line
+        })
+        .collect();
+    // From here on theirs is the last one.
+    let Armed { descriptor, other_end } = weapon;
+    drop(descriptor);
+    server.tell("stop");
+    signal(&server, Signal::CONT);
+    println!("shutdown with a full backlog: {} ms", server.hear("stopped"));
+    drop((lines, other_end));
+    assert!(server.end().success());
+}
