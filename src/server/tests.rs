@@ -186,7 +186,7 @@ fn who_waits_in_the_backlog_at_the_shutdown_is_refused_in_so_many_words() {
     let (acceptor, shared) = prepared(&path);
     let deadline = Instant::now() + Duration::from_secs(60);
     let lines: Vec<_> = (0..100).map(|_| Line::connect(&path, deadline).unwrap()).collect();
-    shared.stop();
+    shared.stop.request();
     let asking: Vec<_> =
         lines.into_iter().map(|line| std::thread::spawn(move || line.ask(&Ask::Server, deadline))).collect();
     acceptor.run();

@@ -9,13 +9,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::member::Member;
+use crate::connect::Accepted;
 use crate::protocol::Key;
 
 /// What a thread is to a server.
@@ -40,7 +40,7 @@ struct Entry {
     /// The server's end does not wait for it.
     left_alone: bool,
     /// Its client's connection, once the server's own end has come.
-    lifeline: Option<OwnedFd>,
+    lifeline: Option<Accepted>,
 }
 
 #[derive(Default)]
@@ -144,7 +144,7 @@ impl Workers {
     }
 
     /// Keeps a client's connection as long as its worker lives, which is not at all if it has ended.
-    pub(super) fn keep_lifeline(&self, key: Key, lifeline: OwnedFd) {
+    pub(super) fn keep_lifeline(&self, key: Key, lifeline: Accepted) {
         if let Some(entry) = self.lock().living.get_mut(&key) {
             entry.lifeline = Some(lifeline);
         }
