@@ -1,22 +1,107 @@
-//! The CPUs of this computer, as the kernel's files tell of them.
+//! The CPUs of this computer, and how many of them this process may use.
+//!
+//! Each may be limited in three ways: the computer has so many online; the process may be kept on some of them (`taskset`, a cpuset); and its control
+//! group may have a quota, which is a number of CPUs by time. The least of them counts. All can change at any time, so they are
+//! looked at again now and then, by a thread that has nothing better to do.
 
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
-/// How many CPUs the computer has. Those that a thread may use do not tell: it may be pinned to one, and the other end of its ring to
-/// another.
-pub(crate) fn online() -> usize {
-    static ONLINE: OnceLock<usize> = OnceLock::new();
-    *ONLINE.get_or_init(|| {
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
-        online
-            .ok()
-            .and_then(|list| ranges(&list))
-            .map(|ranges| ranges.into_iter().map(Iterator::count).sum())
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-    })
+use rustix::process::getpid;
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// How many CPUs this process could use when that was last looked at; 0 before.
+static USABLE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many CPUs this process may use, at least one. A look at a word, but for the first time.
+pub(crate) fn usable() -> usize {
+    match USABLE.load(Ordering::Relaxed) {
+        0 => {
+            look_again_if_due();
+            USABLE.load(Ordering::Relaxed).max(1)
+        }
+        usable => usable,
+    }
+}
+
+/// Reads what [`usable`] gives, if that was not done in this second by any thread of the process. It takes some 50 µs: for a thread
+/// that is about to sleep.
+pub(crate) fn look_again_if_due() {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    /// The second, from 1 on, in which it was last done.
+    static SECOND: AtomicU64 = AtomicU64::new(0);
+    let second = BEGAN.get_or_init(Instant::now).elapsed().as_secs() + 1;
+    let last = SECOND.load(Ordering::Relaxed);
+    // One thread does it. The others go on with what is known.
+    if second > last && SECOND.compare_exchange(last, second, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let limits = [Some(online_now()), allowed(), quota(Path::new("/"))];
+        let least = limits.into_iter().flatten().min().unwrap_or(1).max(1);
+        USABLE.store(least, Ordering::Relaxed);
+    }
+}
+
+/// Those that the process may use: its main thread, and this one, which may have been pinned to others.
+fn allowed() -> Option<usize> {
+    let (main, own) = (sched_getaffinity(Some(getpid())).ok()?, sched_getaffinity(None).ok()?);
+    Some((0..CpuSet::MAX_CPU).filter(|&cpu| main.is_set(cpu) || own.is_set(cpu)).count())
+}
+
+/// The smallest quota of this process's control group and of those above it, as CPUs, rounded up. `root` is that of the file system.
+fn quota(root: &Path) -> Option<usize> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mut least: Option<usize> = None;
+    for line in groups.lines() {
+        let Some((controllers, group)) = line.split_once(':').and_then(|(_, line)| line.split_once(':'))
+        else {
+            continue;
+        };
+        let mounts: &[&str] = if controllers.is_empty() {
+            &["sys/fs/cgroup", "sys/fs/cgroup/unified"]
+        } else if controllers.split(',').any(|name| name == "cpu") {
+            &["sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"]
+        } else {
+            continue;
+        };
+        // In a container the path may be that outside of it, of which nothing is seen here but its root.
+        for (mount, above) in
+            mounts.iter().flat_map(|mount| Path::new(group).ancestors().map(move |a| (mount, a)))
+        {
+            let directory = root.join(mount).join(above.strip_prefix("/").unwrap_or(above));
+            least = least.into_iter().chain(quota_of(&directory)).min();
+        }
+    }
+    least
+}
+
+/// The quota of one group, in either form of control groups.
+fn quota_of(group: &Path) -> Option<usize> {
+    let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+    let (quota, period) = match read("cpu.max") {
+        Some(line) => {
+            let (quota, period) = line.trim().split_once(' ')?;
+            (quota.to_owned(), period.to_owned())
+        }
+        None => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
+    };
+    // "max" and -1 are none.
+    let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
+    usize::try_from(quota.div_ceil(period.max(1))).ok().map(|cpus| cpus.max(1))
+}
+
+/// How many CPUs the computer has.
+fn online_now() -> usize {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online");
+    online
+        .ok()
+        .and_then(|list| ranges(&list))
+        .map(|ranges| ranges.into_iter().map(Iterator::count).sum())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// A list such as `0-3,8`, which is not empty.
@@ -50,6 +135,53 @@ mod tests {
     #[test]
     fn all_cpus_are_counted_whatever_this_thread_may_use() {
         let list = std::fs::read_to_string("/proc/cpuinfo").unwrap();
-        assert_eq!(online(), list.lines().filter(|line| line.starts_with("processor")).count());
+        assert_eq!(online_now(), list.lines().filter(|line| line.starts_with("processor")).count());
+    }
+
+    #[test]
+    fn the_smallest_quota_of_all_groups_above_counts_and_is_rounded_up() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let quota = || quota(root.path());
+        assert_eq!(quota(), None);
+        put("proc/self/cgroup", "0::/user.slice/a b\n");
+        put("sys/fs/cgroup/user.slice/a b/cpu.max", "max 100000\n");
+        assert_eq!(quota(), None);
+        put("sys/fs/cgroup/user.slice/cpu.max", "250000 100000\n");
+        assert_eq!(quota(), Some(3), "of the group above");
+        put("sys/fs/cgroup/user.slice/a b/cpu.max", "50000 100000\n");
+        assert_eq!(quota(), Some(1), "half a CPU is one thread's");
+        // The first form, with the path of a container's outside: its own group is what is mounted.
+        put("proc/self/cgroup", "9:name=systemd:/x\n8:cpu,cpuacct:/box/7\n4:memory:/y\n");
+        put("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+        put("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+        assert_eq!(quota(), None);
+        put("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "400000\n");
+        assert_eq!(quota(), Some(4));
+        put("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "nonsense\n");
+        assert_eq!(quota(), None);
+    }
+
+    /// In a thread of its own, whose affinity ends with it.
+    #[test]
+    fn a_pinned_thread_does_not_hide_the_process_s_other_cpus() {
+        let main = sched_getaffinity(Some(getpid())).unwrap();
+        let counted = std::thread::spawn(move || {
+            let mut one = CpuSet::new();
+            one.set((0..CpuSet::MAX_CPU).find(|&cpu| main.is_set(cpu)).unwrap());
+            rustix::thread::sched_setaffinity(None, &one).unwrap();
+            allowed()
+        });
+        assert_eq!(counted.join().unwrap(), Some(main.count() as usize));
+    }
+
+    #[test]
+    fn what_may_be_used_is_at_least_one_and_at_most_what_there_is() {
+        look_again_if_due();
+        assert!((1..=online_now()).contains(&usable()));
     }
 }

@@ -8,7 +8,7 @@
 //! end woke up, is borne a few times: if the other end begins to spin as well, both are *early* from then on; if not,
 //! spinning stops. After that the next attempt is put off, longer each time, so that a ring with long gaps costs almost
 //! nothing. Many finds since the last wait that was not early were a burst, whose end says nothing against spinning.
-//! When as many threads spin as there are CPUs, the others park: a yield hands over the CPU, but the scheduler takes
+//! When as many threads spin as there are CPUs that this process may use (`cpus.rs`), the others park: a yield hands over the CPU, but the scheduler takes
 //! it for a waiver, so that many who yield are served unfairly. For the same reason a yield that takes
 //! long ends the spin. And two ends that find each other only by yields share one CPU: now and then one of them parks instead, so
 //! that its wake can move it to an idle one.
@@ -43,6 +43,10 @@ use crate::sync::spin_hint;
 #[non_exhaustive]
 pub enum WaitStrategy {
     /// Looks all the time; never yields and never sleeps. The lowest latency, and one CPU for each waiting end.
+    ///
+    /// Do not use it under a real-time policy (`SCHED_FIFO`, `SCHED_RR`) on a CPU that other threads need: the other end of the channel, if it is
+    /// an ordinary thread there, waits until the kernel takes the CPU away from the spinner, so that a call takes whole seconds, or never
+    /// ends where the kernel is told not to do that.
     Spin,
     /// Spins as long as it has paid off lately, at most about as long as sleeping would cost, giving the CPU to others in between;
     /// then sleeps.
@@ -241,10 +245,14 @@ impl Waiting {
             }
             before = now;
         }
-        match deadline {
-            Some(deadline) if Instant::now() >= deadline => Looked::TimedOut,
-            _ => Looked::Sleep(Some(began)),
+        if let Some(deadline) = deadline
+            && Instant::now() >= deadline
+        {
+            return Looked::TimedOut;
         }
+        drop(spinning);
+        cpus::look_again_if_due();
+        Looked::Sleep(Some(began))
     }
 
     /// Tells that a wait which began then ended in its sleep. `found` as for [`look`](Self::look).
@@ -344,9 +352,9 @@ struct Spinning {
 
 impl Spinning {
     fn begin() -> Spinning {
-        // More spinners than CPUs only keep each other from working.
+        // More spinners than CPUs that this process may use only keep each other from working.
         let before = SPINNERS.fetch_add(1, Ordering::Relaxed);
-        Spinning { allowed: before < cpus::online() }
+        Spinning { allowed: before < cpus::usable() }
     }
 }
 
@@ -507,8 +515,8 @@ mod tests {
     fn no_more_threads_spin_than_there_are_cpus() {
         let mut alone = 0;
         while alone < 50 {
-            let spinning: Vec<_> = (0..cpus::online()).map(|_| Spinning::begin()).collect();
-            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus::online());
+            let spinning: Vec<_> = (0..cpus::usable()).map(|_| Spinning::begin()).collect();
+            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus::usable());
             assert!(!Spinning::begin().allowed);
             drop(spinning);
         }

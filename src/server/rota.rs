@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::WaitStrategy;
+use crate::cpus;
 use crate::ring::{Closer, Turn, Yields};
 use crate::sys::ThreadUse;
 
@@ -61,7 +62,8 @@ const SHARED: u32 = 2;
 
 /// Who has a turn, and who waits for one.
 pub(super) struct Rota {
-    places: usize,
+    /// How many CPUs there are, if that is not to be asked.
+    cpus: Option<usize>,
     state: Mutex<State>,
     /// Nobody else can have a turn now. These two are hints, for a look without the lock.
     full: AtomicBool,
@@ -77,14 +79,14 @@ struct State {
 }
 
 impl Rota {
-    /// For a server that has so many CPUs.
-    pub(super) fn new(cpus: usize) -> Rota {
-        Rota {
-            places: (cpus / 2).max(1),
-            state: Mutex::default(),
-            full: AtomicBool::new(false),
-            waiting: AtomicU32::new(0),
-        }
+    /// For a server that has so many CPUs; without a number, as many as the process may use at each time.
+    pub(super) fn new(cpus: Option<usize>) -> Rota {
+        Rota { cpus, state: Mutex::default(), full: AtomicBool::new(false), waiting: AtomicU32::new(0) }
+    }
+
+    /// How many can have a turn at once: one for each pair of CPUs.
+    fn places(&self) -> usize {
+        (self.cpus.unwrap_or_else(cpus::usable) / 2).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,7 +94,7 @@ impl Rota {
     }
 
     fn hint(&self, state: &State) {
-        self.full.store(state.holders.len() >= self.places, Ordering::Relaxed);
+        self.full.store(state.holders.len() >= self.places(), Ordering::Relaxed);
         self.waiting.store(u32::try_from(state.queue.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
@@ -114,10 +116,11 @@ impl Rota {
 
     /// Waits for a turn. False if there was none to be had.
     fn enter(&self, turn: &Arc<Turn>, own: &Closer) -> bool {
+        cpus::look_again_if_due();
         let ahead = {
             let mut state = self.lock();
             let ahead = state.queue.len();
-            if ahead == 0 && state.holders.len() < self.places {
+            if ahead == 0 && state.holders.len() < self.places() {
                 state.holders.push(Arc::clone(turn));
                 self.hint(&state);
                 return true;
@@ -154,7 +157,8 @@ impl Rota {
     fn leave(&self, turn: &Arc<Turn>) {
         let mut state = self.lock();
         state.holders.retain(|other| !Arc::ptr_eq(other, turn));
-        if state.holders.len() < self.places
+        // More than one, if the process may use more CPUs than before.
+        while state.holders.len() < self.places()
             && let Some(next) = state.queue.pop_front()
         {
             state.holders.push(Arc::clone(&next));
@@ -431,9 +435,9 @@ mod tests {
     #[test]
     fn there_is_a_place_for_each_pair_of_cpus() {
         for (cpus, places) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
-            assert_eq!(Rota::new(cpus).places, places);
+            assert_eq!(Rota::new(Some(cpus)).places(), places);
         }
-        let (rota, own) = (Rota::new(4), own());
+        let (rota, own) = (Rota::new(Some(4)), own());
         let [first, second] = turns();
         assert!(rota.enter(&first, &own) && !rota.is_full());
         assert!(rota.enter(&second, &own) && rota.is_full());
@@ -443,7 +447,7 @@ mod tests {
 
     #[test]
     fn turns_come_in_order() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let [first, second, third] = turns();
         assert!(rota.enter(&first, &own));
         rota.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
@@ -460,7 +464,7 @@ mod tests {
     /// Though the word in it may still be set from the time before.
     #[test]
     fn a_second_wait_waits_again() {
-        let (rota, own, closed) = (Rota::new(2), own(), own());
+        let (rota, own, closed) = (Rota::new(Some(2)), own(), own());
         let [holder, waiter] = turns();
         assert!(rota.enter(&holder, &own));
         waiter.give();
@@ -470,7 +474,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_end_loses_its_place_to_the_first() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let [stuck, first] = turns();
         assert!(rota.enter(&stuck, &own));
         assert!(rota.enter(&first, &own), "after a while");
@@ -484,7 +488,7 @@ mod tests {
     /// And whoever comes behind it still gets its turn.
     #[test]
     fn a_closed_channel_ends_the_wait() {
-        let (rota, own, closed) = (Rota::new(2), own(), own());
+        let (rota, own, closed) = (Rota::new(Some(2)), own(), own());
         let [holder, leaving, next] = turns();
         assert!(rota.enter(&holder, &own));
         closed.close();
@@ -500,7 +504,7 @@ mod tests {
     /// Its turn came in the moment in which its time was over.
     #[test]
     fn who_gives_up_too_late_has_its_turn() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let [holder, waiter] = turns();
         assert!(rota.enter(&holder, &own));
         rota.lock().queue.push_back(Arc::clone(&waiter));
@@ -511,7 +515,7 @@ mod tests {
     /// The oldest turn ends, not another, and only for the first in the queue.
     #[test]
     fn who_gives_up_without_being_the_first_gets_nothing() {
-        let (rota, own) = (Rota::new(4), own());
+        let (rota, own) = (Rota::new(Some(4)), own());
         let [old, young, first, second] = turns();
         assert!(rota.enter(&old, &own) && rota.enter(&young, &own));
         rota.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
@@ -523,7 +527,7 @@ mod tests {
 
     #[test]
     fn turns_are_shorter_the_more_wait_for_them() {
-        let rota = Rota::new(2);
+        let rota = Rota::new(Some(2));
         let turn_with = |waiting: usize| {
             let mut state = rota.lock();
             state.queue = (0..waiting).map(|_| Arc::default()).collect();
@@ -539,7 +543,7 @@ mod tests {
 
     #[test]
     fn the_first_request_after_a_sleep_needs_no_turn() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let mut stint = stint();
         for _ in 0..3 {
             request(&mut stint, &rota);
@@ -554,7 +558,7 @@ mod tests {
 
     #[test]
     fn who_never_spins_or_does_nothing_else_takes_no_part() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         for strategy in [WaitStrategy::Spin, WaitStrategy::Park] {
             let mut stint = Stint::new(strategy);
             for _ in 0..3 {
@@ -578,7 +582,7 @@ mod tests {
     #[test]
     fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
         for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
-            let rota = Rota::new(2);
+            let rota = Rota::new(Some(2));
             let mut stint = with_turn(&rota, ago);
             if ago.is_zero() {
                 stint.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
@@ -595,7 +599,7 @@ mod tests {
 
     #[test]
     fn a_turn_may_last_for_days() {
-        let rota = Rota::new(2);
+        let rota = Rota::new(Some(2));
         let mut stint = with_turn(&rota, Duration::ZERO);
         (stint.held.served, stint.left, stint.misses) = (u32::MAX - 1, 0, 1);
         assert!(!stint.needs_turn(&rota, NONE));
@@ -606,7 +610,7 @@ mod tests {
     /// In a wait there is time to look at the clock.
     #[test]
     fn a_turn_that_is_over_ends_behind_a_wait() {
-        let rota = Rota::new(2);
+        let rota = Rota::new(Some(2));
         let mut stint = with_turn(&rota, TURN);
         assert!(!stint.waits(&rota, NONE));
         assert!(!stint.is_due(), "nobody else wants one");
@@ -618,7 +622,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
-        let rota = Rota::new(2);
+        let rota = Rota::new(Some(2));
         let mut stint = with_turn(&rota, Duration::ZERO);
         stint.held.began = Instant::now() + LIMIT;
         let shared = Yields { all: SHARED, taken: SHARED };
@@ -633,7 +637,7 @@ mod tests {
 
     /// What a turn in which so much was served came to, with the worker's yields in it.
     fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Stint)) -> u32 {
-        let rota = Rota::new(2);
+        let rota = Rota::new(Some(2));
         let mut stint = with_turn(&rota, Duration::ZERO);
         stint.held = Held::new(NONE);
         stint.misses = 1;
@@ -653,7 +657,7 @@ mod tests {
     #[test]
     fn a_client_that_calls_seldom_makes_a_turn_useless() {
         let waits = |stint: &mut Stint| {
-            assert!(!stint.waits(&Rota::new(2), NONE));
+            assert!(!stint.waits(&Rota::new(Some(2)), NONE));
             stint.held.waits_since = stint.held.waits_since.map(|since| since - LIMIT);
             stint.waited();
             assert!(stint.held.waited >= LIMIT, "as long as the turn, at least");
@@ -683,7 +687,7 @@ mod tests {
 
     #[test]
     fn after_useless_turns_it_goes_without_for_longer_and_longer() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let mut stint = stint();
         stint.missed(PATIENCE - 1);
         assert!(!stint.passes());
@@ -716,7 +720,7 @@ mod tests {
 
     #[test]
     fn in_a_full_house_it_lines_up_once_more_before_it_sleeps() {
-        let (rota, own) = (Rota::new(2), own());
+        let (rota, own) = (Rota::new(Some(2)), own());
         let [holder] = turns();
         let mut stint = stint();
         assert!(rota.enter(&holder, &own));

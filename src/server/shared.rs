@@ -92,7 +92,7 @@ impl Shared {
             registry,
             members: Members::default(),
             service: Mutex::new(Some(Arc::new(service))),
-            rota: Rota::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            rota: Rota::new(None),
             events: Events::new(),
             started: SystemTime::now(),
             sums: Sums::default(),

@@ -36,7 +36,7 @@ pub struct Cli {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_block: Option<usize>,
 
-    /// How a worker waits for its client: spin (fastest, a processor for each client), adaptive, or park
+    /// How a worker waits for its client: spin (fastest, a processor for each client; never under a real-time policy), adaptive, or park
     #[arg(long, value_name = "HOW", default_value_t)]
     pub wait: WaitStrategy,
 
