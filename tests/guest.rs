@@ -21,6 +21,7 @@ fn role() {
         "server" => common::server::serve(common::server::as_set(), &stage),
         "trader" => trade(),
         "limited" => start_with_small_files(),
+        "mover" => move_about(),
         other => panic!("no role {other:?}"),
     }
 }
@@ -223,6 +224,44 @@ fn an_operator_s_choice_of_cpus_lasts() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     callers.into_iter().for_each(|caller| caller.join().unwrap());
+}
+
+// ---- the working directory
+
+/// A server and a client at a relative path, and a process that moves on, as daemons do.
+fn move_about() {
+    let directory = setting::<PathBuf>("PATH").unwrap();
+    std::env::set_current_dir(&directory).unwrap();
+    let name = setting::<String>("NAME").unwrap();
+    let server = Server::builder(&name).start().unwrap();
+    let again = Server::builder(&name);
+    let builder = Client::builder(&name).reconnect(ringpost::Reconnect::default());
+    let mut client = builder.register("alice").unwrap();
+    std::env::set_current_dir("/").unwrap();
+    assert_eq!(server.path(), directory.join(name.trim_start_matches("./")));
+    let mut other = builder.register("bob").unwrap();
+    assert_eq!(other.call(b"x").unwrap(), b"x");
+    server.join_after_shutdown();
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    assert!(client.call(b"x").is_err(), "told once");
+    let _server = again.start().unwrap();
+    assert_eq!(client.call_timeout(b"x", LIMIT).unwrap(), b"x");
+    say("done");
+}
+
+#[test]
+fn relative_paths_last_when_the_process_moves_on() {
+    // Also one that is short where it is, and too long for an address when it is absolute.
+    let place = Place::new();
+    let deep = place.directory.path().join("d".repeat(100));
+    fs::create_dir(&deep).unwrap();
+    for (directory, name) in [(place.directory.path().join("shallow"), "bus.sock"), (deep, "./bus.sock")] {
+        let _ = fs::create_dir(&directory);
+        let settings = [("PATH", directory.to_str().unwrap()), ("NAME", name)];
+        let mut mover = Role::start("mover", &settings);
+        mover.hear("done");
+        assert!(mover.end().success());
+    }
 }
 
 // ---- the service's end

@@ -14,6 +14,7 @@ use super::inbox::Inbox;
 use super::reconnect::Home;
 use super::session::{Place, Session, deadline_in};
 use crate::channel::Guest;
+use crate::connect::lasting;
 use crate::protocol::Name;
 use crate::ring::WaitStrategy;
 
@@ -52,7 +53,7 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     pub(super) fn new(path: PathBuf) -> ClientBuilder {
-        let place = Place { path, wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT };
+        let place = Place { path: lasting(path), wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT };
         ClientBuilder { place, reconnect: None }
     }
 

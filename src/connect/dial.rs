@@ -5,8 +5,8 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketFlags,
+    SocketType, connect, recvmsg, send, socket_with,
 };
 use rustix::time::Timespec;
 use std::io::{self, IoSliceMut};
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::path::trustworthy;
+use super::path::{address, trustworthy};
 use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::kill::kill_point;
 use crate::protocol::PROTOCOL_VERSION;
@@ -68,8 +68,9 @@ const FULL_BACKLOG: Duration = Duration::from_millis(2);
 impl Line {
     /// Connects, and asks who is there.
     pub(crate) fn connect(path: &Path, deadline: Instant) -> Result<Line, DialError> {
-        let address = SocketAddrUnix::new(path).map_err(|errno| match errno {
+        let (address, _directory) = address(path).map_err(|errno| match errno {
             Errno::NAMETOOLONG => DialError::TooLong,
+            Errno::ACCESS | Errno::PERM => DialError::NotPermitted(errno.into()),
             errno => DialError::NoServer(errno.into()),
         })?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -22,4 +22,5 @@ pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
 pub use listener::ListenError;
 pub(crate) use listener::Listener;
 pub use listing::ServerInfo;
+pub(crate) use path::lasting;
 pub use path::{PathError, default_path};

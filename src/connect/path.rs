@@ -4,7 +4,9 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::credentials::{is_root, is_unknown_user, same_user};
@@ -91,6 +93,28 @@ pub fn default_path() -> Result<PathBuf, PathError> {
     };
     private_directory(&directory, own)?;
     Ok(directory.join("bus.sock"))
+}
+
+/// The same place, whatever the process makes its working directory later. As it was if that cannot be told; then nothing is found
+/// there either.
+pub(crate) fn lasting(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// The address of a socket, and what must stay open as long as it is used: a path that is too long for an address is reached by way of its
+/// directory's descriptor. Only the last name must be short enough, then.
+pub(crate) fn address(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), Errno> {
+    let too_long = match SocketAddrUnix::new(path) {
+        Err(errno @ Errno::NAMETOOLONG) => errno,
+        address => return address.map(|address| (address, None)),
+    };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(too_long) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, parent, flags, Mode::empty())?;
+    let through = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+    // Without that file system there is no such way.
+    statat(CWD, &through, AtFlags::empty()).map_err(|_| too_long)?;
+    Ok((SocketAddrUnix::new(through.join(name))?, Some(directory)))
 }
 
 /// Makes the directory if it is missing, and checks it.

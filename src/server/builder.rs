@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::service::{Request, Response, Service};
 use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
+use crate::connect::lasting;
 use crate::connect::{is_unknown_group, is_unknown_user};
 use crate::ring::WaitStrategy;
 
@@ -92,7 +93,7 @@ impl fmt::Debug for ServerBuilder {
 impl ServerBuilder {
     pub(super) fn new(path: PathBuf) -> ServerBuilder {
         ServerBuilder {
-            path,
+            path: lasting(path),
             max_clients: DEFAULT_MAX_CLIENTS,
             ring_size: DEFAULT_RING_SIZE,
             max_block: None,

@@ -245,7 +245,7 @@ pub struct ServerSummary {
 
 impl Server {
     /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does not block: nothing is made
-    /// yet.
+    /// yet. A relative path is made absolute now, so the process may change its working directory later.
     ///
     /// # Examples
     ///
@@ -272,7 +272,7 @@ impl Server {
         Ok(Server { shared, acceptor: Some(acceptor), process })
     }
 
-    /// Where its socket lies. Does not block.
+    /// Where its socket lies: an absolute path. Does not block.
     ///
     /// # Examples
     ///
