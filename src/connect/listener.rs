@@ -23,11 +23,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-) -> Result<(OwnedFd, (u64, u64), Option<Disposal>), ListenError> {
-    let (address, _directory) = address(temporary).map_err(|errno| match errno {
-        Errno::NAMETOOLONG => ListenError::TooLong(path.to_owned()),
-        errno => system("create the socket", temporary)(errno),
-    })?;
+use super::accepted::Accepted;
+use super::disposal::Disposal;
+use super::path::address;
 use crate::advice::on_place;
 use crate::kill::kill_point;
 use crate::sys::refuse_descriptors;
@@ -227,16 +225,11 @@ fn listen_at(
     path: &Path,
     mode: u32,
     group: Option<u32>,
-<<<<<<< HEAD
 ) -> Result<(OwnedFd, (u64, u64), Option<Disposal>), ListenError> {
-    let address = SocketAddrUnix::new(temporary).map_err(|_| ListenError::TooLong(path.to_owned()))?;
-=======
-) -> Result<(OwnedFd, (u64, u64)), ListenError> {
     let (address, _directory) = address(temporary).map_err(|errno| match errno {
         Errno::NAMETOOLONG => ListenError::TooLong(path.to_owned()),
         errno => system("create the socket", temporary)(errno),
     })?;
->>>>>>> f49cb9f (Make relative paths absolute, and reach paths that are too long for an address)
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
