@@ -187,9 +187,10 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("watch.closed", CLIENT, Seldom),
         // the server's own beginning and end
         ("listen.locked", SERVER, Starting),
+        ("listen.cleared", SERVER, Rarely),
         ("listen.bound", SERVER, Starting),
         ("listen.listening", SERVER, Starting),
-        ("listen.renamed", SERVER, Starting),
+        ("listen.opened", SERVER, Starting),
         ("shutdown.hidden", SERVER, Stopping),
         ("shutdown.leaving", SERVER, Stopping),
         ("shutdown.intake", SERVER, Stopping),

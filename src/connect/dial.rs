@@ -62,6 +62,9 @@ pub(crate) struct Answer {
     pub(crate) descriptor: Option<OwnedFd>,
 }
 
+/// A server that is just starting refuses for a moment: its socket has its name before it listens, and before it is open to others.
+const STARTING: Duration = Duration::from_millis(50);
+
 /// How long to wait before trying again when the server's backlog is full.
 const FULL_BACKLOG: Duration = Duration::from_millis(2);
 
@@ -76,9 +79,15 @@ impl Line {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         kill_point!("dial.socket");
+        let began = Instant::now();
         loop {
             match connect(&socket, &address) {
                 Ok(()) => break,
+                Err(Errno::CONNREFUSED | Errno::ACCESS)
+                    if began.elapsed() < STARTING && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(FULL_BACKLOG);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     if Instant::now() >= deadline {

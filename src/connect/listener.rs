@@ -4,24 +4,31 @@
 //! socket that was left behind. The lock file itself may be removed by its holder, so after locking we make sure that what we
 //! locked is still what the path names.
 //!
-//! The socket is bound under a temporary name, listens, and is then renamed: the path appears only when connections
-//! are accepted.
+//! Anyone who may write in the directory can remove the lock file, as cleaners of temporary files do. So a socket is never
+//! replaced before it was asked: a connection that is not refused shows that somebody listens there. What is removed at the end is looked at
+//! first: the files may be another server's by then.
+//!
+//! The socket is bound at its own path, not at another that is then renamed: cleaners leave a socket alone if `/proc/net/unix` names it.
+//! Between `bind` and the last `chmod` it refuses connections; who connects just then tries again for a moment
+//! (`dial.rs`). Cleaners also go by age, so both files get a new time now and then ([`Listener::keep_fresh`]).
 
 #![forbid(unsafe_code)]
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, chmodat, chownat, flock, fstat, openat,
-    renameat, statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, chmodat,
+    chownat, flock, fstat, futimens, openat, statat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    shutdown, socket_with,
 };
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::accepted::Accepted;
 use super::disposal::Disposal;
@@ -73,18 +80,32 @@ const BACKLOG: i32 = 1024;
 /// Tries to lock a lock file that keeps being replaced.
 const LOCK_TRIES: u32 = 100;
 
+/// The longest path of a socket, in bytes: what the kernel takes, and a little less.
+const LONGEST: usize = 104;
+
+/// A longer path is reached by way of its directory, if its last name is no longer than this.
+const LONGEST_NAME: usize = 80;
+
+/// How often the files get a new time, and the lock file is looked after. Cleaners take what is older than days.
+const FRESHEN: Duration = Duration::from_secs(600);
+
+/// A file's device and number. Another file cannot have the same while the first is open, as our socket and lock are.
+type Inode = (u64, u64);
+
 /// A listening socket, its path and its lock.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// There until it is dropped.
     socket: Option<OwnedFd>,
     path: PathBuf,
-    /// The socket's identity, so that only our own is ever removed.
-    inode: (u64, u64),
+    /// The socket's file, so that only our own is ever removed.
+    inode: Inode,
     lock_path: PathBuf,
     lock: Option<OwnedFd>,
     /// Where the kernel lets strangers send descriptors: what closes them.
     disposal: Option<Disposal>,
+    /// When to look after the files.
+    due: Instant,
 }
 
 impl Listener {
@@ -97,20 +118,9 @@ impl Listener {
         let lock_path = beside(path, ".lock");
         let lock = lock(path, &lock_path)?;
         kill_point!("listen.locked");
-        match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
-                remove(&lock_path);
-                return Err(ListenError::NotASocket(path.to_owned()));
-            }
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(system("look at", path)(errno)),
-        }
-        let temporary = beside(path, ".new");
-        remove(&temporary);
-        let made = listen_at(&temporary, path, mode, group);
+        let made = make_way(path).and_then(|()| listen_at(path, mode, group));
         if made.is_err() {
-            remove(&temporary);
-            remove(&lock_path);
+            remove_own(&lock_path, inode_of_fd(&lock));
         }
         let (socket, inode, disposal) = made?;
         Ok(Listener {
@@ -120,6 +130,7 @@ impl Listener {
             lock_path,
             lock: Some(lock),
             disposal,
+            due: Instant::now() + FRESHEN,
         })
     }
 
@@ -136,22 +147,46 @@ impl Listener {
 
     /// Removes the socket, if it is still ours: nobody can connect any more, but the path stays locked.
     pub(crate) fn hide(&self) {
-        if self.lock.is_some() && inode_of(&self.path) == Ok(self.inode) {
-            remove(&self.path);
+        if self.lock.is_some() {
+            remove_own(&self.path, Ok(self.inode));
         }
     }
 
     /// Removes the socket and the lock file. Idempotent.
     pub(crate) fn remove(&mut self) {
-        if self.lock.is_none() {
-            return;
-        }
         self.hide();
+        let Some(lock) = self.lock.take() else { return };
         kill_point!("listen.hidden");
         // While it is still locked, so that what is removed is what others may be waiting to lock.
-        remove(&self.lock_path);
+        remove_own(&self.lock_path, inode_of_fd(&lock));
         kill_point!("listen.removed");
-        self.lock = None;
+    }
+
+    /// When [`keep_fresh`](Self::keep_fresh) has something to do.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Gives both files a new time, if it is time for that, and makes the lock file anew if somebody removed it.
+    pub(crate) fn keep_fresh(&mut self, now: Instant) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + FRESHEN;
+        let Some(lock) = &self.lock else { return };
+        if inode_of(&self.path) != Ok(self.inode) {
+            // The path is another's, or nobody's, and so is the lock.
+            return;
+        }
+        let touch = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: touch, last_modification: touch };
+        let _ = utimensat(CWD, &self.path, &times, AtFlags::SYMLINK_NOFOLLOW);
+        if inode_of(&self.lock_path) == inode_of_fd(lock) {
+            let _ = futimens(lock, &times);
+        } else if let Ok(lock) = self::lock(&self.path, &self.lock_path) {
+            // If another holds what lies there now, it is about to find out that this server is alive.
+            self.lock = Some(lock);
+        }
     }
 }
 
@@ -192,12 +227,73 @@ fn system(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> ListenErro
     move |errno| ListenError::System { action, path, source: errno.into() }
 }
 
-fn remove(path: &Path) {
-    let _ = unlinkat(CWD, path, AtFlags::empty());
+fn inode_of(path: &Path) -> Result<Inode, Errno> {
+    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|found| (found.st_dev, found.st_ino))
 }
 
-fn inode_of(path: &Path) -> Result<(u64, u64), Errno> {
-    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|found| (found.st_dev, found.st_ino))
+fn inode_of_fd(file: &OwnedFd) -> Result<Inode, Errno> {
+    fstat(file).map(|found| (found.st_dev, found.st_ino))
+}
+
+/// Removes what the path names, if it is this file.
+fn remove_own(path: &Path, inode: Result<Inode, Errno>) {
+    if inode.is_ok() && inode_of(path) == inode {
+        let _ = unlinkat(CWD, path, AtFlags::empty());
+    }
+}
+
+/// A socket for connections, of the kind that Ringpost uses.
+fn socket_for(path: &Path) -> Result<OwnedFd, ListenError> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(system("make a socket for", path))
+}
+
+/// The socket's address, and what must stay open while it is used.
+fn address_of(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), ListenError> {
+    let too_long = || ListenError::TooLong(path.to_owned());
+    let bytes = |text: Option<&std::ffi::OsStr>| text.map_or(0, |text| text.len());
+    if bytes(Some(path.as_os_str())) > LONGEST && bytes(path.file_name()) > LONGEST_NAME {
+        return Err(too_long());
+    }
+    address(path).map_err(|errno| match errno {
+        Errno::NAMETOOLONG => too_long(),
+        errno => system("create the socket", path)(errno),
+    })
+}
+
+/// Removes a socket that a dead server left at the path. The lock says that there is no living one, but only a connection shows it:
+/// the lock file may have been removed from under its holder.
+fn make_way(path: &Path) -> Result<(), ListenError> {
+    let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(system("look at", path)(errno)),
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(ListenError::NotASocket(path.to_owned()));
+    }
+    let ((address, _directory), probe) = (address_of(path)?, socket_for(path)?);
+    loop {
+        match connect(&probe, &address) {
+            Err(Errno::INTR) => {}
+            // Nobody has it any more.
+            Err(Errno::CONNREFUSED) => break,
+            Err(Errno::NOENT) => return Ok(()),
+            // Somebody listens: here, with a full backlog as one that was stopped may have, or with a socket of another type.
+            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse(path.to_owned())),
+            // Not for this user to ask, and so not to remove.
+            Err(errno) => return Err(system("create the socket", path)(errno)),
+        }
+    }
+    if inode_of(path) == Ok((found.st_dev, found.st_ino)) {
+        match unlinkat(CWD, path, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(system("create the socket", path)(errno)),
+        }
+    }
+    kill_point!("listen.cleared");
+    Ok(())
 }
 
 fn lock(path: &Path, lock_path: &Path) -> Result<OwnedFd, ListenError> {
@@ -211,8 +307,7 @@ fn lock(path: &Path, lock_path: &Path) -> Result<OwnedFd, ListenError> {
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(system("lock", lock_path)(errno)),
         }
-        let locked = fstat(&file).map_err(system("look at", lock_path))?;
-        if inode_of(lock_path) == Ok((locked.st_dev, locked.st_ino)) {
+        if inode_of(lock_path) == Ok(inode_of_fd(&file).map_err(system("look at", lock_path))?) {
             return Ok(file);
         }
         // Its former holder removed it between our open and our lock: lock what the path names now.
@@ -221,44 +316,46 @@ fn lock(path: &Path, lock_path: &Path) -> Result<OwnedFd, ListenError> {
 }
 
 fn listen_at(
-    temporary: &Path,
     path: &Path,
     mode: u32,
     group: Option<u32>,
-) -> Result<(OwnedFd, (u64, u64), Option<Disposal>), ListenError> {
-    let (address, _directory) = address(temporary).map_err(|errno| match errno {
-        Errno::NAMETOOLONG => ListenError::TooLong(path.to_owned()),
-        errno => system("create the socket", temporary)(errno),
-    })?;
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )
-    .map_err(system("make a socket for", path))?;
+) -> Result<(OwnedFd, Inode, Option<Disposal>), ListenError> {
+    let ((address, _directory), socket) = (address_of(path)?, socket_for(path)?);
     // Before anybody can connect: every connection inherits it.
     let disposal = refuse_descriptors(socket.as_fd()).err().map(|_| Disposal::default());
     // The file takes its mode from the socket, so it is never open to more than ourselves.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
-    bind(&socket, &address).map_err(system("create the socket", temporary))?;
+    bind(&socket, &address).map_err(|errno| match errno {
+        // Another server was quicker, without our lock.
+        Errno::ADDRINUSE => ListenError::InUse(path.to_owned()),
+        errno => system("create the socket", path)(errno),
+    })?;
+    let inode = inode_of(path);
     kill_point!("listen.bound");
-    if let Some(group) = group {
-        chownat(CWD, temporary, None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW).map_err(
-            |errno| match errno {
-                Errno::PERM => ListenError::ForeignGroup { group },
-                errno => system("set the group of", path)(errno),
-            },
-        )?;
+    let opened = listen(&socket, BACKLOG).map_err(system("listen at", path)).and_then(|()| {
+        kill_point!("listen.listening");
+        open_to(path, mode, group)
+    });
+    kill_point!("listen.opened");
+    match (opened, inode) {
+        (Ok(()), Ok(inode)) => Ok((socket, inode, disposal)),
+        (Err(error), inode) => {
+            remove_own(path, inode);
+            Err(error)
+        }
+        (Ok(()), Err(errno)) => Err(system("look at", path)(errno)),
     }
-    chmodat(CWD, temporary, Mode::from_raw_mode(mode), AtFlags::empty())
-        .map_err(system("set the mode of", path))?;
-    listen(&socket, BACKLOG).map_err(system("listen at", path))?;
-    kill_point!("listen.listening");
-    let inode = inode_of(temporary).map_err(system("look at", path))?;
-    renameat(CWD, temporary, CWD, path).map_err(system("create the socket", path))?;
-    kill_point!("listen.renamed");
-    Ok((socket, inode, disposal))
+}
+
+fn open_to(path: &Path, mode: u32, group: Option<u32>) -> Result<(), ListenError> {
+    if let Some(group) = group {
+        let gid = Some(Gid::from_raw(group));
+        chownat(CWD, path, None, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+            Errno::PERM => ListenError::ForeignGroup { group },
+            errno => system("set the group of", path)(errno),
+        })?;
+    }
+    chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(system("set the mode of", path))
 }
 
 #[cfg(test)]
@@ -302,6 +399,124 @@ mod tests {
         let _theirs = UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
+    }
+
+    fn lock_of(path: &Path) -> PathBuf {
+        beside(path, ".lock")
+    }
+
+    fn names(directory: &Path) -> usize {
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    #[test]
+    fn the_kernel_knows_the_path() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        let _listener = Listener::bind(&path, 0o600, None).unwrap();
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+        let shown = path.to_str().unwrap();
+        assert!(sockets.lines().any(|line| line.ends_with(&format!(" {shown}"))), "{sockets}");
+    }
+
+    /// As a cleaner of temporary files does, which takes the lock of a living server for old.
+    #[test]
+    fn a_living_server_keeps_its_path_without_its_lock() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        let mut first = Listener::bind(&path, 0o600, None).unwrap();
+        let in_use = || matches!(Listener::bind(&path, 0o600, None), Err(ListenError::InUse(_)));
+        fs::remove_file(lock_of(&path)).unwrap();
+        assert!(in_use() && inode_of(&path) == Ok(first.inode));
+        assert_eq!(names(scratch.path()), 1, "the one that was refused left nothing");
+        // With a full backlog, as that of a server that is stopped.
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let socket = socket_for(&path).unwrap();
+            match connect(&socket, &address) {
+                Ok(()) => waiting.push(socket),
+                Err(errno) => break assert_eq!(errno, Errno::AGAIN),
+            }
+        }
+        assert!(in_use() && inode_of(&path) == Ok(first.inode));
+        // The lock comes back, and is another server's to hold until then.
+        first.keep_fresh(Instant::now());
+        assert!(!lock_of(&path).exists(), "it is not time yet");
+        first.keep_fresh(first.due());
+        assert!(lock_of(&path).exists() && in_use());
+        drop(first);
+        assert_eq!(names(scratch.path()), 0);
+    }
+
+    #[test]
+    fn what_another_server_put_there_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        let mut first = Listener::bind(&path, 0o600, None).unwrap();
+        // Both files go, and a second server takes the path.
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(lock_of(&path)).unwrap();
+        let second = Listener::bind(&path, 0o600, None).unwrap();
+        first.keep_fresh(first.due());
+        drop(first);
+        assert_eq!((inode_of(&path), names(scratch.path())), (Ok(second.inode), 2));
+        assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::InUse(_))));
+        drop(second);
+        assert_eq!(names(scratch.path()), 0);
+    }
+
+    #[test]
+    fn both_files_get_a_new_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        let mut listener = Listener::bind(&path, 0o600, None).unwrap();
+        let old = Timespec { tv_sec: 1_000_000, tv_nsec: 0 };
+        let age = |path: &Path| fs::symlink_metadata(path).unwrap().modified().unwrap().elapsed().unwrap();
+        let files = [path.clone(), lock_of(&path)];
+        for file in &files {
+            let times = Timestamps { last_access: old, last_modification: old };
+            utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            assert!(age(file) > Duration::from_secs(1_000_000));
+        }
+        listener.keep_fresh(listener.due());
+        for file in &files {
+            assert!(age(file) < Duration::from_secs(1_000));
+        }
+    }
+
+    #[test]
+    fn somebody_else_s_living_socket_is_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        let _theirs = UnixListener::bind(&path).unwrap();
+        assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::InUse(_))));
+        assert_eq!(names(scratch.path()), 1);
+        // One that is not listening is as good as none.
+        let stale = scratch.path().join("stale");
+        let socket = socket_for(&stale).unwrap();
+        bind(&socket, &SocketAddrUnix::new(&stale).unwrap()).unwrap();
+        Listener::bind(&stale, 0o600, None).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_race_for_a_stale_path_one_wins() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("bus");
+        for _ in 0..50 {
+            drop(UnixListener::bind(&path).unwrap());
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let path = path.clone();
+                    std::thread::spawn(move || Listener::bind(&path, 0o600, None))
+                })
+                .collect();
+            let all: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+            assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1, "{all:?}");
+            assert!(all.iter().all(|one| matches!(one, Ok(_) | Err(ListenError::InUse(_)))), "{all:?}");
+            drop(all);
+            assert_eq!(names(scratch.path()), 0);
+        }
     }
 
     #[test]

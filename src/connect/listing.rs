@@ -122,7 +122,8 @@ pub struct ServerInfo {
     pub version: String,
     /// Its protocol version.
     pub protocol: u32,
-    /// When it started, by its clock.
+    /// When it started, by its clock as it was set when it was asked: a clock that is set later changes this, and not for how long the
+    /// server has been up.
     pub started: SystemTime,
     /// How many clients are registered.
     pub clients: u32,

@@ -276,7 +276,8 @@ impl Acceptor {
     pub(super) fn turn(&mut self, until: Option<Instant>) {
         #[cfg(test)]
         assert!(!self.shared.is_to_fail.load(std::sync::atomic::Ordering::Relaxed), "as the test wants it");
-        let until = [until, self.first_deadline(), self.paused_until, self.processes.due()];
+        let files = Some(self.listener.due());
+        let until = [until, self.first_deadline(), self.paused_until, self.processes.due(), files];
         let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
@@ -304,6 +305,7 @@ impl Acceptor {
         self.drop_overdue();
         self.end_the_dead();
         self.unpause();
+        self.listener.keep_fresh(Instant::now());
     }
 
     /// When the first connection is to be dropped. Nothing is due of those that registered or went meanwhile: they must not

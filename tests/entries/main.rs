@@ -18,6 +18,7 @@
 //! | path too long | `PathTooLong`, `ListenError::TooLong` | at most 104 bytes | `places::paths_that…` |
 //! | path without a name, such as `/` | `NoFileName` | end it in a name | `places::paths_that…` |
 //! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
+//! | the path of a living server whose lock file is gone | `ListenError::InUse` | stop it, or another socket | `places::a_living_server…` |
 //! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
 //! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |
 //! | another user's socket or lock file in an open directory | `ListenError::System` | another path | `places::a_squatted…` |

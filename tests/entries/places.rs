@@ -106,14 +106,13 @@ fn something_else_at_the_path_is_kept_and_named() {
     // A lock file that would lead elsewhere, or is none.
     symlink(&file, directory.join("a.lock")).unwrap();
     fs::create_dir(directory.join("b.lock")).unwrap();
-    fs::create_dir(directory.join("c.new")).unwrap();
-    for name in ["a", "b", "c"] {
+    for name in ["a", "b"] {
         let error = refused(&directory.join(name));
         assert!(matches!(error, ListenError::System { .. }), "{error:?}");
         advises(&error.to_string(), &["cannot create", &format!("/{name}."), "another path"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
-    assert_eq!(fs::read_dir(directory).unwrap().count(), 6);
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 5);
     let stream = directory.join("stream");
     let _listener = UnixListener::bind(&stream).unwrap();
     let error = Client::register(&stream, "alice").unwrap_err();
@@ -126,7 +125,6 @@ fn a_stale_socket_is_replaced() {
     let place = Place::new();
     leave_stale(&place.path);
     fs::write(place.directory.path().join("bus.lock"), "").unwrap();
-    fs::write(place.directory.path().join("bus.new"), "").unwrap();
     let server = Server::builder(&place.path).start().unwrap();
     Client::register(&place.path, "alice").unwrap().ping().unwrap();
     drop(server);
@@ -146,6 +144,33 @@ fn a_second_server_on_the_path_is_refused_and_the_first_goes_on() {
     }
     assert_eq!(alice.call(b"x").unwrap(), b"x");
     bus.client("bob");
+}
+
+/// A cleaner of temporary files removes the lock file, for nobody writes to it. The server is stopped for a while, too.
+#[test]
+#[cfg(feature = "cli")]
+fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
+    use crate::common::program::{Program, SERVER, run};
+    use rustix::process::Signal;
+    let place = Place::new();
+    let lock = place.directory.path().join("bus.lock");
+    let line = ["--socket", place.path.to_str().unwrap()];
+    let first = Program::start(SERVER, &line);
+    crate::common::eventually("it serves", || Client::register(&place.path, "probe").is_ok());
+    let mut alice = Client::register(&place.path, "alice").unwrap();
+    fs::remove_file(&lock).unwrap();
+    advises(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
+    first.signal(Signal::STOP);
+    advises(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
+    assert!(matches!(refused(&place.path), ListenError::InUse(_)));
+    first.signal(Signal::CONT);
+    assert_eq!(alice.call(b"x").unwrap(), b"x");
+    Client::register(&place.path, "bob").unwrap();
+    // The lock of another, made meanwhile, is not this server's to remove.
+    fs::write(&lock, "").unwrap();
+    first.signal(Signal::TERM);
+    assert_eq!(first.end().status, Some(0));
+    assert!(!place.path.exists() && lock.exists());
 }
 
 // ---- directories
@@ -185,7 +210,7 @@ fn a_squatted_socket_or_lock_is_refused() {
     if !is_root() {
         return skipped("only root can play another user's server");
     }
-    for squatted in ["bus", "bus.lock", "bus.new"] {
+    for squatted in ["bus", "bus.lock"] {
         let place = Place::new();
         fs::set_permissions(place.directory.path(), Permissions::from_mode(0o1777)).unwrap();
         let squatted = place.directory.path().join(squatted);
