@@ -133,6 +133,10 @@ impl Program {
         self
     }
 
+    pub fn is_over(&mut self) -> bool {
+        self.child.0.try_wait().unwrap().is_some()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }

@@ -13,4 +13,5 @@ mod commands;
 mod contract;
 mod generate;
 mod log;
+mod signals;
 mod terminal;

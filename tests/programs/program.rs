@@ -10,7 +10,7 @@ pub fn start_server(place: &Place, more: &[&str]) -> Program {
     let mut arguments = vec!["--socket", text(&place.path)];
     arguments.extend_from_slice(more);
     let server = Program::start(SERVER, &arguments);
-    eventually("the socket appears", || place.path.exists());
+    eventually("it serves", || ringpost::Observer::connect(&place.path).is_ok());
     server
 }
 

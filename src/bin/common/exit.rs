@@ -1,10 +1,14 @@
 //! How a program ends: 0, or 1 with one line that says why and what to do, or 2 for a command line that is wrong.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::time::Timespec;
 
 use super::out::readable;
 
@@ -95,10 +99,35 @@ fn usage_line(program: &str, error: &clap::Error) -> String {
     one_line(&format!("{line}; '{program} --help' tells more"))
 }
 
-/// Writes a line to stderr; `eprintln!` would panic where stderr is closed.
+/// Writes a line to stderr, if it takes one within a second: a program must not hang because nobody reads what it complains of. (`eprintln!`
+/// would wait for ever, and panic where stderr is closed.)
 pub fn note(line: impl fmt::Display) {
-    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    let text = format!("{line}\n");
+    let mut rest = text.as_bytes();
+    let deadline = Instant::now() + PATIENCE;
+    while !rest.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let time = Timespec { tv_sec: 0, tv_nsec: left.as_nanos().min(999_999_999) as i64 };
+        let stderr = io::stderr();
+        match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&time)) {
+            Ok(1..) => {}
+            Err(Errno::INTR) if !left.is_zero() => continue,
+            _ => return,
+        }
+        // A pipe that is ready takes so much without waiting.
+        match rustix::io::write(&stderr, &rest[..rest.len().min(PIPE_PAGE)]) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return,
+        }
+    }
 }
+
+/// How long a line waits for whoever reads stderr.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What fits into a pipe that has any room.
+const PIPE_PAGE: usize = 4096;
 
 /// `text` with its control characters, line ends among them, made visible.
 pub fn one_line(text: &str) -> String {

@@ -1,9 +1,11 @@
-//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly; the second one ends at once.
+//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly. One more ends at once, unless it comes within a second: `timeout`, for one,
+//! sends a signal to the process and to its group, and a shell to all that it runs. Those are one request.
 
 use std::fs;
 use std::os::raw::c_int;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -12,6 +14,9 @@ use super::exit::{Failure, Outcome};
 
 type Action = Box<dyn FnOnce() + Send>;
 
+/// Signals within such a time of the first are the same request.
+const REPEATED: Duration = Duration::from_secs(1);
+
 /// Watches for the signals that ask a program to end.
 #[derive(Clone)]
 pub struct Interrupt(Arc<State>);
@@ -19,11 +24,13 @@ pub struct Interrupt(Arc<State>);
 struct State {
     caught: AtomicI32,
     action: Mutex<Option<Action>>,
+    /// Runs before the process ends at once.
+    last: Mutex<Option<Action>>,
 }
 
 impl Interrupt {
-    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; the second one ends the
-    /// process as if nothing had been installed.
+    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; one that comes more than a
+    /// second later ends the process as if nothing had been installed.
     pub fn install() -> Result<Interrupt, Failure> {
         let mut wanted = vec![SIGINT, SIGTERM];
         // `nohup` ignores SIGHUP, and means it.
@@ -36,16 +43,25 @@ impl Interrupt {
             ))
         };
         let mut signals = Signals::new(&wanted).map_err(cannot)?;
-        let state = Arc::new(State { caught: AtomicI32::new(0), action: Mutex::new(None) });
+        let state =
+            Arc::new(State { caught: AtomicI32::new(0), action: Mutex::default(), last: Mutex::default() });
         let watched = Arc::clone(&state);
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
+                let mut first: Option<Instant> = None;
                 for signal in signals.forever() {
-                    if watched.caught.swap(signal, Ordering::SeqCst) != 0 {
-                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    if let Some(first) = first {
+                        if first.elapsed() >= REPEATED {
+                            if let Some(last) = lock(&watched.last).take() {
+                                last();
+                            }
+                            let _ = signal_hook::low_level::emulate_default_handler(signal);
+                        }
                         continue;
                     }
+                    first = Some(Instant::now());
+                    watched.caught.store(signal, Ordering::SeqCst);
                     let action = watched.action().take();
                     if let Some(action) = action {
                         action();
@@ -60,13 +76,18 @@ impl Interrupt {
     pub fn then(&self, action: impl FnOnce() + Send + 'static) {
         let mut slot = self.0.action();
         *slot = Some(Box::new(action));
-        // Either the watching thread's swap comes after this look and it finds the action, or this look sees it; if
+        // Either the watching thread's store comes after this look and it finds the action, or this look sees it; if
         // both see it, `take` decides which of them runs it.
         let now = if self.caught().is_some() { slot.take() } else { None };
         drop(slot);
         if let Some(action) = now {
             action();
         }
+    }
+
+    /// Runs `action` before the process ends at once. It must not wait for anything.
+    pub fn at_last(&self, action: impl FnOnce() + Send + 'static) {
+        *lock(&self.0.last) = Some(Box::new(action));
     }
 
     /// Forgets the action; the flag stays watched.
@@ -96,8 +117,12 @@ impl Interrupt {
 
 impl State {
     fn action(&self) -> MutexGuard<'_, Option<Action>> {
-        self.action.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.action)
     }
+}
+
+fn lock(action: &Mutex<Option<Action>>) -> MutexGuard<'_, Option<Action>> {
+    action.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this process was started with `signal` ignored.

@@ -9,7 +9,8 @@ mod accounts;
 mod cli;
 mod log;
 
-use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +48,8 @@ fn serve(options: Cli) -> Outcome {
     signal_hook::flag::register(SIGXFSZ, Arc::default())
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     raise_descriptor_limit();
-    let log = log::start(&options.log)?;
+    let mut log = log::start(&options.log)?;
 
-    // A log on stderr waits for this lock, so that its lines come after ours.
-    let mut stderr = io::stderr().lock();
     let mut builder = Server::builder(&path);
     if let Some(clients) = options.max_clients {
         builder = builder.max_clients(clients);
@@ -73,7 +72,6 @@ fn serve(options: Cli) -> Outcome {
     let server = match builder.wait(options.wait).start() {
         Ok(server) => server,
         Err(error) => {
-            drop(stderr);
             log.finish();
             return Err(match error {
                 StartError::MaxClients(_)
@@ -85,11 +83,19 @@ fn serve(options: Cli) -> Outcome {
             });
         }
     };
-    let shown = exit::one_line(&path.display().to_string());
+    let stopper = server.stopper();
+    interrupt.then(move || stopper.shutdown());
+    let files = [path.clone(), lock_of(&path)].map(|path| (inode_of(&path), path));
+    interrupt.at_last(move || {
+        for (_, path) in files.iter().filter(|(inode, path)| inode.is_some() && inode_of(path) == *inode) {
+            let _ = std::fs::remove_file(path);
+        }
+    });
+    // Before the log's first line, and whether or not anyone reads it: the signals above are heard already.
     if log.leaves_stderr {
-        let _ = stderr.write_all(format!("listening on {shown}\n").as_bytes());
+        exit::note(format_args!("listening on {}", exit::one_line(&path.display().to_string())));
     }
-    drop(stderr);
+    log.begin();
     if !(log.on_stderr && log.leaves_stderr) {
         tracing::info!(
             target: "ringpost",
@@ -100,8 +106,6 @@ fn serve(options: Cli) -> Outcome {
         );
     }
 
-    let stopper = server.stopper();
-    interrupt.then(move || stopper.shutdown());
     let summary = server.join();
     tracing::info!(
         target: "ringpost",
@@ -135,6 +139,19 @@ fn raise_descriptor_limit() {
     if limit.current != limit.maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
+}
+
+/// The lock file beside the socket.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// What tells a file from another at the same path.
+fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// The summary for whoever sees stderr, but not the log.
