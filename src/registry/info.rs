@@ -41,7 +41,7 @@ pub struct ClientInfo {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// When it registered, by the server's clock.
+    /// When it registered, by the server's clock as it was set then.
     pub registered: SystemTime,
     /// What it has done.
     pub counters: Counters,

@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
 
 use rustix::thread::{Pid, gettid};
 
 use super::builder::Settings;
 use super::events::{Event, Events, contain};
+use super::life::Life;
 use super::member::{Member, Members};
 use super::rota::Rota;
 use super::service::Service;
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
     pub(super) rota: Rota,
     pub(super) events: Events,
-    pub(super) started: SystemTime,
+    pub(super) life: Life,
     pub(super) sums: Sums,
     pub(super) workers: Workers,
     /// The acceptor's thread, once it runs.
@@ -94,7 +94,7 @@ impl Shared {
             service: Mutex::new(Some(Arc::new(service))),
             rota: Rota::new(None),
             events: Events::new(),
-            started: SystemTime::now(),
+            life: Life::begin(),
             sums: Sums::default(),
             workers: Workers::new(),
             acceptor: OnceLock::new(),
@@ -111,7 +111,7 @@ impl Shared {
             uid: rustix::process::geteuid().as_raw(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL_VERSION,
-            started: self.started,
+            started: self.life.started(),
             clients: self.registry.len().unwrap_or(0),
             max_clients: self.registry.capacity(),
             ring_size: self.settings.geometry.ring_size(),
