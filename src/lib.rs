@@ -91,6 +91,7 @@
 //! | `registry` | error | `name`, `error` | the registry is in trouble |
 //! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return from the service before the end |
 //! | `failed` | error | `error` | a thread of the server panicked, and ended it |
+//! | `left_out` | warn | `of`, `uid`, `events` | one user brought about so many events of one kind that these were only counted |
 //! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
 //!
 //! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is one. Events wait for it in a queue of 8192; those that do not
@@ -98,6 +99,9 @@
 //! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it, except that
 //! [`Server::join`] gives it up to a second to take what is left. A thread that is still in a subscriber then is left behind.
 //! (Where a panic aborts the process, as with `panic = "abort"`, one of a subscriber does so too.)
+//!
+//! Nobody can fill a log: of each kind, each user has 200 events at once (100 of `refused`), and then ten (two) a second. What goes beyond is
+//! counted, and `left_out` says every two seconds how many it were. One user's events never take the place of another's.
 //!
 //! The subscriber is that of the thread that called [`ServerBuilder::start`], if it has one of its own
 //! (`tracing::subscriber::with_default`), or else the one of the whole program, which may be set later.

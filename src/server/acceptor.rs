@@ -560,8 +560,8 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     match end {
         End::Unregistered => {
             shared.end(&member, CloseReason::Unregistered);
-            let Member { name, key, .. } = *member;
-            shared.events.tell(Event::Unregister { name, key });
+            let Member { name, key, owner, .. } = *member;
+            shared.events.tell(Event::Unregister { name, key, owner });
         }
         End::Violation(violation) => shared.end_for(&member, violation),
         End::Closed(CloseReason::ProtocolViolation) => {

@@ -24,6 +24,7 @@ use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing::subscriber::NoSubscriber;
 use tracing::{Level, debug, error, event_enabled, info, warn};
 
+use super::event_limits::{Cause, EventLimits, Kind, LeftOut};
 use super::worker::dispose;
 use crate::connect::Credentials;
 use crate::protocol::{Key, Name, Status};
@@ -46,7 +47,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Event {
     Register { name: Name, key: Key, owner: Owner },
-    Unregister { name: Name, key: Key },
+    Unregister { name: Name, key: Key, owner: Owner },
     Death { name: Name, key: Key, owner: Owner },
     Violation { name: Name, key: Key, owner: Owner, what: String },
     Refused(Refused),
@@ -93,13 +94,27 @@ impl Event {
         }
     }
 
+    /// Under which limit it falls. An event for each message is what was asked for, and knows no limit.
+    fn limit(&self) -> Option<(Kind, Cause)> {
+        let (kind, uid) = match self {
+            Event::Register { owner, .. } => (Kind::Register, owner.uid),
+            Event::Unregister { owner, .. } => (Kind::Unregister, owner.uid),
+            Event::Death { owner, .. } => (Kind::Death, owner.uid),
+            Event::Violation { owner, .. } => (Kind::Violation, owner.uid),
+            Event::Refused(Refused { who: Some(who), .. }) => (Kind::Refused, who.uid),
+            Event::Message { .. } => return None,
+            _ => return Some((Kind::Own, Cause::Server)),
+        };
+        Some((kind, Cause::User(uid)))
+    }
+
     /// Hands it to the subscriber: code of the program.
     fn emit(&self) {
         match self {
             Event::Register { name, key, owner: Owner { pid, uid, .. } } => {
                 info!(target: TARGET, event = "register", name = %name, key = %key, pid, uid, "registered");
             }
-            Event::Unregister { name, key } => {
+            Event::Unregister { name, key, .. } => {
                 info!(target: TARGET, event = "unregister", name = %name, key = %key, "unregistered");
             }
             Event::Death { name, key, owner } => warn!(
@@ -170,6 +185,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Event>,
+    limits: EventLimits,
     /// Events for which there was no room, since this was last told, and in all.
     left_out: u64,
     total: u64,
@@ -179,8 +195,10 @@ struct State {
 }
 
 /// What the events thread takes at once.
+#[derive(Default)]
 struct Batch {
     events: VecDeque<Event>,
+    beyond_limits: Vec<LeftOut>,
     left_out: u64,
     total: u64,
 }
@@ -244,7 +262,17 @@ impl Events {
         if state.ended {
             return;
         }
-        if state.waiting.len() < QUEUE {
+        let due = state.limits.due();
+        let allowed = event.limit().is_none_or(|(kind, cause)| {
+            let State { limits, .. } = &mut *state;
+            limits.allow(kind, cause, Instant::now())
+        });
+        if !allowed {
+            // The events thread is to tell of it in time.
+            if state.limits.due() == due {
+                return;
+            }
+        } else if state.waiting.len() < QUEUE {
             state.waiting.push_back(event);
         } else {
             state.left_out += 1;
@@ -296,30 +324,31 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for events. An empty batch if there are none until the time; `None` at the end.
+    /// Waits for something to tell. An empty batch if there is nothing until the time; `None` at the end.
     fn take(&self, until: Option<Instant>) -> Option<Batch> {
         let mut state = lock(&self.state);
         loop {
-            if !state.waiting.is_empty() || state.left_out > 0 {
+            let now = Instant::now();
+            let is_over = state.ended;
+            let is_due = state.limits.due().is_some_and(|due| is_over || due <= now);
+            if !state.waiting.is_empty() || state.left_out > 0 || is_due {
+                let beyond_limits = if is_due { state.limits.take(now, is_over) } else { Vec::new() };
                 let left_out = std::mem::take(&mut state.left_out);
-                return Some(Batch {
-                    events: std::mem::take(&mut state.waiting),
-                    left_out,
-                    total: state.total,
-                });
+                let events = std::mem::take(&mut state.waiting);
+                return Some(Batch { events, beyond_limits, left_out, total: state.total });
             }
-            if state.ended {
+            if is_over {
                 return None;
             }
+            if until.is_some_and(|until| until <= now) {
+                return Some(Batch::default());
+            }
             state.asleep = true;
-            state = match until {
+            state = match [until, state.limits.due()].into_iter().flatten().min() {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Some(Batch { events: VecDeque::new(), left_out: 0, total: state.total });
-                    }
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                Some(time) => {
+                    let waited = self.changed.wait_timeout(state, time.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
             state.asleep = false;
@@ -337,7 +366,7 @@ fn hand_over(queue: &Queue, scope: Option<Dispatch>) {
 
 fn emit_all(queue: &Queue) {
     let mut ask_again = None;
-    while let Some(Batch { events, left_out, total }) = queue.take(ask_again) {
+    while let Some(Batch { events, beyond_limits, left_out, total }) = queue.take(ask_again) {
         if ask_again.is_some_and(|time| Instant::now() >= time) {
             ask_again = None;
             queue.wants_messages.store(true, Ordering::Relaxed);
@@ -350,6 +379,15 @@ fn emit_all(queue: &Queue) {
                     return;
                 }
                 event.emit();
+            });
+        }
+        for LeftOut { kind, cause, events } in beyond_limits {
+            let uid = if let Cause::User(uid) = cause { Some(uid) } else { None };
+            let _ = contain(|| {
+                warn!(
+                    target: TARGET, event = "left_out", of = kind.name(), uid, events,
+                    "so many events of one kind were brought about by one user that these were only counted"
+                );
             });
         }
         if left_out > 0 {

@@ -4,12 +4,14 @@ mod acceptor;
 mod admission;
 mod builder;
 mod enrolment;
+mod event_limits;
 mod events;
 #[cfg(fuzzing)]
 pub(crate) mod hostile;
 mod inbox;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
+mod life;
 mod limits;
 pub(crate) mod member;
 mod place;
@@ -464,7 +466,7 @@ fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
         bytes_in: read(&sums.bytes_in),
         bytes_out: read(&sums.bytes_out),
         abandoned,
-        uptime: shared.started.elapsed().unwrap_or_default(),
+        uptime: shared.life.uptime(),
         failed: false,
     }
 }

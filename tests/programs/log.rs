@@ -289,3 +289,41 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     assert_eq!(whole + lost, 22, "{log}");
     assert!(log.contains(" unregister ") && log.contains(" stopped "));
 }
+
+/// Strangers talk nonsense as fast as they can. What is left out is counted to the last, and another user is not overlooked.
+#[test]
+fn nobody_can_fill_the_log() {
+    use crate::common::raw;
+    use crate::common::users::{is_root, leave_root};
+    use std::os::unix::fs::PermissionsExt;
+    const FLOOD: usize = 3000;
+    let place = Place::new();
+    fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = start_server(&place, &["--log-format", "json", "--allow-user", "65531"]);
+    let junk = || {
+        let socket = raw::dial(&place.path);
+        raw::say(&socket, b"junk");
+        raw::hear(&socket);
+    };
+    (0..FLOOD).for_each(|_| junk());
+    if is_root() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                leave_root(65_532, 65_532, &[]);
+                let socket = raw::dial(&place.path);
+                raw::hear(&socket);
+            });
+        });
+    }
+    let events = parse(&stop(server));
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    let own = rustix::process::geteuid().as_raw();
+    let refused = of("refused").iter().filter(|event| event["uid"] == own).count();
+    let counted: u64 = of("left_out").iter().map(|event| event["events"].as_u64().unwrap()).sum();
+    assert!(of("left_out").iter().all(|event| event["of"] == "refused" && event["uid"] == own));
+    assert_eq!(refused as u64 + counted, FLOOD as u64);
+    assert!((100..1000).contains(&refused), "{refused}");
+    if is_root() {
+        assert!(of("refused").iter().any(|event| event["uid"] == 65_532), "{:?}", of("refused"));
+    }
+}

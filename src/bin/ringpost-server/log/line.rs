@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use crate::common::out::readable;
 
 /// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
-const EVENTS: [(&str, &str, &str, &str); 15] = [
+const EVENTS: [(&str, &str, &str, &str); 17] = [
     ("listening", "info", "socket pid version", "clients can connect"),
     ("register", "info", "name key pid uid", "a client registered"),
     ("unregister", "info", "name key", "a client unregistered"),
@@ -28,6 +28,8 @@ const EVENTS: [(&str, &str, &str, &str); 15] = [
         "a client's call did not return from the service before the end",
     ),
     ("failed", "error", "error", "a fault of the server ended it"),
+    ("panic", "error", "thread place error", "a thread of the server panicked"),
+    ("left_out", "warn", "of uid events", "events of one kind and user, too many to tell each"),
     ("dropped", "warn", "lines total error", "lines of the log were lost"),
     ("rotation", "warn", "error", "the log file could not be rotated"),
     (

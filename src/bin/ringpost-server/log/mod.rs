@@ -9,7 +9,7 @@
 mod line;
 mod sink;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,8 +51,9 @@ pub struct LogOptions {
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
 
-    /// Begin a new log file each day (UTC), or before it grows over a size: `daily`, or bytes from 1K, such as 10M.
-    /// The old one becomes PATH.1, that one PATH.2, and so on
+    /// Begin a new log file before it grows over a size: bytes from 1K, such as 10M; or also each day (UTC): `daily`;
+    /// or never: `never`, for a log that something else rotates or that may grow. The old one becomes PATH.1, that one
+    /// PATH.2, and so on [default: 16M]
     #[arg(long, value_name = "WHEN", requires = "log_file", value_parser = rotate)]
     pub log_rotate: Option<Rotate>,
 
@@ -68,18 +69,25 @@ pub struct LogOptions {
 /// When a new file begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotate {
+    /// And before it has more than [`SIZE`] bytes.
     Daily,
     /// Before it has more than so many bytes.
     Size(u64),
+    Never,
 }
 
+/// The most bytes of one log file, if nothing else is said.
+const SIZE: u64 = 16 << 20;
+
 fn rotate(text: &str) -> Result<Rotate, String> {
-    if text == "daily" {
-        return Ok(Rotate::Daily);
+    match text {
+        "daily" => return Ok(Rotate::Daily),
+        "never" => return Ok(Rotate::Never),
+        _ => {}
     }
     match args::bytes(text) {
         Ok(bytes @ 1024..) => Ok(Rotate::Size(bytes as u64)),
-        _ => Err("`daily` is wanted, or a number of bytes from 1K, such as 64K or 10M".into()),
+        _ => Err("`daily` or `never` is wanted, or a number of bytes from 1K, such as 64K or 10M".into()),
     }
 }
 
@@ -113,6 +121,8 @@ impl<S: Subscriber> Layer<S> for Sender {
 /// The running log.
 pub struct Log {
     queue: SyncSender<Entry>,
+    /// Lines wait until this is dropped.
+    gate: Option<SyncSender<()>>,
     /// Whether stderr carries lines of text, among which others can stand.
     pub leaves_stderr: bool,
     /// Whether whoever looks at stderr sees the log.
@@ -127,11 +137,11 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let style = Style { format: options.log_format, colours };
-    let (sender, queue) = match &options.log_file {
-        None => open(QUEUE, style, || Stream::new(io::stderr())),
+    let (sender, queue, gate) = match &options.log_file {
+        None => open(QUEUE, style, || Stream::new(Stderr)),
         Some(path) => {
             let keep = options.log_keep.unwrap_or(KEEP);
-            let file = LogFile::open(path, options.log_rotate, keep).map_err(|error| {
+            let file = LogFile::open(path, options.log_rotate.unwrap_or(Rotate::Size(SIZE)), keep).map_err(|error| {
                 Failure::failed(format!(
                     "cannot open the log file {}: {error}; --log-file takes the path of a file that can be written",
                     path.display()
@@ -141,6 +151,7 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
         }
     }
     .map_err(|error| cannot(&error))?;
+    tell_panics(style, &sender);
     let level = if options.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     tracing_subscriber::registry()
         .with(sender)
@@ -148,20 +159,54 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
         .try_init()
         .map_err(|error| cannot(&error))?;
     let on_stderr = options.log_file.is_none();
-    Ok(Log { queue, on_stderr, leaves_stderr: !on_stderr || options.log_format == Format::Text })
+    let gate = Some(gate);
+    Ok(Log { queue, gate, on_stderr, leaves_stderr: !on_stderr || options.log_format == Format::Text })
 }
 
-/// A queue of `length` lines, and the thread that writes them to what `to` makes there.
+/// A panic is told here as everything else. Its own words would go to stderr at once, and whoever panics would wait for its reader.
+fn tell_panics(style: Style, sender: &Sender) {
+    let sender = Sender { style, queue: sender.queue.clone(), dropped: Arc::clone(&sender.dropped) };
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or("it says nothing");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let content =
+            Content::new("panic", "a thread panicked: if it was not in the service, please report it")
+                .text("thread", thread::current().name().unwrap_or_default())
+                .text("place", place)
+                .text("error", text);
+        sender.put(style.line(Level::ERROR, &content));
+    }));
+}
+
+/// Standard error without the standard library's lock, which a write that waits for its reader would keep from all others.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A queue of `length` lines, and the thread that writes them to what `to` makes there, once the gate is dropped.
 fn open<S: Sink>(
     length: usize,
     style: Style,
     to: impl FnOnce() -> S + Send + 'static,
-) -> io::Result<(Sender, SyncSender<Entry>)> {
+) -> io::Result<(Sender, SyncSender<Entry>, SyncSender<()>)> {
+    let (gate, closed) = mpsc::sync_channel(0);
     let (queue, entries) = mpsc::sync_channel(length);
     let sender = Sender { style, queue: queue.clone(), dropped: Arc::default() };
     let dropped = Arc::clone(&sender.dropped);
-    thread::Builder::new().name("log".into()).spawn(move || write_all(&entries, &dropped, style, to()))?;
-    Ok((sender, queue))
+    thread::Builder::new().name("log".into()).spawn(move || {
+        // Nothing is ever sent: this ends when the other end is dropped.
+        let _ = closed.recv();
+        write_all(&entries, &dropped, style, to());
+    })?;
+    Ok((sender, queue, gate))
 }
 
 /// Writes entries as they come, those that wait together in one go.
@@ -218,8 +263,14 @@ fn report(style: Style, lines: u64, total: u64, why: Option<&io::Error>) -> Vec<
 }
 
 impl Log {
+    /// From now on lines are written.
+    pub fn begin(&mut self) {
+        self.gate = None;
+    }
+
     /// Waits until what was logged is written; not for ever, should no one read it.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.begin();
         let deadline = Instant::now() + PATIENCE;
         let (answer, written) = mpsc::sync_channel(1);
         let mut end = Entry::End(answer);
@@ -239,7 +290,6 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::Mutex;
     use std::sync::mpsc::Sender as Unbounded;
 
@@ -269,8 +319,10 @@ mod tests {
         let pass = Arc::new(Mutex::new(()));
         let (written, seen) = mpsc::channel();
         let gate = Gate { written, pass: Arc::clone(&pass) };
-        let (sender, queue) = open(2, STYLE, || Stream::new(gate)).unwrap();
-        (pass, seen, sender, Log { queue, on_stderr: true, leaves_stderr: true })
+        let (sender, queue, closed) = open(2, STYLE, || Stream::new(gate)).unwrap();
+        let mut log = Log { queue, gate: Some(closed), on_stderr: true, leaves_stderr: true };
+        log.begin();
+        (pass, seen, sender, log)
     }
 
     #[test]
@@ -304,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_rotation_is_daily_or_by_size() {
-        assert_eq!(rotate("daily"), Ok(Rotate::Daily));
+        assert_eq!((rotate("daily"), rotate("never")), (Ok(Rotate::Daily), Ok(Rotate::Never)));
         assert_eq!(rotate("64K"), Ok(Rotate::Size(65_536)));
         for wrong in ["", "hourly", "0", "1023", "-1", "10MB"] {
             assert!(rotate(wrong).is_err(), "{wrong}");

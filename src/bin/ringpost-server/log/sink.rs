@@ -4,11 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
 
-use super::Rotate;
+use super::{Rotate, SIZE};
+
+/// No two new days begin within such a time.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Lines that could not be written, and why.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ fn count(lines: &[u8]) -> u64 {
 pub struct LogFile {
     path: PathBuf,
     to: Stream<File>,
-    rotate: Option<Rotate>,
+    rotate: Rotate,
     /// How many rotated files stay.
     keep: u32,
     /// The size that makes a rotation due; more than was asked for after one that failed.
@@ -82,15 +85,17 @@ pub struct LogFile {
     /// The day on which the file was last written, in days since 1970.
     day: u64,
     today: fn() -> u64,
+    /// When it was last rotated because of the day.
+    rotated: Option<Instant>,
     failure: Option<io::Error>,
 }
 
 impl LogFile {
-    pub fn open(path: &Path, rotate: Option<Rotate>, keep: u32) -> io::Result<LogFile> {
+    pub fn open(path: &Path, rotate: Rotate, keep: u32) -> io::Result<LogFile> {
         LogFile::open_on(path, rotate, keep, || days(SystemTime::now()))
     }
 
-    fn open_on(path: &Path, rotate: Option<Rotate>, keep: u32, today: fn() -> u64) -> io::Result<LogFile> {
+    fn open_on(path: &Path, rotate: Rotate, keep: u32, today: fn() -> u64) -> io::Result<LogFile> {
         let file = append(path)?;
         let metadata = file.metadata()?;
         let day =
@@ -103,42 +108,46 @@ impl LogFile {
             due_at: size_of(rotate),
             day,
             today,
+            rotated: None,
             failure: None,
         })
     }
 
     /// Rotates if it is due, and tells how much of `lines` goes into the file as it is then.
     fn room(&mut self, size: &mut u64, lines: &[u8]) -> usize {
-        match self.rotate {
-            None => lines.len(),
-            Some(Rotate::Daily) => {
-                let today = (self.today)();
-                // A file that cannot be rotated gets another chance tomorrow.
-                if std::mem::replace(&mut self.day, today) != today && *size > 0 {
-                    self.rotate();
-                }
-                lines.len()
+        if self.rotate == Rotate::Daily {
+            self.follow_the_day(size);
+        }
+        let limit = size_of(self.rotate);
+        let first = line_end(lines);
+        if *size > 0 && *size + first as u64 > self.due_at {
+            if self.rotate() {
+                *size = 0;
+                self.due_at = limit;
+            } else {
+                self.due_at = *size + limit;
             }
-            Some(Rotate::Size(limit)) => {
-                let first = line_end(lines);
-                if *size > 0 && *size + first as u64 > self.due_at {
-                    if self.rotate() {
-                        *size = 0;
-                        self.due_at = limit;
-                    } else {
-                        self.due_at = *size + limit;
-                    }
-                }
-                let mut fits = first;
-                while fits < lines.len() {
-                    let next = fits + line_end(&lines[fits..]);
-                    if *size + next as u64 > self.due_at {
-                        break;
-                    }
-                    fits = next;
-                }
-                fits
+        }
+        let mut fits = first;
+        while fits < lines.len() {
+            let next = fits + line_end(&lines[fits..]);
+            if *size + next as u64 > self.due_at {
+                break;
             }
+            fits = next;
+        }
+        fits
+    }
+
+    /// Rotates if a new day has begun. A clock that is set back begins no day; one that goes back and forth at midnight begins one.
+    fn follow_the_day(&mut self, size: &mut u64) {
+        let today = (self.today)();
+        // A file that cannot be rotated gets another chance tomorrow.
+        let is_new = today > std::mem::replace(&mut self.day, today);
+        let was_just_rotated = self.rotated.is_some_and(|then| then.elapsed() < HOUR);
+        if is_new && !was_just_rotated && *size > 0 && self.rotate() {
+            *size = 0;
+            self.rotated = Some(Instant::now());
         }
     }
 
@@ -196,10 +205,11 @@ impl Sink for LogFile {
     }
 }
 
-fn size_of(rotate: Option<Rotate>) -> u64 {
+fn size_of(rotate: Rotate) -> u64 {
     match rotate {
-        Some(Rotate::Size(limit)) => limit,
-        _ => u64::MAX,
+        Rotate::Size(limit) => limit,
+        Rotate::Daily => SIZE,
+        Rotate::Never => u64::MAX,
     }
 }
 
@@ -256,7 +266,7 @@ mod tests {
     fn a_file_is_rotated_before_it_would_grow_too_large() {
         let directory = TempDir::new("log").unwrap();
         let path = directory.path().join("log");
-        let mut file = LogFile::open(&path, Some(Rotate::Size(8)), 2).unwrap();
+        let mut file = LogFile::open(&path, Rotate::Size(8), 2).unwrap();
         file.write_lines(b"1\n2\n3\n").unwrap();
         file.write_lines(b"44\n").unwrap();
         assert_eq!(files(&directory), [pair("log", "44\n"), pair("log.1", "1\n2\n3\n")]);
@@ -265,7 +275,7 @@ mod tests {
             [pair("log", "8\n"), pair("log.1", "5\n666\n7\n"), pair("log.2", "a line longer than that\n")];
         assert_eq!(files(&directory), kept, "no line is cut, and only two files stay");
         drop(file);
-        let mut file = LogFile::open(&path, Some(Rotate::Size(8)), 2).unwrap();
+        let mut file = LogFile::open(&path, Rotate::Size(8), 2).unwrap();
         file.write_lines(b"9\n").unwrap();
         assert_eq!(files(&directory)[0], pair("log", "8\n9\n"), "it is appended to");
         fs::File::create(&path).unwrap();
@@ -278,8 +288,7 @@ mod tests {
         static TODAY: AtomicU64 = AtomicU64::new(100_000);
         let directory = TempDir::new("log").unwrap();
         let path = directory.path().join("log");
-        let mut file =
-            LogFile::open_on(&path, Some(Rotate::Daily), 3, || TODAY.load(Ordering::Relaxed)).unwrap();
+        let mut file = LogFile::open_on(&path, Rotate::Daily, 3, || TODAY.load(Ordering::Relaxed)).unwrap();
         file.write_lines(b"monday\n").unwrap();
         file.write_lines(b"still monday\n").unwrap();
         TODAY.fetch_add(1, Ordering::Relaxed);
@@ -287,10 +296,49 @@ mod tests {
         assert_eq!(files(&directory), [pair("log", "tuesday\n"), pair("log.1", "monday\nstill monday\n")]);
         // Another life: what was last written on another day is not added to.
         drop(file);
-        let mut file = LogFile::open(&path, Some(Rotate::Daily), 3).unwrap();
+        let mut file = LogFile::open(&path, Rotate::Daily, 3).unwrap();
         file.day -= 1;
         file.write_lines(b"now\n").unwrap();
         assert_eq!(files(&directory)[..2], [pair("log", "now\n"), pair("log.1", "tuesday\n")]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_rotates_nothing() {
+        static TODAY: AtomicU64 = AtomicU64::new(20_000);
+        let directory = TempDir::new("log").unwrap();
+        let path = directory.path().join("log");
+        let mut file = LogFile::open_on(&path, Rotate::Daily, 3, || TODAY.load(Ordering::Relaxed)).unwrap();
+        file.write_lines(b"1\n").unwrap();
+        // Back and forth around midnight, and to a time when there was no log.
+        for day in [19_999, 20_000, 19_999, 0, 20_000, 19_999] {
+            TODAY.store(day, Ordering::Relaxed);
+            file.write_lines(b"2\n").unwrap();
+        }
+        assert_eq!(files(&directory).len(), 2, "one new day at the most: {:?}", files(&directory));
+        // From then on as ever, also if the clock was far ahead for a moment.
+        for day in [80_000, 19_999] {
+            TODAY.store(day, Ordering::Relaxed);
+            file.write_lines(b"3\n").unwrap();
+        }
+        file.rotated = None;
+        TODAY.store(20_000, Ordering::Relaxed);
+        file.write_lines(b"4\n").unwrap();
+        let kept: String = files(&directory).into_iter().rev().map(|(_, text)| text).collect();
+        assert_eq!(kept, "1\n2\n2\n2\n2\n2\n2\n3\n3\n4\n", "no line is lost");
+        assert_eq!(files(&directory).len(), 3);
+    }
+
+    #[test]
+    fn a_day_s_file_is_bounded_too() {
+        let directory = TempDir::new("log").unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, vec![b'x'; SIZE as usize - 4]).unwrap();
+        let mut file = LogFile::open(&path, Rotate::Daily, 3).unwrap();
+        file.write_lines(b"1\n2\n3\n").unwrap();
+        assert_eq!(files(&directory)[0], pair("log", "3\n"));
+        let mut file = LogFile::open(&path, Rotate::Never, 3).unwrap();
+        file.write_lines(&b"4\n".repeat(SIZE as usize / 2)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), SIZE / 2 * 2 + 2);
     }
 
     #[test]
@@ -300,7 +348,7 @@ mod tests {
         // A directory that is not empty is not replaced by a file.
         fs::create_dir_all(directory.path().join("log.1/x")).unwrap();
         fs::create_dir_all(directory.path().join("log.2/x")).unwrap();
-        let mut file = LogFile::open(&path, Some(Rotate::Size(4)), 2).unwrap();
+        let mut file = LogFile::open(&path, Rotate::Size(4), 2).unwrap();
         file.write_lines(b"1\n2\n3\n4\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n4\n");
         assert!(file.rotation_failed().is_some());
