@@ -377,7 +377,10 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends several calls, waking the server once for all of them. Blocks as [`submit`](Self::submit) does.
+    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than as many of those.
+    ///
+    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an earlier call does. If it
+    /// panics, the calls before are submitted.
     ///
     /// # Errors
     ///
@@ -400,12 +403,24 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
-        let done = requests.into_iter().try_for_each(|request| self.submit_quietly(request, None));
-        // The iterator may have forked, and this be the child: the ring goes on without it.
+        // Declared before the guard, and so dropped after it: its drop is the user's code too.
+        let mut requests = requests.into_iter();
+        let submitting = Submitting(self);
+        loop {
+            submitting.0.wake_worker();
+            let Some(request) = requests.next() else { return Ok(()) };
+            submitting.0.submit_quietly(request, None)?;
+        }
+    }
+
+    /// Wakes the worker, if it sleeps and has not been told of all requests. Owed before this thread leaves or runs the user's code,
+    /// which may wait for what a request does.
+    #[inline]
+    fn wake_worker(&mut self) {
+        // That code may have forked, and this be the child: the ring goes on without it.
         if !self.session.is_forked() {
             notify_both(&mut self.requests, &mut self.responses);
         }
-        done
     }
 
     /// The response to the oldest call submitted. It stays readable until the next operation.
@@ -506,6 +521,7 @@ impl Caller {
                     Err(error) => {
                         // This call's end, if the ends of all were put there.
                         self.queue.pop_front();
+                        self.tell_end(&error);
                         return Err(error);
                     }
                 }
@@ -1032,8 +1048,9 @@ impl Caller {
                 self.abandoned.insert(sequence);
             }
             // This call's end, if the ends of all were put there: it is the last.
-            Err(CallError::Disconnected(_)) => {
+            Err(ref error @ CallError::Disconnected(_)) => {
                 self.queue.pop_back_if(|last| last.is_err());
+                self.tell_end(error);
             }
             _ => {}
         }
@@ -1146,8 +1163,13 @@ impl Caller {
         if self.queue.len() >= MOST_QUEUED {
             return Err(CallError::Uncollected { most: MOST_QUEUED });
         }
-        if let Some((_, status)) = self.receive(deadline)? {
-            self.keep(status);
+        match self.receive(deadline) {
+            Ok(Some((_, status))) => self.keep(status),
+            Ok(None) => {}
+            Err(error) => {
+                self.tell_end(&error);
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -1180,7 +1202,9 @@ impl Caller {
             match self.responses.find(until) {
                 Err(RecvTimeoutError::TimedOut) if until != deadline => {}
                 Err(RecvTimeoutError::Disconnected(reason)) => {
-                    self.tell_end(reason);
+                    if self.home.is_some() && reason != CloseReason::Forked {
+                        self.give_up_outstanding(reason);
+                    }
                     return Err(CallError::Disconnected(reason));
                 }
                 found => return found.map_err(no_response),
@@ -1188,13 +1212,14 @@ impl Caller {
         }
     }
 
-    /// The channel ended during a wait for a response.
-    fn tell_end(&mut self, reason: CloseReason) {
-        if let Some(home) = &self.home
-            && reason != CloseReason::Forked
+    /// Tells whoever registered for it that the channel ended during a wait for a response. That is the user's code, which may panic: to
+    /// be called when the queue is as it is to stay.
+    #[cold]
+    fn tell_end(&self, error: &CallError) {
+        if let (Some(home), CallError::Disconnected(reason)) = (&self.home, error)
+            && *reason != CloseReason::Forked
         {
-            home.tell(Half::Caller, &self.session, reason);
-            self.give_up_outstanding(reason);
+            home.tell(Half::Caller, &self.session, *reason);
         }
     }
 
@@ -1254,6 +1279,16 @@ impl Caller {
     #[cold]
     fn violation(&mut self, violation: Violation) -> CallError {
         CallError::Violation(self.responses.reject(violation))
+    }
+}
+
+/// A caller that submits several calls. However that ends, by a panic of the user's iterator too, the worker is told of all that
+/// were committed.
+struct Submitting<'c>(&'c mut Caller);
+
+impl Drop for Submitting<'_> {
+    fn drop(&mut self) {
+        self.0.wake_worker();
     }
 }
 

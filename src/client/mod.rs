@@ -440,7 +440,10 @@ impl Client {
         self.caller.submit(request)
     }
 
-    /// Sends several calls, waking the server once for all of them. Blocks as [`submit`](Self::submit) does.
+    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than as many of those.
+    ///
+    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an earlier call does. If it
+    /// panics, the calls before are submitted.
     ///
     /// # Errors
     ///

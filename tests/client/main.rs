@@ -11,4 +11,5 @@ mod messages;
 mod registry;
 mod services;
 mod shown;
+mod user_code;
 mod waiting;
