@@ -10,11 +10,12 @@ use super::caller::Caller;
 use super::inbox::Inbox;
 use super::session::Session;
 use crate::channel::Guest;
+use crate::connect::connection::Connection;
 use crate::protocol::{Key, Name};
 
 pub(crate) fn client_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result<(Caller, Inbox)> {
     let name = Name::new("benchmark").map_err(io::Error::other)?;
-    let session = Arc::new(Session::begin(&guest, lifeline, key, name)?);
+    let session = Arc::new(Session::begin(&guest, Connection::of(lifeline)?, key, name)?);
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Ok((Caller::new(guest.requests, guest.responses, session), inbox))
 }

@@ -1,20 +1,26 @@
 //! Looking at a server from outside, without registering.
+//!
+//! Answers are not numbered, so a connection on which a question failed, or ran out of time, is never used again: the answer may
+//! still come. A connection is kept from one question to the next, and dialled anew if it cannot be used. Nobody else uses it
+//! meanwhile: it is taken out of its place for the time of a question, so that no lock is held over a wait.
 
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::error::RegisterError;
-use super::session::{deadline_in, dial, explain};
-use crate::connect::dial::Line;
+use super::session::{ask_anew, deadline_in, explain};
+use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
-use crate::connect::{Ask, ServerInfo};
+use crate::connect::{Ask, Refusal, ServerInfo};
 use crate::registry::ClientInfo;
 
-/// A connection that asks a server about itself and its clients. It has no name and no key, and is not in the list.
+/// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
 ///
-/// A connection answers questions for ten seconds; then connect again.
+/// It keeps a connection, and makes another one when that ended: the server closes it after ten seconds, and after a question that failed
+/// it is given up. So an observer goes on with the next server at its path.
 ///
 /// # Examples
 ///
@@ -32,9 +38,18 @@ use crate::registry::ClientInfo;
 /// ```
 #[derive(Debug)]
 pub struct Observer {
-    line: Line,
+    /// For the next question.
+    kept: Mutex<Option<Kept>>,
     timeout: Duration,
     path: PathBuf,
+}
+
+/// A connection between two questions.
+#[derive(Debug)]
+struct Kept {
+    line: Line,
+    /// Whether it was used. If not, what lies there is what the server has to say to whoever connects.
+    used: bool,
 }
 
 /// How long a question may take.
@@ -85,14 +100,18 @@ impl Observer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Observer, RegisterError> {
-        let path = path.as_ref().to_owned();
-        Ok(Observer { line: dial(&path, deadline_in(timeout))?, timeout, path })
+        let observer = Observer { kept: Mutex::default(), timeout, path: path.as_ref().to_owned() };
+        let line = Line::connect(&observer.path, deadline_in(timeout))
+            .map_err(|error| explain(error, &observer.path, None))?;
+        line.refuse_descriptors();
+        observer.keep(Kept { line, used: false });
+        Ok(observer)
     }
 
     /// On a connection that stands.
     #[cfg(fuzzing)]
     pub(super) fn on(line: Line, timeout: Duration) -> Observer {
-        Observer { line, timeout, path: PathBuf::new() }
+        Observer { kept: Mutex::new(Some(Kept { line, used: false })), timeout, path: PathBuf::new() }
     }
 
     /// What the server tells about itself. Blocks until it answers, at most the time that [`connect_timeout`](Self::connect_timeout)
@@ -100,7 +119,7 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// See [`RegisterError`]. `NoServer` also says that the server has closed this connection, which it does after ten seconds.
+    /// See [`RegisterError`].
     ///
     /// # Examples
     ///
@@ -115,12 +134,14 @@ impl Observer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn server(&self) -> Result<ServerInfo, RegisterError> {
-        let body = self.ask(&Ask::Server)?;
-        ServerInfo::decode(&body).ok_or_else(|| self.not_ringpost())
+        self.question(|line, deadline| {
+            let body = line.ask(&Ask::Server, deadline)?.body;
+            ServerInfo::decode(&body).ok_or(DialError::NotRingpost)
+        })
     }
 
-    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it. Each page
-    /// blocks as [`server`](Self::server) does.
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
+    /// Blocks as [`server`](Self::server) does, for all pages together.
     ///
     /// # Errors
     ///
@@ -143,27 +164,64 @@ impl Observer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn list(&self) -> Result<Vec<ClientInfo>, RegisterError> {
-        let mut clients = Vec::new();
-        let mut from_slot = 0;
-        loop {
-            let body = self.ask(&Ask::List { from_slot })?;
-            let (page, next) = decode_page(&body, from_slot).ok_or_else(|| self.not_ringpost())?;
-            clients.extend(page);
-            match next {
-                None => return Ok(clients),
-                Some(next) => from_slot = next,
+        self.question(|line, deadline| {
+            let mut clients = Vec::new();
+            let mut from_slot = 0;
+            loop {
+                let body = line.ask(&Ask::List { from_slot }, deadline)?.body;
+                let (page, next) = decode_page(&body, from_slot).ok_or(DialError::NotRingpost)?;
+                clients.extend(page);
+                match next {
+                    None => return Ok(clients),
+                    Some(next) => from_slot = next,
+                }
             }
-        }
+        })
     }
 
-    fn ask(&self, ask: &Ask) -> Result<Vec<u8>, RegisterError> {
-        self.line
-            .ask(ask, deadline_in(self.timeout))
-            .map(|answer| answer.body)
-            .map_err(|error| explain(error, &self.path, None))
+    /// Asks on the connection that was kept, and from the beginning on a new one if there is none or the server ended it.
+    fn question<T>(&self, ask: impl Fn(&Line, Instant) -> Result<T, DialError>) -> Result<T, RegisterError> {
+        let deadline = deadline_in(self.timeout);
+        let asked = match self.kept() {
+            Some(line) => ask(&line, deadline).map(|answer| (line, answer)),
+            None => Err(DialError::NoServer(std::io::ErrorKind::NotConnected.into())),
+        };
+        let asked = match asked {
+            Err(error) if is_end(&error) => ask_anew(&self.path, deadline, |line| {
+                line.refuse_descriptors();
+                ask(&line, deadline).map(|answer| (line, answer))
+            }),
+            asked => asked,
+        };
+        let (line, answer) = asked.map_err(|error| explain(error, &self.path, None))?;
+        self.keep(Kept { line, used: true });
+        Ok(answer)
     }
 
-    fn not_ringpost(&self) -> RegisterError {
-        RegisterError::NotRingpost { path: self.path.clone() }
+    /// The connection, if it can be used; the caller has it alone until it gives it back.
+    fn kept(&self) -> Option<Line> {
+        let kept = match self.kept.try_lock() {
+            Ok(mut kept) => kept.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            // Another thread has it in its hands just now, or had when this process was forked.
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let usable = |kept: &Kept| if kept.used { kept.line.is_usable() } else { kept.line.is_ours() };
+        kept.filter(usable).map(|kept| kept.line)
     }
+
+    fn keep(&self, line: Kept) {
+        let former = match self.kept.try_lock() {
+            Ok(mut kept) => kept.replace(line),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().replace(line),
+            Err(TryLockError::WouldBlock) => Some(line),
+        };
+        drop(former);
+    }
+}
+
+/// Whether a question on a connection that was kept failed because the server ended it meanwhile.
+fn is_end(error: &DialError) -> bool {
+    use DialError::{Io, NoServer, Refused};
+    matches!(error, NoServer(_) | Io(_) | Refused(Refusal::Unknown | Refusal::Busy, _))
 }

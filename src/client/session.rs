@@ -3,16 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Limits;
+use super::backoff::{random, shorten};
 use super::error::RegisterError;
 use super::watcher::Watch;
 use crate::channel::{self, Guest};
-use crate::connect::dial::{DialError, Line};
+use crate::connect::connection::Connection;
+use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Refusal, Reply, cannot_be_allowed, is_unknown_user};
 use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
@@ -29,7 +30,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Begins to watch the lifeline.
-    pub(super) fn begin(guest: &Guest, lifeline: OwnedFd, key: Key, name: Name) -> io::Result<Session> {
+    pub(super) fn begin(guest: &Guest, lifeline: Connection, key: Key, name: Name) -> io::Result<Session> {
         let watch = Watch::begin(lifeline, guest.closer.clone())?;
         Ok(Session::under(watch, guest, key, name))
     }
@@ -51,9 +52,18 @@ impl Session {
 
     /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does neither.
     pub(super) fn end(&self, reason: CloseReason) {
+        self.close(reason, Watch::end);
+    }
+
+    /// The same with atomics and system calls only, for a signal handler. The watcher does what is left.
+    pub(super) fn hang_up(&self, reason: CloseReason) {
+        self.close(reason, Watch::hang_up);
+    }
+
+    fn close(&self, reason: CloseReason, end_connection: fn(&Watch)) {
         self.closer.close_as(reason);
         kill_point!("session.closed");
-        self.watch.end();
+        end_connection(&self.watch);
         kill_point!("session.ended");
     }
 }
@@ -73,10 +83,16 @@ impl Place {
         name: Name,
         deadline: Instant,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
-        self.register_on(dial(&self.path, deadline)?, name, deadline)
+        let asked = ask_anew(&self.path, deadline, |line| {
+            let answer = line.ask(&Ask::Register(name), deadline)?;
+            Ok((line, answer))
+        });
+        let (line, answer) = asked.map_err(|error| explain(error, &self.path, Some(&name)))?;
+        self.begin(line, answer, name)
     }
 
     /// Asks on a connection that stands.
+    #[cfg(fuzzing)]
     pub(super) fn register_on(
         &self,
         line: Line,
@@ -86,10 +102,17 @@ impl Place {
         let answer = line
             .ask(&Ask::Register(name), deadline)
             .map_err(|error| explain(error, &self.path, Some(&name)))?;
+        self.begin(line, answer, name)
+    }
+
+    /// Opens the channel that came with the answer.
+    fn begin(&self, line: Line, answer: Answer, name: Name) -> Result<(Guest, Arc<Session>), RegisterError> {
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
-        let descriptor = answer.descriptor.ok_or_else(not_ringpost)?;
-        let guest = channel::open_for_client(&descriptor, self.wait)?;
+        let descriptor = answer.descriptors.first().ok_or_else(not_ringpost)?;
+        let guest = channel::open_for_client(descriptor, self.wait)?;
+        // It is what it should be, so that its close takes no time; the mapping stays.
+        drop(answer.descriptors.only());
         kill_point!("join.mapped");
         let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
@@ -98,8 +121,30 @@ impl Place {
     }
 }
 
-pub(super) fn dial(path: &Path, deadline: Instant) -> Result<Line, RegisterError> {
-    Line::connect(path, deadline).map_err(|error| explain(error, path, None))
+/// The pauses between two questions to a server that is busy, from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+
+/// Asks on a new connection, and on another one after a while if the server is busy. Blocks at most until the deadline.
+pub(super) fn ask_anew<T>(
+    path: &Path,
+    deadline: Instant,
+    mut ask: impl FnMut(Line) -> Result<T, DialError>,
+) -> Result<T, DialError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match Line::connect(path, deadline).and_then(&mut ask) {
+            Err(busy @ DialError::Refused(Refusal::Busy, _)) => {
+                let pause_now = shorten(pause, random());
+                if deadline.saturating_duration_since(Instant::now()) <= pause_now {
+                    return Err(busy);
+                }
+                std::thread::sleep(pause_now);
+                pause = LONGEST_PAUSE.min(2 * pause);
+            }
+            done => return done,
+        }
+    }
 }
 
 pub(super) fn deadline_in(timeout: Duration) -> Instant {

@@ -10,14 +10,14 @@
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll;
-use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::connect::connection::Connection;
 use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 use crate::shm::OfProcess;
@@ -34,7 +34,7 @@ struct Watcher {
 struct Watched {
     next: u64,
     /// The lifeline lies here too, so that it cannot be closed, and its number reused, while it is watched.
-    lines: HashMap<u64, (OwnedFd, Closer)>,
+    lines: HashMap<u64, (Arc<Connection>, Closer)>,
 }
 
 static WATCHER: OfProcess<Watcher> = OfProcess::new();
@@ -43,6 +43,8 @@ static WATCHER: OfProcess<Watcher> = OfProcess::new();
 pub(super) struct Watch {
     token: u64,
     watcher: &'static Watcher,
+    /// Also here, so that a close handle finds it without a lock.
+    lifeline: Option<Arc<Connection>>,
 }
 
 impl Watcher {
@@ -105,22 +107,23 @@ impl Watcher {
 
 impl Watch {
     /// Closes the channel when the lifeline ends. Starts the process's watcher with the first.
-    pub(super) fn begin(lifeline: OwnedFd, closer: Closer) -> io::Result<Watch> {
+    pub(super) fn begin(lifeline: Connection, closer: Closer) -> io::Result<Watch> {
         let watcher = Watcher::get()?;
+        let lifeline = Arc::new(lifeline);
         let mut watched = watcher.lock();
         let token = watched.next;
         // Only the end is of interest; a server that sends something more does not keep this thread busy.
         let flags = epoll::EventFlags::RDHUP;
         epoll::add(&watcher.epoll, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
         watched.next += 1;
-        watched.lines.insert(token, (lifeline, closer));
-        Ok(Watch { token, watcher })
+        watched.lines.insert(token, (Arc::clone(&lifeline), closer));
+        Ok(Watch { token, watcher, lifeline: Some(lifeline) })
     }
 
     /// Of nothing, for a client without a connection.
     #[cfg(fuzzing)]
     pub(super) fn of_nothing() -> io::Result<Watch> {
-        Ok(Watch { token: u64::MAX, watcher: Watcher::made()? })
+        Ok(Watch { token: u64::MAX, watcher: Watcher::made()?, lifeline: None })
     }
 }
 
@@ -135,7 +138,16 @@ impl Watch {
         if let Some((lifeline, _)) = line {
             let _ = epoll::delete(&self.watcher.epoll, &lifeline);
             // A forked process may hold the connection too: closing our end alone would not end it.
-            let _ = shutdown(&lifeline, Shutdown::Both);
+            lifeline.hang_up();
+        }
+    }
+
+    /// Ends the connection, and leaves it to the watcher to forget it. May be called in a signal handler.
+    pub(super) fn hang_up(&self) {
+        if let Some(lifeline) = &self.lifeline
+            && self.watcher.is_ours()
+        {
+            lifeline.hang_up();
         }
     }
 }

@@ -4,17 +4,19 @@
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketFlags,
-    SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with,
 };
 use rustix::time::Timespec;
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+#[cfg(fuzzing)]
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::connection::{Connection, Descriptors};
 use super::path::{address, trustworthy};
 use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::kill::kill_point;
@@ -52,48 +54,53 @@ impl From<Errno> for DialError {
 /// A connection to a server whose credentials were checked.
 #[derive(Debug)]
 pub(crate) struct Line {
-    socket: OwnedFd,
+    connection: Connection,
 }
 
-/// The body of a positive answer, and the descriptor that came with it.
+/// The body of a positive answer, and the descriptors that came with it: one at most.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptors: Descriptors,
 }
 
 /// A server that is just starting refuses for a moment: its socket has its name before it listens, and before it is open to others.
 const STARTING: Duration = Duration::from_millis(50);
 
-/// How long to wait before trying again when the server's backlog is full.
-const FULL_BACKLOG: Duration = Duration::from_millis(2);
+/// How long to wait before trying again meanwhile.
+const STARTING_PAUSE: Duration = Duration::from_millis(2);
+
+/// The shortest time for which a connect waits: 0 would be for ever. And the longest, after which it begins again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Line {
-    /// Connects, and asks who is there.
+    /// Connects, and asks who is there. Blocks while the server has as many connections to accept as fit into its backlog: the kernel
+    /// lets in those who wait in their order.
     pub(crate) fn connect(path: &Path, deadline: Instant) -> Result<Line, DialError> {
         let (address, _directory) = address(path).map_err(|errno| match errno {
             Errno::NAMETOOLONG => DialError::TooLong,
             Errno::ACCESS | Errno::PERM => DialError::NotPermitted(errno.into()),
             errno => DialError::NoServer(errno.into()),
         })?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         kill_point!("dial.socket");
         let began = Instant::now();
         loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            set_socket_timeout(&socket, Timeout::Send, Some(left.clamp(SHORTEST_WAIT, LONGEST_WAIT)))?;
             match connect(&socket, &address) {
                 Ok(()) => break,
                 Err(Errno::CONNREFUSED | Errno::ACCESS)
                     if began.elapsed() < STARTING && Instant::now() < deadline =>
                 {
-                    std::thread::sleep(FULL_BACKLOG);
+                    std::thread::sleep(STARTING_PAUSE);
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
+                // A signal's handler, or the time is up.
+                Err(Errno::INTR | Errno::AGAIN) => {
                     if Instant::now() >= deadline {
                         return Err(DialError::TimedOut);
                     }
-                    std::thread::sleep(FULL_BACKLOG);
                 }
                 Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR | Errno::LOOP)) => {
                     return Err(DialError::NoServer(errno.into()));
@@ -112,24 +119,41 @@ impl Line {
         if !trustworthy(path, own, server.uid) {
             return Err(DialError::Untrusted { uid: server.uid });
         }
-        Ok(Line { socket })
+        Ok(Line { connection: Connection::of(socket)? })
     }
 
     /// On a socket that is connected, to whom it may be.
     #[cfg(fuzzing)]
     pub(crate) fn on(socket: OwnedFd) -> Line {
-        Line { socket }
+        Line { connection: Connection::of(socket).expect("memory for a word") }
+    }
+
+    /// For questions that are not answered with a descriptor.
+    pub(crate) fn refuse_descriptors(&self) {
+        self.connection.refuse_descriptors();
+    }
+
+    /// Whether it is this process's, and not a parent's.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.connection.is_ours()
+    }
+
+    /// Whether another question may follow: it is ours and stands, and nothing has come that was not asked for.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.is_ours() && matches!(self.connection.look(&mut [0]), Err(Errno::AGAIN))
     }
 
     /// One request, one answer.
     pub(crate) fn ask(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
         // A server that refuses at once may have closed already; its answer is there to be read all the same.
-        match send(&self.socket, &ask.encode(), SendFlags::NOSIGNAL) {
+        match send(&self.connection, &ask.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            // It does not read.
+            Err(Errno::AGAIN) => return Err(DialError::TimedOut),
             Err(errno) => return Err(errno.into()),
         }
         kill_point!("dial.asked");
-        let (datagram, descriptor) = self.receive(deadline)?;
+        let (datagram, descriptors) = self.receive(ask, deadline)?;
         kill_point!("dial.answered");
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
@@ -137,49 +161,40 @@ impl Line {
                 Err(DialError::Refused(refusal, why))
             }
             _ if reply.version != PROTOCOL_VERSION => Err(DialError::Version { found: reply.version }),
-            ReplyBody::Done(body) => Ok(Answer { body: body.to_vec(), descriptor }),
+            ReplyBody::Done(body) => Ok(Answer { body: body.to_vec(), descriptors }),
             ReplyBody::Refused(refusal, why) => Err(DialError::Refused(refusal, why)),
         }
     }
 
-    fn receive(&self, deadline: Instant) -> Result<(Vec<u8>, Option<OwnedFd>), DialError> {
+    fn receive(&self, ask: &Ask, deadline: Instant) -> Result<(Vec<u8>, Descriptors), DialError> {
         let mut datagram = vec![0; MOST_BYTES];
-        // Room for a few descriptors: what a strange server sends too many of is received and closed, not leaked.
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let (mut reset, mut truncated) = (false, false);
+        let mut reset = false;
         loop {
             self.wait_readable(deadline)?;
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let buffers = &mut [IoSliceMut::new(&mut datagram)];
-            let received = match recvmsg(&self.socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Ok(received) => {
-                    truncated = received.flags.contains(ReturnFlags::CTRUNC);
-                    received.bytes
-                }
+            let seen = match self.connection.look(&mut datagram) {
+                Ok(seen) => seen,
                 Err(Errno::AGAIN | Errno::INTR) => continue,
                 // Told once, ahead of an answer that was sent before the server closed.
                 Err(Errno::CONNRESET) if !reset => {
                     reset = true;
                     continue;
                 }
-                Err(Errno::CONNRESET) => 0,
+                Err(Errno::CONNRESET) => return Err(closed()),
                 Err(errno) => return Err(errno.into()),
             };
-            if received == 0 {
-                return Err(DialError::NoServer(io::ErrorKind::ConnectionReset.into()));
+            if seen.bytes == 0 {
+                return Err(closed());
             }
-            let mut descriptors = Vec::new();
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(rights) = message {
-                    descriptors.extend(rights);
-                }
-            }
-            if descriptors.is_empty() && truncated {
+            match (seen.descriptors.len(), seen.cut) {
                 // It was sent, but this process may not have another one.
-                return Err(Errno::MFILE.into());
+                (0, true) => return Err(Errno::MFILE.into()),
+                (0, false) => {}
+                (1, false) if matches!(ask, Ask::Register(_)) => {}
+                _ => return Err(DialError::NotRingpost),
             }
-            datagram.truncate(received);
-            return Ok((datagram, descriptors.into_iter().next()));
+            self.connection.take()?;
+            datagram.truncate(seen.bytes);
+            return Ok((datagram, seen.descriptors));
         }
     }
 
@@ -192,7 +207,7 @@ impl Line {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             };
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+            match poll(&mut [PollFd::new(&self.connection, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => return Err(DialError::TimedOut),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -201,14 +216,19 @@ impl Line {
         }
     }
 
-    /// Keeps the connection as a lifeline.
-    pub(crate) fn into_lifeline(self) -> OwnedFd {
-        self.socket
+    /// Keeps the connection as a lifeline, on which nothing more is sent.
+    pub(crate) fn into_lifeline(self) -> Connection {
+        self.connection.refuse_descriptors();
+        self.connection
     }
 }
 
 impl AsFd for Line {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
+}
+
+fn closed() -> DialError {
+    DialError::NoServer(io::ErrorKind::ConnectionReset.into())
 }

@@ -5,6 +5,7 @@
 //! side learns that the other died.
 
 mod accepted;
+pub(crate) mod connection;
 mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;

@@ -119,7 +119,8 @@ fn kind(error: &RegisterError) -> &'static str {
     }
 }
 
-/// Each of a client's descriptors in turn is the one too many: its socket, the channel that it receives, its watcher's.
+/// Each of a client's descriptors in turn is the one too many: its socket, the channel that it receives. Its watcher's takes the
+/// channel's place, which was mapped and closed by then.
 #[test]
 fn a_client_without_descriptors_says_so() {
     let bus = Bus::start();
@@ -137,7 +138,7 @@ fn a_client_without_descriptors_says_so() {
     }
     let watched = kinds.iter().filter(|kind| *kind == "watch").count();
     let reached = kinds.iter().filter(|kind| *kind == "reach").count();
-    assert!(watched >= 1 && reached >= 2 && watched + reached == kinds.len(), "{kinds:?}");
+    assert!(reached >= 2 && watched + reached == kinds.len(), "{kinds:?}");
     assert!(poor.end().success());
     // Those that failed half-way left nothing behind.
     eventually("all have left", || bus.server.info().clients == 0);

@@ -1,0 +1,285 @@
+//! A client's connection to a server that it does not trust: no server can make its use, or its close, take long.
+//!
+//! Whatever a server sends lies in the connection until it is received, descriptors too, and the last close of a descriptor may take
+//! as long as its sender chose ([`disposal`](super::disposal)). So nothing that a server sent is dropped or closed for the last time on
+//! the thread that uses the connection:
+//!
+//! - A [look](Connection::look) takes nothing out. What it gives are more copies of the descriptors.
+//! - A datagram is [taken](Connection::take) out if it has no descriptors, or the one that is expected, while a copy of that one is held.
+//! - A connection in which anything lies is closed on another thread. One that is empty, and into which nothing can come any more, is
+//!   closed at once.
+
+#![forbid(unsafe_code)]
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags, Shutdown, recvmsg, shutdown,
+};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use super::disposal::close_elsewhere;
+use crate::shm::OfProcess;
+use crate::sys;
+
+/// The kernel passes no more at once (`SCM_MAX_FD`).
+const MOST_DESCRIPTORS: usize = 253;
+
+/// Tells a forked child, which has another one, from its parent.
+static PROCESS: OfProcess<u8> = OfProcess::new();
+
+/// A connection, closed when it is dropped. In a forked child that does not end the parent's.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// There until the drop.
+    socket: Option<OwnedFd>,
+    process: &'static u8,
+}
+
+/// The first datagram that lies in a connection.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// How many bytes it has; 0 at the end of the connection.
+    pub(super) bytes: usize,
+    pub(super) descriptors: Descriptors,
+    /// There were more descriptors than this process may have.
+    pub(super) cut: bool,
+}
+
+/// Descriptors that a server sent. Those that nobody takes are closed on another thread: even a close that is not the last one may
+/// take long, if the file lies in a file system that is a program.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptors(Vec<OwnedFd>);
+
+impl Descriptors {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn first(&self) -> Option<&OwnedFd> {
+        self.0.first()
+    }
+
+    /// The only one, to be closed at once.
+    pub(crate) fn only(mut self) -> Option<OwnedFd> {
+        if self.len() == 1 { self.0.pop() } else { None }
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(close_elsewhere);
+    }
+}
+
+impl Connection {
+    /// Of a socket that is connected.
+    pub(crate) fn of(socket: OwnedFd) -> io::Result<Connection> {
+        Ok(Connection { process: PROCESS.get_or_make(|| Ok(0))?, socket: Some(socket) })
+    }
+
+    /// Whether it is this process's, and not that of a process which this one was forked from.
+    pub(super) fn is_ours(&self) -> bool {
+        PROCESS.get().is_some_and(|ours| ptr::eq(ours, self.process))
+    }
+
+    /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux 6.16).
+    pub(super) fn refuse_descriptors(&self) {
+        let _ = sys::refuse_descriptors(self.as_fd());
+    }
+
+    /// Looks at the first datagram without taking it out. Does not block.
+    pub(super) fn look(&self, into: &mut [u8]) -> rustix::io::Result<Seen> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let seen = receive(self.as_fd(), into, &mut control, RecvFlags::PEEK)?;
+        let mut descriptors = Descriptors::default();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.0.extend(rights);
+            }
+        }
+        Ok(Seen { bytes: seen.bytes, descriptors, cut: seen.flags.contains(ReturnFlags::CTRUNC) })
+    }
+
+    /// Takes the first datagram out, which was looked at. Whatever descriptors it has are dropped, so that copies must be held.
+    pub(super) fn take(&self) -> rustix::io::Result<()> {
+        receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).map(drop)
+    }
+
+    /// Ends the connection for both sides, also where a forked child holds it too; the descriptor stays. May be called in a signal
+    /// handler: it makes one system call, and leaves `errno` alone.
+    pub(crate) fn hang_up(&self) {
+        let _ = shutdown(self, Shutdown::Both);
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("there until the drop").as_fd()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let ours = self.is_ours();
+        let Some(socket) = self.socket.take() else { return };
+        // Nothing comes in from now on. In a forked child the parent goes on.
+        if ours {
+            let _ = shutdown(&socket, Shutdown::Read);
+        }
+        if is_empty(socket.as_fd()) {
+            drop(socket);
+        } else {
+            close_elsewhere(socket);
+        }
+    }
+}
+
+/// Whether nothing lies in a connection. At its end, too, only a datagram has a sender with an address; one without bytes has it as well.
+fn is_empty(socket: BorrowedFd<'_>) -> bool {
+    loop {
+        match receive(socket, &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::PEEK) {
+            Ok(seen) => {
+                let cut = seen.flags.contains(ReturnFlags::CTRUNC);
+                return seen.bytes == 0 && seen.address.is_none() && !cut;
+            }
+            Err(Errno::AGAIN) => return true,
+            // That the server went before it read all is told once, ahead of what lies there.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn receive(
+    socket: BorrowedFd<'_>,
+    into: &mut [u8],
+    control: &mut RecvAncillaryBuffer<'_>,
+    how: RecvFlags,
+) -> rustix::io::Result<RecvMsg> {
+    let flags = how | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    recvmsg(socket, &mut [IoSliceMut::new(into)], control, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+        SocketType, accept, bind, connect, listen, sendmsg, socket_with,
+    };
+    use std::io::{IoSlice, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    /// Longer than any test.
+    const LINGER: Duration = Duration::from_secs(60);
+
+    fn seqpacket() -> OwnedFd {
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    /// A client's end and the server's.
+    fn connected() -> (Connection, OwnedFd) {
+        let directory = tempfile::tempdir().unwrap();
+        let address = SocketAddrUnix::new(&*directory.path().join("bus")).unwrap();
+        let (listener, client) = (seqpacket(), seqpacket());
+        bind(&listener, &address).unwrap();
+        listen(&listener, 1).unwrap();
+        connect(&client, &address).unwrap();
+        (Connection::of(client).unwrap(), accept(&listener).unwrap())
+    }
+
+    fn send_with(
+        socket: &OwnedFd,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> rustix::io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::empty())
+    }
+
+    /// A socket whose last close lasts until its other end is closed.
+    fn lingering() -> (OwnedFd, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&socket, 1 << 16).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 1 << 16]).is_ok() {}
+        rustix::net::sockopt::set_socket_linger(&socket, Some(LINGER)).unwrap();
+        (socket.into(), other)
+    }
+
+    #[test]
+    fn no_descriptor_of_a_server_is_closed_here() {
+        let cases: [(Option<&[u8]>, &[u8], usize); 3] =
+            [(None, b"x", 1), (Some(b""), b"", 1), (Some(b"y"), b"x", 3)];
+        for (before, bytes, copies) in cases {
+            let (client, server) = connected();
+            if let Some(before) = before {
+                send_with(&server, before, &[]).unwrap();
+            }
+            let (socket, other) = lingering();
+            send_with(&server, bytes, &vec![socket.as_fd(); copies]).unwrap();
+            drop((socket, server));
+            let began = Instant::now();
+            if before.is_none() {
+                let seen = client.look(&mut [0; 8]).unwrap();
+                assert_eq!((seen.bytes, seen.descriptors.len(), seen.cut), (bytes.len(), copies, false));
+            }
+            drop(client);
+            assert!(began.elapsed() < LINGER / 2, "it was closed here: {before:?}");
+            drop(other);
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_taken() {
+        let (client, server) = connected();
+        assert_eq!(client.look(&mut [0; 8]).unwrap_err(), Errno::AGAIN);
+        let (mut reader, writer) = io::pipe().unwrap();
+        send_with(&server, b"take it", &[writer.as_fd()]).unwrap();
+        drop(writer);
+        let mut datagram = [0; 16];
+        for _ in 0..2 {
+            let seen = client.look(&mut datagram).unwrap();
+            assert_eq!((&datagram[..seen.bytes], seen.descriptors.len()), (&b"take it"[..], 1));
+        }
+        let descriptor = client.look(&mut datagram).unwrap().descriptors.only().unwrap();
+        client.take().unwrap();
+        assert!(is_empty(client.as_fd()));
+        std::fs::File::from(descriptor).write_all(b"through it").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through it", "and no copy is left open");
+    }
+
+    #[test]
+    fn the_end_is_told_from_a_datagram_without_bytes() {
+        let (client, server) = connected();
+        assert!(is_empty(client.as_fd()));
+        send_with(&server, b"", &[]).unwrap();
+        assert!(!is_empty(client.as_fd()));
+        client.take().unwrap();
+        assert!(is_empty(client.as_fd()));
+        drop(server);
+        assert!(is_empty(client.as_fd()));
+        assert_eq!(client.look(&mut [0]).unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn descriptors_are_refused_where_the_kernel_can() {
+        let (client, server) = connected();
+        client.refuse_descriptors();
+        match send_with(&server, b"x", &[server.as_fd()]) {
+            Err(errno) => assert_eq!(errno, Errno::PERM),
+            Ok(_) => eprintln!("skipped: this kernel cannot refuse descriptors"),
+        }
+    }
+}
