@@ -16,6 +16,10 @@ const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// The shortest delay, whatever is set: an attempt at a socket that is not there takes some microseconds, and a server may end each new
+/// connection at once. So a client without a server uses a few hundredths of a CPU at most.
+const LEAST_DELAY: Duration = Duration::from_millis(1);
+
 /// Refusals in a row until they are believed: a server may still hold the name for the client's own former connection.
 const REFUSALS: u32 = 3;
 
@@ -93,7 +97,7 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// The delay before the first attempt. 20 ms, if nothing else is said; zero is no delay at all, before any attempt.
+    /// The delay before the first attempt. 20 ms, if nothing else is said; less than a millisecond is one.
     ///
     /// # Examples
     ///
@@ -109,7 +113,7 @@ impl Reconnect {
         self
     }
 
-    /// The longest delay before an attempt. Two seconds, if nothing else is said.
+    /// The longest delay before an attempt. Two seconds, if nothing else is said; less than a millisecond is one.
     ///
     /// # Examples
     ///
@@ -194,9 +198,8 @@ impl Reconnect {
     /// number says.
     fn delay(&self, attempt: u32, random: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
-        let whole = self.first.saturating_mul(factor).min(self.longest);
-        let half = whole / 2;
-        half + (whole - half).mul_f64(f64::from(random) / f64::from(u32::MAX))
+        let whole = self.first.max(LEAST_DELAY).saturating_mul(factor).min(self.longest).max(LEAST_DELAY);
+        shorten(whole, random)
     }
 }
 
@@ -272,6 +275,12 @@ impl Schedule {
     }
 }
 
+/// Takes a random part of up to a half away from a delay.
+pub(super) fn shorten(delay: Duration, random: u32) -> Duration {
+    let half = delay / 2;
+    half + (delay - half).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
 /// A number that other clients do not draw as well.
 pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
@@ -304,7 +313,12 @@ mod tests {
             assert_eq!(policy.delay(attempt, MOST), LONGEST_DELAY);
         }
         let none = Reconnect::default().first_delay(Duration::ZERO);
-        assert_eq!(none.delay(MOST, MOST), Duration::ZERO);
+        assert_eq!((none.delay(0, MOST), none.delay(3, MOST)), (LEAST_DELAY, 8 * LEAST_DELAY));
+        for none in
+            [none.clone().longest_delay(Duration::ZERO), Reconnect::default().longest_delay(Duration::ZERO)]
+        {
+            assert_eq!((none.delay(0, MOST), none.delay(MOST, MOST)), (LEAST_DELAY, LEAST_DELAY));
+        }
         let endless = Reconnect::default().first_delay(Duration::MAX).longest_delay(Duration::MAX);
         assert_eq!(endless.delay(3, 0), Duration::MAX / 2);
     }

@@ -108,7 +108,7 @@ impl ClientBuilder {
     ///   each one's response is that error. Nothing is ever sent a second time. Of the two halves of a [split](Client::split) client
     ///   each one tells.
     /// - The next operation begins by registering again. It blocks meanwhile, as the [`Reconnect`] says, at most until its own deadline
-    ///   (and for up to 100 ms more if an attempt is on its way), which is then `TimedOut`, or `NotSent` for a request.
+    ///   (and for up to 100 ms more if an attempt is on its way), which is then `TimedOut`.
     ///   [`Client::reconnect`] does only this.
     /// - The key is another one then, and so are those of all others: look their names up again.
     /// - Messages that lay in the inbox when the connection ended are received first, then comes the error, then what the new

@@ -636,15 +636,25 @@ impl Caller {
     /// ```
     pub fn send_deadline(&mut self, to: Key, message: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.check_message(message)?;
-        let now = Instant::now();
-        let left = deadline.saturating_duration_since(now);
-        // The server is to give up a little before us, so that we hear whether the message was delivered.
-        let patience = left - (left / 8).min(Duration::from_millis(10));
-        let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        let parts = [&to.to_bytes()[..], &nanoseconds.to_le_bytes(), message];
-        // And however short the time is, the answer itself needs some.
+        let (sequence, now) = loop {
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            // The server is to give up a little before us, so that we hear whether the message was delivered.
+            let patience = left - (left / 8).min(Duration::from_millis(10));
+            let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+            let parts = [&to.to_bytes()[..], &nanoseconds.to_le_bytes(), message];
+            match self.try_publish(Operation::Send, WAITS, parts) {
+                Ok(sequence) => break (sequence, now),
+                // That may take its time, and leave the server less.
+                Err(error) => self.clear_the_way(error, Some(deadline)).map_err(|error| match error {
+                    CallError::TimedOut => SendError::TimedOut,
+                    error => error.into(),
+                })?,
+            }
+        };
+        // However short the time is, the answer itself needs some.
         let deadline = deadline.max(now + LEAST_PATIENCE);
-        let status = self.ask(Operation::Send, WAITS, parts, Some(deadline))?;
+        let status = self.await_answer_to(sequence, Some(deadline))?;
         self.sent(status)
     }
 
@@ -1042,6 +1052,12 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<Status, CallError> {
         let sequence = self.publish(operation, flags, body, deadline)?;
+        self.await_answer_to(sequence, deadline)
+    }
+
+    /// The response to the request that was published last.
+    #[inline(always)]
+    fn await_answer_to(&mut self, sequence: u32, deadline: Option<Instant>) -> Result<Status, CallError> {
         let answer = await_answer(&mut Pending { caller: self, sequence, deadline });
         match answer {
             Err(CallError::TimedOut) => {
@@ -1082,7 +1098,7 @@ impl Caller {
                     self.install(asking);
                     Ok(())
                 }
-                Err(stop) => ended(stop.reason(reason)),
+                Err(stop) => stop.reason(reason).map_or(Err(CallError::TimedOut), ended),
             },
             _ => ended(reason),
         }
@@ -1140,19 +1156,25 @@ impl Caller {
         deadline: Option<Instant>,
     ) -> Result<u32, CallError> {
         loop {
-            match error {
-                TrySendError::Full => self.make_room(deadline)?,
-                TrySendError::TooLarge { len, max } => {
-                    let (len, max) = (len - BLOCK_HEADER, max - BLOCK_HEADER);
-                    return Err(CallError::TooLarge { len, max });
-                }
-                TrySendError::Disconnected(reason) => self.renew(reason, deadline)?,
-                TrySendError::Violation(violation) => return Err(CallError::Violation(violation)),
-            }
+            self.clear_the_way(error, deadline)?;
             match self.try_publish(operation, flags, body) {
                 Ok(sequence) => return Ok(sequence),
                 Err(again) => error = again,
             }
+        }
+    }
+
+    /// A request could not be published: does what it takes to try once more, if there is something.
+    #[cold]
+    fn clear_the_way(&mut self, error: TrySendError, deadline: Option<Instant>) -> Result<(), CallError> {
+        match error {
+            TrySendError::Full => self.make_room(deadline),
+            TrySendError::TooLarge { len, max } => {
+                let (len, max) = (len - BLOCK_HEADER, max - BLOCK_HEADER);
+                Err(CallError::TooLarge { len, max })
+            }
+            TrySendError::Disconnected(reason) => self.renew(reason, deadline),
+            TrySendError::Violation(violation) => Err(CallError::Violation(violation)),
         }
     }
 

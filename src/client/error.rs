@@ -157,7 +157,8 @@ pub enum CallError {
         /// The most that can be sent.
         max: usize,
     },
-    /// No response came until the deadline. The request may have been executed, or may yet be.
+    /// No response came until the deadline. The request may have been executed, or may yet be; if a client that registers again was
+    /// waiting for a server, it was not sent.
     #[error("no response until the deadline; the request may have been executed")]
     TimedOut,
     /// The channel was closed before the response came. The request may have been executed.
@@ -231,8 +232,9 @@ pub enum SendError {
     /// The receiver went away while the message was on its way; it was not delivered.
     #[error("the receiver left before the message was delivered: look its name up again")]
     Gone,
-    /// There was no room in the receiver's inbox until the deadline; the message was not delivered.
-    #[error("there was no room in the receiver's inbox until the deadline")]
+    /// The message was not delivered until the deadline: there was no room in the receiver's inbox, or a client that registers again
+    /// was waiting for a server.
+    #[error("there was no room in the receiver's inbox, or no server, until the deadline")]
     TimedOut,
     /// The server did not answer until the deadline. The message may have been delivered.
     #[error("the server did not answer until the deadline; the message may have been delivered")]

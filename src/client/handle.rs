@@ -12,6 +12,9 @@ use crate::ring::CloseReason;
 /// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it. (A server that works against its
 /// client can keep a wait without a deadline asleep, as it can by not answering.)
 ///
+/// [`close`](Self::close) may also be called in a signal's handler. A handle keeps the client's descriptor and its memory until it is
+/// dropped, which is not for a handler to do.
+///
 /// # Examples
 ///
 /// ```
@@ -47,6 +50,9 @@ impl CloseHandle {
     /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were committed before can still be received. Does not block; the server frees the
     /// name when it sees the end of the connection.
     ///
+    /// It is async-signal-safe: it makes system calls, allocates nothing, waits for no lock, and leaves `errno` as it was. If a
+    /// handler's own thread is changing what is to be closed, it closes that as soon as the handler has returned.
+    ///
     /// # Examples
     ///
     /// ```
@@ -63,12 +69,13 @@ impl CloseHandle {
     /// ```
     pub fn close(&self) {
         match home_of(&self.session, &self.home) {
-            Some(home) => home.close(CloseReason::Local),
-            None => self.session.end(CloseReason::Local),
+            Some(home) => home.close(),
+            None => self.session.hang_up(CloseReason::Local),
         }
     }
 
-    /// Why the client has ended, if it has. One that registers again has ended for as long as it is not registered. Does not block.
+    /// Why the client has ended, if it has. One that registers again has ended for as long as it is not registered. Does not block, but
+    /// is not for a signal's handler.
     ///
     /// # Examples
     ///

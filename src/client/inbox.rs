@@ -273,7 +273,7 @@ impl Inbox {
                 },
                 Err(TryRecvError::Disconnected(reason)) => match self.renew(reason, Home::renew_inbox_now) {
                     Ok(()) => continue,
-                    Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason))),
+                    Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
                 },
                 Err(error) => Err(error),
             };
@@ -370,8 +370,9 @@ impl Inbox {
                 Err(RecvTimeoutError::Disconnected(reason)) => {
                     match self.renew(reason, |home| home.renew_inbox(deadline)) {
                         Ok(()) => continue,
-                        Err(Stop::TimedOut) => Err(RecvTimeoutError::TimedOut),
-                        Err(stop) => Err(RecvTimeoutError::Disconnected(stop.reason(reason))),
+                        Err(stop) => Err(stop
+                            .reason(reason)
+                            .map_or(RecvTimeoutError::TimedOut, RecvTimeoutError::Disconnected)),
                     }
                 }
                 Err(error) => Err(error),

@@ -6,15 +6,24 @@
 //! new channel laid ready. An inbox first gives out all that lies in the old ring, and if the other half has registered several times
 //! meanwhile, all that lies in those between: none is left out, and they come in their order.
 //!
-//! The mutex is never held while anything is asked or told. A forked child does not come here ([`home_of`]): another thread may have
+//! The mutex is never held while anything is asked or told. A half that waits sleeps on a word that is raised with each change: it reads
+//! the word before it looks, so that a change between the look and the sleep makes the kernel's compare fail.
+//!
+//! **The close handle** may be used in a signal handler, whose thread may hold the mutex. So it raises a flag and closes only if it gets
+//! the mutex without waiting ([`Home::heed_close`]); else whoever holds it does so when it lets go. One of the two always does:
+//! the handle raises the flag before it tries the mutex, the holder looks at the flag after it let go, and a fence lies between
+//! the two steps of each. The mutex of the standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
+//!
+//! A forked child does not come here ([`home_of`]): another thread may have
 //! held it at the fork, and the client is its parent's.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::backoff::{Reconnect, Schedule, random};
@@ -22,6 +31,7 @@ use super::error::RegisterError;
 use super::event::{ReconnectError, ReconnectEvent};
 use super::session::{Place, Session, deadline_in};
 use crate::ring::{CloseReason, Consumer, Producer};
+use crate::shm::futex::{self, Scope, Wait};
 
 /// What an attempt is given, however near the operation's deadline is: one that was cut short would be for nothing.
 const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
@@ -45,7 +55,12 @@ pub(super) struct Home {
     /// Whether the halves are two handles, each of which is told by itself.
     split: AtomicBool,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Raised with each change that a half may wait for.
+    changed: AtomicU32,
+    /// A close handle was used.
+    closing: AtomicBool,
+    /// And that was heeded.
+    closed: AtomicBool,
 }
 
 struct State {
@@ -90,31 +105,62 @@ pub(super) fn show(
 pub(super) enum Stop {
     /// The end was not told yet.
     Tell(CloseReason),
-    /// The operation's deadline has passed.
+    /// The operation's deadline has passed; whatever there is to tell will be told another time.
     TimedOut,
     /// There will be none.
     Over(ReconnectError),
 }
 
 impl Stop {
-    /// The reason that an operation gives.
-    pub(super) fn reason(self, ended: CloseReason) -> CloseReason {
+    /// The reason that an operation gives, or `None` if it was only the deadline that ended it.
+    pub(super) fn reason(self, ended: CloseReason) -> Option<CloseReason> {
         match self {
-            Stop::Tell(reason) => reason,
-            Stop::Over(ReconnectError::GaveUp { .. }) => CloseReason::GaveUp,
-            Stop::Over(ReconnectError::Ended(reason)) => reason,
-            Stop::Over(_) | Stop::TimedOut => ended,
+            Stop::TimedOut => None,
+            Stop::Tell(reason) => Some(reason),
+            Stop::Over(ReconnectError::GaveUp { .. }) => Some(CloseReason::GaveUp),
+            Stop::Over(ReconnectError::Ended(reason)) => Some(reason),
+            Stop::Over(_) => Some(ended),
         }
     }
 }
 
-/// Ends an attempt, also by a panic of whoever is told of it.
+/// Ends an attempt, also by a panic.
 struct Trying<'a>(&'a Home);
 
 impl Drop for Trying<'_> {
     fn drop(&mut self) {
         self.0.lock().trying = false;
-        self.0.changed.notify_all();
+        self.0.tell_change();
+    }
+}
+
+/// The state, under its lock. Whoever lets go of it heeds the close handles that found it locked.
+struct Locked<'h> {
+    state: MutexGuard<'h, State>,
+    /// Dropped after the guard.
+    _heeds: HeedsClose<'h>,
+}
+
+struct HeedsClose<'h>(&'h Home);
+
+impl Drop for HeedsClose<'_> {
+    fn drop(&mut self) {
+        fence(Ordering::SeqCst);
+        self.0.heed_close();
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
     }
 }
 
@@ -135,12 +181,27 @@ impl Home {
             policy,
             split: AtomicBool::new(false),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            changed: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, _heeds: HeedsClose(self) }
+    }
+
+    fn tell_change(&self) {
+        self.changed.fetch_add(1, Ordering::Release);
+        futex::wake(&self.changed, Scope::Private, u32::MAX >> 1);
+    }
+
+    /// Sleeps until something changes after the word had this value, at most until then.
+    fn wait<'h>(&'h self, state: Locked<'h>, seen: u32, until: Option<Instant>) -> Locked<'h> {
+        drop(state);
+        futex::wait(&[Wait { word: &self.changed, expected: seen, scope: Scope::Private }], until);
+        self.lock()
     }
 
     pub(super) fn split(&self) {
@@ -157,16 +218,35 @@ impl Home {
         self.lock().asking.take()
     }
 
-    /// From now on there is no other registration, and the newest one ends.
-    pub(super) fn close(&self, reason: CloseReason) {
-        self.leave(reason).end(reason);
+    /// From now on there is no other registration, and the newest one ends: for a close handle. May be called in a signal handler.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.heed_close();
+    }
+
+    /// Does what a close handle asked for, unless that is done, or somebody has the lock: who will come here too.
+    fn heed_close(&self) {
+        if !self.closing.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        state.over.get_or_insert(ReconnectError::Ended(CloseReason::Local));
+        state.session.hang_up(CloseReason::Local);
+        self.closed.store(true, Ordering::Relaxed);
+        drop(state);
+        self.tell_change();
     }
 
     /// From now on there is no other registration than this one.
     pub(super) fn leave(&self, reason: CloseReason) -> Arc<Session> {
         let mut state = self.lock();
         state.over.get_or_insert(ReconnectError::Ended(reason));
-        self.changed.notify_all();
+        self.tell_change();
         Arc::clone(&state.session)
     }
 
@@ -240,15 +320,26 @@ impl Home {
         take: impl Fn(&mut State) -> Option<P>,
     ) -> Result<P, Stop> {
         let mut state = self.lock();
-        if let Some(reason) = state.owed[half as usize].take().filter(|_| !quietly) {
-            return Err(Stop::Tell(reason));
-        }
         loop {
+            let seen = self.changed.load(Ordering::Acquire);
+            let now = Instant::now();
+            let too_late = deadline.is_some_and(|deadline| now >= deadline);
+            let owed = &mut state.owed[half as usize];
+            if !quietly && owed.is_some() && too_late {
+                return Err(Stop::TimedOut);
+            }
+            if let Some(reason) = owed.take().filter(|_| !quietly) {
+                return Err(Stop::Tell(reason));
+            }
             if let Some(part) = take(&mut state) {
                 return Ok(part);
             }
             if let Some(over) = &state.over {
                 return Err(Stop::Over(over.clone()));
+            }
+            // Before anything is told or tried, so that what a deadline ends is never taken for anything else.
+            if too_late {
+                return Err(Stop::TimedOut);
             }
             // A half comes here with its channel closed and no newer one laid ready, so its own is the newest.
             let reason = state.session.closer.reason().unwrap_or(CloseReason::Died);
@@ -266,7 +357,6 @@ impl Home {
                 state = self.lock();
                 continue;
             }
-            let now = Instant::now();
             let due = state.schedule.get_or_insert_with(|| Schedule::begin(&self.policy, now, random())).next;
             if !state.trying && now >= due {
                 state.trying = true;
@@ -276,18 +366,9 @@ impl Home {
                 state = self.lock();
                 continue;
             }
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Err(Stop::TimedOut);
-            }
             // Until it is due, or the half that is at it has done, or the client is closed.
             let due = (!state.trying).then_some(due);
-            state = match [due, deadline].into_iter().flatten().min() {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(now);
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            state = self.wait(state, seen, [due, deadline].into_iter().flatten().min());
         }
     }
 

@@ -194,6 +194,8 @@ impl fmt::Debug for Stopper {
 
 impl Stopper {
     /// As [`Server::shutdown`]: begins to shut down, and does not block. In a forked child it does nothing.
+    ///
+    /// It is async-signal-safe: it sets a flag, makes one system call, and leaves `errno` as it was.
     pub fn shutdown(&self) {
         if !self.process.is_foreign() {
             self.stop.request();

@@ -6,6 +6,8 @@ mod common;
 mod calls;
 mod cancel;
 mod connect;
+mod deadlines;
+mod dialling;
 mod endings;
 mod messages;
 mod registry;

@@ -1,0 +1,176 @@
+//! Close handles and stoppers that are used in a signal's handler, wherever its thread is just then.
+
+mod common;
+
+use common::role::{self, Role, say};
+use common::{LIMIT, Place};
+use ringpost::{CallError, Client, CloseHandle, CloseReason, Reconnect, Server, Stopper};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Clients that are closed, one by each signal.
+const CLIENTS: usize = 600;
+
+static HANDLES: OnceLock<Vec<CloseHandle>> = OnceLock::new();
+static STOPPER: OnceLock<Stopper> = OnceLock::new();
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+static OVER: AtomicBool = AtomicBool::new(false);
+/// How often a handler left `errno` changed.
+static CHANGED: AtomicUsize = AtomicUsize::new(0);
+
+/// Plays the role that another process of this program was started for; in the first process it is nothing.
+#[test]
+fn role() {
+    let Some((role, _)) = role::role() else { return };
+    match role.as_str() {
+        "closing" => close_in_handlers(false),
+        "closing, registering again" => close_in_handlers(true),
+        "stopping" => stop_in_a_handler(),
+        "waiting" => close_while_waiting(),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+fn errno() -> *mut i32 {
+    // SAFETY: it has no preconditions; the pointer is this thread's for as long as it lives.
+    unsafe { libc::__errno_location() }
+}
+
+extern "C" fn on_signal(_: i32) {
+    // SAFETY: this thread's own.
+    let before = unsafe { errno().replace(4321) };
+    if let Some(handle) = HANDLES.get().and_then(|handles| handles.get(CLOSED.load(Ordering::Relaxed))) {
+        handle.close();
+        CLOSED.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(stopper) = STOPPER.get() {
+        stopper.shutdown();
+    }
+    // SAFETY: as above.
+    let after = unsafe { errno().replace(before) };
+    CHANGED.fetch_add(usize::from(after != 4321), Ordering::Relaxed);
+}
+
+fn handle_signals() {
+    // SAFETY: zeros are a valid `sigaction`, whose handler is set to a function of the right type.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as extern "C" fn(i32) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Signals come while this thread registers, closes and drops clients: so they find it in every lock that it takes.
+fn close_in_handlers(again: bool) {
+    let place = Place::new();
+    let server =
+        Server::builder(&place.path).max_clients(2 * CLIENTS as u32).ring_size(4096).start().unwrap();
+    let builder = Client::builder(&place.path);
+    let builder = if again { builder.reconnect(Reconnect::default()) } else { builder };
+    let clients: Vec<_> = (0..CLIENTS).map(|n| builder.register(format!("client {n}")).unwrap()).collect();
+    HANDLES.set(clients.iter().map(Client::close_handle).collect()).unwrap();
+    handle_signals();
+    // SAFETY: it has no preconditions.
+    let busy = unsafe { libc::pthread_self() } as usize;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0.. {
+                if OVER.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(100 + n * 37 % 400));
+                // SAFETY: the thread lives: it waits for this one at the end of the scope.
+                unsafe { libc::pthread_kill(busy as libc::pthread_t, libc::SIGUSR1) };
+            }
+        });
+        let deadline = Instant::now() + LIMIT / 2;
+        let mut round = 0;
+        while CLOSED.load(Ordering::Relaxed) < CLIENTS && Instant::now() < deadline {
+            let mut busy = builder.register("busy").unwrap();
+            let handle = busy.close_handle();
+            assert_eq!(handle.reason(), None);
+            if round % 2 == 0 {
+                handle.close();
+                assert!(busy.call(b"x").is_err());
+            }
+            drop(busy);
+            // The name is free when the server saw the end of the connection.
+            while round % 2 == 0 && builder.register("busy").is_err() {}
+            round += 1;
+        }
+        OVER.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(CLOSED.load(Ordering::Relaxed), CLIENTS);
+    assert_eq!(CHANGED.load(Ordering::Relaxed), 0, "errno was not left alone");
+    for (mut client, handle) in clients.into_iter().zip(HANDLES.get().unwrap()) {
+        assert_eq!(handle.reason(), Some(CloseReason::Local));
+        assert!(client.call(b"x").is_err());
+    }
+    let deadline = Instant::now() + LIMIT / 2;
+    while server.info().clients > 0 {
+        assert!(Instant::now() < deadline, "the server still has {} clients", server.info().clients);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    say("done");
+}
+
+/// Of a client that waits for its server to come back.
+fn close_while_waiting() {
+    let place = Place::new();
+    let server = Server::builder(&place.path).start().unwrap();
+    let reconnect = Reconnect::default().first_delay(2 * LIMIT).longest_delay(2 * LIMIT).within(4 * LIMIT);
+    let mut client = Client::builder(&place.path).reconnect(reconnect).register("alice").unwrap();
+    HANDLES.set(vec![client.close_handle()]).unwrap();
+    handle_signals();
+    server.join_after_shutdown();
+    assert!(client.call(b"x").is_err(), "told of the end");
+    // SAFETY: it has no preconditions.
+    let waiting = unsafe { libc::pthread_self() } as usize;
+    let signalling = std::thread::spawn(move || {
+        while !OVER.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+            // SAFETY: the thread lives: it joins this one.
+            unsafe { libc::pthread_kill(waiting as libc::pthread_t, libc::SIGUSR1) };
+        }
+    });
+    assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::Local)));
+    OVER.store(true, Ordering::Relaxed);
+    signalling.join().unwrap();
+    say("done");
+}
+
+fn stop_in_a_handler() {
+    let place = Place::new();
+    let server = Server::builder(&place.path).start().unwrap();
+    let _client = Client::register(&place.path, "alice").unwrap();
+    STOPPER.set(server.stopper()).unwrap();
+    handle_signals();
+    // SAFETY: this thread's own id, and a signal that is handled.
+    unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1) };
+    server.join();
+    assert_eq!(CHANGED.load(Ordering::Relaxed), 0, "errno was not left alone");
+    say("done");
+}
+
+#[test]
+fn a_close_handle_may_be_used_in_a_handler() {
+    Role::start("closing", &[]).hear("done");
+}
+
+#[test]
+fn also_that_of_a_client_that_registers_again() {
+    Role::start("closing, registering again", &[]).hear("done");
+}
+
+#[test]
+fn a_stopper_may_be_used_in_a_handler() {
+    Role::start("stopping", &[]).hear("done");
+}
+
+/// While the client waits for a server, which no connection tells it of.
+#[test]
+fn a_handler_ends_the_wait_for_a_server() {
+    Role::start("waiting", &[]).hear("done");
+}
