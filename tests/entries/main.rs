@@ -37,6 +37,8 @@
 //! | the longest and the shortest times | as if none; `TimedOut` | | `limits::the_longest…`, `limits::no_time…` |
 //! | another version: client, server, channel | refusal 2, `VersionMismatch`, `ChannelError::Version` | both versions; use the same | `versions` |
 //! | not Ringpost at all | refusal 1, `NotRingpost` | another socket | `places::something_else…`, `client/connect.rs` |
+//! | a time that is not positive | status 2 | a positive number of seconds | `options::that_are_negative` |
+//! | standard input that does not end | status 1 in time | `--timeout`, or an argument | `input` |
 //! | services of all moods | `ServiceFailed`, `ResponseTooLarge`, `TimedOut` | | `client/services.rs` |
 //!
 //! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody takes. Always
@@ -49,6 +51,8 @@ mod common;
 mod closed;
 #[cfg(feature = "cli")]
 mod commands;
+#[cfg(feature = "cli")]
+mod input;
 mod keys;
 mod limits;
 mod names;

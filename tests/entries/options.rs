@@ -119,3 +119,33 @@ fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
     let why = run(CLIENT, &["ls", "--socket", "/no\nwhere/\x1b[2J"]).refused(1);
     advises(&why, &["no server", "\\u{1b}"]);
 }
+
+/// A negative number is a value, and a wrong one: the answer says what the option wants, and not how to make it the message.
+#[test]
+fn that_are_negative() {
+    let seconds: &[&str] = &["--timeout <SECONDS>", "a time must be positive", SECONDS];
+    refuse(
+        CLIENT,
+        &[
+            (&["call", "--as", "x", "--timeout", "-1", "y"], seconds),
+            (&["call", "--as", "x", "--timeout=-1", "y"], seconds),
+            (&["send", "--as", "x", "--to", "z", "--timeout", "-0.5"], seconds),
+            (&["listen", "--as", "x", "--timeout", "-1e3"], seconds),
+            (&["listen", "--as", "x", "--count", "-1"], &["--count <N>", "'-1'", "invalid digit"]),
+        ],
+    );
+    refuse(
+        SERVER,
+        &[
+            (&["--max-clients", "-1"], &["--max-clients <N>", "1..=65536"]),
+            (&["--ring-size", "-1"], &["--ring-size <BYTES>", BYTES]),
+            (&["--max-block", "-5"], &["--max-block <BYTES>", BYTES]),
+        ],
+    );
+    for (program, line) in
+        [(CLIENT, &["call", "--as", "x", "--timeout", "-1"][..]), (SERVER, &["--pin", "-1"])]
+    {
+        let why = run(program, line).refused(2);
+        assert!(!why.contains("tip") && !why.contains("-- -"), "{why}");
+    }
+}

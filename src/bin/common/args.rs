@@ -40,11 +40,16 @@ const LONGEST: f64 = 31_536_000.0;
 
 /// A time in seconds, which may be fractional.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let range =
-        || "a number of seconds from 0.001 to 31536000 (a year) is wanted, such as 5 or 0.25".to_string();
-    let number: f64 = text.parse().map_err(|_| range())?;
+    let wanted = "a number of seconds from 0.001 to 31536000 (a year) is wanted, such as 5 or 0.25";
+    let number: f64 = text.parse().map_err(|_| wanted.to_owned())?;
     // Not a number is in no range.
-    if (0.001..=LONGEST).contains(&number) { Ok(Duration::from_secs_f64(number)) } else { Err(range()) }
+    if (0.001..=LONGEST).contains(&number) {
+        Ok(Duration::from_secs_f64(number))
+    } else if number <= 0.0 {
+        Err(format!("a time must be positive: {wanted}"))
+    } else {
+        Err(wanted.to_owned())
+    }
 }
 
 /// A time from a microsecond to ten seconds, with its unit: `10us`, `1ms`, `0.5s`.

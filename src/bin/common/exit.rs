@@ -52,7 +52,8 @@ impl fmt::Display for Failure {
 
 /// Reads the command line, runs `body` with it, and turns what that comes to into the exit status.
 pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> ExitCode {
-    let options = match C::try_parse() {
+    let parsed = options_of(C::command()).try_get_matches();
+    let options = match parsed.and_then(|matches| C::from_arg_matches(&matches)) {
         Ok(options) => options,
         Err(error) => {
             if error.use_stderr() {
@@ -75,6 +76,16 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
             ExitCode::from(2)
         }
     }
+}
+
+/// Lets each option have a negative number as its value, so that whoever gives one hears what the option wants, and not how to make
+/// it something else.
+fn options_of(command: clap::Command) -> clap::Command {
+    let lenient = |argument: clap::Arg| {
+        let takes = argument.get_long().is_some() && argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes)
+    };
+    command.mut_args(lenient).mut_subcommands(options_of)
 }
 
 /// What is wrong with the command line, on one line like every failure.

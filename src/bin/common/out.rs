@@ -20,9 +20,36 @@ pub fn line(text: &str) -> Outcome {
 
 /// Writes `value` as one line of JSON.
 pub fn json(value: &impl serde::Serialize) -> Outcome {
+    line(&json_text(value)?)
+}
+
+/// `value` as JSON that is one line for every reader, and moves no cursor: some also end lines at U+0085, U+2028 and U+2029.
+pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
-    line(&text)
+    if !text.contains(is_harmful) {
+        return Ok(text);
+    }
+    // Outside of strings there are no such characters.
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_harmful(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    Ok(escaped)
+}
+
+/// Whether a character controls a terminal, ends a line, or turns the text around.
+fn is_harmful(character: char) -> bool {
+    let turns = matches!(character,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || turns
 }
 
 fn failure(error: io::Error) -> Failure {
@@ -39,9 +66,7 @@ pub fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            let turns = matches!(character,
-                '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if character.is_control() || turns {
+            if is_harmful(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -87,6 +112,21 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_one_line_for_every_reader() {
+        let harmful: String = (0..=0x9f_u8)
+            .map(char::from)
+            .filter(|c| c.is_control())
+            .chain("\u{2028}\u{2029}\u{202e}\u{2066}".chars())
+            .collect();
+        let text = json_text(&[&harmful, "h\u{e9}llo \u{1f600}"]).unwrap();
+        assert!(text.chars().all(|c| !is_harmful(c)), "{text}");
+        assert!(text.contains("\\u007f\\u0080") && text.contains("\\u2028\\u2029\\u202e"), "{text}");
+        assert!(text.ends_with("\"h\u{e9}llo \u{1f600}\"]"), "{text}");
+        let read: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read[0], harmful);
+    }
 
     #[test]
     fn readable_text_stays_on_its_line() {

@@ -1,7 +1,6 @@
 //! `ringpost call`: one request to the server's service, its response to stdout.
 
 use std::path::Path;
-use std::time::Instant;
 
 use crate::cli::CallOptions;
 use crate::common::exit::Outcome;
@@ -9,8 +8,7 @@ use crate::common::out;
 use crate::session;
 
 pub fn run(socket: &Path, options: &CallOptions) -> Outcome {
-    let request = session::message(options.message.as_deref())?;
-    let deadline = Instant::now() + options.timeout;
+    let (request, deadline) = session::message(options.message.as_deref(), options.timeout)?;
     let response = session::with_client(socket, &options.name, deadline, |client| {
         client.call_deadline(&request, deadline).map(<[u8]>::to_vec).map_err(session::failed_call)
     })?;

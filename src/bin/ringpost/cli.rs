@@ -77,9 +77,10 @@ pub struct SendOptions {
     #[arg(long, value_name = "KEY|NAME")]
     pub to: Address,
 
-    /// The longest that all of it may take, waiting for room in the receiver's inbox included
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
-    pub timeout: Duration,
+    /// The longest that all of it may take, reading stdin and waiting for room in the receiver's inbox included
+    /// [default: as long as stdin takes, then 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
 
     /// The message; without it, what stdin holds, byte for byte
     pub message: Option<OsString>,
@@ -91,9 +92,9 @@ pub struct CallOptions {
     #[arg(long = "as", value_name = "NAME")]
     pub name: Name,
 
-    /// The longest that all of it may take
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
-    pub timeout: Duration,
+    /// The longest that all of it may take, reading stdin included [default: as long as stdin takes, then 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
 
     /// The request; without it, what stdin holds, byte for byte
     pub message: Option<OsString>,

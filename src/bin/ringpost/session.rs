@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, SendError};
 
@@ -14,20 +16,61 @@ use crate::common::signals::Interrupt;
 /// More than any ring can hold in one block: reading stdin ends here.
 pub const MOST: u64 = 1 << 29;
 
-/// The bytes to send: the argument's, or all of stdin.
-pub fn message(argument: Option<&OsStr>) -> Result<Vec<u8>, Failure> {
-    if let Some(argument) = argument {
-        return Ok(argument.as_bytes().to_vec());
-    }
-    let stdin = io::stdin().lock();
-    if stdin.is_terminal() {
+/// How long the rest may take if nothing else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After so long without an end of standard input, it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// The bytes to send, which are the argument's or all of stdin, and until when all must be done. A time-out that is given counts for
+/// reading too.
+pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(Vec<u8>, Instant), Failure> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let message = match argument {
+        Some(argument) => argument.as_bytes().to_vec(),
+        None => stdin_until(deadline)?,
+    };
+    Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
+}
+
+/// All of standard input. It is read on a thread of its own, which may wait for ever: it ends with the process.
+fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
+    let terminal = io::stdin().is_terminal();
+    if terminal {
         note("type the message; Ctrl-D on a new line ends it");
     }
-    let mut bytes = Vec::new();
-    stdin
-        .take(MOST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::failed(format!("cannot read the message from standard input: {error}")))?;
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().take(MOST + 1).read_to_end(&mut bytes);
+            let _ = sender.send(read.map(|_| bytes));
+        })
+        .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+    let in_time = |limit: Option<Instant>| match limit {
+        Some(limit) => receiver.recv_timeout(limit.saturating_duration_since(Instant::now())).ok(),
+        None => receiver.recv().ok(),
+    };
+    let patience = Instant::now() + SILENCE;
+    let mut read = in_time(Some(deadline.map_or(patience, |deadline| deadline.min(patience))));
+    if read.is_none() && deadline.is_none_or(|deadline| deadline > patience) {
+        if !terminal {
+            note("ringpost: waiting for the end of standard input, which is the message");
+        }
+        read = in_time(deadline);
+    }
+    let bytes = match read {
+        Some(read) => read.map_err(|error| {
+            Failure::failed(format!("cannot read the message from standard input: {error}"))
+        })?,
+        None => {
+            return Err(Failure::failed(
+                "standard input, which is the message, did not end in time; --timeout gives it longer, or give \
+                 the message as an argument",
+            ));
+        }
+    };
     if bytes.len() as u64 > MOST {
         return Err(Failure::failed(format!(
             "standard input holds more than {MOST} bytes: send it in pieces"
@@ -86,8 +129,9 @@ pub fn gone(error: &RecvError) -> String {
 }
 
 /// The key to send to.
-pub fn resolve(client: &mut Client, address: &Address) -> Result<Key, Failure> {
-    found(client.resolve(address), address, WHO)
+pub fn resolve(client: &mut Client, address: &Address, deadline: Instant) -> Result<Key, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    found(client.resolve_timeout(address, left), address, WHO)
 }
 
 /// What shows who is registered.

@@ -7,7 +7,7 @@ use tracing::{Event, Level};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use crate::common::out::readable;
+use crate::common::out::{json_text, readable};
 
 /// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
 const EVENTS: [(&str, &str, &str, &str); 17] = [
@@ -238,7 +238,8 @@ fn json(time: &str, level: Level, content: &Content) -> String {
 }
 
 fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // Text always has a form.
+    json_text(&text).unwrap_or_default()
 }
 
 #[cfg(test)]

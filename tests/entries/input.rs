@@ -1,0 +1,60 @@
+//! Standard input that does not end: a time-out that is given counts for reading it, and without one it is said what is awaited.
+
+use crate::common::program::{CLIENT, command, finish};
+use crate::common::{Bus, begin};
+use crate::{advises, run};
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+#[test]
+fn a_time_out_counts_for_reading_too() {
+    let bus = Bus::start();
+    let _bob = bus.client("bob");
+    for line in [
+        &["call", "--as", "a", "--timeout", "0.3"][..],
+        &["send", "--as", "a", "--to", "bob", "--timeout", "0.3"],
+    ] {
+        // Its other end stays open until the program has ended.
+        let (reader, writer) = io::pipe().unwrap();
+        let mut command = command(CLIENT);
+        command.args(line).arg("--socket").arg(bus.path()).stdin(reader);
+        let why = finish(command, b"").failed();
+        advises(&why, &["standard input", "did not end in time", "--timeout", "an argument"]);
+        drop(writer);
+    }
+}
+
+/// Whoever gives no time is told what is awaited, and what comes at last is used.
+#[test]
+fn without_a_time_out_input_may_take_long() {
+    let bus = Bus::start();
+    let mut command = command(CLIENT);
+    command.args(["call", "--as", "a", "--socket"]).arg(bus.path());
+    let mut child = command.spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let said = begin(move || {
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        (line, errors)
+    });
+    let (line, _errors) = said.end("what is awaited is not said");
+    advises(&line, &["ringpost: waiting for the end of standard input"]);
+    child.stdin.take().unwrap().write_all(b"at last").unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let answer = begin(move || {
+        let mut answer = Vec::new();
+        output.read_to_end(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(answer.end("the call"), b"at last");
+    assert!(child.wait().unwrap().success());
+}
+
+/// Input that is at hand, or that there is none, takes no time.
+#[test]
+fn input_that_ends_is_used_with_a_time_out() {
+    let bus = Bus::start();
+    let mut command = command(CLIENT);
+    command.args(["call", "--as", "a", "--timeout", "30", "--socket"]).arg(bus.path());
+    assert_eq!(finish(command, b"from a pipe").quiet(), b"from a pipe");
+    assert_eq!(run::ringpost(bus.path(), &["call", "--as", "a", "--timeout", "30"]).quiet(), b"");
+}
