@@ -7,6 +7,7 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::PayloadError;
+use super::bounded::{Budget, Counted, Exceeded, MOST_DEPTH};
 
 /// Why a value has no encoded form that can be sent; nothing was sent.
 ///
@@ -68,7 +69,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, E
 ///
 /// # Errors
 ///
-/// [`PayloadError::Decode`] or [`PayloadError::LeftOver`].
+/// [`PayloadError::Decode`] or [`PayloadError::LeftOver`]; [`PayloadError::TooLarge`] or [`PayloadError::TooDeep`] where the bytes are
+/// in order, but stand for more than a decoding [may use](crate::payload#with-serde).
 ///
 /// # Examples
 ///
@@ -82,10 +84,17 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, E
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(PayloadError::LeftOver { type_name: type_name::<T>(), left: rest.len() }),
-        Err(error) => Err(PayloadError::Decode { type_name: type_name::<T>(), why: words(&error) }),
+    let budget = Budget::for_bytes(bytes.len());
+    let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+    let decoded = T::deserialize(Counted::new(&mut deserializer, &budget));
+    let decoded = decoded.and_then(|value| Ok((value, deserializer.finalize()?)));
+    let type_name = type_name::<T>();
+    match (decoded, budget.exceeded()) {
+        (Ok((value, [])), _) => Ok(value),
+        (Ok((_, rest)), _) => Err(PayloadError::LeftOver { type_name, left: rest.len() }),
+        (Err(_), Some(Exceeded::Memory)) => Err(PayloadError::TooLarge { type_name, most: budget.most() }),
+        (Err(_), Some(Exceeded::Depth)) => Err(PayloadError::TooDeep { type_name, most: MOST_DEPTH }),
+        (Err(error), None) => Err(PayloadError::Decode { type_name, why: words(&error) }),
     }
 }
 

@@ -52,12 +52,19 @@
 //! form of the crate `postcard`, version 1, which is compact and does not describe itself: both sides must use the same
 //! type. Bytes left over behind a value are an error, too.
 //!
-//! What a party that is not trusted sends can make decoding costly in two ways that no check of the bytes finds: a type that
-//! contains itself is as deep as its sender says, and takes the thread's stack; a sequence of values without any bytes, such
-//! as `Vec<()>`, is as long as its sender says. Do not decode such types from those you do not trust.
+//! A few bytes can stand for a large value, such as `None` for a large type, a thousand times. So decoding is bounded, whoever sent the
+//! bytes: values may take 16 times as many bytes as they are decoded from, and 4 MiB in any case, else it is
+//! [`TooLarge`](PayloadError::TooLarge). Counted is each element of a vector, a map or another collection, with the size of its type
+//! and at least 8 bytes (also of a `Vec<()>`), and whatever lies behind a `Box`. An option, a collection or an enum may lie in another
+//! one 128 deep, else it is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many. Not
+//! counted is what the allocator takes beside the values, what a collection that grows keeps in reserve (up to as much again, and for a
+//! moment twice that), and what a type's own `Deserialize` does. Whoever has larger or deeper values, and trusts their
+//! sender, decodes the bytes of the payload with `postcard` itself.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "serde")]
+mod bounded;
 #[cfg(feature = "serde")]
 mod encoded;
 
@@ -103,6 +110,30 @@ pub enum PayloadError {
     Invalid {
         /// The type asked for.
         type_name: &'static str,
+    },
+    /// The bytes stand for a value that is too large in memory.
+    #[cfg(feature = "serde")]
+    #[error(
+        "the bytes stand for a {type_name} of more than {most} bytes: send less at once, or decode them with postcard itself \
+         if the sender is trusted"
+    )]
+    TooLarge {
+        /// The type asked for.
+        type_name: &'static str,
+        /// The most bytes in memory that a value may have which is decoded from as many.
+        most: usize,
+    },
+    /// The bytes stand for a value whose parts lie too deep within each other.
+    #[cfg(feature = "serde")]
+    #[error(
+        "the bytes stand for a {type_name} that is more than {most} deep: send a flat form of it, or decode them with \
+         postcard itself if the sender is trusted"
+    )]
+    TooDeep {
+        /// The type asked for.
+        type_name: &'static str,
+        /// How deep a value may be.
+        most: usize,
     },
     /// The bytes cannot be decoded.
     #[cfg(feature = "serde")]
