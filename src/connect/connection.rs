@@ -218,8 +218,8 @@ mod tests {
 
     #[test]
     fn no_descriptor_of_a_server_is_closed_here() {
-        let cases: [(Option<&[u8]>, &[u8], usize); 3] =
-            [(None, b"x", 1), (Some(b""), b"", 1), (Some(b"y"), b"x", 3)];
+        type Case = (Option<&'static [u8]>, &'static [u8], usize);
+        let cases: [Case; 3] = [(None, b"x", 1), (Some(b""), b"", 1), (Some(b"y"), b"x", 3)];
         for (before, bytes, copies) in cases {
             let (client, server) = connected();
             if let Some(before) = before {
