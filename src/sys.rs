@@ -49,6 +49,15 @@ pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How much of what was sent on this Unix socket the other side has neither received nor lost by closing (`SIOCOUTQ`). It has
+/// no unit: 0 is nothing.
+pub(crate) fn unreceived(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut amount: libc::c_int = 0;
+    // SAFETY: the request stores an integer where the pointer points, and does nothing else. The descriptor is open: it is borrowed.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) };
+    if answer == 0 { Ok(amount.unsigned_abs()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What this thread has used so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ThreadUse {
@@ -285,6 +294,20 @@ mod tests {
         std::thread::sleep(Duration::from_millis(1)); // nothing is waited for: the sleep is what is counted
         let after = ThreadUse::now();
         assert!(between.sleeps < after.sleeps);
+    }
+
+    #[test]
+    fn what_was_not_received_is_told_until_it_is_received_or_lost() {
+        use std::io::{Read, Write};
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        assert_eq!(unreceived(here.as_fd()).unwrap(), 0);
+        here.write_all(b"x").unwrap();
+        assert!(unreceived(here.as_fd()).unwrap() > 0);
+        there.read_exact(&mut [0]).unwrap();
+        assert_eq!(unreceived(here.as_fd()).unwrap(), 0);
+        here.write_all(b"y").unwrap();
+        drop(there);
+        assert_eq!(unreceived(here.as_fd()).unwrap(), 0);
     }
 
     #[test]

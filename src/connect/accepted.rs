@@ -40,6 +40,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
+use crate::sys;
 
 /// A connection that was accepted. Dropping it ends it for the other side at once.
 #[derive(Debug)]
@@ -122,6 +123,16 @@ impl Accepted {
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(self.socket(), &[IoSlice::new(datagram)], &mut control, flags)
+    }
+
+    /// Whether the other side has received all that was sent, or closed its end.
+    pub(crate) fn is_all_taken(&self) -> bool {
+        sys::unreceived(self.as_fd()).is_ok_and(|amount| amount == 0)
+    }
+
+    /// Ends the connection for the other side, which may still read what was sent.
+    pub(crate) fn end(&self) {
+        let _ = shutdown(self.socket(), Shutdown::Both);
     }
 
     /// Takes the lowest number for its descriptor that is free.

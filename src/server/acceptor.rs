@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::spare_descriptor;
+use super::answers::{Answers, not_taken};
 use super::builder::Settings;
 use super::events::{Event, Refused, contain};
 use super::member::Member;
@@ -76,6 +77,7 @@ pub(super) struct Acceptor {
     pub(super) deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     pub(super) greeting: usize,
     pub(super) processes: Processes,
+    pub(super) answers: Answers,
     /// The most workers that there were at once.
     pub(super) most_workers: usize,
     /// Given up to answer connections when there are no descriptors left.
@@ -85,7 +87,7 @@ pub(super) struct Acceptor {
 }
 
 pub(super) struct Connection {
-    pub(super) socket: Accepted,
+    pub(super) socket: Arc<Accepted>,
     pub(super) state: State,
 }
 
@@ -146,6 +148,7 @@ impl Acceptor {
             deadlines: BinaryHeap::new(),
             greeting: 0,
             processes: Processes::default(),
+            answers: Answers::default(),
             most_workers: 0,
             reserve: spare_descriptor(),
             paused_until: None,
@@ -276,9 +279,8 @@ impl Acceptor {
     pub(super) fn turn(&mut self, until: Option<Instant>) {
         #[cfg(test)]
         assert!(!self.shared.is_to_fail.load(std::sync::atomic::Ordering::Relaxed), "as the test wants it");
-        let files = Some(self.listener.due());
-        let until = [until, self.first_deadline(), self.paused_until, self.processes.due(), files];
-        let until = until.into_iter().flatten().min();
+        let own = [self.first_deadline(), self.paused_until, self.processes.due(), self.answers.due()];
+        let until = [until, Some(self.listener.due())].into_iter().chain(own).flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             rustix::time::Timespec {
@@ -301,6 +303,9 @@ impl Acceptor {
         }
         for member in self.shared.take_finished() {
             self.let_go(&member);
+        }
+        for (token, name) in self.answers.to_try_again(Instant::now()) {
+            self.register(token, &name);
         }
         self.drop_overdue();
         self.end_the_dead();
@@ -338,7 +343,8 @@ impl Acceptor {
     /// holds them too, so they are taken out first.
     fn drop_connection(&mut self, token: u64) -> Option<Connection> {
         let connection = self.connections.remove(&token)?;
-        let _ = epoll::delete(&self.epoll, &connection.socket);
+        let _ = epoll::delete(&self.epoll, &*connection.socket);
+        self.answers.forget(token, &connection.socket);
         match &connection.state {
             State::Asking { .. } => self.greeting -= 1,
             State::Registered { .. } => self.processes.forget(&self.epoll, token),
@@ -389,19 +395,25 @@ impl Acceptor {
             self.deadlines.push(Reverse((*deadline, token)));
             return;
         }
-        if let Some(Connection { socket, .. }) = self.connections.get(&token) {
-            let refused =
-                Refused::new("silent", "a connection that asked for nothing in time").of(socket.who());
-            self.shared.events.tell(Event::Refused(refused));
-        }
-        self.refuse(token, Refusal::Unknown, "nothing was asked in time: connect again");
+        let Some(who) = self.connections.get(&token).map(|connection| connection.socket.who()) else {
+            return;
+        };
+        let (reason, message, refusal, why) = if self.answers.is_put_off(token) {
+            let message = "a registration of a user who does not read the answers to earlier ones";
+            ("answers", message, Refusal::Busy, not_taken(who.uid))
+        } else {
+            let why = "nothing was asked in time: connect again".to_owned();
+            ("silent", "a connection that asked for nothing in time", Refusal::Unknown, why)
+        };
+        self.shared.events.tell(Event::Refused(Refused::new(reason, message).of(who)));
+        self.refuse(token, refusal, &why);
     }
 
     /// Ends the clients whose processes are found dead although their connections are open.
     fn end_the_dead(&mut self) {
         let Acceptor { processes, connections, .. } = self;
         let peer = |token| {
-            connections.get(&token).map(|connection| (&connection.socket, connection.socket.who().pid))
+            connections.get(&token).map(|connection| (&*connection.socket, connection.socket.who().pid))
         };
         for token in processes.find_dead(Instant::now(), peer) {
             self.client_died(token);
@@ -431,6 +443,13 @@ impl Acceptor {
                     Refused::new("request", "a request with descriptors").of(connection.socket.who());
                 self.shared.events.tell(Event::Refused(refused));
                 self.refuse(token, Refusal::NotRingpost, "descriptors came with the request: send none");
+            }
+            Heard::Datagram(_) if self.answers.is_put_off(token) => {
+                self.refuse(
+                    token,
+                    Refusal::Unknown,
+                    "more was said before the answer: ask one thing at a time",
+                );
             }
             Heard::Datagram(whole) => match datagram.get(..whole) {
                 Some(datagram) => {

@@ -8,6 +8,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,7 @@ impl Acceptor {
         let deadline = Instant::now() + GREETING_TIME;
         self.deadlines.push(Reverse((deadline, token)));
         let state = State::Asking { deadline, asks: 0 };
-        self.connections.insert(token, Connection { socket, state });
+        self.connections.insert(token, Connection { socket: Arc::new(socket), state });
         // What it wants is often there already.
         self.hear(token);
     }

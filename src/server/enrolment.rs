@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,11 +14,13 @@ use super::limits;
 use super::member::Member;
 use super::processes::nearly_the_last;
 use super::worker::Worker;
+use crate::advice::on_resources;
 use crate::channel;
 use crate::connect::{Credentials, Refusal, Reply};
 use crate::kill::kill_point;
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, RegisterError};
+use crate::ring::CloseReason;
 use crate::shm::Segment;
 
 /// The last descriptors, which are not for clients: so that there is one for a new client's memory, and observers are still answered.
@@ -32,9 +35,13 @@ impl Acceptor {
             name: Some(*name),
             ..Refused::new(reason, message).of(who)
         };
-        if nearly_the_last(&connection.socket, LAST_DESCRIPTORS) {
+        if nearly_the_last(&*connection.socket, LAST_DESCRIPTORS) {
             self.shared.events.tell(Event::Refused(refused("descriptors", NO_DESCRIPTORS)));
             return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
+        }
+        // Before it costs anything.
+        if !self.answers.may_send(uid) {
+            return self.answers.put_off(token, *name);
         }
         kill_point!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
@@ -107,6 +114,16 @@ impl Acceptor {
         kill_point!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
         drop(descriptor);
+        match sent {
+            Ok(_) => self.answers.sent(&connection.socket),
+            // It left.
+            Err(Errno::PIPE | Errno::CONNRESET) => {}
+            // Nothing is left of it but its worker, which finds its channel closed.
+            Err(errno) => {
+                self.shared.end(&member, CloseReason::Died);
+                return Err(no_resources(cannot_send(errno)));
+            }
+        }
         self.processes.watch(&self.epoll, &connection.socket, pid, token);
         kill_point!("register.watched");
         connection.state = State::Registered { member: Arc::clone(&member) };
@@ -119,4 +136,15 @@ impl Acceptor {
         self.shared.events.tell(Event::Register { name: *name, key, owner });
         Ok(())
     }
+}
+
+/// Why the kernel does not send a client its channel, and what the server's owner can do.
+fn cannot_send(errno: Errno) -> String {
+    let remedy = match errno {
+        Errno::TOOMANYREFS => {
+            "; too many descriptors that the server's user sent were not received: end the programs that do not receive              them, or raise the server's limit of open files (ulimit -n)"
+        }
+        _ => on_resources(&errno.into()),
+    };
+    format!("the server cannot send a client its channel: {errno}{remedy}")
 }

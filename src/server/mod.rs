@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod admission;
+mod answers;
 mod builder;
 mod enrolment;
 mod event_limits;

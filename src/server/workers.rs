@@ -40,7 +40,7 @@ struct Entry {
     /// The server's end does not wait for it.
     left_alone: bool,
     /// Its client's connection, once the server's own end has come.
-    lifeline: Option<Accepted>,
+    lifeline: Option<Arc<Accepted>>,
 }
 
 #[derive(Default)]
@@ -144,7 +144,7 @@ impl Workers {
     }
 
     /// Keeps a client's connection as long as its worker lives, which is not at all if it has ended.
-    pub(super) fn keep_lifeline(&self, key: Key, lifeline: Accepted) {
+    pub(super) fn keep_lifeline(&self, key: Key, lifeline: Arc<Accepted>) {
         if let Some(entry) = self.lock().living.get_mut(&key) {
             entry.lifeline = Some(lifeline);
         }

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod attacker;
 mod false_server;
 mod honest;
@@ -44,6 +45,7 @@ fn role() {
         "attacker" => attacker::attacker(&stage),
         "false server" => false_server::serve_falsely(),
         "server" => strangers::serve(&stage),
+        "poor server" => answers::serve_poorly(&stage),
         other => panic!("no role {other:?}"),
     }
 }

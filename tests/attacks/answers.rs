@@ -1,0 +1,113 @@
+//! Answers that are never read. Each holds a descriptor that counts on the account of the server's user, so their number is
+//! bounded; and where the kernel refuses all the same, the client is told the truth.
+
+use crate::ALONE;
+use crate::common::raw::{Heard, REGISTER, VERSION, datagram, dial, hear, say as tell, try_say_with};
+use crate::common::role::{Role, Stage, say, setting};
+use crate::common::users::{is_root, leave_root};
+use crate::common::{Bus, LIMIT, Place, eventually};
+use ringpost::{Client, RegisterError, Server};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::Timespec;
+use std::fs::{self, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+/// Answers of one user that may be on their way.
+const MOST: usize = 64;
+
+const OTHER: u32 = 65_533;
+
+fn ask(bus: &Bus, name: &str) -> OwnedFd {
+    let line = dial(bus.path());
+    tell(&line, &datagram(VERSION, REGISTER, name.as_bytes()));
+    line
+}
+
+/// Waits until an answer lies there, and leaves it there.
+fn await_answer(line: &OwnedFd) {
+    let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(line, PollFlags::IN)], Some(&limit)), Ok(1));
+}
+
+#[test]
+fn unread_answers_are_few_whatever_became_of_their_clients() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let bus = Bus::start();
+    let unread: Vec<OwnedFd> = (0..MOST)
+        .map(|n| {
+            let line = ask(&bus, &format!("mute {n}"));
+            await_answer(&line);
+            // Thrown out, which takes nothing back of what is on its way.
+            tell(&line, b"babble");
+            line
+        })
+        .collect();
+    eventually("all are thrown out", || bus.server.info().clients == 0);
+    // It waits, and is told why in the end.
+    let late = ask(&bus, "late");
+    let (status, why) = hear(&late).refusal();
+    assert_eq!(status, 9, "{why}");
+    assert!(why.contains("does not read") && why.contains("close their connections"), "{why}");
+    // One is read: the next is served.
+    let waiting = ask(&bus, "waiting");
+    assert!(matches!(hear(&unread[0]), Heard::Reply { status: 0, descriptor: Some(_), .. }));
+    assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
+    // One closes its connection: so is another.
+    let waiting = ask(&bus, "waiting too");
+    drop(unread);
+    assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
+    for n in 0..20 {
+        Client::register(bus.path(), &format!("honest {n}")).unwrap();
+    }
+}
+
+/// A server whose user has too many descriptors on their way already, by whatever other program.
+pub fn serve_poorly(stage: &Stage) {
+    if is_root() {
+        leave_root(OTHER, OTHER, &[]);
+    }
+    let limit = 128;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum }).unwrap();
+    let (one, _other) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (file, _) = std::io::pipe().unwrap();
+    let file = OwnedFd::from(file);
+    while try_say_with(&one, b"x", &vec![&file; 64]).is_ok() {}
+    let server = Server::builder(setting::<PathBuf>("PATH").unwrap()).start().unwrap();
+    say("ready");
+    stage.await_order("end");
+    let summary = server.join_after_shutdown();
+    say(format_args!("registered={} abandoned={}", summary.registered, summary.abandoned));
+}
+
+#[test]
+fn a_server_that_may_send_no_descriptor_says_so() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = Place::new();
+    if is_root() {
+        // A place where only that user can put a socket.
+        chown(place.directory.path(), Some(OTHER), Some(OTHER)).unwrap();
+        fs::set_permissions(place.directory.path(), Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut server = Role::start("poor server", &[("PATH", place.path.to_str().unwrap())]);
+    server.hear("ready");
+    for _ in 0..3 {
+        match Client::register(&place.path, "alice") {
+            Err(RegisterError::Refused(why)) => {
+                assert!(why.contains("ulimit -n") && why.contains("not received"), "{why}");
+            }
+            // Where the kernel holds this user to no such limit.
+            Ok(_) => eprintln!("skipped: this user may have any number of descriptors on their way"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    server.tell("end");
+    println!("{}", server.hear(""));
+    assert!(server.end().success());
+}
