@@ -93,6 +93,7 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("draft.extended", SERVER, Rarely),
         ("draft.written", SERVER, Always),
         ("draft.header", SERVER, Always),
+        ("draft.overwritten", SERVER, Rarely),
         ("grant.written", CHANNEL, Always),
         ("batch.record", CHANNEL, Always),
         ("batch.zero", CHANNEL, Always),

@@ -1,15 +1,15 @@
-//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next client in a slot, and a
-//! program that is executed can get at.
+//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next client in a slot, a caller whose
+//! answer was taken back, and a program that is executed can get at.
 
 mod common;
 
 #[cfg(feature = "cli")]
 use common::program::{Program, SERVER};
-use common::raw::{Heard, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
+use common::raw::{CALL, Heard, PING, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
 use common::role::{self, Role, Stage, say, setting};
 use common::users::is_root;
 use common::{Bus, Place, eventually, within_limit};
-use ringpost::{Client, Observer, RegisterError, Server};
+use ringpost::{Client, Observer, RegisterError, Request, Response, Server, ServiceError};
 use rustix::fs::{
     FallocateFlags, Mode, OFlags, SealFlags, fallocate, fchmod, fcntl_add_seals, fcntl_get_seals, ftruncate,
     open,
@@ -269,6 +269,56 @@ fn a_recycled_slot_shows_no_old_byte() {
     }
     let slots: Vec<u16> = keys.iter().map(|key| key.slot()).collect();
     assert!(slots.iter().all(|slot| *slot == slots[0]), "one slot was used again and again: {slots:?}");
+}
+
+// ---- what a service took back
+
+/// Never part of a response that is sent.
+const SECRET: &[u8] = b"never to be sent; ";
+
+/// Writes the secret, more of it than fits into a small ring in one piece if so asked, and then does what the caller wants.
+fn takes_back(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+    let (what, times) = request.payload().split_at(5);
+    for _ in 0..times[0] {
+        response.write(SECRET)?;
+    }
+    match what {
+        b"clear" => response.clear(),
+        b"again" => {
+            response.clear();
+            response.write(&SECRET.repeat(3))?;
+            response.clear();
+        }
+        b"fails" => return Err(ServiceError::new("no")),
+        b"panic" => std::panic::resume_unwind(Box::new("as the caller wished")),
+        b"large" => loop {
+            response.write(SECRET)?;
+        },
+        other => panic!("{other:?}"),
+    }
+    response.write(b"no")
+}
+
+/// A client maps its rings, and may read all of them: what was written there and not sent is gone when the answer comes.
+#[test]
+fn what_was_taken_back_is_not_in_the_callers_memory() {
+    let bus = Bus::with(|b| b.ring_size(4096).service(takes_back));
+    let mut spy = RawClient::register(bus.path(), "spy");
+    let mut ring = vec![0; spy.ring_size() as usize];
+    for round in 0..200_u8 {
+        // From every place in the ring: at its end a response begins anew at its start, or in memory.
+        for what in ["clear", "again", "fails", "panic", "large"] {
+            for times in [1, 4, 40, 100] {
+                spy.request(CALL, 0, &[what.as_bytes(), &[times]].concat());
+                let (_, _, body) = spy.response().unwrap();
+                spy.segment.copy_out(spy.offset(Ring::Response, 0), &mut ring);
+                let seen = ring.windows(8).filter(|bytes| *bytes == &SECRET[..8]).count();
+                assert_eq!(seen, 0, "round {round}, {what}, {times} times; the answer was {body:?}");
+            }
+        }
+        spy.request(PING, 0, &[]);
+        spy.response().unwrap();
+    }
 }
 
 // ---- what a program that is executed gets

@@ -361,7 +361,7 @@ impl Producer {
     /// ```
     pub fn batch(&mut self) -> Batch<'_> {
         self.cleared = NOWHERE;
-        Batch { at: self.position, first: None, producer: self }
+        Batch { at: self.position, first: EMPTY, producer: self }
     }
 
     // ---- what the layers above build on: publishing and notifying are separate, so that one fence can serve many.
@@ -451,9 +451,12 @@ impl Producer {
         draft.room = room.max(draft.room);
     }
 
-    /// A draft is begun anew: what was written may reach further than what will be.
-    pub(crate) fn restart(&mut self, draft: &mut Draft) {
-        draft.cleared = NOWHERE;
+    /// Overwrites the first `len` bytes of a draft with zeros: they were written and are not to be sent, and the other side can
+    /// read the ring's memory.
+    pub(crate) fn take_back(&mut self, draft: &Draft, len: usize) {
+        debug_assert!(len <= draft.room, "no more is taken back than was written");
+        self.overwrite(draft.start, HEADER, len);
+        kill_point!("draft.overwritten");
     }
 
     /// Writes into a draft behind its first `at` bytes, within its room.
@@ -480,12 +483,12 @@ impl Producer {
     /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been published since it
     /// was begun.
     #[inline(always)]
-    pub(crate) fn commit_draft(&mut self, draft: Draft, len: usize) {
+    pub(crate) fn commit_draft(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "a draft is committed within its room");
         if draft.start == self.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
-            // What the draft went over lies behind its end now, or was forgotten with what was written.
+            // What the draft went over lies within it and is not asked for again, or was overwritten with zeros when it was taken back.
             self.cleared = draft.cleared;
             self.commit_one(draft.start, len);
         }
@@ -555,7 +558,7 @@ impl Producer {
     // ---- room
 
     #[inline(always)]
-    fn capacity(&self) -> u64 {
+    pub(super) fn capacity(&self) -> u64 {
         self.ring.capacity() as u64
     }
 
@@ -609,8 +612,7 @@ impl Producer {
     #[inline(always)]
     fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
         let size = record_size(len);
-        let until_end = self.capacity() - self.offset(at);
-        let padding = if size <= until_end { 0 } else { until_end };
+        let padding = self.padding(at, size);
         let end = at + padding + size + LINE as u64;
         if end - self.head > self.capacity() {
             if self.was_full {
@@ -628,6 +630,44 @@ impl Producer {
     /// How many between two looks.
     fn pauses(&self) -> u64 {
         (self.capacity() / (LINE as u64 * LINES_PER_PAUSE)).min(MOST_PAUSES)
+    }
+
+    /// How much of it goes before a record of that size, which is contiguous.
+    #[inline(always)]
+    fn padding(&self, at: u64, size: u64) -> u64 {
+        let until_end = self.capacity() - self.offset(at);
+        if size <= until_end { 0 } else { until_end }
+    }
+
+    /// Where the tail is behind a block of `len` bytes, if it was at `at` before.
+    pub(super) fn end_of(&self, at: u64, len: usize) -> u64 {
+        at + self.padding(at, record_size(len)) + record_size(len)
+    }
+
+    /// Whether such a block has room, as far as is known: the head is not looked at.
+    pub(super) fn fits(&self, at: u64, len: usize) -> bool {
+        self.end_of(at, len) + LINE as u64 - self.head <= self.capacity()
+    }
+
+    /// Whether a block of `len` bytes has room now.
+    ///
+    /// # Errors
+    ///
+    /// Those of an attempt to write it, but for `Full`.
+    pub(super) fn has_room(&mut self, len: usize) -> Result<bool, TrySendError> {
+        if len > self.max_block {
+            return Err(TrySendError::TooLarge { len, max: self.max_block });
+        }
+        if self.closer.is_closed() {
+            return Err(self.disconnected());
+        }
+        self.refresh_head().map_err(TrySendError::Violation)?;
+        Ok(self.fits(self.position, len))
+    }
+
+    /// The committed tail.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// How many payload bytes a record at `start` can have without wrapping, within what is known to be free.
@@ -673,6 +713,33 @@ impl Producer {
         for part in parts {
             self.ring.copy_in(start, at, part);
             at += part.len();
+        }
+    }
+
+    /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`, but for the header at
+    /// the tail, which was not stored.
+    #[cold]
+    #[inline(never)]
+    fn overwrite_until(&self, end: u64) {
+        let (start, len) = (self.position, end - self.position);
+        if len > 0 {
+            let until_end = len.min(self.capacity() - self.offset(start));
+            self.overwrite(start, HEADER, until_end as usize - HEADER);
+            self.overwrite(start + until_end, 0, (len - until_end) as usize);
+        }
+    }
+
+    /// Puts zeros where something was written that is not committed. `from` counts from the start of the line at `start`.
+    #[cold]
+    #[inline(never)]
+    fn overwrite(&self, start: u64, from: usize, len: usize) {
+        const ZEROS: &[u8] = &[0; 4096];
+        let end = from + len;
+        let mut at = from;
+        while at < end {
+            let piece = ZEROS.len().min(end - at);
+            self.ring.copy_in(start, at, &ZEROS[..piece]);
+            at += piece;
         }
     }
 
@@ -906,7 +973,9 @@ impl Draft {
 }
 
 /// Room for one block, written in place through [`io::Write`]: [`Producer::grant`]. It becomes visible with
-/// [`commit`](Self::commit) and leaves no trace if it is dropped. More than its room is written in part, as to any full writer.
+/// [`commit`](Self::commit). If it is dropped, nothing is sent, and what was written is overwritten with zeros. Until then the other
+/// side can read it in the ring's memory, and also if the grant is leaked ([`std::mem::forget`]). More than its room is written in
+/// part, as to any full writer.
 ///
 /// # Examples
 ///
@@ -976,9 +1045,17 @@ impl Grant<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(self) {
-        let Grant { producer, start, written, .. } = self;
-        producer.commit_one(start, written);
-        producer.notify();
+        self.producer.commit_one(self.start, self.written);
+        self.producer.notify();
+        std::mem::forget(self); // Its drop is for what is not committed.
+    }
+}
+
+impl Drop for Grant<'_> {
+    /// What was written and not committed is not for the other side, who can read the ring's memory.
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.producer.overwrite(self.start, HEADER, self.written);
     }
 }
 
@@ -996,8 +1073,8 @@ impl io::Write for Grant<'_> {
     }
 }
 
-/// Several blocks that become visible together with [`commit`](Self::commit), and leave no trace if it is dropped:
-/// [`Producer::batch`].
+/// Several blocks that become visible together with [`commit`](Self::commit): [`Producer::batch`]. If it is dropped, none is sent,
+/// and their bytes are overwritten with zeros, as those of a [`Grant`].
 ///
 /// # Examples
 ///
@@ -1026,8 +1103,8 @@ pub struct Batch<'a> {
     producer: &'a mut Producer,
     /// How far the ring is written, uncommitted.
     at: u64,
-    /// The first header of the batch, stored last: (position, header).
-    first: Option<(u64, u64)>,
+    /// The header at the committed tail, stored last.
+    first: u64,
 }
 
 impl Batch<'_> {
@@ -1080,8 +1157,8 @@ impl Batch<'_> {
     /// The first header waits for the commit; the others are hidden behind it and can be stored at once.
     #[inline]
     fn put_header(&mut self, position: u64, header: u64) {
-        if self.first.is_none() {
-            self.first = Some((position, header));
+        if position == self.producer.position {
+            self.first = header;
         } else {
             self.producer.ring.header(position).store(header, Ordering::Relaxed);
         }
@@ -1101,14 +1178,23 @@ impl Batch<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(self) {
-        if let Some((position, header)) = self.first {
-            let Batch { producer, at, .. } = self;
+        let (producer, at) = (&mut *self.producer, self.at);
+        if at != producer.position {
             producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
             kill_point!("batch.zero");
-            producer.ring.header(position).store(header, Ordering::Release);
+            producer.ring.header(producer.position).store(self.first, Ordering::Release);
             kill_point!("batch.header");
             producer.position = at;
             producer.notify();
         }
+        std::mem::forget(self); // Its drop is for what is not committed.
+    }
+}
+
+impl Drop for Batch<'_> {
+    /// As for a [`Grant`].
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.producer.overwrite_until(self.at);
     }
 }

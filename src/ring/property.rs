@@ -192,6 +192,11 @@ impl Plain {
     }
 
     /// Content for a record at `start`: each line of it begins like a committed header of the next lap.
+    /// Whether what is not committed is leaked this time, and so is not overwritten.
+    fn leaks(&self) -> bool {
+        self.number.is_multiple_of(2)
+    }
+
     fn content(&mut self, start: u64, len: usize) -> Vec<u8> {
         self.number += 1;
         let mut block: Vec<u8> = (0..len as u64).map(|i| (self.number * 7 + i) as u8).collect();
@@ -229,6 +234,15 @@ impl Pair {
             },
             into: Vec::new(),
         }
+    }
+
+    /// That a block of this length, written at `start` and not committed, was overwritten.
+    fn is_overwritten(&self, start: u64, len: usize) {
+        let mut bytes = vec![1; len];
+        self.setup
+            .view
+            .copy_out(self.setup.data + (start % self.plain.capacity) as usize + HEADER, &mut bytes);
+        assert_eq!(bytes, vec![0; len], "not committed, and still there");
     }
 
     fn run(&mut self, op: &Op) {
@@ -298,6 +312,11 @@ impl Pair {
         if commit {
             grant.commit();
             self.plain.commit(place.unwrap(), content[..written].to_vec());
+        } else if self.plain.leaks() {
+            std::mem::forget(grant);
+        } else {
+            drop(grant);
+            self.is_overwritten(place.unwrap(), written);
         }
     }
 
@@ -332,17 +351,23 @@ impl Pair {
             self.producer.write_first_word(&draft, first);
         }
         if let Some(cut) = cut {
+            // Taken back, and begun anew with less.
+            self.producer.take_back(&draft, written);
+            self.is_overwritten(start, written);
             written = cut.of(self.plain.max_block).min(written);
-            self.producer.restart(&mut draft);
+            self.producer.write(&draft, 0, &content[..written]);
         }
         let block = content[..written].to_vec();
         let mut back = b"kept".to_vec();
         self.producer.read_back(&draft, written / 2..written, &mut back);
         assert_eq!(back, [b"kept", &block[written / 2..]].concat());
         if commit {
-            self.producer.commit_draft(draft, written);
+            self.producer.commit_draft(&draft, written);
             self.producer.notify();
             self.plain.commit(start, block);
+        } else if !self.plain.leaks() {
+            self.producer.take_back(&draft, written);
+            self.is_overwritten(start, written);
         }
     }
 
@@ -364,6 +389,13 @@ impl Pair {
             batch.commit();
             for (start, block) in pushed {
                 self.plain.commit(start, block);
+            }
+        } else if self.plain.leaks() {
+            std::mem::forget(batch);
+        } else {
+            drop(batch);
+            for (start, block) in pushed {
+                self.is_overwritten(start, block.len());
             }
         }
     }
@@ -607,9 +639,9 @@ fn a_draft_begun_anew_leaves_nothing_behind_its_end() {
         let mut draft = producer.begin(0).unwrap();
         producer.extend(&mut draft, 400);
         producer.write(&draft, 0, &[0xff; 400]);
-        producer.restart(&mut draft);
+        producer.take_back(&draft, 400);
         producer.write(&draft, 0, &vec![2; len]);
-        producer.commit_draft(draft, len);
+        producer.commit_draft(&draft, len);
         producer.notify();
         assert_eq!(consumer.try_recv(&mut into), Ok(len));
         assert_eq!(ahead, setup.view.load64(HEAD, Ordering::Relaxed), "it ends where the line was cleared");

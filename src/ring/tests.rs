@@ -359,7 +359,7 @@ fn drafts_and_batches_grow_into_what_was_given_back() {
     assert_eq!((draft.room(), producer.head()), (440, 0), "half the ring, without the zeroed line");
     producer.extend(&mut draft, 441);
     assert_eq!((draft.room(), producer.head()), (504, 512), "all of it");
-    producer.commit_draft(draft, 0);
+    producer.commit_draft(&draft, 0);
 
     let (mut producer, mut consumer) = local(256).unwrap();
     for _ in 0..2 {
@@ -386,7 +386,7 @@ fn a_draft_behind_padding_may_end_within_its_first_line() {
     }
     let draft = producer.begin(57).unwrap();
     producer.write(&draft, 0, b"short");
-    producer.commit_draft(draft, 5);
+    producer.commit_draft(&draft, 5);
     producer.notify();
     assert_eq!(consumer.try_recv(&mut block), Ok(5));
     assert_eq!(block, b"short");

@@ -277,7 +277,10 @@ where
 }
 
 /// The response to a call, being written: straight into the caller's ring while it fits there in one piece, else into
-/// memory first. The caller sees nothing of it before the service returns `Ok`, and nothing at all if it fails.
+/// memory first. The caller receives nothing of it before the service returns `Ok`, and nothing at all if it fails.
+///
+/// What was written and is not sent, because of [`clear`](Self::clear), an error or a panic, is overwritten with zeros in the ring. Until then
+/// a caller that looks into the memory of its ring can read it. So what this caller may not see is not written before that is decided.
 ///
 /// Also an [`io::Write`], for `write!`.
 ///
@@ -396,6 +399,7 @@ impl<'a> Response<'a> {
             // It does not fit there in one piece: move what was written out of the ring.
             let body = BLOCK_HEADER..BLOCK_HEADER + self.written;
             self.ring.read_back(draft, body, self.spare);
+            self.ring.take_back(draft, BLOCK_HEADER + self.written);
             self.draft = None;
         }
         self.spare.extend_from_slice(bytes);
@@ -458,7 +462,7 @@ impl<'a> Response<'a> {
         self.written
     }
 
-    /// Takes back all that was written. Does not block.
+    /// Takes back all that was written, and overwrites it with zeros in the caller's ring. Does not block.
     ///
     /// # Examples
     ///
@@ -483,24 +487,31 @@ impl<'a> Response<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&mut self) {
-        if let Some(draft) = &mut self.draft {
-            self.ring.restart(draft);
-        }
+        self.overwrite_draft();
         self.spare.clear();
         self.written = 0;
     }
 
-    /// Commits what was written if it lies in the ring.
+    /// Puts zeros over what was written in the caller's ring: it will not be sent.
+    #[cold]
+    #[inline(never)]
+    fn overwrite_draft(&mut self) {
+        if let Some(draft) = &self.draft {
+            self.ring.take_back(draft, BLOCK_HEADER + self.written);
+        }
+    }
+
+    /// Commits what was written if it lies in the ring. The response must be forgotten then: its drop is for what is not committed.
     #[inline(always)]
-    pub(super) fn finish(self) -> Finished {
-        let Some(draft) = self.draft else { return Finished::Spare(Status::Ok) };
+    pub(super) fn finish(&mut self) -> Finished {
+        let Some(draft) = &self.draft else { return Finished::Spare(Status::Ok) };
         let header = BlockHeader::new(Status::Ok as u16, 0, self.sequence);
-        self.ring.write_first_word(&draft, header.to_word());
+        self.ring.write_first_word(draft, header.to_word());
         self.ring.commit_draft(draft, BLOCK_HEADER + self.written);
         Finished::Committed { bytes: self.written }
     }
 
-    /// Throws away what was written; the failure's text becomes the body.
+    /// Throws away what was written, and the drop overwrites it in the ring; the failure's text becomes the body.
     #[cold]
     pub(super) fn fail(self, status: Status, text: &str) -> Finished {
         let max = self.max();
@@ -508,6 +519,13 @@ impl<'a> Response<'a> {
         let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         self.spare.extend_from_slice(&text.as_bytes()[..cut]);
         Finished::Spare(status)
+    }
+}
+
+impl Drop for Response<'_> {
+    /// Only where the response is not committed: the service failed, or it panicked.
+    fn drop(&mut self) {
+        self.overwrite_draft();
     }
 }
 

@@ -212,7 +212,11 @@ impl Worker {
         let answered = self.service.call(request, &mut response);
         self.serving = None;
         let finished = match answered {
-            Ok(()) => response.finish(),
+            Ok(()) => {
+                let finished = response.finish();
+                std::mem::forget(response);
+                finished
+            }
             Err(error) => fail(response, &error),
         };
         let bytes_out = match finished {
