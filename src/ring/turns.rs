@@ -1,17 +1,31 @@
-//! One producer for several threads, who wait for room in turn.
+//! One producer for several threads, some of whom wait for room.
 //!
 //! The producer lies under a lock that is held for a try-write and never over a wait.
 //!
-//! **Who waits** stands in a queue. Only the first of them deals with the ring: it parks on the ring's word for space. The others
-//! sleep on a word of their own, their *turn*, until whoever leaves the front of the queue sets it. While anyone waits, a thread that does
-//! not want to wait finds the ring full: so those who wait are served in the order in which they came.
+//! **Who waits** stands in a queue. The first of them, the *front*, deals with the ring: it parks on the ring's word for space. The others
+//! sleep on a word of their own, their *turn*, which others set when it is worth while to look again.
 //! Each sleep also ends when the ring's channel or the waiter's own is closed, and at the waiter's deadline.
 //!
-//! **Why nobody waits for ever.** Whoever leaves the queue, for whatever reason, does so under the lock and passes the turn to the new
-//! front if it left the front. So it is enough that the front is woken by whatever ends its wait: by space, by the close of the ring's
-//! channel or by that of its own. A turn is set before its wake, and the queue is looked at, under the lock, before each sleep: a turn that
-//! is given between the look and the sleep makes the kernel's compare fail. The space wake is that of any producer (see
-//! [`crate::ring`]), except that the parked word is set under the lock and slept on without it.
+//! **Who may write.** The front writes as soon as its block fits. Any other block, of a thread that waits or of one that does not, may pass
+//! those before it under two conditions, and else finds the ring full:
+//!
+//! 1. None of their blocks fits now: it takes no room that they could use.
+//! 2. Fewer bytes than the ring has (padding counted) have passed this front so far.
+//!
+//! *What fits is taken.* As long as the receiver reads nothing, what may pass a front is bounded by the free room alone: that is less than the
+//! ring has. So a large block that waits does not keep small ones out of a ring that has room for them. With the second condition used up, small
+//! ones are kept out for no longer than the receiver needs for what lies in the ring before it.
+//!
+//! *The front is not starved.* At most one ring and one block pass it. Once the receiver has read those and what was there before, the ring
+//! is empty, and an empty ring has room for every block. Each that waits becomes the front at the latest when all that came before it have
+//! written or left. Blocks of one length are written in the order in which their threads began to wait.
+//!
+//! **Why nobody sleeps on.** What ends a wait is room, the turn, a close, or the deadline. *Room* comes only from the receiver, who wakes the
+//! front, as it wakes any producer (see [`crate::ring`]; here the parked word is set under the lock and slept on without it). Whenever the front has
+//! looked and does not fit, and whenever another has written, the first of those behind whose block may be written now is given its turn. *The end
+//! of the front*, for whatever reason, takes place under the lock and gives its successor the turn. A thread takes its turn back under the
+//! lock before it looks, and turns are given under the lock and before the wake: one that is given between the look and the sleep
+//! makes the kernel's compare fail.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -38,7 +52,15 @@ struct State {
     written: u32,
     /// No block is accepted any more.
     ended: bool,
-    queue: VecDeque<Arc<Turn>>,
+    queue: VecDeque<Waiter>,
+    /// Bytes that others have written since the first of the queue became that.
+    passed: u64,
+}
+
+/// Who waits, and for how long a block.
+struct Waiter {
+    turn: Arc<Turn>,
+    len: usize,
 }
 
 /// Set to 1 when its owner's turn may have come.
@@ -64,6 +86,17 @@ pub(crate) enum NotWritten {
     TooLarge,
     /// The consumer broke a rule.
     Violation,
+}
+
+impl From<TrySendError> for NotWritten {
+    fn from(error: TrySendError) -> NotWritten {
+        match error {
+            TrySendError::Full => NotWritten::Full,
+            TrySendError::TooLarge { .. } => NotWritten::TooLarge,
+            TrySendError::Disconnected(_) => NotWritten::Ended,
+            TrySendError::Violation(_) => NotWritten::Violation,
+        }
+    }
 }
 
 impl Turn {
@@ -93,15 +126,21 @@ impl Turn {
 
 impl State {
     fn first_is(&self, turn: &Arc<Turn>) -> bool {
-        self.queue.front().is_some_and(|first| Arc::ptr_eq(first, turn))
+        self.queue.front().is_some_and(|first| Arc::ptr_eq(&first.turn, turn))
     }
 
     /// Leaves the queue; the new front is told.
     fn leave(&mut self, turn: &Arc<Turn>) {
         let was_first = self.first_is(turn);
-        self.queue.retain(|other| !Arc::ptr_eq(other, turn));
-        if was_first && let Some(next) = self.queue.front() {
-            next.give();
+        self.queue.retain(|other| !Arc::ptr_eq(&other.turn, turn));
+        if was_first {
+            self.passed = 0;
+            if let Some(next) = self.queue.front() {
+                next.turn.give();
+            }
+        } else {
+            // It may have been given a turn that it did not use.
+            self.offer();
         }
     }
 
@@ -110,6 +149,7 @@ impl State {
         self.queue.is_empty()
     }
 
+    #[inline(always)]
     fn try_write<P>(&mut self, put: &P) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
@@ -124,10 +164,44 @@ impl State {
                 kill_point!("inbox.notified");
                 Ok(())
             }
-            Err(TrySendError::Full) => Err(NotWritten::Full),
-            Err(TrySendError::TooLarge { .. }) => Err(NotWritten::TooLarge),
-            Err(TrySendError::Disconnected(_)) => Err(NotWritten::Ended),
-            Err(TrySendError::Violation(_)) => Err(NotWritten::Violation),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a block of that length has room and may pass the first `before` of those who wait, as far as the room is known; see the head
+    /// of this file.
+    fn may_pass(&self, len: usize, before: usize) -> bool {
+        let fits = |len| self.producer.fits(self.producer.position(), len);
+        let bounded = before == 0 || self.passed < self.producer.capacity();
+        bounded && fits(len) && !self.queue.iter().take(before).any(|waiter| fits(waiter.len))
+    }
+
+    /// For one with so many before it: writes if it may.
+    fn pass<P>(&mut self, len: usize, before: usize, put: &P) -> Result<(), NotWritten>
+    where
+        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+    {
+        if self.ended {
+            return Err(NotWritten::Ended);
+        }
+        if !self.producer.has_room(len)? || !self.may_pass(len, before) {
+            return Err(NotWritten::Full);
+        }
+        let position = self.producer.position();
+        self.try_write(put)?;
+        if before > 0 {
+            self.passed += self.producer.position() - position;
+        }
+        Ok(())
+    }
+
+    /// Gives the turn to the first who could write now: the front, or one behind it.
+    fn offer(&self) {
+        let fits = |waiter: &&Waiter| self.producer.fits(self.producer.position(), waiter.len);
+        let passed = self.passed >= self.producer.capacity();
+        let could = self.queue.iter().take(if passed { 1 } else { usize::MAX }).find(fits);
+        if let Some(next) = could {
+            next.turn.give();
         }
     }
 
@@ -152,7 +226,13 @@ impl Turns {
         Turns {
             space: producer.space_word(),
             closer: producer.closer(),
-            state: Mutex::new(State { producer, written: 0, ended: false, queue: VecDeque::new() }),
+            state: Mutex::new(State {
+                producer,
+                written: 0,
+                ended: false,
+                queue: VecDeque::new(),
+                passed: 0,
+            }),
         }
     }
 
@@ -161,27 +241,36 @@ impl Turns {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Writes at once, if there is room and nobody waits for it.
-    pub(crate) fn try_write<P>(&self, put: &P) -> Result<(), NotWritten>
+    /// Writes at once, if there is room and nobody waits. `None`: somebody does.
+    #[inline(always)]
+    pub(crate) fn try_write<P>(&self, put: &P) -> Option<Result<(), NotWritten>>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
         let mut state = self.lock();
-        if state.is_free() {
-            state.try_write(put)
-        } else if state.ended {
-            Err(NotWritten::Ended)
-        } else {
-            Err(NotWritten::Full)
-        }
+        state.is_free().then(|| state.try_write(put))
     }
 
-    /// Takes a place at the end of the queue.
-    pub(crate) fn line_up(&self) -> Place<'_> {
+    /// Writes `len` bytes at once, also where others wait, if there is room that they do not need.
+    #[cold]
+    pub(crate) fn try_pass<P>(&self, len: usize, put: &P) -> Result<(), NotWritten>
+    where
+        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+    {
+        let mut state = self.lock();
+        let before = state.queue.len();
+        let passed = state.pass(len, before, put);
+        // Also if not: it has seen the head, perhaps before the front did.
+        state.offer();
+        passed
+    }
+
+    /// Takes a place at the end of the queue, for a block of `len` bytes.
+    pub(crate) fn line_up(&self, len: usize) -> Place<'_> {
         let turn = Arc::new(Turn::default());
-        self.lock().queue.push_back(Arc::clone(&turn));
+        self.lock().queue.push_back(Waiter { turn: Arc::clone(&turn), len });
         kill_point!("inbox.queued");
-        Place { turns: self, turn }
+        Place { turns: self, turn, len }
     }
 
     /// Accepts nothing any more. Who stands at the front learns it by the close of the channel, which is to follow, or within
@@ -195,6 +284,7 @@ impl Turns {
 pub(crate) struct Place<'a> {
     turns: &'a Turns,
     turn: Arc<Turn>,
+    len: usize,
 }
 
 impl Drop for Place<'_> {
@@ -205,14 +295,8 @@ impl Drop for Place<'_> {
 }
 
 impl Place<'_> {
-    /// Waits for its turn and for room for `len` bytes, and writes as many. `own` is the waiter's own channel, whose close ends the wait.
-    pub(crate) fn write<P>(
-        self,
-        len: usize,
-        put: &P,
-        own: &Closer,
-        deadline: Instant,
-    ) -> Result<(), NotWritten>
+    /// Waits until its block may be written, and writes it. `own` is the waiter's own channel, whose close ends the wait.
+    pub(crate) fn write<P>(self, put: &P, own: &Closer, deadline: Instant) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
@@ -226,33 +310,24 @@ impl Place<'_> {
             if closer.is_closed() {
                 return Err(NotWritten::Ended);
             }
-            let first;
-            {
-                let mut state = self.turns.lock();
-                first = state.first_is(&self.turn);
-                if state.ended {
-                    return Err(NotWritten::Ended);
-                }
-                if first {
-                    match state.write_or_arm(len, put, slept.take()) {
-                        Err(NotWritten::Full) => slept = Some((state.producer.head(), Woken::TimedOut)),
-                        done => return done,
-                    }
-                }
+            match self.look(put, slept.take())? {
+                Look::Written => return Ok(()),
+                Look::NoRoom { head } => slept = Some((head, Woken::TimedOut)),
+                Look::Behind => {}
             }
             let now = Instant::now();
             if now >= deadline {
                 return Err(NotWritten::TimedOut);
             }
-            if first {
+            if let Some((_, how)) = &mut slept {
                 // The consumer may never look again, and then wakes nobody: wait for space in slices.
                 kill_point!("inbox.armed");
                 let slice = deadline.min(now + SPACE_SLICE);
-                let woken = futex::wait(&[space.as_wait(), closer.as_wait(), own.as_wait()], Some(slice));
+                let turn = self.turn.as_wait();
+                *how = futex::wait(&[space.as_wait(), turn, closer.as_wait(), own.as_wait()], Some(slice));
                 kill_point!("inbox.slept");
-                slept = slept.map(|(head, _)| (head, woken));
                 #[cfg(fuzzing)]
-                if crate::shm::alone::is_alone() && woken == Woken::TimedOut {
+                if crate::shm::alone::is_alone() && *how == Woken::TimedOut {
                     return Err(NotWritten::TimedOut); // as if the deadline had come: a fuzz target makes no room later
                 }
             } else {
@@ -260,7 +335,51 @@ impl Place<'_> {
             }
         }
     }
+
+    /// One attempt to write. `slept`: for the front, the head before its last sleep, and how that ended.
+    fn look<P>(&self, put: &P, slept: Option<(u64, Woken)>) -> Result<Look, NotWritten>
+    where
+        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+    {
+        let mut state = self.turns.lock();
+        if state.ended {
+            return Err(NotWritten::Ended);
+        }
+        self.turn.take_back();
+        let before = state.queue.iter().take_while(|other| !Arc::ptr_eq(&other.turn, &self.turn)).count();
+        let first = before == 0;
+        let written = match before {
+            0 => state.write_or_arm(self.len, put, slept),
+            _ => state.pass(self.len, before, put),
+        };
+        let look = match written {
+            Ok(()) => Look::Written,
+            Err(NotWritten::Full) if first => Look::NoRoom { head: state.producer.head() },
+            Err(NotWritten::Full) => Look::Behind,
+            Err(error) => return Err(error),
+        };
+        // Of one that stands at the front no longer, the next front is told when it leaves.
+        if !(first && look == Look::Written) {
+            state.offer();
+        }
+        Ok(look)
+    }
 }
+
+/// What came of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Written,
+    /// It is the front and has set the ring's parked word.
+    NoRoom {
+        head: u64,
+    },
+    /// It may not pass.
+    Behind,
+}
+
+#[cfg(all(test, not(loom)))]
+mod property;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -295,13 +414,13 @@ mod tests {
             let waited = number == 1;
             let now = Instant::now();
             let done = if waited {
-                turns.line_up().write(4, &numbered, &own(), now)
+                turns.line_up(4).write(&numbered, &own(), now)
             } else {
-                turns.try_write(&numbered)
+                turns.try_pass(4, &numbered)
             };
             assert_eq!(done, Ok(()));
-            assert_eq!(turns.try_write(&numbered), Err(NotWritten::Full));
-            assert_eq!(turns.line_up().write(4, &numbered, &own(), now), Err(NotWritten::TimedOut));
+            assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Full));
+            assert_eq!(turns.line_up(4).write(&numbered, &own(), now), Err(NotWritten::TimedOut));
             consumer.try_recv(&mut block).unwrap();
             assert_eq!(block, number.to_le_bytes());
         }
@@ -311,32 +430,32 @@ mod tests {
     #[test]
     fn the_end_is_told_though_there_is_no_room() {
         let (turns, _setup) = one_place();
-        turns.try_write(&numbered).unwrap();
-        let place = turns.line_up();
+        turns.try_pass(4, &numbered).unwrap();
+        let place = turns.line_up(4);
         turns.end();
-        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Ended), "while somebody waits");
-        assert_eq!(place.write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
-        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Ended));
+        assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended), "while somebody waits");
+        assert_eq!(place.write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+        assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended));
     }
 
     #[test]
     fn what_cannot_be_written_is_told_apart() {
         let (turns, setup) = one_place();
         let long = |producer: &mut Producer, _| producer.try_publish(None, [&[0; 57][..]]);
-        assert_eq!(turns.try_write(&long), Err(NotWritten::TooLarge));
-        assert_eq!(turns.line_up().write(57, &long, &own(), Instant::now()), Err(NotWritten::TooLarge));
+        assert_eq!(turns.try_pass(57, &long), Err(NotWritten::TooLarge));
+        assert_eq!(turns.line_up(57).write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
         let closed = own();
         closed.close();
-        assert_eq!(turns.line_up().write(4, &numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
-        turns.try_write(&numbered).unwrap();
+        assert_eq!(turns.line_up(4).write(&numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
+        turns.try_pass(4, &numbered).unwrap();
         setup.view.store64(HEAD, 1, Ordering::Relaxed);
-        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Violation));
+        assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Violation));
         let (turns, setup) = one_place();
-        turns.try_write(&numbered).unwrap();
+        turns.try_pass(4, &numbered).unwrap();
         setup.view.store64(HEAD, 1, Ordering::Relaxed);
-        assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Violation));
+        assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Violation));
         setup.closer.close();
-        assert_eq!(turns.line_up().write(4, &numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+        assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
     }
 
     /// What should come at once may take this long on a busy machine.
@@ -350,10 +469,49 @@ mod tests {
     #[test]
     fn who_waits_comes_before_who_does_not() {
         let (turns, _setup) = one_place();
-        let place = turns.line_up();
-        assert_eq!(turns.try_write(&numbered), Err(NotWritten::Full), "for others");
+        let place = turns.line_up(4);
+        assert_eq!(turns.try_write(&numbered), None, "others wait");
+        assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Full), "for others");
         drop(place);
-        assert_eq!(turns.try_write(&numbered), Ok(()));
+        assert_eq!(turns.try_pass(4, &numbered), Ok(()));
+    }
+
+    /// One block of the largest size waits, and one line is unread before it: what is small passes until the ring is full.
+    #[test]
+    fn small_blocks_pass_a_large_one() {
+        let setup = local_setup(4096, WaitStrategy::Park, 2048).unwrap();
+        let turns = Turns::new(Producer::new(&setup));
+        turns.try_pass(4, &numbered).unwrap();
+        let place = turns.line_up(2040);
+        assert!(matches!(place.look(&large, None), Ok(Look::NoRoom { .. })));
+        let passed = (0..).take_while(|_| turns.try_pass(4, &numbered).is_ok()).count();
+        assert_eq!(passed, 62, "a ring of 64 lines without the unread one and the zeroed one");
+    }
+
+    /// The receiver reads, but never so much that the large block fits: a ring of small ones passes it, and it is next.
+    #[test]
+    fn small_blocks_do_not_starve_a_large_one() {
+        let setup = local_setup(4096, WaitStrategy::Park, 0).unwrap();
+        let (turns, mut consumer) = (Turns::new(Producer::new(&setup)), Consumer::new(&setup));
+        let mut block = Vec::new();
+        for _ in 0..33 {
+            turns.try_pass(4, &numbered).unwrap();
+        }
+        let place = turns.line_up(2040);
+        let mut passed = 0;
+        while turns.try_pass(4, &numbered).is_ok() {
+            passed += 1;
+            assert!(passed < 1000, "it is starved");
+            consumer.try_recv(&mut block).unwrap();
+            assert!(matches!(place.look(&large, None), Ok(Look::NoRoom { .. })));
+        }
+        assert_eq!(passed, 64);
+        while consumer.try_recv(&mut block).is_ok() {}
+        assert_eq!(place.look(&large, None), Ok(Look::Written));
+    }
+
+    fn large(producer: &mut Producer, _: u32) -> Result<(), TrySendError> {
+        producer.try_publish(None, [&[1; 2040][..]])
     }
 
     /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps, and the first
@@ -362,14 +520,14 @@ mod tests {
     fn those_who_wait_are_served_in_turn() {
         let (turns, setup) = one_place();
         let mut consumer = Consumer::new(&setup);
-        turns.try_write(&numbered).unwrap();
-        let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up());
+        turns.try_pass(4, &numbered).unwrap();
+        let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up(4));
         let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, Peer::Unheard);
         let (mine, closed) = (own(), own());
         let written_by = |who: u32| {
             move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])
         };
-        assert_eq!(second.write(4, &written_by(2), &mine, Instant::now()), Err(NotWritten::TimedOut));
+        assert_eq!(second.write(&written_by(2), &mine, Instant::now()), Err(NotWritten::TimedOut));
         let (to, threads) = mpsc::channel();
         let (done, outcomes) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -377,7 +535,7 @@ mod tests {
                 let (to, done, put) = (to.clone(), done.clone(), written_by(who));
                 scope.spawn(move || {
                     tell(&to);
-                    done.send((who, place.write(4, &put, own, far()))).unwrap();
+                    done.send((who, place.write(&put, own, far()))).unwrap();
                 });
             }
             until_all_sleep(&threads, 3);
@@ -400,9 +558,9 @@ mod tests {
     #[test]
     fn wakes_for_nothing_are_found_out() {
         let (turns, setup) = one_place();
-        turns.try_write(&numbered).unwrap();
+        turns.try_pass(4, &numbered).unwrap();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| turns.line_up().write(4, &numbered, &own(), Instant::now() + LIMIT));
+            let waiter = scope.spawn(|| turns.line_up(4).write(&numbered, &own(), Instant::now() + LIMIT));
             let word = setup.view.word32(PRODUCER_PARKED);
             while !waiter.is_finished() {
                 if word.swap(0, Ordering::Relaxed) == 1 {

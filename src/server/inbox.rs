@@ -35,9 +35,8 @@ impl Inbox {
     pub(super) fn deliver(&self, letter: &Letter<'_>, deadline: Option<Instant>) -> Status {
         let put = |producer: &mut Producer, number| self.put(producer, number, letter);
         let done = match deadline {
-            None => self.turns.try_write(&put),
-            // A sender's own intake is closed with its channel, and already when a shutdown begins.
-            Some(deadline) => self.turns.line_up().write(letter.len(), &put, &letter.from.intake, deadline),
+            None => self.turns.try_write(&put).unwrap_or_else(|| self.pass(letter)),
+            Some(deadline) => self.wait(letter, deadline),
         };
         match done {
             Ok(()) => Status::Ok,
@@ -53,7 +52,23 @@ impl Inbox {
         }
     }
 
-    #[inline]
+    /// Others wait for room.
+    #[cold]
+    #[inline(never)]
+    fn pass(&self, letter: &Letter<'_>) -> Result<(), NotWritten> {
+        self.turns
+            .try_pass(letter.len(), &|producer: &mut Producer, number| self.put(producer, number, letter))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, letter: &Letter<'_>, deadline: Instant) -> Result<(), NotWritten> {
+        let put = |producer: &mut Producer, number| self.put(producer, number, letter);
+        // A sender's own intake is closed with its channel, and already when a shutdown begins.
+        self.turns.line_up(letter.len()).write(&put, &letter.from.intake, deadline)
+    }
+
+    #[inline(always)]
     fn put(&self, producer: &mut Producer, number: u32, letter: &Letter<'_>) -> Result<(), TrySendError> {
         let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();

@@ -80,8 +80,8 @@ mod real {
     use rustix::thread::{ClockId, futex::Wait as WaitvEntry};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Most words that anybody waits for: an inbox's space, its closing, and the waiter's own closing.
-    const MOST: usize = 3;
+    /// Most words that anybody waits for: an inbox's space and its closing, the waiter's turn, and its own closing.
+    const MOST: usize = 4;
 
     /// Set once `futex_waitv` was refused; it will be refused again.
     static WAITV_REFUSED: AtomicBool = AtomicBool::new(false);
@@ -100,7 +100,7 @@ mod real {
         }
     }
 
-    /// Sleeps while *every* word holds what is expected of it, at most until the deadline. One to three words.
+    /// Sleeps while *every* word holds what is expected of it, at most until the deadline. One to four words.
     pub(crate) fn wait(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
         #[cfg(fuzzing)]
         if let Some(woken) = crate::shm::alone::sleep(waits) {

@@ -34,6 +34,47 @@ fn waiting_sender(bus: &Bus, name: &str, to: Key, message: &[u8]) -> RawClient {
     sender
 }
 
+/// A sender that waits with the largest message, where one unread line is in its way, does not close the inbox to others; and it is not
+/// starved by them once the receiver reads.
+#[test]
+fn small_messages_pass_a_large_one_that_waits_and_do_not_starve_it() {
+    let bus = Bus::with(|b| b.ring_size(4096));
+    let (mut bob, mut alice) = (bus.client("bob"), bus.client("alice"));
+    let small = |alice: &mut Client, bob: &Client| alice.send(bob.key(), b"small");
+    for _ in 0..32 {
+        small(&mut alice, &bob).unwrap();
+        bob.recv().unwrap();
+    }
+    small(&mut alice, &bob).unwrap();
+    let large = vec![b'L'; 2000];
+    let mut mallory = waiting_sender(&bus, "mallory", bob.key(), &large);
+    let also_waits = waiting_sender(&bus, "mallory's friend", bob.key(), &large[..1990]);
+    for _ in 0..20 {
+        small(&mut alice, &bob).unwrap();
+        alice.send_timeout(bob.key(), b"small", LIMIT).unwrap();
+    }
+    // From here on a small one comes for each that is read.
+    let mut read = 0;
+    loop {
+        let message = bob.recv().unwrap();
+        if message.payload()[0] == b'L' {
+            break;
+        }
+        read += 1;
+        assert!(read < 200, "the large one is starved");
+        match small(&mut alice, &bob) {
+            Ok(()) | Err(SendError::InboxFull) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(mallory.response().unwrap().0, 0);
+    // One that gives up leaves nothing behind.
+    drop(also_waits);
+    eventually("it is gone", || worker_is_gone("mallory's friend"));
+    while bob.try_recv().is_ok() {}
+    small(&mut alice, &bob).unwrap();
+}
+
 #[test]
 fn every_size_arrives_with_its_sender() {
     let bus = Bus::with(|b| b.ring_size(4096));

@@ -11,7 +11,7 @@ use crate::ring::layout::PRODUCER_PARKED;
 use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Peer, Producer, TrySendError, Turns};
 use crate::shm::View;
 use crate::shm::futex::{self, Scope};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// More make the longest of these models take minutes.
@@ -30,8 +30,8 @@ fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
 fn full() -> (Arc<Turns>, Closer, Consumer) {
     let (client, server) = shared_setups(2);
     let turns = Turns::new(Producer::new(&server));
-    turns.try_write(&put(0)).unwrap();
-    assert_eq!(turns.try_write(&put(9)), Err(NotWritten::Full));
+    turns.try_pass(LEN, &put(0)).unwrap();
+    assert_eq!(turns.try_pass(LEN, &put(9)), Err(NotWritten::Full));
     (Arc::new(turns), server.closer, Consumer::new(&client))
 }
 
@@ -52,17 +52,17 @@ fn front(
     behind: impl FnOnce(&Turns) -> Written + 'static,
 ) -> thread::JoinHandle<(Written, Written)> {
     thread::spawn(move || {
-        let place = turns.line_up();
+        let place = turns.line_up(LEN);
         let other = turns.clone();
         let behind = thread::spawn(move || behind(&other));
-        let written = place.write(LEN, &put(1), &own, deadline());
+        let written = place.write(&put(1), &own, deadline());
         (written, behind.join().unwrap())
     })
 }
 
 /// The one behind lines up, too, and writes block 2.
 fn waits(own: Closer) -> impl FnOnce(&Turns) -> Written {
-    move |turns| turns.line_up().write(LEN, &put(2), &own, deadline())
+    move |turns| turns.line_up(LEN).write(&put(2), &own, deadline())
 }
 
 fn recv(consumer: &mut Consumer) -> Vec<u8> {
@@ -83,12 +83,12 @@ fn two_who_wait_are_served_in_their_order() {
     });
 }
 
-/// Whoever does not want to wait does not come before one who does.
+/// Whoever does not want to wait does not take the room that one who waits could use.
 #[test]
 fn nobody_overtakes_one_who_waits() {
     explore_bounded(PREEMPTIONS, || {
         let (turns, _closer, mut consumer) = full();
-        let senders = front(turns, own(), |turns| turns.try_write(&put(2)));
+        let senders = front(turns, own(), |turns| turns.try_pass(LEN, &put(2)));
         assert_eq!(recv(&mut consumer), block(0, LEN));
         assert_eq!(recv(&mut consumer), block(1, LEN), "block 2 overtook it");
         let (first, second) = senders.join().unwrap();
@@ -97,6 +97,67 @@ fn nobody_overtakes_one_who_waits() {
             Ok(()) => assert_eq!(recv(&mut consumer), block(2, LEN)),
             Err(error) => assert_eq!(error, NotWritten::Full),
         }
+    });
+}
+
+/// A block of two lines.
+const LONG: usize = 100;
+
+fn put_long(producer: &mut Producer, _: u32) -> Result<(), TrySendError> {
+    producer.try_publish(None, [&block(1, LONG)[..]])
+}
+
+/// One line of four is taken, and a block of two lines has no room: padding goes before it. One of a line has, and passes it; the one
+/// that waits goes in when the line was read.
+#[test]
+fn what_fits_passes_one_who_waits_for_more() {
+    explore_bounded(PREEMPTIONS, || {
+        let (client, server) = shared_setups(4);
+        let (turns, mut consumer) = (Arc::new(Turns::new(Producer::new(&server))), Consumer::new(&client));
+        for _ in 0..3 {
+            turns.try_pass(LEN, &put(9)).unwrap();
+            recv(&mut consumer);
+        }
+        turns.try_pass(LEN, &put(0)).unwrap();
+        let senders = thread::spawn(move || {
+            let place = turns.line_up(LONG);
+            assert_eq!(turns.try_pass(LEN, &put(2)), Ok(()), "there is room");
+            place.write(&put_long, &own(), deadline())
+        });
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        assert_eq!(recv(&mut consumer), block(2, LEN));
+        assert_eq!(recv(&mut consumer), block(1, LONG));
+        assert_eq!(senders.join().unwrap(), Ok(()));
+    });
+}
+
+/// Three lines of four are taken, and one is given back: too little for the one at the front, and enough for the one behind it, which is told
+/// by the front. Nothing more is read before it has written.
+#[test]
+fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
+    explore_bounded(Some(2), || {
+        let (client, server) = shared_setups(4);
+        let (turns, consumer) = (Arc::new(Turns::new(Producer::new(&server))), Consumer::new(&client));
+        for _ in 0..3 {
+            turns.try_pass(LEN, &put(0)).unwrap();
+        }
+        let consumer = Arc::new(Mutex::new(consumer));
+        let reader = consumer.clone();
+        let senders = thread::spawn(move || {
+            let place = turns.line_up(LONG);
+            let other = turns.clone();
+            let behind = thread::spawn(move || {
+                other.line_up(LEN).write(&put(2), &own(), deadline()).unwrap();
+                let mut consumer = reader.lock().unwrap();
+                while recv(&mut consumer) != block(2, LEN) {}
+            });
+            let written = place.write(&put_long, &own(), deadline());
+            behind.join().unwrap();
+            written
+        });
+        assert_eq!(recv(&mut consumer.lock().unwrap()), block(0, LEN));
+        assert_eq!(senders.join().unwrap(), Ok(()));
+        assert_eq!(recv(&mut consumer.lock().unwrap()), block(1, LONG));
     });
 }
 
@@ -197,9 +258,9 @@ fn the_receivers_close_needs_no_word_of_its_own() {
     explore_bounded(Some(5), || {
         let (client, server) = shared_setups(2);
         let turns = Arc::new(Turns::new(Producer::new(&server)));
-        turns.try_write(&put(0)).unwrap();
+        turns.try_pass(LEN, &put(0)).unwrap();
         let sender = turns.clone();
-        let sending = thread::spawn(move || sender.line_up().write(LEN, &put(1), &own(), deadline()));
+        let sending = thread::spawn(move || sender.line_up(LEN).write(&put(1), &own(), deadline()));
         futex::set(client.view.word32(PRODUCER_PARKED), 0);
         turns.end();
         server.closer.close_as(CloseReason::Died);

@@ -1,0 +1,162 @@
+//! Threads that share a producer, played by one: who may write is asked in every order, and compared with a plain model.
+
+use std::collections::VecDeque;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ring::layout::{PRODUCER_PARKED, largest_block, record_size};
+use crate::ring::local::local_setup;
+use crate::ring::{Consumer, Setup, WaitStrategy};
+
+const CAPACITY: usize = 1024;
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// One who does not wait.
+    Send(usize),
+    LineUp(usize),
+    /// One of those in the queue looks.
+    Look(prop::sample::Index),
+    Leave(prop::sample::Index),
+    Receive,
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let len = || prop_oneof![3 => 0..60_usize, 1 => 60..=largest_block(CAPACITY)];
+    prop_oneof![
+        4 => len().prop_map(Op::Send),
+        1 => len().prop_map(Op::LineUp),
+        3 => any::<prop::sample::Index>().prop_map(Op::Look),
+        1 => any::<prop::sample::Index>().prop_map(Op::Leave),
+        3 => Just(Op::Receive),
+    ]
+}
+
+/// The ring and the queue as numbers.
+struct Plain {
+    tail: u64,
+    head: u64,
+    /// Where each record in the ring ends, and its block's number.
+    records: VecDeque<(u64, u32)>,
+    /// Number and length of the block of each that waits.
+    queue: VecDeque<(u32, usize)>,
+    passed: u64,
+}
+
+impl Plain {
+    /// Where the tail is behind a block, if there is room for it.
+    fn place(&self, tail: u64, len: usize) -> Option<u64> {
+        let (capacity, size) = (CAPACITY as u64, record_size(len));
+        let until_end = capacity - tail % capacity;
+        let end = tail + size + if size > until_end { until_end } else { 0 };
+        (end + 64 - self.head <= capacity).then_some(end)
+    }
+
+    /// As the head of the module says it, for one with so many before it.
+    fn may_write(&self, len: usize, before: usize) -> bool {
+        let fits = |len| self.place(self.tail, len).is_some();
+        let passes = self.passed < CAPACITY as u64 && !(0..before).any(|at| fits(self.queue[at].1));
+        fits(len) && (before == 0 || passes)
+    }
+
+    fn write(&mut self, number: u32, len: usize, before: usize) {
+        let end = self.place(self.tail, len).unwrap();
+        if before > 0 {
+            self.passed += end - self.tail;
+        }
+        self.tail = end;
+        self.records.push_back((end, number));
+    }
+
+    fn leave(&mut self, at: usize) {
+        self.queue.remove(at);
+        if at == 0 {
+            self.passed = 0;
+        }
+    }
+}
+
+/// A block of this length; one of at least four bytes begins with its number.
+fn put(number: u32, len: usize) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
+    move |producer, _| {
+        let mut block = vec![0; len];
+        let fits = len.min(4);
+        block[..fits].copy_from_slice(&number.to_le_bytes()[..fits]);
+        producer.try_publish(None, [&block[..]])
+    }
+}
+
+proptest! {
+    #[test]
+    fn who_may_write_is_what_the_rule_says(start in 0..16_u64, ops in vec(any_op(), 0..200)) {
+        let setup: Setup = local_setup(CAPACITY, WaitStrategy::Park, start * 64).unwrap();
+        let (turns, mut consumer) = (Turns::new(Producer::new(&setup)), Consumer::new(&setup));
+        let parked = setup.view.word32(PRODUCER_PARKED);
+        let mut places: VecDeque<(u32, bool, Place<'_>)> = VecDeque::new();
+        let mut plain = Plain {
+            tail: setup.start,
+            head: setup.start,
+            records: VecDeque::new(),
+            queue: VecDeque::new(),
+            passed: 0,
+        };
+        for (number, op) in (0_u32..).zip(ops) {
+            match op {
+                Op::Send(len) => {
+                    let may = plain.may_write(len, places.len());
+                    let wanted = if may { Ok(()) } else { Err(NotWritten::Full) };
+                    prop_assert_eq!(turns.try_pass(len, &put(number, len)), wanted);
+                    if may {
+                        plain.write(number, len, places.len());
+                    }
+                }
+                Op::LineUp(len) => {
+                    places.push_back((number, false, turns.line_up(len)));
+                    plain.queue.push_back((number, len));
+                }
+                Op::Look(index) if !places.is_empty() => {
+                    let at = index.index(places.len());
+                    let (number, looked, place) = &mut places[at];
+                    *looked = true;
+                    let (first, len) = (at == 0, place.len);
+                    let look = place.look(&put(*number, len), None);
+                    if plain.may_write(len, at) {
+                        prop_assert_eq!(look, Ok(Look::Written));
+                        plain.write(*number, len, at);
+                        plain.leave(at);
+                        places.remove(at);
+                    } else {
+                        let front = Look::NoRoom { head: plain.head };
+                        prop_assert_eq!(look, Ok(if first { front } else { Look::Behind }));
+                    }
+                }
+                Op::Leave(index) if !places.is_empty() => {
+                    let at = index.index(places.len());
+                    places.remove(at);
+                    plain.leave(at);
+                }
+                Op::Look(_) | Op::Leave(_) => {}
+                Op::Receive => {
+                    let mut block = Vec::new();
+                    let received = consumer.try_recv(&mut block);
+                    let wanted = plain.records.pop_front();
+                    prop_assert_eq!(received.is_ok(), wanted.is_some());
+                    if let Some((end, number)) = wanted {
+                        plain.head = end;
+                        prop_assert!(number.to_le_bytes().starts_with(&block[..block.len().min(4)]));
+                    }
+                }
+            }
+            // No more than a ring and a block passes a front.
+            prop_assert!(plain.passed < 2 * CAPACITY as u64);
+            // Nobody sleeps who could write: the front is woken by the consumer, who takes the parked word back, or each by its turn.
+            let asleep = |(_, looked, place): &(u32, bool, Place<'_>)| *looked && !place.turn.is_given();
+            if places.iter().all(asleep) && parked.load(Ordering::Relaxed) == 1 {
+                let could = (0..places.len()).find(|&at| plain.may_write(places[at].2.len, at));
+                prop_assert_eq!(could, None, "it sleeps on");
+            }
+        }
+    }
+}
