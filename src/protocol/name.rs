@@ -8,12 +8,19 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::FromStr;
 
-use super::Key;
+use super::{Key, unseen};
 
 /// The name of a client: unique on its bus while it is registered.
 ///
-/// A name is 1 to 64 bytes of UTF-8 without control characters and without white space at either end. It is not
-/// a text that parses as a [`Key`], so that one argument can take either.
+/// A name is 1 to 64 bytes of UTF-8 that can be told from others by sight:
+///
+/// - It has no control characters, and none that change the direction of the text around them (such as U+202E).
+/// - Its only blank is the plain space, and there is none at either end. Other blanks, such as U+00A0, U+2800 and U+3164, are refused.
+/// - It has no noncharacters and no private characters, which look different from font to font.
+/// - It neither begins nor ends with a character that is not shown, such as U+200B or U+FE0F. Within a name those are allowed, for
+///   the spelling of Persian and Hindi needs them; the programs show them escaped.
+///
+/// It is not a text that parses as a [`Key`], so that one argument can take either.
 ///
 /// It is stored in place and is as cheap to copy as its 64 bytes.
 ///
@@ -71,9 +78,19 @@ pub enum NameError {
         /// Where it starts, in bytes.
         position: usize,
     },
-    /// White space at the start or the end.
+    /// A plain space at the start or the end.
     #[error("a name neither starts nor ends with white space; trim it")]
     OuterSpace,
+    /// A character that cannot be seen, or not for what it is.
+    #[error("a name has no {what}; take out U+{:04X} (byte {position})", u32::from(*.character))]
+    Unseen {
+        /// What kind of character it is, in words.
+        what: &'static str,
+        /// The character.
+        character: char,
+        /// Where it starts, in bytes.
+        position: usize,
+    },
     /// The text would be taken for a key.
     #[error("26 digits and letters like these would be taken for a key; add or change a character")]
     LooksLikeKey,
@@ -110,8 +127,14 @@ impl Name {
         {
             return Err(NameError::Control { character, position });
         }
-        if name.trim() != name {
+        if name.trim_matches(' ') != name {
             return Err(NameError::OuterSpace);
+        }
+        for (position, character) in name.char_indices() {
+            let at_an_end = position == 0 || position + character.len_utf8() == name.len();
+            if let Some(what) = unseen::unfit(character, at_an_end) {
+                return Err(NameError::Unseen { what, character, position });
+            }
         }
         if name.parse::<Key>().is_ok() {
             return Err(NameError::LooksLikeKey);
@@ -263,10 +286,35 @@ mod tests {
         {
             assert_eq!(Name::new(name), Err(NameError::Control { character, position: 1 }));
         }
-        for name in [" a", "a ", " ", "\u{a0}a", "a\u{3000}", "\u{2028}a"] {
+        for name in [" a", "a ", " "] {
             assert_eq!(Name::new(name), Err(NameError::OuterSpace), "{name:?}");
         }
         assert_eq!(Name::new("a b").unwrap(), "a b");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_refused_and_named() {
+        // Blanks and changes of direction anywhere, the others at an end.
+        for character in "\u{a0}\u{1680}\u{2003}\u{2028}\u{3000}\u{2800}\u{3164}\u{ffa0}\u{115f}\u{1160}\u{17b4}\u{202e}\u{2066}\u{200f}\u{61c}\u{e000}\u{fdd0}\u{10ffff}".chars() {
+            for (name, place) in [(format!("{character}ab"), 0), (format!("a{character}b"), 1), (format!("ab{character}"), 2)] {
+                let refused = Name::new(&name).unwrap_err();
+                assert!(matches!(refused, NameError::Unseen { character: found, position, .. } if (found, position) == (character, place)));
+                assert!(refused.to_string().contains(&format!("U+{:04X} (byte {place})", u32::from(character))), "{refused}");
+            }
+        }
+        for character in "\u{200b}\u{200c}\u{200d}\u{feff}\u{ad}\u{34f}\u{180b}\u{180e}\u{2060}\u{2064}\u{fe0f}\u{fff9}\u{e0001}\u{e0061}\u{e01ef}\u{1d173}".chars() {
+            for (name, place) in [(character.to_string(), 0), (format!("{character}ab"), 0), (format!("ab{character}"), 2)] {
+                let refused = Name::new(&name).unwrap_err();
+                assert!(matches!(refused, NameError::Unseen { position, .. } if position == place), "{refused}");
+            }
+            assert!(Name::new(&format!("a{character}b")).is_ok(), "{character:?} within");
+        }
+        // Words that need joiners.
+        for name in
+            ["\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}", "\u{915}\u{94d}\u{200d}\u{937}"]
+        {
+            assert_eq!(Name::new(name).unwrap(), name);
+        }
     }
 
     #[test]
@@ -301,7 +349,11 @@ mod tests {
         fn the_rule_is_the_design_s(text in "\\PC{0,30}|[ \t\na-c\u{80}-\u{a0}]{0,4}") {
             let good = (1..=64).contains(&text.len())
                 && !text.chars().any(char::is_control)
-                && text.trim() == text
+                && text.trim_matches(' ') == text
+                && text.char_indices().all(|(at, c)| {
+                    let end = at == 0 || at + c.len_utf8() == text.len();
+                    !unseen::is_blank(c) && !unseen::turns(c) && !unseen::is_private(c) && !(end && unseen::is_ignorable(c))
+                })
                 && text.parse::<Key>().is_err();
             prop_assert_eq!(Name::new(&text).is_ok(), good);
         }

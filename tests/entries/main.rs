@@ -5,7 +5,7 @@
 //!
 //! | entered wrong | error | says | test |
 //! | --- | --- | --- | --- |
-//! | name: empty, 65 bytes, control character, outer white space, a key | `InvalidName` with its `NameError` | each its remedy: shorten, take out, trim, change a character | `names::a_text_that_is_no_name…`, `names::the_server_refuses…` |
+//! | name: empty, 65 bytes, control character, outer white space, a blank, an invisible character at an end, one that turns the text around, a private one, a key | `InvalidName` with its `NameError` | each its remedy: shorten, take out, trim, change a character | `names::a_text_that_is_no_name…`, `names::the_server_refuses…` |
 //! | name: not UTF-8 | `NameError::NotUtf8` | where | `names::the_server_refuses…` |
 //! | name: taken | `NameTaken` | choose another, or wait | `names::a_taken_name…` |
 //! | key: too short, too long, over 128 bits, other characters | `ParseKeyError` | copy the whole key | `keys::a_malformed_key…` |

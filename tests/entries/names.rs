@@ -18,11 +18,36 @@ fn wrong() -> Vec<(String, NameError, &'static str)> {
         ("ü\u{9b}".into(), NameError::Control { character: '\u{9b}', position: 2 }, "take out"),
         (" a".into(), NameError::OuterSpace, "trim"),
         ("a ".into(), NameError::OuterSpace, "trim"),
-        ("\u{3000}".into(), NameError::OuterSpace, "trim"),
+        ("\u{3000}".into(), unseen("blanks but the plain space", '\u{3000}', 0), "take out U+3000 (byte 0)"),
+        (
+            "al\u{3164}ice".into(),
+            unseen("blanks but the plain space", '\u{3164}', 2),
+            "take out U+3164 (byte 2)",
+        ),
+        (
+            "a\u{202e}b".into(),
+            unseen("characters that turn the text around", '\u{202e}', 1),
+            "take out U+202E (byte 1)",
+        ),
+        (
+            "alice\u{200b}".into(),
+            unseen("invisible characters at its ends", '\u{200b}', 5),
+            "take out U+200B (byte 5)",
+        ),
+        (
+            "\u{feff}".into(),
+            unseen("invisible characters at its ends", '\u{feff}', 0),
+            "take out U+FEFF (byte 0)",
+        ),
+        ("a\u{e000}".into(), unseen("private characters", '\u{e000}', 1), "take out U+E000 (byte 1)"),
         (key.to_lowercase(), NameError::LooksLikeKey, "add or change"),
         (format!("{}-{}", &key[..5], &key[5..]), NameError::LooksLikeKey, "add or change"),
         (key, NameError::LooksLikeKey, "add or change"),
     ]
+}
+
+fn unseen(what: &'static str, character: char, position: usize) -> NameError {
+    NameError::Unseen { what, character, position }
 }
 
 #[test]

@@ -2,6 +2,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
+// The library's own table: it is no part of what the library offers.
+#[allow(dead_code, reason = "the programs need a part of it")]
+#[path = "../../protocol/unseen.rs"]
+mod unseen;
+
 use super::exit::{Failure, Outcome};
 
 /// Writes `bytes` and flushes them.
@@ -45,11 +50,11 @@ pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     Ok(escaped)
 }
 
-/// Whether a character controls a terminal, ends a line, or turns the text around.
+/// Whether a character controls a terminal, ends a line, turns the text around or is not seen. Blanks of another width are none of these.
 fn is_harmful(character: char) -> bool {
-    let turns = matches!(character,
-        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    character.is_control() || turns
+    let ends_lines = matches!(character, '\u{2028}' | '\u{2029}');
+    let unseen = unseen::is_filler(character) || unseen::is_ignorable(character);
+    character.is_control() || ends_lines || unseen::turns(character) || unseen
 }
 
 fn failure(error: io::Error) -> Failure {
@@ -61,7 +66,7 @@ fn failure(error: io::Error) -> Failure {
 }
 
 /// `bytes` on one line, fit for a terminal: what is not UTF-8, and every character that would move the cursor or
-/// turn the text around, is escaped.
+/// turn the text around, or that is not seen, is escaped.
 pub fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -134,7 +139,15 @@ mod tests {
         assert_eq!(readable("h\u{e9}llo w\u{f6}rld".as_bytes()), "h\u{e9}llo w\u{f6}rld");
         assert_eq!(readable(b"a\nb\tc\r"), "a\\nb\\tc\\r");
         assert_eq!(readable(b"\x1b[2J"), "\\u{1b}[2J");
-        assert_eq!(readable("\u{202e}evil".as_bytes()), "\\u{202e}evil");
+        for (text, shown) in [
+            ("\u{202e}evil", "\\u{202e}evil"),
+            ("al\u{200b}ice\u{feff}", "al\\u{200b}ice\\u{feff}"),
+            ("\u{2800}\u{3164}\u{ad}", "\\u{2800}\\u{3164}\\u{ad}"),
+            ("a\u{e0041}\u{fe0f}", "a\\u{e0041}\\u{fe0f}"),
+            ("a\u{3000}b", "a\u{3000}b"),
+        ] {
+            assert_eq!(readable(text.as_bytes()), shown);
+        }
         assert_eq!(readable(b"ok\xff\xfeok"), "ok\\xff\\xfeok");
     }
 }
