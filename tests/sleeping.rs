@@ -1,5 +1,5 @@
 //! Ends that sleep, with `futex_waitv` and without it: where the kernel does not know the call (ENOSYS), and where a container's filter
-//! forbids it (EPERM). A filter of the kernel's plays both, in a process of its own with a server and clients in which everybody parks at once.
+//! forbids it, with whatever error it likes, even one that the call has a meaning for. A filter of the kernel's plays both, in a process of its own with a server and clients in which everybody parks at once.
 
 mod common;
 
@@ -33,7 +33,9 @@ fn role() {
 
 /// Each kernel that a process may find.
 fn on_each_kernel(role: &str, direct: impl Fn(&mut Role, &Place)) {
-    for errno in [None, Some(Errno::NOSYS), Some(Errno::PERM)] {
+    let refusals =
+        [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::AGAIN, Errno::INTR, Errno::TIMEDOUT];
+    for errno in std::iter::once(None).chain(refusals.map(Some)) {
         let place = Place::new();
         let number = errno.map(|errno| errno.raw_os_error().to_string());
         let mut settings = vec![("PATH", place.path.to_str().unwrap())];

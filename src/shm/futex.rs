@@ -12,9 +12,14 @@
 //! keyed by address space and would never meet. Private is for words that one process alone maps.
 //!
 //! **Several words.** Where the first word can be written by a peer that is not trusted, a second one in private
-//! memory guarantees that closing is noticed: `futex_waitv` (Linux 5.16) sleeps on both. Where that call is
-//! unknown (ENOSYS) or forbidden by a container's filter (EPERM), the wait is cut into slices of [`SLICE`] on the first
-//! word, and the others are looked at in between.
+//! memory guarantees that closing is noticed: `futex_waitv` (Linux 5.16) sleeps on both. Where that call is unknown, or
+//! forbidden by a container's filter with whatever error, the wait is cut into slices on the first word, and the others are looked
+//! at in between. Whoever closes a channel also wakes its first words, so an end that nobody disturbs hears of it at once. The
+//! slices matter where a peer keeps the sleeper on the first word, or where the close is that of another channel (a sender that
+//! waits for somebody's inbox): then it is heard of one slice later. They grow from [`SLICE`] to [`LONGEST_SLICE`] while nothing happens.
+//!
+//! **Errors.** An error of one of these calls that is not one of its documented outcomes is this process's own affair, and never a hint: hints
+//! are counted against the peer.
 
 use std::time::{Duration, Instant};
 
@@ -63,9 +68,14 @@ pub(crate) fn set(word: &AtomicU32, value: u32) {
     word.swap(value, crate::sync::Ordering::Relaxed);
 }
 
-/// How long the fallback sleeps before it looks at the other words.
+/// How long the fallback sleeps before it looks at the other words, at first.
 #[cfg_attr(loom, allow(dead_code, reason = "the models have no clock"))]
 pub(crate) const SLICE: Duration = Duration::from_millis(10);
+
+/// And after some slices in which nothing happened: the longest that a hostile client can put off the end of its worker. 500 idle
+/// clients then cost 1,000 short wakes a second.
+#[cfg_attr(loom, allow(dead_code, reason = "the models have no clock"))]
+pub(crate) const LONGEST_SLICE: Duration = Duration::from_millis(500);
 
 #[cfg(not(loom))]
 pub use real::{futex_wait, futex_wake};
@@ -78,13 +88,23 @@ mod real {
     use rustix::io::Errno;
     use rustix::thread::futex::{self, Flags, Timespec, WaitFlags, WaitPtr, WaitvFlags};
     use rustix::thread::{ClockId, futex::Wait as WaitvEntry};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     /// Most words that anybody waits for: an inbox's space and its closing, the waiter's turn, and its own closing.
     const MOST: usize = 4;
 
-    /// Set once `futex_waitv` was refused; it will be refused again.
-    static WAITV_REFUSED: AtomicBool = AtomicBool::new(false);
+    /// Whether `futex_waitv` can be used: not asked yet, or an answer.
+    static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const WORKS: u8 = 1;
+    /// It was refused, and will be refused again.
+    const REFUSED: u8 = 2;
+
+    thread_local! {
+        /// The next slice of the fallback on this thread.
+        static NEXT_SLICE: Cell<Duration> = const { Cell::new(SLICE) };
+    }
 
     fn flags(scope: Scope) -> Flags {
         match scope {
@@ -125,33 +145,51 @@ mod real {
         match futex::wait(on.word, flags(on.scope), on.expected, remaining.as_ref()) {
             Err(Errno::TIMEDOUT) => Woken::TimedOut,
             Err(Errno::INTR) => Woken::Interrupted,
-            // Woken (0), changed before the sleep (EAGAIN), or something odd: the caller looks and counts.
-            Ok(()) | Err(_) => Woken::Hint,
+            // Woken, or changed before the sleep: the caller looks and counts.
+            Ok(()) | Err(Errno::AGAIN) => Woken::Hint,
+            // Refused: then nobody can be woken either, and all there is left is to look now and then.
+            Err(_) => {
+                let left =
+                    deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+                std::thread::sleep(left.min(SLICE));
+                Woken::Slice
+            }
         }
     }
 
     fn wait_several(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
-        if !WAITV_REFUSED.load(Ordering::Relaxed) {
+        if waitv_works() {
             match waitv(waits, deadline) {
-                Err(Errno::NOSYS | Errno::PERM) => WAITV_REFUSED.store(true, Ordering::Relaxed),
+                Ok(_) | Err(Errno::AGAIN) => return Woken::Hint,
                 Err(Errno::TIMEDOUT) => return Woken::TimedOut,
                 Err(Errno::INTR) => return Woken::Interrupted,
-                Ok(_) | Err(_) => return Woken::Hint,
+                // This once.
+                Err(Errno::NOMEM) => {}
+                Err(_) => WAITV.store(REFUSED, Ordering::Relaxed),
             }
         }
         wait_in_slices(waits, deadline)
     }
 
-    fn waitv(waits: &[Wait<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
-        let mut entries = [WaitvEntry::new(); MOST];
-        for (entry, wait) in entries.iter_mut().zip(waits) {
-            entry.val = wait.expected.into();
-            entry.uaddr = WaitPtr::new(wait.word.as_ptr().cast());
-            entry.flags = match wait.scope {
-                Scope::Shared => WaitFlags::SIZE_U32,
-                Scope::Private => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,
-            };
+    /// Whether the kernel does as it should. A filter may answer with an error that the call has a meaning for, so at first
+    /// two calls are made that end at once, each in another way.
+    fn waitv_works() -> bool {
+        match WAITV.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let word = AtomicU32::new(0);
+                let on = |expected| Wait { word: &word, expected, scope: Scope::Private };
+                let changed = waitv(&[on(1), on(1)], None) == Err(Errno::AGAIN);
+                let works = changed
+                    && waitv_until(&[on(0), on(0)], Some(Timespec { tv_sec: 0, tv_nsec: 0 }))
+                        == Err(Errno::TIMEDOUT);
+                WAITV.store(if works { WORKS } else { REFUSED }, Ordering::Relaxed);
+                works
+            }
+            answer => answer == WORKS,
         }
+    }
+
+    fn waitv(waits: &[Wait<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
         let until = match deadline {
             None => None,
             Some(deadline) => {
@@ -162,6 +200,19 @@ mod real {
                 Some(timespec(now.saturating_add(left)))
             }
         };
+        waitv_until(waits, until)
+    }
+
+    fn waitv_until(waits: &[Wait<'_>], until: Option<Timespec>) -> rustix::io::Result<usize> {
+        let mut entries = [WaitvEntry::new(); MOST];
+        for (entry, wait) in entries.iter_mut().zip(waits) {
+            entry.val = wait.expected.into();
+            entry.uaddr = WaitPtr::new(wait.word.as_ptr().cast());
+            entry.flags = match wait.scope {
+                Scope::Shared => WaitFlags::SIZE_U32,
+                Scope::Private => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,
+            };
+        }
         let used = waits.len().min(MOST);
         futex::waitv(&entries[..used], WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic)
     }
@@ -171,11 +222,15 @@ mod real {
         if waits[1..].iter().any(|w| w.word.load(Ordering::Acquire) != w.expected) {
             return Woken::Hint;
         }
-        let slice = Instant::now() + SLICE;
+        let length = NEXT_SLICE.replace(SLICE);
+        let slice = Instant::now() + length;
         match deadline {
             Some(deadline) if deadline <= slice => wait_one(&waits[0], Some(deadline)),
             _ => match wait_one(&waits[0], Some(slice)) {
-                Woken::TimedOut => Woken::Slice,
+                Woken::TimedOut => {
+                    NEXT_SLICE.set(LONGEST_SLICE.min(length * 2));
+                    Woken::Slice
+                }
                 ended => ended,
             },
         }
@@ -335,6 +390,18 @@ mod tests {
         // The fallback ends in slices until the deadline is nearer than one.
         assert_eq!(wait_in_slices(&both, Some(Instant::now() + Duration::from_secs(1))), Woken::Slice);
         assert_eq!(wait_in_slices(&both, Some(Instant::now() + SLICE / 10)), Woken::TimedOut);
+        // They grow while nothing happens, and begin anew behind anything else.
+        let far = Some(Instant::now() + Duration::from_secs(600));
+        let measured = || {
+            let began = Instant::now();
+            assert_eq!(wait_in_slices(&both, far), Woken::Slice);
+            began.elapsed()
+        };
+        for doublings in 0..4 {
+            assert!(measured() >= SLICE * (1 << doublings));
+        }
+        b.store(1, Ordering::Relaxed);
+        assert_eq!(wait_in_slices(&both, far), Woken::Hint);
     }
 
     /// Between two mappings, and with the word unchanged: only the wake can end that sleep.
