@@ -22,8 +22,9 @@ const LINGER: Duration = Duration::from_secs(60);
 /// Nothing that does not wait for such a close takes that long.
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// What a client of these is ready to wait.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// What a client of these is ready to wait for its registration, and for what will not come.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(500);
 
 /// Plays the role that another process of this program was started for; in the first process it is nothing.
 #[test]
@@ -67,6 +68,8 @@ fn serve() {
     let mut others = Vec::new();
     say("ready");
     loop {
+        // Made beforehand: it takes a while.
+        let large = (way == "large").then(large_file);
         let line = accept(&socket);
         let mut request = [0; 100];
         if rustix::io::read(&line, &mut request).unwrap_or(0) < 16 {
@@ -86,7 +89,7 @@ fn serve() {
             |datagram: &[u8], descriptors: &[&OwnedFd]| raw::try_say_with(&line, datagram, descriptors);
         let sent = match way.as_str() {
             "instead" => send(&good, &[&weapon]),
-            "large" => send(&good, &[&large_file()]),
+            "large" => send(&good, &large.iter().collect::<Vec<_>>()),
             "besides" => send(&good, &[&channel, &weapon]),
             "before" => send(&good, &[&weapon, &channel]),
             "many" => send(&good, &[&weapon; 253]),
@@ -110,7 +113,7 @@ fn serve() {
             Err(errno) => say(&format!("refused {errno}")),
         }
         // Whoever closes it last waits: this server, or its client, but not the next one.
-        std::thread::spawn(move || drop((weapon, channel)));
+        std::thread::spawn(move || drop((weapon, channel, large)));
         if way != "afterwards, then gone" && way != "instead" {
             kept.push((line, host));
         }
@@ -175,7 +178,7 @@ fn nothing_that_comes_after_a_registration_holds_a_client(kernel: Kernel) {
             let mut client = register(&path).unwrap();
             // Sent before the client could refuse it, or refused.
             println!("{way}: {}", server.hear(""));
-            let end = client.call_timeout(b"x", TIMEOUT).unwrap_err();
+            let end = client.call_timeout(b"x", SOON).unwrap_err();
             let ended =
                 matches!(end, CallError::TimedOut | CallError::Disconnected(_) | CallError::NotSent(_));
             assert!(ended, "{end}");
@@ -204,7 +207,7 @@ fn no_answer_holds_an_observer(kernel: Kernel) {
         let mut server = start(&place, way);
         let path = place.path.clone();
         in_time(way, kernel, move || {
-            let observer = Observer::connect_timeout(&path, TIMEOUT / 4).unwrap();
+            let observer = Observer::connect_timeout(&path, SOON).unwrap();
             for _ in 0..2 {
                 let listed = observer.list().map(|clients| clients.len());
                 let told = observer.server().map(|info| info.clients);

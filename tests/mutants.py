@@ -432,6 +432,13 @@ MUTANTS = [
      process("reconnect", "both_halves")),
     ("reconnect: the inboxes in between", RECONNECT,
      "retain_mut(|(ring, _)| ring.try_incoming().is_ok())", "clear()", process("reconnect", "several_connections")),
+    ("reconnect: a deadline comes first", RECONNECT,
+     "            if too_late {\n                return Err(Stop::TimedOut);\n            }\n", "",
+     process("client", "without_any_delay")),
+    ("reconnect: whoever lets go heeds the close handles", RECONNECT,
+     "        fence(Ordering::SeqCst);\n        self.0.heed_close();\n", "", tests("a_close_within_the_lock")),
+    ("reconnect: a sleep ends with a change", RECONNECT,
+     "        self.changed.fetch_add(1, Ordering::Release);\n", "", process("reconnect", "a_close_ends_the_attempts")),
     ("reconnect: a call that ended is not collected", CALLER,
      "self.queue.pop_back_if(|last| last.is_err());", "", process("reconnect", "not_made_again")),
     # Threads that share a producer
@@ -482,6 +489,19 @@ MUTANTS = [
      tests("the_end_is_told")),
     ("turns: nothing is written after the end", TURNS,
      "        if self.ended {\n            return Err(NotWritten::Ended);\n        }\n", "", tests("a_closed_inbox")),
+    # The user's code in the middle of an operation
+    ("submit_all: the worker is told before the iterator runs on", CALLER,
+     "            submitting.0.wake_worker();\n", "", process("client", "may_wait_for_what")),
+    ("submit_all: the worker is told however it ends", CALLER,
+     "    fn drop(&mut self) {\n        self.0.wake_worker();\n", "    fn drop(&mut self) {\n", process("client", "before_a_call_that_cannot_go")),
+    # A server that sends what takes long to close
+    ("connection: a look leaves it where it is", "src/connect/connection.rs",
+     "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::PEEK)?;",
+     "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::empty())?;", tests("what_is_expected_is_taken")),
+    ("connection: what it is closed with", "src/connect/connection.rs",
+     "        if is_empty(socket.as_fd()) {\n", "        if true {\n", tests("no_descriptor_of_a_server_is_closed_here")),
+    ("observer: a connection that failed is given up", "src/client/observer.rs",
+     "if kept.used { kept.line.is_usable() }", "if kept.used { true }", process("client", "an_observer_dials_anew")),
     # Calls, with the fence put off
     ("exchange: the client's fence before it waits", EXCHANGE,
      "                notify_both(requests, responses);\n                match", "                match", loom("a_call_is_answered")),

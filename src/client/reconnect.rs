@@ -426,3 +426,62 @@ impl Home {
 fn passes(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{self, Geometry};
+    use crate::connect::connection::Connection;
+    use crate::protocol::{Key, Name};
+    use crate::ring::WaitStrategy;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    /// Of a client without a server, and the server's end of its connection.
+    fn home() -> (Home, UnixStream) {
+        let (host, memory) = channel::create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+        let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
+        let (here, there) = UnixStream::pair().unwrap();
+        let connection = Connection::of(OwnedFd::from(here)).unwrap();
+        let name = Name::new("alice").unwrap();
+        let session = Session::begin(&guest, connection, Key::from_u128(7), name).unwrap();
+        let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+        std::mem::forget(host); // its drop would close the channel
+        (Home::new(place, Reconnect::default(), Arc::new(session)), there)
+    }
+
+    /// As by a signal's handler on the thread that has the lock.
+    #[test]
+    fn a_close_within_the_lock_is_done_behind_it() {
+        let (home, _there) = home();
+        let state = home.lock();
+        let session = Arc::clone(&state.session);
+        home.close();
+        assert_eq!(session.closer.reason(), None, "nobody had the lock");
+        drop(state);
+        assert_eq!(session.closer.reason(), Some(CloseReason::Local));
+        assert!(matches!(home.lock().over, Some(ReconnectError::Ended(CloseReason::Local))));
+        home.close();
+    }
+
+    #[test]
+    fn a_close_without_the_lock_is_done_at_once_and_ends_the_connection() {
+        let (home, mut there) = home();
+        home.close();
+        assert_eq!(home.newest().closer.reason(), Some(CloseReason::Local));
+        there.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(std::io::Read::read(&mut there, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_wait_sees_what_changed_before_it() {
+        let (home, _there) = home();
+        let state = home.lock();
+        let seen = home.changed.load(Ordering::Acquire);
+        home.close();
+        // The lock is let go of within, which heeds the close and changes the word.
+        let far = Instant::now() + Duration::from_secs(60);
+        let state = home.wait(state, seen, Some(far));
+        assert!(state.over.is_some() && Instant::now() < far);
+    }
+}
