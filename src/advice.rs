@@ -14,11 +14,32 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
              or use fewer clients or smaller rings"
         }
         Some(libc::EFBIG) => "; raise the limit of file sizes, which memory files have too (ulimit -f)",
-        // What the system answers when a process may not have another thread.
+        // What the system answers when a process may not have another thread. For memory: see `on_memory`.
         Some(libc::EAGAIN) => {
             "; raise the limits of processes and threads (ulimit -u, sysctl kernel.threads-max, pids.max of a container)"
         }
         _ => "",
+    }
+}
+
+/// For memory that could not be mapped. The system answers EAGAIN where a process that locks all it maps may lock no more.
+pub(crate) fn on_memory(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            "; raise the limit of locked memory (ulimit -l), or lock less: this process locks what it maps"
+        }
+        _ => on_resources(error),
+    }
+}
+
+/// For a connection that could not be accepted or made.
+pub(crate) fn on_connection(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM | libc::ENOBUFS) => {
+            "; the system has no memory for it, free some (or raise memory.max of a container)"
+        }
+        Some(libc::EAGAIN) => "; its queue is full, try again",
+        _ => on_resources(error),
     }
 }
 
@@ -47,6 +68,17 @@ mod tests {
             assert!(on_resources(&error).starts_with("; "), "{error}");
             assert_eq!(on_place(&error), on_resources(&error));
         }
+        // The same answer means something else where something else was asked for.
+        let on = |code, of: fn(&io::Error) -> &'static str| of(&io::Error::from_raw_os_error(code));
+        assert!(
+            on(libc::EAGAIN, on_resources).contains("ulimit -u")
+                && on(libc::EAGAIN, on_memory).contains("ulimit -l")
+        );
+        assert!(
+            on(libc::ENOMEM, on_connection).contains("memory")
+                && !on(libc::ENOMEM, on_connection).contains("ulimit")
+        );
+        assert!(on(libc::EMFILE, on_connection).contains("ulimit -n"));
         let error = io::Error::from_raw_os_error(libc::EACCES);
         assert_eq!(on_resources(&error), "");
         assert!(on_place(&error).starts_with("; "));

@@ -32,7 +32,7 @@
 //! - Each client has a **worker** of its own, a thread of the server that serves its requests in their order. A **service**
 //!   ([`Service`]) is the code that it runs for a call. So a slow call delays its own client only.
 //! - A **message** goes by the receiver's key through the sender's worker into the receiver's inbox ring. When it is
-//!   acknowledged it lies there.
+//!   acknowledged it lies there, and is lost with a receiver that dies before it reads it.
 //! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it: all waits of the other
 //!   side end, and name, thread and memory are freed.
 //!

@@ -536,7 +536,8 @@ impl Caller {
     // ---- messages
 
     /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
-    /// there before.
+    /// there before. It does not mean that it was read: it is lost with a receiver that dies or leaves before that. Where that matters,
+    /// let the receiver answer.
     ///
     /// Blocks until the server answers, which it does at once: a full inbox is an error.
     ///
@@ -573,7 +574,7 @@ impl Caller {
     }
 
     /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that wait are served in their
-    /// order. What is said of the deadline at [`send_deadline`](Self::send_deadline) holds here, too.
+    /// order, but for those whose message fits where that of an earlier one does not. What is said of the deadline at [`send_deadline`](Self::send_deadline) holds here, too.
     ///
     /// # Errors
     ///

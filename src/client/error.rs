@@ -43,7 +43,10 @@ pub enum RegisterError {
         name: String,
     },
     /// No server listens there.
-    #[error("no server at {path:?} ({source}): start one with ringpost-server --socket {path:?}")]
+    #[error(
+        "no server at {path:?} ({source}): start the program whose server listens there, or start one with ringpost-server \
+         --socket {path:?}"
+    )]
     NoServer {
         /// Where one was expected.
         path: PathBuf,
@@ -148,8 +151,8 @@ pub enum RegisterError {
 pub enum CallError {
     /// The request is larger than a block; nothing was sent.
     #[error(
-        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --ring-size \
-         (or --max-block, if it was given)"
+        "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
+         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
     )]
     TooLarge {
         /// Its length in bytes.
@@ -241,8 +244,8 @@ pub enum SendError {
     NoAnswer,
     /// The message is larger than a block; nothing was sent.
     #[error(
-        "{len} bytes are more than the maximum of {max}: send less, or start the server with a larger --ring-size \
-         (or --max-block, if it was given)"
+        "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
+         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
     )]
     TooLarge {
         /// Its length in bytes.

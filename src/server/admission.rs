@@ -16,6 +16,7 @@ use super::acceptor::{Acceptor, Connection, GREETING_TIME, LISTENER, NO_DESCRIPT
 use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
+use crate::advice::on_connection;
 use crate::connect::{
     Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
@@ -57,16 +58,19 @@ impl Acceptor {
     /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
     /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
     fn no_descriptors(&mut self, errno: Errno) {
-        let mut refused = Refused::new(
-            "descriptors",
-            "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients",
-        );
-        refused.error = Some(errno.to_string());
+        let (what, refusal) = if is_lack_of_descriptors(errno) {
+            let what = "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients";
+            (what, NO_DESCRIPTORS)
+        } else {
+            ("cannot accept a connection", "the server could not accept a connection: try again later")
+        };
+        let mut refused = Refused::new("descriptors", what);
+        refused.error = Some(format!("{errno}{}", on_connection(&errno.into())));
         self.shared.events.tell(Event::Refused(refused));
         self.reserve = None;
         for _ in 0..ACCEPTS_AT_ONCE {
             match self.listener.accept() {
-                Ok(socket) => self.turn_away(&socket, Refusal::NoResources, NO_DESCRIPTORS),
+                Ok(socket) => self.turn_away(&socket, Refusal::NoResources, refusal),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => {
                     self.reserve = spare_descriptor();

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io;
 
-use crate::advice::on_resources;
+use crate::advice::{on_memory, on_resources};
 use crate::channel::ChannelError;
 use crate::shm::SegmentError;
 use crate::threads::stack_size;
@@ -48,7 +48,12 @@ pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
 pub(super) fn in_words(error: &ChannelError, asked: usize) -> String {
     match error {
         ChannelError::Segment(SegmentError::System { action, source }) => {
-            format!("cannot {action}: {source}{}", remedy(source, asked))
+            // A map that is refused with EAGAIN is not short of threads, but of memory that it may lock.
+            let remedy = match source.raw_os_error() {
+                Some(libc::EAGAIN) => on_memory(source).to_owned(),
+                _ => remedy(source, asked),
+            };
+            format!("cannot {action}: {source}{remedy}")
         }
         other => other.to_string(),
     }
@@ -151,6 +156,15 @@ mod tests {
             assert!(remedy.starts_with("; ") && remedy.contains("raise"), "{remedy}");
         }
         assert_eq!(remedy(&io::Error::from_raw_os_error(libc::EACCES), thread()), "");
+    }
+
+    #[test]
+    fn memory_that_may_not_be_locked_is_not_a_lack_of_threads() {
+        let source = io::Error::from_raw_os_error(libc::EAGAIN);
+        let error = ChannelError::Segment(SegmentError::System { action: "map a memory file", source });
+        let why = in_words(&error, 1);
+        assert!(why.contains("ulimit -l") && !why.contains("ulimit -u"), "{why}");
+        assert!(error.to_string().contains("ulimit -l"), "{error}");
     }
 
     #[test]

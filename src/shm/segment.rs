@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use super::copy;
-use crate::advice::on_resources;
+use crate::advice::on_memory;
 use crate::kill::kill_point;
 
 /// The seals without which a segment could be shrunk under our feet, or unsealed.
@@ -65,7 +65,7 @@ pub struct Segment {
 #[non_exhaustive]
 pub enum SegmentError {
     /// A system call failed.
-    #[error("shared memory: cannot {action}: {source}{}", on_resources(source))]
+    #[error("shared memory: cannot {action}: {source}{}", on_memory(source))]
     System {
         /// What was being done.
         action: &'static str,
