@@ -309,6 +309,14 @@ mod tests {
         let path = directory.path().join("log");
         let mut file = LogFile::open_on(&path, Rotate::Daily, 3, || TODAY.load(Ordering::Relaxed)).unwrap();
         file.write_lines(b"1\n").unwrap();
+        for day in [19_999, 0, 19_000] {
+            TODAY.store(day, Ordering::Relaxed);
+            file.write_lines(b"1\n").unwrap();
+            TODAY.store(0, Ordering::Relaxed);
+            file.write_lines(b"1\n").unwrap();
+            file.day = 20_000;
+        }
+        assert_eq!(files(&directory).len(), 1, "no day begins when the clock is set back");
         // Back and forth around midnight, and to a time when there was no log.
         for day in [19_999, 20_000, 19_999, 0, 20_000, 19_999] {
             TODAY.store(day, Ordering::Relaxed);
@@ -324,7 +332,7 @@ mod tests {
         TODAY.store(20_000, Ordering::Relaxed);
         file.write_lines(b"4\n").unwrap();
         let kept: String = files(&directory).into_iter().rev().map(|(_, text)| text).collect();
-        assert_eq!(kept, "1\n2\n2\n2\n2\n2\n2\n3\n3\n4\n", "no line is lost");
+        assert_eq!(kept, "1\n1\n1\n1\n1\n1\n1\n2\n2\n2\n2\n2\n2\n3\n3\n4\n", "no line is lost");
         assert_eq!(files(&directory).len(), 3);
     }
 
