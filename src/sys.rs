@@ -73,14 +73,17 @@ impl ThreadUse {
         // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an unknown first
         // argument only, and then leaves the zeros.
         unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // The times in it are brought up to date every few milliseconds only; this one is exact. (By way of
-        // `rustix` it ended the instruction counts, which run below valgrind, with signal 11.)
-        let mut cpu = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the zeros stay.
-        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut cpu) };
-        let cpu = Duration::new(cpu.tv_sec.unsigned_abs(), u32::try_from(cpu.tv_nsec).unwrap_or(0));
-        ThreadUse { cpu, sleeps: usage.ru_nvcsw }
+        // The times in it are brought up to date every few milliseconds only; this one is exact.
+        ThreadUse { cpu: clock(libc::CLOCK_THREAD_CPUTIME_ID), sleeps: usage.ru_nvcsw }
     }
+}
+
+/// What a clock shows. (By way of `rustix` it ended the instruction counts, which run below valgrind, with signal 11.)
+pub(crate) fn clock(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the zeros stay.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Blocks all signals in this thread, until it is dropped, but those that an instruction of the thread itself raises. Threads that are

@@ -9,7 +9,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::sys::clock;
 
 /// The two clocks may drift apart by so much before another time of start is told.
 const DRIFT: Duration = Duration::from_secs(1);
@@ -23,8 +23,7 @@ pub(super) struct Life {
 }
 
 fn since_boot() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+    clock(libc::CLOCK_BOOTTIME)
 }
 
 impl Life {
