@@ -199,7 +199,7 @@ pub use self::{
         MessageOf, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvAsError, RegisterError,
         SendError,
     },
-    connect::{ListenError, PathError, ServerInfo, default_path},
+    connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     payload::PayloadError,
     protocol::{Address, Key, Name, NameError, ParseKeyError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},

@@ -164,7 +164,7 @@ impl Geometry {
         self.max_block
     }
 
-    pub(super) fn segment_len(&self) -> usize {
+    pub(crate) fn segment_len(&self) -> usize {
         DATA + Ring::ALL.len() * self.ring_size
     }
 }

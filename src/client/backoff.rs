@@ -221,9 +221,10 @@ fn kind(error: &RegisterError) -> Kind {
         | RegisterError::Refused(_)
         | RegisterError::Channel(_)
         | RegisterError::System { .. } => Kind::Passing,
-        RegisterError::NameTaken { .. } | RegisterError::Full(_) | RegisterError::NotPermitted { .. } => {
-            Kind::Refusal
-        }
+        RegisterError::NameTaken { .. }
+        | RegisterError::Full(_)
+        | RegisterError::Quota(_)
+        | RegisterError::NotPermitted { .. } => Kind::Refusal,
         RegisterError::InvalidName { .. }
         | RegisterError::PathTooLong { .. }
         | RegisterError::Untrusted { .. }

@@ -97,6 +97,10 @@ pub enum RegisterError {
     /// The server has as many clients as it was told to accept.
     #[error("{0}")]
     Full(String),
+    /// This user has as much of the server as one user may have: see [`Quotas`](crate::Quotas). The text names the quota, and the
+    /// option that changes it.
+    #[error("the server refused: {0}")]
+    Quota(String),
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
     Refused(String),

@@ -186,6 +186,7 @@ pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> Reg
                 RegisterError::NameTaken { name }
             }
             Refusal::Full => RegisterError::Full(why),
+            Refusal::Quota => RegisterError::Quota(why),
             Refusal::NotAllowed => RegisterError::NotPermitted { path, why },
             Refusal::NotRingpost
             | Refusal::Version

@@ -76,7 +76,6 @@ impl Disposal {
     }
 
     /// How many of this user's descriptors wait or are being closed.
-    #[allow(dead_code, reason = "for the quotas, which follow")]
     pub(crate) fn of_user(&self, user: u32) -> usize {
         self.shared.lock().users.get(&user).map_or(0, |user| user.waiting.len() + user.closing)
     }

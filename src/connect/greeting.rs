@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
     ShuttingDown = 8,
     Busy = 9,
     NoResources = 10,
+    /// A user has as much as it may.
+    Quota = 11,
 }
 
 impl Refusal {
@@ -69,6 +71,7 @@ impl Refusal {
             ShuttingDown,
             Busy,
             NoResources,
+            Quota,
         ]
         .into_iter()
         .find(|refusal| *refusal as u16 == code)
@@ -316,7 +319,7 @@ mod tests {
             match Reply::decode(&datagram).unwrap().body {
                 ReplyBody::Done(body) => prop_assert!(status == 0 && body == text.as_bytes()),
                 ReplyBody::Refused(refusal, why) => {
-                    let known = if status <= 10 { status } else { Refusal::Unknown as u16 };
+                    let known = if status <= 11 { status } else { Refusal::Unknown as u16 };
                     prop_assert_eq!(refusal as u16, known);
                     prop_assert!(!why.chars().any(char::is_control) && !why.trim().is_empty());
                     let shown: String = text.chars().filter(|c| !c.is_control()).collect();

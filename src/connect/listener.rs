@@ -140,6 +140,11 @@ impl Listener {
         Accepted::new(socket, self.disposal.clone())
     }
 
+    /// How many of this user's connections are being closed still, because of what lies in them.
+    pub(crate) fn closing_of(&self, uid: u32) -> usize {
+        self.disposal.as_ref().map_or(0, |disposal| disposal.of_user(uid))
+    }
+
     /// Nobody can connect any more. Those who wait can still be accepted.
     pub(crate) fn shut(&self) {
         let _ = shutdown(self.as_fd(), Shutdown::Read);

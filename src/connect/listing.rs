@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::quotas::Quotas;
 use crate::protocol::{Key, Name, PROTOCOL_VERSION, take};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::WaitStrategy;
@@ -135,6 +136,8 @@ pub struct ServerInfo {
     pub max_block: usize,
     /// How its workers wait.
     pub wait: WaitStrategy,
+    /// What each user other than its own and root may have of it. None from a server that does not tell.
+    pub quotas: Option<Quotas>,
 }
 
 impl ServerInfo {
@@ -152,6 +155,10 @@ impl ServerInfo {
             WaitStrategy::Park => 2,
         });
         bytes.extend_from_slice(self.version.as_bytes());
+        if let Some(quotas) = &self.quotas {
+            bytes.push(0);
+            bytes.extend_from_slice(quotas.encode().as_bytes());
+        }
         bytes
     }
 
@@ -163,11 +170,13 @@ impl ServerInfo {
         let (started, rest) = number64(rest)?;
         let (ring_size, rest) = number64(rest)?;
         let (max_block, rest) = number64(rest)?;
-        let ([wait], version) = take::<1>(rest)?;
+        let ([wait], text) = take::<1>(rest)?;
+        let text = str::from_utf8(text).ok()?;
+        let (version, quotas) = text.split_once('\0').unwrap_or((text, ""));
         Some(ServerInfo {
             pid,
             uid,
-            version: str::from_utf8(version).ok()?.chars().filter(|c| !c.is_control()).collect(),
+            version: version.chars().filter(|c| !c.is_control()).collect(),
             protocol: PROTOCOL_VERSION,
             started: at_epoch(started),
             clients,
@@ -180,6 +189,7 @@ impl ServerInfo {
                 2 => WaitStrategy::Park,
                 _ => return None,
             },
+            quotas: Quotas::decode(quotas),
         })
     }
 }
@@ -268,6 +278,7 @@ mod tests {
             ring_size: 6,
             max_block: 7,
             wait: WaitStrategy::Park,
+            quotas: Some(Quotas::default()),
         };
         let bytes = info.encode();
         assert_eq!(ServerInfo::decode(&bytes), Some(info));
@@ -341,6 +352,7 @@ mod tests {
             let protocol = PROTOCOL_VERSION;
             let info = ServerInfo {
                 pid, uid, version, protocol, started, clients, max_clients, ring_size, max_block, wait,
+                quotas: None,
             };
             prop_assert_eq!(ServerInfo::decode(&info.encode()), Some(info));
             if let Some(info) = ServerInfo::decode(&noise) {

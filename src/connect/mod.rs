@@ -13,6 +13,7 @@ mod greeting;
 mod listener;
 pub(crate) mod listing;
 mod path;
+mod quotas;
 
 pub(crate) use accepted::{Accepted, Heard};
 pub(crate) use credentials::{
@@ -25,3 +26,4 @@ pub(crate) use listener::Listener;
 pub use listing::ServerInfo;
 pub(crate) use path::lasting;
 pub use path::{PathError, default_path};
+pub use quotas::Quotas;

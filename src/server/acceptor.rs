@@ -346,10 +346,16 @@ impl Acceptor {
         let _ = epoll::delete(&self.epoll, &*connection.socket);
         self.answers.forget(token, &connection.socket);
         match &connection.state {
-            State::Asking { .. } => self.greeting -= 1,
+            State::Asking { .. } => self.end_asking(connection.socket.who().uid),
             State::Registered { .. } => self.processes.forget(&self.epoll, token),
         }
         Some(connection)
+    }
+
+    /// A connection of this user has registered, or is about to be closed.
+    pub(super) fn end_asking(&mut self, uid: u32) {
+        self.greeting -= 1;
+        self.shared.ledger.end_asking(uid);
     }
 
     fn drop_overdue(&mut self) {

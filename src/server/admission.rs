@@ -17,6 +17,7 @@ use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
 use crate::advice::on_connection;
+use super::quotas::Over;
 use crate::connect::{
     Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
@@ -110,9 +111,18 @@ impl Acceptor {
         if self.greeting >= MOST_GREETING {
             return self.turn_away(&socket, Refusal::Busy, "too many connections at once: try again later");
         }
+        let closing = self.listener.closing_of(who.uid);
+        if let Err(Over { refusal, why }) =
+            self.shared.ledger.begin_asking(who.uid, closing, MOST_GREETING as u32)
+        {
+            let refused = Refused::new("quota", "a connection beyond what its user may have").of(who);
+            self.shared.events.tell(Event::Refused(refused));
+            return self.turn_away(&socket, refusal, &why);
+        }
         self.processes.make_room(&self.epoll, &mut socket);
         let token = self.next_token;
         if self.watch(socket.as_fd(), token).is_err() {
+            self.shared.ledger.end_asking(who.uid);
             return self.turn_away(
                 &socket,
                 Refusal::NoResources,

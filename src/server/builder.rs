@@ -10,7 +10,7 @@ use super::service::{Request, Response, Service};
 use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
 use crate::connect::lasting;
-use crate::connect::{is_unknown_group, is_unknown_user};
+use crate::connect::{Quotas, is_unknown_group, is_unknown_user};
 use crate::ring::WaitStrategy;
 
 /// Bytes of each ring, if nothing else is said: 256 KiB.
@@ -36,6 +36,7 @@ pub(super) struct Settings {
     pub(super) users: Vec<u32>,
     pub(super) groups: Vec<u32>,
     pub(super) grace: Duration,
+    pub(super) quotas: Quotas,
 }
 
 /// Sets up a [`Server`].
@@ -49,6 +50,7 @@ pub(super) struct Settings {
 /// | [`pin`](Self::pin) | not pinned | a CPU of this machine |
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | only the server's own user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
+/// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
 /// | [`service`](Self::service) | echo | |
 ///
 /// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
@@ -81,6 +83,7 @@ pub struct ServerBuilder {
     users: Vec<u32>,
     groups: Vec<u32>,
     grace: Duration,
+    quotas: Option<Quotas>,
     service: Box<dyn Service>,
 }
 
@@ -102,6 +105,7 @@ impl ServerBuilder {
             users: Vec::new(),
             groups: Vec::new(),
             grace: DEFAULT_GRACE,
+            quotas: None,
             service: Box::new(|request: Request<'_>, response: &mut Response<'_>| {
                 response.write(request.payload())
             }),
@@ -273,6 +277,25 @@ impl ServerBuilder {
         self
     }
 
+    /// What each user may have of this server, other than its own and root: see [`Quotas`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Quotas, Server};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bus");
+    /// let mut quotas = Quotas::default();
+    /// quotas.clients = 10;
+    /// let _server = Server::builder(&path).allow_user(1000).quotas(quotas).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = Some(quotas);
+        self
+    }
+
     /// How long a shutdown waits for calls that are being served. Workers then have another second to notice that their channels
     /// are closed; one that still sits in a call after that is left behind, and counted as
     /// [`abandoned`](crate::ServerSummary::abandoned).
@@ -344,6 +367,7 @@ impl ServerBuilder {
             users: self.users,
             groups: self.groups,
             grace: self.grace,
+            quotas: self.quotas.unwrap_or_default(),
         };
         Ok((settings, self.service))
     }

@@ -13,6 +13,7 @@ use super::inbox::Inbox;
 use super::limits;
 use super::member::Member;
 use super::processes::nearly_the_last;
+use super::quotas::{Over, Share};
 use super::worker::Worker;
 use crate::advice::on_resources;
 use crate::channel;
@@ -43,11 +44,21 @@ impl Acceptor {
         if !self.answers.may_send(uid) {
             return self.answers.put_off(token, *name);
         }
+        let Settings { geometry, wait, max_clients, .. } = &self.shared.settings;
+        let bytes = geometry.segment_len() as u64;
+        let share = match self.shared.ledger.begin_client(uid, *max_clients, bytes, *wait) {
+            Ok(share) => share,
+            Err(Over { refusal, why }) => {
+                let refused = refused("quota", "a registration beyond what its user may have");
+                self.shared.events.tell(Event::Refused(refused));
+                return self.refuse(token, refusal, &why);
+            }
+        };
         kill_point!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
                 kill_point!("register.claimed");
-                if let Err((refusal, why)) = self.enroll(token, key, name) {
+                if let Err((refusal, why)) = self.enroll(token, key, name, share) {
                     let _ = self.shared.registry.release(key);
                     let mut refused = refused("resources", "cannot serve a client");
                     refused.error = Some(why.clone());
@@ -70,13 +81,14 @@ impl Acceptor {
     }
 
     /// Makes everything that a registered client needs, and sends it its key and channel.
-    fn enroll(&mut self, token: u64, key: Key, name: &Name) -> Result<(), (Refusal, String)> {
+    fn enroll(&mut self, token: u64, key: Key, name: &Name, share: Share) -> Result<(), (Refusal, String)> {
         let no_resources = |why: String| (Refusal::NoResources, why);
         let Settings { geometry, wait, .. } = &self.shared.settings;
+        let wait = share.wait().unwrap_or(*wait);
         let no_memory = |error, asked| {
             no_resources(format!("no memory for a client: {}", limits::in_words(&error, asked)))
         };
-        let (host, descriptor) = channel::create_for_server(geometry, *wait)
+        let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
         kill_point!("register.channel");
         // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
@@ -96,7 +108,8 @@ impl Acceptor {
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
         let owner = Owner { pid, uid, gid };
-        let member = Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token));
+        let member =
+            Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token).with_share(share));
         self.shared.members.insert(Arc::clone(&member));
         kill_point!("register.member");
         let worker =
@@ -127,7 +140,7 @@ impl Acceptor {
         self.processes.watch(&self.epoll, &connection.socket, pid, token);
         kill_point!("register.watched");
         connection.state = State::Registered { member: Arc::clone(&member) };
-        self.greeting -= 1;
+        self.end_asking(uid);
         if sent.is_err() {
             self.client_died(token);
             return Ok(());

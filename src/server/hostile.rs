@@ -35,6 +35,7 @@ fn settings(path: &Path) -> Settings {
         users: Vec::new(),
         groups: Vec::new(),
         grace: Duration::ZERO,
+        quotas: crate::Quotas::default(),
     }
 }
 

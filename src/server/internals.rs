@@ -89,6 +89,7 @@ impl Desk {
             users: Vec::new(),
             groups: Vec::new(),
             grace: Duration::ZERO,
+            quotas: crate::Quotas::default(),
         };
         let registry = Registry::create(2)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::inbox::Inbox;
+use super::quotas::Share;
 use crate::protocol::{Key, Name};
 use crate::registry::{CounterCells, Owner};
 use crate::ring::Closer;
@@ -25,6 +26,8 @@ pub(crate) struct Member {
     /// Of its connection, at the acceptor.
     token: u64,
     retired: AtomicBool,
+    /// What it has of its user's quotas.
+    pub(super) share: Share,
 }
 
 impl fmt::Debug for Member {
@@ -44,7 +47,12 @@ impl Member {
         token: u64,
     ) -> Member {
         let (closer, intake) = closers;
-        Member { key, name, owner, inbox, closer, intake, counters, token, retired: AtomicBool::new(false) }
+        let (retired, share) = (AtomicBool::new(false), Share::default());
+        Member { key, name, owner, inbox, closer, intake, counters, token, retired, share }
+    }
+
+    pub(super) fn with_share(self, share: Share) -> Member {
+        Member { share, ..self }
     }
 
     pub(super) fn token(&self) -> u64 {

@@ -17,6 +17,7 @@ mod limits;
 pub(crate) mod member;
 mod place;
 mod processes;
+mod quotas;
 mod rota;
 mod service;
 mod shared;

@@ -15,6 +15,7 @@ use super::builder::Settings;
 use super::events::{Event, Events, contain};
 use super::life::Life;
 use super::member::{Member, Members};
+use super::quotas::Ledger;
 use super::rota::Rota;
 use super::service::Service;
 use super::stop::Stop;
@@ -29,6 +30,7 @@ use crate::ring::{CloseReason, Violation};
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) registry: Registry,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) members: Members,
     /// Each worker has a share of its own, so that the service is gone when they are. Taken at the server's end.
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
@@ -87,7 +89,9 @@ impl Shared {
         wake: OwnedFd,
     ) -> Shared {
         let stop = Arc::new(Stop::new(settings.path.clone(), wake));
+        let ledger = Arc::new(Ledger::new(settings.quotas));
         Shared {
+            ledger,
             settings,
             registry,
             members: Members::default(),
@@ -117,6 +121,7 @@ impl Shared {
             ring_size: self.settings.geometry.ring_size(),
             max_block: self.settings.geometry.max_block(),
             wait: self.settings.wait,
+            quotas: Some(self.settings.quotas),
         }
     }
 
@@ -129,6 +134,7 @@ impl Shared {
             return false;
         }
         kill_point!("forget.retired");
+        member.share.leave();
         member.inbox.close();
         kill_point!("forget.inbox");
         self.members.remove(member.key);

@@ -133,6 +133,7 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
         users: Vec::new(),
         groups: Vec::new(),
         grace: Duration::from_secs(1),
+        quotas: crate::Quotas::default(),
     };
     let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
     Acceptor::prepare(settings, Box::new(echo)).unwrap()

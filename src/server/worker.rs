@@ -91,7 +91,7 @@ impl Worker {
         responses: Producer,
     ) -> Worker {
         let (body, spare) = (Vec::new(), Vec::new());
-        let stint = Stint::new(shared.settings.wait);
+        let stint = Stint::new(member.share.wait().unwrap_or(shared.settings.wait));
         // Nobody is let in any more when the server's end has taken it.
         let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
         Worker {

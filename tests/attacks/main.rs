@@ -12,6 +12,7 @@ mod common;
 mod answers;
 mod attacker;
 mod false_server;
+mod hogs;
 mod honest;
 mod kinds;
 mod strangers;
@@ -45,6 +46,7 @@ fn role() {
         "attacker" => attacker::attacker(&stage),
         "false server" => false_server::serve_falsely(),
         "server" => strangers::serve(&stage),
+        "hog" => hogs::hog(&stage),
         "poor server" => answers::serve_poorly(&stage),
         other => panic!("no role {other:?}"),
     }

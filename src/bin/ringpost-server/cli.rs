@@ -11,6 +11,7 @@ use crate::common::cpu;
 use crate::common::exit::{Failure, Outcome};
 use crate::common::generate::Generate;
 use crate::log::{self, LogOptions};
+use crate::quotas::{Quota, quota};
 
 /// The server of a local message bus over shared memory.
 ///
@@ -51,6 +52,11 @@ pub struct Cli {
     /// Let this group's members connect too, by name or number; may be repeated
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub allow_group: Vec<u32>,
+
+    /// What each user may have, other than the server's own and root: asking=N, clients=N, ring-bytes=BYTES, spinning=N
+    /// or registrations=N (each second); may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = quota)]
+    pub quota: Vec<Quota>,
 
     #[command(flatten)]
     pub log: LogOptions,

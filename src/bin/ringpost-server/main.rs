@@ -8,6 +8,7 @@ mod common;
 mod accounts;
 mod cli;
 mod log;
+mod quotas;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringpost::{Server, ServerSummary, StartError};
+use ringpost::{Quotas, Server, ServerSummary, StartError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 
@@ -69,7 +70,11 @@ fn serve(options: Cli) -> Outcome {
     for group in &options.allow_group {
         builder = builder.allow_group(*group);
     }
-    let server = match builder.wait(options.wait).start() {
+    let mut quotas = Quotas::default();
+    for quota in &options.quota {
+        quota.set(&mut quotas);
+    }
+    let server = match builder.quotas(quotas).wait(options.wait).start() {
         Ok(server) => server,
         Err(error) => {
             log.finish();

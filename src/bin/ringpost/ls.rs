@@ -1,10 +1,11 @@
 //! `ringpost ls`: who is registered, asked without registering.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringpost::{ClientInfo, Observer, ServerInfo};
+use ringpost::{ClientInfo, Observer, Quotas, ServerInfo};
 use serde::Serialize;
 
 use crate::common::args::{readable_bytes, readable_time};
@@ -19,10 +20,16 @@ pub fn run(socket: &Path, json: bool) -> Outcome {
     if json {
         sort(&mut clients);
         let server = ServerObject::new(&server, socket);
-        return out::json(&Listing { server, clients: clients.iter().map(ClientObject::new).collect() });
+        let users = users(&clients);
+        return out::json(&Listing {
+            server,
+            users,
+            clients: clients.iter().map(ClientObject::new).collect(),
+        });
     }
     let last = server_line(&server, clients.len());
-    out::put(format!("{}{last}\n", self::clients(clients)).as_bytes())
+    let quotas = quotas_line(&server, &clients);
+    out::put(format!("{}{last}\n{quotas}", self::clients(clients)).as_bytes())
 }
 
 /// The clients as a table.
@@ -40,6 +47,7 @@ fn sort(clients: &mut [ClientInfo]) {
 #[derive(Serialize)]
 struct Listing<'a> {
     server: ServerObject<'a>,
+    users: Vec<UserObject>,
     clients: Vec<ClientObject<'a>>,
 }
 
@@ -55,9 +63,58 @@ struct ServerObject<'a> {
     max_clients: u32,
     ring_size: usize,
     max_block: usize,
+    /// Of each user but the server's own and root.
+    quotas: Option<QuotasObject>,
     /// Seconds since 1970.
     started_unix: f64,
     uptime_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct QuotasObject {
+    asking: u32,
+    clients: u32,
+    ring_bytes: u64,
+    spinning: u32,
+    registrations: u32,
+}
+
+impl QuotasObject {
+    fn new(quotas: Quotas) -> QuotasObject {
+        let Quotas { asking, clients, ring_bytes, spinning, registrations, .. } = quotas;
+        QuotasObject { asking, clients, ring_bytes, spinning, registrations }
+    }
+}
+
+/// What a user has.
+#[derive(Serialize)]
+struct UserObject {
+    uid: u32,
+    clients: usize,
+}
+
+fn users(clients: &[ClientInfo]) -> Vec<UserObject> {
+    let mut counts = BTreeMap::new();
+    for client in clients {
+        *counts.entry(client.uid).or_default() += 1;
+    }
+    counts.into_iter().map(|(uid, clients)| UserObject { uid, clients }).collect()
+}
+
+/// What each user may have, and how many clients each has.
+fn quotas_line(server: &ServerInfo, clients: &[ClientInfo]) -> String {
+    let Some(Quotas { asking, clients: most, ring_bytes, spinning, registrations, .. }) = server.quotas
+    else {
+        return String::new();
+    };
+    let used: Vec<String> =
+        users(clients).iter().map(|user| format!("; user {} has {}", user.uid, user.clients)).collect();
+    format!(
+        "each other user may have {most} clients, {} of rings, {asking} connections that ask, {spinning} spinning workers, \
+         {registrations} registrations a second{}\n",
+        readable_bytes(usize::try_from(ring_bytes).unwrap_or(usize::MAX)),
+        used.concat(),
+    )
 }
 
 #[derive(Serialize)]
@@ -90,6 +147,7 @@ impl<'a> ServerObject<'a> {
             max_clients: server.max_clients,
             ring_size: server.ring_size,
             max_block: server.max_block,
+            quotas: server.quotas.map(QuotasObject::new),
             started_unix: unix(server.started),
             uptime_seconds: seconds(uptime(server)),
         }

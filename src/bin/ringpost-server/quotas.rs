@@ -1,0 +1,65 @@
+//! The option `--quota NAME=VALUE`.
+
+use ringpost::Quotas;
+
+use crate::common::args::bytes;
+
+/// One quota that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    Asking(u32),
+    Clients(u32),
+    RingBytes(u64),
+    Spinning(u32),
+    Registrations(u32),
+}
+
+impl Quota {
+    pub fn set(self, quotas: &mut Quotas) {
+        match self {
+            Quota::Asking(number) => quotas.asking = number,
+            Quota::Clients(number) => quotas.clients = number,
+            Quota::RingBytes(number) => quotas.ring_bytes = number,
+            Quota::Spinning(number) => quotas.spinning = number,
+            Quota::Registrations(number) => quotas.registrations = number,
+        }
+    }
+}
+
+pub fn quota(text: &str) -> Result<Quota, String> {
+    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N or registrations=N";
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("no value: {NAMES}"))?;
+    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is no number: {NAMES}"));
+    match name {
+        "asking" => number().map(Quota::Asking),
+        "clients" => number().map(Quota::Clients),
+        "ring-bytes" => Ok(Quota::RingBytes(bytes(value)? as u64)),
+        "spinning" => number().map(Quota::Spinning),
+        "registrations" => number().map(Quota::Registrations),
+        _ => Err(format!("no such quota: {NAMES}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_quota_is_set_by_its_name() {
+        let mut quotas = Quotas::default();
+        for text in ["asking=1", "clients=2", "ring-bytes=3M", "spinning=0", "registrations=5"] {
+            quota(text).unwrap().set(&mut quotas);
+        }
+        let found = (quotas.asking, quotas.clients, quotas.ring_bytes, quotas.spinning, quotas.registrations);
+        assert_eq!(found, (1, 2, 3 << 20, 0, 5));
+    }
+
+    #[test]
+    fn what_is_none_is_told_which_there_are() {
+        for wrong in ["", "clients", "clients=", "clients=-1", "clients=x", "names=3", "=3", "Clients=3"] {
+            let why = quota(wrong).unwrap_err();
+            assert!(why.contains("clients=N") && why.contains("ring-bytes=BYTES"), "{wrong:?}: {why}");
+        }
+        assert!(quota("ring-bytes=x").is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! What one user may have of a server at once, and how a server tells it.
+
+#![forbid(unsafe_code)]
+
+use crate::cpus;
+
+/// What each user may have of a server at once, apart from the server's own user and root.
+///
+/// | quota | `--quota` | default | beyond it |
+/// | --- | --- | --- | --- |
+/// | `asking` | `asking=N` | 256 | a connection is refused, and may be tried again |
+/// | `clients` | `clients=N` | 256 | [`RegisterError::Quota`](crate::RegisterError::Quota) |
+/// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, or a quarter of the memory that the server may use if that is less | the same |
+/// | `spinning` | `spinning=N` | a quarter of the CPUs | its worker waits [adaptively](crate::WaitStrategy::Adaptive) |
+/// | `registrations` | `registrations=N` | 500 each second | a registration is refused, and may be tried again |
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Quotas, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("bus");
+/// let mut quotas = Quotas::default();
+/// quotas.clients = 10;
+/// let server = Server::builder(&path).allow_user(1000).quotas(quotas).start()?;
+/// assert_eq!(server.info().quotas, Some(quotas));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quotas {
+    /// Connections that have not registered: those that have not asked yet, observers, and those that are still being closed.
+    pub asking: u32,
+    /// Clients.
+    pub clients: u32,
+    /// Bytes of the clients' rings: three rings and a page for each client, whether they are used or not.
+    pub ring_bytes: u64,
+    /// Workers that spin all the time, where the server waits so ([`WaitStrategy::Spin`](crate::WaitStrategy::Spin)).
+    pub spinning: u32,
+    /// Registrations in a second.
+    pub registrations: u32,
+}
+
+impl Default for Quotas {
+    /// Looks how much memory and how many CPUs there are. Does not block.
+    fn default() -> Quotas {
+        const MOST: u64 = 256 << 20;
+        let memory = memory_limit().map_or(MOST, |bytes| bytes / 4);
+        Quotas {
+            asking: 256,
+            clients: 256,
+            ring_bytes: memory.min(MOST),
+            spinning: (cpus::usable() / 4) as u32,
+            registrations: 500,
+        }
+    }
+}
+
+impl Quotas {
+    /// As text: `asking=256 clients=256` and so on.
+    pub(crate) fn encode(&self) -> String {
+        let Quotas { asking, clients, ring_bytes, spinning, registrations } = self;
+        format!(
+            "asking={asking} clients={clients} ring-bytes={ring_bytes} spinning={spinning} registrations={registrations}"
+        )
+    }
+
+    /// `None` if one is missing. More than these are passed over.
+    pub(crate) fn decode(text: &str) -> Option<Quotas> {
+        let of = |name: &str| -> Option<u64> {
+            let values = text.split(' ').filter_map(|part| part.split_once('='));
+            values.filter(|(found, _)| *found == name).find_map(|(_, value)| value.parse().ok())
+        };
+        let small = |name: &str| u32::try_from(of(name)?).ok();
+        Some(Quotas {
+            asking: small("asking")?,
+            clients: small("clients")?,
+            ring_bytes: of("ring-bytes")?,
+            spinning: small("spinning")?,
+            registrations: small("registrations")?,
+        })
+    }
+}
+
+/// The memory that this process may use: its control group's limit, or what the computer has.
+fn memory_limit() -> Option<u64> {
+    let number = |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        match controllers {
+            "" => Some(("/sys/fs/cgroup".to_owned(), path, "memory.max")),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                Some(("/sys/fs/cgroup/memory".to_owned(), path, "memory.limit_in_bytes"))
+            }
+            _ => None,
+        }
+    });
+    let mut least: Option<u64> = None;
+    for (root, path, file) in own {
+        let mut group = format!("{root}{path}");
+        while group.len() >= root.len() {
+            least = least.into_iter().chain(number(&format!("{group}/{file}"))).min();
+            let Some((above, _)) = group.rsplit_once('/') else { break };
+            group = above.to_owned();
+        }
+    }
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
+        line.trim().parse::<u64>().ok()?.checked_mul(1024)
+    });
+    least.into_iter().chain(total).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_read_back_as_text() {
+        let quotas = Quotas::default();
+        assert_eq!(Quotas::decode(&quotas.encode()), Some(quotas));
+        assert_eq!(Quotas::decode(&format!("{} more=1", quotas.encode())), Some(quotas));
+        assert_eq!(Quotas::decode("asking=1 clients=2"), None);
+        assert_eq!(Quotas::decode(""), None);
+    }
+}

@@ -1,0 +1,290 @@
+//! The account of who has how much of a server, by user.
+//!
+//! The server's own user and root are not held to a user's quotas, only to what there is in all; and a part of that is kept for
+//! them, so that the owner of a server gets in whatever others have. Everybody else has the quotas, each user by itself. A user
+//! who has no number in the server's user namespace shares the account of all such users.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connect::{Quotas, Refusal, is_root, same_user};
+use crate::cpus;
+use crate::ring::WaitStrategy;
+
+/// One part in so many of what there is in all is kept for the server's own user and root.
+const RESERVE: u32 = 8;
+
+/// Why somebody gets no more.
+#[derive(Debug)]
+pub(super) struct Over {
+    pub(super) refusal: Refusal,
+    pub(super) why: String,
+}
+
+#[derive(Debug, Default)]
+struct Use {
+    asking: u32,
+    clients: u32,
+    ring_bytes: u64,
+    spinning: u32,
+    /// When the last registration would have been due, had they come evenly.
+    registered: Option<Instant>,
+}
+
+/// Who has how much.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    quotas: Quotas,
+    own: u32,
+    users: Mutex<HashMap<u32, Use>>,
+}
+
+/// What a client has of its user's quotas, until this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    of: Option<(Arc<Ledger>, u32)>,
+    ring_bytes: u64,
+    wait: Option<WaitStrategy>,
+    /// No longer counted as a client; its memory may still be there.
+    left: AtomicBool,
+}
+
+impl Ledger {
+    pub(super) fn new(quotas: Quotas) -> Ledger {
+        Ledger { quotas, own: rustix::process::geteuid().as_raw(), users: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Use>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_exempt(&self, uid: u32) -> bool {
+        same_user(uid, self.own) || is_root(uid)
+    }
+
+    /// How much all others have, and what they may have of what there is in all.
+    fn of_others(&self, users: &HashMap<u32, Use>, part: impl Fn(&Use) -> u32) -> u32 {
+        users.iter().filter(|(uid, _)| !self.is_exempt(**uid)).map(|(_, user)| part(user)).sum()
+    }
+
+    /// One more connection of this user, of at most `most` in all. `closing` are being closed still.
+    pub(super) fn begin_asking(&self, uid: u32, closing: usize, most: u32) -> Result<(), Over> {
+        let mut users = self.lock();
+        let busy = |why: String| Err(Over { refusal: Refusal::Busy, why });
+        if !self.is_exempt(uid) {
+            let asking = users.get(&uid).map_or(0, |user| user.asking) as usize + closing;
+            let quota = self.quotas.asking;
+            if asking >= quota as usize {
+                return busy(format!(
+                    "user {uid} has {quota} connections that have not registered, which is its quota: close some, or start \
+                     the server with a larger --quota asking=N"
+                ));
+            }
+            if self.of_others(&users, |user| user.asking) >= most - most / RESERVE {
+                return busy("too many connections at once: try again later".into());
+            }
+        }
+        users.entry(uid).or_default().asking += 1;
+        Ok(())
+    }
+
+    pub(super) fn end_asking(&self, uid: u32) {
+        if let Some(user) = self.lock().get_mut(&uid) {
+            user.asking = user.asking.saturating_sub(1);
+        }
+    }
+
+    /// One more client of this user, of at most `most` in all, with so many bytes of rings.
+    pub(super) fn begin_client(
+        self: &Arc<Self>,
+        uid: u32,
+        most: u32,
+        ring_bytes: u64,
+        wait: WaitStrategy,
+    ) -> Result<Share, Over> {
+        let mut users = self.lock();
+        let mut wait = wait;
+        let now = Instant::now();
+        if !self.is_exempt(uid) {
+            let others = self.of_others(&users, |user| user.clients);
+            let spinners = self.of_others(&users, |user| user.spinning) as usize;
+            let user = users.entry(uid).or_default();
+            let Quotas { clients, ring_bytes: bytes, spinning, registrations, .. } = self.quotas;
+            let over = |refusal, what: String, option: &str| {
+                let why = format!(
+                    "user {uid} has {what}, which is its quota: the server's owner can start it with a larger --quota {option}"
+                );
+                Err(Over { refusal, why })
+            };
+            if user.clients >= clients {
+                return over(Refusal::Quota, format!("{clients} clients"), "clients=N");
+            }
+            if user.ring_bytes.saturating_add(ring_bytes) > bytes {
+                let what =
+                    format!("{} of {bytes} bytes of rings, and a client takes {ring_bytes}", user.ring_bytes);
+                return over(Refusal::Quota, what, "ring-bytes=BYTES, or with smaller rings");
+            }
+            if others >= most - most / RESERVE {
+                let why = "the server is full for other users than its own: wait until a client is gone, or start it with a larger \
+                           --max-clients";
+                return Err(Over { refusal: Refusal::Full, why: why.into() });
+            }
+            // At most a second's registrations ahead of their time.
+            let step = Duration::from_secs(1) / registrations.max(1);
+            let due = user.registered.map_or(now, |due| due.max(now)) + step;
+            if registrations == 0 || due > now + Duration::from_secs(1) + step {
+                let what = format!("{registrations} registrations a second");
+                return over(Refusal::Busy, what, "registrations=N; try again later");
+            }
+            user.registered = Some(due);
+            if wait == WaitStrategy::Spin && (user.spinning >= spinning || spinners > cpus::usable() / 2) {
+                wait = WaitStrategy::Adaptive;
+            }
+        }
+        let user = users.entry(uid).or_default();
+        user.clients += 1;
+        user.ring_bytes += ring_bytes;
+        user.spinning += u32::from(wait == WaitStrategy::Spin);
+        drop(users);
+        let of = Some((Arc::clone(self), uid));
+        Ok(Share { of, ring_bytes, wait: Some(wait), left: AtomicBool::new(false) })
+    }
+}
+
+impl Share {
+    /// How the client's worker waits; as the server does, if nothing is said.
+    pub(super) fn wait(&self) -> Option<WaitStrategy> {
+        self.wait
+    }
+
+    /// The client is gone, but perhaps not yet its worker and its memory.
+    pub(super) fn leave(&self) {
+        if !self.left.swap(true, Ordering::AcqRel)
+            && let Some((ledger, uid)) = &self.of
+            && let Some(user) = ledger.lock().get_mut(uid)
+        {
+            user.clients = user.clients.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.leave();
+        if let Some((ledger, uid)) = &self.of
+            && let Some(user) = ledger.lock().get_mut(uid)
+        {
+            user.ring_bytes = user.ring_bytes.saturating_sub(self.ring_bytes);
+            user.spinning = user.spinning.saturating_sub(u32::from(self.wait == Some(WaitStrategy::Spin)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Users that are not the one of this process, nor root.
+    const ALICE: u32 = 70_001;
+    const BOB: u32 = 70_002;
+
+    fn ledger(set: impl FnOnce(&mut Quotas)) -> Arc<Ledger> {
+        let mut quotas = Quotas { asking: 3, clients: 3, ring_bytes: 1000, spinning: 1, registrations: 100 };
+        set(&mut quotas);
+        Arc::new(Ledger::new(quotas))
+    }
+
+    fn refused(found: Result<Share, Over>) -> (Refusal, String) {
+        let Over { refusal, why } = found.unwrap_err();
+        (refusal, why)
+    }
+
+    #[test]
+    fn each_user_has_its_own_quotas_and_the_owner_none() {
+        let ledger = ledger(|_| {});
+        let client = |uid| ledger.begin_client(uid, 100, 10, WaitStrategy::Park);
+        let alices: Vec<Share> = (0..3).map(|_| client(ALICE).unwrap()).collect();
+        let (refusal, why) = refused(client(ALICE));
+        assert_eq!(refusal, Refusal::Quota);
+        assert!(why.contains("3 clients") && why.contains("--quota clients=N"), "{why}");
+        let _bob = client(BOB).unwrap();
+        let _own: Vec<Share> = (0..50).map(|_| client(ledger.own).unwrap()).collect();
+        let _root = client(0).unwrap();
+        alices[0].leave();
+        let _again = client(ALICE).unwrap();
+        drop(alices);
+        assert_eq!(ledger.lock()[&ALICE].clients, 1);
+        assert_eq!(ledger.lock()[&ALICE].ring_bytes, 10);
+    }
+
+    #[test]
+    fn bytes_count_until_the_memory_is_gone() {
+        let ledger = ledger(|_| {});
+        let client = || ledger.begin_client(ALICE, 100, 400, WaitStrategy::Park);
+        let (one, _two) = (client().unwrap(), client().unwrap());
+        one.leave();
+        let (refusal, why) = refused(client());
+        assert_eq!(refusal, Refusal::Quota);
+        assert!(why.contains("800 of 1000 bytes") && why.contains("--quota ring-bytes=BYTES"), "{why}");
+        drop(one);
+        client().unwrap();
+    }
+
+    #[test]
+    fn places_are_kept_for_the_owner() {
+        let ledger = ledger(|quotas| quotas.clients = 100);
+        let client = |uid| ledger.begin_client(uid, 16, 1, WaitStrategy::Park);
+        let _shares: Vec<Share> = (0..14).map(|n| client(ALICE + n % 2).unwrap()).collect();
+        let (refusal, why) = refused(client(BOB));
+        assert_eq!(refusal, Refusal::Full);
+        assert!(why.contains("--max-clients"), "{why}");
+        client(0).unwrap();
+        // The same for those that ask.
+        for _ in 0..3 {
+            ledger.begin_asking(ALICE, 0, 5).unwrap();
+        }
+        let over = ledger.begin_asking(ALICE, 0, 100).unwrap_err();
+        assert_eq!(over.refusal, Refusal::Busy);
+        assert!(over.why.contains("--quota asking=N"), "{}", over.why);
+        ledger.begin_asking(BOB, 2, 100).unwrap();
+        assert!(ledger.begin_asking(BOB, 2, 100).is_err(), "what is being closed counts");
+        assert!(ledger.begin_asking(BOB, 0, 4).is_err(), "others have all but the reserve");
+        ledger.begin_asking(0, 100, 4).unwrap();
+        ledger.end_asking(ALICE);
+        ledger.begin_asking(ALICE, 0, 100).unwrap();
+    }
+
+    #[test]
+    fn registrations_come_a_second_s_worth_at_once_and_then_evenly() {
+        let ledger = ledger(|quotas| quotas.registrations = 5);
+        let client = || ledger.begin_client(ALICE, 100, 1, WaitStrategy::Park).map(drop);
+        let served = (0..100).filter(|_| client().is_ok()).count();
+        assert!((5..=10).contains(&served), "{served}");
+        let over = client().unwrap_err();
+        assert_eq!(over.refusal, Refusal::Busy);
+        assert!(
+            over.why.contains("5 registrations a second") && over.why.contains("--quota registrations=N")
+        );
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client().is_err() {
+            assert!(Instant::now() < deadline, "none for ever");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn workers_beyond_the_quota_do_not_spin() {
+        let ledger = ledger(|_| {});
+        let client = |uid| ledger.begin_client(uid, 100, 1, WaitStrategy::Spin).unwrap();
+        let first = client(ALICE);
+        assert_eq!(first.wait(), Some(WaitStrategy::Spin));
+        assert_eq!(client(ALICE).wait(), Some(WaitStrategy::Adaptive));
+        assert_eq!(client(ledger.own).wait(), Some(WaitStrategy::Spin));
+        drop(first);
+        assert_eq!(client(ALICE).wait(), Some(WaitStrategy::Spin));
+    }
+}
