@@ -169,7 +169,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let full = loop {
             match socket.write(&[0; 1 << 16]) {
-                Ok(_) => {}
+                Ok(1..) => {}
+                Ok(0) => unreachable!("something is sent"),
                 Err(error) => break error,
             }
         };

@@ -304,7 +304,7 @@ impl Acceptor {
         for member in self.shared.take_finished() {
             self.let_go(&member);
         }
-        for (token, name) in self.answers.to_try_again(Instant::now()) {
+        for (token, name) in self.answers.take_those_due(Instant::now()) {
             self.register(token, &name);
         }
         self.drop_overdue();

@@ -106,7 +106,7 @@ impl Answers {
     }
 
     /// The registrations to try again, if it is time. Those that cannot go on are put off again.
-    pub(super) fn to_try_again(&mut self, now: Instant) -> VecDeque<(u64, Name)> {
+    pub(super) fn take_those_due(&mut self, now: Instant) -> VecDeque<(u64, Name)> {
         if self.due.is_none_or(|due| now < due) {
             return VecDeque::new();
         }

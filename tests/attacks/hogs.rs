@@ -2,7 +2,7 @@
 //! others get in as before. Another user is played by a role, which needs root.
 
 use crate::ALONE;
-use crate::common::raw::{Heard, SERVER, VERSION, datagram, dial, hear, say as tell};
+use crate::common::raw::{Heard, SERVER, VERSION, datagram, dial, hear};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place};

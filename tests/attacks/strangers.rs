@@ -54,7 +54,7 @@ impl Weapon {
                 let (other, _) = listener.accept().unwrap();
                 set_socket_send_buffer_size(&socket, 1 << 16).unwrap();
                 socket.set_nonblocking(true).unwrap();
-                while socket.write(&[0; 1 << 16]).is_ok() {}
+                while socket.write(&[0; 1 << 16]).is_ok_and(|sent| sent > 0) {}
                 set_socket_linger(&socket, Some(LINGER)).unwrap();
                 Armed { descriptor: socket.into(), other_end: Some(other) }
             }
