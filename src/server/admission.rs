@@ -16,8 +16,8 @@ use super::acceptor::{Acceptor, Connection, GREETING_TIME, LISTENER, NO_DESCRIPT
 use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
-use crate::advice::on_connection;
 use super::quotas::Over;
+use crate::advice::on_connection;
 use crate::connect::{
     Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
