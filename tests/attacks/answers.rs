@@ -62,7 +62,7 @@ fn unread_answers_are_few_whatever_became_of_their_clients() {
     drop(unread);
     assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
     for n in 0..20 {
-        Client::register(bus.path(), &format!("honest {n}")).unwrap();
+        Client::register(bus.path(), format!("honest {n}")).unwrap();
     }
 }
 

@@ -51,7 +51,7 @@ pub fn hog(stage: &Stage) {
             "clients" => {
                 let (mut clients, mut why) = (Vec::new(), String::new());
                 for n in 0..MANY {
-                    match Client::register(&path, &format!("hog {n}")) {
+                    match Client::register(&path, format!("hog {n}")) {
                         Ok(client) => clients.push(client),
                         Err(RegisterError::Quota(text)) => {
                             why = text;
@@ -75,7 +75,7 @@ pub fn hog(stage: &Stage) {
 
 fn others_get_in(path: &Path) {
     for n in 0..20 {
-        let mut client = Client::register(path, &format!("honest {n}")).unwrap();
+        let mut client = Client::register(path, format!("honest {n}")).unwrap();
         client.ping().unwrap();
         client.unregister().unwrap();
     }

@@ -63,7 +63,7 @@ pub fn panics() {
         }
     }
     set(does(Level::TRACE, |_| {
-        if PANICS.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if PANICS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             panic!("a subscriber that panics");
         }
         std::panic::panic_any(Bomb);
