@@ -44,6 +44,7 @@ CHANNEL_LAYOUT = "src/channel/layout.rs"
 WORKER = "src/server/worker.rs"
 SERVICE = "src/server/service.rs"
 ACCEPTOR = "src/server/acceptor.rs"
+ADMISSION = "src/server/admission.rs"
 CALLER = "src/client/caller.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
@@ -146,9 +147,9 @@ MUTANTS = [
     ("taken back: a dropped grant is overwritten", PRODUCER,
      "        self.producer.overwrite(self.start, HEADER, self.written);\n", "", PROPERTY),
     ("taken back: a dropped batch is overwritten", PRODUCER,
-     "        producer.overwrite(start, HEADER, until_end as usize - HEADER);\n", "", PROPERTY),
+     "            self.overwrite(start, HEADER, until_end as usize - HEADER);\n", "", PROPERTY),
     ("taken back: so is what of it lies at the start of the ring", PRODUCER,
-     "        producer.overwrite(start + until_end, 0, (len - until_end) as usize);\n", "", PROPERTY),
+     "            self.overwrite(start + until_end, 0, (len - until_end) as usize);\n", "", PROPERTY),
     ("taken back: a response that moves to memory is overwritten", SERVICE,
      "            self.ring.take_back(draft, BLOCK_HEADER + self.written);\n            self.draft = None;",
      "            self.draft = None;", process("boundaries", "taken_back")),
@@ -226,8 +227,8 @@ MUTANTS = [
      "            producer.position = at;\n            producer.notify();", "            producer.position = at;",
      loom("a_batch_wakes")),
     ("data wake: a grant is told of", PRODUCER,
-     "        producer.commit_one(start, written);\n        producer.notify();",
-     "        producer.commit_one(start, written);", loom("a_grant_wakes")),
+     "        self.producer.commit_one(self.start, self.written);\n        self.producer.notify();",
+     "        self.producer.commit_one(self.start, self.written);", loom("a_grant_wakes")),
     ("data wake: only what is owed", PRODUCER,
      "        if self.owes_wake() {\n            self.notified", "        {\n            self.notified", tests("a_wake_is_sent")),
     ("data wake: the consumer's fence", CONSUMER,
@@ -488,7 +489,7 @@ MUTANTS = [
      "        if state.ended {\n            return Err(NotWritten::Ended);\n        }\n        self.turn", "        self.turn",
      tests("the_end_is_told")),
     ("turns: nothing is written after the end", TURNS,
-     "        if self.ended {\n            return Err(NotWritten::Ended);\n        }\n", "", tests("a_closed_inbox")),
+     "        if self.ended {\n            return Err(NotWritten::Ended);\n        }\n        match put", "        match put", tests("a_closed_inbox")),
     # The user's code in the middle of an operation
     ("submit_all: the worker is told before the iterator runs on", CALLER,
      "            submitting.0.wake_worker();\n", "", process("client", "may_wait_for_what")),
@@ -513,7 +514,7 @@ MUTANTS = [
     ("exchange: a client that sleeps is woken in between", EXCHANGE,
      "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
      tests("a_client_that_sleeps_is_woken")),
-    ("turns: only so many at once", ROTA, "if ahead == 0 && state.holders.len() < self.places {", "if ahead == 0 {",
+    ("turns: only so many at once", ROTA, "if ahead == 0 && state.holders.len() < self.places() {", "if ahead == 0 {",
      tests("server::rota::")),
     ("turns: the word is reset before a wait", ROTA, "            turn.take_back();\n", "", tests("server::rota::")),
     ("turns: whoever gives up leaves the queue", ROTA, "        state.queue.remove(place);\n", "", tests("server::rota::")),
@@ -594,7 +595,7 @@ MUTANTS = [
     ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),
     ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",
      process("hostile", "messages_that_break")),
-    ("acceptor: who may connect", ACCEPTOR, "who.uid == own || who.uid == 0 || ", "who.uid != 77_777 || ",
+    ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
     ("hot path: no allocation", WORKER,
      "let request = Request::new(&self.body[..len], &self.member);",
