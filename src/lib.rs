@@ -92,6 +92,7 @@
 //! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return from the service before the end |
 //! | `failed` | error | `error` | a thread of the server panicked, and ended it |
 //! | `left_out` | warn | `of`, `uid`, `events` | one user brought about so many events of one kind that these were only counted |
+//! | `cut_off` | error | | this process closed the server's descriptors, and that ended it |
 //! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
 //!
 //! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is one. Events wait for it in a queue of 8192; those that do not
@@ -131,7 +132,7 @@
 //! channel/                        one client's comm channel: three rings in one segment, open and closed
 //! ring/                           the SPSC ring: layout, producer, consumer, waiting
 //! shm/                            sealed segments, the copy in and out of shared memory, the futex
-//! threads                         how the library starts its threads
+//! threads, descriptors            how the library starts its threads; descriptors that somebody else may close
 //! sys, cpus, advice               what no safe wrapper offers; the CPUs; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
 //! kill                            kill points: places where a test lets its process die, and nothing in any other build
@@ -153,6 +154,8 @@ mod kill;
 #[forbid(unsafe_code)]
 mod sync;
 
+#[cfg(not(loom))]
+mod descriptors;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]

@@ -3,12 +3,15 @@
 mod common;
 
 use common::proc::worker_is_gone;
-use common::role::{self, Role, say, setting};
+use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, Gate, LIMIT, Place, becomes, eventually, within_limit};
-use ringpost::{CallError, Client, CloseReason, Request, Response, Server, WaitStrategy};
+use ringpost::{CallError, Client, CloseReason, RecvError, Request, Response, Server, WaitStrategy};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -22,6 +25,8 @@ fn role() {
         "trader" => trade(),
         "limited" => start_with_small_files(),
         "mover" => move_about(),
+        "daemon" => become_a_daemon(),
+        "daemon server" => become_a_daemon_as_a_server(&stage),
         other => panic!("no role {other:?}"),
     }
 }
@@ -261,6 +266,142 @@ fn relative_paths_last_when_the_process_moves_on() {
         let mut mover = Role::start("mover", &settings);
         mover.hear("done");
         assert!(mover.end().success());
+    }
+}
+
+// ---- descriptors
+
+/// As daemons do. Then others take the numbers: files, an epoll instance, a counter.
+fn close_all_descriptors() -> Vec<OwnedFd> {
+    // SAFETY: it closes numbers; whatever uses them afterwards in this process is what is tested.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    let mut taken: Vec<OwnedFd> = Vec::new();
+    for _ in 0..16 {
+        taken.push(fs::File::open("/dev/zero").unwrap().into());
+        taken.push(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        taken.push(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
+    }
+    taken
+}
+
+/// Nobody has closed these, nor written to a counter, nor put anything into an epoll instance.
+fn are_untouched(taken: &[OwnedFd]) {
+    for three in taken.chunks(3) {
+        let [zero, instance, counter] = three else { unreachable!() };
+        assert_eq!(rustix::io::read(zero, &mut [0; 8]), Ok(8));
+        assert_eq!(rustix::io::read(counter, &mut [0; 8]), Err(Errno::AGAIN));
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", instance.as_raw_fd())).unwrap();
+        assert!(!about.contains("tfd:"), "{about}");
+    }
+}
+
+fn has_thread(name: &str) -> bool {
+    library_threads().iter().any(|(found, _)| found == name)
+}
+
+/// A client that does.
+fn become_a_daemon() {
+    let mut client = Client::register(socket(), "plain").unwrap();
+    let waiting = Client::register(socket(), "waiting").unwrap();
+    let reconnect = ringpost::Reconnect::default();
+    let mut lasting = Client::builder(socket()).reconnect(reconnect).register("lasting").unwrap();
+    let (caller, mut inbox) = waiting.split();
+    let waiting = common::begin(move || inbox.recv());
+    eventually("the watcher runs", || has_thread("rp-watcher"));
+    let taken = close_all_descriptors();
+    eventually("the watcher ends", || !has_thread("rp-watcher"));
+    let cut_off = Err(CallError::NotSent(CloseReason::CutOff));
+    assert_eq!(client.call(b"x").map(<[u8]>::to_vec), cut_off);
+    // The server's close, at the end of the connection, may be seen first.
+    let ended = waiting.end("a wait");
+    let fits = |reason: &CloseReason| [CloseReason::CutOff, CloseReason::Died].contains(reason);
+    assert!(matches!(&ended, Err(RecvError::Disconnected(reason)) if fits(reason)), "{ended:?}");
+    assert_eq!(lasting.call(b"x").map(<[u8]>::to_vec), cut_off, "told once");
+    drop((client, caller));
+    are_untouched(&taken);
+    assert_eq!(lasting.call(b"x").unwrap(), b"x");
+    // The server saw the connection end.
+    let again = || Client::register(socket(), "plain");
+    let mut client = again().or_else(|_| again()).unwrap();
+    assert_eq!(client.call(b"x").unwrap(), b"x");
+    assert!(has_thread("rp-watcher"), "another one");
+    client.unregister().unwrap();
+    are_untouched(&taken);
+    say("done");
+}
+
+#[test]
+fn a_client_whose_process_closes_all_descriptors_is_told() {
+    let place = Place::new();
+    let server = common::server::start_server(&place, &[]);
+    let mut daemon = Role::start("daemon", &[("PATH", place.path.to_str().unwrap())]);
+    daemon.hear("done");
+    assert!(daemon.end().success());
+    common::server::shut_down(server);
+}
+
+/// A server that does, at once or within a shutdown.
+fn become_a_daemon_as_a_server(stage: &Stage) {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let server = Server::builder(socket())
+        .grace(Duration::MAX)
+        .service(move |request: Request<'_>, response: &mut Response<'_>| {
+            if request.payload() == b"wait" {
+                at_gate.pass();
+            }
+            response.write(request.payload())
+        })
+        .start()
+        .unwrap();
+    let stopper = server.stopper();
+    say("ready");
+    if stage.order() == "stop" {
+        gate.wait_for(1);
+        stopper.shutdown();
+        eventually("the shutdown begins", || !socket().exists());
+    }
+    let taken = close_all_descriptors();
+    if gate_is_used() {
+        eventually("the acceptor knows", || fs::read_dir(socket().parent().unwrap()).unwrap().count() == 0);
+        gate.open();
+    }
+    let summary = server.join();
+    stopper.shutdown();
+    are_untouched(&taken);
+    assert!(summary.cut_off && !summary.failed, "{summary:?}");
+    assert!(library_threads().iter().all(|(name, _)| name == "rp-watcher"));
+    say(format_args!("summary registered={} abandoned={}", summary.registered, summary.abandoned));
+}
+
+fn gate_is_used() -> bool {
+    setting("GATE") == Some(true)
+}
+
+#[test]
+fn a_server_whose_process_closes_all_descriptors_ends_and_says_so() {
+    for stopping in [false, true] {
+        let place = Place::new();
+        let gate = if stopping { "true" } else { "false" };
+        let mut server =
+            Role::start("daemon server", &[("PATH", place.path.to_str().unwrap()), ("GATE", gate)]);
+        server.hear("ready");
+        let mut client = Client::register(&place.path, "alice").unwrap();
+        let path = place.path.clone();
+        assert_eq!(client.call(b"x").unwrap(), b"x");
+        let waiting = common::begin(move || {
+            if stopping {
+                client.call(b"wait").map(<[u8]>::to_vec)
+            } else {
+                client.recv().map(|_| Vec::new()).map_err(|_| CallError::Disconnected(CloseReason::Died))
+            }
+        });
+        server.tell(if stopping { "stop" } else { "close" });
+        assert_eq!(waiting.end("a wait"), Err(CallError::Disconnected(CloseReason::Died)));
+        assert_eq!(server.hear("summary"), "registered=1 abandoned=0");
+        assert!(server.end().success());
+        assert!(place.is_clean());
+        Server::builder(path).start().unwrap();
     }
 }
 

@@ -424,7 +424,7 @@ impl Home {
 
 /// Whether another connection may be had after an end for this reason.
 fn passes(reason: CloseReason) -> bool {
-    matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer)
+    matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer | CloseReason::CutOff)
 }
 
 #[cfg(test)]

@@ -6,69 +6,86 @@
 //! A forked child has neither the thread nor its clients, though it has copies of everything: it gets a watcher of its own with its
 //! first registration. It leaves its parent's alone, whose locks may be held there by threads that it does not have, whose
 //! epoll instance both processes share, and whose connections a shutdown would end for both. It only closes its copies of them.
+//!
+//! A process may close all its descriptors, and with them these (`descriptors.rs`). Then all channels are closed as `CutOff`, the
+//! thread ends, and the next registration starts another.
 
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll;
 use std::collections::HashMap;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::connect::connection::Connection;
+use crate::descriptors::{CutOff, Waits, Wake};
 use crate::kill::kill_point;
 use crate::ring::{CloseReason, Closer};
 use crate::shm::OfProcess;
 use crate::threads;
 
+/// The process's watcher, once there is one.
+type Current = Mutex<Option<Arc<Watcher>>>;
+
 struct Watcher {
-    epoll: OwnedFd,
+    waits: Waits,
     watched: Mutex<Watched>,
-    /// Whether the thread runs: its start can fail, and is then tried again.
-    started: Mutex<bool>,
+    /// What tells the thread that the process's descriptors were closed, by being closed itself.
+    _wake: Wake,
 }
 
 #[derive(Default)]
 struct Watched {
+    /// The thread has ended: nothing more is watched here.
+    ended: bool,
     next: u64,
     /// The lifeline lies here too, so that it cannot be closed, and its number reused, while it is watched.
     lines: HashMap<u64, (Arc<Connection>, Closer)>,
 }
 
-static WATCHER: OfProcess<Watcher> = OfProcess::new();
+static WATCHER: OfProcess<Current> = OfProcess::new();
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
 pub(super) struct Watch {
     token: u64,
-    watcher: &'static Watcher,
+    watcher: Arc<Watcher>,
+    /// Of the process that the watch began in.
+    of: &'static Current,
     /// Also here, so that a close handle finds it without a lock.
     lifeline: Option<Arc<Connection>>,
 }
 
+fn current() -> io::Result<&'static Current> {
+    WATCHER.get_or_make(|| Ok(Mutex::default()))
+}
+
 impl Watcher {
-    fn made() -> io::Result<&'static Watcher> {
-        WATCHER.get_or_make(|| {
-            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-            Ok(Watcher { epoll, watched: Mutex::default(), started: Mutex::default() })
-        })
+    fn make() -> io::Result<Arc<Watcher>> {
+        let (waits, wake) = Waits::new()?;
+        Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
     }
 
-    /// The process's, with its thread.
-    fn get() -> io::Result<&'static Watcher> {
-        let watcher = Watcher::made()?;
-        let mut started = watcher.started.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*started {
-            threads::spawn("rp-watcher", || watcher.run())?;
-            *started = true;
+    /// The process's, with its thread. Another one, if the last has ended because its descriptors were closed.
+    fn get(current: &Current) -> io::Result<Arc<Watcher>> {
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = &*current {
+            if !watcher.waits.are_ours() {
+                // Before its thread has come to it.
+                watcher.end();
+            }
+            if !watcher.lock().ended {
+                return Ok(Arc::clone(watcher));
+            }
+            *current = None;
         }
+        let watcher = Watcher::make()?;
+        let own = Arc::clone(&watcher);
+        // Its start can fail, and is then tried again.
+        threads::spawn("rp-watcher", move || own.run())?;
+        *current = Some(Arc::clone(&watcher));
         Ok(watcher)
-    }
-
-    /// Whether it is this process's, and not that of the process which this one was forked from.
-    fn is_ours(&self) -> bool {
-        WATCHER.get().is_some_and(|ours| ptr::eq(ours, self))
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {
@@ -77,19 +94,37 @@ impl Watcher {
 
     fn run(&self) {
         loop {
-            let mut space = [MaybeUninit::<epoll::Event>::uninit(); 16];
-            let Ok((events, _)) = epoll::wait(&self.epoll, &mut space, None) else { continue };
-            for event in events {
-                let token = event.data.u64();
+            let tokens = match self.waits.wait(None) {
+                Ok(tokens) => tokens,
+                Err(CutOff) => return self.end(),
+            };
+            for token in tokens {
                 let line = self.lock().lines.remove(&token);
                 if let Some((lifeline, closer)) = line {
-                    let _ = epoll::delete(&self.epoll, &lifeline);
+                    if !lifeline.has_its_number() {
+                        closer.close_as(CloseReason::CutOff);
+                        continue;
+                    }
+                    let _ = epoll::delete(&self.waits, &lifeline);
                     kill_point!("watch.removed");
                     // A server that went in good order left the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died));
                     kill_point!("watch.closed");
                 }
             }
+        }
+    }
+
+    /// Somebody has closed the descriptors. With them the connections are gone, or nobody would hear of their end.
+    fn end(&self) {
+        let lines = {
+            let mut watched = self.lock();
+            watched.ended = true;
+            std::mem::take(&mut watched.lines)
+        };
+        for (lifeline, closer) in lines.into_values() {
+            closer.close_as(CloseReason::CutOff);
+            lifeline.hang_up();
         }
     }
 
@@ -108,36 +143,47 @@ impl Watcher {
 impl Watch {
     /// Closes the channel when the lifeline ends. Starts the process's watcher with the first.
     pub(super) fn begin(lifeline: Connection, closer: Closer) -> io::Result<Watch> {
-        let watcher = Watcher::get()?;
         let lifeline = Arc::new(lifeline);
-        let mut watched = watcher.lock();
-        let token = watched.next;
-        // Only the end is of interest; a server that sends something more does not keep this thread busy.
-        let flags = epoll::EventFlags::RDHUP;
-        epoll::add(&watcher.epoll, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
-        watched.next += 1;
-        watched.lines.insert(token, (Arc::clone(&lifeline), closer));
-        Ok(Watch { token, watcher, lifeline: Some(lifeline) })
+        let of = current()?;
+        loop {
+            let watcher = Watcher::get(of)?;
+            let mut watched = watcher.lock();
+            if watched.ended {
+                continue;
+            }
+            let token = watched.next;
+            // Only the end is of interest; a server that sends something more does not keep this thread busy.
+            let flags = epoll::EventFlags::RDHUP;
+            epoll::add(&watcher.waits, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
+            watched.next += 1;
+            watched.lines.insert(token, (Arc::clone(&lifeline), closer));
+            drop(watched);
+            return Ok(Watch { token, watcher, of, lifeline: Some(lifeline) });
+        }
     }
 
     /// Of nothing, for a client without a connection.
     #[cfg(fuzzing)]
     pub(super) fn of_nothing() -> io::Result<Watch> {
-        Ok(Watch { token: u64::MAX, watcher: Watcher::made()?, lifeline: None })
+        Ok(Watch { token: u64::MAX - 1, watcher: Watcher::make()?, of: current()?, lifeline: None })
     }
-}
 
-impl Watch {
+    /// Whether it is this process's, and not that of the process which this one was forked from.
+    fn is_ours(&self) -> bool {
+        WATCHER.get().is_some_and(|ours| ptr::eq(ours, self.of))
+    }
+
     /// Ends the watch and closes the connection, and with it the registration. Idempotent. In a forked child the parent's
     /// registration goes on.
     pub(super) fn end(&self) {
-        if !self.watcher.is_ours() {
+        if !self.is_ours() {
             return self.watcher.forget_inherited(self.token);
         }
         let line = self.watcher.lock().lines.remove(&self.token);
         if let Some((lifeline, _)) = line {
-            let _ = epoll::delete(&self.watcher.epoll, &lifeline);
-            // A forked process may hold the connection too: closing our end alone would not end it.
+            if self.watcher.waits.are_ours() {
+                let _ = epoll::delete(&self.watcher.waits, &lifeline);
+            }
             lifeline.hang_up();
         }
     }
@@ -145,7 +191,7 @@ impl Watch {
     /// Ends the connection, and leaves it to the watcher to forget it. May be called in a signal handler.
     pub(super) fn hang_up(&self) {
         if let Some(lifeline) = &self.lifeline
-            && self.watcher.is_ours()
+            && self.is_ours()
         {
             lifeline.hang_up();
         }

@@ -21,6 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use super::disposal::close_elsewhere;
+use crate::descriptors;
 use crate::shm::OfProcess;
 use crate::sys;
 
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     /// There until the drop.
     socket: Option<OwnedFd>,
     process: &'static u8,
+    /// Which file it is, so that its number is not used when it is another's.
+    file: Option<(u64, u64)>,
 }
 
 /// The first datagram that lies in a connection.
@@ -77,12 +80,18 @@ impl Drop for Descriptors {
 impl Connection {
     /// Of a socket that is connected.
     pub(crate) fn of(socket: OwnedFd) -> io::Result<Connection> {
-        Ok(Connection { process: PROCESS.get_or_make(|| Ok(0))?, socket: Some(socket) })
+        let file = descriptors::file(&socket);
+        Ok(Connection { process: PROCESS.get_or_make(|| Ok(0))?, socket: Some(socket), file })
     }
 
     /// Whether it is this process's, and not that of a process which this one was forked from.
     pub(super) fn is_ours(&self) -> bool {
         PROCESS.get().is_some_and(|ours| ptr::eq(ours, self.process))
+    }
+
+    /// Whether its number is still its own: somebody else in this process may have closed it.
+    pub(crate) fn has_its_number(&self) -> bool {
+        self.file.is_some() && descriptors::file(self) == self.file
     }
 
     /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux 6.16).
@@ -110,9 +119,11 @@ impl Connection {
     }
 
     /// Ends the connection for both sides, also where a forked child holds it too; the descriptor stays. May be called in a signal
-    /// handler: it makes one system call, and leaves `errno` alone.
+    /// handler: it makes two system calls, and leaves `errno` alone.
     pub(crate) fn hang_up(&self) {
-        let _ = shutdown(self, Shutdown::Both);
+        if self.has_its_number() {
+            let _ = shutdown(self, Shutdown::Both);
+        }
     }
 }
 
@@ -125,7 +136,11 @@ impl AsFd for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let ours = self.is_ours();
+        let has_its_number = self.has_its_number();
         let Some(socket) = self.socket.take() else { return };
+        if !has_its_number {
+            return descriptors::close_if(false, Some(socket));
+        }
         // Nothing comes in from now on. In a forked child the parent goes on.
         if ours {
             let _ = shutdown(&socket, Shutdown::Read);

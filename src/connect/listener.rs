@@ -34,6 +34,7 @@ use super::accepted::Accepted;
 use super::disposal::Disposal;
 use super::path::address;
 use crate::advice::on_place;
+use crate::descriptors::close_if;
 use crate::kill::kill_point;
 use crate::sys::refuse_descriptors;
 
@@ -195,8 +196,31 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The process's descriptors were closed by somebody else. Their numbers may be others' by now, so they are not closed. The socket
+    /// is removed if it is still ours, and the lock file if nobody else has locked it meanwhile.
+    pub(crate) fn abandon(&mut self) {
+        self.hide();
+        close_if(false, self.socket.take());
+        close_if(false, self.lock.take());
+        // Whoever closes the descriptors may not have come to the lock yet.
+        for _ in 0..ABANDONED_LOOKS {
+            if let Ok(locked) = lock(&self.path, &self.lock_path) {
+                return remove_own(&self.lock_path, inode_of_fd(&locked));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}
+
+/// Tries to lock what was ours, before it counts as another's.
+const ABANDONED_LOOKS: u32 = 25;
+
 impl Drop for Listener {
     fn drop(&mut self) {
+        if self.socket.is_none() {
+            return;
+        }
         self.remove();
         // Its close would drop the connections that wait, with all that lies in them: see `accepted`.
         self.shut();

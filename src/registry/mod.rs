@@ -59,6 +59,7 @@ pub(crate) use self::info::Owner;
 pub use self::info::{ClientInfo, ClientState};
 use self::mutex::RobustMutex;
 use self::table::{Index, Table};
+use crate::descriptors::Ours;
 use crate::protocol::{Key, Name};
 use crate::shm::Segment;
 
@@ -68,17 +69,17 @@ pub(crate) struct Registry {
     index: Mutex<Index>,
     mutex: RobustMutex,
     table: Table,
-    fd: OwnedFd,
+    fd: Ours,
 }
 
 impl Registry {
     /// Makes an empty registry for 1 to 65536 clients. Memory is taken up as slots are first used.
     pub(crate) fn create(capacity: u32) -> Result<Registry, RegistryError> {
         let (mutex, fd) = RobustMutex::create(capacity, u128::from_le_bytes(random()?))?;
-        Ok(Registry::new(mutex, capacity, fd))
+        Ok(Registry::new(mutex, capacity, Ours::new(fd)))
     }
 
-    fn new(mutex: RobustMutex, capacity: u32, fd: OwnedFd) -> Registry {
+    fn new(mutex: RobustMutex, capacity: u32, fd: Ours) -> Registry {
         let table = Table { segment: mutex.segment().clone(), capacity };
         Registry { index: Mutex::new(Index::empty(&table)), mutex, table, fd }
     }
@@ -179,7 +180,7 @@ impl Registry {
     /// The descriptor must come from a party that is trusted like this process itself.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<Registry, RegistryError> {
         let (mutex, capacity) = RobustMutex::attach(Segment::open(&fd)?)?;
-        let registry = Registry::new(mutex, capacity, fd);
+        let registry = Registry::new(mutex, capacity, Ours::new(fd));
         registry.index.lock().unwrap_or_else(PoisonError::into_inner).distrust();
         registry
             .locked(|_| registry.table.segment.word32(layout::OWNER_AT).store(std::process::id(), Relaxed))?;

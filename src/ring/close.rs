@@ -72,6 +72,10 @@ pub enum CloseReason {
     /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back in time, or refused.
     #[error("the server did not come back in time, or refused to register the client again: register anew")]
     GaveUp = 8,
+    /// This process has closed the descriptors of the connection, as a program does that becomes a daemon and closes all that it has. The
+    /// client is gone: register after that, or use [`Reconnect`](crate::Reconnect).
+    #[error("this process has closed the descriptors of its own connection: register again after that")]
+    CutOff = 9,
 }
 
 /// The private word of what is not closed. No reason has it, and neither has a word that was not inherited.
@@ -81,7 +85,13 @@ impl CloseReason {
     /// From this side's word, which is not open.
     #[cold]
     fn from_own(word: u32) -> CloseReason {
-        if word == FOREIGN { CloseReason::Forked } else { CloseReason::from_known(word) }
+        const CUT_OFF: u32 = CloseReason::CutOff as u32;
+        match word {
+            FOREIGN => CloseReason::Forked,
+            // Nobody else can know.
+            CUT_OFF => CloseReason::CutOff,
+            word => CloseReason::from_known(word),
+        }
     }
 
     /// From a word that may have been written by the peer: 0 is open, anything unknown is the peer's doing.
@@ -256,7 +266,10 @@ impl Closer {
         }
         kill_point!("close.private");
         if let Some(word) = shared {
-            let told = if reason == CloseReason::Local { CloseReason::Peer } else { reason };
+            let told = match reason {
+                CloseReason::Local | CloseReason::CutOff => CloseReason::Peer,
+                reason => reason,
+            };
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
             kill_point!("close.shared");
         }

@@ -8,14 +8,13 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::event::{EventfdFlags, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +31,7 @@ use super::worker::{End, Worker};
 use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
 use crate::connect::{Accepted, Ask, Heard, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
+use crate::descriptors::{CutOff, Waits, close_if};
 use crate::kill::kill_point;
 use crate::protocol::Name;
 use crate::registry::Registry;
@@ -63,14 +63,13 @@ pub(super) const NO_DESCRIPTORS: &str = "the server has no descriptors left: wai
 const SHUTTING_DOWN: &str = "the server is shutting down: try again when it is back";
 
 pub(super) const LISTENER: u64 = 0;
-const WAKE: u64 = 1;
 /// Connections have even tokens from here on; a client's pidfd has its connection's token + 1.
 const FIRST_CONNECTION: u64 = 2;
 
 pub(super) struct Acceptor {
     pub(super) shared: Arc<Shared>,
     pub(super) listener: Listener,
-    pub(super) epoll: OwnedFd,
+    pub(super) epoll: Waits,
     pub(super) connections: HashMap<u64, Connection>,
     pub(super) next_token: u64,
     /// Who is to be dropped when, unless it was served meanwhile.
@@ -126,9 +125,8 @@ impl Acceptor {
         }
         let limit = low_descriptor_limit(settings.max_clients);
         let registry = Registry::create(settings.max_clients)?;
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake = rustix::event::eventfd(0, flags).map_err(system("make an eventfd"))?;
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("make an epoll instance"))?;
+        let (epoll, wake) =
+            Waits::new().map_err(|source| StartError::System { action: "make an epoll instance", source })?;
         let (mode, group) = socket_access(&settings);
         let listener = Listener::bind(&settings.path, mode, group)?;
         let shared = Arc::new(Shared::new(settings, registry, service, wake));
@@ -154,7 +152,6 @@ impl Acceptor {
             paused_until: None,
         };
         acceptor.watch(acceptor.listener.as_fd(), LISTENER).map_err(system("watch the socket"))?;
-        acceptor.watch(shared.stop.wake_fd().as_fd(), WAKE).map_err(system("watch an eventfd"))?;
         Ok((acceptor, shared))
     }
 
@@ -162,11 +159,12 @@ impl Acceptor {
     pub(super) fn run(mut self) -> ServerSummary {
         let shared = Arc::clone(&self.shared);
         shared.acceptor_runs();
-        let served = contain(|| {
-            while !self.shared.is_stopping() {
-                self.turn(None);
+        let served = contain(|| match self.serve() {
+            Ok(abandoned) => summary(&shared, abandoned),
+            Err(CutOff) => {
+                shared.events.tell(Event::CutOff);
+                ServerSummary { cut_off: true, ..summary(&shared, self.abandon_descriptors()) }
             }
-            self.shut_down()
         });
         let summary = served.unwrap_or_else(|why| {
             shared.events.tell(Event::Failed { why });
@@ -177,6 +175,30 @@ impl Acceptor {
         let _ = contain(|| drop(self));
         shared.events.finish();
         summary
+    }
+
+    fn serve(&mut self) -> Result<usize, CutOff> {
+        while !self.shared.is_stopping() {
+            self.turn(None)?;
+        }
+        self.shut_down()
+    }
+
+    /// Somebody in this process has closed its descriptors. With them went the connections, by which deaths are noticed, so everyone
+    /// is disconnected. What is left of the numbers may be others' by now.
+    fn abandon_descriptors(&mut self) -> usize {
+        self.shared.stop.request();
+        for (_, connection) in self.connections.drain() {
+            std::mem::forget(connection.socket);
+        }
+        self.processes.abandon();
+        close_if(false, self.reserve.take());
+        self.listener.abandon();
+        self.end_all(CloseReason::Died);
+        let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT).len();
+        self.shared.workers.join_ended();
+        self.shared.drop_service();
+        abandoned
     }
 
     /// After a panic of this thread: nobody notices deaths or registers clients any more, so everyone is disconnected.
@@ -213,7 +235,7 @@ impl Acceptor {
     }
 
     /// What was committed is answered; then everyone is disconnected.
-    fn shut_down(&mut self) -> ServerSummary {
+    fn shut_down(&mut self) -> Result<usize, CutOff> {
         self.listener.hide();
         kill_point!("shutdown.hidden");
         let _ = epoll::delete(&self.epoll, &self.listener);
@@ -238,7 +260,7 @@ impl Acceptor {
         // A time beyond the clock's is as good as none.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
         while self.shared.workers.are_awaited() && grace.is_none_or(|end| Instant::now() < end) {
-            self.turn(grace);
+            self.turn(grace)?;
         }
         kill_point!("shutdown.served");
         self.end_all(CloseReason::Shutdown);
@@ -252,7 +274,7 @@ impl Acceptor {
             });
         }
         self.release();
-        summary(&self.shared, abandoned.len())
+        Ok(abandoned.len())
     }
 
     /// Connections that are not registered, and how often they asked.
@@ -276,7 +298,7 @@ impl Acceptor {
     }
 
     /// Waits for something to happen, and deals with it.
-    pub(super) fn turn(&mut self, until: Option<Instant>) {
+    pub(super) fn turn(&mut self, until: Option<Instant>) -> Result<(), CutOff> {
         #[cfg(test)]
         assert!(!self.shared.is_to_fail.load(std::sync::atomic::Ordering::Relaxed), "as the test wants it");
         let own = [self.first_deadline(), self.paused_until, self.processes.due(), self.answers.due()];
@@ -288,16 +310,9 @@ impl Acceptor {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
-        let tokens: Vec<u64> = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
-            Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
-            // Interrupted; anything else cannot be while the descriptor is ours.
-            Err(_) => Vec::new(),
-        };
-        for token in tokens {
+        for token in self.epoll.wait(timeout.as_ref())? {
             match token {
                 LISTENER => self.accept_some(),
-                WAKE => self.clear_wake(),
                 token => self.hear(token),
             }
         }
@@ -311,6 +326,7 @@ impl Acceptor {
         self.end_the_dead();
         self.unpause();
         self.listener.keep_fresh(Instant::now());
+        Ok(())
     }
 
     /// When the first connection is to be dropped. Nothing is due of those that registered or went meanwhile: they must not
@@ -324,10 +340,6 @@ impl Acceptor {
             self.deadlines.pop();
         }
         None
-    }
-
-    fn clear_wake(&self) {
-        let _ = rustix::io::read(self.shared.stop.wake_fd(), &mut [0; 8]);
     }
 
     // ---- dropping

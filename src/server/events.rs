@@ -57,6 +57,7 @@ pub(super) enum Event {
     Registry { name: Name, error: String },
     Abandoned { name: Name, key: Key, pid: u32, workers: usize },
     Failed { why: String },
+    CutOff,
 }
 
 /// A connection or a registration that was refused, and what is known of it.
@@ -89,7 +90,7 @@ impl Event {
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
             | Event::Abandoned { .. } => Level::WARN,
-            Event::Registry { .. } | Event::Failed { .. } => Level::ERROR,
+            Event::Registry { .. } | Event::Failed { .. } | Event::CutOff => Level::ERROR,
             Event::Message { .. } => Level::DEBUG,
         }
     }
@@ -154,6 +155,10 @@ impl Event {
             Event::Failed { why } => error!(
                 target: TARGET, event = "failed", error = why.as_str(),
                 "the server's own thread panicked, and the server has ended: please report it"
+            ),
+            Event::CutOff => error!(
+                target: TARGET, event = "cut_off",
+                "this process closed the server's descriptors, and the server has ended: start it after that"
             ),
         }
     }

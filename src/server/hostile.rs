@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::acceptor::Acceptor;
 use super::builder::Settings;
 use super::inbox::Inbox;
@@ -18,6 +16,7 @@ use super::shared::Shared;
 use super::worker::{End, Worker};
 use crate::channel::Geometry;
 use crate::channel::hostile::Memory;
+use crate::descriptors::Waits;
 use crate::protocol::{Key, Name};
 use crate::registry::{Owner, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
@@ -97,7 +96,7 @@ impl Office {
     /// Makes a registry and opens it.
     pub fn new() -> Office {
         let registry = Registry::create(CLIENTS).expect("a registry");
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
+        let wake = Waits::new().expect("descriptors").1;
         Office(Arc::new(Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake)))
     }
 
@@ -201,7 +200,7 @@ impl Reception {
 
     /// Deals with what has happened.
     pub fn turn(&mut self) {
-        self.acceptor.turn(Some(Instant::now()));
+        let _ = self.acceptor.turn(Some(Instant::now()));
     }
 
     /// Whether nobody is connected or registered, and no worker lives.

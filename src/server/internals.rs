@@ -7,8 +7,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::builder::Settings;
 use super::inbox::{Inbox, Letter};
 use super::member::Member;
@@ -16,6 +14,7 @@ use super::service::{Request, Response, Service};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
+use crate::descriptors::Waits;
 use crate::protocol::{BlockHeader, Key, Name, Status};
 use crate::registry::{Owner, Registry};
 use crate::ring::{Consumer, Producer, WaitStrategy};
@@ -92,7 +91,7 @@ impl Desk {
             quotas: crate::Quotas::default(),
         };
         let registry = Registry::create(2)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Waits::new()?.1;
         let shared = Arc::new(Shared::new(settings, registry, Box::new(service), wake));
         let (member, requests, responses) = member(&shared, "benchmark", host)?;
         Ok(Desk(Worker::new(shared, member, requests, responses)))

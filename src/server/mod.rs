@@ -247,6 +247,9 @@ pub struct ServerSummary {
     /// The server was not shut down: its own thread panicked, which is a fault of this library. Its clients were disconnected with
     /// the reason [`Died`](crate::CloseReason::Died), and its path is free.
     pub failed: bool,
+    /// The server was not shut down: the process has closed its descriptors, as a program does that becomes a daemon and closes all that
+    /// it has. Its clients were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is free.
+    pub cut_off: bool,
 }
 
 impl Server {
@@ -381,7 +384,8 @@ impl Server {
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone: its socket, its
     /// threads, and its service, which is dropped last, before this returns.
     ///
-    /// Blocks for ever if nobody shuts it down. From the shutdown on it takes as long as the services that are at work, at most the
+    /// Blocks for ever if nobody shuts it down, unless it ends by itself because it [failed](ServerSummary::failed) or was [cut
+    /// off](ServerSummary::cut_off). From the shutdown on it takes as long as the services that are at work, at most the
     /// [grace period](ServerBuilder::grace) and a second; up to another second if the program's `tracing` subscriber has not taken
     /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for each thread (`thread_local!`). A call that
     /// does not return in that time is [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
@@ -472,5 +476,6 @@ fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
         abandoned,
         uptime: shared.life.uptime(),
         failed: false,
+        cut_off: false,
     }
 }

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::connect::{Accepted, peer_is_dead, peer_pidfd};
+use crate::descriptors::{Waits, close_if};
 
 /// Descriptors that are left to others while there is a pidfd to give up.
 const SPARE: u64 = 16;
@@ -40,7 +41,7 @@ pub(super) fn nearly_the_last(descriptor: impl AsFd, left: u64) -> bool {
 
 impl Processes {
     /// Watches the process at the other end of a connection. Its pidfd's token is the connection's and 1.
-    pub(super) fn watch(&mut self, epoll: &OwnedFd, socket: &Accepted, pid: u32, token: u64) {
+    pub(super) fn watch(&mut self, epoll: &Waits, socket: &Accepted, pid: u32, token: u64) {
         let pidfd = peer_pidfd(socket, pid).filter(|pidfd| {
             let data = epoll::EventData::new_u64(token + 1);
             !nearly_the_last(pidfd, SPARE) && epoll::add(epoll, pidfd, data, epoll::EventFlags::IN).is_ok()
@@ -54,14 +55,14 @@ impl Processes {
     }
 
     /// A connection that was just accepted takes the place of a pidfd, if its own is one of the last.
-    pub(super) fn make_room(&mut self, epoll: &OwnedFd, socket: &mut Accepted) {
+    pub(super) fn make_room(&mut self, epoll: &Waits, socket: &mut Accepted) {
         if nearly_the_last(&*socket, SPARE) && self.give_up_one(epoll) {
             socket.renumber();
         }
     }
 
     /// Closes a pidfd, so that its descriptor can be another's. False if there is none left.
-    pub(super) fn give_up_one(&mut self, epoll: &OwnedFd) -> bool {
+    pub(super) fn give_up_one(&mut self, epoll: &Waits) -> bool {
         let Some(token) = self.pidfds.keys().next().copied() else { return false };
         if let Some(pidfd) = self.pidfds.remove(&token) {
             let _ = epoll::delete(epoll, &pidfd);
@@ -76,7 +77,7 @@ impl Processes {
     }
 
     /// The connection is about to be closed.
-    pub(super) fn forget(&mut self, epoll: &OwnedFd, token: u64) {
+    pub(super) fn forget(&mut self, epoll: &Waits, token: u64) {
         if let Some(pidfd) = self.pidfds.remove(&token) {
             // A forked process may hold it too; then closing it would not take it out.
             let _ = epoll::delete(epoll, &pidfd);
@@ -85,6 +86,12 @@ impl Processes {
         if self.unwatched.is_empty() {
             self.due = None;
         }
+    }
+
+    /// The numbers may be others' by now, so they are not closed.
+    pub(super) fn abandon(&mut self) {
+        self.pidfds.drain().for_each(|(_, pidfd)| close_if(false, Some(pidfd)));
+        (self.unwatched, self.due) = (HashSet::new(), None);
     }
 
     /// When to ask after those that have no pidfd.

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::os::fd::OwnedFd;
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +21,7 @@ use super::stop::Stop;
 use super::worker::Totals;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
+use crate::descriptors::Wake;
 use crate::kill::{kill_point, planted_fault};
 use crate::protocol::PROTOCOL_VERSION;
 use crate::registry::Registry;
@@ -86,7 +86,7 @@ impl Shared {
         settings: Settings,
         registry: Registry,
         service: Box<dyn Service>,
-        wake: OwnedFd,
+        wake: Wake,
     ) -> Shared {
         let stop = Arc::new(Stop::new(settings.path.clone(), wake));
         let ledger = Arc::new(Ledger::new(settings.quotas));

@@ -2,20 +2,20 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::descriptors::Wake;
 
 pub(super) struct Stop {
     /// The server's, for whoever is shown this.
     pub(super) path: PathBuf,
     requested: AtomicBool,
-    /// An eventfd.
-    wake: OwnedFd,
+    wake: Wake,
 }
 
 impl Stop {
-    pub(super) fn new(path: PathBuf, wake: OwnedFd) -> Stop {
+    pub(super) fn new(path: PathBuf, wake: Wake) -> Stop {
         Stop { path, requested: AtomicBool::new(false), wake }
     }
 
@@ -30,11 +30,6 @@ impl Stop {
     }
 
     pub(super) fn wake_acceptor(&self) {
-        // Full means that it is awake already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
-    pub(super) fn wake_fd(&self) -> &OwnedFd {
-        &self.wake
+        self.wake.wake();
     }
 }

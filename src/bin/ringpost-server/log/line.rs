@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use crate::common::out::{json_text, readable};
 
 /// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
-const EVENTS: [(&str, &str, &str, &str); 17] = [
+const EVENTS: [(&str, &str, &str, &str); 18] = [
     ("listening", "info", "socket pid version", "clients can connect"),
     ("register", "info", "name key pid uid", "a client registered"),
     ("unregister", "info", "name key", "a client unregistered"),
@@ -30,6 +30,7 @@ const EVENTS: [(&str, &str, &str, &str); 17] = [
     ("failed", "error", "error", "a fault of the server ended it"),
     ("panic", "error", "thread place error", "a thread of the server panicked"),
     ("left_out", "warn", "of uid events", "events of one kind and user, too many to tell each"),
+    ("cut_off", "error", "", "the server's process closed the server's descriptors, and that ended it"),
     ("dropped", "warn", "lines total error", "lines of the log were lost"),
     ("rotation", "warn", "error", "the log file could not be rotated"),
     (
