@@ -8,7 +8,7 @@ use common::program::{Program, SERVER};
 use common::raw::{CALL, Heard, PING, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
 use common::role::{self, Role, Stage, say, setting};
 use common::users::is_root;
-use common::{Bus, Place, eventually, within_limit};
+use common::{Bus, Place, await_server, eventually, within_limit};
 use ringpost::{Client, Observer, RegisterError, Request, Response, Server, ServiceError};
 use rustix::fs::{
     FallocateFlags, Mode, OFlags, SealFlags, fallocate, fchmod, fcntl_add_seals, fcntl_get_seals, ftruncate,
@@ -172,7 +172,7 @@ fn the_same_user_gets_at_nothing_of_the_program() {
         Ok(server) => server,
         Err(error) => return eprintln!("skipped: another user cannot run this program: {error}"),
     };
-    eventually("the socket appears", || place.path.exists());
+    await_server(&place.path);
     let pid = server.id().to_string();
     let Some(mut tracer) = start_unprivileged("tracer", &[("PID", &pid)]) else { return };
     assert_eq!(tracer.hear("got"), "");

@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{LIMIT, eventually};
+use common::{LIMIT, await_server, eventually};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -211,7 +211,7 @@ fn sessions_go_as_shown() {
             assert_eq!(came, shown, "README.md:{}: `{command}`: {output:#?}", block.line);
             if command.starts_with("ringpost-server ") {
                 // Whoever types is slower than the server's start.
-                eventually("the server listens", || directory.path().join("bus.sock").exists());
+                await_server(&directory.path().join("bus.sock"));
             }
         }
         // The block of text behind a session is from the server's log.

@@ -9,8 +9,8 @@
 //! first: the files may be another server's by then.
 //!
 //! The socket is bound at its own path, not at another that is then renamed: cleaners leave a socket alone if `/proc/net/unix` names it.
-//! Between `bind` and the last `chmod` it refuses connections; who connects just then tries again for a moment
-//! (`dial.rs`). Cleaners also go by age, so both files get a new time now and then ([`Listener::keep_fresh`]).
+//! It has its mode and its group before it listens. Until then it refuses connections; who connects just then tries again for a
+//! moment (`dial.rs`). Cleaners also go by age, so both files get a new time now and then ([`Listener::keep_fresh`]).
 
 #![forbid(unsafe_code)]
 
@@ -352,8 +352,8 @@ fn listen_at(
     let ((address, _directory), socket) = (address_of(path)?, socket_for(path)?);
     // Before anybody can connect: every connection inherits it.
     let disposal = refuse_descriptors(socket.as_fd()).err().map(|_| Disposal::default());
-    // The file takes its mode from the socket, so it is never open to more than ourselves.
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(system("set the mode of", path))?;
+    // The file takes its mode from the socket, less what the umask forbids, and nobody can connect before `listen`.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(system("set the mode of", path))?;
     bind(&socket, &address).map_err(|errno| match errno {
         // Another server was quicker, without our lock.
         Errno::ADDRINUSE => ListenError::InUse(path.to_owned()),
@@ -361,12 +361,12 @@ fn listen_at(
     })?;
     let inode = inode_of(path);
     kill_point!("listen.bound");
-    let opened = listen(&socket, BACKLOG).map_err(system("listen at", path)).and_then(|()| {
-        kill_point!("listen.listening");
-        open_to(path, mode, group)
+    let listening = open_to(path, mode, group).and_then(|()| {
+        kill_point!("listen.opened");
+        listen(&socket, BACKLOG).map_err(system("listen at", path))
     });
-    kill_point!("listen.opened");
-    match (opened, inode) {
+    kill_point!("listen.listening");
+    match (listening, inode) {
         (Ok(()), Ok(inode)) => Ok((socket, inode, disposal)),
         (Err(error), inode) => {
             remove_own(path, inode);

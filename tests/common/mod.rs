@@ -126,6 +126,11 @@ impl Place {
     }
 }
 
+/// Waits until a server listens there. Its socket has its name a moment earlier, but not yet its mode and its group.
+pub fn await_server(path: &Path) {
+    eventually("the server listens", || raw::try_dial(path).is_ok());
+}
+
 /// How many are registered there.
 pub fn registered(path: &Path) -> usize {
     Observer::connect(path).unwrap().list().unwrap().len()

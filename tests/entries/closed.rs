@@ -1,7 +1,7 @@
 //! Output that nobody takes: a closed pipe is a clean end, a full disk a failure that says so.
 
 use crate::common::program::{BENCH, CLIENT, Program, SERVER, command, finish};
-use crate::common::{Bus, Place, eventually};
+use crate::common::{Bus, Place, await_server, eventually};
 use crate::{advises, skipped};
 use rustix::process::Signal;
 use std::fs::OpenOptions;
@@ -86,7 +86,7 @@ fn a_closed_standard_error_changes_nothing_else() {
     let mut server = command(SERVER);
     server.arg("--socket").arg(&place.path).arg("--verbose").stderr(closed_pipe());
     let server = Program::spawn(&mut server);
-    eventually("the socket appears", || place.path.exists());
+    await_server(&place.path);
     let mut alice = ringpost::Client::register(&place.path, "alice").unwrap();
     for _ in 0..100 {
         alice.send(alice.key(), b"x").unwrap();

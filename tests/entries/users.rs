@@ -5,7 +5,7 @@
 use crate::common::program::{CLIENT, Program, SERVER};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
-use crate::common::{Place, eventually};
+use crate::common::{Place, await_server, eventually};
 use crate::{advises, skipped};
 use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
 #[cfg(feature = "cli")]
@@ -154,7 +154,7 @@ fn the_program_lets_a_group_in() {
     let place = open_place(0o755);
     let socket = place.path.to_str().unwrap();
     let server = Program::start(SERVER, &["--socket", socket, "--allow-group", "65000"]);
-    eventually("the socket appears", || place.path.exists());
+    await_server(&place.path);
     assert_eq!(mode_of(&place), 0o660);
     assert_eq!(ask(&place, &[("UID", "65532"), ("GID", "65000")]), "registered uid=65532");
     let why = ask(&place, &[("UID", "65532"), ("GID", "7")]);
@@ -229,7 +229,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     let place = open_place(0o777);
     let path = place.path.to_str().unwrap();
     let server = Program::start("unshare", &["-U", SERVER, "--socket", path, "--allow-user", "0"]);
-    eventually("the socket appears", || place.path.exists());
+    await_server(&place.path);
     for uid in ["65532", "65533", "0"] {
         let why = ask(&place, &[("UID", uid)]);
         assert!(why.starts_with("not permitted"), "{why}");
@@ -254,7 +254,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     let place = open_place(0o755);
     let path = place.path.to_str().unwrap();
     let server = Program::start("unshare", &["-Ur", SERVER, "--socket", path]);
-    eventually("the socket appears", || place.path.exists());
+    await_server(&place.path);
     crate::common::program::run("unshare", &["-Ur", CLIENT, "ls", "--socket", path]).well();
     server.signal(Signal::TERM);
     assert_eq!(server.end().status, Some(0));

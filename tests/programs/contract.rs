@@ -1,6 +1,6 @@
 //! What holds for all of the programs: exit status, stdout and stderr, where the socket is.
 
-use crate::common::{Place, eventually};
+use crate::common::{Place, await_server};
 use crate::program::*;
 use rustix::process::Signal;
 use std::process::Command;
@@ -108,7 +108,7 @@ fn the_socket_is_found_in_all_ways() {
     };
     let default = Program::start_with(SERVER, &[], in_runtime);
     let path = runtime.directory.path().join("ringpost/bus.sock");
-    eventually("the socket appears", || path.exists());
+    await_server(&path);
     let call = Program::start_with(CLIENT, &["call", "--as", "x", "hello"], in_runtime);
     assert_eq!(call.end().well(), b"hello");
     default.signal(Signal::TERM);
