@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
@@ -60,6 +61,8 @@ pub(crate) enum Heard {
     Datagram(usize),
     /// A datagram with descriptors, which was left where it is.
     Descriptors,
+    /// This process could not look, which says nothing about the other side.
+    Failed(Errno),
     /// The connection ended. A datagram without bytes counts as that, too.
     End,
 }
@@ -92,13 +95,44 @@ impl Accepted {
 
     /// What is there now. Does not wait.
     pub(crate) fn hear(&self, datagram: &mut [u8]) -> Heard {
-        if self.disposal.is_some() && self.look().is_ok_and(|flags| flags.contains(ReturnFlags::CTRUNC)) {
-            return Heard::Descriptors;
+        if self.disposal.is_some() {
+            // Nothing is received before a look at it has succeeded.
+            match self.look_past_reset() {
+                Ok(flags) if flags.contains(ReturnFlags::CTRUNC) => return Heard::Descriptors,
+                Ok(_) => {}
+                Err(errno) => return self.heard_by(errno),
+            }
         }
         match recv(self.socket(), datagram, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
-            Ok((_, 0)) | Err(_) => Heard::End,
+            Ok((_, 0)) => Heard::End,
             Ok((_, whole)) => Heard::Datagram(whole),
+            Err(errno) => self.heard_by(errno),
+        }
+    }
+
+    /// What an error of a receive says. Only few come from the other side; whatever else it is, `poll` tells whether that is gone.
+    fn heard_by(&self, errno: Errno) -> Heard {
+        match errno {
+            Errno::AGAIN | Errno::INTR => Heard::Nothing,
+            Errno::CONNRESET | Errno::PIPE | Errno::NOTCONN => Heard::End,
+            _ if self.has_ended() => Heard::End,
+            errno => Heard::Failed(errno),
+        }
+    }
+
+    /// Whether the other side has closed its end, as far as can be told without receiving anything.
+    fn has_ended(&self) -> bool {
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut looked = [PollFd::new(self.socket(), PollFlags::RDHUP)];
+        poll(&mut looked, Some(&now)).is_ok()
+            && looked[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
+    }
+
+    /// A look behind the news that the other side has reset the connection, which is told once, ahead of all else.
+    fn look_past_reset(&self) -> rustix::io::Result<ReturnFlags> {
+        match self.look() {
+            Err(Errno::CONNRESET) => self.look(),
+            looked => looked,
         }
     }
 
@@ -125,9 +159,10 @@ impl Accepted {
         sendmsg(self.socket(), &[IoSlice::new(datagram)], &mut control, flags)
     }
 
-    /// Whether the other side has received all that was sent, or closed its end.
+    /// Whether the other side has received all that was sent, or closed its end. If that cannot be found out, it is not held against
+    /// the other side.
     pub(crate) fn is_all_taken(&self) -> bool {
-        sys::unreceived(self.as_fd()).is_ok_and(|amount| amount == 0)
+        sys::unreceived(self.as_fd()).map_or(true, |amount| amount == 0)
     }
 
     /// Ends the connection for the other side, which may still read what was sent.
@@ -148,12 +183,7 @@ impl Accepted {
         if set_socket_passcred(self.socket(), true).is_err() {
             return false;
         }
-        // That the other side reset the connection is told once, ahead of all else.
-        let looked = match self.look() {
-            Err(Errno::CONNRESET) => self.look(),
-            looked => looked,
-        };
-        match looked {
+        match self.look_past_reset() {
             Ok(flags) => !flags.contains(ReturnFlags::CTRUNC),
             Err(errno) => errno == Errno::AGAIN,
         }
@@ -225,6 +255,16 @@ mod tests {
         assert_eq!(here.hear(&mut [0; 8]), Heard::Datagram(20));
         drop(there);
         assert_eq!(here.hear(&mut [0; 8]), Heard::End);
+    }
+
+    /// The news of a reset comes ahead of what lies there, and hides it from the first look.
+    #[test]
+    fn what_has_descriptors_is_not_received_after_a_reset_either() {
+        let (here, there, _) = pair();
+        here.send(b"unread").unwrap();
+        say_with_descriptor(&there, b"x");
+        drop(there);
+        assert_eq!(here.hear(&mut [0; 8]), Heard::Descriptors);
     }
 
     #[test]

@@ -77,12 +77,13 @@ pub(crate) fn same_group(one: u32, other: u32) -> bool {
     one == other && !is_unknown_group(one)
 }
 
-/// Whether the other side was a member of one of these groups when it connected.
-pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) -> bool {
+/// Whether the other side was a member of one of these groups when it connected. Fails if the kernel does not say.
+pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) -> io::Result<bool> {
     let is_one = |gid: u32| groups.iter().any(|group| same_group(gid, *group));
-    !groups.is_empty()
-        && (is_one(primary)
-            || sys::peer_groups(socket.as_fd()).is_ok_and(|further| further.into_iter().any(is_one)))
+    if groups.is_empty() || is_one(primary) {
+        return Ok(!groups.is_empty());
+    }
+    Ok(sys::peer_groups(socket.as_fd())?.into_iter().any(is_one))
 }
 
 /// A descriptor that becomes readable when the other process ends. `None` if there is no way to get one; its
@@ -94,6 +95,30 @@ pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
     })
 }
 
+/// Whether the kernel tells processes apart by the sockets that they connected. A filter may refuse that with one of the errors that
+/// stand for a dead process, so this process, which lives, is asked after first.
+fn peer_pidfd_works() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    if let Some(works) = WORKS.get() {
+        return *works;
+    }
+    let Ok((here, _there)) = std::os::unix::net::UnixStream::pair() else { return false };
+    match sys::peer_pidfd(here.as_fd()) {
+        Err(error) if lacks_room(&error) => false,
+        answer => *WORKS.get_or_init(|| answer.is_ok()),
+    }
+}
+
+/// No descriptor, no memory: that says nothing.
+fn lacks_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+/// Whether no process has the number. `kill` is believed only if it finds this process.
+fn is_free(pid: Pid) -> bool {
+    test_kill_process(pid) == Err(Errno::SRCH) && test_kill_process(rustix::process::getpid()).is_ok()
+}
+
 /// Whether the other process has ended, as far as can be told. Does not block, and keeps no descriptor.
 pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
     match sys::peer_pidfd(socket.as_fd()) {
@@ -103,11 +128,10 @@ pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
         }
         Err(error) => match error.raw_os_error() {
             // What the kernels say of a process that was waited for.
-            Some(libc::ESRCH | libc::EINVAL | libc::ENODATA) => true,
-            // No descriptor, no memory: that says nothing.
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => false,
+            Some(libc::ESRCH | libc::EINVAL | libc::ENODATA) if peer_pidfd_works() => true,
+            _ if lacks_room(&error) => false,
             // Not known to this kernel, or forbidden. The number may be another's by now; then the connection must tell.
-            _ => by_number(pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)),
+            _ => by_number(pid).is_some_and(is_free),
         },
     }
 }
@@ -134,8 +158,17 @@ mod tests {
     fn nobody_is_in_the_group_of_the_unknown() {
         let (here, _there) = UnixStream::pair().unwrap();
         let own = rustix::process::getegid().as_raw();
-        assert!(!peer_in_groups(&here, unknown().group, &[unknown().group, own + 1]));
-        assert!(!peer_in_groups(&here, own, &[]) && peer_in_groups(&here, own, &[own + 1, own]));
+        let is_in = |primary, groups: &[u32]| peer_in_groups(&here, primary, groups).unwrap();
+        assert!(!is_in(unknown().group, &[unknown().group, own + 1]));
+        assert!(!is_in(own, &[]) && is_in(own, &[own + 1, own]));
+    }
+
+    /// What is no socket has none that could be told. That is not the same as to be in none.
+    #[test]
+    fn groups_that_are_not_told_are_not_denied() {
+        let (pipe, _writer) = io::pipe().unwrap();
+        assert!(peer_in_groups(&pipe, 1, &[2]).is_err());
+        assert!(peer_in_groups(&pipe, 2, &[2]).unwrap() && !peer_in_groups(&pipe, 1, &[]).unwrap());
     }
 
     /// That the dead are told from it, `tests/overload/` shows with other processes.

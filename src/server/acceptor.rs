@@ -30,6 +30,7 @@ use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
+use crate::advice::on_connection;
 use crate::connect::{Accepted, Ask, Heard, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
 use crate::descriptors::{CutOff, Waits, close_if};
 use crate::kill::kill_point;
@@ -455,6 +456,7 @@ impl Acceptor {
             Heard::End => {
                 self.drop_connection(token);
             }
+            Heard::Failed(errno) => self.cannot_hear(token, registered, errno),
             _ if registered => self.client_babbles(token),
             Heard::Descriptors => {
                 let refused =
@@ -476,6 +478,26 @@ impl Acceptor {
                 }
                 None => self.refuse(token, Refusal::NotRingpost, "not a ringpost request"),
             },
+        }
+    }
+
+    /// This process's own system call failed. A client stays, for its end alone is of interest, and that is told without receiving.
+    /// Whoever asks is told that it cannot be heard.
+    fn cannot_hear(&mut self, token: u64, registered: bool, errno: Errno) {
+        let Some(connection) = self.connections.get(&token) else { return };
+        let mut refused = Refused::new("receive", "cannot receive what a connection says");
+        refused.error = Some(format!("{errno}{}", on_connection(&errno.into())));
+        self.shared.events.tell(Event::Refused(refused.of(connection.socket.who())));
+        if registered {
+            // What lies there would wake this thread again and again.
+            let data = epoll::EventData::new_u64(token);
+            let _ = epoll::modify(&self.epoll, &*connection.socket, data, epoll::EventFlags::RDHUP);
+        } else {
+            self.refuse(
+                token,
+                Refusal::NoResources,
+                "the server could not receive the request: try again later",
+            );
         }
     }
 

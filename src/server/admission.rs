@@ -7,6 +7,7 @@ use rustix::event::EventfdFlags;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use std::cmp::Reverse;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -98,7 +99,20 @@ impl Acceptor {
     fn admit(&mut self, mut socket: Accepted) {
         kill_point!("accept.connection");
         let who = socket.who();
-        if !self.is_allowed(&socket) {
+        let allowed = match self.is_allowed(&socket) {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                let mut refused = Refused::new("groups", "cannot find out the groups of a user").of(who);
+                refused.error = Some(error.to_string());
+                self.shared.events.tell(Event::Refused(refused));
+                let text = format!(
+                    "the server cannot find out whether user {} is in a group that is allowed: ask for --allow-user {}",
+                    who.uid, who.uid
+                );
+                return self.turn_away(&socket, Refusal::NoResources, &text);
+            }
+        };
+        if !allowed {
             let refused = Refused::new("user", "a connection of a user who is not allowed").of(who);
             self.shared.events.tell(Event::Refused(refused));
             let text = if is_unknown_user(who.uid) {
@@ -140,12 +154,15 @@ impl Acceptor {
         self.hear(token);
     }
 
-    fn is_allowed(&self, socket: &Accepted) -> bool {
+    fn is_allowed(&self, socket: &Accepted) -> io::Result<bool> {
         let who = socket.who();
         let Settings { users, groups, .. } = &self.shared.settings;
         let own = rustix::process::geteuid().as_raw();
         let is_listed = users.iter().any(|user| same_user(who.uid, *user));
-        same_user(who.uid, own) || is_root(who.uid) || is_listed || peer_in_groups(socket, who.gid, groups)
+        if same_user(who.uid, own) || is_root(who.uid) || is_listed {
+            return Ok(true);
+        }
+        peer_in_groups(socket, who.gid, groups)
     }
 
     pub(super) fn turn_away(&self, socket: &Accepted, refusal: Refusal, why: &str) {

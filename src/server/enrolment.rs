@@ -155,7 +155,8 @@ impl Acceptor {
 fn cannot_send(errno: Errno) -> String {
     let remedy = match errno {
         Errno::TOOMANYREFS => {
-            "; too many descriptors that the server's user sent were not received: end the programs that do not receive              them, or raise the server's limit of open files (ulimit -n)"
+            "; too many descriptors that the server's user sent were not received: end the programs that do not receive \
+             them, or raise the server's limit of open files (ulimit -n)"
         }
         _ => on_resources(&errno.into()),
     };

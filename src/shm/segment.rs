@@ -164,7 +164,11 @@ impl Segment {
     pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
         let fd = fd.as_fd();
         // Only memory files have seals at all; on anything else the question is refused.
-        let seals = fcntl_get_seals(fd).map_err(|_| SegmentError::NotMemory)?;
+        let seals = fcntl_get_seals(fd).map_err(|errno| match errno {
+            // `BADF` is of a descriptor that only names a file (`O_PATH`).
+            Errno::INVAL | Errno::BADF => SegmentError::NotMemory,
+            errno => system("inspect a descriptor")(errno),
+        })?;
         let kind = fstatfs(fd).map_err(system("inspect a descriptor"))?.f_type;
         #[allow(clippy::unnecessary_cast, reason = "the field's type differs by architecture")]
         if kind as i64 == HUGETLBFS_MAGIC {

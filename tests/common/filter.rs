@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use rustix::thread::{futex, set_no_new_privs};
 
 /// `futex_waitv` has the same number everywhere.
-const FUTEX_WAITV: u32 = 449;
+const FUTEX_WAITV: libc::c_long = 449;
 
 /// `SO_PASSRIGHTS`, by which a socket refuses descriptors since Linux 6.16.
 const PASS_RIGHTS: u32 = 83;
@@ -13,9 +13,9 @@ const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// Where in what the filter sees the call's number and its third argument lie.
+/// Where in what the filter sees the call's number and its first argument lie.
 const NUMBER: u32 = 0;
-const THIRD: u32 = 32;
+const FIRST: u32 = 16;
 
 fn step(code: u16, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf, k }
@@ -25,37 +25,68 @@ fn answer(errno: Errno) -> libc::sock_filter {
     step(ANSWER, 0, libc::SECCOMP_RET_ERRNO | errno.raw_os_error().unsigned_abs())
 }
 
+/// One system call, or only those calls with a number for one of its arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    call: u32,
+    argument: Option<(u32, u32)>,
+}
+
+impl Refused {
+    pub fn call(number: libc::c_long) -> Refused {
+        Refused { call: number as u32, argument: None }
+    }
+
+    /// Arguments are counted from 0.
+    pub fn with(self, argument: u32, value: u32) -> Refused {
+        Refused { argument: Some((argument, value)), ..self }
+    }
+
+    fn steps(self, errno: Errno) -> Vec<libc::sock_filter> {
+        let allow = step(ANSWER, 0, libc::SECCOMP_RET_ALLOW);
+        match self.argument {
+            None => vec![step(LOAD, 0, NUMBER), step(SKIP_UNLESS, 1, self.call), answer(errno), allow],
+            Some((argument, value)) => vec![
+                step(LOAD, 0, NUMBER),
+                step(SKIP_UNLESS, 3, self.call),
+                step(LOAD, 0, FIRST + 8 * argument),
+                step(SKIP_UNLESS, 1, value),
+                answer(errno),
+                allow,
+            ],
+        }
+    }
+
+    /// From here on the kernel refuses it to this thread and those that it starts. False if that cannot be had here.
+    pub fn here(self, errno: Errno) -> bool {
+        install(&self.steps(errno), 0)
+    }
+
+    /// The same for all threads of this process.
+    pub fn everywhere(self, errno: Errno) -> bool {
+        install(&self.steps(errno), libc::SECCOMP_FILTER_FLAG_TSYNC)
+    }
+}
+
 /// From here on the kernel refuses `futex_waitv` to this thread and those that it starts. False if that cannot be had here.
 pub fn refuse_waitv(errno: Errno) -> bool {
-    let steps = [
-        step(LOAD, 0, NUMBER),
-        step(SKIP_UNLESS, 1, FUTEX_WAITV),
-        answer(errno),
-        step(ANSWER, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    install(&steps) && refused() == Some(errno)
+    Refused::call(FUTEX_WAITV).here(errno) && refused() == Some(errno)
 }
 
 /// From here on this thread, and those that it starts, find a kernel before 6.16, on which a socket takes descriptors from anybody.
 /// False if that cannot be had here.
 pub fn refuse_to_refuse_descriptors() -> bool {
-    install(&[
-        step(LOAD, 0, NUMBER),
-        step(SKIP_UNLESS, 3, libc::SYS_setsockopt as u32),
-        step(LOAD, 0, THIRD),
-        step(SKIP_UNLESS, 1, PASS_RIGHTS),
-        answer(Errno::NOPROTOOPT),
-        step(ANSWER, 0, libc::SECCOMP_RET_ALLOW),
-    ])
+    Refused::call(libc::SYS_setsockopt).with(2, PASS_RIGHTS).here(Errno::NOPROTOOPT)
 }
 
-fn install(steps: &[libc::sock_filter]) -> bool {
+fn install(steps: &[libc::sock_filter], flags: libc::c_ulong) -> bool {
     let mut steps = steps.to_vec();
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     set_no_new_privs(true).is_ok() && {
         // SAFETY: `program` and the steps that it points to are alive and valid; the kernel copies them and keeps no pointer.
-        let answer =
-            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        let answer = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        };
         answer == 0
     }
 }

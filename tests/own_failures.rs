@@ -1,0 +1,164 @@
+//! System calls that fail in one's own process, by a filter or for want of memory: they say nothing about the other side, which must
+//! not be declared dead, or a breaker of the protocol, because of them.
+
+mod common;
+
+use common::filter::Refused;
+use common::raw::{RawClient, say as tell};
+use common::role::{self, Role, Stage, say, setting};
+use common::server::{as_set, start_server};
+use common::{Bus, Place, becomes, begin, eventually};
+use ringpost::{Client, RegisterError};
+use rustix::io::Errno;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[test]
+fn role() {
+    let Some((role, stage)) = role::role() else { return };
+    match role.as_str() {
+        "server" => may_not_receive(&stage),
+        "parent" => leaves_an_heir(&stage),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+fn skipped() {
+    eprintln!("skipped: no filter can be set here, so no system call can be refused");
+}
+
+// ---- receiving
+
+/// The role: a server which from a certain time on cannot receive anything.
+fn may_not_receive(stage: &Stage) {
+    let server = as_set().start().unwrap();
+    say("ready");
+    stage.await_order("refuse");
+    let errno = Errno::from_raw_os_error(setting("ERRNO").unwrap());
+    say(if Refused::call(libc::SYS_recvfrom).everywhere(errno) { "refused" } else { "skipped" });
+    while stage.order() == "count" {
+        say(format_args!("clients {}", server.info().clients));
+    }
+}
+
+#[test]
+fn a_server_that_cannot_receive_ends_no_client() {
+    for errno in [Errno::NOMEM, Errno::PERM, Errno::NOBUFS, Errno::INVAL] {
+        let place = Place::new();
+        let number = errno.raw_os_error().to_string();
+        let mut server = start_server(&place, &[("ERRNO", &number)]);
+        let mut alice = Client::register(&place.path, "alice").unwrap();
+        let babbler = RawClient::register(&place.path, "babbler");
+        server.tell("refuse");
+        if server.hear("") == "skipped" {
+            return skipped();
+        }
+        // Something lies there to be received.
+        tell(&babbler.line, b"x");
+        // Whoever asks is told that the server is at fault, and behind that the babbler was looked at.
+        match Client::builder(&place.path).timeout(Duration::from_secs(20)).register("bob") {
+            Err(RegisterError::Refused(why)) => assert!(why.contains("could not receive"), "{why}"),
+            other => panic!("{errno}: {other:?}"),
+        }
+        assert_eq!(count(&mut server), 2, "{errno}");
+        assert_eq!(alice.call(b"x").unwrap(), b"x");
+        assert_eq!(babbler.closed(), 0);
+        // An end is noticed all the same.
+        drop(babbler);
+        eventually("the end is noticed", || count(&mut server) == 1);
+        drop(alice);
+        eventually("the other end is noticed", || count(&mut server) == 0);
+    }
+}
+
+fn count(server: &mut Role) -> u32 {
+    server.tell("count");
+    server.hear("clients").parse().unwrap()
+}
+
+// ---- looking after processes
+
+/// The role: a client whose connection a process holds that it started.
+fn leaves_an_heir(stage: &Stage) {
+    let client = RawClient::register(&setting::<PathBuf>("PATH").unwrap(), "parent");
+    rustix::io::fcntl_setfd(&client.line, rustix::io::FdFlags::empty()).unwrap();
+    // It ends with the director's end of the pipe that gives us our orders.
+    let mut heir = std::process::Command::new("cat")
+        .stdin(std::process::Stdio::inherit())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    say("heir");
+    // Killed meanwhile.
+    let _ = stage.order();
+    let _ = heir.wait();
+}
+
+/// Where no pidfd can be had, processes are asked after now and then. The answers that stand for a dead process are a filter's here.
+#[test]
+fn a_process_that_cannot_be_looked_after_is_not_dead() {
+    const PEER_PIDFD: u32 = 77;
+    for errno in [Errno::SRCH, Errno::INVAL, Errno::NODATA, Errno::PERM] {
+        let directed = begin(move || {
+            if !(Refused::call(libc::SYS_getsockopt).with(2, PEER_PIDFD).here(errno)
+                && Refused::call(libc::SYS_pidfd_open).here(Errno::PERM))
+            {
+                return skipped();
+            }
+            let bus = Bus::start();
+            let path = bus.place.path.clone();
+            let mut alice = Client::register(&path, "alice").unwrap();
+            let mut parent = Role::start("parent", &[("PATH", path.to_str().unwrap())]);
+            parent.hear("heir");
+            assert_eq!(bus.server.info().clients, 2);
+            parent.kill();
+            // The look that finds that one dead looks at both.
+            becomes("the death is seen", || bus.server.info().clients, &1);
+            assert_eq!(alice.call(b"x").unwrap(), b"x", "{errno}");
+        });
+        directed.end("the server looks after its clients");
+    }
+}
+
+// ---- answers
+
+/// Whether an answer was taken cannot be found out: then nobody is accused of not taking any.
+#[test]
+fn answers_that_cannot_be_looked_after_were_not_left_unread() {
+    let directed = begin(|| {
+        if !Refused::call(libc::SYS_ioctl).with(1, libc::TIOCOUTQ as u32).here(Errno::PERM) {
+            return skipped();
+        }
+        let place = Place::new();
+        let _server = ringpost::Server::builder(&place.path).ring_size(4096).start().unwrap();
+        // More than may be on their way.
+        for number in 0..300 {
+            Client::register(&place.path, format!("client {number}")).unwrap();
+        }
+    });
+    directed.end("everybody registers");
+}
+
+// ---- a client's own
+
+/// The server sent what it should; it is this process that may not look at it.
+#[test]
+fn a_channel_that_cannot_be_inspected_is_not_a_wrong_one() {
+    const F_GET_SEALS: u32 = 1034;
+    let calls = [
+        Refused::call(libc::SYS_fcntl).with(1, F_GET_SEALS),
+        Refused::call(libc::SYS_fstatfs),
+        Refused::call(libc::SYS_mmap).with(3, libc::MAP_SHARED as u32),
+    ];
+    for (call, errno) in calls.into_iter().flat_map(|call| [(call, Errno::PERM), (call, Errno::NOMEM)]) {
+        let bus = Bus::start();
+        let path = bus.place.path.clone();
+        let error = begin(move || call.here(errno).then(|| Client::register(&path, "alice").unwrap_err()));
+        let Some(error) = error.end("the registration") else { return skipped() };
+        let text = error.to_string();
+        let own = std::io::Error::from(errno).to_string();
+        assert!(text.contains("cannot ") && text.contains(&own), "{call:?}: {text}");
+        assert!(!text.contains("memory file, but") && !text.contains("not a "), "{call:?}: {text}");
+        becomes("it is forgotten", || bus.server.info().clients, &0);
+    }
+}
