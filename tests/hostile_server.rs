@@ -110,7 +110,7 @@ fn serve() {
         };
         match sent {
             Ok(_) => say("sent"),
-            Err(errno) => say(&format!("refused {errno}")),
+            Err(errno) => say(format!("refused {errno}")),
         }
         // Whoever closes it last waits: this server, or its client, but not the next one.
         std::thread::spawn(move || drop((weapon, channel, large)));
