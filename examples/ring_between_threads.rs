@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
     let (blocks, sum) = read(consumer)?;
     writer.join().map_err(|_| "the writer panicked")??;
 
-    if sum != (0..NUMBERS).sum() {
+    if sum != (0..NUMBERS).sum::<u64>() {
         return Err(format!("the numbers come to {sum}").into());
     }
     println!("{blocks} blocks in {:.1} ms; the numbers are all there", began.elapsed().as_secs_f64() * 1e3);

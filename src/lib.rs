@@ -168,6 +168,11 @@ pub mod shm;
 #[cfg(not(loom))]
 #[forbid(unsafe_code)]
 pub mod channel;
+#[cfg(all(feature = "cli", not(loom)))]
+#[doc(hidden)]
+#[forbid(unsafe_code)]
+#[path = "bin/common/mod.rs"]
+pub mod cli;
 #[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod client;

@@ -25,7 +25,7 @@ impl SocketOption {
     pub fn path(&self) -> Result<PathBuf, Failure> {
         match choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")) {
             Some(path) => Ok(path),
-            None => ringpost::default_path().map_err(Failure::failed),
+            None => crate::default_path().map_err(Failure::failed),
         }
     }
 }

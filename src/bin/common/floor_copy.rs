@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use ringpost::shm::Segment;
+use crate::shm::Segment;
 
 use super::exit::Failure;
 use super::floor::{BUFFERS, Between, Floor, Look, Lost, Pause, Plain, Task, Turn, Yield, wait_for};

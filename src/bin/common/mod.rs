@@ -1,8 +1,12 @@
-//! What the three programs share: options, exit status, output, signals, processors, the server as a
-//! child process, man pages and shell completions, and measurements.
+//! What the programs and the chaos harness share: options, exit status, output, signals, processors, child processes,
+//! man pages and shell completions, and measurements. Part of the library, behind the feature `cli`, so that it is
+//! compiled once for all of them; hidden, because it is no part of the library's interface.
 
-#![forbid(unsafe_code)]
-#![allow(dead_code, reason = "each of the programs uses its own part of this module")]
+#![allow(
+    missing_debug_implementations,
+    clippy::new_without_default,
+    reason = "these types are for the programs only"
+)]
 
 pub mod args;
 pub mod child;

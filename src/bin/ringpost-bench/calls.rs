@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::Client;
 
-use crate::common::exit::Failure;
+use ringpost::cli::exit::Failure;
 
 /// Untimed round trips before the timed ones of a block, and how many are timed.
 pub const WARM: u32 = 200;

@@ -7,8 +7,6 @@ use ringpost::WaitStrategy;
 
 use crate::chaos::{ChaosOptions, MemberOptions as ChaosClientOptions, ServerOptions, StreamOptions};
 use crate::clients::ClientsOptions;
-use crate::common::floor_socket::Mode;
-use crate::common::generate::Generate;
 use crate::copy::CopyOptions;
 use crate::crowd::CrowdOptions;
 use crate::death::{self, DeathOptions};
@@ -20,6 +18,8 @@ use crate::report::ReportOptions;
 use crate::team::MemberOptions;
 use crate::throughput::ThroughputOptions;
 use crate::wakeup::WakeupOptions;
+use ringpost::cli::floor_socket::Mode;
+use ringpost::cli::generate::Generate;
 
 /// Measures the bus on this computer, beside this computer's own floor in the same run.
 ///

@@ -8,18 +8,18 @@ use clap::Args;
 use ringpost::WaitStrategy;
 use serde::Serialize;
 
-use crate::common::args::{bytes, readable_bytes, seconds};
-use crate::common::child::Helper;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::out::{self, Progress};
-use crate::common::place::{TempDir, this_program};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Spread, nanoseconds, ratios};
 use crate::crowd::{self, Idle};
 use crate::ends::{About, Common, Waiting, apart, warn_too_few};
 use crate::rig::{Plan, Rig};
 use crate::table::Table;
 use crate::team::{Over, Team, Turn};
+use ringpost::cli::args::{bytes, readable_bytes, seconds};
+use ringpost::cli::child::Helper;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::{TempDir, this_program};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Spread, nanoseconds, ratios};
 
 const BLOCKS: u32 = 6;
 
@@ -213,7 +213,7 @@ fn idle_text(idle: &Idle) -> String {
         milliseconds(idle.server_cpu_alone_ms),
         milliseconds(idle.server_cpu_ms),
     ]);
-    let rss = |memory: &Option<crate::common::usage::Memory>| {
+    let rss = |memory: &Option<ringpost::cli::usage::Memory>| {
         memory.map(|memory| format!("{} KiB", memory.rss_kib)).unwrap_or_else(|| "not known".into())
     };
     table.row(["server's resident memory".into(), rss(&idle.server_alone), rss(&idle.server)]);

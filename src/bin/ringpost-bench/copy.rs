@@ -7,15 +7,15 @@ use ringpost::WaitStrategy;
 use serde::Serialize;
 
 use crate::calls::{Requests, WARM, call_block, calls_in_block};
-use crate::common::args::{bytes, readable_bytes};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor::Look;
-use crate::common::out::{self, Progress};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, nanoseconds, tenths};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::rig::{Plan, Rig, ring_size};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor::Look;
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, nanoseconds, tenths};
 
 const BLOCKS: u32 = 40;
 /// Much less than a small call's block: there are many sizes.

@@ -11,16 +11,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::calls::{Requests, WARM, verified_call};
-use crate::common::child::{Helper, die_with_parent};
-use crate::common::cpu::Freedom;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor::{Blocks, Look};
-use crate::common::out::{self, Progress};
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Spread, quantile, ratios, thousandths};
-use crate::common::usage::{self, Memory};
 use crate::rig::{Rig, ways};
+use ringpost::cli::child::{Helper, die_with_parent};
+use ringpost::cli::cpu::Freedom;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor::{Blocks, Look};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Spread, quantile, ratios, thousandths};
+use ringpost::cli::usage::{self, Memory};
 
 /// Calls timed in a block, and round trips of the floor.
 const CALLS: u32 = 1_000;

@@ -4,8 +4,8 @@ use clap::Args;
 use ringpost::WaitStrategy;
 use serde::Serialize;
 
-use crate::common::cpu::{self, Pins, can_pin};
-use crate::common::exit::{Failure, note};
+use ringpost::cli::cpu::{self, Pins, can_pin};
+use ringpost::cli::exit::{Failure, note};
 
 /// Options of every measurement.
 #[derive(Debug, Clone, Args)]

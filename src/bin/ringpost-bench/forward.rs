@@ -9,19 +9,19 @@ use ringpost::{Client, Key, Name, RecvError, WaitStrategy};
 use serde::Serialize;
 
 use crate::calls::Requests;
-use crate::common::args::{bytes, readable_bytes};
-use crate::common::child::{Helper, die_with_parent};
-use crate::common::cpu::{self, Pins};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor::Blocks;
-use crate::common::out::{self, Progress};
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, Summary, Times, nanoseconds};
 use crate::ends::{About, Common, Waiting, warn_too_few};
 use crate::latency::summary_row;
 use crate::rig::{Plan, Rig, ways};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes};
+use ringpost::cli::child::{Helper, die_with_parent};
+use ringpost::cli::cpu::{self, Pins};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor::Blocks;
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds};
 
 const BLOCKS: u32 = 60;
 const WARM: u32 = 50;
@@ -182,7 +182,7 @@ fn register(socket: &Path, wait: WaitStrategy) -> Result<Client, Failure> {
 impl Object {
     fn text(&self) -> String {
         let mut table = Table::new(&["", "p10", "p50", "p90", "ratio"]);
-        let spread = |name: &str, spread: crate::common::stats::Spread, ratio: Option<f64>| {
+        let spread = |name: &str, spread: ringpost::cli::stats::Spread, ratio: Option<f64>| {
             let times = [spread.p10, spread.p50, spread.p90].map(nanoseconds);
             let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             std::iter::once(name.to_string()).chain(times).chain([ratio]).collect::<Vec<_>>()

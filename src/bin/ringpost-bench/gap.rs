@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::set_current_timer_slack;
 
-use crate::common::exit::Outcome;
-use crate::common::signals::Interrupt;
+use ringpost::cli::exit::Outcome;
+use ringpost::cli::signals::Interrupt;
 
 /// What a sleep may end late by: this much before the moment the rest is spent looking at the clock.
 const MARGIN: Duration = Duration::from_micros(100);

@@ -9,16 +9,16 @@ use ringpost::WaitStrategy;
 use serde::Serialize;
 
 use crate::calls::{Requests, verified_call};
-use crate::common::args::{bytes, readable_bytes, short_time};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::out::{self, Progress};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, Summary, Times, nanoseconds, quantile};
-use crate::common::usage::{self, own_cpu_time};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::gap;
 use crate::rig::{Plan, Rig};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes, short_time};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds, quantile};
+use ringpost::cli::usage::{self, own_cpu_time};
 
 const BLOCKS: u32 = 20;
 /// A block takes about this long, within these bounds.

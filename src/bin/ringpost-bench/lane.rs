@@ -13,9 +13,9 @@ use ringpost::channel::{self, Geometry};
 use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
 use serde::Serialize;
 
-use crate::common::child::{Helper, die_with_parent};
-use crate::common::cpu::{self, Freedom, Pins};
-use crate::common::exit::{Failure, Outcome};
+use ringpost::cli::child::{Helper, die_with_parent};
+use ringpost::cli::cpu::{self, Freedom, Pins};
+use ringpost::cli::exit::{Failure, Outcome};
 
 /// Between whom the ring lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]

@@ -7,18 +7,18 @@ use ringpost::WaitStrategy;
 use serde::Serialize;
 
 use crate::calls::{IN_BLOCK, Requests, WARM, call_block, calls_in_block, verified_call};
-use crate::common::args::{bytes, readable_bytes};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor::{Blocks, Look};
-use crate::common::out::{self, Progress};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{
-    Clock, Spread, Summary, Times, clock, nanoseconds, quantile, ratios, thousands, thousandths,
-};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::rate;
 use crate::rig::{Plan, Rig, ways};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor::{Blocks, Look};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{
+    Clock, Spread, Summary, Times, clock, nanoseconds, quantile, ratios, thousands, thousandths,
+};
 
 const BLOCKS: u32 = 120;
 const COUNT: u64 = 100_000;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::common::cpu::{self, Pins};
+use ringpost::cli::cpu::{self, Pins};
 
 /// What is known of it; what is not known says so.
 pub struct Machine {

@@ -2,9 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod calls;
 mod chaos;
 mod cli;
@@ -34,7 +31,7 @@ mod wakeup;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
-use common::exit::{self, Outcome};
+use ringpost::cli::exit::{self, Outcome};
 
 fn main() -> ExitCode {
     exit::run("ringpost-bench", dispatch)
@@ -42,7 +39,7 @@ fn main() -> ExitCode {
 
 fn dispatch(options: Cli) -> Outcome {
     if options.with_parent {
-        common::child::die_with_parent();
+        ringpost::cli::child::die_with_parent();
     }
     let socket = options.socket;
     match options.command {
@@ -58,8 +55,10 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Chaos(options) => chaos::run(socket, &options),
         Command::Death(options) => death::run(socket, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
-        Command::FloorPartner { cpu } => common::floor::partner(cpu),
-        Command::SocketPartner { mode, path, bytes } => common::floor_socket::partner(mode, &path, bytes),
+        Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
+        Command::SocketPartner { mode, path, bytes } => {
+            ringpost::cli::floor_socket::partner(mode, &path, bytes)
+        }
         Command::RingReader { wait, cpu } => lane::reader(wait, cpu),
         Command::EchoClient(echo) => forward::echo(&echo),
         Command::LoopClient(member) => team::member(&member),

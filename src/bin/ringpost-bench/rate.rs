@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::calls::{Requests, verified_call};
-use crate::common::args::readable_bytes;
-use crate::common::exit::{Failure, Outcome, note};
-use crate::common::floor::Look;
-use crate::common::out::{self, Progress};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Summary, Times, nanoseconds, thousandths};
 use crate::ends::About;
 use crate::gap;
 use crate::latency::{LatencyOptions, summary_row};
 use crate::rig::{Plan, Rig};
 use crate::table::Table;
+use ringpost::cli::args::readable_bytes;
+use ringpost::cli::exit::{Failure, Outcome, note};
+use ringpost::cli::floor::Look;
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Summary, Times, nanoseconds, thousandths};
 
 const BLOCKS: u32 = 20;
 const SECONDS: f64 = 10.0;

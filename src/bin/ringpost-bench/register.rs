@@ -7,16 +7,16 @@ use clap::Args;
 use ringpost::{Client, WaitStrategy};
 use serde::Serialize;
 
-use crate::common::child::Helper;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor_socket::hand_over;
-use crate::common::out::{self, Progress};
-use crate::common::place::{TempDir, this_program};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, nanoseconds, tenths};
 use crate::ends::{About, Common};
 use crate::rig::{Plan, Rig, ring_size};
 use crate::table::Table;
+use ringpost::cli::child::Helper;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor_socket::hand_over;
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::{TempDir, this_program};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, nanoseconds, tenths};
 
 const BLOCKS: u32 = 40;
 const WARM: u32 = 5;
@@ -102,7 +102,7 @@ fn timed(count: u32, interrupt: &Interrupt, mut act: impl FnMut() -> Outcome) ->
 impl Object {
     fn text(&self) -> String {
         let mut table = Table::new(&["", "p10", "p50", "p90", "per second"]);
-        let spread = |name: &str, spread: crate::common::stats::Spread, rate: f64| {
+        let spread = |name: &str, spread: ringpost::cli::stats::Spread, rate: f64| {
             let times = [spread.p10, spread.p50, spread.p90].map(nanoseconds);
             std::iter::once(name.to_string()).chain(times).chain([format!("{rate:.0}")]).collect::<Vec<_>>()
         };

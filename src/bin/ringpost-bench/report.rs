@@ -10,13 +10,13 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::child::bound;
-use crate::common::exit::{Failure, Outcome, note, one_line};
-use crate::common::out;
-use crate::common::place::{sibling, this_program};
-use crate::common::signals::Interrupt;
 use crate::machine::Machine;
 use crate::sections;
+use ringpost::cli::child::bound;
+use ringpost::cli::exit::{Failure, Outcome, note, one_line};
+use ringpost::cli::out;
+use ringpost::cli::place::{sibling, this_program};
+use ringpost::cli::signals::Interrupt;
 
 #[derive(Debug, Args)]
 pub struct ReportOptions {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
-use crate::common::child::ServerChild;
-use crate::common::cpu::{self, Freedom, Pins};
-use crate::common::exit::{Failure, LEAVING, Outcome};
-use crate::common::floor::{Blocks, Floor, Look};
-use crate::common::place::{TempDir, sibling, this_program};
-use crate::common::signals::Interrupt;
+use ringpost::cli::child::ServerChild;
+use ringpost::cli::cpu::{self, Freedom, Pins};
+use ringpost::cli::exit::{Failure, LEAVING, Outcome};
+use ringpost::cli::floor::{Blocks, Floor, Look};
+use ringpost::cli::place::{TempDir, sibling, this_program};
+use ringpost::cli::signals::Interrupt;
 
 /// What a rig is to be like.
 #[derive(Debug, Clone)]

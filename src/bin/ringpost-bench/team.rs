@@ -16,12 +16,12 @@ use ringpost::shm::{Segment, futex_wait, futex_wake};
 use ringpost::{Client, WaitStrategy};
 
 use crate::calls::{Requests, wrong};
-use crate::common::child::{Helper, die_with_parent};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor_socket::Echo;
-use crate::common::out;
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
+use ringpost::cli::child::{Helper, die_with_parent};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor_socket::Echo;
+use ringpost::cli::out;
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
 
 const TURN: usize = 0;
 const OVER: usize = 128;

@@ -8,17 +8,17 @@ use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 use serde::Serialize;
 
 use crate::calls::{Requests, WARM, verified_call};
-use crate::common::args::{bytes, readable_bytes};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::floor::{Blocks, Floor, Look};
-use crate::common::out::{self, Progress};
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::lane::{Between, Lane};
 use crate::rig::{Plan, Rig, ring_size, ways};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor::{Blocks, Floor, Look};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
 
 const BLOCKS: u32 = 20;
 /// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.

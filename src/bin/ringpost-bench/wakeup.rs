@@ -7,16 +7,16 @@ use ringpost::WaitStrategy;
 use serde::Serialize;
 
 use crate::calls::{Requests, call_block, verified_call};
-use crate::common::args::{bytes, readable_bytes};
-use crate::common::cpu::{Pins, allowed};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::out::{self, Progress};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Beside, Summary, Times, nanoseconds};
 use crate::ends::{About, Common, apart, warn_too_few};
 use crate::latency::summary_row;
 use crate::rig::{Plan, Rig};
 use crate::table::Table;
+use ringpost::cli::args::{bytes, readable_bytes};
+use ringpost::cli::cpu::{Pins, allowed};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds};
 
 const BLOCKS: u32 = 60;
 const WARM: u32 = 20;

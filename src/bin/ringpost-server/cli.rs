@@ -6,12 +6,12 @@ use clap::{Parser, Subcommand};
 use ringpost::{MOST_CLIENTS, WaitStrategy};
 
 use crate::accounts::{group, user};
-use crate::common::args::{SocketOption, bytes};
-use crate::common::cpu;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::generate::Generate;
 use crate::log::{self, LogOptions};
 use crate::quotas::{Quota, quota};
+use ringpost::cli::args::{SocketOption, bytes};
+use ringpost::cli::cpu;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::generate::Generate;
 
 /// The server of a local message bus over shared memory.
 ///

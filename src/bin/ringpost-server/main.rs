@@ -2,9 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod accounts;
 mod cli;
 mod log;
@@ -21,11 +18,11 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use signal_hook::consts::SIGXFSZ;
 
 use cli::{Cli, Command};
-use common::args::readable_time;
-use common::child;
-use common::exit::{self, Failure, Outcome};
-use common::signals::Interrupt;
-use common::stats::thousands;
+use ringpost::cli::args::readable_time;
+use ringpost::cli::child;
+use ringpost::cli::exit::{self, Failure, Outcome};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::thousands;
 
 fn main() -> ExitCode {
     exit::run("ringpost-server", serve)

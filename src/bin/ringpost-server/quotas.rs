@@ -2,7 +2,7 @@
 
 use ringpost::Quotas;
 
-use crate::common::args::bytes;
+use ringpost::cli::args::bytes;
 
 /// One quota that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::cli::CallOptions;
-use crate::common::exit::Outcome;
-use crate::common::out;
 use crate::session;
+use ringpost::cli::exit::Outcome;
+use ringpost::cli::out;
 
 pub fn run(socket: &Path, options: &CallOptions) -> Outcome {
     let (request, deadline) = session::message(options.message.as_deref(), options.timeout)?;

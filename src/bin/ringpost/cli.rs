@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ringpost::{Address, Name, WaitStrategy};
 
-use crate::common::args::{SocketOption, seconds};
-use crate::common::generate::Generate;
+use ringpost::cli::args::{SocketOption, seconds};
+use ringpost::cli::generate::Generate;
 
 /// A client for a local message bus over shared memory, and its tools.
 ///

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use ringpost::WaitStrategy;
 
-use crate::common::child::{ServerChild, end};
-use crate::common::cpu::{self, Pins};
-use crate::common::exit::{Failure, Outcome, note};
-use crate::common::floor::{Blocks, Floor, Look};
-use crate::common::out;
-use crate::common::place::{TempDir, sibling, this_program};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Summary, clock, nanoseconds, quantile, thousands};
 use crate::demo_client::{SIZE, Timed};
+use ringpost::cli::child::{ServerChild, end};
+use ringpost::cli::cpu::{self, Pins};
+use ringpost::cli::exit::{Failure, Outcome, note};
+use ringpost::cli::floor::{Blocks, Floor, Look};
+use ringpost::cli::out;
+use ringpost::cli::place::{TempDir, sibling, this_program};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Summary, clock, nanoseconds, quantile, thousands};
 
 /// Each client's calls: blocks without a clock read inside, beside blocks of the floor, then calls timed one by one. On
 /// a computer that has no time for all of them, fewer are made.

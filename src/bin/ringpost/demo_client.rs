@@ -21,10 +21,10 @@ use ringpost::{Client, Key, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::DemoClientOptions;
-use crate::common::exit::{Failure, LEAVING, Outcome};
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Summary, Times};
-use crate::common::{child, cpu, out};
+use ringpost::cli::exit::{Failure, LEAVING, Outcome};
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Summary, Times};
+use ringpost::cli::{child, cpu, out};
 
 /// The request of the measured calls: with the block's header it fills one line.
 pub const SIZE: usize = 48;

@@ -19,10 +19,10 @@ use ringpost::{
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
-use crate::common::exit::{Failure, LEAVING, Outcome, note};
-use crate::common::out;
-use crate::common::signals::Interrupt;
 use crate::session;
+use ringpost::cli::exit::{Failure, LEAVING, Outcome, note};
+use ringpost::cli::out;
+use ringpost::cli::signals::Interrupt;
 
 /// The longest that registering may take.
 const REGISTER: Duration = Duration::from_secs(5);

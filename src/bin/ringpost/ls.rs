@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringpost::{ClientInfo, Observer, Quotas, ServerInfo};
 use serde::Serialize;
 
-use crate::common::args::{readable_bytes, readable_time};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::out;
-use crate::common::stats::thousands;
+use ringpost::cli::args::{readable_bytes, readable_time};
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::out;
+use ringpost::cli::stats::thousands;
 
 pub fn run(socket: &Path, json: bool) -> Outcome {
     let observer = Observer::connect(socket).map_err(Failure::failed)?;

@@ -2,9 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod call;
 mod cli;
 mod client;
@@ -18,7 +15,7 @@ mod session;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
-use common::exit::{self, Outcome};
+use ringpost::cli::exit::{self, Outcome};
 
 fn main() -> ExitCode {
     exit::run("ringpost", dispatch)
@@ -35,6 +32,6 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
-        Command::FloorPartner { cpu } => common::floor::partner(cpu),
+        Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
     }
 }

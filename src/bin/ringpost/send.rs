@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cli::SendOptions;
-use crate::common::exit::Outcome;
 use crate::session;
+use ringpost::cli::exit::Outcome;
 
 pub fn run(socket: &Path, options: &SendOptions) -> Outcome {
     let (message, deadline) = session::message(options.message.as_deref(), options.timeout)?;

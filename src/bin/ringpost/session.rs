@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, SendError};
 
-use crate::common::exit::{Failure, LEAVING, note};
-use crate::common::signals::Interrupt;
+use ringpost::cli::exit::{Failure, LEAVING, note};
+use ringpost::cli::signals::Interrupt;
 
 /// More than any ring can hold in one block: reading stdin ends here.
 pub const MOST: u64 = 1 << 29;

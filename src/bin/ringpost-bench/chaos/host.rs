@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::history::now;
 use super::plan::Plan;
 use super::points::{self, Armed};
-use crate::common::child::bound;
-use crate::common::exit::Failure;
+use ringpost::cli::child::bound;
+use ringpost::cli::exit::Failure;
 
 /// Milliseconds that a server which was told to stop gives its workers.
 pub const GRACE: u64 = 500;

@@ -19,8 +19,8 @@ use super::history::{Gate, Kind, Op, Outcome, Writer, about};
 use super::random::Random;
 use super::server::no_core;
 use super::work::Work;
-use crate::common::child::die_with_parent;
-use crate::common::exit::{Failure, Outcome as Ended};
+use ringpost::cli::child::die_with_parent;
+use ringpost::cli::exit::{Failure, Outcome as Ended};
 
 /// How long a registration may take.
 pub const REGISTERING: Duration = Duration::from_secs(2);

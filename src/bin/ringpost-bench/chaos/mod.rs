@@ -35,11 +35,11 @@ pub use member::{MemberOptions, run as member};
 pub use server::{ServerOptions, no_core, serve};
 pub use stream::{StreamOptions, write};
 
-use crate::common::exit::{Failure, Outcome, note};
-use crate::common::out::{self, Progress};
-use crate::common::place::TempDir;
-use crate::common::signals::Interrupt;
 use report::Report;
+use ringpost::cli::exit::{Failure, Outcome, note};
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::TempDir;
+use ringpost::cli::signals::Interrupt;
 use round::{Broken, Chaos};
 
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use super::judge::Messages;
 use super::points::{self, Hits};
 use super::round::{ALLOWANCE_KIB, Chaos, Deaths};
 use super::watch::Counts;
-use crate::common::cpu;
-use crate::common::stats::{Summary, nanoseconds, thousands};
 use crate::ends::command_line;
+use ringpost::cli::cpu;
+use ringpost::cli::stats::{Summary, nanoseconds, thousands};
 
 #[derive(Serialize)]
 pub struct Report<'a> {

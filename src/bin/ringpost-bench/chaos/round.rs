@@ -16,10 +16,10 @@ use super::random::Random;
 use super::seat::{Seat, Stage};
 use super::stream::Stream;
 use super::watch::Watch;
-use crate::common::exit::Failure;
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
-use crate::common::stats::Times;
+use ringpost::cli::exit::Failure;
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::Times;
 
 /// Memory that a quiet server may hold beyond what it held before its first client: its allocator keeps some for each
 /// thread that ever ran.

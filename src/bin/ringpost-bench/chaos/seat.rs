@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::history::{BYTES, Event, Gate, Kind, Reader, now};
 use super::points::{self, Armed};
-use crate::common::child::bound;
-use crate::common::exit::Failure;
+use ringpost::cli::child::bound;
+use ringpost::cli::exit::Failure;
 
 /// Records kept to be shown.
 const SHOWN: usize = 60;

@@ -8,9 +8,9 @@ use ringpost::{Server, WaitStrategy};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::content::{Turner, quiet_panics};
-use crate::common::child::die_with_parent;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::signals::Interrupt;
+use ringpost::cli::child::die_with_parent;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::signals::Interrupt;
 
 /// What the process is told.
 #[derive(Debug, Args)]

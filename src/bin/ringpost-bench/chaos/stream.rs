@@ -13,8 +13,8 @@ use ringpost::ring::TryRecvError;
 use super::points::{self, Armed, Side};
 use super::random::Random;
 use super::server::no_core;
-use crate::common::child::{bound, die_with_parent};
-use crate::common::exit::{Failure, Outcome};
+use ringpost::cli::child::{bound, die_with_parent};
+use ringpost::cli::exit::{Failure, Outcome};
 
 const RING: usize = 4096;
 /// Number of the batch, place in it, how many there are.

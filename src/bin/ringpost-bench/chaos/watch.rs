@@ -7,7 +7,7 @@ use ringpost::CloseReason;
 use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
 use super::seat::Seat;
-use crate::common::stats::Times;
+use ringpost::cli::stats::Times;
 
 /// How long anything may take beyond its deadline, or altogether where it has none.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -11,14 +11,14 @@ use serde::Serialize;
 pub use self::roles::{ClientOptions, ServerOptions, client, serve};
 use self::roles::{STATES, State};
 use self::trial::Trials;
-use crate::common::cpu;
-use crate::common::exit::Outcome;
-use crate::common::out::{self, Progress};
-use crate::common::place::TempDir;
-use crate::common::signals::Interrupt;
-use crate::common::stats::{Summary, Times, nanoseconds};
 use crate::ends::command_line;
 use crate::table::Table;
+use ringpost::cli::cpu;
+use ringpost::cli::exit::Outcome;
+use ringpost::cli::out::{self, Progress};
+use ringpost::cli::place::TempDir;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Summary, Times, nanoseconds};
 
 #[derive(Debug, Args)]
 pub struct DeathOptions {

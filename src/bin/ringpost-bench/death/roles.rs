@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::chaos::history::{Gate, Kind, Op, Outcome, Writer};
 use crate::chaos::no_core;
-use crate::common::child::die_with_parent;
-use crate::common::exit::{Failure, Outcome as Ended};
+use ringpost::cli::child::die_with_parent;
+use ringpost::cli::exit::{Failure, Outcome as Ended};
 
 /// What a client is at when it, or its server, dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]

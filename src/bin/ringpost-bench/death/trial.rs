@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::roles::State;
 use crate::chaos::history::{BYTES, Gate, Kind, Reader, now};
-use crate::common::child::bound;
-use crate::common::exit::{Failure, Outcome};
-use crate::common::place::this_program;
-use crate::common::signals::Interrupt;
+use ringpost::cli::child::bound;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::place::this_program;
+use ringpost::cli::signals::Interrupt;
 
 /// What takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(300);

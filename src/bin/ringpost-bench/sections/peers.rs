@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::read::{MISSING, list, number, ratio, row, text, time};
-use crate::common::args::readable_bytes;
 use crate::page::Page;
 use crate::plot::{Bar, bars};
+use ringpost::cli::args::readable_bytes;
 
 /// The size of what a floor passes.
 const WORD: u64 = 8;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::common::args::readable_bytes;
-use crate::common::stats::nanoseconds;
 use crate::plot::{Axis, Line, Scale};
+use ringpost::cli::args::readable_bytes;
+use ringpost::cli::stats::nanoseconds;
 
 /// Where a value is missing.
 pub const MISSING: &str = "–";
@@ -45,7 +45,7 @@ pub fn percent(object: &Value, path: &str) -> String {
 
 /// A number without a fraction.
 pub fn whole(object: &Value, path: &str) -> String {
-    shown(number(object, path), |value| crate::common::stats::thousands(value as u64))
+    shown(number(object, path), |value| ringpost::cli::stats::thousands(value as u64))
 }
 
 pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {

@@ -6,9 +6,9 @@ use super::read::{
     PERCENTILES, bandwidth, line, list, number, numbers, percent, percentiles, points, ratio, row,
     short_time, size, spread, text, time, times, whole,
 };
-use crate::common::args::readable_bytes;
 use crate::page::Page;
 use crate::plot::{Axis, Plot, Scale};
+use ringpost::cli::args::readable_bytes;
 
 pub fn closed(page: &mut Page, found: &Value) {
     page.table(

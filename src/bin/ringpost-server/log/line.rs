@@ -7,7 +7,7 @@ use tracing::{Event, Level};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use crate::common::out::{json_text, readable};
+use ringpost::cli::out::{json_text, readable};
 
 /// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
 const EVENTS: [(&str, &str, &str, &str); 18] = [

@@ -23,9 +23,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::common::args;
-use crate::common::exit::Failure;
 use line::{Content, Style};
+use ringpost::cli::args;
+use ringpost::cli::exit::Failure;
 use sink::{LogFile, Lost, Sink, Stream};
 
 pub use line::{Format, help};

@@ -243,7 +243,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::common::place::TempDir;
+    use ringpost::cli::place::TempDir;
 
     fn files(directory: &TempDir) -> Vec<(String, String)> {
         let mut files: Vec<_> = fs::read_dir(directory.path())

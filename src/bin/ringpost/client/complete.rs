@@ -12,7 +12,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use super::line::COMMANDS;
-use crate::common::out;
+use ringpost::cli::out;
 
 /// How long the server may take to say who is there: the editor stands still meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -24,8 +24,8 @@ use rustyline::{CompletionType, Config, ExternalPrinter, Prompt};
 
 use super::complete::Completion;
 use super::{Event, spawn};
-use crate::common::exit::{Failure, Outcome, note};
-use crate::common::out;
+use ringpost::cli::exit::{Failure, Outcome, note};
+use ringpost::cli::out;
 
 type Line = rustyline::Editor<Completion, MemHistory>;
 

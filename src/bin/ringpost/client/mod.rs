@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 
 use ringpost::{Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
 
-use crate::common::exit::{Failure, LEAVING, Outcome, note};
-use crate::common::out;
-use crate::common::signals::Interrupt;
 use crate::listen;
 use crate::session;
 use editor::{Ask, Editor, Printer};
 use plain::Plain;
+use ringpost::cli::exit::{Failure, LEAVING, Outcome, note};
+use ringpost::cli::out;
+use ringpost::cli::signals::Interrupt;
 use talk::{Count, Talk};
 
 /// The longest that registering, a call, or finding room in a receiver's inbox, may take.

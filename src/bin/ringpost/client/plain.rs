@@ -5,8 +5,8 @@ use std::sync::mpsc::SyncSender;
 
 use super::editor::Ask;
 use super::{Event, spawn};
-use crate::common::exit::{Failure, note};
 use crate::session;
+use ringpost::cli::exit::{Failure, note};
 
 pub struct Plain {
     /// Whether a person types the lines.

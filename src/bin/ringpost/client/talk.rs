@@ -9,11 +9,11 @@ use ringpost::{Address, Caller};
 use super::editor::Ask;
 use super::line::{self, Command, Line};
 use super::{Event, PATIENCE, Screen, tell, unreadable};
-use crate::common::exit::{Failure, Outcome};
-use crate::common::out;
-use crate::common::signals::Interrupt;
 use crate::ls;
 use crate::session;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::out;
+use ringpost::cli::signals::Interrupt;
 
 /// How many lines asked for something, and how many of them did not get it.
 #[derive(Default)]
