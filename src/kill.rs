@@ -2,7 +2,7 @@
 //!
 //! Without `--cfg ringpost_kill_points` they do not exist: [`kill_point`] expands to nothing. With it, a process that
 //! was started with `RINGPOST_KILL_POINT=NAME:COUNT` in its environment dies, by SIGUSR2, when it passes
-//! the point of that name for the COUNT-th time. `ringpost-bench chaos` starts servers and clients so, and judges what the others saw.
+//! the point of that name for the COUNT-th time. The harness in `tests/chaos/` starts servers and clients so, and judges what the others saw.
 //! The unit tests need no such build: there each point counts, and a forked child can die at any of those that it passes.
 //!
 //! `RINGPOST_PLANTED_FAULT=NAME:COUNT` plants a fault instead: the COUNT-th message is lost after it was acknowledged, or

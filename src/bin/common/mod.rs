@@ -21,4 +21,5 @@ pub mod out;
 pub mod place;
 pub mod signals;
 pub mod stats;
+pub mod table;
 pub mod usage;

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use ringpost::WaitStrategy;
 
-use crate::chaos::{ChaosOptions, MemberOptions as ChaosClientOptions, ServerOptions, StreamOptions};
 use crate::clients::ClientsOptions;
 use crate::copy::CopyOptions;
 use crate::crowd::CrowdOptions;
-use crate::death::{self, DeathOptions};
 use crate::forward::{EchoOptions, ForwardOptions};
 use crate::gaps::GapsOptions;
 use crate::latency::LatencyOptions;
@@ -93,20 +91,6 @@ pub enum Command {
     ///
     /// The page needs no network. The JSON objects that it is made of are written beside it.
     Report(ReportOptions),
-    /// Kills, stops and starves a server and its clients at random, and checks every promise
-    ///
-    /// Processes register, call, send, receive and leave; others of them die in the midst of it, by SIGKILL or, in a build
-    /// with --cfg ringpost_kill_points, between any two stores. What each did and saw is judged after every server's
-    /// life: no acknowledged message is lost, doubled or out of order, every call ends, nothing hangs, names become free,
-    /// and after quiet nothing is left. A broken promise ends the run with status 1, the history and the command that
-    /// repeats it.
-    Chaos(ChaosOptions),
-    /// How soon a death is noticed, whatever the client is at
-    ///
-    /// A server is killed while a client waits, and it is timed until the client's operation has returned. And a client is
-    /// killed, and it is timed until another one is registered under its name. Where the client registers or
-    /// unregisters, the server stands still until the client waits for its answer.
-    Death(DeathOptions),
 
     #[command(hide = true)]
     Generate(Generate),
@@ -131,21 +115,6 @@ pub enum Command {
     /// Many that do not
     #[command(hide = true)]
     Crowd(CrowdOptions),
-    /// A server that is to be killed
-    #[command(hide = true)]
-    ChaosServer(ServerOptions),
-    /// A client that is to be killed
-    #[command(hide = true)]
-    ChaosClient(ChaosClientOptions),
-    /// A writer that is to be killed
-    #[command(hide = true)]
-    ChaosWriter(StreamOptions),
-    /// A server that is to be killed
-    #[command(hide = true)]
-    DeathServer(death::ServerOptions),
-    /// A client that waits
-    #[command(hide = true)]
-    DeathClient(death::ClientOptions),
 }
 
 #[cfg(test)]
@@ -177,11 +146,6 @@ mod tests {
             ["copy", "--sizes", "1X"],
             ["register", "--blocks", "0"],
             ["report", "--peers", "x"],
-            ["chaos", "--minutes", "0"],
-            ["chaos", "--clients", "1"],
-            ["chaos", "--seed", "-1"],
-            ["death", "--count", "0"],
-            ["death", "--states", "asleep"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");
         }

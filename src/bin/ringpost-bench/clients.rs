@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::crowd::{self, Idle};
 use crate::ends::{About, Common, Waiting, apart, warn_too_few};
 use crate::rig::{Plan, Rig};
-use crate::table::Table;
 use crate::team::{Over, Team, Turn};
 use ringpost::cli::args::{bytes, readable_bytes, seconds};
 use ringpost::cli::child::Helper;
@@ -20,6 +19,7 @@ use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::{TempDir, this_program};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Spread, nanoseconds, ratios};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 6;
 

@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::calls::{Requests, WARM, call_block, calls_in_block};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::rig::{Plan, Rig, ring_size};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::Look;
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, nanoseconds, tenths};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 40;
 /// Much less than a small call's block: there are many sizes.

@@ -12,7 +12,6 @@ use crate::calls::Requests;
 use crate::ends::{About, Common, Waiting, warn_too_few};
 use crate::latency::summary_row;
 use crate::rig::{Plan, Rig, ways};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::child::{Helper, die_with_parent};
 use ringpost::cli::cpu::{self, Pins};
@@ -22,6 +21,7 @@ use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 60;
 const WARM: u32 = 50;

@@ -12,12 +12,12 @@ use crate::calls::{Requests, verified_call};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::gap;
 use crate::rig::{Plan, Rig};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes, short_time};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds, quantile};
+use ringpost::cli::table::Table;
 use ringpost::cli::usage::{self, own_cpu_time};
 
 const BLOCKS: u32 = 20;

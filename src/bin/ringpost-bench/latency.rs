@@ -10,7 +10,6 @@ use crate::calls::{IN_BLOCK, Requests, WARM, call_block, calls_in_block, verifie
 use crate::ends::{About, Common, Waiting, warn};
 use crate::rate;
 use crate::rig::{Plan, Rig, ways};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Look};
@@ -19,6 +18,7 @@ use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{
     Clock, Spread, Summary, Times, clock, nanoseconds, quantile, ratios, thousands, thousandths,
 };
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 120;
 const COUNT: u64 = 100_000;

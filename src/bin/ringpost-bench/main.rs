@@ -3,12 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod calls;
-mod chaos;
 mod cli;
 mod clients;
 mod copy;
 mod crowd;
-mod death;
 mod ends;
 mod forward;
 mod gap;
@@ -23,7 +21,6 @@ mod register;
 mod report;
 mod rig;
 mod sections;
-mod table;
 mod team;
 mod throughput;
 mod wakeup;
@@ -52,8 +49,6 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Copy(copy) => copy::run(socket, &copy),
         Command::Register(register) => register::run(socket, &register),
         Command::Report(report) => report::run(socket, &report),
-        Command::Chaos(options) => chaos::run(socket, &options),
-        Command::Death(options) => death::run(socket, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => {
@@ -63,10 +58,5 @@ fn dispatch(options: Cli) -> Outcome {
         Command::EchoClient(echo) => forward::echo(&echo),
         Command::LoopClient(member) => team::member(&member),
         Command::Crowd(many) => crowd::crowd(&many),
-        Command::ChaosServer(options) => chaos::serve(&options),
-        Command::ChaosClient(options) => chaos::member(options),
-        Command::ChaosWriter(options) => chaos::write(&options),
-        Command::DeathServer(options) => death::serve(&options),
-        Command::DeathClient(options) => death::client(&options),
     }
 }

@@ -13,13 +13,13 @@ use crate::ends::About;
 use crate::gap;
 use crate::latency::{LatencyOptions, summary_row};
 use crate::rig::{Plan, Rig};
-use crate::table::Table;
 use ringpost::cli::args::readable_bytes;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::floor::Look;
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, Times, nanoseconds, thousandths};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 20;
 const SECONDS: f64 = 10.0;

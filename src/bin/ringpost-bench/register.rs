@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::ends::{About, Common};
 use crate::rig::{Plan, Rig, ring_size};
-use crate::table::Table;
 use ringpost::cli::child::Helper;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor_socket::hand_over;
@@ -17,6 +16,7 @@ use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::{TempDir, this_program};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, nanoseconds, tenths};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 40;
 const WARM: u32 = 5;

@@ -11,7 +11,6 @@ use crate::calls::{Requests, WARM, verified_call};
 use crate::ends::{About, Common, Waiting, warn};
 use crate::lane::{Between, Lane};
 use crate::rig::{Plan, Rig, ring_size, ways};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Floor, Look};
@@ -19,6 +18,7 @@ use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 20;
 /// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.

@@ -10,13 +10,13 @@ use crate::calls::{Requests, call_block, verified_call};
 use crate::ends::{About, Common, apart, warn_too_few};
 use crate::latency::summary_row;
 use crate::rig::{Plan, Rig};
-use crate::table::Table;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::cpu::{Pins, allowed};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds};
+use ringpost::cli::table::Table;
 
 const BLOCKS: u32 = 60;
 const WARM: u32 = 20;

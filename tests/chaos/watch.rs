@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ringpost::CloseReason;
 
+use super::client_process::ClientProcess;
 use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
-use super::seat::Seat;
 use ringpost::cli::stats::Times;
 
 /// How long anything may take beyond its deadline, or altogether where it has none.
@@ -95,35 +95,35 @@ impl Watch {
     }
 
     /// Takes note of all that a client has written.
-    pub fn read(&mut self, seat: &mut Seat) -> Promise {
+    pub fn read(&mut self, process: &mut ClientProcess) -> Promise {
         loop {
-            let before = seat.open;
-            let Some(event) = seat.hear() else { return Ok(()) };
-            self.note(seat, &event, before[usize::from(event.thread) % 2])
-                .map_err(|what| format!("client {}: {what}", seat.slot))?;
+            let before = process.open;
+            let Some(event) = process.hear() else { return Ok(()) };
+            self.note(process, &event, before[usize::from(event.thread) % 2])
+                .map_err(|what| format!("client {}: {what}", process.slot))?;
         }
     }
 
-    fn note(&mut self, seat: &mut Seat, event: &Event, began: Option<Event>) -> Promise {
+    fn note(&mut self, process: &mut ClientProcess, event: &Event, began: Option<Event>) -> Promise {
         if event.thread == 0 {
-            seat.idle = None;
+            process.idle = None;
         }
         match event.kind {
             Kind::Begin => {
-                if let (true, Some(key)) = (is_message(event.op), seat.key) {
+                if let (true, Some(key)) = (is_message(event.op), process.key) {
                     self.judge.sends(key, event.key(), event.number());
                 }
             }
-            Kind::End => self.ended(seat, event, began)?,
-            Kind::Registered => self.registered(seat, event)?,
-            Kind::Received => match seat.key {
+            Kind::End => self.ended(process, event, began)?,
+            Kind::Registered => self.registered(process, event)?,
+            Kind::Received => match process.key {
                 Some(key) => self.judge.received(key, event.key(), event.number()),
                 None => return Err("received something without a registration".into()),
             },
             Kind::Over => {
                 let end = if event.outcome == Outcome::Ok { End::Whole } else { End::Left };
                 self.judge.ended(event.key(), end);
-                seat.key = None;
+                process.key = None;
                 match event.number() {
                     reason if reason == CloseReason::ProtocolViolation as u64 => {
                         return Err("its channel was closed for a broken rule".into());
@@ -132,30 +132,30 @@ impl Watch {
                         return Err("its channel was closed without a reason".into());
                     }
                     reason if reason == CloseReason::Died as u64 => {
-                        self.orphaned.push((event.time, seat.slot));
+                        self.orphaned.push((event.time, process.slot));
                     }
                     _ => {}
                 }
             }
-            Kind::Idle => seat.idle = Some(event.words[0]),
-            Kind::Violation => return Err(seat.reader.text()),
+            Kind::Idle => process.idle = Some(event.words[0]),
+            Kind::Violation => return Err(process.reader.text()),
         }
         Ok(())
     }
 
-    fn registered(&mut self, seat: &mut Seat, event: &Event) -> Promise {
+    fn registered(&mut self, process: &mut ClientProcess, event: &Event) -> Promise {
         self.counts.registrations += 1;
-        if let Some(died) = seat.predecessor_died.take() {
+        if let Some(died) = process.predecessor_died.take() {
             self.again.record(Duration::from_nanos(event.time.saturating_sub(died)));
         }
-        seat.taken_since = None;
-        seat.key = Some(event.key());
+        process.taken_since = None;
+        process.key = Some(event.key());
         if self.judge.registered(event.key()) { Ok(()) } else { Err("a key was given twice".into()) }
     }
 
-    fn ended(&mut self, seat: &mut Seat, event: &Event, began: Option<Event>) -> Promise {
+    fn ended(&mut self, process: &mut ClientProcess, event: &Event, began: Option<Event>) -> Promise {
         let Some(began) = began else { return Ok(()) };
-        if let (true, Some(key)) = (is_message(event.op), seat.key) {
+        if let (true, Some(key)) = (is_message(event.op), process.key) {
             self.judge.sent(key, event.key(), event.number(), event.outcome);
         }
         let counts = &mut self.counts;
@@ -173,18 +173,19 @@ impl Watch {
             Outcome::ServiceFailed => counts.service_failures += 1,
             Outcome::NameTaken => {
                 counts.name_taken += 1;
-                seat.taken_since.get_or_insert(event.time);
+                process.taken_since.get_or_insert(event.time);
             }
-            _ if event.op == Op::Register => seat.taken_since = None,
+            _ if event.op == Op::Register => process.taken_since = None,
             _ => {}
         }
         if event.words[0] > 0 {
             let took = event.time.saturating_sub(began.time);
-            let took = took.saturating_sub(seat.still_since(began.time));
+            let took = took.saturating_sub(process.still_since(began.time));
             let late = Duration::from_nanos(took.saturating_sub(event.words[0]));
             self.late.record(late);
             if late > self.margin() {
-                let what = format!("client {}: {:?} came {late:?} after its deadline", seat.slot, event.op);
+                let what =
+                    format!("client {}: {:?} came {late:?} after its deadline", process.slot, event.op);
                 self.suspects.push((late, what));
             }
         }
@@ -192,20 +193,20 @@ impl Watch {
     }
 
     /// That nobody has been at something for too long.
-    pub fn check_patience(&self, seat: &Seat, now: u64) -> Promise {
-        if seat.is_stopped() || seat.killed_at.is_some() {
+    pub fn check_patience(&self, process: &ClientProcess, now: u64) -> Promise {
+        if process.is_stopped() || process.killed_at.is_some() {
             return Ok(());
         }
-        for event in seat.open.iter().flatten() {
+        for event in process.open.iter().flatten() {
             // It may wait for its message as long as the server lives.
             if event.op == Op::ReceiveLong {
                 continue;
             }
-            let at_it = now.saturating_sub(event.time).saturating_sub(seat.still_since(event.time));
+            let at_it = now.saturating_sub(event.time).saturating_sub(process.still_since(event.time));
             if at_it > event.words[0] + self.margin().as_nanos() as u64 {
                 return Err(format!(
                     "client {} hangs: {:?} for {} ms, its deadline after {} ms",
-                    seat.slot,
+                    process.slot,
                     event.op,
                     at_it / 1_000_000,
                     event.words[0] / 1_000_000

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::Signal;
 
+use super::client_process::{ClientProcess, Launch};
+use super::failpoints::{self, Armed, Hits, Side};
 use super::history::{Gate, now};
-use super::host::Host;
 use super::judge::End;
 use super::plan::{Act, Plan};
-use super::points::{self, Armed, Hits, Side};
 use super::random::Random;
-use super::seat::{Seat, Stage};
+use super::server_process::ServerProcess;
 use super::stream::Stream;
 use super::watch::Watch;
 use ringpost::cli::exit::Failure;
@@ -55,8 +55,8 @@ pub(super) type Done = Result<(), Broken>;
 pub struct Deaths {
     /// By the killer.
     pub killed: u64,
-    /// At a kill point.
-    pub at_points: u64,
+    /// At a failpoint.
+    pub at_failpoints: u64,
     /// In good order.
     pub in_order: u64,
 }
@@ -68,7 +68,7 @@ pub struct Chaos {
     pub seed: u64,
     pub(super) slots: u64,
     pub(super) fault: Option<String>,
-    pub(super) seats: Vec<Seat>,
+    pub(super) processes: Vec<ClientProcess>,
     pub(super) gate: Gate,
     pub round: u32,
     pub watch: Watch,
@@ -109,7 +109,7 @@ impl Chaos {
             seed,
             slots,
             fault,
-            seats: Vec::new(),
+            processes: Vec::new(),
             gate: Gate::Closed(0),
             round: 0,
             watch: Watch::new(),
@@ -132,9 +132,9 @@ impl Chaos {
         let plan = Plan::of(self.seed, round, self.slots);
         self.watch.begin();
         // Whoever lives on begins anew, as the first process of this round in its slot.
-        for seat in &mut self.seats {
-            seat.reader.set_life(0);
-            (seat.predecessor_died, seat.taken_since) = (None, None);
+        for process in &mut self.processes {
+            process.reader.set_life(0);
+            (process.predecessor_died, process.taken_since) = (None, None);
         }
         self.set_gate(Gate::Closed(round + 1));
         let mut due = Due {
@@ -143,14 +143,14 @@ impl Chaos {
             next: None,
             resumes: Vec::new(),
             connections: Vec::new(),
-            lives: (0..self.slots).map(|slot| u64::from((slot as usize) < self.seats.len())).collect(),
+            lives: (0..self.slots).map(|slot| u64::from((slot as usize) < self.processes.len())).collect(),
         };
         due.next = due.acts.next();
-        for slot in self.seats.len() as u64..self.slots {
-            let seat = self.start_seat(slot, &mut due)?;
-            self.seats.push(seat);
+        for slot in self.processes.len() as u64..self.slots {
+            let process = self.start_client(slot, &mut due)?;
+            self.processes.push(process);
         }
-        let mut server = Host::start(&self.program, &self.socket, &plan, self.fault.as_deref())?;
+        let mut server = ServerProcess::start(&self.program, &self.socket, &plan, self.fault.as_deref())?;
         let mut stream = Stream::start(
             &self.program,
             Random::of(&[self.seed, round.into(), 3]).next(),
@@ -166,8 +166,8 @@ impl Chaos {
             self.read_stream(&mut stream)?;
         }
         due.connections.clear();
-        for seat in &mut self.seats {
-            seat.resume();
+        for process in &mut self.processes {
+            process.resume();
         }
         self.end_server(&plan, &mut server, base, &mut due)?;
         self.settle(&mut due)?;
@@ -182,17 +182,17 @@ impl Chaos {
 
     /// The stories of all clients, for people.
     pub fn stories(&self) -> Vec<String> {
-        self.seats.iter().flat_map(Seat::story).collect()
+        self.processes.iter().flat_map(ClientProcess::story).collect()
     }
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
-        for seat in &mut self.seats {
-            seat.reader.set_gate(gate);
+        for process in &mut self.processes {
+            process.reader.set_gate(gate);
         }
     }
 
-    fn start_seat(&mut self, slot: u64, due: &mut Due) -> Result<Seat, Failure> {
+    fn start_client(&mut self, slot: u64, due: &mut Due) -> Result<ClientProcess, Failure> {
         let lives = &mut due.lives[slot as usize];
         let life = *lives;
         *lives += 1;
@@ -201,11 +201,11 @@ impl Chaos {
             None
         } else {
             let turn = random.next();
-            points::choose(Side::Client, turn, &mut random)
+            failpoints::choose(Side::Client, turn, &mut random)
         };
-        let stage =
-            Stage { program: &self.program, socket: &self.socket, seed: self.seed, slots: self.slots };
-        Seat::start(&stage, slot, life, point, self.gate)
+        let launch =
+            Launch { program: &self.program, socket: &self.socket, seed: self.seed, slots: self.slots };
+        ClientProcess::start(&launch, slot, life, point, self.gate)
     }
 
     // ---- from moment to moment
@@ -214,21 +214,21 @@ impl Chaos {
         self.interrupt.check()?;
         self.watch.pause()?;
         let time = now();
-        for index in 0..self.seats.len() {
-            let seat = &mut self.seats[index];
+        for index in 0..self.processes.len() {
+            let process = &mut self.processes[index];
             // Looked at before the reading: what it wrote before its end is read then.
-            let ended = seat.ended();
-            self.watch.read(seat)?;
+            let ended = process.ended();
+            self.watch.read(process)?;
             match ended {
-                Some(status) => self.bury(index, status, due)?,
-                None => self.watch.check_patience(&self.seats[index], time)?,
+                Some(status) => self.replace_dead(index, status, due)?,
+                None => self.watch.check_patience(&self.processes[index], time)?,
             }
         }
         let resumed = Instant::now();
-        let seats = &mut self.seats;
+        let processes = &mut self.processes;
         due.resumes.retain(|(at, slot)| {
             if *at <= resumed {
-                seats[*slot as usize].resume();
+                processes[*slot as usize].resume();
             }
             *at > resumed
         });
@@ -237,28 +237,28 @@ impl Chaos {
     }
 
     /// A client's process ended: another one takes its place.
-    fn bury(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
-        let seat = &self.seats[index];
-        match (status.signal(), &seat.point, seat.killed_at) {
+    fn replace_dead(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
+        let process = &self.processes[index];
+        match (status.signal(), &process.point, process.killed_at) {
             (Some(signal), _, Some(_)) if signal == Signal::KILL.as_raw() => self.clients.killed += 1,
             (Some(signal), Some(point), _) if signal == Signal::USR2.as_raw() => {
-                self.clients.at_points += 1;
+                self.clients.at_failpoints += 1;
                 self.hits.add(Side::Client, point.name);
             }
             _ => {
-                return Err(Broken::Promise(format!("client {} ended by itself: {status}", seat.slot)));
+                return Err(Broken::Promise(format!("client {} ended by itself: {status}", process.slot)));
             }
         }
-        let slot = seat.slot;
-        if let Some(key) = seat.key {
+        let slot = process.slot;
+        if let Some(key) = process.key {
             self.watch.judge.ended(key, End::Died);
         }
-        let died = seat.key.map(|_| seat.killed_at.unwrap_or_else(now));
-        let taken_since = seat.taken_since;
-        let mut next = self.start_seat(slot, due)?;
+        let died = process.key.map(|_| process.killed_at.unwrap_or_else(now));
+        let taken_since = process.taken_since;
+        let mut next = self.start_client(slot, due)?;
         next.predecessor_died = died;
         next.taken_since = taken_since;
-        self.seats[index] = next;
+        self.processes[index] = next;
         Ok(())
     }
 
@@ -269,11 +269,11 @@ impl Chaos {
             }
             due.next = due.acts.next();
             match act {
-                Act::Kill(slot) => self.seats[slot as usize].kill(),
+                Act::Kill(slot) => self.processes[slot as usize].kill(),
                 Act::Stop(slot, time) => {
-                    let seat = &mut self.seats[slot as usize];
-                    if seat.killed_at.is_none() && !seat.is_stopped() {
-                        seat.stop();
+                    let process = &mut self.processes[slot as usize];
+                    if process.killed_at.is_none() && !process.is_stopped() {
+                        process.stop();
                         self.stops += 1;
                         due.resumes.push((Instant::now() + time, slot));
                     }
@@ -326,7 +326,7 @@ impl Chaos {
         match (status.signal(), &stream.point) {
             (Some(signal), _) if signal == Signal::KILL.as_raw() => self.channels.killed += 1,
             (Some(signal), Some(Armed { name, .. })) if signal == Signal::USR2.as_raw() => {
-                self.channels.at_points += 1;
+                self.channels.at_failpoints += 1;
                 self.hits.add(Side::Channel, name);
             }
             _ => return Err(Broken::Promise(format!("the writer of a channel ended by itself: {status}"))),

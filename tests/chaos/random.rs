@@ -52,12 +52,10 @@ impl Random {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn the_same_beginning_makes_the_same_choices() {
+    pub fn the_same_beginning_makes_the_same_choices() {
         let draw = |parts: &[u64]| {
             let mut random = Random::of(parts);
             (0..5).map(|_| random.below(1000)).collect::<Vec<_>>()

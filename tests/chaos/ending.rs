@@ -7,15 +7,19 @@ use ringpost::Observer;
 use rustix::process::Signal;
 
 use super::census::Holdings;
+use super::failpoints::Side;
 use super::history::{Gate, Op};
-use super::host::{GRACE, Host};
 use super::plan::{Finish, Plan};
-use super::points::Side;
 use super::round::{ALLOWANCE_KIB, Broken, Chaos, Done, Due};
+use super::server_process::{GRACE, ServerProcess};
 
 impl Chaos {
     /// Waits until it takes connections; what it holds before its first client.
-    pub(super) fn await_server(&mut self, server: &mut Host, due: &mut Due) -> Result<Holdings, Broken> {
+    pub(super) fn await_server(
+        &mut self,
+        server: &mut ServerProcess,
+        due: &mut Due,
+    ) -> Result<Holdings, Broken> {
         let (socket, pid) = (self.socket.clone(), server.pid());
         let (mut observed, mut held) = (None, None);
         self.until(due, "the server takes connections", Duration::ZERO, |_| {
@@ -39,7 +43,7 @@ impl Chaos {
     pub(super) fn end_server(
         &mut self,
         plan: &Plan,
-        server: &mut Host,
+        server: &mut ServerProcess,
         base: Option<Holdings>,
         due: &mut Due,
     ) -> Done {
@@ -76,7 +80,7 @@ impl Chaos {
                 self.servers.killed += 1;
             }
             (Some(signal), Some(point)) if signal == Signal::USR2.as_raw() => {
-                self.servers.at_points += 1;
+                self.servers.at_failpoints += 1;
                 self.hits.add(Side::Server, point.name);
             }
             _ => return Err(Broken::Promise(format!("the server ended by itself: {status}"))),
@@ -93,14 +97,14 @@ impl Chaos {
 
     /// Everybody comes to the end of what it does, while the server lives: no wake was lost on the way. Then those who wait
     /// for messages have all that were acknowledged.
-    fn await_messages(&mut self, server: &mut Host, due: &mut Due) -> Done {
+    fn await_messages(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         self.await_idle(due, Some(server))?;
         let mut waits = None;
         let received = self.until(due, "the messages are received", Duration::ZERO, |chaos| {
-            waits = chaos.seats.iter().find_map(|seat| {
-                let receives = seat.open[1].is_some_and(|event| event.op == Op::ReceiveLong);
-                let missing = chaos.watch.judge.waiting_for(seat.key.filter(|_| receives)?);
-                (missing > 0).then_some((seat.slot, missing))
+            waits = chaos.processes.iter().find_map(|process| {
+                let receives = process.open[1].is_some_and(|event| event.op == Op::ReceiveLong);
+                let missing = chaos.watch.judge.waiting_for(process.key.filter(|_| receives)?);
+                (missing > 0).then_some((process.slot, missing))
             });
             Ok(waits.is_none() || server.ended().is_some())
         });
@@ -113,10 +117,14 @@ impl Chaos {
     }
 
     /// Nobody finds its name taken by a process that is dead.
-    fn await_names(&mut self, server: &mut Host, due: &mut Due) -> Done {
+    fn await_names(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         let mut slot = None;
         let freed = self.until(due, "a name is free", Duration::ZERO, |chaos| {
-            slot = chaos.seats.iter().find(|seat| seat.taken_since.is_some()).map(|seat| seat.slot);
+            slot = chaos
+                .processes
+                .iter()
+                .find(|process| process.taken_since.is_some())
+                .map(|process| process.slot);
             Ok(slot.is_none() || server.ended().is_some())
         });
         freed.map_err(|broken| match (broken, slot) {
@@ -128,7 +136,7 @@ impl Chaos {
     }
 
     /// Everybody leaves; then the server holds what it held at first.
-    fn await_quiet(&mut self, base: &Holdings, server: &Host, due: &mut Due) -> Done {
+    fn await_quiet(&mut self, base: &Holdings, server: &ServerProcess, due: &mut Due) -> Done {
         self.await_idle(due, None)?;
         let mut clients = None;
         let socket = self.socket.clone();
@@ -156,20 +164,22 @@ impl Chaos {
     }
 
     /// Everybody stands before the gate.
-    fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut Host>) -> Done {
+    fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut ServerProcess>) -> Done {
         let gate = u64::from(self.gate.word());
         let idle = self.until(due, "everybody is idle", Duration::ZERO, |chaos| {
             // Its point may still come, which is then the end of this.
             let over = server.as_mut().is_some_and(|server| server.ended().is_some());
-            Ok(over || chaos.seats.iter().all(|seat| seat.idle == Some(gate)))
+            Ok(over || chaos.processes.iter().all(|process| process.idle == Some(gate)))
         });
         match idle {
             Err(Broken::Vain(_)) => {
                 let busy: Vec<String> = self
-                    .seats
+                    .processes
                     .iter()
-                    .filter(|seat| seat.idle != Some(gate))
-                    .map(|seat| format!("client {} (pid {}): {:?}", seat.slot, seat.pid(), seat.open))
+                    .filter(|process| process.idle != Some(gate))
+                    .map(|process| {
+                        format!("client {} (pid {}): {:?}", process.slot, process.pid(), process.open)
+                    })
                     .collect();
                 Err(Broken::Promise(format!("still not at an end: {}", busy.join("; "))))
             }

@@ -1,22 +1,52 @@
-//! `ringpost-bench chaos` for half a minute: processes die by SIGKILL, and in a build with `--cfg ringpost_kill_points` (`.ci/run
-//! chaos`) between any two stores, and no promise is broken; and a planted fault is noticed. No times are asserted.
+//! What `cargo test` runs: chaos for half a minute, in which processes die by SIGKILL and, in a build with `--cfg
+//! ringpost_kill_points` (`.ci/run chaos`), between any two stores, and no promise is broken; that a planted fault is
+//! found; deaths in every state of a client; and the unit tests of the harness. No times are asserted.
 
-#![cfg(feature = "cli")]
+use std::process::{Command, ExitCode, Output, Stdio};
 
-mod common;
-
-use common::{Place, begin};
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
-use std::process::{Command, Output, Stdio};
 
-const BENCH: &str = env!("CARGO_BIN_EXE_ringpost-bench");
+use crate::common::{Place, begin};
+use crate::{census, content, history, judge, plan, random};
 
-fn run(place: &Place, arguments: &[&str]) -> Output {
-    let mut command = Command::new(BENCH);
+macro_rules! trials {
+    ($($check:path),+ $(,)?) => { vec![$(trial(stringify!($check), $check)),+] };
+}
+
+/// Runs the checks that the command line asks for. One that is not listed is found by the compiler as never used.
+pub fn run() -> ExitCode {
+    let trials = trials![
+        every_promise_is_kept,
+        a_planted_fault,
+        deaths_are_noticed_in_every_state,
+        crate::tests::the_definitions_are_sound,
+        crate::tests::wrong_values_are_refused,
+        census::tests::this_process_holds_something,
+        content::tests::content_can_be_told_from_any_other,
+        history::tests::what_is_written_is_read,
+        judge::tests::what_is_right_is_counted,
+        judge::tests::what_is_wrong_is_told,
+        plan::tests::a_round_can_be_planned_again,
+        random::tests::the_same_beginning_makes_the_same_choices,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(name: &str, check: fn()) -> Trial {
+    Trial::test(name.trim_start_matches("crate::"), move || {
+        check();
+        Ok(())
+    })
+}
+
+/// Runs this program as the harness.
+fn harness(place: &Place, arguments: &[&str]) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(arguments).env_remove("RINGPOST_SOCKET").env("TMPDIR", place.directory.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // It ends by itself; should it hang, the processes that it started end with it, and it with the test.
-    begin(move || command.output().unwrap()).end("ringpost-bench does not end")
+    begin(move || command.output().unwrap()).end("the harness does not end")
 }
 
 fn words(output: &[u8]) -> String {
@@ -27,10 +57,9 @@ fn number(object: &Value, path: &str) -> u64 {
     object.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {object}"))
 }
 
-#[test]
 fn every_promise_is_kept() {
     let place = Place::new();
-    let ended = run(&place, &["chaos", "--minutes", "0.35", "--seed", "1", "--clients", "8", "--json"]);
+    let ended = harness(&place, &["--minutes", "0.35", "--seed", "1", "--clients", "8", "--json"]);
     assert_eq!(ended.status.code(), Some(0), "{}{}", words(&ended.stderr), words(&ended.stdout));
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(object["violation"], Value::Null);
@@ -40,25 +69,26 @@ fn every_promise_is_kept() {
     for field in ["/messages/acknowledged", "/messages/received", "/counts/calls", "/counts/registrations"] {
         assert!(number(&object, field) > 0, "{field}: {object}");
     }
-    assert_eq!(object["kill_points_built_in"], cfg!(ringpost_kill_points));
+    assert_eq!(object["failpoints_built_in"], cfg!(ringpost_kill_points));
     if cfg!(ringpost_kill_points) {
-        for field in ["/clients/at_points", "/servers/at_points", "/channels/at_points"] {
+        for field in ["/clients/at_failpoints", "/servers/at_failpoints", "/channels/at_failpoints"] {
             assert!(number(&object, field) > 0, "{field}: {object}");
         }
     }
     assert!(place.is_clean(), "it leaves something behind");
 }
 
-/// A harness that cannot fail shows nothing.
+/// It is found, and the command that is named with it finds it again: a harness that cannot fail shows nothing.
 #[cfg(ringpost_kill_points)]
-#[test]
-fn a_planted_fault_is_noticed_and_comes_again() {
+fn a_planted_fault() {
     // A name that is kept is missed by whoever wants it next, or, if nobody does, when all have gone.
     let kept = ["is not free", "are still registered"];
-    for (fault, said) in [("lost:40", ["acknowledged"; 2]), ("twice:40", ["twice"; 2]), ("name:5", kept)] {
+    // If there is room for one of the two only, its sender is told that there was none.
+    let doubled = ["twice", "was told InboxFull"];
+    for (fault, said) in [("lost:40", ["acknowledged"; 2]), ("twice:40", doubled), ("name:5", kept)] {
         let place = Place::new();
-        let arguments = ["chaos", "--minutes", "0.5", "--seed", "1", "--clients", "8", "--fault", fault];
-        let ended = run(&place, &arguments);
+        let arguments = ["--minutes", "0.5", "--seed", "1", "--clients", "8", "--fault", fault];
+        let ended = harness(&place, &arguments);
         let told = words(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{fault}: {told}{}", words(&ended.stdout));
         let last = told.lines().last().unwrap();
@@ -68,25 +98,24 @@ fn a_planted_fault_is_noticed_and_comes_again() {
         assert!(place.is_clean(), "it leaves something behind");
 
         // The command that it names.
-        let again: Vec<&str> = last.rsplit_once("ringpost-bench ").unwrap().1.split(' ').collect();
-        let again = run(&place, &[&again[..], &["--minutes", "0.5", "--fault", fault]].concat());
+        let again: Vec<&str> = last.rsplit_once("-- ").unwrap().1.split(' ').collect();
+        let again = harness(&place, &[&again[..], &["--minutes", "0.5", "--fault", fault]].concat());
         assert_eq!(again.status.code(), Some(1), "{fault}: {}", words(&again.stderr));
     }
 }
 
+/// It is refused where the library has no failpoints.
 #[cfg(not(ringpost_kill_points))]
-#[test]
-fn a_fault_cannot_be_planted_in_what_ships() {
+fn a_planted_fault() {
     let place = Place::new();
-    let ended = run(&place, &["chaos", "--minutes", "0.1", "--fault", "lost:1"]);
+    let ended = harness(&place, &["--minutes", "0.1", "--fault", "lost:1"]);
     assert_eq!(ended.status.code(), Some(2));
     assert!(words(&ended.stderr).contains("--cfg ringpost_kill_points"));
 }
 
-#[test]
 fn deaths_are_noticed_in_every_state() {
     let place = Place::new();
-    let ended = run(&place, &["death", "--count", "2", "--json"]);
+    let ended = harness(&place, &["--deaths", "2", "--json"]);
     assert_eq!(ended.status.code(), Some(0), "{}", words(&ended.stderr));
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
     let states = object["states"].as_array().unwrap();
@@ -96,7 +125,7 @@ fn deaths_are_noticed_in_every_state() {
         assert!(number(row, "/server_death_ns/p50") > 0 && number(row, "/client_death_ns/p99") > 0, "{row}");
     }
     assert!(place.is_clean(), "it leaves something behind");
-    let ended = run(&place, &["death", "--count", "1", "--states", "parked,burst"]);
+    let ended = harness(&place, &["--deaths", "1", "--states", "parked,burst"]);
     assert_eq!(ended.status.code(), Some(0), "{}", words(&ended.stderr));
     assert!(words(&ended.stdout).lines().last().unwrap().starts_with("burst"));
 }

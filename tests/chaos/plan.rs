@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringpost::WaitStrategy;
 
-use super::points::{self, Armed, Side};
+use super::failpoints::{self, Armed, Side};
 use super::random::Random;
 
 /// What the killer does, and to whom.
@@ -18,7 +18,7 @@ pub enum Act {
     Connect(u64, Duration),
 }
 
-/// How the server ends, unless its kill point ends it before.
+/// How the server ends, unless its failpoint ends it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     Kill,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub quiet: bool,
     /// Its limit of open files, if it has a low one.
     pub descriptors: u64,
-    pub server_point: Option<Armed>,
+    pub server_failpoint: Option<Armed>,
     /// When, from the round's beginning.
     pub acts: Vec<(Duration, Act)>,
 }
@@ -49,13 +49,13 @@ impl Plan {
     pub fn of(seed: u64, round: u32, clients: u64) -> Plan {
         let mut random = Random::of(&[seed, round.into()]);
         let quiet = round % QUIET == QUIET - 1;
-        let server_point = if quiet || random.once_in(6) {
+        let server_failpoint = if quiet || random.once_in(6) {
             None
         } else {
-            points::choose(Side::Server, u64::from(round) + seed, &mut random)
+            failpoints::choose(Side::Server, u64::from(round) + seed, &mut random)
         };
-        let stopping = server_point.as_ref().is_some_and(Armed::is_stopping);
-        let rare = server_point.as_ref().is_some_and(Armed::is_rare);
+        let stopping = server_failpoint.as_ref().is_some_and(Armed::is_stopping);
+        let rare = server_failpoint.as_ref().is_some_and(Armed::is_rare);
         let finish = if stopping || random.once_in(8) { Finish::Terminate } else { Finish::Kill };
         let milliseconds = if quiet { 150 + random.below(150) } else { 40 + random.below(120) };
         let length = Duration::from_millis(milliseconds);
@@ -88,23 +88,21 @@ impl Plan {
             held: quiet || random.once_in(2),
             quiet,
             descriptors,
-            server_point,
+            server_failpoint,
             acts,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn a_round_can_be_planned_again() {
+    pub fn a_round_can_be_planned_again() {
         for round in 0..50 {
             let (one, two) = (Plan::of(7, round, 12), Plan::of(7, round, 12));
             assert_eq!(format!("{one:?}"), format!("{two:?}"));
             assert!(one.acts.iter().all(|(at, _)| *at < one.length));
-            assert!(!one.quiet || one.server_point.is_none());
+            assert!(!one.quiet || one.server_failpoint.is_none());
         }
         assert_ne!(format!("{:?}", Plan::of(7, 0, 12)), format!("{:?}", Plan::of(8, 0, 12)));
     }

@@ -1,46 +1,26 @@
-//! `ringpost-bench chaos`: a server and its clients are killed, stopped and starved, and every promise is checked.
+//! A run: a server and its clients are killed, stopped and starved until the time is over, and every promise is checked.
 //!
 //! One *round* is one server's life. Client processes register, call, send, receive and leave at random, all of it from
-//! the seed; this process kills them, stops them and lets them go on, kills or stops the server or lets it die at a kill point,
-//! and takes another server process for the next round. Each client writes its history into memory that outlives it. When
-//! a round is over all histories are judged together.
+//! the seed; this process kills them, stops them and lets them go on, kills or stops the server or lets it die at a
+//! failpoint, and takes another server process for the next round. Each client writes its history into memory that
+//! outlives it. When a round is over all histories are judged together.
 //!
 //! Everything that is chosen comes from the seed and the round's number. What is not: how the processes are scheduled, so
 //! how far each came when another was killed, and how many processes a round needs.
-
-mod census;
-mod content;
-mod ending;
-pub mod history;
-mod host;
-mod judge;
-mod member;
-mod plan;
-mod points;
-mod random;
-mod report;
-mod round;
-mod seat;
-mod server;
-mod stream;
-mod watch;
-mod work;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-
-pub use member::{MemberOptions, run as member};
-pub use server::{ServerOptions, no_core, serve};
-pub use stream::{StreamOptions, write};
-
-use report::Report;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::TempDir;
 use ringpost::cli::signals::Interrupt;
-use round::{Broken, Chaos};
+
+use super::failpoints;
+use super::history;
+use super::report::Report;
+use super::round::{Broken, Chaos};
 
 #[derive(Debug, Args)]
 pub struct ChaosOptions {
@@ -60,14 +40,10 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "R")]
     pub round: Option<u32>,
 
-    /// Plant a fault that must be noticed: lost, twice or name, a colon, and at the how manieth time. Needs a build with
-    /// --cfg ringpost_kill_points
+    /// Plant a fault that must be noticed at its Nth occurrence: `lost` drops an acknowledged message, `twice` delivers
+    /// one twice, `name` keeps a dead client's name. Needs a build with --cfg ringpost_kill_points
     #[arg(long, value_name = "FAULT:N")]
     pub fault: Option<String>,
-
-    /// Print one JSON object in place of the text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Minutes, which may be fractional.
@@ -81,8 +57,14 @@ fn minutes(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub fn run(socket: Option<PathBuf>, options: &ChaosOptions) -> Outcome {
-    if options.fault.is_some() && !points::are_built_in() {
+/// The command by which this program is started.
+fn command() -> String {
+    let build = if failpoints::are_built_in() { "RUSTFLAGS=\"--cfg ringpost_kill_points\" " } else { "" };
+    format!("{build}cargo test --profile checked --features cli --test chaos --")
+}
+
+pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outcome {
+    if options.fault.is_some() && !failpoints::are_built_in() {
         return Err(Failure::usage(
             "--fault: there are no faults to plant in this program: build it with RUSTFLAGS=\"--cfg ringpost_kill_points\"",
         ));
@@ -99,8 +81,8 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions) -> Outcome {
         let round = options.round.unwrap_or(rounds as u32);
         progress.show(format_args!(
             "seed {seed}, round {round}; {} clients and {} servers died",
-            chaos.clients.killed + chaos.clients.at_points,
-            chaos.servers.killed + chaos.servers.at_points
+            chaos.clients.killed + chaos.clients.at_failpoints,
+            chaos.servers.killed + chaos.servers.at_failpoints
         ));
         rounds += 1;
         match chaos.run(round) {
@@ -114,7 +96,7 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions) -> Outcome {
     }
     drop(progress);
     let report = Report::of(&chaos, rounds, began.elapsed(), broken.as_deref());
-    if options.json {
+    if json {
         out::json(&report)?;
     } else {
         out::put(report.text().as_bytes())?;
@@ -126,9 +108,12 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions) -> Outcome {
                 note(line);
             }
             Err(Failure::failed(format!(
-                "round {} broke a promise: {what}; its history stands above, and this tries it again: \
-                 ringpost-bench chaos --seed {seed} --round {} --clients {}",
-                chaos.round, chaos.round, options.clients
+                "round {} broke a promise: {what}; its history stands above, and this tries it again: {} --seed {seed} \
+                 --round {} --clients {}",
+                chaos.round,
+                command(),
+                chaos.round,
+                options.clients
             )))
         }
     }

@@ -30,7 +30,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 
 /// What the process is told.
 #[derive(Debug, Args)]
-pub struct MemberOptions {
+pub struct ClientOptions {
     socket: PathBuf,
     seed: u64,
     /// Which of the clients, of how many.
@@ -44,8 +44,8 @@ pub fn name_of(slot: u64) -> String {
 }
 
 /// What all that a client does needs.
-pub struct Member {
-    pub options: MemberOptions,
+pub struct ChaosClient {
+    pub options: ClientOptions,
     pub history: Writer,
     /// What the process held before its first registration.
     at_first: Holdings,
@@ -66,37 +66,37 @@ pub enum Way {
     CloseHandle,
 }
 
-pub fn run(options: MemberOptions) -> Ended {
+pub fn run(options: ClientOptions) -> Ended {
     die_with_parent();
     no_core();
     let segment = Segment::open(io::stdin())
         .map_err(|error| Failure::failed(format!("standard input is not a history: {error}")))?;
     let at_first = Holdings::of(std::process::id()).unwrap_or_default();
-    let member = Arc::new(Member { options, history: Writer::new(segment), at_first });
+    let role = Arc::new(ChaosClient { options, history: Writer::new(segment), at_first });
     let (mut registrations, mut last) = (0, 0);
     loop {
-        let gate = member.history.gate();
+        let gate = role.history.gate();
         let Gate::Open(round) = gate else {
-            member.stand_before(gate);
+            role.stand_before(gate);
             continue;
         };
         if round != last {
             (registrations, last) = (0, round);
         }
-        let MemberOptions { seed, slot, .. } = member.options;
-        let life = member.history.life();
+        let ClientOptions { seed, slot, .. } = role.options;
+        let life = role.history.life();
         let mut random = Random::of(&[seed, round.into(), slot, life, registrations]);
         registrations += 1;
         if random.once_in(24) {
-            member.starve(&mut random);
+            role.starve(&mut random);
         }
-        if let Some(client) = member.register(round, &mut random) {
-            member.live(client, random);
+        if let Some(client) = role.register(round, &mut random) {
+            role.live(client, random);
         }
     }
 }
 
-impl Member {
+impl ChaosClient {
     /// Waits before the gate, with an account of what this process holds.
     fn stand_before(&self, gate: Gate) {
         let held = self.holdings_at_rest();
@@ -179,10 +179,10 @@ impl Member {
         let handle = caller.close_handle();
         if random.once_in(3) {
             // Somebody else receives, without a deadline.
-            let (member, receiving) = (Arc::clone(self), random.clone());
+            let (role, receiving) = (Arc::clone(self), random.clone());
             let receiver = std::thread::Builder::new()
                 .name("receiver".into())
-                .spawn(move || member.receive_for_ever(inbox, receiving));
+                .spawn(move || role.receive_for_ever(inbox, receiving));
             let Ok(receiver) = receiver else { return };
             let (way, whole, caller) = Work::new(self, caller, None, random).run();
             let whole = self.give_up(way, caller, &handle, 0) && whole;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ringpost::{CallError, Caller, Inbox, Key, Name, RecvTimeoutError, SendError, TryRecvError};
 
+use super::client::{ChaosClient, Keys, Way, name_of};
 use super::content::{self, REFUSAL, Task};
 use super::history::{Gate, Op, Outcome, about};
-use super::member::{Keys, Member, Way, name_of};
 use super::random::Random;
 
 /// The longest that a request without a deadline of its own is waited for.
@@ -17,7 +17,7 @@ type Goes = Result<(), Way>;
 
 /// The work of one registration.
 pub struct Work<'a> {
-    member: &'a Member,
+    client: &'a ChaosClient,
     caller: Caller,
     inbox: Option<&'a mut Inbox>,
     random: Random,
@@ -29,7 +29,7 @@ pub struct Work<'a> {
 }
 
 /// What a request without a result comes to; an error that should not be ends the process.
-pub fn outcome_of_call(member: &Member, op: Op, error: Option<&CallError>) -> Outcome {
+pub fn outcome_of_call(client: &ChaosClient, op: Op, error: Option<&CallError>) -> Outcome {
     match error {
         None => Outcome::Ok,
         Some(CallError::TimedOut) => Outcome::TimedOut,
@@ -38,12 +38,12 @@ pub fn outcome_of_call(member: &Member, op: Op, error: Option<&CallError>) -> Ou
         Some(CallError::ShuttingDown) => Outcome::ShuttingDown,
         Some(CallError::ServiceFailed(_)) => Outcome::ServiceFailed,
         Some(CallError::ResponseTooLarge(_)) => Outcome::TooLarge,
-        Some(error) => member.history.violation(0, op, &format!("{op:?}: {error:?}")),
+        Some(error) => client.history.violation(0, op, &format!("{op:?}: {error:?}")),
     }
 }
 
 /// What sending comes to.
-fn outcome_of_sending(member: &Member, op: Op, sent: &Result<(), SendError>) -> Outcome {
+fn outcome_of_sending(client: &ChaosClient, op: Op, sent: &Result<(), SendError>) -> Outcome {
     match sent {
         Ok(()) => Outcome::Ok,
         Err(SendError::UnknownKey) => Outcome::UnknownKey,
@@ -54,7 +54,7 @@ fn outcome_of_sending(member: &Member, op: Op, sent: &Result<(), SendError>) -> 
         Err(SendError::Disconnected(_)) => Outcome::Disconnected,
         Err(SendError::NotSent(_)) => Outcome::NotSent,
         Err(SendError::ShuttingDown) => Outcome::ShuttingDown,
-        Err(error) => member.history.violation(0, op, &format!("{op:?}: {error:?}")),
+        Err(error) => client.history.violation(0, op, &format!("{op:?}: {error:?}")),
     }
 }
 
@@ -63,8 +63,13 @@ fn timeout(time: Duration) -> [u64; 6] {
 }
 
 impl<'a> Work<'a> {
-    pub fn new(member: &'a Member, caller: Caller, inbox: Option<&'a mut Inbox>, random: Random) -> Work<'a> {
-        Work { member, caller, inbox, random, keys: Keys::default(), number: 0, whole: true }
+    pub fn new(
+        client: &'a ChaosClient,
+        caller: Caller,
+        inbox: Option<&'a mut Inbox>,
+        random: Random,
+    ) -> Work<'a> {
+        Work { client, caller, inbox, random, keys: Keys::default(), number: 0, whole: true }
     }
 
     /// Until it has had enough, is told to leave, or the registration ends.
@@ -73,10 +78,10 @@ impl<'a> Work<'a> {
         let most = 4 << self.random.below(7);
         let mut left = 1 + self.random.below(most);
         let way = loop {
-            match self.member.history.gate() {
+            match self.client.history.gate() {
                 Gate::Leave(_) => break Way::Unregister,
                 gate @ Gate::Hold(_) => {
-                    self.member.stand_still(gate);
+                    self.client.stand_still(gate);
                     continue;
                 }
                 Gate::Open(_) | Gate::Closed(_) => {}
@@ -141,12 +146,12 @@ impl<'a> Work<'a> {
                 let meant = task == Task::Panic || task == Task::Fail && text == REFUSAL;
                 if meant { Outcome::ServiceFailed } else { self.wrong(op, text) }
             }
-            Err(error) => outcome_of_call(self.member, op, Some(error)),
+            Err(error) => outcome_of_call(self.client, op, Some(error)),
         }
     }
 
     fn wrong(&self, op: Op, what: &str) -> ! {
-        self.member.history.violation(0, op, &format!("the wrong response: {what}"))
+        self.client.history.violation(0, op, &format!("the wrong response: {what}"))
     }
 
     /// What goes on after such an outcome.
@@ -167,7 +172,7 @@ impl<'a> Work<'a> {
             _ => Some(PATIENCE),
         };
         let words = timeout(patience.unwrap_or_default());
-        self.member.history.begin(0, Op::Call, words);
+        self.client.history.begin(0, Op::Call, words);
         // The response borrows the caller: what is to be known of it is its copy.
         let response = match patience {
             None => self.caller.call(&request),
@@ -176,7 +181,7 @@ impl<'a> Work<'a> {
         .map(<[u8]>::to_vec);
         let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
         let outcome = self.check(Op::Call, task, &request, &response);
-        self.member.history.end(0, Op::Call, outcome, words);
+        self.client.history.end(0, Op::Call, outcome, words);
         self.after(outcome)
     }
 
@@ -184,13 +189,13 @@ impl<'a> Work<'a> {
         let count = 1 + self.random.below(64);
         let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
         let before = self.caller.outstanding();
-        self.member.history.begin(0, Op::Submit, timeout(PATIENCE));
+        self.client.history.begin(0, Op::Submit, timeout(PATIENCE));
         let submitted = self.caller.submit_all(requests.iter().map(|(_, request)| request.as_slice()));
-        let outcome = outcome_of_call(self.member, Op::Submit, submitted.as_ref().err());
-        self.member.history.end(0, Op::Submit, outcome, timeout(PATIENCE));
+        let outcome = outcome_of_call(self.client, Op::Submit, submitted.as_ref().err());
+        self.client.history.end(0, Op::Submit, outcome, timeout(PATIENCE));
         self.after(outcome)?;
         if self.caller.outstanding() - before != count as usize {
-            self.member.history.violation(0, Op::Submit, "not as many outstanding as were submitted");
+            self.client.history.violation(0, Op::Submit, "not as many outstanding as were submitted");
         }
         if self.random.once_in(4) {
             // The responses fill their ring meanwhile.
@@ -200,7 +205,7 @@ impl<'a> Work<'a> {
             self.call()?;
         }
         for (task, request) in &requests {
-            self.member.history.begin(0, Op::Respond, timeout(PATIENCE));
+            self.client.history.begin(0, Op::Respond, timeout(PATIENCE));
             let mut response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
             if response == Err(CallError::TimedOut) {
                 // All processes may have stood still meanwhile.
@@ -208,9 +213,9 @@ impl<'a> Work<'a> {
             }
             let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
             let outcome = self.check(Op::Respond, *task, request, &response);
-            self.member.history.end(0, Op::Respond, outcome, timeout(PATIENCE));
+            self.client.history.end(0, Op::Respond, outcome, timeout(PATIENCE));
             if outcome == Outcome::TimedOut {
-                self.member.history.violation(0, Op::Respond, "no response to a submitted call");
+                self.client.history.violation(0, Op::Respond, "no response to a submitted call");
             }
             self.after(outcome)?;
         }
@@ -219,15 +224,15 @@ impl<'a> Work<'a> {
 
     /// The key of another client, or of this one.
     fn receiver(&mut self) -> Result<Option<(u64, Key)>, Way> {
-        let slot = self.random.below(self.member.options.slots);
+        let slot = self.random.below(self.client.options.slots);
         if let Some(key) = self.keys.get(slot) {
             return Ok(Some((slot, key)));
         }
         let Ok(name) = Name::new(&name_of(slot)) else { return Ok(None) };
-        self.member.history.begin(0, Op::Ask, timeout(PATIENCE));
+        self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
         let found = self.caller.look_up_timeout(&name, PATIENCE);
-        let outcome = outcome_of_call(self.member, Op::Ask, found.as_ref().err());
-        self.member.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
+        let outcome = outcome_of_call(self.client, Op::Ask, found.as_ref().err());
+        self.client.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
         self.after(outcome)?;
         let Ok(Some(key)) = found else { return Ok(None) };
         self.keys.set(slot, key);
@@ -244,7 +249,7 @@ impl<'a> Work<'a> {
         let number = self.next();
         let len = self.random.length(self.caller.limits().max_message);
         let message = content::message(self.caller.key(), number, len);
-        let history = &self.member.history;
+        let history = &self.client.history;
         let (op, patience) = if waits {
             (Op::SendWaiting, Duration::from_micros(self.random.below(20_000)))
         } else {
@@ -257,7 +262,7 @@ impl<'a> Work<'a> {
         } else {
             self.caller.send(key, &message)
         };
-        let outcome = outcome_of_sending(self.member, op, &sent);
+        let outcome = outcome_of_sending(self.client, op, &sent);
         history.end(0, op, outcome, words);
         if matches!(outcome, Outcome::UnknownKey | Outcome::Gone) {
             self.keys.forget(slot);
@@ -285,28 +290,28 @@ impl<'a> Work<'a> {
         let Some(inbox) = self.inbox.as_deref_mut() else { return Ok(()) };
         for _ in 0..64 {
             match inbox.try_recv() {
-                Ok(message) => self.member.received(0, &message),
+                Ok(message) => self.client.received(0, &message),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected(_)) => return Err(Way::Ended),
-                Err(error) => self.member.history.violation(0, Op::Receive, &format!("{error:?}")),
+                Err(error) => self.client.history.violation(0, Op::Receive, &format!("{error:?}")),
             }
         }
         let patience = Duration::from_micros(self.random.below(3000));
         let (words, began) = (timeout(patience), Instant::now());
-        self.member.history.begin(0, Op::Receive, words);
+        self.client.history.begin(0, Op::Receive, words);
         let outcome = match inbox.recv_timeout(patience) {
             Ok(message) => {
-                self.member.received(0, &message);
+                self.client.received(0, &message);
                 Outcome::Ok
             }
             Err(RecvTimeoutError::TimedOut) if began.elapsed() < patience => {
-                self.member.history.violation(0, Op::Receive, "timed out before its time")
+                self.client.history.violation(0, Op::Receive, "timed out before its time")
             }
             Err(RecvTimeoutError::TimedOut) => Outcome::TimedOut,
             Err(RecvTimeoutError::Disconnected(_)) => Outcome::Disconnected,
-            Err(error) => self.member.history.violation(0, Op::Receive, &format!("{error:?}")),
+            Err(error) => self.client.history.violation(0, Op::Receive, &format!("{error:?}")),
         };
-        self.member.history.end(0, Op::Receive, outcome, words);
+        self.client.history.end(0, Op::Receive, outcome, words);
         self.after(outcome)
     }
 
@@ -317,7 +322,7 @@ impl<'a> Work<'a> {
     }
 
     fn ask(&mut self) -> Goes {
-        self.member.history.begin(0, Op::Ask, timeout(PATIENCE));
+        self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
         let error = match self.random.below(3) {
             0 => self.caller.ping_timeout(PATIENCE).err(),
             1 => self.caller.statistics_timeout(PATIENCE).err(),
@@ -325,15 +330,15 @@ impl<'a> Work<'a> {
                 Ok(clients) => {
                     let own = self.caller.key();
                     if !clients.iter().any(|client| client.key == own) {
-                        self.member.history.violation(0, Op::Ask, "a list of clients without this one");
+                        self.client.history.violation(0, Op::Ask, "a list of clients without this one");
                     }
                     None
                 }
                 Err(error) => Some(error),
             },
         };
-        let outcome = outcome_of_call(self.member, Op::Ask, error.as_ref());
-        self.member.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
+        let outcome = outcome_of_call(self.client, Op::Ask, error.as_ref());
+        self.client.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
         self.after(outcome)
     }
 }

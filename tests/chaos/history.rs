@@ -277,12 +277,10 @@ impl Reader {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_written_is_read() {
+    pub fn what_is_written_is_read() {
         let (ours, descriptor) = Segment::create("history", BYTES).unwrap();
         let mut reader = Reader::new(ours);
         let writer = Writer::new(Segment::open(&descriptor).unwrap());

@@ -9,8 +9,8 @@ use ringpost::shm::Segment;
 use ringpost::{Caller, Client, Key, RegisterError, Request, Response, SendError, Server, WaitStrategy};
 use serde::Serialize;
 
-use crate::chaos::history::{Gate, Kind, Op, Outcome, Writer};
-use crate::chaos::no_core;
+use crate::history::{Gate, Kind, Op, Outcome, Writer};
+use crate::server::no_core;
 use ringpost::cli::child::die_with_parent;
 use ringpost::cli::exit::{Failure, Outcome as Ended};
 

@@ -5,16 +5,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::failpoints::{self, Armed};
 use super::history::now;
 use super::plan::Plan;
-use super::points::{self, Armed};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
 
 /// Milliseconds that a server which was told to stop gives its workers.
 pub const GRACE: u64 = 500;
 
-pub struct Host {
+pub struct ServerProcess {
     child: Child,
     pub point: Option<Armed>,
     /// When it was killed, told to stop, or found dead.
@@ -22,10 +22,15 @@ pub struct Host {
     status: Option<ExitStatus>,
 }
 
-impl Host {
-    pub fn start(program: &Path, socket: &Path, plan: &Plan, fault: Option<&str>) -> Result<Host, Failure> {
+impl ServerProcess {
+    pub fn start(
+        program: &Path,
+        socket: &Path,
+        plan: &Plan,
+        fault: Option<&str>,
+    ) -> Result<ServerProcess, Failure> {
         let mut command = Command::new(program);
-        bound(&mut command).arg("chaos-server").arg(socket);
+        bound(&mut command).arg("role-server").arg(socket);
         command.args([
             plan.ring_size.to_string(),
             plan.wait.to_string(),
@@ -33,15 +38,15 @@ impl Host {
             plan.descriptors.to_string(),
         ]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.env_remove(points::VARIABLE).env_remove(points::FAULT);
-        if let Some(point) = &plan.server_point {
-            command.env(points::VARIABLE, point.told());
+        command.env_remove(failpoints::VARIABLE).env_remove(failpoints::FAULT);
+        if let Some(point) = &plan.server_failpoint {
+            command.env(failpoints::VARIABLE, point.told());
         }
         if let Some(fault) = fault {
-            command.env(points::FAULT, fault);
+            command.env(failpoints::FAULT, fault);
         }
         let child = command.spawn().map_err(Failure::failed)?;
-        Ok(Host { child, point: plan.server_point.clone(), ended_at: None, status: None })
+        Ok(ServerProcess { child, point: plan.server_failpoint.clone(), ended_at: None, status: None })
     }
 
     pub fn pid(&self) -> u32 {
@@ -69,7 +74,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -10,7 +10,7 @@ use clap::Args;
 use ringpost::channel::{self, Geometry, Host};
 use ringpost::ring::TryRecvError;
 
-use super::points::{self, Armed, Side};
+use super::failpoints::{self, Armed, Side};
 use super::random::Random;
 use super::server::no_core;
 use ringpost::cli::child::{bound, die_with_parent};
@@ -91,12 +91,12 @@ impl Stream {
         let geometry = Geometry::new(RING).map_err(Failure::failed)?;
         let (host, descriptor) = channel::create(&geometry, Default::default()).map_err(Failure::failed)?;
         let mut random = Random::of(&[seed, 2]);
-        let point = points::choose(Side::Channel, turn, &mut random);
+        let point = failpoints::choose(Side::Channel, turn, &mut random);
         let mut command = Command::new(program);
-        bound(&mut command).args(["chaos-writer", &seed.to_string()]).stdin(Stdio::from(descriptor));
-        command.stdout(Stdio::null()).env_remove(points::VARIABLE).env_remove(points::FAULT);
+        bound(&mut command).args(["role-writer", &seed.to_string()]).stdin(Stdio::from(descriptor));
+        command.stdout(Stdio::null()).env_remove(failpoints::VARIABLE).env_remove(failpoints::FAULT);
         if let Some(point) = &point {
-            command.env(points::VARIABLE, point.told());
+            command.env(failpoints::VARIABLE, point.told());
         }
         let child = command.spawn().map_err(Failure::failed)?;
         Ok(Stream { child, point, seed, host, batch: 0, within: None, buffer: Vec::new(), blocks: 0 })

@@ -125,12 +125,10 @@ pub fn number_of(message_in: &Message) -> Result<u64, String> {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn content_can_be_told_from_any_other() {
+    pub fn content_can_be_told_from_any_other() {
         let keys = [Key::from_u128(1), Key::from_u128(2)];
         let all = [message(keys[0], 1, 0), message(keys[0], 2, 0), message(keys[1], 1, 0)];
         assert!(all[0] != all[1] && all[0] != all[2]);

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::failpoints::{self, Hits};
 use super::judge::Messages;
-use super::points::{self, Hits};
 use super::round::{ALLOWANCE_KIB, Chaos, Deaths};
 use super::watch::Counts;
-use crate::ends::command_line;
+use crate::command_line;
 use ringpost::cli::cpu;
 use ringpost::cli::stats::{Summary, nanoseconds, thousands};
 
 #[derive(Serialize)]
 pub struct Report<'a> {
-    bench: &'static str,
+    harness: &'static str,
     version: &'static str,
     command: Vec<String>,
     cpus: usize,
@@ -40,8 +40,8 @@ pub struct Report<'a> {
     margin_ns: Summary,
     most_memory_kib: u64,
     memory_allowance_kib: u64,
-    kill_points_built_in: bool,
-    kill_points: &'a Hits,
+    failpoints_built_in: bool,
+    failpoints: &'a Hits,
     least_hits: u64,
     violation: Option<&'a str>,
 }
@@ -50,7 +50,7 @@ impl<'a> Report<'a> {
     pub fn of(chaos: &'a Chaos, rounds: u64, time: Duration, violation: Option<&'a str>) -> Report<'a> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Report {
-            bench: "chaos",
+            harness: "chaos",
             version: env!("CARGO_PKG_VERSION"),
             command: command_line(),
             cpus: cpu::allowed().len(),
@@ -72,8 +72,8 @@ impl<'a> Report<'a> {
             margin_ns: chaos.margins.summary(),
             most_memory_kib: chaos.most_memory_kib,
             memory_allowance_kib: ALLOWANCE_KIB,
-            kill_points_built_in: points::are_built_in(),
-            kill_points: &chaos.hits,
+            failpoints_built_in: failpoints::are_built_in(),
+            failpoints: &chaos.hits,
             least_hits: chaos.hits.least().1,
             violation,
         }
@@ -82,9 +82,9 @@ impl<'a> Report<'a> {
     pub fn text(&self) -> String {
         let deaths = |who: &str, deaths: Deaths| {
             format!(
-                "{who}: {} killed, {} died at kill points, {} ended in good order\n",
+                "{who}: {} killed, {} died at failpoints, {} ended in good order\n",
                 thousands(deaths.killed),
-                thousands(deaths.at_points),
+                thousands(deaths.at_failpoints),
                 thousands(deaths.in_order)
             )
         };
@@ -131,15 +131,15 @@ impl<'a> Report<'a> {
             time(self.margin_ns.p50),
             time(self.margin_ns.max),
         );
-        if self.kill_points_built_in {
-            let (all, least) = self.kill_points.least();
-            text += &format!("{all} kill points, each hit at least {least} times\n");
-            let below = self.kill_points.below(20);
+        if self.failpoints_built_in {
+            let (all, least) = self.failpoints.least();
+            text += &format!("{all} failpoints, each hit at least {least} times\n");
+            let below = self.failpoints.below(20);
             if !below.is_empty() {
                 text += &format!("hit less than 20 times: {}\n", below.join(", "));
             }
         } else {
-            text += "built without kill points\n";
+            text += "built without failpoints\n";
         }
         text += &match self.violation {
             None => "every promise was kept\n".to_string(),

@@ -1,4 +1,4 @@
-//! `ringpost-bench death`: how soon a death is noticed, whatever the others are at.
+//! How soon a death is noticed, whatever the client does at that moment.
 
 mod roles;
 mod trial;
@@ -11,33 +11,34 @@ use serde::Serialize;
 pub use self::roles::{ClientOptions, ServerOptions, client, serve};
 use self::roles::{STATES, State};
 use self::trial::Trials;
-use crate::ends::command_line;
-use crate::table::Table;
+use crate::command_line;
 use ringpost::cli::cpu;
 use ringpost::cli::exit::Outcome;
 use ringpost::cli::out::{self, Progress};
 use ringpost::cli::place::TempDir;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, Times, nanoseconds};
+use ringpost::cli::table::Table;
 
 #[derive(Debug, Args)]
 pub struct DeathOptions {
-    /// Deaths in each state
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), default_value = "200")]
-    pub count: u32,
+    /// Time this many deaths in each state of a client, in place of chaos
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+        conflicts_with_all = ["minutes", "seed", "clients", "round", "fault"]
+    )]
+    pub deaths: Option<u32>,
 
     /// Only these states, separated by commas
-    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    #[arg(long, value_name = "STATES", value_delimiter = ',', requires = "deaths")]
     pub states: Vec<State>,
-
-    /// Print one JSON object in place of the table
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Serialize)]
 struct Object {
-    bench: &'static str,
+    harness: &'static str,
     version: &'static str,
     command: Vec<String>,
     cpus: usize,
@@ -55,7 +56,8 @@ struct Row {
     client_death_ns: Summary,
 }
 
-pub fn run(socket: Option<PathBuf>, options: &DeathOptions) -> Outcome {
+pub fn run(socket: Option<PathBuf>, options: &DeathOptions, json: bool) -> Outcome {
+    let count = options.deaths.unwrap_or(1);
     let interrupt = Interrupt::install()?;
     let directory = TempDir::new("death")?;
     let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
@@ -65,8 +67,8 @@ pub fn run(socket: Option<PathBuf>, options: &DeathOptions) -> Outcome {
     let mut states = Vec::new();
     for &state in chosen {
         let (mut servers, mut clients) = (Times::new(), Times::new());
-        for number in 0..options.count {
-            progress.show(format_args!("{}: {number} of {}", state.word(), options.count));
+        for number in 0..count {
+            progress.show(format_args!("{}: {number} of {count}", state.word()));
             servers.record(trials.server_death(state)?);
             clients.record(trials.client_death(state)?);
         }
@@ -74,15 +76,15 @@ pub fn run(socket: Option<PathBuf>, options: &DeathOptions) -> Outcome {
     }
     drop(progress);
     let object = Object {
-        bench: "death",
+        harness: "death",
         version: env!("CARGO_PKG_VERSION"),
         command: command_line(),
         cpus: cpu::allowed().len(),
         kernel: cpu::kernel(),
-        count: options.count,
+        count,
         states,
     };
-    if options.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+    if json { out::json(&object) } else { out::put(object.text().as_bytes()) }
 }
 
 impl Object {

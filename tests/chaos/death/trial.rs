@@ -10,7 +10,7 @@ use ringpost::{Client, Observer, RegisterError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::roles::State;
-use crate::chaos::history::{BYTES, Gate, Kind, Reader, now};
+use crate::history::{BYTES, Gate, Kind, Reader, now};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::place::this_program;
@@ -93,7 +93,7 @@ impl Trials {
 
     fn start_server(&self) -> Result<Process, Failure> {
         let server = Process::start(
-            Command::new(&self.program).arg("death-server").arg(&self.socket).stdin(Stdio::null()),
+            Command::new(&self.program).arg("role-death-server").arg(&self.socket).stdin(Stdio::null()),
         )?;
         self.until("the server takes connections", || {
             self.socket.exists() && Observer::connect(&self.socket).is_ok()
@@ -106,7 +106,7 @@ impl Trials {
         let (segment, descriptor) = Segment::create("ringpost-history", BYTES).map_err(Failure::failed)?;
         let mut reader = Reader::new(segment);
         let mut command = Command::new(&self.program);
-        command.arg("death-client").arg(&self.socket);
+        command.arg("role-death-client").arg(&self.socket);
         command.args([&state.word(), NAME, &stay.to_string()]).stdin(Stdio::from(descriptor));
         let process = Process::start(&mut command)?;
         self.hear(&mut reader, Kind::Idle)?;

