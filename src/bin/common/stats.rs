@@ -22,12 +22,18 @@ pub struct Summary {
     pub max: u64,
 }
 
-impl Times {
+impl Default for Times {
     /// Room for times up to a minute, to three digits.
-    pub fn new() -> Times {
+    fn default() -> Times {
         let histogram =
             Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are a valid constant");
         Times { histogram, least: u64::MAX, most: 0 }
+    }
+}
+
+impl Times {
+    pub fn new() -> Times {
+        Times::default()
     }
 
     pub fn record(&mut self, time: Duration) {

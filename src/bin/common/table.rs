@@ -4,8 +4,9 @@
 pub struct Table(Vec<Vec<String>>);
 
 impl Table {
-    pub fn new(headings: &[&str]) -> Table {
-        Table(vec![headings.iter().map(ToString::to_string).collect()])
+    /// With these headings, which `|` separates.
+    pub fn new(headings: &str) -> Table {
+        Table(vec![headings.split('|').map(|heading| heading.trim().to_string()).collect()])
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new(&["", "p50", "ratio"]);
+        let mut table = Table::new("| p50 | ratio");
         table.row(["call".into(), "1.20 µs".into(), "1.1".into()]);
         assert_eq!(table.text(), "          p50  ratio\ncall  1.20 µs    1.1\n");
     }

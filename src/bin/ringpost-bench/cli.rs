@@ -4,20 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use ringpost::WaitStrategy;
-
-use crate::clients::ClientsOptions;
-use crate::copy::CopyOptions;
-use crate::crowd::CrowdOptions;
-use crate::forward::{EchoOptions, ForwardOptions};
-use crate::gaps::GapsOptions;
-use crate::latency::LatencyOptions;
-use crate::register::RegisterOptions;
-use crate::report::ReportOptions;
-use crate::team::MemberOptions;
-use crate::throughput::ThroughputOptions;
-use crate::wakeup::WakeupOptions;
 use ringpost::cli::floor_socket::Mode;
 use ringpost::cli::generate::Generate;
+
+use crate::callers::CallerOptions;
+use crate::forward::EchoOptions;
+use crate::idle::IdleClientsOptions;
+use crate::measurement::Options;
+use crate::report::ReportOptions;
+use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
 
 /// Measures the bus on this computer, beside this computer's own floor in the same run.
 ///
@@ -49,44 +44,44 @@ pub enum Command {
     /// each of --count calls is timed for the percentiles. Both ends spin, unless --wait says otherwise.
     ///
     /// With --rate calls are due at fixed times and timed from then, and so are the floor's round trips.
-    Latency(LatencyOptions),
+    Latency(Options<latency::Latency>),
     /// Round trips between ends that sleep, on one CPU and across two
     ///
     /// The floor is a raw futex pair: two processes that store a word, wake the other and sleep. Without --pin both places
     /// are measured.
-    Wakeup(WakeupOptions),
+    Wakeup(Options<wakeup::Wakeup>),
     /// How much goes through a ring one way, and how many calls a second with several on their way
     ///
     /// One way: blocks of several sizes, one at a time and in batches, between two threads and between two processes. The
     /// floor is a raw copy through shared memory, walking a buffer as large as the ring, of as many cache lines.
     /// Calls: through the server, --windows of them on their way at once. The floor is one round trip of two bare words.
     /// Both ends spin, unless --wait says otherwise.
-    Throughput(ThroughputOptions),
+    Throughput(Options<throughput::Throughput>),
     /// A message through the server to another client, and its answer the same way back
     ///
     /// The floors are two round trips of two bare words, and two of a raw futex pair. The ends wait adaptively and run where
     /// the system puts them, unless --wait and --pin say otherwise.
-    Forward(ForwardOptions),
+    Forward(Options<forward::Forward>),
     /// Many clients at once: all calling, and all idle but one
     ///
     /// Calling: each a process of its own, in a closed loop; beside it the same processes over Unix stream sockets to a
     /// server that has a thread for each and only echoes. Idle: what they cost the server in processor time and memory, and
     /// the active one in time. The ends wait adaptively, unless --wait says otherwise.
-    Clients(ClientsOptions),
+    Clients(Options<clients::Clients>),
     /// The first request after an idle gap, and its processor time on both sides
     ///
     /// The floor is a raw futex pair after the same gap. The ends wait adaptively, unless --wait says otherwise.
-    Gaps(GapsOptions),
+    Gaps(Options<gaps::Gaps>),
     /// The round trip of a call by its size
     ///
     /// The floor copies as many bytes in and out on both sides, through buffers as large as the rings, and walks through them
     /// as a ring does. Both ends spin, unless --wait says otherwise.
-    Copy(CopyOptions),
+    Copy(Options<copy::Copy>),
     /// How many times a second a name can be registered and given up
     ///
     /// The floor is what the kernel needs for it: connect, a packet each way, a sealed memory file received and mapped, all
     /// closed again. With --pin client and worker are kept on those CPUs.
-    Register(RegisterOptions),
+    Register(Options<register::Register>),
     /// Runs all of the above and writes one HTML page
     ///
     /// The page needs no network. The JSON objects that it is made of are written beside it.
@@ -111,10 +106,10 @@ pub enum Command {
     EchoClient(EchoOptions),
     /// One of many that call
     #[command(hide = true)]
-    LoopClient(MemberOptions),
+    LoopClient(CallerOptions),
     /// Many that do not
     #[command(hide = true)]
-    Crowd(CrowdOptions),
+    IdleClients(IdleClientsOptions),
 }
 
 #[cfg(test)]

@@ -1,33 +1,31 @@
 //! `ringpost-bench gaps`: the first request after a time in which there was nothing to do, and what it costs in processor
 //! time on both sides.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use ringpost::WaitStrategy;
-use serde::Serialize;
-
-use crate::calls::{Requests, verified_call};
-use crate::ends::{About, Common, Waiting, warn};
-use crate::gap;
-use crate::rig::{Plan, Rig};
 use ringpost::cli::args::{bytes, readable_bytes, short_time};
 use ringpost::cli::exit::{Failure, Outcome};
-use ringpost::cli::out::{self, Progress};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds, quantile};
 use ringpost::cli::table::Table;
 use ringpost::cli::usage::{self, own_cpu_time};
+use serde::Serialize;
 
-const BLOCKS: u32 = 20;
+use crate::calls::{Requests, verified_call};
+use crate::gap;
+use crate::measurement::{About, Figures, Measurement, Session, Waiting};
+use crate::rows::ratio;
+use crate::setup::Setup;
+
 /// A block takes about this long, within these bounds.
 const BLOCK: Duration = Duration::from_millis(200);
 const FEWEST: u128 = 3;
 const MOST: u128 = 200;
 
 #[derive(Debug, Args)]
-pub struct GapsOptions {
+pub struct Gaps {
     /// The idle times before each request
     #[arg(
         long,
@@ -36,33 +34,25 @@ pub struct GapsOptions {
         value_parser = short_time,
         default_value = "10us,100us,1ms,10ms,100ms"
     )]
-    pub gaps: Vec<Duration>,
+    gaps: Vec<Duration>,
 
     /// The size of request and response
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
-    pub size: usize,
+    size: usize,
 
     /// Requests in a block [default: those of 0.2 seconds, 3 to 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub count: Option<u32>,
-
-    #[command(flatten)]
-    pub waiting: Waiting,
-
-    #[command(flatten)]
-    pub common: Common,
+    count: Option<u32>,
 }
 
 #[derive(Serialize)]
-struct Object {
-    #[serde(flatten)]
-    about: About,
+pub struct AfterGaps {
     size: usize,
     gaps: Vec<Gap>,
 }
 
 #[derive(Serialize)]
-struct Gap {
+pub struct Gap {
     gap_ns: u64,
     block_requests: u32,
     /// The medians of the blocks.
@@ -74,15 +64,17 @@ struct Gap {
     floor_rtt_ns: Summary,
 }
 
-pub fn run(socket: Option<PathBuf>, options: &GapsOptions) -> Outcome {
-    let pins = options.common.pins()?;
-    let wait = options.waiting.or(WaitStrategy::Adaptive, pins)?;
-    warn(pins);
-    let about = About::new("gaps", wait, pins, options.common.blocks_or(BLOCKS));
-    let plan = Plan::new(socket, options.size, wait, pins);
-    let gaps = Rig::new(&Interrupt::install()?, plan)?.run(|rig| measure(rig, options, &about))?;
-    let object = Object { about, size: options.size, gaps };
-    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+impl Measurement for Gaps {
+    const NAME: &'static str = "gaps";
+    const BLOCKS: u32 = 20;
+    const WAIT: WaitStrategy = WaitStrategy::Adaptive;
+    type Waiting = Waiting;
+    type Figures = AfterGaps;
+
+    fn measure(&self, session: &mut Session) -> Result<AfterGaps, Failure> {
+        let gaps = session.with(session.plan(self.size), |setup| measure(setup, self))?;
+        Ok(AfterGaps { size: self.size, gaps })
+    }
 }
 
 /// Requests in a block.
@@ -92,6 +84,7 @@ fn count(gap: Duration, wanted: Option<u32>) -> u32 {
 }
 
 /// The blocks of one side at one gap.
+#[derive(Default)]
 struct Side {
     medians: Vec<f64>,
     cpu: Vec<f64>,
@@ -99,10 +92,6 @@ struct Side {
 }
 
 impl Side {
-    fn new() -> Side {
-        Side { medians: Vec::new(), cpu: Vec::new(), times: Times::new() }
-    }
-
     /// One block: after each gap a request, made by `act` to the process `server`.
     fn block(
         &mut self,
@@ -152,18 +141,16 @@ fn cpu_clock() -> Duration {
     Duration::from_nanos(quantile(&readings, 0.5) as u64)
 }
 
-fn measure(rig: &mut Rig, options: &GapsOptions, about: &About) -> Result<Vec<Gap>, Failure> {
+fn measure(setup: &mut Setup, options: &Gaps) -> Result<Vec<Gap>, Failure> {
     gap::wake_on_time();
-    let mut progress = Progress::new();
     let clock = cpu_clock();
     let mut requests = Requests::new(options.size);
-    let mut sides: Vec<_> = options.gaps.iter().map(|&gap| (gap, Side::new(), Side::new())).collect();
-    for block in 0..about.blocks {
+    let mut sides: Vec<_> = options.gaps.iter().map(|&gap| (gap, Side::default(), Side::default())).collect();
+    for block in setup.blocks() {
         for (gap, ours, floor) in &mut sides {
-            progress.show(format_args!("block {block} of {}, gaps of {gap:?}", about.blocks));
-            rig.interrupt.check()?;
+            setup.begin(block, format_args!("gaps of {gap:?}"))?;
             let count = count(*gap, options.count);
-            rig.beside(|partner, interrupt| {
+            setup.beside(|partner, interrupt| {
                 let id = partner.id();
                 partner.futex_one_by_one(u64::from(count) + 1, interrupt, |ask| {
                     let lost = || Failure::failed("the floor's partner process does not answer");
@@ -171,8 +158,8 @@ fn measure(rig: &mut Rig, options: &GapsOptions, about: &About) -> Result<Vec<Ga
                 })
             })?;
             // The server has just been let go on.
-            verified_call(&mut rig.client, &mut requests)?;
-            let (server, client, interrupt) = (rig.server(), &mut rig.client, &rig.interrupt);
+            verified_call(&mut setup.client, &mut requests)?;
+            let (server, client, interrupt) = (setup.server(), &mut setup.client, &setup.interrupt);
             ours.block(*gap, count, server, clock, interrupt, || {
                 verified_call(client, &mut requests).map(drop)
             })?;
@@ -195,23 +182,13 @@ impl Gap {
     }
 }
 
-impl Object {
-    fn text(&self) -> String {
-        let mut table = Table::new(&[
-            "gap",
-            "floor p50",
-            "call p50",
-            "ratio",
-            "call p99",
-            "floor's CPU",
-            "call's CPU",
-            "ratio",
-        ]);
+impl Figures for AfterGaps {
+    fn text(&self, about: &About) -> String {
+        let mut table =
+            Table::new("gap | floor p50 | call p50 | ratio | call p99 | floor's CPU | call's CPU | ratio");
         for gap in &self.gaps {
             let cpu = match &gap.cpu {
-                Some(cpu) => {
-                    [nanoseconds(cpu.floor_ns.p50), nanoseconds(cpu.ns.p50), format!("{:.2}", cpu.ratio.p50)]
-                }
+                Some(cpu) => [nanoseconds(cpu.floor_ns.p50), nanoseconds(cpu.ns.p50), ratio(cpu.ratio.p50)],
                 None => ["not known".into(), String::new(), String::new()],
             };
             table.row(
@@ -219,7 +196,7 @@ impl Object {
                     nanoseconds(gap.gap_ns as f64),
                     nanoseconds(gap.medians.floor_ns.p50),
                     nanoseconds(gap.medians.ns.p50),
-                    format!("{:.2}", gap.medians.ratio.p50),
+                    ratio(gap.medians.ratio.p50),
                     nanoseconds(gap.rtt_ns.p99 as f64),
                 ]
                 .into_iter()
@@ -230,8 +207,8 @@ impl Object {
         format!(
             "{}\n{} pairs of blocks, medians of their medians; the floor: a raw futex pair, two processes; CPU time of \
              both processes for each request\n{}",
-            self.about.heading(&format!("Round trip of a call of {size} after an idle gap")),
-            self.about.blocks,
+            about.heading(&format!("Round trip of a call of {size} after an idle gap")),
+            about.blocks,
             table.text(),
         )
     }

@@ -2,26 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+mod callers;
 mod calls;
 mod cli;
 mod clients;
 mod copy;
-mod crowd;
-mod ends;
 mod forward;
 mod gap;
 mod gaps;
-mod lane;
+mod idle;
 mod latency;
 mod machine;
+mod measurement;
+mod one_way;
 mod page;
 mod plot;
 mod rate;
 mod register;
 mod report;
-mod rig;
+mod rows;
 mod sections;
-mod team;
+mod setup;
 mod throughput;
 mod wakeup;
 
@@ -40,23 +41,26 @@ fn dispatch(options: Cli) -> Outcome {
     }
     let socket = options.socket;
     match options.command {
-        Command::Latency(latency) => latency::run(socket, &latency),
-        Command::Wakeup(wakeup) => wakeup::run(socket, &wakeup),
-        Command::Throughput(throughput) => throughput::run(socket, &throughput),
-        Command::Forward(forward) => forward::run(socket, &forward),
-        Command::Clients(clients) => clients::run(socket, &clients),
-        Command::Gaps(gaps) => gaps::run(socket, &gaps),
-        Command::Copy(copy) => copy::run(socket, &copy),
-        Command::Register(register) => register::run(socket, &register),
+        Command::Latency(latency) => match latency.measurement.rate {
+            Some(rate) => latency.run_as(&rate::Rate(&latency.measurement, rate), socket),
+            None => latency.run(socket),
+        },
+        Command::Wakeup(wakeup) => wakeup.run(socket),
+        Command::Throughput(throughput) => throughput.run(socket),
+        Command::Forward(forward) => forward.run(socket),
+        Command::Clients(clients) => clients.run(socket),
+        Command::Gaps(gaps) => gaps.run(socket),
+        Command::Copy(copy) => copy.run(socket),
+        Command::Register(register) => register.run(socket),
         Command::Report(report) => report::run(socket, &report),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => {
             ringpost::cli::floor_socket::partner(mode, &path, bytes)
         }
-        Command::RingReader { wait, cpu } => lane::reader(wait, cpu),
+        Command::RingReader { wait, cpu } => one_way::reader(wait, cpu),
         Command::EchoClient(echo) => forward::echo(&echo),
-        Command::LoopClient(member) => team::member(&member),
-        Command::Crowd(many) => crowd::crowd(&many),
+        Command::LoopClient(caller) => callers::caller(&caller),
+        Command::IdleClients(many) => idle::idle_clients(&many),
     }
 }

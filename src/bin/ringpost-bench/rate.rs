@@ -6,22 +6,21 @@
 
 use std::time::{Duration, Instant};
 
+use ringpost::WaitStrategy;
+use ringpost::cli::args::readable_bytes;
+use ringpost::cli::cpu::Pins;
+use ringpost::cli::exit::{Failure, note};
+use ringpost::cli::floor::Look;
+use ringpost::cli::stats::{Summary, Times, nanoseconds, thousandths};
 use serde::Serialize;
 
 use crate::calls::{Requests, verified_call};
-use crate::ends::About;
 use crate::gap;
-use crate::latency::{LatencyOptions, summary_row};
-use crate::rig::{Plan, Rig};
-use ringpost::cli::args::readable_bytes;
-use ringpost::cli::exit::{Failure, Outcome, note};
-use ringpost::cli::floor::Look;
-use ringpost::cli::out::{self, Progress};
-use ringpost::cli::signals::Interrupt;
-use ringpost::cli::stats::{Summary, Times, nanoseconds, thousandths};
-use ringpost::cli::table::Table;
+use crate::latency::Latency;
+use crate::measurement::{About, Figures, Measurement, Session, Waiting};
+use crate::rows::percentiles;
+use crate::setup::Setup;
 
-const BLOCKS: u32 = 20;
 const SECONDS: f64 = 10.0;
 
 /// A rate on the command line.
@@ -32,6 +31,7 @@ pub fn per_second(text: &str) -> Result<f64, String> {
 }
 
 /// Actions at fixed times.
+#[derive(Default)]
 struct Paced {
     interval: f64,
     /// From when each was due, and from when it began.
@@ -45,14 +45,7 @@ struct Paced {
 
 impl Paced {
     fn new(rate: f64) -> Paced {
-        Paced {
-            interval: 1e9 / rate,
-            due: Times::new(),
-            begun: Times::new(),
-            late: 0,
-            count: 0,
-            time: Duration::ZERO,
-        }
+        Paced { interval: 1e9 / rate, ..Paced::default() }
     }
 
     fn run<E>(&mut self, count: u64, mut act: impl FnMut() -> Result<(), E>) -> Result<(), E> {
@@ -83,7 +76,7 @@ impl Paced {
 }
 
 #[derive(Serialize)]
-struct PacedObject {
+pub struct PacedObject {
     achieved_per_s: f64,
     /// The fraction that was due before the one before was done.
     late: f64,
@@ -94,10 +87,11 @@ struct PacedObject {
     distribution: Vec<(f64, u64)>,
 }
 
+/// The options of `latency`, and the rate.
+pub struct Rate<'a>(pub &'a Latency, pub f64);
+
 #[derive(Serialize)]
-struct Object {
-    #[serde(flatten)]
-    about: About,
+pub struct AtRate {
     size: usize,
     count: u64,
     rate_per_s: f64,
@@ -108,59 +102,57 @@ struct Object {
     ratio_p99: f64,
 }
 
-pub fn run(plan: Plan, options: &LatencyOptions, rate: f64) -> Outcome {
-    let blocks = options.common.blocks_or(BLOCKS);
-    let count = options.count.unwrap_or((rate * SECONDS).max(1.0) as u64);
-    let about = About::new("rate", plan.wait, plan.pins, blocks);
-    let in_block = count.div_ceil(u64::from(blocks)).max(1);
-    let (size, look) = (options.size, Look::usual(plan.floor_pins));
-    let interrupt = Interrupt::install()?;
-    let (ours, floor) =
-        Rig::new(&interrupt, plan)?.run(|rig| measure(rig, size, look, rate, blocks, in_block))?;
-    let ratio = |ours: u64, floor: u64| thousandths(ours as f64 / floor.max(1) as f64);
-    let count = ours.count;
-    let (ours, floor) = (ours.object(), floor.object());
-    let object = Object {
-        about,
-        size,
-        count,
-        rate_per_s: rate,
-        ratio_p50: ratio(ours.rtt_ns.p50, floor.rtt_ns.p50),
-        ratio_p99: ratio(ours.rtt_ns.p99, floor.rtt_ns.p99),
-        ours,
-        floor,
-    };
-    if object.ours.achieved_per_s < 0.99 * rate {
-        note(format_args!(
-            "ringpost-bench: {rate} calls a second could not be kept up ({} were made): the latencies grow with the \
-             length of the run",
-            object.ours.achieved_per_s
-        ));
+impl Measurement for Rate<'_> {
+    const NAME: &'static str = "rate";
+    const BLOCKS: u32 = 20;
+    const WAIT: WaitStrategy = Latency::WAIT;
+    type Waiting = Waiting;
+    type Figures = AtRate;
+
+    fn place(&self, pins: Option<Pins>, pin: Option<Pins>) -> Option<Pins> {
+        self.0.place(pins, pin)
     }
-    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+
+    fn measure(&self, session: &mut Session) -> Result<AtRate, Failure> {
+        let &Rate(&Latency { size, count, .. }, rate) = self;
+        let count = count.unwrap_or((rate * SECONDS).max(1.0) as u64);
+        let in_block = count.div_ceil(u64::from(session.about.blocks)).max(1);
+        let (ours, floor) = session.with(session.plan(size), |setup| measure(setup, size, rate, in_block))?;
+        let ratio = |ours: u64, floor: u64| thousandths(ours as f64 / floor.max(1) as f64);
+        let count = ours.count;
+        let (ours, floor) = (ours.object(), floor.object());
+        if ours.achieved_per_s < 0.99 * rate {
+            note(format_args!(
+                "ringpost-bench: {rate} calls a second could not be kept up ({} were made): the latencies grow with \
+                 the length of the run",
+                ours.achieved_per_s
+            ));
+        }
+        Ok(AtRate {
+            size,
+            count,
+            rate_per_s: rate,
+            ratio_p50: ratio(ours.rtt_ns.p50, floor.rtt_ns.p50),
+            ratio_p99: ratio(ours.rtt_ns.p99, floor.rtt_ns.p99),
+            ours,
+            floor,
+        })
+    }
 }
 
-fn measure(
-    rig: &mut Rig,
-    size: usize,
-    look: Look,
-    rate: f64,
-    blocks: u32,
-    in_block: u64,
-) -> Result<(Paced, Paced), Failure> {
+fn measure(setup: &mut Setup, size: usize, rate: f64, in_block: u64) -> Result<(Paced, Paced), Failure> {
     gap::wake_on_time();
-    let mut progress = Progress::new();
+    let look = Look::usual(setup.floor_pins());
     let (mut ours, mut floor) = (Paced::new(rate), Paced::new(rate));
     let mut requests = Requests::new(size);
-    for block in 0..blocks {
-        progress.show(format_args!("block {block} of {blocks}"));
-        rig.interrupt.check()?;
-        rig.beside(|partner, interrupt| {
+    for block in setup.blocks() {
+        setup.begin(block, format_args!("{rate} a second"))?;
+        setup.beside(|partner, interrupt| {
             partner.one_by_one(look, in_block, interrupt, |ask| floor.run(in_block, || ask().ok_or(())).ok())
         })?;
         // The server has just been let go on.
-        verified_call(&mut rig.client, &mut requests)?;
-        let (client, interrupt) = (&mut rig.client, &rig.interrupt);
+        verified_call(&mut setup.client, &mut requests)?;
+        let (client, interrupt) = (&mut setup.client, &setup.interrupt);
         ours.run(in_block, || {
             interrupt.check()?;
             verified_call(client, &mut requests).map(drop)
@@ -169,12 +161,13 @@ fn measure(
     Ok((ours, floor))
 }
 
-impl Object {
-    fn text(&self) -> String {
-        let mut table = Table::new(&["from when a call was due", "min", "p50", "p90", "p99", "p99.9", "max"]);
-        table.row(summary_row("floor", self.floor.rtt_ns));
-        table.row(summary_row("call", self.ours.rtt_ns));
-        table.row(summary_row("call, from when it was made", self.ours.service_ns));
+impl Figures for AtRate {
+    fn text(&self, about: &About) -> String {
+        let rows = [
+            ("floor", self.floor.rtt_ns),
+            ("call", self.ours.rtt_ns),
+            ("call, from when it was made", self.ours.service_ns),
+        ];
         let what = format!(
             "{} calls of {} a second, of which {} were made",
             self.rate_per_s,
@@ -184,11 +177,11 @@ impl Object {
         format!(
             "{}\n{} calls, one every {}, in {} blocks beside as many of the floor (two bare words at the same rate)\n{}\
              ratio: {:.2} (p50), {:.2} (p99); {:.1} % were due before the one before was done\n",
-            self.about.heading(&what),
+            about.heading(&what),
             self.count,
             nanoseconds(1e9 / self.rate_per_s),
-            self.about.blocks,
-            table.text(),
+            about.blocks,
+            percentiles("from when a call was due", rows),
             self.ratio_p50,
             self.ratio_p99,
             self.ours.late * 100.0,

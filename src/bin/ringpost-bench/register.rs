@@ -1,40 +1,33 @@
 //! `ringpost-bench register`: how many times a second a name can be registered and given up.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ringpost::cli::cpu::Pins;
+use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::floor_socket::hand_over;
+use ringpost::cli::place::TempDir;
+use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::{Beside, tenths};
+use ringpost::cli::table::Table;
 use ringpost::{Client, WaitStrategy};
 use serde::Serialize;
 
-use crate::ends::{About, Common};
-use crate::rig::{Plan, Rig, ring_size};
-use ringpost::cli::child::Helper;
-use ringpost::cli::exit::{Failure, Outcome};
-use ringpost::cli::floor_socket::hand_over;
-use ringpost::cli::out::{self, Progress};
-use ringpost::cli::place::{TempDir, this_program};
-use ringpost::cli::signals::Interrupt;
-use ringpost::cli::stats::{Beside, nanoseconds, tenths};
-use ringpost::cli::table::Table;
+use crate::measurement::{About, Figures, Measurement, NoWaiting, Session};
+use crate::rows::{ratio, spread};
+use crate::setup::{Plan, Setup, ring_size};
 
-const BLOCKS: u32 = 40;
 const WARM: u32 = 5;
 
 #[derive(Debug, Args)]
-pub struct RegisterOptions {
+pub struct Register {
     /// Registrations in a block
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), default_value = "100")]
-    pub count: u32,
-
-    #[command(flatten)]
-    pub common: Common,
+    count: u32,
 }
 
 #[derive(Serialize)]
-struct Object {
-    #[serde(flatten)]
-    about: About,
+pub struct Registrations {
     block_registrations: u32,
     #[serde(flatten)]
     blocks: Beside,
@@ -42,46 +35,48 @@ struct Object {
     floor_per_second: f64,
 }
 
-pub fn run(socket: Option<PathBuf>, options: &RegisterOptions) -> Outcome {
-    // Nothing is kept anywhere unless that is asked for: a registration goes through several threads.
-    let pins = options.common.pin.and(options.common.pins()?);
-    let wait = WaitStrategy::Adaptive;
-    let blocks = options.common.blocks_or(BLOCKS);
-    let about = About::new("register", wait, pins, blocks);
-    let interrupt = Interrupt::install()?;
-    let beside = Rig::new(&interrupt, Plan::new(socket, 0, wait, pins))?
-        .run(|rig| measure(rig, options.count, blocks))?;
-    let object = Object {
-        about,
-        block_registrations: options.count,
-        blocks: beside,
-        per_second: tenths(1e9 / beside.ns.p50),
-        floor_per_second: tenths(1e9 / beside.floor_ns.p50),
-    };
-    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+impl Measurement for Register {
+    const NAME: &'static str = "register";
+    const BLOCKS: u32 = 40;
+    const WAIT: WaitStrategy = WaitStrategy::Adaptive;
+    type Waiting = NoWaiting;
+    type Figures = Registrations;
+
+    /// Nothing is kept anywhere unless that is asked for: a registration goes through several threads.
+    fn place(&self, _pins: Option<Pins>, pin: Option<Pins>) -> Option<Pins> {
+        pin
+    }
+
+    fn measure(&self, session: &mut Session) -> Result<Registrations, Failure> {
+        let plan = Plan { floor_pins: session.pin, ..session.plan(0) };
+        let blocks = session.with(plan, |setup| measure(setup, self.count))?;
+        Ok(Registrations {
+            block_registrations: self.count,
+            blocks,
+            per_second: tenths(1e9 / blocks.ns.p50),
+            floor_per_second: tenths(1e9 / blocks.floor_ns.p50),
+        })
+    }
 }
 
-fn measure(rig: &mut Rig, count: u32, blocks: u32) -> Result<Beside, Failure> {
+fn measure(setup: &mut Setup, count: u32) -> Result<Beside, Failure> {
     let directory = TempDir::new("hand-over")?;
     let path = directory.path().join("socket");
     // As large as a channel: three rings and a page.
     let bytes = (3 * ring_size(0)? + 4096).to_string();
-    let arguments =
-        ["socket-partner".into(), "hand-over".into(), path.clone().into_os_string(), bytes.into()];
-    let mut partner = Helper::start(&this_program()?, arguments, std::process::Stdio::null())?;
-    partner.line(Duration::from_secs(10), &rig.interrupt)?;
+    let arguments = ["socket-partner".as_ref(), "hand-over".as_ref(), path.as_os_str(), bytes.as_ref()];
+    let _partner = setup.helper(&arguments, Duration::from_secs(10))?;
 
-    let mut progress = Progress::new();
-    let socket = rig.socket().to_owned();
+    let socket = setup.socket().to_owned();
     let mut register = || {
         let client = Client::register(&socket, "ringpost-bench-register").map_err(Failure::failed)?;
         client.unregister().map_err(Failure::failed)
     };
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    for block in 0..blocks {
-        progress.show(format_args!("block {block} of {blocks}"));
-        floor.push(timed(count, &rig.interrupt, || hand_over(&path))?);
-        ours.push(timed(count, &rig.interrupt, &mut register)?);
+    for block in setup.blocks() {
+        setup.begin(block, "registrations")?;
+        floor.push(timed(count, &setup.interrupt, || hand_over(&path))?);
+        ours.push(timed(count, &setup.interrupt, &mut register)?);
     }
     Ok(Beside::of(&ours, &floor))
 }
@@ -99,23 +94,23 @@ fn timed(count: u32, interrupt: &Interrupt, mut act: impl FnMut() -> Outcome) ->
     Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
 }
 
-impl Object {
-    fn text(&self) -> String {
-        let mut table = Table::new(&["", "p10", "p50", "p90", "per second"]);
-        let spread = |name: &str, spread: ringpost::cli::stats::Spread, rate: f64| {
-            let times = [spread.p10, spread.p50, spread.p90].map(nanoseconds);
-            std::iter::once(name.to_string()).chain(times).chain([format!("{rate:.0}")]).collect::<Vec<_>>()
-        };
-        table.row(spread("floor", self.blocks.floor_ns, self.floor_per_second));
-        table.row(spread("register and unregister", self.blocks.ns, self.per_second));
+impl Figures for Registrations {
+    fn text(&self, about: &About) -> String {
+        let mut table = Table::new("| p10 | p50 | p90 | per second");
+        for (name, times, rate) in [
+            ("floor", self.blocks.floor_ns, self.floor_per_second),
+            ("register and unregister", self.blocks.ns, self.per_second),
+        ] {
+            table.row(spread(name, times).into_iter().chain([format!("{rate:.0}")]));
+        }
         format!(
             "{}\n{} pairs of blocks of {}; the floor: connect, a packet each way, a sealed memory file received and mapped, \
-             closed\n{}ratio: {:.2}\n",
-            self.about.heading("Registering a name and unregistering it, one after another"),
-            self.about.blocks,
+             closed\n{}ratio: {}\n",
+            about.heading("Registering a name and unregistering it, one after another"),
+            about.blocks,
             self.block_registrations,
             table.text(),
-            self.blocks.ratio.p50,
+            ratio(self.blocks.ratio.p50),
         )
     }
 }

@@ -1,34 +1,32 @@
 //! `ringpost-bench throughput`: how much goes through a ring one way, and how many calls a second if several are on
 //! their way at once.
 
-use std::path::PathBuf;
-
 use clap::Args;
-use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
-use serde::Serialize;
-
-use crate::calls::{Requests, WARM, verified_call};
-use crate::ends::{About, Common, Waiting, warn};
-use crate::lane::{Between, Lane};
-use crate::rig::{Plan, Rig, ring_size, ways};
 use ringpost::cli::args::{bytes, readable_bytes};
-use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::exit::Failure;
 use ringpost::cli::floor::{Blocks, Floor, Look};
-use ringpost::cli::out::{self, Progress};
+use ringpost::cli::out::Progress;
 use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
 use ringpost::cli::table::Table;
+use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
+use serde::Serialize;
 
-const BLOCKS: u32 = 20;
+use crate::calls::{Requests, WARM, verified_call};
+use crate::measurement::{About, Figures, Measurement, Session, Waiting};
+use crate::one_way::{Between, OneWayRing};
+use crate::rows::ratio;
+use crate::setup::{Setup, ring_size, ways};
+
 /// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.
 const PIECE: usize = 4096;
 
 #[derive(Debug, Args)]
-pub struct ThroughputOptions {
+pub struct Throughput {
     /// The sizes of the blocks that go one way
     #[arg(long, value_name = "BYTES,…", value_delimiter = ',', value_parser = bytes, default_value = "56,1K,4K,64K")]
-    pub sizes: Vec<usize>,
+    sizes: Vec<usize>,
 
     /// How many blocks are committed at once
     #[arg(
@@ -38,11 +36,11 @@ pub struct ThroughputOptions {
         value_parser = clap::value_parser!(u64).range(1..=4096),
         default_value = "1,16"
     )]
-    pub batches: Vec<u64>,
+    batches: Vec<u64>,
 
     /// Between whom the one-way ring lies
     #[arg(long, value_name = "WHOM,…", value_delimiter = ',', default_value = "threads,processes")]
-    pub between: Vec<Between>,
+    between: Vec<Between>,
 
     /// How many calls are on their way at once
     #[arg(
@@ -52,27 +50,19 @@ pub struct ThroughputOptions {
         value_parser = clap::value_parser!(u32).range(1..=4096),
         default_value = "1,4,16,64,256"
     )]
-    pub windows: Vec<u32>,
+    windows: Vec<u32>,
 
     /// The size of the calls
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
-    pub size: usize,
+    size: usize,
 
     /// How many blocks or calls make a measured block [default: 20000 calls; 500 to 200000 blocks, by size]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub count: Option<u32>,
-
-    #[command(flatten)]
-    pub waiting: Waiting,
-
-    #[command(flatten)]
-    pub common: Common,
+    count: Option<u32>,
 }
 
 #[derive(Serialize)]
-struct Object {
-    #[serde(flatten)]
-    about: About,
+pub struct Rates {
     size: usize,
     ring_size: usize,
     one_way: Vec<OneWay>,
@@ -80,7 +70,7 @@ struct Object {
 }
 
 #[derive(Serialize)]
-struct OneWay {
+pub struct OneWay {
     between: Between,
     size: usize,
     batch: u64,
@@ -95,7 +85,7 @@ struct OneWay {
 }
 
 #[derive(Serialize)]
-struct Window {
+pub struct Window {
     window: u32,
     block_calls: u32,
     /// For each call, beside one round trip of two bare words.
@@ -106,22 +96,24 @@ struct Window {
     times_one_at_a_time: Spread,
 }
 
-pub fn run(socket: Option<PathBuf>, options: &ThroughputOptions) -> Outcome {
-    let pins = options.common.pins()?;
-    let wait = options.waiting.or(WaitStrategy::Spin, pins)?;
-    warn(pins);
-    let about = About::new("throughput", wait, pins, options.common.blocks_or(BLOCKS));
-    let largest = options.sizes.iter().copied().max().unwrap_or(0).max(options.size);
-    let ring_size = ring_size(largest)?.max(DEFAULT_RING_SIZE);
-    let plan = Plan::new(socket, largest, wait, pins);
-    let (one_way, pipelined) = Rig::new(&Interrupt::install()?, plan)?.run(|rig| {
-        let one_way =
-            rig.beside(|floor, interrupt| one_way(floor, interrupt, options, &about, wait, ring_size))?;
-        rig.heed_signals();
-        Ok((one_way, pipelined(rig, options, &about)?))
-    })?;
-    let object = Object { about, size: options.size, ring_size, one_way, pipelined };
-    if options.common.json { out::json(&object) } else { out::put(object.text().as_bytes()) }
+impl Measurement for Throughput {
+    const NAME: &'static str = "throughput";
+    const BLOCKS: u32 = 20;
+    const WAIT: WaitStrategy = WaitStrategy::Spin;
+    type Waiting = Waiting;
+    type Figures = Rates;
+
+    fn measure(&self, session: &mut Session) -> Result<Rates, Failure> {
+        let largest = self.sizes.iter().copied().max().unwrap_or(0).max(self.size);
+        let ring_size = ring_size(largest)?.max(DEFAULT_RING_SIZE);
+        session.with(session.plan(largest), |setup| {
+            let one_way =
+                setup.beside(|floor, interrupt| one_way(floor, interrupt, self, session, ring_size))?;
+            setup.heed_signals();
+            let pipelined = pipelined(setup, self)?;
+            Ok(Rates { size: self.size, ring_size, one_way, pipelined })
+        })
+    }
 }
 
 /// How many blocks of `size` bytes take some milliseconds.
@@ -146,18 +138,17 @@ struct Course {
 fn one_way(
     floor: &mut Floor,
     interrupt: &Interrupt,
-    options: &ThroughputOptions,
-    about: &About,
-    wait: WaitStrategy,
+    options: &Throughput,
+    Session { about, wait, .. }: &Session,
     ring_size: usize,
 ) -> Result<Vec<OneWay>, Failure> {
     let program = this_program()?;
     let look = Look::usual(about.pin);
-    let mut lanes = Vec::new();
+    let mut rings = Vec::new();
     for &between in &options.between {
-        lanes.push((between, Lane::start(between, ring_size, wait, about.pin, &program)?));
+        rings.push((between, OneWayRing::start(between, ring_size, *wait, about.pin, &program)?));
     }
-    let breakers: Vec<_> = lanes.iter().map(|(_, lane)| lane.breaker()).collect();
+    let breakers: Vec<_> = rings.iter().map(|(_, ring)| ring.breaker()).collect();
     interrupt.then(move || breakers.into_iter().for_each(|end| end()));
     let kinds: Vec<_> = options
         .between
@@ -182,10 +173,10 @@ fn one_way(
             raw.push(time * lines(*size) / lines(piece));
             let payload = vec![0x5a; *size];
             for (between, batch, blocks) in kinds {
-                let lane = lanes.iter_mut().find(|lane| lane.0 == *between);
-                if let Some((_, lane)) = lane {
-                    lane.block(&payload, count / 4 + 1, *batch)?;
-                    blocks.push(lane.block(&payload, count, *batch)?);
+                let ring = rings.iter_mut().find(|ring| ring.0 == *between);
+                if let Some((_, ring)) = ring {
+                    ring.block(&payload, count / 4 + 1, *batch)?;
+                    blocks.push(ring.block(&payload, count, *batch)?);
                 }
             }
         }
@@ -209,26 +200,24 @@ fn one_way(
     Ok(measured.collect())
 }
 
-fn pipelined(rig: &mut Rig, options: &ThroughputOptions, about: &About) -> Result<Vec<Window>, Failure> {
+fn pipelined(setup: &mut Setup, options: &Throughput) -> Result<Vec<Window>, Failure> {
     let mut windows = options.windows.clone();
     windows.push(1);
     windows.sort_unstable();
     windows.dedup();
     let calls = options.count.unwrap_or(20_000);
-    let mut progress = Progress::new();
-    let mut floor = Blocks::new(ways(about.pin));
+    let mut floor = Blocks::new(ways(setup.floor_pins()));
     let mut requests = Requests::new(options.size);
     let mut blocks = vec![Vec::new(); windows.len()];
-    for block in 0..about.blocks {
-        progress.show(format_args!("pipelined: block {block} of {}", about.blocks));
-        rig.interrupt.check()?;
-        rig.floor(&mut floor, WARM, 500)?;
+    for block in setup.blocks() {
+        setup.begin(block, "pipelined")?;
+        setup.floor(&mut floor, WARM, 500)?;
         // The server has just been let go on.
         for _ in 0..WARM {
-            verified_call(&mut rig.client, &mut requests)?;
+            verified_call(&mut setup.client, &mut requests)?;
         }
         for (&window, blocks) in windows.iter().zip(&mut blocks) {
-            blocks.push(window_block(&mut rig.client, requests.next(), window, calls)?);
+            blocks.push(window_block(&mut setup.client, requests.next(), window, calls)?);
         }
     }
     let floor = floor.faster().1;
@@ -274,18 +263,11 @@ fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) ->
     Ok(start.elapsed().as_nanos() as f64 / f64::from(calls))
 }
 
-impl Object {
-    fn text(&self) -> String {
-        let mut one_way = Table::new(&[
-            "one way",
-            "batch",
-            "floor p50",
-            "block p50",
-            "ratio",
-            "per second",
-            "bandwidth",
-            "of raw copy",
-        ]);
+impl Figures for Rates {
+    fn text(&self, about: &About) -> String {
+        let mut one_way = Table::new(
+            "one way | batch | floor p50 | block p50 | ratio | per second | bandwidth | of raw copy",
+        );
         for row in &self.one_way {
             let between = match row.between {
                 Between::Threads => "threads",
@@ -296,36 +278,30 @@ impl Object {
                 row.batch.to_string(),
                 format!("{:.1} ns", row.blocks.floor_ns.p50),
                 format!("{:.1} ns", row.blocks.ns.p50),
-                format!("{:.2}", row.blocks.ratio.p50),
+                ratio(row.blocks.ratio.p50),
                 format!("{:.2} M", row.per_second / 1e6),
                 format!("{:.2} GB/s", row.bytes_per_s / 1e9),
-                format!("{:.2}", row.bandwidth_share),
+                ratio(row.bandwidth_share),
             ]);
         }
-        let mut pipelined = Table::new(&[
-            "calls at once",
-            "floor p50",
-            "a call",
-            "ratio",
-            "per second",
-            "times one at a time",
-        ]);
+        let mut pipelined =
+            Table::new("calls at once | floor p50 | a call | ratio | per second | times one at a time");
         for row in &self.pipelined {
             pipelined.row([
                 row.window.to_string(),
                 nanoseconds(row.blocks.floor_ns.p50),
                 format!("{:.1} ns", row.blocks.ns.p50),
-                format!("{:.2}", row.blocks.ratio.p50),
+                ratio(row.blocks.ratio.p50),
                 format!("{:.2} M", row.per_second / 1e6),
-                format!("{:.2}", row.times_one_at_a_time.p50),
+                ratio(row.times_one_at_a_time.p50),
             ]);
         }
         format!(
             "{}\nOne way through a ring of {}, {} blocks; the floor: a raw copy through shared memory of as many lines\n{}\
              \nCalls of {} through the server; the floor: one round trip of two bare words\n{}",
-            self.about.heading("Throughput"),
+            about.heading("Throughput"),
             readable_bytes(self.ring_size),
-            self.about.blocks,
+            about.blocks,
             one_way.text(),
             readable_bytes(self.size),
             pipelined.text(),

@@ -89,9 +89,8 @@ pub fn run(socket: Option<PathBuf>, options: &DeathOptions, json: bool) -> Outco
 
 impl Object {
     fn text(&self) -> String {
-        let headings =
-            ["the client is", "server's death p50", "p99", "max", "client's death p50", "p99", "max"];
-        let mut table = Table::new(&headings);
+        let mut table =
+            Table::new("the client is | server's death p50 | p99 | max | client's death p50 | p99 | max");
         for row in &self.states {
             let times =
                 |times: &Summary| [times.p50, times.p99, times.max].map(|time| nanoseconds(time as f64));

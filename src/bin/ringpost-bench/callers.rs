@@ -28,16 +28,16 @@ const OVER: usize = 128;
 const ACTIVE: usize = 132;
 const STOP: usize = 256;
 const DONE: usize = 384;
-const MEMBERS: usize = 4096;
-const MEMBER: usize = 256;
-/// Within a member's part.
+const CALLERS: usize = 4096;
+const CALLER: usize = 256;
+/// Within a caller's part.
 const COUNT: usize = 0;
 const NANOSECONDS: usize = 8;
 
 /// More than there are.
 const ALL: u32 = 1 << 20;
 
-/// Over what the members call.
+/// Over what the callers call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
     Bus,
@@ -53,9 +53,9 @@ impl Over {
     }
 }
 
-/// What a member's process is told.
+/// What a caller's process is told.
 #[derive(Debug, Args)]
-pub struct MemberOptions {
+pub struct CallerOptions {
     socket: PathBuf,
     echo: PathBuf,
     index: usize,
@@ -73,9 +73,9 @@ pub struct Turn {
 }
 
 impl Turn {
-    fn of(members: &[(u64, u64)]) -> Turn {
+    fn of(callers: &[(u64, u64)]) -> Turn {
         let rates: Vec<f64> =
-            members.iter().map(|&(count, time)| count as f64 * 1e9 / time.max(1) as f64).collect();
+            callers.iter().map(|&(count, time)| count as f64 * 1e9 / time.max(1) as f64).collect();
         let sum: f64 = rates.iter().sum();
         let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
         let slowest = if sum > 0.0 { least * rates.len() as f64 / sum } else { 0.0 };
@@ -84,13 +84,13 @@ impl Turn {
 }
 
 /// The processes, and this process's side of their segment.
-pub struct Team {
+pub struct Callers {
     segment: Segment,
-    members: Vec<Helper>,
+    processes: Vec<Helper>,
     turn: u32,
 }
 
-impl Team {
+impl Callers {
     /// Starts `count` of them, registered and connected.
     pub fn start(
         count: usize,
@@ -99,13 +99,13 @@ impl Team {
         size: usize,
         wait: WaitStrategy,
         interrupt: &Interrupt,
-    ) -> Result<Team, Failure> {
+    ) -> Result<Callers, Failure> {
         let (segment, descriptor) =
-            Segment::create("ringpost-team", MEMBERS + count * MEMBER).map_err(|error| {
+            Segment::create("ringpost-callers", CALLERS + count * CALLER).map_err(|error| {
                 Failure::failed(format!("cannot make shared memory for the clients: {error}"))
             })?;
         let program = this_program()?;
-        let mut members = Vec::with_capacity(count);
+        let mut processes = Vec::with_capacity(count);
         for index in 0..count {
             let arguments: [OsString; 6] = [
                 "loop-client".into(),
@@ -116,12 +116,12 @@ impl Team {
                 wait.to_string().into(),
             ];
             let stdin = descriptor.try_clone().map_err(Failure::failed)?;
-            members.push(Helper::start(&program, arguments, Stdio::from(stdin))?);
+            processes.push(Helper::start(&program, arguments, Stdio::from(stdin))?);
         }
-        for member in &mut members {
-            member.line(Duration::from_secs(60), interrupt)?;
+        for process in &mut processes {
+            process.line(Duration::from_secs(60), interrupt)?;
         }
-        Ok(Team { segment, members, turn: 0 })
+        Ok(Callers { segment, processes, turn: 0 })
     }
 
     /// Lets the first `active` of them call for `time`.
@@ -152,28 +152,28 @@ impl Team {
                 break;
             }
             interrupt.check()?;
-            for member in &mut self.members {
-                member.check()?;
+            for process in &mut self.processes {
+                process.check()?;
             }
             futex_wait(done, so_far, Some(Instant::now() + Duration::from_millis(100)));
         }
-        let member = |index| {
-            let at = MEMBERS + index * MEMBER;
+        let caller = |index| {
+            let at = CALLERS + index * CALLER;
             let word = |offset| segment.word64(at + offset).load(Ordering::Relaxed);
             (word(COUNT), word(NANOSECONDS))
         };
-        Ok(Turn::of(&(0..active).map(member).collect::<Vec<_>>()))
+        Ok(Turn::of(&(0..active).map(caller).collect::<Vec<_>>()))
     }
 }
 
-/// A member's process.
-pub fn member(options: &MemberOptions) -> Outcome {
+/// A caller's process.
+pub fn caller(options: &CallerOptions) -> Outcome {
     die_with_parent();
     let segment = Segment::open(io::stdin()).map_err(|error| {
         Failure::failed(format!("standard input is not the clients' shared memory: {error}"))
     })?;
-    let at = MEMBERS + options.index * MEMBER;
-    if segment.len() < at + MEMBER {
+    let at = CALLERS + options.index * CALLER;
+    if segment.len() < at + CALLER {
         return Err(Failure::failed("the clients' shared memory is too small"));
     }
     let mut client = Client::builder(&options.socket)

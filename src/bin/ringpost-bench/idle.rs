@@ -1,8 +1,6 @@
 //! Many clients that do nothing, all in one process, and what they cost the server and the one client that is active.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,13 +9,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::calls::{Requests, WARM, verified_call};
-use crate::rig::{Rig, ways};
+use crate::setup::{Setup, ways};
 use ringpost::cli::child::{Helper, die_with_parent};
 use ringpost::cli::cpu::Freedom;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Look};
-use ringpost::cli::out::{self, Progress};
-use ringpost::cli::place::this_program;
+use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Spread, quantile, ratios, thousandths};
 use ringpost::cli::usage::{self, Memory};
@@ -30,7 +27,7 @@ const ROUNDS: u32 = 9;
 
 /// The process of the many.
 #[derive(Debug, Args)]
-pub struct CrowdOptions {
+pub struct IdleClientsOptions {
     socket: PathBuf,
     count: usize,
     wait: WaitStrategy,
@@ -58,31 +55,28 @@ pub struct Idle {
     pub effect: f64,
 }
 
-/// Measures all of it; the active client is the rig's own.
-pub fn measure(
-    rig: &mut Rig,
-    clients: u32,
-    idle: Duration,
-    blocks: u32,
-    wait: WaitStrategy,
-    progress: &mut Progress,
-) -> Result<Idle, Failure> {
-    progress.show(format_args!("one client alone"));
-    let server_alone = usage::memory(rig.server());
-    let cpu_alone = server_time(rig, idle)?;
-    progress.show(format_args!("registering {clients} idle clients"));
-    let crowd = begin(rig, clients, wait)?;
-    let server = usage::memory(rig.server());
-    progress.show(format_args!("{clients} idle clients"));
-    let cpu = server_time(rig, idle)?;
-    end(crowd, rig)?;
-    let mut active = Active::new();
+/// Measures all of it; the active client is the setup's own.
+pub fn measure(setup: &mut Setup, clients: u32, idle: Duration, wait: WaitStrategy) -> Result<Idle, Failure> {
+    setup.progress.show(format_args!("one client alone"));
+    let server_alone = usage::memory(setup.server());
+    let cpu_alone = server_time(setup, idle)?;
+    setup.progress.show(format_args!("registering {clients} idle clients"));
+    let idle_clients = begin(setup, clients, wait)?;
+    let server = usage::memory(setup.server());
+    setup.progress.show(format_args!("{clients} idle clients"));
+    let cpu = server_time(setup, idle)?;
+    end(idle_clients, setup)?;
+    let requests = Requests::new(48);
+    let mut active =
+        Active { alone: Medians::default(), among: Medians::default(), effects: Vec::new(), requests };
     for round in 1..=ROUNDS {
-        progress.show(format_args!("{clients} idle clients and an active one, round {round} of {ROUNDS}"));
-        let alone = active.blocks(rig, blocks)?;
-        let crowd = begin(rig, clients, wait)?;
-        let among = active.blocks(rig, blocks)?;
-        end(crowd, rig)?;
+        setup
+            .progress
+            .show(format_args!("{clients} idle clients and an active one, round {round} of {ROUNDS}"));
+        let alone = active.blocks(setup)?;
+        let idle_clients = begin(setup, clients, wait)?;
+        let among = active.blocks(setup)?;
+        end(idle_clients, setup)?;
         active.end_round(alone, among);
     }
 
@@ -109,19 +103,17 @@ pub fn measure(
 }
 
 /// Returns when all of them are registered.
-fn begin(rig: &Rig, clients: u32, wait: WaitStrategy) -> Result<Helper, Failure> {
-    let arguments: [OsString; 4] =
-        ["crowd".into(), rig.socket().into(), clients.to_string().into(), wait.to_string().into()];
-    let mut crowd = Helper::start(&this_program()?, arguments, Stdio::null())?;
-    crowd.line(Duration::from_secs(600), &rig.interrupt)?;
-    Ok(crowd)
+fn begin(setup: &Setup, clients: u32, wait: WaitStrategy) -> Result<Helper, Failure> {
+    let (clients, wait) = (clients.to_string(), wait.to_string());
+    let arguments = ["idle-clients".as_ref(), setup.socket().as_os_str(), clients.as_ref(), wait.as_ref()];
+    setup.helper(&arguments, Duration::from_secs(600))
 }
 
 /// Returns when the server has noticed that they are gone.
-fn end(mut crowd: Helper, rig: &mut Rig) -> Outcome {
-    crowd.check()?;
-    drop(crowd);
-    wait_until_alone(rig)
+fn end(mut idle_clients: Helper, setup: &mut Setup) -> Outcome {
+    idle_clients.check()?;
+    drop(idle_clients);
+    wait_until_alone(setup)
 }
 
 /// The active client's medians, and those of the floors beside them.
@@ -151,28 +143,19 @@ struct Active {
 }
 
 impl Active {
-    fn new() -> Active {
-        Active {
-            alone: Medians::default(),
-            among: Medians::default(),
-            effects: Vec::new(),
-            requests: Requests::new(48),
-        }
-    }
-
-    fn blocks(&mut self, rig: &mut Rig, blocks: u32) -> Result<Medians, Failure> {
-        let pins = rig.floor_pins();
+    fn blocks(&mut self, setup: &mut Setup) -> Result<Medians, Failure> {
+        let pins = setup.floor_pins();
         let mut medians = Medians::default();
-        for _ in 0..blocks {
-            rig.interrupt.check()?;
+        for _ in setup.blocks() {
+            setup.interrupt.check()?;
             let mut floor = Blocks::new(&ways(pins)[..1]);
-            rig.floor(&mut floor, WARM, CALLS)?;
+            setup.floor(&mut floor, WARM, CALLS)?;
             for _ in 0..WARM {
-                verified_call(&mut rig.client, &mut self.requests)?;
+                verified_call(&mut setup.client, &mut self.requests)?;
             }
             let mut times = Vec::with_capacity(CALLS as usize);
             for _ in 0..CALLS {
-                times.push(verified_call(&mut rig.client, &mut self.requests)?.as_nanos() as f64);
+                times.push(verified_call(&mut setup.client, &mut self.requests)?.as_nanos() as f64);
             }
             medians.calls.push(quantile(&times, 0.5));
             medians.floors.push(floor.median(Look::usual(pins)).unwrap_or(0.0));
@@ -188,13 +171,13 @@ impl Active {
 }
 
 /// The server's processor time in a period in which nothing is asked of it.
-fn server_time(rig: &mut Rig, idle: Duration) -> Result<Duration, Failure> {
+fn server_time(setup: &mut Setup, idle: Duration) -> Result<Duration, Failure> {
     let unknown = || Failure::failed("the kernel does not tell the server's processor time");
     // What it was at before is over.
-    rest(Duration::from_millis(200).min(idle), &rig.interrupt)?;
-    let before = usage::cpu_time(rig.server()).ok_or_else(unknown)?;
-    rest(idle, &rig.interrupt)?;
-    let after = usage::cpu_time(rig.server()).ok_or_else(unknown)?;
+    rest(Duration::from_millis(200).min(idle), &setup.interrupt)?;
+    let before = usage::cpu_time(setup.server()).ok_or_else(unknown)?;
+    rest(idle, &setup.interrupt)?;
+    let after = usage::cpu_time(setup.server()).ok_or_else(unknown)?;
     Ok(after.saturating_sub(before))
 }
 
@@ -208,10 +191,10 @@ fn rest(time: Duration, interrupt: &Interrupt) -> Outcome {
 }
 
 /// Until the server has noticed that the others are gone.
-fn wait_until_alone(rig: &mut Rig) -> Outcome {
+fn wait_until_alone(setup: &mut Setup) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while rig.client.list().map_err(Failure::failed)?.len() > 1 {
-        rig.interrupt.check()?;
+    while setup.client.list().map_err(Failure::failed)?.len() > 1 {
+        setup.interrupt.check()?;
         if Instant::now() > deadline {
             return Err(Failure::failed("the server still lists clients whose process ended a minute ago"));
         }
@@ -221,7 +204,7 @@ fn wait_until_alone(rig: &mut Rig) -> Outcome {
 }
 
 /// The process of the many: each registers, makes one call so that its rings are in use, and sleeps.
-pub fn crowd(options: &CrowdOptions) -> Outcome {
+pub fn idle_clients(options: &IdleClientsOptions) -> Outcome {
     die_with_parent();
     let _freedom = Freedom::remember();
     let limit = getrlimit(Resource::Nofile);

@@ -26,7 +26,7 @@ pub enum Between {
 }
 
 /// This process's side.
-pub struct Lane {
+pub struct OneWayRing {
     forth: Producer,
     back: Consumer,
     reader: Reader,
@@ -41,7 +41,7 @@ enum Reader {
     },
 }
 
-impl Lane {
+impl OneWayRing {
     /// Starts a reader; both sides wait in this way while there is something to do, and the reader sleeps else.
     pub fn start(
         between: Between,
@@ -49,15 +49,15 @@ impl Lane {
         wait: WaitStrategy,
         pins: Option<Pins>,
         program: &Path,
-    ) -> Result<Lane, Failure> {
+    ) -> Result<OneWayRing, Failure> {
         let cpu = pins.map(|pins| pins.server);
         match between {
-            Between::Threads => Lane::with_thread(ring_size, wait, cpu),
-            Between::Processes => Lane::with_process(ring_size, wait, cpu, program),
+            Between::Threads => OneWayRing::with_thread(ring_size, wait, cpu),
+            Between::Processes => OneWayRing::with_process(ring_size, wait, cpu, program),
         }
     }
 
-    fn with_thread(ring_size: usize, wait: WaitStrategy, cpu: Option<usize>) -> Result<Lane, Failure> {
+    fn with_thread(ring_size: usize, wait: WaitStrategy, cpu: Option<usize>) -> Result<OneWayRing, Failure> {
         let ring = || ring::local_with(ring_size, wait).map_err(Failure::failed);
         let (forth, from) = ring()?;
         let (to, back) = ring()?;
@@ -70,7 +70,7 @@ impl Lane {
                 read(from, to, wait)
             })
             .map_err(Failure::failed)?;
-        Ok(Lane { forth, back, reader: Reader::Thread(Some(reader)) })
+        Ok(OneWayRing { forth, back, reader: Reader::Thread(Some(reader)) })
     }
 
     fn with_process(
@@ -78,7 +78,7 @@ impl Lane {
         wait: WaitStrategy,
         cpu: Option<usize>,
         program: &Path,
-    ) -> Result<Lane, Failure> {
+    ) -> Result<OneWayRing, Failure> {
         let geometry = Geometry::new(ring_size).map_err(Failure::failed)?;
         let (host, descriptor) = channel::create(&geometry, wait).map_err(Failure::failed)?;
         let mut arguments = vec!["ring-reader".to_string(), wait.to_string()];
@@ -88,7 +88,7 @@ impl Lane {
         let closer = host.closer.clone();
         helper.when_it_ends(move || closer.close())?;
         let reader = Reader::Process { _helper: helper, _inbox: Box::new(host.inbox) };
-        Ok(Lane { forth: host.responses, back: host.requests, reader })
+        Ok(OneWayRing { forth: host.responses, back: host.requests, reader })
     }
 
     /// Ends whatever this side waits for.
@@ -158,7 +158,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for OneWayRing {
     fn drop(&mut self) {
         self.forth.closer().close();
         if let Reader::Thread(thread) = &mut self.reader
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn all_of_it_is_read_in_every_batch() {
-        let mut lane = Lane::with_thread(4096, WaitStrategy::Adaptive, None).unwrap();
+        let mut ring = OneWayRing::with_thread(4096, WaitStrategy::Adaptive, None).unwrap();
         for (size, count, batch) in [(56, 300, 1), (56, 300, 16), (0, 7, 16), (1000, 50, 64)] {
-            assert!(lane.block(&vec![1; size], count, batch).unwrap() > 0.0, "{size} {count} {batch}");
+            assert!(ring.block(&vec![1; size], count, batch).unwrap() > 0.0, "{size} {count} {batch}");
         }
     }
 }

@@ -1,22 +1,24 @@
-//! What every measurement stands on: a server process of our own, this process registered with it, and the floor's
-//! partner process; server and partner share a processor, so only one of them is awake at a time.
+//! What every measurement needs: a server process of our own, this process registered with it, and the floor's partner
+//! process; server and partner share a processor, so only one of them is awake at a time.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
-use ringpost::cli::child::ServerChild;
+use ringpost::cli::child::{Helper, ServerChild};
 use ringpost::cli::cpu::{self, Freedom, Pins};
 use ringpost::cli::exit::{Failure, LEAVING, Outcome};
 use ringpost::cli::floor::{Blocks, Floor, Look};
+use ringpost::cli::out::Progress;
 use ringpost::cli::place::{TempDir, sibling, this_program};
 use ringpost::cli::signals::Interrupt;
 
-/// What a rig is to be like.
+/// What a setup is to be like.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    pub socket: Option<PathBuf>,
     /// The largest call.
     pub size: usize,
     pub wait: WaitStrategy,
@@ -26,37 +28,31 @@ pub struct Plan {
     pub floor_pins: Option<Pins>,
     /// How many other clients there will be.
     pub others: u32,
-}
-
-impl Plan {
-    pub fn new(socket: Option<PathBuf>, size: usize, wait: WaitStrategy, pins: Option<Pins>) -> Plan {
-        Plan { socket, size, wait, pins, floor_pins: pins, others: 0 }
-    }
+    /// Pairs of blocks.
+    pub blocks: u32,
 }
 
 /// The fields are dropped in this order: the client first, the directory and this thread's bounds last.
-pub struct Rig {
+pub struct Setup {
     pub client: Client,
     floor: Floor,
     server: ServerChild,
     pub interrupt: Interrupt,
+    pub progress: Progress,
     socket: PathBuf,
-    wait: WaitStrategy,
-    /// Where the floor's ends are, and whether this thread must go there.
-    floor_pins: Option<Pins>,
-    free: bool,
+    plan: Plan,
     _directory: TempDir,
     _freedom: Freedom,
 }
 
-impl Rig {
+impl Setup {
     /// Starts all of it.
-    pub fn new(interrupt: &Interrupt, plan: Plan) -> Result<Rig, Failure> {
+    pub fn new(interrupt: &Interrupt, socket: Option<PathBuf>, plan: Plan) -> Result<Setup, Failure> {
         let freedom = Freedom::remember();
         let server_program = sibling("ringpost-server")?;
         let this_program = this_program()?;
         let directory = TempDir::new("bench")?;
-        let socket = plan.socket.unwrap_or_else(|| directory.path().join("bus.sock"));
+        let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
 
         let mut options: Vec<OsString> = vec!["--wait".into(), plan.wait.to_string().into()];
         let ring = ring_size(plan.size)?;
@@ -81,20 +77,19 @@ impl Rig {
         if let Some(pins) = plan.pins {
             cpu::pin(pins.client).map_err(Failure::Failed)?;
         }
-        let rig = Rig {
+        let setup = Setup {
             client,
             floor,
             server,
             interrupt: interrupt.clone(),
+            progress: Progress::new(),
             socket,
-            wait: plan.wait,
-            floor_pins: plan.floor_pins,
-            free: plan.pins.is_none(),
+            plan,
             _directory: directory,
             _freedom: freedom,
         };
-        rig.heed_signals();
-        Ok(rig)
+        setup.heed_signals();
+        Ok(setup)
     }
 
     /// A signal ends whatever this thread waits for, from here on: a call, or the floor's partner.
@@ -114,12 +109,30 @@ impl Rig {
 
     /// Where the floor's two ends are kept.
     pub fn floor_pins(&self) -> Option<Pins> {
-        self.floor_pins
+        self.plan.floor_pins
+    }
+
+    /// The numbers of the blocks.
+    pub fn blocks(&self) -> std::ops::Range<u32> {
+        0..self.plan.blocks
+    }
+
+    /// Shows that a block of `what` begins; a failure if a signal has come.
+    pub fn begin(&mut self, block: u32, what: impl std::fmt::Display) -> Outcome {
+        self.progress.show(format_args!("{what}: block {block} of {}", self.plan.blocks));
+        self.interrupt.check()
     }
 
     /// The server's process.
     pub fn server(&self) -> u32 {
         self.server.id()
+    }
+
+    /// Starts this program once more with `arguments`, and waits until it says that it is ready.
+    pub fn helper(&self, arguments: &[&OsStr], patience: Duration) -> Result<Helper, Failure> {
+        let mut helper = Helper::start(&this_program()?, arguments, Stdio::null())?;
+        helper.line(patience, &self.interrupt)?;
+        Ok(helper)
     }
 
     /// Measures something with the floor's partner, while the server stands still: stopped where it spins; else it soon
@@ -128,7 +141,7 @@ impl Rig {
         &mut self,
         measure: impl FnOnce(&mut Floor, &Interrupt) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _freedom = match self.floor_pins.filter(|_| self.free) {
+        let _freedom = match self.plan.floor_pins.filter(|_| self.plan.pins.is_none()) {
             None => None,
             Some(pins) => {
                 let freedom = Freedom::remember();
@@ -136,7 +149,7 @@ impl Rig {
                 Some(freedom)
             }
         };
-        if self.wait != WaitStrategy::Spin {
+        if self.plan.wait != WaitStrategy::Spin {
             return measure(&mut self.floor, &self.interrupt);
         }
         self.server.pause()?;
@@ -152,7 +165,7 @@ impl Rig {
 
     /// Runs `measure`, then ends all of it. A failure is explained by a signal, or by the server's end, if there was one
     /// of them: both close the channel.
-    pub fn run<T>(mut self, measure: impl FnOnce(&mut Rig) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub fn run<T>(mut self, measure: impl FnOnce(&mut Setup) -> Result<T, Failure>) -> Result<T, Failure> {
         match measure(&mut self) {
             Ok(measured) => self.end().map(|()| measured),
             Err(failure) => {
@@ -167,7 +180,7 @@ impl Rig {
 
     /// Unregisters, and ends the processes.
     fn end(self) -> Outcome {
-        let Rig { client, floor, server, interrupt, .. } = self;
+        let Setup { client, floor, server, interrupt, .. } = self;
         interrupt.forget();
         client.unregister_timeout(LEAVING).map_err(Failure::failed)?;
         drop(floor);
