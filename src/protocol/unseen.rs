@@ -1,7 +1,8 @@
 //! Characters that a reader does not see, or not for what they are.
 //!
-//! The ranges are those of Unicode's properties `Default_Ignorable_Code_Point` and `Bidi_Control`, of the categories for private use and of
-//! the noncharacters, and of a few characters that show nothing though no property says so. White space is what the standard library says.
+//! The ranges are those of Unicode's properties `Default_Ignorable_Code_Point` and `Bidi_Control`, of the
+//! categories for private use and of the noncharacters, and of a few characters that show nothing though no
+//! property says so. White space is what the standard library says.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a process holds, as the kernel tells.
+//! Counts what a process holds (threads, descriptors, channels, memory), from /proc.
 
 use std::fs;
 

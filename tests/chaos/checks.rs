@@ -1,6 +1,7 @@
-//! What `cargo test` runs: chaos for half a minute, in which processes die by SIGKILL and, in a build with `--cfg
-//! ringpost_kill_points` (`.ci/run chaos`), between any two stores, and no promise is broken; that a planted fault is
-//! found; deaths in every state of a client; and the unit tests of the harness. No times are asserted.
+//! What `cargo test` runs: chaos for half a minute, in which processes die by SIGKILL and, in a build with
+//! `--cfg ringpost_kill_points` (`.ci/run chaos`), between any two stores, and no promise is broken; that a
+//! planted fault is found; deaths in every state of a client; and the unit tests of the harness. No times are
+//! asserted.
 
 use std::process::{Command, ExitCode, Output, Stdio};
 
@@ -14,7 +15,8 @@ macro_rules! trials {
     ($($check:path),+ $(,)?) => { vec![$(trial(stringify!($check), $check)),+] };
 }
 
-/// Runs the checks that the command line asks for. One that is not listed is found by the compiler as never used.
+/// Runs the checks that the command line asks for. One that is not listed is found by the compiler as never
+/// used.
 pub fn run() -> ExitCode {
     let trials = trials![
         every_promise_is_kept,
@@ -78,7 +80,8 @@ fn every_promise_is_kept() {
     assert!(place.is_clean(), "it leaves something behind");
 }
 
-/// It is found, and the command that is named with it finds it again: a harness that cannot fail shows nothing.
+/// It is found, and the command that is named with it finds it again: a harness that cannot fail shows
+/// nothing.
 #[cfg(ringpost_kill_points)]
 fn a_planted_fault() {
     // A name that is kept is missed by whoever wants it next, or, if nobody does, when all have gone.

@@ -24,16 +24,16 @@ use ringpost::cli::exit::{Failure, Outcome as Ended};
 
 /// How long a registration may take.
 pub const REGISTERING: Duration = Duration::from_secs(2);
-/// How long whatever has been committed may take to be received after the end.
+/// How long it may take, after the end, to receive what was committed before it.
 const DRAINING: Duration = Duration::from_secs(5);
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// What the process is told.
+/// The process's arguments.
 #[derive(Debug, Args)]
 pub struct ClientOptions {
     socket: PathBuf,
     seed: u64,
-    /// Which of the clients, of how many.
+    /// Which of `slots` clients it is.
     slot: u64,
     pub slots: u64,
 }
@@ -43,7 +43,7 @@ pub fn name_of(slot: u64) -> String {
     format!("chaos-{slot}")
 }
 
-/// What all that a client does needs.
+/// A client's options and its history; shared by its threads.
 pub struct ChaosClient {
     pub options: ClientOptions,
     pub history: Writer,
@@ -51,7 +51,7 @@ pub struct ChaosClient {
     at_first: Holdings,
 }
 
-/// With a registration came the watcher and its descriptor, and they stay.
+/// The first registration starts the library's watcher; its thread and its descriptor stay.
 fn within(held: &Holdings, first: &Holdings) -> bool {
     held.threads <= first.threads + 1 && held.descriptors <= first.descriptors + 1
 }
@@ -59,7 +59,7 @@ fn within(held: &Holdings, first: &Holdings) -> bool {
 /// How a registration is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// It has ended without us.
+    /// The server ended it.
     Ended,
     Unregister,
     Drop,
@@ -97,7 +97,7 @@ pub fn run(options: ClientOptions) -> Ended {
 }
 
 impl ChaosClient {
-    /// Waits before the gate, with an account of what this process holds.
+    /// Checks that this process holds nothing of a registration, then waits at the gate.
     fn stand_before(&self, gate: Gate) {
         let held = self.holdings_at_rest();
         if held.channels > 0 || !within(&held, &self.at_first) {
@@ -107,15 +107,15 @@ impl ChaosClient {
         self.stand_still(gate);
     }
 
-    /// Does nothing until the gate is another.
+    /// Does nothing until the gate changes.
     pub fn stand_still(&self, gate: Gate) {
         let words = [gate.word().into(), 0, 0, 0, 0, 0];
         self.history.put(Kind::Idle, 0, Op::None, Outcome::Ok, words);
         self.history.wait_for_gate(gate);
     }
 
-    /// What the process holds once the watcher, and a thread that has been waited for, have let go of the last things; after
-    /// a second as it is.
+    /// What the process holds. Gives the watcher, and a thread that was joined, a second to release the last
+    /// things.
     fn holdings_at_rest(&self) -> Holdings {
         let until = Instant::now() + Duration::from_secs(1);
         loop {
@@ -127,7 +127,7 @@ impl ChaosClient {
         }
     }
 
-    /// Tries until it is registered, or the gate is another.
+    /// Tries to register until that succeeds or the gate changes.
     fn register(&self, round: u32, random: &mut Random) -> Option<Client> {
         let strategy = match random.below(8) {
             0 => WaitStrategy::Spin,
@@ -178,7 +178,7 @@ impl ChaosClient {
         let (caller, inbox) = client.split();
         let handle = caller.close_handle();
         if random.once_in(3) {
-            // Somebody else receives, without a deadline.
+            // A thread of its own receives, without a deadline.
             let (role, receiving) = (Arc::clone(self), random.clone());
             let receiver = std::thread::Builder::new()
                 .name("receiver".into())
@@ -202,11 +202,11 @@ impl ChaosClient {
         self.history.put(Kind::Over, 0, Op::None, outcome, about(0, key, reason as u64));
     }
 
-    /// Ends the registration. Whether nothing can be acknowledged to others any more.
+    /// Ends the registration. Returns whether no message to it can be acknowledged any more.
     fn give_up(&self, way: Way, caller: Caller, handle: &ringpost::CloseHandle, thread: u8) -> bool {
         match way {
             Way::Ended => {
-                // What closed it is the server's end; the rest of this client has nothing to say any more.
+                // The server closed it; there is nothing to unregister from.
                 drop(caller);
                 true
             }
@@ -219,7 +219,7 @@ impl ChaosClient {
                 matches!(outcome, Outcome::Ok | Outcome::Disconnected | Outcome::NotSent)
             }
             Way::Drop => {
-                // It waits for a second at most.
+                // A drop waits for at most a second.
                 let words = [1_000_000_000, 0, 0, 0, 0, 0];
                 self.history.begin(thread, Op::Drop, words);
                 drop(caller);
@@ -234,7 +234,7 @@ impl ChaosClient {
         }
     }
 
-    /// Everything that was committed before the end, and then the reason.
+    /// Receives everything that was committed before the end, and returns the reason of the close.
     fn drain(&self, inbox: &mut Inbox) -> CloseReason {
         let words = [DRAINING.as_nanos() as u64, 0, 0, 0, 0, 0];
         let (mut until, mut again) = (Instant::now() + DRAINING, true);
@@ -243,7 +243,7 @@ impl ChaosClient {
             match inbox.recv_deadline(until) {
                 Ok(message) => self.received(0, &message),
                 Err(RecvTimeoutError::Disconnected(reason)) => break reason,
-                // All processes may have stood still meanwhile.
+                // The whole machine may have stood still meanwhile.
                 Err(RecvTimeoutError::TimedOut) if again => {
                     (until, again) = (Instant::now() + DRAINING, false);
                 }
@@ -277,7 +277,7 @@ impl ChaosClient {
         }
     }
 
-    /// Notes what was received, having looked at every byte of it.
+    /// Checks every byte of a message and records it as received.
     pub fn received(&self, thread: u8, message: &Message) {
         match content::number_of(message) {
             Ok(number) => self.history.put(
@@ -291,11 +291,12 @@ impl ChaosClient {
         }
     }
 
-    /// Registers with hardly a descriptor left: that may fail, with an error that has a type, and nothing may stay behind.
+    /// Registers with hardly a descriptor left. That may fail with a typed error, and must leave nothing
+    /// behind.
     fn starve(&self, random: &mut Random) {
         let Ok(held) = std::fs::read_dir("/proc/self/fd") else { return };
         let limit = getrlimit(Resource::Nofile);
-        // What is held is numbered from 0 on, nearly without gaps; the directory itself was one.
+        // The descriptors are numbered from 0, nearly without gaps; one of them was the directory's own.
         let low = held.count() as u64 - 1 + random.below(4);
         let words = [REGISTERING.as_nanos() as u64, 0, 0, 0, 0, 0];
         self.history.begin(0, Op::Starve, words);
@@ -312,12 +313,12 @@ impl ChaosClient {
             Err(RegisterError::Channel(_)) => Outcome::System,
             Err(error) => self.outcome_of_registering(&error),
         };
-        // A client that did come to be takes a second at most to go.
+        // If it did register, dropping it takes at most a second.
         self.history.end(0, Op::Starve, outcome, words);
     }
 }
 
-/// The keys of the others, as far as they are known.
+/// The keys of the other clients, as far as they have been looked up.
 #[derive(Debug, Default)]
 pub struct Keys {
     known: HashMap<u64, Key>,

@@ -1,4 +1,4 @@
-//! One client's place: its process of the moment, and what is known of it.
+//! A client's process as the harness sees it: starts, stops, kills it and reads its history.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -13,34 +13,34 @@ use super::history::{BYTES, Event, Gate, Kind, Reader, now};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
 
-/// Records kept to be shown.
+/// How many records are kept to be shown after a failure.
 const SHOWN: usize = 60;
 
 /// The process in a slot.
 pub struct ClientProcess {
     pub slot: u64,
-    /// How many there were before, in the round in which it began.
+    /// How many processes its slot had before it in this round.
     pub life: u64,
     child: Child,
     pub reader: Reader,
     pub point: Option<Armed>,
-    /// What its threads are at.
+    /// The operation that each of its two threads has begun and not ended.
     pub open: [Option<Event>; 2],
-    /// Its registration.
+    /// Its key, while it is registered.
     pub key: Option<Key>,
-    /// The gate that it stands before, by its word.
+    /// The word of the gate that it waits at.
     pub idle: Option<u64>,
-    /// Since when its name has been another's.
+    /// Since when its registrations have failed because the name is taken.
     pub taken_since: Option<u64>,
-    /// The times at which it was stopped and went on.
+    /// When it was stopped, and when it was resumed.
     stops: Vec<(u64, Option<u64>)>,
-    /// When its predecessor, registered, died.
+    /// When the process before it died, if that was registered.
     pub predecessor_died: Option<u64>,
     pub killed_at: Option<u64>,
     pub recent: VecDeque<Event>,
 }
 
-/// What all processes are started with.
+/// What every client's process is started with.
 pub struct Launch<'a> {
     pub program: &'a Path,
     pub socket: &'a Path,
@@ -86,7 +86,7 @@ impl ClientProcess {
         })
     }
 
-    /// Its next record.
+    /// Reads its next record.
     pub fn hear(&mut self) -> Option<Event> {
         let event = self.reader.next()?;
         if self.recent.len() == SHOWN {
@@ -101,14 +101,14 @@ impl ClientProcess {
         Some(event)
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It has not been waited for, so the number is its own.
+            // It has not been waited for, so its number is still its own.
             let _ = kill_process(pid, signal);
         }
     }
@@ -138,7 +138,7 @@ impl ClientProcess {
         }
     }
 
-    /// How long it stood still after `since`.
+    /// How long it was stopped after `since`.
     pub fn still_since(&self, since: u64) -> u64 {
         let end = now();
         self.stops.iter().map(|&(from, to)| to.unwrap_or(end).saturating_sub(from.max(since))).sum()
@@ -148,7 +148,7 @@ impl ClientProcess {
         self.child.id()
     }
 
-    /// Its last records, oldest first, for people.
+    /// Its last records as lines of text, oldest first.
     pub fn story(&self) -> Vec<String> {
         let begin = self.recent.front().map_or(0, |event| event.time);
         let mut lines = vec![format!(

@@ -1,4 +1,4 @@
-//! What is said on the bus: requests whose only right response is known, and messages that nobody could mistake.
+//! The content of requests and messages: each request has one right response, and no two messages are alike.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -57,8 +57,8 @@ pub fn response(request: &[u8], caller: Key) -> Vec<u8> {
     bytes
 }
 
-/// The service of the harness's server. It takes notice of each client's numbers, which only grow: a request that is
-/// executed twice, or out of its order, is told to the caller.
+/// The service of the harness's server. It takes notice of each client's numbers, which only grow: a request
+/// that is executed twice, or out of its order, is told to the caller.
 #[derive(Debug, Default)]
 pub struct Turner(Mutex<HashMap<Key, u64>>);
 

@@ -1,4 +1,4 @@
-//! How a round ends: everybody comes to a stop, or does not; the server dies; and everybody has seen it.
+//! Ends a round: the clients may be stopped first, the server dies, and every client must notice.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::round::{ALLOWANCE_KIB, Broken, Chaos, Done, Due};
 use super::server_process::{GRACE, ServerProcess};
 
 impl Chaos {
-    /// Waits until it takes connections; what it holds before its first client.
+    /// Waits until the server takes connections. Returns what it holds before its first client.
     pub(super) fn await_server(
         &mut self,
         server: &mut ServerProcess,
@@ -24,7 +24,7 @@ impl Chaos {
         let (mut observed, mut held) = (None, None);
         self.until(due, "the server takes connections", Duration::ZERO, |_| {
             let observer = if socket.exists() { Observer::connect(&socket).ok() } else { None };
-            // With an answer, the connection is known to be among what it holds.
+            // Once it has answered, the connection is among what it holds.
             if let Some(observer) = observer
                 && observer.list().is_ok()
             {
@@ -75,7 +75,7 @@ impl Chaos {
         match (status.signal(), &server.point) {
             (None, _) if status.success() => self.servers.in_order += 1,
             (Some(signal), _) if signal == Signal::KILL.as_raw() => self.servers.killed += 1,
-            // Told to stop before it had come so far as to listen to that.
+            // It was told to stop before it watched for that signal.
             (Some(signal), _) if signal == Signal::TERM.as_raw() && plan.finish == Finish::Terminate => {
                 self.servers.killed += 1;
             }
@@ -95,8 +95,8 @@ impl Chaos {
         }
     }
 
-    /// Everybody comes to the end of what it does, while the server lives: no wake was lost on the way. Then those who wait
-    /// for messages have all that were acknowledged.
+    /// Every client ends its operation while the server lives, so no wake was lost. Then those that wait for
+    /// messages must have received all that were acknowledged.
     fn await_messages(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         self.await_idle(due, Some(server))?;
         let mut waits = None;
@@ -116,7 +116,7 @@ impl Chaos {
         })
     }
 
-    /// Nobody finds its name taken by a process that is dead.
+    /// No client may find its name taken by a dead process.
     fn await_names(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         let mut slot = None;
         let freed = self.until(due, "a name is free", Duration::ZERO, |chaos| {
@@ -135,7 +135,7 @@ impl Chaos {
         })
     }
 
-    /// Everybody leaves; then the server holds what it held at first.
+    /// Every client leaves; then the server must hold what it held at first.
     fn await_quiet(&mut self, base: &Holdings, server: &ServerProcess, due: &mut Due) -> Done {
         self.await_idle(due, None)?;
         let mut clients = None;
@@ -163,11 +163,11 @@ impl Chaos {
         Ok(())
     }
 
-    /// Everybody stands before the gate.
+    /// Waits until every client waits at the gate.
     fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut ServerProcess>) -> Done {
         let gate = u64::from(self.gate.word());
         let idle = self.until(due, "everybody is idle", Duration::ZERO, |chaos| {
-            // Its point may still come, which is then the end of this.
+            // The server may still reach its failpoint; then there is nothing to wait for.
             let over = server.as_mut().is_some_and(|server| server.ended().is_some());
             Ok(over || chaos.processes.iter().all(|process| process.idle == Some(gate)))
         });
@@ -187,7 +187,7 @@ impl Chaos {
         }
     }
 
-    /// Everybody has seen the server's end, and received what was there before it.
+    /// Waits until every client has noticed the server's end and received what was committed before it.
     pub(super) fn settle(&mut self, due: &mut Due) -> Done {
         self.set_gate(Gate::Closed(self.round + 2));
         self.await_idle(due, None)

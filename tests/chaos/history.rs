@@ -1,8 +1,8 @@
-//! What a client did and saw, in memory that outlives it.
+//! Records what a client did and saw, in memory that outlives its process.
 //!
-//! Each client process writes its history into a segment that the harness made, mapped by both: what is stored there
-//! survives SIGKILL, costs no system call and so disturbs nothing. A record counts from the store of the tail on; a
-//! writer that finds no room waits until the harness has read some.
+//! Each client process writes its history into a segment that the harness made, mapped by both: what is
+//! stored there survives SIGKILL, costs no system call and so disturbs nothing. A record counts from the
+//! store of the tail on; a writer that finds no room waits until the harness has read some.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -49,13 +49,15 @@ macro_rules! coded {
 coded! {
     /// What a record tells.
     Kind {
-        /// An operation begins. Words: its time-out in nanoseconds or 0; for a message the receiver's key and the number.
+        /// An operation begins. Words: its time-out in nanoseconds or 0; for a message the receiver's key
+        /// and the number.
         Begin,
         /// It ended, with the outcome. The same words.
         End,
         /// A registration is complete. Words: round, key.
         Registered,
-        /// It is over, with everything received that could be (outcome `Ok`), or given up (`Disconnected`). Words: key, reason.
+        /// It is over: everything was received that could be (outcome `Ok`), or it was given up
+        /// (`Disconnected`). Words: key, reason.
         Over,
         /// A message was received. Words: 0, the sender's key, the number.
         Received,
@@ -169,7 +171,7 @@ impl Writer {
         Writer { segment, tail: Mutex::new(0) }
     }
 
-    /// The how manieth process it is in its slot and this round.
+    /// How many processes there were before this one in its slot in this round.
     pub fn life(&self) -> u64 {
         self.segment.word64(LIFE).load(Ordering::Relaxed)
     }

@@ -1,9 +1,11 @@
-//! What must be true of all histories of one server's life together.
+//! Judges the histories of one round together: what must be true of them.
 //!
-//! - A message received was sent, to this receiver, by whom it says, and its sender was not told that it did not arrive.
+//! - A message received was sent, to this receiver, by whom it says, and its sender was not told that it did
+//!   not arrive.
 //! - The messages of one sender come in its order, each once.
-//! - What was acknowledged is received, if its receiver received all that there was: until the server's end, or until
-//!   the server confirmed that it had left. A receiver that was killed, or went without a confirmation, misses only the last ones.
+//! - What was acknowledged is received, if its receiver received all that there was: until the server's end,
+//!   or until the server confirmed that it had left. A receiver that was killed, or went without a
+//!   confirmation, misses only the last ones.
 
 use std::collections::HashMap;
 

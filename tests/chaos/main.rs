@@ -1,9 +1,9 @@
-//! Chaos and death: a server and its clients are killed, stopped and starved at random, and every promise is checked; and
-//! it is timed how soon a death is noticed.
+//! Chaos and death: a server and its clients are killed, stopped and starved at random, and every promise is
+//! checked; and it is timed how soon a death is noticed.
 //!
-//! Under `cargo test` this program runs its checks (`checks.rs`), and an argument is a filter, as everywhere. With one of
-//! its own options it is the harness itself; `tests/README.md` tells how to use it. It starts itself again as the servers
-//! and clients that are to die.
+//! Under `cargo test` this program runs its checks (`checks.rs`), and an argument is a filter, as everywhere.
+//! With one of its own options it is the harness itself; `tests/README.md` tells how to use it. It starts
+//! itself again as the servers and clients that are to die.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -37,14 +37,16 @@ use ringpost::cli::exit::{self, Outcome};
 
 /// Kills, stops and starves a server and its clients at random, and checks every promise
 ///
-/// Processes register, call, send, receive and leave; others of them die in the midst of it, by SIGKILL or, in a build
-/// with --cfg ringpost_kill_points, between any two stores. What each did and saw is judged after every server's life: no
-/// acknowledged message is lost, doubled or out of order, every call ends, nothing hangs, names become free, and after
-/// quiet nothing is left. A broken promise ends the run with status 1, the history and the command that repeats it.
+/// Processes register, call, send, receive and leave; others of them die in the midst of it, by SIGKILL or,
+/// in a build with --cfg ringpost_kill_points, between any two stores. What each did and saw is judged after
+/// every server's life: no acknowledged message is lost, doubled or out of order, every call ends, nothing
+/// hangs, names become free, and after quiet nothing is left. A broken promise ends the run with status 1,
+/// the history and the command that repeats it.
 ///
-/// With --deaths it times how soon a death is noticed, whatever the client does at that moment: a server is killed while a
-/// client waits, until the client's operation has returned; and a client is killed, until another one is registered under
-/// its name. Where the client registers or unregisters, the server is stopped until the client waits for its answer.
+/// With --deaths it times how soon a death is noticed, whatever the client does at that moment: a server is
+/// killed while a client waits, until the client's operation has returned; and a client is killed, until
+/// another one is registered under its name. Where the client registers or unregisters, the server is stopped
+/// until the client waits for its answer.
 #[derive(Debug, Parser)]
 #[command(
     name = "chaos",

@@ -1,4 +1,4 @@
-//! What is to happen in a round, all of it from the seed and the round's number.
+//! Plans a round: what happens, to whom and when, all of it from the seed and the round's number.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use ringpost::WaitStrategy;
 use super::failpoints::{self, Armed, Side};
 use super::random::Random;
 
-/// What the killer does, and to whom.
+/// What the harness does to a client or to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// SIGKILL to the client in this slot.
     Kill(u64),
-    /// SIGSTOP, and SIGCONT so much later.
+    /// SIGSTOP, and SIGCONT after this time.
     Stop(u64, Duration),
-    /// So many connections that ask for nothing, for so long.
+    /// This many connections that send nothing, for this time.
     Connect(u64, Duration),
 }
 
@@ -31,18 +31,18 @@ pub struct Plan {
     pub wait: WaitStrategy,
     pub length: Duration,
     pub finish: Finish,
-    /// Everybody comes to a stop before the server ends, and nobody may have to be woken by that end.
+    /// All clients are held at the gate before the server ends: none may need that end to wake up.
     pub held: bool,
-    /// All clients leave before the server ends, and what it holds is looked at.
+    /// All clients leave before the server ends, and then what it holds is compared with the beginning.
     pub quiet: bool,
-    /// Its limit of open files, if it has a low one.
+    /// The server's limit of open files; 0 leaves it.
     pub descriptors: u64,
     pub server_failpoint: Option<Armed>,
-    /// When, from the round's beginning.
+    /// Each with its time from the round's beginning.
     pub acts: Vec<(Duration, Act)>,
 }
 
-/// One round in so many ends quietly.
+/// One round in this many ends quietly.
 const QUIET: u32 = 8;
 
 impl Plan {
@@ -79,7 +79,7 @@ impl Plan {
             acts.push((at, act));
         }
         Plan {
-            // The smallest rings fill soonest.
+            // A rare failpoint needs a full ring; the smallest rings fill soonest.
             ring_size: if rare { 4096 } else { 4096 << random.below(4) },
             wait: [WaitStrategy::Adaptive, WaitStrategy::Adaptive, WaitStrategy::Park]
                 [random.below(3) as usize],

@@ -1,4 +1,4 @@
-//! Choices that come from a seed alone.
+//! Random choices that depend on a seed only.
 
 /// A stream of numbers, the same for the same beginning.
 #[derive(Debug, Clone)]

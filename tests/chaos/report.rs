@@ -1,4 +1,4 @@
-//! What a run comes to.
+//! The report of a run: JSON, and text for people.
 
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ pub struct Report<'a> {
     messages: Messages,
     counts: Counts,
     channel_blocks: u64,
-    /// From a client's death until its successor is registered with the same server, the successor's start included.
+    /// From a client's death until its successor is registered with the same server, the successor's start
+    /// included.
     registered_again_ns: Summary,
     /// By how much operations with a deadline came later than that.
     late_ns: Summary,

@@ -1,4 +1,4 @@
-//! One server's life, with all that happens to it and its clients.
+//! Runs one round: one server's life, and what happens to it and to its clients.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::Times;
 
-/// Memory that a quiet server may hold beyond what it held before its first client: its allocator keeps some for each
-/// thread that ever ran.
+/// Memory that a quiet server may hold beyond what it held before its first client: its allocator keeps some
+/// for each thread that ever ran.
 pub const ALLOWANCE_KIB: u64 = 16 * 1024;
 
-/// Why a run ends before its time.
+/// Why a run ends early.
 #[derive(Debug)]
 pub enum Broken {
     /// A promise was broken.
     Promise(String),
-    /// What was waited for did not come.
+    /// The harness waited for something in vain.
     Vain(String),
-    /// The harness itself could not go on.
+    /// The harness itself failed.
     Failure(Failure),
 }
 
@@ -53,7 +53,7 @@ pub(super) type Done = Result<(), Broken>;
 /// How processes ended.
 #[derive(Debug, Default, Clone, Copy, serde::Serialize)]
 pub struct Deaths {
-    /// By the killer.
+    /// By a signal from the harness.
     pub killed: u64,
     /// At a failpoint.
     pub at_failpoints: u64,
@@ -61,7 +61,7 @@ pub struct Deaths {
     pub in_order: u64,
 }
 
-/// Everything that goes on from round to round.
+/// The state that lasts from round to round.
 pub struct Chaos {
     pub(super) program: PathBuf,
     pub(super) socket: PathBuf,
@@ -84,14 +84,14 @@ pub struct Chaos {
     pub(super) interrupt: Interrupt,
 }
 
-/// What is due in a round.
+/// What is still to be done in a round, and when.
 pub(super) struct Due {
     began: Instant,
     acts: std::vec::IntoIter<(Duration, Act)>,
     next: Option<(Duration, Act)>,
     resumes: Vec<(Instant, u64)>,
     connections: Vec<(Instant, Vec<std::os::fd::OwnedFd>)>,
-    /// Processes of this round so far, for each slot.
+    /// How many processes each slot has had in this round.
     lives: Vec<u64>,
 }
 
@@ -131,7 +131,7 @@ impl Chaos {
         self.round = round;
         let plan = Plan::of(self.seed, round, self.slots);
         self.watch.begin();
-        // Whoever lives on begins anew, as the first process of this round in its slot.
+        // A process that survived the last round counts as the first one of this round in its slot.
         for process in &mut self.processes {
             process.reader.set_life(0);
             (process.predecessor_died, process.taken_since) = (None, None);
@@ -180,7 +180,7 @@ impl Chaos {
         Ok(())
     }
 
-    /// The stories of all clients, for people.
+    /// The last records of all clients as lines of text.
     pub fn stories(&self) -> Vec<String> {
         self.processes.iter().flat_map(ClientProcess::story).collect()
     }
@@ -216,7 +216,7 @@ impl Chaos {
         let time = now();
         for index in 0..self.processes.len() {
             let process = &mut self.processes[index];
-            // Looked at before the reading: what it wrote before its end is read then.
+            // Asked before reading, so that everything it wrote before its end is read.
             let ended = process.ended();
             self.watch.read(process)?;
             match ended {
@@ -236,7 +236,7 @@ impl Chaos {
         Ok(())
     }
 
-    /// A client's process ended: another one takes its place.
+    /// Counts how a client's process ended and starts another in its slot.
     fn replace_dead(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
         let process = &self.processes[index];
         match (status.signal(), &process.point, process.killed_at) {
@@ -287,7 +287,7 @@ impl Chaos {
         Ok(())
     }
 
-    /// Waits until something is so, and looks after everybody meanwhile.
+    /// Waits until `holds`, and serves all processes meanwhile.
     pub(super) fn until(
         &mut self,
         due: &mut Due,
@@ -297,7 +297,7 @@ impl Chaos {
     ) -> Done {
         let began = Instant::now();
         while !holds(self)? {
-            // Before the look, which tells whether this process itself was held up meanwhile.
+            // Read before the tick, which finds out whether this process itself was held up.
             let waited = began.elapsed();
             self.tick(due)?;
             if waited > limit + self.watch.margin() {
@@ -315,7 +315,7 @@ impl Chaos {
     }
 
     fn end_stream(&mut self, mut stream: Stream) -> Done {
-        // It is killed in the midst of it, unless it has reached its point.
+        // It is killed while it writes, unless it died at its failpoint.
         let status = match stream.child.try_wait().map_err(Failure::failed)? {
             Some(status) => status,
             None => {
@@ -337,7 +337,7 @@ impl Chaos {
     }
 }
 
-/// A connection that says nothing.
+/// A connection on which nothing is sent.
 fn dumb_connection(socket: &Path) -> Option<std::os::fd::OwnedFd> {
     let address = SocketAddrUnix::new(socket).ok()?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

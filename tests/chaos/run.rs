@@ -1,12 +1,13 @@
-//! A run: a server and its clients are killed, stopped and starved until the time is over, and every promise is checked.
+//! A run: a server and its clients are killed, stopped and starved until the time is over, and every promise
+//! is checked.
 //!
-//! One *round* is one server's life. Client processes register, call, send, receive and leave at random, all of it from
-//! the seed; this process kills them, stops them and lets them go on, kills or stops the server or lets it die at a
-//! failpoint, and takes another server process for the next round. Each client writes its history into memory that
-//! outlives it. When a round is over all histories are judged together.
+//! One *round* is one server's life. Client processes register, call, send, receive and leave at random, all
+//! of it from the seed; this process kills them, stops them and lets them go on, kills or stops the server or
+//! lets it die at a failpoint, and takes another server process for the next round. Each client writes its
+//! history into memory that outlives it. When a round is over all histories are judged together.
 //!
-//! Everything that is chosen comes from the seed and the round's number. What is not: how the processes are scheduled, so
-//! how far each came when another was killed, and how many processes a round needs.
+//! Everything that is chosen comes from the seed and the round's number. What is not: how the processes are
+//! scheduled, so how far each came when another was killed, and how many processes a round needs.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,8 +41,9 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "R")]
     pub round: Option<u32>,
 
-    /// Plant a fault that must be noticed at its Nth occurrence: `lost` drops an acknowledged message, `twice` delivers
-    /// one twice, `name` keeps a dead client's name. Needs a build with --cfg ringpost_kill_points
+    /// Plant a fault that must be noticed at its Nth occurrence: `lost` drops an acknowledged message,
+    /// `twice` delivers one twice, `name` keeps a dead client's name. Needs a build with --cfg
+    /// ringpost_kill_points
     #[arg(long, value_name = "FAULT:N")]
     pub fault: Option<String>,
 }

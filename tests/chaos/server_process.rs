@@ -1,4 +1,4 @@
-//! The server of a round, as the harness sees it.
+//! A round's server process as the harness sees it: starts, signals it and learns how it ended.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +11,7 @@ use super::plan::Plan;
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
 
-/// Milliseconds that a server which was told to stop gives its workers.
+/// The server's grace period at a shutdown, in milliseconds.
 pub const GRACE: u64 = 500;
 
 pub struct ServerProcess {
@@ -53,7 +53,7 @@ impl ServerProcess {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();

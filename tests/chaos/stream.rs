@@ -1,5 +1,5 @@
-//! A process that writes blocks, grants and batches into a channel of its own, until it dies: what arrives is a beginning of
-//! what it wrote, and every batch is whole.
+//! A process that writes blocks, grants and batches into a channel of its own, until it dies: what arrives is
+//! a beginning of what it wrote, and every batch is whole.
 
 use std::io;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! What the histories tell from moment to moment: the judge is told, times are taken, and whoever hangs is noticed.
+//! Reads the histories while the round runs: passes them to the judge, takes times, and notices a client that
+//! hangs.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,10 @@ use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
 use ringpost::cli::stats::Times;
 
-/// How long anything may take beyond its deadline, or altogether where it has none.
+/// How much later than its deadline an operation may end; the limit itself where it has no deadline.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// For each moment by which the harness itself once came late, so many.
+/// The margin grows by this many times the harness's own longest delay.
 const PER_DELAY: u32 = 20;
 
 /// What was done and seen, over all rounds.
@@ -34,21 +35,22 @@ pub struct Watch {
     pub judge: Judge,
     pub counts: Counts,
     pub messages: Messages,
-    /// From the death of a registered client until the next of its name is registered, its start included.
+    /// From the death of a registered client until the next process registers its name, its start included.
     pub again: Times,
-    /// By how much an operation with a deadline came later than that.
+    /// How much later than their deadline operations ended.
     pub late: Times,
-    /// The longest time by which a look came later than it was to, in all and in this round.
+    /// The harness's own longest delay between two looks, in all rounds and in this one.
     pub worst_delay: Duration,
     round_delay: Duration,
     last_look: Option<Instant>,
-    /// What came late by so much. It is judged after the next look, which tells whether this process was late itself.
+    /// Operations that ended late. They are judged after the next look, which shows whether the harness was
+    /// late itself.
     suspects: Vec<(Duration, String)>,
-    /// Registrations that ended as if the server had: when, and whose.
+    /// When, and in which slot, a client was told that the server had died.
     pub orphaned: Vec<(u64, u64)>,
 }
 
-/// Something that was promised is not so.
+/// An error says which promise was broken.
 pub type Promise = Result<(), String>;
 
 impl Watch {
@@ -67,12 +69,12 @@ impl Watch {
         }
     }
 
-    /// How late something may come on this computer, in this round.
+    /// How late an operation may end on this computer in this round.
     pub fn margin(&self) -> Duration {
         PATIENCE + PER_DELAY * self.round_delay
     }
 
-    /// Lets others run for a moment, and notes how long it is since the last time.
+    /// Sleeps for a moment, and measures how late this process came back.
     pub fn pause(&mut self) -> Promise {
         const MOMENT: Duration = Duration::from_micros(400);
         std::thread::sleep(MOMENT);
@@ -87,14 +89,14 @@ impl Watch {
         }
     }
 
-    /// Another round begins. What lies between this and the next look does not count.
+    /// Begins another round. The time until the next look does not count as a delay.
     pub fn begin(&mut self) {
         (self.last_look, self.round_delay) = (None, Duration::ZERO);
         self.judge = Judge::default();
         self.orphaned.clear();
     }
 
-    /// Takes note of all that a client has written.
+    /// Reads all that a client has written.
     pub fn read(&mut self, process: &mut ClientProcess) -> Promise {
         loop {
             let before = process.open;
@@ -192,13 +194,13 @@ impl Watch {
         Ok(())
     }
 
-    /// That nobody has been at something for too long.
+    /// Checks that no operation of a client has taken too long.
     pub fn check_patience(&self, process: &ClientProcess, now: u64) -> Promise {
         if process.is_stopped() || process.killed_at.is_some() {
             return Ok(());
         }
         for event in process.open.iter().flatten() {
-            // It may wait for its message as long as the server lives.
+            // It may wait for a message as long as the server lives.
             if event.op == Op::ReceiveLong {
                 continue;
             }

@@ -9,10 +9,10 @@ use super::content::{self, REFUSAL, Task};
 use super::history::{Gate, Op, Outcome, about};
 use super::random::Random;
 
-/// The longest that a request without a deadline of its own is waited for.
+/// The deadline of a request that has none of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether an operation ended the registration.
+/// An error ends the registration, in this way.
 type Goes = Result<(), Way>;
 
 /// The work of one registration.
@@ -22,13 +22,13 @@ pub struct Work<'a> {
     inbox: Option<&'a mut Inbox>,
     random: Random,
     keys: Keys,
-    /// Of requests, and of messages: they only grow.
+    /// The last number of a request or message; numbers only grow.
     number: u64,
-    /// Nothing that others may still be told of is missed.
+    /// Whether everything that others were told had arrived can still be received.
     whole: bool,
 }
 
-/// What a request without a result comes to; an error that should not be ends the process.
+/// The outcome of a request. An error that must not occur is recorded and ends the process.
 pub fn outcome_of_call(client: &ChaosClient, op: Op, error: Option<&CallError>) -> Outcome {
     match error {
         None => Outcome::Ok,
@@ -42,7 +42,7 @@ pub fn outcome_of_call(client: &ChaosClient, op: Op, error: Option<&CallError>) 
     }
 }
 
-/// What sending comes to.
+/// The outcome of sending.
 fn outcome_of_sending(client: &ChaosClient, op: Op, sent: &Result<(), SendError>) -> Outcome {
     match sent {
         Ok(()) => Outcome::Ok,
@@ -72,9 +72,9 @@ impl<'a> Work<'a> {
         Work { client, caller, inbox, random, keys: Keys::default(), number: 0, whole: true }
     }
 
-    /// Until it has had enough, is told to leave, or the registration ends.
+    /// Works for a random number of steps, until it is told to leave, or until the registration ends.
     pub fn run(mut self) -> (Way, bool, Caller) {
-        // Short lives are as frequent as long ones.
+        // Short registrations are as frequent as long ones.
         let most = 4 << self.random.below(7);
         let mut left = 1 + self.random.below(most);
         let way = loop {
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
         self.number
     }
 
-    /// A request, and how many bytes its response has, so that both fit.
+    /// A request whose own length and whose response's length both fit.
     fn request(&mut self) -> (Task, Vec<u8>) {
         let most = self.caller.limits().max_call - 16;
         let number = self.next();
@@ -137,7 +137,7 @@ impl<'a> Work<'a> {
         (task, content::request(task, number, much, len))
     }
 
-    /// Whether it is the right response.
+    /// Checks that it is the right response.
     fn check(&self, op: Op, task: Task, request: &[u8], response: &Result<&[u8], CallError>) -> Outcome {
         match response {
             Ok(body) if *body == content::response(request, self.caller.key()) => Outcome::Ok,
@@ -154,11 +154,11 @@ impl<'a> Work<'a> {
         self.client.history.violation(0, op, &format!("the wrong response: {what}"))
     }
 
-    /// What goes on after such an outcome.
+    /// Decides by the outcome whether the registration goes on.
     fn after(&mut self, outcome: Outcome) -> Goes {
         match outcome {
             Outcome::Disconnected | Outcome::NotSent => Err(Way::Ended),
-            // The server goes; what it has committed is still to come.
+            // The server is shutting down; what it has committed can still be received.
             Outcome::ShuttingDown => Err(Way::Unregister),
             _ => Ok(()),
         }
@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
         };
         let words = timeout(patience.unwrap_or_default());
         self.client.history.begin(0, Op::Call, words);
-        // The response borrows the caller: what is to be known of it is its copy.
+        // Copied, for the response borrows the caller.
         let response = match patience {
             None => self.caller.call(&request),
             Some(patience) => self.caller.call_timeout(&request, patience),
@@ -198,7 +198,7 @@ impl<'a> Work<'a> {
             self.client.history.violation(0, Op::Submit, "not as many outstanding as were submitted");
         }
         if self.random.once_in(4) {
-            // The responses fill their ring meanwhile.
+            // So that the responses fill their ring.
             std::thread::sleep(Duration::from_micros(self.random.below(3000)));
         }
         if self.random.once_in(3) {
@@ -208,7 +208,7 @@ impl<'a> Work<'a> {
             self.client.history.begin(0, Op::Respond, timeout(PATIENCE));
             let mut response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
             if response == Err(CallError::TimedOut) {
-                // All processes may have stood still meanwhile.
+                // The whole machine may have stood still meanwhile.
                 response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
             }
             let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
@@ -271,7 +271,7 @@ impl<'a> Work<'a> {
         Ok(outcome)
     }
 
-    /// Fills one inbox, and then waits with the last message.
+    /// Fills one inbox, then waits for room with the last message.
     fn flood(&mut self) -> Goes {
         let Some((slot, key)) = self.receiver()? else { return Ok(()) };
         for _ in 0..200 {
@@ -315,7 +315,7 @@ impl<'a> Work<'a> {
         self.after(outcome)
     }
 
-    /// Does nothing for a while, and receives nothing either.
+    /// Does nothing for a while, so that its inbox fills.
     fn rest(&mut self) -> Goes {
         std::thread::sleep(Duration::from_micros(self.random.below(10_000)));
         Ok(())

@@ -25,13 +25,15 @@ const STOP: Duration = Duration::from_secs(10);
 /// Tells a child who its parent is.
 const PARENT: &str = "RINGPOST_PARENT_PID";
 
-/// Lets [`die_with_parent`] notice in the child that this process ended before the child could ask to be told.
+/// Lets [`die_with_parent`] notice in the child that this process ended before the child could ask to be
+/// told.
 pub fn bound(command: &mut Command) -> &mut Command {
     command.env(PARENT, std::process::id().to_string())
 }
 
-/// Ends this process, started as a child, when the thread that started it ends; SIGKILL, because it also reaches a
-/// process that is stopped. The tidy ways (SIGTERM, end of input) come first; this is for a parent that was killed.
+/// Ends this process, started as a child, when the thread that started it ends; SIGKILL, because it also
+/// reaches a process that is stopped. The tidy ways (SIGTERM, end of input) come first; this is for a parent
+/// that was killed.
 pub fn die_with_parent() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // A parent that has ended already sends nothing, and somebody else is the parent now.
@@ -68,8 +70,8 @@ pub fn end(child: &mut Child, patience: Duration) {
     }
 }
 
-/// Runs `action` once `child` has ended, whoever waits for it; not before that, also if the child outlives its owner's
-/// interest in it.
+/// Runs `action` once `child` has ended, whoever waits for it; not before that, also if the child outlives
+/// its owner's interest in it.
 pub fn when_it_ends(child: &Child, action: impl FnOnce() + Send + 'static) -> Outcome {
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
     std::thread::Builder::new()
@@ -84,8 +86,8 @@ pub fn when_it_ends(child: &Child, action: impl FnOnce() + Send + 'static) -> Ou
         .map_err(|error| Failure::failed(format!("cannot watch a process: {error}")))
 }
 
-/// A process of this program's own that tells, line by line, how far it is. It is killed when this is dropped: it keeps
-/// nothing that would have to be put in order.
+/// A process of this program's own that tells, line by line, how far it is. It is killed when this is
+/// dropped: it keeps nothing that would have to be put in order.
 pub struct Helper {
     child: Child,
     lines: Receiver<String>,

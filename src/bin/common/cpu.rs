@@ -32,7 +32,8 @@ pub fn can_pin(cpu: usize) -> Result<(), String> {
     sched_setaffinity(None, &before).map_err(|error| format!("cannot leave CPU {cpu} again: {error}"))
 }
 
-/// Where the calling thread may run now; it may again when this is dropped. Children start where their parent may run.
+/// Where the calling thread may run now; it may again when this is dropped. Children start where their parent
+/// may run.
 #[derive(Debug)]
 pub struct Freedom(Option<CpuSet>);
 

@@ -1,4 +1,5 @@
-//! How a program ends: 0, or 1 with one line that says why and what to do, or 2 for a command line that is wrong.
+//! How a program ends: 0, or 1 with one line that says why and what to do, or 2 for a command line that is
+//! wrong.
 
 use std::fmt;
 use std::io;
@@ -12,7 +13,8 @@ use rustix::time::Timespec;
 
 use super::out::readable;
 
-/// How long a program that leaves the bus waits for the server to confirm it: one that stands still must not hold it.
+/// How long a program that leaves the bus waits for the server to confirm it: one that stands still must not
+/// hold it.
 pub const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Why a program ends before its end.
@@ -78,8 +80,8 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
     }
 }
 
-/// Lets each option have a negative number as its value, so that whoever gives one hears what the option wants, and not how to make
-/// it something else.
+/// Lets each option have a negative number as its value, so that whoever gives one hears what the option
+/// wants, and not how to make it something else.
 fn options_of(command: clap::Command) -> clap::Command {
     let lenient = |argument: clap::Arg| {
         let takes = argument.get_long().is_some() && argument.get_action().takes_values();
@@ -110,8 +112,8 @@ fn usage_line(program: &str, error: &clap::Error) -> String {
     one_line(&format!("{line}; '{program} --help' tells more"))
 }
 
-/// Writes a line to stderr, if it takes one within a second: a program must not hang because nobody reads what it complains of. (`eprintln!`
-/// would wait for ever, and panic where stderr is closed.)
+/// Writes a line to stderr, if it takes one within a second: a program must not hang because nobody reads
+/// what it complains of. (`eprintln!` would wait for ever, and panic where stderr is closed.)
 pub fn note(line: impl fmt::Display) {
     let text = format!("{line}\n");
     let mut rest = text.as_bytes();

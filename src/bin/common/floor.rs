@@ -1,14 +1,14 @@
 //! The floor: what a round trip between two processes costs on this computer with nothing around it.
 //!
-//! Two processes share two words, each alone in its line and more than 128 bytes apart (processors fetch lines in
-//! pairs). One stores the next number into the first word, the other answers with the same number in the second:
-//! Release stores, Acquire loads. It is timed as a block of round trips, with no clock read inside. Whether `pause`
-//! between two looks helps depends on the processor, so that both ways are measured. On one processor neither can
-//! work, and each look yields to the other process instead.
+//! Two processes share two words, each alone in its line and more than 128 bytes apart (processors fetch
+//! lines in pairs). One stores the next number into the first word, the other answers with the same number in
+//! the second: Release stores, Acquire loads. It is timed as a block of round trips, with no clock read
+//! inside. Whether `pause` between two looks helps depends on the processor, so that both ways are measured.
+//! On one processor neither can work, and each look yields to the other process instead.
 //!
-//! The partner gets the segment as its standard input and sleeps on a futex outside its blocks, so that the server,
-//! which shares its processor, has that for itself. Every block has a number of its own, the *turn*, and a task:
-//! these words, or what `floor_futex` and `floor_copy` do with the same partner.
+//! The partner gets the segment as its standard input and sleeps on a futex outside its blocks, so that the
+//! server, which shares its processor, has that for itself. Every block has a number of its own, the *turn*,
+//! and a task: these words, or what `floor_futex` and `floor_copy` do with the same partner.
 //!
 //! ```text
 //! measuring process                                   partner
@@ -205,7 +205,8 @@ pub struct Floor {
     last: u64,
 }
 
-/// What a turn's body gets: the segment, the numbers to ask with, and whom to ask whether the partner is lost.
+/// What a turn's body gets: the segment, the numbers to ask with, and whom to ask whether the partner is
+/// lost.
 pub(super) struct Turn<'a, 'l> {
     pub(super) segment: &'a Segment,
     pub(super) numbers: Range<u64>,
@@ -305,7 +306,8 @@ impl Floor {
         })
     }
 
-    /// Times `count` round trips after `warm` others: nanoseconds for each. The partner sleeps when this returns.
+    /// Times `count` round trips after `warm` others: nanoseconds for each. The partner sleeps when this
+    /// returns.
     pub fn block(
         &mut self,
         look: Look,

@@ -1,9 +1,10 @@
-//! The floor of moving bytes: copies into shared memory and out of it, and one word to say that they are there.
+//! The floor of moving bytes: copies into shared memory and out of it, and one word to say that they are
+//! there.
 //!
-//! There are two buffers, as large as the rings of the measured channel, and each copy goes to the place behind the one
-//! before, as in a ring: a buffer that is used again and again at one place would stay in the nearest cache. The word
-//! is the 8 bytes in front of the payload, so that a small payload crosses in the same line. The copies are the
-//! library's own, which is no slower than `memcpy` at any size.
+//! There are two buffers, as large as the rings of the measured channel, and each copy goes to the place
+//! behind the one before, as in a ring: a buffer that is used again and again at one place would stay in the
+//! nearest cache. The word is the 8 bytes in front of the payload, so that a small payload crosses in the
+//! same line. The copies are the library's own, which is no slower than `memcpy` at any size.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -145,8 +146,8 @@ fn give_all<B: Between>(turn: Turn<'_, '_>, size: usize, warm: u32) -> Option<f6
 }
 
 impl Floor {
-    /// Times `count` round trips of `size` bytes, copied in and out on both sides, after `warm` others: nanoseconds
-    /// for each. The buffers must have room for one of them.
+    /// Times `count` round trips of `size` bytes, copied in and out on both sides, after `warm` others:
+    /// nanoseconds for each. The buffers must have room for one of them.
     pub fn copy_block(
         &mut self,
         look: Look,

@@ -1,5 +1,5 @@
-//! The floor of sleeping ends: two processes, two words, and nothing but the futex. Whoever waits sleeps at once, whoever
-//! stores wakes; no spinning, no check whether the other side sleeps, no deadline.
+//! The floor of sleeping ends: two processes, two words, and nothing but the futex. Whoever waits sleeps at
+//! once, whoever stores wakes; no spinning, no check whether the other side sleeps, no deadline.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};

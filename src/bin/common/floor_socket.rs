@@ -1,5 +1,5 @@
-//! What the kernel's sockets make of the same work, by a partner process with no registry and no checks: an echo with a
-//! thread for each connection, and a sealed memory file handed over to whoever connects.
+//! What the kernel's sockets make of the same work, by a partner process with no registry and no checks: an
+//! echo with a thread for each connection, and a sealed memory file handed over to whoever connects.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -118,7 +118,8 @@ fn receive(line: &OwnedFd, packet: &mut [u8]) -> io::Result<Option<OwnedFd>> {
     Ok(found)
 }
 
-/// One hand-over: connect, a packet each way, the memory file received, checked and mapped, and all of it closed again.
+/// One hand-over: connect, a packet each way, the memory file received, checked and mapped, and all of it
+/// closed again.
 pub fn hand_over(path: &Path) -> Result<(), Failure> {
     let run = || -> io::Result<()> {
         let line = packets()?;

@@ -12,7 +12,8 @@ use super::out;
 
 /// Write this program's man pages or shell completions into a directory, for packages
 ///
-/// The paths of the files that were written go to stdout. What is written depends on the program's version only.
+/// The paths of the files that were written go to stdout. What is written depends on the program's version
+/// only.
 #[derive(Debug, Args)]
 pub struct Generate {
     #[command(subcommand)]

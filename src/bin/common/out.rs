@@ -28,7 +28,8 @@ pub fn json(value: &impl serde::Serialize) -> Outcome {
     line(&json_text(value)?)
 }
 
-/// `value` as JSON that is one line for every reader, and moves no cursor: some also end lines at U+0085, U+2028 and U+2029.
+/// `value` as JSON that is one line for every reader, and moves no cursor: some also end lines at U+0085,
+/// U+2028 and U+2029.
 pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
@@ -50,7 +51,8 @@ pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     Ok(escaped)
 }
 
-/// Whether a character controls a terminal, ends a line, turns the text around or is not seen. Blanks of another width are none of these.
+/// Whether a character controls a terminal, ends a line, turns the text around or is not seen. Blanks of
+/// another width are none of these.
 fn is_harmful(character: char) -> bool {
     let ends_lines = matches!(character, '\u{2028}' | '\u{2029}');
     let unseen = unseen::is_filler(character) || unseen::is_ignorable(character);
@@ -65,8 +67,8 @@ fn failure(error: io::Error) -> Failure {
     }
 }
 
-/// `bytes` on one line, fit for a terminal: what is not UTF-8, and every character that would move the cursor or
-/// turn the text around, or that is not seen, is escaped.
+/// `bytes` on one line, fit for a terminal: what is not UTF-8, and every character that would move the cursor
+/// or turn the text around, or that is not seen, is escaped.
 pub fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -34,7 +34,8 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Makes `ringpost-PURPOSE-RANDOM` in `$TMPDIR`, or in `/tmp` where a socket's path would be too long there.
+    /// Makes `ringpost-PURPOSE-RANDOM` in `$TMPDIR`, or in `/tmp` where a socket's path would be too long
+    /// there.
     pub fn new(purpose: &str) -> Result<TempDir, Failure> {
         let mut parent = std::env::temp_dir();
         // A socket's path has 107 bytes; the name, the socket in it and its lock file take less than 60.

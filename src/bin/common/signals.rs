@@ -1,5 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly. One more ends at once, unless it comes within a second: `timeout`, for one,
-//! sends a signal to the process and to its group, and a shell to all that it runs. Those are one request.
+//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly. One more ends at once, unless it comes within a
+//! second: `timeout`, for one, sends a signal to the process and to its group, and a shell to all that it
+//! runs. Those are one request.
 
 use std::fs;
 use std::os::raw::c_int;
@@ -29,8 +30,8 @@ struct State {
 }
 
 impl Interrupt {
-    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; one that comes more than a
-    /// second later ends the process as if nothing had been installed.
+    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; one that comes
+    /// more than a second later ends the process as if nothing had been installed.
     pub fn install() -> Result<Interrupt, Failure> {
         let mut wanted = vec![SIGINT, SIGTERM];
         // `nohup` ignores SIGHUP, and means it.
@@ -76,8 +77,8 @@ impl Interrupt {
     pub fn then(&self, action: impl FnOnce() + Send + 'static) {
         let mut slot = self.0.action();
         *slot = Some(Box::new(action));
-        // Either the watching thread's store comes after this look and it finds the action, or this look sees it; if
-        // both see it, `take` decides which of them runs it.
+        // Either the watching thread's store comes after this look and it finds the action, or this look sees
+        // it; if both see it, `take` decides which of them runs it.
         let now = if self.caught().is_some() { slot.take() } else { None };
         drop(slot);
         if let Some(action) = now {

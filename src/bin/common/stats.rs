@@ -61,8 +61,8 @@ impl Times {
 }
 
 impl Times {
-    /// Where the times lie, as pairs of a fraction and the time that it does not exceed: denser towards the end, up to
-    /// the last fraction that the number of times can tell.
+    /// Where the times lie, as pairs of a fraction and the time that it does not exceed: denser towards the
+    /// end, up to the last fraction that the number of times can tell.
     pub fn distribution(&self) -> Vec<(f64, u64)> {
         const STEPS: [f64; 9] = [1.0, 0.8, 0.63, 0.5, 0.4, 0.315, 0.25, 0.2, 0.15];
         let count = self.histogram.len() as f64;

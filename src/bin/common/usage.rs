@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The processor time of all threads of a process that are alive. To the nanosecond where the kernel keeps scheduler
-/// statistics, else to the tick (10 ms, as a rule).
+/// The processor time of all threads of a process that are alive. To the nanosecond where the kernel keeps
+/// scheduler statistics, else to the tick (10 ms, as a rule).
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     precise(pid).or_else(|| in_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
 }

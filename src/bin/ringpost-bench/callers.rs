@@ -1,8 +1,9 @@
-//! Client processes that all call at once, in a closed loop, for a time that this process decides: over the bus, or over
-//! sockets.
+//! Client processes that all call at once, in a closed loop, for a time that this process decides: over the
+//! bus, or over sockets.
 //!
-//! They share a segment with this process. A *turn* says what to do and how many of them take part; they call until
-//! `stop` is that turn, then write down how often they did and how long it took, each in lines of its own.
+//! They share a segment with this process. A *turn* says what to do and how many of them take part; they call
+//! until `stop` is that turn, then write down how often they did and how long it took, each in lines of its
+//! own.
 
 use std::ffi::OsString;
 use std::io;

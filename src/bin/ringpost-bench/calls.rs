@@ -10,8 +10,8 @@ use ringpost::cli::exit::Failure;
 pub const WARM: u32 = 200;
 pub const IN_BLOCK: u32 = 1_000;
 
-/// Calls larger than this come in smaller blocks, down to the fewest: each takes longer, and a block still takes
-/// milliseconds.
+/// Calls larger than this come in smaller blocks, down to the fewest: each takes longer, and a block still
+/// takes milliseconds.
 const LARGE: usize = 16 * 1024;
 const FEWEST: u32 = 50;
 

@@ -105,8 +105,8 @@ impl Measurement for Clients {
         let idle = if self.idle == 0 {
             None
         } else {
-            // A server that nobody has used yet, so that its memory is known. The active client has a place of its own,
-            // for it is compared with itself.
+            // A server that nobody has used yet, so that its memory is known. The active client has a place
+            // of its own, for it is compared with itself.
             let plan = Plan { others: self.idle, pins: session.floor_pins, ..session.plan(self.size) };
             Some(
                 session

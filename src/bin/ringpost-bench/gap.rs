@@ -1,4 +1,4 @@
-//! Waiting for a moment without being late for it.
+//! Waits until a moment, and returns as close to it as possible.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};

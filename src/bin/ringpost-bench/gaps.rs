@@ -1,5 +1,5 @@
-//! `ringpost-bench gaps`: the first request after a time in which there was nothing to do, and what it costs in processor
-//! time on both sides.
+//! `ringpost-bench gaps`: the first request after a time in which there was nothing to do, and what it costs
+//! in processor time on both sides.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Many clients that do nothing, all in one process, and what they cost the server and the one client that is active.
+//! Many clients that do nothing, all in one process, and what they cost the server and the one client that is
+//! active.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ use ringpost::cli::usage::{self, Memory};
 /// Calls timed in a block, and round trips of the floor.
 const CALLS: u32 = 1_000;
 
-/// How often the many come and go while the active client is timed: what the machine does changes from second to second.
+/// How often the many come and go while the active client is timed: what the machine does changes from second
+/// to second.
 const ROUNDS: u32 = 9;
 
 /// The process of the many.
@@ -51,7 +53,8 @@ pub struct Idle {
     pub active_p50_ns: Spread,
     pub floor_alone_ns: Spread,
     pub floor_ns: Spread,
-    /// How much longer its calls take, each to the floor beside it: the median of the rounds, each with them and without.
+    /// How much longer its calls take, each to the floor beside it: the median of the rounds, each with them
+    /// and without.
     pub effect: f64,
 }
 

@@ -28,9 +28,11 @@ pub struct Latency {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// Calls per second: each is due at its own time, whether or not the one before is done, and is timed from then
+    /// Calls per second: each is due at its own time, whether or not the one before is done, and is timed
+    /// from then
     ///
-    /// An open loop, so that a stall delays all calls that were due in it, and all of them count (no coordinated omission).
+    /// An open loop, so that a stall delays all calls that were due in it, and all of them count (no
+    /// coordinated omission).
     #[arg(long, value_name = "R", value_parser = rate::per_second)]
     pub rate: Option<f64>,
 

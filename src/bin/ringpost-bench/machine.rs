@@ -1,4 +1,4 @@
-//! The machine, as a page about it must tell.
+//! Finds out about the machine what the report's page says of it.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

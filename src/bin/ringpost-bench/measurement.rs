@@ -1,4 +1,5 @@
-//! What all measurements have in common: their options, where the two ends run, how they wait, and what is printed.
+//! What all measurements have in common: their options, where the two ends run, how they wait, and what is
+//! printed.
 
 use std::path::PathBuf;
 
@@ -24,7 +25,8 @@ pub trait Measurement {
     type Waiting: Waits;
     type Figures: Figures;
 
-    /// Where the two ends are kept: on `pins`, which --pin or the system gives, unless the measurement says otherwise.
+    /// Where the two ends are kept: on `pins`, which --pin or the system gives, unless the measurement says
+    /// otherwise.
     fn place(&self, pins: Option<Pins>, _pin: Option<Pins>) -> Option<Pins> {
         warn(pins);
         pins
@@ -54,7 +56,8 @@ pub struct Options<M: Args + Measurement> {
 /// The options of every measurement.
 #[derive(Debug, Args)]
 struct Shared {
-    /// The CPUs of the two ends [default: the first two that may be used, unless they are said to run anywhere]
+    /// The CPUs of the two ends [default: the first two that may be used, unless they are said to run
+    /// anywhere]
     #[arg(long, value_name = "CLIENT,SERVER")]
     pin: Option<Pins>,
 

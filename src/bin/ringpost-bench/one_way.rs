@@ -1,5 +1,5 @@
-//! One ring from this process to a reader, and one back: between two threads, or as parts of a channel between two
-//! processes. The reader is told how many blocks come, and answers how many bytes they had.
+//! One ring from this process to a reader, and one back: between two threads, or as parts of a channel
+//! between two processes. The reader is told how many blocks come, and answers how many bytes they had.
 
 use std::io;
 use std::path::Path;
@@ -42,7 +42,8 @@ enum Reader {
 }
 
 impl OneWayRing {
-    /// Starts a reader; both sides wait in this way while there is something to do, and the reader sleeps else.
+    /// Starts a reader; both sides wait in this way while there is something to do, and the reader sleeps
+    /// else.
     pub fn start(
         between: Between,
         ring_size: usize,
@@ -97,7 +98,8 @@ impl OneWayRing {
         move || closers.iter().for_each(Closer::close)
     }
 
-    /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been read.
+    /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been
+    /// read.
     pub fn block(&mut self, payload: &[u8], count: u64, batch: u64) -> Result<f64, Failure> {
         let gone =
             |error: &dyn std::fmt::Display| Failure::failed(format!("the ring's reader is gone: {error}"));

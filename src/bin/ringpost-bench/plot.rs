@@ -1,5 +1,5 @@
-//! Plots as inline SVG: lines over two axes, and bars. Colours come from the page's style sheet, and each line has a marker of
-//! its own, so that a print in grey can be read, too.
+//! Plots as inline SVG: lines over two axes, and bars. Colours come from the page's style sheet, and each
+//! line has a marker of its own, so that a print in grey can be read, too.
 
 use std::fmt::Write;
 
@@ -147,7 +147,8 @@ impl Plot {
             let path: Vec<String> =
                 line.points.iter().map(|&(a, b)| format!("{:.1},{:.1}", x.x(a), y.y(b))).collect();
             let _ = writeln!(svg, "<polyline class=\"line s{colour}\" points=\"{}\"/>", path.join(" "));
-            // Too many would hide the line; each line begins with another, so that they do not lie on one another.
+            // Too many would hide the line; each line begins with another, so that they do not lie on one
+            // another.
             let step = line.points.len().div_ceil(MARKERS);
             for &(a, b) in line.points.iter().skip(index % step).step_by(step) {
                 let title = format!("{}: {} at {}", line.name, (self.y.text)(b), (self.x.text)(a));

@@ -1,8 +1,9 @@
 //! `ringpost-bench latency --rate`: calls that are due at fixed times, timed from when they were due.
 //!
-//! A closed loop asks the next question when the last one is answered, so a stall of a millisecond is one slow call. Whoever
-//! gets requests from outside has a thousand of them waiting then. Here each call has a time at which it is due; if the
-//! one before is not done by then, the wait is part of its latency. The floor does the same at the same rate.
+//! A closed loop asks the next question when the last one is answered, so a stall of a millisecond is one
+//! slow call. Whoever gets requests from outside has a thousand of them waiting then. Here each call has a
+//! time at which it is due; if the one before is not done by then, the wait is part of its latency. The floor
+//! does the same at the same rate.
 
 use std::time::{Duration, Instant};
 
@@ -216,7 +217,8 @@ mod tests {
                 Ok::<(), ()>(())
             })
             .unwrap();
-        // All twenty were due within two milliseconds, so that each of them was due before the stall was over.
+        // All twenty were due within two milliseconds, so that each of them was due before the stall was
+        // over.
         assert!(paced.late >= 19 && paced.due.summary().min >= 3_000_000);
         assert!(paced.begun.summary().p50 < paced.due.summary().p50);
     }

@@ -1,4 +1,5 @@
-//! `ringpost-bench report`: runs the set, each measurement as the command that the page shows, and writes the page.
+//! `ringpost-bench report`: runs the set, each measurement as the command that the page shows, and writes the
+//! page.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,4 @@
-//! Rows that several measurements' tables have.
+//! Makes the tables and cells that several measurements print.
 
 use ringpost::cli::stats::{Spread, Summary, nanoseconds};
 use ringpost::cli::table::Table;

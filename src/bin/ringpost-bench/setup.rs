@@ -1,5 +1,5 @@
-//! What every measurement needs: a server process of our own, this process registered with it, and the floor's partner
-//! process; server and partner share a processor, so only one of them is awake at a time.
+//! What every measurement needs: a server process of our own, this process registered with it, and the
+//! floor's partner process; server and partner share a processor, so only one of them is awake at a time.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -135,8 +135,8 @@ impl Setup {
         Ok(helper)
     }
 
-    /// Measures something with the floor's partner, while the server stands still: stopped where it spins; else it soon
-    /// sleeps by itself.
+    /// Measures something with the floor's partner, while the server stands still: stopped where it spins;
+    /// else it soon sleeps by itself.
     pub fn beside<T>(
         &mut self,
         measure: impl FnOnce(&mut Floor, &Interrupt) -> Result<T, Failure>,
@@ -163,8 +163,8 @@ impl Setup {
         self.beside(|floor, interrupt| blocks.measure(floor, warm, count, interrupt))
     }
 
-    /// Runs `measure`, then ends all of it. A failure is explained by a signal, or by the server's end, if there was one
-    /// of them: both close the channel.
+    /// Runs `measure`, then ends all of it. A failure is explained by a signal, or by the server's end, if
+    /// there was one of them: both close the channel.
     pub fn run<T>(mut self, measure: impl FnOnce(&mut Setup) -> Result<T, Failure>) -> Result<T, Failure> {
         match measure(&mut self) {
             Ok(measured) => self.end().map(|()| measured),

@@ -1,5 +1,5 @@
-//! `ringpost-bench throughput`: how much goes through a ring one way, and how many calls a second if several are on
-//! their way at once.
+//! `ringpost-bench throughput`: how much goes through a ring one way, and how many calls a second if several
+//! are on their way at once.
 
 use clap::Args;
 use ringpost::cli::args::{bytes, readable_bytes};
@@ -235,8 +235,8 @@ fn pipelined(setup: &mut Setup, options: &Throughput) -> Result<Vec<Window>, Fai
     Ok(windows.iter().zip(&blocks).map(window).collect())
 }
 
-/// Nanoseconds for each of `calls` calls with `window` of them on their way: a quarter of them is collected, then as
-/// many are submitted at once.
+/// Nanoseconds for each of `calls` calls with `window` of them on their way: a quarter of them is collected,
+/// then as many are submitted at once.
 fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) -> Result<f64, Failure> {
     use std::iter::repeat_n;
     let step = (window / 4).max(1);

@@ -1,4 +1,4 @@
-//! How soon a death is noticed, whatever the client does at that moment.
+//! Times how soon a death is noticed, for each state that a client can be in.
 
 mod roles;
 mod trial;
@@ -52,7 +52,8 @@ struct Row {
     state: State,
     /// From SIGKILL to the server until the client's operation has returned.
     server_death_ns: Summary,
-    /// From SIGKILL to the client (or, if the server stood still, from its going on) until its name is another's.
+    /// From SIGKILL to the client (or, if the server stood still, from its going on) until its name is
+    /// another's.
     client_death_ns: Summary,
 }
 

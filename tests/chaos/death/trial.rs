@@ -1,4 +1,4 @@
-//! One death at a time.
+//! Kills one server or one client and times how soon that is noticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use ringpost::cli::signals::Interrupt;
 /// What takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(300);
 const NAME: &str = "death";
-/// How long a call stays in the service, in milliseconds: beyond the trial, or not for ever where the server lives on.
+/// How long a call stays in the service, in milliseconds: beyond the trial, or not for ever where the server
+/// lives on.
 const STAY_FOR_EVER: u64 = 600_000;
 const STAY: u64 = 500;
 

@@ -124,11 +124,11 @@ pub fn clients(page: &mut Page, found: &Value) {
         &rows.iter().map(cells).collect::<Vec<_>>(),
     );
     if let Some(idle) = found.get("idle").filter(|idle| idle.is_object()) {
-        crowd(page, idle);
+        idle_clients(page, idle);
     }
 }
 
-fn crowd(page: &mut Page, idle: &Value) {
+fn idle_clients(page: &mut Page, idle: &Value) {
     page.heading(&format!("{} idle clients", whole(idle, "/clients")));
     let shown = |path: &str, unit: &str| match number(idle, path) {
         value if value.is_nan() => MISSING.to_string(),

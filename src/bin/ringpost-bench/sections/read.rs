@@ -1,4 +1,5 @@
-//! Reading the objects of the measurements. What is missing is shown as missing: a page is made of whatever there is.
+//! Reading the objects of the measurements. What is missing is shown as missing: a page is made of whatever
+//! there is.
 
 use serde_json::Value;
 
