@@ -91,10 +91,15 @@ impl Answers {
         self.waiting.iter().any(|(waiting, _)| *waiting == token)
     }
 
-    /// Its connection is about to be closed. It is kept open if its answer was not taken.
+    /// Its connection is about to be closed. It is kept open here only if an answer was sent on it and not taken.
     pub(super) fn forget(&mut self, token: u64, socket: &Arc<Accepted>) {
         self.waiting.retain(|(waiting, _)| *waiting != token);
-        if Arc::strong_count(socket) > 1 && !socket.is_all_taken() {
+        if Arc::strong_count(socket) == 1 {
+            return;
+        }
+        if socket.is_all_taken() {
+            self.sent.retain(|sent| !Arc::ptr_eq(sent, socket));
+        } else {
             socket.end();
             self.due.get_or_insert_with(|| Instant::now() + LATER);
         }
