@@ -20,7 +20,7 @@
 mod address;
 mod key;
 mod name;
-mod unseen;
+pub(crate) mod unseen;
 
 pub use address::Address;
 pub use key::{Key, ParseKeyError};

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 /// Letters and symbols that show nothing.
-pub(super) fn is_filler(character: char) -> bool {
+pub(crate) fn is_filler(character: char) -> bool {
     matches!(
         character,
         '\u{115f}'
@@ -27,7 +27,7 @@ pub(super) fn is_blank(character: char) -> bool {
 }
 
 /// Whether it changes the direction of the text around it.
-pub(super) fn turns(character: char) -> bool {
+pub(crate) fn turns(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -38,7 +38,7 @@ pub(super) fn is_private(character: char) -> bool {
 }
 
 /// Characters that are left out of what is shown, or only change what is beside them.
-pub(super) fn is_ignorable(character: char) -> bool {
+pub(crate) fn is_ignorable(character: char) -> bool {
     matches!(u32::from(character),
         0xad | 0x34f | 0x61c | 0x115f..=0x1160 | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x202a..=0x202e
         | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0x1bca0..=0x1bca3

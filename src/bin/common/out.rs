@@ -2,12 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-// The library's own table: it is no part of what the library offers.
-#[allow(dead_code, reason = "the programs need a part of it")]
-#[path = "../../protocol/unseen.rs"]
-mod unseen;
-
 use super::exit::{Failure, Outcome};
+use crate::protocol::unseen;
 
 /// Writes `bytes` and flushes them.
 pub fn put(bytes: &[u8]) -> Outcome {
