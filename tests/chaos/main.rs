@@ -76,20 +76,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// A server that is to be killed
-    #[command(hide = true)]
-    RoleServer(server::ServerOptions),
+    #[command(name = "role-server", hide = true)]
+    Server(server::ServerOptions),
     /// A client that is to be killed
-    #[command(hide = true)]
-    RoleClient(client::ClientOptions),
+    #[command(name = "role-client", hide = true)]
+    Client(client::ClientOptions),
     /// A writer of a channel that is to be killed
-    #[command(hide = true)]
-    RoleWriter(stream::StreamOptions),
+    #[command(name = "role-writer", hide = true)]
+    Writer(stream::StreamOptions),
     /// A server that is to be killed once
-    #[command(hide = true)]
-    RoleDeathServer(death::ServerOptions),
+    #[command(name = "role-death-server", hide = true)]
+    DeathServer(death::ServerOptions),
     /// A client that waits
-    #[command(hide = true)]
-    RoleDeathClient(death::ClientOptions),
+    #[command(name = "role-death-client", hide = true)]
+    DeathClient(death::ClientOptions),
 }
 
 fn main() -> ExitCode {
@@ -112,11 +112,11 @@ fn dispatch(options: Cli) -> Outcome {
     match options.role {
         None if options.death.deaths.is_some() => death::run(options.socket, &options.death, options.json),
         None => run::run(options.socket, &options.chaos, options.json),
-        Some(Role::RoleServer(options)) => server::serve(&options),
-        Some(Role::RoleClient(options)) => client::run(options),
-        Some(Role::RoleWriter(options)) => stream::write(&options),
-        Some(Role::RoleDeathServer(options)) => death::serve(&options),
-        Some(Role::RoleDeathClient(options)) => death::client(&options),
+        Some(Role::Server(options)) => server::serve(&options),
+        Some(Role::Client(options)) => client::run(options),
+        Some(Role::Writer(options)) => stream::write(&options),
+        Some(Role::DeathServer(options)) => death::serve(&options),
+        Some(Role::DeathClient(options)) => death::client(&options),
     }
 }
 
