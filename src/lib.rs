@@ -194,6 +194,8 @@ pub mod internals;
 pub mod payload;
 #[cfg(not(loom))]
 mod protocol;
+#[cfg(all(test, not(loom)))]
+mod protocol_doc;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

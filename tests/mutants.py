@@ -703,7 +703,7 @@ def check(kind, what):
 def copy_tree():
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
-    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "fuzz", "tests", "README.md", "ARCHITECTURE.md", "CHANGELOG.md"]:
+    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "fuzz", "tests", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs"]:
         source = TREE / name
         if source.is_dir():
             shutil.copytree(source, COPY / name, ignore=shutil.ignore_patterns("target", "corpus", "artifacts"))

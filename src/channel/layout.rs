@@ -1,20 +1,7 @@
-//! A channel's segment, byte by byte.
+//! Where everything lies in a channel's segment: the table *Channel* in `docs/PROTOCOL.md`.
 //!
-//! ```text
-//!    0  magic "RINGPOST"                u64
-//!    8  layout version                  u32
-//!   12  unused                          u32, 0
-//!   16  ring size in bytes, each ring   u64
-//!   24  largest block in bytes          u64
-//!  128  closed: 0, or the reason        u32
-//!  256  request ring's control block    384 bytes
-//!  640  response ring's control block   384 bytes
-//! 1024  inbox ring's control block      384 bytes
-//! 4096  request data, response data, inbox data: ring size bytes each
-//! ```
-//!
-//! All numbers are little-endian. The control blocks lie together in the first page. The data of a ring takes up memory from
-//! the first look or write on, page by page, so an idle client takes a few pages.
+//! The control blocks lie together in the first page. The data of a ring takes up memory from the first look or write on, page
+//! by page, so an idle client takes a few pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,

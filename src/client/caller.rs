@@ -37,7 +37,7 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } el
 
 /// How long to sleep at most with several requests outstanding. A worker that commits the first of their responses in the
 /// very nanoseconds in which we lie down may overlook us, and the service may take its time over the next.
-const SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
 const MOST_QUEUED: usize = 1 << 16;

@@ -22,6 +22,8 @@ mod watcher;
 pub use backoff::Reconnect;
 pub use builder::ClientBuilder;
 pub use caller::Caller;
+#[cfg(test)]
+pub(crate) use caller::SLICE;
 #[cfg(feature = "serde")]
 pub use encoded::{CallSerdeError, SendSerdeError};
 pub use error::{CallError, RegisterError, SendError};

@@ -1,12 +1,4 @@
-//! The datagrams of the connect channel.
-//!
-//! ```text
-//! request   magic u64 "RINGPOST", version u32, what u16 (1 register, 2 list, 3 server), unused u16, body
-//!           register: name        list: first slot u32        server: nothing
-//! reply     magic u64, version u32, status u16, unused u16, body
-//!           register: key (16), and the comm channel's descriptor alongside
-//!           list: a page of clients        server: its description        a refusal: a text for people
-//! ```
+//! The datagrams of the connect channel, as `docs/PROTOCOL.md` describes them.
 
 use crate::protocol::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
 
@@ -58,7 +50,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    fn from_code(code: u16) -> Option<Refusal> {
+    pub(crate) fn from_code(code: u16) -> Option<Refusal> {
         use Refusal::*;
         [
             NotRingpost,

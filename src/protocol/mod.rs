@@ -3,19 +3,7 @@
 //! A *block* is an 8-byte header and a body. The client numbers its requests; each is answered by exactly one
 //! response that carries the same number, in the order of the requests.
 //!
-//! | operation | body of the request | body of the response |
-//! | --- | --- | --- |
-//! | call | payload | the service's response |
-//! | send | key (16), time-out in ns (8, with the flag [`WAITS`]), payload | empty |
-//! | look up | name | key (16) |
-//! | list | first slot (4) | a page of clients (see `connect::listing`) |
-//! | ping | anything | empty |
-//! | statistics | empty | the client's own entry, a page of one |
-//! | unregister | empty | empty |
-//!
-//! A status other than OK may carry a text for people as its body. A block in an inbox has the operation [`MESSAGE`], the
-//! length of the sender's name in its flags, and as its body the sender's key (16), its name, and the payload.
-//! All numbers are little-endian.
+//! `docs/PROTOCOL.md` has each operation's bodies, byte by byte; `protocol_doc.rs` compares it with the code.
 
 mod address;
 mod key;

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! offset         bytes
-//! 0              8      magic, stored last when the segment is made
+//! 0              8      magic `RINGPREG`, stored last when the segment is made, with Release
 //! 8              4      layout version
 //! 12             4      bytes of the mutex (it differs by C library and processor)
 //! 16             4      bytes of an entry
 //! 20             4      capacity, in entries
 //! 24             4      process id of the owner
-//! 32             16     the server's identity, random, two words
+//! 28             4      unused
+//! 32             16     the server's identity, random, two words, the lower first
+//! 48             16     unused
 //! 64             8      changes: how often any entry has been about to change
+//! 72             56     unused
 //! 128            128    the mutex (`pthread_mutex_t`)
 //! 256 + 384 n    384    entry n
 //!
@@ -22,11 +25,15 @@
 //!        36      4      length of the name
 //!        40      8      registered at, nanoseconds since the epoch
 //!        48      64     name
-//!        128     32     calls, sent, bytes in, bytes out: written by the worker
+//!        112     16     unused
+//!        128     32     calls, sent, bytes in, bytes out, 8 each: written by the worker
+//!        160     96     unused
 //!        256     8      received: written by delivery
+//!        264     120    unused
 //! ```
 //!
-//! Words are in the processor's byte order, for the segment never leaves the computer.
+//! Words are in the processor's byte order, for the segment never leaves the computer. It is a sealed memory file that no client is
+//! given.
 
 #![forbid(unsafe_code)]
 

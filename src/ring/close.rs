@@ -100,7 +100,7 @@ impl CloseReason {
         if word == 0 { None } else { Some(CloseReason::from_known(word)) }
     }
 
-    fn from_known(word: u32) -> CloseReason {
+    pub(crate) fn from_known(word: u32) -> CloseReason {
         match word {
             1 => CloseReason::Local,
             3 => CloseReason::Unregistered,

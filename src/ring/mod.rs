@@ -118,6 +118,8 @@ pub use layout::Violation;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
 pub(crate) use producer::Draft;
+#[cfg(test)]
+pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
 pub(crate) use turns::{NotWritten, Turn, Turns};
 pub(crate) use wait::Yields;
@@ -150,7 +152,7 @@ pub(crate) struct Setup {
 /// Hints (returns from a sleep) that may lead nowhere beyond one for each thing received. An honest peer's wake can
 /// come late, after the sleeper found its block by itself; it cannot come out of nothing, because each end looks for a
 /// sleeper only when it has published or given back something since it last looked.
-const SPARE_HINTS: u64 = 64;
+pub(crate) const SPARE_HINTS: u64 = 64;
 
 /// The deadline of a wait. Where the other side is a fuzz target, on this very thread, one without a deadline ends at once.
 #[inline(always)]

@@ -40,14 +40,14 @@ use crate::ring::{CloseReason, Violation};
 use crate::threads;
 
 /// How long a connection may take to say what it wants.
-pub(super) const GREETING_TIME: Duration = Duration::from_secs(2);
+pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
 
 /// This thread was kept from its work if it is so late with what is due.
 const HELD_UP: Duration = Duration::from_millis(200);
 
 /// How long an observer may go on asking, and how often.
-const OBSERVING_TIME: Duration = Duration::from_secs(10);
-const MOST_ASKS: u32 = 4096;
+pub(crate) const OBSERVING_TIME: Duration = Duration::from_secs(10);
+pub(crate) const MOST_ASKS: u32 = 4096;
 
 /// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a segment on its way, spares.
 const OTHER_DESCRIPTORS: u64 = 64;

@@ -25,7 +25,7 @@ use crate::connect::{
 use crate::kill::kill_point;
 
 /// Connections that have not said yet what they want, at the most.
-const MOST_GREETING: usize = 1024;
+pub(crate) const MOST_GREETING: usize = 1024;
 
 /// Connections accepted before other events get their turn.
 const ACCEPTS_AT_ONCE: usize = 64;

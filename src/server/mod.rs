@@ -29,8 +29,14 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use acceptor::{GREETING_TIME, MOST_ASKS, OBSERVING_TIME};
+#[cfg(test)]
+pub(crate) use admission::MOST_GREETING;
 pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBuilder};
 pub use service::{Request, Response, Service, ServiceError};
+#[cfg(test)]
+pub(crate) use worker::{DRAIN, parse_send};
 
 use std::fmt;
 use std::io;

@@ -30,7 +30,7 @@ use crate::ring::{
 };
 
 /// Requests served between two fences.
-const DRAIN: usize = 64;
+pub(crate) const DRAIN: usize = 64;
 
 /// Bytes of the smallest record in a ring.
 const SMALLEST_RECORD: usize = 64;
@@ -447,7 +447,7 @@ pub(super) fn dispose(panic: Box<dyn Any + Send>) {
 }
 
 /// The receiver's key, how long the sender is ready to wait, and where the payload begins.
-pub(super) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
+pub(crate) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
     let (key, rest) = take::<KEY>(body)?;
     let key = Key::from_bytes(key);
     if flags & WAITS == 0 {

@@ -1,4 +1,6 @@
-//! A client by hand: the connect channel's datagrams and the rings' words, written as a stranger might write them.
+//! A client by hand, which can break every rule: the connect channel's datagrams and the rings' words, as a stranger might write
+//! them. It maps and wakes by the library's own means. The client that shares nothing with the library, and breaks no rule, is
+//! `tests/protocol/client.rs`. Both follow `docs/PROTOCOL.md`.
 
 use super::{LIMIT, eventually};
 use ringpost::Key;

@@ -1,0 +1,566 @@
+//! A client in one file, written from `docs/PROTOCOL.md` alone. It shares no code with the library; a test sees to that.
+//!
+//! Where the server breaks a rule, it panics with the rule.
+
+#![allow(unsafe_code, reason = "words in memory that is shared with the server")]
+
+use memmap2::MmapRaw;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+};
+use rustix::thread::futex;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
+
+const MAGIC: [u8; 8] = *b"RINGPOST";
+const PROTOCOL: u32 = 1;
+const LAYOUT: u32 = 1;
+
+/// Codes of requests on the socket.
+pub const REGISTER: u16 = 1;
+pub const LIST: u16 = 2;
+pub const SERVER: u16 = 3;
+
+/// Nothing in these tests takes that long.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The longest sleep before the connection is looked at.
+const SLICE: Duration = Duration::from_millis(50);
+
+const LINE: u64 = 64;
+const DATA: u64 = 1;
+const PADDING: u64 = 2;
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+// ---- the socket
+
+/// A connection to a server.
+pub struct Connection(OwnedFd);
+
+/// A reply of the server, or the end of the connection.
+#[derive(Debug)]
+pub enum Reply {
+    Done { body: Vec<u8>, descriptor: Option<OwnedFd> },
+    Refused { code: u16, version: u32, text: String },
+    End,
+}
+
+impl Reply {
+    pub fn body(self) -> Vec<u8> {
+        match self {
+            Reply::Done { body, .. } => body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn refusal(self) -> u16 {
+        match self {
+            Reply::Refused { code, version, text } => {
+                assert!(version == PROTOCOL && !text.is_empty());
+                code
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A request as a datagram.
+pub fn datagram(version: u32, code: u16, body: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &version.to_le_bytes(), &code.to_le_bytes(), &[0; 2], body].concat()
+}
+
+impl Connection {
+    pub fn to(path: &Path) -> Connection {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        Connection(socket)
+    }
+
+    /// A server that turns the connection away at once may be gone already; what it said can be received all the same.
+    pub fn send(&self, datagram: &[u8]) {
+        match send(&self.0, datagram, SendFlags::NOSIGNAL) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+
+    pub fn ask(&self, code: u16, body: &[u8]) -> Reply {
+        self.send(&datagram(PROTOCOL, code, body));
+        self.receive()
+    }
+
+    pub fn receive(&self) -> Reply {
+        let mut bytes = vec![0; 16_384];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut resets = 0;
+        let (length, descriptor) = loop {
+            assert!(self.is_readable(LIMIT), "no reply");
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let buffers = &mut [IoSliceMut::new(&mut bytes)];
+            match recvmsg(&self.0, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(received) => {
+                    let rights = |message| match message {
+                        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+                        _ => None,
+                    };
+                    break (received.bytes, control.drain().find_map(rights));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) if resets == 0 => resets += 1,
+                Err(Errno::CONNRESET) => return Reply::End,
+                Err(errno) => panic!("{errno}"),
+            }
+        };
+        if length == 0 {
+            return Reply::End;
+        }
+        assert!(length >= 16 && bytes[..8] == MAGIC, "not a reply");
+        let body = bytes[16..length].to_vec();
+        match u16_at(&bytes, 12) {
+            0 => Reply::Done { body, descriptor },
+            code => {
+                let version = u32_at(&bytes, 8);
+                Reply::Refused { code, version, text: String::from_utf8(body).unwrap() }
+            }
+        }
+    }
+
+    /// Whether there is something to receive, or the end, within that time.
+    fn is_readable(&self, within: Duration) -> bool {
+        let within = rustix::time::Timespec::try_from(within).unwrap();
+        matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&within)), Ok(1))
+    }
+
+    /// Whether the server closed it. Nothing else comes after a registration.
+    fn is_over(&self) -> bool {
+        self.is_readable(Duration::ZERO) && matches!(self.receive(), Reply::End)
+    }
+
+    /// Waits for the end.
+    pub fn ends(&self) {
+        assert!(matches!(self.receive(), Reply::End));
+    }
+}
+
+// ---- shared memory
+
+struct Memory(MmapRaw);
+
+impl Memory {
+    /// The address of an object of that size and alignment.
+    fn address(&self, at: usize, size: usize) -> *mut u8 {
+        assert!(at.is_multiple_of(size) && at + size <= self.0.len());
+        self.0.as_mut_ptr().wrapping_add(at)
+    }
+
+    fn word64(&self, at: usize) -> &AtomicU64 {
+        // SAFETY: the address is aligned, in memory that is mapped for as long as `self` lives and only accessed by atomics here.
+        unsafe { AtomicU64::from_ptr(self.address(at, 8).cast()) }
+    }
+
+    fn word32(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { AtomicU32::from_ptr(self.address(at, 4).cast()) }
+    }
+
+    fn byte(&self, at: usize) -> &AtomicU8 {
+        // SAFETY: as above.
+        unsafe { AtomicU8::from_ptr(self.address(at, 1)) }
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        for (place, byte) in bytes.iter().enumerate() {
+            self.byte(at + place).store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self, at: usize, length: usize) -> Vec<u8> {
+        (at..at + length).map(|at| self.byte(at).load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// One end of a ring.
+struct Ring {
+    memory: Arc<Memory>,
+    control: usize,
+    data: usize,
+    size: u64,
+    largest: usize,
+    position: u64,
+    /// As a producer: the last head seen.
+    head: u64,
+}
+
+impl Ring {
+    fn at(&self, position: u64) -> usize {
+        self.data + (position % self.size) as usize
+    }
+
+    fn header(&self, position: u64) -> &AtomicU64 {
+        self.memory.word64(self.at(position))
+    }
+
+    fn head_word(&self) -> &AtomicU64 {
+        self.memory.word64(self.control)
+    }
+
+    fn consumer_parked(&self) -> &AtomicU32 {
+        self.memory.word32(self.control + 128)
+    }
+
+    fn producer_parked(&self) -> &AtomicU32 {
+        self.memory.word32(self.control + 256)
+    }
+
+    /// Bytes of padding before a block of that length, and of its record.
+    fn place(&self, length: usize) -> (u64, u64) {
+        let record = (8 + length as u64).next_multiple_of(LINE);
+        let rest = self.size - self.position % self.size;
+        (if record > rest { rest } else { 0 }, record)
+    }
+
+    fn has_room(&mut self, length: usize) -> bool {
+        let (padding, record) = self.place(length);
+        let head = self.head_word().load(Ordering::Acquire);
+        assert!(head.is_multiple_of(LINE) && (self.head..=self.position).contains(&head), "the rule of head");
+        self.head = head;
+        self.position + padding + record + LINE - head <= self.size
+    }
+
+    /// Publishes a block if there is room.
+    fn publish(&mut self, block: &[u8]) -> bool {
+        assert!(block.len() <= self.largest);
+        if !self.has_room(block.len()) {
+            return false;
+        }
+        let (padding, record) = self.place(block.len());
+        let start = self.position + padding;
+        let header =
+            |position: u64, kind: u64, length: u64| length | kind << 32 | (position / LINE % (1 << 30)) << 34;
+        self.memory.write(self.at(start) + 8, block);
+        self.header(start + record).store(0, Ordering::Relaxed);
+        let data = header(start, DATA, block.len() as u64);
+        if padding == 0 {
+            self.header(start).store(data, Ordering::Release);
+        } else {
+            self.header(start).store(data, Ordering::Relaxed);
+            let padding = header(self.position, PADDING, padding - 8);
+            self.header(self.position).store(padding, Ordering::Release);
+        }
+        self.position = start + record;
+        wake(self.consumer_parked());
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.header(self.position).load(Ordering::Acquire) == 0
+    }
+
+    /// Takes a block, if one is there.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let header = self.header(self.position).load(Ordering::Acquire);
+        if header == 0 {
+            return None;
+        }
+        let (length, kind, line) = (header & 0xffff_ffff, header >> 32 & 3, header >> 34);
+        assert_eq!(line, self.position / LINE % (1 << 30), "the rule of the line");
+        let rest = self.size - self.position % self.size;
+        if kind == PADDING {
+            assert!(rest < self.size && length + 8 == rest, "the rule of padding");
+            self.position += rest;
+            return self.take();
+        }
+        assert_eq!(kind, DATA, "the rule of kinds");
+        let record = (8 + length).next_multiple_of(LINE);
+        assert!(length as usize <= self.largest && record <= rest, "the rules of data");
+        let block = self.memory.read(self.at(self.position) + 8, length as usize);
+        self.position += record;
+        self.head_word().store(self.position, Ordering::Release);
+        wake(self.producer_parked());
+        Some(block)
+    }
+}
+
+fn wake(parked: &AtomicU32) {
+    fence(Ordering::SeqCst);
+    if parked.load(Ordering::Relaxed) == 1 && parked.swap(0, Ordering::Relaxed) == 1 {
+        futex::wake(parked, futex::Flags::empty(), 1).unwrap();
+    }
+}
+
+/// Sleeps on a parked word, unless what is waited for is there already.
+fn sleep(parked: &AtomicU32, is_there: impl FnOnce() -> bool) {
+    parked.store(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    if !is_there() {
+        let slice = rustix::time::Timespec::try_from(SLICE).unwrap();
+        // However it ends, the caller looks again.
+        let _ = futex::wait(parked, futex::Flags::empty(), 1, Some(&slice));
+    }
+    parked.store(0, Ordering::Relaxed);
+}
+
+// ---- the client
+
+pub const CALL: u16 = 1;
+pub const SEND: u16 = 2;
+pub const LOOK_UP: u16 = 3;
+pub const LIST_CLIENTS: u16 = 4;
+pub const PING: u16 = 5;
+pub const STATISTICS: u16 = 6;
+pub const UNREGISTER: u16 = 7;
+
+/// The flag of a SEND that waits.
+pub const WAITS: u16 = 1;
+
+/// Why a wait ended: the reason of the channel's close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed(pub u32);
+
+/// What has been received from another client.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    pub count: u32,
+    pub key: [u8; 16],
+    pub name: String,
+    pub payload: Vec<u8>,
+}
+
+pub struct Client {
+    pub connection: Connection,
+    pub key: [u8; 16],
+    /// Bytes of the largest block, header included.
+    pub largest: usize,
+    memory: Arc<Memory>,
+    requests: Ring,
+    responses: Ring,
+    inbox: Ring,
+    /// The next request's number, and that of the next response.
+    next: u32,
+    expected: u32,
+}
+
+impl Client {
+    pub fn register(path: &Path, name: &str) -> Result<Client, Reply> {
+        Client::register_on(Connection::to(path), name)
+    }
+
+    pub fn register_on(connection: Connection, name: &str) -> Result<Client, Reply> {
+        let (body, descriptor) = match connection.ask(REGISTER, name.as_bytes()) {
+            Reply::Done { body, descriptor: Some(descriptor) } => (body, descriptor),
+            other => return Err(other),
+        };
+        let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        assert!(fcntl_get_seals(&descriptor).unwrap().contains(needed), "not sealed");
+        let length = fstat(&descriptor).unwrap().st_size as u64;
+        let memory = Arc::new(Memory(MmapRaw::map_raw(&descriptor).unwrap()));
+        let header = memory.read(0, 32);
+        let (size, largest) = (u64_at(&header, 16), u64_at(&header, 24));
+        assert!(header[..8] == MAGIC && u32_at(&header, 8) == LAYOUT);
+        assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size) && length == 4096 + 3 * size);
+        assert!((256..=size / 2 - 8).contains(&largest));
+        let largest = largest as usize;
+        let ring = |number: usize| Ring {
+            memory: Arc::clone(&memory),
+            control: 256 + number * 384,
+            data: 4096 + number * size as usize,
+            size,
+            largest,
+            position: 0,
+            head: 0,
+        };
+        Ok(Client {
+            connection,
+            key: body.try_into().unwrap(),
+            largest,
+            requests: ring(0),
+            responses: ring(1),
+            inbox: ring(2),
+            memory,
+            next: 0,
+            expected: 0,
+        })
+    }
+
+    /// 0, or why the server closed the channel.
+    fn closed(&self) -> u32 {
+        self.memory.word32(128).load(Ordering::Acquire)
+    }
+
+    /// Publishes a request if there is room; its number.
+    pub fn try_request(&mut self, operation: u16, flags: u16, body: &[u8]) -> Option<u32> {
+        let number = self.next;
+        let header = [operation.to_le_bytes(), flags.to_le_bytes()].concat();
+        let block = [&header[..], &number.to_le_bytes(), body].concat();
+        self.requests.publish(&block).then(|| {
+            self.next = number.wrapping_add(1);
+            number
+        })
+    }
+
+    /// Publishes a request. Sleeps while there is no room and nothing is to be received.
+    pub fn request(&mut self, operation: u16, flags: u16, body: &[u8], taken: &mut Vec<Response>) -> u32 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(number) = self.try_request(operation, flags, body) {
+                return number;
+            }
+            while let Some(response) = self.try_response() {
+                taken.push(response);
+            }
+            assert!(Instant::now() < deadline && self.closed() == 0, "no room");
+            let (requests, responses) = (&mut self.requests, &self.responses);
+            let parked = Arc::clone(&requests.memory);
+            let parked = parked.word32(requests.control + 256);
+            sleep(parked, || requests.has_room(8 + body.len()) || !responses.is_empty());
+        }
+    }
+
+    pub fn try_response(&mut self) -> Option<Response> {
+        let block = self.responses.take()?;
+        assert!(self.expected != self.next, "a response to nothing");
+        let response =
+            Response { status: u16_at(&block, 0), number: u32_at(&block, 4), body: block[8..].to_vec() };
+        assert_eq!(response.number, self.expected, "the rule of responses");
+        assert!(response.status <= 11, "an unknown status");
+        self.expected = self.expected.wrapping_add(1);
+        Some(response)
+    }
+
+    pub fn response(&mut self) -> Result<Response, Closed> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(response) = self.try_response() {
+                return Ok(response);
+            }
+            self.wait(|client| &client.responses, deadline)?;
+        }
+    }
+
+    /// One request, one response: its status and body.
+    pub fn ask(&mut self, operation: u16, flags: u16, body: &[u8]) -> (u16, Vec<u8>) {
+        let number = self.request(operation, flags, body, &mut Vec::new());
+        let response = self.response().unwrap();
+        assert_eq!(response.number, number);
+        (response.status, response.body)
+    }
+
+    pub fn try_receive(&mut self) -> Option<Message> {
+        let block = self.inbox.take()?;
+        let name = 8 + 16..8 + 16 + usize::from(u16_at(&block, 2));
+        assert_eq!(u16_at(&block, 0), 0x100, "not a message");
+        Some(Message {
+            count: u32_at(&block, 4),
+            key: block[8..24].try_into().unwrap(),
+            name: String::from_utf8(block[name.clone()].to_vec()).unwrap(),
+            payload: block[name.end..].to_vec(),
+        })
+    }
+
+    pub fn receive(&mut self) -> Result<Message, Closed> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(message) = self.try_receive() {
+                return Ok(message);
+            }
+            self.wait(|client| &client.inbox, deadline)?;
+        }
+    }
+
+    /// Sleeps until a block may be there. What was committed before a close comes first.
+    fn wait(&self, ring: impl Fn(&Client) -> &Ring, deadline: Instant) -> Result<(), Closed> {
+        assert!(Instant::now() < deadline, "nothing comes");
+        let ring = ring(self);
+        let closed = match self.closed() {
+            0 if self.connection.is_over() => self.closed().max(5),
+            0 => {
+                sleep(ring.consumer_parked(), || !ring.is_empty() || self.closed() != 0);
+                return Ok(());
+            }
+            closed => closed,
+        };
+        if ring.is_empty() { Err(Closed(closed)) } else { Ok(()) }
+    }
+}
+
+/// A response of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub number: u32,
+    pub body: Vec<u8>,
+}
+
+// ---- descriptions
+
+/// A client in a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: [u8; 16],
+    pub state: u8,
+    /// Process, user and group.
+    pub owner: [u32; 3],
+    pub registered: u64,
+    /// Calls, sent, received, bytes in, bytes out.
+    pub counters: [u64; 5],
+    pub name: String,
+}
+
+/// The clients of a page, and the slot to go on from.
+pub fn page(mut bytes: &[u8], from: u32) -> (Vec<Entry>, Option<u32>) {
+    let next = u32_at(bytes, 0);
+    bytes = &bytes[4..];
+    let (mut entries, mut least) = (Vec::new(), from);
+    while !bytes.is_empty() {
+        let end = 78 + usize::from(bytes[77]);
+        let slot = u32::from(u16_at(bytes, 14));
+        assert!(slot >= least, "slots do not rise");
+        least = slot + 1;
+        entries.push(Entry {
+            key: bytes[..16].try_into().unwrap(),
+            state: bytes[16],
+            owner: [17, 21, 25].map(|at| u32_at(bytes, at)),
+            registered: u64_at(bytes, 29),
+            counters: [37, 45, 53, 61, 69].map(|at| u64_at(bytes, at)),
+            name: String::from_utf8(bytes[78..end].to_vec()).unwrap(),
+        });
+        bytes = &bytes[end..];
+    }
+    let next = (next != 0xffff_ffff).then_some(next);
+    assert!(next.is_none_or(|next| next >= least && next > from), "the next page goes back");
+    (entries, next)
+}
+
+/// All pages, each from its answer.
+pub fn pages(mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<Entry> {
+    let (mut all, mut from) = (Vec::new(), 0_u32);
+    loop {
+        let (entries, next) = page(&answer(&from.to_le_bytes()), from);
+        all.extend(entries);
+        match next {
+            Some(next) => from = next,
+            None => return all,
+        }
+    }
+}
