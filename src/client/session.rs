@@ -163,7 +163,8 @@ fn let_in(source: &io::Error) -> String {
         return format!("{source}; {}", cannot_be_allowed(uid));
     }
     format!(
-        "{source}; start its server with --allow-user {uid}, on a socket in a directory that user {uid} may enter"
+        "{source}; its server must allow user {uid} (ServerBuilder::allow_user, --allow-user {uid}), on a socket in a directory that \
+         user {uid} may enter"
     )
 }
 

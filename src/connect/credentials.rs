@@ -62,8 +62,8 @@ pub(crate) fn same_user(one: u32, other: u32) -> bool {
 /// What to tell a user that is unknown, in place of the option that lets others in.
 pub(crate) fn cannot_be_allowed(uid: u32) -> String {
     format!(
-        "--allow-user {uid} lets nobody in: {uid} is the number of everyone who has none in the server's user namespace. \
-         Use a user that has one there, or a group (--allow-group)"
+        "to allow user {uid} lets nobody in: {uid} is the number of everyone who has none in the server's user namespace. \
+         Use a user that has one there, or a group (ServerBuilder::allow_group, --allow-group)"
     )
 }
 

@@ -29,14 +29,14 @@ use super::credentials::{is_root, is_unknown_user, same_user};
 pub enum PathError {
     /// It exists but is not a directory; a symbolic link is not followed.
     #[error(
-        "{0:?} is not a directory (symbolic links are not followed): remove it, or name a socket with --socket or \
-         RINGPOST_SOCKET"
+        "{0:?} is not a directory (symbolic links are not followed): remove it, or name a socket \
+         (--socket or RINGPOST_SOCKET for the programs)"
     )]
     NotADirectory(PathBuf),
     /// It belongs to another user.
     #[error(
         "{path:?} belongs to user {owner}, not to us{}: somebody may be waiting for our messages there; name another \
-         socket with --socket or RINGPOST_SOCKET", of_unknown(*owner)
+         socket (--socket or RINGPOST_SOCKET for the programs)", of_unknown(*owner)
     )]
     Foreign {
         /// The directory.
@@ -46,8 +46,8 @@ pub enum PathError {
     },
     /// Others may enter or change it.
     #[error(
-        "{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket with --socket or \
-         RINGPOST_SOCKET"
+        "{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket (--socket or \
+         RINGPOST_SOCKET for the programs)"
     )]
     TooOpen {
         /// The directory.
@@ -56,7 +56,9 @@ pub enum PathError {
         mode: u32,
     },
     /// A system call failed.
-    #[error("cannot use {path:?} for the socket: {source}; name a socket with --socket or RINGPOST_SOCKET")]
+    #[error(
+        "cannot use {path:?} for the socket: {source}; name a socket (--socket or RINGPOST_SOCKET for the programs)"
+    )]
     System {
         /// The directory.
         path: PathBuf,

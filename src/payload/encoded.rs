@@ -24,8 +24,8 @@ use super::bounded::{Budget, Counted, Exceeded, MOST_DEPTH};
 pub enum EncodeError {
     /// The value takes more bytes than a payload can have.
     #[error(
-        "a {type_name} takes more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
-         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+        "a {type_name} takes more than the {max} bytes that it may: send less; if that is a client's limit, start its server with larger \
+         rings (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
     )]
     TooLarge {
         /// The value's type.

@@ -91,7 +91,8 @@ pub(crate) enum RegisterError {
     NameTaken,
     /// Every slot is taken.
     #[error(
-        "the server has no room for another client; wait until one is gone, or raise its limit (--max-clients)"
+        "the server has no room for another client; wait until one is gone, or raise its limit (ServerBuilder::max_clients, \
+         --max-clients)"
     )]
     Full,
     /// The registry itself failed.

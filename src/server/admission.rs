@@ -60,13 +60,14 @@ impl Acceptor {
     /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
     /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
     fn no_descriptors(&mut self, errno: Errno) {
-        let (what, refusal) = if is_lack_of_descriptors(errno) {
+        let (reason, what, refusal) = if is_lack_of_descriptors(errno) {
             let what = "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients";
-            (what, NO_DESCRIPTORS)
+            ("descriptors", what, NO_DESCRIPTORS)
         } else {
-            ("cannot accept a connection", "the server could not accept a connection: try again later")
+            let refusal = "the server could not accept a connection: try again later";
+            ("accept", "cannot accept a connection", refusal)
         };
-        let mut refused = Refused::new("descriptors", what);
+        let mut refused = Refused::new(reason, what);
         refused.error = Some(format!("{errno}{}", on_connection(&errno.into())));
         self.shared.events.tell(Event::Refused(refused));
         self.reserve = None;
@@ -106,8 +107,9 @@ impl Acceptor {
                 refused.error = Some(error.to_string());
                 self.shared.events.tell(Event::Refused(refused));
                 let text = format!(
-                    "the server cannot find out whether user {} is in a group that is allowed: ask for --allow-user {}",
-                    who.uid, who.uid
+                    "the server cannot find out whether user {} is in a group that is allowed: {}",
+                    who.uid,
+                    ask_for(who.uid)
                 );
                 return self.turn_away(&socket, Refusal::NoResources, &text);
             }
@@ -118,7 +120,7 @@ impl Acceptor {
             let text = if is_unknown_user(who.uid) {
                 format!("user {} is not allowed to connect, and {}", who.uid, cannot_be_allowed(who.uid))
             } else {
-                format!("user {} is not allowed to connect: ask for --allow-user {}", who.uid, who.uid)
+                format!("user {} is not allowed to connect: {}", who.uid, ask_for(who.uid))
             };
             return self.turn_away(&socket, Refusal::NotAllowed, &text);
         }
@@ -171,6 +173,11 @@ impl Acceptor {
         let _ = socket.hear(&mut [0; 1]);
         let _ = socket.send(&Reply::refused(refusal, why));
     }
+}
+
+/// What a user needs that the server does not let in.
+fn ask_for(uid: u32) -> String {
+    format!("ask the server's owner to allow it (ServerBuilder::allow_user, --allow-user {uid})")
 }
 
 /// Any descriptor will do: it only keeps a place.

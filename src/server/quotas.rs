@@ -81,7 +81,7 @@ impl Ledger {
             if asking >= quota as usize {
                 return busy(format!(
                     "user {uid} has {quota} connections that have not registered, which is its quota: close some, or start \
-                     the server with a larger --quota asking=N"
+                     the server with a larger one (ServerBuilder::quotas, --quota asking=N)"
                 ));
             }
             if self.of_others(&users, |user| user.asking) >= most - most / RESERVE {
@@ -116,7 +116,8 @@ impl Ledger {
             let Quotas { clients, ring_bytes: bytes, spinning, registrations, .. } = self.quotas;
             let over = |refusal, what: String, option: &str| {
                 let why = format!(
-                    "user {uid} has {what}, which is its quota: the server's owner can start it with a larger --quota {option}"
+                    "user {uid} has {what}, which is its quota: the server's owner can start it with a larger one \
+                     (ServerBuilder::quotas, --quota {option})"
                 );
                 Err(Over { refusal, why })
             };
@@ -126,11 +127,15 @@ impl Ledger {
             if user.ring_bytes.saturating_add(ring_bytes) > bytes {
                 let what =
                     format!("{} of {bytes} bytes of rings, and a client takes {ring_bytes}", user.ring_bytes);
-                return over(Refusal::Quota, what, "ring-bytes=BYTES, or with smaller rings");
+                return over(
+                    Refusal::Quota,
+                    what,
+                    "ring-bytes=BYTES), or with smaller rings (ServerBuilder::ring_size, --ring-size",
+                );
             }
             if others >= most - most / RESERVE {
-                let why = "the server is full for other users than its own: wait until a client is gone, or start it with a larger \
-                           --max-clients";
+                let why = "the server is full for other users than its own: wait until a client is gone, or start it for more \
+                           (ServerBuilder::max_clients, --max-clients)";
                 return Err(Over { refusal: Refusal::Full, why: why.into() });
             }
             // At most a second's registrations ahead of their time.

@@ -200,7 +200,10 @@ pub enum ServiceError {
     #[error("{0}")]
     Failed(String),
     /// More was written than a response holds.
-    #[error("the service's response is larger than the maximum of {max} bytes")]
+    #[error(
+        "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with larger rings \
+         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+    )]
     TooLarge {
         /// The most that a response holds.
         max: usize,

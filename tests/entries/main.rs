@@ -59,6 +59,7 @@ mod names;
 #[cfg(feature = "cli")]
 mod options;
 mod places;
+mod remedies;
 #[cfg(feature = "cli")]
 mod run;
 mod sizes;
@@ -76,6 +77,9 @@ fn role() {
         "default path" => places::tell_default_path(),
         "poor client" => limits::register_poorly(),
         "poor server" => limits::start_poorly(),
+        "locked" => remedies::serve_or_register_locked(&stage),
+        #[cfg(feature = "cli")]
+        "server without accept" => remedies::exec_without_accept(),
         "server with few threads" => limits::serve_with_few_threads(&stage),
         other => panic!("no role {other:?}"),
     }

@@ -1,0 +1,306 @@
+//! Remedies: each names the limit that was reached, in the words of who reads it, for a server of `ringpost-server` or of one's own program.
+
+use crate::common::role::{Role, Stage, say, setting};
+use crate::common::users::{is_root, leave_root};
+use crate::common::{Bus, Place, begin, eventually};
+use crate::{advises, skipped};
+use ringpost::channel::{self, Geometry};
+use ringpost::ring::{self, Producer, SendError as RingSendError, SendTimeoutError, TrySendError};
+use ringpost::{CallError, Client, RegisterError, Request, Response, Server, ServiceError};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+// ---- memory that is locked
+
+/// A user whom nothing else here runs as, and who may not lock as much as it likes.
+const LOCKING: u32 = 64_124;
+
+/// From here on this process locks what it maps, and may lock so many bytes.
+fn lock(bytes: u64) {
+    leave_root(LOCKING, LOCKING, &[]);
+    setrlimit(Resource::Memlock, Rlimit { current: Some(bytes), maximum: Some(bytes) }).unwrap();
+    mlockall(MlockAllFlags::FUTURE).unwrap();
+}
+
+/// The role: a server, or a client, of a process that locks what it maps.
+pub fn serve_or_register_locked(stage: &Stage) {
+    let path: PathBuf = setting("PATH").unwrap();
+    match setting::<String>("WHO").unwrap().as_str() {
+        "server" => {
+            lock(8 << 20);
+            let _server = Server::builder(&path).allow_user(0).ring_size(16 << 20).start().unwrap();
+            say("ready");
+            stage.await_order("end");
+        }
+        "client" => {
+            lock(8 << 20);
+            say(Client::register(&path, "locked").unwrap_err());
+        }
+        other => panic!("no {other:?}"),
+    }
+}
+
+fn is_about_locked_memory(why: &str) {
+    advises(why, &["ulimit -l", "locks what it maps"]);
+    for other in ["ulimit -u", "ulimit -n", "threads", "address space"] {
+        assert!(!why.contains(other), "{other}: {why}");
+    }
+}
+
+#[test]
+fn memory_that_may_not_be_locked_is_named() {
+    if !is_root() {
+        return skipped("only root can play a user without the right to lock memory");
+    }
+    let open = |place: &Place| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(place.directory.path(), mode).unwrap();
+    };
+    let place = Place::new();
+    open(&place);
+    let mut server = Role::start("locked", &[("PATH", place.path.to_str().unwrap()), ("WHO", "server")]);
+    server.hear("ready");
+    // Only what belongs to that user vouches for its server.
+    let own = Some(LOCKING);
+    std::os::unix::fs::chown(place.directory.path(), own, own).unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.directory.path(), closed).unwrap();
+    match Client::register(&place.path, "alice").unwrap_err() {
+        RegisterError::Refused(why) => is_about_locked_memory(&why),
+        other => panic!("{other:?}"),
+    }
+    server.tell("end");
+    assert!(server.end().success());
+
+    let place = Place::new();
+    open(&place);
+    let _server = Server::builder(&place.path).allow_user(LOCKING).ring_size(16 << 20).start().unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.directory.path(), closed).unwrap();
+    let mut client = Role::start("locked", &[("PATH", place.path.to_str().unwrap()), ("WHO", "client")]);
+    is_about_locked_memory(&client.hear(""));
+}
+
+// ---- connections that cannot be accepted
+
+/// The role: `ringpost-server`, which may not accept connections.
+#[cfg(feature = "cli")]
+pub fn exec_without_accept() {
+    use crate::common::filter::Refused;
+    use crate::common::program::{SERVER, command};
+    use rustix::io::Errno;
+    use std::os::unix::process::CommandExt;
+    let errno = Errno::from_raw_os_error(setting("ERRNO").unwrap());
+    if !Refused::call(libc::SYS_accept4).here(errno) {
+        return say("skipped");
+    }
+    say("filtered");
+    let mut command = command(SERVER);
+    command.arg("--socket").arg(setting::<PathBuf>("PATH").unwrap());
+    let error = command.stderr(std::process::Stdio::inherit()).exec();
+    panic!("not started: {error}");
+}
+
+#[test]
+#[cfg(feature = "cli")]
+fn a_connection_that_cannot_be_accepted_names_what_lacks() {
+    use crate::common::await_server;
+    let cases = [
+        (libc::ENOMEM, "reason=accept ", "memory", "ulimit -n"),
+        (libc::ENOBUFS, "reason=accept ", "memory", "open files"),
+        (libc::EMFILE, "reason=descriptors ", "ulimit -n", "memory"),
+        (libc::EPERM, "reason=accept ", "cannot accept", "ulimit"),
+    ];
+    for (errno, reason, named, other) in cases {
+        let place = Place::new();
+        let log = place.directory.path().join("log");
+        let settings = [("PATH", place.path.to_str().unwrap()), ("ERRNO", &errno.to_string())];
+        let file = std::fs::File::create(&log).unwrap();
+        let mut server = Role::start_as("server without accept", &settings, |c| {
+            c.stderr(file);
+        })
+        .unwrap();
+        if server.hear("") == "skipped" {
+            return skipped("no filter can be set here");
+        }
+        await_server(&place.path);
+        let mut line = String::new();
+        eventually("the server says why", || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            line = text.lines().find(|line| line.contains(" refused ")).unwrap_or_default().to_owned();
+            text.ends_with('\n') && !line.is_empty()
+        });
+        assert!(line.contains(reason) && line.contains(named) && !line.contains(other), "{line}");
+    }
+}
+
+// ---- sizes
+
+fn too_large(max: usize) -> ServiceError {
+    ServiceError::TooLarge { max }
+}
+
+/// The limit that is told is what a payload of exactly that length satisfies, and one of one byte more does not.
+#[test]
+fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
+    for (ring_size, max_block) in [(4096, 2040), (4096, 256), (1 << 16, 1000)] {
+        let service = |request: Request<'_>, response: &mut Response<'_>| {
+            let [way, len @ ..] = request.payload() else { return Err(ServiceError::new("which?")) };
+            let bytes = vec![7; u32::from_le_bytes(len.try_into().unwrap()) as usize];
+            match way {
+                b'w' => response.write(&bytes),
+                b'p' => bytes.iter().try_for_each(|byte| response.write(&[*byte])),
+                _ => Write::write_all(response, &bytes).map_err(|error| {
+                    // The library's own error, within that of `Write`.
+                    match error.into_inner().and_then(|inner| inner.downcast::<ServiceError>().ok()) {
+                        Some(error) => *error,
+                        None => ServiceError::new("another error"),
+                    }
+                }),
+            }
+        };
+        let place = Place::new();
+        let builder = Server::builder(&place.path).ring_size(ring_size).max_block(max_block);
+        let _server = builder.service(service).start().unwrap();
+        let mut client = Client::register(&place.path, "alice").unwrap();
+        let max = client.limits().max_call;
+        for way in *b"wpi" {
+            let mut ask = |len: usize| {
+                let len = u32::try_from(len).unwrap().to_le_bytes();
+                client.call(&[&[way][..], &len].concat()).map(<[u8]>::to_vec)
+            };
+            assert_eq!(ask(max).unwrap(), vec![7; max]);
+            for len in [max + 1, ring_size, 1 << 20] {
+                match ask(len).unwrap_err() {
+                    CallError::ResponseTooLarge(why) => {
+                        assert_eq!(why, too_large(max).to_string());
+                        advises(
+                            &why,
+                            &[&format!("of {max} bytes"), "answer less", "ring_size", "--ring-size"],
+                        );
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// One way to write a block; what went wrong is a length and a limit.
+type Way = fn(&mut Producer, &[u8]) -> Result<(), (usize, usize, String)>;
+
+#[test]
+fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
+    fn tried(error: TrySendError) -> (usize, usize, String) {
+        match error {
+            TrySendError::TooLarge { len, max } => (len, max, error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    let ways: [Way; 4] = [
+        |producer, block| producer.try_send(block).map_err(tried),
+        |producer, block| {
+            producer.send(block).map_err(|error| match error {
+                RingSendError::TooLarge { len, max } => (len, max, error.to_string()),
+                other => panic!("{other:?}"),
+            })
+        },
+        |producer, block| {
+            producer.send_timeout(block, Duration::from_secs(60)).map_err(|error| match error {
+                SendTimeoutError::TooLarge { len, max } => (len, max, error.to_string()),
+                other => panic!("{other:?}"),
+            })
+        },
+        |producer, block| {
+            let mut batch = producer.batch();
+            batch.push(block).map_err(tried)?;
+            batch.commit();
+            Ok(())
+        },
+    ];
+    let geometry = Geometry::new(4096).unwrap().with_max_block(1000).unwrap();
+    let (mut host, descriptor) = channel::create(&geometry, Default::default()).unwrap();
+    let mut guest = channel::open(&descriptor, Default::default()).unwrap();
+    let (mut producer, mut consumer) = ring::local(4096).unwrap();
+    let mut block = Vec::new();
+    for way in ways {
+        for (producer, consumer) in
+            [(&mut producer, &mut consumer), (&mut guest.requests, &mut host.requests)]
+        {
+            let max = producer.max_block();
+            way(producer, &vec![7; max]).unwrap();
+            assert_eq!(consumer.recv(&mut block), Ok(max));
+            let (len, told, why) = way(producer, &vec![7; max + 1]).unwrap_err();
+            assert_eq!((len, told), (max + 1, max));
+            advises(&why, &[&len.to_string(), &max.to_string()]);
+        }
+    }
+    assert_eq!(guest.requests.max_block(), 1000);
+}
+
+/// A payload of exactly the limit passes. A ring that is too small is the first thing that is named, and the largest block only where one was set.
+#[test]
+#[cfg(feature = "cli")]
+fn programs_tell_the_limit_of_the_payload() {
+    use crate::common::program::{CLIENT, run_with};
+    for max_block in [None, Some(300)] {
+        let bus = Bus::with(|b| {
+            let b = b.ring_size(4096);
+            if let Some(bytes) = max_block { b.max_block(bytes) } else { b }
+        });
+        let bob = bus.client("bob");
+        let socket = bus.path().to_str().unwrap();
+        let limits = bob.limits();
+        for (line, max) in [
+            (&["call", "--as", "x", "--socket", socket][..], limits.max_call),
+            (&["send", "--as", "x", "--to", "bob", "--socket", socket], limits.max_message),
+        ] {
+            run_with(CLIENT, line, &vec![b'x'; max]).well();
+            let why = run_with(CLIENT, line, &vec![b'x'; max + 1]).failed();
+            advises(&why, &[&format!("{} bytes", max + 1), &format!("{max} bytes"), "send less"]);
+            let rings = why.find("--ring-size").unwrap();
+            assert!(why.find("a larger max_block if it was given one").unwrap() > rings, "{why}");
+        }
+    }
+}
+
+// ---- whose server it is
+
+/// Whoever embeds the server is told the builder's method, and whoever runs `ringpost-server` its option.
+#[test]
+fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
+    let bus = Bus::with(|b| b.max_clients(1));
+    let alice = bus.client("alice");
+    let full = Client::register(bus.path(), "bob").unwrap_err().to_string();
+    advises(&full, &["ServerBuilder::max_clients", "--max-clients"]);
+    let max = alice.limits().max_call;
+    let large = CallError::TooLarge { len: max + 1, max }.to_string();
+    advises(&large, &["ServerBuilder::ring_size", "--ring-size"]);
+
+    let place = Place::new();
+    let none = Client::register(&place.path, "alice").unwrap_err().to_string();
+    let own = none.find("start the program whose server listens there").unwrap();
+    assert!(none.find("ringpost-server --socket").unwrap() > own, "{none}");
+
+    // A closed socket, and a user who is not allowed.
+    if !is_root() {
+        return skipped("only root can play another user");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.directory.path(), mode).unwrap();
+    for allowed in [None, Some(64_125)] {
+        let builder = Server::builder(&place.path);
+        let builder = if let Some(uid) = allowed { builder.allow_user(uid) } else { builder };
+        let _server = builder.start().unwrap();
+        let path = place.path.clone();
+        let refused = begin(move || {
+            leave_root(LOCKING, LOCKING, &[]);
+            Client::register(&path, "x").unwrap_err().to_string()
+        });
+        let option = format!("--allow-user {LOCKING}");
+        advises(&refused.end("the registration"), &["ServerBuilder::allow_user", &option]);
+    }
+}
