@@ -45,6 +45,15 @@ pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
     }
 }
 
+/// What to do about something that a server's start lacks.
+pub(super) fn on_start(action: &str, error: &io::Error) -> String {
+    match action {
+        "start a thread" => remedy(error, thread()),
+        "map memory" => on_memory(error).to_owned(),
+        _ => on_resources(error).to_owned(),
+    }
+}
+
 /// Memory that could not be had, with what to do about it.
 pub(super) fn in_words(error: &ChannelError, asked: usize) -> String {
     match error {

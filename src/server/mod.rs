@@ -46,7 +46,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::advice::on_resources;
 use crate::channel::GeometryError;
 use crate::connect::{ListenError, ServerInfo};
 use crate::registry::{ClientInfo, RegistryError};
@@ -109,7 +108,7 @@ pub enum StartError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A system call failed.
-    #[error("cannot {action}: {source}{}", on_resources(source))]
+    #[error("cannot {action}: {source}{}", limits::on_start(action, source))]
     System {
         /// What was being done.
         action: &'static str,

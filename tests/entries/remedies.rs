@@ -20,8 +20,8 @@ const LOCKING: u32 = 64_124;
 
 /// From here on this process locks what it maps, and may lock so many bytes.
 fn lock(bytes: u64) {
-    leave_root(LOCKING, LOCKING, &[]);
     setrlimit(Resource::Memlock, Rlimit { current: Some(bytes), maximum: Some(bytes) }).unwrap();
+    leave_root(LOCKING, LOCKING, &[]);
     mlockall(MlockAllFlags::FUTURE).unwrap();
 }
 
@@ -30,10 +30,17 @@ pub fn serve_or_register_locked(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     match setting::<String>("WHO").unwrap().as_str() {
         "server" => {
+            let start = || Server::builder(&path).allow_user(0).ring_size(16 << 20).start().unwrap();
+            // The stacks of its threads are kept for those of the next.
+            drop(start());
             lock(8 << 20);
-            let _server = Server::builder(&path).allow_user(0).ring_size(16 << 20).start().unwrap();
+            let _server = start();
             say("ready");
             stage.await_order("end");
+        }
+        "start" => {
+            lock(1 << 20);
+            say(Server::builder(&path).start().unwrap_err());
         }
         "client" => {
             lock(8 << 20);
@@ -74,6 +81,11 @@ fn memory_that_may_not_be_locked_is_named() {
     }
     server.tell("end");
     assert!(server.end().success());
+
+    let place = Place::new();
+    open(&place);
+    let mut server = Role::start("locked", &[("PATH", place.path.to_str().unwrap()), ("WHO", "start")]);
+    is_about_locked_memory(&server.hear(""));
 
     let place = Place::new();
     open(&place);
