@@ -113,6 +113,9 @@ pub const POINTS: &[(&str, u8, Often)] = {
         ("park.space.set", SERVER | CHANNEL, Rarely),
         ("park.space.slept", SERVER | CHANNEL, Rarely),
         ("park.space.cleared", SERVER | CHANNEL, Rarely),
+        // an inbox that is dropped
+        ("give_up.stored", CLIENT, Seldom),
+        ("give_up.told", CLIENT, Seldom),
         // close
         ("close.private", BOTH, Seldom),
         ("close.shared", BOTH, Seldom),

@@ -391,6 +391,10 @@ fn the_channel() {
         segment.word32(consumer_parked).store(1, Ordering::Relaxed);
         producer.try_send(b"block").unwrap();
         assert_eq!(segment.word32(consumer_parked).load(Ordering::Relaxed), 0, "woken");
+        segment.word32(producer_parked).store(1, Ordering::Relaxed);
+        consumer.give_up();
+        assert_eq!(segment.word32(offset("given up", 4)).load(Ordering::Relaxed), 1);
+        assert_eq!(segment.word32(producer_parked).load(Ordering::Relaxed), 0, "woken");
     }
     let unused: Vec<u8> = fields
         .iter()

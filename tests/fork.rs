@@ -241,6 +241,8 @@ fn fork_split(stage: &Stage) {
             assert!(matches!(caller.reconnect(), Err(ReconnectError::Ended(FORKED))));
             inbox.close_handle().close();
             assert_eq!(inbox.close_handle().reason(), Some(FORKED));
+            // To drop it gives nothing up.
+            inbox = register("child").split().1;
         }));
         caller.ping_timeout(LIMIT).unwrap();
     }

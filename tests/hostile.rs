@@ -221,6 +221,50 @@ fn wakes_for_nothing_on_the_inbox() {
     });
 }
 
+/// The word by which a client gives up its inbox, with any value, set and cleared again and again, with a wake or without: whoever writes it
+/// is sent no more messages, and nothing else happens. One wake for it is no fault.
+#[test]
+fn inboxes_given_up_by_hand() {
+    const GONE: Result<(), SendError> = Err(SendError::Gone);
+    let bus = Bus::with(|b| b.ring_size(RING as usize));
+    let honest = Honest::start(bus.client("honest"));
+    let mut sender = bus.client("sender");
+    for (value, full, wakes) in
+        [(1, false, false), (2, true, true), (1 << 31, true, false), (u32::MAX, true, true)]
+    {
+        let mut deaf = RawClient::register(bus.path(), "deaf");
+        let (key, word) = (deaf.key, deaf.given_up(Ring::Inbox));
+        deaf.given_up(Ring::Request).store(u32::MAX, Ordering::Release);
+        deaf.given_up(Ring::Response).store(u32::MAX, Ordering::Release);
+        sender.send(key, b"x").unwrap();
+        if full {
+            while sender.send(key, b"x").is_ok() {}
+            let mut waits = bus.client("waits");
+            let waiting = begin(move || waits.send_timeout(key, b"y", 600 * LIMIT));
+            eventually("it waits", || deaf.producer_parked(Ring::Inbox).load(Ordering::Relaxed) == 1);
+            word.store(value, Ordering::Release);
+            if wakes && deaf.producer_parked(Ring::Inbox).swap(0, Ordering::SeqCst) == 1 {
+                futex_wake(deaf.producer_parked(Ring::Inbox), 1);
+            }
+            assert_eq!(waiting.end("who waits"), GONE, "{value}");
+        }
+        word.store(value, Ordering::Release);
+        assert_eq!(sender.send(key, b"x"), GONE, "{value}");
+        for _ in 0..1000 {
+            word.store(0, Ordering::Release);
+            assert_eq!(sender.send(key, b"x"), GONE, "{value}: for good");
+            word.store(value, Ordering::Release);
+        }
+        ping(&mut deaf);
+        assert_eq!(deaf.closed(), 0);
+        drop(deaf);
+        eventually("it is gone", || bus.server.info().clients == 2);
+    }
+    drop(sender);
+    honest.end();
+    assert_eq!(within_limit("the shutdown", move || bus.server.join_after_shutdown()).violations, 0);
+}
+
 /// What is only wrong in its content is answered, and the client goes on.
 #[test]
 fn requests_that_make_no_sense_are_answered() {

@@ -364,6 +364,40 @@ fn both_halves_go_on_with_one_registration() {
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
+/// Whether it is dropped before its server dies, while there is none, or when the caller has registered again and it has not.
+#[test]
+fn a_dropped_inbox_is_given_up_with_each_registration() {
+    for when in 0..3 {
+        let mut town = Town::new();
+        let (mut caller, inbox) = town.steady("alice").0.split();
+        let mut inbox = Some(inbox);
+        for round in 0..3 {
+            if when == 0 {
+                inbox = None;
+            }
+            town.kill();
+            assert!(caller.ping().is_err());
+            if when == 1 {
+                inbox = None;
+            }
+            town.start();
+            caller.ping().unwrap();
+            if when == 2 {
+                inbox = None;
+            }
+            let mut bob = town.plain("bob");
+            let what = format!("dropped {when}, round {round}");
+            assert!(inbox.is_none());
+            assert_eq!(bob.send(caller.key(), b"x"), Err(SendError::Gone), "{what}");
+            assert_eq!(bob.send_timeout(caller.key(), b"x", LIMIT), Err(SendError::Gone), "{what}");
+            assert_eq!(caller.call(b"x").unwrap(), b"x");
+            caller.send(bob.key(), b"still there").unwrap();
+            assert_eq!(text(bob.recv()), "still there");
+        }
+        caller.unregister().unwrap();
+    }
+}
+
 fn receive_all(mut inbox: Inbox, tell: &mpsc::Sender<String>) {
     loop {
         match inbox.recv() {

@@ -536,8 +536,8 @@ impl Caller {
     // ---- messages
 
     /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
-    /// there before. It does not mean that it was read: it is lost with a receiver that dies or leaves before that. Where that matters,
-    /// let the receiver answer.
+    /// there before. It does not mean that it was read: it is lost with a receiver that dies, leaves or drops its inbox before that. Where
+    /// that matters, let the receiver answer.
     ///
     /// Blocks until the server answers, which it does at once: a full inbox is an error.
     ///

@@ -236,8 +236,11 @@ pub enum SendError {
     /// There is no room in the receiver's inbox now.
     #[error("the receiver's inbox is full: try again, or wait for room with a time-out")]
     InboxFull,
-    /// The receiver went away while the message was on its way; it was not delivered.
-    #[error("the receiver left before the message was delivered: look its name up again")]
+    /// The receiver left while the message was on its way, or has dropped its [`Inbox`](crate::Inbox) and takes no messages any more. The
+    /// message was not delivered.
+    #[error(
+        "the receiver has left, or has given up its inbox: look its name up again; one that still has this key takes no messages"
+    )]
     Gone,
     /// The message was not delivered until the deadline: there was no room in the receiver's inbox, or a client that registers again
     /// was waiting for a server.

@@ -17,6 +17,11 @@ use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, 
 /// It can be moved to another thread, and has `&mut self` where it receives. When the [`Caller`](super::Caller) unregisters or
 /// is dropped, it gives out what was committed before, and then `Disconnected`.
 ///
+/// Dropping it while the caller lives on gives the inbox up, for good and also for later registrations of a client with
+/// [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Whoever sends to this client is told [`SendError::Gone`](super::SendError::Gone)
+/// from then on, and so is at once who waits for room. What was delivered and not yet received is lost, though its senders were told `Ok`. The caller
+/// goes on as before. The drop does not wait. An inbox that is leaked (`std::mem::forget`) is not given up, and fills.
+///
 /// # Examples
 ///
 /// ```
@@ -393,6 +398,16 @@ impl Inbox {
                 Ok(())
             }
             _ => Err(Stop::Tell(reason)),
+        }
+    }
+}
+
+/// See [`Inbox`]. In a forked child nothing happens: the client is its parent's.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.ring.give_up();
+        if let Some(home) = home_of(&self.session, &self.home) {
+            home.give_up_inbox();
         }
     }
 }

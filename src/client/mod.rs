@@ -171,7 +171,8 @@ impl Client {
     }
 
     /// The two halves, for two threads. The registration ends when the caller is dropped; the inbox then gives out what was
-    /// committed before. Does not block.
+    /// committed before. An [`Inbox`] that is dropped first is given up: messages to this client are refused as
+    /// [`Gone`](SendError::Gone), and what lay in it is lost. Does not block.
     ///
     /// # Examples
     ///
@@ -534,7 +535,7 @@ impl Client {
     }
 
     /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
-    /// there before.
+    /// there before. It does not mean that it was read: it is lost with a receiver that dies, leaves or drops its inbox before that.
     ///
     /// Blocks until the server answers, which it does at once: a full inbox is an error.
     ///

@@ -69,6 +69,8 @@ struct State {
     /// Its channel's parts that the halves have not taken yet; of the inbox also those of earlier ones that hold something.
     asking: Option<Asking>,
     receiving: VecDeque<Receiving>,
+    /// Whether the inbox was dropped: that of each later registration is given up, too.
+    without_inbox: bool,
     /// Which halves have told of the end of the newest registration.
     told: [bool; 2],
     /// The end of an earlier one that a half has not told of, though the other half has registered again since.
@@ -170,6 +172,7 @@ impl Home {
             session,
             asking: None,
             receiving: VecDeque::new(),
+            without_inbox: false,
             told: [false; 2],
             owed: [None; 2],
             trying: false,
@@ -248,6 +251,15 @@ impl Home {
         state.over.get_or_insert(ReconnectError::Ended(reason));
         self.tell_change();
         Arc::clone(&state.session)
+    }
+
+    /// The inbox is dropped: nobody takes what is laid ready for it, nor what will be.
+    pub(super) fn give_up_inbox(&self) {
+        let mut state = self.lock();
+        state.without_inbox = true;
+        for (ring, _) in state.receiving.drain(..) {
+            ring.give_up();
+        }
     }
 
     /// A half's operation that was on its way tells of the end.
@@ -386,7 +398,11 @@ impl Home {
                 let key = session.key;
                 // Nobody will look again at what is closed and empty.
                 state.receiving.retain_mut(|(ring, _)| ring.try_incoming().is_ok());
-                state.receiving.push_back((guest.inbox, Arc::clone(&session)));
+                if state.without_inbox {
+                    guest.inbox.give_up();
+                } else {
+                    state.receiving.push_back((guest.inbox, Arc::clone(&session)));
+                }
                 state.asking = Some((guest.requests, guest.responses, Arc::clone(&session)));
                 state.session = session;
                 state.owed =

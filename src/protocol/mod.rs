@@ -120,7 +120,7 @@ pub(crate) enum Status {
     InboxFull = 4,
     /// No room in the inbox until the sender's deadline.
     TimedOut = 5,
-    /// The receiver is there no more.
+    /// The receiver is there no more, or has given up its inbox.
     Gone = 6,
     /// The message can never fit.
     TooLarge = 7,

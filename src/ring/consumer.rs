@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::layout::{
-    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, Header, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
+    self, CONSUMER_PARKED, EMPTY, GIVEN_UP, HEAD, HEADER, Header, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
     record_size,
 };
 use super::wait::{Looked, Waiting, Yields};
@@ -423,6 +423,20 @@ impl Consumer {
         Incoming { consumer: self, found }
     }
 
+    /// Tells the other side that nothing is taken any more, and wakes it if it waits for room. For an inbox whose receiver is gone while its
+    /// channel stays open. On a closed channel, and in a forked child, it does nothing.
+    pub(crate) fn give_up(&self) {
+        if self.closer.is_closed() {
+            return;
+        }
+        self.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
+        kill_point!("give_up.stored");
+        // As after giving back room: a producer that parks later looks at the word behind its own fence.
+        fence(Ordering::SeqCst);
+        self.wake_producer();
+        kill_point!("give_up.told");
+    }
+
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
     pub(crate) fn reject(&mut self, violation: Violation) -> Violation {
         self.poison(violation);
@@ -579,6 +593,11 @@ impl Consumer {
             return;
         }
         self.notified = self.position;
+        self.wake_producer();
+    }
+
+    #[inline(always)]
+    fn wake_producer(&self) {
         let word = self.producer_parked();
         if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
             kill_point!("wake.space.swapped");

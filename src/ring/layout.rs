@@ -11,6 +11,8 @@ pub(crate) use crate::shm::CONTROL;
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
 pub(crate) const CONSUMER_PARKED: usize = 128;
+/// 0, or anything else once the consumer takes nothing any more. Seldom written, and by whom the parked word beside it is.
+pub(crate) const GIVEN_UP: usize = 192;
 pub(crate) const PRODUCER_PARKED: usize = 256;
 
 /// The smallest ring: it holds one block of 56 bytes, and with its padding and its zeroed line never more than that.

@@ -5,8 +5,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::layout::{
-    self, CONSUMER_PARKED, EMPTY, HEAD, HEADER, LINE, ONE_LINE, PRODUCER_PARKED, Violation, data_header,
-    padding_header, record_size,
+    self, CONSUMER_PARKED, EMPTY, GIVEN_UP, HEAD, HEADER, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
+    data_header, padding_header, record_size,
 };
 use super::wait::{Looked, Waiting};
 use super::{
@@ -663,6 +663,12 @@ impl Producer {
         }
         self.refresh_head().map_err(TrySendError::Violation)?;
         Ok(self.fits(self.position, len))
+    }
+
+    /// Whether the consumer has given up the ring: see [`Consumer::give_up`](super::Consumer::give_up). Relaxed: it carries no data.
+    #[inline(always)]
+    pub(super) fn is_given_up(&self) -> bool {
+        self.ring.word32::<GIVEN_UP>().load(Ordering::Relaxed) != 0
     }
 
     /// The committed tail.

@@ -20,12 +20,13 @@
 //! is empty, and an empty ring has room for every block. Each that waits becomes the front at the latest when all that came before it have
 //! written or left. Blocks of one length are written in the order in which their threads began to wait.
 //!
-//! **Why nobody sleeps on.** What ends a wait is room, the turn, a close, or the deadline. *Room* comes only from the receiver, who wakes the
+//! **Why nobody sleeps on.** What ends a wait is room, the turn, a close, the receiver's giving up its ring, or the deadline. *Room* comes only from the receiver, who wakes the
 //! front, as it wakes any producer (see [`crate::ring`]; here the parked word is set under the lock and slept on without it). Whenever the front has
 //! looked and does not fit, and whenever another has written, the first of those behind whose block may be written now is given its turn. *The end
 //! of the front*, for whatever reason, takes place under the lock and gives its successor the turn. A thread takes its turn back under the
 //! lock before it looks, and turns are given under the lock and before the wake: one that is given between the look and the sleep
-//! makes the kernel's compare fail.
+//! makes the kernel's compare fail. *A receiver that gives up its ring* wakes the front in the way of room (`Consumer::give_up`). If it does not, the
+//! front finds the word within [`SPACE_SLICE`]; whoever is the first to see it ends the ring for good, and the receiver has harmed itself alone.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -144,6 +145,14 @@ impl State {
         }
     }
 
+    /// Accepts nothing any more: the receiver has left, or has given up its ring, for good then whatever its word says later. Who waits hears of
+    /// it when the front leaves.
+    #[cold]
+    fn end(&mut self) -> NotWritten {
+        self.ended = true;
+        NotWritten::Ended
+    }
+
     /// Whether nobody waits.
     fn is_free(&self) -> bool {
         self.queue.is_empty()
@@ -154,8 +163,8 @@ impl State {
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
-        if self.ended {
-            return Err(NotWritten::Ended);
+        if self.ended || self.producer.is_given_up() {
+            return Err(self.end());
         }
         match put(&mut self.producer, self.written) {
             Ok(()) => {
@@ -181,8 +190,8 @@ impl State {
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
-        if self.ended {
-            return Err(NotWritten::Ended);
+        if self.ended || self.producer.is_given_up() {
+            return Err(self.end());
         }
         if !self.producer.has_room(len)? || !self.may_pass(len, before) {
             return Err(NotWritten::Full);
@@ -212,6 +221,10 @@ impl State {
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
         let room = self.producer.arm_for_place(len);
+        // Behind the fence of that: a receiver that gives up its ring stores the word, makes a fence, and wakes who is parked.
+        if self.producer.is_given_up() {
+            return Err(self.end());
+        }
         if let Some((head, woken)) = slept
             && self.producer.account(head, woken).is_err()
         {
@@ -276,7 +289,7 @@ impl Turns {
     /// Accepts nothing any more. Who stands at the front learns it by the close of the channel, which is to follow, or within
     /// [`SPACE_SLICE`]; the others by its leaving.
     pub(crate) fn end(&self) {
-        self.lock().ended = true;
+        self.lock().end();
     }
 }
 
@@ -384,7 +397,7 @@ mod property;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::ring::layout::{HEAD, PRODUCER_PARKED};
+    use crate::ring::layout::{GIVEN_UP, HEAD, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
     use crate::ring::tests::{tell, until_all_sleep};
     use crate::ring::{Consumer, Peer, Setup, WaitStrategy};
@@ -436,6 +449,42 @@ mod tests {
         assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended), "while somebody waits");
         assert_eq!(place.write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
         assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended));
+    }
+
+    /// Whatever the word says, whether there is room or not, and whatever it says later.
+    #[test]
+    fn a_ring_that_was_given_up_takes_nothing_more() {
+        const GONE: Result<(), NotWritten> = Err(NotWritten::Ended);
+        for value in [1, 2, 1 << 31, u32::MAX] {
+            let (turns, setup) = one_place();
+            let word = setup.view.word32(GIVEN_UP);
+            word.store(value, Ordering::Relaxed);
+            assert_eq!(turns.try_write(&numbered), Some(GONE), "though there is room");
+            word.store(0, Ordering::Relaxed);
+            assert_eq!(turns.try_write(&numbered), Some(GONE), "for good");
+
+            let (turns, setup) = one_place();
+            turns.try_pass(4, &numbered).unwrap();
+            let [front, behind] = [(); 2].map(|()| turns.line_up(4));
+            assert!(matches!(front.look(&numbered, None), Ok(Look::NoRoom { .. })));
+            setup.view.word32(GIVEN_UP).store(value, Ordering::Relaxed);
+            assert_eq!(turns.try_pass(4, &numbered), GONE);
+            setup.view.word32(GIVEN_UP).store(0, Ordering::Relaxed);
+            for place in [behind, front] {
+                assert_eq!(place.write(&numbered, &own(), Instant::now()), GONE);
+            }
+        }
+    }
+
+    /// The one at the front finds it by itself, though nothing wakes it and there is no room.
+    #[test]
+    fn a_sender_that_waits_looks_whether_the_ring_was_given_up() {
+        let (turns, setup) = one_place();
+        turns.try_pass(4, &numbered).unwrap();
+        let place = turns.line_up(4);
+        assert!(matches!(place.look(&numbered, None), Ok(Look::NoRoom { .. })));
+        setup.view.word32(GIVEN_UP).store(1, Ordering::Relaxed);
+        assert_eq!(place.write(&numbered, &own(), far()), Err(NotWritten::Ended));
     }
 
     #[test]

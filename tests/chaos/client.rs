@@ -189,6 +189,12 @@ impl ChaosClient {
             let whole = self.give_up(way, caller, &handle, 0) && whole;
             let reason = receiver.join().unwrap_or(CloseReason::Local);
             self.over(key, whole, reason);
+        } else if random.once_in(6) {
+            // Nobody receives: what was acknowledged before is missed.
+            drop(inbox);
+            let (way, _, caller) = Work::new(self, caller, None, random).run();
+            self.give_up(way, caller, &handle, 0);
+            self.over(key, false, handle.reason().unwrap_or(CloseReason::Local));
         } else {
             let mut inbox = inbox;
             let (way, whole, caller) = Work::new(self, caller, Some(&mut inbox), random).run();

@@ -241,20 +241,6 @@ fn a_kept_inbox_does_not_keep_the_name() {
 }
 
 #[test]
-fn a_dropped_inbox_leaves_the_caller_alone() {
-    let bus = Bus::with(|b| b.ring_size(4096));
-    let mut alice = bus.client("alice");
-    let (mut caller, inbox) = bus.client("bob").split();
-    drop(inbox);
-    assert_eq!(caller.call(b"x").unwrap(), b"x");
-    // Nobody reads there, but the client is registered.
-    while alice.send(caller.key(), b"x").is_ok() {}
-    assert_eq!(alice.send(caller.key(), b"x"), Err(SendError::InboxFull));
-    caller.unregister().unwrap();
-    bus.client("bob");
-}
-
-#[test]
 fn dropping_unregisters() {
     let bus = Bus::with(|b| b.max_clients(1));
     for _ in 0..100 {

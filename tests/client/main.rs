@@ -9,6 +9,7 @@ mod connect;
 mod deadlines;
 mod dialling;
 mod endings;
+mod given_up;
 mod messages;
 mod registry;
 mod services;

@@ -214,6 +214,11 @@ impl RawClient {
         self.segment.word32(Self::control(ring) + 128)
     }
 
+    /// Anything but 0: the client takes nothing more from this ring.
+    pub fn given_up(&self, ring: Ring) -> &AtomicU32 {
+        self.segment.word32(Self::control(ring) + 192)
+    }
+
     pub fn producer_parked(&self, ring: Ring) -> &AtomicU32 {
         self.segment.word32(Self::control(ring) + 256)
     }

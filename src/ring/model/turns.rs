@@ -238,7 +238,36 @@ fn the_receivers_end_sends_both_away() {
     });
 }
 
-/// The same where the receiver makes room before it ends: what was acknowledged is in the ring, and nothing else.
+/// The receiver gives up its inbox and its channel stays open: both are sent away, with no wake but the one of giving up.
+#[test]
+fn an_inbox_given_up_sends_both_away() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, consumer) = full();
+        let senders = front(turns, own(), waits(own()));
+        consumer.give_up();
+        let gone = Err(NotWritten::Ended);
+        assert_eq!(senders.join().unwrap(), (gone, gone));
+    });
+}
+
+/// The same where room is made just before: what was acknowledged is in the ring, though nobody will read it.
+#[test]
+fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
+    explore_bounded(PREEMPTIONS, || {
+        let (turns, _closer, mut consumer) = full();
+        let senders = front(turns, own(), waits(own()));
+        assert_eq!(recv(&mut consumer), block(0, LEN));
+        consumer.give_up();
+        let gone = Err(NotWritten::Ended);
+        let (first, second) = senders.join().unwrap();
+        assert!(first == gone || first == Ok(()));
+        assert_eq!(second, gone);
+        let mut received = Vec::new();
+        assert_eq!(consumer.try_recv(&mut received).is_ok(), first.is_ok());
+    });
+}
+
+/// The receiver makes room before it ends: what was acknowledged is in the ring, and nothing else.
 #[test]
 fn what_was_acknowledged_before_the_end_is_there() {
     explore_bounded(PREEMPTIONS, || {
