@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -242,6 +243,7 @@ fn move_about() {
     let again = Server::builder(&name);
     let builder = Client::builder(&name).reconnect(ringpost::Reconnect::default());
     let mut client = builder.register("alice").unwrap();
+    let observer = ringpost::Observer::connect(&name).unwrap();
     std::env::set_current_dir("/").unwrap();
     assert_eq!(server.path(), directory.join(name.trim_start_matches("./")));
     let mut other = builder.register("bob").unwrap();
@@ -249,7 +251,9 @@ fn move_about() {
     server.join_after_shutdown();
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     assert!(client.call(b"x").is_err(), "told once");
-    let _server = again.start().unwrap();
+    let server = again.start().unwrap();
+    // What the first server had to say at its end is not taken for the second one's answer.
+    assert_eq!(observer.server().unwrap().started, server.info().started);
     assert_eq!(client.call_timeout(b"x", LIMIT).unwrap(), b"x");
     say("done");
 }
@@ -271,12 +275,17 @@ fn relative_paths_last_when_the_process_moves_on() {
 
 // ---- descriptors
 
-/// As daemons do. Then others take the numbers: files, an epoll instance, a counter.
+/// As daemons do. Then others take the numbers: a pair of sockets, a file, an epoll instance, a counter, and so on.
 fn close_all_descriptors() -> Vec<OwnedFd> {
     // SAFETY: it closes numbers; whatever uses them afterwards in this process is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let mut taken: Vec<OwnedFd> = Vec::new();
     for _ in 0..16 {
+        let (near, far) = UnixStream::pair().unwrap();
+        for socket in [near, far] {
+            socket.set_nonblocking(true).unwrap();
+            taken.push(socket.into());
+        }
         taken.push(fs::File::open("/dev/zero").unwrap().into());
         taken.push(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
         taken.push(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
@@ -284,14 +293,17 @@ fn close_all_descriptors() -> Vec<OwnedFd> {
     taken
 }
 
-/// Nobody has closed these, nor written to a counter, nor put anything into an epoll instance.
+/// Nobody has closed these, nor written to a counter or a socket, nor put anything into an epoll instance.
 fn are_untouched(taken: &[OwnedFd]) {
-    for three in taken.chunks(3) {
-        let [zero, instance, counter] = three else { unreachable!() };
+    for five in taken.chunks(5) {
+        let [near, far, zero, instance, counter] = five else { unreachable!() };
         assert_eq!(rustix::io::read(zero, &mut [0; 8]), Ok(8));
         assert_eq!(rustix::io::read(counter, &mut [0; 8]), Err(Errno::AGAIN));
         let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", instance.as_raw_fd())).unwrap();
         assert!(!about.contains("tfd:"), "{about}");
+        for socket in [near, far] {
+            assert_eq!(rustix::io::read(socket, &mut [0; 8]), Err(Errno::AGAIN));
+        }
     }
 }
 
@@ -301,6 +313,13 @@ fn has_thread(name: &str) -> bool {
 
 /// A client that does.
 fn become_a_daemon() {
+    let observers = [false, true].map(|is_used| {
+        let observer = ringpost::Observer::connect(socket()).unwrap();
+        if is_used {
+            observer.server().unwrap();
+        }
+        observer
+    });
     let mut client = Client::register(socket(), "plain").unwrap();
     let waiting = Client::register(socket(), "waiting").unwrap();
     let reconnect = ringpost::Reconnect::default();
@@ -317,6 +336,10 @@ fn become_a_daemon() {
     let fits = |reason: &CloseReason| [CloseReason::CutOff, CloseReason::Died].contains(reason);
     assert!(matches!(&ended, Err(RecvError::Disconnected(reason)) if fits(reason)), "{ended:?}");
     assert_eq!(lasting.call(b"x").map(<[u8]>::to_vec), cut_off, "told once");
+    for observer in &observers {
+        observer.server().unwrap();
+        observer.list().unwrap();
+    }
     drop((client, caller));
     are_untouched(&taken);
     assert_eq!(lasting.call(b"x").unwrap(), b"x");
@@ -324,7 +347,7 @@ fn become_a_daemon() {
     let again = || Client::register(socket(), "plain");
     let mut client = again().or_else(|_| again()).unwrap();
     assert_eq!(client.call(b"x").unwrap(), b"x");
-    assert!(has_thread("rp-watcher"), "another one");
+    eventually("another watcher runs", || has_thread("rp-watcher"));
     client.unregister().unwrap();
     are_untouched(&taken);
     say("done");

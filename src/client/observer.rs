@@ -14,7 +14,7 @@ use super::error::RegisterError;
 use super::session::{ask_anew, deadline_in, explain};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
-use crate::connect::{Ask, Refusal, ServerInfo};
+use crate::connect::{Ask, Refusal, ServerInfo, lasting};
 use crate::registry::ClientInfo;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
@@ -58,7 +58,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 impl Observer {
     /// Connects to the server at a path. Each question may take five seconds.
     ///
-    /// Blocks until the connection stands, five seconds at most.
+    /// Blocks until the connection stands, five seconds at most. A relative path is made absolute now.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Observer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connect_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Observer, RegisterError> {
-        let observer = Observer { kept: Mutex::default(), timeout, path: path.as_ref().to_owned() };
+        let observer = Observer { kept: Mutex::default(), timeout, path: lasting(path.as_ref().to_owned()) };
         let line = Line::connect(&observer.path, deadline_in(timeout))
             .map_err(|error| explain(error, &observer.path, None))?;
         line.refuse_descriptors();
@@ -220,8 +220,12 @@ impl Observer {
     }
 }
 
-/// Whether a question on a connection that was kept failed because the server ended it meanwhile.
+/// Whether a question on a connection that was kept failed because the server ended it meanwhile. A server that shuts down says so to
+/// whoever has not asked yet; another may run by now.
 fn is_end(error: &DialError) -> bool {
     use DialError::{Io, NoServer, Refused};
-    matches!(error, NoServer(_) | Io(_) | Refused(Refusal::Unknown | Refusal::Busy, _))
+    matches!(
+        error,
+        NoServer(_) | Io(_) | Refused(Refusal::Unknown | Refusal::Busy | Refusal::ShuttingDown, _)
+    )
 }

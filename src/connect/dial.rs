@@ -131,9 +131,9 @@ impl Line {
         self.connection.refuse_descriptors();
     }
 
-    /// Whether it is this process's, and not a parent's.
+    /// Whether it is this process's, and not a parent's; and whether its number is not another's by now.
     pub(crate) fn is_ours(&self) -> bool {
-        self.connection.is_ours()
+        self.connection.is_ours() && self.connection.has_its_number()
     }
 
     /// Whether another question may follow: it is ours and stands, and nothing has come that was not asked for.
