@@ -16,14 +16,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connect::Accepted;
+use crate::connect::{Accepted, is_root, same_user};
 use crate::protocol::Name;
 
 /// Answers of one user, and of all users, that may be on their way. With 4 of one user a crowd of 2,300 threads that register at
-/// once waited so long that up to half of them found no place to ask; with 64 hardly any. All together are a quarter of the usual
-/// limit of open files.
+/// once waited so long that up to half of them found no place to ask; with 64 hardly any. All together are less than a third of the
+/// usual limit of open files, and a part of them is kept for the server's own user and root.
 const OF_ONE_USER: usize = 64;
-const IN_ALL: usize = 256;
+const IN_ALL: usize = 320;
+const RESERVE: usize = 64;
 
 /// How often to look whether an answer was taken: while somebody waits for that, and while a connection is kept open for it.
 const SOON: Duration = Duration::from_millis(1);
@@ -35,9 +36,16 @@ const BRIEFLY: Duration = Duration::from_micros(100);
 /// Why a registration is refused that waited in vain.
 pub(super) fn not_taken(uid: u32) -> String {
     format!(
-        "user {uid} has {OF_ONE_USER} answers to registrations that it does not read, or all users have {IN_ALL}: read them, or \
-         close their connections, and try again"
+        "user {uid} has {OF_ONE_USER} answers to registrations that it does not read, or all users have {}: read them, or \
+         close their connections, and try again",
+        IN_ALL - RESERVE
     )
+}
+
+/// How many answers of all users may be on their way when this user gets one more.
+fn most_in_all(uid: u32) -> usize {
+    let is_owner = is_root(uid) || same_user(uid, rustix::process::geteuid().as_raw());
+    if is_owner { IN_ALL } else { IN_ALL - RESERVE }
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +75,7 @@ impl Answers {
 
     fn has_room(&self, uid: u32) -> bool {
         let of_user = self.sent.iter().filter(|socket| socket.who().uid == uid).count();
-        of_user < OF_ONE_USER && self.sent.len() < IN_ALL
+        of_user < OF_ONE_USER && self.sent.len() < most_in_all(uid)
     }
 
     /// Forgets what was taken.
@@ -119,5 +127,36 @@ impl Answers {
         let kept_open = self.sent.iter().any(|socket| Arc::strong_count(socket) == 1);
         self.due = kept_open.then(|| now + LATER);
         std::mem::take(&mut self.waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn some_are_kept_for_the_owner_whatever_others_leave_unread() {
+        let pair =
+            || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (mut answers, mut others) = (Answers::default(), Vec::new());
+        let first = 70_001;
+        let mut uid = first;
+        while answers.may_send(uid) {
+            for _ in 0..OF_ONE_USER {
+                let (here, there) = pair();
+                let here = Accepted::for_test(here, uid);
+                here.send(b"unread").unwrap();
+                answers.sent(&Arc::new(here));
+                others.push(there);
+            }
+            assert!(!answers.has_room(uid), "one user has no more than its part");
+            uid += 1;
+        }
+        assert_eq!(others.len(), IN_ALL - RESERVE);
+        assert!(answers.may_send(0) && answers.may_send(rustix::process::geteuid().as_raw()));
+        others.drain(..OF_ONE_USER);
+        answers.look(Instant::now());
+        assert!(answers.has_room(first) && answers.has_room(uid));
     }
 }
