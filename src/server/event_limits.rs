@@ -2,7 +2,8 @@
 //!
 //! Each user has an allowance for each kind of event: a number at once, and some a second from then on. What goes beyond is left out
 //! and counted, and the count is told every [`REPORT`] while it goes on. One user's events never use up another's allowance. What the
-//! server tells of itself (no descriptors, a call that does not return) has an allowance of its own.
+//! server tells of itself (a call that does not return, a broken registry) has an allowance of its own, and so has what nobody in
+//! particular brought about (no descriptors).
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +27,7 @@ pub(super) enum Kind {
     Death,
     Violation,
     Refused,
-    /// Anything that the server tells of itself.
+    /// The server's own faults.
     Own,
 }
 

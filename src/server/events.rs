@@ -95,7 +95,7 @@ impl Event {
         }
     }
 
-    /// Under which limit it falls. An event for each message is what was asked for, and knows no limit.
+    /// Under which limit it falls, if any.
     fn limit(&self) -> Option<(Kind, Cause)> {
         let (kind, uid) = match self {
             Event::Register { owner, .. } => (Kind::Register, owner.uid),
@@ -103,8 +103,15 @@ impl Event {
             Event::Death { owner, .. } => (Kind::Death, owner.uid),
             Event::Violation { owner, .. } => (Kind::Violation, owner.uid),
             Event::Refused(Refused { who: Some(who), .. }) => (Kind::Refused, who.uid),
-            Event::Message { .. } => return None,
-            _ => return Some((Kind::Own, Cause::Server)),
+            // Strangers bring these about too, and must not use up what is for the server's own faults.
+            Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
+            Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
+            // What was asked for; and what comes once in a server's life.
+            Event::Message { .. }
+            | Event::Limit { .. }
+            | Event::UnknownUser { .. }
+            | Event::Failed { .. }
+            | Event::CutOff => return None,
         };
         Some((kind, Cause::User(uid)))
     }
@@ -417,4 +424,21 @@ pub(super) fn contain<T>(run: impl FnOnce() -> T) -> Result<T, String> {
         dispose(panic);
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_uses_up_what_is_for_the_server_s_own_faults() {
+        let no_descriptors = Event::Refused(Refused::new("descriptors", "cannot accept a connection"));
+        assert_eq!(no_descriptors.limit(), Some((Kind::Refused, Cause::Server)));
+        let who = Credentials { pid: 1, uid: 2, gid: 3 };
+        let stranger = Event::Refused(Refused::new("user", "not allowed").of(who));
+        assert_eq!(stranger.limit(), Some((Kind::Refused, Cause::User(2))));
+        for last_words in [Event::Failed { why: String::new() }, Event::CutOff] {
+            assert_eq!(last_words.limit(), None, "it is told whatever came before");
+        }
+    }
 }
