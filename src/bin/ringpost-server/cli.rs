@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use ringpost::{MOST_CLIENTS, WaitStrategy};
 
 use crate::accounts::{group, user};
+use crate::lock_of;
 use crate::log::{self, LogOptions};
 use crate::quotas::{Quota, quota};
 use ringpost::cli::args::{SocketOption, bytes};
@@ -84,11 +85,17 @@ impl Cli {
                  enter: the default one is closed to all but its owner",
             ));
         }
-        if self.log.log_file.as_deref() == Some(socket) {
-            return Err(Failure::usage(format!(
-                "--log-file {}: the socket is to lie there; give the log another path",
-                socket.display()
-            )));
+        // However it is spelled: "./bus" is "bus".
+        let place = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let Some(log) = &self.log.log_file {
+            for (what, path) in [("socket", socket), ("socket's lock file", &lock_of(socket))] {
+                if place(log) == place(path) {
+                    return Err(Failure::usage(format!(
+                        "--log-file {}: the {what} is to lie there; give the log another path",
+                        log.display()
+                    )));
+                }
+            }
         }
         if let Some(cpu) = self.pin {
             cpu::can_pin(cpu).map_err(|why| Failure::usage(format!("--pin {cpu}: {why}")))?;
@@ -106,5 +113,15 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_log_does_not_lie_where_the_server_s_files_do() {
+        let socket = Path::new("bus");
+        let check = |log: &str| Cli::parse_from(["ringpost-server", "--log-file", log]).check(socket);
+        for log in ["bus", "./bus", "bus.lock", ".//bus.lock"] {
+            assert!(check(log).is_err(), "{log}");
+        }
+        assert!(check("bus.log").is_ok());
     }
 }
