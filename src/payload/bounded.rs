@@ -10,6 +10,8 @@
 //! - Sequences do not tell their length in advance, so that nobody makes room for elements that never come.
 //! - Options, sequences, maps and enums lie within each other [`MOST_DEPTH`] deep at most. A type that contains itself does so through one
 //!   of these.
+//! - A value that does not fit into the place that it lies in is built on the stack, and stays there while its parts are decoded. Such values
+//!   within an outermost one have [`MOST_NESTED`] bytes at most at a time. That one may be larger: its type decides that, not the sender.
 //!
 //! Texts and bytes cost nothing: each of their bytes is one that was received. Not counted is what an allocator and a growing vector
 //! take beyond that, a small multiple, and what a type's own `Deserialize` does besides.
@@ -28,6 +30,9 @@ const LEAST_ELEMENT: usize = 8;
 
 /// How deep values may lie within each other.
 pub(super) const MOST_DEPTH: usize = 128;
+
+/// The bytes of values that lie on the stack within each other. Each lies there several times, and a worker's stack has 2 MiB.
+const MOST_NESTED: usize = 64 << 10;
 
 /// Memory for each byte that is decoded, and at least.
 const PER_BYTE: usize = 16;
@@ -48,6 +53,8 @@ pub(super) struct Budget {
     depth: Cell<usize>,
     /// What was paid for the place of the value that is decoded now, and is not used up by the parts of it that were.
     place: Cell<usize>,
+    /// The bytes of the values that are being built within the outermost that has a place of its own; `None` outside of it.
+    nested: Cell<Option<usize>>,
     exceeded: Cell<Option<Exceeded>>,
 }
 
@@ -61,6 +68,7 @@ impl Budget {
             depth: Cell::new(0),
             // The value itself lies where its caller put it.
             place: Cell::new(usize::MAX),
+            nested: Cell::new(None),
             exceeded: Cell::new(None),
         }
     }
@@ -90,7 +98,22 @@ impl Budget {
     /// Decodes an element, whose place is paid for now.
     fn element<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         self.pay(bytes.max(LEAST_ELEMENT))?;
-        self.within(bytes, decode)
+        self.nested(bytes, || self.within(bytes, decode))
+    }
+
+    /// Decodes a value that has a place of its own, and until then lies on the stack.
+    fn nested<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        let around = self.nested.get();
+        // The outermost is as large as its type is, and there is one.
+        let nested = around.map_or(0, |around| around + bytes);
+        if nested > MOST_NESTED {
+            self.exceeded.set(Some(Exceeded::Depth));
+            return Err(E::custom("too deep"));
+        }
+        self.nested.set(Some(nested));
+        let decoded = decode();
+        self.nested.set(around);
+        decoded
     }
 
     /// Decodes a part of a value whose place is known to have so many bytes.
@@ -103,10 +126,11 @@ impl Budget {
 
     /// Decodes a value of so many bytes, in its place if it fits there.
     fn value<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
-        if bytes > self.place.get() {
-            self.pay(bytes)?;
+        if bytes <= self.place.get() {
+            return self.within(bytes, decode);
         }
-        self.within(bytes, decode)
+        self.pay(bytes)?;
+        self.nested(bytes, || self.within(bytes, decode))
     }
 
     /// The same for one that a type may contain within itself.
@@ -497,6 +521,28 @@ mod tests {
         );
     }
 
+    /// Large, and behind a pointer within itself.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Heavy {
+        parts: [Option<Large>; 4],
+        next: Option<Box<Heavy>>,
+    }
+
+    /// Each level of a value that contains itself lies on the stack while it is decoded.
+    #[test]
+    fn the_stack_is_bounded_however_large_a_level_is() {
+        for level in 1..MOST_DEPTH {
+            // None of the parts, and one more.
+            let mut bytes = [0, 0, 0, 0, 1].repeat(level);
+            bytes.extend([0; 5]);
+            if decode::<Heavy>(&bytes).is_err() {
+                assert!(level > 2, "{level}");
+                return;
+            }
+        }
+        panic!("no bound");
+    }
+
     /// What fills a block of the default size, in the forms that take the most for their bytes.
     #[test]
     fn ordinary_values_are_within_the_bounds() {
@@ -515,6 +561,8 @@ mod tests {
         there_and_back(&(0..30_000_u32).map(|n| (n, n)).collect::<HashMap<_, _>>(), max + max);
         there_and_back(&vec![Some(Box::new(7_u8)); max / 2 - 3], max);
         there_and_back(&Box::new(Large::empty()), max);
+        there_and_back(&vec![vec![Large::empty(); 20]; 20], max);
+        there_and_back(&vec![([Large::empty(), Large::empty()], vec![vec![1_u8; 5]; 5]); 10], max);
         there_and_back(&vec![vec![vec![1_u8; 3]; 100]; 100], max);
     }
 }

@@ -56,8 +56,8 @@
 //! bytes: values may take 16 times as many bytes as they are decoded from, and 4 MiB in any case, else it is
 //! [`TooLarge`](PayloadError::TooLarge). Counted is each element of a vector, a map or another collection, with the size of its type
 //! and at least 8 bytes (also of a `Vec<()>`), and whatever lies behind a `Box`. An option, a collection or an enum may lie in another
-//! one 128 deep, else it is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many. Not
-//! counted is what the allocator takes beside the values, what a collection that grows keeps in reserve (up to as much again, and for a
+//! one 128 deep, else it is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many, and fewer
+//! if they are large: those that lie within an element or a box have 64 KiB at a time, since they are built on the stack. Not counted is what the allocator takes beside the values, what a collection that grows keeps in reserve (up to as much again, and for a
 //! moment twice that), and what a type's own `Deserialize` does. Whoever has larger or deeper values, and trusts their
 //! sender, decodes the bytes of the payload with `postcard` itself.
 
