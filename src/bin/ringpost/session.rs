@@ -19,6 +19,9 @@ pub const MOST: u64 = 1 << 29;
 /// How long the rest may take if nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a server has at least to confirm that a client leaves, whatever was left of the time.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// After so long without an end of standard input, it is said what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
@@ -95,7 +98,9 @@ pub fn with_client<T>(
     interrupt.then(move || closer.close());
     let result = body(&mut client);
     interrupt.forget();
-    let left = client.unregister_timeout(LEAVING);
+    // The time-out is for all of it. A server that serves needs no more than a moment.
+    let rest = deadline.saturating_duration_since(Instant::now()).max(MOMENT);
+    let left = client.unregister_timeout(rest.min(LEAVING));
     match (result, left) {
         (Ok(value), left) => {
             warn(left);
@@ -110,7 +115,7 @@ pub fn with_client<T>(
 pub fn warn(left: Result<(), CallError>) {
     let why = match left {
         Ok(()) => return,
-        Err(CallError::TimedOut) => format!("it did not answer within {} s", LEAVING.as_secs()),
+        Err(CallError::TimedOut) => "it did not answer in time".to_owned(),
         Err(error) => error.to_string(),
     };
     note(format_args!("ringpost: the server did not confirm that we left: {why}"));
