@@ -30,16 +30,20 @@ use crate::sys::{BlockedSignals, Policy, set_default_policy};
 /// Services run on these stacks.
 const STACK: usize = 2 << 20;
 
+/// With a larger one hardly any thread could be started.
+const LARGEST_STACK: usize = 1 << 30;
+
 /// How long to wait for a new thread to leave what it inherited.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
-/// Bytes of a thread's stack: 2 MiB, or more if the program's environment asks for more (`RUST_MIN_STACK`).
+/// Bytes of a thread's stack: 2 MiB, or more if the program's environment asks for more (`RUST_MIN_STACK`), at most 1 GiB.
 pub(crate) fn stack_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
-    *SIZE.get_or_init(|| {
-        let asked = std::env::var("RUST_MIN_STACK").ok().and_then(|bytes| bytes.parse().ok());
-        asked.unwrap_or(0).max(STACK)
-    })
+    *SIZE.get_or_init(|| stack_for(std::env::var("RUST_MIN_STACK").ok().as_deref()))
+}
+
+fn stack_for(asked: Option<&str>) -> usize {
+    asked.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).clamp(STACK, LARGEST_STACK)
 }
 
 /// Starts a thread of the library. Its name should begin with `rp-` and have at most 15 bytes.
@@ -204,6 +208,20 @@ mod tests {
         match spun.join().unwrap() {
             Some(policy) => assert_eq!(policy, Policy::Default),
             None => eprintln!("skipped: this user may not have real-time threads"),
+        }
+    }
+
+    #[test]
+    fn a_stack_has_a_size_that_a_thread_can_have() {
+        for (asked, size) in [
+            (None, STACK),
+            (Some("1"), STACK),
+            (Some("-1"), STACK),
+            (Some("8388608"), 8 << 20),
+            (Some("1099511627776"), LARGEST_STACK),
+            (Some("18446744073709551615"), LARGEST_STACK),
+        ] {
+            assert_eq!(stack_for(asked), size, "{asked:?}");
         }
     }
 

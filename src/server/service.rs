@@ -237,7 +237,7 @@ impl From<io::Error> for ServiceError {
 /// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. While it blocks, the worker serves nothing else of
 /// this client; the others are served by their own. If it calls its own server as a client, that call is served by another worker.
 ///
-/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for, if that is more), and all signals
+/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for, if that is more, up to 1 GiB), and all signals
 /// blocked that are not raised by its own instructions. Threads that a service starts inherit that. Programs that it starts by
 /// `std::process::Command` do not: it gives them an empty signal mask.
 ///
