@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::advice::on_resources;
 use crate::channel::ChannelError;
+use crate::connect::is_unknown_user;
 use crate::protocol::{NameError, Status};
 use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
 
@@ -69,8 +70,8 @@ pub enum RegisterError {
     },
     /// The server runs as another user, in a place where anybody could have put a socket.
     #[error(
-        "the server at {path:?} runs as user {uid}, and others could have put its socket there: \
-         use a directory that only {uid} or root can write"
+        "the server at {path:?} runs as user {uid}, and others could have put its socket there: {}",
+        on_untrusted(*uid)
     )]
     Untrusted {
         /// The socket.
@@ -324,6 +325,17 @@ pub(super) fn refused(status: Status, text: &[u8]) -> CallError {
         Status::ShuttingDown => CallError::ShuttingDown,
         _ if text.is_empty() => CallError::Server(format!("{status:?}")),
         _ => CallError::Server(text),
+    }
+}
+
+/// What to do about a server of another user in a place that is not its alone.
+fn on_untrusted(uid: u32) -> String {
+    if is_unknown_user(uid) {
+        format!(
+            "{uid} is whoever has no number in this user namespace; connect from one in which the server's user has its own"
+        )
+    } else {
+        format!("use a directory that only {uid} or root can write")
     }
 }
 

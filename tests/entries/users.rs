@@ -246,7 +246,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     let mut server = Role::start("foreign server", &[("PATH", path)]);
     server.hear("ready");
     let why = crate::common::program::run("unshare", &["-U", CLIENT, "ls", "--socket", path]).failed();
-    advises(&why, &["runs as user 65534", "others could have put its socket there"]);
+    advises(&why, &["runs as user 65534", "others could have put its socket there", "user namespace"]);
     server.tell("end");
     assert!(server.end().success());
 
