@@ -42,6 +42,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
+use crate::descriptors;
 use crate::sys;
 
 /// A connection that was accepted. Dropping it ends it for the other side at once.
@@ -49,6 +50,8 @@ use crate::sys;
 pub(crate) struct Accepted {
     /// There until it is dropped.
     socket: Option<OwnedFd>,
+    /// Which file it is, so that its number is not closed when it is another's.
+    file: Option<(u64, u64)>,
     who: Credentials,
     /// Where descriptors may come over it.
     disposal: Option<Disposal>,
@@ -76,7 +79,9 @@ impl Accepted {
     /// who the other side is.
     pub(super) fn new(socket: OwnedFd, disposal: Option<Disposal>) -> rustix::io::Result<Accepted> {
         let who = peer_credentials(&socket);
-        let accepted = Accepted { socket: Some(socket), who: *who.as_ref().unwrap_or(&UNKNOWN), disposal };
+        let file = descriptors::file(&socket);
+        let accepted =
+            Accepted { socket: Some(socket), file, who: *who.as_ref().unwrap_or(&UNKNOWN), disposal };
         match who {
             Ok(_) => Ok(accepted),
             Err(_) => Err(Errno::CONNABORTED),
@@ -85,7 +90,8 @@ impl Accepted {
 
     #[cfg(test)]
     pub(crate) fn for_test(socket: OwnedFd, uid: u32) -> Accepted {
-        Accepted { socket: Some(socket), who: Credentials { uid, ..UNKNOWN }, disposal: None }
+        let file = descriptors::file(&socket);
+        Accepted { socket: Some(socket), file, who: Credentials { uid, ..UNKNOWN }, disposal: None }
     }
 
     pub(crate) fn who(&self) -> Credentials {
@@ -245,6 +251,9 @@ impl AsFd for Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
+        if self.file.is_none() || descriptors::file(self.socket()) != self.file {
+            return descriptors::close_if(false, self.socket.take());
+        }
         // A forked process may hold it, too: then its close would not be an end.
         let ended = shutdown(self.socket(), Shutdown::Both);
         let Some(disposal) = &self.disposal else { return };
@@ -263,6 +272,7 @@ impl Drop for Accepted {
 mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::os::fd::AsRawFd;
 
     fn pair() -> (Accepted, OwnedFd, Disposal) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -282,6 +292,20 @@ mod tests {
         let descriptors = [reader.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
         sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    }
+
+    /// As a program does that uses fixed numbers.
+    #[test]
+    fn a_number_that_is_another_s_by_now_is_left_alone() {
+        let (mut accepted, _there, _) = pair();
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        rustix::io::dup2(&near, accepted.socket.as_mut().unwrap()).unwrap();
+        let number = accepted.as_fd().as_raw_fd();
+        drop(accepted);
+        assert_eq!(rustix::io::write(&near, b"x"), Ok(1), "it was ended");
+        let link = |number| std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
+        assert_eq!(link(number), link(near.as_raw_fd()), "it was closed");
+        drop(far);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::accepted::Accepted;
 use super::disposal::Disposal;
 use super::path::address;
 use crate::advice::on_place;
-use crate::descriptors::close_if;
+use crate::descriptors::{self, Ours, close_if};
 use crate::kill::kill_point;
 use crate::sys::refuse_descriptors;
 
@@ -98,11 +98,13 @@ type Inode = (u64, u64);
 pub(crate) struct Listener {
     /// There until it is dropped.
     socket: Option<OwnedFd>,
+    /// Which file that is, so that its number is not closed when it is another's.
+    file: Option<Inode>,
     path: PathBuf,
     /// The socket's file, so that only our own is ever removed.
     inode: Inode,
     lock_path: PathBuf,
-    lock: Option<OwnedFd>,
+    lock: Option<Ours>,
     /// Where the kernel lets strangers send descriptors: what closes them.
     disposal: Option<Disposal>,
     /// When to look after the files.
@@ -117,7 +119,7 @@ impl Listener {
             return Err(ListenError::NoFileName(path.to_owned()));
         }
         let lock_path = beside(path, ".lock");
-        let lock = lock(path, &lock_path)?;
+        let lock = Ours::new(lock(path, &lock_path)?);
         kill_point!("listen.locked");
         let made = make_way(path).and_then(|()| listen_at(path, mode, group));
         if made.is_err() {
@@ -125,6 +127,7 @@ impl Listener {
         }
         let (socket, inode, disposal) = made?;
         Ok(Listener {
+            file: descriptors::file(&socket),
             socket: Some(socket),
             path: path.to_owned(),
             inode,
@@ -191,7 +194,7 @@ impl Listener {
             let _ = futimens(lock, &times);
         } else if let Ok(lock) = self::lock(&self.path, &self.lock_path) {
             // If another holds what lies there now, it is about to find out that this server is alive.
-            self.lock = Some(lock);
+            self.lock = Some(Ours::new(lock));
         }
     }
 }
@@ -202,7 +205,7 @@ impl Listener {
     pub(crate) fn abandon(&mut self) {
         self.hide();
         close_if(false, self.socket.take());
-        close_if(false, self.lock.take());
+        std::mem::forget(self.lock.take());
         // Whoever closes the descriptors may not have come to the lock yet.
         for _ in 0..ABANDONED_LOOKS {
             if let Ok(locked) = lock(&self.path, &self.lock_path) {
@@ -222,6 +225,9 @@ impl Drop for Listener {
             return;
         }
         self.remove();
+        if self.file.is_none() || descriptors::file(self.as_fd()) != self.file {
+            return close_if(false, self.socket.take());
+        }
         // Its close would drop the connections that wait, with all that lies in them: see `accepted`.
         self.shut();
         let is_empty = loop {
@@ -260,7 +266,7 @@ fn inode_of(path: &Path) -> Result<Inode, Errno> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|found| (found.st_dev, found.st_ino))
 }
 
-fn inode_of_fd(file: &OwnedFd) -> Result<Inode, Errno> {
+fn inode_of_fd(file: impl AsFd) -> Result<Inode, Errno> {
     fstat(file).map(|found| (found.st_dev, found.st_ino))
 }
 

@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
 use crate::advice::on_connection;
 use crate::connect::{Accepted, Ask, Heard, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
-use crate::descriptors::{CutOff, Waits, close_if};
+use crate::descriptors::{CutOff, Ours, Waits};
 use crate::kill::kill_point;
 use crate::protocol::Name;
 use crate::registry::Registry;
@@ -81,7 +81,7 @@ pub(super) struct Acceptor {
     /// The most workers that there were at once.
     pub(super) most_workers: usize,
     /// Given up to answer connections when there are no descriptors left.
-    pub(super) reserve: Option<OwnedFd>,
+    pub(super) reserve: Option<Ours>,
     /// No descriptors: leave the listener alone until then.
     pub(super) paused_until: Option<Instant>,
 }
@@ -193,7 +193,7 @@ impl Acceptor {
             std::mem::forget(connection.socket);
         }
         self.processes.abandon();
-        close_if(false, self.reserve.take());
+        std::mem::forget(self.reserve.take());
         self.listener.abandon();
         self.end_all(CloseReason::Died);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT).len();

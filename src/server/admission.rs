@@ -8,7 +8,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use crate::advice::on_connection;
 use crate::connect::{
     Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
+use crate::descriptors::Ours;
 use crate::kill::kill_point;
 
 /// Connections that have not said yet what they want, at the most.
@@ -181,6 +182,6 @@ fn ask_for(uid: u32) -> String {
 }
 
 /// Any descriptor will do: it only keeps a place.
-pub(super) fn spare_descriptor() -> Option<OwnedFd> {
-    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
+pub(super) fn spare_descriptor() -> Option<Ours> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok().map(Ours::new)
 }

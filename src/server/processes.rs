@@ -11,11 +11,11 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use crate::connect::{Accepted, peer_is_dead, peer_pidfd};
-use crate::descriptors::{Waits, close_if};
+use crate::descriptors::{Ours, Waits};
 
 /// Descriptors that are left to others while there is a pidfd to give up.
 const SPARE: u64 = 16;
@@ -26,7 +26,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Clients' processes, by the tokens of their connections.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    pidfds: HashMap<u64, OwnedFd>,
+    pidfds: HashMap<u64, Ours>,
     /// Those that have no pidfd.
     unwatched: HashSet<u64>,
     /// When to ask after them.
@@ -48,7 +48,7 @@ impl Processes {
         });
         match pidfd {
             Some(pidfd) => {
-                self.pidfds.insert(token, pidfd);
+                self.pidfds.insert(token, Ours::new(pidfd));
             }
             None => self.leave_unwatched(token),
         }
@@ -90,7 +90,7 @@ impl Processes {
 
     /// The numbers may be others' by now, so they are not closed.
     pub(super) fn abandon(&mut self) {
-        self.pidfds.drain().for_each(|(_, pidfd)| close_if(false, Some(pidfd)));
+        self.pidfds.drain().for_each(|(_, pidfd)| std::mem::forget(pidfd));
         (self.unwatched, self.due) = (HashSet::new(), None);
     }
 
