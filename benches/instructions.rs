@@ -1,7 +1,8 @@
-//! Instruction counts of the hot path, which do not depend on how busy the machine is. The peer has always committed
-//! already, so nothing spins and nothing sleeps.
+//! Instruction counts of the hot path, which do not depend on how busy the machine is. The peer has always
+//! committed already, so nothing spins and nothing sleeps.
 //!
-//! A count more than 3 % over its entry in `instruction_counts.rs` fails. Better counts are entered there by hand.
+//! A count more than 3 % over its entry in `instruction_counts.rs` fails. Better counts are entered there by
+//! hand.
 
 #![allow(missing_docs, reason = "the macros make modules that cannot be documented")]
 

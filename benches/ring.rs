@@ -65,7 +65,8 @@ fn batch(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A whole call: the request, the worker's echo, the response, each by the code that does it between processes.
+/// A whole call: the request, the worker's echo, the response, each by the code that does it between
+/// processes.
 #[cfg(feature = "internals")]
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");

@@ -1,13 +1,13 @@
-//! A channel between two processes, without a server: this program starts itself a second time and hands it the
-//! channel's descriptor as its standard input.
+//! A channel between two processes, without a server: this program starts itself a second time and hands it
+//! the channel's descriptor as its standard input.
 //!
 //! ```text
 //! cargo run --release --example channel_between_processes
 //! ```
 //!
-//! The host makes the channel and answers requests; the guest checks the descriptor, maps it, and asks. Neither
-//! trusts what the other writes. What a channel by itself cannot tell is that the other process died: here the host
-//! waits for its child and closes the channel then.
+//! The host makes the channel and answers requests; the guest checks the descriptor, maps it, and asks.
+//! Neither trusts what the other writes. What a channel by itself cannot tell is that the other process died:
+//! here the host waits for its child and closes the channel then.
 
 use std::error::Error;
 use std::io;

@@ -4,8 +4,8 @@
 //! cargo run --release --example echo_service
 //! ```
 //!
-//! Server and client are in one process here, so that one command shows both. In a program of your own they are in
-//! two, and both use `ringpost::default_path()` or a path that they agree on.
+//! Server and client are in one process here, so that one command shows both. In a program of your own they
+//! are in two, and both use `ringpost::default_path()` or a path that they agree on.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("bus.sock");
 
-    // Every client has a thread of its own in the server, so the closure can run several times at once: it is `Fn`.
+    // Every client has a thread of its own in the server, so the closure can run several times at once: it is
+    // `Fn`.
     let server = Server::builder(&path)
         .service(|request: Request<'_>, response: &mut Response<'_>| {
             if request.payload().is_empty() {

@@ -4,9 +4,9 @@
 //! cargo run --release --example pipelined
 //! ```
 //!
-//! A call at a time waits for each response before the next request. Where the requests do not depend on each other,
-//! submit several and collect their responses: both sides then work at the same time, and one wake and one fence serve
-//! many requests. The times printed are only an impression; `ringpost-bench` measures.
+//! A call at a time waits for each response before the next request. Where the requests do not depend on each
+//! other, submit several and collect their responses: both sides then work at the same time, and one wake and
+//! one fence serve many requests. The times printed are only an impression; `ringpost-bench` measures.
 
 use std::error::Error;
 use std::time::Instant;
@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{AT_ONCE} at a time:  {}", pace(began));
 
-    // More than the rings hold: when they are full, `submit` takes responses into a queue to make room (65,536 at most).
+    // More than the rings hold: when they are full, `submit` takes responses into a queue to make room
+    // (65,536 at most).
     for number in 0..CALLS {
         client.submit(&number.to_le_bytes())?;
     }

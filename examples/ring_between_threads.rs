@@ -38,7 +38,8 @@ fn write(mut producer: Producer) -> Result<(), Failure> {
     write!(grant, "numbers below {NUMBERS}")?;
     grant.commit();
 
-    // Several blocks that are seen together, for the price of one fence. A batch takes what fits and never waits.
+    // Several blocks that are seen together, for the price of one fence. A batch takes what fits and never
+    // waits.
     let mut next = 0;
     while next < NUMBERS / 2 {
         let mut batch = producer.batch();

@@ -4,8 +4,8 @@
 //! cargo run --release --features serde --example serde_payloads
 //! ```
 //!
-//! Values travel in the form of `postcard`, which does not describe itself: both sides must use the same types. Put them
-//! into a module or crate that both use.
+//! Values travel in the form of `postcard`, which does not describe itself: both sides must use the same
+//! types. Put them into a module or crate that both use.
 
 use std::collections::BTreeMap;
 use std::error::Error;

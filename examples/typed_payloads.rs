@@ -4,8 +4,8 @@
 //! cargo run --release --example typed_payloads
 //! ```
 //!
-//! The types derive the traits of `zerocopy`, which `ringpost` re-exports. In a program of your own, put the types into a
-//! module or crate that both sides use.
+//! The types derive the traits of `zerocopy`, which `ringpost` re-exports. In a program of your own, put the
+//! types into a module or crate that both sides use.
 
 use std::error::Error;
 

@@ -22,7 +22,8 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
     }
 }
 
-/// For memory that could not be mapped. The system answers EAGAIN where a process that locks all it maps may lock no more.
+/// For memory that could not be mapped. The system answers EAGAIN where a process that locks all it maps may
+/// lock no more.
 pub(crate) fn on_memory(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => {

@@ -1,8 +1,9 @@
 //! The CPUs of this computer, and how many of them this process may use.
 //!
-//! Each may be limited in three ways: the computer has so many online; the process may be kept on some of them (`taskset`, a cpuset); and its control
-//! group may have a quota, which is a number of CPUs by time. The least of them counts. All can change at any time, so they are
-//! looked at again now and then, by a thread that has nothing better to do.
+//! Each may be limited in three ways: the computer has so many online; the process may be kept on some of
+//! them (`taskset`, a cpuset); and its control group may have a quota, which is a number of CPUs by time. The
+//! least of them counts. All can change at any time, so they are looked at again now and then, by a thread
+//! that has nothing better to do.
 
 #![forbid(unsafe_code)]
 
@@ -30,8 +31,8 @@ pub(crate) fn usable() -> usize {
     }
 }
 
-/// Reads what [`usable`] gives, if that was not done in this second by any thread of the process. It takes some 50 µs: for a thread
-/// that is about to sleep.
+/// Reads what [`usable`] gives, if that was not done in this second by any thread of the process. It takes
+/// some 50 µs: for a thread that is about to sleep.
 pub(crate) fn look_again_if_due() {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     /// The second, from 1 on, in which it was last done.
@@ -52,7 +53,8 @@ fn allowed() -> Option<usize> {
     Some((0..CpuSet::MAX_CPU).filter(|&cpu| main.is_set(cpu) || own.is_set(cpu)).count())
 }
 
-/// The smallest quota of this process's control group and of those above it, as CPUs, rounded up. `root` is that of the file system.
+/// The smallest quota of this process's control group and of those above it, as CPUs, rounded up. `root` is
+/// that of the file system.
 fn quota(root: &Path) -> Option<usize> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mut least: Option<usize> = None;

@@ -1,12 +1,16 @@
-//! Descriptors that somebody else may close: a program that becomes a daemon closes all numbers from 3 on, also the library's.
+//! Descriptors that somebody else may close: a program that becomes a daemon closes all numbers from 3 on,
+//! also the library's.
 //!
-//! From then on such a number is nobody's, or another file's. So nothing is asked of a number, and no number is closed, before it is known to be
-//! still ours: [`Ours`] remembers which file it was, and [`Waits`] does the same for an epoll instance.
+//! From then on such a number is nobody's, or another file's. So nothing is asked of a number, and no number
+//! is closed, before it is known to be still ours: [`Ours`] remembers which file it was, and [`Waits`] does
+//! the same for an epoll instance.
 //!
-//! A thread that sleeps has to hear of it. A socket in an epoll instance that is closed for good leaves it without a word, and so does
-//! the instance itself. But `poll` holds the files that it sleeps on. So the thread sleeps in `poll`, on the instance and on one end of
-//! a pair of sockets of which nobody else knows: when the other end is closed, `poll` wakes. It then looks the numbers up again, which may be
-//! others' by that time. So they are high ones, which are not given to others soon; and the thread looks after a while by itself.
+//! A thread that sleeps has to hear of it. A socket in an epoll instance that is closed for good leaves it
+//! without a word, and so does the instance itself. But `poll` holds the files that it sleeps on. So the
+//! thread sleeps in `poll`, on the instance and on one end of a pair of sockets of which nobody else knows:
+//! when the other end is closed, `poll` wakes. It then looks the numbers up again, which may be others' by
+//! that time. So they are high ones, which are not given to others soon; and the thread looks after a while
+//! by itself.
 
 #![forbid(unsafe_code)]
 
@@ -120,14 +124,16 @@ impl Waits {
         Ok((Waits { epoll: Some(epoll), near }, Wake(far)))
     }
 
-    /// Whether the numbers are still those of the pair and of the instance. What waits in another instance is not this near end.
+    /// Whether the numbers are still those of the pair and of the instance. What waits in another instance is
+    /// not this near end.
     pub(crate) fn are_ours(&self) -> bool {
         self.near.is_ours()
             && epoll::modify(self, &self.near, epoll::EventData::new_u64(MARK), epoll::EventFlags::empty())
                 .is_ok()
     }
 
-    /// Waits for events, a [wake](Wake::wake), a signal or the time, for some seconds at most. The tokens of what is ready, if anything is.
+    /// Waits for events, a [wake](Wake::wake), a signal or the time, for some seconds at most. The tokens of
+    /// what is ready, if anything is.
     pub(crate) fn wait(&self, timeout: Option<&Timespec>) -> Result<Vec<u64>, CutOff> {
         if !self.are_ours() {
             return Err(CutOff);
@@ -149,7 +155,8 @@ impl Waits {
                 &Timespec { tv_sec: 0, tv_nsec: 0 }
             }
             Err(Errno::INTR) => return Ok(Vec::new()),
-            // The kernel refuses it for a lack of memory, or if the limit of open files is below two. Then wait for events alone, for a while.
+            // The kernel refuses it for a lack of memory, or if the limit of open files is below two. Then
+            // wait for events alone, for a while.
             Err(_) => &Timespec { tv_sec: 0, tv_nsec: 10_000_000 },
         };
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];

@@ -1,4 +1,5 @@
-//! The parts that meet another process, for the fuzz targets that play it. Not part of the library's interface.
+//! The parts that meet another process, for the fuzz targets that play it. Not part of the library's
+//! interface.
 
 pub use crate::channel::hostile::{INBOX, Memory, REQUESTS, RESPONSES};
 pub use crate::client::hostile::{client_on, observe_over, register_over};

@@ -1,5 +1,6 @@
-//! For this repository's own benchmarks: both halves of a call, or all parts of a message's way, on one thread, so that each finds
-//! the other's block committed and nothing spins. Not part of the library's interface.
+//! For this repository's own benchmarks: both halves of a call, or all parts of a message's way, on one
+//! thread, so that each finds the other's block committed and nothing spins. Not part of the library's
+//! interface.
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
@@ -114,7 +115,8 @@ impl Forward {
         self.sender.response().map(|_| ())
     }
 
-    /// Commits the server's acknowledgement of the next message, which is still to be sent. Whether there was room.
+    /// Commits the server's acknowledgement of the next message, which is still to be sent. Whether there was
+    /// room.
     pub fn acknowledge_ahead(&mut self) -> bool {
         self.next += 1;
         self.desk.answer_ahead(self.next - 1, &[])
@@ -126,7 +128,8 @@ impl Forward {
         self.sender.send(self.receiver.key(), message)
     }
 
-    /// The server's part: messages were sent, they are then in the receiver's inbox. Nothing can be sent afterwards.
+    /// The server's part: messages were sent, they are then in the receiver's inbox. Nothing can be sent
+    /// afterwards.
     #[inline(never)]
     pub fn serve(&mut self) {
         self.desk.serve();

@@ -1,12 +1,14 @@
 //! Kill points: named places between two stores at which a process can be made to die. For tests alone.
 //!
-//! Without `--cfg ringpost_kill_points` they do not exist: [`kill_point`] expands to nothing. With it, a process that
-//! was started with `RINGPOST_KILL_POINT=NAME:COUNT` in its environment dies, by SIGUSR2, when it passes
-//! the point of that name for the COUNT-th time. The harness in `tests/chaos/` starts servers and clients so, and judges what the others saw.
-//! The unit tests need no such build: there each point counts, and a forked child can die at any of those that it passes.
+//! Without `--cfg ringpost_kill_points` they do not exist: [`kill_point`] expands to nothing. With it, a
+//! process that was started with `RINGPOST_KILL_POINT=NAME:COUNT` in its environment dies, by SIGUSR2, when
+//! it passes the point of that name for the COUNT-th time. The harness in `tests/chaos/` starts servers and
+//! clients so, and judges what the others saw. The unit tests need no such build: there each point counts,
+//! and a forked child can die at any of those that it passes.
 //!
-//! `RINGPOST_PLANTED_FAULT=NAME:COUNT` plants a fault instead: the COUNT-th message is lost after it was acknowledged, or
-//! is delivered twice, or the COUNT-th name of a client that left is not freed. It shows that the harness would notice.
+//! `RINGPOST_PLANTED_FAULT=NAME:COUNT` plants a fault instead: the COUNT-th message is lost after it was
+//! acknowledged, or is delivered twice, or the COUNT-th name of a client that left is not freed. It shows
+//! that the harness would notice.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(unused_macros, reason = "the layers that use them are not built for the models"))]
@@ -239,8 +241,9 @@ mod armed {
         if let Some(armed) = DEATH.get_or_init(|| Armed::read("RINGPOST_KILL_POINT"))
             && armed.is_due(name)
         {
-            // Not one more instruction here: a signal that ends the process leaves no core and is not handled. Nobody else
-            // sends it, so that whoever waits for the process learns that it was this.
+            // Not one more instruction here: a signal that ends the process leaves no core and is not
+            // handled. Nobody else sends it, so that whoever waits for the process learns that it
+            // was this.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2);
             std::process::abort();
         }
@@ -266,8 +269,8 @@ mod counted {
     const NEVER: u32 = u32::MAX;
     static UNTIL_DEATH: AtomicU32 = AtomicU32::new(NEVER);
 
-    /// From here on this process passes so many points and dies at the next, by SIGKILL. For forked children alone, each of which
-    /// has its own copy.
+    /// From here on this process passes so many points and dies at the next, by SIGKILL. For forked children
+    /// alone, each of which has its own copy.
     pub(crate) fn die_after(points: u32) {
         UNTIL_DEATH.store(points, Relaxed);
     }

@@ -1,9 +1,9 @@
 //! Ringpost: a local message bus over lock-free shared-memory rings.
 //!
-//! A [`Server`] keeps a registry of names and keys. A [`Client`] registers a unique name, gets a key, a comm channel of its own
-//! (three single-producer single-consumer rings in shared memory) and a worker thread of its own in the server. From then on it *calls*
-//! the server's service, *sends* messages to other clients by their keys, and *receives* its own, at the speed
-//! of two processors passing a cache line.
+//! A [`Server`] keeps a registry of names and keys. A [`Client`] registers a unique name, gets a key, a comm
+//! channel of its own (three single-producer single-consumer rings in shared memory) and a worker thread of
+//! its own in the server. From then on it *calls* the server's service, *sends* messages to other clients by
+//! their keys, and *receives* its own, at the speed of two processors passing a cache line.
 //!
 //! ```
 //! use ringpost::{Client, Request, Response, Server};
@@ -24,26 +24,29 @@
 //!
 //! # The model
 //!
-//! - A **server** ([`Server`]) owns the registry and a socket, the *connect channel*. Any program can be one; `ringpost-server` is.
-//! - A **client** ([`Client`]) registers a **name** there, unique while it is registered, and gets a **key** ([`Key`]), its address
-//!   for others. A key is not a secret, and is never given twice.
-//! - Each client has a **channel** of its own: one sealed piece of shared memory with three rings, for requests, responses
-//!   and messages. Neither side believes what the other writes there.
-//! - Each client has a **worker** of its own, a thread of the server that serves its requests in their order. A **service**
-//!   ([`Service`]) is the code that it runs for a call. So a slow call delays its own client only.
-//! - A **message** goes by the receiver's key through the sender's worker into the receiver's inbox ring. When it is
-//!   acknowledged it lies there, and is lost with a receiver that dies before it reads it.
-//! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it: all waits of the other
-//!   side end, and name, thread and memory are freed.
+//! - A **server** ([`Server`]) owns the registry and a socket, the *connect channel*. Any program can be one;
+//!   `ringpost-server` is.
+//! - A **client** ([`Client`]) registers a **name** there, unique while it is registered, and gets a **key**
+//!   ([`Key`]), its address for others. A key is not a secret, and is never given twice.
+//! - Each client has a **channel** of its own: one sealed piece of shared memory with three rings, for
+//!   requests, responses and messages. Neither side believes what the other writes there.
+//! - Each client has a **worker** of its own, a thread of the server that serves its requests in their order.
+//!   A **service** ([`Service`]) is the code that it runs for a call. So a slow call delays its own client
+//!   only.
+//! - A **message** goes by the receiver's key through the sender's worker into the receiver's inbox ring.
+//!   When it is acknowledged it lies there, and is lost with a receiver that dies before it reads it.
+//! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it:
+//!   all waits of the other side end, and name, thread and memory are freed.
 //!
-//! A [`Client`] is one [`Caller`] and one [`Inbox`], for two threads. An [`Observer`] looks at a server without registering.
-//! Payloads are bytes, or [typed](payload). Rings work without a server, too: [`ring::local`] between threads, [`channel`] over a
-//! descriptor between processes. The [cookbook] has whole programs.
+//! A [`Client`] is one [`Caller`] and one [`Inbox`], for two threads. An [`Observer`] looks at a server
+//! without registering. Payloads are bytes, or [typed](payload). Rings work without a server, too:
+//! [`ring::local`] between threads, [`channel`] over a descriptor between processes. The [cookbook] has whole
+//! programs.
 //!
 //! # Operations
 //!
-//! What each waits for, and how it fails besides the end of the connection. Nothing waits for another client, except where a
-//! message waits for room.
+//! What each waits for, and how it fails besides the end of the connection. Nothing waits for another client,
+//! except where a message waits for room.
 //!
 //! | operation | blocks until | errors of its own |
 //! | --- | --- | --- |
@@ -67,16 +70,17 @@
 //! | a service's [`Response::write`] | | [`ServiceError::TooLarge`] |
 //! | rings | [see there](ring) | |
 //!
-//! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting, `NotSent` if nothing was
-//! sent. What was committed before is received first. If the other side breaks a rule the channel is closed with a
-//! [`Violation`]. Nothing panics on what another process does.
+//! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting,
+//! `NotSent` if nothing was sent. What was committed before is received first. If the other side breaks a
+//! rule the channel is closed with a [`Violation`]. Nothing panics on what another process does.
 //!
 //! How an end waits is its [`WaitStrategy`].
 //!
 //! # Events
 //!
-//! A server tells what happens to it as [`tracing`] events, all with the target `ringpost` and a field `event`, their kind. A client
-//! tells nothing. A program that sets no subscriber pays one look at a word for each message, and nothing else.
+//! A server tells what happens to it as [`tracing`] events, all with the target `ringpost` and a field
+//! `event`, their kind. A client tells nothing. A program that sets no subscriber pays one look at a word for
+//! each message, and nothing else.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |
@@ -95,14 +99,17 @@
 //! | `cut_off` | error | | this process closed the server's descriptors, and that ended it |
 //! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
 //!
-//! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is one. Events wait for it in a queue of 8192; those that do not
-//! fit are left out and counted. So a subscriber may do what it likes: it may panic, which is caught; it may be slow; it may register
-//! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it, except that
-//! [`Server::join`] gives it up to a second to take what is left. A thread that is still in a subscriber then is left behind.
-//! (Where a panic aborts the process, as with `panic = "abort"`, one of a subscriber does so too.)
+//! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is
+//! one. Events wait for it in a queue of 8192; those that do not fit are left out and counted. So a
+//! subscriber may do what it likes: it may panic, which is caught; it may be slow; it may register
+//! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it,
+//! except that [`Server::join`] gives it up to a second to take what is left. A thread that is still in a
+//! subscriber then is left behind. (Where a panic aborts the process, as with `panic = "abort"`, one of a
+//! subscriber does so too.)
 //!
-//! Nobody can fill a log: of each kind, each user has 200 events at once (100 of `refused`), and then ten (two) a second. What goes beyond is
-//! counted, and `left_out` says every two seconds how many it were. One user's events never take the place of another's.
+//! Nobody can fill a log: of each kind, each user has 200 events at once (100 of `refused`), and then ten
+//! (two) a second. What goes beyond is counted, and `left_out` says every two seconds how many it were. One
+//! user's events never take the place of another's.
 //!
 //! The subscriber is that of the thread that called [`ServerBuilder::start`], if it has one of its own
 //! (`tracing::subscriber::with_default`), or else the one of the whole program, which may be set later.
@@ -115,8 +122,8 @@
 //! | `serde` | calls and messages of all types that serde knows, encoded with `postcard`; see [`payload`] |
 //! | `cli` | what the three programs need; the library has nothing more with it |
 //!
-//! The first two lines of a program that uses it all: `ringpost = { version = "0.1", features = ["serde"] }` and, for deriving,
-//! `serde = { version = "1", features = ["derive"] }`.
+//! The first two lines of a program that uses it all: `ringpost = { version = "0.1", features = ["serde"] }`
+//! and, for deriving, `serde = { version = "1", features = ["derive"] }`.
 //!
 //! # Layers
 //!
@@ -138,8 +145,8 @@
 //! kill                            kill points: places where a test lets its process die, and nothing in any other build
 //! ```
 //!
-//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a derive is to write its own.
-//! `SECURITY.md` counts it.
+//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a
+//! derive is to write its own. `SECURITY.md` counts it.
 
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]

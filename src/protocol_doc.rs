@@ -1,7 +1,9 @@
-//! Compares `docs/PROTOCOL.md` with the code: its tables with constants and encoders, its examples with encoded bytes.
+//! Compares `docs/PROTOCOL.md` with the code: its tables with constants and encoders, its examples with
+//! encoded bytes.
 //!
-//! A table is found by the heading above it, an example by the name behind the ```` ```hex ````. A table of a layout
-//! is compared field by field with bytes that the code wrote, so that a number which changes on one side only fails.
+//! A table is found by the heading above it, an example by the name behind the ```` ```hex ````. A table of a
+//! layout is compared field by field with bytes that the code wrote, so that a number which changes on one
+//! side only fails.
 
 #![forbid(unsafe_code)]
 
@@ -285,7 +287,8 @@ fn versions() {
     assert_eq!(numbers, [PROTOCOL_VERSION, LAYOUT_VERSION]);
 }
 
-/// The rows of a table of bits, from the lowest on: first bit, last bit, what stands there. They cover all bits of a number.
+/// The rows of a table of bits, from the lowest on: first bit, last bit, what stands there. They cover all
+/// bits of a number.
 fn bits(heading: &str, whole: u32) -> Vec<(u32, u32, String)> {
     let rows = table(heading).into_iter().map(|row| {
         let (first, last) = row[0].split_once(" to ").unwrap();

@@ -15,8 +15,8 @@ pub(crate) use loom::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// loom's fence, made an access to one common word as well: loom tries another order of two threads only where both
-/// access something, so it would leave out orders that differ in which fence comes first.
+/// loom's fence, made an access to one common word as well: loom tries another order of two threads only
+/// where both access something, so it would leave out orders that differ in which fence comes first.
 #[cfg(loom)]
 pub(crate) fn fence(order: Ordering) {
     loom::lazy_static! {

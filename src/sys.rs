@@ -1,7 +1,7 @@
 #![allow(unsafe_code)]
 
-//! What no safe wrapper offers: some socket options, or not for all their values; what one thread has used; a thread's signals and
-//! its scheduling policy.
+//! What no safe wrapper offers: some socket options, or not for all their values; what one thread has used; a
+//! thread's signals and its scheduling policy.
 
 use std::io;
 use std::marker::PhantomData;
@@ -9,7 +9,8 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// `SO_PEERGROUPS` (Linux 4.13), `SO_PEERPIDFD` (Linux 6.5) and `SO_PASSRIGHTS` (Linux 6.16), from the kernel's generic socket header.
+/// `SO_PEERGROUPS` (Linux 4.13), `SO_PEERPIDFD` (Linux 6.5) and `SO_PASSRIGHTS` (Linux 6.16), from the
+/// kernel's generic socket header.
 const PEER_GROUPS: libc::c_int = 59;
 const PEER_PIDFD: libc::c_int = 77;
 const PASS_RIGHTS: libc::c_int = 83;
@@ -18,7 +19,8 @@ const PASS_RIGHTS: libc::c_int = 83;
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the pointer and `bytes` describe `found`, plain integers for any of whose values there is a meaning.
+    // SAFETY: the pointer and `bytes` describe `found`, plain integers for any of whose values there is a
+    // meaning.
     let answer = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -31,12 +33,12 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
     if answer == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
 }
 
-/// From now on nobody can send descriptors to this Unix socket, nor to those that it will accept: the sender gets `EPERM`. An
-/// error where the kernel does not know the option.
+/// From now on nobody can send descriptors to this Unix socket, nor to those that it will accept: the sender
+/// gets `EPERM`. An error where the kernel does not know the option.
 pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     let pass: libc::c_int = 0;
-    // SAFETY: the pointer and the length are those of a plain integer, which the kernel only reads. The descriptor is open: it is
-    // borrowed.
+    // SAFETY: the pointer and the length are those of a plain integer, which the kernel only reads. The
+    // descriptor is open: it is borrowed.
     let answer = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -49,11 +51,12 @@ pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How much of what was sent on this Unix socket the other side has neither received nor lost by closing (`SIOCOUTQ`). It has
-/// no unit: 0 is nothing.
+/// How much of what was sent on this Unix socket the other side has neither received nor lost by closing
+/// (`SIOCOUTQ`). It has no unit: 0 is nothing.
 pub(crate) fn unreceived(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut amount: libc::c_int = 0;
-    // SAFETY: the request stores an integer where the pointer points, and does nothing else. The descriptor is open: it is borrowed.
+    // SAFETY: the request stores an integer where the pointer points, and does nothing else. The descriptor
+    // is open: it is borrowed.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) };
     if answer == 0 { Ok(amount.unsigned_abs()) } else { Err(io::Error::last_os_error()) }
 }
@@ -70,38 +73,42 @@ impl ThreadUse {
     pub(crate) fn now() -> ThreadUse {
         // SAFETY: `rusage` is made of integers alone, for which zeros are valid.
         let mut usage: libc::rusage = unsafe { zeroed() };
-        // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an unknown first
-        // argument only, and then leaves the zeros.
+        // SAFETY: the pointer is that of a whole `rusage`, which the kernel fills. The call fails for an
+        // unknown first argument only, and then leaves the zeros.
         unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
         // The times in it are brought up to date every few milliseconds only; this one is exact.
         ThreadUse { cpu: clock(libc::CLOCK_THREAD_CPUTIME_ID), sleeps: usage.ru_nvcsw }
     }
 }
 
-/// What a clock shows. (By way of `rustix` it ended the instruction counts, which run below valgrind, with signal 11.)
+/// What a clock shows. (By way of `rustix` it ended the instruction counts, which run below valgrind, with
+/// signal 11.)
 pub(crate) fn clock(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the zeros stay.
+    // SAFETY: the pointer is that of a whole `timespec`, which the kernel fills. Should the call fail, the
+    // zeros stay.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Blocks all signals in this thread, until it is dropped, but those that an instruction of the thread itself raises. Threads that are
-/// started meanwhile inherit that.
+/// Blocks all signals in this thread, until it is dropped, but those that an instruction of the thread itself
+/// raises. Threads that are started meanwhile inherit that.
 pub(crate) struct BlockedSignals {
     before: libc::sigset_t,
     /// The mask is a thread's: it must be dropped in the same one.
     _not_send: PhantomData<*const ()>,
 }
 
-/// A handler for these acts for the very thread that raised one. If it is blocked there, the kernel ends the process.
+/// A handler for these acts for the very thread that raised one. If it is blocked there, the kernel ends the
+/// process.
 const OF_INSTRUCTIONS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
 impl BlockedSignals {
     pub(crate) fn begin() -> BlockedSignals {
-        // SAFETY: a signal set is made of integers alone, for which zeros are valid. `sigfillset` and `sigdelset` write to the whole
-        // sets that they are given, and fail for signals that do not exist only.
+        // SAFETY: a signal set is made of integers alone, for which zeros are valid. `sigfillset` and
+        // `sigdelset` write to the whole sets that they are given, and fail for signals that do not
+        // exist only.
         let (all, mut before) = unsafe {
             let mut all: libc::sigset_t = zeroed();
             libc::sigfillset(&raw mut all);
@@ -110,7 +117,8 @@ impl BlockedSignals {
             }
             (all, zeroed())
         };
-        // SAFETY: both are whole sets. The mask of this thread is all that changes; it fails for an unknown first argument only.
+        // SAFETY: both are whole sets. The mask of this thread is all that changes; it fails for an unknown
+        // first argument only.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before) };
         BlockedSignals { before, _not_send: PhantomData }
     }
@@ -123,18 +131,19 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// Does something for which the kernel raises SIGXFSZ in this thread if it exceeds the limit of file sizes, and which then fails with
-/// EFBIG. The signal is taken back, so that it does not end the process and no handler of the program sees it. One that was pending
-/// before stays pending.
+/// Does something for which the kernel raises SIGXFSZ in this thread if it exceeds the limit of file sizes,
+/// and which then fails with EFBIG. The signal is taken back, so that it does not end the process and no
+/// handler of the program sees it. One that was pending before stays pending.
 pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: signal sets are made of integers alone, for which zeros are valid; the calls write to whole sets, and fail for signals
-    // that do not exist only.
+    // SAFETY: signal sets are made of integers alone, for which zeros are valid; the calls write to whole
+    // sets, and fail for signals that do not exist only.
     let (only, mut before, mut pending) = unsafe {
         let mut only: libc::sigset_t = zeroed();
         libc::sigaddset(&raw mut only, libc::SIGXFSZ);
         (only, zeroed::<libc::sigset_t>(), zeroed::<libc::sigset_t>())
     };
-    // SAFETY: all are whole sets. What changes is this thread's mask; the test reads a set that the call before has filled.
+    // SAFETY: all are whole sets. What changes is this thread's mask; the test reads a set that the call
+    // before has filled.
     let was_pending = unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, &raw mut before);
         libc::sigpending(&raw mut pending);
@@ -143,7 +152,8 @@ pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
     let done = act();
     if !was_pending {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: a whole set and a whole time; nothing is to be told of the signal. It takes one that is pending, and does not wait.
+        // SAFETY: a whole set and a whole time; nothing is to be told of the signal. It takes one that is
+        // pending, and does not wait.
         unsafe { libc::sigtimedwait(&raw const only, std::ptr::null_mut(), &raw const at_once) };
     }
     // SAFETY: a whole set, which the first call has filled.
@@ -174,7 +184,8 @@ impl Policy {
 
     /// The default one, if the kernel does not tell.
     fn of(thread: libc::pid_t) -> Policy {
-        // SAFETY: takes a number and gives one. Not by the C library's function of that name: one of them refuses it.
+        // SAFETY: takes a number and gives one. Not by the C library's function of that name: one of them
+        // refuses it.
         let answer = unsafe { libc::syscall(libc::SYS_sched_getscheduler, thread) };
         match libc::c_int::try_from(answer).map(|policy| policy & !libc::SCHED_RESET_ON_FORK) {
             Ok(libc::SCHED_FIFO | libc::SCHED_RR | libc::SCHED_DEADLINE) => Policy::RealTime,
@@ -198,7 +209,8 @@ fn set_policy(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
     // SAFETY: zeros are valid for these plain integers, of which some C libraries have more than one.
     let mut parameters: libc::sched_param = unsafe { zeroed() };
     parameters.sched_priority = priority;
-    // SAFETY: the pointer is that of a whole `sched_param`, of which the kernel reads the first number. 0 is this thread.
+    // SAFETY: the pointer is that of a whole `sched_param`, of which the kernel reads the first number. 0 is
+    // this thread.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -209,8 +221,8 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     loop {
         let room = groups.len() * size_of::<libc::gid_t>();
         let mut bytes = room as libc::socklen_t;
-        // SAFETY: the pointer and `bytes` describe the vector's initialised memory; the kernel writes at most that
-        // many bytes there and the length to `bytes`. The descriptor is open: it is borrowed.
+        // SAFETY: the pointer and `bytes` describe the vector's initialised memory; the kernel writes at most
+        // that many bytes there and the length to `bytes`. The descriptor is open: it is borrowed.
         let answer = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -233,8 +245,8 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     }
 }
 
-/// A pidfd of the process that connected: unlike its number it is never another process's. An error where the kernel
-/// does not know the option, or the process is gone.
+/// A pidfd of the process that connected: unlike its number it is never another process's. An error where the
+/// kernel does not know the option, or the process is gone.
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut fd: RawFd = -1;
     let mut bytes = size_of::<RawFd>() as libc::socklen_t;

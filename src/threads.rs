@@ -1,15 +1,17 @@
 //! Starts the library's own threads.
 //!
-//! A new thread inherits much from the thread that starts it: signal mask, scheduling policy, the CPUs that it may use. The program's
-//! thread that happens to start a server, or to register the first client, may have set these for its own work. The library's
-//! threads must not have them: a watcher that shares its CPU with a real-time thread which spins never runs, and a library thread must not take a
-//! signal that the program waits for. So [`spawn`] gives each thread what fits any program:
+//! A new thread inherits much from the thread that starts it: signal mask, scheduling policy, the CPUs that
+//! it may use. The program's thread that happens to start a server, or to register the first client, may have
+//! set these for its own work. The library's threads must not have them: a watcher that shares its CPU with a
+//! real-time thread which spins never runs, and a library thread must not take a signal that the program
+//! waits for. So [`spawn`] gives each thread what fits any program:
 //!
-//! - All signals are blocked, from the first instruction on. The exceptions are those that a thread's own instruction raises (such as
-//!   `SIGSEGV`): if these are blocked, the kernel ends the process without asking the handler of the program, or of Rust's own stack guard.
+//! - All signals are blocked, from the first instruction on. The exceptions are those that a thread's own
+//!   instruction raises (such as `SIGSEGV`): if these are blocked, the kernel ends the process without asking
+//!   the handler of the program, or of Rust's own stack guard.
 //! - The policy is the default one if it was a real-time one.
-//! - The CPUs are those of the process, which are those of its main thread. They are set once, at the start, and only if others were
-//!   inherited: a later change, such as `taskset -ap`, stays.
+//! - The CPUs are those of the process, which are those of its main thread. They are set once, at the start,
+//!   and only if others were inherited: a later change, such as `taskset -ap`, stays.
 //! - The stack has an explicit size.
 //!
 //! The nice value is inherited like any thread's.
@@ -36,7 +38,8 @@ const LARGEST_STACK: usize = 1 << 30;
 /// How long to wait for a new thread to leave what it inherited.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
-/// Bytes of a thread's stack: 2 MiB, or more if the program's environment asks for more (`RUST_MIN_STACK`), at most 1 GiB.
+/// Bytes of a thread's stack: 2 MiB, or more if the program's environment asks for more (`RUST_MIN_STACK`),
+/// at most 1 GiB.
 pub(crate) fn stack_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(|| stack_for(std::env::var("RUST_MIN_STACK").ok().as_deref()))
@@ -48,9 +51,9 @@ fn stack_for(asked: Option<&str>) -> usize {
 
 /// Starts a thread of the library. Its name should begin with `rp-` and have at most 15 bytes.
 ///
-/// Does not block, unless this thread's policy or CPUs are not what the new one is to have. Then it waits until the new thread has left
-/// them, for 100 ms at most: a real-time thread that goes on at once, and never sleeps, may never let a new one run that has inherited
-/// its priority and its CPU.
+/// Does not block, unless this thread's policy or CPUs are not what the new one is to have. Then it waits
+/// until the new thread has left them, for 100 ms at most: a real-time thread that goes on at once, and never
+/// sleeps, may never let a new one run that has inherited its priority and its CPU.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
@@ -96,7 +99,8 @@ impl Inherited {
     /// CPUs first: with its real-time priority the thread moves at once.
     fn leave(&self) {
         if let Some(cpus) = &self.cpus {
-            // Refused only if the CPUs have just been taken away from the process. Then the kernel has chosen others.
+            // Refused only if the CPUs have just been taken away from the process. Then the kernel has chosen
+            // others.
             let _ = sched_setaffinity(None, cpus);
         }
         if self.policy {
@@ -106,7 +110,8 @@ impl Inherited {
     }
 }
 
-/// Real-time policies are never kept. Others than the default one (batch, idle) are kept if they are the whole process's.
+/// Real-time policies are never kept. Others than the default one (batch, idle) are kept if they are the
+/// whole process's.
 fn is_policy_to_leave(own: Policy, process: impl FnOnce() -> Policy) -> bool {
     match own {
         Policy::Default => false,
@@ -136,7 +141,8 @@ mod tests {
         u64::from_str_radix(&status(None, "SigBlk"), 16).unwrap()
     }
 
-    /// All that a thread can block, apart from what its own instructions raise. The C library keeps 32 and 33.
+    /// All that a thread can block, apart from what its own instructions raise. The C library keeps 32 and
+    /// 33.
     fn all_but_faults() -> u64 {
         let excepted = [
             libc::SIGKILL,

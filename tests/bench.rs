@@ -1,5 +1,5 @@
-//! `ringpost-bench`: every measurement with tiny counts gives one JSON object with its fields and leaves nothing behind, the
-//! report has all of its parts, and wrong values are refused. No times are asserted.
+//! `ringpost-bench`: every measurement with tiny counts gives one JSON object with its fields and leaves
+//! nothing behind, the report has all of its parts, and wrong values are refused. No times are asserted.
 
 #![cfg(feature = "cli")]
 
@@ -35,7 +35,8 @@ fn measure(arguments: &[&str]) -> Value {
     object
 }
 
-/// That each of these is a number, and more than nothing. Ratios are rounded: beside a floor that was held up they can be nothing.
+/// That each of these is a number, and more than nothing. Ratios are rounded: beside a floor that was held up
+/// they can be nothing.
 fn has(object: &Value, fields: &[&str]) {
     for field in fields {
         let value = object.pointer(field).and_then(Value::as_f64);

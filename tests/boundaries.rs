@@ -1,5 +1,5 @@
-//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next client in a slot, a caller whose
-//! answer was taken back, and a program that is executed can get at.
+//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next
+//! client in a slot, a caller whose answer was taken back, and a program that is executed can get at.
 
 mod common;
 
@@ -52,7 +52,8 @@ fn reach_into(server: u32) -> Vec<String> {
     };
     let of_server = |what: &str| format!("/proc/{server}/{what}");
     for place in ["mem", "maps", "environ"] {
-        // Some of these open and then say nothing. The memory has nothing at address 0, where a read begins, but opens for a tracer.
+        // Some of these open and then say nothing. The memory has nothing at address 0, where a read begins,
+        // but opens for a tracer.
         let read = fs::read(of_server(place));
         let empty = read.as_ref().is_ok_and(Vec::is_empty);
         let denied = read.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
@@ -90,7 +91,8 @@ fn knock_and_reach(server: u32, path: &str) {
     say(format_args!("got {}", got.join(", ")));
 }
 
-/// Starts a role as a user without privileges, if this process has any to give up. Nothing, if that user cannot reach this program.
+/// Starts a role as a user without privileges, if this process has any to give up. Nothing, if that user
+/// cannot reach this program.
 fn start_unprivileged(role: &str, settings: &[(&str, &str)]) -> Option<Role> {
     let started = Role::start_as(role, settings, |command| {
         if is_root() {
@@ -131,7 +133,8 @@ fn unprivileged_place() -> Place {
     place
 }
 
-/// A program that embeds the server, and a client of the same user, who may trace it (if the system lets any process do that).
+/// A program that embeds the server, and a client of the same user, who may trace it (if the system lets any
+/// process do that).
 fn serve_and_wait(stage: &Stage) {
     let place = setting::<PathBuf>("PATH").unwrap();
     let _server = Server::builder(&place).start().unwrap();
@@ -141,8 +144,9 @@ fn serve_and_wait(stage: &Stage) {
     stage.await_order("end");
 }
 
-/// Not even a process that may trace the server finds a descriptor of another's channel there: they are closed once they were sent. And the
-/// kernel's list of mapped files opens for privileged processes only. (The server's memory itself is open to it: SECURITY.md.)
+/// Not even a process that may trace the server finds a descriptor of another's channel there: they are
+/// closed once they were sent. And the kernel's list of mapped files opens for privileged processes only.
+/// (The server's memory itself is open to it: SECURITY.md.)
 #[test]
 fn no_descriptor_of_a_channel_lies_in_the_server() {
     let place = unprivileged_place();
@@ -276,7 +280,8 @@ fn a_recycled_slot_shows_no_old_byte() {
 /// Never part of a response that is sent.
 const SECRET: &[u8] = b"never to be sent; ";
 
-/// Writes the secret, more of it than fits into a small ring in one piece if so asked, and then does what the caller wants.
+/// Writes the secret, more of it than fits into a small ring in one piece if so asked, and then does what the
+/// caller wants.
 fn takes_back(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let (what, times) = request.payload().split_at(5);
     for _ in 0..times[0] {
@@ -299,7 +304,8 @@ fn takes_back(request: Request<'_>, response: &mut Response<'_>) -> Result<(), S
     response.write(b"no")
 }
 
-/// A client maps its rings, and may read all of them: what was written there and not sent is gone when the answer comes.
+/// A client maps its rings, and may read all of them: what was written there and not sent is gone when the
+/// answer comes.
 #[test]
 fn what_was_taken_back_is_not_in_the_callers_memory() {
     let bus = Bus::with(|b| b.ring_size(4096).service(takes_back));
@@ -349,8 +355,8 @@ fn tell_descriptors() {
     say(format_args!("inherited {}", inherited.join(" ")));
 }
 
-/// Everything that a server, its clients, their watcher and their observers hold is closed in a program that is executed. In a process
-/// of its own, since the other tests hold descriptors, too.
+/// Everything that a server, its clients, their watcher and their observers hold is closed in a program that
+/// is executed. In a process of its own, since the other tests hold descriptors, too.
 #[test]
 fn no_descriptor_survives_exec() {
     Role::start("holder", &[]).hear("in order");

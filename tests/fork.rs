@@ -1,7 +1,8 @@
 //! What becomes of a client, and of a server, when its process forks or executes another program.
 //!
-//! A child made by `fork` has copies of everything that its parent had. It must not be able to use or to end any of it; the parent must
-//! not notice what the child tries; and the parent's death must be seen though the child lives on.
+//! A child made by `fork` has copies of everything that its parent had. It must not be able to use or to end
+//! any of it; the parent must not notice what the child tries; and the parent's death must be seen though the
+//! child lives on.
 
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
@@ -50,8 +51,8 @@ const FORKED: CloseReason = CloseReason::Forked;
 
 /// Runs `child` in a forked process, whose exit status is 0 if it came through.
 fn fork(child: impl FnOnce()) -> Pid {
-    // SAFETY: the child runs on with the one thread that forked. The C library keeps its allocator usable, and what else it uses is
-    // what this test is about. It never returns from here.
+    // SAFETY: the child runs on with the one thread that forked. The C library keeps its allocator usable,
+    // and what else it uses is what this test is about. It never returns from here.
     match unsafe { libc::fork() } {
         0 => {
             let through = catch_unwind(AssertUnwindSafe(child)).is_ok();
@@ -298,8 +299,8 @@ fn fork_pipelined() {
 
 // ---- in the middle of an operation
 
-/// The child goes on with the operation when the parent has committed more of it, and while nobody takes any of that: what it then
-/// wrote would lie over the parent's requests.
+/// The child goes on with the operation when the parent has committed more of it, and while nobody takes any
+/// of that: what it then wrote would lie over the parent's requests.
 #[test]
 fn a_fork_in_the_middle_of_an_operation_leaves_the_ring_to_the_parent() {
     let gate = Gate::default();
@@ -317,7 +318,8 @@ fn a_fork_in_the_middle_of_an_operation_leaves_the_ring_to_the_parent() {
     assert!(parent.end().success());
 }
 
-/// The iterator forks, so that the child finds itself within `submit_all`. It stays there until the parent has submitted all.
+/// The iterator forks, so that the child finds itself within `submit_all`. It stays there until the parent
+/// has submitted all.
 fn fork_midway() {
     let mut client = register("alice");
     let requests: Vec<[u8; 4]> = (0..50_u32).map(u32::to_le_bytes).collect();
@@ -391,7 +393,8 @@ fn fork_while_waiting(stage: &Stage) {
 
 // ---- a client of the child's own
 
-/// Other threads register and unregister all the time, so that some hold the watcher's locks when a child is forked.
+/// Other threads register and unregister all the time, so that some hold the watcher's locks when a child is
+/// forked.
 #[test]
 fn a_child_of_a_busy_process_registers() {
     let bus = Bus::start();
@@ -431,8 +434,8 @@ fn fork_in_a_crowd() {
     say("done");
 }
 
-/// A child's own client has everything that a client has; its child in turn has nothing. The server is killed: with nobody left to
-/// close the channels, only a watcher can tell those who wait.
+/// A child's own client has everything that a client has; its child in turn has nothing. The server is
+/// killed: with nobody left to close the channels, only a watcher can tell those who wait.
 #[test]
 fn a_child_s_own_client_is_a_whole_one() {
     let place = Place::new();
@@ -536,7 +539,8 @@ fn leave_a_child(stage: &Stage) {
     say(format_args!("key {}", client.key()));
     // SAFETY: as in `fork`.
     if unsafe { libc::fork() } == 0 {
-        // Holds copies of everything until its standard input ends. As long as its parent lives, that reads the orders.
+        // Holds copies of everything until its standard input ends. As long as its parent lives, that reads
+        // the orders.
         eventually("its parent is gone", || rustix::process::getppid() != Some(parent));
         let mut line = [0; 64];
         while rustix::io::read(std::io::stdin(), &mut line).is_ok_and(|read| read > 0) {

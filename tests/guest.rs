@@ -1,4 +1,5 @@
-//! The library as a guest in somebody's process: what it leaves alone there, and what it bears that the process does.
+//! The library as a guest in somebody's process: what it leaves alone there, and what it bears that the
+//! process does.
 
 mod common;
 
@@ -149,7 +150,8 @@ fn a_server_leaves_the_limit_of_open_files_alone() {
     assert_eq!(started, lower);
 }
 
-/// Starts a server, and registers a client, where no file may be large enough. Any signal that this raises would end the process.
+/// Starts a server, and registers a client, where no file may be large enough. Any signal that this raises
+/// would end the process.
 fn start_with_small_files() {
     let most = setting("MOST");
     setrlimit(Resource::Fsize, Rlimit { current: most, maximum: most }).unwrap();
@@ -275,7 +277,8 @@ fn relative_paths_last_when_the_process_moves_on() {
 
 // ---- descriptors
 
-/// As daemons do. Then others take the numbers: a pair of sockets, a file, an epoll instance, a counter, and so on.
+/// As daemons do. Then others take the numbers: a pair of sockets, a file, an epoll instance, a counter, and
+/// so on.
 fn close_all_descriptors() -> Vec<OwnedFd> {
     // SAFETY: it closes numbers; whatever uses them afterwards in this process is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
@@ -537,7 +540,8 @@ fn a_service_whose_drop_panics_does_not_harm_the_server_s_end() {
 
 type Slot = Arc<Mutex<Option<Server>>>;
 
-/// A server that drops, or joins, itself in its service when it is called with "end", and lets others wait at a gate.
+/// A server that drops, or joins, itself in its service when it is called with "end", and lets others wait at
+/// a gate.
 fn suicidal(grace: Duration, joins: bool, gate: &Gate) -> (Place, Slot) {
     let place = Place::new();
     let slot = Slot::default();

@@ -62,7 +62,8 @@ fn handle_signals() {
     }
 }
 
-/// Signals come while this thread registers, closes and drops clients: so they find it in every lock that it takes.
+/// Signals come while this thread registers, closes and drops clients: so they find it in every lock that it
+/// takes.
 fn close_in_handlers(again: bool) {
     let place = Place::new();
     let server =

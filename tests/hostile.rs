@@ -1,5 +1,6 @@
-//! A client that registers as one should and then breaks the rules, each once: it is closed with a violation, the calls of
-//! another client go on, and the server shuts down in time. Then a server that breaks them: the client says so.
+//! A client that registers as one should and then breaks the rules, each once: it is closed with a violation,
+//! the calls of another client go on, and the server shuts down in time. Then a server that breaks them: the
+//! client says so.
 
 mod common;
 
@@ -221,8 +222,9 @@ fn wakes_for_nothing_on_the_inbox() {
     });
 }
 
-/// The word by which a client gives up its inbox, with any value, set and cleared again and again, with a wake or without: whoever writes it
-/// is sent no more messages, and nothing else happens. One wake for it is no fault.
+/// The word by which a client gives up its inbox, with any value, set and cleared again and again, with a
+/// wake or without: whoever writes it is sent no more messages, and nothing else happens. One wake for it is
+/// no fault.
 #[test]
 fn inboxes_given_up_by_hand() {
     const GONE: Result<(), SendError> = Err(SendError::Gone);

@@ -1,5 +1,6 @@
-//! A server, in another process, that sends descriptors whose close takes long: in place of a channel, besides it, in any answer and
-//! after it. Its clients' deadlines hold, their drop does not wait, and neither does the end of their process.
+//! A server, in another process, that sends descriptors whose close takes long: in place of a channel,
+//! besides it, in any answer and after it. Its clients' deadlines hold, their drop does not wait, and neither
+//! does the end of their process.
 
 mod common;
 

@@ -1,8 +1,10 @@
-//! What a call costs besides its work: no allocation and no system call, in a million calls and more, while both ends spin.
+//! What a call costs besides its work: no allocation and no system call, in a million calls and more, while
+//! both ends spin.
 //!
-//! Each test makes its calls in a process of its own, with a server and a client in it. There the allocator counts what anybody asks it
-//! for; or else both ends of the channel, once warmed up, put themselves into the kernel's strict mode, in which a thread that makes
-//! any system call but `read`, `write` and `exit` is killed.
+//! Each test makes its calls in a process of its own, with a server and a client in it. There the allocator
+//! counts what anybody asks it for; or else both ends of the channel, once warmed up, put themselves into the
+//! kernel's strict mode, in which a thread that makes any system call but `read`, `write` and `exit` is
+//! killed.
 
 mod common;
 
@@ -43,7 +45,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Calls one by one. Where the two ends have one CPU between them each of these takes a turn on it, so they end early then.
+/// Calls one by one. Where the two ends have one CPU between them each of these takes a turn on it, so they
+/// end early then.
 const SINGLE_CALLS: u32 = 1_000_000;
 const TIME_FOR_SINGLE_CALLS: Duration = Duration::from_secs(10);
 

@@ -416,7 +416,7 @@ MUTANTS = [
     ("fork: a child does not get what has arrived", CALLER,
      "if !self.queue.is_empty() && self.session.is_forked() {", "if false {", process("fork", "responses")),
     ("fork: a child leaves the connection alone", WATCHER,
-     "if !self.watcher.is_ours() {", "if false {", process("fork", "a_child_cannot_use")),
+     "if !self.is_ours() {\n            return self.watcher.forget_inherited", "if false {\n            return self.watcher.forget_inherited", process("fork", "a_child_cannot_use")),
     ("fork: a child has a watcher of its own", OWN,
      "    (!owner.is_foreign()).then_some(value)", "    let _ = owner;\n    Some(value)", process("fork", "whole_one")),
     ("fork: words without the kernel's help", OWN,

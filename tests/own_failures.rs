@@ -1,5 +1,5 @@
-//! System calls that fail in one's own process, by a filter or for want of memory: they say nothing about the other side, which must
-//! not be declared dead, or a breaker of the protocol, because of them.
+//! System calls that fail in one's own process, by a filter or for want of memory: they say nothing about the
+//! other side, which must not be declared dead, or a breaker of the protocol, because of them.
 
 mod common;
 
@@ -94,7 +94,8 @@ fn leaves_an_heir(stage: &Stage) {
     let _ = heir.wait();
 }
 
-/// Where no pidfd can be had, processes are asked after now and then. The answers that stand for a dead process are a filter's here.
+/// Where no pidfd can be had, processes are asked after now and then. The answers that stand for a dead
+/// process are a filter's here.
 #[test]
 fn a_process_that_cannot_be_looked_after_is_not_dead() {
     const PEER_PIDFD: u32 = 77;

@@ -1,5 +1,5 @@
-//! Servers and clients in processes of their own: the seed scenario, traffic of which every byte is verified, and every
-//! kind of end.
+//! Servers and clients in processes of their own: the seed scenario, traffic of which every byte is verified,
+//! and every kind of end.
 
 mod common;
 
@@ -331,7 +331,8 @@ fn a_name_is_free_after_any_end_of_its_owner() {
     assert!(slots.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// 200,000 calls and 50,000 messages between four processes, every byte verified. `scale.rs` has five times as much.
+/// 200,000 calls and 50,000 messages between four processes, every byte verified. `scale.rs` has five times
+/// as much.
 #[test]
 fn traffic_between_four_processes() {
     let place = Place::new();
@@ -379,7 +380,8 @@ fn shutdown_in_traffic() {
     }
 }
 
-/// Every kind of wait ends when the server is killed; what was committed is received first; and the path is free at once.
+/// Every kind of wait ends when the server is killed; what was committed is received first; and the path is
+/// free at once.
 #[test]
 fn the_death_of_the_server() {
     for wait in ["adaptive", "park"] {

@@ -1,8 +1,8 @@
-//! The README's shell blocks, run as written, in a private directory, by the programs that were just built. Its Rust blocks are
-//! documentation tests (`src/lib.rs`).
+//! The README's shell blocks, run as written, in a private directory, by the programs that were just built.
+//! Its Rust blocks are documentation tests (`src/lib.rs`).
 //!
-//! What a block shows as output must come, line by line. Keys and numbers differ from run to run, so each stands for any
-//! other; so does the white space between columns.
+//! What a block shows as output must come, line by line. Keys and numbers differ from run to run, so each
+//! stands for any other; so does the white space between columns.
 
 #![cfg(feature = "cli")]
 
@@ -140,7 +140,8 @@ impl Shell {
         Shell { child, stdin, lines }
     }
 
-    /// Runs a command until it has ended and has put out as many lines as are expected, in the foreground or behind it.
+    /// Runs a command until it has ended and has put out as many lines as are expected, in the foreground or
+    /// behind it.
     fn run(&mut self, command: &str, expected: usize, limit: Duration) -> (i32, Vec<String>) {
         // Its input is not the commands that follow.
         writeln!(self.stdin, "{{ {command}\n}} < /dev/null; echo \"{STATUS}$?\"").unwrap();

@@ -1,4 +1,5 @@
-//! Clients that register again: their server is killed and started anew in every state that a client can be in.
+//! Clients that register again: their server is killed and started anew in every state that a client can be
+//! in.
 
 mod common;
 
@@ -217,7 +218,8 @@ fn an_idle_client_is_told_by_its_next_operation() {
 fn messages_committed_before_come_first() {
     let mut town = Town::new();
     let (mut client, events) = town.steady("alice");
-    // Once with the end told by the inbox, once with the client registered again before it has received anything.
+    // Once with the end told by the inbox, once with the client registered again before it has received
+    // anything.
     for explicitly in [false, true] {
         let mut bob = town.plain("bob");
         for n in 0..3 {
@@ -364,7 +366,8 @@ fn both_halves_go_on_with_one_registration() {
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
-/// Whether it is dropped before its server dies, while there is none, or when the caller has registered again and it has not.
+/// Whether it is dropped before its server dies, while there is none, or when the caller has registered again
+/// and it has not.
 #[test]
 fn a_dropped_inbox_is_given_up_with_each_registration() {
     for when in 0..3 {

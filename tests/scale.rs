@@ -1,4 +1,5 @@
-//! As much as a test bench holds: a thousand clients at once, and a million calls, between processes of their own.
+//! As much as a test bench holds: a thousand clients at once, and a million calls, between processes of their
+//! own.
 //!
 //! Each takes well under a minute on two processors in the release profile, which is how `.ci/run` runs them.
 
@@ -31,13 +32,14 @@ fn role() {
 
 // ---- roles
 
-/// How often each client of a crowd has all of its calls on their way, how many those are, and how long each may be.
+/// How often each client of a crowd has all of its calls on their way, how many those are, and how long each
+/// may be.
 const ROUNDS: u64 = 5;
 const CALLS: u64 = 8;
 const MOST: usize = 300;
 
-/// Many clients in one process: registers them, lets all of them call at once and write to their neighbours, and leaves
-/// in the way it is told.
+/// Many clients in one process: registers them, lets all of them call at once and write to their neighbours,
+/// and leaves in the way it is told.
 fn crowd(stage: &Stage) {
     raise_descriptor_limit();
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
@@ -166,7 +168,8 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
         }
         eventually("all is as before", || registered(&place.path) == 0 && holdings() == baseline);
         after.push(mappings(pid));
-        // What stays mapped is the allocator's and the cache of thread stacks: no round adds to what the first one left.
+        // What stays mapped is the allocator's and the cache of thread stacks: no round adds to what the
+        // first one left.
         let spare = 16;
         assert!(after[round] <= after[0] + spare, "mappings after each round: {after:?}");
     }

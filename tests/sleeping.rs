@@ -1,5 +1,7 @@
-//! Ends that sleep, with `futex_waitv` and without it: where the kernel does not know the call (ENOSYS), and where a container's filter
-//! forbids it, with whatever error it likes, even one that the call has a meaning for. A filter of the kernel's plays both, in a process of its own with a server and clients in which everybody parks at once.
+//! Ends that sleep, with `futex_waitv` and without it: where the kernel does not know the call (ENOSYS), and
+//! where a container's filter forbids it, with whatever error it likes, even one that the call has a meaning
+//! for. A filter of the kernel's plays both, in a process of its own with a server and clients in which
+//! everybody parks at once.
 
 mod common;
 
@@ -139,8 +141,8 @@ fn everybody_sleeps(stage: &Stage) {
 
 // ---- a client that moves its worker to another word
 
-/// Whoever can write a word can move those who sleep on it to a word that nobody ever wakes (`FUTEX_CMP_REQUEUE`). The
-/// server does not depend on the first.
+/// Whoever can write a word can move those who sleep on it to a word that nobody ever wakes
+/// (`FUTEX_CMP_REQUEUE`). The server does not depend on the first.
 #[test]
 fn a_worker_that_was_moved_to_another_word_hears_of_the_close() {
     on_each_kernel("requeue", |bus, _| {

@@ -1,4 +1,5 @@
-//! Typed payloads through a server: values arrive as they were sent, and what is of another type is an error that says so.
+//! Typed payloads through a server: values arrive as they were sent, and what is of another type is an error
+//! that says so.
 
 mod common;
 

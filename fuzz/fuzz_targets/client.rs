@@ -1,7 +1,8 @@
-//! A client against a server that writes any word and any byte of its channel: responses, messages, `head`, futex and closed words.
+//! A client against a server that writes any word and any byte of its channel: responses, messages, `head`,
+//! futex and closed words.
 //!
-//! It never panics, touches nothing but what is its to write, takes a response only for the request that it belongs to, and stays
-//! closed once it has met a broken rule.
+//! It never panics, touches nothing but what is its to write, takes a response only for the request that it
+//! belongs to, and stays closed once it has met a broken rule.
 
 #![no_main]
 
@@ -26,7 +27,8 @@ const MESSAGE: u16 = 0x100;
 static REQUEST: [u8; 4096] = [1; 4096];
 static BODY: [u8; 4096] = [b'x'; 4096];
 
-/// Words that a step may read or write, besides six for each sleep, and for each block that can lie in its ring.
+/// Words that a step may read or write, besides six for each sleep, and for each block that can lie in its
+/// ring.
 const WORDS: u64 = 40;
 const WORDS_FOR_A_BLOCK: u64 = 24;
 
@@ -148,7 +150,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(done.words <= most, "{done:?} in one step");
             assert!(done.bytes <= 3 * RING, "{done:?} in one step");
         }
-        // Three rings, whose ends each bear a few hints to spare and one for each block; a block takes a header, or a step.
+        // Three rings, whose ends each bear a few hints to spare and one for each block; a block takes a
+        // header, or a step.
         let most = 3 * SPARE_HINTS + 4 * steps + data.len() as u64;
         assert!(work().since(began).sleeps <= most, "it goes on sleeping");
         if broken {

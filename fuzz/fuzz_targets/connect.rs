@@ -1,8 +1,8 @@
-//! Both ends of the connect channel against any datagrams, with and without descriptors: a server that is asked, and a client that
-//! registers or observes.
+//! Both ends of the connect channel against any datagrams, with and without descriptors: a server that is
+//! asked, and a client that registers or observes.
 //!
-//! Neither panics; the server answers each question in the form of an answer and forgets who hangs up; the client takes no memory but a
-//! sealed channel; and no descriptor is left behind.
+//! Neither panics; the server answers each question in the form of an answer and forgets who hangs up; the
+//! client takes no memory but a sealed channel; and no descriptor is left behind.
 
 #![no_main]
 
@@ -129,8 +129,8 @@ fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
     })
 }
 
-/// Sends a datagram with up to five descriptors. It may be refused: too long, or nobody reads. If it was sent:
-/// whether the first of them may be taken for a channel.
+/// Sends a datagram with up to five descriptors. It may be refused: too long, or nobody reads. If it was
+/// sent: whether the first of them may be taken for a channel.
 fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     let datagram = datagram(input);
     let descriptors: Vec<_> = (0..input.byte() % 6).filter_map(|_| descriptor(input)).collect();
@@ -238,7 +238,8 @@ fn answer(input: &mut Input<'_>) {
     }
 }
 
-/// The descriptors that the process's watcher keeps from the first client on: an epoll instance and a pair of sockets.
+/// The descriptors that the process's watcher keeps from the first client on: an epoll instance and a pair of
+/// sockets.
 const OF_THE_WATCHER: i32 = 3;
 
 /// The lowest number that no descriptor has.
@@ -259,8 +260,8 @@ fuzz_target!(|data: &[u8]| {
             stage.lowest = Some(free_descriptor());
             return;
         };
-        // What may take long to close is closed on threads of its own, and the server looks now and then whether answers
-        // were taken.
+        // What may take long to close is closed on threads of its own, and the server looks now and then
+        // whether answers were taken.
         let limit = Instant::now() + Duration::from_secs(5);
         while free_descriptor() > lowest + OF_THE_WATCHER {
             assert!(

@@ -1,8 +1,9 @@
-//! A consumer over bytes that another process could write: headers, payload, futex words, at any time between its looks and while it
-//! sleeps.
+//! A consumer over bytes that another process could write: headers, payload, futex words, at any time between
+//! its looks and while it sleeps.
 //!
-//! It never panics, never reads outside the ring (every access is checked, and the words around are guarded), passes
-//! at most one padding and one record in a look, does no more work than that needs, and stays broken once it has found a broken rule.
+//! It never panics, never reads outside the ring (every access is checked, and the words around are guarded),
+//! passes at most one padding and one record in a look, does no more work than that needs, and stays broken
+//! once it has found a broken rule.
 
 #![no_main]
 
@@ -123,7 +124,8 @@ fuzz_target!(|data: &[u8]| {
             records += if moved > 0 { blocks } else { 0 };
             let done = work().since(begun);
             assert!(done.words <= WORDS * blocks + 5 * done.sleeps, "{done:?} in one step");
-            // A read in parts copies half of the block twice; a block of one line is copied with all of its line.
+            // A read in parts copies half of the block twice; a block of one line is copied with all of its
+            // line.
             let most = consumer.max_block() as u64 * 3 / 2 + 64;
             assert!(done.bytes <= blocks * most, "{done:?} in one step");
             if broken.is_some() {

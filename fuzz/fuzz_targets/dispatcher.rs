@@ -1,8 +1,8 @@
-//! A server's worker against a client that writes any word and any byte of its channel, and against a receiver of messages that does
-//! the same.
+//! A server's worker against a client that writes any word and any byte of its channel, and against a
+//! receiver of messages that does the same.
 //!
-//! It never panics (services may), touches nothing but what is its to write, serves at most what is there, answers in the form of an
-//! answer, and ends a client that breaks a rule of its rings.
+//! It never panics (services may), touches nothing but what is its to write, serves at most what is there,
+//! answers in the form of an answer, and ends a client that breaks a rule of its rings.
 
 #![no_main]
 
@@ -89,7 +89,8 @@ impl Play<'_> {
         let served = self.dispatcher.serve();
         let done = work().since(begun);
         assert!(done.words <= WORDS + DRAIN * WORDS_FOR_A_REQUEST + 6 * done.sleeps, "{done:?} in one drain");
-        // What lies in the ring is read once. What a service writes may move out of the ring once, and be replaced by a text.
+        // What lies in the ring is read once. What a service writes may move out of the ring once, and be
+        // replaced by a text.
         let most = 4 * RING + DRAIN * 2 * self.alice.max_block() as u64;
         assert!(done.bytes <= most, "{done:?} in one drain");
         self.sleeps += done.sleeps;
@@ -163,7 +164,8 @@ fuzz_target!(|data: &[u8]| {
             Served::Nothing if !play.tampered => assert_eq!(play.put, 0, "a request without an answer"),
             _ => {}
         }
-        // Four rings, whose ends each bear a few hints to spare and one for each line given back; the rest end a step or a request.
+        // Four rings, whose ends each bear a few hints to spare and one for each line given back; the rest
+        // end a step or a request.
         let most = 4 * SPARE_HINTS + 8 * data.len() as u64 + 4 * RING / LINE;
         assert!(play.sleeps <= most, "it goes on sleeping: {} times", play.sleeps);
         assert!(play.alice.guards_hold() && play.bob.guards_hold());

@@ -1,4 +1,5 @@
-//! The other end of a channel's ring, played by the target: honest where it is asked to be, and anything else where it is not.
+//! The other end of a channel's ring, played by the target: honest where it is asked to be, and anything else
+//! where it is not.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
@@ -31,8 +32,8 @@ pub fn record_size(len: u64) -> u64 {
     (len + 8).next_multiple_of(LINE)
 }
 
-/// Writes a word or some bytes of a channel as no honest peer would: any, or one that is nearly right. `tails` are the rings that the
-/// peer writes, and how far it has written them.
+/// Writes a word or some bytes of a channel as no honest peer would: any, or one that is nearly right.
+/// `tails` are the rings that the peer writes, and how far it has written them.
 pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
     let ring = usize::from(input.byte() % 3);
     match input.byte() % 9 {

@@ -1,7 +1,8 @@
-//! A producer against a consumer that writes any `head` and any parked word at any time, also while the producer sleeps.
+//! A producer against a consumer that writes any `head` and any parked word at any time, also while the
+//! producer sleeps.
 //!
-//! It never panics, never writes outside the ring, does no more work than its blocks need, believes no impossible head, and stays broken
-//! once it met one.
+//! It never panics, never writes outside the ring, does no more work than its blocks need, believes no
+//! impossible head, and stays broken once it met one.
 
 #![no_main]
 
@@ -107,7 +108,8 @@ fuzz_target!(|data: &[u8]| {
             }
             let done = work().since(begun);
             assert!(done.words <= WORDS + 5 * done.sleeps + 8 * blocks, "{done:?} for {blocks} blocks");
-            // What was copied lay in the ring, and room comes only from a head: twice at most, for one can come during a sleep.
+            // What was copied lay in the ring, and room comes only from a head: twice at most, for one can
+            // come during a sleep.
             assert!(done.bytes <= blocks * capacity / 2 && done.bytes <= 2 * capacity, "{done:?}");
             match answer {
                 Ok(()) | Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}

@@ -1,4 +1,5 @@
-//! Keys, names and addresses, as people type them and as they come from outside: read or refused, and what is read reads back.
+//! Keys, names and addresses, as people type them and as they come from outside: read or refused, and what is
+//! read reads back.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! Where everything lies in a channel's segment: the table *Channel* in `docs/PROTOCOL.md`.
 //!
-//! The control blocks lie together in the first page. The data of a ring takes up memory from the first look or write on, page
-//! by page, so an idle client takes a few pages.
+//! The control blocks lie together in the first page. The data of a ring takes up memory from the first look
+//! or write on, page by page, so an idle client takes a few pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,
@@ -76,8 +76,8 @@ pub enum GeometryError {
 pub(crate) const MIN_BLOCK: usize = 256;
 
 impl Geometry {
-    /// Rings of `ring_size` bytes each, a power of two from 4 KiB to 1 GiB, and the largest blocks that they take
-    /// (`ring_size / 2 - 8` bytes).
+    /// Rings of `ring_size` bytes each, a power of two from 4 KiB to 1 GiB, and the largest blocks that they
+    /// take (`ring_size / 2 - 8` bytes).
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
 //! One client's comm channel: three rings and a closed word in one sealed segment.
 //!
-//! The *host* (in Ringpost the server) makes the segment and consumes requests; the *guest* (the client) receives its
-//! descriptor, checks it and consumes responses and its inbox. A channel can be used by itself between two processes that
-//! have some other way to pass a descriptor, such as a socket pair or inheritance. Neither end trusts a byte that
-//! the other can write. What a channel alone cannot tell is that the other process died: keep the connection over which the
-//! descriptor went and [close](Closer::close) when it ends, as the server and the client do.
+//! The *host* (in Ringpost the server) makes the segment and consumes requests; the *guest* (the client)
+//! receives its descriptor, checks it and consumes responses and its inbox. A channel can be used by itself
+//! between two processes that have some other way to pass a descriptor, such as a socket pair or inheritance.
+//! Neither end trusts a byte that the other can write. What a channel alone cannot tell is that the other
+//! process died: keep the connection over which the descriptor went and [close](Closer::close) when it ends,
+//! as the server and the client do.
 //!
 //! # Examples
 //!
@@ -84,7 +85,8 @@ pub enum ChannelError {
     },
 }
 
-/// The side that made the channel and answers requests: [`create`]. Its ends can be moved to different threads.
+/// The side that made the channel and answers requests: [`create`]. Its ends can be moved to different
+/// threads.
 ///
 /// # Examples
 ///
@@ -113,7 +115,8 @@ pub struct Host {
     pub(crate) intake: Closer,
 }
 
-/// The side that received the channel and makes requests: [`open`]. Its ends can be moved to different threads.
+/// The side that received the channel and makes requests: [`open`]. Its ends can be moved to different
+/// threads.
 ///
 /// # Examples
 ///
@@ -166,8 +169,8 @@ struct Manners {
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
     closes_on_drop: Option<CloseReason>,
-    /// Whether a child forked later finds the channel closed. Not for a channel by itself, of which a process may make both ends
-    /// and leave one of them to its child.
+    /// Whether a child forked later finds the channel closed. Not for a channel by itself, of which a
+    /// process may make both ends and leave one of them to its child.
     ends_at_fork: bool,
 }
 
@@ -188,13 +191,13 @@ const SERVER: Manners = Manners {
     ends_at_fork: false,
 };
 
-/// A client reads the reason of a server's close from the shared word, and ends a channel explicitly. It waits for nothing but what
-/// the server sends: one word to sleep on will do, and costs less than two.
+/// A client reads the reason of a server's close from the shared word, and ends a channel explicitly. It
+/// waits for nothing but what the server sends: one word to sleep on will do, and costs less than two.
 const CLIENT: Manners =
     Manners { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
-/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel. Does not
-/// block.
+/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the
+/// channel. Does not block.
 ///
 /// # Errors
 ///
@@ -215,8 +218,8 @@ pub fn create(geometry: &Geometry, strategy: WaitStrategy) -> Result<(Host, Owne
     create_with(geometry, strategy, &BY_ITSELF)
 }
 
-/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes the channel. The
-/// descriptor is not needed afterwards. Does not block.
+/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes
+/// the channel. The descriptor is not needed afterwards. Does not block.
 ///
 /// # Errors
 ///
@@ -366,7 +369,8 @@ mod tests {
         assert_eq!(host.requests.try_recv(&mut block), Err(TryRecvError::Empty));
     }
 
-    /// By what its server wakes. Each of the others is woken by its own side, too, whatever the other side does to the ring's words.
+    /// By what its server wakes. Each of the others is woken by its own side, too, whatever the other side
+    /// does to the ring's words.
     #[test]
     fn only_a_client_relies_on_the_other_side() {
         let geometry = Geometry::new(4096).unwrap();

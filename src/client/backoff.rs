@@ -16,17 +16,20 @@ const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The shortest delay, whatever is set: an attempt at a socket that is not there takes some microseconds, and a server may end each new
-/// connection at once. So a client without a server uses a few hundredths of a CPU at most.
+/// The shortest delay, whatever is set: an attempt at a socket that is not there takes some microseconds, and
+/// a server may end each new connection at once. So a client without a server uses a few hundredths of a CPU
+/// at most.
 const LEAST_DELAY: Duration = Duration::from_millis(1);
 
-/// Refusals in a row until they are believed: a server may still hold the name for the client's own former connection.
+/// Refusals in a row until they are believed: a server may still hold the name for the client's own former
+/// connection.
 const REFUSALS: u32 = 3;
 
-/// That, and how, a client registers again after the server went away: [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect).
+/// That, and how, a client registers again after the server went away:
+/// [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect).
 ///
-/// The delay before an attempt doubles from the first to the longest. Of each a random part of up to a half is taken away, so that the
-/// clients of a server which comes back do not all come at once.
+/// The delay before an attempt doubles from the first to the longest. Of each a random part of up to a half
+/// is taken away, so that the clients of a server which comes back do not all come at once.
 ///
 /// | setting | default |
 /// | --- | --- |
@@ -36,9 +39,9 @@ const REFUSALS: u32 = 3;
 /// | [`within`](Self::within) | 60 s from the operation that begins to try |
 /// | [`on_event`](Self::on_event) | nothing |
 ///
-/// It gives up, with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp), when the attempts or the time are used up, and when the server refuses: three times in a
-/// row because the name is taken, the server full, or this user not allowed; once because it is of another version, not to be
-/// trusted, or something else.
+/// It gives up, with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp), when the attempts or the time are
+/// used up, and when the server refuses: three times in a row because the name is taken, the server full, or
+/// this user not allowed; once because it is of another version, not to be trusted, or something else.
 ///
 /// # Examples
 ///
@@ -113,7 +116,8 @@ impl Reconnect {
         self
     }
 
-    /// The longest delay before an attempt. Two seconds, if nothing else is said; less than a millisecond is one.
+    /// The longest delay before an attempt. Two seconds, if nothing else is said; less than a millisecond is
+    /// one.
     ///
     /// # Examples
     ///
@@ -129,7 +133,8 @@ impl Reconnect {
         self
     }
 
-    /// The most attempts after one end of a connection. As many as there is time for, if nothing else is said; at least one is made.
+    /// The most attempts after one end of a connection. As many as there is time for, if nothing else is
+    /// said; at least one is made.
     ///
     /// # Examples
     ///
@@ -144,8 +149,8 @@ impl Reconnect {
         self
     }
 
-    /// The longest to go on trying after one end of a connection, counted from the operation that begins to. A minute, if nothing else
-    /// is said. The last attempt comes at its end.
+    /// The longest to go on trying after one end of a connection, counted from the operation that begins to.
+    /// A minute, if nothing else is said. The last attempt comes at its end.
     ///
     /// # Examples
     ///
@@ -161,7 +166,8 @@ impl Reconnect {
         self
     }
 
-    /// What is told of everything that happens, on the thread whose operation it happens in. It should return soon.
+    /// What is told of everything that happens, on the thread whose operation it happens in. It should return
+    /// soon.
     ///
     /// # Examples
     ///
@@ -194,8 +200,8 @@ impl Reconnect {
         }
     }
 
-    /// The delay before an attempt, the first one's number being 0: a half of it for sure, and of the other half as much as the random
-    /// number says.
+    /// The delay before an attempt, the first one's number being 0: a half of it for sure, and of the other
+    /// half as much as the random number says.
     fn delay(&self, attempt: u32, random: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
         let whole = self.first.max(LEAST_DELAY).saturating_mul(factor).min(self.longest).max(LEAST_DELAY);

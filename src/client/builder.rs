@@ -57,8 +57,8 @@ impl ClientBuilder {
         ClientBuilder { place, reconnect: None }
     }
 
-    /// How the client waits for responses and messages. Adaptive, if nothing else is said. The server chooses for its own end:
-    /// [`ServerBuilder::wait`](crate::ServerBuilder::wait).
+    /// How the client waits for responses and messages. Adaptive, if nothing else is said. The server chooses
+    /// for its own end: [`ServerBuilder::wait`](crate::ServerBuilder::wait).
     ///
     /// # Examples
     ///
@@ -78,7 +78,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long the registration may take. Five seconds, if nothing else is said. Not a limit for anything later.
+    /// How long the registration may take. Five seconds, if nothing else is said. Not a limit for anything
+    /// later.
     ///
     /// # Examples
     ///
@@ -99,25 +100,30 @@ impl ClientBuilder {
         self
     }
 
-    /// Registers again, under the same name, when the server is back after it went away. Not done, if nothing else is said.
+    /// Registers again, under the same name, when the server is back after it went away. Not done, if nothing
+    /// else is said.
     ///
     /// This is what becomes of the operations of such a client:
     ///
-    /// - When the connection ends, the operation that finds out tells so, once, as without this option: `Disconnected` if it was
-    ///   on its way (a call may have been executed then, a message delivered), `NotSent` if not. Of [submitted](Client::submit) calls
-    ///   each one's response is that error. Nothing is ever sent a second time. Of the two halves of a [split](Client::split) client
-    ///   each one tells.
-    /// - The next operation begins by registering again. It blocks meanwhile, as the [`Reconnect`] says, at most until its own deadline
-    ///   (and for up to 100 ms more if an attempt is on its way), which is then `TimedOut`.
-    ///   [`Client::reconnect`] does only this.
+    /// - When the connection ends, the operation that finds out tells so, once, as without this option:
+    ///   `Disconnected` if it was on its way (a call may have been executed then, a message delivered),
+    ///   `NotSent` if not. Of [submitted](Client::submit) calls each one's response is that error. Nothing is
+    ///   ever sent a second time. Of the two halves of a [split](Client::split) client each one tells.
+    /// - The next operation begins by registering again. It blocks meanwhile, as the [`Reconnect`] says, at
+    ///   most until its own deadline (and for up to 100 ms more if an attempt is on its way), which is then
+    ///   `TimedOut`. [`Client::reconnect`] does only this.
     /// - The key is another one then, and so are those of all others: look their names up again.
-    /// - Messages that lay in the inbox when the connection ended are received first, then comes the error, then what the new
-    ///   inbox holds. Without any messages received in between, those of several connections come in their order.
-    /// - [`try_recv`](Client::try_recv) never blocks, and so it does not register by itself: it goes on when another operation has.
-    /// - When it gave up, every operation ends with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp); [`Client::reconnect`] tells why. The client has then ended, as it has when
-    ///   the [close handle](Client::close_handle) was used.
+    /// - Messages that lay in the inbox when the connection ended are received first, then comes the error,
+    ///   then what the new inbox holds. Without any messages received in between, those of several
+    ///   connections come in their order.
+    /// - [`try_recv`](Client::try_recv) never blocks, and so it does not register by itself: it goes on when
+    ///   another operation has.
+    /// - When it gave up, every operation ends with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp);
+    ///   [`Client::reconnect`] tells why. The client has then ended, as it has when the [close
+    ///   handle](Client::close_handle) was used.
     ///
-    /// Nothing happens in the background: no thread is started, and a client of which no operation is asked does nothing.
+    /// Nothing happens in the background: no thread is started, and a client of which no operation is asked
+    /// does nothing.
     ///
     /// # Examples
     ///

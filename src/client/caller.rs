@@ -1,10 +1,11 @@
 //! The asking half of a client.
 //!
-//! Requests are numbered, and responses come in the order of the requests, so one number tells what the next response must
-//! carry: anything else is a violation. A response whose waiter gave up is discarded when it comes. A caller with calls
-//! outstanding waits on the response ring only; while there is no room for a further request it takes responses into a queue, so that
-//! two full rings cannot block each other. With nothing outstanding the request ring is empty, since the server gives
-//! a request's place back before it commits the response.
+//! Requests are numbered, and responses come in the order of the requests, so one number tells what the next
+//! response must carry: anything else is a violation. A response whose waiter gave up is discarded when it
+//! comes. A caller with calls outstanding waits on the response ring only; while there is no room for a
+//! further request it takes responses into a queue, so that two full rings cannot block each other. With
+//! nothing outstanding the request ring is empty, since the server gives a request's place back before it
+//! commits the response.
 
 #![forbid(unsafe_code)]
 
@@ -35,8 +36,9 @@ const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 /// How long the answer to a message is awaited at least.
 const LEAST_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 5 });
 
-/// How long to sleep at most with several requests outstanding. A worker that commits the first of their responses in the
-/// very nanoseconds in which we lie down may overlook us, and the service may take its time over the next.
+/// How long to sleep at most with several requests outstanding. A worker that commits the first of their
+/// responses in the very nanoseconds in which we lie down may overlook us, and the service may take its time
+/// over the next.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
@@ -44,11 +46,12 @@ const MOST_QUEUED: usize = 1 << 16;
 
 /// The calling half of a [`Client`](super::Client): calls the service, sends messages and asks the registry.
 ///
-/// It can be moved to another thread, and has `&mut self` throughout: one thread asks at a time. Dropping it ends the
-/// registration, waiting for the server's confirmation for at most a second.
+/// It can be moved to another thread, and has `&mut self` throughout: one thread asks at a time. Dropping it
+/// ends the registration, waiting for the server's confirmation for at most a second.
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when a
-/// [close handle](Self::close_handle) is used. The [crate's page](crate#operations) has a table of the operations.
+/// [close handle](Self::close_handle) is used. The [crate's page](crate#operations) has a table of the
+/// operations.
 ///
 /// # Examples
 ///
@@ -76,7 +79,8 @@ pub struct Caller {
     expected: u32,
     /// Requests whose waiter gave up: their responses are discarded.
     abandoned: BTreeSet<u32>,
-    /// Responses that came before anybody asked for them, and the ends of calls that get none, in the order of the calls.
+    /// Responses that came before anybody asked for them, and the ends of calls that get none, in the order
+    /// of the calls.
     queue: VecDeque<Result<Response, CloseReason>>,
     /// The body of the response last given out.
     body: Vec<u8>,
@@ -182,8 +186,8 @@ impl Caller {
         CloseHandle::new(&self.session, self.home.as_ref())
     }
 
-    /// As [`Client::reconnect`](super::Client::reconnect); the [`Inbox`](super::Inbox) goes on with the new connection when it has
-    /// received all that came over the old one.
+    /// As [`Client::reconnect`](super::Client::reconnect); the [`Inbox`](super::Inbox) goes on with the new
+    /// connection when it has received all that came over the old one.
     ///
     /// Blocks until the client is registered or has given up; not at all if the connection stands.
     ///
@@ -211,7 +215,8 @@ impl Caller {
         self.reconnect_until(None)
     }
 
-    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its way.
+    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its
+    /// way.
     ///
     /// # Errors
     ///
@@ -256,16 +261,22 @@ impl Caller {
 
     /// Calls the server's service and waits for its response, which stays readable until the next operation.
     ///
-    /// Blocks until the response is there, and before that, if submitted calls fill the request ring, until there is room. Responses
-    /// to calls that were [submitted](Self::submit) before come first and are kept.
+    /// Blocks until the response is there, and before that, if submitted calls fill the request ring, until
+    /// there is room. Responses to calls that were [submitted](Self::submit) before come first and are
+    /// kept.
     ///
     /// # Errors
     ///
-    /// - [`TooLarge`](CallError::TooLarge), [`NotSent`](CallError::NotSent): the service did not see the request.
-    /// - [`ServiceFailed`](CallError::ServiceFailed), [`ResponseTooLarge`](CallError::ResponseTooLarge): it did, and has no response.
-    /// - [`Disconnected`](CallError::Disconnected): the channel was closed during the wait; the request may have been executed.
-    /// - [`Uncollected`](CallError::Uncollected): there is no room for the request, and 65,536 responses to submitted calls are kept.
-    /// - [`Server`](CallError::Server), [`Violation`](CallError::Violation): the server could not do it, or broke a rule.
+    /// - [`TooLarge`](CallError::TooLarge), [`NotSent`](CallError::NotSent): the service did not see the
+    ///   request.
+    /// - [`ServiceFailed`](CallError::ServiceFailed), [`ResponseTooLarge`](CallError::ResponseTooLarge): it
+    ///   did, and has no response.
+    /// - [`Disconnected`](CallError::Disconnected): the channel was closed during the wait; the request may
+    ///   have been executed.
+    /// - [`Uncollected`](CallError::Uncollected): there is no room for the request, and 65,536 responses to
+    ///   submitted calls are kept.
+    /// - [`Server`](CallError::Server), [`Violation`](CallError::Violation): the server could not do it, or
+    ///   broke a rule.
     ///
     /// # Examples
     ///
@@ -288,8 +299,9 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// Those of [`call`](Self::call), and [`TimedOut`](CallError::TimedOut): the request may have been executed, or may yet be. Its
-    /// response is discarded when it comes, and the client can be used as before.
+    /// Those of [`call`](Self::call), and [`TimedOut`](CallError::TimedOut): the request may have been
+    /// executed, or may yet be. Its response is discarded when it comes, and the client can be used as
+    /// before.
     ///
     /// # Examples
     ///
@@ -344,17 +356,18 @@ impl Caller {
 
     // ---- pipelined calls
 
-    /// Sends a call without waiting for its response: collect it with [`response`](Self::response). Several calls may be
-    /// outstanding; responses come in their order.
+    /// Sends a call without waiting for its response: collect it with [`response`](Self::response). Several
+    /// calls may be outstanding; responses come in their order.
     ///
-    /// Blocks only if the server is behind and the request ring is full, until there is room. Responses that arrive meanwhile are
-    /// kept.
+    /// Blocks only if the server is behind and the request ring is full, until there is room. Responses that
+    /// arrive meanwhile are kept.
     ///
     /// # Errors
     ///
-    /// [`CallError::Uncollected`] if there is no room and 65,536 responses are kept already; [`TooLarge`](CallError::TooLarge) or
-    /// [`NotSent`](CallError::NotSent); [`Disconnected`](CallError::Disconnected) if the channel is closed while it waits for room. In
-    /// all these cases this call was not sent.
+    /// [`CallError::Uncollected`] if there is no room and 65,536 responses are kept already;
+    /// [`TooLarge`](CallError::TooLarge) or [`NotSent`](CallError::NotSent);
+    /// [`Disconnected`](CallError::Disconnected) if the channel is closed while it waits for room. In all
+    /// these cases this call was not sent.
     ///
     /// # Examples
     ///
@@ -377,15 +390,16 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than as many of those.
+    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than
+    /// as many of those.
     ///
-    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an earlier call does. If it
-    /// panics, the calls before are submitted.
+    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an
+    /// earlier call does. If it panics, the calls before are submitted.
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit). The calls before the one that failed were submitted; [`outstanding`](Self::outstanding)
-    /// tells how many.
+    /// Those of [`submit`](Self::submit). The calls before the one that failed were submitted;
+    /// [`outstanding`](Self::outstanding) tells how many.
     ///
     /// # Examples
     ///
@@ -413,8 +427,8 @@ impl Caller {
         }
     }
 
-    /// Wakes the worker, if it sleeps and has not been told of all requests. Owed before this thread leaves or runs the user's code,
-    /// which may wait for what a request does.
+    /// Wakes the worker, if it sleeps and has not been told of all requests. Owed before this thread leaves
+    /// or runs the user's code, which may wait for what a request does.
     #[inline]
     fn wake_worker(&mut self) {
         // That code may have forked, and this be the child: the ring goes on without it.
@@ -429,8 +443,9 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// [`NothingOutstanding`](CallError::NothingOutstanding) if every response was collected. Else those of [`call`](Self::call): with
-    /// [`ServiceFailed`](CallError::ServiceFailed) and [`ResponseTooLarge`](CallError::ResponseTooLarge) this response is collected.
+    /// [`NothingOutstanding`](CallError::NothingOutstanding) if every response was collected. Else those of
+    /// [`call`](Self::call): with [`ServiceFailed`](CallError::ServiceFailed) and
+    /// [`ResponseTooLarge`](CallError::ResponseTooLarge) this response is collected.
     ///
     /// # Examples
     ///
@@ -455,7 +470,8 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// Those of [`response`](Self::response), and [`TimedOut`](CallError::TimedOut): the response is still outstanding, ask again.
+    /// Those of [`response`](Self::response), and [`TimedOut`](CallError::TimedOut): the response is still
+    /// outstanding, ask again.
     ///
     /// # Examples
     ///
@@ -535,19 +551,21 @@ impl Caller {
 
     // ---- messages
 
-    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
-    /// there before. It does not mean that it was read: it is lost with a receiver that dies, leaves or drops its inbox before that. Where
-    /// that matters, let the receiver answer.
+    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all
+    /// that this client sent there before. It does not mean that it was read: it is lost with a receiver
+    /// that dies, leaves or drops its inbox before that. Where that matters, let the receiver answer.
     ///
     /// Blocks until the server answers, which it does at once: a full inbox is an error.
     ///
     /// # Errors
     ///
-    /// - [`UnknownKey`](SendError::UnknownKey), [`InboxFull`](SendError::InboxFull), [`Gone`](SendError::Gone),
-    ///   [`TooLarge`](SendError::TooLarge), [`NotSent`](SendError::NotSent), [`ShuttingDown`](SendError::ShuttingDown): the message
-    ///   was not delivered.
-    /// - [`Disconnected`](SendError::Disconnected): the channel was closed before the answer came; it may have been delivered.
-    /// - [`Server`](SendError::Server), [`Violation`](SendError::Violation): the server could not do it, or broke a rule.
+    /// - [`UnknownKey`](SendError::UnknownKey), [`InboxFull`](SendError::InboxFull),
+    ///   [`Gone`](SendError::Gone), [`TooLarge`](SendError::TooLarge), [`NotSent`](SendError::NotSent),
+    ///   [`ShuttingDown`](SendError::ShuttingDown): the message was not delivered.
+    /// - [`Disconnected`](SendError::Disconnected): the channel was closed before the answer came; it may
+    ///   have been delivered.
+    /// - [`Server`](SendError::Server), [`Violation`](SendError::Violation): the server could not do it, or
+    ///   broke a rule.
     ///
     /// # Examples
     ///
@@ -573,8 +591,9 @@ impl Caller {
         self.sent(status)
     }
 
-    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that wait are served in their
-    /// order, but for those whose message fits where that of an earlier one does not. What is said of the deadline at [`send_deadline`](Self::send_deadline) holds here, too.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that
+    /// wait are served in their order, but for those whose message fits where that of an earlier one does
+    /// not. What is said of the deadline at [`send_deadline`](Self::send_deadline) holds here, too.
     ///
     /// # Errors
     ///
@@ -599,11 +618,12 @@ impl Caller {
         self.send_deadline(to, message, deadline_in(timeout))
     }
 
-    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, until the deadline at most. Senders that wait are served
-    /// in their order.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, until the deadline at most.
+    /// Senders that wait are served in their order.
     ///
-    /// The server gives up a little before the deadline, by an eighth of the time but at most 10 ms, so that its answer still
-    /// arrives. The answer is awaited for 5 ms in any case, even if the deadline is nearer or past.
+    /// The server gives up a little before the deadline, by an eighth of the time but at most 10 ms, so that
+    /// its answer still arrives. The answer is awaited for 5 ms in any case, even if the deadline is
+    /// nearer or past.
     ///
     /// # Errors
     ///
@@ -744,7 +764,8 @@ impl Caller {
 
     /// The key that an address stands for: itself, or that of the client with this name.
     ///
-    /// Blocks until the server answers if the address is a name; a key is given back as it is, whether or not anybody has it.
+    /// Blocks until the server answers if the address is a name; a key is given back as it is, whether or not
+    /// anybody has it.
     ///
     /// # Errors
     ///
@@ -803,7 +824,8 @@ impl Caller {
         }
     }
 
-    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may
+    /// not be in it.
     ///
     /// Blocks until the server has answered for each page.
     ///
@@ -896,8 +918,8 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// Those of [`ping`](Self::ping), and [`TimedOut`](CallError::TimedOut): the server is stopped, or this client's worker is
-    /// busy with an earlier request.
+    /// Those of [`ping`](Self::ping), and [`TimedOut`](CallError::TimedOut): the server is stopped, or this
+    /// client's worker is busy with an earlier request.
     ///
     /// # Examples
     ///
@@ -979,14 +1001,15 @@ impl Caller {
         }
     }
 
-    /// Leaves the bus. When this returns `Ok`, the name is free. Messages that were committed before can still be received by the
-    /// [`Inbox`](super::Inbox); responses that were not collected are lost.
+    /// Leaves the bus. When this returns `Ok`, the name is free. Messages that were committed before can
+    /// still be received by the [`Inbox`](super::Inbox); responses that were not collected are lost.
     ///
     /// Blocks until the server confirms it, behind all requests that are on their way.
     ///
     /// # Errors
     ///
-    /// See [`CallError`]. The registration ends in any case; only the time at which the name becomes free is not known then.
+    /// See [`CallError`]. The registration ends in any case; only the time at which the name becomes free is
+    /// not known then.
     ///
     /// # Examples
     ///
@@ -1004,8 +1027,8 @@ impl Caller {
         self.unregister_until(None)
     }
 
-    /// As [`unregister`](Self::unregister), but blocks at most this long for the server's confirmation. The registration ends in any
-    /// case.
+    /// As [`unregister`](Self::unregister), but blocks at most this long for the server's confirmation. The
+    /// registration ends in any case.
     ///
     /// # Errors
     ///
@@ -1089,7 +1112,8 @@ impl Caller {
         }
     }
 
-    /// The channel has ended, and a request was not sent: goes on with another one, if this client registers again.
+    /// The channel has ended, and a request was not sent: goes on with another one, if this client registers
+    /// again.
     #[cold]
     fn renew(&mut self, reason: CloseReason, deadline: Option<Instant>) -> Result<(), CallError> {
         let ended = |reason| Err(not_sent(SendTimeoutError::Disconnected(reason)));
@@ -1146,7 +1170,8 @@ impl Caller {
         Ok(sequence)
     }
 
-    /// After a first attempt that failed: waits for room, or goes on with another channel, if that is what was missing.
+    /// After a first attempt that failed: waits for room, or goes on with another channel, if that is what
+    /// was missing.
     #[cold]
     fn publish_after<const N: usize>(
         &mut self,
@@ -1202,7 +1227,8 @@ impl Caller {
         self.queue.push_back(Ok(Response { status, body }));
     }
 
-    /// The next response: its number and status, with its body in `self.body`. `None` if it was one that nobody waits for.
+    /// The next response: its number and status, with its body in `self.body`. `None` if it was one that
+    /// nobody waits for.
     #[inline]
     fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, CallError> {
         let found = match self.responses.find_soon() {
@@ -1235,8 +1261,8 @@ impl Caller {
         }
     }
 
-    /// Tells whoever registered for it that the channel ended during a wait for a response. That is the user's code, which may panic: to
-    /// be called when the queue is as it is to stay.
+    /// Tells whoever registered for it that the channel ended during a wait for a response. That is the
+    /// user's code, which may panic: to be called when the queue is as it is to stay.
     #[cold]
     fn tell_end(&self, error: &CallError) {
         if let (Some(home), CallError::Disconnected(reason)) = (&self.home, error)
@@ -1305,8 +1331,8 @@ impl Caller {
     }
 }
 
-/// A caller that submits several calls. However that ends, by a panic of the user's iterator too, the worker is told of all that
-/// were committed.
+/// A caller that submits several calls. However that ends, by a panic of the user's iterator too, the worker
+/// is told of all that were committed.
 struct Submitting<'c>(&'c mut Caller);
 
 impl Drop for Submitting<'_> {

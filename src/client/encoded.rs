@@ -1,6 +1,7 @@
 //! Calls and messages of all types that serde knows; see [`payload`](crate::payload).
 //!
-//! As thin as its neighbour `typed`: each is the method without the suffix, an encoding before it or a decoding behind it.
+//! As thin as its neighbour `typed`: each is the method without the suffix, an encoding before it or a
+//! decoding behind it.
 
 #![forbid(unsafe_code)]
 
@@ -77,7 +78,8 @@ pub enum SendSerdeError {
 }
 
 impl Message {
-    /// What it sent, as a value, which may borrow from the payload. Does not block. Needs the feature `serde`.
+    /// What it sent, as a value, which may borrow from the payload. Does not block. Needs the feature
+    /// `serde`.
     ///
     /// # Errors
     ///
@@ -104,10 +106,12 @@ impl Message {
 
 macro_rules! serde_calls {
     ($who:ty) => {
-        /// Calls and messages of all types that serde knows, with the feature `serde`; see [`payload`](crate::payload).
+        /// Calls and messages of all types that serde knows, with the feature `serde`; see
+        /// [`payload`](crate::payload).
         impl $who {
-            /// Calls the service with a value, and gives the response as a value, which may borrow from this client until its
-            /// next operation. Blocks as [`call`](Self::call) does. Needs the feature `serde`.
+            /// Calls the service with a value, and gives the response as a value, which may borrow from this
+            /// client until its next operation. Blocks as [`call`](Self::call) does. Needs the feature
+            /// `serde`.
             ///
             /// # Errors
             ///
@@ -141,7 +145,8 @@ macro_rules! serde_calls {
                 response(with_encoded(request, max, |bytes| self.call(bytes))?)
             }
 
-            /// As [`call_serde`](Self::call_serde), waiting at most this long, as [`call_timeout`](Self::call_timeout) does.
+            /// As [`call_serde`](Self::call_serde), waiting at most this long, as
+            /// [`call_timeout`](Self::call_timeout) does.
             ///
             /// # Errors
             ///
@@ -175,8 +180,8 @@ macro_rules! serde_calls {
                 response(with_encoded(request, max, |bytes| self.call_timeout(bytes, timeout))?)
             }
 
-            /// As [`call_serde`](Self::call_serde), waiting until the deadline, as [`call_deadline`](Self::call_deadline)
-            /// does.
+            /// As [`call_serde`](Self::call_serde), waiting until the deadline, as
+            /// [`call_deadline`](Self::call_deadline) does.
             ///
             /// # Errors
             ///
@@ -211,8 +216,8 @@ macro_rules! serde_calls {
                 response(with_encoded(request, max, |bytes| self.call_deadline(bytes, deadline))?)
             }
 
-            /// Sends a call with a value, without waiting for its response. Blocks as [`submit`](Self::submit) does. Needs
-            /// the feature `serde`.
+            /// Sends a call with a value, without waiting for its response. Blocks as
+            /// [`submit`](Self::submit) does. Needs the feature `serde`.
             ///
             /// # Errors
             ///
@@ -240,12 +245,13 @@ macro_rules! serde_calls {
                 Ok(with_encoded(request, max, |bytes| self.submit(bytes))??)
             }
 
-            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does. Needs the
-            /// feature `serde`.
+            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response)
+            /// does. Needs the feature `serde`.
             ///
             /// # Errors
             ///
-            /// Those of [`response`](Self::response), or [`CallSerdeError::Response`]; the response is taken in that case, too.
+            /// Those of [`response`](Self::response), or [`CallSerdeError::Response`]; the response is taken
+            /// in that case, too.
             ///
             /// # Examples
             ///
@@ -263,8 +269,8 @@ macro_rules! serde_calls {
                 response(self.response())
             }
 
-            /// As [`response_serde`](Self::response_serde), waiting at most this long. After a time-out the response is still
-            /// outstanding.
+            /// As [`response_serde`](Self::response_serde), waiting at most this long. After a time-out the
+            /// response is still outstanding.
             ///
             /// # Errors
             ///
@@ -292,11 +298,13 @@ macro_rules! serde_calls {
                 response(self.response_timeout(timeout))
             }
 
-            /// Sends a value to another client. Blocks as [`send`](Self::send) does. Needs the feature `serde`.
+            /// Sends a value to another client. Blocks as [`send`](Self::send) does. Needs the feature
+            /// `serde`.
             ///
             /// # Errors
             ///
-            /// [`SendSerdeError::Message`] if it cannot be encoded or is too large, or the errors of [`send`](Self::send).
+            /// [`SendSerdeError::Message`] if it cannot be encoded or is too large, or the errors of
+            /// [`send`](Self::send).
             ///
             /// # Examples
             ///
@@ -319,8 +327,8 @@ macro_rules! serde_calls {
                 Ok(with_encoded(message, max, |bytes| self.send(to, bytes))??)
             }
 
-            /// As [`send_serde`](Self::send_serde), waiting at most this long for room in the receiver's inbox, as
-            /// [`send_timeout`](Self::send_timeout) does.
+            /// As [`send_serde`](Self::send_serde), waiting at most this long for room in the receiver's
+            /// inbox, as [`send_timeout`](Self::send_timeout) does.
             ///
             /// # Errors
             ///
@@ -354,8 +362,8 @@ macro_rules! serde_calls {
                 Ok(with_encoded(message, max, |bytes| self.send_timeout(to, bytes, timeout))??)
             }
 
-            /// As [`send_serde`](Self::send_serde), waiting until the deadline for room in the receiver's inbox, as
-            /// [`send_deadline`](Self::send_deadline) does.
+            /// As [`send_serde`](Self::send_serde), waiting until the deadline for room in the receiver's
+            /// inbox, as [`send_deadline`](Self::send_deadline) does.
             ///
             /// # Errors
             ///
@@ -400,8 +408,8 @@ macro_rules! serde_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv); [`RecvAsError::Payload`] with the
-            /// message if it is not a `T`.
+            /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv);
+            /// [`RecvAsError::Payload`] with the message if it is not a `T`.
             ///
             /// # Examples
             ///
@@ -423,13 +431,13 @@ macro_rules! serde_messages {
                 typed(self.try_recv(), |message| message.payload_serde())
             }
 
-            /// The next message as a value, waiting as long as it takes, as [`recv`](Self::recv) does. Needs the feature
-            /// `serde`.
+            /// The next message as a value, waiting as long as it takes, as [`recv`](Self::recv) does. Needs
+            /// the feature `serde`.
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv`](Self::recv); [`RecvAsError::Payload`] with the message if it
-            /// is not a `T`: other clients can send what they like.
+            /// [`RecvAsError::Recv`] with the errors of [`recv`](Self::recv); [`RecvAsError::Payload`] with
+            /// the message if it is not a `T`: other clients can send what they like.
             ///
             /// # Examples
             ///
@@ -456,7 +464,8 @@ macro_rules! serde_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or [`RecvAsError::Payload`].
+            /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or
+            /// [`RecvAsError::Payload`].
             ///
             /// # Examples
             ///
@@ -484,7 +493,8 @@ macro_rules! serde_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or [`RecvAsError::Payload`].
+            /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or
+            /// [`RecvAsError::Payload`].
             ///
             /// # Examples
             ///

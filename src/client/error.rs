@@ -98,8 +98,8 @@ pub enum RegisterError {
     /// The server has as many clients as it was told to accept.
     #[error("{0}")]
     Full(String),
-    /// This user has as much of the server as one user may have: see [`Quotas`](crate::Quotas). The text names the quota, and the
-    /// option that changes it.
+    /// This user has as much of the server as one user may have: see [`Quotas`](crate::Quotas). The text
+    /// names the quota, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
     /// The server refused, in its own words.
@@ -165,8 +165,8 @@ pub enum CallError {
         /// The most that can be sent.
         max: usize,
     },
-    /// No response came until the deadline. The request may have been executed, or may yet be; if a client that registers again was
-    /// waiting for a server, it was not sent.
+    /// No response came until the deadline. The request may have been executed, or may yet be; if a client
+    /// that registers again was waiting for a server, it was not sent.
     #[error("no response until the deadline; the request may have been executed")]
     TimedOut,
     /// The channel was closed before the response came. The request may have been executed.
@@ -203,7 +203,8 @@ pub enum CallError {
 
 /// Why a message is not known to be in the receiver's inbox.
 ///
-/// After `NoAnswer` and `Disconnected` it may be there, and after `Violation` nothing is known. In all other cases it is not.
+/// After `NoAnswer` and `Disconnected` it may be there, and after `Violation` nothing is known. In all other
+/// cases it is not.
 ///
 /// # Examples
 ///
@@ -237,14 +238,14 @@ pub enum SendError {
     /// There is no room in the receiver's inbox now.
     #[error("the receiver's inbox is full: try again, or wait for room with a time-out")]
     InboxFull,
-    /// The receiver left while the message was on its way, or has dropped its [`Inbox`](crate::Inbox) and takes no messages any more. The
-    /// message was not delivered.
+    /// The receiver left while the message was on its way, or has dropped its [`Inbox`](crate::Inbox) and
+    /// takes no messages any more. The message was not delivered.
     #[error(
         "the receiver has left, or has given up its inbox: look its name up again; one that still has this key takes no messages"
     )]
     Gone,
-    /// The message was not delivered until the deadline: there was no room in the receiver's inbox, or a client that registers again
-    /// was waiting for a server.
+    /// The message was not delivered until the deadline: there was no room in the receiver's inbox, or a
+    /// client that registers again was waiting for a server.
     #[error("there was no room in the receiver's inbox, or no server, until the deadline")]
     TimedOut,
     /// The server did not answer until the deadline. The message may have been delivered.

@@ -9,11 +9,12 @@ use super::reconnect::{Home, home_of, show};
 use super::session::Session;
 use crate::ring::CloseReason;
 
-/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it. (A server that works against its
-/// client can keep a wait without a deadline asleep, as it can by not answering.)
+/// Ends a client from any thread: every wait ends with `Disconnected`, and the registration with it. (A
+/// server that works against its client can keep a wait without a deadline asleep, as it can by not
+/// answering.)
 ///
-/// [`close`](Self::close) may also be called in a signal's handler. A handle keeps the client's descriptor and its memory until it is
-/// dropped, which is not for a handler to do.
+/// [`close`](Self::close) may also be called in a signal's handler. A handle keeps the client's descriptor
+/// and its memory until it is dropped, which is not for a handler to do.
 ///
 /// # Examples
 ///
@@ -47,11 +48,13 @@ impl CloseHandle {
         CloseHandle { session: Arc::clone(session), home: home.cloned() }
     }
 
-    /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were committed before can still be received. Does not block; the server frees the
-    /// name when it sees the end of the connection.
+    /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were
+    /// committed before can still be received. Does not block; the server frees the name when it sees the
+    /// end of the connection.
     ///
-    /// It is async-signal-safe: it makes system calls, allocates nothing, waits for no lock, and leaves `errno` as it was. If a
-    /// handler's own thread is changing what is to be closed, it closes that as soon as the handler has returned.
+    /// It is async-signal-safe: it makes system calls, allocates nothing, waits for no lock, and leaves
+    /// `errno` as it was. If a handler's own thread is changing what is to be closed, it closes that as
+    /// soon as the handler has returned.
     ///
     /// # Examples
     ///
@@ -74,8 +77,8 @@ impl CloseHandle {
         }
     }
 
-    /// Why the client has ended, if it has. One that registers again has ended for as long as it is not registered. Does not block, but
-    /// is not for a signal's handler.
+    /// Why the client has ended, if it has. One that registers again has ended for as long as it is not
+    /// registered. Does not block, but is not for a signal's handler.
     ///
     /// # Examples
     ///

@@ -14,13 +14,15 @@ use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, 
 
 /// The receiving half of a [`Client`](super::Client).
 ///
-/// It can be moved to another thread, and has `&mut self` where it receives. When the [`Caller`](super::Caller) unregisters or
-/// is dropped, it gives out what was committed before, and then `Disconnected`.
+/// It can be moved to another thread, and has `&mut self` where it receives. When the
+/// [`Caller`](super::Caller) unregisters or is dropped, it gives out what was committed before, and then
+/// `Disconnected`.
 ///
-/// Dropping it while the caller lives on gives the inbox up, for good and also for later registrations of a client with
-/// [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Whoever sends to this client is told [`SendError::Gone`](super::SendError::Gone)
-/// from then on, and so is at once who waits for room. What was delivered and not yet received is lost, though its senders were told `Ok`. The caller
-/// goes on as before. The drop does not wait. An inbox that is leaked (`std::mem::forget`) is not given up, and fills.
+/// Dropping it while the caller lives on gives the inbox up, for good and also for later registrations of a
+/// client with [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Whoever sends to this client is
+/// told [`SendError::Gone`](super::SendError::Gone) from then on, and so is at once who waits for room. What
+/// was delivered and not yet received is lost, though its senders were told `Ok`. The caller goes on as
+/// before. The drop does not wait. An inbox that is leaked (`std::mem::forget`) is not given up, and fills.
 ///
 /// # Examples
 ///
@@ -222,7 +224,8 @@ impl Inbox {
         &self.session.name
     }
 
-    /// A handle that ends this client's waits from another thread, and with them the registration. Does not block.
+    /// A handle that ends this client's waits from another thread, and with them the registration. Does not
+    /// block.
     ///
     /// # Examples
     ///
@@ -248,8 +251,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and nothing can come any
-    /// more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
+    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and
+    /// nothing can come any more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
     ///
     /// # Examples
     ///
@@ -291,8 +294,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more; [`Violation`](RecvError::Violation) if the server
-    /// broke a rule.
+    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more;
+    /// [`Violation`](RecvError::Violation) if the server broke a rule.
     ///
     /// # Examples
     ///
@@ -385,7 +388,8 @@ impl Inbox {
         }
     }
 
-    /// The ring has ended, and gave out all it had: goes on with the next one, if this client registers again.
+    /// The ring has ended, and gave out all it had: goes on with the next one, if this client registers
+    /// again.
     #[cold]
     fn renew(
         &mut self,
@@ -414,8 +418,8 @@ impl Drop for Inbox {
 
 struct Malformed;
 
-/// Takes the block out of the ring and apart. The server wrote it, and it is not believed either. The next message is often from
-/// the same sender, whose name was checked already.
+/// Takes the block out of the ring and apart. The server wrote it, and it is not believed either. The next
+/// message is often from the same sender, whose name was checked already.
 fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
     const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {

@@ -69,7 +69,8 @@ pub struct Limits {
 
 /// A registered client.
 ///
-/// It is one [`Caller`] and one [`Inbox`]; [`split`](Self::split) gives them to two threads. Dropping it unregisters.
+/// It is one [`Caller`] and one [`Inbox`]; [`split`](Self::split) gives them to two threads. Dropping it
+/// unregisters.
 ///
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
@@ -84,8 +85,8 @@ pub struct Limits {
 /// | [`unregister`](Self::unregister) | the server's confirmation | for ever; `_timeout` |
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when the
-/// [close handle](Self::close_handle) is used. The methods with `_as` in their names, and with the feature `serde` those with
-/// `_serde`, take and give values; see [`payload`](crate::payload).
+/// [close handle](Self::close_handle) is used. The methods with `_as` in their names, and with the feature
+/// `serde` those with `_serde`, take and give values; see [`payload`](crate::payload).
 ///
 /// # Examples
 ///
@@ -119,15 +120,16 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Registers under a name with the server at a path, with default settings. The first registration in a process also starts the
-    /// thread that watches for the death of servers.
+    /// Registers under a name with the server at a path, with default settings. The first registration in a
+    /// process also starts the thread that watches for the death of servers.
     ///
-    /// Blocks until the server answers, five seconds at most; see [`builder`](Self::builder) for another time.
+    /// Blocks until the server answers, five seconds at most; see [`builder`](Self::builder) for another
+    /// time.
     ///
     /// # Errors
     ///
-    /// See [`RegisterError`]: the name cannot be or is taken, there is no server or it does not let this process in, it is full, or
-    /// it does not answer.
+    /// See [`RegisterError`]: the name cannot be or is taken, there is no server or it does not let this
+    /// process in, it is full, or it does not answer.
     ///
     /// # Examples
     ///
@@ -146,8 +148,8 @@ impl Client {
         Client::builder(path).register(name)
     }
 
-    /// Begins to set up a client of the server at a path; see [`default_path`](crate::default_path). Does not block: nothing is
-    /// connected yet.
+    /// Begins to set up a client of the server at a path; see [`default_path`](crate::default_path). Does not
+    /// block: nothing is connected yet.
     ///
     /// # Examples
     ///
@@ -170,9 +172,9 @@ impl Client {
         ClientBuilder::new(path.into())
     }
 
-    /// The two halves, for two threads. The registration ends when the caller is dropped; the inbox then gives out what was
-    /// committed before. An [`Inbox`] that is dropped first is given up: messages to this client are refused as
-    /// [`Gone`](SendError::Gone), and what lay in it is lost. Does not block.
+    /// The two halves, for two threads. The registration ends when the caller is dropped; the inbox then
+    /// gives out what was committed before. An [`Inbox`] that is dropped first is given up: messages to
+    /// this client are refused as [`Gone`](SendError::Gone), and what lay in it is lost. Does not block.
     ///
     /// # Examples
     ///
@@ -248,7 +250,8 @@ impl Client {
         self.caller.limits()
     }
 
-    /// A handle that ends this client's waits from another thread, with `Disconnected`, and with it the registration. Does not block.
+    /// A handle that ends this client's waits from another thread, with `Disconnected`, and with it the
+    /// registration. Does not block.
     ///
     /// # Examples
     ///
@@ -271,8 +274,8 @@ impl Client {
     }
 
     /// Registers again now if the connection has ended, as the next operation would: for a client with
-    /// [`ClientBuilder::reconnect`]. Returns its key, which is a new one then. Messages that lie in the inbox are still received
-    /// first.
+    /// [`ClientBuilder::reconnect`]. Returns its key, which is a new one then. Messages that lie in the inbox
+    /// are still received first.
     ///
     /// Blocks until it is registered or has given up; not at all if the connection stands.
     ///
@@ -303,7 +306,8 @@ impl Client {
         self.caller.reconnect()
     }
 
-    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its way.
+    /// As [`reconnect`](Self::reconnect), but blocks at most this long; 100 ms more if an attempt is on its
+    /// way.
     ///
     /// # Errors
     ///
@@ -328,18 +332,23 @@ impl Client {
         self.caller.reconnect_timeout(timeout)
     }
 
-    /// Calls the server's service and waits for its response, which stays readable until the next operation. One request, one
-    /// complete response.
+    /// Calls the server's service and waits for its response, which stays readable until the next operation.
+    /// One request, one complete response.
     ///
     /// Blocks until the response is there; [`Caller::call`] has the details.
     ///
     /// # Errors
     ///
-    /// - [`TooLarge`](CallError::TooLarge), [`NotSent`](CallError::NotSent): the service did not see the request.
-    /// - [`ServiceFailed`](CallError::ServiceFailed), [`ResponseTooLarge`](CallError::ResponseTooLarge): it did, and has no response.
-    /// - [`Disconnected`](CallError::Disconnected): the channel was closed during the wait; the request may have been executed.
-    /// - [`Uncollected`](CallError::Uncollected): there is no room for the request, and 65,536 responses to submitted calls are kept.
-    /// - [`Server`](CallError::Server), [`Violation`](CallError::Violation): the server could not do it, or broke a rule.
+    /// - [`TooLarge`](CallError::TooLarge), [`NotSent`](CallError::NotSent): the service did not see the
+    ///   request.
+    /// - [`ServiceFailed`](CallError::ServiceFailed), [`ResponseTooLarge`](CallError::ResponseTooLarge): it
+    ///   did, and has no response.
+    /// - [`Disconnected`](CallError::Disconnected): the channel was closed during the wait; the request may
+    ///   have been executed.
+    /// - [`Uncollected`](CallError::Uncollected): there is no room for the request, and 65,536 responses to
+    ///   submitted calls are kept.
+    /// - [`Server`](CallError::Server), [`Violation`](CallError::Violation): the server could not do it, or
+    ///   broke a rule.
     ///
     /// # Examples
     ///
@@ -362,8 +371,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`call`](Self::call), and [`TimedOut`](CallError::TimedOut): the request may have been executed, or may yet be. Its
-    /// response is discarded when it comes, and the client can be used as before.
+    /// Those of [`call`](Self::call), and [`TimedOut`](CallError::TimedOut): the request may have been
+    /// executed, or may yet be. Its response is discarded when it comes, and the client can be used as
+    /// before.
     ///
     /// # Examples
     ///
@@ -416,8 +426,8 @@ impl Client {
         self.caller.call_deadline(request, deadline)
     }
 
-    /// Sends a call without waiting for its response: collect it with [`response`](Self::response). Several calls may be
-    /// outstanding; responses come in their order.
+    /// Sends a call without waiting for its response: collect it with [`response`](Self::response). Several
+    /// calls may be outstanding; responses come in their order.
     ///
     /// Blocks only if the server is behind and the request ring is full, until there is room.
     ///
@@ -443,15 +453,16 @@ impl Client {
         self.caller.submit(request)
     }
 
-    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than as many of those.
+    /// Sends several calls, as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than
+    /// as many of those.
     ///
-    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an earlier call does. If it
-    /// panics, the calls before are submitted.
+    /// Each call is on its way before the iterator is asked for the next: the iterator may wait for what an
+    /// earlier call does. If it panics, the calls before are submitted.
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit). The calls before the one that failed were submitted; [`outstanding`](Self::outstanding)
-    /// tells how many.
+    /// Those of [`submit`](Self::submit). The calls before the one that failed were submitted;
+    /// [`outstanding`](Self::outstanding) tells how many.
     ///
     /// # Examples
     ///
@@ -470,11 +481,13 @@ impl Client {
         self.caller.submit_all(requests)
     }
 
-    /// The response to the oldest call submitted. It stays readable until the next operation. Blocks until it is there.
+    /// The response to the oldest call submitted. It stays readable until the next operation. Blocks until it
+    /// is there.
     ///
     /// # Errors
     ///
-    /// [`NothingOutstanding`](CallError::NothingOutstanding) if every response was collected. Else those of [`call`](Self::call).
+    /// [`NothingOutstanding`](CallError::NothingOutstanding) if every response was collected. Else those of
+    /// [`call`](Self::call).
     ///
     /// # Examples
     ///
@@ -496,7 +509,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`response`](Self::response), and [`TimedOut`](CallError::TimedOut): the response is still outstanding, ask again.
+    /// Those of [`response`](Self::response), and [`TimedOut`](CallError::TimedOut): the response is still
+    /// outstanding, ask again.
     ///
     /// # Examples
     ///
@@ -534,18 +548,21 @@ impl Client {
         self.caller.outstanding()
     }
 
-    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all that this client sent
-    /// there before. It does not mean that it was read: it is lost with a receiver that dies, leaves or drops its inbox before that.
+    /// Sends a message to the client with this key. `Ok` means that it is in that client's inbox, behind all
+    /// that this client sent there before. It does not mean that it was read: it is lost with a receiver
+    /// that dies, leaves or drops its inbox before that.
     ///
     /// Blocks until the server answers, which it does at once: a full inbox is an error.
     ///
     /// # Errors
     ///
-    /// - [`UnknownKey`](SendError::UnknownKey), [`InboxFull`](SendError::InboxFull), [`Gone`](SendError::Gone),
-    ///   [`TooLarge`](SendError::TooLarge), [`NotSent`](SendError::NotSent), [`ShuttingDown`](SendError::ShuttingDown): the message
-    ///   was not delivered.
-    /// - [`Disconnected`](SendError::Disconnected): the channel was closed before the answer came; it may have been delivered.
-    /// - [`Server`](SendError::Server), [`Violation`](SendError::Violation): the server could not do it, or broke a rule.
+    /// - [`UnknownKey`](SendError::UnknownKey), [`InboxFull`](SendError::InboxFull),
+    ///   [`Gone`](SendError::Gone), [`TooLarge`](SendError::TooLarge), [`NotSent`](SendError::NotSent),
+    ///   [`ShuttingDown`](SendError::ShuttingDown): the message was not delivered.
+    /// - [`Disconnected`](SendError::Disconnected): the channel was closed before the answer came; it may
+    ///   have been delivered.
+    /// - [`Server`](SendError::Server), [`Violation`](SendError::Violation): the server could not do it, or
+    ///   broke a rule.
     ///
     /// # Examples
     ///
@@ -565,8 +582,8 @@ impl Client {
         self.caller.send(to, message)
     }
 
-    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that wait are served in their
-    /// order.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, at most this long. Senders that
+    /// wait are served in their order.
     ///
     /// # Errors
     ///
@@ -591,8 +608,9 @@ impl Client {
         self.caller.send_timeout(to, message, timeout)
     }
 
-    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, until the deadline at most. Senders that wait are served
-    /// in their order. [`Caller::send_deadline`] says how near to the deadline the answer comes.
+    /// As [`send`](Self::send), but blocks for room in the receiver's inbox, until the deadline at most.
+    /// Senders that wait are served in their order. [`Caller::send_deadline`] says how near to the
+    /// deadline the answer comes.
     ///
     /// # Errors
     ///
@@ -617,7 +635,8 @@ impl Client {
         self.caller.send_deadline(to, message, deadline)
     }
 
-    /// The key of the client that is registered under this name now, if there is one. Blocks until the server answers.
+    /// The key of the client that is registered under this name now, if there is one. Blocks until the server
+    /// answers.
     ///
     /// # Errors
     ///
@@ -665,8 +684,8 @@ impl Client {
         self.caller.look_up_timeout(name, timeout)
     }
 
-    /// The key that an address stands for: itself, or that of the client with this name. Blocks until the server answers if it is a
-    /// name.
+    /// The key that an address stands for: itself, or that of the client with this name. Blocks until the
+    /// server answers if it is a name.
     ///
     /// # Errors
     ///
@@ -714,8 +733,8 @@ impl Client {
         self.caller.resolve_timeout(address, timeout)
     }
 
-    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it. Blocks until
-    /// the server has answered for each page.
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may
+    /// not be in it. Blocks until the server has answered for each page.
     ///
     /// # Errors
     ///
@@ -856,8 +875,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and nothing can come any
-    /// more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
+    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and
+    /// nothing can come any more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
     ///
     /// # Examples
     ///
@@ -885,8 +904,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more; [`Violation`](RecvError::Violation) if the server
-    /// broke a rule.
+    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more;
+    /// [`Violation`](RecvError::Violation) if the server broke a rule.
     ///
     /// # Examples
     ///
@@ -958,10 +977,11 @@ impl Client {
         self.inbox.recv_deadline(deadline)
     }
 
-    /// Leaves the bus. When this returns `Ok`, the name is free. To go on receiving what was committed before,
-    /// [`split`](Self::split) first and unregister the [`Caller`].
+    /// Leaves the bus. When this returns `Ok`, the name is free. To go on receiving what was committed
+    /// before, [`split`](Self::split) first and unregister the [`Caller`].
     ///
-    /// Blocks until the server confirms it. Dropping a client does the same, for at most a second and without telling of errors.
+    /// Blocks until the server confirms it. Dropping a client does the same, for at most a second and without
+    /// telling of errors.
     ///
     /// # Errors
     ///
@@ -983,8 +1003,8 @@ impl Client {
         self.caller.unregister()
     }
 
-    /// As [`unregister`](Self::unregister), but blocks at most this long for the server's confirmation. The registration ends in any
-    /// case.
+    /// As [`unregister`](Self::unregister), but blocks at most this long for the server's confirmation. The
+    /// registration ends in any case.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! Looking at a server from outside, without registering.
 //!
-//! Answers are not numbered, so a connection on which a question failed, or ran out of time, is never used again: the answer may
-//! still come. A connection is kept from one question to the next, and dialled anew if it cannot be used. Nobody else uses it
-//! meanwhile: it is taken out of its place for the time of a question, so that no lock is held over a wait.
+//! Answers are not numbered, so a connection on which a question failed, or ran out of time, is never used
+//! again: the answer may still come. A connection is kept from one question to the next, and dialled anew if
+//! it cannot be used. Nobody else uses it meanwhile: it is taken out of its place for the time of a question,
+//! so that no lock is held over a wait.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +20,8 @@ use crate::registry::ClientInfo;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
 ///
-/// It keeps a connection, and makes another one when that ended: the server closes it after ten seconds, and after a question that failed
-/// it is given up. So an observer goes on with the next server at its path.
+/// It keeps a connection, and makes another one when that ended: the server closes it after ten seconds, and
+/// after a question that failed it is given up. So an observer goes on with the next server at its path.
 ///
 /// # Examples
 ///
@@ -62,7 +63,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// See [`RegisterError`]: there is no server, it is not one to be trusted, or it does not let this process in.
+    /// See [`RegisterError`]: there is no server, it is not one to be trusted, or it does not let this
+    /// process in.
     ///
     /// # Examples
     ///
@@ -114,8 +116,8 @@ impl Observer {
         Observer { kept: Mutex::new(Some(Kept { line, used: false })), timeout, path: PathBuf::new() }
     }
 
-    /// What the server tells about itself. Blocks until it answers, at most the time that [`connect_timeout`](Self::connect_timeout)
-    /// was given.
+    /// What the server tells about itself. Blocks until it answers, at most the time that
+    /// [`connect_timeout`](Self::connect_timeout) was given.
     ///
     /// # Errors
     ///
@@ -140,8 +142,8 @@ impl Observer {
         })
     }
 
-    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may not be in it.
-    /// Blocks as [`server`](Self::server) does, for all pages together.
+    /// Who is registered now. Clients that come or go while the pages of a long list are fetched may or may
+    /// not be in it. Blocks as [`server`](Self::server) does, for all pages together.
     ///
     /// # Errors
     ///
@@ -179,7 +181,8 @@ impl Observer {
         })
     }
 
-    /// Asks on the connection that was kept, and from the beginning on a new one if there is none or the server ended it.
+    /// Asks on the connection that was kept, and from the beginning on a new one if there is none or the
+    /// server ended it.
     fn question<T>(&self, ask: impl Fn(&Line, Instant) -> Result<T, DialError>) -> Result<T, RegisterError> {
         let deadline = deadline_in(self.timeout);
         let asked = match self.kept() {
@@ -220,8 +223,8 @@ impl Observer {
     }
 }
 
-/// Whether a question on a connection that was kept failed because the server ended it meanwhile. A server that shuts down says so to
-/// whoever has not asked yet; another may run by now.
+/// Whether a question on a connection that was kept failed because the server ended it meanwhile. A server
+/// that shuts down says so to whoever has not asked yet; another may run by now.
 fn is_end(error: &DialError) -> bool {
     use DialError::{Io, NoServer, Refused};
     matches!(

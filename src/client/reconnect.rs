@@ -1,18 +1,21 @@
 //! Registering again: what the halves of one client share for it.
 //!
-//! A half that finds its channel closed comes here ([`Home::renew`]), and nowhere else is anything of this noticed: as long as the channel
-//! is open a client with this option does what one without it does. Each end of a connection is *told* first, by the error of the
-//! operation that found it; the next operation registers again. One half does it, the other one waits or finds its part of the
-//! new channel laid ready. An inbox first gives out all that lies in the old ring, and if the other half has registered several times
+//! A half that finds its channel closed comes here ([`Home::renew`]), and nowhere else is anything of this
+//! noticed: as long as the channel is open a client with this option does what one without it does. Each end
+//! of a connection is *told* first, by the error of the operation that found it; the next operation registers
+//! again. One half does it, the other one waits or finds its part of the new channel laid ready. An inbox
+//! first gives out all that lies in the old ring, and if the other half has registered several times
 //! meanwhile, all that lies in those between: none is left out, and they come in their order.
 //!
-//! The mutex is never held while anything is asked or told. A half that waits sleeps on a word that is raised with each change: it reads
-//! the word before it looks, so that a change between the look and the sleep makes the kernel's compare fail.
+//! The mutex is never held while anything is asked or told. A half that waits sleeps on a word that is raised
+//! with each change: it reads the word before it looks, so that a change between the look and the sleep makes
+//! the kernel's compare fail.
 //!
-//! **The close handle** may be used in a signal handler, whose thread may hold the mutex. So it raises a flag and closes only if it gets
-//! the mutex without waiting ([`Home::heed_close`]); else whoever holds it does so when it lets go. One of the two always does:
-//! the handle raises the flag before it tries the mutex, the holder looks at the flag after it let go, and a fence lies between
-//! the two steps of each. The mutex of the standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
+//! **The close handle** may be used in a signal handler, whose thread may hold the mutex. So it raises a flag
+//! and closes only if it gets the mutex without waiting ([`Home::heed_close`]); else whoever holds it does so
+//! when it lets go. One of the two always does: the handle raises the flag before it tries the mutex, the
+//! holder looks at the flag after it let go, and a fence lies between the two steps of each. The mutex of the
+//! standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
 //!
 //! A forked child does not come here ([`home_of`]): another thread may have
 //! held it at the fork, and the client is its parent's.
@@ -33,7 +36,8 @@ use super::session::{Place, Session, deadline_in};
 use crate::ring::{CloseReason, Consumer, Producer};
 use crate::shm::futex::{self, Scope, Wait};
 
-/// What an attempt is given, however near the operation's deadline is: one that was cut short would be for nothing.
+/// What an attempt is given, however near the operation's deadline is: one that was cut short would be for
+/// nothing.
 const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
 
 /// The halves of a client.
@@ -66,14 +70,16 @@ pub(super) struct Home {
 struct State {
     /// The newest registration.
     session: Arc<Session>,
-    /// Its channel's parts that the halves have not taken yet; of the inbox also those of earlier ones that hold something.
+    /// Its channel's parts that the halves have not taken yet; of the inbox also those of earlier ones that
+    /// hold something.
     asking: Option<Asking>,
     receiving: VecDeque<Receiving>,
     /// Whether the inbox was dropped: that of each later registration is given up, too.
     without_inbox: bool,
     /// Which halves have told of the end of the newest registration.
     told: [bool; 2],
-    /// The end of an earlier one that a half has not told of, though the other half has registered again since.
+    /// The end of an earlier one that a half has not told of, though the other half has registered again
+    /// since.
     owed: [Option<CloseReason>; 2],
     /// Whether an attempt is being made.
     trying: bool,
@@ -82,12 +88,14 @@ struct State {
     over: Option<ReconnectError>,
 }
 
-/// What a client that registers again shares with its other half. In a forked child nothing: there it is its parent's.
+/// What a client that registers again shares with its other half. In a forked child nothing: there it is its
+/// parent's.
 pub(super) fn home_of<'h>(session: &Session, home: &'h Option<Arc<Home>>) -> Option<&'h Home> {
     home.as_deref().filter(|_| !session.is_forked())
 }
 
-/// What `{:?}` shows of a client and of its parts: who it is, and whether it has ended, as its close handle says it.
+/// What `{:?}` shows of a client and of its parts: who it is, and whether it has ended, as its close handle
+/// says it.
 pub(super) fn show(
     kind: &str,
     session: &Session,
@@ -221,14 +229,16 @@ impl Home {
         self.lock().asking.take()
     }
 
-    /// From now on there is no other registration, and the newest one ends: for a close handle. May be called in a signal handler.
+    /// From now on there is no other registration, and the newest one ends: for a close handle. May be called
+    /// in a signal handler.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.heed_close();
     }
 
-    /// Does what a close handle asked for, unless that is done, or somebody has the lock: who will come here too.
+    /// Does what a close handle asked for, unless that is done, or somebody has the lock: who will come here
+    /// too.
     fn heed_close(&self) {
         if !self.closing.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
             return;
@@ -274,7 +284,8 @@ impl Home {
         }
     }
 
-    /// Marks the end as told by a half, or by both if they are one handle. Whether nobody had told of it before.
+    /// Marks the end as told by a half, or by both if they are one handle. Whether nobody had told of it
+    /// before.
     fn mark(&self, state: &mut State, half: Half) -> bool {
         let first = state.told == [false; 2];
         if self.split.load(Ordering::Relaxed) {
@@ -349,11 +360,13 @@ impl Home {
             if let Some(over) = &state.over {
                 return Err(Stop::Over(over.clone()));
             }
-            // Before anything is told or tried, so that what a deadline ends is never taken for anything else.
+            // Before anything is told or tried, so that what a deadline ends is never taken for anything
+            // else.
             if too_late {
                 return Err(Stop::TimedOut);
             }
-            // A half comes here with its channel closed and no newer one laid ready, so its own is the newest.
+            // A half comes here with its channel closed and no newer one laid ready, so its own is the
+            // newest.
             let reason = state.session.closer.reason().unwrap_or(CloseReason::Died);
             if !passes(reason) {
                 state.over = Some(ReconnectError::Ended(reason));

@@ -19,7 +19,8 @@ use crate::kill::kill_point;
 use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 use crate::ring::{CloseReason, Closer, WaitStrategy};
 
-/// One registration. When the last half of the client is gone, so is the lifeline, and with it the registration.
+/// One registration. When the last half of the client is gone, so is the lifeline, and with it the
+/// registration.
 pub(super) struct Session {
     pub(super) key: Key,
     pub(super) name: Name,
@@ -50,7 +51,8 @@ impl Session {
         self.closer.is_forked()
     }
 
-    /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does neither.
+    /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does
+    /// neither.
     pub(super) fn end(&self, reason: CloseReason) {
         self.close(reason, Watch::end);
     }
@@ -125,7 +127,8 @@ impl Place {
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
-/// Asks on a new connection, and on another one after a while if the server is busy. Blocks at most until the deadline.
+/// Asks on a new connection, and on another one after a while if the server is busy. Blocks at most until the
+/// deadline.
 pub(super) fn ask_anew<T>(
     path: &Path,
     deadline: Instant,

@@ -1,7 +1,7 @@
 //! Calls and messages of types with a fixed layout; see [`payload`](crate::payload).
 //!
-//! Thin: each is the method without the suffix, and a conversion. A [`Client`] and its [`Caller`], a [`Client`] and its
-//! [`Inbox`], have the same ones, which are written once here.
+//! Thin: each is the method without the suffix, and a conversion. A [`Client`] and its [`Caller`], a
+//! [`Client`] and its [`Inbox`], have the same ones, which are written once here.
 
 #![forbid(unsafe_code)]
 
@@ -238,8 +238,8 @@ impl Message {
         payload::read(self.payload())
     }
 
-    /// What it sent, as a value, where it lies: for types without alignment, slices of them, and structures that end in such a
-    /// slice. Does not block.
+    /// What it sent, as a value, where it lies: for types without alignment, slices of them, and structures
+    /// that end in such a slice. Does not block.
     ///
     /// # Errors
     ///
@@ -272,7 +272,8 @@ macro_rules! typed_calls {
     ($who:ty) => {
         /// Typed calls and messages: payloads are values of a fixed layout; see [`payload`](crate::payload).
         impl $who {
-            /// Calls the service with a value, and gives the response as a value. Blocks as [`call`](Self::call) does.
+            /// Calls the service with a value, and gives the response as a value. Blocks as
+            /// [`call`](Self::call) does.
             ///
             /// # Errors
             ///
@@ -304,7 +305,8 @@ macro_rules! typed_calls {
                 response(self.call(request.as_bytes()))
             }
 
-            /// As [`call_as`](Self::call_as), waiting at most this long, as [`call_timeout`](Self::call_timeout) does.
+            /// As [`call_as`](Self::call_as), waiting at most this long, as
+            /// [`call_timeout`](Self::call_timeout) does.
             ///
             /// # Errors
             ///
@@ -336,7 +338,8 @@ macro_rules! typed_calls {
                 response(self.call_timeout(request.as_bytes(), timeout))
             }
 
-            /// As [`call_as`](Self::call_as), waiting until the deadline, as [`call_deadline`](Self::call_deadline) does.
+            /// As [`call_as`](Self::call_as), waiting until the deadline, as
+            /// [`call_deadline`](Self::call_deadline) does.
             ///
             /// # Errors
             ///
@@ -369,7 +372,8 @@ macro_rules! typed_calls {
                 response(self.call_deadline(request.as_bytes(), deadline))
             }
 
-            /// Sends a call with a value, without waiting for its response. Blocks as [`submit`](Self::submit) does.
+            /// Sends a call with a value, without waiting for its response. Blocks as
+            /// [`submit`](Self::submit) does.
             ///
             /// # Errors
             ///
@@ -396,11 +400,13 @@ macro_rules! typed_calls {
                 self.submit(request.as_bytes())
             }
 
-            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response) does.
+            /// The response to the oldest call submitted, as a value. Blocks as [`response`](Self::response)
+            /// does.
             ///
             /// # Errors
             ///
-            /// Those of [`response`](Self::response), or [`CallAsError::Response`]; the response is taken in that case, too.
+            /// Those of [`response`](Self::response), or [`CallAsError::Response`]; the response is taken in
+            /// that case, too.
             ///
             /// # Examples
             ///
@@ -419,8 +425,8 @@ macro_rules! typed_calls {
                 response(self.response())
             }
 
-            /// As [`response_as`](Self::response_as), waiting at most this long. After a time-out the response is still
-            /// outstanding.
+            /// As [`response_as`](Self::response_as), waiting at most this long. After a time-out the
+            /// response is still outstanding.
             ///
             /// # Errors
             ///
@@ -552,8 +558,8 @@ macro_rules! typed_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv); [`RecvAsError::Payload`] with the
-            /// message if it is not a `T`.
+            /// [`RecvAsError::Recv`] with the errors of [`try_recv`](Self::try_recv);
+            /// [`RecvAsError::Payload`] with the message if it is not a `T`.
             ///
             /// # Examples
             ///
@@ -581,8 +587,8 @@ macro_rules! typed_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv`](Self::recv); [`RecvAsError::Payload`] with the message if it
-            /// is not a `T`: other clients can send what they like.
+            /// [`RecvAsError::Recv`] with the errors of [`recv`](Self::recv); [`RecvAsError::Payload`] with
+            /// the message if it is not a `T`: other clients can send what they like.
             ///
             /// # Examples
             ///
@@ -612,7 +618,8 @@ macro_rules! typed_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or [`RecvAsError::Payload`].
+            /// [`RecvAsError::Recv`] with the errors of [`recv_timeout`](Self::recv_timeout), or
+            /// [`RecvAsError::Payload`].
             ///
             /// # Examples
             ///
@@ -640,7 +647,8 @@ macro_rules! typed_messages {
             ///
             /// # Errors
             ///
-            /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or [`RecvAsError::Payload`].
+            /// [`RecvAsError::Recv`] with the errors of [`recv_deadline`](Self::recv_deadline), or
+            /// [`RecvAsError::Payload`].
             ///
             /// # Examples
             ///

@@ -1,14 +1,16 @@
 //! One thread of the process that notices the death of servers.
 //!
-//! It sleeps on the lifelines of all registered clients of this process. When one ends, whatever was the reason, it closes that client's
-//! channel, which wakes everyone who waits there. So those waits need no time-out, and an idle client costs nothing.
+//! It sleeps on the lifelines of all registered clients of this process. When one ends, whatever was the
+//! reason, it closes that client's channel, which wakes everyone who waits there. So those waits need no
+//! time-out, and an idle client costs nothing.
 //!
-//! A forked child has neither the thread nor its clients, though it has copies of everything: it gets a watcher of its own with its
-//! first registration. It leaves its parent's alone, whose locks may be held there by threads that it does not have, whose
-//! epoll instance both processes share, and whose connections a shutdown would end for both. It only closes its copies of them.
+//! A forked child has neither the thread nor its clients, though it has copies of everything: it gets a
+//! watcher of its own with its first registration. It leaves its parent's alone, whose locks may be held
+//! there by threads that it does not have, whose epoll instance both processes share, and whose connections a
+//! shutdown would end for both. It only closes its copies of them.
 //!
-//! A process may close all its descriptors, and with them these (`descriptors.rs`). Then all channels are closed as `CutOff`, the
-//! thread ends, and the next registration starts another.
+//! A process may close all its descriptors, and with them these (`descriptors.rs`). Then all channels are
+//! closed as `CutOff`, the thread ends, and the next registration starts another.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +69,8 @@ impl Watcher {
         Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
     }
 
-    /// The process's, with its thread. Another one, if the last has ended because its descriptors were closed.
+    /// The process's, with its thread. Another one, if the last has ended because its descriptors were
+    /// closed.
     fn get(current: &Current) -> io::Result<Arc<Watcher>> {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watcher) = &*current {
@@ -115,7 +118,8 @@ impl Watcher {
         }
     }
 
-    /// Somebody has closed the descriptors. With them the connections are gone, or nobody would hear of their end.
+    /// Somebody has closed the descriptors. With them the connections are gone, or nobody would hear of their
+    /// end.
     fn end(&self) {
         let lines = {
             let mut watched = self.lock();
@@ -128,7 +132,8 @@ impl Watcher {
         }
     }
 
-    /// In a forked child: closes its copy of a connection. Whatever another thread was at when the child was forked stays as it is.
+    /// In a forked child: closes its copy of a connection. Whatever another thread was at when the child was
+    /// forked stays as it is.
     fn forget_inherited(&self, token: u64) {
         let watched = match self.watched.try_lock() {
             Ok(watched) => Some(watched),
@@ -173,8 +178,8 @@ impl Watch {
         WATCHER.get().is_some_and(|ours| ptr::eq(ours, self.of))
     }
 
-    /// Ends the watch and closes the connection, and with it the registration. Idempotent. In a forked child the parent's
-    /// registration goes on.
+    /// Ends the watch and closes the connection, and with it the registration. Idempotent. In a forked child
+    /// the parent's registration goes on.
     pub(super) fn end(&self) {
         if !self.is_ours() {
             return self.watcher.forget_inherited(self.token);

@@ -1,31 +1,36 @@
-//! The server's end of one connection. Through it the server's thread never receives, drops or closes a descriptor that the other
-//! side sent.
+//! The server's end of one connection. Through it the server's thread never receives, drops or closes a
+//! descriptor that the other side sent.
 //!
-//! That is a rule because the last close of a descriptor lasts as long as its sender likes: a TCP socket that lingers, or a memory
-//! file of some gigabytes, would stop the thread that serves members, deaths and shutdown for all.
+//! That is a rule because the last close of a descriptor lasts as long as its sender likes: a TCP socket that
+//! lingers, or a memory file of some gigabytes, would stop the thread that serves members, deaths and
+//! shutdown for all.
 //!
-//! Since Linux 6.16 a listening socket can refuse descriptors for every connection that it will accept (`SO_PASSRIGHTS`): their
-//! sender gets `EPERM`, and nothing more is to be done. On older kernels a connection here has a [`Disposal`], and these steps keep
-//! the rule:
+//! Since Linux 6.16 a listening socket can refuse descriptors for every connection that it will accept
+//! (`SO_PASSRIGHTS`): their sender gets `EPERM`, and nothing more is to be done. On older kernels a
+//! connection here has a [`Disposal`], and these steps keep the rule:
 //!
-//! - *Receiving.* A receive without room for descriptors drops those that came along. So the first datagram is looked at before
-//!   (`MSG_PEEK`): the kernel says by `MSG_CTRUNC` whether there are any, and drops only references that it made for this look; the
-//!   datagram in the queue holds its own. A datagram with descriptors is never received. It breaks the protocol, and with it the
-//!   connection ends. Datagrams come in order and nobody else receives here, so what was looked at is what is received next.
-//! - *Closing.* The close of a socket drops what lies in its queue. So the queue is ended first (`SHUT_RD`: whoever still sends
-//!   gets `EPIPE`), and emptied then, datagram by datagram, until one has descriptors. If none has, the socket is closed at once, and
-//!   else on a thread of the [`Disposal`]. A datagram without bytes looks like an end, so each look asks for credentials, which every
-//!   datagram has and an end has not. When in doubt, the disposal closes it. This happens in [`Accepted`]'s drop, so that no path leads
-//!   around it, not even a panic's.
-//! - *Connections that were not accepted yet* lie in the listener's queue, and would be closed with it. So the
-//!   [listener](super::Listener) does the same: it ends its queue, accepts all that waits, and closes each as above.
+//! - *Receiving.* A receive without room for descriptors drops those that came along. So the first datagram
+//!   is looked at before (`MSG_PEEK`): the kernel says by `MSG_CTRUNC` whether there are any, and drops only
+//!   references that it made for this look; the datagram in the queue holds its own. A datagram with
+//!   descriptors is never received. It breaks the protocol, and with it the connection ends. Datagrams come
+//!   in order and nobody else receives here, so what was looked at is what is received next.
+//! - *Closing.* The close of a socket drops what lies in its queue. So the queue is ended first (`SHUT_RD`:
+//!   whoever still sends gets `EPIPE`), and emptied then, datagram by datagram, until one has descriptors. If
+//!   none has, the socket is closed at once, and else on a thread of the [`Disposal`]. A datagram without
+//!   bytes looks like an end, so each look asks for credentials, which every datagram has and an end has not.
+//!   When in doubt, the disposal closes it. This happens in [`Accepted`]'s drop, so that no path leads around
+//!   it, not even a panic's.
+//! - *Connections that were not accepted yet* lie in the listener's queue, and would be closed with it. So
+//!   the [listener](super::Listener) does the same: it ends its queue, accepts all that waits, and closes
+//!   each as above.
 //!
-//! No other system call of the server's drops another's descriptors: `send` works on the other side's queue, `shutdown` and
-//! the looks at options and credentials on none.
+//! No other system call of the server's drops another's descriptors: `send` works on the other side's queue,
+//! `shutdown` and the looks at options and credentials on none.
 //!
-//! So threads that listen to strangers are not needed: to look is enough. What the disposal holds is bounded: it counts as connections
-//! that have not asked (see `server::admission`), and each socket that cannot be closed at once holds a descriptor that the
-//! kernel counts as in flight on the account of its sender, up to that user's limit of open files.
+//! So threads that listen to strangers are not needed: to look is enough. What the disposal holds is bounded:
+//! it counts as connections that have not asked (see `server::admission`), and each socket that cannot be
+//! closed at once holds a descriptor that the kernel counts as in flight on the account of its sender, up to
+//! that user's limit of open files.
 
 #![forbid(unsafe_code)]
 
@@ -75,8 +80,8 @@ pub(crate) enum Heard {
 const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
 
 impl Accepted {
-    /// Takes over a connection. It has a disposal if its listener does not refuse descriptors. Fails if the kernel does not say
-    /// who the other side is.
+    /// Takes over a connection. It has a disposal if its listener does not refuse descriptors. Fails if the
+    /// kernel does not say who the other side is.
     pub(super) fn new(socket: OwnedFd, disposal: Option<Disposal>) -> rustix::io::Result<Accepted> {
         let who = peer_credentials(&socket);
         let file = descriptors::file(&socket);
@@ -122,7 +127,8 @@ impl Accepted {
         }
     }
 
-    /// What an error of a receive says. Only few come from the other side; whatever else it is, `poll` tells whether that is gone.
+    /// What an error of a receive says. Only few come from the other side; whatever else it is, `poll` tells
+    /// whether that is gone.
     fn heard_by(&self, errno: Errno) -> Heard {
         match errno {
             Errno::AGAIN | Errno::INTR => Heard::Nothing,
@@ -140,7 +146,8 @@ impl Accepted {
             && looked[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
     }
 
-    /// A look behind the news that the other side has reset the connection, which is told once, ahead of all else.
+    /// A look behind the news that the other side has reset the connection, which is told once, ahead of all
+    /// else.
     fn look_past_reset(&self) -> rustix::io::Result<ReturnFlags> {
         match self.look() {
             Err(Errno::CONNRESET) => self.look(),
@@ -171,8 +178,8 @@ impl Accepted {
         sendmsg(self.socket(), &[IoSlice::new(datagram)], &mut control, flags)
     }
 
-    /// Whether the other side has received all that was sent, or closed its end. If that cannot be found out, it is not held against
-    /// the other side.
+    /// Whether the other side has received all that was sent, or closed its end. If that cannot be found out,
+    /// it is not held against the other side.
     pub(crate) fn is_all_taken(&self) -> bool {
         sys::unreceived(self.as_fd()).map_or(true, |amount| amount == 0)
     }
@@ -190,7 +197,8 @@ impl Accepted {
         }
     }
 
-    /// Receives what lies in its queue, which is ended, as long as no descriptors come along. Whether the queue is surely empty now.
+    /// Receives what lies in its queue, which is ended, as long as no descriptors come along. Whether the
+    /// queue is surely empty now.
     fn empty(&self) -> bool {
         if set_socket_passcred(self.socket(), true).is_err() {
             return false;

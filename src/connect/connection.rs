@@ -1,13 +1,15 @@
-//! A client's connection to a server that it does not trust: no server can make its use, or its close, take long.
+//! A client's connection to a server that it does not trust: no server can make its use, or its close, take
+//! long.
 //!
-//! Whatever a server sends lies in the connection until it is received, descriptors too, and the last close of a descriptor may take
-//! as long as its sender chose ([`disposal`](super::disposal)). So nothing that a server sent is dropped or closed for the last time on
-//! the thread that uses the connection:
+//! Whatever a server sends lies in the connection until it is received, descriptors too, and the last close
+//! of a descriptor may take as long as its sender chose ([`disposal`](super::disposal)). So nothing that a
+//! server sent is dropped or closed for the last time on the thread that uses the connection:
 //!
 //! - A [look](Connection::look) takes nothing out. What it gives are more copies of the descriptors.
-//! - A datagram is [taken](Connection::take) out if it has no descriptors, or the one that is expected, while a copy of that one is held.
-//! - A connection in which anything lies is closed on another thread. One that is empty, and into which nothing can come any more, is
-//!   closed at once.
+//! - A datagram is [taken](Connection::take) out if it has no descriptors, or the one that is expected, while
+//!   a copy of that one is held.
+//! - A connection in which anything lies is closed on another thread. One that is empty, and into which
+//!   nothing can come any more, is closed at once.
 
 #![forbid(unsafe_code)]
 
@@ -51,8 +53,8 @@ pub(super) struct Seen {
     pub(super) cut: bool,
 }
 
-/// Descriptors that a server sent. Those that nobody takes are closed on another thread: even a close that is not the last one may
-/// take long, if the file lies in a file system that is a program.
+/// Descriptors that a server sent. Those that nobody takes are closed on another thread: even a close that is
+/// not the last one may take long, if the file lies in a file system that is a program.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors(Vec<OwnedFd>);
 
@@ -94,7 +96,8 @@ impl Connection {
         self.file.is_some() && descriptors::file(self) == self.file
     }
 
-    /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux 6.16).
+    /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux
+    /// 6.16).
     pub(super) fn refuse_descriptors(&self) {
         let _ = sys::refuse_descriptors(self.as_fd());
     }
@@ -113,13 +116,14 @@ impl Connection {
         Ok(Seen { bytes: seen.bytes, descriptors, cut: seen.flags.contains(ReturnFlags::CTRUNC) })
     }
 
-    /// Takes the first datagram out, which was looked at. Whatever descriptors it has are dropped, so that copies must be held.
+    /// Takes the first datagram out, which was looked at. Whatever descriptors it has are dropped, so that
+    /// copies must be held.
     pub(super) fn take(&self) -> rustix::io::Result<()> {
         receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).map(drop)
     }
 
-    /// Ends the connection for both sides, also where a forked child holds it too; the descriptor stays. May be called in a signal
-    /// handler: it makes two system calls, and leaves `errno` alone.
+    /// Ends the connection for both sides, also where a forked child holds it too; the descriptor stays. May
+    /// be called in a signal handler: it makes two system calls, and leaves `errno` alone.
     pub(crate) fn hang_up(&self) {
         if self.has_its_number() {
             let _ = shutdown(self, Shutdown::Both);
@@ -153,7 +157,8 @@ impl Drop for Connection {
     }
 }
 
-/// Whether nothing lies in a connection. At its end, too, only a datagram has a sender with an address; one without bytes has it as well.
+/// Whether nothing lies in a connection. At its end, too, only a datagram has a sender with an address; one
+/// without bytes has it as well.
 fn is_empty(socket: BorrowedFd<'_>) -> bool {
     loop {
         match receive(socket, &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::PEEK) {

@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 
 use crate::sys;
 
-/// The other side's process, user and group at the time when it connected (or, for a server, began to listen).
+/// The other side's process, user and group at the time when it connected (or, for a server, began to
+/// listen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// 0 if it lives in a process namespace that this one does not see.
@@ -26,8 +27,8 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     Ok(Credentials { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid })
 }
 
-/// The numbers by which the kernel shows every user and every group that has no number in this process's user namespace.
-/// Any number of strangers may have them, so they stand for nobody in particular.
+/// The numbers by which the kernel shows every user and every group that has no number in this process's user
+/// namespace. Any number of strangers may have them, so they stand for nobody in particular.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unknown {
     user: u32,
@@ -53,8 +54,8 @@ pub(crate) fn is_unknown_group(gid: u32) -> bool {
     gid == unknown().group
 }
 
-/// Whether both numbers are of one user, for certain. All such questions are asked here: two users who are unknown
-/// have the same number, and may be two.
+/// Whether both numbers are of one user, for certain. All such questions are asked here: two users who are
+/// unknown have the same number, and may be two.
 pub(crate) fn same_user(one: u32, other: u32) -> bool {
     one == other && !is_unknown_user(one)
 }
@@ -77,7 +78,8 @@ pub(crate) fn same_group(one: u32, other: u32) -> bool {
     one == other && !is_unknown_group(one)
 }
 
-/// Whether the other side was a member of one of these groups when it connected. Fails if the kernel does not say.
+/// Whether the other side was a member of one of these groups when it connected. Fails if the kernel does not
+/// say.
 pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) -> io::Result<bool> {
     let is_one = |gid: u32| groups.iter().any(|group| same_group(gid, *group));
     if groups.is_empty() || is_one(primary) {
@@ -95,8 +97,8 @@ pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
     })
 }
 
-/// Whether the kernel tells processes apart by the sockets that they connected. A filter may refuse that with one of the errors that
-/// stand for a dead process, so this process, which lives, is asked after first.
+/// Whether the kernel tells processes apart by the sockets that they connected. A filter may refuse that with
+/// one of the errors that stand for a dead process, so this process, which lives, is asked after first.
 fn peer_pidfd_works() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     if let Some(works) = WORKS.get() {
@@ -130,7 +132,8 @@ pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
             // What the kernels say of a process that was waited for.
             Some(libc::ESRCH | libc::EINVAL | libc::ENODATA) if peer_pidfd_works() => true,
             _ if lacks_room(&error) => false,
-            // Not known to this kernel, or forbidden. The number may be another's by now; then the connection must tell.
+            // Not known to this kernel, or forbidden. The number may be another's by now; then the connection
+            // must tell.
             _ => by_number(pid).is_some_and(is_free),
         },
     }

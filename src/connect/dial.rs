@@ -62,19 +62,21 @@ pub(crate) struct Answer {
     pub(crate) descriptors: Descriptors,
 }
 
-/// A server that is just starting refuses for a moment: its socket has its name before it listens, and before it is open to others.
+/// A server that is just starting refuses for a moment: its socket has its name before it listens, and before
+/// it is open to others.
 const STARTING: Duration = Duration::from_millis(50);
 
 /// How long to wait before trying again meanwhile.
 const STARTING_PAUSE: Duration = Duration::from_millis(2);
 
-/// The shortest time for which a connect waits: 0 would be for ever. And the longest, after which it begins again.
+/// The shortest time for which a connect waits: 0 would be for ever. And the longest, after which it begins
+/// again.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Line {
-    /// Connects, and asks who is there. Blocks while the server has as many connections to accept as fit into its backlog: the kernel
-    /// lets in those who wait in their order.
+    /// Connects, and asks who is there. Blocks while the server has as many connections to accept as fit into
+    /// its backlog: the kernel lets in those who wait in their order.
     pub(crate) fn connect(path: &Path, deadline: Instant) -> Result<Line, DialError> {
         let (address, _directory) = address(path).map_err(|errno| match errno {
             Errno::NAMETOOLONG => DialError::TooLong,
@@ -136,7 +138,8 @@ impl Line {
         self.connection.is_ours() && self.connection.has_its_number()
     }
 
-    /// Whether another question may follow: it is ours and stands, and nothing has come that was not asked for.
+    /// Whether another question may follow: it is ours and stands, and nothing has come that was not asked
+    /// for.
     pub(crate) fn is_usable(&self) -> bool {
         self.is_ours() && matches!(self.connection.look(&mut [0]), Err(Errno::AGAIN))
     }

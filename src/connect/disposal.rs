@@ -1,13 +1,15 @@
 //! Closes descriptors on threads of its own, where closing them may take as long as somebody else likes.
 //!
-//! A process that may send a descriptor decides what its last close costs: a TCP socket that lingers keeps the closing thread in
-//! the kernel for as many seconds as its sender chose, a large memory file for as long as its pages take to free. The same holds
-//! for the close of a Unix socket in which such a descriptor lies unread. So whoever must not be kept waiting hands what may hold
-//! a stranger's descriptor over to this module, which never blocks the caller, and closes it here.
+//! A process that may send a descriptor decides what its last close costs: a TCP socket that lingers keeps
+//! the closing thread in the kernel for as many seconds as its sender chose, a large memory file for as long
+//! as its pages take to free. The same holds for the close of a Unix socket in which such a descriptor lies
+//! unread. So whoever must not be kept waiting hands what may hold a stranger's descriptor over to this
+//! module, which never blocks the caller, and closes it here.
 //!
-//! Threads start when something is to be closed and end when there was nothing for a while. One user's descriptors occupy
-//! [`THREADS_PER_USER`] of at most [`THREADS`] at a time, so that they delay that user's further ones only, as long as no more
-//! than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. What waits is counted by user, for whoever has to bound it.
+//! Threads start when something is to be closed and end when there was nothing for a while. One user's
+//! descriptors occupy [`THREADS_PER_USER`] of at most [`THREADS`] at a time, so that they delay that user's
+//! further ones only, as long as no more than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. What
+//! waits is counted by user, for whoever has to bound it.
 
 #![forbid(unsafe_code)]
 
@@ -55,8 +57,8 @@ struct User {
     closing: usize,
 }
 
-/// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no thread can be started
-/// now, the descriptor stays open until one can.
+/// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no
+/// thread can be started now, the descriptor stays open until one can.
 #[allow(dead_code, reason = "for the client's side, which follows")]
 pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
     static OURS: OfProcess<Disposal> = OfProcess::new();
@@ -142,7 +144,8 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // Only if no thread could be started. To keep them open is better than to close them here, on whatever thread this is.
+        // Only if no thread could be started. To keep them open is better than to close them here, on
+        // whatever thread this is.
         for descriptor in self.users.drain().flat_map(|(_, user)| user.waiting) {
             let _ = descriptor.into_raw_fd();
         }

@@ -1,16 +1,17 @@
 //! The server's end of the connect channel: the socket's place in the file system, and its lock.
 //!
-//! A lock file beside the socket tells whether a server is alive: the kernel drops the lock when its owner dies. Whoever holds it may remove a
-//! socket that was left behind. The lock file itself may be removed by its holder, so after locking we make sure that what we
-//! locked is still what the path names.
+//! A lock file beside the socket tells whether a server is alive: the kernel drops the lock when its owner
+//! dies. Whoever holds it may remove a socket that was left behind. The lock file itself may be removed by
+//! its holder, so after locking we make sure that what we locked is still what the path names.
 //!
-//! Anyone who may write in the directory can remove the lock file, as cleaners of temporary files do. So a socket is never
-//! replaced before it was asked: a connection that is not refused shows that somebody listens there. What is removed at the end is looked at
-//! first: the files may be another server's by then.
+//! Anyone who may write in the directory can remove the lock file, as cleaners of temporary files do. So a
+//! socket is never replaced before it was asked: a connection that is not refused shows that somebody listens
+//! there. What is removed at the end is looked at first: the files may be another server's by then.
 //!
-//! The socket is bound at its own path, not at another that is then renamed: cleaners leave a socket alone if `/proc/net/unix` names it.
-//! It has its mode and its group before it listens. Until then it refuses connections; who connects just then tries again for a
-//! moment (`dial.rs`). Cleaners also go by age, so both files get a new time now and then ([`Listener::keep_fresh`]).
+//! The socket is bound at its own path, not at another that is then renamed: cleaners leave a socket alone if
+//! `/proc/net/unix` names it. It has its mode and its group before it listens. Until then it refuses
+//! connections; who connects just then tries again for a moment (`dial.rs`). Cleaners also go by age, so both
+//! files get a new time now and then ([`Listener::keep_fresh`]).
 
 #![forbid(unsafe_code)]
 
@@ -87,10 +88,12 @@ const LONGEST: usize = 104;
 /// A longer path is reached by way of its directory, if its last name is no longer than this.
 const LONGEST_NAME: usize = 80;
 
-/// How often the files get a new time, and the lock file is looked after. Cleaners take what is older than days.
+/// How often the files get a new time, and the lock file is looked after. Cleaners take what is older than
+/// days.
 const FRESHEN: Duration = Duration::from_secs(600);
 
-/// A file's device and number. Another file cannot have the same while the first is open, as our socket and lock are.
+/// A file's device and number. Another file cannot have the same while the first is open, as our socket and
+/// lock are.
 type Inode = (u64, u64);
 
 /// A listening socket, its path and its lock.
@@ -112,7 +115,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Locks the path, removes a socket that a dead server left there, and listens. `mode` and `group` are the socket's.
+    /// Locks the path, removes a socket that a dead server left there, and listens. `mode` and `group` are
+    /// the socket's.
     pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, ListenError> {
         // The files beside it would lie in the directory instead.
         if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
@@ -176,7 +180,8 @@ impl Listener {
         self.due
     }
 
-    /// Gives both files a new time, if it is time for that, and makes the lock file anew if somebody removed it.
+    /// Gives both files a new time, if it is time for that, and makes the lock file anew if somebody removed
+    /// it.
     pub(crate) fn keep_fresh(&mut self, now: Instant) {
         if now < self.due {
             return;
@@ -200,8 +205,9 @@ impl Listener {
 }
 
 impl Listener {
-    /// The process's descriptors were closed by somebody else. Their numbers may be others' by now, so they are not closed. The socket
-    /// is removed if it is still ours, and the lock file if nobody else has locked it meanwhile.
+    /// The process's descriptors were closed by somebody else. Their numbers may be others' by now, so they
+    /// are not closed. The socket is removed if it is still ours, and the lock file if nobody else has
+    /// locked it meanwhile.
     pub(crate) fn abandon(&mut self) {
         self.hide();
         close_if(false, self.socket.take());
@@ -297,8 +303,8 @@ fn address_of(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), ListenEr
     })
 }
 
-/// Removes a socket that a dead server left at the path. The lock says that there is no living one, but only a connection shows it:
-/// the lock file may have been removed from under its holder.
+/// Removes a socket that a dead server left at the path. The lock says that there is no living one, but only
+/// a connection shows it: the lock file may have been removed from under its holder.
 fn make_way(path: &Path) -> Result<(), ListenError> {
     let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -315,7 +321,8 @@ fn make_way(path: &Path) -> Result<(), ListenError> {
             // Nobody has it any more.
             Err(Errno::CONNREFUSED) => break,
             Err(Errno::NOENT) => return Ok(()),
-            // Somebody listens: here, with a full backlog as one that was stopped may have, or with a socket of another type.
+            // Somebody listens: here, with a full backlog as one that was stopped may have, or with a socket
+            // of another type.
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse(path.to_owned())),
             // Not for this user to ask, and so not to remove.
             Err(errno) => return Err(system("create the socket", path)(errno)),
@@ -358,7 +365,8 @@ fn listen_at(
     let ((address, _directory), socket) = (address_of(path)?, socket_for(path)?);
     // Before anybody can connect: every connection inherits it.
     let disposal = refuse_descriptors(socket.as_fd()).err().map(|_| Disposal::default());
-    // The file takes its mode from the socket, less what the umask forbids, and nobody can connect before `listen`.
+    // The file takes its mode from the socket, less what the umask forbids, and nobody can connect before
+    // `listen`.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(system("set the mode of", path))?;
     bind(&socket, &address).map_err(|errno| match errno {
         // Another server was quicker, without our lock.

@@ -45,8 +45,9 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
     page
 }
 
-/// Takes the page of the clients from a slot on apart; `None` if it does not have the form of one. Clients stand in the order of their
-/// slots, and the next page goes on behind them: so each slot comes once, and no server can make a list without an end.
+/// Takes the page of the clients from a slot on apart; `None` if it does not have the form of one. Clients
+/// stand in the order of their slots, and the next page goes on behind them: so each slot comes once, and no
+/// server can make a list without an end.
 pub(crate) fn decode_page(page: &[u8], from_slot: u32) -> Option<(Vec<ClientInfo>, Option<u32>)> {
     let (next, mut rest) = number32(page)?;
     let mut clients = Vec::new();
@@ -97,7 +98,8 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     Some((client, rest))
 }
 
-/// What a server tells about itself: [`Observer::server`](crate::Observer::server), [`Server::info`](crate::Server::info).
+/// What a server tells about itself: [`Observer::server`](crate::Observer::server),
+/// [`Server::info`](crate::Server::info).
 ///
 /// # Examples
 ///
@@ -123,8 +125,8 @@ pub struct ServerInfo {
     pub version: String,
     /// Its protocol version.
     pub protocol: u32,
-    /// When it started, by its clock as it was set when it was asked: a clock that is set later changes this, and not for how long the
-    /// server has been up.
+    /// When it started, by its clock as it was set when it was asked: a clock that is set later changes
+    /// this, and not for how long the server has been up.
     pub started: SystemTime,
     /// How many clients are registered.
     pub clients: u32,

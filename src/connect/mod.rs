@@ -1,8 +1,8 @@
 //! The connect channel: a `SOCK_SEQPACKET` socket over which clients register and observers ask.
 //!
-//! Both sides begin every datagram with magic and version, so that programs that do not belong together say so instead of
-//! misunderstanding each other. The connection of a registered client stays open: it is the *lifeline* by which either
-//! side learns that the other died.
+//! Both sides begin every datagram with magic and version, so that programs that do not belong together say
+//! so instead of misunderstanding each other. The connection of a registered client stays open: it is the
+//! *lifeline* by which either side learns that the other died.
 
 mod accepted;
 pub(crate) mod connection;

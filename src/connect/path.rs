@@ -72,9 +72,10 @@ fn of_unknown(owner: u32) -> &'static str {
     if is_unknown_user(owner) { " for certain (it is the number of everyone who has none here)" } else { "" }
 }
 
-/// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an absolute path, or else
-/// `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and must be a real one, ours, and closed to others
-/// (mode 0700). Does not block. The programs look at `$RINGPOST_SOCKET` first; the library does not.
+/// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an
+/// absolute path, or else `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and
+/// must be a real one, ours, and closed to others (mode 0700). Does not block. The programs look at
+/// `$RINGPOST_SOCKET` first; the library does not.
 ///
 /// # Errors
 ///
@@ -97,14 +98,14 @@ pub fn default_path() -> Result<PathBuf, PathError> {
     Ok(directory.join("bus.sock"))
 }
 
-/// The same place, whatever the process makes its working directory later. As it was if that cannot be told; then nothing is found
-/// there either.
+/// The same place, whatever the process makes its working directory later. As it was if that cannot be told;
+/// then nothing is found there either.
 pub(crate) fn lasting(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// The address of a socket, and what must stay open as long as it is used: a path that is too long for an address is reached by way of its
-/// directory's descriptor. Only the last name must be short enough, then.
+/// The address of a socket, and what must stay open as long as it is used: a path that is too long for an
+/// address is reached by way of its directory's descriptor. Only the last name must be short enough, then.
 pub(crate) fn address(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), Errno> {
     let too_long = match SocketAddrUnix::new(path) {
         Err(errno @ Errno::NAMETOOLONG) => errno,
@@ -143,8 +144,8 @@ fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a client should believe a server that runs as `server_uid` behind the socket at `path`: one of our own or of root, or the
-/// owner of a socket in a directory in which nobody else can put one.
+/// Whether a client should believe a server that runs as `server_uid` behind the socket at `path`: one of our
+/// own or of root, or the owner of a socket in a directory in which nobody else can put one.
 pub(crate) fn trustworthy(path: &Path, own: u32, server_uid: u32) -> bool {
     same_user(server_uid, own)
         || is_root(server_uid)
@@ -209,7 +210,8 @@ mod tests {
         assert!(matches!(private_directory(&nowhere, own()), Err(PathError::System { .. })));
     }
 
-    /// What belongs to users who have no number in this user namespace belongs to strangers, also if this process's user has none.
+    /// What belongs to users who have no number in this user namespace belongs to strangers, also if this
+    /// process's user has none.
     #[test]
     fn nobody_trusts_those_who_are_unknown() {
         const UNKNOWN: u32 = 65_534;

@@ -30,13 +30,15 @@ use crate::cpus;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quotas {
-    /// Connections that have not registered: those that have not asked yet, observers, and those that are still being closed.
+    /// Connections that have not registered: those that have not asked yet, observers, and those that are
+    /// still being closed.
     pub asking: u32,
     /// Clients.
     pub clients: u32,
     /// Bytes of the clients' rings: three rings and a page for each client, whether they are used or not.
     pub ring_bytes: u64,
-    /// Workers that spin all the time, where the server waits so ([`WaitStrategy::Spin`](crate::WaitStrategy::Spin)).
+    /// Workers that spin all the time, where the server waits so
+    /// ([`WaitStrategy::Spin`](crate::WaitStrategy::Spin)).
     pub spinning: u32,
     /// Registrations in a second.
     pub registrations: u32,

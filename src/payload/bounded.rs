@@ -1,20 +1,22 @@
 //! Decoding within bounds: of memory, and of depth.
 //!
-//! A few bytes can stand for a large value: an empty `Option<Large>` is one byte, and as large in memory as a full one. So what another
-//! process sent is decoded through a deserializer that counts, around postcard's:
+//! A few bytes can stand for a large value: an empty `Option<Large>` is one byte, and as large in memory as a
+//! full one. So what another process sent is decoded through a deserializer that counts, around postcard's:
 //!
-//! - Each element of a sequence, and each pair of a map, costs the bytes of its type, and at least [`LEAST_ELEMENT`]: elements
-//!   without any bytes end too.
-//! - A value costs its bytes where it is larger than what was paid for its place, as that behind a `Box` is. What lies within a value
-//!   that was paid for costs nothing more.
+//! - Each element of a sequence, and each pair of a map, costs the bytes of its type, and at least
+//!   [`LEAST_ELEMENT`]: elements without any bytes end too.
+//! - A value costs its bytes where it is larger than what was paid for its place, as that behind a `Box` is.
+//!   What lies within a value that was paid for costs nothing more.
 //! - Sequences do not tell their length in advance, so that nobody makes room for elements that never come.
-//! - Options, sequences, maps and enums lie within each other [`MOST_DEPTH`] deep at most. A type that contains itself does so through one
-//!   of these.
-//! - A value that does not fit into the place that it lies in is built on the stack, and stays there while its parts are decoded. Such values
-//!   within an outermost one have [`MOST_NESTED`] bytes at most at a time. That one may be larger: its type decides that, not the sender.
+//! - Options, sequences, maps and enums lie within each other [`MOST_DEPTH`] deep at most. A type that
+//!   contains itself does so through one of these.
+//! - A value that does not fit into the place that it lies in is built on the stack, and stays there while
+//!   its parts are decoded. Such values within an outermost one have [`MOST_NESTED`] bytes at most at a time.
+//!   That one may be larger: its type decides that, not the sender.
 //!
-//! Texts and bytes cost nothing: each of their bytes is one that was received. Not counted is what an allocator and a growing vector
-//! take beyond that, a small multiple, and what a type's own `Deserialize` does besides.
+//! Texts and bytes cost nothing: each of their bytes is one that was received. Not counted is what an
+//! allocator and a growing vector take beyond that, a small multiple, and what a type's own `Deserialize`
+//! does besides.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +33,8 @@ const LEAST_ELEMENT: usize = 8;
 /// How deep values may lie within each other.
 pub(super) const MOST_DEPTH: usize = 128;
 
-/// The bytes of values that lie on the stack within each other. Each lies there several times, and a worker's stack has 2 MiB.
+/// The bytes of values that lie on the stack within each other. Each lies there several times, and a worker's
+/// stack has 2 MiB.
 const MOST_NESTED: usize = 64 << 10;
 
 /// Memory for each byte that is decoded, and at least.
@@ -51,9 +54,11 @@ pub(super) struct Budget {
     most: usize,
     left: Cell<usize>,
     depth: Cell<usize>,
-    /// What was paid for the place of the value that is decoded now, and is not used up by the parts of it that were.
+    /// What was paid for the place of the value that is decoded now, and is not used up by the parts of it
+    /// that were.
     place: Cell<usize>,
-    /// The bytes of the values that are being built within the outermost that has a place of its own; `None` outside of it.
+    /// The bytes of the values that are being built within the outermost that has a place of its own; `None`
+    /// outside of it.
     nested: Cell<Option<usize>>,
     exceeded: Cell<Option<Exceeded>>,
 }

@@ -69,8 +69,9 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, E
 ///
 /// # Errors
 ///
-/// [`PayloadError::Decode`] or [`PayloadError::LeftOver`]; [`PayloadError::TooLarge`] or [`PayloadError::TooDeep`] where the bytes are
-/// in order, but stand for more than a decoding [may use](crate::payload#with-serde).
+/// [`PayloadError::Decode`] or [`PayloadError::LeftOver`]; [`PayloadError::TooLarge`] or
+/// [`PayloadError::TooDeep`] where the bytes are in order, but stand for more than a decoding [may
+/// use](crate::payload#with-serde).
 ///
 /// # Examples
 ///

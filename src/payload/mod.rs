@@ -1,7 +1,8 @@
 //! Typed payloads: values in place of bytes.
 //!
-//! A call, a response and a message carry bytes. Two families of methods make values of them, and both check what
-//! came before anybody uses it: a payload that is not a value of the type asked for is a [`PayloadError`], never a panic.
+//! A call, a response and a message carry bytes. Two families of methods make values of them, and both check
+//! what came before anybody uses it: a payload that is not a value of the type asked for is a
+//! [`PayloadError`], never a panic.
 //!
 //! | | `_as`: types of fixed layout | `_serde`: all that serde knows (feature `serde`) |
 //! | --- | --- | --- |
@@ -18,8 +19,8 @@
 //!
 //! # Types of fixed layout
 //!
-//! Structures, arrays and enums whose bytes *are* the payload: nothing is encoded. They derive the traits of [`zerocopy`],
-//! which check at compile time that this is sound: no padding, no pointers, one layout.
+//! Structures, arrays and enums whose bytes *are* the payload: nothing is encoded. They derive the traits of
+//! [`zerocopy`], which check at compile time that this is sound: no padding, no pointers, one layout.
 //!
 //! ```
 //! use ringpost::zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -37,29 +38,32 @@
 //! # Ok::<(), ringpost::PayloadError>(())
 //! ```
 //!
-//! What is read must have the type's size, and its bits must be valid: a `bool` is 0 or 1, an enum has one of its values.
-//! Values are copied out, so that alignment does not matter. Two programs must mean the same by a type of one size; put
-//! a version into it if they are not always built together. Numbers are in the computer's own byte order, unless they are
-//! those of [`zerocopy::byteorder`].
+//! What is read must have the type's size, and its bits must be valid: a `bool` is 0 or 1, an enum has one of
+//! its values. Values are copied out, so that alignment does not matter. Two programs must mean the same by a
+//! type of one size; put a version into it if they are not always built together. Numbers are in the
+//! computer's own byte order, unless they are those of [`zerocopy::byteorder`].
 //!
-//! The crate is re-exported as [`ringpost::zerocopy`](crate::zerocopy), version 0.8. A program that depends on
-//! `zerocopy = "0.8"` itself uses the same traits. One that does not tells the derives where the crate is:
+//! The crate is re-exported as [`ringpost::zerocopy`](crate::zerocopy), version 0.8. A program that depends
+//! on `zerocopy = "0.8"` itself uses the same traits. One that does not tells the derives where the crate is:
 //! `#[zerocopy(crate = "ringpost::zerocopy")]` above the type.
 //!
 //! # With serde
 //!
-//! For strings, vectors, maps, options and enums with fields there is the Cargo feature `serde`. Values are written in the
-//! form of the crate `postcard`, version 1, which is compact and does not describe itself: both sides must use the same
-//! type. Bytes left over behind a value are an error, too.
+//! For strings, vectors, maps, options and enums with fields there is the Cargo feature `serde`. Values are
+//! written in the form of the crate `postcard`, version 1, which is compact and does not describe itself:
+//! both sides must use the same type. Bytes left over behind a value are an error, too.
 //!
-//! A few bytes can stand for a large value, such as `None` for a large type, a thousand times. So decoding is bounded, whoever sent the
-//! bytes: values may take 16 times as many bytes as they are decoded from, and 4 MiB in any case, else it is
-//! [`TooLarge`](PayloadError::TooLarge). Counted is each element of a vector, a map or another collection, with the size of its type
-//! and at least 8 bytes (also of a `Vec<()>`), and whatever lies behind a `Box`. An option, a collection or an enum may lie in another
-//! one 128 deep, else it is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many, and fewer
-//! if they are large: those that lie within an element or a box have 64 KiB at a time, since they are built on the stack. Not counted is what the allocator takes beside the values, what a collection that grows keeps in reserve (up to as much again, and for a
-//! moment twice that), and what a type's own `Deserialize` does. Whoever has larger or deeper values, and trusts their
-//! sender, decodes the bytes of the payload with `postcard` itself.
+//! A few bytes can stand for a large value, such as `None` for a large type, a thousand times. So decoding is
+//! bounded, whoever sent the bytes: values may take 16 times as many bytes as they are decoded from, and 4
+//! MiB in any case, else it is [`TooLarge`](PayloadError::TooLarge). Counted is each element of a vector, a
+//! map or another collection, with the size of its type and at least 8 bytes (also of a `Vec<()>`), and
+//! whatever lies behind a `Box`. An option, a collection or an enum may lie in another one 128 deep, else it
+//! is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many, and
+//! fewer if they are large: those that lie within an element or a box have 64 KiB at a time, since they are
+//! built on the stack. Not counted is what the allocator takes beside the values, what a collection that
+//! grows keeps in reserve (up to as much again, and for a moment twice that), and what a type's own
+//! `Deserialize` does. Whoever has larger or deeper values, and trusts their sender, decodes the bytes of the
+//! payload with `postcard` itself.
 
 #![forbid(unsafe_code)]
 
@@ -183,7 +187,8 @@ pub fn read<T: TryFromBytes>(bytes: &[u8]) -> Result<T, PayloadError> {
 }
 
 /// The value that these bytes are, where they lie. For types without alignment, such as those of
-/// [`zerocopy::byteorder`]; also for slices of them, and for structures that end in such a slice. Does not block.
+/// [`zerocopy::byteorder`]; also for slices of them, and for structures that end in such a slice. Does not
+/// block.
 ///
 /// # Errors
 ///

@@ -16,11 +16,12 @@ const GENERATION_BITS: u32 = 32;
 
 /// A client's address on the bus, given to it at registration.
 ///
-/// A key is 128 bits: the registry slot (16), that slot's generation (32) and a random part (80). All of them are
-/// compared, so the key of a client that has gone never reaches whoever comes after it. A key is not a secret.
+/// A key is 128 bits: the registry slot (16), that slot's generation (32) and a random part (80). All of them
+/// are compared, so the key of a client that has gone never reaches whoever comes after it. A key is not a
+/// secret.
 ///
-/// It is printed as 26 characters of Crockford's base 32. Parsing ignores case and dashes, and reads `O` as `0` and
-/// `I` and `L` as `1`, so that a key survives being read aloud.
+/// It is printed as 26 characters of Crockford's base 32. Parsing ignores case and dashes, and reads `O` as
+/// `0` and `I` and `L` as `1`, so that a key survives being read aloud.
 ///
 /// # Examples
 ///
@@ -108,7 +109,8 @@ impl Key {
         self.0.to_le_bytes()
     }
 
-    /// The key that stands in these 16 bytes, little-endian. For a program that keeps keys in its own messages.
+    /// The key that stands in these 16 bytes, little-endian. For a program that keeps keys in its own
+    /// messages.
     ///
     /// # Examples
     ///

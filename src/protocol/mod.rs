@@ -62,8 +62,9 @@ impl BlockHeader {
         incoming.first_word().map(BlockHeader::from_array)
     }
 
-    /// As it lies in a block. It is put together in a register: copied field by field and read back as one word, it would wait for
-    /// every store before it to leave the processor's store buffer, and those are for a line that the other end holds.
+    /// As it lies in a block. It is put together in a register: copied field by field and read back as one
+    /// word, it would wait for every store before it to leave the processor's store buffer, and those are
+    /// for a line that the other end holds.
     #[inline(always)]
     pub(crate) fn to_word(self) -> u64 {
         let (code, flags, sequence) = (self.code.get(), self.flags.get(), self.sequence.get());

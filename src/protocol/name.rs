@@ -14,11 +14,13 @@ use super::{Key, unseen};
 ///
 /// A name is 1 to 64 bytes of UTF-8 that can be told from others by sight:
 ///
-/// - It has no control characters, and none that change the direction of the text around them (such as U+202E).
-/// - Its only blank is the plain space, and there is none at either end. Other blanks, such as U+00A0, U+2800 and U+3164, are refused.
+/// - It has no control characters, and none that change the direction of the text around them (such as
+///   U+202E).
+/// - Its only blank is the plain space, and there is none at either end. Other blanks, such as U+00A0, U+2800
+///   and U+3164, are refused.
 /// - It has no noncharacters and no private characters, which look different from font to font.
-/// - It neither begins nor ends with a character that is not shown, such as U+200B or U+FE0F. Within a name those are allowed, for
-///   the spelling of Persian and Hindi needs them; the programs show them escaped.
+/// - It neither begins nor ends with a character that is not shown, such as U+200B or U+FE0F. Within a name
+///   those are allowed, for the spelling of Persian and Hindi needs them; the programs show them escaped.
 ///
 /// It is not a text that parses as a [`Key`], so that one argument can take either.
 ///

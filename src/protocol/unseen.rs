@@ -2,8 +2,9 @@
 //!
 //! The ranges are those of Unicode's properties `Default_Ignorable_Code_Point` and `Bidi_Control`, of the
 //! categories for private use and of the noncharacters, and of a few characters that show nothing though no
-//! property says so. White space is what the standard library says. All were compared, character by character, with the tables of
-//! Unicode 17 (`icu_properties` 2.4); only the three marks for annotations (U+FFF9 to U+FFFB) are ignorable here and not there.
+//! property says so. White space is what the standard library says. All were compared, character by
+//! character, with the tables of Unicode 17 (`icu_properties` 2.4); only the three marks for annotations
+//! (U+FFF9 to U+FFFB) are ignorable here and not there.
 
 #![forbid(unsafe_code)]
 

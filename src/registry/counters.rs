@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::layout;
 use crate::shm::Segment;
 
-/// What one client has done since it registered: [`Client::statistics`](crate::Client::statistics), and a part of
-/// [`ClientInfo`](crate::ClientInfo).
+/// What one client has done since it registered: [`Client::statistics`](crate::Client::statistics), and a
+/// part of [`ClientInfo`](crate::ClientInfo).
 ///
 /// # Examples
 ///
@@ -40,7 +40,8 @@ pub struct Counters {
     pub bytes_out: u64,
 }
 
-/// One client's counters in the registry. No lock: each counter has one writer, and counting is a load and a store.
+/// One client's counters in the registry. No lock: each counter has one writer, and counting is a load and a
+/// store.
 ///
 /// `received` belongs to whoever holds the inbox's lock, the others to the client's worker, and the two write
 /// different cache lines. All clones must be done with writing before the key is released, for then the next

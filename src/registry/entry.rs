@@ -44,7 +44,8 @@ impl<'a> Entry<'a> {
     pub(super) fn claim(self, registration: &Registration) -> Key {
         let Registration { name, owner, at, random } = registration;
         self.word(layout::STATE).store(CLAIMING, Relaxed);
-        // No field may be stored before the state: a death in between would show a free entry that is not whole.
+        // No field may be stored before the state: a death in between would show a free entry that is not
+        // whole.
         fence(Release);
         kill_point!("registry.claiming");
         let key = Key::new(self.slot, self.next_generation(), *random);
@@ -82,7 +83,8 @@ impl<'a> Entry<'a> {
         kill_point!("registry.leaving");
     }
 
-    /// Frees an entry that is not whole. The generation may or may not have been bumped, so it is bumped again.
+    /// Frees an entry that is not whole. The generation may or may not have been bumped, so it is bumped
+    /// again.
     pub(super) fn discard(self) {
         self.next_generation();
         // Not a named point: chaos could not reach it, for no server adopts another's registry yet.

@@ -6,8 +6,8 @@ use std::io;
 
 use crate::shm::SegmentError;
 
-/// Why the registry could not be made, adopted or used: [`StartError::Registry`](crate::StartError::Registry),
-/// [`Server::clients`](crate::Server::clients).
+/// Why the registry could not be made, adopted or used:
+/// [`StartError::Registry`](crate::StartError::Registry), [`Server::clients`](crate::Server::clients).
 ///
 /// # Examples
 ///

@@ -32,8 +32,8 @@
 //!        264     120    unused
 //! ```
 //!
-//! Words are in the processor's byte order, for the segment never leaves the computer. It is a sealed memory file that no client is
-//! given.
+//! Words are in the processor's byte order, for the segment never leaves the computer. It is a sealed memory
+//! file that no client is given.
 
 #![forbid(unsafe_code)]
 

@@ -1,31 +1,32 @@
 //! The registry: who is on the bus.
 //!
-//! One shared segment holds the server's identity, a robust process-shared mutex and an array of entries, one for
-//! each client ([`layout`] has it byte by byte). Only the server maps it; a forked child inherits the mapping, and a
-//! successor adopts it.
+//! One shared segment holds the server's identity, a robust process-shared mutex and an array of entries, one
+//! for each client ([`layout`] has it byte by byte). Only the server maps it; a forked child inherits the
+//! mapping, and a successor adopts it.
 //!
 //! # What the locks protect
 //!
-//! The mutex protects every word of every entry but the counters, and `changes`. The counters have one writer each
-//! and are read without any lock. An [`Index`] of names and free slots is private to the process, under a
-//! [`std::sync::Mutex`] that is always locked first; so the threads of one process queue there, and the
+//! The mutex protects every word of every entry but the counters, and `changes`. The counters have one writer
+//! each and are read without any lock. An [`Index`] of names and free slots is private to the process, under
+//! a [`std::sync::Mutex`] that is always locked first; so the threads of one process queue there, and the
 //! mutex in the segment is contended between processes only. Neither is held over a wait or a call out.
 //!
 //! # Why an owner's death at any store is repaired
 //!
-//! The kernel marks the mutex of a dead owner after the owner's last store and before anyone else can lock it, so the
-//! next holder knows of the death and sees everything that was stored. What can it see?
+//! The kernel marks the mutex of a dead owner after the owner's last store and before anyone else can lock
+//! it, so the next holder knows of the death and sees everything that was stored. What can it see?
 //!
-//! * A registration stores `claiming`, then the fields, then `live`; the fence between the first two and Release on
-//!   the last keep that order. Dead before `claiming`: nothing has happened. Dead before `live`: the entry is
-//!   `claiming`, the repair bumps its generation and frees it, and the key was never told to anyone. Dead after: the
-//!   client is registered, whole.
+//! * A registration stores `claiming`, then the fields, then `live`; the fence between the first two and
+//!   Release on the last keep that order. Dead before `claiming`: nothing has happened. Dead before `live`:
+//!   the entry is `claiming`, the repair bumps its generation and frees it, and the key was never told to
+//!   anyone. Dead after: the client is registered, whole.
 //! * A release stores `free`, an announcement of leaving stores `leaving`: one store each, done or not done.
-//! * The repair stores the new generation, then `free`. Dead between: the entry is still `claiming`, and the next
-//!   repair does the same again. The mutex is declared consistent only after the repair; until then each death
-//!   leaves it to the next holder.
-//! * `changes` is bumped before the first store of anything. An index that was true at another value of `changes` is
-//!   built anew from the entries, as it is after every repair and after a panic that left it half changed.
+//! * The repair stores the new generation, then `free`. Dead between: the entry is still `claiming`, and the
+//!   next repair does the same again. The mutex is declared consistent only after the repair; until then each
+//!   death leaves it to the next holder.
+//! * `changes` is bumped before the first store of anything. An index that was true at another value of
+//!   `changes` is built anew from the entries, as it is after every repair and after a panic that left it
+//!   half changed.
 //!
 //! A bumped generation, and 80 random bits, make each key differ from all that the slot ever had.
 
@@ -99,8 +100,8 @@ impl Registry {
         self.locked(|index| index.release(&self.table, key))
     }
 
-    /// Marks a live client as leaving: no longer found by its name, which stays taken until the release. False if the
-    /// key has no live client.
+    /// Marks a live client as leaving: no longer found by its name, which stays taken until the release.
+    /// False if the key has no live client.
     pub(crate) fn mark_leaving(&self, key: Key) -> Result<bool, RegistryError> {
         self.locked(|_| self.table.leave(key))
     }
@@ -118,8 +119,8 @@ impl Registry {
         self.locked(|_| self.table.find(key)?.read())
     }
 
-    /// Up to `max` clients, and at least one if there is one, in the order of their slots from `from_slot` on; and
-    /// the slot to go on from, if there are more.
+    /// Up to `max` clients, and at least one if there is one, in the order of their slots from `from_slot`
+    /// on; and the slot to go on from, if there are more.
     pub(crate) fn list(
         &self,
         from_slot: u32,
@@ -175,7 +176,8 @@ impl Registry {
 /// For a successor server.
 #[allow(dead_code, reason = "tested here; the server does not hand its registry on yet")]
 impl Registry {
-    /// Takes over the registry of another server, by the descriptor that this one made: its clients, keys and all.
+    /// Takes over the registry of another server, by the descriptor that this one made: its clients, keys and
+    /// all.
     ///
     /// The descriptor must come from a party that is trusted like this process itself.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<Registry, RegistryError> {

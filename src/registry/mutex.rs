@@ -1,12 +1,13 @@
 //! The robust mutex that lies in the registry's segment: the one place here with unsafe code.
 //!
-//! If a thread dies while it holds the mutex, the kernel marks the mutex and wakes a waiter; whoever locks next is
-//! told so, repairs what the mutex protects, and only then declares the mutex consistent. An owner that dies during
-//! the repair leaves the mark for the next. If the repair does not come to its end but its thread lives on (it
-//! panicked), unlocking makes the mutex unusable for good, which every later lock reports.
+//! If a thread dies while it holds the mutex, the kernel marks the mutex and wakes a waiter; whoever locks
+//! next is told so, repairs what the mutex protects, and only then declares the mutex consistent. An owner
+//! that dies during the repair leaves the mark for the next. If the repair does not come to its end but its
+//! thread lives on (it panicked), unlocking makes the mutex unusable for good, which every later lock
+//! reports.
 //!
-//! The critical section is a closure. No guard can be leaked, so the memory is never unmapped with the mutex held,
-//! when the thread's list of robust mutexes would point into nothing.
+//! The critical section is a closure. No guard can be leaked, so the memory is never unmapped with the mutex
+//! held, when the thread's list of robust mutexes would point into nothing.
 
 #![allow(unsafe_code, reason = "the C library's mutex")]
 
@@ -43,10 +44,11 @@ impl RobustMutex {
         Ok((mutex, fd))
     }
 
-    /// Takes over a segment that [`create`](Self::create) made, perhaps in another process, and gives its capacity.
+    /// Takes over a segment that [`create`](Self::create) made, perhaps in another process, and gives its
+    /// capacity.
     ///
-    /// The magic vouches for the mutex. Whoever hands over the descriptor vouches for the magic: it comes from a
-    /// server to its successor, never from a client.
+    /// The magic vouches for the mutex. Whoever hands over the descriptor vouches for the magic: it comes
+    /// from a server to its successor, never from a client.
     pub(super) fn attach(segment: Segment) -> Result<(RobustMutex, u32), RegistryError> {
         let capacity = layout::check(&segment, SIZE)?;
         Ok((RobustMutex { segment: Arc::new(segment) }, capacity))
@@ -65,9 +67,10 @@ impl RobustMutex {
         repair: impl FnOnce(&mut C),
         work: impl FnOnce(&mut C) -> R,
     ) -> Result<R, RegistryError> {
-        // SAFETY: `create` initialised the mutex, here or, as `attach` checked, where the segment was made. It is
-        // never destroyed. It is mapped at least as long as `self`, and so past the unlocking below. No one writes
-        // it but the C library: the crate's own words and copies in this segment lie outside `MUTEX_ROOM`.
+        // SAFETY: `create` initialised the mutex, here or, as `attach` checked, where the segment was made.
+        // It is never destroyed. It is mapped at least as long as `self`, and so past the unlocking
+        // below. No one writes it but the C library: the crate's own words and copies in this segment
+        // lie outside `MUTEX_ROOM`.
         let died = match unsafe { libc::pthread_mutex_lock(self.raw()) } {
             0 => false,
             libc::EOWNERDEAD => true,
@@ -102,8 +105,9 @@ impl RobustMutex {
             check(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
             // SAFETY: as above.
             check(unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
-            // SAFETY: `MUTEX_AT` is aligned and followed by room enough (asserted above) within the segment, whose
-            // size for any capacity exceeds it; the caller promises that no mutex there is in use.
+            // SAFETY: `MUTEX_AT` is aligned and followed by room enough (asserted above) within the segment,
+            // whose size for any capacity exceeds it; the caller promises that no mutex there is
+            // in use.
             check(unsafe { libc::pthread_mutex_init(self.raw(), attributes) })
         };
         let result = set();
@@ -118,8 +122,8 @@ struct Held<'a>(&'a RobustMutex);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // SAFETY: the mutex as in `with`, the only maker of this value, in which the value stays: so this is the
-        // thread that locked it. It can only fail for a thread that does not hold it.
+        // SAFETY: the mutex as in `with`, the only maker of this value, in which the value stays: so this is
+        // the thread that locked it. It can only fail for a thread that does not hold it.
         let code = unsafe { libc::pthread_mutex_unlock(self.0.raw()) };
         debug_assert_eq!(code, 0);
     }

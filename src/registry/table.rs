@@ -37,7 +37,8 @@ impl Table {
         known.then_some(entry)
     }
 
-    /// Says that an entry is about to change, before it does: so that every other process builds its index anew.
+    /// Says that an entry is about to change, before it does: so that every other process builds its index
+    /// anew.
     pub(super) fn announce(&self) {
         let changes = self.changes().wrapping_add(1);
         self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
@@ -91,7 +92,8 @@ pub(super) struct Index {
     names: HashMap<Name, u16>,
     /// The same slots in order, to list them.
     taken: BTreeSet<u16>,
-    /// The other slots. Taken from the front and given back at the end, so that each rests as long as it can.
+    /// The other slots. Taken from the front and given back at the end, so that each rests as long as it
+    /// can.
     free: VecDeque<u16>,
     /// The table's changes that this index includes.
     seen: u64,

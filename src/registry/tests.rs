@@ -337,10 +337,11 @@ fn a_panic_under_the_locks_is_repaired() {
     assert_eq!(registry.register(&name("bob"), OWNER).unwrap().slot(), 1);
 }
 
-// Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and dies
-// between two of them: at each place in turn, until it comes through.
+// Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and
+// dies between two of them: at each place in turn, until it comes through.
 
-/// Forks a child that does `act` with the mutex held and dies at a kill point. True if there was such a point.
+/// Forks a child that does `act` with the mutex held and dies at a kill point. True if there was such a
+/// point.
 fn dies<R>(
     registry: &Registry,
     point: u32,

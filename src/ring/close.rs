@@ -1,21 +1,24 @@
 //! Closing: a reason that every end of a channel sees, and that ends every wait.
 //!
-//! There are two closed words. The *private* one lies in memory of this process alone; the peer can neither set,
-//! clear nor hide it. The *shared* one lies in the segment and tells the other process; an end that does not trust
-//! its peer to keep it never looks at it.
+//! There are two closed words. The *private* one lies in memory of this process alone; the peer can neither
+//! set, clear nor hide it. The *shared* one lies in the segment and tells the other process; an end that does
+//! not trust its peer to keep it never looks at it.
 //!
-//! **Fork.** A client's private word is one that a forked child does not inherit (`shm/own.rs`): there it reads neither open nor any
-//! reason, and that is the reason [`Forked`](CloseReason::Forked). So whoever looks whether the channel is closed learns of a fork
-//! by the same load. In a child closing does nothing: the channel is its parent's.
+//! **Fork.** A client's private word is one that a forked child does not inherit (`shm/own.rs`): there it
+//! reads neither open nor any reason, and that is the reason [`Forked`](CloseReason::Forked). So whoever
+//! looks whether the channel is closed learns of a fork by the same load. In a child closing does nothing:
+//! the channel is its parent's.
 //!
-//! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The closer:
-//! `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single order: either
-//! the waiter's look sees the reason, or the closer's swap sees the 1 and wakes.
+//! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The
+//! closer: `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single
+//! order: either the waiter's look sees the reason, or the closer's swap sees the 1 and wakes.
 //!
-//! **A parked word that the peer writes** may be 0 while its sleeper sleeps: a peer that dies between its swap and its wake leaves it
-//! so. A side that relies on another process ([`Peer::Relied`]) therefore wakes whatever the swap says: who lay down before is woken, and who
-//! comes later finds the word changed. A peer that *wants* to keep a sleeper can do so for all that, by setting the word again
-//! or by moving its sleepers elsewhere. So where that must not be, the waiter sleeps on the private word too, and closing wakes that one.
+//! **A parked word that the peer writes** may be 0 while its sleeper sleeps: a peer that dies between its
+//! swap and its wake leaves it so. A side that relies on another process ([`Peer::Relied`]) therefore wakes
+//! whatever the swap says: who lay down before is woken, and who comes later finds the word changed. A peer
+//! that *wants* to keep a sleeper can do so for all that, by setting the word again or by moving its sleepers
+//! elsewhere. So where that must not be, the waiter sleeps on the private word too, and closing wakes that
+//! one.
 
 use std::fmt;
 
@@ -65,15 +68,17 @@ pub enum CloseReason {
     /// The other side broke a rule of the protocol.
     #[error("the other side broke the protocol")]
     ProtocolViolation = 6,
-    /// This process is a child that was forked after the client was registered. The client is its parent's, and was not touched:
-    /// register another one here, under another name.
+    /// This process is a child that was forked after the client was registered. The client is its parent's,
+    /// and was not touched: register another one here, under another name.
     #[error("this process was forked after the client was registered: register one of its own")]
     Forked = 7,
-    /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back in time, or refused.
+    /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back
+    /// in time, or refused.
     #[error("the server did not come back in time, or refused to register the client again: register anew")]
     GaveUp = 8,
-    /// This process has closed the descriptors of the connection, as a program does that becomes a daemon and closes all that it has. The
-    /// client is gone: register after that, or use [`Reconnect`](crate::Reconnect).
+    /// This process has closed the descriptors of the connection, as a program does that becomes a daemon and
+    /// closes all that it has. The client is gone: register after that, or use
+    /// [`Reconnect`](crate::Reconnect).
     #[error("this process has closed the descriptors of its own connection: register again after that")]
     CutOff = 9,
 }
@@ -115,7 +120,8 @@ impl CloseReason {
 /// What a side makes of the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// Another thread, or the process whose answers this one waits for: it is heard when it closes, and may keep this side asleep.
+    /// Another thread, or the process whose answers this one waits for: it is heard when it closes, and may
+    /// keep this side asleep.
     Relied,
     /// Heard when it closes, but it cannot keep this side asleep.
     Heard,
@@ -179,15 +185,17 @@ impl Closer {
         Closer { private: OwnWord::inherited(OPEN), heeded, rest }
     }
 
-    /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody uses yet.
+    /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody
+    /// uses yet.
     #[cfg(not(loom))]
     pub(crate) fn of_this_process(self) -> std::io::Result<Closer> {
         Ok(Closer { private: OwnWord::not_inherited(OPEN)?, ..self })
     }
 
-    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a ring between
-    /// threads, whose two ends have one close handle and both see `Local`. Idempotent: the first
-    /// reason stays. What was committed before can still be received by the other side. Does not block.
+    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a
+    /// ring between threads, whose two ends have one close handle and both see `Local`. Idempotent: the
+    /// first reason stays. What was committed before can still be received by the other side. Does not
+    /// block.
     ///
     /// # Examples
     ///
@@ -247,9 +255,9 @@ impl Closer {
     /// Why, once closed was seen.
     #[cold]
     fn closed_as(&self) -> Option<CloseReason> {
-        // A close by this side sets the private word and then tells the peer by the shared one. Whoever came in between
-        // has seen the shared word, and so sees the private one now: our own reason, not what the peer is told. Relaxed: the look
-        // that saw it closed has made the order.
+        // A close by this side sets the private word and then tells the peer by the shared one. Whoever came
+        // in between has seen the shared word, and so sees the private one now: our own reason, not
+        // what the peer is told. Relaxed: the look that saw it closed has made the order.
         match self.private.load(Ordering::Relaxed) {
             OPEN => CloseReason::from_shared(self.heeded.as_ref()?.load(Ordering::Relaxed)),
             own => Some(CloseReason::from_own(own)),
@@ -258,8 +266,8 @@ impl Closer {
 
     pub(crate) fn close_as(&self, reason: CloseReason) {
         let Closing { view, shared, parked, scope, sleep_on_private } = &*self.rest;
-        // Release: what was committed before is seen by whoever sees the reason. Only the first reason counts, but a
-        // repeated close wakes again: it costs nothing and hides no fault.
+        // Release: what was committed before is seen by whoever sees the reason. Only the first reason
+        // counts, but a repeated close wakes again: it costs nothing and hides no fault.
         let before = self.private.compare_exchange(OPEN, reason as u32, Ordering::Release, Ordering::Relaxed);
         if before == Err(FOREIGN) {
             return;
@@ -326,7 +334,8 @@ mod tests {
         assert_eq!(word.load(Ordering::Relaxed), 1);
     }
 
-    /// In a forked child the private word reads as one that was not inherited; the ring, and what is told, are its parent's.
+    /// In a forked child the private word reads as one that was not inherited; the ring, and what is told,
+    /// are its parent's.
     #[test]
     fn a_forked_child_finds_it_closed_and_closes_nothing() {
         let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();

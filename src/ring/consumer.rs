@@ -18,8 +18,8 @@ use crate::sync::{Ordering, fence, spin_hint};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 ///
-/// What was committed before the ring was closed is received first. Dropping it closes a ring between threads, and a channel
-/// that is used by itself.
+/// What was committed before the ring was closed is received first. Dropping it closes a ring between
+/// threads, and a channel that is used by itself.
 ///
 /// # Examples
 ///
@@ -49,7 +49,8 @@ pub struct Consumer {
     max_block: usize,
     /// The longest block that comes as one line.
     one_line: usize,
-    /// Where the next record begins. What lies before was taken, and given back but for what a drain withholds; then it is owed, too.
+    /// Where the next record begins. What lies before was taken, and given back but for what a drain
+    /// withholds; then it is owed, too.
     position: u64,
     broken: Option<Violation>,
     /// What was taken when the producer was last notified; all of it was given back then.
@@ -168,12 +169,13 @@ impl Consumer {
         self.closer.clone()
     }
 
-    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length. Does not block.
+    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its
+    /// length. Does not block.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty), [`Disconnected`](TryRecvError::Disconnected) or [`Violation`](TryRecvError::Violation); `into` is
-    /// left as it was.
+    /// [`Empty`](TryRecvError::Empty), [`Disconnected`](TryRecvError::Disconnected) or
+    /// [`Violation`](TryRecvError::Violation); `into` is left as it was.
     ///
     /// # Examples
     ///
@@ -194,8 +196,8 @@ impl Consumer {
         Ok(take_whole(incoming, into))
     }
 
-    /// Takes the next block: `into` is cleared and holds it afterwards. Returns its length. Blocks until one is there, or the ring is
-    /// closed and empty.
+    /// Takes the next block: `into` is cleared and holds it afterwards. Returns its length. Blocks until one
+    /// is there, or the ring is closed and empty.
     ///
     /// # Errors
     ///
@@ -379,14 +381,16 @@ impl Consumer {
         Ok(Incoming { consumer: self, found })
     }
 
-    /// Whatever the first looks did not find: a block that comes later, padding, the end of the ring, broken rules.
+    /// Whatever the first looks did not find: a block that comes later, padding, the end of the ring, broken
+    /// rules.
     #[cold]
     #[inline(never)]
     pub(crate) fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
         self.find_or(deadline, &mut |_| false)
     }
 
-    /// The same. Before it sleeps because nothing came while it looked, it asks `goes_on` whether to look as long again instead.
+    /// The same. Before it sleeps because nothing came while it looked, it asks `goes_on` whether to look as
+    /// long again instead.
     #[cold]
     pub(crate) fn find_or(
         &mut self,
@@ -403,7 +407,8 @@ impl Consumer {
 
     // ---- what the layers above build on
 
-    /// A block that is there or comes within the looks that a wait makes before its first reading of the clock.
+    /// A block that is there or comes within the looks that a wait makes before its first reading of the
+    /// clock.
     #[inline(always)]
     pub(crate) fn find_soon(&self) -> Option<Found> {
         let mut looks = self.waiting.brief_looks();
@@ -423,8 +428,9 @@ impl Consumer {
         Incoming { consumer: self, found }
     }
 
-    /// Tells the other side that nothing is taken any more, and wakes it if it waits for room. For an inbox whose receiver is gone while its
-    /// channel stays open. On a closed channel, and in a forked child, it does nothing.
+    /// Tells the other side that nothing is taken any more, and wakes it if it waits for room. For an inbox
+    /// whose receiver is gone while its channel stays open. On a closed channel, and in a forked child,
+    /// it does nothing.
     pub(crate) fn give_up(&self) {
         if self.closer.is_closed() {
             return;
@@ -445,13 +451,14 @@ impl Consumer {
 
     // ---- looking
 
-    /// A block that keeps every rule, which is what is there nearly always. On anything else `look` decides, which
-    /// looks for itself.
+    /// A block that keeps every rule, which is what is there nearly always. On anything else `look` decides,
+    /// which looks for itself.
     #[inline(always)]
     fn look_quickly(&self) -> Option<Found> {
         let word = self.load_header();
         let len = (word & 0xffff_ffff) as usize;
-        // A broken consumer has closed its channel, and a forked child finds it closed: both take the other way.
+        // A broken consumer has closed its channel, and a forked child finds it closed: both take the other
+        // way.
         if word >> 32 != layout::data_mark(self.position) || self.closer.is_closed_here() {
             return None;
         }
@@ -588,7 +595,8 @@ impl Consumer {
     /// The same behind a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
-        // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to it.
+        // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to
+        // it.
         if !self.owes_wake() {
             return;
         }
@@ -630,7 +638,8 @@ impl Consumer {
         deadline: Option<Instant>,
         goes_on: &mut dyn FnMut(Yields) -> bool,
     ) -> Result<(), RecvTimeoutError> {
-        // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays it.
+        // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
+        // it.
         self.pay_wake_if_owed();
         let deadline = super::patience(deadline);
         let mut waiting = self.waiting;
@@ -664,7 +673,8 @@ impl Consumer {
             let woken = self.sleep(deadline);
             kill_point!("park.data.slept");
             if self.closer.is_forked() {
-                // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by it.
+                // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
+                // it.
                 return Ok(());
             }
             futex::set(self.consumer_parked(), 0);
@@ -725,10 +735,11 @@ impl Drop for Consumer {
     }
 }
 
-/// A block that has arrived and still lies in the ring: [`Consumer::incoming`]. What the other side wrote is looked at only in
-/// copies. It stays the next block until it is [released](Self::release).
+/// A block that has arrived and still lies in the ring: [`Consumer::incoming`]. What the other side wrote is
+/// looked at only in copies. It stays the next block until it is [released](Self::release).
 ///
-/// Between processes the other side can change it meanwhile, if it breaks the rules: copy what must not change, once.
+/// Between processes the other side can change it meanwhile, if it breaks the rules: copy what must not
+/// change, once.
 ///
 /// # Examples
 ///
@@ -801,7 +812,8 @@ impl Incoming<'_> {
         self.consumer.ring.copy_out(self.found.start, HEADER + offset, to);
     }
 
-    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it. Does not block.
+    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it. Does not
+    /// block.
     ///
     /// # Examples
     ///
@@ -858,10 +870,11 @@ impl Incoming<'_> {
 
 /// Several blocks taken one after another, whose places are given back together: [`Consumer::drain`].
 ///
-/// Each block that a [`Consumer`] takes by itself costs a store to a line that the producer reads. Here there is one for many:
-/// when a quarter of the ring was taken, when a look finds nothing or the producer sleeps, and when this is dropped. Until then the
-/// producer lacks the room of the blocks taken, which is always less than a quarter of the ring. So drop it before you wait for anything
-/// that the producer's side does. Forgotten instead, it withholds that room until the consumer next takes a block or finds none.
+/// Each block that a [`Consumer`] takes by itself costs a store to a line that the producer reads. Here there
+/// is one for many: when a quarter of the ring was taken, when a look finds nothing or the producer sleeps,
+/// and when this is dropped. Until then the producer lacks the room of the blocks taken, which is always less
+/// than a quarter of the ring. So drop it before you wait for anything that the producer's side does.
+/// Forgotten instead, it withholds that room until the consumer next takes a block or finds none.
 ///
 /// Blocks that were not taken stay in the ring.
 ///
@@ -891,7 +904,8 @@ pub struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its length. Does not block.
+    /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its
+    /// length. Does not block.
     ///
     /// # Errors
     ///

@@ -1,16 +1,21 @@
-//! Requests on one ring and responses on another: when each end makes the fence that a wake needs, and when it sleeps.
+//! Requests on one ring and responses on another: when each end makes the fence that a wake needs, and when
+//! it sleeps.
 //!
-//! The fence behind a publish is put off for as long as the answer to it may come without: whoever answers is awake.
+//! The fence behind a publish is put off for as long as the answer to it may come without: whoever answers is
+//! awake.
 //!
-//! **Why no wake is lost.** The data wake holds as long as the fence comes *after* the publish and *before* this end sleeps or leaves, however
-//! much later: of the two fences one comes first, and either the sleeper's look behind its own sees the block, or the look at the parked word
-//! behind the other sees the sleeper. The asking end makes it before every wait for a response, also when responses came since it published:
-//! those to earlier requests tell nothing, for the worker may have given them before it could see the last request, and have lain down since.
-//! Only the answer itself needs no fence. The worker makes it before every wait for a request (by ending its drain), and by its own hand before it
-//! waits for room or for anything else.
+//! **Why no wake is lost.** The data wake holds as long as the fence comes *after* the publish and *before*
+//! this end sleeps or leaves, however much later: of the two fences one comes first, and either the sleeper's
+//! look behind its own sees the block, or the look at the parked word behind the other sees the sleeper. The
+//! asking end makes it before every wait for a response, also when responses came since it published:
+//! those to earlier requests tell nothing, for the worker may have given them before it could see the last
+//! request, and have lain down since. Only the answer itself needs no fence. The worker makes it before every
+//! wait for a request (by ending its drain), and by its own hand before it waits for room or for anything
+//! else.
 //!
-//! **What is left open.** A client that lies down in the very nanoseconds in which its response is committed, with other requests of its
-//! behind, may be overlooked until the drain ends. So a client with several requests outstanding looks again now and then.
+//! **What is left open.** A client that lies down in the very nanoseconds in which its response is committed,
+//! with other requests of its behind, may be overlooked until the drain ends. So a client with several
+//! requests outstanding looks again now and then.
 
 use super::{Consumer, Found, Producer, notify_both};
 
@@ -28,8 +33,8 @@ pub(crate) trait Asks {
     fn accept(&mut self, found: Found) -> Result<Option<Self::Answer>, Self::Error>;
 }
 
-/// The answer to the request published last. A worker that sleeps is woken at once. One that seems awake is asked for sure, which
-/// takes a fence, when its response does not come quickly.
+/// The answer to the request published last. A worker that sleeps is woken at once. One that seems awake is
+/// asked for sure, which takes a fence, when its response does not come quickly.
 #[inline(always)]
 pub(crate) fn await_answer<A: Asks>(caller: &mut A) -> Result<A::Answer, A::Error> {
     let (requests, responses) = caller.rings();
@@ -70,8 +75,8 @@ pub(crate) trait Serves {
     fn serve(&mut self, found: Found) -> Result<(), Self::End>;
 }
 
-/// Waits for a request, and serves it and those right behind it, up to so many. The caller is to [notify](notify_both) afterwards, before
-/// it drains again.
+/// Waits for a request, and serves it and those right behind it, up to so many. The caller is to
+/// [notify](notify_both) afterwards, before it drains again.
 #[inline(always)]
 pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End> {
     while *worker.served() < most {

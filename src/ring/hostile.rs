@@ -29,7 +29,8 @@ impl Memory {
         Memory { view, capacity, start: 0 }
     }
 
-    /// Makes every byte 0 again, for the next input: a ring of `MIN_CAPACITY << shift` bytes that begins at a line number.
+    /// Makes every byte 0 again, for the next input: a ring of `MIN_CAPACITY << shift` bytes that begins at a
+    /// line number.
     ///
     /// # Panics
     ///

@@ -11,18 +11,21 @@ pub(crate) use crate::shm::CONTROL;
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
 pub(crate) const CONSUMER_PARKED: usize = 128;
-/// 0, or anything else once the consumer takes nothing any more. Seldom written, and by whom the parked word beside it is.
+/// 0, or anything else once the consumer takes nothing any more. Seldom written, and by whom the parked word
+/// beside it is.
 pub(crate) const GIVEN_UP: usize = 192;
 pub(crate) const PRODUCER_PARKED: usize = 256;
 
-/// The smallest ring: it holds one block of 56 bytes, and with its padding and its zeroed line never more than that.
+/// The smallest ring: it holds one block of 56 bytes, and with its padding and its zeroed line never more
+/// than that.
 pub(crate) const MIN_CAPACITY: usize = 2 * LINE;
 
 /// The largest ring. A header's 32-bit length and 30-bit line number are far from being exhausted by it.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
-/// The largest block that a ring of `capacity` bytes takes: with k lines for the record, k - 1 for padding before
-/// it and 1 for the zeroed header after it, 2k lines always fit into an empty ring, wherever it stands.
+/// The largest block that a ring of `capacity` bytes takes: with k lines for the record, k - 1 for padding
+/// before it and 1 for the zeroed header after it, 2k lines always fit into an empty ring, wherever it
+/// stands.
 pub(crate) const fn largest_block(capacity: usize) -> usize {
     capacity / 2 - HEADER
 }
@@ -57,7 +60,8 @@ pub(crate) const fn data_header(position: u64, len: usize) -> u64 {
     line_bits(position) | KIND_DATA | len as u64
 }
 
-/// The upper half of the header of any block at `position`: kind and line number. Its lower half is the length.
+/// The upper half of the header of any block at `position`: kind and line number. Its lower half is the
+/// length.
 #[inline(always)]
 pub(crate) const fn data_mark(position: u64) -> u64 {
     (line_bits(position) | KIND_DATA) >> KIND_SHIFT
@@ -78,8 +82,8 @@ pub(crate) enum Header {
     Padding,
 }
 
-/// Takes apart a header other than [`EMPTY`] found at `position` of a ring. `word` is whatever the other side left
-/// there; it was loaded once.
+/// Takes apart a header other than [`EMPTY`] found at `position` of a ring. `word` is whatever the other side
+/// left there; it was loaded once.
 #[inline(always)]
 pub(crate) fn check(
     word: u64,

@@ -25,8 +25,9 @@ pub enum RingError {
     Memory(#[from] SegmentError),
 }
 
-/// A ring of `capacity` bytes between two threads: a power of two from 128 bytes to 1 GiB. Its largest block has
-/// `capacity / 2 - 8` bytes. Waits are [adaptive](WaitStrategy::Adaptive). Dropping either end closes it. Does not block.
+/// A ring of `capacity` bytes between two threads: a power of two from 128 bytes to 1 GiB. Its largest block
+/// has `capacity / 2 - 8` bytes. Waits are [adaptive](WaitStrategy::Adaptive). Dropping either end closes it.
+/// Does not block.
 ///
 /// # Errors
 ///

@@ -1,8 +1,9 @@
 //! The single-producer single-consumer ring of blocks.
 //!
-//! A block is any number of bytes up to [`Producer::max_block`]; it is written whole and becomes visible at once. Both ends
-//! take `&mut self`, so that the type system keeps the one producer and the one consumer apart. A ring may
-//! lie between two threads ([`local`]) or, as part of a [channel](crate::channel), between two processes.
+//! A block is any number of bytes up to [`Producer::max_block`]; it is written whole and becomes visible at
+//! once. Both ends take `&mut self`, so that the type system keeps the one producer and the one consumer
+//! apart. A ring may lie between two threads ([`local`]) or, as part of a [channel](crate::channel), between
+//! two processes.
 //!
 //! | | returns at once | waits | waits until a deadline |
 //! | --- | --- | --- | --- |
@@ -39,52 +40,59 @@
 //!                   payload from byte 8, then up to the next line; a header is never 0
 //! ```
 //!
-//! **Commit is inline.** The consumer polls the header of the next record itself, not a shared tail, so a small block
-//! crosses between two cores in one cache line. To publish, the producer copies the payload, stores 0 to the
-//! header that comes *next*, and then stores this header with Release. The consumer loads it with Acquire, so whoever
-//! sees the header sees the payload, and sees 0 (or something newer) behind it. Hence bytes of an earlier lap are
-//! never taken for a header, and the consumer clears nothing.
+//! **Commit is inline.** The consumer polls the header of the next record itself, not a shared tail, so a
+//! small block crosses between two cores in one cache line. To publish, the producer copies the payload,
+//! stores 0 to the header that comes *next*, and then stores this header with Release. The consumer loads it
+//! with Acquire, so whoever sees the header sees the payload, and sees 0 (or something newer) behind it.
+//! Hence bytes of an earlier lap are never taken for a header, and the consumer clears nothing.
 //!
-//! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it becomes visible only
-//! after it. So once a block is out and nobody waits for this thread, the producer stores the 0 that the next block
-//! will need if it is as long as this one, and remembers where (`Producer::clear_ahead`). It forgets it when a grant, a batch or a
-//! draft of more than one line is begun, for payload is then written over it and may be abandoned; a publish that finds nothing
-//! remembered stores the 0 itself. Whatever is committed takes the tail past it.
+//! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it
+//! becomes visible only after it. So once a block is out and nobody waits for this thread, the producer
+//! stores the 0 that the next block will need if it is as long as this one, and remembers where
+//! (`Producer::clear_ahead`). It forgets it when a grant, a batch or a draft of more than one line is begun,
+//! for payload is then written over it and may be abandoned; a publish that finds nothing remembered stores
+//! the 0 itself. Whatever is committed takes the tail past it.
 //!
-//! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all those lines *and* the
-//! line of the zeroed header to be free: `position + padding + record + 64 - head <= C`. Since a record is at most half
-//! the ring, an empty ring always has room: k - 1 lines of padding, k of record, 1 zeroed.
+//! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all
+//! those lines *and* the line of the zeroed header to be free: `position + padding + record + 64 - head <=
+//! C`. Since a record is at most half the ring, an empty ring always has room: k - 1 lines of padding, k of
+//! record, 1 zeroed.
 //!
-//! **A batch** writes later headers first, the zero behind the last record, and the very first header (a padding record's,
-//! if the batch begins with one) last, with Release: nothing of it can be seen before that store, and all of it after.
+//! **A batch** writes later headers first, the zero behind the last record, and the very first header (a
+//! padding record's, if the batch begins with one) last, with Release: nothing of it can be seen before that
+//! store, and all of it after.
 //!
-//! **Positions are private.** Only record headers and `head` cross the border. Each is loaded once into a local,
-//! checked, and never read again; a broken rule *poisons* the end that found it, closes the channel and is reported as
-//! a [`Violation`]. The consumer demands of a header: the line number of its own position, a valid kind, a length within
-//! the maximum, a record within the ring. The producer demands of `head`: a multiple of 64, not before the last one seen,
-//! not past its own committed tail.
+//! **Positions are private.** Only record headers and `head` cross the border. Each is loaded once into a
+//! local, checked, and never read again; a broken rule *poisons* the end that found it, closes the channel
+//! and is reported as a [`Violation`]. The consumer demands of a header: the line number of its own position,
+//! a valid kind, a length within the maximum, a record within the ring. The producer demands of `head`: a
+//! multiple of 64, not before the last one seen, not past its own committed tail.
 //!
-//! **Why no wake is lost (data).** Consumer: `parked = 1; fence; look; sleep on parked == 1`. Producer: `header.store(Release);
-//! fence; if parked == 1 && parked.swap(0) == 1 { wake }`. Both fences are SeqCst, so one comes first in their single
-//! order. If the producer's is first, the consumer's look, after its own fence, sees the header. If the consumer's is
-//! first, the producer sees `parked == 1` and wakes; it changes the word *before* the wake, so that a wake between the
-//! look and the sleep makes the kernel's compare fail. Release and Acquire alone would allow both sides to read
-//! the old value, on x86 too: a store may linger in the store buffer while the load behind it is served.
+//! **Why no wake is lost (data).** Consumer: `parked = 1; fence; look; sleep on parked == 1`. Producer:
+//! `header.store(Release); fence; if parked == 1 && parked.swap(0) == 1 { wake }`. Both fences are SeqCst, so
+//! one comes first in their single order. If the producer's is first, the consumer's look, after its own
+//! fence, sees the header. If the consumer's is first, the producer sees `parked == 1` and wakes; it changes
+//! the word *before* the wake, so that a wake between the look and the sleep makes the kernel's compare fail.
+//! Release and Acquire alone would allow both sides to read the old value, on x86 too: a store may linger in
+//! the store buffer while the load behind it is served.
 //!
-//! **Why no wake is lost (space).** The same handshake with `head` in the header's place, except that the consumer does not
-//! pay for a fence after each record: it makes its half when a quarter of the ring was given back since the last time, when a look finds nothing (in a wait: after the first few looks), beside
-//! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look again, a
-//! producer waits for space in slices of at most 50 ms.
+//! **Why no wake is lost (space).** The same handshake with `head` in the header's place, except that the
+//! consumer does not pay for a fence after each record: it makes its half when a quarter of the ring was
+//! given back since the last time, when a look finds nothing (in a wait: after the first few looks), beside
+//! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look
+//! again, a producer waits for space in slices of at most 50 ms.
 //!
-//! **A drain** stores `head` not after each record but with the consumer's half of that handshake, just before its fence, and when it
-//! is dropped. So less than a quarter of the ring is withheld, and nothing while the consumer looks in vain or waits. A drain
-//! that is forgotten instead of dropped withholds that until the consumer next takes a block or finds none.
+//! **A drain** stores `head` not after each record but with the consumer's half of that handshake, just
+//! before its fence, and when it is dropped. So less than a quarter of the ring is withheld, and nothing
+//! while the consumer looks in vain or waits. A drain that is forgotten instead of dropped withholds that
+//! until the consumer next takes a block or finds none.
 //!
-//! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the answer may come without it:
-//! see `exchange`. **Threads that share a producer** wait for room in turn: see `turns`.
+//! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the
+//! answer may come without it: see `exchange`. **Threads that share a producer** wait for room in turn: see
+//! `turns`.
 //!
-//! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an empty look
-//! is the end of the ring reported. What was committed before a close is received first.
+//! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
+//! empty look is the end of the ring reported. What was committed before a close is received first.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports, reason = "the layers above are not built for the models"))]
 
@@ -149,12 +157,13 @@ pub(crate) struct Setup {
     pub(crate) start: u64,
 }
 
-/// Hints (returns from a sleep) that may lead nowhere beyond one for each thing received. An honest peer's wake can
-/// come late, after the sleeper found its block by itself; it cannot come out of nothing, because each end looks for a
-/// sleeper only when it has published or given back something since it last looked.
+/// Hints (returns from a sleep) that may lead nowhere beyond one for each thing received. An honest peer's
+/// wake can come late, after the sleeper found its block by itself; it cannot come out of nothing, because
+/// each end looks for a sleeper only when it has published or given back something since it last looked.
 pub(crate) const SPARE_HINTS: u64 = 64;
 
-/// The deadline of a wait. Where the other side is a fuzz target, on this very thread, one without a deadline ends at once.
+/// The deadline of a wait. Where the other side is a fuzz target, on this very thread, one without a deadline
+/// ends at once.
 #[inline(always)]
 fn patience(deadline: Option<std::time::Instant>) -> Option<std::time::Instant> {
     #[cfg(fuzzing)]

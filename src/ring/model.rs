@@ -1,9 +1,11 @@
-//! The shipping ring under loom: every interleaving of two threads and every value that a relaxed load may give.
+//! The shipping ring under loom: every interleaving of two threads and every value that a relaxed load may
+//! give.
 //!
-//! Each model is exhaustive for its threads and operations unless it states a bound on preemptions. There are no spin loops:
-//! where a model does not sleep, each side makes a fixed number of attempts, and whatever was sent but not yet received is
-//! received after the threads have joined. Sleeps are untimed (see `shm/futex.rs`), also those for space, so a lost
-//! wake is a deadlock, which loom reports. `tests/README.md` says how to run them and which fault each one finds.
+//! Each model is exhaustive for its threads and operations unless it states a bound on preemptions. There are
+//! no spin loops: where a model does not sleep, each side makes a fixed number of attempts, and whatever was
+//! sent but not yet received is received after the threads have joined. Sleeps are untimed (see
+//! `shm/futex.rs`), also those for space, so a lost wake is a deadlock, which loom reports. `tests/README.md`
+//! says how to run them and which fault each one finds.
 
 mod exchange;
 mod turns;
@@ -35,15 +37,16 @@ fn explore_bounded(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 
     builder.preemption_bound = preemptions;
     builder.max_branches = 10_000;
     builder.check(move || {
-        // The first use of a static passes on what its thread has done until then, to every later user. Here that
-        // is nothing; later it would order what the ring leaves unordered.
+        // The first use of a static passes on what its thread has done until then, to every later user. Here
+        // that is nothing; later it would order what the ring leaves unordered.
         fence(Ordering::SeqCst);
         futex::wake(&AtomicU32::new(0), Scope::Private, 0);
         model();
     });
 }
 
-/// A ring of so many lines that begins, empty, at a line number. Both ends share one closer, as in `ring::local`.
+/// A ring of so many lines that begins, empty, at a line number. Both ends share one closer, as in
+/// `ring::local`.
 fn setup(lines: u64, start_line: u64) -> Setup {
     let capacity = lines as usize * LINE;
     let view = View::model(DATA + capacity);
@@ -68,8 +71,8 @@ fn ring(lines: u64, start_line: u64) -> (Producer, Consumer) {
     (Producer::new(&setup), Consumer::new(&setup))
 }
 
-/// The two sides of a ring between processes that do not trust each other: each has a closer and a private closed word
-/// of its own. The first of the two setups is a client's, the second the server's.
+/// The two sides of a ring between processes that do not trust each other: each has a closer and a private
+/// closed word of its own. The first of the two setups is a client's, the second the server's.
 fn shared_setups(lines: u64) -> (Setup, Setup) {
     let client = setup(lines, WRAP - 1);
     let closer = |peer| {
@@ -94,7 +97,8 @@ fn forgery(line: u64) -> Vec<u8> {
     block
 }
 
-/// So many attempts to receive; what came must be the beginning of `sent`, block by block. Returns how many came.
+/// So many attempts to receive; what came must be the beginning of `sent`, block by block. Returns how many
+/// came.
 #[track_caller]
 fn look(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
     receive(sent, attempts, |block| consumer.try_recv(block))
@@ -128,8 +132,8 @@ fn receive(
     received
 }
 
-/// One thread sends by `send`, which tells how many of `blocks` it could send; this one looks so many times meanwhile.
-/// In the end exactly what was sent has arrived.
+/// One thread sends by `send`, which tells how many of `blocks` it could send; this one looks so many times
+/// meanwhile. In the end exactly what was sent has arrived.
 fn pass(
     (mut producer, mut consumer): (Producer, Consumer),
     blocks: Vec<Vec<u8>>,
@@ -162,7 +166,8 @@ fn send_some(at_least: usize) -> impl FnOnce(&mut Producer, &[Vec<u8>]) -> usize
 
 // ---- (a) publish and consume
 
-/// The smallest ring, in which every block reuses a line that the consumer has just given back, across line 2^30.
+/// The smallest ring, in which every block reuses a line that the consumer has just given back, across line
+/// 2^30.
 #[test]
 fn every_line_is_reused_across_the_wrap() {
     explore(|| {
@@ -180,7 +185,8 @@ fn blocks_of_several_lines_arrive_whole() {
     });
 }
 
-/// Padding to the end of the ring, then the record; both become visible at once, and the padding's place is given back.
+/// Padding to the end of the ring, then the record; both become visible at once, and the padding's place is
+/// given back.
 #[test]
 fn padding_leads_to_the_start_of_the_ring() {
     explore(|| {
@@ -243,8 +249,8 @@ fn an_abandoned_batch_is_never_seen() {
     });
 }
 
-/// Sends and receives a forged header into the second line of the ring, and then brings the committed tail to the line
-/// before it, one lap later: whoever looks behind the next record must not believe the forgery.
+/// Sends and receives a forged header into the second line of the ring, and then brings the committed tail to
+/// the line before it, one lap later: whoever looks behind the next record must not believe the forgery.
 fn stale_forgery(lines: u64, start: u64) -> (Producer, Consumer) {
     let (mut producer, mut consumer) = ring(lines, start);
     producer.try_send(&forgery(start + 1 + lines)).unwrap();
@@ -287,7 +293,8 @@ fn stale_payload_is_not_a_header_behind_two_lines() {
 #[test]
 fn stale_payload_is_not_a_header_behind_a_batch() {
     explore(|| {
-        // Tail at line 3 of 4 after one more block: the batch is padding-free, [3], then [0] and the forgery at 1.
+        // Tail at line 3 of 4 after one more block: the batch is padding-free, [3], then [0] and the forgery
+        // at 1.
         let (mut producer, mut consumer) = ring(4, WRAP);
         producer.try_send(&forgery(WRAP + 5)).unwrap();
         let mut received = Vec::new();
@@ -396,8 +403,8 @@ fn notify_both_wakes_the_consumer() {
 
 // ---- (c) space wake
 
-/// The smallest ring: each block waits for the one before, each look for the next block; both sides sleep. At most 5
-/// preemptions.
+/// The smallest ring: each block waits for the one before, each look for the next block; both sides sleep. At
+/// most 5 preemptions.
 #[test]
 fn both_sides_sleep_in_turn() {
     explore_bounded(Some(5), || {
@@ -422,8 +429,8 @@ fn first_wake_paid((mut producer, mut consumer): (Producer, Consumer)) -> (Produ
     (producer, consumer)
 }
 
-/// A ring in which one consumed line is less than a quarter, with one line committed before its last three: a block of
-/// half the ring needs that line.
+/// A ring in which one consumed line is less than a quarter, with one line committed before its last three: a
+/// block of half the ring needs that line.
 fn nearly_enough_room() -> (Producer, Consumer) {
     let (mut producer, consumer) = first_wake_paid(ring(8, WRAP - 5));
     producer.try_send(&block(1, 8)).unwrap();
@@ -431,7 +438,8 @@ fn nearly_enough_room() -> (Producer, Consumer) {
     (producer, consumer)
 }
 
-/// Less than a quarter was given back, so the wake is due when the next look finds nothing; there may be no other.
+/// Less than a quarter was given back, so the wake is due when the next look finds nothing; there may be no
+/// other.
 #[test]
 fn a_look_that_finds_nothing_wakes_the_producer() {
     explore(|| {
@@ -561,7 +569,8 @@ fn a_quarter_taken_by_a_drain_wakes_the_producer() {
 
 // ---- `head` before a commit elsewhere
 
-/// Whoever has the response to a request has the request's room back: a lone call is never refused or kept waiting.
+/// Whoever has the response to a request has the request's room back: a lone call is never refused or kept
+/// waiting.
 #[test]
 fn a_response_gives_the_room_of_its_request_back() {
     explore(|| {
@@ -588,7 +597,8 @@ fn a_response_gives_the_room_of_its_request_back() {
 
 // ---- (d) closing
 
-/// A block committed before the close is received before the close is reported, also by one that does not sleep.
+/// A block committed before the close is received before the close is reported, also by one that does not
+/// sleep.
 #[test]
 fn what_was_committed_before_the_close_comes_first() {
     explore(|| {
@@ -712,8 +722,8 @@ fn the_other_sides_close_wakes_both_ends() {
     });
 }
 
-/// A consumer and then a producer of one side of a channel sleeps, or is about to, while the other side spoils its parked word and this
-/// side is closed: the wait ends. At most 6 preemptions.
+/// A consumer and then a producer of one side of a channel sleeps, or is about to, while the other side
+/// spoils its parked word and this side is closed: the wait ends. At most 6 preemptions.
 fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Closer)) {
     let closing = move |side: &Setup, parked: usize| {
         let (closer, view) = (side.closer.clone(), side.view.clone());
@@ -737,8 +747,8 @@ fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Clo
     });
 }
 
-/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it hears of that, and
-/// wakes its sleeper all the same.
+/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it
+/// hears of that, and wakes its sleeper all the same.
 #[test]
 fn a_close_wakes_a_sleeper_whose_waker_died() {
     let client = || shared_setups(2).0;
@@ -748,8 +758,8 @@ fn a_close_wakes_a_sleeper_whose_waker_died() {
     });
 }
 
-/// The peer clears the parked word without a wake, so that a closer finds nobody asleep there, and sets it again for whoever is about
-/// to lie down: the private word ends the sleep all the same.
+/// The peer clears the parked word without a wake, so that a closer finds nobody asleep there, and sets it
+/// again for whoever is about to lie down: the private word ends the sleep all the same.
 #[test]
 fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
     let server = || shared_setups(2).1;

@@ -20,17 +20,18 @@ use crate::sync::{Ordering, fence, spin_hint};
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 
-/// How far ahead of single blocks of a line the ring's lines are asked for: they lie in the cache of the consumer, which read them a
-/// lap ago, and each would hold up the stores behind it. A stream of single blocks takes 0.4 to 0.7 of the time, a call as long
-/// as without.
+/// How far ahead of single blocks of a line the ring's lines are asked for: they lie in the cache of the
+/// consumer, which read them a lap ago, and each would hold up the stores behind it. A stream of single
+/// blocks takes 0.4 to 0.7 of the time, a call as long as without.
 const LINES_AHEAD: u64 = 4 * LINE as u64;
 
 /// The same within a batch, whose stores are closer together: 0.8 to 1.02 of the time.
 const LINES_AHEAD_IN_BATCH: u64 = 2 * LINE as u64;
 
-/// Whoever finds the ring full is ahead of the consumer, and each look at `head` takes the line from it that it stores into after each
-/// block. So repeated looks are some `pause`s apart: one for each so many lines of the ring, and at most so many (about 1.2 µs, where a
-/// consumer takes 15 for a ring of 1,024 lines). A stream into a full ring takes 0.4 to 0.8 of the time.
+/// Whoever finds the ring full is ahead of the consumer, and each look at `head` takes the line from it that
+/// it stores into after each block. So repeated looks are some `pause`s apart: one for each so many lines of
+/// the ring, and at most so many (about 1.2 µs, where a consumer takes 15 for a ring of 1,024 lines). A
+/// stream into a full ring takes 0.4 to 0.8 of the time.
 const LINES_PER_PAUSE: u64 = 16;
 const MOST_PAUSES: u64 = 64;
 
@@ -39,8 +40,9 @@ const NOWHERE: u64 = u64::MAX;
 
 /// The writing end of a ring. It may be moved to another thread, but there is only one.
 ///
-/// Waits end when the ring is closed: by the other side, by [`Closer`], or because a rule was broken. Dropping it closes a ring
-/// between threads, and a channel that is used by itself; what was committed can still be received.
+/// Waits end when the ring is closed: by the other side, by [`Closer`], or because a rule was broken.
+/// Dropping it closes a ring between threads, and a channel that is used by itself; what was committed can
+/// still be received.
 ///
 /// # Examples
 ///
@@ -75,8 +77,9 @@ pub struct Producer {
     head: u64,
     /// Whether there was no room when it was seen last.
     was_full: bool,
-    /// A position whose header is known to be 0: stored by this end, and nothing written there since. [`NOWHERE`] if there is none.
-    /// It is forgotten before anything is written there that may not be committed; once the tail has passed it, it says nothing.
+    /// A position whose header is known to be 0: stored by this end, and nothing written there since.
+    /// [`NOWHERE`] if there is none. It is forgotten before anything is written there that may not be
+    /// committed; once the tail has passed it, it says nothing.
     cleared: u64,
     /// Bytes of the last record: the next one is often as long.
     last_size: u64,
@@ -179,8 +182,9 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) leaves everything as it was; an attempt behind one that ended so looks again after about a microsecond
-    /// (less in a ring of less than 64 KiB), for looks without pause hold up the consumer. Else [`TooLarge`](TrySendError::TooLarge),
+    /// [`Full`](TrySendError::Full) leaves everything as it was; an attempt behind one that ended so looks
+    /// again after about a microsecond (less in a ring of less than 64 KiB), for looks without pause hold
+    /// up the consumer. Else [`TooLarge`](TrySendError::TooLarge),
     /// [`Disconnected`](TrySendError::Disconnected), or [`Violation`](TrySendError::Violation).
     ///
     /// # Examples
@@ -207,8 +211,8 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](SendError::TooLarge), [`Disconnected`](SendError::Disconnected), or [`Violation`](SendError::Violation). Nothing was
-    /// written then.
+    /// [`TooLarge`](SendError::TooLarge), [`Disconnected`](SendError::Disconnected), or
+    /// [`Violation`](SendError::Violation). Nothing was written then.
     ///
     /// # Examples
     ///
@@ -298,7 +302,8 @@ impl Producer {
         Ok(Grant { start, len, written: 0, producer: self })
     }
 
-    /// Room for one block of up to `len` bytes, to be written in place. Blocks until there is room or the ring is closed.
+    /// Room for one block of up to `len` bytes, to be written in place. Blocks until there is room or the
+    /// ring is closed.
     ///
     /// # Errors
     ///
@@ -343,7 +348,8 @@ impl Producer {
         self.try_grant(len).map_err(not_full)
     }
 
-    /// Begins a batch: several blocks that become visible together. Does not block, and neither does the batch.
+    /// Begins a batch: several blocks that become visible together. Does not block, and neither does the
+    /// batch.
     ///
     /// # Examples
     ///
@@ -364,10 +370,11 @@ impl Producer {
         Batch { at: self.position, first: EMPTY, producer: self }
     }
 
-    // ---- what the layers above build on: publishing and notifying are separate, so that one fence can serve many.
+    // ---- what the layers above build on: publishing and notifying are separate, so that one fence can serve
+    // many.
 
-    /// Writes one block made of parts, if there is room now; a header is its first eight bytes, as they lie in memory. The consumer sees it, but a parked
-    /// one sleeps on until [`notify`](Self::notify).
+    /// Writes one block made of parts, if there is room now; a header is its first eight bytes, as they lie
+    /// in memory. The consumer sees it, but a parked one sleeps on until [`notify`](Self::notify).
     #[inline(always)]
     pub(crate) fn try_publish<const N: usize>(
         &mut self,
@@ -400,7 +407,8 @@ impl Producer {
         header: Option<u64>,
         parts: [&[u8]; N],
     ) -> Result<(), TrySendError> {
-        // What was cleared ahead needs no care here: it is behind this record, or within it and will not be asked for again.
+        // What was cleared ahead needs no care here: it is behind this record, or within it and will not be
+        // asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
         self.write_parts(start, header, parts);
         kill_point!("publish.payload");
@@ -425,7 +433,8 @@ impl Producer {
         }
     }
 
-    /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least` bytes.
+    /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least`
+    /// bytes.
     #[inline(always)]
     pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
         if self.fits_line(least) {
@@ -451,8 +460,8 @@ impl Producer {
         draft.room = room.max(draft.room);
     }
 
-    /// Overwrites the first `len` bytes of a draft with zeros: they were written and are not to be sent, and the other side can
-    /// read the ring's memory.
+    /// Overwrites the first `len` bytes of a draft with zeros: they were written and are not to be sent, and
+    /// the other side can read the ring's memory.
     pub(crate) fn take_back(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "no more is taken back than was written");
         self.overwrite(draft.start, HEADER, len);
@@ -475,26 +484,29 @@ impl Producer {
         kill_point!("draft.header");
     }
 
-    /// Copies back what was written behind the first `from` bytes. The other side may have changed it meanwhile.
+    /// Copies back what was written behind the first `from` bytes. The other side may have changed it
+    /// meanwhile.
     pub(crate) fn read_back(&self, draft: &Draft, bytes: std::ops::Range<usize>, into: &mut Vec<u8>) {
         self.ring.append_to(draft.start, HEADER + bytes.start, bytes.len(), into);
     }
 
-    /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been published since it
-    /// was begun.
+    /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been
+    /// published since it was begun.
     #[inline(always)]
     pub(crate) fn commit_draft(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "a draft is committed within its room");
         if draft.start == self.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
-            // What the draft went over lies within it and is not asked for again, or was overwritten with zeros when it was taken back.
+            // What the draft went over lies within it and is not asked for again, or was overwritten with
+            // zeros when it was taken back.
             self.cleared = draft.cleared;
             self.commit_one(draft.start, len);
         }
     }
 
-    /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may take long.
+    /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may
+    /// take long.
     #[inline(always)]
     pub(crate) fn notify(&mut self) {
         if self.owes_wake() {
@@ -504,8 +516,8 @@ impl Producer {
         self.clear_ahead();
     }
 
-    /// Asks for the line of the next block: this thread is about to write it, and the consumer, which looks at it, holds a copy that
-    /// has to be taken away first.
+    /// Asks for the line of the next block: this thread is about to write it, and the consumer, which looks
+    /// at it, holds a copy that has to be taken away first.
     #[inline(always)]
     pub(crate) fn prepare(&self) {
         self.ring.prefetch_for_write(self.position);
@@ -517,7 +529,8 @@ impl Producer {
         self.notified != self.position
     }
 
-    /// The consumer looks asleep. Without the fence this can miss one that is just lying down, but costs nothing.
+    /// The consumer looks asleep. Without the fence this can miss one that is just lying down, but costs
+    /// nothing.
     #[inline(always)]
     pub(crate) fn consumer_looks_parked(&self) -> bool {
         self.consumer_parked().load(Ordering::Relaxed) == 1
@@ -526,7 +539,8 @@ impl Producer {
     /// The producer's half of the data wake, behind a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
-        // A consumer that parks later sees, behind its own fence, all that was published: nothing is owed to it.
+        // A consumer that parks later sees, behind its own fence, all that was published: nothing is owed to
+        // it.
         if self.owes_wake() {
             self.notified = self.position;
             if self.consumer_looks_parked() {
@@ -567,8 +581,9 @@ impl Producer {
         position & (self.capacity() - 1)
     }
 
-    /// Whether a block of one line goes right behind the committed tail as far as is known, and nothing else is to be said,
-    /// which is so nearly always. On anything else `try_place` decides, which asks everything itself.
+    /// Whether a block of one line goes right behind the committed tail as far as is known, and nothing else
+    /// is to be said, which is so nearly always. On anything else `try_place` decides, which asks
+    /// everything itself.
     #[inline(always)]
     fn fits_line(&self, len: usize) -> bool {
         let end = self.position + 2 * LINE as u64; // with the zeroed line
@@ -607,8 +622,8 @@ impl Producer {
         }
     }
 
-    /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the start of the
-    /// ring. The record, its padding and the zeroed line behind it are free.
+    /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the
+    /// start of the ring. The record, its padding and the zeroed line behind it are free.
     #[inline(always)]
     fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
         let size = record_size(len);
@@ -665,7 +680,8 @@ impl Producer {
         Ok(self.fits(self.position, len))
     }
 
-    /// Whether the consumer has given up the ring: see [`Consumer::give_up`](super::Consumer::give_up). Relaxed: it carries no data.
+    /// Whether the consumer has given up the ring: see [`Consumer::give_up`](super::Consumer::give_up).
+    /// Relaxed: it carries no data.
     #[inline(always)]
     pub(super) fn is_given_up(&self) -> bool {
         self.ring.word32::<GIVEN_UP>().load(Ordering::Relaxed) != 0
@@ -722,8 +738,8 @@ impl Producer {
         }
     }
 
-    /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`, but for the header at
-    /// the tail, which was not stored.
+    /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`,
+    /// but for the header at the tail, which was not stored.
     #[cold]
     #[inline(never)]
     fn overwrite_until(&self, end: u64) {
@@ -735,7 +751,8 @@ impl Producer {
         }
     }
 
-    /// Puts zeros where something was written that is not committed. `from` counts from the start of the line at `start`.
+    /// Puts zeros where something was written that is not committed. `from` counts from the start of the line
+    /// at `start`.
     #[cold]
     #[inline(never)]
     fn overwrite(&self, start: u64, from: usize, len: usize) {
@@ -763,9 +780,9 @@ impl Producer {
         self.last_size = size;
     }
 
-    /// Stores the 0 that the next block of one line needs behind it, while nobody waits for that: a line that the other end
-    /// holds is long in coming, and a header waits for every store before it. To be called after a publish and the fence behind
-    /// it, if there is one, for that would wait too.
+    /// Stores the 0 that the next block of one line needs behind it, while nobody waits for that: a line that
+    /// the other end holds is long in coming, and a header waits for every store before it. To be called
+    /// after a publish and the fence behind it, if there is one, for that would wait too.
     #[inline(always)]
     pub(crate) fn clear_ahead(&mut self) {
         let ahead = self.position + self.last_size;
@@ -979,9 +996,9 @@ impl Draft {
 }
 
 /// Room for one block, written in place through [`io::Write`]: [`Producer::grant`]. It becomes visible with
-/// [`commit`](Self::commit). If it is dropped, nothing is sent, and what was written is overwritten with zeros. Until then the other
-/// side can read it in the ring's memory, and also if the grant is leaked ([`std::mem::forget`]). More than its room is written in
-/// part, as to any full writer.
+/// [`commit`](Self::commit). If it is dropped, nothing is sent, and what was written is overwritten with
+/// zeros. Until then the other side can read it in the ring's memory, and also if the grant is leaked
+/// ([`std::mem::forget`]). More than its room is written in part, as to any full writer.
 ///
 /// # Examples
 ///
@@ -1079,8 +1096,8 @@ impl io::Write for Grant<'_> {
     }
 }
 
-/// Several blocks that become visible together with [`commit`](Self::commit): [`Producer::batch`]. If it is dropped, none is sent,
-/// and their bytes are overwritten with zeros, as those of a [`Grant`].
+/// Several blocks that become visible together with [`commit`](Self::commit): [`Producer::batch`]. If it is
+/// dropped, none is sent, and their bytes are overwritten with zeros, as those of a [`Grant`].
 ///
 /// # Examples
 ///
@@ -1118,8 +1135,8 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](TrySendError::Full), the batch stays as it was and can be
-    /// committed.
+    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](TrySendError::Full), the batch stays as
+    /// it was and can be committed.
     ///
     /// # Examples
     ///

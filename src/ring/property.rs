@@ -1,5 +1,6 @@
-//! The ring against a plain queue: arbitrary operations, sizes, capacities and starting places, with each answer of either
-//! end foretold; and every word that a hostile peer can write against the rule it has to keep.
+//! The ring against a plain queue: arbitrary operations, sizes, capacities and starting places, with each
+//! answer of either end foretold; and every word that a hostile peer can write against the rule it has to
+//! keep.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -59,7 +60,8 @@ enum Op {
     Parts(Len, Len),
     /// Room asked for, bytes written, and whether it is committed.
     Grant(Len, Vec<Len>, bool),
-    /// A grant of unknown length: least, appends, then cut back to this many if so, and whether it is committed.
+    /// A grant of unknown length: least, appends, then cut back to this many if so, and whether it is
+    /// committed.
     Draft(Len, Vec<Len>, Option<Len>, bool),
     Batch(Vec<Len>, bool),
     Recv,
@@ -92,7 +94,8 @@ struct Shape {
     start: u64,
 }
 
-/// Any small capacity, mostly with its largest maximum, beginning a little before any place where some number wraps.
+/// Any small capacity, mostly with its largest maximum, beginning a little before any place where some number
+/// wraps.
 fn any_shape() -> impl Strategy<Value = Shape> {
     let wrap = prop_oneof![
         Just(0u64),
@@ -437,7 +440,8 @@ impl Pair {
 }
 
 impl Pair {
-    /// While a drain goes on, less than a quarter of the ring is missing, and nothing after a look that found nothing.
+    /// While a drain goes on, less than a quarter of the ring is missing, and nothing after a look that found
+    /// nothing.
     fn drain(&mut self, steps: &[Option<Len>]) {
         let Pair { setup, producer, consumer, plain, into } = self;
         let mut taken = plain.head;
@@ -663,7 +667,8 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
         words.map(|word| word.swap(0, Ordering::Relaxed))
     };
     let mut into = Vec::new();
-    // What comes first is told of at once; from then on the consumer counts quarters of the ring, four lines of this one.
+    // What comes first is told of at once; from then on the consumer counts quarters of the ring, four lines
+    // of this one.
     producer.try_send(&[]).unwrap();
     consumer.try_recv(&mut into).unwrap();
 
@@ -733,7 +738,8 @@ fn fruitless_wakes_end_in_a_violation() {
     }
 }
 
-/// Real threads, each way of waiting, the smallest rings and larger ones: everything arrives once, in order, unchanged.
+/// Real threads, each way of waiting, the smallest rings and larger ones: everything arrives once, in order,
+/// unchanged.
 #[test]
 fn threads_pass_everything_in_order() {
     for strategy in [WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Spin] {

@@ -243,7 +243,8 @@ fn lengths_are_judged_at_every_line() {
     }
 }
 
-/// The consumer's half of the space wake is due with every quarter of the ring, and when a look finds nothing.
+/// The consumer's half of the space wake is due with every quarter of the ring, and when a look finds
+/// nothing.
 #[test]
 fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -268,7 +269,8 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
     }
 }
 
-/// A drain gives back what it took by quarters of the ring, when nothing is left, and when it ends, however it ends.
+/// A drain gives back what it took by quarters of the ring, when nothing is left, and when it ends, however
+/// it ends.
 #[test]
 fn a_drain_gives_back_for_many_blocks_at_once() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -471,8 +473,8 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     let (_view, [closer, ..]) = sides(vec![]);
     assert!(closer.sleeps_on_private());
 
-    // A closer that finds no parked word, and so wakes all that sleep by the private one. An end that closes when it is
-    // dropped would wake the next.
+    // A closer that finds no parked word, and so wakes all that sleep by the private one. An end that closes
+    // when it is dropped would wake the next.
     let setup = || Setup { closer: closer.clone(), scope: Scope::Shared, closes_on_drop: None, ..setup() };
     let (to, threads) = mpsc::channel();
     let (ended, ends) = mpsc::channel();
@@ -491,7 +493,8 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     }
 }
 
-/// A peer that was to wake a sleeper, and died between the change of its word and the wake, leaves it to the close.
+/// A peer that was to wake a sleeper, and died between the change of its word and the wake, leaves it to the
+/// close.
 #[test]
 fn a_close_wakes_a_sleeper_of_whom_no_word_tells() {
     for parked in [CONSUMER_PARKED, PRODUCER_PARKED] {

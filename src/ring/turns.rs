@@ -2,31 +2,37 @@
 //!
 //! The producer lies under a lock that is held for a try-write and never over a wait.
 //!
-//! **Who waits** stands in a queue. The first of them, the *front*, deals with the ring: it parks on the ring's word for space. The others
-//! sleep on a word of their own, their *turn*, which others set when it is worth while to look again.
-//! Each sleep also ends when the ring's channel or the waiter's own is closed, and at the waiter's deadline.
+//! **Who waits** stands in a queue. The first of them, the *front*, deals with the ring: it parks on the
+//! ring's word for space. The others sleep on a word of their own, their *turn*, which others set when it is
+//! worth while to look again. Each sleep also ends when the ring's channel or the waiter's own is closed, and
+//! at the waiter's deadline.
 //!
-//! **Who may write.** The front writes as soon as its block fits. Any other block, of a thread that waits or of one that does not, may pass
-//! those before it under two conditions, and else finds the ring full:
+//! **Who may write.** The front writes as soon as its block fits. Any other block, of a thread that waits or
+//! of one that does not, may pass those before it under two conditions, and else finds the ring full:
 //!
 //! 1. None of their blocks fits now: it takes no room that they could use.
 //! 2. Fewer bytes than the ring has (padding counted) have passed this front so far.
 //!
-//! *What fits is taken.* As long as the receiver reads nothing, what may pass a front is bounded by the free room alone: that is less than the
-//! ring has. So a large block that waits does not keep small ones out of a ring that has room for them. With the second condition used up, small
-//! ones are kept out for no longer than the receiver needs for what lies in the ring before it.
+//! *What fits is taken.* As long as the receiver reads nothing, what may pass a front is bounded by the free
+//! room alone: that is less than the ring has. So a large block that waits does not keep small ones out of a
+//! ring that has room for them. With the second condition used up, small ones are kept out for no longer than
+//! the receiver needs for what lies in the ring before it.
 //!
-//! *The front is not starved.* At most one ring and one block pass it. Once the receiver has read those and what was there before, the ring
-//! is empty, and an empty ring has room for every block. Each that waits becomes the front at the latest when all that came before it have
-//! written or left. Blocks of one length are written in the order in which their threads began to wait.
+//! *The front is not starved.* At most one ring and one block pass it. Once the receiver has read those and
+//! what was there before, the ring is empty, and an empty ring has room for every block. Each that waits
+//! becomes the front at the latest when all that came before it have written or left. Blocks of one length
+//! are written in the order in which their threads began to wait.
 //!
-//! **Why nobody sleeps on.** What ends a wait is room, the turn, a close, the receiver's giving up its ring, or the deadline. *Room* comes only from the receiver, who wakes the
-//! front, as it wakes any producer (see [`crate::ring`]; here the parked word is set under the lock and slept on without it). Whenever the front has
-//! looked and does not fit, and whenever another has written, the first of those behind whose block may be written now is given its turn. *The end
-//! of the front*, for whatever reason, takes place under the lock and gives its successor the turn. A thread takes its turn back under the
-//! lock before it looks, and turns are given under the lock and before the wake: one that is given between the look and the sleep
-//! makes the kernel's compare fail. *A receiver that gives up its ring* wakes the front in the way of room (`Consumer::give_up`). If it does not, the
-//! front finds the word within [`SPACE_SLICE`]; whoever is the first to see it ends the ring for good, and the receiver has harmed itself alone.
+//! **Why nobody sleeps on.** What ends a wait is room, the turn, a close, the receiver's giving up its ring,
+//! or the deadline. *Room* comes only from the receiver, who wakes the front, as it wakes any producer (see
+//! [`crate::ring`]; here the parked word is set under the lock and slept on without it). Whenever the front
+//! has looked and does not fit, and whenever another has written, the first of those behind whose block may
+//! be written now is given its turn. *The end of the front*, for whatever reason, takes place under the lock
+//! and gives its successor the turn. A thread takes its turn back under the lock before it looks, and turns
+//! are given under the lock and before the wake: one that is given between the look and the sleep
+//! makes the kernel's compare fail. *A receiver that gives up its ring* wakes the front in the way of room
+//! (`Consumer::give_up`). If it does not, the front finds the word within [`SPACE_SLICE`]; whoever is the
+//! first to see it ends the ring for good, and the receiver has harmed itself alone.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -39,8 +45,8 @@ use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// A producer that threads share.
 ///
-/// What is written is a function `put`: it is given the number of the block and publishes it. It may be called again if it found the
-/// ring full.
+/// What is written is a function `put`: it is given the number of the block and publishes it. It may be
+/// called again if it found the ring full.
 pub(crate) struct Turns {
     state: Mutex<State>,
     space: SpaceWord,
@@ -145,8 +151,8 @@ impl State {
         }
     }
 
-    /// Accepts nothing any more: the receiver has left, or has given up its ring, for good then whatever its word says later. Who waits hears of
-    /// it when the front leaves.
+    /// Accepts nothing any more: the receiver has left, or has given up its ring, for good then whatever its
+    /// word says later. Who waits hears of it when the front leaves.
     #[cold]
     fn end(&mut self) -> NotWritten {
         self.ended = true;
@@ -177,8 +183,8 @@ impl State {
         }
     }
 
-    /// Whether a block of that length has room and may pass the first `before` of those who wait, as far as the room is known; see the head
-    /// of this file.
+    /// Whether a block of that length has room and may pass the first `before` of those who wait, as far as
+    /// the room is known; see the head of this file.
     fn may_pass(&self, len: usize, before: usize) -> bool {
         let fits = |len| self.producer.fits(self.producer.position(), len);
         let bounded = before == 0 || self.passed < self.producer.capacity();
@@ -214,14 +220,15 @@ impl State {
         }
     }
 
-    /// For the front of the queue: writes, or sets the ring's parked word so that the next sleep is ended by space.
-    /// `slept`: the head before the last sleep, and how that ended.
+    /// For the front of the queue: writes, or sets the ring's parked word so that the next sleep is ended by
+    /// space. `slept`: the head before the last sleep, and how that ended.
     fn write_or_arm<P>(&mut self, len: usize, put: &P, slept: Option<(u64, Woken)>) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
     {
         let room = self.producer.arm_for_place(len);
-        // Behind the fence of that: a receiver that gives up its ring stores the word, makes a fence, and wakes who is parked.
+        // Behind the fence of that: a receiver that gives up its ring stores the word, makes a fence, and
+        // wakes who is parked.
         if self.producer.is_given_up() {
             return Err(self.end());
         }
@@ -286,8 +293,8 @@ impl Turns {
         Place { turns: self, turn, len }
     }
 
-    /// Accepts nothing any more. Who stands at the front learns it by the close of the channel, which is to follow, or within
-    /// [`SPACE_SLICE`]; the others by its leaving.
+    /// Accepts nothing any more. Who stands at the front learns it by the close of the channel, which is to
+    /// follow, or within [`SPACE_SLICE`]; the others by its leaving.
     pub(crate) fn end(&self) {
         self.lock().end();
     }
@@ -308,7 +315,8 @@ impl Drop for Place<'_> {
 }
 
 impl Place<'_> {
-    /// Waits until its block may be written, and writes it. `own` is the waiter's own channel, whose close ends the wait.
+    /// Waits until its block may be written, and writes it. `own` is the waiter's own channel, whose close
+    /// ends the wait.
     pub(crate) fn write<P>(self, put: &P, own: &Closer, deadline: Instant) -> Result<(), NotWritten>
     where
         P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
@@ -316,7 +324,8 @@ impl Place<'_> {
         let Turns { space, closer, .. } = self.turns;
         let mut slept = None;
         loop {
-            // Before anything else: a wake by either close is not a fruitless one, and whoever is gone sends nothing more.
+            // Before anything else: a wake by either close is not a fruitless one, and whoever is gone sends
+            // nothing more.
             if own.is_closed() {
                 return Err(NotWritten::Leaving);
             }
@@ -525,7 +534,8 @@ mod tests {
         assert_eq!(turns.try_pass(4, &numbered), Ok(()));
     }
 
-    /// One block of the largest size waits, and one line is unread before it: what is small passes until the ring is full.
+    /// One block of the largest size waits, and one line is unread before it: what is small passes until the
+    /// ring is full.
     #[test]
     fn small_blocks_pass_a_large_one() {
         let setup = local_setup(4096, WaitStrategy::Park, 2048).unwrap();
@@ -537,7 +547,8 @@ mod tests {
         assert_eq!(passed, 62, "a ring of 64 lines without the unread one and the zeroed one");
     }
 
-    /// The receiver reads, but never so much that the large block fits: a ring of small ones passes it, and it is next.
+    /// The receiver reads, but never so much that the large block fits: a ring of small ones passes it, and
+    /// it is next.
     #[test]
     fn small_blocks_do_not_starve_a_large_one() {
         let setup = local_setup(4096, WaitStrategy::Park, 0).unwrap();
@@ -563,8 +574,8 @@ mod tests {
         producer.try_publish(None, [&[1; 2040][..]])
     }
 
-    /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps, and the first
-    /// leaves without a word: the third and the fifth are told that it is their turn.
+    /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps,
+    /// and the first leaves without a word: the third and the fifth are told that it is their turn.
     #[test]
     fn those_who_wait_are_served_in_turn() {
         let (turns, setup) = one_place();

@@ -1,17 +1,19 @@
 //! How long to look before sleeping.
 //!
-//! Three steps: a microsecond of looks with `pause` (a round trip of 0.1 µs, if the other side runs); rounds of looks with a
-//! `sched_yield` after each (2.6 µs, if the other side needs this CPU); park on a futex (4.3 µs on one CPU, 55 µs across
-//! two). Spinning longer than a park and wake would cost is waste, so that bounds the rounds; and rounds are counted,
-//! not microseconds, since while others run a spinner costs nothing. Below the bound they are learned per ring. A
-//! *long* wait halves the next one's rounds, down to none. A *late* one, which a spin bore only because it went on while the other
-//! end woke up, is borne a few times: if the other end begins to spin as well, both are *early* from then on; if not,
-//! spinning stops. After that the next attempt is put off, longer each time, so that a ring with long gaps costs almost
-//! nothing. Many finds since the last wait that was not early were a burst, whose end says nothing against spinning.
-//! When as many threads spin as there are CPUs that this process may use (`cpus.rs`), the others park: a yield hands over the CPU, but the scheduler takes
-//! it for a waiver, so that many who yield are served unfairly. For the same reason a yield that takes
-//! long ends the spin. And two ends that find each other only by yields share one CPU: now and then one of them parks instead, so
-//! that its wake can move it to an idle one.
+//! Three steps: a microsecond of looks with `pause` (a round trip of 0.1 µs, if the other side runs); rounds
+//! of looks with a `sched_yield` after each (2.6 µs, if the other side needs this CPU); park on a futex (4.3
+//! µs on one CPU, 55 µs across two). Spinning longer than a park and wake would cost is waste, so that bounds
+//! the rounds; and rounds are counted, not microseconds, since while others run a spinner costs nothing.
+//! Below the bound they are learned per ring. A *long* wait halves the next one's rounds, down to none. A
+//! *late* one, which a spin bore only because it went on while the other end woke up, is borne a few times:
+//! if the other end begins to spin as well, both are *early* from then on; if not, spinning stops. After that
+//! the next attempt is put off, longer each time, so that a ring with long gaps costs almost nothing. Many
+//! finds since the last wait that was not early were a burst, whose end says nothing against spinning.
+//! When as many threads spin as there are CPUs that this process may use (`cpus.rs`), the others park: a
+//! yield hands over the CPU, but the scheduler takes it for a waiver, so that many who yield are served
+//! unfairly. For the same reason a yield that takes long ends the spin. And two ends that find each other
+//! only by yields share one CPU: now and then one of them parks instead, so that its wake can move it to an
+//! idle one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,14 +44,16 @@ use crate::sync::spin_hint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Looks all the time; never yields and never sleeps. The lowest latency, and one CPU for each waiting end.
+    /// Looks all the time; never yields and never sleeps. The lowest latency, and one CPU for each waiting
+    /// end.
     ///
-    /// Do not use it under a real-time policy (`SCHED_FIFO`, `SCHED_RR`) on a CPU that other threads need: the other end of the channel, if it is
-    /// an ordinary thread there, waits until the kernel takes the CPU away from the spinner, so that a call takes whole seconds, or never
-    /// ends where the kernel is told not to do that.
+    /// Do not use it under a real-time policy (`SCHED_FIFO`, `SCHED_RR`) on a CPU that other threads need:
+    /// the other end of the channel, if it is an ordinary thread there, waits until the kernel takes the
+    /// CPU away from the spinner, so that a call takes whole seconds, or never ends where the kernel is
+    /// told not to do that.
     Spin,
-    /// Spins as long as it has paid off lately, at most about as long as sleeping would cost, giving the CPU to others in between;
-    /// then sleeps.
+    /// Spins as long as it has paid off lately, at most about as long as sleeping would cost, giving the CPU
+    /// to others in between; then sleeps.
     #[default]
     Adaptive,
     /// Sleeps at once. The least CPU time.
@@ -92,8 +96,8 @@ impl FromStr for WaitStrategy {
     }
 }
 
-/// Rounds of looks: some 90 µs on a computer with nothing else to do. Longer than a wake across CPUs takes (some 50 µs), so that
-/// one end which spins bears the other's waking up, and both go on spinning.
+/// Rounds of looks: some 90 µs on a computer with nothing else to do. Longer than a wake across CPUs takes
+/// (some 50 µs), so that one end which spins bears the other's waking up, and both go on spinning.
 const MOST_ROUNDS: u32 = 64;
 
 /// A spin that paid off only after this many rounds is hardly better than sleep.
@@ -134,7 +138,8 @@ pub(crate) struct Waiting {
     rounds: u32,
     /// Late waits still to bear before spinning stops.
     patience: u32,
-    /// Short parked waits still to pass over before spinning is tried again, and the number for the next time.
+    /// Short parked waits still to pass over before spinning is tried again, and the number for the next
+    /// time.
     pause: u32,
     next_pause: u32,
     /// What had been found in all when a wait was last not early.
@@ -191,7 +196,8 @@ impl Waiting {
         }
     }
 
-    /// Looks until something is found, the deadline passes, or it is time to sleep. `found` counts what this end has found so far.
+    /// Looks until something is found, the deadline passes, or it is time to sleep. `found` counts what this
+    /// end has found so far.
     #[cold]
     pub(crate) fn look(
         &mut self,
@@ -317,7 +323,8 @@ impl Waiting {
         }
     }
 
-    /// Whether much was found since this was asked last. What the first looks find is told to nobody: this makes up for it.
+    /// Whether much was found since this was asked last. What the first looks find is told to nobody: this
+    /// makes up for it.
     fn ends_a_burst(&mut self, found: u64) -> bool {
         let since = found.saturating_sub(self.found);
         self.found = found;
@@ -380,7 +387,8 @@ mod tests {
         Some(Instant::now() - time)
     }
 
-    /// A wait that began then was short, however long this thread is kept from asking: what is yet to come is no time ago.
+    /// A wait that began then was short, however long this thread is kept from asking: what is yet to come is
+    /// no time ago.
     fn just_now() -> Option<Instant> {
         Some(Instant::now() + FAR)
     }

@@ -1,10 +1,11 @@
 //! The thread that accepts connections, answers on the connect channel and notices deaths.
 //!
-//! It never waits for anyone: every socket is non-blocking, a connection that does not say what it wants is dropped at its deadline, and
-//! an answer that the other side does not take is dropped with its connection.
+//! It never waits for anyone: every socket is non-blocking, a connection that does not say what it wants is
+//! dropped at its deadline, and an answer that the other side does not take is dropped with its connection.
 //!
-//! A registered client's connection is its lifeline. Its end, or the end of the client's process (a forked child may hold
-//! the connection open), ends the client: its channel is closed, its worker woken, its name freed.
+//! A registered client's connection is its lifeline. Its end, or the end of the client's process (a forked
+//! child may hold the connection open), ends the client: its channel is closed, its worker woken, its name
+//! freed.
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +50,8 @@ const HELD_UP: Duration = Duration::from_millis(200);
 pub(crate) const OBSERVING_TIME: Duration = Duration::from_secs(10);
 pub(crate) const MOST_ASKS: u32 = 4096;
 
-/// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a segment on its way, spares.
+/// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a
+/// segment on its way, spares.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// The lifeline. A pidfd is a second one, as long as there are enough.
@@ -106,7 +108,8 @@ fn system(action: &'static str) -> impl FnOnce(Errno) -> StartError {
     move |errno| StartError::System { action, source: errno.into() }
 }
 
-/// The socket's mode and group: open only as far as those who are allowed need it. Who connects is checked in any case.
+/// The socket's mode and group: open only as far as those who are allowed need it. Who connects is checked in
+/// any case.
 fn socket_access(settings: &Settings) -> (u32, Option<u32>) {
     match (settings.users.as_slice(), settings.groups.as_slice()) {
         ([], []) => (0o600, None),
@@ -156,7 +159,8 @@ impl Acceptor {
         Ok((acceptor, shared))
     }
 
-    /// Until the server is shut down. Should this thread panic, which it never should, the server ends all the same, and says so.
+    /// Until the server is shut down. Should this thread panic, which it never should, the server ends all
+    /// the same, and says so.
     pub(super) fn run(mut self) -> ServerSummary {
         let shared = Arc::clone(&self.shared);
         shared.acceptor_runs();
@@ -185,8 +189,8 @@ impl Acceptor {
         self.shut_down()
     }
 
-    /// Somebody in this process has closed its descriptors. With them went the connections, by which deaths are noticed, so everyone
-    /// is disconnected. What is left of the numbers may be others' by now.
+    /// Somebody in this process has closed its descriptors. With them went the connections, by which deaths
+    /// are noticed, so everyone is disconnected. What is left of the numbers may be others' by now.
     fn abandon_descriptors(&mut self) -> usize {
         self.shared.stop.request();
         for (_, connection) in self.connections.drain() {
@@ -202,7 +206,8 @@ impl Acceptor {
         abandoned
     }
 
-    /// After a panic of this thread: nobody notices deaths or registers clients any more, so everyone is disconnected.
+    /// After a panic of this thread: nobody notices deaths or registers clients any more, so everyone is
+    /// disconnected.
     fn give_up(&mut self) -> usize {
         self.shared.stop.request();
         self.listener.hide();
@@ -330,8 +335,8 @@ impl Acceptor {
         Ok(())
     }
 
-    /// When the first connection is to be dropped. Nothing is due of those that registered or went meanwhile: they must not
-    /// wake this thread when nothing else happens.
+    /// When the first connection is to be dropped. Nothing is due of those that registered or went meanwhile:
+    /// they must not wake this thread when nothing else happens.
     pub(super) fn first_deadline(&mut self) -> Option<Instant> {
         while let Some(Reverse((due, token))) = self.deadlines.peek() {
             let state = self.connections.get(token).map(|connection| &connection.state);
@@ -403,8 +408,8 @@ impl Acceptor {
         }
     }
 
-    /// A connection that has asked for nothing. If this thread comes so late, the whole computer may have stood still; then that
-    /// says nothing about the other side, which gets its time anew.
+    /// A connection that has asked for nothing. If this thread comes so late, the whole computer may have
+    /// stood still; then that says nothing about the other side, which gets its time anew.
     fn drop_silent(&mut self, token: u64, late: Duration) {
         if late > HELD_UP
             && let Some(Connection { state: State::Asking { deadline, .. }, .. }) =
@@ -481,8 +486,8 @@ impl Acceptor {
         }
     }
 
-    /// This process's own system call failed. A client stays, for its end alone is of interest, and that is told without receiving.
-    /// Whoever asks is told that it cannot be heard.
+    /// This process's own system call failed. A client stays, for its end alone is of interest, and that is
+    /// told without receiving. Whoever asks is told that it cannot be heard.
     fn cannot_hear(&mut self, token: u64, registered: bool, errno: Errno) {
         let Some(connection) = self.connections.get(&token) else { return };
         let mut refused = Refused::new("receive", "cannot receive what a connection says");
@@ -577,7 +582,8 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let started = threads::spawn(&thread_name(&worker.member.name), move || {
         let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
         departure.shared.workers.enter(Part::Worker(departure.member.key));
-        // Behind it, and so dropped before it: the channel's memory goes before the server may say that everything is gone.
+        // Behind it, and so dropped before it: the channel's memory goes before the server may say that
+        // everything is gone.
         let mut worker = worker;
         if let Some(cpu) = worker.shared.settings.pin {
             let _ = pin_to(cpu);
@@ -597,8 +603,8 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     Ok(())
 }
 
-/// The end of a worker's thread, even by a panic outside of a service, which would be a fault of this library: nobody
-/// waits for it in vain.
+/// The end of a worker's thread, even by a panic outside of a service, which would be a fault of this
+/// library: nobody waits for it in vain.
 struct Departure {
     shared: Arc<Shared>,
     member: Arc<Member>,
@@ -628,8 +634,8 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
                 shared.log_violation(&member, &"its inbox ring is broken");
             }
         }
-        // The acceptor ends it when all are done, so that messages still reach it until then. If it is not waited for, the acceptor may
-        // be gone.
+        // The acceptor ends it when all are done, so that messages still reach it until then. If it is not
+        // waited for, the acceptor may be gone.
         End::Closed(CloseReason::Shutdown) if shared.workers.is_left_alone(member.key) => {
             shared.end(&member, CloseReason::Shutdown);
         }
@@ -671,8 +677,8 @@ fn check_cpu(cpu: usize) -> Result<(), StartError> {
     }
 }
 
-/// An event if the limit is too low for that many clients. It is the process's, and not ours to raise: `ringpost-server` does that for
-/// itself.
+/// An event if the limit is too low for that many clients. It is the process's, and not ours to raise:
+/// `ringpost-server` does that for itself.
 fn low_descriptor_limit(clients: u32) -> Option<Event> {
     let needed = u64::from(clients) * DESCRIPTORS_PER_CLIENT + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile).current;

@@ -1,5 +1,5 @@
-//! Whom the server lets in: it takes connections from the listener, asks the kernel who they are, and turns away those that are not
-//! allowed or for whom there is no room.
+//! Whom the server lets in: it takes connections from the listener, asks the kernel who they are, and turns
+//! away those that are not allowed or for whom there is no room.
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,8 @@ impl Acceptor {
         }
     }
 
-    /// Turns away those who wait to be accepted, as long as there is a descriptor for each. Bounded, for the listener is shut.
+    /// Turns away those who wait to be accepted, as long as there is a descriptor for each. Bounded, for the
+    /// listener is shut.
     pub(super) fn turn_all_away(&self, refusal: Refusal, why: &str) {
         loop {
             match self.listener.accept() {
@@ -58,8 +59,9 @@ impl Acceptor {
         }
     }
 
-    /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by means of the reserve.
-    /// Where that does not help, they are left alone for a while, since their presence would keep this thread awake.
+    /// There is no descriptor for the next connection. Those that wait are told so, one after the other, by
+    /// means of the reserve. Where that does not help, they are left alone for a while, since their
+    /// presence would keep this thread awake.
     fn no_descriptors(&mut self, errno: Errno) {
         let (reason, what, refusal) = if is_lack_of_descriptors(errno) {
             let what = "cannot accept a connection: raise the limit of open files (ulimit -n) or lower the number of clients";

@@ -1,14 +1,16 @@
 //! Answers that bring a client its channel, from their sending until they were taken.
 //!
-//! A descriptor on its way counts on the account of the *sender's* user: whoever registers and never reads the answer uses up the
-//! server's. Past the limit of open files the kernel lets that user send no more descriptors, and nobody can register. It stays on
-//! its way when the server closes its own end, so closing helps nobody. Therefore answers that were not taken are counted, also those
-//! of clients that were thrown out or left, and a registration beyond the bounds is put off until an earlier answer was taken. An
-//! honest client takes its answer at once, so that a crowd of them is only a little slower. Who waits in vain is refused at the end
-//! of its time.
+//! A descriptor on its way counts on the account of the *sender's* user: whoever registers and never reads
+//! the answer uses up the server's. Past the limit of open files the kernel lets that user send no more
+//! descriptors, and nobody can register. It stays on its way when the server closes its own end, so closing
+//! helps nobody. Therefore answers that were not taken are counted, also those of clients that were thrown
+//! out or left, and a registration beyond the bounds is put off until an earlier answer was taken. An
+//! honest client takes its answer at once, so that a crowd of them is only a little slower. Who waits in vain
+//! is refused at the end of its time.
 //!
-//! Whether an answer was taken says the connection: nothing that the server sent on it is left unread (`SIOCOUTQ`). That is so, too,
-//! when the other side has closed it. So the connection is kept open here until then.
+//! Whether an answer was taken says the connection: nothing that the server sent on it is left unread
+//! (`SIOCOUTQ`). That is so, too, when the other side has closed it. So the connection is kept open here
+//! until then.
 
 #![forbid(unsafe_code)]
 
@@ -19,14 +21,16 @@ use std::time::{Duration, Instant};
 use crate::connect::{Accepted, is_root, same_user};
 use crate::protocol::Name;
 
-/// Answers of one user, and of all users, that may be on their way. With 4 of one user a crowd of 2,300 threads that register at
-/// once waited so long that up to half of them found no place to ask; with 64 hardly any. All together are less than a third of the
-/// usual limit of open files, and a part of them is kept for the server's own user and root.
+/// Answers of one user, and of all users, that may be on their way. With 4 of one user a crowd of 2,300
+/// threads that register at once waited so long that up to half of them found no place to ask; with 64 hardly
+/// any. All together are less than a third of the usual limit of open files, and a part of them is kept for
+/// the server's own user and root.
 const OF_ONE_USER: usize = 64;
 const IN_ALL: usize = 320;
 const RESERVE: usize = 64;
 
-/// How often to look whether an answer was taken: while somebody waits for that, and while a connection is kept open for it.
+/// How often to look whether an answer was taken: while somebody waits for that, and while a connection is
+/// kept open for it.
 const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_secs(1);
 
@@ -99,7 +103,8 @@ impl Answers {
         self.waiting.iter().any(|(waiting, _)| *waiting == token)
     }
 
-    /// Its connection is about to be closed. It is kept open here only if an answer was sent on it and not taken.
+    /// Its connection is about to be closed. It is kept open here only if an answer was sent on it and not
+    /// taken.
     pub(super) fn forget(&mut self, token: u64, socket: &Arc<Accepted>) {
         self.waiting.retain(|(waiting, _)| *waiting != token);
         if Arc::strong_count(socket) == 1 {

@@ -112,7 +112,8 @@ impl ServerBuilder {
         }
     }
 
-    /// The code that answers calls. It runs on the worker thread of the client that calls, several at once: see [`Service`].
+    /// The code that answers calls. It runs on the worker thread of the client that calls, several at once:
+    /// see [`Service`].
     ///
     /// # Examples
     ///
@@ -140,8 +141,8 @@ impl ServerBuilder {
     }
 
     /// How many clients can be registered at once. Each costs a thread, a descriptor and
-    /// memory as its rings are used; and a second descriptor while there are enough of them, by which the server hears at once of a death that
-    /// a forked child hides.
+    /// memory as its rings are used; and a second descriptor while there are enough of them, by which the
+    /// server hears at once of a death that a forked child hides.
     ///
     /// # Examples
     ///
@@ -160,8 +161,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes of each of a client's three rings: a power of two from 4 KiB to 1 GiB. It bounds the largest block, how many requests can
-    /// be on their way, and how many messages wait in an inbox.
+    /// Bytes of each of a client's three rings: a power of two from 4 KiB to 1 GiB. It bounds the largest
+    /// block, how many requests can be on their way, and how many messages wait in an inbox.
     ///
     /// # Examples
     ///
@@ -180,7 +181,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes of the largest block, its 8-byte header included: from 256 to half a ring less 8, which is the default.
+    /// Bytes of the largest block, its 8-byte header included: from 256 to half a ring less 8, which is the
+    /// default.
     ///
     /// # Examples
     ///
@@ -218,8 +220,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Pins all workers to one CPU. For one client whose calls must be quick, together with [`WaitStrategy::Spin`] on both sides and
-    /// the client on a CPU of its own; several workers that spin on one CPU keep each other from working.
+    /// Pins all workers to one CPU. For one client whose calls must be quick, together with
+    /// [`WaitStrategy::Spin`] on both sides and the client on a CPU of its own; several workers that spin
+    /// on one CPU keep each other from working.
     ///
     /// # Examples
     ///
@@ -235,10 +238,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory. Can be used several times.
+    /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory.
+    /// Can be used several times.
     ///
-    /// The number by which the kernel shows all users that the server's user namespace does not know (65534, `nobody`) is
-    /// refused: whoever has it may be anyone.
+    /// The number by which the kernel shows all users that the server's user namespace does not know (65534,
+    /// `nobody`) is refused: whoever has it may be anyone.
     ///
     /// # Examples
     ///
@@ -255,9 +259,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets a group's processes connect, by group id. They must be able to reach the socket's directory. Can be used several times.
+    /// Lets a group's processes connect, by group id. They must be able to reach the socket's directory. Can
+    /// be used several times.
     ///
-    /// With one group and no users the socket gets this group, which a process can do for its own groups only, unless it is privileged.
+    /// With one group and no users the socket gets this group, which a process can do for its own groups
+    /// only, unless it is privileged.
     ///
     /// # Examples
     ///
@@ -296,9 +302,9 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a shutdown waits for calls that are being served. Workers then have another second to notice that their channels
-    /// are closed; one that still sits in a call after that is left behind, and counted as
-    /// [`abandoned`](crate::ServerSummary::abandoned).
+    /// How long a shutdown waits for calls that are being served. Workers then have another second to notice
+    /// that their channels are closed; one that still sits in a call after that is left behind, and
+    /// counted as [`abandoned`](crate::ServerSummary::abandoned).
     ///
     /// # Examples
     ///
@@ -319,9 +325,10 @@ impl ServerBuilder {
 
     /// Starts the server's threads. When this returns, clients can connect.
     ///
-    /// Blocks only for what the system needs to make them. It changes nothing else of the process: neither its limits, signals and their handlers, working
-    /// directory, nor file mode mask. Each client takes a descriptor, so raise the limit of open files (`RLIMIT_NOFILE`) before,
-    /// if it is lower than the number of clients; `ringpost-server` does.
+    /// Blocks only for what the system needs to make them. It changes nothing else of the process: neither
+    /// its limits, signals and their handlers, working directory, nor file mode mask. Each client takes a
+    /// descriptor, so raise the limit of open files (`RLIMIT_NOFILE`) before, if it is lower than the
+    /// number of clients; `ringpost-server` does.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! How a connection becomes a client: its name in the registry, its channel, its worker, and the answer that brings it the channel.
+//! How a connection becomes a client: its name in the registry, its channel, its worker, and the answer that
+//! brings it the channel.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +25,8 @@ use crate::registry::{Owner, RegisterError};
 use crate::ring::CloseReason;
 use crate::shm::Segment;
 
-/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and observers are still answered.
+/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and
+/// observers are still answered.
 const LAST_DESCRIPTORS: u64 = 8;
 
 impl Acceptor {
@@ -91,8 +93,8 @@ impl Acceptor {
         let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
         kill_point!("register.channel");
-        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers as there were at once
-        // before need no more: the stacks of their threads are kept.
+        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers
+        // as there were at once before need no more: the stacks of their threads are kept.
         let workers = self.shared.workers.count() + 1;
         if workers > self.most_workers {
             let spare = Segment::anonymous(limits::HEADROOM);

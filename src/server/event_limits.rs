@@ -1,9 +1,10 @@
 //! How many events of one kind one user can bring about, so that nobody fills the program's log.
 //!
-//! Each user has an allowance for each kind of event: a number at once, and some a second from then on. What goes beyond is left out
-//! and counted, and the count is told every [`REPORT`] while it goes on. One user's events never use up another's allowance. What the
-//! server tells of itself (a call that does not return, a broken registry) has an allowance of its own, and so has what nobody in
-//! particular brought about (no descriptors).
+//! Each user has an allowance for each kind of event: a number at once, and some a second from then on. What
+//! goes beyond is left out and counted, and the count is told every [`REPORT`] while it goes on. One user's
+//! events never use up another's allowance. What the server tells of itself (a call that does not return, a
+//! broken registry) has an allowance of its own, and so has what nobody in particular brought about (no
+//! descriptors).
 
 #![forbid(unsafe_code)]
 
@@ -52,8 +53,8 @@ impl Kind {
         }
     }
 
-    /// How many at once, and in which time one more is allowed. Clients come and go in hundreds in good order; who is refused
-    /// is not needed as often.
+    /// How many at once, and in which time one more is allowed. Clients come and go in hundreds in good
+    /// order; who is refused is not needed as often.
     fn allowance(self) -> (u32, Duration) {
         match self {
             Kind::Refused => (100, Duration::from_millis(500)),

@@ -1,11 +1,12 @@
 //! The server's events, on their way to the program's `tracing` subscriber.
 //!
-//! A subscriber is code of the program that embeds the server. It may panic, sleep, register a client of this very server, or
-//! shut the server down. So no thread on which clients depend calls it. The acceptor and the workers put their events into a bounded queue; the
-//! thread `rp-events` takes them out and hands them to the subscriber, and contains a panic there. Events for which the queue has no
-//! room are left out and counted.
+//! A subscriber is code of the program that embeds the server. It may panic, sleep, register a client of this
+//! very server, or shut the server down. So no thread on which clients depend calls it. The acceptor and the
+//! workers put their events into a bounded queue; the thread `rp-events` takes them out and hands them to the
+//! subscriber, and contains a panic there. Events for which the queue has no room are left out and counted.
 //!
-//! A program may have set a subscriber for the thread that starts the server only. The events thread takes it over.
+//! A program may have set a subscriber for the thread that starts the server only. The events thread takes it
+//! over.
 
 #![forbid(unsafe_code)]
 
@@ -226,7 +227,8 @@ impl Events {
         Events { queue: Arc::new(queue), thread: Mutex::new(None), id: OnceLock::new(), waits: false.into() }
     }
 
-    /// Starts the events thread, if there is a subscriber. Else the first event for one that comes later does.
+    /// Starts the events thread, if there is a subscriber. Else the first event for one that comes later
+    /// does.
     pub(super) fn start(&self) -> io::Result<()> {
         // With none, the program's own is used, also if it is set later.
         let scope = dispatcher::get_default(|now| (!now.is::<NoSubscriber>()).then(|| now.clone()));
@@ -252,7 +254,8 @@ impl Events {
         self.id.get() == Some(&thread::current().id())
     }
 
-    /// The caller is about to wait for the end of the server. If it is a subscriber, the server does not wait for it in turn.
+    /// The caller is about to wait for the end of the server. If it is a subscriber, the server does not wait
+    /// for it in turn.
     pub(super) fn before_join(&self) {
         if self.is_this_thread() {
             self.waits.store(true, Ordering::Release);
@@ -301,7 +304,8 @@ impl Events {
         }
     }
 
-    /// Takes nothing more, and gives the subscriber a while for what is left. A thread that is stuck in a subscriber is left behind.
+    /// Takes nothing more, and gives the subscriber a while for what is left. A thread that is stuck in a
+    /// subscriber is left behind.
     pub(super) fn finish(&self) {
         self.queue.end();
         let Some(thread) = lock(&self.thread).take() else { return };

@@ -46,7 +46,8 @@ fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Serv
             response.write(payload)?;
             Err(ServiceError::new("as asked"))
         }
-        // Without a word: the fuzzer takes a panic with a message for its own. Seldom, for an unwinding takes long.
+        // Without a word: the fuzzer takes a panic with a message for its own. Seldom, for an unwinding takes
+        // long.
         Some(2) if payload.last().is_some_and(|last| last % 16 == 10) => {
             response.write(payload)?;
             resume_unwind(Box::new(()))

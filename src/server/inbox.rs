@@ -1,7 +1,7 @@
 //! Delivery into one client's inbox, from many senders' workers.
 //!
-//! A message is acknowledged to its sender after it was committed in the ring, and only then. The ring's one producer is shared:
-//! [`crate::ring::Turns`] says how, and in which order senders that wait are served.
+//! A message is acknowledged to its sender after it was committed in the ring, and only then. The ring's one
+//! producer is shared: [`crate::ring::Turns`] says how, and in which order senders that wait are served.
 
 #![forbid(unsafe_code)]
 

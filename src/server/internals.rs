@@ -108,8 +108,9 @@ impl Desk {
         let _ = self.0.serve_some();
     }
 
-    /// Commits the response to a request that is still to come, so that its sender finds it at once. [`serve`](Self::serve)
-    /// answers that request a second time; its sender can ask nothing more after that.
+    /// Commits the response to a request that is still to come, so that its sender finds it at once.
+    /// [`serve`](Self::serve) answers that request a second time; its sender can ask nothing more after
+    /// that.
     pub(crate) fn answer_ahead(&mut self, sequence: u32, body: &[u8]) -> bool {
         let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_word();
         let done = self.0.responses.try_publish(Some(header), [body]).is_ok();

@@ -1,8 +1,8 @@
 //! How long a server has been up, and since when.
 //!
-//! The length comes from a clock that nobody sets and that goes on while the computer sleeps. The time of day at which the server started is what
-//! that length is before the present time of day: a clock that was wrong at the start, or is set later, makes no server a
-//! thousand days old.
+//! The length comes from a clock that nobody sets and that goes on while the computer sleeps. The time of day
+//! at which the server started is what that length is before the present time of day: a clock that was wrong
+//! at the start, or is set later, makes no server a thousand days old.
 
 #![forbid(unsafe_code)]
 

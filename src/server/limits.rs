@@ -1,7 +1,8 @@
 //! Which limit of the system keeps this server from another thread or more memory, for the texts of refusals.
 //!
-//! The system answers with one of two error numbers, whichever of half a dozen limits was reached. So each of them is compared
-//! with what is used, as far as that can be read. Nothing here is needed for anything but words.
+//! The system answers with one of two error numbers, whichever of half a dozen limits was reached. So each of
+//! them is compared with what is used, as far as that can be read. Nothing here is needed for anything but
+//! words.
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +15,12 @@ use crate::channel::ChannelError;
 use crate::shm::SegmentError;
 use crate::threads::stack_size;
 
-/// Address space that must be left besides a new client's: what the server and its service need for themselves.
+/// Address space that must be left besides a new client's: what the server and its service need for
+/// themselves.
 pub(super) const HEADROOM: usize = 16 << 20;
 
-/// Mappings of a client: its channel; and its thread's stack and signal stack, each with the guard page below.
+/// Mappings of a client: its channel; and its thread's stack and signal stack, each with the guard page
+/// below.
 const MAPPINGS: u64 = 5;
 
 /// Processes and threads that the system keeps for root, or that come and go.
@@ -118,7 +121,8 @@ fn mappings() -> Option<String> {
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// Where the controller of tasks keeps a process's group, in the first form of control groups or in the second.
+/// Where the controller of tasks keeps a process's group, in the first form of control groups or in the
+/// second.
 fn group_of_tasks(groups: &str) -> Option<String> {
     let path_of = |wanted: &dyn Fn(&str) -> bool| {
         groups.lines().find_map(|line| {

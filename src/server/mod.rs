@@ -85,7 +85,8 @@ pub enum StartError {
     /// The number that stands for no user and no group was to be let in.
     #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
     NobodyAllowed(u32),
-    /// The number that stands for all users, or all groups, that the server's user namespace does not know was to be let in.
+    /// The number that stands for all users, or all groups, that the server's user namespace does not know
+    /// was to be let in.
     #[error(
         "{0} cannot be let in: it is the number of every user or group that has none in this user namespace, so whoever \
          has it may be anyone; use a user or group with a number of its own"
@@ -117,11 +118,13 @@ pub enum StartError {
     },
 }
 
-/// A running server. Dropping it shuts it down and waits until it is gone, as [`join_after_shutdown`](Self::join_after_shutdown) does.
+/// A running server. Dropping it shuts it down and waits until it is gone, as
+/// [`join_after_shutdown`](Self::join_after_shutdown) does.
 ///
-/// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it does nothing there, and its
-/// parent's serves on. Such a child holds copies of the server's descriptors until it ends or executes another program: as long as
-/// it lives longer than its parent, no other server can be started at the same path.
+/// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it
+/// does nothing there, and its parent's serves on. Such a child holds copies of the server's descriptors
+/// until it ends or executes another program: as long as it lives longer than its parent, no other server can
+/// be started at the same path.
 ///
 /// # Examples
 ///
@@ -159,8 +162,8 @@ impl fmt::Debug for Server {
 /// What [`Server::process`] holds.
 const OURS: u32 = 1;
 
-/// Shuts a server down from another thread, from a service, or from a signal's handler: [`Server::stopper`]. It keeps nothing of the server:
-/// not its service, and not its memory.
+/// Shuts a server down from another thread, from a service, or from a signal's handler: [`Server::stopper`].
+/// It keeps nothing of the server: not its service, and not its memory.
 ///
 /// # Examples
 ///
@@ -244,22 +247,24 @@ pub struct ServerSummary {
     pub bytes_in: u64,
     /// Payload bytes of the responses to calls, failures' texts included.
     pub bytes_out: u64,
-    /// Workers left behind in a service that did not return within the grace period. If there are any, the service is not dropped
-    /// until they return.
+    /// Workers left behind in a service that did not return within the grace period. If there are any, the
+    /// service is not dropped until they return.
     pub abandoned: usize,
     /// From start to end.
     pub uptime: Duration,
-    /// The server was not shut down: its own thread panicked, which is a fault of this library. Its clients were disconnected with
-    /// the reason [`Died`](crate::CloseReason::Died), and its path is free.
+    /// The server was not shut down: its own thread panicked, which is a fault of this library. Its clients
+    /// were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is free.
     pub failed: bool,
-    /// The server was not shut down: the process has closed its descriptors, as a program does that becomes a daemon and closes all that
-    /// it has. Its clients were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is free.
+    /// The server was not shut down: the process has closed its descriptors, as a program does that becomes
+    /// a daemon and closes all that it has. Its clients were disconnected with the reason
+    /// [`Died`](crate::CloseReason::Died), and its path is free.
     pub cut_off: bool,
 }
 
 impl Server {
-    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does not block: nothing is made
-    /// yet. A relative path is made absolute now, so the process may change its working directory later.
+    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does
+    /// not block: nothing is made yet. A relative path is made absolute now, so the process may change
+    /// its working directory later.
     ///
     /// # Examples
     ///
@@ -302,8 +307,8 @@ impl Server {
         &self.shared.settings.path
     }
 
-    /// What it tells about itself, as an [`Observer`](crate::Observer) would hear it. Blocks at most for the registry's lock, which
-    /// is held briefly.
+    /// What it tells about itself, as an [`Observer`](crate::Observer) would hear it. Blocks at most for the
+    /// registry's lock, which is held briefly.
     ///
     /// # Examples
     ///
@@ -342,8 +347,8 @@ impl Server {
         Ok(self.shared.registry.list(0, usize::MAX)?.0)
     }
 
-    /// Begins to shut down: no more connections, what was committed is answered, then everyone is disconnected with the reason
-    /// [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    /// Begins to shut down: no more connections, what was committed is answered, then everyone is
+    /// disconnected with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
     ///
     /// Does not block: [`join`](Self::join) waits until it is done.
     ///
@@ -367,7 +372,8 @@ impl Server {
         }
     }
 
-    /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not block.
+    /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not
+    /// block.
     ///
     /// # Examples
     ///
@@ -386,19 +392,23 @@ impl Server {
         Stopper { stop: Arc::clone(&self.shared.stop), process: self.process.clone() }
     }
 
-    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything of it is gone: its socket, its
-    /// threads, and its service, which is dropped last, before this returns.
+    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything
+    /// of it is gone: its socket, its threads, and its service, which is dropped last, before this
+    /// returns.
     ///
-    /// Blocks for ever if nobody shuts it down, unless it ends by itself because it [failed](ServerSummary::failed) or was [cut
-    /// off](ServerSummary::cut_off). From the shutdown on it takes as long as the services that are at work, at most the
-    /// [grace period](ServerBuilder::grace) and a second; up to another second if the program's `tracing` subscriber has not taken
-    /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for each thread (`thread_local!`). A call that
-    /// does not return in that time is [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
+    /// Blocks for ever if nobody shuts it down, unless it ends by itself because it
+    /// [failed](ServerSummary::failed) or was [cut off](ServerSummary::cut_off). From the shutdown on it
+    /// takes as long as the services that are at work, at most the [grace period](ServerBuilder::grace)
+    /// and a second; up to another second if the program's `tracing` subscriber has not taken
+    /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for
+    /// each thread (`thread_local!`). A call that does not return in that time is
+    /// [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
     /// call returns. If dropping the service panics, the panic is caught.
     ///
-    /// A subscriber may call it, and is not waited for then. It can also be called, and a server be dropped, within the server's own service. Then it does
-    /// not wait for the call that it is a part of: that one is answered when the service returns, its client is disconnected after
-    /// that, and the service is dropped last. A thread that the service has started and waits for is not recognised as such. Within
+    /// A subscriber may call it, and is not waited for then. It can also be called, and a server be dropped,
+    /// within the server's own service. Then it does not wait for the call that it is a part of: that one
+    /// is answered when the service returns, its client is disconnected after that, and the service is
+    /// dropped last. A thread that the service has started and waits for is not recognised as such. Within
     /// the drop of the service it waits for nothing, and the summary is that of what is done so far.
     ///
     /// # Examples
@@ -418,8 +428,8 @@ impl Server {
         self.wait()
     }
 
-    /// [`shutdown`](Self::shutdown) and [`join`](Self::join). Blocks as the latter does from the shutdown on. Dropping a server does
-    /// the same.
+    /// [`shutdown`](Self::shutdown) and [`join`](Self::join). Blocks as the latter does from the shutdown on.
+    /// Dropping a server does the same.
     ///
     /// # Examples
     ///

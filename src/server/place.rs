@@ -8,16 +8,17 @@ use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_getcpu, sched_setaffi
 
 use crate::cpus::ranges;
 
-/// Moves this thread to another CPU that it may use and that shares the largest cache with this one, if there is any. It may use the same
-/// ones afterwards as before.
+/// Moves this thread to another CPU that it may use and that shares the largest cache with this one, if there
+/// is any. It may use the same ones afterwards as before.
 ///
-/// `reference` is a thread of the server whose CPUs this library never changes once it runs. An operator may change the CPUs of all
-/// threads at any time (`taskset -ap`), also while this thread's are narrowed, and that is to last. The kernel offers no way to narrow
-/// them for one move only. So this thread moves only if it may use the same CPUs as the reference, and has the same ones as the
-/// reference in the end.
+/// `reference` is a thread of the server whose CPUs this library never changes once it runs. An operator may
+/// change the CPUs of all threads at any time (`taskset -ap`), also while this thread's are narrowed, and
+/// that is to last. The kernel offers no way to narrow them for one move only. So this thread moves only if
+/// it may use the same CPUs as the reference, and has the same ones as the reference in the end.
 ///
-/// The scheduler does that by itself when a thread is woken while another CPU is idle, but not when both are as busy as they
-/// are when turns change hands; its balancing, every few milliseconds, is too late for a turn.
+/// The scheduler does that by itself when a thread is woken while another CPU is idle, but not when both are
+/// as busy as they are when turns change hands; its balancing, every few milliseconds, is too late for a
+/// turn.
 pub(super) fn move_to_neighbour(reference: Option<Pid>) {
     let Some(reference) = reference else { return };
     let allowed = |thread: Option<Pid>| sched_getaffinity(thread).ok();
@@ -46,7 +47,8 @@ fn move_within(
     }
     let mut narrowed = others;
     for _ in 0..CHANGES {
-        // Somebody else has set what it is now. And what was allowed a moment ago still is, unless the CPU was just taken away.
+        // Somebody else has set what it is now. And what was allowed a moment ago still is, unless the CPU
+        // was just taken away.
         if own() != Some(narrowed) || !allow(&allowed) {
             return;
         }
@@ -57,7 +59,8 @@ fn move_within(
     }
 }
 
-/// The CPUs of `allowed` that share the largest cache with this one; all of them, if the kernel does not tell.
+/// The CPUs of `allowed` that share the largest cache with this one; all of them, if the kernel does not
+/// tell.
 fn neighbours(cpu: usize, allowed: &CpuSet) -> CpuSet {
     let list = fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/cache/index3/shared_cpu_list"));
     let Some(ranges) = list.ok().and_then(|list| ranges(&list)) else { return *allowed };

@@ -1,9 +1,10 @@
 //! The deaths that a lifeline does not tell of, because a forked child holds it open.
 //!
-//! A pidfd of the client's process tells at once. It is a second descriptor for each client, so it is kept only while there are
-//! enough of them: [`SPARE`] stay free for others, and each connection that comes closer to the limit takes the place of a pidfd.
-//! Whoever has none is asked after every [`PERIOD`], by a pidfd that is closed again; so with descriptors at their end the news of
-//! such a death is late by as much, and of every other death it is not.
+//! A pidfd of the client's process tells at once. It is a second descriptor for each client, so it is kept
+//! only while there are enough of them: [`SPARE`] stay free for others, and each connection that comes closer
+//! to the limit takes the place of a pidfd. Whoever has none is asked after every [`PERIOD`], by a pidfd that
+//! is closed again; so with descriptors at their end the news of such a death is late by as much, and of
+//! every other death it is not.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +34,8 @@ pub(super) struct Processes {
     due: Option<Instant>,
 }
 
-/// Whether fewer than that many descriptors are left beyond this one. The kernel gives the lowest number that is free.
+/// Whether fewer than that many descriptors are left beyond this one. The kernel gives the lowest number that
+/// is free.
 pub(super) fn nearly_the_last(descriptor: impl AsFd, left: u64) -> bool {
     let number = u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or(0);
     getrlimit(Resource::Nofile).current.is_some_and(|limit| number + left >= limit)

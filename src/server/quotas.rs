@@ -1,8 +1,9 @@
 //! The account of who has how much of a server, by user.
 //!
-//! The server's own user and root are not held to a user's quotas, only to what there is in all; and a part of that is kept for
-//! them, so that the owner of a server gets in whatever others have. Everybody else has the quotas, each user by itself. A user
-//! who has no number in the server's user namespace shares the account of all such users.
+//! The server's own user and root are not held to a user's quotas, only to what there is in all; and a part
+//! of that is kept for them, so that the owner of a server gets in whatever others have. Everybody else has
+//! the quotas, each user by itself. A user who has no number in the server's user namespace shares the
+//! account of all such users.
 
 #![forbid(unsafe_code)]
 

@@ -1,23 +1,29 @@
-//! Whose worker may be busy without pause, where clients call without pause and there are too few CPUs for all of them.
+//! Whose worker may be busy without pause, where clients call without pause and there are too few CPUs for
+//! all of them.
 //!
-//! A client that calls again as soon as it is answered, and its worker, each on a CPU, need some 0.15 µs for a call. Where there are more such
-//! pairs than pairs of CPUs, the scheduler seldom runs both ends of one at once, and nearly each call costs some switches between threads, 10 µs and more.
-//! So these workers take turns. Whoever has none leaves its client's next request lie, and the client goes to sleep: those whose
+//! A client that calls again as soon as it is answered, and its worker, each on a CPU, need some 0.15 µs for
+//! a call. Where there are more such pairs than pairs of CPUs, the scheduler seldom runs both ends of one at
+//! once, and nearly each call costs some switches between threads, 10 µs and more. So these workers take
+//! turns. Whoever has none leaves its client's next request lie, and the client goes to sleep: those whose
 //! turn it is have the CPUs to themselves. `benches/NOTES.md` says what that brought.
 //!
-//! **Who waits.** Only a worker that goes on: the first request after a sleep is served at once. A worker whose turns brought few calls ([`FEW`]), because its
-//! service takes long or its client does, goes without them, for longer each time, and a worker that never spins, or does nothing else, takes no
-//! part. A worker that has nothing more to do in a full house lines up once more before it sleeps: a client without pause has called again by the
-//! time that the turn comes. So it is found out again and again, once a second in the end, whether a client that calls now and then is such a
-//! one, and a call of it may wait for that.
+//! **Who waits.** Only a worker that goes on: the first request after a sleep is served at once. A worker
+//! whose turns brought few calls ([`FEW`]), because its service takes long or its client does, goes without
+//! them, for longer each time, and a worker that never spins, or does nothing else, takes no part. A worker
+//! that has nothing more to do in a full house lines up once more before it sleeps: a client without pause
+//! has called again by the time that the turn comes. So it is found out again and again, once a second in the
+//! end, whether a client that calls now and then is such a one, and a call of it may wait for that.
 //!
-//! **Why nobody waits for ever.** Nothing but speed depends on the turns. Whoever holds one ends it when it sleeps for want of requests, before it waits for
-//! anything else, and, if others wait, after [`TURN`] and some requests. If it does not, for its service takes long or waits for what another worker has
-//! yet to do, the first in the queue takes its place, when it has waited [`STALE`] for itself and for each that was before it. Nobody waits for more than
-//! [`LONGEST`], or beyond the end of its intake; then it serves without a turn. One sleep is slept in a turn: the one that lets the
-//! scheduler move an end by its wake. If the client is gone just then, the place is lost until the next in the queue takes it.
+//! **Why nobody waits for ever.** Nothing but speed depends on the turns. Whoever holds one ends it when it
+//! sleeps for want of requests, before it waits for anything else, and, if others wait, after [`TURN`] and
+//! some requests. If it does not, for its service takes long or waits for what another worker has yet to do,
+//! the first in the queue takes its place, when it has waited [`STALE`] for itself and for each that was
+//! before it. Nobody waits for more than [`LONGEST`], or beyond the end of its intake; then it serves without
+//! a turn. One sleep is slept in a turn: the one that lets the scheduler move an end by its wake. If the
+//! client is gone just then, the place is lost until the next in the queue takes it.
 //!
-//! Each change is made under the lock: a worker's word ([`Turn`]) is reset when it joins the queue, and set when it is put among the holders.
+//! Each change is made under the lock: a worker's word ([`Turn`]) is reset when it joins the queue, and set
+//! when it is put among the holders.
 
 #![forbid(unsafe_code)]
 
@@ -53,7 +59,8 @@ const FEW: u32 = 64;
 /// The first useless turns, until it goes without; one with a slow service counts for as many at once.
 const PATIENCE: u32 = 4;
 
-/// For how long it goes without turns until one is tried again, at first and at last; the latter as a power of two.
+/// For how long it goes without turns until one is tried again, at first and at last; the latter as a power
+/// of two.
 const SHORTEST_PASS: Duration = Duration::from_millis(1);
 const LONGEST_PASS: u32 = 10;
 
@@ -138,7 +145,8 @@ impl Rota {
         turn.is_given() || self.give_up(turn, own)
     }
 
-    /// Leaves the queue, unless the turn came meanwhile. Whoever is the first takes the place of the one that does not end.
+    /// Leaves the queue, unless the turn came meanwhile. Whoever is the first takes the place of the one that
+    /// does not end.
     fn give_up(&self, turn: &Arc<Turn>, own: &Closer) -> bool {
         let mut state = self.lock();
         let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, turn)) else { return true };
@@ -204,7 +212,8 @@ struct Held {
     used: ThreadUse,
     /// Requests, when [`Stint::left`] was last set.
     served: u32,
-    /// The time for which it waited for requests, apart from the first looks, and when the present wait began.
+    /// The time for which it waited for requests, apart from the first looks, and when the present wait
+    /// began.
     waited: Duration,
     waits_since: Option<Instant>,
     /// The worker's yields when it began.
@@ -239,7 +248,8 @@ impl Held {
             return if slow { PATIENCE } else { 0 };
         }
         let yields = yields.since(self.yields);
-        // With the CPUs taken by those who have no turn, few calls tell nothing of this client, but that all should line up.
+        // With the CPUs taken by those who have no turn, few calls tell nothing of this client, but that all
+        // should line up.
         if served < FEW && 2 * yields.taken < yields.all { PATIENCE / 2 } else { 0 }
     }
 }
@@ -269,7 +279,8 @@ impl Stint {
         }
     }
 
-    /// Whether this request must wait for [a turn](Self::begin). `yields` are the worker's so far, here and below.
+    /// Whether this request must wait for [a turn](Self::begin). `yields` are the worker's so far, here and
+    /// below.
     #[cold]
     pub(super) fn needs_turn(&mut self, rota: &Rota, yields: Yields) -> bool {
         match self.at {
@@ -335,8 +346,8 @@ impl Stint {
         }
     }
 
-    /// Before it waits for a request that the first looks have not found. Whether it should look for a CPU where its client is not: the two
-    /// have the CPUs to themselves, and share one.
+    /// Before it waits for a request that the first looks have not found. Whether it should look for a CPU
+    /// where its client is not: the two have the CPUs to themselves, and share one.
     pub(super) fn waits(&mut self, rota: &Rota, yields: Yields) -> bool {
         if self.at != At::Turn {
             return false;

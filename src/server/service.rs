@@ -105,7 +105,8 @@ impl<'a> Request<'a> {
         self.caller.key
     }
 
-    /// The process that registered the caller, as the kernel says; 0 if it lives in a process namespace that the server does not see.
+    /// The process that registered the caller, as the kernel says; 0 if it lives in a process namespace that
+    /// the server does not see.
     ///
     /// # Examples
     ///
@@ -168,7 +169,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Why a service did not answer. The text reaches the caller: as [`CallError::ServiceFailed`](crate::CallError::ServiceFailed), or
+/// Why a service did not answer. The text reaches the caller: as
+/// [`CallError::ServiceFailed`](crate::CallError::ServiceFailed), or
 /// as [`CallError::ResponseTooLarge`](crate::CallError::ResponseTooLarge) for [`TooLarge`](Self::TooLarge).
 ///
 /// An [`io::Error`] and a [`PayloadError`](crate::PayloadError) become one by `?`.
@@ -231,15 +233,18 @@ impl From<io::Error> for ServiceError {
     }
 }
 
-/// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by several threads at once.
+/// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by
+/// several threads at once.
 ///
-/// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the caller is told
-/// ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. While it blocks, the worker serves nothing else of
-/// this client; the others are served by their own. If it calls its own server as a client, that call is served by another worker.
+/// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the
+/// caller is told ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. While it blocks,
+/// the worker serves nothing else of this client; the others are served by their own. If it calls its own
+/// server as a client, that call is served by another worker.
 ///
-/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for, if that is more, up to 1 GiB), and all signals
-/// blocked that are not raised by its own instructions. Threads that a service starts inherit that. Programs that it starts by
-/// `std::process::Command` do not: it gives them an empty signal mask.
+/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for, if that
+/// is more, up to 1 GiB), and all signals blocked that are not raised by its own instructions. Threads that a
+/// service starts inherit that. Programs that it starts by `std::process::Command` do not: it gives them an
+/// empty signal mask.
 ///
 /// # Examples
 ///
@@ -262,7 +267,8 @@ impl From<io::Error> for ServiceError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// Answers one call. What was written to the response when this returns `Ok` is the response, be it empty.
+    /// Answers one call. What was written to the response when this returns `Ok` is the response, be it
+    /// empty.
     ///
     /// # Errors
     ///
@@ -279,11 +285,13 @@ where
     }
 }
 
-/// The response to a call, being written: straight into the caller's ring while it fits there in one piece, else into
-/// memory first. The caller receives nothing of it before the service returns `Ok`, and nothing at all if it fails.
+/// The response to a call, being written: straight into the caller's ring while it fits there in one piece,
+/// else into memory first. The caller receives nothing of it before the service returns `Ok`, and nothing at
+/// all if it fails.
 ///
-/// What was written and is not sent, because of [`clear`](Self::clear), an error or a panic, is overwritten with zeros in the ring. Until then
-/// a caller that looks into the memory of its ring can read it. So what this caller may not see is not written before that is decided.
+/// What was written and is not sent, because of [`clear`](Self::clear), an error or a panic, is overwritten
+/// with zeros in the ring. Until then a caller that looks into the memory of its ring can read it. So what
+/// this caller may not see is not written before that is decided.
 ///
 /// Also an [`io::Write`], for `write!`.
 ///
@@ -337,11 +345,13 @@ impl<'a> Response<'a> {
         Response { ring, spare, draft, written: 0, sequence }
     }
 
-    /// Appends bytes to the response. Does not block: room in the caller's ring is waited for after the service has returned.
+    /// Appends bytes to the response. Does not block: room in the caller's ring is waited for after the
+    /// service has returned.
     ///
     /// # Errors
     ///
-    /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before stays.
+    /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before
+    /// stays.
     ///
     /// # Examples
     ///
@@ -504,7 +514,8 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Commits what was written if it lies in the ring. The response must be forgotten then: its drop is for what is not committed.
+    /// Commits what was written if it lies in the ring. The response must be forgotten then: its drop is for
+    /// what is not committed.
     #[inline(always)]
     pub(super) fn finish(&mut self) -> Finished {
         let Some(draft) = &self.draft else { return Finished::Spare(Status::Ok) };
@@ -514,7 +525,8 @@ impl<'a> Response<'a> {
         Finished::Committed { bytes: self.written }
     }
 
-    /// Throws away what was written, and the drop overwrites it in the ring; the failure's text becomes the body.
+    /// Throws away what was written, and the drop overwrites it in the ring; the failure's text becomes the
+    /// body.
     #[cold]
     pub(super) fn fail(self, status: Status, text: &str) -> Finished {
         let max = self.max();

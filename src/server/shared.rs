@@ -32,7 +32,8 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) ledger: Arc<Ledger>,
     pub(super) members: Members,
-    /// Each worker has a share of its own, so that the service is gone when they are. Taken at the server's end.
+    /// Each worker has a share of its own, so that the service is gone when they are. Taken at the server's
+    /// end.
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
     pub(super) rota: Rota,
     pub(super) events: Events,
@@ -127,8 +128,8 @@ impl Shared {
 
     // ---- the end of one client
 
-    /// Makes the client unknown: its inbox takes nothing more, its key and name lead nowhere and the name is free. True for the one
-    /// call that did it.
+    /// Makes the client unknown: its inbox takes nothing more, its key and name lead nowhere and the name is
+    /// free. True for the one call that did it.
     pub(super) fn forget(&self, member: &Arc<Member>) -> bool {
         if !member.retire() {
             return false;
@@ -198,7 +199,8 @@ impl Shared {
         lock(&self.service).clone()
     }
 
-    /// Gives up the server's share of the service. If no worker has one any more, the service is dropped here.
+    /// Gives up the server's share of the service. If no worker has one any more, the service is dropped
+    /// here.
     pub(super) fn drop_service(&self) {
         let service = lock(&self.service).take();
         let _ = contain(|| drop(service));

@@ -1,4 +1,5 @@
-//! The request to stop: a flag, and the wake of the acceptor. It is all that a [`Stopper`](super::Stopper) holds.
+//! The request to stop: a flag, and the wake of the acceptor. It is all that a [`Stopper`](super::Stopper)
+//! holds.
 
 #![forbid(unsafe_code)]
 

@@ -36,7 +36,8 @@ fn member(registry: &Registry, name: &str) -> (Member, Guest) {
     (Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 2), guest)
 }
 
-/// Between the end of a registration and the end of its channel, which other threads may be a moment late to notice.
+/// Between the end of a registration and the end of its channel, which other threads may be a moment late to
+/// notice.
 #[test]
 fn a_closed_inbox_takes_nothing_though_there_is_room() {
     let registry = Registry::create(2).unwrap();
@@ -73,7 +74,8 @@ fn a_member_is_found_by_its_whole_key_and_retired_once() {
     assert!(members.get(key).is_none() && members.all().is_empty());
 }
 
-/// A client that has its response has the room of its request: the worker gives it back before it does anything else.
+/// A client that has its response has the room of its request: the worker gives it back before it does
+/// anything else.
 #[test]
 fn the_room_of_a_request_is_given_back_before_its_response() {
     let geometry = Geometry::new(4096).unwrap();
@@ -100,7 +102,8 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
 }
 
-/// A response that would pass the end of the ring goes to its start, or waits in memory for room; whole in either case.
+/// A response that would pass the end of the ring goes to its start, or waits in memory for room; whole in
+/// either case.
 #[test]
 fn responses_go_around_the_ring_whole() {
     let geometry = Geometry::new(4096).unwrap();
@@ -139,8 +142,8 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
     Acceptor::prepare(settings, Box::new(echo)).unwrap()
 }
 
-/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the acceptor a thousand
-/// times, once for each, when nothing else is to be done.
+/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the
+/// acceptor a thousand times, once for each, when nothing else is to be done.
 #[test]
 fn nothing_is_due_of_a_client_that_has_registered() {
     let scratch = tempfile::tempdir().unwrap();

@@ -20,8 +20,8 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// The payload has another size, or bits that the type cannot have. With `?` the caller gets the error's text as
-    /// [`CallError::ServiceFailed`](crate::CallError::ServiceFailed).
+    /// The payload has another size, or bits that the type cannot have. With `?` the caller gets the error's
+    /// text as [`CallError::ServiceFailed`](crate::CallError::ServiceFailed).
     ///
     /// # Examples
     ///
@@ -44,8 +44,8 @@ impl<'a> Request<'a> {
         payload::read(self.payload())
     }
 
-    /// What the client sent, as a value, where it lies: for types without alignment, slices of them, and structures that end
-    /// in such a slice. Does not block.
+    /// What the client sent, as a value, where it lies: for types without alignment, slices of them, and
+    /// structures that end in such a slice. Does not block.
     ///
     /// # Errors
     ///
@@ -111,7 +111,8 @@ impl Response<'_> {
 /// Typed payloads of all types that serde knows, with the feature `serde`; see [`payload`](crate::payload).
 #[cfg(feature = "serde")]
 impl<'a> Request<'a> {
-    /// What the client sent, as a value, which may borrow from the payload. Does not block. Needs the feature `serde`.
+    /// What the client sent, as a value, which may borrow from the payload. Does not block. Needs the feature
+    /// `serde`.
     ///
     /// # Errors
     ///
@@ -148,8 +149,8 @@ impl Response<'_> {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::TooLarge`] if there is no room for it, [`ServiceError::Failed`] if it cannot be encoded. What was
-    /// written before stays, and nothing of the value is written.
+    /// [`ServiceError::TooLarge`] if there is no room for it, [`ServiceError::Failed`] if it cannot be
+    /// encoded. What was written before stays, and nothing of the value is written.
     ///
     /// # Examples
     ///

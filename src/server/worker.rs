@@ -1,10 +1,11 @@
 //! The thread that serves one client: one complete response block for each request block.
 //!
-//! The order for one request: copy the block out, give its place back (`head` is stored before the response is committed, so
-//! a client whose calls are all answered finds its request ring empty), do what it asks, commit the response. A worker that
-//! finds more requests behind the first, or that come within its first few looks, serves up to [`DRAIN`] of them and pays one fence and one
-//! parked check for all; if the client looks asleep in between it is woken at once. It waits, whether for requests or for
-//! room, only after such a fence: [`crate::ring::exchange`] says why that is enough, and what it leaves open.
+//! The order for one request: copy the block out, give its place back (`head` is stored before the response
+//! is committed, so a client whose calls are all answered finds its request ring empty), do what it asks,
+//! commit the response. A worker that finds more requests behind the first, or that come within its first few
+//! looks, serves up to [`DRAIN`] of them and pays one fence and one parked check for all; if the client looks
+//! asleep in between it is woken at once. It waits, whether for requests or for room, only after such a
+//! fence: [`crate::ring::exchange`] says why that is enough, and what it leaves open.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +47,8 @@ pub(super) struct Worker {
     /// A response that does not fit into the ring in one piece.
     spare: Vec<u8>,
     totals: Totals,
-    /// What is not in the totals and the client's counters yet: they are brought up to date after each drain.
+    /// What is not in the totals and the client's counters yet: they are brought up to date after each
+    /// drain.
     unreported: Totals,
     /// Requests served in this drain.
     served: usize,
@@ -153,7 +155,8 @@ impl Worker {
         self.respond(sequence, Status::ServiceFailed, TEXT)
     }
 
-    /// The intake has ended. What was committed before is served, which is at most a ring full; a client that goes on is not.
+    /// The intake has ended. What was committed before is served, which is at most a ring full; a client that
+    /// goes on is not.
     #[cold]
     fn count_last(&mut self, served: usize, reason: CloseReason) -> Result<(), End> {
         let ring_full = self.shared.settings.geometry.ring_size() / SMALLEST_RECORD;
@@ -162,7 +165,8 @@ impl Worker {
         if left > 0 { Ok(()) } else { Err(End::Closed(reason)) }
     }
 
-    /// A request for which there is no memory is not the end of the process, and with it of all its other clients.
+    /// A request for which there is no memory is not the end of the process, and with it of all its other
+    /// clients.
     #[cold]
     fn no_memory(&mut self, sequence: u32, len: usize) -> Result<(), End> {
         let text =
@@ -176,8 +180,8 @@ impl Worker {
         self.stint.begin(&self.shared.rota, &self.member.intake, self.requests.yields());
     }
 
-    /// About to wait for anything but a request: nothing committed so far may depend on a wake that comes after, and no
-    /// other worker on this one's turn.
+    /// About to wait for anything but a request: nothing committed so far may depend on a wake that comes
+    /// after, and no other worker on this one's turn.
     fn before_wait(&mut self) {
         notify_both(&mut self.responses, &mut self.requests);
         self.stint.rest(&self.shared.rota, self.requests.yields());
@@ -205,7 +209,8 @@ impl Worker {
 
     #[inline(always)]
     fn call(&mut self, sequence: u32, len: usize) -> Result<(), End> {
-        // With the length at hand: the vector's own was stored just now, and is slow to come back together with its pointer.
+        // With the length at hand: the vector's own was stored just now, and is slow to come back together
+        // with its pointer.
         let request = Request::new(&self.body[..len], &self.member);
         let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
         self.serving = Some(sequence);
@@ -238,8 +243,8 @@ impl Worker {
         published.map(|()| bytes)
     }
 
-    /// Adds what was done since the last report to the client's counters and to the sums, unless the client was retired
-    /// meanwhile: its entry may be another's then.
+    /// Adds what was done since the last report to the client's counters and to the sums, unless the client
+    /// was retired meanwhile: its entry may be another's then.
     fn report(&mut self) {
         let done = std::mem::take(&mut self.unreported);
         self.totals.add(&done);
@@ -439,7 +444,8 @@ impl Serves for Worker {
     }
 }
 
-/// Drops what code of the program panicked with. Should that panic in its turn, what is left of it is not touched any more.
+/// Drops what code of the program panicked with. Should that panic in its turn, what is left of it is not
+/// touched any more.
 pub(super) fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

@@ -1,9 +1,10 @@
 //! The workers that live, and whom the end of the server waits for.
 //!
-//! The end waits for every worker and its thread, and drops the service when the last one is gone. One worker it must not wait for: the
-//! one on which the program's service drops or joins the server itself, which would wait for its own end. Each thread of a server
-//! knows that it is one ([`Part`]), so that such a call is recognised. That worker is left alone: it keeps its channel, its client's
-//! connection and its share of the service until its service returns, and ends its client by itself.
+//! The end waits for every worker and its thread, and drops the service when the last one is gone. One worker
+//! it must not wait for: the one on which the program's service drops or joins the server itself, which would
+//! wait for its own end. Each thread of a server knows that it is one ([`Part`]), so that such a call is
+//! recognised. That worker is left alone: it keeps its channel, its client's connection and its share of the
+//! service until its service returns, and ends its client by itself.
 
 #![forbid(unsafe_code)]
 
@@ -108,7 +109,8 @@ impl Workers {
             state.ending.push(thread);
         }
         drop(state);
-        // The member may be the last one that knows its channel's memory, which is given back without the lock.
+        // The member may be the last one that knows its channel's memory, which is given back without the
+        // lock.
         drop(ended);
         self.one_ended.notify_all();
     }

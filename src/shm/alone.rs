@@ -1,8 +1,9 @@
 //! For the fuzz targets: the other side of everything is the target itself, on the same thread.
 //!
-//! Nobody could end a sleep there. So none is slept, nobody is woken, and no input costs a call of the system. In the kernel's
-//! place the target says how sleeps end: with how many hints, and with what it wrote meanwhile. What the end under attack does
-//! with shared memory is counted, so that a target can say how much work a byte of its input may cause.
+//! Nobody could end a sleep there. So none is slept, nobody is woken, and no input costs a call of the
+//! system. In the kernel's place the target says how sleeps end: with how many hints, and with what it wrote
+//! meanwhile. What the end under attack does with shared memory is counted, so that a target can say how much
+//! work a byte of its input may cause.
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;

@@ -1,12 +1,13 @@
 //! The copy between private memory and memory that another process may write at the same time.
 //!
-//! A plain `memcpy` from such memory is a data race, which Rust gives no meaning. What we want is the meaning of
-//! a copy of relaxed atomic bytes: each byte read is *some* byte that was stored there, and nothing more is
-//! promised; order comes from the ring's headers. Rust has no such operation yet, so on x86_64 the accesses are
-//! made by inline assembly, which the compiler must treat as reads or writes of arbitrary memory: it can
-//! neither split, repeat, merge nor remove them, nor reason about the bytes. Elsewhere, and where a tool needs to
-//! see each access (sanitizers, Miri), the copy is made of relaxed atomics. The fuzz targets, where both sides are one thread,
-//! take a plain copy: the sanitizer sees that too, and it is quick with every branch traced.
+//! A plain `memcpy` from such memory is a data race, which Rust gives no meaning. What we want is the meaning
+//! of a copy of relaxed atomic bytes: each byte read is *some* byte that was stored there, and nothing more
+//! is promised; order comes from the ring's headers. Rust has no such operation yet, so on x86_64 the
+//! accesses are made by inline assembly, which the compiler must treat as reads or writes of arbitrary
+//! memory: it can neither split, repeat, merge nor remove them, nor reason about the bytes. Elsewhere, and
+//! where a tool needs to see each access (sanitizers, Miri), the copy is made of relaxed atomics. The fuzz
+//! targets, where both sides are one thread, take a plain copy: the sanitizer sees that too, and it is quick
+//! with every branch traced.
 //!
 //! All ways have the same contract and the same tests.
 
@@ -14,9 +15,10 @@
 #[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
 const STRING_COPY_FROM: usize = 2048;
 
-/// Whether the string copy would crawl: where the target lies a little behind the source within its page, each of its loads seems to
-/// depend on the store before it. Measured on an AMD EPYC: 20 times slower at 1 to 31 bytes, 2 to 5 times at 33 to 63.
-/// A ring's records begin at every line of a page in turn, so one copy in 64 is such a one, or, with blocks of whole pages, each.
+/// Whether the string copy would crawl: where the target lies a little behind the source within its page,
+/// each of its loads seems to depend on the store before it. Measured on an AMD EPYC: 20 times slower at 1 to
+/// 31 bytes, 2 to 5 times at 33 to 63. A ring's records begin at every line of a page in turn, so one copy in
+/// 64 is such a one, or, with blocks of whole pages, each.
 #[cfg(all(target_arch = "x86_64", not(any(miri, fuzzing, ringpost_atomic_copy))))]
 fn string_copy_crawls(to: *const u8, from: *const u8) -> bool {
     const PAGE: usize = 4096;
@@ -27,8 +29,8 @@ fn string_copy_crawls(to: *const u8, from: *const u8) -> bool {
 ///
 /// # Safety
 ///
-/// `from` must be valid for reads of `len` bytes of ordinary memory, `shared` for writes of `len` bytes inside a
-/// live mapping, and the two must not overlap.
+/// `from` must be valid for reads of `len` bytes of ordinary memory, `shared` for writes of `len` bytes
+/// inside a live mapping, and the two must not overlap.
 #[inline(always)]
 pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's promise is the same as the one asked for.
@@ -40,8 +42,8 @@ pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes of `len` bytes of ordinary memory, `shared` for reads of `len` bytes inside a
-/// live mapping, and the two must not overlap.
+/// `to` must be valid for writes of `len` bytes of ordinary memory, `shared` for reads of `len` bytes inside
+/// a live mapping, and the two must not overlap.
 #[inline(always)]
 pub(super) unsafe fn copy_out(to: *mut u8, shared: *const u8, len: usize) {
     // SAFETY: the caller's promise is the same as the one asked for.
@@ -82,8 +84,8 @@ mod imp {
     #[inline(never)]
     unsafe fn copy_long(to: *mut u8, from: *const u8, len: usize) {
         if len > STRING_COPY_FROM && !string_copy_crawls(to, from) {
-            // SAFETY: both ranges are valid for `len` bytes by the caller's promise, the direction flag is clear
-            // as the ABI demands, and the instruction touches exactly those ranges.
+            // SAFETY: both ranges are valid for `len` bytes by the caller's promise, the direction flag is
+            // clear as the ABI demands, and the instruction touches exactly those ranges.
             unsafe {
                 asm!(
                     "rep movsb",
@@ -108,15 +110,16 @@ mod imp {
         unsafe { copy_pieces(to, from, at, len) }
     }
 
-    /// The bytes from `at` to `len`, at most 64, in pieces that do not overlap: a copy that was just made is often copied on at
-    /// once, and a load that spans two recent stores cannot be served from the store buffer. Whether that matters here was not
-    /// measured apart.
+    /// The bytes from `at` to `len`, at most 64, in pieces that do not overlap: a copy that was just made is
+    /// often copied on at once, and a load that spans two recent stores cannot be served from the store
+    /// buffer. Whether that matters here was not measured apart.
     #[inline(always)]
     unsafe fn copy_pieces(to: *mut u8, from: *const u8, mut at: usize, len: usize) {
         // Each piece is a binary digit of what is left, so together they are exactly that.
         let left = len - at;
-        // SAFETY: each access begins at `at`, which counts what was copied, and has as many bytes as the digit of `left` that it
-        // stands for; the digits above it are what `at` was advanced by. So it ends at or before `len`.
+        // SAFETY: each access begins at `at`, which counts what was copied, and has as many bytes as the
+        // digit of `left` that it stands for; the digits above it are what `at` was advanced by. So
+        // it ends at or before `len`.
         unsafe {
             if left & 64 != 0 {
                 copy_32(to, from, at);
@@ -197,8 +200,8 @@ mod imp {
 #[cfg(fuzzing)]
 mod imp {
     pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
-        // SAFETY: the ranges are valid by the caller's promise, and nobody else accesses them meanwhile: the other side is a fuzz
-        // target on this thread, or has not been told of the ring yet.
+        // SAFETY: the ranges are valid by the caller's promise, and nobody else accesses them meanwhile: the
+        // other side is a fuzz target on this thread, or has not been told of the ring yet.
         unsafe { shared.copy_from_nonoverlapping(from, len) }
     }
 
@@ -220,8 +223,9 @@ mod imp {
     pub(super) unsafe fn copy_in(shared: *mut u8, from: *const u8, len: usize) {
         let head = unaligned_head(shared, len);
         let words_end = head + (len - head) / 8 * 8;
-        // SAFETY: every access lies within the first `len` bytes of either range, which the caller vouches for;
-        // 8-byte accesses start at `head`, where the shared side is aligned; the private side is read unaligned.
+        // SAFETY: every access lies within the first `len` bytes of either range, which the caller vouches
+        // for; 8-byte accesses start at `head`, where the shared side is aligned; the private side is
+        // read unaligned.
         unsafe {
             for at in (0..head).chain(words_end..len) {
                 AtomicU8::from_ptr(shared.add(at)).store(from.add(at).read(), Relaxed);
@@ -250,7 +254,8 @@ mod imp {
     }
 }
 
-/// Asks the processor for the line at an address, in order to write it. A hint that is correct for any address.
+/// Asks the processor for the line at an address, in order to write it. A hint that is correct for any
+/// address.
 #[inline(always)]
 pub(super) fn prefetch_for_write(at: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -266,7 +271,8 @@ pub(super) fn prefetch_for_write(at: *const u8) {
 mod tests {
     use super::*;
 
-    /// Every length around each change of method, at every alignment of either side, with a guard on both sides.
+    /// Every length around each change of method, at every alignment of either side, with a guard on both
+    /// sides.
     #[test]
     fn copies_exactly_the_bytes_asked_for() {
         const GUARD: u8 = 0xEE;

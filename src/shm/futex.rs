@@ -1,25 +1,28 @@
 //! Sleeping on a word until another thread or process changes it.
 //!
-//! A return from [`wait`] is a *hint*: the word was woken, or had already changed, or the kernel had its own reasons,
-//! or a peer that may write the word (or requeue its sleepers) plays tricks. The caller looks again at what it
-//! waits for, and counts hints that lead nowhere.
+//! A return from [`wait`] is a *hint*: the word was woken, or had already changed, or the kernel had its own
+//! reasons, or a peer that may write the word (or requeue its sleepers) plays tricks. The caller looks again
+//! at what it waits for, and counts hints that lead nowhere.
 //!
-//! **Why no wake is lost.** The kernel compares the word with `expected` under the lock of its queue, and a waker
-//! takes the same lock. So if the waker changes the word *before* it wakes, then either the sleeper's compare sees
-//! the change, and it does not sleep, or the sleeper is already in the queue, and the wake finds it.
+//! **Why no wake is lost.** The kernel compares the word with `expected` under the lock of its queue, and a
+//! waker takes the same lock. So if the waker changes the word *before* it wakes, then either the sleeper's
+//! compare sees the change, and it does not sleep, or the sleeper is already in the queue, and the wake finds
+//! it.
 //!
-//! **Scope.** A word in memory mapped by two processes must be waited for and woken as *shared*; the private kind is
-//! keyed by address space and would never meet. Private is for words that one process alone maps.
+//! **Scope.** A word in memory mapped by two processes must be waited for and woken as *shared*; the private
+//! kind is keyed by address space and would never meet. Private is for words that one process alone maps.
 //!
-//! **Several words.** Where the first word can be written by a peer that is not trusted, a second one in private
-//! memory guarantees that closing is noticed: `futex_waitv` (Linux 5.16) sleeps on both. Where that call is unknown, or
-//! forbidden by a container's filter with whatever error, the wait is cut into slices on the first word, and the others are looked
-//! at in between. Whoever closes a channel also wakes its first words, so an end that nobody disturbs hears of it at once. The
-//! slices matter where a peer keeps the sleeper on the first word, or where the close is that of another channel (a sender that
-//! waits for somebody's inbox): then it is heard of one slice later. They grow from [`SLICE`] to [`LONGEST_SLICE`] while nothing happens.
+//! **Several words.** Where the first word can be written by a peer that is not trusted, a second one in
+//! private memory guarantees that closing is noticed: `futex_waitv` (Linux 5.16) sleeps on both. Where that
+//! call is unknown, or forbidden by a container's filter with whatever error, the wait is cut into slices on
+//! the first word, and the others are looked at in between. Whoever closes a channel also wakes its first
+//! words, so an end that nobody disturbs hears of it at once. The slices matter where a peer keeps the
+//! sleeper on the first word, or where the close is that of another channel (a sender that
+//! waits for somebody's inbox): then it is heard of one slice later. They grow from [`SLICE`] to
+//! [`LONGEST_SLICE`] while nothing happens.
 //!
-//! **Errors.** An error of one of these calls that is not one of its documented outcomes is this process's own affair, and never a hint: hints
-//! are counted against the peer.
+//! **Errors.** An error of one of these calls that is not one of its documented outcomes is this process's
+//! own affair, and never a hint: hints are counted against the peer.
 
 use std::time::{Duration, Instant};
 
@@ -57,9 +60,10 @@ pub(crate) enum Woken {
 
 /// Stores into a word that others swap. Relaxed: what it must be ordered with is ordered by fences.
 ///
-/// In the models it is a swap too. loom orders the writes of two threads to one word only as far as they happen before
-/// each other, and so would let a thread that sees this store's past still read the value of a swap that this
-/// store replaced. Swaps alone it puts into one order, as the language does with all writes to one word.
+/// In the models it is a swap too. loom orders the writes of two threads to one word only as far as they
+/// happen before each other, and so would let a thread that sees this store's past still read the value of a
+/// swap that this store replaced. Swaps alone it puts into one order, as the language does with all writes to
+/// one word.
 #[inline(always)]
 pub(crate) fn set(word: &AtomicU32, value: u32) {
     #[cfg(not(loom))]
@@ -72,8 +76,8 @@ pub(crate) fn set(word: &AtomicU32, value: u32) {
 #[cfg_attr(loom, allow(dead_code, reason = "the models have no clock"))]
 pub(crate) const SLICE: Duration = Duration::from_millis(10);
 
-/// And after some slices in which nothing happened: the longest that a hostile client can put off the end of its worker. 500 idle
-/// clients then cost 1,000 short wakes a second.
+/// And after some slices in which nothing happened: the longest that a hostile client can put off the end of
+/// its worker. 500 idle clients then cost 1,000 short wakes a second.
 #[cfg_attr(loom, allow(dead_code, reason = "the models have no clock"))]
 pub(crate) const LONGEST_SLICE: Duration = Duration::from_millis(500);
 
@@ -91,7 +95,8 @@ mod real {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    /// Most words that anybody waits for: an inbox's space and its closing, the waiter's turn, and its own closing.
+    /// Most words that anybody waits for: an inbox's space and its closing, the waiter's turn, and its own
+    /// closing.
     const MOST: usize = 4;
 
     /// Whether `futex_waitv` can be used: not asked yet, or an answer.
@@ -171,8 +176,8 @@ mod real {
         wait_in_slices(waits, deadline)
     }
 
-    /// Whether the kernel does as it should. A filter may answer with an error that the call has a meaning for, so at first
-    /// two calls are made that end at once, each in another way.
+    /// Whether the kernel does as it should. A filter may answer with an error that the call has a meaning
+    /// for, so at first two calls are made that end at once, each in another way.
     fn waitv_works() -> bool {
         match WAITV.load(Ordering::Relaxed) {
             UNKNOWN => {
@@ -246,8 +251,8 @@ mod real {
         let _ = futex::wake(word, flags(scope), count);
     }
 
-    /// Sleeps while `word`, in shared memory, holds `expected`, at most until the deadline. May return early: look
-    /// again.
+    /// Sleeps while `word`, in shared memory, holds `expected`, at most until the deadline. May return early:
+    /// look again.
     ///
     /// # Examples
     ///
@@ -271,7 +276,8 @@ mod real {
         wait(&[Wait { word, expected, scope: Scope::Shared }], deadline);
     }
 
-    /// Ends the sleep of up to `count` [`futex_wait`]s on `word`, which must have been changed before. Does not block.
+    /// Ends the sleep of up to `count` [`futex_wait`]s on `word`, which must have been changed before. Does
+    /// not block.
     ///
     /// # Examples
     ///
@@ -290,9 +296,10 @@ mod real {
 #[cfg(loom)]
 pub(crate) use model::{wait, wake};
 
-/// The futex of the models: a queue of sleepers under one lock, exactly as in the kernel: compare and enqueue are one
-/// step under the lock, a wake marks the sleepers of its own word only. A wake that nobody sends is a sleep
-/// that never ends, which loom reports as a deadlock. There are no time-outs here: one would hide a lost wake.
+/// The futex of the models: a queue of sleepers under one lock, exactly as in the kernel: compare and enqueue
+/// are one step under the lock, a wake marks the sleepers of its own word only. A wake that nobody sends is a
+/// sleep that never ends, which loom reports as a deadlock. There are no time-outs here: one would hide a
+/// lost wake.
 #[cfg(loom)]
 mod model {
     use super::*;

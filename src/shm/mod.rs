@@ -2,9 +2,9 @@
 
 //! Shared memory: sealed segments, the copy in and out of them, and the futex.
 //!
-//! This is the bottom of the library. A [`Segment`] is a mapping that another process may map too and write at
-//! any time; nothing here ever makes a reference to plain bytes in it. Words are touched through atomics, payload
-//! through the `copy` module, and sleeping goes through the `futex` module.
+//! This is the bottom of the library. A [`Segment`] is a mapping that another process may map too and write
+//! at any time; nothing here ever makes a reference to plain bytes in it. Words are touched through atomics,
+//! payload through the `copy` module, and sleeping goes through the `futex` module.
 
 #![cfg_attr(loom, allow(dead_code, reason = "the layers above are not built for the models"))]
 
@@ -41,5 +41,6 @@ pub(crate) const FOREIGN: u32 = 0;
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
-/// Bytes of a ring's control block: three words, each alone in 128 bytes, because processors fetch lines in pairs.
+/// Bytes of a ring's control block: three words, each alone in 128 bytes, because processors fetch lines in
+/// pairs.
 pub(crate) const CONTROL: usize = 384;

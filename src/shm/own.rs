@@ -1,15 +1,17 @@
 //! Words of this process alone, and how a process that was made by `fork` is told from the one that made it.
 //!
-//! A forked child inherits everything: the mappings of channels, the connections, every position that this end of a ring keeps
-//! to itself. Used by both, a ring's end would be two ends. So what belongs to one process carries a word that its children do not
-//! inherit: it lies in a page that the kernel fills with zeros in a child (`MADV_WIPEONFORK`, Linux 4.14), and 0 is no value that
-//! anybody stores there. Whoever has to look at the word anyway learns by the same look that it is another's. Numbers of
-//! processes would not do: the first process of a nested namespace has the same as that of the outer one.
+//! A forked child inherits everything: the mappings of channels, the connections, every position that this
+//! end of a ring keeps to itself. Used by both, a ring's end would be two ends. So what belongs to one
+//! process carries a word that its children do not inherit: it lies in a page that the kernel fills with
+//! zeros in a child (`MADV_WIPEONFORK`, Linux 4.14), and 0 is no value that anybody stores there. Whoever has
+//! to look at the word anyway learns by the same look that it is another's. Numbers of processes would not
+//! do: the first process of a nested namespace has the same as that of the outer one.
 //!
-//! Where the kernel does not know that advice, a handler of the C library (`pthread_atfork`) stores the zeros in the child.
+//! Where the kernel does not know that advice, a handler of the C library (`pthread_atfork`) stores the zeros
+//! in the child.
 //!
-//! The pages are never given back: a forked child that takes a word must not find one that something inherited still looks at, so which
-//! words are taken is kept elsewhere and inherited. A page has 64 words.
+//! The pages are never given back: a forked child that takes a word must not find one that something
+//! inherited still looks at, so which words are taken is kept elsewhere and inherited. A page has 64 words.
 //!
 //! Nothing here locks: a lock that another thread held at the fork is held in the child for ever.
 
@@ -190,7 +192,8 @@ impl Pages {
         if self.handled.load(Ordering::Acquire) {
             return Ok(());
         }
-        // SAFETY: `wipe` only loads and stores atomics, which a child may do before anything else; it stays as long as the program.
+        // SAFETY: `wipe` only loads and stores atomics, which a child may do before anything else; it stays
+        // as long as the program.
         match unsafe { libc::pthread_atfork(None, None, Some(wipe)) } {
             0 => {
                 // Two threads may both come here: to wipe twice does no harm.
@@ -232,7 +235,8 @@ fn published<T>(pointer: *mut T) -> Option<&'static T> {
 }
 
 fn wipe_on_fork(page: *mut Lines) -> bool {
-    // SAFETY: a mapping of that length, made just now, to which no reference exists yet. The advice changes nothing in this process.
+    // SAFETY: a mapping of that length, made just now, to which no reference exists yet. The advice changes
+    // nothing in this process.
     unsafe { madvise(page.cast(), size_of::<Lines>(), Advice::LinuxWipeOnFork) }.is_ok()
 }
 
@@ -260,7 +264,8 @@ impl<T: Sync + 'static> OfProcess<T> {
             return Ok(value);
         }
         let made = Box::into_raw(Box::new((OwnWord::not_inherited(1)?, make()?)));
-        // Only in the place of what was seen, which is nothing or a parent's: never of what another thread has made meanwhile.
+        // Only in the place of what was seen, which is nothing or a parent's: never of what another thread
+        // has made meanwhile.
         if self.newest.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: it came from a box just now and was not published.
             drop(unsafe { Box::from_raw(made) });

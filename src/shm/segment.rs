@@ -1,9 +1,10 @@
 //! Sealed shared-memory segments: made on one side, checked and mapped on the other.
 //!
-//! A segment is a memfd: it has no name, so nothing can be squatted and nothing stays behind after a crash. Its
-//! maker sizes it, maps it and then seals it against shrinking, growing and further sealing *in one call*, so
-//! that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the size. Whoever receives a
-//! descriptor checks the seals and the file system before mapping. A hole punched by the other side reads as zero.
+//! A segment is a memfd: it has no name, so nothing can be squatted and nothing stays behind after a crash.
+//! Its maker sizes it, maps it and then seals it against shrinking, growing and further sealing *in one
+//! call*, so that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the size.
+//! Whoever receives a descriptor checks the seals and the file system before mapping. A hole punched by the
+//! other side reads as zero.
 
 use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{MmapOptions, MmapRaw};
@@ -104,14 +105,15 @@ fn system(action: &'static str) -> impl FnOnce(Errno) -> SegmentError {
 }
 
 impl Segment {
-    /// Makes a sealed segment of `len` zero bytes and maps it. The descriptor is for the other side; it is closed
-    /// on exec and is of no further use here once sent. Does not block.
+    /// Makes a sealed segment of `len` zero bytes and maps it. The descriptor is for the other side; it is
+    /// closed on exec and is of no further use here once sent. Does not block.
     ///
     /// `name` is seen only under `/proc/PID` (`maps`, `fd`), for people.
     ///
     /// # Errors
     ///
-    /// [`SegmentError::BadLength`] for 0 bytes or more than can be, [`SegmentError::System`] if there is no memory or descriptor.
+    /// [`SegmentError::BadLength`] for 0 bytes or more than can be, [`SegmentError::System`] if there is no
+    /// memory or descriptor.
     ///
     /// # Examples
     ///
@@ -150,7 +152,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`SegmentError::NotMemory`], [`SegmentError::NotSealed`], [`SegmentError::BadLength`], or [`SegmentError::System`].
+    /// [`SegmentError::NotMemory`], [`SegmentError::NotSealed`], [`SegmentError::BadLength`], or
+    /// [`SegmentError::System`].
     ///
     /// # Examples
     ///
@@ -266,9 +269,9 @@ impl Segment {
     #[inline]
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
         self.check(offset, 4, 4);
-        // SAFETY: checked to lie inside the mapping, which is page-aligned (so the word is aligned) and lives as
-        // long as `self`. Every access to it from this side is atomic or a copy as described in `copy`, and an
-        // atomic makes sense of whatever the other side stores.
+        // SAFETY: checked to lie inside the mapping, which is page-aligned (so the word is aligned) and lives
+        // as long as `self`. Every access to it from this side is atomic or a copy as described in
+        // `copy`, and an atomic makes sense of whatever the other side stores.
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
     }
 
@@ -315,8 +318,8 @@ impl Segment {
     #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         self.check(offset, from.len(), 1);
-        // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to which
-        // no reference is ever made.
+        // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to
+        // which no reference is ever made.
         unsafe { copy::copy_in(self.map.as_mut_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
@@ -345,8 +348,8 @@ impl Segment {
     /// Makes every byte 0.
     #[cfg(fuzzing)]
     pub(crate) fn wipe(&mut self) {
-        // SAFETY: the whole mapping, which is writable. It is memory of this process alone, as only the fuzz targets' is, and
-        // borrowed exclusively, so nothing else accesses it meanwhile.
+        // SAFETY: the whole mapping, which is writable. It is memory of this process alone, as only the fuzz
+        // targets' is, and borrowed exclusively, so nothing else accesses it meanwhile.
         unsafe { self.map.as_mut_ptr().write_bytes(0, self.map.len()) }
     }
 

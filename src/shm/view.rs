@@ -76,7 +76,8 @@ pub(crate) struct Word32 {
     _segment: Arc<Segment>,
 }
 
-// SAFETY: a pointer to an atomic word of a mapping that the `Arc` keeps alive; any number of threads may use it at once.
+// SAFETY: a pointer to an atomic word of a mapping that the `Arc` keeps alive; any number of threads may use
+// it at once.
 unsafe impl Send for Word32 {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Word32 {}
@@ -91,8 +92,8 @@ impl std::ops::Deref for Word32 {
     }
 }
 
-/// A ring's part of a segment, for the hot paths: its bounds were checked once, words of the control block are named at
-/// compile time, and a position is masked to a line of the ring, wherever it points.
+/// A ring's part of a segment, for the hot paths: its bounds were checked once, words of the control block
+/// are named at compile time, and a position is masked to a line of the ring, wherever it points.
 #[derive(Clone)]
 pub(crate) struct RingView {
     control: NonNull<u8>,
@@ -105,8 +106,8 @@ pub(crate) struct RingView {
     _segment: Arc<Segment>,
 }
 
-// SAFETY: pointers into a mapping that the `Arc` keeps alive, which is accessed only by atomics and by copies that stand for
-// atomics: any number of threads may do that at once.
+// SAFETY: pointers into a mapping that the `Arc` keeps alive, which is accessed only by atomics and by copies
+// that stand for atomics: any number of threads may do that at once.
 unsafe impl Send for RingView {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for RingView {}
@@ -123,8 +124,8 @@ impl RingView {
         const { assert!(AT.is_multiple_of(8) && AT + 8 <= CONTROL) };
         #[cfg(fuzzing)]
         super::alone::count_word();
-        // SAFETY: inside the control block, which lies inside the mapping, and aligned like it. All access to the word is
-        // atomic, or a copy as described in `copy`.
+        // SAFETY: inside the control block, which lies inside the mapping, and aligned like it. All access to
+        // the word is atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.control.as_ptr().add(AT).cast()) }
     }
 
@@ -143,8 +144,8 @@ impl RingView {
     pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
         #[cfg(fuzzing)]
         super::alone::count_word();
-        // SAFETY: `line` is the start of one of the ring's lines, which lie inside the mapping and are aligned. All access to the
-        // word is atomic, or a copy as described in `copy`.
+        // SAFETY: `line` is the start of one of the ring's lines, which lie inside the mapping and are
+        // aligned. All access to the word is atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position)).cast()) }
     }
 
@@ -172,8 +173,8 @@ impl RingView {
     #[inline(always)]
     pub(crate) fn copy_in(&self, position: u64, at: usize, from: &[u8]) {
         let offset = self.check(position, at, from.len());
-        // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to whose bytes
-        // no reference is ever made.
+        // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to
+        // whose bytes no reference is ever made.
         unsafe { copy::copy_in(self.data.as_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
@@ -207,12 +208,14 @@ impl RingView {
         }
         #[cfg(fuzzing)]
         super::alone::count_bytes(from.len());
-        // SAFETY: the range was checked to lie in the line, which lies inside the mapping; `from` as for `copy_in`.
+        // SAFETY: the range was checked to lie in the line, which lies inside the mapping; `from` as for
+        // `copy_in`.
         unsafe { copy::copy_in(self.data.as_ptr().add(self.line(position) + at), from.as_ptr(), from.len()) }
     }
 
-    /// Copies the first `len` bytes behind byte `at` of one line out to the end of a vector. All that lies behind `at` is
-    /// copied, which is quicker where `at` is a constant, but only `len` bytes of it become the vector's.
+    /// Copies the first `len` bytes behind byte `at` of one line out to the end of a vector. All that lies
+    /// behind `at` is copied, which is quicker where `at` is a constant, but only `len` bytes of it
+    /// become the vector's.
     #[inline(always)]
     pub(crate) fn append_from_line(&self, position: u64, at: usize, len: usize, to: &mut Vec<u8>) {
         if at > LINE || len > LINE - at {
@@ -223,8 +226,8 @@ impl RingView {
         super::alone::count_bytes(whole);
         to.reserve(whole);
         let filled = to.len();
-        // SAFETY: `reserve` made room for the `whole` bytes after `filled`, of which the copy initialises all and the first
-        // `len` then belong to the vector; the line lies inside the mapping.
+        // SAFETY: `reserve` made room for the `whole` bytes after `filled`, of which the copy initialises all
+        // and the first `len` then belong to the vector; the line lies inside the mapping.
         unsafe {
             let line = self.data.as_ptr().add(self.line(position));
             copy::copy_out(to.as_mut_ptr().add(filled), line.add(at), whole);
@@ -238,7 +241,8 @@ impl RingView {
         copy::prefetch_for_write(self.data.as_ptr().wrapping_add(self.line(position)));
     }
 
-    /// Where the line at a position begins, in bytes from the start of the ring: less than the capacity, whatever the position.
+    /// Where the line at a position begins, in bytes from the start of the ring: less than the capacity,
+    /// whatever the position.
     #[inline(always)]
     fn line(&self, position: u64) -> usize {
         position as usize & self.mask

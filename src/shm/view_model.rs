@@ -1,8 +1,9 @@
-//! The shared memory of the loom models: an array of lines, each a header atomic, a futex word and a payload cell.
+//! The shared memory of the loom models: an array of lines, each a header atomic, a futex word and a payload
+//! cell.
 //!
-//! A copy that touches the first 8 bytes of a line goes through that line's header atomic, so that payload bytes can
-//! pose as a header exactly as they can in mapped memory; the other 56 bytes are a cell in which loom reports
-//! every access that is not ordered.
+//! A copy that touches the first 8 bytes of a line goes through that line's header atomic, so that payload
+//! bytes can pose as a header exactly as they can in mapped memory; the other 56 bytes are a cell in which
+//! loom reports every access that is not ordered.
 
 use loom::cell::UnsafeCell;
 

@@ -1,5 +1,5 @@
-//! Answers that are never read. Each holds a descriptor that counts on the account of the server's user, so their number is
-//! bounded; and where the kernel refuses all the same, the client is told the truth.
+//! Answers that are never read. Each holds a descriptor that counts on the account of the server's user, so
+//! their number is bounded; and where the kernel refuses all the same, the client is told the truth.
 
 use crate::ALONE;
 use crate::common::raw::{Heard, REGISTER, VERSION, datagram, dial, hear, say as tell, try_say_with};

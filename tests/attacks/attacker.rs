@@ -1,7 +1,8 @@
 //! The attacker's process, and what its attacks load the computer with.
 //!
-//! It attacks, behaves, or rages on after it was thrown out, as it is told. While it behaves it loads the computer as its last attack did: as
-//! many registrations, connections, requests and bytes, and as many threads that never rest.
+//! It attacks, behaves, or rages on after it was thrown out, as it is told. While it behaves it loads the
+//! computer as its last attack did: as many registrations, connections, requests and bytes, and as many
+//! threads that never rest.
 
 use crate::common::payload::Random;
 use crate::common::raw::{CALL, Heard, RawClient, SERVER, VERSION, datagram, dial, hear, say as tell};

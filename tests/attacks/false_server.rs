@@ -1,4 +1,5 @@
-//! The process of a server that makes a channel as it should and then rewrites all of it, the closed word, too.
+//! The process of a server that makes a channel as it should and then rewrites all of it, the closed word,
+//! too.
 
 use crate::RING;
 use crate::common::noise::{self, CLOSED};

@@ -1,5 +1,5 @@
-//! A user who is let in and takes all that it can: connections that ask for nothing, or observe, and clients. Its quotas end that, and
-//! others get in as before. Another user is played by a role, which needs root.
+//! A user who is let in and takes all that it can: connections that ask for nothing, or observe, and clients.
+//! Its quotas end that, and others get in as before. Another user is played by a role, which needs root.
 
 use crate::ALONE;
 use crate::common::raw::{Heard, SERVER, VERSION, datagram, dial, hear};

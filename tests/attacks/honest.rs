@@ -1,4 +1,5 @@
-//! Honest work beside an attack: calls whose responses are checked and timed, and numbered messages, of which none may be lost.
+//! Honest work beside an attack: calls whose responses are checked and timed, and numbered messages, of which
+//! none may be lost.
 
 use crate::common::{Begun, Bus, LIMIT, begin, eventually};
 use std::sync::Arc;
@@ -82,7 +83,8 @@ impl Honest {
         });
     }
 
-    /// Ends the work, of which nothing was lost. The median of the calls of each slice, in nanoseconds; 0 where there was none.
+    /// Ends the work, of which nothing was lost. The median of the calls of each slice, in nanoseconds; 0
+    /// where there was none.
     pub fn end(self) -> Vec<u32> {
         self.goes_on();
         self.next_slice();

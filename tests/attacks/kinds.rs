@@ -1,4 +1,5 @@
-//! What an attacker does with a channel that it got honestly. Each attack ends when the server has closed the channel, or its time is over.
+//! What an attacker does with a channel that it got honestly. Each attack ends when the server has closed the
+//! channel, or its time is over.
 
 use crate::attacker::Assault;
 use crate::common::noise;
@@ -56,8 +57,8 @@ fn rewrite_every_word(a: &mut Assault<'_>) {
     }
 }
 
-/// Honest requests of all sizes, with honest headers. A second thread rewrites their payloads, and those of the responses, all the time, and so
-/// while they are copied out and in.
+/// Honest requests of all sizes, with honest headers. A second thread rewrites their payloads, and those of
+/// the responses, all the time, and so while they are copied out and in.
 fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
     let (segment, ring) = (Segment::open(&a.client.descriptor).unwrap(), a.client.ring_size() as usize);
     let stop = AtomicBool::new(false);
@@ -204,8 +205,8 @@ fn leave_in_mid_block(a: &mut Assault<'_>) {
     }
 }
 
-/// Descriptors of all kinds, up to as many as a datagram takes, on connections that ask to register or talk rubbish, and then on the lifeline,
-/// where nothing may be said.
+/// Descriptors of all kinds, up to as many as a datagram takes, on connections that ask to register or talk
+/// rubbish, and then on the lifeline, where nothing may be said.
 fn send_descriptors(a: &mut Assault<'_>) {
     let descriptors = descriptors(&a.client);
     let all: Vec<&OwnedFd> = descriptors.iter().cycle().take(253).collect();

@@ -1,10 +1,11 @@
-//! Clients of another process that register as one should and then attack with all they have, while honest clients work:
-//! the server lives, the honest lose nothing, the offender is closed and costs nothing any more, however it rages on, and shutdown ends
-//! in time among the attacks. And a server of another process that attacks a client.
+//! Clients of another process that register as one should and then attack with all they have, while honest
+//! clients work: the server lives, the honest lose nothing, the offender is closed and costs nothing any
+//! more, however it rages on, and shutdown ends in time among the attacks. And a server of another process
+//! that attacks a client.
 //!
-//! Attack and good behaviour of equal load take turns in slices of a quarter of a second, an attack a second in all;
-//! `RINGPOST_ATTACK_SECONDS` makes it longer (tests/README.md has the long form). What the honest client's round trips take in
-//! both is printed with its ratio: a figure to read, not to pass.
+//! Attack and good behaviour of equal load take turns in slices of a quarter of a second, an attack a second
+//! in all; `RINGPOST_ATTACK_SECONDS` makes it longer (tests/README.md has the long form). What the honest
+//! client's round trips take in both is printed with its ratio: a figure to read, not to pass.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -96,7 +97,8 @@ fn withstand(attack: &str, breaks: Breaks) {
         assert_eq!(attacked.closed, 0, "thrown out though it broke no rule");
     }
 
-    // Who breaks a rule is thrown out, and has no thread and no memory in the server any more, whatever it does to what it holds.
+    // Who breaks a rule is thrown out, and has no thread and no memory in the server any more, whatever it
+    // does to what it holds.
     if breaks == Breaks::Always {
         attacker.tell(&format!("outlast {}", attacker::TIME_TO_BE_NOTICED.as_millis()));
         attacker.hear_within("thrown out", LIMIT * 2);
@@ -157,7 +159,8 @@ impl std::fmt::Display for Turns {
     }
 }
 
-/// The medians over all turns of an attack and of good behaviour, and of the thousandfold ratios in their pairs.
+/// The medians over all turns of an attack and of good behaviour, and of the thousandfold ratios in their
+/// pairs.
 fn compare(turns: &[u32]) -> [u32; 3] {
     let pairs: Vec<[u32; 2]> =
         turns.chunks_exact(2).map(|pair| [pair[0], pair[1]]).filter(|pair| !pair.contains(&0)).collect();

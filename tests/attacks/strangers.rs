@@ -1,10 +1,10 @@
-//! Descriptors as weapons, from whoever can connect: sockets that linger when they are closed, and memory files that take long to
-//! free. Whatever the position from which they are sent, the server's thread goes on at once: others register, are listed and
-//! forgotten, and the shutdown ends. On kernels where a socket can refuse descriptors, and on those where it cannot (a filter
-//! plays them).
+//! Descriptors as weapons, from whoever can connect: sockets that linger when they are closed, and memory
+//! files that take long to free. Whatever the position from which they are sent, the server's thread goes on
+//! at once: others register, are listed and forgotten, and the shutdown ends. On kernels where a socket can
+//! refuse descriptors, and on those where it cannot (a filter plays them).
 //!
-//! A socket lingers here until the test closes its other end, for longer than any test may last: so whoever closes it waits, and
-//! what goes on meanwhile shows that it is not the server's thread.
+//! A socket lingers here until the test closes its other end, for longer than any test may last: so whoever
+//! closes it waits, and what goes on meanwhile shows that it is not the server's thread.
 
 use crate::ALONE;
 use crate::common::filter::refuse_to_refuse_descriptors;
@@ -89,8 +89,8 @@ struct Sent {
     other_end: Option<TcpStream>,
 }
 
-/// Sends the descriptor so that the server has the last of it: a server that was quicker to close it than this process leaves the last
-/// close to this process, and then it is sent again.
+/// Sends the descriptor so that the server has the last of it: a server that was quicker to close it than
+/// this process leaves the last close to this process, and then it is sent again.
 fn attack(path: &Path, position: &str, weapon: Weapon) -> Sent {
     loop {
         let (mut sent, descriptor) = attack_once(path, position, weapon);

@@ -76,7 +76,8 @@ fn responses_of_any_size_come_in_order() {
     });
 }
 
-/// The server cannot answer for want of room, the client cannot ask for want of room: it takes responses meanwhile.
+/// The server cannot answer for want of room, the client cannot ask for want of room: it takes responses
+/// meanwhile.
 #[test]
 fn two_full_rings_do_not_block_each_other() {
     within_limit("submitting with both rings full", || {
@@ -280,7 +281,8 @@ fn a_deadline_that_has_passed_ends_everything_at_once() {
     assert_eq!(client.statistics().unwrap().calls, 6);
 }
 
-/// A response to an earlier call is there at once, and tells nothing of the worker: it may lie down just then.
+/// A response to an earlier call is there at once, and tells nothing of the worker: it may lie down just
+/// then.
 #[test]
 fn a_call_behind_others_wakes_the_worker() {
     let bus = Bus::with(|b| b.wait(WaitStrategy::Park));

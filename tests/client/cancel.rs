@@ -115,8 +115,9 @@ fn the_close_handle_ends_a_call_in_a_service_that_sleeps() {
 
 // ---- a response of which nobody was told
 
-/// A server by hand that answers the first of two calls without waking anybody, and the second never: as a worker may that
-/// overlooks a client which lies down in just that moment, and goes on to a service that sleeps.
+/// A server by hand that answers the first of two calls without waking anybody, and the second never: as a
+/// worker may that overlooks a client which lies down in just that moment, and goes on to a service that
+/// sleeps.
 fn forgetful(place: &Place) -> Begun<()> {
     let socket = listen_at(&place.path);
     begin(move || {

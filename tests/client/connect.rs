@@ -118,7 +118,8 @@ fn strangers_are_answered_and_dropped() {
     assert_eq!(bus.server.join_after_shutdown().refused, count);
 }
 
-/// Descriptors that nobody asked for do not come in, or are closed: the other end of a pipe notices when its last holder is gone.
+/// Descriptors that nobody asked for do not come in, or are closed: the other end of a pipe notices when its
+/// last holder is gone.
 fn descriptors_do_not_stay(bus: &Bus) {
     for what in [REGISTER, SERVER, 99] {
         let (mut read, write) = std::io::pipe().unwrap();
@@ -178,7 +179,8 @@ fn too_many_connections_at_once_are_told_so() {
     within_limit("a thousand connections", || {
         let bus = Bus::start();
         let mut alice = bus.client("alice");
-        // The first of the silent are dropped after a while: on a slow machine it takes more than one attempt.
+        // The first of the silent are dropped after a while: on a slow machine it takes more than one
+        // attempt.
         let mut told = None;
         for _ in 0..20 {
             let _silent: Vec<OwnedFd> = (0..1024).map(|_| dial(bus.path())).collect();

@@ -1,4 +1,5 @@
-//! Deadlines come before everything else: also for a client that registers again, whatever delays it was given.
+//! Deadlines come before everything else: also for a client that registers again, whatever delays it was
+//! given.
 
 use crate::common::{Bus, Place, begin};
 use ringpost::{
@@ -57,7 +58,8 @@ fn a_loop_until_a_deadline_ends_with_it() {
     assert!(Instant::now() >= deadline);
 }
 
-/// Delays of nothing are not a loop without pause, and no attempt comes between an operation and its deadline.
+/// Delays of nothing are not a loop without pause, and no attempt comes between an operation and its
+/// deadline.
 #[test]
 fn without_any_delay_deadlines_hold_and_attempts_are_few() {
     let none = Duration::ZERO;

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 const BUSY: u16 = 9;
 
-/// So many threads register at once that the backlog of the socket is full. The server lets them in in their order.
+/// So many threads register at once that the backlog of the socket is full. The server lets them in in their
+/// order.
 #[test]
 fn a_crowd_registers() {
     const CROWD: usize = 1500;
@@ -105,7 +106,8 @@ fn a_server_that_stays_busy_is_told_in_time() {
         let line = accept(&socket);
         let mut request = [0; 16];
         let _ = rustix::net::send(&line, &datagram(VERSION, BUSY, b"busy"), SendFlags::NOSIGNAL);
-        // A side that closes without reading the answer resets the connection, which is told once, ahead of what it sent.
+        // A side that closes without reading the answer resets the connection, which is told once, ahead of
+        // what it sent.
         let read = match rustix::io::read(&line, &mut request) {
             Err(Errno::CONNRESET) => rustix::io::read(&line, &mut request),
             read => read,

@@ -1,4 +1,5 @@
-//! Messages: sizes, full inboxes, waiting senders and their order, receivers and senders that go away meanwhile.
+//! Messages: sizes, full inboxes, waiting senders and their order, receivers and senders that go away
+//! meanwhile.
 
 use crate::common::payload::content;
 use crate::common::proc::{worker_is_gone, worker_sleeps};
@@ -34,8 +35,8 @@ fn waiting_sender(bus: &Bus, name: &str, to: Key, message: &[u8]) -> RawClient {
     sender
 }
 
-/// A sender that waits with the largest message, where one unread line is in its way, does not close the inbox to others; and it is not
-/// starved by them once the receiver reads.
+/// A sender that waits with the largest message, where one unread line is in its way, does not close the
+/// inbox to others; and it is not starved by them once the receiver reads.
 #[test]
 fn small_messages_pass_a_large_one_that_waits_and_do_not_starve_it() {
     let bus = Bus::with(|b| b.ring_size(4096));

@@ -150,7 +150,8 @@ impl Drop for Bomb {
     }
 }
 
-/// While one client's calls panic, one after the other and in pipelines, another calls and messages as if nothing were.
+/// While one client's calls panic, one after the other and in pipelines, another calls and messages as if
+/// nothing were.
 #[test]
 fn panics_are_answered_in_order_and_nobody_else_notices() {
     within_limit("calls that panic", || {

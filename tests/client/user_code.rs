@@ -1,4 +1,5 @@
-//! The user's own code, called in the middle of an operation: it may panic, wait for what the operation does, or take its time.
+//! The user's own code, called in the middle of an operation: it may panic, wait for what the operation does,
+//! or take its time.
 
 use crate::common::{Bus, Gate, LIMIT, begin, within_limit};
 use ringpost::{CallError, Client, CloseReason, Reconnect, Request, Response, WaitStrategy};
@@ -127,7 +128,8 @@ fn what_went_before_a_call_that_cannot_go_is_served() {
     }
 }
 
-/// A listener of a client that registers again panics when it hears of the end: no call is counted twice, and none is left out.
+/// A listener of a client that registers again panics when it hears of the end: no call is counted twice, and
+/// none is left out.
 #[test]
 fn a_listener_may_panic() {
     let gate = Gate::default();

@@ -57,7 +57,8 @@ impl Refused {
         }
     }
 
-    /// From here on the kernel refuses it to this thread and those that it starts. False if that cannot be had here.
+    /// From here on the kernel refuses it to this thread and those that it starts. False if that cannot be
+    /// had here.
     pub fn here(self, errno: Errno) -> bool {
         install(&self.steps(errno), 0)
     }
@@ -68,13 +69,14 @@ impl Refused {
     }
 }
 
-/// From here on the kernel refuses `futex_waitv` to this thread and those that it starts. False if that cannot be had here.
+/// From here on the kernel refuses `futex_waitv` to this thread and those that it starts. False if that
+/// cannot be had here.
 pub fn refuse_waitv(errno: Errno) -> bool {
     Refused::call(FUTEX_WAITV).here(errno) && refused() == Some(errno)
 }
 
-/// From here on this thread, and those that it starts, find a kernel before 6.16, on which a socket takes descriptors from anybody.
-/// False if that cannot be had here.
+/// From here on this thread, and those that it starts, find a kernel before 6.16, on which a socket takes
+/// descriptors from anybody. False if that cannot be had here.
 pub fn refuse_to_refuse_descriptors() -> bool {
     Refused::call(libc::SYS_setsockopt).with(2, PASS_RIGHTS).here(Errno::NOPROTOOPT)
 }
@@ -83,7 +85,8 @@ fn install(steps: &[libc::sock_filter], flags: libc::c_ulong) -> bool {
     let mut steps = steps.to_vec();
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     set_no_new_privs(true).is_ok() && {
-        // SAFETY: `program` and the steps that it points to are alive and valid; the kernel copies them and keeps no pointer.
+        // SAFETY: `program` and the steps that it points to are alive and valid; the kernel copies them and
+        // keeps no pointer.
         let answer = unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
         };
@@ -91,7 +94,8 @@ fn install(steps: &[libc::sock_filter], flags: libc::c_ulong) -> bool {
     }
 }
 
-/// How the kernel refuses the call, if it does. It has nothing to wait for here, which is refused, too, but otherwise.
+/// How the kernel refuses the call, if it does. It has nothing to wait for here, which is refused, too, but
+/// otherwise.
 fn refused() -> Option<Errno> {
     let nothing = futex::waitv(&[], futex::WaitvFlags::empty(), None, rustix::thread::ClockId::Monotonic);
     nothing.err()

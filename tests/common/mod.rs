@@ -1,5 +1,5 @@
-//! What the tests over servers and clients share: a bus in a private directory, bounded waits, content that can be
-//! told from any other, and other processes that do as they are told.
+//! What the tests over servers and clients share: a bus in a private directory, bounded waits, content that
+//! can be told from any other, and other processes that do as they are told.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -48,8 +48,8 @@ pub fn becomes<T: PartialEq + Debug>(what: &str, found: impl Fn() -> T, wanted: 
     }
 }
 
-/// There is no room for this message, and the sender's deadline says so. On a busy machine the server's answer may itself
-/// come too late; then the same is asked again.
+/// There is no room for this message, and the sender's deadline says so. On a busy machine the server's
+/// answer may itself come too late; then the same is asked again.
 pub fn finds_no_room(sender: &mut Client, to: Key, message: &[u8], patience: Duration) {
     eventually("the server says in time that there is no room", || {
         match sender.send_timeout(to, message, patience) {
@@ -126,7 +126,8 @@ impl Place {
     }
 }
 
-/// Waits until a server listens there. Its socket has its name a moment earlier, but not yet its mode and its group.
+/// Waits until a server listens there. Its socket has its name a moment earlier, but not yet its mode and its
+/// group.
 pub fn await_server(path: &Path) {
     eventually("the server listens", || raw::try_dial(path).is_ok());
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// The states of a process's threads by their names; `self` for this process. A thread that ends meanwhile is left out.
+/// The states of a process's threads by their names; `self` for this process. A thread that ends meanwhile is
+/// left out.
 pub fn threads(pid: &str) -> Vec<(String, char)> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks

@@ -1,6 +1,6 @@
-//! A client by hand, which can break every rule: the connect channel's datagrams and the rings' words, as a stranger might write
-//! them. It maps and wakes by the library's own means. The client that shares nothing with the library, and breaks no rule, is
-//! `tests/protocol/client.rs`. Both follow `docs/PROTOCOL.md`.
+//! A client by hand, which can break every rule: the connect channel's datagrams and the rings' words, as a
+//! stranger might write them. It maps and wakes by the library's own means. The client that shares nothing
+//! with the library, and breaks no rule, is `tests/protocol/client.rs`. Both follow `docs/PROTOCOL.md`.
 
 use super::{LIMIT, eventually};
 use ringpost::Key;
@@ -252,7 +252,8 @@ impl RawClient {
         }
     }
 
-    /// Commits a block honestly, with padding before it where it would pass the end. The caller sees to it that there is room.
+    /// Commits a block honestly, with padding before it where it would pass the end. The caller sees to it
+    /// that there is room.
     pub fn publish(&mut self, block: &[u8]) {
         let (padding, size) = self.place(block.len());
         let at = self.tail + padding;
@@ -304,7 +305,8 @@ impl RawClient {
         self.head(Ring::Request).load(Ordering::Acquire) == self.tail
     }
 
-    /// The next response: status, sequence number and body. `None` once the channel is closed and nothing is left.
+    /// The next response: status, sequence number and body. `None` once the channel is closed and nothing is
+    /// left.
     pub fn response(&mut self) -> Option<(u16, u32, Vec<u8>)> {
         let mut closed = false;
         loop {

@@ -1,7 +1,7 @@
 //! Other processes that do as they are told: the test program starts itself again and runs one of its roles.
 //!
-//! A role writes lines that begin with `@` and reads its orders from its standard input. It ends when that ends, and
-//! it is killed by its own id when its handle is dropped: nothing outlives a test.
+//! A role writes lines that begin with `@` and reads its orders from its standard input. It ends when that
+//! ends, and it is killed by its own id when its handle is dropped: nothing outlives a test.
 
 use super::LIMIT;
 use std::collections::HashMap;
@@ -113,7 +113,8 @@ impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The reader ends with the output, soon, unless another process holds that. One that this process's end overtakes would look like a leak.
+        // The reader ends with the output, soon, unless another process holds that. One that this process's
+        // end overtakes would look like a leak.
         let Some(reader) = self.reader.take() else { return };
         let deadline = Instant::now() + Duration::from_secs(1);
         while !reader.is_finished() && Instant::now() < deadline {

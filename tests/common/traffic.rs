@@ -1,5 +1,5 @@
-//! Traffic between processes, all of which is verified: each client calls and sends at random, knows what must come back
-//! and in, and ends only when all of it has.
+//! Traffic between processes, all of which is verified: each client calls and sends at random, knows what
+//! must come back and in, and ends only when all of it has.
 
 use super::payload::{Random, fill};
 use super::role::{Role, Stage, say, setting};

@@ -1,4 +1,5 @@
-//! Standard input that does not end: a time-out that is given counts for reading it, and without one it is said what is awaited.
+//! Standard input that does not end: a time-out that is given counts for reading it, and without one it is
+//! said what is awaited.
 
 use crate::common::program::{CLIENT, command, finish};
 use crate::common::{Bus, begin};

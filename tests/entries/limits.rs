@@ -119,8 +119,8 @@ fn kind(error: &RegisterError) -> &'static str {
     }
 }
 
-/// Each of a client's descriptors in turn is the one too many: its socket, the channel that it receives. Its watcher's takes the
-/// channel's place, which was mapped and closed by then.
+/// Each of a client's descriptors in turn is the one too many: its socket, the channel that it receives. Its
+/// watcher's takes the channel's place, which was mapped and closed by then.
 #[test]
 fn a_client_without_descriptors_says_so() {
     let bus = Bus::start();

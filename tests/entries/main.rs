@@ -1,5 +1,5 @@
-//! Everything that can be entered wrong, over the library and over the programs: a typed error, and words that say what
-//! was wrong and what to do.
+//! Everything that can be entered wrong, over the library and over the programs: a typed error, and words
+//! that say what was wrong and what to do.
 //!
 //! Library. Tests are in this directory unless a file is named.
 //!
@@ -41,8 +41,8 @@
 //! | standard input that does not end | status 1 in time | `--timeout`, or an argument | `input` |
 //! | services of all moods | `ServiceFailed`, `ResponseTooLarge`, `TimedOut` | | `client/services.rs` |
 //!
-//! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody takes. Always
-//! one line on stderr; status 2 for what is wrong with the command line itself, else 1.
+//! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody
+//! takes. Always one line on stderr; status 2 for what is wrong with the command line itself, else 1.
 
 #[path = "../common/mod.rs"]
 mod common;

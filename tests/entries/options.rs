@@ -1,4 +1,5 @@
-//! Command lines that are wrong: unknown, missing, out of range, or against each other. Status 2, and one line.
+//! Command lines that are wrong: unknown, missing, out of range, or against each other. Status 2, and one
+//! line.
 
 use crate::advises;
 use crate::common::program::{BENCH, CLIENT, SERVER, run};
@@ -120,7 +121,8 @@ fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
     advises(&why, &["no server", "\\u{1b}"]);
 }
 
-/// A negative number is a value, and a wrong one: the answer says what the option wants, and not how to make it the message.
+/// A negative number is a value, and a wrong one: the answer says what the option wants, and not how to make
+/// it the message.
 #[test]
 fn that_are_negative() {
     let seconds: &[&str] = &["--timeout <SECONDS>", "a time must be positive", SECONDS];

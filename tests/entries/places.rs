@@ -146,7 +146,8 @@ fn a_second_server_on_the_path_is_refused_and_the_first_goes_on() {
     bus.client("bob");
 }
 
-/// A cleaner of temporary files removes the lock file, for nobody writes to it. The server is stopped for a while, too.
+/// A cleaner of temporary files removes the lock file, for nobody writes to it. The server is stopped for a
+/// while, too.
 #[test]
 #[cfg(feature = "cli")]
 fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
@@ -204,7 +205,8 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert!(place.is_clean());
 }
 
-/// Where everybody may put a file, like `/tmp`: another user's socket, or lock file, is not taken over, nor is it removed.
+/// Where everybody may put a file, like `/tmp`: another user's socket, or lock file, is not taken over, nor
+/// is it removed.
 #[test]
 fn a_squatted_socket_or_lock_is_refused() {
     if !is_root() {

@@ -1,4 +1,5 @@
-//! Remedies: each names the limit that was reached, in the words of who reads it, for a server of `ringpost-server` or of one's own program.
+//! Remedies: each names the limit that was reached, in the words of who reads it, for a server of
+//! `ringpost-server` or of one's own program.
 
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
@@ -155,7 +156,8 @@ fn too_large(max: usize) -> ServiceError {
     ServiceError::TooLarge { max }
 }
 
-/// The limit that is told is what a payload of exactly that length satisfies, and one of one byte more does not.
+/// The limit that is told is what a payload of exactly that length satisfies, and one of one byte more does
+/// not.
 #[test]
 fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
     for (ring_size, max_block) in [(4096, 2040), (4096, 256), (1 << 16, 1000)] {
@@ -253,7 +255,8 @@ fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
     assert_eq!(guest.requests.max_block(), 1000);
 }
 
-/// A payload of exactly the limit passes. A ring that is too small is the first thing that is named, and the largest block only where one was set.
+/// A payload of exactly the limit passes. A ring that is too small is the first thing that is named, and the
+/// largest block only where one was set.
 #[test]
 #[cfg(feature = "cli")]
 fn programs_tell_the_limit_of_the_payload() {

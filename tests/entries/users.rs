@@ -1,5 +1,5 @@
-//! Users: who is let in, and whom a client believes. Other users are played by roles that give up root's rights, so this
-//! needs root; elsewhere the tests say that they were skipped.
+//! Users: who is let in, and whom a client believes. Other users are played by roles that give up root's
+//! rights, so this needs root; elsewhere the tests say that they were skipped.
 
 #[cfg(feature = "cli")]
 use crate::common::program::{CLIENT, Program, SERVER};
@@ -218,7 +218,8 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     assert!(server.end().success());
 }
 
-/// Users who have no number in a process's user namespace all look alike to it, and like it, if its own user has none there.
+/// Users who have no number in a process's user namespace all look alike to it, and like it, if its own user
+/// has none there.
 #[test]
 #[cfg(feature = "cli")]
 fn users_without_a_number_in_the_namespace_are_nobody() {

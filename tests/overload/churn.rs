@@ -1,4 +1,5 @@
-//! Clients that come and go all the time. `RINGPOST_CHURN_MINUTES=10` for the long form, in which they are 10,000 a minute.
+//! Clients that come and go all the time. `RINGPOST_CHURN_MINUTES=10` for the long form, in which they are
+//! 10,000 a minute.
 
 use super::common::payload::Random;
 use super::common::proc::mappings;
@@ -18,10 +19,12 @@ const SHORT: u64 = 4_000;
 /// Before the baseline is taken: what is made once, and what the allocator keeps, is there then.
 const BEFORE: u64 = 2_000;
 
-/// KiB by which the memory may differ: less than what a leak of 64 bytes for each client would come to in the long form.
+/// KiB by which the memory may differ: less than what a leak of 64 bytes for each client would come to in the
+/// long form.
 const SPARE: u64 = 2_048;
 
-/// Registers so many clients, a few at a time, each of which calls and writes to its neighbour and leaves in one way or another.
+/// Registers so many clients, a few at a time, each of which calls and writes to its neighbour and leaves in
+/// one way or another.
 pub fn come_and_go(stage: &Stage) {
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
     let mut random = Random::new(index);

@@ -134,8 +134,8 @@ fn failed_accepts(server: &mut Role) -> u64 {
     server.hear("count").parse().unwrap()
 }
 
-/// Not even the reserve helps: the limit was lowered below what the server has. Connections stay where they are, and
-/// their presence, of which the kernel tells again and again, does not keep the acceptor busy.
+/// Not even the reserve helps: the limit was lowered below what the server has. Connections stay where they
+/// are, and their presence, of which the kernel tells again and again, does not keep the acceptor busy.
 #[test]
 fn connections_that_cannot_be_accepted_do_not_keep_the_server_busy() {
     let place = Place::new();

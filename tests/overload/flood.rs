@@ -68,8 +68,8 @@ pub fn talk() {
     say("talked");
 }
 
-/// While the inbox is full and sixteen push, two others talk as if nothing were; then all that was acknowledged is there, once,
-/// in each sender's order.
+/// While the inbox is full and sixteen push, two others talk as if nothing were; then all that was
+/// acknowledged is there, once, in each sender's order.
 #[test]
 fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     let place = Place::new();
@@ -124,8 +124,8 @@ fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     );
 }
 
-/// Whether a client's process sleeps, and its worker too. Both park at once: a client that sleeps has woken its worker before, so
-/// then the worker is asleep because it waits for room.
+/// Whether a client's process sleeps, and its worker too. Both park at once: a client that sleeps has woken
+/// its worker before, so then the worker is asleep because it waits for room.
 fn waits_for_room(server: &Role, client: &Role, name: &str) -> bool {
     let thread = format!("rp-{name}");
     let worker =
@@ -133,8 +133,8 @@ fn waits_for_room(server: &Role, client: &Role, name: &str) -> bool {
     (0..3).all(|_| is_asleep(client.pid()) && worker())
 }
 
-/// They begin to wait one after the other, each seen to wait before the next one comes; and in this order they are served, though
-/// others come and go in between, with a deadline that passes or none to wait for.
+/// They begin to wait one after the other, each seen to wait before the next one comes; and in this order
+/// they are served, though others come and go in between, with a deadline that passes or none to wait for.
 #[test]
 fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! A client's process dies while a process that it forked holds its connection open: the kernel reports no end of that.
+//! A client's process dies while a process that it forked holds its connection open: the kernel reports no
+//! end of that.
 
 use super::common::role::{Role, Stage, say, setting};
 use super::common::{Place, eventually, raw};

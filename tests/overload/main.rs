@@ -1,7 +1,9 @@
-//! More than there is room for: of clients, descriptors, threads, memory, messages; and processes that are stopped.
+//! More than there is room for: of clients, descriptors, threads, memory, messages; and processes that are
+//! stopped.
 //!
-//! Server and clients are processes of their own. In each test somebody is told so in so many words, nobody else notices, and
-//! afterwards all is as before. Long forms: `RINGPOST_CHURN_MINUTES`, `RINGPOST_STOP_SECONDS`, `RINGPOST_MANY`.
+//! Server and clients are processes of their own. In each test somebody is told so in so many words, nobody
+//! else notices, and afterwards all is as before. Long forms: `RINGPOST_CHURN_MINUTES`,
+//! `RINGPOST_STOP_SECONDS`, `RINGPOST_MANY`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -61,7 +63,8 @@ struct Baseline {
     pid: u32,
     holdings: Holdings,
     mappings: usize,
-    /// A connection that was refused a moment ago may still be among the descriptors; so these are counted for themselves.
+    /// A connection that was refused a moment ago may still be among the descriptors; so these are counted
+    /// for themselves.
     sockets: usize,
     /// What this took: registrations, and refusals.
     registered: u64,
@@ -75,7 +78,8 @@ const SPARE_MAPPINGS: usize = 16;
 const WARM: u64 = 40;
 
 impl Baseline {
-    /// Of a server that nobody has connected to yet. Some come at once and leave, so that what is made once is made.
+    /// Of a server that nobody has connected to yet. Some come at once and leave, so that what is made once
+    /// is made.
     fn of(server: &Role, path: &Path) -> Baseline {
         let pid = server.pid();
         let holdings = Holdings::of(&pid.to_string());
@@ -99,7 +103,8 @@ impl Baseline {
         Holdings::of(&self.pid.to_string())
     }
 
-    /// With this many clients, each of which has a thread, a channel and a connection; and nobody else has one.
+    /// With this many clients, each of which has a thread, a channel and a connection; and nobody else has
+    /// one.
     fn has_clients(&self, clients: usize) -> bool {
         let Holdings { threads, channels, .. } = self.now();
         (threads, channels) == (self.holdings.threads + clients, self.holdings.channels + clients)

@@ -12,7 +12,8 @@ use std::time::Instant;
 const MANY: u64 = 10_000;
 const PROCESSES: u64 = 4;
 
-/// Many clients in one process: all register, each calls once and writes once to its neighbour, and all leave.
+/// Many clients in one process: all register, each calls once and writes once to its neighbour, and all
+/// leave.
 pub fn crowd(stage: &Stage) {
     raise_descriptor_limit();
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());

@@ -1,4 +1,5 @@
-//! Processes that may have little: descriptors, threads, address space. What fails is told in a typed error and leaves nothing.
+//! Processes that may have little: descriptors, threads, address space. What fails is told in a typed error
+//! and leaves nothing.
 
 use super::common::role::{Role, Stage, say, setting};
 use super::common::users::{is_root, leave_root};
@@ -61,7 +62,8 @@ pub fn client(stage: &Stage) {
             let before = getrlimit(Resource::Nofile).current;
             let mut failed = 0;
             let mut clients = Vec::new();
-            // Without a single one, then one more in each round, before and after the watcher runs: so each place lacks it once.
+            // Without a single one, then one more in each round, before and after the watcher runs: so each
+            // place lacks it once.
             for round in 0..2 {
                 for more in 0..8 {
                     set_files(before);

@@ -5,8 +5,8 @@ use super::common::{Place, eventually};
 use super::{numbers, start_client, start_server};
 use std::time::Duration;
 
-/// The shutdown ends all the same, says who is left behind, and closes all the others as it should; what they have asked before
-/// is answered, and messages that wait are received.
+/// The shutdown ends all the same, says who is left behind, and closes all the others as it should; what they
+/// have asked before is answered, and messages that wait are received.
 #[test]
 fn a_service_that_never_returns_does_not_keep_the_server() {
     let place = Place::new();

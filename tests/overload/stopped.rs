@@ -19,8 +19,9 @@ fn stop(process: &Role) {
     });
 }
 
-/// Nobody else notices. Nothing of its is anybody else's: slot, name, key, inbox, mapping. Who sends to it hears that there is no
-/// room, at once or at the deadline. When it goes on it receives all that was acknowledged, in order, and once.
+/// Nobody else notices. Nothing of its is anybody else's: slot, name, key, inbox, mapping. Who sends to it
+/// hears that there is no room, at once or at the deadline. When it goes on it receives all that was
+/// acknowledged, in order, and once.
 #[test]
 fn a_stopped_client_keeps_what_is_its_and_goes_on() {
     for wait in [WaitStrategy::Adaptive, WaitStrategy::Park] {
@@ -90,8 +91,8 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
     }
 }
 
-/// The time in which the server stood still is nobody's fault: who asked meanwhile is answered, however many they are, and who
-/// asks right after it is, too.
+/// The time in which the server stood still is nobody's fault: who asked meanwhile is answered, however many
+/// they are, and who asks right after it is, too.
 #[test]
 fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
     let place = Place::new();
@@ -124,7 +125,8 @@ fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
     assert_eq!(shut_down(server)["refused"], baseline.refused);
 }
 
-/// Every wait with a deadline ends at it; those without go on when the server does, and nothing was lost or done twice.
+/// Every wait with a deadline ends at it; those without go on when the server does, and nothing was lost or
+/// done twice.
 #[test]
 fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     let place = Place::new();

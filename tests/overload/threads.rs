@@ -1,6 +1,8 @@
-//! A server that may have few threads, or little address space. (What a server without any says: `tests/entries/limits.rs`.)
+//! A server that may have few threads, or little address space. (What a server without any says:
+//! `tests/entries/limits.rs`.)
 //!
-//! They have one arena of the C library's allocator: others reserve 64 MiB each and are mappings, at times of their own.
+//! They have one arena of the C library's allocator: others reserve 64 MiB each and are mappings, at times of
+//! their own.
 
 use super::common::proc::mappings;
 use super::common::role::Role;
@@ -19,8 +21,8 @@ fn start_cramped(place: &Place, settings: &[(&str, &str)]) -> Role {
     })
 }
 
-/// Registers until that is refused, and then two hundred times more; nothing is left of the refused, and the others notice nothing.
-/// Gives how many were refused.
+/// Registers until that is refused, and then two hundred times more; nothing is left of the refused, and the
+/// others notice nothing. Gives how many were refused.
 fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) -> u64 {
     let mut clients: Vec<Client> = Vec::new();
     let mut refused = 1;
@@ -107,11 +109,13 @@ fn a_server_without_address_space_for_more_clients_refuses_and_goes_on() {
     }
 }
 
-/// Calls and responses need memory of the server's own, and those of its clients that it has none for are told so. It lives on.
+/// Calls and responses need memory of the server's own, and those of its clients that it has none for are
+/// told so. It lives on.
 #[test]
 fn a_server_without_memory_for_a_call_says_so_and_goes_on() {
     let place = Place::new();
-    // Rings so small that many clients fit in: their calls together need more than the rest in which no further client fits.
+    // Rings so small that many clients fit in: their calls together need more than the rest in which no
+    // further client fits.
     let server = start_cramped(&place, &[("RING", "4194304"), ("SPACE", "700000")]);
     let baseline = Baseline::of(&server, &place.path);
     let mut clients: Vec<Client> =

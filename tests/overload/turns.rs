@@ -1,4 +1,5 @@
-//! More clients that call without pause than there are CPUs for: their workers take turns, and nobody is left out.
+//! More clients that call without pause than there are CPUs for: their workers take turns, and nobody is left
+//! out.
 
 use crate::common::{Bus, begin, eventually};
 use ringpost::{Request, Response};
@@ -36,8 +37,8 @@ fn all_who_call_without_pause_get_on() {
     assert_eq!(super::registered(&path), 0);
 }
 
-/// Calls that are answered at once, which bring turns, and among them calls whose answer waits for another client's call: whoever has a
-/// turn then waits for one that has none.
+/// Calls that are answered at once, which bring turns, and among them calls whose answer waits for another
+/// client's call: whoever has a turn then waits for one that has none.
 #[test]
 fn calls_that_wait_for_each_other_are_answered() {
     const MEETINGS: u32 = 30;

@@ -290,7 +290,8 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     assert!(log.contains(" unregister ") && log.contains(" stopped "));
 }
 
-/// Strangers talk nonsense as fast as they can. What is left out is counted to the last, and another user is not overlooked.
+/// Strangers talk nonsense as fast as they can. What is left out is counted to the last, and another user is
+/// not overlooked.
 #[test]
 fn nobody_can_fill_the_log() {
     use crate::common::raw;

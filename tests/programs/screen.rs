@@ -1,5 +1,5 @@
-//! What a person sees: as much of a terminal as the line editor needs. What it does not know is kept, so that a test
-//! fails that sees something unexpected.
+//! What a person sees: as much of a terminal as the line editor needs. What it does not know is kept, so that
+//! a test fails that sees something unexpected.
 
 /// The rows of a terminal that scrolls for ever.
 pub struct Screen {

@@ -1,4 +1,5 @@
-//! A client in one file, written from `docs/PROTOCOL.md` alone. It shares no code with the library; a test sees to that.
+//! A client in one file, written from `docs/PROTOCOL.md` alone. It shares no code with the library; a test
+//! sees to that.
 //!
 //! Where the server breaks a rule, it panics with the rule.
 
@@ -97,7 +98,8 @@ impl Connection {
         Connection(socket)
     }
 
-    /// A server that turns the connection away at once may be gone already; what it said can be received all the same.
+    /// A server that turns the connection away at once may be gone already; what it said can be received all
+    /// the same.
     pub fn send(&self, datagram: &[u8]) {
         match send(&self.0, datagram, SendFlags::NOSIGNAL) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
@@ -175,7 +177,8 @@ impl Memory {
     }
 
     fn word64(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: the address is aligned, in memory that is mapped for as long as `self` lives and only accessed by atomics here.
+        // SAFETY: the address is aligned, in memory that is mapped for as long as `self` lives and only
+        // accessed by atomics here.
         unsafe { AtomicU64::from_ptr(self.address(at, 8).cast()) }
     }
 

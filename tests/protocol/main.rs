@@ -1,4 +1,5 @@
-//! `docs/PROTOCOL.md` is enough to write a client: `client.rs` was written from it, and talks to a server here.
+//! `docs/PROTOCOL.md` is enough to write a client: `client.rs` was written from it, and talks to a server
+//! here.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -101,7 +102,8 @@ fn a_full_request_ring_is_served() {
     }
 }
 
-/// A wake that is lost costs the client 50 ms of sleep, and more calls than these would take longer than anything may here.
+/// A wake that is lost costs the client 50 ms of sleep, and more calls than these would take longer than
+/// anything may here.
 #[test]
 fn ends_that_sleep_wake_each_other() {
     let bus = Bus::with(small);

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// Times the same work over ringpost and over its peers, in interleaved rounds, and prints one table.
 ///
-/// Each round starts every peer's processes anew, one peer after the other. The client runs on the first CPU that
-/// this process may use, the other end on the second.
+/// Each round starts every peer's processes anew, one peer after the other. The client runs on the first CPU
+/// that this process may use, the other end on the second.
 #[derive(Debug, Parser)]
 #[command(name = "peers", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {

@@ -1,7 +1,7 @@
 //! One process of one peer: what it knows, and how it talks to the program that started it.
 //!
-//! It prints one line on stdout for each thing to say: `ready ADDRESS` once it can be reached, `measured JSON` when it has measured,
-//! `failed WHY` if it cannot go on.
+//! It prints one line on stdout for each thing to say: `ready ADDRESS` once it can be reached, `measured
+//! JSON` when it has measured, `failed WHY` if it cannot go on.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

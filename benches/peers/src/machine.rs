@@ -48,7 +48,8 @@ pub struct Machine {
     pub cpu: String,
     pub kernel: String,
     pub pins: Pins,
-    /// Whether the two CPUs are hyper-threads of one core, which flatters; none where the kernel does not say.
+    /// Whether the two CPUs are hyper-threads of one core, which flatters; none where the kernel does not
+    /// say.
     pub same_core: Option<bool>,
 }
 

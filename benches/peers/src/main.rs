@@ -1,4 +1,5 @@
-//! The same work over ringpost and over its peers: `peers --help`, and README.md beside this crate for the method.
+//! The same work over ringpost and over its peers: `peers --help`, and README.md beside this crate for the
+//! method.
 
 mod cli;
 mod context;

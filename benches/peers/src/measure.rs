@@ -1,8 +1,9 @@
 //! Timing one peer for one round.
 //!
-//! First the peer is warmed up, which also tells how long a call takes about. Then blocks of calls with no reading of the
-//! clock inside, and as many calls timed one by one, take turns. The median of the blocks' means is the figure for a call.
-//! The 99th percentile is that of the single calls; there the reading of the clock is part of each time.
+//! First the peer is warmed up, which also tells how long a call takes about. Then blocks of calls with no
+//! reading of the clock inside, and as many calls timed one by one, take turns. The median of the blocks'
+//! means is the figure for a call. The 99th percentile is that of the single calls; there the reading of the
+//! clock is part of each time.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The processes of a peer, seen from the program that starts them. None outlives its [`Process`], and none is waited for without a
-//! limit.
+//! The processes of a peer, seen from the program that starts them. None outlives its [`Process`], and none
+//! is waited for without a limit.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -50,8 +50,8 @@ impl Process {
         Ok(Process { part, child, said, last_error: None, asked })
     }
 
-    /// Waits until it says a line that begins with `word`: the rest of that line. Trouble of the others, on which it depends, ends
-    /// the wait.
+    /// Waits until it says a line that begins with `word`: the rest of that line. Trouble of the others, on
+    /// which it depends, ends the wait.
     pub fn hear(&mut self, word: &str, patience: Duration, others: &mut [&mut Process]) -> Outcome<String> {
         let deadline = Instant::now() + patience;
         loop {

@@ -18,7 +18,8 @@ use crate::parts::Process;
 use crate::peers::{ALL, Kind, Peer, Play, Version, shm_prefix};
 use crate::result::{Entry, Round, finish};
 
-/// How long a process may take until it can be reached, and, once it has answered its last request, to its end.
+/// How long a process may take until it can be reached, and, once it has answered its last request, to its
+/// end.
 const START: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(2);
 

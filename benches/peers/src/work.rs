@@ -1,5 +1,6 @@
-//! The work that every peer does: a request with a number at both ends, and its response, the same bytes with the first number
-//! inverted. The client compares every byte of every response, so that nothing can answer without having read.
+//! The work that every peer does: a request with a number at both ends, and its response, the same bytes with
+//! the first number inverted. The client compares every byte of every response, so that nothing can answer
+//! without having read.
 
 use crate::failure::{Failure, Outcome};
 
@@ -63,7 +64,8 @@ impl Work {
     }
 }
 
-/// The first bytes of the response to a request, and whether it was the last request. The other bytes stay as they are.
+/// The first bytes of the response to a request, and whether it was the last request. The other bytes stay as
+/// they are.
 #[inline]
 pub fn answer_to(request: &[u8]) -> Outcome<([u8; NUMBER], bool)> {
     match request.first_chunk::<NUMBER>() {

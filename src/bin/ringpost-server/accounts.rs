@@ -20,7 +20,8 @@ fn resolve(text: &str, kind: &str, path: &str) -> Result<u32, String> {
     })
 }
 
-/// A name comes before a number, since a name may consist of digits. Both files have the name first, the number third.
+/// A name comes before a number, since a name may consist of digits. Both files have the name first, the
+/// number third.
 fn number_of(text: &str, accounts: &str) -> Option<u32> {
     if text.is_empty() {
         return None;

@@ -16,8 +16,8 @@ use ringpost::cli::generate::Generate;
 
 /// The server of a local message bus over shared memory.
 ///
-/// Clients register a name, get a key, call the server's service (here: echo) and send each other messages by key.
-/// SIGTERM and SIGINT end it once everything that was asked of it has been answered.
+/// Clients register a name, get a key, call the server's service (here: echo) and send each other messages by
+/// key. SIGTERM and SIGINT end it once everything that was asked of it has been answered.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost-server", version, max_term_width = 110, after_long_help = log::help())]
 #[command(args_conflicts_with_subcommands = true)]
@@ -38,7 +38,8 @@ pub struct Cli {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_block: Option<usize>,
 
-    /// How a worker waits for its client: spin (fastest, a processor for each client; never under a real-time policy), adaptive, or park
+    /// How a worker waits for its client: spin (fastest, a processor for each client; never under a
+    /// real-time policy), adaptive, or park
     #[arg(long, value_name = "HOW", default_value_t)]
     pub wait: WaitStrategy,
 
@@ -54,8 +55,8 @@ pub struct Cli {
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub allow_group: Vec<u32>,
 
-    /// What each user may have, other than the server's own and root: asking=N, clients=N, ring-bytes=BYTES, spinning=N
-    /// or registrations=N (each second); may be repeated
+    /// What each user may have, other than the server's own and root: asking=N, clients=N, ring-bytes=BYTES,
+    /// spinning=N or registrations=N (each second); may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = quota)]
     pub quota: Vec<Quota>,
 

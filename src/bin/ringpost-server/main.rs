@@ -135,7 +135,8 @@ fn serve(options: Cli) -> Outcome {
     Ok(())
 }
 
-/// Each client takes a descriptor. The library leaves the limit as it is, and warns if it is too low for the clients that may come.
+/// Each client takes a descriptor. The library leaves the limit as it is, and warns if it is too low for the
+/// clients that may come.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

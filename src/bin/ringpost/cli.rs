@@ -11,8 +11,8 @@ use ringpost::cli::generate::Generate;
 
 /// A client for a local message bus over shared memory, and its tools.
 ///
-/// Without a command it is `ringpost client`. Data goes to stdout, everything else to stderr. The exit status is 0, or
-/// 1 when it failed, or 2 when the command line is wrong.
+/// Without a command it is `ringpost client`. Data goes to stdout, everything else to stderr. The exit status
+/// is 0, or 1 when it failed, or 2 when the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost", version, max_term_width = 110)]
 pub struct Cli {
@@ -27,10 +27,10 @@ pub struct Cli {
 pub enum Command {
     /// Register, send the lines that are typed, show the messages that arrive
     ///
-    /// A line is `KEY|NAME message`; a name that contains spaces goes between double quotes. On a terminal there are
-    /// also /who, /call TEXT, /help and /quit; lines are edited, Tab completes names and commands, and Ctrl-D or Ctrl-C
-    /// unregisters and ends. Where stdin or stdout is not a terminal, lines are read as they come, and one that failed
-    /// makes the exit status 1.
+    /// A line is `KEY|NAME message`; a name that contains spaces goes between double quotes. On a terminal
+    /// there are also /who, /call TEXT, /help and /quit; lines are edited, Tab completes names and
+    /// commands, and Ctrl-D or Ctrl-C unregisters and ends. Where stdin or stdout is not a terminal,
+    /// lines are read as they come, and one that failed makes the exit status 1.
     Client(ClientOptions),
     /// Send one message to another client
     Send(SendOptions),
@@ -77,8 +77,8 @@ pub struct SendOptions {
     #[arg(long, value_name = "KEY|NAME")]
     pub to: Address,
 
-    /// The longest that all of it may take, reading stdin and waiting for room in the receiver's inbox included
-    /// [default: as long as stdin takes, then 5]
+    /// The longest that all of it may take, reading stdin and waiting for room in the receiver's inbox
+    /// included [default: as long as stdin takes, then 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
@@ -116,13 +116,15 @@ pub struct ListenOptions {
 
     /// When the server goes away, wait for it and register again
     ///
-    /// The key is a new one then, and is printed as the first one was. Tried for a minute, after delays of 20 ms to 2 s; a name
-    /// that somebody else has taken meanwhile, and a server that is full, are failures
+    /// The key is a new one then, and is printed as the first one was. Tried for a minute, after delays of
+    /// 20 ms to 2 s; a name that somebody else has taken meanwhile, and a server that is full, are
+    /// failures
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Print one JSON object a line: {"registered":{"name","key"}}, then {"from":{"name","key"},"payload":TEXT}, with
-    /// "payload_base64" in place of "payload" for what is not UTF-8
+    /// Print one JSON object a line: {"registered":{"name","key"}}, then
+    /// {"from":{"name","key"},"payload":TEXT}, with "payload_base64" in place of "payload" for what is
+    /// not UTF-8
     #[arg(long)]
     pub json: bool,
 }

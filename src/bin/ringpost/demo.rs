@@ -1,5 +1,5 @@
-//! `ringpost demo`: the whole of it in one command. A server and two clients, each a process of its own; this one
-//! leads them, tells what they do, and measures the floor between their calls.
+//! `ringpost demo`: the whole of it in one command. A server and two clients, each a process of its own; this
+//! one leads them, tells what they do, and measures the floor between their calls.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -21,8 +21,8 @@ use ringpost::cli::place::{TempDir, sibling, this_program};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, clock, nanoseconds, quantile, thousands};
 
-/// Each client's calls: blocks without a clock read inside, beside blocks of the floor, then calls timed one by one. On
-/// a computer that has no time for all of them, fewer are made.
+/// Each client's calls: blocks without a clock read inside, beside blocks of the floor, then calls timed one
+/// by one. On a computer that has no time for all of them, fewer are made.
 const CALLS: u64 = 50_000;
 const BLOCKS: u64 = 25;
 const BLOCKS_TIME: Duration = Duration::from_secs(2);
@@ -97,8 +97,8 @@ fn play(
     Ok(measured)
 }
 
-/// Workers wait adaptively: they spin while calls come, and the worker of the client whose turn it is not sleeps, for
-/// all of them share one processor here.
+/// Workers wait adaptively: they spin while calls come, and the worker of the client whose turn it is not
+/// sleeps, for all of them share one processor here.
 fn server_options(pins: Option<Pins>) -> Vec<OsString> {
     let mut options = vec!["--wait".into(), WaitStrategy::Adaptive.to_string().into()];
     if let Some(pins) = pins {

@@ -1,5 +1,5 @@
-//! One of the demo's two clients: a process of its own that does what its stdin says, a line at a time, and answers
-//! each with a line.
+//! One of the demo's two clients: a process of its own that does what its stdin says, a line at a time, and
+//! answers each with a line.
 //!
 //! | line | answer after `ok` |
 //! | --- | --- |
@@ -11,7 +11,8 @@
 //! | `timed COUNT SECONDS` | how many calls were made in that time, and what their times come to, as JSON |
 //! | `unregister` | |
 //!
-//! What fails answers `error TEXT`. At the end of the input it unregisters; signals are its parent's to act on.
+//! What fails answers `error TEXT`. At the end of the input it unregisters; signals are its parent's to act
+//! on.
 
 use std::io::{self, BufRead};
 use std::path::Path;

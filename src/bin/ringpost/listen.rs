@@ -1,8 +1,8 @@
 //! `ringpost listen`: prints what arrives.
 //!
-//! One thread receives and prints; this one waits for the reason to end: enough messages, the time, a signal, or the
-//! server's end. It then unregisters, and the other thread prints what had been acknowledged until then, so that no
-//! message that its sender believes delivered is lost.
+//! One thread receives and prints; this one waits for the reason to end: enough messages, the time, a signal,
+//! or the server's end. It then unregisters, and the other thread prints what had been acknowledged until
+//! then, so that no message that its sender believes delivered is lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -102,7 +102,8 @@ fn wait(arrived: &Receiver<End>, deadline: Option<Instant>) -> End {
     end.unwrap_or(End::Time)
 }
 
-/// After unregistering: waits until the rest is printed. That the channel is closed then is what was asked for.
+/// After unregistering: waits until the rest is printed. That the channel is closed then is what was asked
+/// for.
 fn drain(arrived: &Receiver<End>, end: End) -> End {
     let limit = Instant::now() + DRAIN;
     loop {

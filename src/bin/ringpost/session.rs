@@ -25,8 +25,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// After so long without an end of standard input, it is said what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The bytes to send, which are the argument's or all of stdin, and until when all must be done. A time-out that is given counts for
-/// reading too.
+/// The bytes to send, which are the argument's or all of stdin, and until when all must be done. A time-out
+/// that is given counts for reading too.
 pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(Vec<u8>, Instant), Failure> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let message = match argument {
@@ -36,7 +36,8 @@ pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(V
     Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
 }
 
-/// All of standard input. It is read on a thread of its own, which may wait for ever: it ends with the process.
+/// All of standard input. It is read on a thread of its own, which may wait for ever: it ends with the
+/// process.
 fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
     let terminal = io::stdin().is_terminal();
     if terminal {
@@ -82,7 +83,8 @@ fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Registers as `name`, runs `body`, and unregisters whatever came of it. A signal ends what `body` waits for.
+/// Registers as `name`, runs `body`, and unregisters whatever came of it. A signal ends what `body` waits
+/// for.
 pub fn with_client<T>(
     socket: &Path,
     name: &Name,

@@ -1,4 +1,5 @@
-//! Calls: the asking end and the worker as they ship, each with its fence put off, on a ring for requests and one for responses.
+//! Calls: the asking end and the worker as they ship, each with its fence put off, on a ring for requests and
+//! one for responses.
 //!
 //! Both ends sleep without a time-out, so a request or a response that nobody is woken for is a deadlock.
 
@@ -133,7 +134,8 @@ fn calls_one_after_the_other_are_answered() {
     });
 }
 
-/// The response to the earlier request comes first, and tells nothing of whether the worker sees the later one.
+/// The response to the earlier request comes first, and tells nothing of whether the worker sees the later
+/// one.
 #[test]
 fn a_call_behind_another_request_is_answered() {
     exchange(Some(3), 2, 64, |client| {

@@ -1,8 +1,10 @@
-//! Threads that share a producer, as the workers of senders share an inbox: two that wait for room, and the receiver.
+//! Threads that share a producer, as the workers of senders share an inbox: two that wait for room, and the
+//! receiver.
 //!
-//! Three threads make too many interleavings for all of them: each model states how many preemptions it allows. The one who
-//! stands at the front starts the other, so it is known who came first. The ring is the smallest, full, and begins just below 2^30
-//! lines; the producer's side trusts nothing that the consumer's side writes, as in the server.
+//! Three threads make too many interleavings for all of them: each model states how many preemptions it
+//! allows. The one who stands at the front starts the other, so it is known who came first. The ring is the
+//! smallest, full, and begins just below 2^30 lines; the producer's side trusts nothing that the consumer's
+//! side writes, as in the server.
 
 use loom::thread;
 
@@ -107,8 +109,8 @@ fn put_long(producer: &mut Producer, _: u32) -> Result<(), TrySendError> {
     producer.try_publish(None, [&block(1, LONG)[..]])
 }
 
-/// One line of four is taken, and a block of two lines has no room: padding goes before it. One of a line has, and passes it; the one
-/// that waits goes in when the line was read.
+/// One line of four is taken, and a block of two lines has no room: padding goes before it. One of a line
+/// has, and passes it; the one that waits goes in when the line was read.
 #[test]
 fn what_fits_passes_one_who_waits_for_more() {
     explore_bounded(PREEMPTIONS, || {
@@ -136,8 +138,8 @@ fn what_fits_passes_one_who_waits_for_more() {
     });
 }
 
-/// Three lines of four are taken, and one is given back: too little for the one at the front, and enough for the one behind it, which is told
-/// by the front. Nothing more is read before it has written.
+/// Three lines of four are taken, and one is given back: too little for the one at the front, and enough for
+/// the one behind it, which is told by the front. Nothing more is read before it has written.
 #[test]
 fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     explore_bounded(Some(2), || {
@@ -166,7 +168,8 @@ fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     });
 }
 
-/// The one at the front leaves without having written, since its own channel ends: the turn goes on to the next.
+/// The one at the front leaves without having written, since its own channel ends: the turn goes on to the
+/// next.
 #[test]
 fn one_who_leaves_passes_its_turn() {
     explore_bounded(PREEMPTIONS, || {
@@ -206,7 +209,8 @@ fn one_behind_may_leave() {
     });
 }
 
-/// The same where there is no room for the front either: nothing but its own end wakes the one behind, and nothing but its own the front.
+/// The same where there is no room for the front either: nothing but its own end wakes the one behind, and
+/// nothing but its own the front.
 #[test]
 fn each_one_leaves_by_itself() {
     explore_bounded(PREEMPTIONS, || {
@@ -238,7 +242,8 @@ fn the_receivers_end_sends_both_away() {
     });
 }
 
-/// The receiver gives up its inbox and its channel stays open: both are sent away, with no wake but the one of giving up.
+/// The receiver gives up its inbox and its channel stays open: both are sent away, with no wake but the one
+/// of giving up.
 #[test]
 fn an_inbox_given_up_sends_both_away() {
     explore_bounded(PREEMPTIONS, || {
@@ -286,7 +291,8 @@ fn what_was_acknowledged_before_the_end_is_there() {
     });
 }
 
-/// The receiver clears the parked word without a wake, and then ends: its close reaches the front all the same. Two threads.
+/// The receiver clears the parked word without a wake, and then ends: its close reaches the front all the
+/// same. Two threads.
 #[test]
 fn the_receivers_close_needs_no_word_of_its_own() {
     explore_bounded(Some(5), || {

@@ -1,4 +1,5 @@
-//! Threads that share a producer, played by one: who may write is asked in every order, and compared with a plain model.
+//! Threads that share a producer, played by one: who may write is asked in every order, and compared with a
+//! plain model.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,6 @@
-//! A D-Bus method call through a dbus-daemon of our own: A calls B's method with the bytes, B's return carries the
-//! answer. The messages are in [`wire`], written by hand, so that no library's cost is in the figure.
+//! A D-Bus method call through a dbus-daemon of our own: A calls B's method with the bytes, B's return
+//! carries the answer. The messages are in [`wire`], written by hand, so that no library's cost is in the
+//! figure.
 
 mod wire;
 
@@ -69,7 +70,8 @@ impl Bus {
         Ok(bus)
     }
 
-    /// The kernel tells the daemon who this is; the user's number is repeated in hexadecimal digits of its text.
+    /// The kernel tells the daemon who this is; the user's number is repeated in hexadecimal digits of its
+    /// text.
     fn authenticate(&mut self) -> Outcome {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let digits: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();

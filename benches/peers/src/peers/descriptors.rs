@@ -1,5 +1,5 @@
-//! What the kernel offers: Unix sockets of both kinds, and a pipe each way. Ends that sleep do so in `read`; ends that spin
-//! have descriptors that do not block, and read until something comes.
+//! What the kernel offers: Unix sockets of both kinds, and a pipe each way. Ends that sleep do so in `read`;
+//! ends that spin have descriptors that do not block, and read until something comes.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,9 +1,9 @@
-//! The least that this machine allows: two words, each alone in its line, between two processes. One end stores the next
-//! number into the first word, the other answers with the same number in the second.
+//! The least that this machine allows: two words, each alone in its line, between two processes. One end
+//! stores the next number into the first word, the other answers with the same number in the second.
 //!
-//! Where both ends spin, whether `pause` between two looks helps depends on the processor: both ways are measured, and the
-//! faster counts. The number's lowest bit says how the other end is to look. Where ends sleep, a store is followed by a
-//! futex wake and a look by a futex wait, as little as a sleeping end can do.
+//! Where both ends spin, whether `pause` between two looks helps depends on the processor: both ways are
+//! measured, and the faster counts. The number's lowest bit says how the other end is to look. Where ends
+//! sleep, a store is followed by a futex wake and a look by a futex wait, as little as a sleeping end can do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! iceoryx2's request and response: the client loans memory, copies the request into it, sends it, and receives the
-//! complete response; the server loans, writes and sends the response. Its responses can only be polled, so that for ends
-//! that sleep its event service stands beside: one event each way, sent after the request or the response.
+//! iceoryx2's request and response: the client loans memory, copies the request into it, sends it, and
+//! receives the complete response; the server loans, writes and sends the response. Its responses can only be
+//! polled, so that for ends that sleep its event service stands beside: one event each way, sent after the
+//! request or the response.
 
 use iceoryx2::node::Node;
 use iceoryx2::port::listener::Listener;

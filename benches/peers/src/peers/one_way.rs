@@ -1,5 +1,6 @@
-//! Messages one way from one thread to another. Every message is a number, repeated; the receiver compares all of its bytes. The
-//! receiver reads the clock once for every [`MANY`] messages: the figure for a message is the median of these means.
+//! Messages one way from one thread to another. Every message is a number, repeated; the receiver compares
+//! all of its bytes. The receiver reads the clock once for every [`MANY`] messages: the figure for a message
+//! is the median of these means.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +74,8 @@ pub fn run(context: &Context, mut put: impl Put, take: impl Take) -> Outcome<Mea
             sent = put.put(next..next + MANY, over);
             next += MANY;
         }
-        // The receiver may still wait, if this end failed: it finds out when this end is gone, or the time limit ends both.
+        // The receiver may still wait, if this end failed: it finds out when this end is gone, or the time
+        // limit ends both.
         drop(put);
         let measured =
             receiver.join().unwrap_or_else(|_| Err(Failure::new("the receiving thread panicked")))?;

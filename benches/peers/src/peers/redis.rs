@@ -1,7 +1,9 @@
-//! Redis publish and subscribe over a Unix socket. Each client has two connections, one that is subscribed and one
-//! that publishes, as the protocol demands. A publishes to `b`; B, who is subscribed to it, publishes the answer to `a`.
+//! Redis publish and subscribe over a Unix socket. Each client has two connections, one that is subscribed
+//! and one that publishes, as the protocol demands. A publishes to `b`; B, who is subscribed to it, publishes
+//! the answer to `a`.
 //!
-//! The protocol is spoken here by hand, in one write and one read for a message, so that no library's cost is in the figure.
+//! The protocol is spoken here by hand, in one write and one read for a message, so that no library's cost is
+//! in the figure.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,6 @@
-//! Ringpost by its public interface: a server with a service of its own in one process, a client in the other. For a
-//! message from client to client there are three processes: the server, and two clients that send to each other by key.
+//! Ringpost by its public interface: a server with a service of its own in one process, a client in the
+//! other. For a message from client to client there are three processes: the server, and two clients that
+//! send to each other by key.
 
 use std::sync::mpsc;
 

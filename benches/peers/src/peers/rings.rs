@@ -1,5 +1,6 @@
-//! Rings between two threads: ringpost's by itself, rtrb's, and crossbeam's queue and channel. Each holds as many
-//! messages, and both ends look all the time, except for the channel, whose own way of waiting belongs to it.
+//! Rings between two threads: ringpost's by itself, rtrb's, and crossbeam's queue and channel. Each holds as
+//! many messages, and both ends look all the time, except for the channel, whose own way of waiting belongs
+//! to it.
 
 use std::ops::Range;
 use std::sync::Arc;

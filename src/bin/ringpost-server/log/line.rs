@@ -9,7 +9,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use ringpost::cli::out::{json_text, readable};
 
-/// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be added.
+/// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be
+/// added.
 const EVENTS: [(&str, &str, &str, &str); 18] = [
     ("listening", "info", "socket pid version", "clients can connect"),
     ("register", "info", "name key pid uid", "a client registered"),

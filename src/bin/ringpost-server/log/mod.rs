@@ -1,10 +1,10 @@
 //! The log: a line on stderr or in a file for each of the library's events, written by a thread of its own.
 //!
-//! A worker never waits for whoever reads the log, or for a disk. Lines wait in a bounded queue; where it is full they
-//! are dropped and counted, as are those that cannot be written, and as soon as the log moves again a line says how many
-//! were. `tracing-appender` does not serve: when its queue is full at the end, its guard prints to stdout, and panics if
-//! that is closed; it does not count lines that could not be written; and reporting what it dropped would need another
-//! thread that looks now and then.
+//! A worker never waits for whoever reads the log, or for a disk. Lines wait in a bounded queue; where it is
+//! full they are dropped and counted, as are those that cannot be written, and as soon as the log moves again
+//! a line says how many were. `tracing-appender` does not serve: when its queue is full at the end, its guard
+//! prints to stdout, and panics if that is closed; it does not count lines that could not be written; and
+//! reporting what it dropped would need another thread that looks now and then.
 
 mod line;
 mod sink;
@@ -51,9 +51,9 @@ pub struct LogOptions {
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
 
-    /// Begin a new log file before it grows over a size: bytes from 1K, such as 10M; or also each day (UTC): `daily`;
-    /// or never: `never`, for a log that something else rotates or that may grow. The old one becomes PATH.1, that one
-    /// PATH.2, and so on [default: 16M]
+    /// Begin a new log file before it grows over a size: bytes from 1K, such as 10M; or also each day (UTC):
+    /// `daily`; or never: `never`, for a log that something else rotates or that may grow. The old one
+    /// becomes PATH.1, that one PATH.2, and so on [default: 16M]
     #[arg(long, value_name = "WHEN", requires = "log_file", value_parser = rotate)]
     pub log_rotate: Option<Rotate>,
 
@@ -163,7 +163,8 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
     Ok(Log { queue, gate, on_stderr, leaves_stderr: !on_stderr || options.log_format == Format::Text })
 }
 
-/// A panic is told here as everything else. Its own words would go to stderr at once, and whoever panics would wait for its reader.
+/// A panic is told here as everything else. Its own words would go to stderr at once, and whoever panics
+/// would wait for its reader.
 fn tell_panics(style: Style, sender: &Sender) {
     let sender = Sender { style, queue: sender.queue.clone(), dropped: Arc::clone(&sender.dropped) };
     std::panic::set_hook(Box::new(move |panic| {
@@ -178,7 +179,8 @@ fn tell_panics(style: Style, sender: &Sender) {
     }));
 }
 
-/// Standard error without the standard library's lock, which a write that waits for its reader would keep from all others.
+/// Standard error without the standard library's lock, which a write that waits for its reader would keep
+/// from all others.
 struct Stderr;
 
 impl Write for Stderr {
@@ -191,7 +193,8 @@ impl Write for Stderr {
     }
 }
 
-/// A queue of `length` lines, and the thread that writes them to what `to` makes there, once the gate is dropped.
+/// A queue of `length` lines, and the thread that writes them to what `to` makes there, once the gate is
+/// dropped.
 fn open<S: Sink>(
     length: usize,
     style: Style,
@@ -246,7 +249,8 @@ fn write_all(entries: &Receiver<Entry>, dropped: &AtomicU64, style: Style, mut t
     }
 }
 
-/// Tells of lines that were lost: all of them for the error, if there was one, or else because they came too fast.
+/// Tells of lines that were lost: all of them for the error, if there was one, or else because they came too
+/// fast.
 fn report(style: Style, lines: u64, total: u64, why: Option<&io::Error>) -> Vec<u8> {
     let message = match why {
         Some(_) => "lines of the log could not be written: make room for it",

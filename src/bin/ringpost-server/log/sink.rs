@@ -139,7 +139,8 @@ impl LogFile {
         fits
     }
 
-    /// Rotates if a new day has begun. A clock that is set back begins no day; one that goes back and forth at midnight begins one.
+    /// Rotates if a new day has begun. A clock that is set back begins no day; one that goes back and forth
+    /// at midnight begins one.
     fn follow_the_day(&mut self, size: &mut u64) {
         let today = (self.today)();
         // A file that cannot be rotated gets another chance tomorrow.

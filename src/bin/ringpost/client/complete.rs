@@ -58,7 +58,8 @@ fn commands(word: &str) -> Vec<Pair> {
         .collect()
 }
 
-/// Who can be meant by `word`, the line's beginning: those whose names begin with it, else those whose keys do.
+/// Who can be meant by `word`, the line's beginning: those whose names begin with it, else those whose keys
+/// do.
 fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     let begun = word.strip_prefix('"').unwrap_or(word);
     // Behind the name there is the message, where nothing is completed.
@@ -93,8 +94,8 @@ fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     found
 }
 
-/// How a line addresses the client: by its name, in quotes if it needs them, or by its key where a name cannot be written
-/// or would disturb the terminal.
+/// How a line addresses the client: by its name, in quotes if it needs them, or by its key where a name
+/// cannot be written or would disturb the terminal.
 fn address(name: &str, key: &str) -> String {
     let spaced = name.contains(|letter: char| letter.is_ascii_whitespace());
     if out::readable(name.as_bytes()) != name {

@@ -1,13 +1,14 @@
 //! Lines edited on a terminal, with what arrives shown above the line that is being typed.
 //!
-//! The editor runs on a thread of its own, because a read from a terminal cannot be interrupted: whoever ends the
-//! program leaves that thread behind and gives the terminal its settings back. It reads only when it is asked to, so
-//! that nothing draws while a command prints, and so that it does not begin anew at the end.
+//! The editor runs on a thread of its own, because a read from a terminal cannot be interrupted: whoever ends
+//! the program leaves that thread behind and gives the terminal its settings back. It reads only when it is
+//! asked to, so that nothing draws while a command prints, and so that it does not begin anew at the end.
 //!
-//! While a line is typed, a message goes to the editor through rustyline's queue of one, and is drawn by the editor's
-//! thread. One that is queued in the moment in which the line is finished stays there until the next line is read: that
-//! is why the end asks for one last, empty line. It then closes the gate of the prompt, which the editor asks for
-//! whenever it draws: behind it the editor stands still, and draws nothing over what the end has to say.
+//! While a line is typed, a message goes to the editor through rustyline's queue of one, and is drawn by the
+//! editor's thread. One that is queued in the moment in which the line is finished stays there until the next
+//! line is read: that is why the end asks for one last, empty line. It then closes the gate of the prompt,
+//! which the editor asks for whenever it draws: behind it the editor stands still, and draws nothing over
+//! what the end has to say.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -32,7 +33,8 @@ type Line = rustyline::Editor<Completion, MemHistory>;
 /// How many lines the history holds; they are not kept over the program's end.
 const HISTORY: usize = 1000;
 
-/// How long the end waits for the editor to stand still; a list of completions that fills the screen can hold it up.
+/// How long the end waits for the editor to stand still; a list of completions that fills the screen can hold
+/// it up.
 const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// Draws nothing: one row up, and down again.
@@ -136,7 +138,8 @@ impl Editor {
     /// Gives the terminal back, whatever the editor is at.
     pub fn close(&mut self) {
         let Some(ask) = self.reading.take() else { return };
-        // Where there never was anything to print, nobody has closed the gate, and only keys make the editor draw.
+        // Where there never was anything to print, nobody has closed the gate, and only keys make the editor
+        // draw.
         if self.printer.is_none() {
             self.gate.wait();
         }
@@ -297,11 +300,11 @@ impl Printer {
         self.to.print(format!("{text}\n")).or_else(|_| out::line(text))
     }
 
-    /// Waits until nothing is queued any more, and closes the gate. The editor may have taken the last line and not drawn
-    /// it yet: it does so before it asks for the prompt.
+    /// Waits until nothing is queued any more, and closes the gate. The editor may have taken the last line
+    /// and not drawn it yet: it does so before it asks for the prompt.
     pub fn close(&mut self) {
-        // The queue holds one, so that a second one enters when the first was taken. It tells nothing if it went past the
-        // queue because no line was read at that moment.
+        // The queue holds one, so that a second one enters when the first was taken. It tells nothing if it
+        // went past the queue because no line was read at that moment.
         while let Some(before) = self.gate.wait_for_reading() {
             let _ = self.to.print(NOTHING.into());
             if self.gate.state().changes == before {
@@ -311,7 +314,8 @@ impl Printer {
         self.gate.close();
     }
 
-    /// Makes the editor draw, so that it comes to the gate. It does not return if the editor is there already.
+    /// Makes the editor draw, so that it comes to the gate. It does not return if the editor is there
+    /// already.
     pub fn stir(&mut self) {
         let _ = self.to.print(NOTHING.into());
     }

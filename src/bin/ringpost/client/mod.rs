@@ -1,7 +1,8 @@
 //! `ringpost client`: lines in, messages out.
 //!
-//! Three threads: one reads stdin (with an editor where that and stdout are a terminal), one prints what arrives, and
-//! this one acts on what either of them reports. Reading cannot be interrupted, so that thread is left behind at the end.
+//! Three threads: one reads stdin (with an editor where that and stdout are a terminal), one prints what
+//! arrives, and this one acts on what either of them reports. Reading cannot be interrupted, so that thread
+//! is left behind at the end.
 
 mod complete;
 mod editor;

@@ -74,7 +74,8 @@ impl Talk {
 
     fn ask(&mut self, line: &Line<'_>, interrupt: &Interrupt) -> Outcome {
         self.busy.store(true, Ordering::SeqCst);
-        // Either a signal that comes now sees that we are busy and ends the wait, or this look sees the signal.
+        // Either a signal that comes now sees that we are busy and ends the wait, or this look sees the
+        // signal.
         let done = if interrupt.caught().is_none() { self.act(line) } else { Ok(String::new()) };
         self.busy.store(false, Ordering::SeqCst);
         out::put(done?.as_bytes())

@@ -1,5 +1,5 @@
-//! D-Bus messages in bytes, little-endian: a fixed part of 16 bytes, the fields (each begins at a multiple of 8), the body (which
-//! does, too).
+//! D-Bus messages in bytes, little-endian: a fixed part of 16 bytes, the fields (each begins at a multiple of
+//! 8), the body (which does, too).
 
 use crate::failure::{Failure, Outcome};
 
