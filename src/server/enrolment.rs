@@ -125,6 +125,8 @@ impl Acceptor {
         }
         self.most_workers = self.most_workers.max(workers);
         kill_point!("register.worker");
+        // Before the answer: once the client has it, its worker may tell that it unregistered.
+        self.shared.events.tell(Event::Register { name: *name, key, owner });
         let sent = connection.socket.send_with(&Reply::registered(key), &descriptor);
         kill_point!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
@@ -136,6 +138,7 @@ impl Acceptor {
             // Nothing is left of it but its worker, which finds its channel closed.
             Err(errno) => {
                 self.shared.end(&member, CloseReason::Died);
+                self.shared.events.tell(Event::Unregister { name: *name, key, owner });
                 return Err(no_resources(cannot_send(errno)));
             }
         }
@@ -148,7 +151,6 @@ impl Acceptor {
             return Ok(());
         }
         self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);
-        self.shared.events.tell(Event::Register { name: *name, key, owner });
         Ok(())
     }
 }
