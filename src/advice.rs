@@ -33,6 +33,20 @@ pub(crate) fn on_memory(error: &io::Error) -> &'static str {
     }
 }
 
+/// For what needs memory as well as threads: the system answers EAGAIN for a lack of either. A process that
+/// locks memory is told of that limit, which is by far the smaller one.
+pub(crate) fn on_memory_or_threads(error: &io::Error) -> &'static str {
+    let locks_memory = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+        locked.is_some_and(|kilobytes| !kilobytes.trim_start().starts_with("0 "))
+    };
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) if locks_memory() => on_memory(error),
+        _ => on_resources(error),
+    }
+}
+
 /// For a connection that could not be accepted or made.
 pub(crate) fn on_connection(error: &io::Error) -> &'static str {
     match error.raw_os_error() {

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::advice::on_resources;
+use crate::advice::on_memory_or_threads;
 use crate::channel::ChannelError;
 use crate::connect::is_unknown_user;
 use crate::protocol::{NameError, Status};
@@ -115,7 +115,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// A system call failed.
-    #[error("cannot {action}: {source}{}", on_resources(source))]
+    #[error("cannot {action}: {source}{}", on_memory_or_threads(source))]
     System {
         /// What was being done.
         action: &'static str,
