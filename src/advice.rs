@@ -36,15 +36,20 @@ pub(crate) fn on_memory(error: &io::Error) -> &'static str {
 /// For what needs memory as well as threads: the system answers EAGAIN for a lack of either. A process that
 /// locks memory is told of that limit, which is by far the smaller one.
 pub(crate) fn on_memory_or_threads(error: &io::Error) -> &'static str {
-    let locks_memory = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
-        locked.is_some_and(|kilobytes| !kilobytes.trim_start().starts_with("0 "))
-    };
     match error.raw_os_error() {
-        Some(libc::EAGAIN) if locks_memory() => on_memory(error),
+        Some(libc::EAGAIN) if locked_memory() > 0 => on_memory(error),
         _ => on_resources(error),
     }
+}
+
+/// Bytes of memory that this process has locked; 0 if the kernel does not tell.
+pub(crate) fn locked_memory() -> u64 {
+    locked_bytes(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()).unwrap_or(0)
+}
+
+fn locked_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// For a connection that could not be accepted or made.
@@ -75,6 +80,13 @@ pub(crate) fn on_place(error: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_locked_is_found() {
+        assert_eq!(locked_bytes("VmPeak:\t 10 kB\nVmLck:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(locked_bytes(&std::fs::read_to_string("/proc/self/status").unwrap()), Some(0));
+        assert_eq!(locked_bytes("VmPeak:\t 10 kB\n"), None);
+    }
 
     #[test]
     fn whatever_lacks_has_a_remedy_and_anything_else_none() {

@@ -59,7 +59,6 @@ struct User {
 
 /// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no
 /// thread can be started now, the descriptor stays open until one can.
-#[allow(dead_code, reason = "for the client's side, which follows")]
 pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
     static OURS: OfProcess<Disposal> = OfProcess::new();
     match OURS.get_or_make(|| Ok(Disposal::default())) {

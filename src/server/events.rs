@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use tracing::subscriber::NoSubscriber;
 use tracing::{Level, debug, error, event_enabled, info, warn};
 
 use super::event_limits::{Cause, EventLimits, Kind, LeftOut};
+use super::shared::lock;
 use super::worker::dispose;
 use crate::connect::Credentials;
 use crate::protocol::{Key, Name, Status};
@@ -214,10 +215,6 @@ struct Batch {
     beyond_limits: Vec<LeftOut>,
     left_out: u64,
     total: u64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Events {

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io;
 
-use crate::advice::{on_memory, on_resources};
+use crate::advice::{locked_memory, on_memory, on_resources};
 use crate::channel::ChannelError;
 use crate::shm::SegmentError;
 use crate::threads::stack_size;
@@ -37,7 +37,7 @@ pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
         Some(libc::ENOMEM) => address_space(asked).or_else(mappings),
         // Of memory too, where it was asked for by the C library on behalf of a thread.
         Some(libc::EAGAIN) => {
-            let memory = address_space(asked).or_else(mappings).or_else(|| locked_memory(asked));
+            let memory = address_space(asked).or_else(mappings).or_else(|| limit_of_locked_memory(asked));
             memory.or_else(control_group).or_else(system).or_else(user)
         }
         _ => None,
@@ -91,20 +91,15 @@ fn address_space(asked: usize) -> Option<String> {
 }
 
 /// A process that locks all it maps (`mlockall`) may be allowed to lock no more.
-fn locked_memory(asked: usize) -> Option<String> {
+fn limit_of_locked_memory(asked: usize) -> Option<String> {
     let limit = getrlimit(Resource::Memlock).current?;
-    let locked = locked_bytes(&fs::read_to_string("/proc/self/status").ok()?)?;
+    let locked = locked_memory();
     (locked > 0 && locked.saturating_add(asked as u64) >= limit).then(|| {
         format!(
             "its limit of locked memory is {} KiB, and it locks what it maps: raise it (ulimit -l), or lock less",
             limit / 1024
         )
     })
-}
-
-fn locked_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 fn mappings() -> Option<String> {
@@ -205,12 +200,6 @@ mod tests {
         let first = "9:name=systemd:/x\n8:cpu,pids:/box\n4:memory:/y\n0::/\n";
         assert_eq!(group_of_tasks(first).as_deref(), Some("/sys/fs/cgroup/pids/box"));
         assert_eq!(group_of_tasks("4:memory:/y\n"), None);
-    }
-
-    #[test]
-    fn what_is_locked_is_found() {
-        assert_eq!(locked_bytes("VmPeak:\t 10 kB\nVmLck:\t    2048 kB\n"), Some(2 << 20));
-        assert_eq!(locked_bytes(&fs::read_to_string("/proc/self/status").unwrap()), Some(0));
     }
 
     /// None of them is reached while the tests run.
