@@ -9,8 +9,8 @@
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use ringpost::internals::{FaceToFace, Forward};
 use ringpost::ring::{self, Consumer, Producer};
+use ringpost::testing::internals::{FaceToFace, Forward};
 use std::hint::black_box;
 
 include!("instruction_counts.rs");

@@ -71,7 +71,7 @@ fn batch(criterion: &mut Criterion) {
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");
     for len in [0, 48, 256, 4096, 30_000] {
-        let mut pair = ringpost::internals::FaceToFace::new(1 << 17).expect("a channel");
+        let mut pair = ringpost::testing::internals::FaceToFace::new(1 << 17).expect("a channel");
         let request = vec![7; len];
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_with_input(BenchmarkId::from_parameter(len), &len, |bencher, _| {

@@ -39,7 +39,7 @@
 //!   all waits of the other side end, and name, thread and memory are freed.
 //!
 //! A [`Client`] is one [`Caller`] and one [`Inbox`], for two threads. An [`Observer`] looks at a server
-//! without registering. Payloads are bytes, or [typed](payload). Rings work without a server, too:
+//! without registering. Payloads are bytes, or [typed](codec). Rings work without a server, too:
 //! [`ring::local`] between threads, [`channel`] over a descriptor between processes. The [cookbook] has whole
 //! programs.
 //!
@@ -119,7 +119,7 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | (none) | the library, typed payloads of a fixed layout included |
-//! | `serde` | calls and messages of all types that serde knows, encoded with `postcard`; see [`payload`] |
+//! | `serde` | calls and messages of all types that serde knows, encoded with `postcard`; see [`codec`] |
 //! | `cli` | what the three programs need; the library has nothing more with it |
 //!
 //! The first two lines of a program that uses it all: `ringpost = { version = "0.1", features = ["serde"] }`
@@ -142,7 +142,7 @@
 //! threads, descriptors            how the library starts its threads; descriptors that somebody else may close
 //! sys, cpus, advice               what no safe wrapper offers; the CPUs; what to do about a failed system call
 //! sync                            the standard library's atomics or loom's
-//! kill                            kill points: places where a test lets its process die, and nothing in any other build
+//! kill                            failpoints: places where a test lets its process die, and nothing in any other build
 //! ```
 //!
 //! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a
@@ -151,26 +151,15 @@
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
-mod advice;
-mod cpus;
-#[cfg_attr(ringpost_kill_points, doc(hidden))]
-#[cfg(ringpost_kill_points)]
-pub mod kill;
-#[cfg(not(ringpost_kill_points))]
-mod kill;
-#[forbid(unsafe_code)]
-mod sync;
-
-#[cfg(not(loom))]
-mod descriptors;
-#[cfg(not(loom))]
-mod sys;
-#[cfg(not(loom))]
-mod threads;
-
+mod os;
 #[forbid(unsafe_code)]
 pub mod ring;
 pub mod shm;
+#[forbid(unsafe_code)]
+mod sync;
+#[doc(hidden)]
+#[forbid(unsafe_code)]
+pub mod testing;
 
 #[cfg(not(loom))]
 #[forbid(unsafe_code)]
@@ -184,30 +173,20 @@ pub mod cli;
 #[forbid(unsafe_code)]
 mod client;
 #[cfg(not(loom))]
+pub mod codec;
+#[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod connect;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-#[forbid(unsafe_code)]
-pub mod hostile;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/COOKBOOK.md")]
 pub mod cookbook {}
-#[cfg(all(feature = "internals", not(loom)))]
-#[doc(hidden)]
-#[forbid(unsafe_code)]
-pub mod internals;
-#[cfg(not(loom))]
-pub mod payload;
-#[cfg(not(loom))]
-mod protocol;
-#[cfg(all(test, not(loom)))]
-mod protocol_doc;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod server;
+#[cfg(not(loom))]
+mod wire;
 
 #[cfg(not(loom))]
 pub use self::{
@@ -216,24 +195,24 @@ pub use self::{
         MessageOf, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvAsError, RegisterError,
         SendError,
     },
+    codec::PayloadError,
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
-    payload::PayloadError,
-    protocol::{Address, Key, Name, NameError, ParseKeyError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{CloseReason, Closer, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy},
     server::{
         DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder,
         ServerSummary, Service, ServiceError, StartError, Stopper,
     },
+    wire::{Address, Key, Name, NameError, ParseKeyError},
 };
 
 #[cfg(all(feature = "serde", not(loom)))]
 pub use self::{
     client::{CallSerdeError, SendSerdeError},
-    payload::EncodeError,
+    codec::EncodeError,
 };
 
-/// The crate whose traits the typed payloads take, version 0.8; see [`payload`].
+/// The crate whose traits the typed payloads take, version 0.8; see [`codec`].
 pub use zerocopy;
 
 #[cfg(all(doctest, not(loom)))]

@@ -4,10 +4,11 @@
     tests/mutants.py                 all mutants; prints a table and fails if one survives
     tests/mutants.py NAME...         those whose name contains one of these
     tests/mutants.py --list          the names
+    tests/mutants.py --check         only whether each text to replace is found
     tests/mutants.py --table         the table of tests/README.md
 
-A mutant replaces one piece of text, which must occur exactly once, in a copy of the tree; the tree itself is not
-touched. Then the check that is named with it is run on the copy: loom models, unit and property tests, tests over
+A mutant replaces one piece of text in a copy of the tree; the tree itself is not touched. The text must occur exactly
+once in the file or folder that is named, however it is broken into lines. Then the check that is named with it is run on the copy: loom models, unit and property tests, tests over
 processes, a fuzz target, the instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
 failure of its own kind and is shown as such.
 """
@@ -49,8 +50,8 @@ CALLER = "src/client/caller.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
 WATCHER = "src/client/watcher.rs"
-OWN = "src/shm/own.rs"
-ROTA = "src/server/rota.rs"
+OWN = "src/os/fork_safe.rs"
+SCHEDULER = "src/server/scheduler.rs"
 
 
 def loom(*models):
@@ -69,7 +70,7 @@ def fuzz(target):
     return ("fuzz", (target,))
 
 
-KILL_POINT = re.compile(r'^ *kill_point!\("[^"]*"\);\n', re.MULTILINE)
+FAILPOINT = re.compile(r'^ *failpoint!\("[^"]*"\);\n', re.MULTILINE)
 
 # Each without threads, which a mutant could leave waiting for ever.
 PROPERTY = tests("every_answer", "a_forged_header", "a_forged_head_is", "an_empty_ring", "headers_read_back")
@@ -393,7 +394,7 @@ MUTANTS = [
     ("close wake: there is a private word between processes", CLOSE,
      "let sleep_on_private = peer != Peer::Relied;", "let sleep_on_private = false;", loom("a_close_wakes_a_sleeper")),
     ("close wake: a client sleeps on the ring's word alone", CHANNEL,
-     "Manners { peer: Peer::Relied,", "Manners { peer: Peer::Heard,", tests("only_a_client_relies")),
+     "EndOptions { peer: Peer::Relied,", "EndOptions { peer: Peer::Heard,", tests("only_a_client_relies")),
     ("close wake: a server does not", CHANNEL,
      "    peer: Peer::Unheard,\n", "    peer: Peer::Relied,\n", tests("only_a_client_relies")),
     ("close wake: whatever the word, where the peer is relied on", CLOSE,
@@ -532,23 +533,23 @@ MUTANTS = [
     ("exchange: a client that sleeps is woken in between", EXCHANGE,
      "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
      tests("a_client_that_sleeps_is_woken")),
-    ("turns: only so many at once", ROTA, "if ahead == 0 && state.holders.len() < self.places() {", "if ahead == 0 {",
-     tests("server::rota::")),
-    ("turns: the word is reset before a wait", ROTA, "            turn.take_back();\n", "", tests("server::rota::")),
-    ("turns: whoever gives up leaves the queue", ROTA, "        state.queue.remove(place);\n", "", tests("server::rota::")),
-    ("turns: the first replaces one that does not end", ROTA, "let replaces = place == 0 && !own.is_closed();",
-     "let replaces = false;", tests("server::rota::")),
-    ("turns: nobody but the first does", ROTA, "let replaces = place == 0 && !own.is_closed();",
-     "let replaces = !own.is_closed();", tests("server::rota::")),
-    ("turns: the next one is told", ROTA, "            next.give();\n", "", tests("server::rota::")),
-    ("turns: one ends before a sleep", ROTA, "            At::Turn => self.end(rota, yields),", "            At::Turn => {}",
-     tests("server::rota::")),
-    ("turns: the first request after a sleep needs none", ROTA, "At::Rested => self.at = At::Due,", "At::Rested => return true,",
-     tests("server::rota::")),
-    ("turns: one ends when others wait and its time is over", ROTA,
-     "if rota.is_crowded() && self.held.began.elapsed() >= rota.turn() {", "if false {", tests("server::rota::")),
-    ("turns: a service that waits goes without", ROTA, "computed || used.sleeps != self.used.sleeps", "computed",
-     tests("server::rota::")),
+    ("turns: only so many at once", SCHEDULER, "if ahead == 0 && state.holders.len() < self.places() {", "if ahead == 0 {",
+     tests("server::scheduler::")),
+    ("turns: the word is reset before a wait", SCHEDULER, "            turn.take_back();\n", "", tests("server::scheduler::")),
+    ("turns: whoever gives up leaves the queue", SCHEDULER, "        state.queue.remove(place);\n", "", tests("server::scheduler::")),
+    ("turns: the first replaces one that does not end", SCHEDULER, "let replaces = place == 0 && !own.is_closed();",
+     "let replaces = false;", tests("server::scheduler::")),
+    ("turns: nobody but the first does", SCHEDULER, "let replaces = place == 0 && !own.is_closed();",
+     "let replaces = !own.is_closed();", tests("server::scheduler::")),
+    ("turns: the next one is told", SCHEDULER, "            next.give();\n", "", tests("server::scheduler::")),
+    ("turns: one ends before a sleep", SCHEDULER, "            At::Turn => self.end(scheduler, yields),", "            At::Turn => {}",
+     tests("server::scheduler::")),
+    ("turns: the first request after a sleep needs none", SCHEDULER, "At::Rested => self.at = At::Due,", "At::Rested => return true,",
+     tests("server::scheduler::")),
+    ("turns: one ends when others wait and its time is over", SCHEDULER,
+     "if scheduler.is_crowded() && self.held.began.elapsed() >= scheduler.turn() {", "if false {", tests("server::scheduler::")),
+    ("turns: a service that waits goes without", SCHEDULER, "computed || used.sleeps != self.used.sleeps", "computed",
+     tests("server::scheduler::")),
     ("exchange: a drain has a limit", EXCHANGE, "while *worker.served() < most {", "while *worker.served() < most + 1 {",
      tests("a_drain_ends")),
     ("exchange: the fence is put off", EXCHANGE,
@@ -727,9 +728,17 @@ def copy_tree():
             shutil.copytree(source, COPY / name, ignore=shutil.ignore_patterns("target", "corpus", "artifacts"))
         elif source.exists():
             shutil.copy(source, COPY / name)
-    # Kill points do nothing for these checks (only for those of the registry), but would stand in the midst of what is replaced.
+    # Failpoints do nothing for these checks (only for those of the registry), but would stand in the midst of what is replaced.
     for path in (COPY / "src").rglob("*.rs"):
-        path.write_text(KILL_POINT.sub("", path.read_text()))
+        path.write_text(FAILPOINT.sub("", path.read_text()))
+
+
+def places(place, there):
+    """Where a text occurs in a file, or in the files of a folder. Any white space in it stands for any other."""
+    text = re.compile(r"\s+".join(re.escape(word) for word in there.split()))
+    path = COPY / place
+    files = sorted(path.rglob("*.rs")) if path.is_dir() else [path] if path.exists() else []
+    return [(file, match.span()) for file in files for match in text.finditer(file.read_text())]
 
 
 def main():
@@ -743,17 +752,21 @@ def main():
             by = "`ring::property`" if what == PROPERTY[1] else ", ".join(f"`{one}`" for one in what if one[0] != "-")
             print(f"| {name} | `{file.removeprefix('src/')}` | {kind.split()[0]} | {by} |")
         return 0
-    chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
+    checks_only = wanted == ["--check"]
+    chosen = [m for m in MUTANTS if not wanted or checks_only or any(w in m[0] for w in wanted)]
     copy_tree()
     survivors = []
-    for name, file, there, instead, (kind, what) in chosen:
-        path = COPY / file
-        original = path.read_text()
+    for name, place, there, instead, (kind, what) in chosen:
         began = time.monotonic()
-        if original.count(there) != 1:
-            result, output = "broken", f"the text to replace does not occur exactly once in {file}"
+        found = places(place, there)
+        if len(found) != 1:
+            result, output = "broken", f"the text to replace occurs {len(found)} times in {place}"
+        elif checks_only:
+            continue
         else:
-            path.write_text(original.replace(there, instead))
+            path, (start, end) = found[0]
+            original = path.read_text()
+            path.write_text(original[:start] + instead + original[end:])
             result, output = check(kind, what)
             path.write_text(original)
         print(f"{'caught' if result == 'failed' else result.upper():8} {time.monotonic() - began:4.0f} s  {name}"
@@ -761,7 +774,7 @@ def main():
         if result != "failed":
             survivors.append(name)
             print("    " + "\n    ".join(output.splitlines()[-15:]), flush=True)
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught")
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} {'found' if checks_only else 'caught'}")
     return 1 if survivors else 0
 
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use input::Input;
 use libfuzzer_sys::fuzz_target;
 use peer::{LINE, RING, Writer, block, tamper};
-use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, SPARE_HINTS, client_on, work};
+use ringpost::testing::fuzz::{INBOX, Memory, REQUESTS, RESPONSES, SPARE_HINTS, client_on, work};
 use ringpost::{CallError, Key, Name, RecvTimeoutError, SendError, TryRecvError};
 
 thread_local! {

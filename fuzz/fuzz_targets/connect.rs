@@ -19,8 +19,8 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use ringpost::CloseReason;
 use ringpost::channel::{self, Geometry};
-use ringpost::hostile::{Reception, observe_over, register_over};
 use ringpost::shm::Segment;
+use ringpost::testing::fuzz::{Reception, observe_over, register_over};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use ringpost::hostile::{RingMemory, SPARE_HINTS, give_hints, work};
 use ringpost::ring::{CloseReason, RecvTimeoutError, TryRecvError, Violation};
+use ringpost::testing::fuzz::{RingMemory, SPARE_HINTS, give_hints, work};
 
 /// Words that a step may read or write, besides five for each sleep.
 const WORDS: u64 = 24;

@@ -15,7 +15,9 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use peer::{LINE, RING, Reader, Writer, block, record_size, tamper};
 use ringpost::CloseReason;
-use ringpost::hostile::{Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, SPARE_HINTS, Served, work};
+use ringpost::testing::fuzz::{
+    Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, SPARE_HINTS, Served, work,
+};
 
 struct Stage {
     office: Office,

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each target uses a part of it")]
 
 use crate::input::{Input, near_head};
-use ringpost::hostile::{INBOX, Memory, REQUESTS, RESPONSES, give_hints};
+use ringpost::testing::fuzz::{INBOX, Memory, REQUESTS, RESPONSES, give_hints};
 
 pub const RING: u64 = 4096;
 pub const LINE: u64 = 64;

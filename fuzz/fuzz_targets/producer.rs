@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use input::{Input, near_head};
 use libfuzzer_sys::fuzz_target;
-use ringpost::hostile::{RingMemory, give_hints, work};
 use ringpost::ring::{CloseReason, Producer, SendTimeoutError, TrySendError};
+use ringpost::testing::fuzz::{RingMemory, give_hints, work};
 
 thread_local! {
     static MEMORY: RefCell<RingMemory> = RefCell::new(RingMemory::new());

@@ -27,7 +27,7 @@
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod hostile;
+pub mod fuzz;
 mod layout;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -164,7 +164,7 @@ impl Guest {
 }
 
 /// How one side treats closing.
-struct Manners {
+struct EndOptions {
     peer: Peer,
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
@@ -175,7 +175,7 @@ struct Manners {
 }
 
 /// For a channel used by itself: the shared word is how one side tells the other.
-const BY_ITSELF: Manners = Manners {
+const BY_ITSELF: EndOptions = EndOptions {
     peer: Peer::Heard,
     separate_intake: false,
     closes_on_drop: Some(CloseReason::Local),
@@ -183,7 +183,7 @@ const BY_ITSELF: Manners = Manners {
 };
 
 /// The server hears of a client's end through its connection only, and ends a channel explicitly.
-const SERVER: Manners = Manners {
+const SERVER: EndOptions = EndOptions {
     peer: Peer::Unheard,
     separate_intake: true,
     closes_on_drop: None,
@@ -193,8 +193,8 @@ const SERVER: Manners = Manners {
 
 /// A client reads the reason of a server's close from the shared word, and ends a channel explicitly. It
 /// waits for nothing but what the server sends: one word to sleep on will do, and costs less than two.
-const CLIENT: Manners =
-    Manners { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
+const CLIENT: EndOptions =
+    EndOptions { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
 /// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the
 /// channel. Does not block.
@@ -253,22 +253,22 @@ pub(crate) fn open_for_client(descriptor: impl AsFd, strategy: WaitStrategy) -> 
 fn create_with(
     geometry: &Geometry,
     strategy: WaitStrategy,
-    manners: &Manners,
+    end_options: &EndOptions,
 ) -> Result<(Host, OwnedFd), ChannelError> {
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
-    let ends = Ends::new(View::new(segment), *geometry, strategy, manners)?;
-    Ok((ends.host(manners), descriptor))
+    let ends = Ends::new(View::new(segment), *geometry, strategy, end_options)?;
+    Ok((ends.host(end_options), descriptor))
 }
 
 fn open_with(
     descriptor: impl AsFd,
     strategy: WaitStrategy,
-    manners: &Manners,
+    end_options: &EndOptions,
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    Ok(Ends::new(View::new(segment), geometry, strategy, manners)?.guest())
+    Ok(Ends::new(View::new(segment), geometry, strategy, end_options)?.guest())
 }
 
 /// What all ends of one side share.
@@ -285,21 +285,21 @@ impl Ends {
         view: View,
         geometry: Geometry,
         strategy: WaitStrategy,
-        manners: &Manners,
+        end_options: &EndOptions,
     ) -> Result<Ends, SegmentError> {
         let parked = Ring::ALL.iter().flat_map(|ring| ring.parked_words()).collect();
-        let mut closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), manners.peer);
-        if manners.ends_at_fork {
+        let mut closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), end_options.peer);
+        if end_options.ends_at_fork {
             closer = closer
                 .of_this_process()
                 .map_err(|source| SegmentError::System { action: "map memory", source })?;
         }
-        Ok(Ends { view, geometry, strategy, closer, closes_on_drop: manners.closes_on_drop })
+        Ok(Ends { view, geometry, strategy, closer, closes_on_drop: end_options.closes_on_drop })
     }
 
-    fn host(&self, manners: &Manners) -> Host {
+    fn host(&self, end_options: &EndOptions) -> Host {
         let intake =
-            if manners.separate_intake { self.closer_of(Ring::Request) } else { self.closer.clone() };
+            if end_options.separate_intake { self.closer_of(Ring::Request) } else { self.closer.clone() };
         Host {
             requests: Consumer::new(&Setup { closer: intake.clone(), ..self.setup(Ring::Request) }),
             responses: Producer::new(&self.setup(Ring::Response)),

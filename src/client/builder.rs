@@ -11,12 +11,12 @@ use super::backoff::Reconnect;
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
-use super::reconnect::Home;
+use super::reconnect::Reconnector;
 use super::session::{Place, Session, deadline_in};
 use crate::channel::Guest;
 use crate::connect::lasting;
-use crate::protocol::Name;
 use crate::ring::WaitStrategy;
+use crate::wire::Name;
 
 /// How long a registration may take, if nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -191,9 +191,9 @@ impl ClientBuilder {
         let mut inbox = Inbox::new(guest.inbox, Arc::clone(&session));
         let mut caller = Caller::new(guest.requests, guest.responses, Arc::clone(&session));
         if let Some(policy) = &self.reconnect {
-            let home = Arc::new(Home::new(self.place.clone(), policy.clone(), session));
-            inbox.settle(Arc::clone(&home));
-            caller.settle(home);
+            let reconnector = Arc::new(Reconnector::new(self.place.clone(), policy.clone(), session));
+            inbox.settle(Arc::clone(&reconnector));
+            caller.settle(reconnector);
         }
         Client { caller, inbox }
     }

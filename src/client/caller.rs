@@ -18,17 +18,17 @@ use super::Limits;
 use super::error::{CallError, SendError, no_response, not_sent, refused};
 use super::event::ReconnectError;
 use super::handle::CloseHandle;
-use super::reconnect::{Asking, Half, Home, Stop, home_of, show};
+use super::reconnect::{Asking, Half, Reconnector, Stop, reconnector_of, show};
 use super::session::{Session, deadline_in};
 use crate::connect::listing::decode_page;
-use crate::kill::kill_point;
-use crate::protocol::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::exchange::{Asks, await_answer};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,
 };
+use crate::testing::failpoints::failpoint;
+use crate::wire::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ pub struct Caller {
     responses: Consumer,
     session: Arc<Session>,
     /// Of a client that registers again.
-    home: Option<Arc<Home>>,
+    reconnector: Option<Arc<Reconnector>>,
     /// The number of the next request, and of the next response to come.
     next: u32,
     expected: u32,
@@ -104,7 +104,7 @@ impl Caller {
             requests,
             responses,
             session,
-            home: None,
+            reconnector: None,
             next: 0,
             expected: 0,
             abandoned: BTreeSet::new(),
@@ -128,7 +128,8 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
+        reconnector_of(&self.session, &self.reconnector)
+            .map_or(self.session.key, |reconnector| reconnector.newest().key)
     }
 
     /// This client's name. Does not block.
@@ -164,7 +165,8 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn limits(&self) -> Limits {
-        home_of(&self.session, &self.home).map_or(self.session.limits, |home| home.newest().limits)
+        reconnector_of(&self.session, &self.reconnector)
+            .map_or(self.session.limits, |reconnector| reconnector.newest().limits)
     }
 
     /// A handle that ends a wait here from another thread, and with it the registration. Does not block.
@@ -183,7 +185,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close_handle(&self) -> CloseHandle {
-        CloseHandle::new(&self.session, self.home.as_ref())
+        CloseHandle::new(&self.session, self.reconnector.as_ref())
     }
 
     /// As [`Client::reconnect`](super::Client::reconnect); the [`Inbox`](super::Inbox) goes on with the new
@@ -241,14 +243,14 @@ impl Caller {
     }
 
     fn reconnect_until(&mut self, deadline: Option<Instant>) -> Result<Key, ReconnectError> {
-        let home = self.home.clone().ok_or(ReconnectError::NotAsked)?;
+        let reconnector = self.reconnector.clone().ok_or(ReconnectError::NotAsked)?;
         loop {
             match self.session.closer.reason() {
                 None => return Ok(self.session.key),
                 Some(CloseReason::Forked) => return Err(ReconnectError::Ended(CloseReason::Forked)),
                 Some(_) => {}
             }
-            match home.renew_caller(true, deadline) {
+            match reconnector.renew_caller(true, deadline) {
                 Ok(asking) => self.install(asking),
                 Err(Stop::TimedOut) => return Err(ReconnectError::TimedOut),
                 Err(Stop::Over(why)) => return Err(why),
@@ -1055,9 +1057,9 @@ impl Caller {
         self.unregistered = true;
         self.settle_down();
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
-        kill_point!("leave.answered");
+        failpoint!("leave.answered");
         self.session.closer.close_as(CloseReason::Unregistered);
-        kill_point!("leave.closed");
+        failpoint!("leave.closed");
         match status {
             Status::Ok => Ok(()),
             status => Err(refused(status, &self.body)),
@@ -1117,14 +1119,16 @@ impl Caller {
     #[cold]
     fn renew(&mut self, reason: CloseReason, deadline: Option<Instant>) -> Result<(), CallError> {
         let ended = |reason| Err(not_sent(SendTimeoutError::Disconnected(reason)));
-        match &self.home {
-            Some(home) if reason != CloseReason::Forked => match home.renew_caller(false, deadline) {
-                Ok(asking) => {
-                    self.install(asking);
-                    Ok(())
+        match &self.reconnector {
+            Some(reconnector) if reason != CloseReason::Forked => {
+                match reconnector.renew_caller(false, deadline) {
+                    Ok(asking) => {
+                        self.install(asking);
+                        Ok(())
+                    }
+                    Err(stop) => stop.reason(reason).map_or(Err(CallError::TimedOut), ended),
                 }
-                Err(stop) => stop.reason(reason).map_or(Err(CallError::TimedOut), ended),
-            },
+            }
             _ => ended(reason),
         }
     }
@@ -1251,7 +1255,7 @@ impl Caller {
             match self.responses.find(until) {
                 Err(RecvTimeoutError::TimedOut) if until != deadline => {}
                 Err(RecvTimeoutError::Disconnected(reason)) => {
-                    if self.home.is_some() && reason != CloseReason::Forked {
+                    if self.reconnector.is_some() && reason != CloseReason::Forked {
                         self.give_up_outstanding(reason);
                     }
                     return Err(CallError::Disconnected(reason));
@@ -1265,10 +1269,10 @@ impl Caller {
     /// user's code, which may panic: to be called when the queue is as it is to stay.
     #[cold]
     fn tell_end(&self, error: &CallError) {
-        if let (Some(home), CallError::Disconnected(reason)) = (&self.home, error)
+        if let (Some(reconnector), CallError::Disconnected(reason)) = (&self.reconnector, error)
             && *reason != CloseReason::Forked
         {
-            home.tell(Half::Caller, &self.session, *reason);
+            reconnector.tell(Half::Caller, &self.session, *reason);
         }
     }
 
@@ -1300,26 +1304,26 @@ impl Caller {
 
     /// What `{:?}` shows of it, or of the client that it is a half of.
     pub(super) fn show_as(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(kind, &self.session, &self.home, f)
+        show(kind, &self.session, &self.reconnector, f)
     }
 
     /// From now on it goes on with another channel when its own has ended.
-    pub(super) fn settle(&mut self, home: Arc<Home>) {
-        self.home = Some(home);
+    pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
+        self.reconnector = Some(reconnector);
     }
 
     /// From now on its inbox is a handle by itself.
     pub(super) fn part(&self) {
-        if let Some(home) = home_of(&self.session, &self.home) {
-            home.split();
+        if let Some(reconnector) = reconnector_of(&self.session, &self.reconnector) {
+            reconnector.split();
         }
     }
 
     /// Before the end: takes the newest channel, and there will be no other one.
     fn settle_down(&mut self) {
-        if let Some(home) = home_of(&self.session, &self.home) {
-            home.leave(CloseReason::Unregistered);
-            if let Some(asking) = home.take_asking() {
+        if let Some(reconnector) = reconnector_of(&self.session, &self.reconnector) {
+            reconnector.leave(CloseReason::Unregistered);
+            if let Some(asking) = reconnector.take_asking() {
                 self.install(asking);
             }
         }

@@ -1,4 +1,4 @@
-//! Calls and messages of all types that serde knows; see [`payload`](crate::payload).
+//! Calls and messages of all types that serde knows; see [`codec`](crate::codec).
 //!
 //! As thin as its neighbour `typed`: each is the method without the suffix, an encoding before it or a
 //! decoding behind it.
@@ -12,9 +12,9 @@ use serde::de::{Deserialize, DeserializeOwned};
 
 use super::typed::typed;
 use super::{CallError, Caller, Client, Inbox, Message, MessageOf, RecvAsError, SendError};
-use crate::payload::{self, EncodeError, PayloadError, with_encoded};
-use crate::protocol::Key;
+use crate::codec::{self, EncodeError, PayloadError, with_encoded};
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::wire::Key;
 
 /// Why a call of serde types has no result.
 ///
@@ -83,7 +83,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The payload is not a `T`, or more than one; see [`payload::decode`].
+    /// The payload is not a `T`, or more than one; see [`codec::decode`].
     ///
     /// # Examples
     ///
@@ -100,14 +100,14 @@ impl Message {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_serde<'m, T: Deserialize<'m>>(&'m self) -> Result<T, PayloadError> {
-        payload::decode(self.payload())
+        codec::decode(self.payload())
     }
 }
 
 macro_rules! serde_calls {
     ($who:ty) => {
         /// Calls and messages of all types that serde knows, with the feature `serde`; see
-        /// [`payload`](crate::payload).
+        /// [`codec`](crate::codec).
         impl $who {
             /// Calls the service with a value, and gives the response as a value, which may borrow from this
             /// client until its next operation. Blocks as [`call`](Self::call) does. Needs the feature
@@ -402,7 +402,7 @@ macro_rules! serde_calls {
 
 macro_rules! serde_messages {
     ($who:ty) => {
-        /// Messages of all types that serde knows, with the feature `serde`; see [`payload`](crate::payload).
+        /// Messages of all types that serde knows, with the feature `serde`; see [`codec`](crate::codec).
         impl $who {
             /// The next message as a value, if one is there. Does not block. Needs the feature `serde`.
             ///
@@ -525,5 +525,5 @@ serde_messages!(Inbox);
 serde_messages!(Client);
 
 fn response<'c, T: Deserialize<'c>>(came: Result<&'c [u8], CallError>) -> Result<T, CallSerdeError> {
-    payload::decode(came?).map_err(CallSerdeError::Response)
+    codec::decode(came?).map_err(CallSerdeError::Response)
 }

@@ -5,11 +5,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::advice::on_memory_or_threads;
 use crate::channel::ChannelError;
 use crate::connect::is_unknown_user;
-use crate::protocol::{NameError, Status};
+use crate::os::remedy::on_memory_or_threads;
 use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
+use crate::wire::{NameError, Status};
 
 /// Why a client was not registered, or a server could not be asked. The texts say what to do.
 ///

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::RegisterError;
-use crate::protocol::Key;
 use crate::ring::CloseReason;
+use crate::wire::Key;
 
 /// What happens to the registration of a client that [registers again](super::Reconnect).
 ///

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::reconnect::{Home, home_of, show};
+use super::reconnect::{Reconnector, reconnector_of, show};
 use super::session::Session;
 use crate::ring::CloseReason;
 
@@ -34,18 +34,18 @@ use crate::ring::CloseReason;
 #[derive(Clone)]
 pub struct CloseHandle {
     session: Arc<Session>,
-    home: Option<Arc<Home>>,
+    reconnector: Option<Arc<Reconnector>>,
 }
 
 impl fmt::Debug for CloseHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show("CloseHandle", &self.session, &self.home, f)
+        show("CloseHandle", &self.session, &self.reconnector, f)
     }
 }
 
 impl CloseHandle {
-    pub(super) fn new(session: &Arc<Session>, home: Option<&Arc<Home>>) -> CloseHandle {
-        CloseHandle { session: Arc::clone(session), home: home.cloned() }
+    pub(super) fn new(session: &Arc<Session>, reconnector: Option<&Arc<Reconnector>>) -> CloseHandle {
+        CloseHandle { session: Arc::clone(session), reconnector: reconnector.cloned() }
     }
 
     /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were
@@ -71,8 +71,8 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(&self) {
-        match home_of(&self.session, &self.home) {
-            Some(home) => home.close(),
+        match reconnector_of(&self.session, &self.reconnector) {
+            Some(reconnector) => reconnector.close(),
             None => self.session.hang_up(CloseReason::Local),
         }
     }
@@ -97,8 +97,8 @@ impl CloseHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reason(&self) -> Option<CloseReason> {
-        match home_of(&self.session, &self.home) {
-            Some(home) => home.newest().closer.reason(),
+        match reconnector_of(&self.session, &self.reconnector) {
+            Some(reconnector) => reconnector.newest().closer.reason(),
             None => self.session.closer.reason(),
         }
     }

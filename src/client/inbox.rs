@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::CloseHandle;
-use super::reconnect::{Home, Receiving, Stop, home_of, show};
+use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
-use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
+use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 
 /// The receiving half of a [`Client`](super::Client).
 ///
@@ -48,12 +48,12 @@ pub struct Inbox {
     /// Who sent the last message.
     last_sender: Option<(Key, Name)>,
     /// Of a client that registers again.
-    home: Option<Arc<Home>>,
+    reconnector: Option<Arc<Reconnector>>,
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show("Inbox", &self.session, &self.home, f)
+        show("Inbox", &self.session, &self.reconnector, f)
     }
 }
 
@@ -177,12 +177,12 @@ impl Message {
 
 impl Inbox {
     pub(super) fn new(ring: Consumer, session: Arc<Session>) -> Inbox {
-        Inbox { ring, session, last_sender: None, home: None }
+        Inbox { ring, session, last_sender: None, reconnector: None }
     }
 
     /// From now on it goes on with another channel when its own has ended.
-    pub(super) fn settle(&mut self, home: Arc<Home>) {
-        self.home = Some(home);
+    pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
+        self.reconnector = Some(reconnector);
     }
 
     /// This client's key. Does not block.
@@ -201,7 +201,8 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key(&self) -> Key {
-        home_of(&self.session, &self.home).map_or(self.session.key, |home| home.newest().key)
+        reconnector_of(&self.session, &self.reconnector)
+            .map_or(self.session.key, |reconnector| reconnector.newest().key)
     }
 
     /// This client's name. Does not block.
@@ -244,7 +245,7 @@ impl Inbox {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close_handle(&self) -> CloseHandle {
-        CloseHandle::new(&self.session, self.home.as_ref())
+        CloseHandle::new(&self.session, self.reconnector.as_ref())
     }
 
     /// The next message, if one is there. Does not block.
@@ -279,10 +280,12 @@ impl Inbox {
                         Err(TryRecvError::Violation(self.ring.reject(Violation::MalformedBlock)))
                     }
                 },
-                Err(TryRecvError::Disconnected(reason)) => match self.renew(reason, Home::renew_inbox_now) {
-                    Ok(()) => continue,
-                    Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
-                },
+                Err(TryRecvError::Disconnected(reason)) => {
+                    match self.renew(reason, Reconnector::renew_inbox_now) {
+                        Ok(()) => continue,
+                        Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
+                    }
+                }
                 Err(error) => Err(error),
             };
         }
@@ -376,7 +379,7 @@ impl Inbox {
                     }
                 },
                 Err(RecvTimeoutError::Disconnected(reason)) => {
-                    match self.renew(reason, |home| home.renew_inbox(deadline)) {
+                    match self.renew(reason, |reconnector| reconnector.renew_inbox(deadline)) {
                         Ok(()) => continue,
                         Err(stop) => Err(stop
                             .reason(reason)
@@ -394,11 +397,11 @@ impl Inbox {
     fn renew(
         &mut self,
         reason: CloseReason,
-        next: impl FnOnce(&Home) -> Result<Receiving, Stop>,
+        next: impl FnOnce(&Reconnector) -> Result<Receiving, Stop>,
     ) -> Result<(), Stop> {
-        match &self.home {
-            Some(home) if reason != CloseReason::Forked => {
-                (self.ring, self.session) = next(home)?;
+        match &self.reconnector {
+            Some(reconnector) if reason != CloseReason::Forked => {
+                (self.ring, self.session) = next(reconnector)?;
                 Ok(())
             }
             _ => Err(Stop::Tell(reason)),
@@ -410,8 +413,8 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.ring.give_up();
-        if let Some(home) = home_of(&self.session, &self.home) {
-            home.give_up_inbox();
+        if let Some(reconnector) = reconnector_of(&self.session, &self.reconnector) {
+            reconnector.give_up_inbox();
         }
     }
 }

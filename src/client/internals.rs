@@ -11,7 +11,7 @@ use super::inbox::Inbox;
 use super::session::Session;
 use crate::channel::Guest;
 use crate::connect::connection::Connection;
-use crate::protocol::{Key, Name};
+use crate::wire::{Key, Name};
 
 pub(crate) fn client_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result<(Caller, Inbox)> {
     let name = Name::new("benchmark").map_err(io::Error::other)?;

@@ -7,9 +7,9 @@ mod caller;
 mod encoded;
 mod error;
 mod event;
-mod handle;
 #[cfg(fuzzing)]
-pub(crate) mod hostile;
+pub(crate) mod fuzz;
+mod handle;
 mod inbox;
 #[cfg(feature = "internals")]
 pub(crate) mod internals;
@@ -37,9 +37,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Address, Key, Name};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::wire::{Address, Key, Name};
 
 /// What a server's settings allow its clients: [`Client::limits`].
 ///
@@ -86,7 +86,7 @@ pub struct Limits {
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when the
 /// [close handle](Self::close_handle) is used. The methods with `_as` in their names, and with the feature
-/// `serde` those with `_serde`, take and give values; see [`payload`](crate::payload).
+/// `serde` those with `_serde`, take and give values; see [`codec`](crate::codec).
 ///
 /// # Examples
 ///

@@ -1,10 +1,10 @@
 //! Registering again: what the halves of one client share for it.
 //!
-//! A half that finds its channel closed comes here ([`Home::renew`]), and nowhere else is anything of this
-//! noticed: as long as the channel is open a client with this option does what one without it does. Each end
-//! of a connection is *told* first, by the error of the operation that found it; the next operation registers
-//! again. One half does it, the other one waits or finds its part of the new channel laid ready. An inbox
-//! first gives out all that lies in the old ring, and if the other half has registered several times
+//! A half that finds its channel closed comes here ([`Reconnector::renew`]), and nowhere else is anything of
+//! this noticed: as long as the channel is open a client with this option does what one without it does. Each
+//! end of a connection is *told* first, by the error of the operation that found it; the next operation
+//! registers again. One half does it, the other one waits or finds its part of the new channel laid ready. An
+//! inbox first gives out all that lies in the old ring, and if the other half has registered several times
 //! meanwhile, all that lies in those between: none is left out, and they come in their order.
 //!
 //! The mutex is never held while anything is asked or told. A half that waits sleeps on a word that is raised
@@ -12,12 +12,12 @@
 //! the kernel's compare fail.
 //!
 //! **The close handle** may be used in a signal handler, whose thread may hold the mutex. So it raises a flag
-//! and closes only if it gets the mutex without waiting ([`Home::heed_close`]); else whoever holds it does so
-//! when it lets go. One of the two always does: the handle raises the flag before it tries the mutex, the
-//! holder looks at the flag after it let go, and a fence lies between the two steps of each. The mutex of the
-//! standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
+//! and closes only if it gets the mutex without waiting ([`Reconnector::heed_close`]); else whoever holds it
+//! does so when it lets go. One of the two always does: the handle raises the flag before it tries the mutex,
+//! the holder looks at the flag after it let go, and a fence lies between the two steps of each. The mutex of
+//! the standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
 //!
-//! A forked child does not come here ([`home_of`]): another thread may have
+//! A forked child does not come here ([`reconnector_of`]): another thread may have
 //! held it at the fork, and the client is its parent's.
 
 #![forbid(unsafe_code)]
@@ -53,7 +53,7 @@ pub(super) type Asking = (Producer, Consumer, Arc<Session>);
 /// The inbox's part.
 pub(super) type Receiving = (Consumer, Arc<Session>);
 
-pub(super) struct Home {
+pub(super) struct Reconnector {
     place: Place,
     policy: Reconnect,
     /// Whether the halves are two handles, each of which is told by itself.
@@ -90,8 +90,11 @@ struct State {
 
 /// What a client that registers again shares with its other half. In a forked child nothing: there it is its
 /// parent's.
-pub(super) fn home_of<'h>(session: &Session, home: &'h Option<Arc<Home>>) -> Option<&'h Home> {
-    home.as_deref().filter(|_| !session.is_forked())
+pub(super) fn reconnector_of<'h>(
+    session: &Session,
+    reconnector: &'h Option<Arc<Reconnector>>,
+) -> Option<&'h Reconnector> {
+    reconnector.as_deref().filter(|_| !session.is_forked())
 }
 
 /// What `{:?}` shows of a client and of its parts: who it is, and whether it has ended, as its close handle
@@ -99,10 +102,10 @@ pub(super) fn home_of<'h>(session: &Session, home: &'h Option<Arc<Home>>) -> Opt
 pub(super) fn show(
     kind: &str,
     session: &Session,
-    home: &Option<Arc<Home>>,
+    reconnector: &Option<Arc<Reconnector>>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
-    let newest = home_of(session, home).map(Home::newest);
+    let newest = reconnector_of(session, reconnector).map(Reconnector::newest);
     let Session { name, key, closer, .. } = newest.as_deref().unwrap_or(session);
     f.debug_struct(kind)
         .field("name", name)
@@ -135,7 +138,7 @@ impl Stop {
 }
 
 /// Ends an attempt, also by a panic.
-struct Trying<'a>(&'a Home);
+struct Trying<'a>(&'a Reconnector);
 
 impl Drop for Trying<'_> {
     fn drop(&mut self) {
@@ -151,7 +154,7 @@ struct Locked<'h> {
     _heeds: HeedsClose<'h>,
 }
 
-struct HeedsClose<'h>(&'h Home);
+struct HeedsClose<'h>(&'h Reconnector);
 
 impl Drop for HeedsClose<'_> {
     fn drop(&mut self) {
@@ -174,8 +177,8 @@ impl DerefMut for Locked<'_> {
     }
 }
 
-impl Home {
-    pub(super) fn new(place: Place, policy: Reconnect, session: Arc<Session>) -> Home {
+impl Reconnector {
+    pub(super) fn new(place: Place, policy: Reconnect, session: Arc<Session>) -> Reconnector {
         let state = State {
             session,
             asking: None,
@@ -187,7 +190,7 @@ impl Home {
             schedule: None,
             over: None,
         };
-        Home {
+        Reconnector {
             place,
             policy,
             split: AtomicBool::new(false),
@@ -461,13 +464,13 @@ mod tests {
     use super::*;
     use crate::channel::{self, Geometry};
     use crate::connect::connection::Connection;
-    use crate::protocol::{Key, Name};
     use crate::ring::WaitStrategy;
+    use crate::wire::{Key, Name};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
     /// Of a client without a server, and the server's end of its connection.
-    fn home() -> (Home, UnixStream) {
+    fn reconnector() -> (Reconnector, UnixStream) {
         let (host, memory) = channel::create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
         let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
         let (here, there) = UnixStream::pair().unwrap();
@@ -476,41 +479,41 @@ mod tests {
         let session = Session::begin(&guest, connection, Key::from_u128(7), name).unwrap();
         let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
         std::mem::forget(host); // its drop would close the channel
-        (Home::new(place, Reconnect::default(), Arc::new(session)), there)
+        (Reconnector::new(place, Reconnect::default(), Arc::new(session)), there)
     }
 
     /// As by a signal's handler on the thread that has the lock.
     #[test]
     fn a_close_within_the_lock_is_done_behind_it() {
-        let (home, _there) = home();
-        let state = home.lock();
+        let (reconnector, _there) = reconnector();
+        let state = reconnector.lock();
         let session = Arc::clone(&state.session);
-        home.close();
+        reconnector.close();
         assert_eq!(session.closer.reason(), None, "nobody had the lock");
         drop(state);
         assert_eq!(session.closer.reason(), Some(CloseReason::Local));
-        assert!(matches!(home.lock().over, Some(ReconnectError::Ended(CloseReason::Local))));
-        home.close();
+        assert!(matches!(reconnector.lock().over, Some(ReconnectError::Ended(CloseReason::Local))));
+        reconnector.close();
     }
 
     #[test]
     fn a_close_without_the_lock_is_done_at_once_and_ends_the_connection() {
-        let (home, mut there) = home();
-        home.close();
-        assert_eq!(home.newest().closer.reason(), Some(CloseReason::Local));
+        let (reconnector, mut there) = reconnector();
+        reconnector.close();
+        assert_eq!(reconnector.newest().closer.reason(), Some(CloseReason::Local));
         there.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         assert_eq!(std::io::Read::read(&mut there, &mut [0]).unwrap(), 0);
     }
 
     #[test]
     fn a_wait_sees_what_changed_before_it() {
-        let (home, _there) = home();
-        let state = home.lock();
-        let seen = home.changed.load(Ordering::Acquire);
-        home.close();
+        let (reconnector, _there) = reconnector();
+        let state = reconnector.lock();
+        let seen = reconnector.changed.load(Ordering::Acquire);
+        reconnector.close();
         // The lock is let go of within, which heeds the close and changes the word.
         let far = Instant::now() + Duration::from_secs(60);
-        let state = home.wait(state, seen, Some(far));
+        let state = reconnector.wait(state, seen, Some(far));
         assert!(state.over.is_some() && Instant::now() < far);
     }
 }

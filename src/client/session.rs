@@ -15,9 +15,9 @@ use crate::channel::{self, Guest};
 use crate::connect::connection::Connection;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Refusal, Reply, cannot_be_allowed, is_unknown_user};
-use crate::kill::kill_point;
-use crate::protocol::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 use crate::ring::{CloseReason, Closer, WaitStrategy};
+use crate::testing::failpoints::failpoint;
+use crate::wire::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 
 /// One registration. When the last half of the client is gone, so is the lifeline, and with it the
 /// registration.
@@ -64,9 +64,9 @@ impl Session {
 
     fn close(&self, reason: CloseReason, end_connection: fn(&Watch)) {
         self.closer.close_as(reason);
-        kill_point!("session.closed");
+        failpoint!("session.closed");
         end_connection(&self.watch);
-        kill_point!("session.ended");
+        failpoint!("session.ended");
     }
 }
 
@@ -115,10 +115,10 @@ impl Place {
         let guest = channel::open_for_client(descriptor, self.wait)?;
         // It is what it should be, so that its close takes no time; the mapping stays.
         drop(answer.descriptors.only());
-        kill_point!("join.mapped");
+        failpoint!("join.mapped");
         let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
-        kill_point!("join.watched");
+        failpoint!("join.watched");
         Ok((guest, Arc::new(session)))
     }
 }

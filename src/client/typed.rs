@@ -1,4 +1,4 @@
-//! Calls and messages of types with a fixed layout; see [`payload`](crate::payload).
+//! Calls and messages of types with a fixed layout; see [`codec`](crate::codec).
 //!
 //! Thin: each is the method without the suffix, and a conversion. A [`Client`] and its [`Caller`], a
 //! [`Client`] and its [`Inbox`], have the same ones, which are written once here.
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 use super::{CallError, Caller, Client, Inbox, Message, SendError};
-use crate::payload::{self, PayloadError};
-use crate::protocol::{Key, Name};
+use crate::codec::{self, PayloadError};
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::wire::{Key, Name};
 
 /// Why a typed call has no result.
 ///
@@ -217,7 +217,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The payload has another size, or bits that the type cannot have; see [`payload`](crate::payload).
+    /// The payload has another size, or bits that the type cannot have; see [`codec`](crate::codec).
     ///
     /// # Examples
     ///
@@ -235,7 +235,7 @@ impl Message {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_as<T: TryFromBytes>(&self) -> Result<T, PayloadError> {
-        payload::read(self.payload())
+        codec::read(self.payload())
     }
 
     /// What it sent, as a value, where it lies: for types without alignment, slices of them, and structures
@@ -243,7 +243,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The payload has another size, or bits that the type cannot have; see [`payload::view`].
+    /// The payload has another size, or bits that the type cannot have; see [`codec::view`].
     ///
     /// # Examples
     ///
@@ -264,13 +264,13 @@ impl Message {
     where
         T: TryFromBytes + KnownLayout + Immutable + Unaligned + ?Sized,
     {
-        payload::view(self.payload())
+        codec::view(self.payload())
     }
 }
 
 macro_rules! typed_calls {
     ($who:ty) => {
-        /// Typed calls and messages: payloads are values of a fixed layout; see [`payload`](crate::payload).
+        /// Typed calls and messages: payloads are values of a fixed layout; see [`codec`](crate::codec).
         impl $who {
             /// Calls the service with a value, and gives the response as a value. Blocks as
             /// [`call`](Self::call) does.
@@ -552,7 +552,7 @@ macro_rules! typed_calls {
 
 macro_rules! typed_messages {
     ($who:ty) => {
-        /// Typed messages: payloads are values of a fixed layout; see [`payload`](crate::payload).
+        /// Typed messages: payloads are values of a fixed layout; see [`codec`](crate::codec).
         impl $who {
             /// The next message as a value, if one is there. Does not block.
             ///
@@ -682,5 +682,5 @@ typed_messages!(Inbox);
 typed_messages!(Client);
 
 fn response<T: TryFromBytes>(came: Result<&[u8], CallError>) -> Result<T, CallAsError> {
-    payload::read(came?).map_err(CallAsError::Response)
+    codec::read(came?).map_err(CallAsError::Response)
 }

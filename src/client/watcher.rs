@@ -22,11 +22,11 @@ use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::connect::connection::Connection;
-use crate::descriptors::{CutOff, Waits, Wake};
-use crate::kill::kill_point;
+use crate::os::descriptors::{CutOff, Waits, Wake};
+use crate::os::threads;
 use crate::ring::{CloseReason, Closer};
-use crate::shm::OfProcess;
-use crate::threads;
+use crate::shm::PerProcess;
+use crate::testing::failpoints::failpoint;
 
 /// The process's watcher, once there is one.
 type Current = Mutex<Option<Arc<Watcher>>>;
@@ -47,7 +47,7 @@ struct Watched {
     lines: HashMap<u64, (Arc<Connection>, Closer)>,
 }
 
-static WATCHER: OfProcess<Current> = OfProcess::new();
+static WATCHER: PerProcess<Current> = PerProcess::new();
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
 pub(super) struct Watch {
@@ -109,10 +109,10 @@ impl Watcher {
                         continue;
                     }
                     let _ = epoll::delete(&self.waits, &lifeline);
-                    kill_point!("watch.removed");
+                    failpoint!("watch.removed");
                     // A server that went in good order left the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died));
-                    kill_point!("watch.closed");
+                    failpoint!("watch.closed");
                 }
             }
         }

@@ -47,8 +47,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
-use crate::descriptors;
-use crate::sys;
+use crate::os::descriptors;
+use crate::os::sys;
 
 /// A connection that was accepted. Dropping it ends it for the other side at once.
 #[derive(Debug)]

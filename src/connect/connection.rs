@@ -23,15 +23,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use super::disposal::close_elsewhere;
-use crate::descriptors;
-use crate::shm::OfProcess;
-use crate::sys;
+use crate::os::descriptors;
+use crate::os::sys;
+use crate::shm::PerProcess;
 
 /// The kernel passes no more at once (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
 
 /// Tells a forked child, which has another one, from its parent.
-static PROCESS: OfProcess<u8> = OfProcess::new();
+static PROCESS: PerProcess<u8> = PerProcess::new();
 
 /// A connection, closed when it is dropped. In a forked child that does not end the parent's.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use crate::sys;
+use crate::os::sys;
 
 /// The other side's process, user and group at the time when it connected (or, for a server, began to
 /// listen).

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Descriptors};
 use super::path::{address, trustworthy};
 use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
-use crate::kill::kill_point;
-use crate::protocol::PROTOCOL_VERSION;
+use crate::testing::failpoints::failpoint;
+use crate::wire::PROTOCOL_VERSION;
 
 /// Why a server could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Line {
             errno => DialError::NoServer(errno.into()),
         })?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        kill_point!("dial.socket");
+        failpoint!("dial.socket");
         let began = Instant::now();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -113,7 +113,7 @@ impl Line {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        kill_point!("dial.connected");
+        failpoint!("dial.connected");
         let server = peer_credentials(&socket)?;
         let own = rustix::process::geteuid().as_raw();
         if !trustworthy(path, own, server.uid) {
@@ -153,9 +153,9 @@ impl Line {
             Err(Errno::AGAIN) => return Err(DialError::TimedOut),
             Err(errno) => return Err(errno.into()),
         }
-        kill_point!("dial.asked");
+        failpoint!("dial.asked");
         let (datagram, descriptors) = self.receive(ask, deadline)?;
-        kill_point!("dial.answered");
+        failpoint!("dial.answered");
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
             ReplyBody::Refused(refusal, why) if reply.version == PROTOCOL_VERSION => {

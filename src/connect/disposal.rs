@@ -18,8 +18,8 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::shm::OfProcess;
-use crate::threads;
+use crate::os::threads;
+use crate::shm::PerProcess;
 
 /// Threads that close descriptors of one user at the same time.
 const THREADS_PER_USER: usize = 2;
@@ -60,7 +60,7 @@ struct User {
 /// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no
 /// thread can be started now, the descriptor stays open until one can.
 pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
-    static OURS: OfProcess<Disposal> = OfProcess::new();
+    static OURS: PerProcess<Disposal> = PerProcess::new();
     match OURS.get_or_make(|| Ok(Disposal::default())) {
         Ok(disposal) => disposal.close(0, descriptor),
         // No memory: better left open than closed here.

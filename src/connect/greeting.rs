@@ -1,6 +1,6 @@
 //! The datagrams of the connect channel, as `docs/PROTOCOL.md` describes them.
 
-use crate::protocol::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
+use crate::wire::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const HEADER: usize = 16;

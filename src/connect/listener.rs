@@ -34,10 +34,10 @@ use std::time::{Duration, Instant};
 use super::accepted::Accepted;
 use super::disposal::Disposal;
 use super::path::address;
-use crate::advice::on_place;
-use crate::descriptors::{self, Ours, close_if};
-use crate::kill::kill_point;
-use crate::sys::refuse_descriptors;
+use crate::os::descriptors::{self, Ours, close_if};
+use crate::os::remedy::on_place;
+use crate::os::sys::refuse_descriptors;
+use crate::testing::failpoints::failpoint;
 
 /// Why no server can listen at a path.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Listener {
         }
         let lock_path = beside(path, ".lock");
         let lock = Ours::new(lock(path, &lock_path)?);
-        kill_point!("listen.locked");
+        failpoint!("listen.locked");
         let made = make_way(path).and_then(|()| listen_at(path, mode, group));
         if made.is_err() {
             remove_own(&lock_path, inode_of_fd(&lock));
@@ -169,10 +169,10 @@ impl Listener {
     pub(crate) fn remove(&mut self) {
         self.hide();
         let Some(lock) = self.lock.take() else { return };
-        kill_point!("listen.hidden");
+        failpoint!("listen.hidden");
         // While it is still locked, so that what is removed is what others may be waiting to lock.
         remove_own(&self.lock_path, inode_of_fd(&lock));
-        kill_point!("listen.removed");
+        failpoint!("listen.removed");
     }
 
     /// When [`keep_fresh`](Self::keep_fresh) has something to do.
@@ -334,7 +334,7 @@ fn make_way(path: &Path) -> Result<(), ListenError> {
             Err(errno) => return Err(system("create the socket", path)(errno)),
         }
     }
-    kill_point!("listen.cleared");
+    failpoint!("listen.cleared");
     Ok(())
 }
 
@@ -374,12 +374,12 @@ fn listen_at(
         errno => system("create the socket", path)(errno),
     })?;
     let inode = inode_of(path);
-    kill_point!("listen.bound");
+    failpoint!("listen.bound");
     let listening = open_to(path, mode, group).and_then(|()| {
-        kill_point!("listen.opened");
+        failpoint!("listen.opened");
         listen(&socket, BACKLOG).map_err(system("listen at", path))
     });
-    kill_point!("listen.listening");
+    failpoint!("listen.listening");
     match (listening, inode) {
         (Ok(()), Ok(inode)) => Ok((socket, inode, disposal)),
         (Err(error), inode) => {

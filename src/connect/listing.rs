@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::quotas::Quotas;
-use crate::protocol::{Key, Name, PROTOCOL_VERSION, take};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::WaitStrategy;
+use crate::wire::{Key, Name, PROTOCOL_VERSION, take};
 
 /// The most bytes of one client in a page.
 const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + Name::MAX_LEN;
@@ -248,7 +248,7 @@ mod tests {
         }
         assert_eq!(clients_per_page(PAGE_HEADER + MOST_ENTRY), 1);
         // The smallest block must hold one client.
-        assert!(clients_per_page(crate::channel::MIN_BLOCK - crate::protocol::BLOCK_HEADER) >= 1);
+        assert!(clients_per_page(crate::channel::MIN_BLOCK - crate::wire::BLOCK_HEADER) >= 1);
     }
 
     #[test]

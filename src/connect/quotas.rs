@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::cpus;
+use crate::os::processors;
 
 /// What each user may have of a server at once, apart from the server's own user and root.
 ///
@@ -53,7 +53,7 @@ impl Default for Quotas {
             asking: 256,
             clients: 256,
             ring_bytes: memory.min(MOST),
-            spinning: (cpus::usable() / 4) as u32,
+            spinning: (processors::usable() / 4) as u32,
             registrations: 500,
         }
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, fence};
 use std::time::{Duration, SystemTime};
 
 use super::{ClientInfo, ClientState, Owner, counters, layout};
-use crate::kill::kill_point;
-use crate::protocol::{Key, Name};
 use crate::shm::Segment;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{Key, Name};
 
 pub(super) const FREE: u32 = 0;
 pub(super) const CLAIMING: u32 = 1;
@@ -47,40 +47,40 @@ impl<'a> Entry<'a> {
         // No field may be stored before the state: a death in between would show a free entry that is not
         // whole.
         fence(Release);
-        kill_point!("registry.claiming");
+        failpoint!("registry.claiming");
         let key = Key::new(self.slot, self.next_generation(), *random);
-        kill_point!("registry.generation");
+        failpoint!("registry.generation");
         layout::store128(self.segment, self.at + layout::KEY, key.to_u128());
-        kill_point!("registry.key");
+        failpoint!("registry.key");
         self.word(layout::PID).store(owner.pid, Relaxed);
-        kill_point!("registry.pid");
+        failpoint!("registry.pid");
         self.word(layout::UID).store(owner.uid, Relaxed);
-        kill_point!("registry.uid");
+        failpoint!("registry.uid");
         self.word(layout::GID).store(owner.gid, Relaxed);
-        kill_point!("registry.gid");
+        failpoint!("registry.gid");
         self.segment.word64(self.at + layout::REGISTERED).store(*at, Relaxed);
-        kill_point!("registry.registered");
+        failpoint!("registry.registered");
         self.word(layout::NAME_LEN).store(name.len() as u32, Relaxed);
-        kill_point!("registry.name_length");
+        failpoint!("registry.name_length");
         self.segment.copy_in(self.at + layout::NAME, name.as_bytes());
-        kill_point!("registry.name");
+        failpoint!("registry.name");
         counters::clear(self.segment, self.at);
-        kill_point!("registry.counters");
+        failpoint!("registry.counters");
         self.word(layout::STATE).store(LIVE, Release);
-        kill_point!("registry.live");
+        failpoint!("registry.live");
         key
     }
 
     /// The registration is over: one store.
     pub(super) fn free(self) {
         self.word(layout::STATE).store(FREE, Release);
-        kill_point!("registry.free");
+        failpoint!("registry.free");
     }
 
     /// The client is about to go: one store.
     pub(super) fn leave(self) {
         self.word(layout::STATE).store(LEAVING, Release);
-        kill_point!("registry.leaving");
+        failpoint!("registry.leaving");
     }
 
     /// Frees an entry that is not whole. The generation may or may not have been bumped, so it is bumped
@@ -89,7 +89,7 @@ impl<'a> Entry<'a> {
         self.next_generation();
         // Not a named point: chaos could not reach it, for no server adopts another's registry yet.
         #[cfg(test)]
-        crate::kill::count_point();
+        crate::testing::failpoints::count_point();
         self.free();
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Counters;
-use crate::protocol::{Key, Name};
+use crate::wire::{Key, Name};
 
 /// A registered client, as it was when the registry was asked: by [`Client::list`](crate::Client::list),
 /// [`Observer::list`](crate::Observer::list) or [`Server::clients`](crate::Server::clients).

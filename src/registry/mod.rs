@@ -60,9 +60,9 @@ pub(crate) use self::info::Owner;
 pub use self::info::{ClientInfo, ClientState};
 use self::mutex::RobustMutex;
 use self::table::{Index, Table};
-use crate::descriptors::Ours;
-use crate::protocol::{Key, Name};
+use crate::os::descriptors::Ours;
 use crate::shm::Segment;
+use crate::wire::{Key, Name};
 
 /// The clients of one server.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::entry::{self, Entry, Registration};
 use super::{RegisterError, layout};
-use crate::kill::kill_point;
-use crate::protocol::{Key, Name};
 use crate::shm::Segment;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{Key, Name};
 
 /// The entries in the segment. All of this happens with the mutex held, and allocates nothing.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Table {
     pub(super) fn announce(&self) {
         let changes = self.changes().wrapping_add(1);
         self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
-        kill_point!("registry.changes");
+        failpoint!("registry.changes");
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -158,7 +158,7 @@ impl Index {
         let slot = self.free.pop_front().ok_or(RegisterError::Full)?;
         let key = table.claim(slot, registration);
         self.names.insert(registration.name, slot);
-        kill_point!("registry.named");
+        failpoint!("registry.named");
         self.taken.insert(slot);
         self.seen = table.changes();
         Ok(key)
@@ -170,7 +170,7 @@ impl Index {
         };
         self.seen = table.changes();
         self.names.remove(&name);
-        kill_point!("registry.unnamed");
+        failpoint!("registry.unnamed");
         self.taken.remove(&key.slot());
         self.free.push_back(key.slot());
         true

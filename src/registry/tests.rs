@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::mutex::tests::fork;
 use super::*;
-use crate::kill::die_after;
+use crate::testing::failpoints::die_after;
 
 const OWNER: Owner = Owner { pid: 11, uid: 22, gid: 33 };
 const LONG: Duration = Duration::from_secs(20);
@@ -340,7 +340,7 @@ fn a_panic_under_the_locks_is_repaired() {
 // Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and
 // dies between two of them: at each place in turn, until it comes through.
 
-/// Forks a child that does `act` with the mutex held and dies at a kill point. True if there was such a
+/// Forks a child that does `act` with the mutex held and dies at a failpoint. True if there was such a
 /// point.
 fn dies<R>(
     registry: &Registry,

@@ -22,10 +22,10 @@
 
 use std::fmt;
 
-use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait};
-use crate::shm::{FOREIGN, OwnWord, View, Word32};
+use crate::shm::{FOREIGN, ForkSafeWord, View, Word32};
 use crate::sync::{Arc, Ordering, fence};
+use crate::testing::failpoints::failpoint;
 
 /// Why a channel is closed. It comes with every `Disconnected`.
 ///
@@ -158,7 +158,7 @@ struct Closing {
 #[derive(Clone)]
 pub struct Closer {
     /// [`OPEN`], or why it is closed.
-    private: OwnWord,
+    private: ForkSafeWord,
     /// The shared word if this end looks at it, and does not only inform the peer by it.
     heeded: Option<Word32>,
     rest: Arc<Closing>,
@@ -182,14 +182,14 @@ impl Closer {
         let heeded = shared.clone().filter(|_| peer != Peer::Unheard);
         let sleep_on_private = peer != Peer::Relied;
         let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, scope });
-        Closer { private: OwnWord::inherited(OPEN), heeded, rest }
+        Closer { private: ForkSafeWord::inherited(OPEN), heeded, rest }
     }
 
     /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody
     /// uses yet.
     #[cfg(not(loom))]
     pub(crate) fn of_this_process(self) -> std::io::Result<Closer> {
-        Ok(Closer { private: OwnWord::not_inherited(OPEN)?, ..self })
+        Ok(Closer { private: ForkSafeWord::not_inherited(OPEN)?, ..self })
     }
 
     /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a
@@ -272,26 +272,26 @@ impl Closer {
         if before == Err(FOREIGN) {
             return;
         }
-        kill_point!("close.private");
+        failpoint!("close.private");
         if let Some(word) = shared {
             let told = match reason {
                 CloseReason::Local | CloseReason::CutOff => CloseReason::Peer,
                 reason => reason,
             };
             let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
-            kill_point!("close.shared");
+            failpoint!("close.shared");
         }
         fence(Ordering::SeqCst);
-        kill_point!("close.fence");
+        failpoint!("close.fence");
         if *sleep_on_private {
             futex::wake(&self.private, Scope::Private, u32::MAX >> 1);
-            kill_point!("close.woken");
+            failpoint!("close.woken");
         }
         let unsure = !sleep_on_private && *scope == Scope::Shared;
         for offset in parked {
             let word = view.word32(*offset);
             if word.swap(0, Ordering::Relaxed) == 1 || unsure {
-                kill_point!("close.swapped");
+                failpoint!("close.swapped");
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
         }
@@ -347,7 +347,7 @@ mod tests {
         }
         let (view, shared) = (setup.view.clone(), 512);
         let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
-        let private = OwnWord::inherited(FOREIGN);
+        let private = ForkSafeWord::inherited(FOREIGN);
         let closer = Closer { private, ..Closer::new(view, setup.scope, parked, Some(shared), Peer::Relied) };
         assert!(closer.is_forked() && closer.is_closed() && !setup.closer.is_forked());
         assert_eq!(closer.reason(), Some(CloseReason::Forked));

@@ -11,10 +11,10 @@ use super::wait::{Looked, Waiting, Yields};
 use super::{
     CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
 };
-use crate::kill::kill_point;
 use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
+use crate::testing::failpoints::failpoint;
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 ///
@@ -436,11 +436,11 @@ impl Consumer {
             return;
         }
         self.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
-        kill_point!("give_up.stored");
+        failpoint!("give_up.stored");
         // As after giving back room: a producer that parks later looks at the word behind its own fence.
         fence(Ordering::SeqCst);
         self.wake_producer();
-        kill_point!("give_up.told");
+        failpoint!("give_up.told");
     }
 
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
@@ -529,7 +529,7 @@ impl Consumer {
     fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
         self.position += self.capacity() - (self.position & (self.capacity() - 1));
         self.give_back();
-        kill_point!("consume.padding");
+        failpoint!("consume.padding");
         self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
         self.look()
@@ -547,7 +547,7 @@ impl Consumer {
     /// Takes a block that was copied out. Its place is still to be given back.
     #[inline(always)]
     fn pass(&mut self, found: Found) {
-        kill_point!("consume.copied");
+        failpoint!("consume.copied");
         self.hints += 1;
         self.position += found.size();
     }
@@ -557,7 +557,7 @@ impl Consumer {
     fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
-        kill_point!("consume.head");
+        failpoint!("consume.head");
     }
 
     /// Pays what the last block made due.
@@ -608,9 +608,9 @@ impl Consumer {
     fn wake_producer(&self) {
         let word = self.producer_parked();
         if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
-            kill_point!("wake.space.swapped");
+            failpoint!("wake.space.swapped");
             futex::wake(word, self.scope, 1);
-            kill_point!("wake.space.woken");
+            failpoint!("wake.space.woken");
         }
     }
 
@@ -669,16 +669,16 @@ impl Consumer {
                 futex::set(self.consumer_parked(), 0);
                 return Ok(());
             }
-            kill_point!("park.data.set");
+            failpoint!("park.data.set");
             let woken = self.sleep(deadline);
-            kill_point!("park.data.slept");
+            failpoint!("park.data.slept");
             if self.closer.is_forked() {
                 // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
                 // it.
                 return Ok(());
             }
             futex::set(self.consumer_parked(), 0);
-            kill_point!("park.data.cleared");
+            failpoint!("park.data.cleared");
             if self.is_pending() {
                 return Ok(());
             }

@@ -102,7 +102,7 @@ mod error;
 pub(crate) mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod hostile;
+pub mod fuzz;
 pub(crate) mod layout;
 #[cfg(not(loom))]
 mod local;

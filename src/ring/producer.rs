@@ -12,10 +12,10 @@ use super::wait::{Looked, Waiting};
 use super::{
     CloseReason, Closer, SPARE_HINTS, SendError, SendTimeoutError, Setup, TrySendError, WaitStrategy,
 };
-use crate::kill::kill_point;
 use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Ordering, fence, spin_hint};
+use crate::testing::failpoints::failpoint;
 
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
@@ -394,7 +394,7 @@ impl Producer {
             self.ring.copy_into_line(self.position, at, part);
             at += part.len();
         }
-        kill_point!("publish.line");
+        failpoint!("publish.line");
         self.commit_here(len, LINE as u64);
         Ok(())
     }
@@ -411,7 +411,7 @@ impl Producer {
         // asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
         self.write_parts(start, header, parts);
-        kill_point!("publish.payload");
+        failpoint!("publish.payload");
         self.commit_one(start, len);
         Ok(())
     }
@@ -456,7 +456,7 @@ impl Producer {
         if room < len && self.refresh_head().is_ok() {
             room = self.free_behind(draft.start);
         }
-        kill_point!("draft.extended");
+        failpoint!("draft.extended");
         draft.room = room.max(draft.room);
     }
 
@@ -465,7 +465,7 @@ impl Producer {
     pub(crate) fn take_back(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "no more is taken back than was written");
         self.overwrite(draft.start, HEADER, len);
-        kill_point!("draft.overwritten");
+        failpoint!("draft.overwritten");
     }
 
     /// Writes into a draft behind its first `at` bytes, within its room.
@@ -473,7 +473,7 @@ impl Producer {
     pub(crate) fn write(&mut self, draft: &Draft, at: usize, bytes: &[u8]) {
         debug_assert!(at <= draft.room && bytes.len() <= draft.room - at, "no room");
         self.ring.copy_in(draft.start, HEADER + at, bytes);
-        kill_point!("draft.written");
+        failpoint!("draft.written");
     }
 
     /// Writes the first eight bytes of a draft of at least that length.
@@ -481,7 +481,7 @@ impl Producer {
     pub(crate) fn write_first_word(&mut self, draft: &Draft, word: u64) {
         debug_assert!(draft.room >= 8);
         self.ring.set_second_word(draft.start, word);
-        kill_point!("draft.header");
+        failpoint!("draft.header");
     }
 
     /// Copies back what was written behind the first `from` bytes. The other side may have changed it
@@ -554,9 +554,9 @@ impl Producer {
         let word = self.consumer_parked();
         // Relaxed: the word carries no order, the fences do.
         if word.swap(0, Ordering::Relaxed) == 1 {
-            kill_point!("wake.data.swapped");
+            failpoint!("wake.data.swapped");
             futex::wake(word, self.scope, 1);
-            kill_point!("wake.data.woken");
+            failpoint!("wake.data.woken");
         }
     }
 
@@ -772,10 +772,10 @@ impl Producer {
         let next = self.position + size;
         if self.cleared != next {
             self.ring.header(next).store(EMPTY, Ordering::Relaxed);
-            kill_point!("publish.zero");
+            failpoint!("publish.zero");
         }
         self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);
-        kill_point!("publish.header");
+        failpoint!("publish.header");
         self.position = next;
         self.last_size = size;
     }
@@ -788,7 +788,7 @@ impl Producer {
         let ahead = self.position + self.last_size;
         if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
             self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
-            kill_point!("publish.ahead");
+            failpoint!("publish.ahead");
             self.cleared = ahead;
             if self.last_size > LINE as u64 {
                 self.prepare_lines();
@@ -826,12 +826,12 @@ impl Producer {
     fn commit_padded(&mut self, start: u64, len: usize) {
         let next = start + record_size(len);
         self.ring.header(next).store(EMPTY, Ordering::Relaxed);
-        kill_point!("publish.padded.zero");
+        failpoint!("publish.padded.zero");
         self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
-        kill_point!("publish.padded.record");
+        failpoint!("publish.padded.record");
         let padding = padding_header(self.position, start - self.position);
         self.ring.header(self.position).store(padding, Ordering::Release);
-        kill_point!("publish.padded.header");
+        failpoint!("publish.padded.header");
         self.position = next;
     }
 
@@ -886,11 +886,11 @@ impl Producer {
             }
             let slice = Instant::now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            kill_point!("park.space.set");
+            failpoint!("park.space.set");
             let woken = self.sleep(until);
-            kill_point!("park.space.slept");
+            failpoint!("park.space.slept");
             futex::set(self.producer_parked(), 0);
-            kill_point!("park.space.cleared");
+            failpoint!("park.space.cleared");
             if self.is_decided(len) {
                 return Ok(());
             }
@@ -1086,7 +1086,7 @@ impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = &bytes[..bytes.len().min(self.remaining())];
         self.producer.ring.copy_in(self.start, HEADER + self.written, fit);
-        kill_point!("grant.written");
+        failpoint!("grant.written");
         self.written += fit.len();
         Ok(fit.len())
     }
@@ -1172,7 +1172,7 @@ impl Batch<'_> {
             self.put_header(self.at, padding_header(self.at, start - self.at));
         }
         self.put_header(start, data_header(start, len));
-        kill_point!("batch.record");
+        failpoint!("batch.record");
         self.at = start + record_size(len);
         Ok(())
     }
@@ -1204,9 +1204,9 @@ impl Batch<'_> {
         let (producer, at) = (&mut *self.producer, self.at);
         if at != producer.position {
             producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
-            kill_point!("batch.zero");
+            failpoint!("batch.zero");
             producer.ring.header(producer.position).store(self.first, Ordering::Release);
-            kill_point!("batch.header");
+            failpoint!("batch.header");
             producer.position = at;
             producer.notify();
         }

@@ -39,9 +39,9 @@ use std::time::Instant;
 
 use super::producer::{Producer, SPACE_SLICE, SpaceWord};
 use super::{Closer, TrySendError};
-use crate::kill::kill_point;
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::testing::failpoints::failpoint;
 
 /// A producer that threads share.
 ///
@@ -176,7 +176,7 @@ impl State {
             Ok(()) => {
                 self.written = self.written.wrapping_add(1);
                 self.producer.notify();
-                kill_point!("inbox.notified");
+                failpoint!("inbox.notified");
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -289,7 +289,7 @@ impl Turns {
     pub(crate) fn line_up(&self, len: usize) -> Place<'_> {
         let turn = Arc::new(Turn::default());
         self.lock().queue.push_back(Waiter { turn: Arc::clone(&turn), len });
-        kill_point!("inbox.queued");
+        failpoint!("inbox.queued");
         Place { turns: self, turn, len }
     }
 
@@ -310,7 +310,7 @@ pub(crate) struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.turns.lock().leave(&self.turn);
-        kill_point!("inbox.left");
+        failpoint!("inbox.left");
     }
 }
 
@@ -343,11 +343,11 @@ impl Place<'_> {
             }
             if let Some((_, how)) = &mut slept {
                 // The consumer may never look again, and then wakes nobody: wait for space in slices.
-                kill_point!("inbox.armed");
+                failpoint!("inbox.armed");
                 let slice = deadline.min(now + SPACE_SLICE);
                 let turn = self.turn.as_wait();
                 *how = futex::wait(&[space.as_wait(), turn, closer.as_wait(), own.as_wait()], Some(slice));
-                kill_point!("inbox.slept");
+                failpoint!("inbox.slept");
                 #[cfg(fuzzing)]
                 if crate::shm::alone::is_alone() && *how == Woken::TimedOut {
                     return Err(NotWritten::TimedOut); // as if the deadline had come: a fuzz target makes no room later

@@ -20,7 +20,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cpus;
+use crate::os::processors;
 use crate::sync::spin_hint;
 
 /// How a blocking operation waits. Each end of a channel chooses for itself.
@@ -257,7 +257,7 @@ impl Waiting {
             return Looked::TimedOut;
         }
         drop(spinning);
-        cpus::look_again_if_due();
+        processors::look_again_if_due();
         Looked::Sleep(Some(began))
     }
 
@@ -361,7 +361,7 @@ impl Spinning {
     fn begin() -> Spinning {
         // More spinners than CPUs that this process may use only keep each other from working.
         let before = SPINNERS.fetch_add(1, Ordering::Relaxed);
-        Spinning { allowed: before < cpus::usable() }
+        Spinning { allowed: before < processors::usable() }
     }
 }
 
@@ -523,8 +523,8 @@ mod tests {
     fn no_more_threads_spin_than_there_are_cpus() {
         let mut alone = 0;
         while alone < 50 {
-            let spinning: Vec<_> = (0..cpus::usable()).map(|_| Spinning::begin()).collect();
-            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == cpus::usable());
+            let spinning: Vec<_> = (0..processors::usable()).map(|_| Spinning::begin()).collect();
+            alone += u32::from(SPINNERS.load(Ordering::Relaxed) == processors::usable());
             assert!(!Spinning::begin().allowed);
             drop(spinning);
         }

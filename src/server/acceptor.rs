@@ -31,14 +31,14 @@ use super::shared::Shared;
 use super::worker::{End, Worker};
 use super::workers::Part;
 use super::{ServerSummary, StartError, summary};
-use crate::advice::on_connection;
 use crate::connect::{Accepted, Ask, Heard, Listener, MOST_BYTES, Refusal, Reply, is_unknown_user, listing};
-use crate::descriptors::{CutOff, Ours, Waits};
-use crate::kill::kill_point;
-use crate::protocol::Name;
+use crate::os::descriptors::{CutOff, Ours, Waits};
+use crate::os::remedy::on_connection;
+use crate::os::threads;
 use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
-use crate::threads;
+use crate::testing::failpoints::failpoint;
+use crate::wire::Name;
 
 /// How long a connection may take to say what it wants.
 pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
@@ -223,7 +223,7 @@ impl Acceptor {
             if !self.shared.workers.is_left_alone(member.key) {
                 self.shared.end(&member, reason);
             }
-            kill_point!("shutdown.ended");
+            failpoint!("shutdown.ended");
         }
     }
 
@@ -243,7 +243,7 @@ impl Acceptor {
     /// What was committed is answered; then everyone is disconnected.
     fn shut_down(&mut self) -> Result<usize, CutOff> {
         self.listener.hide();
-        kill_point!("shutdown.hidden");
+        failpoint!("shutdown.hidden");
         let _ = epoll::delete(&self.epoll, &self.listener);
         // Those who connected before that are told so, too.
         self.listener.shut();
@@ -259,16 +259,16 @@ impl Acceptor {
         }
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.key);
-            kill_point!("shutdown.leaving");
+            failpoint!("shutdown.leaving");
             member.intake.close_as(CloseReason::Shutdown);
-            kill_point!("shutdown.intake");
+            failpoint!("shutdown.intake");
         }
         // A time beyond the clock's is as good as none.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
         while self.shared.workers.are_awaited() && grace.is_none_or(|end| Instant::now() < end) {
             self.turn(grace)?;
         }
-        kill_point!("shutdown.served");
+        failpoint!("shutdown.served");
         self.end_all(CloseReason::Shutdown);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
@@ -511,9 +511,9 @@ impl Acceptor {
         else {
             return;
         };
-        kill_point!("death.unwatched");
+        failpoint!("death.unwatched");
         if self.shared.end(&member, CloseReason::Died) {
-            kill_point!("death.ended");
+            failpoint!("death.ended");
             let Member { name, key, owner, .. } = *member;
             self.shared.events.tell(Event::Death { name, key, owner });
         }
@@ -530,7 +530,7 @@ impl Acceptor {
     /// A worker ended: nobody needs the client's connection any more.
     fn let_go(&mut self, member: &Arc<Member>) {
         self.drop_connection(member.token());
-        kill_point!("acceptor.let_go");
+        failpoint!("acceptor.let_go");
     }
 
     // ---- answering
@@ -644,9 +644,9 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
             shared.end(&member, reason);
         }
     }
-    kill_point!("worker.concluded");
+    failpoint!("worker.concluded");
     shared.finish(member);
-    kill_point!("worker.finished");
+    failpoint!("worker.finished");
 }
 
 /// Thread names have at most 15 bytes.

@@ -18,12 +18,12 @@ use super::builder::Settings;
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
 use super::quotas::Over;
-use crate::advice::on_connection;
 use crate::connect::{
     Accepted, Refusal, Reply, cannot_be_allowed, is_root, is_unknown_user, peer_in_groups, same_user,
 };
-use crate::descriptors::Ours;
-use crate::kill::kill_point;
+use crate::os::descriptors::Ours;
+use crate::os::remedy::on_connection;
+use crate::testing::failpoints::failpoint;
 
 /// Connections that have not said yet what they want, at the most.
 pub(crate) const MOST_GREETING: usize = 1024;
@@ -101,7 +101,7 @@ impl Acceptor {
     }
 
     fn admit(&mut self, mut socket: Accepted) {
-        kill_point!("accept.connection");
+        failpoint!("accept.connection");
         let who = socket.who();
         let allowed = match self.is_allowed(&socket) {
             Ok(allowed) => allowed,
@@ -148,7 +148,7 @@ impl Acceptor {
                 "the server cannot watch another connection: try again later",
             );
         }
-        kill_point!("accept.watched");
+        failpoint!("accept.watched");
         self.next_token += 2;
         self.greeting += 1;
         let deadline = Instant::now() + GREETING_TIME;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connect::{Accepted, is_root, same_user};
-use crate::protocol::Name;
+use crate::wire::Name;
 
 /// Answers of one user, and of all users, that may be on their way. With 4 of one user a crowd of 2,300
 /// threads that register at once waited so long that up to half of them found no place to ask; with 64 hardly

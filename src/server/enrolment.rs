@@ -16,14 +16,14 @@ use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::{Over, Share};
 use super::worker::Worker;
-use crate::advice::on_resources;
 use crate::channel;
 use crate::connect::{Credentials, Refusal, Reply};
-use crate::kill::kill_point;
-use crate::protocol::{Key, Name};
+use crate::os::remedy::on_resources;
 use crate::registry::{Owner, RegisterError};
 use crate::ring::CloseReason;
 use crate::shm::Segment;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{Key, Name};
 
 /// The last descriptors, which are not for clients: so that there is one for a new client's memory, and
 /// observers are still answered.
@@ -56,10 +56,10 @@ impl Acceptor {
                 return self.refuse(token, refusal, &why);
             }
         };
-        kill_point!("register.heard");
+        failpoint!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
-                kill_point!("register.claimed");
+                failpoint!("register.claimed");
                 if let Err((refusal, why)) = self.enroll(token, key, name, share) {
                     let _ = self.shared.registry.release(key);
                     let mut refused = refused("resources", "cannot serve a client");
@@ -92,7 +92,7 @@ impl Acceptor {
         };
         let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
-        kill_point!("register.channel");
+        failpoint!("register.channel");
         // Its own allocator ends a server that cannot have the little that it needs besides. As many workers
         // as there were at once before need no more: the stacks of their threads are kept.
         let workers = self.shared.workers.count() + 1;
@@ -113,7 +113,7 @@ impl Acceptor {
         let member =
             Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token).with_share(share));
         self.shared.members.insert(Arc::clone(&member));
-        kill_point!("register.member");
+        failpoint!("register.member");
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
@@ -124,11 +124,11 @@ impl Acceptor {
             )));
         }
         self.most_workers = self.most_workers.max(workers);
-        kill_point!("register.worker");
+        failpoint!("register.worker");
         // Before the answer: once the client has it, its worker may tell that it unregistered.
         self.shared.events.tell(Event::Register { name: *name, key, owner });
         let sent = connection.socket.send_with(&Reply::registered(key), &descriptor);
-        kill_point!("register.sent");
+        failpoint!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
         drop(descriptor);
         match sent {
@@ -143,7 +143,7 @@ impl Acceptor {
             }
         }
         self.processes.watch(&self.epoll, &connection.socket, pid, token);
-        kill_point!("register.watched");
+        failpoint!("register.watched");
         connection.state = State::Registered { member: Arc::clone(&member) };
         self.end_asking(uid);
         if sent.is_err() {

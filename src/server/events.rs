@@ -29,9 +29,9 @@ use super::event_limits::{Cause, EventLimits, Kind, LeftOut};
 use super::shared::lock;
 use super::worker::dispose;
 use crate::connect::Credentials;
-use crate::protocol::{Key, Name, Status};
+use crate::os::threads;
 use crate::registry::Owner;
-use crate::threads;
+use crate::wire::{Key, Name, Status};
 
 /// The target of every event.
 const TARGET: &str = "ringpost";

@@ -7,11 +7,11 @@
 
 use std::time::Instant;
 
-use crate::kill::{kill_point, planted_fault};
-use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 use crate::registry::CounterCells;
 use crate::ring::{CloseReason, Closer, NotWritten, Producer, TrySendError, Turns};
 use crate::server::member::Member;
+use crate::testing::failpoints::{failpoint, planted_fault};
+use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 
 pub(super) struct Inbox {
     turns: Turns,
@@ -21,7 +21,7 @@ pub(super) struct Inbox {
 }
 
 /// A message on its way.
-pub(super) struct Letter<'a> {
+pub(super) struct Delivery<'a> {
     pub(super) from: &'a Member,
     pub(super) payload: &'a [u8],
 }
@@ -32,11 +32,11 @@ impl Inbox {
     }
 
     /// Delivers at once, or waits until the deadline if there is one.
-    pub(super) fn deliver(&self, letter: &Letter<'_>, deadline: Option<Instant>) -> Status {
-        let put = |producer: &mut Producer, number| self.put(producer, number, letter);
+    pub(super) fn deliver(&self, delivery: &Delivery<'_>, deadline: Option<Instant>) -> Status {
+        let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
         let done = match deadline {
-            None => self.turns.try_write(&put).unwrap_or_else(|| self.pass(letter)),
-            Some(deadline) => self.wait(letter, deadline),
+            None => self.turns.try_write(&put).unwrap_or_else(|| self.pass(delivery)),
+            Some(deadline) => self.wait(delivery, deadline),
         };
         match done {
             Ok(()) => Status::Ok,
@@ -55,35 +55,35 @@ impl Inbox {
     /// Others wait for room.
     #[cold]
     #[inline(never)]
-    fn pass(&self, letter: &Letter<'_>) -> Result<(), NotWritten> {
+    fn pass(&self, delivery: &Delivery<'_>) -> Result<(), NotWritten> {
         self.turns
-            .try_pass(letter.len(), &|producer: &mut Producer, number| self.put(producer, number, letter))
+            .try_pass(delivery.len(), &|producer: &mut Producer, number| self.put(producer, number, delivery))
     }
 
     #[cold]
     #[inline(never)]
-    fn wait(&self, letter: &Letter<'_>, deadline: Instant) -> Result<(), NotWritten> {
-        let put = |producer: &mut Producer, number| self.put(producer, number, letter);
+    fn wait(&self, delivery: &Delivery<'_>, deadline: Instant) -> Result<(), NotWritten> {
+        let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
         // A sender's own intake is closed with its channel, and already when a shutdown begins.
-        self.turns.line_up(letter.len()).write(&put, &letter.from.intake, deadline)
+        self.turns.line_up(delivery.len()).write(&put, &delivery.from.intake, deadline)
     }
 
     #[inline(always)]
-    fn put(&self, producer: &mut Producer, number: u32, letter: &Letter<'_>) -> Result<(), TrySendError> {
-        let (key, name) = (letter.from.key.to_bytes(), letter.from.name.as_bytes());
+    fn put(&self, producer: &mut Producer, number: u32, delivery: &Delivery<'_>) -> Result<(), TrySendError> {
+        let (key, name) = (delivery.from.key.to_bytes(), delivery.from.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();
-        kill_point!("inbox.locked");
+        failpoint!("inbox.locked");
         if planted_fault!("lost") {
             return Ok(());
         }
         if planted_fault!("twice") {
-            let _ = producer.try_publish(Some(header), [&key, name, letter.payload]);
+            let _ = producer.try_publish(Some(header), [&key, name, delivery.payload]);
         }
-        producer.try_publish(Some(header), [&key, name, letter.payload])?;
-        kill_point!("inbox.committed");
+        producer.try_publish(Some(header), [&key, name, delivery.payload])?;
+        failpoint!("inbox.committed");
         // Under the producer's lock, for the counter has one writer at a time.
         self.counters.add_received(1);
-        kill_point!("inbox.counted");
+        failpoint!("inbox.counted");
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Inbox {
     }
 }
 
-impl Letter<'_> {
+impl Delivery<'_> {
     fn len(&self) -> usize {
         BLOCK_HEADER + KEY + self.from.name.as_bytes().len() + self.payload.len()
     }

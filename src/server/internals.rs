@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Settings;
-use super::inbox::{Inbox, Letter};
+use super::inbox::{Delivery, Inbox};
 use super::member::Member;
 use super::service::{Request, Response, Service};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
-use crate::descriptors::Waits;
-use crate::protocol::{BlockHeader, Key, Name, Status};
+use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registry};
 use crate::ring::{Consumer, Producer, WaitStrategy};
+use crate::wire::{BlockHeader, Key, Name, Status};
 
 /// A worker that serves when it is told to.
-pub(crate) struct Desk(Worker);
+pub(crate) struct TestWorker(Worker);
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for TestWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
+        f.write_str("TestWorker")
     }
 }
 
@@ -47,7 +47,7 @@ impl Receiver {
 
     /// Puts a message from this client into its own inbox.
     pub(crate) fn deliver(&self, payload: &[u8]) -> bool {
-        self.member.inbox.deliver(&Letter { from: &self.member, payload }, None) == Status::Ok
+        self.member.inbox.deliver(&Delivery { from: &self.member, payload }, None) == Status::Ok
     }
 }
 
@@ -67,18 +67,18 @@ fn member(
     Ok((member, host.requests, host.responses))
 }
 
-impl Desk {
+impl TestWorker {
     /// A worker that echoes.
-    pub(crate) fn new(host: Host, geometry: Geometry) -> Result<Desk, Box<dyn Error>> {
+    pub(crate) fn new(host: Host, geometry: Geometry) -> Result<TestWorker, Box<dyn Error>> {
         let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
-        Desk::with_service(host, geometry, echo)
+        TestWorker::with_service(host, geometry, echo)
     }
 
     pub(crate) fn with_service(
         host: Host,
         geometry: Geometry,
         service: impl Service,
-    ) -> Result<Desk, Box<dyn Error>> {
+    ) -> Result<TestWorker, Box<dyn Error>> {
         let settings = Settings {
             path: "unused".into(),
             max_clients: 2,
@@ -94,7 +94,7 @@ impl Desk {
         let wake = Waits::new()?.1;
         let shared = Arc::new(Shared::new(settings, registry, Box::new(service), wake));
         let (member, requests, responses) = member(&shared, "benchmark", host)?;
-        Ok(Desk(Worker::new(shared, member, requests, responses)))
+        Ok(TestWorker(Worker::new(shared, member, requests, responses)))
     }
 
     /// Another client of the same server.

@@ -9,7 +9,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::sys::clock;
+use crate::os::sys::clock;
 
 /// The two clocks may drift apart by so much before another time of start is told.
 const DRIFT: Duration = Duration::from_secs(1);

@@ -10,10 +10,10 @@ use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io;
 
-use crate::advice::{locked_memory, on_memory, on_resources};
 use crate::channel::ChannelError;
+use crate::os::remedy::{locked_memory, on_memory, on_resources};
+use crate::os::threads::stack_size;
 use crate::shm::SegmentError;
-use crate::threads::stack_size;
 
 /// Address space that must be left besides a new client's: what the server and its service need for
 /// themselves.

@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::inbox::Inbox;
 use super::quotas::Share;
-use crate::protocol::{Key, Name};
 use crate::registry::{CounterCells, Owner};
 use crate::ring::Closer;
+use crate::wire::{Key, Name};
 
 /// A registered client.
 pub(crate) struct Member {

@@ -8,7 +8,7 @@ mod enrolment;
 mod event_limits;
 mod events;
 #[cfg(fuzzing)]
-pub(crate) mod hostile;
+pub(crate) mod fuzz;
 mod inbox;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
@@ -18,7 +18,7 @@ pub(crate) mod member;
 mod place;
 mod processes;
 mod quotas;
-mod rota;
+mod scheduler;
 mod service;
 mod shared;
 mod stop;
@@ -48,9 +48,9 @@ use std::time::Duration;
 
 use crate::channel::GeometryError;
 use crate::connect::{ListenError, ServerInfo};
+use crate::os::threads;
 use crate::registry::{ClientInfo, RegistryError};
-use crate::shm::OwnWord;
-use crate::threads;
+use crate::shm::ForkSafeWord;
 use acceptor::Acceptor;
 use builder::Settings;
 use shared::Shared;
@@ -150,7 +150,7 @@ pub struct Server {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<ServerSummary>>,
     /// Tells this process from its forked children.
-    process: OwnWord,
+    process: ForkSafeWord,
 }
 
 impl fmt::Debug for Server {
@@ -193,7 +193,7 @@ const OURS: u32 = 1;
 #[derive(Clone)]
 pub struct Stopper {
     stop: Arc<Stop>,
-    process: OwnWord,
+    process: ForkSafeWord,
 }
 
 impl fmt::Debug for Stopper {
@@ -282,7 +282,7 @@ impl Server {
     }
 
     fn start(settings: Settings, service: Box<dyn Service>) -> Result<Server, StartError> {
-        let process = OwnWord::not_inherited(OURS)
+        let process = ForkSafeWord::not_inherited(OURS)
             .map_err(|source| StartError::System { action: "map memory", source })?;
         let (acceptor, shared) = Acceptor::prepare(settings, service)?;
         let no_thread = |source| StartError::System { action: "start a thread", source };

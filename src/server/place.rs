@@ -6,7 +6,7 @@ use std::fs;
 
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-use crate::cpus::ranges;
+use crate::os::processors::ranges;
 
 /// Moves this thread to another CPU that it may use and that shares the largest cache with this one, if there
 /// is any. It may use the same ones afterwards as before.

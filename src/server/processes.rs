@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use crate::connect::{Accepted, peer_is_dead, peer_pidfd};
-use crate::descriptors::{Ours, Waits};
+use crate::os::descriptors::{Ours, Waits};
 
 /// Descriptors that are left to others while there is a pidfd to give up.
 const SPARE: u64 = 16;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::connect::{Quotas, Refusal, is_root, same_user};
-use crate::cpus;
+use crate::os::processors;
 use crate::ring::WaitStrategy;
 
 /// One part in so many of what there is in all is kept for the server's own user and root.
@@ -147,7 +147,9 @@ impl Ledger {
                 return over(Refusal::Busy, what, "registrations=N; try again later");
             }
             user.registered = Some(due);
-            if wait == WaitStrategy::Spin && (user.spinning >= spinning || spinners > cpus::usable() / 2) {
+            if wait == WaitStrategy::Spin
+                && (user.spinning >= spinning || spinners > processors::usable() / 2)
+            {
                 wait = WaitStrategy::Adaptive;
             }
         }

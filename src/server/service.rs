@@ -5,10 +5,10 @@
 use std::fmt;
 use std::io;
 
-use crate::kill::kill_point;
-use crate::protocol::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
 use crate::ring::{Draft, Producer};
 use crate::server::member::Member;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
 
 /// A call that a client makes: what it sent, and who it is. Nothing of it blocks.
 ///
@@ -340,7 +340,7 @@ impl<'a> Response<'a> {
     #[inline(always)]
     pub(super) fn begin(ring: &'a mut Producer, spare: &'a mut Vec<u8>, sequence: u32) -> Response<'a> {
         let draft = ring.begin(BLOCK_HEADER).ok();
-        kill_point!("draft.begun");
+        failpoint!("draft.begun");
         spare.clear();
         Response { ring, spare, draft, written: 0, sequence }
     }

@@ -15,17 +15,17 @@ use super::events::{Event, Events, contain};
 use super::life::Life;
 use super::member::{Member, Members};
 use super::quotas::Ledger;
-use super::rota::Rota;
+use super::scheduler::Scheduler;
 use super::service::Service;
 use super::stop::Stop;
 use super::worker::Totals;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
-use crate::descriptors::Wake;
-use crate::kill::{kill_point, planted_fault};
-use crate::protocol::PROTOCOL_VERSION;
+use crate::os::descriptors::Wake;
 use crate::registry::Registry;
 use crate::ring::{CloseReason, Violation};
+use crate::testing::failpoints::{failpoint, planted_fault};
+use crate::wire::PROTOCOL_VERSION;
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// Each worker has a share of its own, so that the service is gone when they are. Taken at the server's
     /// end.
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
-    pub(super) rota: Rota,
+    pub(super) scheduler: Scheduler,
     pub(super) events: Events,
     pub(super) life: Life,
     pub(super) sums: Sums,
@@ -97,7 +97,7 @@ impl Shared {
             registry,
             members: Members::default(),
             service: Mutex::new(Some(Arc::new(service))),
-            rota: Rota::new(None),
+            scheduler: Scheduler::new(None),
             events: Events::new(),
             life: Life::begin(),
             sums: Sums::default(),
@@ -134,19 +134,19 @@ impl Shared {
         if !member.retire() {
             return false;
         }
-        kill_point!("forget.retired");
+        failpoint!("forget.retired");
         member.share.leave();
         member.inbox.close();
-        kill_point!("forget.inbox");
+        failpoint!("forget.inbox");
         self.members.remove(member.key);
-        kill_point!("forget.member");
+        failpoint!("forget.member");
         if planted_fault!("name") {
             return true;
         }
         if let Err(error) = self.registry.release(member.key) {
             self.events.tell(Event::Registry { name: member.name, error: error.to_string() });
         }
-        kill_point!("forget.released");
+        failpoint!("forget.released");
         true
     }
 
@@ -154,7 +154,7 @@ impl Shared {
     pub(super) fn end(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
         let first = self.forget(member);
         member.closer.close_as(reason);
-        kill_point!("end.channel");
+        failpoint!("end.channel");
         member.intake.close_as(reason);
         first
     }

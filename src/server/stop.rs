@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::descriptors::Wake;
+use crate::os::descriptors::Wake;
 
 pub(super) struct Stop {
     /// The server's, for whoever is shown this.

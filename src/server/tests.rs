@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
 use super::builder::Settings;
-use super::inbox::{Inbox, Letter};
-use super::internals::Desk;
+use super::inbox::{Delivery, Inbox};
+use super::internals::TestWorker;
 use super::member::{Member, Members};
 use super::service::{Request, Response};
 use super::shared::Shared;
@@ -18,10 +18,10 @@ use super::worker::parse_send;
 use crate::channel::{self, Geometry, Guest};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal};
-use crate::protocol::{BlockHeader, Operation};
-use crate::protocol::{Key, Name, Status, WAITS};
 use crate::registry::{Owner, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, TrySendError, WaitStrategy};
+use crate::wire::{BlockHeader, Operation};
+use crate::wire::{Key, Name, Status, WAITS};
 
 /// A member of the smallest channel, and what its client would hold.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
@@ -43,12 +43,12 @@ fn a_closed_inbox_takes_nothing_though_there_is_room() {
     let registry = Registry::create(2).unwrap();
     let (bob, mut guest) = member(&registry, "bob");
     let (alice, _guest) = member(&registry, "alice");
-    let letter = Letter { from: &alice, payload: b"x" };
-    assert_eq!(bob.inbox.deliver(&letter, None), Status::Ok);
+    let delivery = Delivery { from: &alice, payload: b"x" };
+    assert_eq!(bob.inbox.deliver(&delivery, None), Status::Ok);
     bob.inbox.close();
-    assert_eq!(bob.inbox.deliver(&letter, None), Status::Gone);
+    assert_eq!(bob.inbox.deliver(&delivery, None), Status::Gone);
     let soon = Instant::now() + Duration::from_secs(600);
-    assert_eq!(bob.inbox.deliver(&letter, Some(soon)), Status::Gone);
+    assert_eq!(bob.inbox.deliver(&delivery, Some(soon)), Status::Gone);
     let mut block = Vec::new();
     guest.inbox.try_recv(&mut block).unwrap();
     let nothing = guest.inbox.recv_deadline(&mut block, Instant::now());
@@ -96,7 +96,7 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
         }
         Ok(())
     };
-    Desk::with_service(host, geometry, service).unwrap().serve();
+    TestWorker::with_service(host, geometry, service).unwrap().serve();
     assert_eq!(*found.lock().unwrap(), [Ok(())]);
     let mut response = Vec::new();
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
@@ -113,12 +113,12 @@ fn responses_go_around_the_ring_whole() {
         let echo = move |request: Request<'_>, response: &mut Response<'_>| {
             request.payload().chunks(size / pieces + 1).try_for_each(|piece| response.write(piece))
         };
-        let mut desk = Desk::with_service(host, geometry, echo).unwrap();
+        let mut test_worker = TestWorker::with_service(host, geometry, echo).unwrap();
         for number in 0..50_u32 {
             let header = BlockHeader::new(Operation::Call as u16, 0, number).to_word().to_ne_bytes();
             let body: Vec<u8> = (0..size).map(|at| (at as u32 * 7 + number) as u8).collect();
             guest.requests.try_send(&[&header[..], &body].concat()).unwrap();
-            desk.serve();
+            test_worker.serve();
             let mut response = Vec::new();
             guest.responses.try_recv(&mut response).unwrap();
             assert_eq!(response[8..], body, "response {number} of {size} bytes in {pieces} pieces");

@@ -1,11 +1,11 @@
-//! Requests and responses as values; see [`payload`](crate::payload).
+//! Requests and responses as values; see [`codec`](crate::codec).
 
 #![forbid(unsafe_code)]
 
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 use super::service::{Request, Response, ServiceError};
-use crate::payload::{self, PayloadError};
+use crate::codec::{self, PayloadError};
 
 /// For `?` in a service: the caller is told what is wrong with its request.
 impl From<PayloadError> for ServiceError {
@@ -14,7 +14,7 @@ impl From<PayloadError> for ServiceError {
     }
 }
 
-/// Typed payloads of a fixed layout; see [`payload`](crate::payload).
+/// Typed payloads of a fixed layout; see [`codec`](crate::codec).
 impl<'a> Request<'a> {
     /// What the client sent, as a value, which is copied out of the payload. Does not block.
     ///
@@ -41,7 +41,7 @@ impl<'a> Request<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_as<T: TryFromBytes>(&self) -> Result<T, PayloadError> {
-        payload::read(self.payload())
+        codec::read(self.payload())
     }
 
     /// What the client sent, as a value, where it lies: for types without alignment, slices of them, and
@@ -74,11 +74,11 @@ impl<'a> Request<'a> {
     where
         T: TryFromBytes + KnownLayout + Immutable + Unaligned + ?Sized,
     {
-        payload::view(self.payload())
+        codec::view(self.payload())
     }
 }
 
-/// Typed payloads of a fixed layout; see [`payload`](crate::payload).
+/// Typed payloads of a fixed layout; see [`codec`](crate::codec).
 impl Response<'_> {
     /// Appends a value to the response, as its bytes. Does not block.
     ///
@@ -108,7 +108,7 @@ impl Response<'_> {
     }
 }
 
-/// Typed payloads of all types that serde knows, with the feature `serde`; see [`payload`](crate::payload).
+/// Typed payloads of all types that serde knows, with the feature `serde`; see [`codec`](crate::codec).
 #[cfg(feature = "serde")]
 impl<'a> Request<'a> {
     /// What the client sent, as a value, which may borrow from the payload. Does not block. Needs the feature
@@ -138,11 +138,11 @@ impl<'a> Request<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_serde<T: serde::Deserialize<'a>>(&self) -> Result<T, PayloadError> {
-        payload::decode(self.payload())
+        codec::decode(self.payload())
     }
 }
 
-/// Typed payloads of all types that serde knows, with the feature `serde`; see [`payload`](crate::payload).
+/// Typed payloads of all types that serde knows, with the feature `serde`; see [`codec`](crate::codec).
 #[cfg(feature = "serde")]
 impl Response<'_> {
     /// Appends a value to the response, encoded. Does not block. Needs the feature `serde`.
@@ -171,8 +171,8 @@ impl Response<'_> {
     /// ```
     pub fn write_serde<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ServiceError> {
         let (written, room) = (self.written(), self.remaining());
-        payload::with_encoded(value, room, |bytes| self.write(bytes)).map_err(|error| match error {
-            payload::EncodeError::TooLarge { .. } => ServiceError::TooLarge { max: written + room },
+        codec::with_encoded(value, room, |bytes| self.write(bytes)).map_err(|error| match error {
+            codec::EncodeError::TooLarge { .. } => ServiceError::TooLarge { max: written + room },
             error => ServiceError::Failed(error.to_string()),
         })?
     }

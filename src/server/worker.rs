@@ -15,20 +15,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::events::Event;
-use super::inbox::Letter;
+use super::inbox::Delivery;
 use super::member::Member;
 use super::place::move_to_neighbour;
-use super::rota::Stint;
+use super::scheduler::Slot;
 use super::service::{Finished, Request, Response, Service, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
-use crate::kill::kill_point;
-use crate::protocol::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 use crate::ring::exchange::{Serves, drain};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,
 };
+use crate::testing::failpoints::failpoint;
+use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
 
 /// Requests served between two fences.
 pub(crate) const DRAIN: usize = 64;
@@ -56,7 +56,7 @@ pub(super) struct Worker {
     left: Option<usize>,
     /// The number of the call that the service is at.
     serving: Option<u32>,
-    stint: Stint,
+    slot: Slot,
 }
 
 /// What one worker has done, added to the server's totals when it ends.
@@ -93,7 +93,7 @@ impl Worker {
         responses: Producer,
     ) -> Worker {
         let (body, spare) = (Vec::new(), Vec::new());
-        let stint = Stint::new(member.share.wait().unwrap_or(shared.settings.wait));
+        let slot = Slot::new(member.share.wait().unwrap_or(shared.settings.wait));
         // Nobody is let in any more when the server's end has taken it.
         let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
         Worker {
@@ -109,7 +109,7 @@ impl Worker {
             served: 0,
             left: None,
             serving: None,
-            stint,
+            slot,
         }
     }
 
@@ -177,14 +177,14 @@ impl Worker {
     #[cold]
     fn wait_for_turn(&mut self) {
         self.before_wait();
-        self.stint.begin(&self.shared.rota, &self.member.intake, self.requests.yields());
+        self.slot.begin(&self.shared.scheduler, &self.member.intake, self.requests.yields());
     }
 
     /// About to wait for anything but a request: nothing committed so far may depend on a wake that comes
     /// after, and no other worker on this one's turn.
     fn before_wait(&mut self) {
         notify_both(&mut self.responses, &mut self.requests);
-        self.stint.rest(&self.shared.rota, self.requests.yields());
+        self.slot.rest(&self.shared.scheduler, self.requests.yields());
     }
 
     /// Any operation but a call.
@@ -267,7 +267,7 @@ impl Worker {
             return self.respond(sequence, Status::NotFound, &[]);
         };
         let status = self.deliver(&target, patience, payload_at);
-        kill_point!("inbox.delivered");
+        failpoint!("inbox.delivered");
         let bytes = self.body.len() - payload_at;
         self.log_message(key, Some(&target.name), bytes, status);
         if status == Status::Ok {
@@ -278,15 +278,15 @@ impl Worker {
     }
 
     fn deliver(&mut self, target: &Member, patience: Option<Duration>, payload_at: usize) -> Status {
-        let letter = Letter { from: &self.member, payload: &self.body[payload_at..] };
-        match target.inbox.deliver(&letter, None) {
+        let delivery = Delivery { from: &self.member, payload: &self.body[payload_at..] };
+        match target.inbox.deliver(&delivery, None) {
             Status::InboxFull if patience.is_some() => {}
             status => return status,
         }
         self.before_wait();
-        let letter = Letter { from: &self.member, payload: &self.body[payload_at..] };
+        let delivery = Delivery { from: &self.member, payload: &self.body[payload_at..] };
         let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
-        target.inbox.deliver(&letter, deadline)
+        target.inbox.deliver(&delivery, deadline)
     }
 
     #[inline(always)]
@@ -342,9 +342,9 @@ impl Worker {
     /// The name is free before the client is told so.
     fn unregister(&mut self, sequence: u32) -> Result<(), End> {
         self.shared.forget(&self.member);
-        kill_point!("unregister.forgotten");
+        failpoint!("unregister.forgotten");
         self.respond(sequence, Status::Ok, &[])?;
-        kill_point!("unregister.answered");
+        failpoint!("unregister.answered");
         notify_both(&mut self.responses, &mut self.requests);
         Err(End::Unregistered)
     }
@@ -380,7 +380,7 @@ impl Worker {
 impl Drop for Worker {
     /// However it ends, nobody is to wait for its turn.
     fn drop(&mut self) {
-        self.stint.rest(&self.shared.rota, self.requests.yields());
+        self.slot.rest(&self.shared.scheduler, self.requests.yields());
     }
 }
 
@@ -400,14 +400,14 @@ impl Serves for Worker {
     #[cold]
     fn wait(&mut self) -> Result<Found, End> {
         loop {
-            let Worker { stint, shared, member, requests, .. } = self;
-            if stint.waits(&shared.rota, requests.yields()) {
+            let Worker { slot, shared, member, requests, .. } = self;
+            if slot.waits(&shared.scheduler, requests.yields()) {
                 move_to_neighbour(shared.acceptor());
-                stint.moved();
+                slot.moved();
             }
             let found =
-                requests.find_or(None, &mut |yields| stint.goes_on(&shared.rota, &member.intake, yields));
-            stint.waited();
+                requests.find_or(None, &mut |yields| slot.goes_on(&shared.scheduler, &member.intake, yields));
+            slot.waited();
             match found {
                 Ok(found) => return Ok(found),
                 Err(RecvTimeoutError::Disconnected(reason)) => return Err(End::Closed(reason)),
@@ -420,7 +420,7 @@ impl Serves for Worker {
 
     #[inline(always)]
     fn serve(&mut self, found: Found) -> Result<(), End> {
-        if self.stint.is_due() && self.stint.needs_turn(&self.shared.rota, self.requests.yields()) {
+        if self.slot.is_due() && self.slot.needs_turn(&self.shared.scheduler, self.requests.yields()) {
             self.wait_for_turn();
         }
         self.responses.prepare();

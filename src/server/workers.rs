@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use super::member::Member;
 use crate::connect::Accepted;
-use crate::protocol::Key;
+use crate::wire::Key;
 
 /// What a thread is to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,6 @@ pub(crate) mod futex;
 #[cfg(not(loom))]
 mod copy;
 #[cfg(not(loom))]
-mod own;
-#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod view;
@@ -26,20 +24,16 @@ mod view;
 mod view;
 
 #[cfg(not(loom))]
-pub use futex::{futex_wait, futex_wake};
+pub(crate) use crate::os::fork_safe::{ForkSafeWord, PerProcess};
 #[cfg(not(loom))]
-pub(crate) use own::{OfProcess, OwnWord};
+pub use futex::{futex_wait, futex_wake};
 #[cfg(not(loom))]
 pub use segment::{Segment, SegmentError};
 #[cfg(loom)]
-pub(crate) use view::OwnWord;
+pub(crate) use view::ForkSafeWord;
 pub(crate) use view::{RingView, View, Word32};
 
-/// What a word of one process reads in the children that it forks: see `own`.
-pub(crate) const FOREIGN: u32 = 0;
-
-/// Bytes of a cache line.
-pub(crate) const LINE: usize = 64;
+pub(crate) use crate::os::{FOREIGN, LINE};
 
 /// Bytes of a ring's control block: three words, each alone in 128 bytes, because processors fetch lines in
 /// pairs.

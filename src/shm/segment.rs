@@ -17,8 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use super::copy;
-use crate::advice::on_memory;
-use crate::kill::kill_point;
+use crate::os::remedy::on_memory;
+use crate::testing::failpoints::failpoint;
 
 /// The seals without which a segment could be shrunk under our feet, or unsealed.
 const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -95,7 +95,7 @@ pub enum SegmentError {
 /// Also memory files are subject to the limit of file sizes.
 fn resize(fd: &OwnedFd, bytes: u64) -> Result<(), Errno> {
     #[cfg(not(loom))]
-    return crate::sys::without_sigxfsz(|| ftruncate(fd, bytes));
+    return crate::os::sys::without_sigxfsz(|| ftruncate(fd, bytes));
     #[cfg(loom)]
     return ftruncate(fd, bytes);
 }
@@ -137,13 +137,13 @@ impl Segment {
             made => made,
         }
         .map_err(system("create a memory file"))?;
-        kill_point!("segment.created");
+        failpoint!("segment.created");
         resize(&fd, bytes).map_err(system("size a memory file"))?;
-        kill_point!("segment.sized");
+        failpoint!("segment.sized");
         let segment = Segment::map(&fd, len)?;
-        kill_point!("segment.mapped");
+        failpoint!("segment.mapped");
         fcntl_add_seals(&fd, NEEDED).map_err(system("seal a memory file"))?;
-        kill_point!("segment.sealed");
+        failpoint!("segment.sealed");
         Ok((segment, fd))
     }
 

@@ -110,15 +110,15 @@ impl std::ops::Deref for Word32 {
 
 /// Nothing forks in the models.
 #[derive(Clone)]
-pub(crate) struct OwnWord(Arc<AtomicU32>);
+pub(crate) struct ForkSafeWord(Arc<AtomicU32>);
 
-impl OwnWord {
-    pub(crate) fn inherited(value: u32) -> OwnWord {
-        OwnWord(Arc::new(AtomicU32::new(value)))
+impl ForkSafeWord {
+    pub(crate) fn inherited(value: u32) -> ForkSafeWord {
+        ForkSafeWord(Arc::new(AtomicU32::new(value)))
     }
 }
 
-impl std::ops::Deref for OwnWord {
+impl std::ops::Deref for ForkSafeWord {
     type Target = AtomicU32;
 
     fn deref(&self) -> &AtomicU32 {

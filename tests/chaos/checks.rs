@@ -1,5 +1,5 @@
 //! What `cargo test` runs: chaos for half a minute, in which processes die by SIGKILL and, in a build with
-//! `--cfg ringpost_kill_points` (`.ci/run chaos`), between any two stores, and no promise is broken; that a
+//! `--cfg ringpost_failpoints` (`.ci/run chaos`), between any two stores, and no promise is broken; that a
 //! planted fault is found; deaths in every state of a client; and the unit tests of the harness. No times are
 //! asserted.
 
@@ -71,8 +71,8 @@ fn every_promise_is_kept() {
     for field in ["/messages/acknowledged", "/messages/received", "/counts/calls", "/counts/registrations"] {
         assert!(number(&object, field) > 0, "{field}: {object}");
     }
-    assert_eq!(object["failpoints_built_in"], cfg!(ringpost_kill_points));
-    if cfg!(ringpost_kill_points) {
+    assert_eq!(object["failpoints_built_in"], cfg!(ringpost_failpoints));
+    if cfg!(ringpost_failpoints) {
         for field in ["/clients/at_failpoints", "/servers/at_failpoints", "/channels/at_failpoints"] {
             assert!(number(&object, field) > 0, "{field}: {object}");
         }
@@ -82,7 +82,7 @@ fn every_promise_is_kept() {
 
 /// It is found, and the command that is named with it finds it again: a harness that cannot fail shows
 /// nothing.
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 fn a_planted_fault() {
     // A name that is kept is missed by whoever wants it next, or, if nobody does, when all have gone.
     let kept = ["is not free", "are still registered"];
@@ -108,12 +108,12 @@ fn a_planted_fault() {
 }
 
 /// It is refused where the library has no failpoints.
-#[cfg(not(ringpost_kill_points))]
+#[cfg(not(ringpost_failpoints))]
 fn a_planted_fault() {
     let place = Place::new();
     let ended = harness(&place, &["--minutes", "0.1", "--fault", "lost:1"]);
     assert_eq!(ended.status.code(), Some(2));
-    assert!(words(&ended.stderr).contains("--cfg ringpost_kill_points"));
+    assert!(words(&ended.stderr).contains("--cfg ringpost_failpoints"));
 }
 
 fn deaths_are_noticed_in_every_state() {

@@ -1,4 +1,4 @@
-//! The library's failpoints, as far as they are built in (`--cfg ringpost_kill_points`).
+//! The library's failpoints, as far as they are built in (`--cfg ringpost_failpoints`).
 
 use std::collections::BTreeMap;
 
@@ -39,18 +39,18 @@ impl Armed {
     }
 }
 
-pub const VARIABLE: &str = "RINGPOST_KILL_POINT";
+pub const VARIABLE: &str = "RINGPOST_FAILPOINT";
 pub const FAULT: &str = "RINGPOST_PLANTED_FAULT";
 
 /// Whether there are any.
 pub fn are_built_in() -> bool {
-    cfg!(ringpost_kill_points)
+    cfg!(ringpost_failpoints)
 }
 
 /// The `turn`-th of this side's points, and at which passing.
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
-    use ringpost::kill::{Often, POINTS};
+    use ringpost::testing::failpoints::{Often, POINTS};
     let of_side: Vec<_> = POINTS.iter().filter(|(_, who, _)| who & bit(side) != 0).collect();
     let (name, _, often) = of_side[(turn % of_side.len() as u64) as usize];
     let count = match often {
@@ -65,17 +65,17 @@ pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
     Some(Armed { name, count, stopping, rare })
 }
 
-#[cfg(not(ringpost_kill_points))]
+#[cfg(not(ringpost_failpoints))]
 pub fn choose(_side: Side, _turn: u64, _random: &mut Random) -> Option<Armed> {
     None
 }
 
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 fn bit(side: Side) -> u8 {
     match side {
-        Side::Server => ringpost::kill::SERVER,
-        Side::Client => ringpost::kill::CLIENT,
-        Side::Channel => ringpost::kill::CHANNEL,
+        Side::Server => ringpost::testing::failpoints::SERVER,
+        Side::Client => ringpost::testing::failpoints::CLIENT,
+        Side::Channel => ringpost::testing::failpoints::CHANNEL,
     }
 }
 
@@ -86,16 +86,18 @@ pub struct Hits(BTreeMap<&'static str, BTreeMap<Side, u64>>);
 
 impl Hits {
     /// Every point, with 0.
-    #[cfg(ringpost_kill_points)]
+    #[cfg(ringpost_failpoints)]
     pub fn none() -> Hits {
         let sides = |who: u8| {
             let sides = [Side::Server, Side::Client, Side::Channel];
             sides.into_iter().filter(|side| who & bit(*side) != 0).map(|side| (side, 0)).collect()
         };
-        Hits(ringpost::kill::POINTS.iter().map(|(name, who, _)| (*name, sides(*who))).collect())
+        Hits(
+            ringpost::testing::failpoints::POINTS.iter().map(|(name, who, _)| (*name, sides(*who))).collect(),
+        )
     }
 
-    #[cfg(not(ringpost_kill_points))]
+    #[cfg(not(ringpost_failpoints))]
     pub fn none() -> Hits {
         Hits::default()
     }

@@ -38,7 +38,7 @@ use ringpost::cli::exit::{self, Outcome};
 /// Kills, stops and starves a server and its clients at random, and checks every promise
 ///
 /// Processes register, call, send, receive and leave; others of them die in the midst of it, by SIGKILL or,
-/// in a build with --cfg ringpost_kill_points, between any two stores. What each did and saw is judged after
+/// in a build with --cfg ringpost_failpoints, between any two stores. What each did and saw is judged after
 /// every server's life: no acknowledged message is lost, doubled or out of order, every call ends, nothing
 /// hangs, names become free, and after quiet nothing is left. A broken promise ends the run with status 1,
 /// the history and the command that repeats it.

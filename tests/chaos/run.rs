@@ -43,7 +43,7 @@ pub struct ChaosOptions {
 
     /// Plant a fault that must be noticed at its Nth occurrence: `lost` drops an acknowledged message,
     /// `twice` delivers one twice, `name` keeps a dead client's name. Needs a build with --cfg
-    /// ringpost_kill_points
+    /// ringpost_failpoints
     #[arg(long, value_name = "FAULT:N")]
     pub fault: Option<String>,
 }
@@ -61,14 +61,14 @@ fn minutes(text: &str) -> Result<Duration, String> {
 
 /// The command by which this program is started.
 fn command() -> String {
-    let build = if failpoints::are_built_in() { "RUSTFLAGS=\"--cfg ringpost_kill_points\" " } else { "" };
+    let build = if failpoints::are_built_in() { "RUSTFLAGS=\"--cfg ringpost_failpoints\" " } else { "" };
     format!("{build}cargo test --profile checked --features cli --test chaos --")
 }
 
 pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outcome {
     if options.fault.is_some() && !failpoints::are_built_in() {
         return Err(Failure::usage(
-            "--fault: there are no faults to plant in this program: build it with RUSTFLAGS=\"--cfg ringpost_kill_points\"",
+            "--fault: there are no faults to plant in this program: build it with RUSTFLAGS=\"--cfg ringpost_failpoints\"",
         ));
     }
     let interrupt = Interrupt::install()?;

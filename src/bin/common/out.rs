@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::exit::{Failure, Outcome};
-use crate::protocol::unseen;
+use crate::wire::unseen;
 
 /// Writes `bytes` and flushes them.
 pub fn put(bytes: &[u8]) -> Outcome {

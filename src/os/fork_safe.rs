@@ -1,3 +1,5 @@
+#![allow(unsafe_code)]
+
 //! Words of this process alone, and how a process that was made by `fork` is told from the one that made it.
 //!
 //! A forked child inherits everything: the mappings of channels, the connections, every position that this
@@ -28,7 +30,7 @@ use crate::sync::{Arc, AtomicU32, Ordering};
 
 /// A 32-bit word in memory of this process.
 #[derive(Clone)]
-pub(crate) struct OwnWord {
+pub(crate) struct ForkSafeWord {
     word: NonNull<AtomicU32>,
     _keeps: Arc<Kept>,
 }
@@ -51,27 +53,27 @@ impl Kept {
 }
 
 // SAFETY: a pointer to an atomic word that the `Arc` keeps; any number of threads may use it at once.
-unsafe impl Send for OwnWord {}
+unsafe impl Send for ForkSafeWord {}
 // SAFETY: as for `Send`.
-unsafe impl Sync for OwnWord {}
+unsafe impl Sync for ForkSafeWord {}
 
-impl OwnWord {
+impl ForkSafeWord {
     /// In ordinary memory: a forked child has a copy.
-    pub(crate) fn inherited(value: u32) -> OwnWord {
-        OwnWord::keeping(Kept::Here(AtomicU32::new(value)))
+    pub(crate) fn inherited(value: u32) -> ForkSafeWord {
+        ForkSafeWord::keeping(Kept::Here(AtomicU32::new(value)))
     }
 
     /// One that reads [`FOREIGN`] in every forked child. The value must be another.
-    pub(crate) fn not_inherited(value: u32) -> io::Result<OwnWord> {
+    pub(crate) fn not_inherited(value: u32) -> io::Result<ForkSafeWord> {
         debug_assert_ne!(value, FOREIGN);
         let slot = WORDS.take()?;
         slot.word().store(value, Ordering::Relaxed);
-        Ok(OwnWord::keeping(Kept::Slot(slot)))
+        Ok(ForkSafeWord::keeping(Kept::Slot(slot)))
     }
 
-    fn keeping(kept: Kept) -> OwnWord {
+    fn keeping(kept: Kept) -> ForkSafeWord {
         let keeps = Arc::new(kept);
-        OwnWord { word: NonNull::from(keeps.word()), _keeps: keeps }
+        ForkSafeWord { word: NonNull::from(keeps.word()), _keeps: keeps }
     }
 
     /// Whether this process is a forked child of the one that made the word. Never so if it is inherited.
@@ -81,7 +83,7 @@ impl OwnWord {
     }
 }
 
-impl Deref for OwnWord {
+impl Deref for ForkSafeWord {
     type Target = AtomicU32;
 
     #[inline(always)]
@@ -243,13 +245,13 @@ fn wipe_on_fork(page: *mut Lines) -> bool {
 // ---- statics
 
 /// A static of which each process makes one of its own: a forked child does not find its parent's.
-pub(crate) struct OfProcess<T: 'static> {
-    newest: AtomicPtr<(OwnWord, T)>,
+pub(crate) struct PerProcess<T: 'static> {
+    newest: AtomicPtr<(ForkSafeWord, T)>,
 }
 
-impl<T: Sync + 'static> OfProcess<T> {
-    pub(crate) const fn new() -> OfProcess<T> {
-        OfProcess { newest: AtomicPtr::new(ptr::null_mut()) }
+impl<T: Sync + 'static> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
+        PerProcess { newest: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// This process's, if it has made it.
@@ -263,7 +265,7 @@ impl<T: Sync + 'static> OfProcess<T> {
         if let Some(value) = own(seen) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new((OwnWord::not_inherited(1)?, make()?)));
+        let made = Box::into_raw(Box::new((ForkSafeWord::not_inherited(1)?, make()?)));
         // Only in the place of what was seen, which is nothing or a parent's: never of what another thread
         // has made meanwhile.
         if self.newest.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -277,8 +279,8 @@ impl<T: Sync + 'static> OfProcess<T> {
     }
 }
 
-/// The value of an [`OfProcess`], unless a parent made it.
-fn own<T>(pointer: *mut (OwnWord, T)) -> Option<&'static T> {
+/// The value of an [`PerProcess`], unless a parent made it.
+fn own<T>(pointer: *mut (ForkSafeWord, T)) -> Option<&'static T> {
     let (owner, value) = published(pointer)?;
     (!owner.is_foreign()).then_some(value)
 }
@@ -303,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_child_finds_its_parent_s_words_wiped() {
-        let ours = OwnWord::not_inherited(7).unwrap();
-        let inherited = OwnWord::inherited(8);
+        let ours = ForkSafeWord::not_inherited(7).unwrap();
+        let inherited = ForkSafeWord::inherited(8);
         // What a kernel without the advice leaves to the handler.
         let slot = WORDS.grow(|_| false).unwrap();
         slot.word().store(9, Ordering::Relaxed);
@@ -312,7 +314,7 @@ mod tests {
             demand(ours.is_foreign() && slot.word().load(Ordering::Relaxed) == FOREIGN);
             demand(inherited.load(Ordering::Relaxed) == 8);
             // What it takes itself is another one, and its own.
-            let other = OwnWord::not_inherited(7);
+            let other = ForkSafeWord::not_inherited(7);
             demand(other.is_ok_and(|other| !other.is_foreign() && other.word != ours.word));
             demand(ours.is_foreign());
         });
@@ -352,8 +354,8 @@ mod tests {
 
     #[test]
     fn no_two_hold_one_word() {
-        let mut held: Vec<OwnWord> =
-            (0..3 * WORDS_OF_A_PAGE as u32).map(|n| OwnWord::not_inherited(n + 1).unwrap()).collect();
+        let mut held: Vec<ForkSafeWord> =
+            (0..3 * WORDS_OF_A_PAGE as u32).map(|n| ForkSafeWord::not_inherited(n + 1).unwrap()).collect();
         for (n, word) in held.iter().enumerate() {
             assert_eq!(word.load(Ordering::Relaxed) as usize, n + 1, "no two have one word");
         }
@@ -364,7 +366,7 @@ mod tests {
 
     #[test]
     fn threads_that_make_a_static_at_once_make_one() {
-        static NUMBER: OfProcess<usize> = OfProcess::new();
+        static NUMBER: PerProcess<usize> = PerProcess::new();
         let together = std::sync::Barrier::new(8);
         let made = std::thread::scope(|scope| {
             let make = |n| {
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_child_makes_a_static_of_its_own() {
-        static NUMBER: OfProcess<u32> = OfProcess::new();
+        static NUMBER: PerProcess<u32> = PerProcess::new();
         assert_eq!(NUMBER.get(), None);
         assert_eq!(*NUMBER.get_or_make(|| Ok(1)).unwrap(), 1);
         assert_eq!(*NUMBER.get_or_make(|| Ok(2)).unwrap(), 1);

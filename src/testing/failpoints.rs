@@ -1,7 +1,7 @@
-//! Kill points: named places between two stores at which a process can be made to die. For tests alone.
+//! Failpoints: named places between two stores at which a process can be made to die. For tests alone.
 //!
-//! Without `--cfg ringpost_kill_points` they do not exist: [`kill_point`] expands to nothing. With it, a
-//! process that was started with `RINGPOST_KILL_POINT=NAME:COUNT` in its environment dies, by SIGUSR2, when
+//! Without `--cfg ringpost_failpoints` they do not exist: [`failpoint`] expands to nothing. With it, a
+//! process that was started with `RINGPOST_FAILPOINT=NAME:COUNT` in its environment dies, by SIGUSR2, when
 //! it passes the point of that name for the COUNT-th time. The harness in `tests/chaos/` starts servers and
 //! clients so, and judges what the others saw. The unit tests need no such build: there each point counts,
 //! and a forked child can die at any of those that it passes.
@@ -12,47 +12,47 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(loom, allow(unused_macros, reason = "the layers that use them are not built for the models"))]
-#![cfg_attr(not(ringpost_kill_points), allow(dead_code, reason = "the table is checked in every build"))]
+#![cfg_attr(not(ringpost_failpoints), allow(dead_code, reason = "the table is checked in every build"))]
 
 /// A place where the process may be made to die.
-#[cfg(ringpost_kill_points)]
-macro_rules! kill_point {
+#[cfg(ringpost_failpoints)]
+macro_rules! failpoint {
     ($name:literal) => {
-        $crate::kill::pass($name)
+        $crate::testing::failpoints::pass($name)
     };
 }
 
 /// A place where a unit test may let its forked child die.
-#[cfg(all(test, not(loom), not(ringpost_kill_points)))]
-macro_rules! kill_point {
+#[cfg(all(test, not(loom), not(ringpost_failpoints)))]
+macro_rules! failpoint {
     ($name:literal) => {
-        $crate::kill::count_point()
+        $crate::testing::failpoints::count_point()
     };
 }
 
 /// Nothing.
-#[cfg(not(any(ringpost_kill_points, all(test, not(loom)))))]
-macro_rules! kill_point {
+#[cfg(not(any(ringpost_failpoints, all(test, not(loom)))))]
+macro_rules! failpoint {
     ($name:literal) => {};
 }
 
 /// Whether the fault of this name is to happen now.
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 macro_rules! planted_fault {
     ($name:literal) => {
-        $crate::kill::fault($name)
+        $crate::testing::failpoints::fault($name)
     };
 }
 
 /// Never.
-#[cfg(not(ringpost_kill_points))]
+#[cfg(not(ringpost_failpoints))]
 macro_rules! planted_fault {
     ($name:literal) => {
         false
     };
 }
 
-pub(crate) use {kill_point, planted_fault};
+pub(crate) use {failpoint, planted_fault};
 
 /// Whose code goes past a point: a sum of these.
 pub const SERVER: u8 = 1;
@@ -76,7 +76,7 @@ pub enum Often {
     Stopping,
 }
 
-/// Every kill point.
+/// Every failpoint.
 pub const POINTS: &[(&str, u8, Often)] = {
     use Often::{Always, Rarely, Seldom, Starting, Stopping};
     const BOTH: u8 = SERVER | CLIENT;
@@ -207,7 +207,7 @@ pub const POINTS: &[(&str, u8, Often)] = {
     ]
 };
 
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -238,7 +238,7 @@ mod armed {
     pub(crate) fn pass(name: &'static str) {
         #[cfg(all(test, not(loom)))]
         super::count_point();
-        if let Some(armed) = DEATH.get_or_init(|| Armed::read("RINGPOST_KILL_POINT"))
+        if let Some(armed) = DEATH.get_or_init(|| Armed::read("RINGPOST_FAILPOINT"))
             && armed.is_due(name)
         {
             // Not one more instruction here: a signal that ends the process leaves no core and is not
@@ -256,7 +256,7 @@ mod armed {
     }
 }
 
-#[cfg(ringpost_kill_points)]
+#[cfg(ringpost_failpoints)]
 pub(crate) use armed::{fault, pass};
 
 /// For unit tests, which know the points by their order.
@@ -304,7 +304,7 @@ mod tests {
                 points_in(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                for rest in text.split(concat!("kill_point", "!(\"")).skip(1) {
+                for rest in text.split(concat!("failpoint", "!(\"")).skip(1) {
                     *found.entry(rest.split('"').next().unwrap().to_owned()).or_default() += 1;
                 }
             }

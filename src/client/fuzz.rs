@@ -12,10 +12,10 @@ use super::inbox::Inbox;
 use super::session::Session;
 use super::watcher::Watch;
 use super::{Client, ClientBuilder, Observer};
-use crate::channel::hostile::Memory;
+use crate::channel::fuzz::Memory;
 use crate::connect::dial::Line;
-use crate::protocol::{Key, Name};
 use crate::ring::WaitStrategy;
+use crate::wire::{Key, Name};
 
 /// How long a client of these waits for an answer on its connection.
 const PATIENCE: Duration = Duration::from_millis(1);

@@ -14,9 +14,9 @@ use super::bounded::{Budget, Counted, Exceeded, MOST_DEPTH};
 /// # Examples
 ///
 /// ```
-/// use ringpost::{EncodeError, payload};
+/// use ringpost::{EncodeError, codec};
 ///
-/// let error = payload::encode("four", 4).unwrap_err(); // a text takes its length as well
+/// let error = codec::encode("four", 4).unwrap_err(); // a text takes its length as well
 /// assert!(matches!(error, EncodeError::TooLarge { max: 4, .. }));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +52,11 @@ pub enum EncodeError {
 /// # Examples
 ///
 /// ```
-/// use ringpost::payload::{self, EncodeError};
+/// use ringpost::codec::{self, EncodeError};
 ///
-/// let bytes = payload::encode(&("bob", 300_u32), 100)?;
-/// assert_eq!(payload::decode::<(&str, u32)>(&bytes)?, ("bob", 300));
-/// assert!(matches!(payload::encode("far too long", 4), Err(EncodeError::TooLarge { max: 4, .. })));
+/// let bytes = codec::encode(&("bob", 300_u32), 100)?;
+/// assert_eq!(codec::decode::<(&str, u32)>(&bytes)?, ("bob", 300));
+/// assert!(matches!(codec::encode("far too long", 4), Err(EncodeError::TooLarge { max: 4, .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, EncodeError> {
@@ -71,17 +71,17 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, E
 ///
 /// [`PayloadError::Decode`] or [`PayloadError::LeftOver`]; [`PayloadError::TooLarge`] or
 /// [`PayloadError::TooDeep`] where the bytes are in order, but stand for more than a decoding [may
-/// use](crate::payload#with-serde).
+/// use](crate::codec#with-serde).
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{PayloadError, payload};
+/// use ringpost::{PayloadError, codec};
 ///
-/// let bytes = payload::encode("hello", 100)?;
-/// assert_eq!(payload::decode::<&str>(&bytes)?, "hello"); // borrowed
-/// assert_eq!(payload::decode::<String>(&bytes)?, "hello");
-/// assert!(matches!(payload::decode::<u8>(&bytes), Err(PayloadError::LeftOver { left: 5, .. })));
+/// let bytes = codec::encode("hello", 100)?;
+/// assert_eq!(codec::decode::<&str>(&bytes)?, "hello"); // borrowed
+/// assert_eq!(codec::decode::<String>(&bytes)?, "hello");
+/// assert!(matches!(codec::decode::<u8>(&bytes), Err(PayloadError::LeftOver { left: 5, .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError> {

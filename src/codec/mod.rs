@@ -33,7 +33,7 @@
 //! }
 //!
 //! let sent = Reading { sensor: 7, celsius: 21.5 };
-//! let read: Reading = ringpost::payload::read(sent.as_bytes())?;
+//! let read: Reading = ringpost::codec::read(sent.as_bytes())?;
 //! assert_eq!(read, sent);
 //! # Ok::<(), ringpost::PayloadError>(())
 //! ```
@@ -86,15 +86,15 @@ use zerocopy::{ConvertError, Immutable, KnownLayout, TryFromBytes, Unaligned};
 /// # Examples
 ///
 /// ```
-/// use ringpost::{PayloadError, payload};
+/// use ringpost::{PayloadError, codec};
 ///
-/// let error = payload::read::<u32>(b"abc").unwrap_err();
+/// let error = codec::read::<u32>(b"abc").unwrap_err();
 /// assert!(matches!(error, PayloadError::Size { found: 3, expected: Some(4), .. }));
 /// assert_eq!(
 ///     error.to_string(),
 ///     "3 bytes are not a u32, which has 4: use the same type on both sides"
 /// );
-/// assert!(matches!(payload::read::<bool>(&[2]), Err(PayloadError::Invalid { .. })));
+/// assert!(matches!(codec::read::<bool>(&[2]), Err(PayloadError::Invalid { .. })));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,9 +172,9 @@ fn which_has(expected: Option<usize>) -> String {
 /// # Examples
 ///
 /// ```
-/// use ringpost::payload;
+/// use ringpost::codec;
 ///
-/// let number: u32 = payload::read(&7_u32.to_ne_bytes())?;
+/// let number: u32 = codec::read(&7_u32.to_ne_bytes())?;
 /// assert_eq!(number, 7);
 /// # Ok::<(), ringpost::PayloadError>(())
 /// ```
@@ -197,12 +197,12 @@ pub fn read<T: TryFromBytes>(bytes: &[u8]) -> Result<T, PayloadError> {
 /// # Examples
 ///
 /// ```
-/// use ringpost::payload;
+/// use ringpost::codec;
 /// use ringpost::zerocopy::byteorder::little_endian::U16;
 ///
-/// let numbers: &[U16] = payload::view(&[1, 0, 2, 0])?;
+/// let numbers: &[U16] = codec::view(&[1, 0, 2, 0])?;
 /// assert_eq!(numbers, [1, 2]);
-/// assert!(payload::view::<[U16]>(&[1, 0, 2]).is_err());
+/// assert!(codec::view::<[U16]>(&[1, 0, 2]).is_err());
 /// # Ok::<(), ringpost::PayloadError>(())
 /// ```
 pub fn view<T>(bytes: &[u8]) -> Result<&T, PayloadError>

@@ -9,16 +9,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::channel::{self, Geometry, Host};
 use crate::client::internals::client_on;
-use crate::protocol::Key;
 use crate::ring::WaitStrategy;
-use crate::server::internals::{Desk, Receiver};
+use crate::server::internals::{Receiver, TestWorker};
+use crate::wire::Key;
 use crate::{CallError, Caller, Inbox, SendError};
 
 /// A client and its worker, face to face.
 #[derive(Debug)]
 pub struct FaceToFace {
     caller: Caller,
-    desk: Desk,
+    test_worker: TestWorker,
     /// The number of the next request.
     next: u32,
     _inbox: Inbox,
@@ -39,8 +39,8 @@ impl FaceToFace {
     pub fn new(ring_size: usize) -> Result<FaceToFace, Box<dyn Error>> {
         let geometry = Geometry::new(ring_size)?;
         let (host, caller, inbox, far_end) = channel_with_client(&geometry)?;
-        let desk = Desk::new(host, geometry)?;
-        Ok(FaceToFace { caller, desk, next: 0, _inbox: inbox, _far_end: far_end })
+        let test_worker = TestWorker::new(host, geometry)?;
+        Ok(FaceToFace { caller, test_worker, next: 0, _inbox: inbox, _far_end: far_end })
     }
 
     /// The client's first half: the request is committed.
@@ -53,7 +53,7 @@ impl FaceToFace {
     /// Commits the response to the next request, which is still to be made. Whether there was room.
     pub fn answer_ahead(&mut self, response: &[u8]) -> bool {
         self.next += 1;
-        self.desk.answer_ahead(self.next - 1, response)
+        self.test_worker.answer_ahead(self.next - 1, response)
     }
 
     /// The client's whole part of a call: the response must be there already. Its length.
@@ -65,7 +65,7 @@ impl FaceToFace {
     /// The server's part: a request is there, its response is committed.
     #[inline(never)]
     pub fn serve(&mut self) {
-        self.desk.serve();
+        self.test_worker.serve();
     }
 
     /// The client's second half: the response is there. Its length.
@@ -86,7 +86,7 @@ impl Drop for FaceToFace {
 #[derive(Debug)]
 pub struct Forward {
     sender: Caller,
-    desk: Desk,
+    test_worker: TestWorker,
     receiver: Receiver,
     to: Caller,
     inbox: Inbox,
@@ -100,17 +100,17 @@ impl Forward {
     pub fn new(ring_size: usize) -> Result<Forward, Box<dyn Error>> {
         let geometry = Geometry::new(ring_size)?;
         let (host, sender, own_inbox, far_end) = channel_with_client(&geometry)?;
-        let desk = Desk::new(host, geometry)?;
+        let test_worker = TestWorker::new(host, geometry)?;
         let (host, to, inbox, other_far_end) = channel_with_client(&geometry)?;
-        let receiver = desk.receiver(host)?;
+        let receiver = test_worker.receiver(host)?;
         let rest = (own_inbox, [far_end, other_far_end]);
-        Ok(Forward { sender, desk, receiver, to, inbox, next: 0, _rest: rest })
+        Ok(Forward { sender, test_worker, receiver, to, inbox, next: 0, _rest: rest })
     }
 
     /// A whole call by the sender, to bring its rings around.
     pub fn call(&mut self, request: &[u8]) -> Result<(), CallError> {
         self.sender.submit(request)?;
-        self.desk.serve();
+        self.test_worker.serve();
         self.next += 1;
         self.sender.response().map(|_| ())
     }
@@ -119,7 +119,7 @@ impl Forward {
     /// room.
     pub fn acknowledge_ahead(&mut self) -> bool {
         self.next += 1;
-        self.desk.answer_ahead(self.next - 1, &[])
+        self.test_worker.answer_ahead(self.next - 1, &[])
     }
 
     /// The sender's part, both halves: the acknowledgement must be there already.
@@ -132,7 +132,7 @@ impl Forward {
     /// afterwards.
     #[inline(never)]
     pub fn serve(&mut self) {
-        self.desk.serve();
+        self.test_worker.serve();
     }
 
     /// Puts a message into the inbox without a sender. Whether there was room.

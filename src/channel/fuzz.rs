@@ -1,7 +1,7 @@
 //! A channel whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
 
 use super::layout::{CLOSED, Ring};
-use super::{CLIENT, Ends, Geometry, Guest, Host, Manners, SERVER};
+use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, SERVER};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
 use crate::shm::{Segment, View, alone};
@@ -49,8 +49,8 @@ impl Memory {
         self.geometry.max_block()
     }
 
-    fn ends(&self, manners: &Manners) -> Ends {
-        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, manners).expect("memory")
+    fn ends(&self, end_options: &EndOptions) -> Ends {
+        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, end_options).expect("memory")
     }
 
     /// The server's ends.

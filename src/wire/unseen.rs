@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-/// Letters and symbols that show nothing.
+/// Deliveries and symbols that show nothing.
 pub(crate) fn is_filler(character: char) -> bool {
     matches!(
         character,

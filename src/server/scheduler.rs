@@ -33,9 +33,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::WaitStrategy;
-use crate::cpus;
+use crate::os::processors;
+use crate::os::sys::ThreadUse;
 use crate::ring::{Closer, Turn, Yields};
-use crate::sys::ThreadUse;
 
 /// How long a turn lasts while others wait. Handing it over takes some 100 µs.
 const TURN: Duration = Duration::from_micros(500);
@@ -68,7 +68,7 @@ const LONGEST_PASS: u32 = 10;
 const SHARED: u32 = 2;
 
 /// Who has a turn, and who waits for one.
-pub(super) struct Rota {
+pub(super) struct Scheduler {
     /// How many CPUs there are, if that is not to be asked.
     cpus: Option<usize>,
     state: Mutex<State>,
@@ -85,15 +85,15 @@ struct State {
     queue: VecDeque<Arc<Turn>>,
 }
 
-impl Rota {
+impl Scheduler {
     /// For a server that has so many CPUs; without a number, as many as the process may use at each time.
-    pub(super) fn new(cpus: Option<usize>) -> Rota {
-        Rota { cpus, state: Mutex::default(), full: AtomicBool::new(false), waiting: AtomicU32::new(0) }
+    pub(super) fn new(cpus: Option<usize>) -> Scheduler {
+        Scheduler { cpus, state: Mutex::default(), full: AtomicBool::new(false), waiting: AtomicU32::new(0) }
     }
 
     /// How many can have a turn at once: one for each pair of CPUs.
     fn places(&self) -> usize {
-        (self.cpus.unwrap_or_else(cpus::usable) / 2).max(1)
+        (self.cpus.unwrap_or_else(processors::usable) / 2).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,7 +123,7 @@ impl Rota {
 
     /// Waits for a turn. False if there was none to be had.
     fn enter(&self, turn: &Arc<Turn>, own: &Closer) -> bool {
-        cpus::look_again_if_due();
+        processors::look_again_if_due();
         let ahead = {
             let mut state = self.lock();
             let ahead = state.queue.len();
@@ -193,7 +193,7 @@ enum At {
 }
 
 /// What one worker knows of its turns.
-pub(super) struct Stint {
+pub(super) struct Slot {
     at: At,
     turn: Arc<Turn>,
     /// Requests until this is to be looked at again.
@@ -210,7 +210,7 @@ struct Held {
     began: Instant,
     /// What the worker had used.
     used: ThreadUse,
-    /// Requests, when [`Stint::left`] was last set.
+    /// Requests, when [`Slot::left`] was last set.
     served: u32,
     /// The time for which it waited for requests, apart from the first looks, and when the present wait
     /// began.
@@ -254,10 +254,10 @@ impl Held {
     }
 }
 
-impl Stint {
-    pub(super) fn new(strategy: WaitStrategy) -> Stint {
+impl Slot {
+    pub(super) fn new(strategy: WaitStrategy) -> Slot {
         let exempt = strategy != WaitStrategy::Adaptive;
-        Stint {
+        Slot {
             at: if exempt { At::Exempt } else { At::Rested },
             turn: Arc::default(),
             left: 0,
@@ -282,7 +282,7 @@ impl Stint {
     /// Whether this request must wait for [a turn](Self::begin). `yields` are the worker's so far, here and
     /// below.
     #[cold]
-    pub(super) fn needs_turn(&mut self, rota: &Rota, yields: Yields) -> bool {
+    pub(super) fn needs_turn(&mut self, scheduler: &Scheduler, yields: Yields) -> bool {
         match self.at {
             At::Exempt => self.left = u32::MAX,
             At::Rested => self.at = At::Due,
@@ -290,8 +290,8 @@ impl Stint {
             At::Due => return true,
             At::Without => self.at = At::Due,
             At::Turn => {
-                if rota.is_crowded() && self.held.began.elapsed() >= rota.turn() {
-                    self.end(rota, yields);
+                if scheduler.is_crowded() && self.held.began.elapsed() >= scheduler.turn() {
+                    self.end(scheduler, yields);
                     return true;
                 }
                 self.held.served = self.held.served.saturating_add(CHECK); // a turn may last for days
@@ -310,8 +310,8 @@ impl Stint {
     }
 
     /// Waits for a turn. `own` is the worker's intake, whose close ends the wait.
-    pub(super) fn begin(&mut self, rota: &Rota, own: &Closer, yields: Yields) {
-        if rota.enter(&self.turn, own) {
+    pub(super) fn begin(&mut self, scheduler: &Scheduler, own: &Closer, yields: Yields) {
+        if scheduler.enter(&self.turn, own) {
             self.held = Held::new(yields);
             self.held.served = CHECK;
             (self.at, self.left) = (At::Turn, CHECK - 1);
@@ -321,14 +321,14 @@ impl Stint {
         }
     }
 
-    fn end(&mut self, rota: &Rota, yields: Yields) {
+    fn end(&mut self, scheduler: &Scheduler, yields: Yields) {
         let served = self.held.served - self.left;
         match self.held.misses(served, yields) {
             0 if served >= FEW => self.misses = 0,
             0 => {}
             misses => self.missed(misses),
         }
-        rota.leave(&self.turn);
+        scheduler.leave(&self.turn);
         (self.at, self.left) = (At::Due, 0);
     }
 
@@ -340,24 +340,24 @@ impl Stint {
     }
 
     /// Before it waits for anything but a request.
-    pub(super) fn rest(&mut self, rota: &Rota, yields: Yields) {
+    pub(super) fn rest(&mut self, scheduler: &Scheduler, yields: Yields) {
         if self.at == At::Turn {
-            self.end(rota, yields);
+            self.end(scheduler, yields);
         }
     }
 
     /// Before it waits for a request that the first looks have not found. Whether it should look for a CPU
     /// where its client is not: the two have the CPUs to themselves, and share one.
-    pub(super) fn waits(&mut self, rota: &Rota, yields: Yields) -> bool {
+    pub(super) fn waits(&mut self, scheduler: &Scheduler, yields: Yields) -> bool {
         if self.at != At::Turn {
             return false;
         }
         let now = Instant::now();
         self.held.waits_since = Some(now);
-        if !rota.is_crowded() {
+        if !scheduler.is_crowded() {
             return false;
         }
-        if now - self.held.began >= rota.turn() {
+        if now - self.held.began >= scheduler.turn() {
             // The next request is one too many.
             self.held.served -= std::mem::take(&mut self.left);
         }
@@ -379,13 +379,13 @@ impl Stint {
     }
 
     /// Before it sleeps because no request comes. Whether it has got a turn instead, and is to look again.
-    pub(super) fn goes_on(&mut self, rota: &Rota, own: &Closer, yields: Yields) -> bool {
+    pub(super) fn goes_on(&mut self, scheduler: &Scheduler, own: &Closer, yields: Yields) -> bool {
         match self.at {
             At::Exempt | At::Rested => return false,
-            At::Turn => self.end(rota, yields),
+            At::Turn => self.end(scheduler, yields),
             At::Due | At::Without if self.passes() => {}
-            At::Due | At::Without if rota.is_full() => {
-                self.begin(rota, own, yields);
+            At::Due | At::Without if scheduler.is_full() => {
+                self.begin(scheduler, own, yields);
                 if self.at == At::Turn {
                     // In the midst of a wait, and without a request yet.
                     self.held.waits_since = Some(self.held.began);
@@ -420,94 +420,94 @@ mod tests {
         [(); N].map(|()| Arc::default())
     }
 
-    fn queued(rota: &Rota) -> usize {
-        rota.lock().queue.len()
+    fn queued(scheduler: &Scheduler) -> usize {
+        scheduler.lock().queue.len()
     }
 
-    fn hold(rota: &Rota, turn: &Arc<Turn>) -> bool {
-        rota.lock().holders.iter().any(|other| Arc::ptr_eq(other, turn))
+    fn hold(scheduler: &Scheduler, turn: &Arc<Turn>) -> bool {
+        scheduler.lock().holders.iter().any(|other| Arc::ptr_eq(other, turn))
     }
 
     const NONE: Yields = Yields { all: 0, taken: 0 };
     const TAKEN: Yields = Yields { all: 10, taken: 10 };
     const QUIET: Yields = Yields { all: 10, taken: 1 };
 
-    fn stint() -> Stint {
-        Stint::new(WaitStrategy::Adaptive)
+    fn slot() -> Slot {
+        Slot::new(WaitStrategy::Adaptive)
     }
 
     /// A request, and the turn that it may need.
-    fn request(stint: &mut Stint, rota: &Rota) {
-        if stint.is_due() && stint.needs_turn(rota, NONE) {
-            stint.begin(rota, &own(), NONE);
+    fn request(slot: &mut Slot, scheduler: &Scheduler) {
+        if slot.is_due() && slot.needs_turn(scheduler, NONE) {
+            slot.begin(scheduler, &own(), NONE);
         }
     }
 
     #[test]
     fn there_is_a_place_for_each_pair_of_cpus() {
         for (cpus, places) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
-            assert_eq!(Rota::new(Some(cpus)).places(), places);
+            assert_eq!(Scheduler::new(Some(cpus)).places(), places);
         }
-        let (rota, own) = (Rota::new(Some(4)), own());
+        let (scheduler, own) = (Scheduler::new(Some(4)), own());
         let [first, second] = turns();
-        assert!(rota.enter(&first, &own) && !rota.is_full());
-        assert!(rota.enter(&second, &own) && rota.is_full());
-        rota.leave(&first);
-        assert!(!rota.is_full() && hold(&rota, &second) && !hold(&rota, &first));
+        assert!(scheduler.enter(&first, &own) && !scheduler.is_full());
+        assert!(scheduler.enter(&second, &own) && scheduler.is_full());
+        scheduler.leave(&first);
+        assert!(!scheduler.is_full() && hold(&scheduler, &second) && !hold(&scheduler, &first));
     }
 
     #[test]
     fn turns_come_in_order() {
-        let (rota, own) = (Rota::new(Some(2)), own());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
         let [first, second, third] = turns();
-        assert!(rota.enter(&first, &own));
-        rota.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
+        assert!(scheduler.enter(&first, &own));
+        scheduler.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
         for (ends, next) in [(&first, &second), (&second, &third)] {
             assert!(!next.is_given());
-            rota.leave(ends);
-            assert!(next.is_given() && hold(&rota, next) && !hold(&rota, ends));
+            scheduler.leave(ends);
+            assert!(next.is_given() && hold(&scheduler, next) && !hold(&scheduler, ends));
         }
-        rota.leave(&third);
-        assert!(!rota.is_crowded() && !rota.is_full());
-        assert!(rota.enter(&second, &own), "a second time");
+        scheduler.leave(&third);
+        assert!(!scheduler.is_crowded() && !scheduler.is_full());
+        assert!(scheduler.enter(&second, &own), "a second time");
     }
 
     /// Though the word in it may still be set from the time before.
     #[test]
     fn a_second_wait_waits_again() {
-        let (rota, own, closed) = (Rota::new(Some(2)), own(), own());
+        let (scheduler, own, closed) = (Scheduler::new(Some(2)), own(), own());
         let [holder, waiter] = turns();
-        assert!(rota.enter(&holder, &own));
+        assert!(scheduler.enter(&holder, &own));
         waiter.give();
         closed.close();
-        assert!(!rota.enter(&waiter, &closed));
+        assert!(!scheduler.enter(&waiter, &closed));
     }
 
     #[test]
     fn one_that_does_not_end_loses_its_place_to_the_first() {
-        let (rota, own) = (Rota::new(Some(2)), own());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
         let [stuck, first] = turns();
-        assert!(rota.enter(&stuck, &own));
-        assert!(rota.enter(&first, &own), "after a while");
-        assert!(hold(&rota, &first) && !hold(&rota, &stuck));
-        rota.leave(&stuck);
-        assert!(hold(&rota, &first), "that was not its own any more");
-        rota.leave(&first);
-        assert!(rota.enter(&stuck, &own));
+        assert!(scheduler.enter(&stuck, &own));
+        assert!(scheduler.enter(&first, &own), "after a while");
+        assert!(hold(&scheduler, &first) && !hold(&scheduler, &stuck));
+        scheduler.leave(&stuck);
+        assert!(hold(&scheduler, &first), "that was not its own any more");
+        scheduler.leave(&first);
+        assert!(scheduler.enter(&stuck, &own));
     }
 
     /// And whoever comes behind it still gets its turn.
     #[test]
     fn a_closed_channel_ends_the_wait() {
-        let (rota, own, closed) = (Rota::new(Some(2)), own(), own());
+        let (scheduler, own, closed) = (Scheduler::new(Some(2)), own(), own());
         let [holder, leaving, next] = turns();
-        assert!(rota.enter(&holder, &own));
+        assert!(scheduler.enter(&holder, &own));
         closed.close();
-        assert!(!rota.enter(&leaving, &closed));
-        assert!(hold(&rota, &holder) && queued(&rota) == 0 && !rota.is_crowded());
+        assert!(!scheduler.enter(&leaving, &closed));
+        assert!(hold(&scheduler, &holder) && queued(&scheduler) == 0 && !scheduler.is_crowded());
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| rota.enter(&next, &own));
-            rota.leave(&holder);
+            let waiter = scope.spawn(|| scheduler.enter(&next, &own));
+            scheduler.leave(&holder);
             assert!(waiter.join().unwrap());
         });
     }
@@ -515,36 +515,36 @@ mod tests {
     /// Its turn came in the moment in which its time was over.
     #[test]
     fn who_gives_up_too_late_has_its_turn() {
-        let (rota, own) = (Rota::new(Some(2)), own());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
         let [holder, waiter] = turns();
-        assert!(rota.enter(&holder, &own));
-        rota.lock().queue.push_back(Arc::clone(&waiter));
-        rota.leave(&holder);
-        assert!(rota.give_up(&waiter, &own) && hold(&rota, &waiter));
+        assert!(scheduler.enter(&holder, &own));
+        scheduler.lock().queue.push_back(Arc::clone(&waiter));
+        scheduler.leave(&holder);
+        assert!(scheduler.give_up(&waiter, &own) && hold(&scheduler, &waiter));
     }
 
     /// The oldest turn ends, not another, and only for the first in the queue.
     #[test]
     fn who_gives_up_without_being_the_first_gets_nothing() {
-        let (rota, own) = (Rota::new(Some(4)), own());
+        let (scheduler, own) = (Scheduler::new(Some(4)), own());
         let [old, young, first, second] = turns();
-        assert!(rota.enter(&old, &own) && rota.enter(&young, &own));
-        rota.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
-        assert!(!rota.give_up(&second, &own));
-        assert!(hold(&rota, &old) && hold(&rota, &young) && queued(&rota) == 1);
-        assert!(rota.give_up(&first, &own));
-        assert!(!hold(&rota, &old) && hold(&rota, &young) && hold(&rota, &first));
+        assert!(scheduler.enter(&old, &own) && scheduler.enter(&young, &own));
+        scheduler.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
+        assert!(!scheduler.give_up(&second, &own));
+        assert!(hold(&scheduler, &old) && hold(&scheduler, &young) && queued(&scheduler) == 1);
+        assert!(scheduler.give_up(&first, &own));
+        assert!(!hold(&scheduler, &old) && hold(&scheduler, &young) && hold(&scheduler, &first));
     }
 
     #[test]
     fn turns_are_shorter_the_more_wait_for_them() {
-        let rota = Rota::new(Some(2));
+        let scheduler = Scheduler::new(Some(2));
         let turn_with = |waiting: usize| {
-            let mut state = rota.lock();
+            let mut state = scheduler.lock();
             state.queue = (0..waiting).map(|_| Arc::default()).collect();
-            rota.hint(&state);
+            scheduler.hint(&state);
             drop(state);
-            rota.turn()
+            scheduler.turn()
         };
         assert_eq!(turn_with(0), Duration::MAX);
         assert_eq!(turn_with(63), TURN);
@@ -554,108 +554,108 @@ mod tests {
 
     #[test]
     fn the_first_request_after_a_sleep_needs_no_turn() {
-        let (rota, own) = (Rota::new(Some(2)), own());
-        let mut stint = stint();
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
+        let mut slot = slot();
         for _ in 0..3 {
-            request(&mut stint, &rota);
-            assert_eq!((stint.at, rota.is_full()), (At::Due, false));
-            request(&mut stint, &rota);
-            assert_eq!((stint.at, rota.is_full()), (At::Turn, true));
-            assert!(!stint.goes_on(&rota, &own, NONE));
-            assert_eq!((stint.at, rota.is_full()), (At::Rested, false), "asleep");
-            stint.passes_until = None; // should this thread have been kept from going on
+            request(&mut slot, &scheduler);
+            assert_eq!((slot.at, scheduler.is_full()), (At::Due, false));
+            request(&mut slot, &scheduler);
+            assert_eq!((slot.at, scheduler.is_full()), (At::Turn, true));
+            assert!(!slot.goes_on(&scheduler, &own, NONE));
+            assert_eq!((slot.at, scheduler.is_full()), (At::Rested, false), "asleep");
+            slot.passes_until = None; // should this thread have been kept from going on
         }
     }
 
     #[test]
     fn who_never_spins_or_does_nothing_else_takes_no_part() {
-        let (rota, own) = (Rota::new(Some(2)), own());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
         for strategy in [WaitStrategy::Spin, WaitStrategy::Park] {
-            let mut stint = Stint::new(strategy);
+            let mut slot = Slot::new(strategy);
             for _ in 0..3 {
-                request(&mut stint, &rota);
+                request(&mut slot, &scheduler);
             }
-            assert!(!stint.waits(&rota, TAKEN) && !stint.goes_on(&rota, &own, NONE));
-            assert_eq!((stint.at, stint.left, rota.is_full()), (At::Exempt, u32::MAX - 2, false));
+            assert!(!slot.waits(&scheduler, TAKEN) && !slot.goes_on(&scheduler, &own, NONE));
+            assert_eq!((slot.at, slot.left, scheduler.is_full()), (At::Exempt, u32::MAX - 2, false));
         }
     }
 
     /// A turn that began so long ago.
-    fn with_turn(rota: &Rota, ago: Duration) -> Stint {
-        let mut stint = stint();
-        request(&mut stint, rota);
-        request(&mut stint, rota);
-        assert_eq!(stint.at, At::Turn);
-        stint.held.began -= ago;
-        stint
+    fn with_turn(scheduler: &Scheduler, ago: Duration) -> Slot {
+        let mut slot = slot();
+        request(&mut slot, scheduler);
+        request(&mut slot, scheduler);
+        assert_eq!(slot.at, At::Turn);
+        slot.held.began -= ago;
+        slot
     }
 
     #[test]
     fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
         for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
-            let rota = Rota::new(Some(2));
-            let mut stint = with_turn(&rota, ago);
+            let scheduler = Scheduler::new(Some(2));
+            let mut slot = with_turn(&scheduler, ago);
             if ago.is_zero() {
-                stint.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
+                slot.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
             }
-            rota.waiting.store(crowd, Ordering::Relaxed);
+            scheduler.waiting.store(crowd, Ordering::Relaxed);
             for _ in 1..CHECK {
-                assert!(!stint.is_due(), "a look at the clock costs too much");
+                assert!(!slot.is_due(), "a look at the clock costs too much");
             }
-            assert!(stint.is_due());
-            assert_eq!(stint.needs_turn(&rota, NONE), ends);
-            assert_eq!(rota.is_full(), !ends);
+            assert!(slot.is_due());
+            assert_eq!(slot.needs_turn(&scheduler, NONE), ends);
+            assert_eq!(scheduler.is_full(), !ends);
         }
     }
 
     #[test]
     fn a_turn_may_last_for_days() {
-        let rota = Rota::new(Some(2));
-        let mut stint = with_turn(&rota, Duration::ZERO);
-        (stint.held.served, stint.left, stint.misses) = (u32::MAX - 1, 0, 1);
-        assert!(!stint.needs_turn(&rota, NONE));
-        stint.rest(&rota, NONE);
-        assert_eq!((stint.misses, rota.is_full()), (0, false));
+        let scheduler = Scheduler::new(Some(2));
+        let mut slot = with_turn(&scheduler, Duration::ZERO);
+        (slot.held.served, slot.left, slot.misses) = (u32::MAX - 1, 0, 1);
+        assert!(!slot.needs_turn(&scheduler, NONE));
+        slot.rest(&scheduler, NONE);
+        assert_eq!((slot.misses, scheduler.is_full()), (0, false));
     }
 
     /// In a wait there is time to look at the clock.
     #[test]
     fn a_turn_that_is_over_ends_behind_a_wait() {
-        let rota = Rota::new(Some(2));
-        let mut stint = with_turn(&rota, TURN);
-        assert!(!stint.waits(&rota, NONE));
-        assert!(!stint.is_due(), "nobody else wants one");
-        rota.waiting.store(1, Ordering::Relaxed);
-        assert!(!stint.waits(&rota, NONE));
-        assert!(stint.is_due() && stint.needs_turn(&rota, NONE));
-        assert_eq!(stint.held.served - stint.left, 2, "it was asked for two, and the one that is to come");
+        let scheduler = Scheduler::new(Some(2));
+        let mut slot = with_turn(&scheduler, TURN);
+        assert!(!slot.waits(&scheduler, NONE));
+        assert!(!slot.is_due(), "nobody else wants one");
+        scheduler.waiting.store(1, Ordering::Relaxed);
+        assert!(!slot.waits(&scheduler, NONE));
+        assert!(slot.is_due() && slot.needs_turn(&scheduler, NONE));
+        assert_eq!(slot.held.served - slot.left, 2, "it was asked for two, and the one that is to come");
     }
 
     #[test]
     fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
-        let rota = Rota::new(Some(2));
-        let mut stint = with_turn(&rota, Duration::ZERO);
-        stint.held.began = Instant::now() + LIMIT;
+        let scheduler = Scheduler::new(Some(2));
+        let mut slot = with_turn(&scheduler, Duration::ZERO);
+        slot.held.began = Instant::now() + LIMIT;
         let shared = Yields { all: SHARED, taken: SHARED };
-        assert!(!stint.waits(&rota, shared), "nobody else wants the CPUs");
-        rota.waiting.store(1, Ordering::Relaxed);
-        assert!(!stint.waits(&rota, Yields { all: 9, taken: SHARED - 1 }));
-        assert!(stint.waits(&rota, shared));
-        assert!(!stint.waits(&rota, shared), "once");
-        stint.rest(&rota, NONE);
-        assert!(!stint.waits(&rota, TAKEN), "it has no turn");
+        assert!(!slot.waits(&scheduler, shared), "nobody else wants the CPUs");
+        scheduler.waiting.store(1, Ordering::Relaxed);
+        assert!(!slot.waits(&scheduler, Yields { all: 9, taken: SHARED - 1 }));
+        assert!(slot.waits(&scheduler, shared));
+        assert!(!slot.waits(&scheduler, shared), "once");
+        slot.rest(&scheduler, NONE);
+        assert!(!slot.waits(&scheduler, TAKEN), "it has no turn");
     }
 
     /// What a turn in which so much was served came to, with the worker's yields in it.
-    fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Stint)) -> u32 {
-        let rota = Rota::new(Some(2));
-        let mut stint = with_turn(&rota, Duration::ZERO);
-        stint.held = Held::new(NONE);
-        stint.misses = 1;
-        work(&mut stint);
-        (stint.held.served, stint.left) = (served, 0);
-        stint.rest(&rota, yields);
-        stint.misses
+    fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Slot)) -> u32 {
+        let scheduler = Scheduler::new(Some(2));
+        let mut slot = with_turn(&scheduler, Duration::ZERO);
+        slot.held = Held::new(NONE);
+        slot.misses = 1;
+        work(&mut slot);
+        (slot.held.served, slot.left) = (served, 0);
+        slot.rest(&scheduler, yields);
+        slot.misses
     }
 
     #[test]
@@ -667,11 +667,11 @@ mod tests {
 
     #[test]
     fn a_client_that_calls_seldom_makes_a_turn_useless() {
-        let waits = |stint: &mut Stint| {
-            assert!(!stint.waits(&Rota::new(Some(2)), NONE));
-            stint.held.waits_since = stint.held.waits_since.map(|since| since - LIMIT);
-            stint.waited();
-            assert!(stint.held.waited >= LIMIT, "as long as the turn, at least");
+        let waits = |slot: &mut Slot| {
+            assert!(!slot.waits(&Scheduler::new(Some(2)), NONE));
+            slot.held.waits_since = slot.held.waits_since.map(|since| since - LIMIT);
+            slot.waited();
+            assert!(slot.held.waited >= LIMIT, "as long as the turn, at least");
         };
         assert_eq!(misses_after(1, QUIET, waits), 1 + PATIENCE / 2);
         assert_eq!(misses_after(1, TAKEN, waits), 1);
@@ -679,7 +679,7 @@ mod tests {
 
     #[test]
     fn a_service_that_computes_makes_a_turn_useless() {
-        let computes = |_: &mut Stint| {
+        let computes = |_: &mut Slot| {
             let used = ThreadUse::now().cpu;
             while ThreadUse::now().cpu - used < 20 * TURN {
                 std::hint::spin_loop();
@@ -693,51 +693,54 @@ mod tests {
     fn a_service_that_waits_makes_a_turn_useless() {
         assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TURN)), 1 + PATIENCE);
         // Others had the CPU.
-        assert_eq!(misses_after(1, QUIET, |stint| stint.held.began -= 20 * TURN), 1);
+        assert_eq!(misses_after(1, QUIET, |slot| slot.held.began -= 20 * TURN), 1);
     }
 
     #[test]
     fn after_useless_turns_it_goes_without_for_longer_and_longer() {
-        let (rota, own) = (Rota::new(Some(2)), own());
-        let mut stint = stint();
-        stint.missed(PATIENCE - 1);
-        assert!(!stint.passes());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
+        let mut slot = slot();
+        slot.missed(PATIENCE - 1);
+        assert!(!slot.passes());
         let mut last = Duration::ZERO;
         for more in 0..20 {
             let before = Instant::now();
-            stint.missed(1);
-            let pass = stint.passes_until.unwrap() - before;
+            slot.missed(1);
+            let pass = slot.passes_until.unwrap() - before;
             assert!(pass > last || more > LONGEST_PASS, "{pass:?}");
             last = pass;
         }
         assert!(last < 2 * (SHORTEST_PASS * (1 << LONGEST_PASS)), "{last:?}");
-        stint.passes_until = Some(Instant::now() + LIMIT);
+        slot.passes_until = Some(Instant::now() + LIMIT);
         for requests in [1, 1, CHECK, CHECK] {
             for _ in 0..requests {
-                request(&mut stint, &rota);
-                assert!(!rota.is_full());
+                request(&mut slot, &scheduler);
+                assert!(!scheduler.is_full());
             }
         }
         let [holder] = turns();
-        assert!(rota.enter(&holder, &own));
-        stint.at = At::Due;
-        assert!(!stint.goes_on(&rota, &own, NONE), "it does not line up either");
-        rota.leave(&holder);
-        stint.passes_until = Some(Instant::now());
-        request(&mut stint, &rota);
-        request(&mut stint, &rota);
-        assert_eq!(stint.at, At::Turn);
+        assert!(scheduler.enter(&holder, &own));
+        slot.at = At::Due;
+        assert!(!slot.goes_on(&scheduler, &own, NONE), "it does not line up either");
+        scheduler.leave(&holder);
+        slot.passes_until = Some(Instant::now());
+        request(&mut slot, &scheduler);
+        request(&mut slot, &scheduler);
+        assert_eq!(slot.at, At::Turn);
     }
 
     #[test]
     fn in_a_full_house_it_lines_up_once_more_before_it_sleeps() {
-        let (rota, own) = (Rota::new(Some(2)), own());
+        let (scheduler, own) = (Scheduler::new(Some(2)), own());
         let [holder] = turns();
-        let mut stint = stint();
-        assert!(rota.enter(&holder, &own));
-        assert!(!stint.goes_on(&rota, &own, NONE), "it has served nothing");
-        request(&mut stint, &rota);
-        assert!(stint.goes_on(&rota, &own, NONE), "in place of the one that does not end");
-        assert_eq!((stint.at, hold(&rota, &stint.turn), hold(&rota, &holder)), (At::Turn, true, false));
+        let mut slot = slot();
+        assert!(scheduler.enter(&holder, &own));
+        assert!(!slot.goes_on(&scheduler, &own, NONE), "it has served nothing");
+        request(&mut slot, &scheduler);
+        assert!(slot.goes_on(&scheduler, &own, NONE), "in place of the one that does not end");
+        assert_eq!(
+            (slot.at, hold(&scheduler, &slot.turn), hold(&scheduler, &holder)),
+            (At::Turn, true, false)
+        );
     }
 }

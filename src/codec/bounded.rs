@@ -400,7 +400,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Counted<'_, A> {
 mod tests {
     use super::*;
     use crate::PayloadError;
-    use crate::payload::{decode, encode};
+    use crate::codec::{decode, encode};
     use serde::{Deserialize, Serialize};
     use std::collections::{BTreeMap, HashMap, LinkedList};
     use std::sync::atomic::{AtomicUsize, Ordering};

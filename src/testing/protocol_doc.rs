@@ -15,16 +15,16 @@ use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, MIN_BLOCK};
 use crate::client::SLICE;
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::{Ask, MOST_BYTES, Quotas, Refusal, Reply, ServerInfo};
-use crate::protocol::{
-    BlockHeader, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status, WAITS,
-};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{CloseReason, Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{DRAIN, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, parse_send};
 use crate::shm::Segment;
+use crate::wire::{
+    BlockHeader, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status, WAITS,
+};
 
-const TEXT: &str = include_str!("../docs/PROTOCOL.md");
+const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end are prose, which only people can compare with the code.
 const TABLES: [&str; 21] = [

@@ -15,11 +15,11 @@ use super::service::{Request, Response, ServiceError};
 use super::shared::Shared;
 use super::worker::{End, Worker};
 use crate::channel::Geometry;
-use crate::channel::hostile::Memory;
-use crate::descriptors::Waits;
-use crate::protocol::{Key, Name};
+use crate::channel::fuzz::Memory;
+use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
+use crate::wire::{Key, Name};
 
 /// Clients at once.
 const CLIENTS: u32 = 3;

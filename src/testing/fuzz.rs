@@ -1,0 +1,8 @@
+//! The parts that meet another process, for the fuzz targets that play it. Not part of the library's
+//! interface.
+
+pub use crate::channel::fuzz::{INBOX, Memory, REQUESTS, RESPONSES};
+pub use crate::client::fuzz::{client_on, observe_over, register_over};
+pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
+pub use crate::server::fuzz::{Dispatcher, Office, Reception, Served};
+pub use crate::shm::alone::{Work, give_hints, work};
