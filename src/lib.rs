@@ -198,7 +198,9 @@ pub use self::{
     codec::PayloadError,
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
-    ring::{CloseReason, Closer, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy},
+    ring::{
+        CloseReason, Closer, Deadline, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy,
+    },
     server::{
         DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder,
         ServerSummary, Service, ServiceError, StartError, Stopper,

@@ -1,7 +1,7 @@
 //! The reading end.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::layout::{
     self, CONSUMER_PARKED, EMPTY, GIVEN_UP, HEAD, HEADER, Header, LINE, ONE_LINE, PRODUCER_PARKED, Violation,
@@ -9,7 +9,8 @@ use super::layout::{
 };
 use super::wait::{Looked, Waiting, Yields};
 use super::{
-    CloseReason, Closer, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError, WaitStrategy,
+    CloseReason, Closer, Deadline, RecvError, RecvTimeoutError, SPARE_HINTS, Setup, TryRecvError,
+    WaitStrategy,
 };
 use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
@@ -218,7 +219,7 @@ impl Consumer {
         Ok(take_whole(incoming, into))
     }
 
-    /// As [`recv`](Self::recv), but blocks at most this long. A time that the clock cannot hold is no limit.
+    /// As [`recv`](Self::recv), but blocks until the [deadline](Deadline) at most.
     ///
     /// # Errors
     ///
@@ -235,8 +236,12 @@ impl Consumer {
     /// assert_eq!(nothing, Err(RecvTimeoutError::TimedOut));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn recv_timeout(&mut self, into: &mut Vec<u8>, timeout: Duration) -> Result<usize, RecvTimeoutError> {
-        let incoming = self.incoming_until(Instant::now().checked_add(timeout))?;
+    pub fn recv_timeout(
+        &mut self,
+        into: &mut Vec<u8>,
+        deadline: impl Into<Deadline>,
+    ) -> Result<usize, RecvTimeoutError> {
+        let incoming = self.incoming_until(deadline.into().start())?;
         Ok(take_whole(incoming, into))
     }
 

@@ -131,7 +131,7 @@ pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
 pub(crate) use turns::{NotWritten, Turn, Turns};
 pub(crate) use wait::Yields;
-pub use wait::{ParseWaitStrategyError, WaitStrategy};
+pub use wait::{Deadline, ParseWaitStrategyError, WaitStrategy};
 
 use crate::shm::View;
 use crate::shm::futex::Scope;

@@ -10,7 +10,8 @@ use super::layout::{
 };
 use super::wait::{Looked, Waiting};
 use super::{
-    CloseReason, Closer, SPARE_HINTS, SendError, SendTimeoutError, Setup, TrySendError, WaitStrategy,
+    CloseReason, Closer, Deadline, SPARE_HINTS, SendError, SendTimeoutError, Setup, TrySendError,
+    WaitStrategy,
 };
 use crate::shm::RingView;
 use crate::shm::futex::{self, Scope, Wait, Woken};
@@ -228,7 +229,7 @@ impl Producer {
         self.send_until(block, None).map_err(SendTimeoutError::untimed)
     }
 
-    /// As [`send`](Self::send), but blocks at most this long. A time that the clock cannot hold is no limit.
+    /// As [`send`](Self::send), but blocks until the [deadline](Deadline) at most.
     ///
     /// # Errors
     ///
@@ -246,8 +247,12 @@ impl Producer {
     /// assert_eq!(second, Err(SendTimeoutError::TimedOut));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send_timeout(&mut self, block: &[u8], timeout: Duration) -> Result<(), SendTimeoutError> {
-        self.send_until(block, Instant::now().checked_add(timeout))
+    pub fn send_timeout(
+        &mut self,
+        block: &[u8],
+        deadline: impl Into<Deadline>,
+    ) -> Result<(), SendTimeoutError> {
+        self.send_until(block, deadline.into().start())
     }
 
     /// As [`send`](Self::send), but blocks until the deadline at most.

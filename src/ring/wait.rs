@@ -15,6 +15,8 @@
 //! only by yields share one CPU: now and then one of them parks instead, so that its wake can move it to an
 //! idle one.
 
+mod deadline;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 use crate::os::processors;
 use crate::sync::spin_hint;
+
+pub use deadline::Deadline;
 
 /// How a blocking operation waits. Each end of a channel chooses for itself.
 ///

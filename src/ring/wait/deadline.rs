@@ -1,0 +1,99 @@
+//! The limit in time of an operation that waits.
+
+use std::time::{Duration, Instant};
+
+/// How long an operation may wait at most.
+///
+/// The methods whose names end in `_timeout` take `impl Into<Deadline>`: a [`Duration`] counts from the call,
+/// an [`Instant`] is a point in time, and `None` is no limit. A duration that the clock cannot hold is no
+/// limit either. A limit that has passed already still lets the operation succeed if it need not wait.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::{self, RecvTimeoutError};
+/// use std::time::{Duration, Instant};
+///
+/// let (mut producer, mut consumer) = ring::local(4096)?;
+/// let mut block = Vec::new();
+/// let nothing = consumer.recv_timeout(&mut block, Duration::from_millis(5));
+/// assert_eq!(nothing, Err(RecvTimeoutError::TimedOut));
+/// producer.send(b"hello")?;
+/// assert_eq!(consumer.recv_timeout(&mut block, Instant::now()), Ok(5));
+/// producer.send(b"hello")?;
+/// assert_eq!(consumer.recv_timeout(&mut block, None), Ok(5)); // waits for as long as it takes
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(Limit);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Never,
+    /// So long after [`Deadline::start`], which is called when something is about to wait.
+    After(Duration),
+    At(Instant),
+}
+
+impl Deadline {
+    /// No limit.
+    pub(crate) const NEVER: Deadline = Deadline(Limit::Never);
+
+    /// The point in time, if there is a limit. Reads the clock once, the first time, for a duration: whoever
+    /// finds what it looks for without a wait never calls this, and pays nothing for the limit.
+    #[cold]
+    pub(crate) fn start(&mut self) -> Option<Instant> {
+        if let Limit::After(timeout) = self.0 {
+            self.0 = Instant::now().checked_add(timeout).map_or(Limit::Never, Limit::At);
+        }
+        match self.0 {
+            Limit::At(deadline) => Some(deadline),
+            Limit::Never | Limit::After(_) => None,
+        }
+    }
+}
+
+impl From<Duration> for Deadline {
+    #[inline]
+    fn from(timeout: Duration) -> Deadline {
+        Deadline(Limit::After(timeout))
+    }
+}
+
+impl From<Instant> for Deadline {
+    #[inline]
+    fn from(deadline: Instant) -> Deadline {
+        Deadline(Limit::At(deadline))
+    }
+}
+
+/// The only conversion from an `Option`: with a second one a bare `None` would not say which it is.
+impl From<Option<Duration>> for Deadline {
+    #[inline]
+    fn from(timeout: Option<Duration>) -> Deadline {
+        timeout.map_or(Deadline::NEVER, Deadline::from)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_from_the_first_start_and_from_no_other() {
+        let mut deadline = Deadline::from(Duration::from_secs(60));
+        let before = Instant::now();
+        let first = deadline.start().unwrap();
+        assert!(first >= before + Duration::from_secs(60));
+        assert_eq!(deadline.start(), Some(first));
+    }
+
+    #[test]
+    fn an_instant_stays_and_none_is_no_limit() {
+        let now = Instant::now();
+        assert_eq!(Deadline::from(now).start(), Some(now));
+        assert_eq!(Deadline::from(None).start(), None);
+        assert_eq!(Deadline::from(Duration::MAX).start(), None);
+        assert_eq!(Deadline::from(None), Deadline::NEVER);
+    }
+}
