@@ -8,8 +8,7 @@
 //! ```
 //! use ringpost::{Client, Request, Response, Server};
 //!
-//! # let directory = tempfile::tempdir()?;
-//! # let path = directory.path().join("bus");
+//! # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 //! let server = Server::builder(&path)
 //!     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.payload()))
 //!     .start()?;

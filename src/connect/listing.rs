@@ -106,8 +106,7 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
 /// ```
 /// use ringpost::{Observer, Server};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path).start()?;
 /// let info = Observer::connect(&path)?.server()?;
 /// println!("pid {}, ringpost {}, {} of {} clients", info.pid, info.version, info.clients, info.max_clients);

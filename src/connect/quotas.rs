@@ -19,8 +19,7 @@ use crate::os::processors;
 /// ```
 /// use ringpost::{Quotas, Server};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let mut quotas = Quotas::default();
 /// quotas.clients = 10;
 /// let server = Server::builder(&path).allow_user(1000).quotas(quotas).start()?;

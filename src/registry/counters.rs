@@ -14,12 +14,7 @@ use crate::shm::Segment;
 /// # Examples
 ///
 /// ```
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut alice = Client::register(&path, "alice")?;
-/// # let mut bob = Client::register(&path, "bob")?;
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
 /// alice.send(bob.key(), b"four")?;
 /// assert_eq!((alice.statistics()?.sent, alice.statistics()?.bytes_in), (1, 4));
 /// assert_eq!(bob.statistics()?.received, 1); // delivered, not yet received

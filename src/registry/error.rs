@@ -14,8 +14,7 @@ use crate::shm::SegmentError;
 /// ```
 /// use ringpost::{RegistryError, Server};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path).start()?;
 /// match server.clients() {
 ///     Ok(clients) => println!("{} clients", clients.len()),

@@ -16,11 +16,7 @@ use crate::wire::{Key, Name};
 /// ```
 /// use ringpost::ClientState;
 ///
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut client = Client::register(&path, "alice")?;
+/// # let (_bus, mut client) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
 /// let own = &client.list()?[0];
 /// assert_eq!((own.name.as_str(), own.key, own.state), ("alice", client.key(), ClientState::Live));
 /// assert_eq!(own.pid, std::process::id());
@@ -54,11 +50,7 @@ pub struct ClientInfo {
 /// ```
 /// use ringpost::ClientState;
 ///
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut client = Client::register(&path, "alice")?;
+/// # let (_bus, mut client) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
 /// assert_eq!(client.list()?[0].state, ClientState::Live);
 /// assert_eq!(ClientState::Leaving.to_string(), "leaving");
 /// # Ok::<(), Box<dyn std::error::Error>>(())

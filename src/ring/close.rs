@@ -34,8 +34,7 @@ use crate::testing::failpoints::failpoint;
 /// ```
 /// use ringpost::{Client, CloseReason, RecvError, Server};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path).start()?;
 /// let mut client = Client::register(&path, "alice")?;
 /// server.join_after_shutdown();

@@ -61,8 +61,7 @@ pub(super) struct Settings {
 /// use ringpost::{Server, WaitStrategy};
 /// use std::time::Duration;
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path)
 ///     .max_clients(100)
 ///     .ring_size(64 * 1024)
@@ -121,8 +120,7 @@ impl ServerBuilder {
     /// use ringpost::{Client, Request, Response, Server};
     /// use std::sync::atomic::{AtomicU64, Ordering};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let count = AtomicU64::new(0);
     /// let _server = Server::builder(&path)
     ///     .service(move |_: Request<'_>, response: &mut Response<'_>| {
@@ -149,8 +147,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Client, RegisterError, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).max_clients(1).start()?;
     /// let _alice = Client::register(&path, "alice")?;
     /// assert!(matches!(Client::register(&path, "bob"), Err(RegisterError::Full(_))));
@@ -169,8 +166,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Client, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).ring_size(1 << 20).start()?;
     /// let client = Client::register(&path, "alice")?;
     /// assert_eq!(client.limits().max_call, (1 << 19) - 16);
@@ -189,8 +185,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Client, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).max_block(1024).start()?;
     /// let client = Client::register(&path, "alice")?;
     /// assert_eq!(client.limits().max_call, 1016);
@@ -209,8 +204,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Server, WaitStrategy};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).wait(WaitStrategy::Park).start()?;
     /// assert_eq!(server.info().wait, WaitStrategy::Park);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -249,8 +243,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::Server;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).allow_user(1000).allow_user(1001).start()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -271,9 +264,8 @@ impl ServerBuilder {
     /// use ringpost::Server;
     /// use std::os::unix::fs::MetadataExt;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// let own = std::fs::metadata(directory.path())?.gid();
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let own = std::fs::metadata(path.parent().unwrap())?.gid();
     /// let _server = Server::builder(&path).allow_group(own).start()?;
     /// assert_eq!(std::fs::metadata(&path)?.mode() & 0o777, 0o660);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -290,8 +282,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Quotas, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let mut quotas = Quotas::default();
     /// quotas.clients = 10;
     /// let _server = Server::builder(&path).allow_user(1000).quotas(quotas).start()?;
@@ -312,8 +303,7 @@ impl ServerBuilder {
     /// use ringpost::Server;
     /// use std::time::Duration;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).grace(Duration::from_millis(100)).start()?;
     /// server.join_after_shutdown();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -339,8 +329,7 @@ impl ServerBuilder {
     /// ```
     /// use ringpost::{Server, StartError};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// assert!(matches!(Server::builder(&path).max_clients(0).start(), Err(StartError::MaxClients(0))));
     /// assert!(matches!(Server::builder(&path).ring_size(5000).start(), Err(StartError::Geometry(_))));
     /// let _server = Server::builder(&path).start()?;

@@ -64,8 +64,7 @@ use workers::Part;
 /// ```
 /// use ringpost::{ListenError, Server, StartError};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _first = Server::builder(&path).start()?;
 /// match Server::builder(&path).start() {
 ///     Err(StartError::Listen(ListenError::InUse(path))) => println!("a server runs at {path:?} already"),
@@ -131,8 +130,7 @@ pub enum StartError {
 /// ```
 /// use ringpost::{Client, Request, Response, Server};
 ///
-/// let directory = tempfile::tempdir()?;
-/// let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path)
 ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
 ///         response.write(b"hello ")?;
@@ -171,8 +169,7 @@ const OURS: u32 = 1;
 /// use ringpost::{Client, Request, Response, Server};
 /// use std::sync::OnceLock;
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// static STOPPER: OnceLock<ringpost::Stopper> = OnceLock::new();
 /// let server = Server::builder(&path)
 ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
@@ -220,8 +217,7 @@ impl Stopper {
 /// ```
 /// use ringpost::{Client, Server};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path).start()?;
 /// let mut client = Client::register(&path, "alice")?;
 /// client.call(b"four")?;
@@ -271,8 +267,7 @@ impl Server {
     /// ```
     /// use ringpost::{Server, WaitStrategy};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).max_clients(16).wait(WaitStrategy::Park).start()?;
     /// assert_eq!(server.info().max_clients, 16);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -297,10 +292,9 @@ impl Server {
     ///
     /// ```
     /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
-    /// assert_eq!(server.path(), path);
+    /// assert_eq!(server.path(), &*path);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn path(&self) -> &Path {
@@ -314,8 +308,7 @@ impl Server {
     ///
     /// ```
     /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// assert_eq!((server.info().clients, server.info().ring_size), (0, 256 * 1024));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -335,8 +328,7 @@ impl Server {
     /// ```
     /// use ringpost::{Client, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// let alice = Client::register(&path, "alice")?;
     /// let clients = server.clients()?;
@@ -357,8 +349,7 @@ impl Server {
     /// ```
     /// use ringpost::{Client, CloseReason, RecvError, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// let mut client = Client::register(&path, "alice")?;
     /// server.shutdown();
@@ -379,8 +370,7 @@ impl Server {
     ///
     /// ```
     /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// let stopper = server.stopper();
     /// let other = std::thread::spawn(move || stopper.shutdown());
@@ -415,8 +405,7 @@ impl Server {
     ///
     /// ```
     /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// server.shutdown();
     /// let summary = server.join();
@@ -435,8 +424,7 @@ impl Server {
     ///
     /// ```
     /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// println!("{:?}", server.join_after_shutdown());
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -17,8 +17,7 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
 /// ```
 /// use ringpost::{Client, Request, Response, Server, ServiceError};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path)
 ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
 ///         // The name comes from the server's registry: nobody can pretend to be another.
@@ -50,8 +49,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.payload()))
     ///     .start()?;
@@ -71,8 +69,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.name().as_bytes()))
     ///     .start()?;
@@ -91,8 +88,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.key().to_bytes()))
     ///     .start()?;
@@ -113,8 +109,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.pid().to_le_bytes()))
     ///     .start()?;
@@ -133,14 +128,13 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.uid().to_le_bytes()))
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
     /// # use std::os::unix::fs::MetadataExt;
-    /// let own = std::fs::metadata(directory.path())?.uid();
+    /// let own = std::fs::metadata(path.parent().unwrap())?.uid();
     /// assert_eq!(client.call(b"")?, own.to_le_bytes());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -155,8 +149,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.gid().to_le_bytes()))
     ///     .start()?;
@@ -186,8 +179,7 @@ impl<'a> Request<'a> {
 ///     response.write_as(&quotient)
 /// }
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path).service(divide).start()?;
 /// let mut client = Client::register(&path, "alice")?;
 /// assert_eq!(client.call_as::<_, u32>(&[6_u32, 3])?, 2);
@@ -260,8 +252,7 @@ impl From<io::Error> for ServiceError {
 ///     }
 /// }
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path).service(Upper).start()?;
 /// assert_eq!(Client::register(&path, "alice")?.call(b"hello")?, b"HELLO");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -301,8 +292,7 @@ where
 /// use ringpost::{Client, Request, Response, Server};
 /// use std::io::Write;
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path)
 ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
 ///         write!(response, "{} bytes from {}", request.payload().len(), request.name())?;
@@ -358,8 +348,7 @@ impl<'a> Response<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         response.write(b"hello ")?;
@@ -432,8 +421,7 @@ impl<'a> Response<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         let fits = request.payload().len().min(response.remaining() / 2);
@@ -457,8 +445,7 @@ impl<'a> Response<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         response.write(request.payload())?;
@@ -482,8 +469,7 @@ impl<'a> Response<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         response.write(b"a good answer")?;

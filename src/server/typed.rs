@@ -28,8 +28,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{CallError, Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         response.write_as(&request.payload_as::<u32>()?.count_ones())
@@ -57,8 +56,7 @@ impl<'a> Request<'a> {
     /// use ringpost::zerocopy::byteorder::little_endian::U32;
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         let numbers = request.payload_ref::<[U32]>()?;
@@ -91,8 +89,7 @@ impl Response<'_> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|_: Request<'_>, response: &mut Response<'_>| response.write_as(&[1.5_f64, 2.5]))
     ///     .start()?;
@@ -124,8 +121,7 @@ impl<'a> Request<'a> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         let (text, times): (&str, usize) = request.payload_serde()?;
@@ -157,8 +153,7 @@ impl Response<'_> {
     /// ```
     /// use ringpost::{Client, Request, Response, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         response.write_serde(&(request.name().as_str(), request.payload().len()))
