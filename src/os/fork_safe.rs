@@ -22,10 +22,11 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
+use crossbeam_utils::CachePadded;
 use memmap2::MmapOptions;
 use rustix::mm::{Advice, madvise};
 
-use super::{FOREIGN, LINE};
+use super::FOREIGN;
 use crate::sync::{Arc, AtomicU32, Ordering};
 
 /// A 32-bit word in memory of this process.
@@ -95,18 +96,11 @@ impl Deref for ForkSafeWord {
 
 // ---- the pages
 
-/// Each word has a line to itself: it is looked at all the time.
-#[repr(C, align(64))]
-struct Line {
-    word: AtomicU32,
-}
-
-const _: () = assert!(size_of::<Line>() == LINE);
-
 /// Words of a page, as many as the bits of a mask.
 const WORDS_OF_A_PAGE: usize = 64;
 
-type Lines = [Line; WORDS_OF_A_PAGE];
+/// Each word is read in every call, so a store into another word must not take its cache line away.
+type Lines = [CachePadded<AtomicU32>; WORDS_OF_A_PAGE];
 
 /// A page of words. It is made once and stays for ever.
 struct Page {
@@ -132,7 +126,7 @@ struct Slot {
 
 impl Slot {
     fn word(&self) -> &'static AtomicU32 {
-        &self.page.words[self.index].word
+        &self.page.words[self.index]
     }
 }
 
@@ -166,7 +160,8 @@ impl Pages {
             self.handle_forks()?;
         }
         std::mem::forget(map);
-        // SAFETY: a page of zeros, which are valid lines; nobody else knows it, and it is never unmapped.
+        // SAFETY: whole pages of zeros, which are valid words and aligned as `Lines` must be; nobody else
+        // knows it, and it is never unmapped.
         let words = unsafe { &*start };
         let page = Box::into_raw(Box::new(Page { words, taken: AtomicU64::new(1), next: None }));
         let mut newest = self.newest.load(Ordering::Acquire);
@@ -186,8 +181,8 @@ impl Pages {
     fn handle_forks(&self) -> io::Result<()> {
         extern "C" fn wipe() {
             for page in WORDS.all() {
-                for line in page.words {
-                    line.word.store(FOREIGN, Ordering::Relaxed);
+                for word in page.words {
+                    word.store(FOREIGN, Ordering::Relaxed);
                 }
             }
         }

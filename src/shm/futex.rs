@@ -140,6 +140,12 @@ mod real {
 
     fn wait_one(on: &Wait<'_>, deadline: Option<Instant>) -> Woken {
         let remaining = match deadline {
+            None if on.scope == Scope::Private => {
+                atomic_wait::wait(on.word, on.expected);
+                // It does not say why it returned. A waker changes the word first; anything else is a signal.
+                let changed = on.word.load(Ordering::Relaxed) != on.expected;
+                return if changed { Woken::Hint } else { Woken::Interrupted };
+            }
             None => None,
             Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
                 None | Some(Duration::ZERO) => return Woken::TimedOut,
@@ -241,14 +247,19 @@ mod real {
         }
     }
 
-    /// Ends the sleep of up to `count` waiters. The word must have been changed before.
+    /// Ends the sleep of one waiter, or of `count` (of a private word: of all). The word must have been
+    /// changed before.
     pub(crate) fn wake(word: &AtomicU32, scope: Scope, count: u32) {
         #[cfg(fuzzing)]
         if crate::shm::alone::is_alone() {
             return;
         }
-        // It fails only for an address that is not mapped; this one is borrowed.
-        let _ = futex::wake(word, flags(scope), count);
+        match (scope, count) {
+            (Scope::Private, 1) => atomic_wait::wake_one(word),
+            (Scope::Private, _) => atomic_wait::wake_all(word),
+            // It fails only for an address that is not mapped; this one is borrowed.
+            (Scope::Shared, count) => _ = futex::wake(word, Flags::empty(), count),
+        }
     }
 
     /// Sleeps while `word`, in shared memory, holds `expected`, at most until the deadline. May return early:
