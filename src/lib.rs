@@ -194,7 +194,7 @@ pub use self::{
         MessageOf, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvAsError, RegisterError,
         SendError,
     },
-    codec::PayloadError,
+    codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{
@@ -210,7 +210,7 @@ pub use self::{
 #[cfg(all(feature = "serde", not(loom)))]
 pub use self::{
     client::{CallSerdeError, SendSerdeError},
-    codec::EncodeError,
+    codec::Postcard,
 };
 
 /// The crate whose traits the typed payloads take, version 0.8; see [`codec`].

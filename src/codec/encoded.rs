@@ -1,4 +1,4 @@
-//! Payloads of any type that serde knows, in the form of `postcard`.
+//! Payloads of any serde type, encoded with `postcard`.
 
 use std::any::type_name;
 use std::cell::Cell;
@@ -6,41 +6,38 @@ use std::cell::Cell;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use super::PayloadError;
 use super::bounded::{Budget, Counted, Exceeded, MOST_DEPTH};
+use super::{EncodeError, FromPayload, Payload, PayloadError};
 
-/// Why a value has no encoded form that can be sent; nothing was sent.
+/// A value of any serde type, encoded with the crate `postcard`. Needs the feature `serde`.
+///
+/// To send a value, wrap it or a reference to it. To read one, ask for a `Postcard`: the value may borrow
+/// from the payload. Decoding is [bounded](crate::codec#with-serde) in memory and depth.
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{EncodeError, codec};
+/// use ringpost::{FromPayload, Payload, PayloadError, Postcard};
 ///
-/// let error = codec::encode("four", 4).unwrap_err(); // a text takes its length as well
-/// assert!(matches!(error, EncodeError::TooLarge { max: 4, .. }));
+/// let bytes = Postcard(("bob", 300_u32)).encode(100, <[u8]>::to_vec)?;
+/// let Postcard((name, number)): Postcard<(&str, u32)> = FromPayload::from_payload(&bytes)?;
+/// assert_eq!((name, number), ("bob", 300)); // the name is borrowed from the bytes
+/// assert!(matches!(Postcard::<u8>::from_payload(&bytes), Err(PayloadError::LeftOver { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The value takes more bytes than a payload can have.
-    #[error(
-        "a {type_name} takes more than the {max} bytes that it may: send less; if that is a client's limit, start its server with larger \
-         rings (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
-    )]
-    TooLarge {
-        /// The value's type.
-        type_name: &'static str,
-        /// The most bytes that can be sent.
-        max: usize,
-    },
-    /// The type or the value cannot be written in this form, such as a sequence whose length is not known.
-    #[error("a {type_name} cannot be encoded: {why}")]
-    Failed {
-        /// The value's type.
-        type_name: &'static str,
-        /// The reason.
-        why: &'static str,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Postcard<T>(pub T);
+
+impl<T: Serialize> Payload for Postcard<T> {
+    fn encode<R>(self, max: usize, send: impl FnOnce(&[u8]) -> R) -> Result<R, EncodeError> {
+        with_encoded(&self.0, max, send)
+    }
+}
+
+impl<'a, T: Deserialize<'a>> FromPayload<'a> for Postcard<T> {
+    fn from_payload(bytes: &'a [u8]) -> Result<Postcard<T>, PayloadError> {
+        decode(bytes).map(Postcard)
+    }
 }
 
 /// The encoded form of a value, of at most `max` bytes. Does not block.
@@ -95,7 +92,7 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError
         (Ok((_, rest)), _) => Err(PayloadError::LeftOver { type_name, left: rest.len() }),
         (Err(_), Some(Exceeded::Memory)) => Err(PayloadError::TooLarge { type_name, most: budget.most() }),
         (Err(_), Some(Exceeded::Depth)) => Err(PayloadError::TooDeep { type_name, most: MOST_DEPTH }),
-        (Err(error), None) => Err(PayloadError::Decode { type_name, why: words(&error) }),
+        (Err(error), None) => Err(PayloadError::Decode { type_name, why: words(&error).to_owned() }),
     }
 }
 
@@ -151,7 +148,7 @@ fn encode_into<T: Serialize + ?Sized>(value: &T, max: usize, into: &mut Vec<u8>)
         Err(postcard::Error::SerializeBufferFull) => {
             Err(EncodeError::TooLarge { type_name: type_name::<T>(), max })
         }
-        Err(error) => Err(EncodeError::Failed { type_name: type_name::<T>(), why: words(&error) }),
+        Err(error) => Err(EncodeError::Failed { type_name: type_name::<T>(), why: words(&error).to_owned() }),
     }
 }
 

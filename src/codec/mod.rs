@@ -71,242 +71,25 @@
 mod bounded;
 #[cfg(feature = "serde")]
 mod encoded;
+mod error;
+mod payload;
+mod reply;
 
+#[cfg(feature = "serde")]
+pub use encoded::Postcard;
 #[cfg(feature = "serde")]
 pub(crate) use encoded::with_encoded;
 #[cfg(feature = "serde")]
-pub use encoded::{EncodeError, decode, encode};
+pub use encoded::{decode, encode};
+pub use error::{EncodeError, PayloadError};
+pub use payload::{FromPayload, Payload, view};
+pub use reply::Reply;
 
-use std::any::type_name;
-
-use zerocopy::{ConvertError, Immutable, KnownLayout, TryFromBytes, Unaligned};
-
-/// Why bytes are not a value of the type asked for.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::{PayloadError, codec};
-///
-/// let error = codec::read::<u32>(b"abc").unwrap_err();
-/// assert!(matches!(error, PayloadError::Size { found: 3, expected: Some(4), .. }));
-/// assert_eq!(
-///     error.to_string(),
-///     "3 bytes are not a u32, which has 4: use the same type on both sides"
-/// );
-/// assert!(matches!(codec::read::<bool>(&[2]), Err(PayloadError::Invalid { .. })));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayloadError {
-    /// There are too few or too many bytes.
-    #[error("{found} bytes are not a {type_name}{}: use the same type on both sides", which_has(*.expected))]
-    Size {
-        /// The type asked for.
-        type_name: &'static str,
-        /// How many bytes there are.
-        found: usize,
-        /// How many the type has, if that is one number.
-        expected: Option<usize>,
-    },
-    /// The size is right, but no value of the type has these bits.
-    #[error("the bytes are not a {type_name}, though their number is right: use the same type on both sides")]
-    Invalid {
-        /// The type asked for.
-        type_name: &'static str,
-    },
-    /// The bytes stand for a value that is too large in memory.
-    #[cfg(feature = "serde")]
-    #[error(
-        "the bytes stand for a {type_name} of more than {most} bytes: send less at once, or decode them with postcard itself \
-         if the sender is trusted"
-    )]
-    TooLarge {
-        /// The type asked for.
-        type_name: &'static str,
-        /// The most bytes in memory that a value may have which is decoded from as many.
-        most: usize,
-    },
-    /// The bytes stand for a value whose parts lie too deep within each other.
-    #[cfg(feature = "serde")]
-    #[error(
-        "the bytes stand for a {type_name} that is more than {most} deep: send a flat form of it, or decode them with \
-         postcard itself if the sender is trusted"
-    )]
-    TooDeep {
-        /// The type asked for.
-        type_name: &'static str,
-        /// How deep a value may be.
-        most: usize,
-    },
-    /// The bytes cannot be decoded.
-    #[cfg(feature = "serde")]
-    #[error("the bytes are not a {type_name} ({why}): use the same type on both sides")]
-    Decode {
-        /// The type asked for.
-        type_name: &'static str,
-        /// The reason.
-        why: &'static str,
-    },
-    /// There are bytes behind the encoded value.
-    #[cfg(feature = "serde")]
-    #[error("a {type_name} was decoded, and {left} bytes are left over: use the same type on both sides")]
-    LeftOver {
-        /// The type asked for.
-        type_name: &'static str,
-        /// How many bytes are left over.
-        left: usize,
-    },
-}
-
-fn which_has(expected: Option<usize>) -> String {
-    expected.map(|bytes| format!(", which has {bytes}")).unwrap_or_default()
-}
-
-/// The value that these bytes are, copied out of them: all of them, in whatever alignment. Does not block.
+/// As [`FromPayload::from_payload`].
 ///
 /// # Errors
 ///
-/// [`PayloadError::Size`] or [`PayloadError::Invalid`].
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::codec;
-///
-/// let number: u32 = codec::read(&7_u32.to_ne_bytes())?;
-/// assert_eq!(number, 7);
-/// # Ok::<(), ringpost::PayloadError>(())
-/// ```
-pub fn read<T: TryFromBytes>(bytes: &[u8]) -> Result<T, PayloadError> {
-    T::try_read_from_bytes(bytes).map_err(|error| match error {
-        ConvertError::Validity(_) => PayloadError::Invalid { type_name: type_name::<T>() },
-        ConvertError::Size(_) => size_error::<T>(bytes.len(), Some(size_of::<T>())),
-        ConvertError::Alignment(never) => match never {},
-    })
-}
-
-/// The value that these bytes are, where they lie. For types without alignment, such as those of
-/// [`zerocopy::byteorder`]; also for slices of them, and for structures that end in such a slice. Does not
-/// block.
-///
-/// # Errors
-///
-/// [`PayloadError::Size`] or [`PayloadError::Invalid`].
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::codec;
-/// use ringpost::zerocopy::byteorder::little_endian::U16;
-///
-/// let numbers: &[U16] = codec::view(&[1, 0, 2, 0])?;
-/// assert_eq!(numbers, [1, 2]);
-/// assert!(codec::view::<[U16]>(&[1, 0, 2]).is_err());
-/// # Ok::<(), ringpost::PayloadError>(())
-/// ```
-pub fn view<T>(bytes: &[u8]) -> Result<&T, PayloadError>
-where
-    T: TryFromBytes + KnownLayout + Immutable + Unaligned + ?Sized,
-{
-    T::try_ref_from_bytes(bytes).map_err(|error| match error {
-        ConvertError::Validity(_) => PayloadError::Invalid { type_name: type_name::<T>() },
-        // Not of alignment: the type has none.
-        ConvertError::Size(_) | ConvertError::Alignment(_) => size_error::<T>(bytes.len(), None),
-    })
-}
-
-fn size_error<T: ?Sized>(found: usize, expected: Option<usize>) -> PayloadError {
-    PayloadError::Size { type_name: type_name::<T>(), found, expected }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use zerocopy::IntoBytes;
-    use zerocopy::byteorder::little_endian::U32;
-
-    #[derive(Debug, Clone, Copy, PartialEq, IntoBytes, TryFromBytes, Immutable)]
-    #[repr(u8)]
-    enum Colour {
-        Red = 1,
-        Green = 2,
-    }
-
-    #[derive(Debug, Clone, Copy, PartialEq, IntoBytes, TryFromBytes, Immutable)]
-    #[repr(C)]
-    struct Lamp {
-        number: u32,
-        lit: bool,
-        colour: Colour,
-        spare: [u8; 2],
-    }
-
-    #[derive(Debug, IntoBytes, TryFromBytes, KnownLayout, Immutable, Unaligned)]
-    #[repr(C)]
-    struct Row {
-        number: U32,
-        cells: [[u8; 2]],
-    }
-
-    #[test]
-    fn a_value_is_read_at_every_alignment() {
-        let lamp = Lamp { number: 0x0102_0304, lit: true, colour: Colour::Green, spare: [5, 6] };
-        let mut bytes = [0; 16];
-        for (at, colour) in (0..8).zip([Colour::Red, Colour::Green].into_iter().cycle()) {
-            let lamp = Lamp { colour, ..lamp };
-            bytes[at..at + 8].copy_from_slice(lamp.as_bytes());
-            assert_eq!(read(&bytes[at..at + 8]), Ok(lamp));
-        }
-        assert_eq!(read(b""), Ok(()));
-    }
-
-    #[test]
-    fn every_other_size_is_refused() {
-        for found in (0..20).filter(|&size| size != size_of::<Lamp>()) {
-            let error = read::<Lamp>(&vec![1; found]).unwrap_err();
-            let PayloadError::Size { type_name, found: said, expected: Some(8) } = error else {
-                panic!("{error}")
-            };
-            assert_eq!(said, found);
-            assert!(type_name.ends_with("Lamp"));
-        }
-    }
-
-    #[test]
-    fn bits_that_mean_nothing_are_refused() {
-        let good = [0, 0, 0, 0, 1, 2, 0, 0];
-        assert!(read::<Lamp>(&good).is_ok());
-        for (at, bad) in [(4, 2), (4, 255), (5, 0), (5, 3)] {
-            let mut bytes = good;
-            bytes[at] = bad;
-            let error = read::<Lamp>(&bytes).unwrap_err();
-            assert!(matches!(error, PayloadError::Invalid { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_view_is_of_whole_elements() {
-        let row: &Row = view(&[1, 0, 0, 0, 2, 3, 4, 5]).unwrap();
-        assert_eq!((row.number.get(), &row.cells), (1, &[[2, 3], [4, 5]][..]));
-        assert_eq!(view::<Row>(&[1, 0, 0, 0]).unwrap().cells.len(), 0);
-        for bytes in [&[1, 0, 0][..], &[1, 0, 0, 0, 2]] {
-            let error = view::<Row>(bytes).unwrap_err();
-            assert!(matches!(error, PayloadError::Size { expected: None, .. }), "{error}");
-            assert!(error.to_string().contains(&format!("{} bytes are not a ", bytes.len())), "{error}");
-        }
-        assert!(matches!(view::<[bool]>(&[0, 1, 2]), Err(PayloadError::Invalid { .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_value_or_refused(bytes in proptest::collection::vec(0_u8..4, 0..12)) {
-            let honest = bytes.len() == 8 && bytes[4] < 2 && (1..3).contains(&bytes[5]);
-            match read::<Lamp>(&bytes) {
-                Ok(lamp) => prop_assert!(honest && lamp.as_bytes() == bytes),
-                Err(_) => prop_assert!(!honest),
-            }
-        }
-    }
+/// The same.
+pub fn read<T: zerocopy::TryFromBytes>(bytes: &[u8]) -> Result<T, PayloadError> {
+    T::from_payload(bytes)
 }
