@@ -5,7 +5,7 @@
 use std::fmt;
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::thread::{Pid, gettid};
@@ -17,8 +17,8 @@ use super::member::{Member, Members};
 use super::quotas::Ledger;
 use super::scheduler::Scheduler;
 use super::service::Service;
-use super::stop::Stop;
-use super::worker::Totals;
+use super::stopper::StopRequest;
+use super::summary::Sums;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::os::descriptors::Wake;
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     /// Members whose connection the acceptor is to close.
     finished: Mutex<Vec<Arc<Member>>>,
     /// Its wake tells the acceptor that it is to stop, or that `finished` changed.
-    pub(super) stop: Arc<Stop>,
+    pub(super) stop: Arc<StopRequest>,
     /// A test lets the acceptor panic.
     #[cfg(test)]
     pub(super) is_to_fail: AtomicBool,
@@ -54,27 +54,6 @@ pub(super) struct Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("path", &self.settings.path).finish_non_exhaustive()
-    }
-}
-
-/// Sums over all clients, of those that are gone and of refusals.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    pub(super) registered: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) violations: AtomicU64,
-    pub(super) calls: AtomicU64,
-    pub(super) messages: AtomicU64,
-    pub(super) bytes_in: AtomicU64,
-    pub(super) bytes_out: AtomicU64,
-}
-
-impl Sums {
-    pub(super) fn add(&self, totals: &Totals) {
-        self.calls.fetch_add(totals.calls, Ordering::Relaxed);
-        self.messages.fetch_add(totals.messages, Ordering::Relaxed);
-        self.bytes_in.fetch_add(totals.bytes_in, Ordering::Relaxed);
-        self.bytes_out.fetch_add(totals.bytes_out, Ordering::Relaxed);
     }
 }
 
@@ -89,7 +68,7 @@ impl Shared {
         service: Box<dyn Service>,
         wake: Wake,
     ) -> Shared {
-        let stop = Arc::new(Stop::new(settings.path.clone(), wake));
+        let stop = Arc::new(StopRequest::new(settings.path.clone(), wake));
         let ledger = Arc::new(Ledger::new(settings.quotas));
         Shared {
             ledger,

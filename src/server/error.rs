@@ -1,0 +1,71 @@
+//! Why a server does not start.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use super::builder::MOST_CLIENTS;
+use super::limits;
+use crate::channel::GeometryError;
+use crate::connect::ListenError;
+use crate::registry::RegistryError;
+
+/// Why a server did not start. Nothing is left behind.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{ListenError, Server, StartError};
+///
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+/// let _first = Server::builder(&path).start()?;
+/// match Server::builder(&path).start() {
+///     Err(StartError::Listen(ListenError::InUse(path))) => println!("a server runs at {path:?} already"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Too many clients, or none.
+    #[error("{0} clients cannot be: use 1 to {MOST_CLIENTS}")]
+    MaxClients(u32),
+    /// The rings cannot have these sizes.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The number that stands for no user and no group was to be let in.
+    #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
+    NobodyAllowed(u32),
+    /// The number that stands for all users, or all groups, that the server's user namespace does not know
+    /// was to be let in.
+    #[error(
+        "{0} cannot be let in: it is the number of every user or group that has none in this user namespace, so whoever \
+         has it may be anyone; use a user or group with a number of its own"
+    )]
+    UnknownAllowed(u32),
+    /// The CPU to pin to is not one of this machine, or not one that this process may use.
+    #[error(
+        "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"
+    )]
+    Pin {
+        /// The CPU asked for.
+        cpu: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The socket cannot be made at its path.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The registry cannot be made.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A system call failed.
+    #[error("cannot {action}: {source}{}", limits::on_start(action, source))]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}

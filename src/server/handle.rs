@@ -1,0 +1,269 @@
+//! The handle of a running server: what a program does with it from its start to its end.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::acceptor::Acceptor;
+use super::builder::{ServerBuilder, Settings};
+use super::error::StartError;
+use super::service::Service;
+use super::shared::Shared;
+use super::stopper::{OURS, Stopper};
+use super::summary::{ServerSummary, summary};
+use super::workers::Part;
+use crate::connect::ServerInfo;
+use crate::os::threads;
+use crate::registry::{ClientInfo, RegistryError};
+use crate::shm::ForkSafeWord;
+
+/// A running server. Dropping it shuts it down and waits until it is gone, as
+/// [`join_after_shutdown`](Self::join_after_shutdown) does.
+///
+/// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it
+/// does nothing there, and its parent's serves on. Such a child holds copies of the server's descriptors
+/// until it ends or executes another program: as long as it lives longer than its parent, no other server can
+/// be started at the same path.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, Request, Response, Server};
+///
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+/// let server = Server::builder(&path)
+///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///         response.write(b"hello ")?;
+///         response.write(request.payload())
+///     })
+///     .start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// assert_eq!(client.call(b"world")?, b"hello world");
+/// client.unregister()?;
+/// let summary = server.join_after_shutdown();
+/// assert_eq!(summary.calls, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    pub(super) shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<ServerSummary>>,
+    /// Tells this process from its forked children.
+    process: ForkSafeWord,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("path", &self.shared.settings.path).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does
+    /// not block: nothing is made yet. A relative path is made absolute now, so the process may change
+    /// its working directory later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Server, WaitStrategy};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).max_clients(16).wait(WaitStrategy::Park).start()?;
+    /// assert_eq!(server.info().max_clients, 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(path: impl Into<PathBuf>) -> ServerBuilder {
+        ServerBuilder::new(path.into())
+    }
+
+    pub(super) fn start(settings: Settings, service: Box<dyn Service>) -> Result<Server, StartError> {
+        let process = ForkSafeWord::not_inherited(OURS)
+            .map_err(|source| StartError::System { action: "map memory", source })?;
+        let (acceptor, shared) = Acceptor::prepare(settings, service)?;
+        let no_thread = |source| StartError::System { action: "start a thread", source };
+        shared.events.start().map_err(no_thread)?;
+        let acceptor = threads::spawn("rp-acceptor", move || acceptor.run()).map_err(no_thread)?;
+        Ok(Server { shared, acceptor: Some(acceptor), process })
+    }
+
+    /// Where its socket lies: an absolute path. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// assert_eq!(server.path(), path);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        &self.shared.settings.path
+    }
+
+    /// What it tells about itself, as an [`Observer`](crate::Observer) would hear it. Blocks at most for the
+    /// registry's lock, which is held briefly.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// assert_eq!((server.info().clients, server.info().ring_size), (0, 256 * 1024));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn info(&self) -> ServerInfo {
+        self.shared.info()
+    }
+
+    /// Who is registered now. Blocks at most for the registry's lock, which is held briefly.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegistryError`]; of a server that runs, the registry does not fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// let alice = Client::register(&path, "alice")?;
+    /// let clients = server.clients()?;
+    /// assert_eq!((clients[0].name.as_str(), clients[0].key), ("alice", alice.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clients(&self) -> Result<Vec<ClientInfo>, RegistryError> {
+        Ok(self.shared.registry.list(0, usize::MAX)?.0)
+    }
+
+    /// Begins to shut down: no more connections, what was committed is answered, then everyone is
+    /// disconnected with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    ///
+    /// Does not block: [`join`](Self::join) waits until it is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, CloseReason, RecvError, Server};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// let mut client = Client::register(&path, "alice")?;
+    /// server.shutdown();
+    /// assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+    /// server.join();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&self) {
+        if !self.process.is_foreign() {
+            self.shared.stop.request();
+        }
+    }
+
+    /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not
+    /// block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// let stopper = server.stopper();
+    /// let other = std::thread::spawn(move || stopper.shutdown());
+    /// server.join();
+    /// other.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stopper(&self) -> Stopper {
+        Stopper { stop: Arc::clone(&self.shared.stop), process: self.process.clone() }
+    }
+
+    /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything
+    /// of it is gone: its socket, its threads, and its service, which is dropped last, before this
+    /// returns.
+    ///
+    /// Blocks for ever if nobody shuts it down, unless it ends by itself because it
+    /// [failed](ServerSummary::failed) or was [cut off](ServerSummary::cut_off). From the shutdown on it
+    /// takes as long as the services that are at work, at most the [grace period](ServerBuilder::grace)
+    /// and a second; up to another second if the program's `tracing` subscriber has not taken
+    /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for
+    /// each thread (`thread_local!`). A call that does not return in that time is
+    /// [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
+    /// call returns. If dropping the service panics, the panic is caught.
+    ///
+    /// A subscriber may call it, and is not waited for then. It can also be called, and a server be dropped,
+    /// within the server's own service. Then it does not wait for the call that it is a part of: that one
+    /// is answered when the service returns, its client is disconnected after that, and the service is
+    /// dropped last. A thread that the service has started and waits for is not recognised as such. Within
+    /// the drop of the service it waits for nothing, and the summary is that of what is done so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// server.shutdown();
+    /// let summary = server.join();
+    /// assert_eq!(summary.abandoned, 0);
+    /// assert!(!path.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(mut self) -> ServerSummary {
+        self.wait()
+    }
+
+    /// [`shutdown`](Self::shutdown) and [`join`](Self::join). Blocks as the latter does from the shutdown on.
+    /// Dropping a server does the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ringpost::Server;
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// println!("{:?}", server.join_after_shutdown());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join_after_shutdown(self) -> ServerSummary {
+        self.shutdown();
+        self.join()
+    }
+
+    fn wait(&mut self) -> ServerSummary {
+        if self.process.is_foreign() {
+            // The thread is not in this process, and one that was started here may have its number by now.
+            std::mem::forget(self.acceptor.take());
+        }
+        let Some(acceptor) = self.acceptor.take() else { return ServerSummary::default() };
+        let waits_for_itself = match self.shared.workers.part_of_this_thread() {
+            Part::None => false,
+            Part::Worker(key) => {
+                let lives = self.shared.workers.leave_alone(key);
+                self.shared.stop.wake_acceptor();
+                !lives
+            }
+            Part::Acceptor => true,
+        };
+        if waits_for_itself {
+            return summary(&self.shared, 0);
+        }
+        self.shared.events.before_join();
+        // Not even the end of a server that failed went well.
+        acceptor.join().unwrap_or(ServerSummary { failed: true, ..ServerSummary::default() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+        self.wait();
+    }
+}
