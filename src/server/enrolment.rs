@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 
 use super::acceptor::{Acceptor, NO_DESCRIPTORS, State, start_worker};
 use super::builder::Settings;
+use super::delivery::Inbox;
 use super::events::{Event, Refused};
-use super::inbox::Inbox;
-use super::limits;
 use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::{Over, Share};
+use super::system_limits;
 use super::worker::Worker;
 use crate::channel;
 use crate::connect::{Credentials, Refusal, Reply};
@@ -88,7 +88,7 @@ impl Acceptor {
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let wait = share.wait().unwrap_or(*wait);
         let no_memory = |error, asked| {
-            no_resources(format!("no memory for a client: {}", limits::in_words(&error, asked)))
+            no_resources(format!("no memory for a client: {}", system_limits::in_words(&error, asked)))
         };
         let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
@@ -97,8 +97,8 @@ impl Acceptor {
         // as there were at once before need no more: the stacks of their threads are kept.
         let workers = self.shared.workers.count() + 1;
         if workers > self.most_workers {
-            let spare = Segment::anonymous(limits::HEADROOM);
-            drop(spare.map_err(|error| no_memory(error.into(), limits::HEADROOM))?);
+            let spare = Segment::anonymous(system_limits::HEADROOM);
+            drop(spare.map_err(|error| no_memory(error.into(), system_limits::HEADROOM))?);
         }
         let counters = match self.shared.registry.counters(key) {
             Ok(Some(counters)) => counters,
@@ -120,7 +120,7 @@ impl Acceptor {
             self.shared.forget(&member);
             return Err(no_resources(format!(
                 "cannot start a thread: {error}{}",
-                limits::remedy(&error, limits::thread())
+                system_limits::remedy(&error, system_limits::thread())
             )));
         }
         self.most_workers = self.most_workers.max(workers);

@@ -5,7 +5,7 @@
 use std::io;
 
 use super::builder::MOST_CLIENTS;
-use super::limits;
+use super::system_limits;
 use crate::channel::GeometryError;
 use crate::connect::ListenError;
 use crate::registry::RegistryError;
@@ -61,7 +61,7 @@ pub enum StartError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A system call failed.
-    #[error("cannot {action}: {source}{}", limits::on_start(action, source))]
+    #[error("cannot {action}: {source}{}", system_limits::on_start(action, source))]
     System {
         /// What was being done.
         action: &'static str,

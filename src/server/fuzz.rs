@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
 use super::builder::Settings;
-use super::inbox::Inbox;
+use super::delivery::Inbox;
 use super::member::Member;
 use super::service::{Request, Response, ServiceError};
 use super::shared::Shared;

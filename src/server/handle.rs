@@ -97,7 +97,7 @@ impl Server {
     /// # use ringpost::Server;
     /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
-    /// assert_eq!(server.path(), path);
+    /// assert_eq!(server.path(), &*path);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn path(&self) -> &Path {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Settings;
-use super::inbox::{Delivery, Inbox};
+use super::delivery::{Delivery, Inbox};
 use super::member::Member;
 use super::service::{Request, Response, Service};
 use super::shared::Shared;

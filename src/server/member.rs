@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::inbox::Inbox;
+use super::delivery::Inbox;
 use super::quotas::Share;
 use crate::registry::{CounterCells, Owner};
 use crate::ring::Closer;

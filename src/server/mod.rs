@@ -4,19 +4,17 @@ mod acceptor;
 mod admission;
 mod answers;
 mod builder;
+mod delivery;
 mod enrolment;
 mod error;
-mod event_limits;
 mod events;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod handle;
-mod inbox;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
-mod life;
-mod limits;
 pub(crate) mod member;
+mod panics;
 mod place;
 mod processes;
 mod quotas;
@@ -25,7 +23,9 @@ mod service;
 mod shared;
 mod stopper;
 mod summary;
+mod system_limits;
 mod typed;
+mod uptime;
 mod worker;
 mod workers;
 

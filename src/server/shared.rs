@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::thread::{Pid, gettid};
 
 use super::builder::Settings;
-use super::events::{Event, Events, contain};
-use super::life::Life;
+use super::events::{Event, Events};
 use super::member::{Member, Members};
+use super::panics::contain;
 use super::quotas::Ledger;
 use super::scheduler::Scheduler;
 use super::service::Service;
 use super::stopper::StopRequest;
 use super::summary::Sums;
+use super::uptime::Uptime;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::os::descriptors::Wake;
@@ -37,7 +38,7 @@ pub(super) struct Shared {
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
     pub(super) scheduler: Scheduler,
     pub(super) events: Events,
-    pub(super) life: Life,
+    pub(super) uptime: Uptime,
     pub(super) sums: Sums,
     pub(super) workers: Workers,
     /// The acceptor's thread, once it runs.
@@ -78,7 +79,7 @@ impl Shared {
             service: Mutex::new(Some(Arc::new(service))),
             scheduler: Scheduler::new(None),
             events: Events::new(),
-            life: Life::begin(),
+            uptime: Uptime::begin(),
             sums: Sums::default(),
             workers: Workers::new(),
             acceptor: OnceLock::new(),
@@ -95,7 +96,7 @@ impl Shared {
             uid: rustix::process::geteuid().as_raw(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL_VERSION,
-            started: self.life.started(),
+            started: self.uptime.started(),
             clients: self.registry.len().unwrap_or(0),
             max_clients: self.registry.capacity(),
             ring_size: self.settings.geometry.ring_size(),

@@ -67,7 +67,7 @@ pub(super) fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
         bytes_in: read(&sums.bytes_in),
         bytes_out: read(&sums.bytes_out),
         abandoned,
-        uptime: shared.life.uptime(),
+        uptime: shared.uptime.length(),
         failed: false,
         cut_off: false,
     }

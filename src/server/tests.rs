@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
 use super::builder::Settings;
-use super::inbox::{Delivery, Inbox};
+use super::delivery::{Delivery, Inbox};
 use super::internals::TestWorker;
 use super::member::{Member, Members};
 use super::service::{Request, Response};

@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::delivery::Delivery;
 use super::events::Event;
-use super::inbox::Delivery;
 use super::member::Member;
 use super::place::move_to_neighbour;
 use super::scheduler::Slot;

@@ -1,7 +1,7 @@
-//! Delivery into one client's inbox, from many senders' workers.
+//! Delivers messages from many senders' workers into one client's inbox.
 //!
-//! A message is acknowledged to its sender after it was committed in the ring, and only then. The ring's one
-//! producer is shared: [`crate::ring::Turns`] says how, and in which order senders that wait are served.
+//! A message is acknowledged to its sender only after it was committed in the ring. The senders share the
+//! ring's one producer: [`crate::ring::Turns`] says how, and in which order waiting senders are served.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 
 pub(super) struct Inbox {
     turns: Turns,
-    /// Ends the receiver's worker if its client breaks a rule here.
+    /// Ends the receiver's worker if its client breaks a rule of the inbox ring.
     intake: Closer,
     counters: CounterCells,
 }
@@ -31,7 +31,7 @@ impl Inbox {
         Inbox { turns: Turns::new(producer), intake, counters }
     }
 
-    /// Delivers at once, or waits until the deadline if there is one.
+    /// Delivers a message at once. If there is no room, waits until the deadline, if there is one.
     pub(super) fn deliver(&self, delivery: &Delivery<'_>, deadline: Option<Instant>) -> Status {
         let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
         let done = match deadline {
@@ -52,7 +52,7 @@ impl Inbox {
         }
     }
 
-    /// Others wait for room.
+    /// Tries to deliver although other senders wait for room.
     #[cold]
     #[inline(never)]
     fn pass(&self, delivery: &Delivery<'_>) -> Result<(), NotWritten> {
@@ -64,7 +64,7 @@ impl Inbox {
     #[inline(never)]
     fn wait(&self, delivery: &Delivery<'_>, deadline: Instant) -> Result<(), NotWritten> {
         let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
-        // A sender's own intake is closed with its channel, and already when a shutdown begins.
+        // The sender's intake is closed together with its channel, or earlier when a shutdown begins.
         self.turns.line_up(delivery.len()).write(&put, &delivery.from.intake, deadline)
     }
 
@@ -81,13 +81,13 @@ impl Inbox {
         }
         producer.try_publish(Some(header), [&key, name, delivery.payload])?;
         failpoint!("inbox.committed");
-        // Under the producer's lock, for the counter has one writer at a time.
+        // Under the producer's lock, because the counter must have one writer at a time.
         self.counters.add_received(1);
         failpoint!("inbox.counted");
         Ok(())
     }
 
-    /// Accepts nothing any more. Whoever waits is sent away when the channel is closed, which is to follow.
+    /// Takes no more messages. Senders that wait are sent away when the channel is closed, which must follow.
     pub(super) fn close(&self) {
         self.turns.end();
     }

@@ -1,26 +1,25 @@
-//! How many events of one kind one user can bring about, so that nobody fills the program's log.
+//! Limits how many events each user can cause, so that nobody fills the program's log.
 //!
-//! Each user has an allowance for each kind of event: a number at once, and some a second from then on. What
-//! goes beyond is left out and counted, and the count is told every [`REPORT`] while it goes on. One user's
-//! events never use up another's allowance. What the server tells of itself (a call that does not return, a
-//! broken registry) has an allowance of its own, and so has what nobody in particular brought about (no
-//! descriptors).
+//! Each user has an allowance for each kind of event: a number at once, and some per second after that.
+//! Events beyond it are left out and counted, and the count is reported every [`REPORT`] while it grows. One
+//! user's events never use up another's allowance. The server's own faults (a call that does not return, a
+//! broken registry) have an allowance of their own, and so has what no user caused (a lack of descriptors).
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How often it is told how many were left out.
+/// How often the number of events that were left out is reported.
 const REPORT: Duration = Duration::from_secs(2);
 
-/// How often room is made where all allowances are taken.
+/// How often unused allowances are looked for when all places are taken.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Most allowances that are kept. Users beyond that share one for each kind.
+/// Most allowances that are kept. Users beyond that share one per kind.
 const MOST: usize = 1024;
 
-/// What is limited together.
+/// Events that share one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Register,
@@ -32,11 +31,11 @@ pub(super) enum Kind {
     Own,
 }
 
-/// Who brought an event about.
+/// Who caused an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Cause {
     User(u32),
-    /// One of so many users that each cannot have an allowance.
+    /// One of more users than can have an allowance each.
     Others,
     Server,
 }
@@ -53,8 +52,8 @@ impl Kind {
         }
     }
 
-    /// How many at once, and in which time one more is allowed. Clients come and go in hundreds in good
-    /// order; who is refused is not needed as often.
+    /// How many at once, and the time after which one more is allowed. Hundreds of clients may come and go
+    /// in normal use; refusals need not be logged as often.
     fn allowance(self) -> (u32, Duration) {
         match self {
             Kind::Refused => (100, Duration::from_millis(500)),
@@ -64,7 +63,7 @@ impl Kind {
     }
 }
 
-/// What was left out, of one kind and one user.
+/// How many events of one kind and one user were left out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeftOut {
     pub(super) kind: Kind,
@@ -74,19 +73,19 @@ pub(super) struct LeftOut {
 
 struct Allowance {
     left: u32,
-    /// Up to when what comes back was added.
+    /// The time up to which `left` was refilled.
     since: Instant,
     left_out: u64,
-    /// When to tell what was left out, if anything was.
+    /// When to report what was left out, if anything was.
     report: Option<Instant>,
 }
 
 #[derive(Default)]
 pub(super) struct EventLimits {
     allowances: HashMap<(Kind, Cause), Allowance>,
-    /// The first report that is due.
+    /// When the first report is due.
     due: Option<Instant>,
-    /// When allowances that are not needed any more were last looked for.
+    /// When unused allowances were last looked for.
     swept: Option<Instant>,
 }
 
@@ -110,7 +109,7 @@ impl Allowance {
 }
 
 impl EventLimits {
-    /// Whether this event may be told. If not, it is counted.
+    /// Whether this event may be reported. If not, it is counted.
     pub(super) fn allow(&mut self, kind: Kind, cause: Cause, now: Instant) -> bool {
         let cause = if self.has_room_for(kind, cause, now) { cause } else { Cause::Others };
         let (most, _) = kind.allowance();
@@ -135,7 +134,7 @@ impl EventLimits {
         if self.allowances.len() < MOST || self.allowances.contains_key(&(kind, cause)) {
             return true;
         }
-        // A flood of them must not look through all for each.
+        // In a flood of users, do not search all allowances for each of them.
         if self.swept.is_some_and(|swept| now < swept + SWEEP) {
             return false;
         }
@@ -144,12 +143,12 @@ impl EventLimits {
         self.allowances.len() < MOST
     }
 
-    /// When something is to be told.
+    /// When the next report is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What was left out and is to be told by now; at the end all of it.
+    /// The reports that are due now; with `all`, those that are not due yet as well.
     pub(super) fn take(&mut self, now: Instant, all: bool) -> Vec<LeftOut> {
         let mut taken = Vec::new();
         for ((kind, cause), allowance) in &mut self.allowances {
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn one_user_s_flood_is_bounded_and_counted_and_is_nobody_else_s() {
+    fn a_flood_by_one_user_is_bounded_and_counted_and_affects_nobody_else() {
         let (alice, mallory) = (Cause::User(1), Cause::User(2));
         let mut limits = EventLimits::default();
         let start = Instant::now();
@@ -186,7 +185,7 @@ mod tests {
         let left_out = LeftOut { kind: Kind::Refused, cause: mallory, events: 9_900 };
         assert_eq!(limits.take(start + REPORT, false), [left_out]);
         assert_eq!((limits.due(), limits.take(start + REPORT, true)), (None, vec![]));
-        // Two a second come back, and never more than there were.
+        // Two a second come back, and never more than the allowance.
         let later = start + Duration::from_secs(10);
         assert_eq!(told(&mut limits, Kind::Refused, mallory, 1000, later), 20);
         let hours = start + Duration::from_secs(1_000_000);
@@ -195,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn many_users_need_no_more_memory() {
+    fn memory_is_bounded_however_many_users_there_are() {
         let mut limits = EventLimits::default();
         let start = Instant::now();
         let all: usize =
             (0..5000).map(|uid| told(&mut limits, Kind::Refused, Cause::User(uid), 2, start)).sum();
         assert!(limits.allowances.len() <= MOST + 1, "{}", limits.allowances.len());
         assert_eq!(all, 2 * MOST + 100, "those beyond share one allowance");
-        // Who has been quiet makes room.
+        // Users that were quiet make room.
         let later = start + Duration::from_secs(100);
         assert_eq!(told(&mut limits, Kind::Refused, Cause::User(9999), 1000, later), 100);
     }

@@ -1,8 +1,7 @@
-//! Which limit of the system keeps this server from another thread or more memory, for the texts of refusals.
+//! Finds out which system limit kept the server from getting a thread or memory, for error texts.
 //!
-//! The system answers with one of two error numbers, whichever of half a dozen limits was reached. So each of
-//! them is compared with what is used, as far as that can be read. Nothing here is needed for anything but
-//! words.
+//! The system reports only one of two error numbers, whichever of half a dozen limits was reached. So this
+//! compares each limit with what is used, as far as that can be read. Only texts depend on it.
 
 #![forbid(unsafe_code)]
 
@@ -15,27 +14,25 @@ use crate::os::remedy::{locked_memory, on_memory, on_resources};
 use crate::os::threads::stack_size;
 use crate::shm::SegmentError;
 
-/// Address space that must be left besides a new client's: what the server and its service need for
-/// themselves.
+/// Address space that must remain free when a client is added: what the server and its service need.
 pub(super) const HEADROOM: usize = 16 << 20;
 
-/// Mappings of a client: its channel; and its thread's stack and signal stack, each with the guard page
-/// below.
+/// Mappings per client: its channel, and its thread's stack and signal stack, each with a guard page.
 const MAPPINGS: u64 = 5;
 
-/// Processes and threads that the system keeps for root, or that come and go.
+/// Processes and threads that the system reserves for root, or that come and go.
 const SLACK: u64 = 8;
 
-/// Address space of a thread: its stack, and the page below.
+/// Address space of a thread: its stack and the guard page.
 pub(super) fn thread() -> usize {
     stack_size() + rustix::param::page_size()
 }
 
-/// What to do about a lack, when that much memory was asked for, with the limit named if it can be found.
+/// What to do about a failed request for `asked` bytes. Names the limit if it can be found.
 pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
     let limit = match error.raw_os_error() {
         Some(libc::ENOMEM) => address_space(asked).or_else(mappings),
-        // Of memory too, where it was asked for by the C library on behalf of a thread.
+        // The C library also reports this when it gets no memory for a thread.
         Some(libc::EAGAIN) => {
             let memory = address_space(asked).or_else(mappings).or_else(|| limit_of_locked_memory(asked));
             memory.or_else(control_group).or_else(system).or_else(user)
@@ -48,7 +45,7 @@ pub(super) fn remedy(error: &io::Error, asked: usize) -> String {
     }
 }
 
-/// What to do about something that a server's start lacks.
+/// What to do about a system call that failed at the server's start.
 pub(super) fn on_start(action: &str, error: &io::Error) -> String {
     match action {
         "start a thread" => remedy(error, thread()),
@@ -57,11 +54,11 @@ pub(super) fn on_start(action: &str, error: &io::Error) -> String {
     }
 }
 
-/// Memory that could not be had, with what to do about it.
+/// The text of a failed attempt to get memory for a client, with what to do about it.
 pub(super) fn in_words(error: &ChannelError, asked: usize) -> String {
     match error {
         ChannelError::Segment(SegmentError::System { action, source }) => {
-            // A map that is refused with EAGAIN is not short of threads, but of memory that it may lock.
+            // A mapping that is refused with EAGAIN lacks not threads but memory that it may lock.
             let remedy = match source.raw_os_error() {
                 Some(libc::EAGAIN) => on_memory(source).to_owned(),
                 _ => remedy(source, asked),
@@ -80,7 +77,7 @@ fn address_space(asked: usize) -> Option<String> {
     let limit = getrlimit(Resource::As).current?;
     let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().next()?.parse().ok()?;
     let used = pages.saturating_mul(rustix::param::page_size() as u64);
-    // What others take and give back meanwhile is no more than this.
+    // The headroom allows for what other threads map and unmap meanwhile.
     let reached = used.saturating_add((asked + HEADROOM) as u64) >= limit;
     reached.then(|| {
         format!(
@@ -90,7 +87,7 @@ fn address_space(asked: usize) -> Option<String> {
     })
 }
 
-/// A process that locks all it maps (`mlockall`) may be allowed to lock no more.
+/// A process that locks all its mappings (`mlockall`) may have reached its limit of locked memory.
 fn limit_of_locked_memory(asked: usize) -> Option<String> {
     let limit = getrlimit(Resource::Memlock).current?;
     let locked = locked_memory();
@@ -105,7 +102,7 @@ fn limit_of_locked_memory(asked: usize) -> Option<String> {
 fn mappings() -> Option<String> {
     let limit = number("/proc/sys/vm/max_map_count")?;
     let threads = fs::read_dir("/proc/self/task").ok()?.count() as u64;
-    // Counting them is long work, for which there must be a reason.
+    // Counting mappings takes long, so it is done only if there may be too many.
     if threads.saturating_mul(MAPPINGS) < limit / 2 {
         return None;
     }
@@ -116,8 +113,7 @@ fn mappings() -> Option<String> {
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// Where the controller of tasks keeps a process's group, in the first form of control groups or in the
-/// second.
+/// The directory of the process's control group that limits tasks (control groups of version 1 or 2).
 fn group_of_tasks(groups: &str) -> Option<String> {
     let path_of = |wanted: &dyn Fn(&str) -> bool| {
         groups.lines().find_map(|line| {
@@ -134,7 +130,7 @@ fn group_of_tasks(groups: &str) -> Option<String> {
 
 fn control_group() -> Option<String> {
     let directory = group_of_tasks(&fs::read_to_string("/proc/self/cgroup").ok()?)?;
-    // The limit may be that of a group further up.
+    // An outer group's limit applies, too.
     let mut group = directory.as_str();
     while group.len() >= CONTROL_GROUPS.len() {
         if let (Some(limit), Some(used)) =
@@ -153,7 +149,7 @@ fn system() -> Option<String> {
     let numbers = number("/proc/sys/kernel/pid_max")?;
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     let used: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
-    // Numbers below 300 are given once only.
+    // The kernel does not reuse process numbers below 300.
     match used + SLACK {
         most if most >= threads => {
             Some(format!("the system may have {threads} threads: raise that (sysctl kernel.threads-max)"))
@@ -165,7 +161,8 @@ fn system() -> Option<String> {
     }
 }
 
-/// What the whole user has is not to be had cheaply; but if nothing else is reached, it is this.
+/// How much the user has in all is costly to find out. But if no other limit was reached, it must be this
+/// one.
 fn user() -> Option<String> {
     let limit = getrlimit(Resource::Nproc).current?;
     Some(format!("its user may have {limit} processes and threads: raise that (ulimit -u)"))
@@ -176,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_lacks_has_a_remedy_and_anything_else_none() {
+    fn every_lack_has_a_remedy_and_other_errors_have_none() {
         for code in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE] {
             let remedy = remedy(&io::Error::from_raw_os_error(code), thread());
             assert!(remedy.starts_with("; ") && remedy.contains("raise"), "{remedy}");
@@ -185,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_may_not_be_locked_is_not_a_lack_of_threads() {
+    fn a_lack_of_lockable_memory_is_not_reported_as_a_lack_of_threads() {
         let source = io::Error::from_raw_os_error(libc::EAGAIN);
         let error = ChannelError::Segment(SegmentError::System { action: "map a memory file", source });
         let why = in_words(&error, 1);
@@ -194,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_of_tasks_is_found_in_both_forms() {
+    fn the_control_group_is_found_in_both_versions() {
         let second = "0::/user.slice/a b:c\n";
         assert_eq!(group_of_tasks(second).as_deref(), Some("/sys/fs/cgroup/user.slice/a b:c"));
         let first = "9:name=systemd:/x\n8:cpu,pids:/box\n4:memory:/y\n0::/\n";
@@ -202,9 +199,9 @@ mod tests {
         assert_eq!(group_of_tasks("4:memory:/y\n"), None);
     }
 
-    /// None of them is reached while the tests run.
+    /// No limit is reached while the tests run.
     #[test]
-    fn limits_that_are_far_away_are_not_named() {
+    fn limits_that_are_not_reached_are_not_named() {
         assert_eq!(
             (address_space(thread()), mappings(), control_group(), system()),
             (None, None, None, None)
