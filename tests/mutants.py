@@ -29,12 +29,12 @@ COPY = BUILD / "tree"
 # Seconds for one check, without its building. On a busy machine, more.
 LONGEST = int(os.environ.get("MUTANTS_LONGEST", "300"))
 
-PRODUCER = "src/ring/producer.rs"
-CONSUMER = "src/ring/consumer.rs"
+PRODUCER = "src/ring/producer"
+CONSUMER = "src/ring/consumer"
 CLOSE = "src/ring/close.rs"
 LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
-TURNS = "src/ring/turns.rs"
+TURNS = "src/ring/shared_producer/mod.rs"
 EXCHANGE = "src/ring/exchange.rs"
 COPIES = "src/shm/copy.rs"
 VIEW = "src/shm/view.rs"
@@ -177,7 +177,7 @@ MUTANTS = [
     ("one line: only where there is room", PRODUCER,
      " && end - self.head <= self.capacity() && ", " && end > 0 && ", PROPERTY),
     ("one line: nothing after the close", PRODUCER,
-     "self.capacity() && !self.closer.is_closed()", "self.capacity()", PROPERTY),
+     "end - self.head <= self.capacity() && !self.closer.is_closed()", "end - self.head <= self.capacity()", PROPERTY),
     ("a draft's room is one line at first", PRODUCER, "room: self.one_line, cleared", "room: self.max_block, cleared",
      PROPERTY),
     ("a draft grows by what is free", PRODUCER,

@@ -107,7 +107,7 @@ pub(crate) mod layout;
 #[cfg(not(loom))]
 mod local;
 mod producer;
-mod turns;
+mod shared_producer;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -129,7 +129,7 @@ pub(crate) use producer::Draft;
 #[cfg(test)]
 pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use turns::{NotWritten, Turn, Turns};
+pub(crate) use shared_producer::{NotWritten, Turn, Turns};
 pub(crate) use wait::Yields;
 pub use wait::{Deadline, ParseWaitStrategyError, WaitStrategy};
 

@@ -1,0 +1,103 @@
+//! What is at the consumer's position: a block, padding, the end, a broken rule or nothing.
+
+use super::Consumer;
+use crate::ring::layout::{self, EMPTY, Header, LINE, ONE_LINE, record_size};
+use crate::ring::{CloseReason, TryRecvError};
+use crate::sync::Ordering;
+use crate::testing::failpoints::failpoint;
+
+/// A committed block that was found at `start`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(super) start: u64,
+    pub(super) len: usize,
+}
+
+impl Found {
+    /// What its record takes.
+    #[inline(always)]
+    pub(super) fn size(self) -> u64 {
+        if self.len <= ONE_LINE { LINE as u64 } else { record_size(self.len) }
+    }
+}
+
+impl Consumer {
+    /// A block that keeps every rule, which is what is there nearly always. On anything else `look` decides,
+    /// which looks for itself.
+    #[inline(always)]
+    pub(super) fn look_quickly(&self) -> Option<Found> {
+        let word = self.load_header();
+        let len = (word & 0xffff_ffff) as usize;
+        // A broken consumer has closed its channel, and a forked child finds it closed: both take the other
+        // way.
+        if word >> 32 != layout::data_mark(self.position) || self.closer.is_closed_here() {
+            return None;
+        }
+        // A single line lies within the ring wherever it begins.
+        let sound = len <= self.one_line || self.is_sound(len);
+        sound.then_some(Found { start: self.position, len })
+    }
+
+    #[inline(never)]
+    pub(super) fn is_sound(&self, len: usize) -> bool {
+        let offset = self.position & (self.capacity() - 1);
+        len <= self.max_block && offset + record_size(len) <= self.capacity()
+    }
+
+    /// A block, the end of the ring or a broken rule; `None` if there is nothing now.
+    pub(super) fn look(&mut self) -> Option<Result<Found, TryRecvError>> {
+        let word = self.load_header();
+        if word == EMPTY {
+            return self.look_closed();
+        }
+        self.examine(word)
+    }
+
+    #[inline(always)]
+    pub(super) fn load_header(&self) -> u64 {
+        // Acquire: whoever sees the header sees the payload, and the zero behind it.
+        self.ring.header(self.position).load(Ordering::Acquire)
+    }
+
+    pub(super) fn look_closed(&mut self) -> Option<Result<Found, TryRecvError>> {
+        if self.closer.is_closed() { self.look_after_close() } else { None }
+    }
+
+    /// Closed was seen; only a look that comes after that tells that nothing is left.
+    #[cold]
+    pub(super) fn look_after_close(&mut self) -> Option<Result<Found, TryRecvError>> {
+        let reason = self.closer.reason()?;
+        if let Some(violation) = self.broken {
+            return Some(Err(TryRecvError::Violation(violation)));
+        }
+        match self.load_header() {
+            EMPTY => Some(Err(TryRecvError::Disconnected(reason))),
+            word => self.examine(word),
+        }
+    }
+
+    pub(super) fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {
+        if self.closer.is_forked() {
+            // What lies here is its parent's, which goes on reading.
+            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));
+        }
+        if let Some(violation) = self.broken {
+            return Some(Err(TryRecvError::Violation(violation)));
+        }
+        match layout::check(word, self.position, self.ring.capacity(), self.max_block) {
+            Ok(Header::Data(len)) => Some(Ok(Found { start: self.position, len })),
+            Ok(Header::Padding) => self.skip_padding(),
+            Err(violation) => Some(Err(self.poison(violation))),
+        }
+    }
+
+    #[cold]
+    pub(super) fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
+        self.position += self.capacity() - (self.position & (self.capacity() - 1));
+        self.give_back();
+        failpoint!("consume.padding");
+        self.settle();
+        // At offset 0 there is no padding, so this does not go on for ever.
+        self.look()
+    }
+}

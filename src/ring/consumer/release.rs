@@ -1,0 +1,104 @@
+//! Giving room back to the producer, and waking it.
+
+use super::Consumer;
+use super::look::Found;
+use crate::ring::layout::{CONSUMER_PARKED, GIVEN_UP, HEAD, PRODUCER_PARKED};
+use crate::shm::futex;
+use crate::sync::{Ordering, fence};
+use crate::testing::failpoints::failpoint;
+
+impl Consumer {
+    /// Takes a block that was copied out. Its place is still to be given back.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, found: Found) {
+        failpoint!("consume.copied");
+        self.hints += 1;
+        self.position += found.size();
+    }
+
+    /// Gives all that was taken back to the producer.
+    #[inline(always)]
+    pub(super) fn give_back(&self) {
+        // Release: our reads of these bytes come before the producer's next writes to them.
+        self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
+        failpoint!("consume.head");
+    }
+
+    /// Pays what the last block made due.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self) {
+        if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {
+            self.pay_wake();
+        }
+    }
+
+    #[inline]
+    pub(super) fn pay_wake_if_owed(&mut self) {
+        if self.owes_wake() {
+            self.pay_wake();
+        }
+    }
+
+    /// The consumer's half of the space wake.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pay_wake(&mut self) {
+        // Again, unless a drain took the last blocks.
+        self.give_back();
+        self.next_quarter = self.position + self.capacity() / 4;
+        fence(Ordering::SeqCst);
+        self.wake_after_fence();
+    }
+
+    /// Whether anything was taken that a parked producer may not know of.
+    #[inline(always)]
+    pub(crate) fn owes_wake(&self) -> bool {
+        self.notified != self.position
+    }
+
+    /// The same behind a SeqCst fence that the caller made.
+    #[inline(always)]
+    pub(crate) fn wake_after_fence(&mut self) {
+        // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to
+        // it.
+        if !self.owes_wake() {
+            return;
+        }
+        self.notified = self.position;
+        self.wake_producer();
+    }
+
+    #[inline(always)]
+    pub(super) fn wake_producer(&self) {
+        let word = self.producer_parked();
+        if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
+            failpoint!("wake.space.swapped");
+            futex::wake(word, self.scope, 1);
+            failpoint!("wake.space.woken");
+        }
+    }
+
+    /// Tells the other side that nothing is taken any more, and wakes it if it waits for room. For an inbox
+    /// whose receiver is gone while its channel stays open. On a closed channel, and in a forked child,
+    /// it does nothing.
+    pub(crate) fn give_up(&self) {
+        if self.closer.is_closed() {
+            return;
+        }
+        self.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
+        failpoint!("give_up.stored");
+        // As after giving back room: a producer that parks later looks at the word behind its own fence.
+        fence(Ordering::SeqCst);
+        self.wake_producer();
+        failpoint!("give_up.told");
+    }
+
+    #[inline(always)]
+    pub(super) fn producer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.ring.word32::<PRODUCER_PARKED>()
+    }
+
+    pub(super) fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
+        self.ring.word32::<CONSUMER_PARKED>()
+    }
+}

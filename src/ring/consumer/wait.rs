@@ -1,0 +1,150 @@
+//! Waiting for a block.
+
+use std::time::Instant;
+
+use super::Consumer;
+use super::look::Found;
+use crate::ring::layout::{EMPTY, Violation};
+use crate::ring::wait::{Looked, Yields};
+use crate::ring::{RecvTimeoutError, TryRecvError, WaitStrategy, patience};
+use crate::shm::futex::{self, Wait, Woken};
+use crate::sync::{Ordering, fence, spin_hint};
+use crate::testing::failpoints::failpoint;
+
+impl Consumer {
+    /// Whatever the first looks did not find: a block that comes later, padding, the end of the ring, broken
+    /// rules.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+        self.find_or(deadline, &mut |_| false)
+    }
+
+    /// The same. Before it sleeps because nothing came while it looked, it asks `goes_on` whether to look as
+    /// long again instead.
+    #[cold]
+    pub(crate) fn find_or(
+        &mut self,
+        deadline: Option<Instant>,
+        goes_on: &mut dyn FnMut(Yields) -> bool,
+    ) -> Result<Found, RecvTimeoutError> {
+        loop {
+            match self.look() {
+                Some(found) => return found.map_err(not_empty),
+                None => self.wait(deadline, goes_on)?,
+            }
+        }
+    }
+
+    /// A block that is there or comes within the looks that a wait makes before its first reading of the
+    /// clock.
+    #[inline(always)]
+    pub(crate) fn find_soon(&self) -> Option<Found> {
+        let mut looks = self.waiting.brief_looks();
+        loop {
+            let found = self.look_quickly();
+            if found.is_some() || looks == 0 {
+                return found;
+            }
+            looks -= 1;
+            spin_hint();
+        }
+    }
+
+    /// Waits until a look would find something, or the end.
+    #[cold]
+    pub(super) fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        goes_on: &mut dyn FnMut(Yields) -> bool,
+    ) -> Result<(), RecvTimeoutError> {
+        // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
+        // it.
+        self.pay_wake_if_owed();
+        let deadline = patience(deadline);
+        let mut waiting = self.waiting;
+        let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
+            Looked::Found => Ok(()),
+            Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
+            Looked::Sleep(_) if !waiting.has_switched_enough() && goes_on(waiting.yields()) => {
+                waiting.spin_again();
+                Ok(())
+            }
+            Looked::Sleep(began) => {
+                let slept = self.sleep_for_data(deadline);
+                waiting.slept(began, self.hints);
+                slept
+            }
+        };
+        self.waiting = waiting;
+        result
+    }
+
+    /// Whether a look would find something, or the end.
+    #[inline(always)]
+    pub(super) fn is_pending(&self) -> bool {
+        self.load_header() != EMPTY || self.closer.is_closed()
+    }
+
+    #[cold]
+    pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+        loop {
+            futex::set(self.consumer_parked(), 1);
+            fence(Ordering::SeqCst);
+            if self.is_pending() {
+                futex::set(self.consumer_parked(), 0);
+                return Ok(());
+            }
+            failpoint!("park.data.set");
+            let woken = self.sleep(deadline);
+            failpoint!("park.data.slept");
+            if self.closer.is_forked() {
+                // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
+                // it.
+                return Ok(());
+            }
+            futex::set(self.consumer_parked(), 0);
+            failpoint!("park.data.cleared");
+            if self.is_pending() {
+                return Ok(());
+            }
+            match woken {
+                Woken::TimedOut => return Err(RecvTimeoutError::TimedOut),
+                Woken::Hint => {
+                    self.hints -= 1;
+                    if self.hints == 0 {
+                        return Err(not_empty(self.poison(Violation::FruitlessWakes)));
+                    }
+                }
+                Woken::Interrupted | Woken::Slice => {}
+            }
+        }
+    }
+
+    pub(super) fn sleep(&self, deadline: Option<Instant>) -> Woken {
+        let data = Wait { word: self.consumer_parked(), expected: 1, scope: self.scope };
+        if self.closer.sleeps_on_private() {
+            futex::wait(&[data, self.closer.as_wait()], deadline)
+        } else {
+            futex::wait(&[data], deadline)
+        }
+    }
+
+    /// How often its waits gave the CPU away.
+    pub(crate) fn yields(&self) -> Yields {
+        self.waiting.yields()
+    }
+
+    /// Whether a wait may end in sleep.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.waiting.strategy != WaitStrategy::Spin
+    }
+}
+
+fn not_empty(error: TryRecvError) -> RecvTimeoutError {
+    match error {
+        TryRecvError::Empty => RecvTimeoutError::TimedOut,
+        TryRecvError::Disconnected(reason) => RecvTimeoutError::Disconnected(reason),
+        TryRecvError::Violation(violation) => RecvTimeoutError::Violation(violation),
+    }
+}

@@ -1,0 +1,161 @@
+//! Several blocks that become visible together: `Batch`.
+
+use super::room::NoPlace;
+use super::{NOWHERE, Producer};
+use crate::ring::TrySendError;
+use crate::ring::layout::{EMPTY, LINE, data_header, padding_header, record_size};
+use crate::sync::Ordering;
+use crate::testing::failpoints::failpoint;
+
+/// The same within a batch, whose stores are closer together: 0.8 to 1.02 of the time.
+const LINES_AHEAD_IN_BATCH: u64 = 2 * LINE as u64;
+
+impl Producer {
+    /// Begins a batch: several blocks that become visible together. Does not block, and neither does the
+    /// batch.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"one")?;
+    /// batch.push(b"two")?;
+    /// batch.commit(); // dropped instead, it would leave no trace
+    /// let mut block = Vec::new();
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
+    /// assert_eq!(block, b"two");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn batch(&mut self) -> Batch<'_> {
+        self.cleared = NOWHERE;
+        Batch { at: self.position, first: EMPTY, producer: self }
+    }
+}
+
+/// Several blocks that become visible together with [`commit`](Self::commit): [`Producer::batch`]. If it is
+/// dropped, none is sent, and their bytes are overwritten with zeros, as those of a [`Grant`].
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::ring::TrySendError;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let mut batch = producer.batch();
+/// let mut pushed = 0;
+/// loop {
+///     match batch.push(b"as many as there is room for") {
+///         Ok(()) => pushed += 1,
+///         Err(TrySendError::Full) => break,
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// batch.commit();
+/// for _ in 0..pushed {
+///     assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(28));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch that is not committed sends nothing"]
+pub struct Batch<'a> {
+    producer: &'a mut Producer,
+    /// How far the ring is written, uncommitted.
+    at: u64,
+    /// The header at the committed tail, stored last.
+    first: u64,
+}
+
+impl Batch<'_> {
+    /// Adds a block. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](TrySendError::Full), the batch stays as
+    /// it was and can be committed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::TrySendError;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(128)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"fits")?;
+    /// assert_eq!(batch.push(b"does not"), Err(TrySendError::Full));
+    /// batch.commit();
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn push(&mut self, block: &[u8]) -> Result<(), TrySendError> {
+        let len = block.len();
+        let producer = &mut *self.producer;
+        if len > producer.max_block {
+            return Err(TrySendError::TooLarge { len, max: producer.max_block });
+        }
+        if producer.closer.is_closed() {
+            return Err(producer.disconnected());
+        }
+        let start = match producer.place(self.at, len) {
+            Ok(start) => start,
+            Err(NoPlace::Full) => return Err(TrySendError::Full),
+            Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
+        };
+        producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
+        producer.write_parts(start, None, [block]);
+        if start != self.at {
+            self.put_header(self.at, padding_header(self.at, start - self.at));
+        }
+        self.put_header(start, data_header(start, len));
+        failpoint!("batch.record");
+        self.at = start + record_size(len);
+        Ok(())
+    }
+
+    /// The first header waits for the commit; the others are hidden behind it and can be stored at once.
+    #[inline]
+    fn put_header(&mut self, position: u64, header: u64) {
+        if position == self.producer.position {
+            self.first = header;
+        } else {
+            self.producer.ring.header(position).store(header, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes all blocks visible, with one fence and one wake for all of them. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"one")?;
+    /// batch.push(b"two")?;
+    /// batch.commit();
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit(self) {
+        let (producer, at) = (&mut *self.producer, self.at);
+        if at != producer.position {
+            producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
+            failpoint!("batch.zero");
+            producer.ring.header(producer.position).store(self.first, Ordering::Release);
+            failpoint!("batch.header");
+            producer.position = at;
+            producer.notify();
+        }
+        std::mem::forget(self); // Its drop is for what is not committed.
+    }
+}
+
+impl Drop for Batch<'_> {
+    /// As for a [`Grant`].
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.producer.overwrite_until(self.at);
+    }
+}

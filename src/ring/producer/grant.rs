@@ -1,0 +1,214 @@
+//! A block written in place: `Grant`.
+
+use std::io;
+use std::time::Instant;
+
+use super::wait::not_full;
+use super::{NOWHERE, Producer};
+use crate::ring::layout::HEADER;
+use crate::ring::{SendError, SendTimeoutError, TrySendError};
+use crate::testing::failpoints::failpoint;
+
+impl Producer {
+    /// Room for one block of up to `len` bytes, to be written in place, if it is there now. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.try_grant(100)?;
+    /// write!(grant, "{} + {} = {}", 1, 2, 1 + 2)?;
+    /// grant.commit(); // dropped instead, it would leave no trace
+    /// let mut block = Vec::new();
+    /// consumer.try_recv(&mut block)?;
+    /// assert_eq!(block, b"1 + 2 = 3");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_grant(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
+        let start = self.try_place(len)?;
+        self.cleared = NOWHERE;
+        Ok(Grant { start, len, written: 0, producer: self })
+    }
+
+    /// Room for one block of up to `len` bytes, to be written in place. Blocks until there is room or the
+    /// ring is closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.grant(100)?;
+    /// grant.write_all(b"as long as what was written")?;
+    /// grant.commit();
+    /// assert_eq!(consumer.recv(&mut Vec::new())?, 27);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn grant(&mut self, len: usize) -> Result<Grant<'_>, SendError> {
+        self.wait_for_place(len, None).map_err(SendTimeoutError::untimed)?;
+        self.try_grant(len).map_err(|error| not_full(error).untimed())
+    }
+
+    /// As [`grant`](Self::grant), but blocks until the deadline at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](Self::send_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ring::SendTimeoutError;
+    /// use std::time::Instant;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(128)?;
+    /// producer.send(b"fills it")?;
+    /// assert!(matches!(producer.grant_deadline(8, Instant::now()), Err(SendTimeoutError::TimedOut)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn grant_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, SendTimeoutError> {
+        self.wait_for_place(len, Some(deadline))?;
+        self.try_grant(len).map_err(not_full)
+    }
+
+    /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`,
+    /// but for the header at the tail, which was not stored.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn overwrite_until(&self, end: u64) {
+        let (start, len) = (self.position, end - self.position);
+        if len > 0 {
+            let until_end = len.min(self.capacity() - self.offset(start));
+            self.overwrite(start, HEADER, until_end as usize - HEADER);
+            self.overwrite(start + until_end, 0, (len - until_end) as usize);
+        }
+    }
+
+    /// Puts zeros where something was written that is not committed. `from` counts from the start of the line
+    /// at `start`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn overwrite(&self, start: u64, from: usize, len: usize) {
+        const ZEROS: &[u8] = &[0; 4096];
+        let end = from + len;
+        let mut at = from;
+        while at < end {
+            let piece = ZEROS.len().min(end - at);
+            self.ring.copy_in(start, at, &ZEROS[..piece]);
+            at += piece;
+        }
+    }
+}
+
+/// Room for one block, written in place through [`io::Write`]: [`Producer::grant`]. It becomes visible with
+/// [`commit`](Self::commit). If it is dropped, nothing is sent, and what was written is overwritten with
+/// zeros. Until then the other side can read it in the ring's memory, and also if the grant is leaked
+/// ([`std::mem::forget`]). More than its room is written in part, as to any full writer.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+///
+/// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+/// let mut grant = producer.grant(4)?;
+/// assert_eq!(grant.write(b"abcdef")?, 4);
+/// grant.commit();
+/// let mut block = Vec::new();
+/// consumer.recv(&mut block)?;
+/// assert_eq!(block, b"abcd");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a grant that is not committed sends nothing"]
+pub struct Grant<'a> {
+    producer: &'a mut Producer,
+    /// Where the record begins; padding lies before it if this is not the committed tail.
+    start: u64,
+    len: usize,
+    written: usize,
+}
+
+impl Grant<'_> {
+    /// How many more bytes can be written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// let mut grant = producer.grant(10)?;
+    /// grant.write_all(b"abc")?;
+    /// assert_eq!((grant.remaining(), grant.written()), (7, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.len - self.written
+    }
+
+    /// How many bytes were written. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
+    /// assert_eq!(producer.grant(10)?.written(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Makes what was written visible as one block, and wakes the reader. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
+    /// producer.grant(10)?.commit(); // a block of no bytes
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit(self) {
+        self.producer.commit_one(self.start, self.written);
+        self.producer.notify();
+        std::mem::forget(self); // Its drop is for what is not committed.
+    }
+}
+
+impl Drop for Grant<'_> {
+    /// What was written and not committed is not for the other side, who can read the ring's memory.
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.producer.overwrite(self.start, HEADER, self.written);
+    }
+}
+
+impl io::Write for Grant<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fit = &bytes[..bytes.len().min(self.remaining())];
+        self.producer.ring.copy_in(self.start, HEADER + self.written, fit);
+        failpoint!("grant.written");
+        self.written += fit.len();
+        Ok(fit.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
