@@ -35,11 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // One request, one complete response. It stays readable until the client's next operation.
     let response = client.call(b"hello")?;
-    println!("response: {}", String::from_utf8_lossy(response));
+    println!("response: {}", String::from_utf8_lossy(&response));
 
     // With a deadline. After a time-out the call may have been executed; its response is discarded.
     let response = client.call_timeout(b"hello again", Duration::from_secs(1))?;
-    println!("response: {}", String::from_utf8_lossy(response));
+    println!("response: {}", String::from_utf8_lossy(&response));
 
     // What the service says about its failure reaches the caller, and the next call works as before.
     match client.call(b"") {

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let began = Instant::now();
     for number in 0..CALLS {
-        check(number, client.call(&number.to_le_bytes())?)?;
+        check(number, &client.call(&number.to_le_bytes())?)?;
     }
     println!("one at a time: {}", pace(began));
 
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for first in (0..CALLS).step_by(AT_ONCE as usize) {
         let numbers = first..(first + AT_ONCE).min(CALLS);
         let requests: Vec<_> = numbers.clone().map(u64::to_le_bytes).collect();
-        client.submit_all(requests.iter().map(|request| request.as_slice()))?;
+        client.submit_all(&requests)?;
         for number in numbers {
-            check(number, client.response()?)?;
+            check(number, &client.response()?)?;
         }
     }
     println!("{AT_ONCE} at a time:  {}", pace(began));
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("outstanding:   {}", client.outstanding());
     for number in 0..CALLS {
-        check(number, client.response()?)?;
+        check(number, &client.response()?)?;
     }
     match client.response() {
         Err(CallError::NothingOutstanding) => println!("all of them answered, in their order"),

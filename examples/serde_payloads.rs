@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Mutex;
 
-use ringpost::{CallSerdeError, Client, Request, Response, Server, ServiceError};
+use ringpost::{CallError, Client, Postcard, Request, Response, Server, ServiceError};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,27 +52,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut bob = Client::register(&path, "bob")?;
 
     for (key, value) in [("colour", "blue"), ("shape", "round"), ("colour", "green")] {
-        let before: Answer = alice.call_serde(&Command::Put { key: key.into(), value: value.into() })?;
+        let put = Command::Put { key: key.into(), value: value.into() };
+        let Postcard(before): Postcard<Answer> = alice.call(Postcard(put))?.read()?;
         println!("alice puts {key} = {value}; before: {before:?}");
     }
-    let value: Answer = bob.call_serde(&Command::Get { key: "colour".into() })?;
-    println!("bob gets {value:?}, and of all keys {:?}", bob.call_serde::<_, Answer>(&Command::Keys)?);
+    let Postcard(value): Postcard<Answer> =
+        bob.call(Postcard(Command::Get { key: "colour".into() }))?.read()?;
+    let Postcard(keys): Postcard<Answer> = bob.call(Postcard(Command::Keys))?.read()?;
+    println!("bob gets {value:?}, and of all keys {keys:?}");
 
     // What cannot be a command is refused by the service, with the reason.
-    match alice.call_serde::<_, Answer>(&u64::MAX) {
-        Err(CallSerdeError::Call(error)) => println!("refused: {error}"),
+    match alice.call(Postcard(u64::MAX)) {
+        Err(error) => println!("refused: {error}"),
         other => return Err(format!("a wrong request came to {other:?}").into()),
     }
     // What can never be sent is refused here, before it is encoded to its end.
     let key = "k".repeat(alice.limits().max_call);
-    match alice.call_serde::<_, Answer>(&Command::Get { key }) {
-        Err(CallSerdeError::Request(error)) => println!("not sent: {error}"),
+    match alice.call(Postcard(Command::Get { key })) {
+        Err(CallError::Encode(error)) => println!("not sent: {error}"),
         other => return Err(format!("a large request came to {other:?}").into()),
     }
 
-    alice.send_serde(bob.key(), &("look at", vec!["colour", "shape"]))?;
-    let message = bob.recv_serde::<(String, Vec<String>)>()?;
-    let (what, keys) = message.payload();
+    alice.send(bob.key(), Postcard(("look at", ["colour", "shape"].as_slice())))?;
+    let message = bob.recv()?;
+    let Postcard((what, keys)): Postcard<(&str, Vec<&str>)> = message.read()?; // borrowed from the message
     println!("bob: {} says {what} {}", message.from_name(), keys.join(" and "));
 
     alice.unregister()?;

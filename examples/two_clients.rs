@@ -48,7 +48,7 @@ fn alice(path: &Path) -> Result<(), Failure> {
 
     // Messages and responses come over rings of their own: a call does not disturb the inbox.
     let response = client.call(b"ping")?;
-    println!("alice: the service answers {:?}", String::from_utf8_lossy(response));
+    println!("alice: the service answers {:?}", String::from_utf8_lossy(&response));
 
     let message = client.recv_timeout(PATIENCE)?;
     println!("alice: {} says {:?}", message.from_name(), String::from_utf8_lossy(message.payload()));

@@ -11,7 +11,7 @@ use std::error::Error;
 
 use ringpost::zerocopy::byteorder::little_endian::U32;
 use ringpost::zerocopy::{Immutable, IntoBytes, TryFromBytes};
-use ringpost::{CallAsError, Client, RecvAsError, Request, Response, Server, ServiceError};
+use ringpost::{Client, Request, Response, Server, ServiceError, codec};
 
 /// What the service can do. Bits that are none of these are refused before anybody looks at them.
 #[derive(Debug, Clone, Copy, IntoBytes, TryFromBytes, Immutable)]
@@ -49,33 +49,35 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Values in, values out.
     for figure in [Figure::Circle, Figure::Square] {
-        let answer: Answer = alice.call_as(&Question { figure, size: 2.0 })?;
+        let answer: Answer = alice.call(Question { figure, size: 2.0 }.as_bytes())?.read()?;
         println!("{figure:?} of size 2: area {:.2}, edge {:.2}", answer.area, answer.length_of_edge);
     }
 
     // A request of another type: the service says what is wrong with it, and goes on.
-    match alice.call_as::<u32, Answer>(&7) {
-        Err(CallAsError::Call(error)) => println!("refused: {error}"),
+    match alice.call(7_u32.as_bytes()) {
+        Err(error) => println!("refused: {error}"),
         other => return Err(format!("a wrong request came to {other:?}").into()),
     }
 
     // Messages. A slice of any length can be sent; types without alignment are read where they lie.
-    alice.send_as(bob.key(), &Answer { area: 4.0, length_of_edge: 8.0 })?;
-    alice.send_as(bob.key(), &[U32::new(3), U32::new(5), U32::new(8)][..])?;
+    alice.send(bob.key(), Answer { area: 4.0, length_of_edge: 8.0 }.as_bytes())?;
+    alice.send(bob.key(), [3, 5, 8].map(U32::new).as_bytes())?;
     alice.send(bob.key(), b"just text")?;
 
-    let message = bob.recv_as::<Answer>()?;
-    println!("bob: {} sends {:?}", message.from_name(), message.payload());
     let message = bob.recv()?;
-    let numbers: Vec<u32> = message.payload_ref::<[U32]>()?.iter().map(|number| number.get()).collect();
+    println!("bob: {} sends {:?}", message.from_name(), message.read::<Answer>()?);
+    let message = bob.recv()?;
+    let numbers: Vec<u32> =
+        codec::view::<[U32]>(message.payload())?.iter().map(|number| number.get()).collect();
     println!("bob: {} sends {numbers:?}", message.from_name());
 
-    // A message of another type is not lost: the error has it.
-    match bob.recv_as::<Answer>() {
-        Err(RecvAsError::Payload { message, source }) => {
-            println!("bob: not an answer ({source}) but {:?}", String::from_utf8_lossy(message.payload()));
+    // A message of another type is an error only where it is read as a value.
+    let message = bob.recv()?;
+    match message.read::<Answer>() {
+        Err(error) => {
+            println!("bob: not an answer ({error}) but {:?}", String::from_utf8_lossy(message.payload()))
         }
-        other => return Err(format!("a text came to {other:?}").into()),
+        Ok(answer) => return Err(format!("a text came to {answer:?}").into()),
     }
 
     alice.unregister()?;

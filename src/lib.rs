@@ -190,9 +190,8 @@ mod wire;
 #[cfg(not(loom))]
 pub use self::{
     client::{
-        CallAsError, CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message,
-        MessageOf, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvAsError, RegisterError,
-        SendError,
+        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer, Reconnect,
+        ReconnectError, ReconnectEvent, RegisterError, SendError,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
@@ -208,10 +207,7 @@ pub use self::{
 };
 
 #[cfg(all(feature = "serde", not(loom)))]
-pub use self::{
-    client::{CallSerdeError, SendSerdeError},
-    codec::Postcard,
-};
+pub use self::codec::Postcard;
 
 /// The crate whose traits the typed payloads take, version 0.8; see [`codec`].
 pub use zerocopy;

@@ -333,12 +333,12 @@ fn become_a_daemon() {
     let taken = close_all_descriptors();
     eventually("the watcher ends", || !has_thread("rp-watcher"));
     let cut_off = Err(CallError::NotSent(CloseReason::CutOff));
-    assert_eq!(client.call(b"x").map(<[u8]>::to_vec), cut_off);
+    assert_eq!(client.call(b"x").map(|reply| reply.to_vec()), cut_off);
     // The server's close, at the end of the connection, may be seen first.
     let ended = waiting.end("a wait");
     let fits = |reason: &CloseReason| [CloseReason::CutOff, CloseReason::Died].contains(reason);
     assert!(matches!(&ended, Err(RecvError::Disconnected(reason)) if fits(reason)), "{ended:?}");
-    assert_eq!(lasting.call(b"x").map(<[u8]>::to_vec), cut_off, "told once");
+    assert_eq!(lasting.call(b"x").map(|reply| reply.to_vec()), cut_off, "told once");
     for observer in &observers {
         observer.server().unwrap();
         observer.list().unwrap();
@@ -418,7 +418,7 @@ fn a_server_whose_process_closes_all_descriptors_ends_and_says_so() {
         assert_eq!(client.call(b"x").unwrap(), b"x");
         let waiting = common::begin(move || {
             if stopping {
-                client.call(b"wait").map(<[u8]>::to_vec)
+                client.call(b"wait").map(|reply| reply.to_vec())
             } else {
                 client.recv().map(|_| Vec::new()).map_err(|_| CallError::Disconnected(CloseReason::Died))
             }
@@ -501,7 +501,7 @@ fn a_call_that_does_not_return_keeps_the_service_until_it_does() {
         })
     });
     let mut client = bus.client("stuck");
-    let calling = common::begin(move || client.call(b"x").map(<[u8]>::to_vec));
+    let calling = common::begin(move || client.call(b"x").map(|reply| reply.to_vec()));
     gate.wait_for(1);
     let summary = bus.server.join_after_shutdown();
     assert_eq!(summary.abandoned, 1);
@@ -578,7 +578,7 @@ fn a_server_dropped_in_its_own_service_ends_at_once_and_answers() {
         let mut client = Client::register(&place.path, "caller").unwrap();
         let mut idle = Client::register(&place.path, "idle").unwrap();
         let (answer, next) = within_limit("the call", move || {
-            let answer = client.call(b"end").map(<[u8]>::to_vec);
+            let answer = client.call(b"end").map(|reply| reply.to_vec());
             // What its worker finds before it looks whether the intake is closed is answered, too.
             let next = loop {
                 if let Err(error) = client.call(b"again") {
@@ -604,9 +604,9 @@ fn a_server_dropped_in_its_own_service_waits_for_the_others() {
     let (place, _slot) = suicidal(Duration::MAX, false, &gate);
     let mut other = Client::register(&place.path, "other").unwrap();
     let mut caller = Client::register(&place.path, "caller").unwrap();
-    let waiting = common::begin(move || other.call(b"wait").map(<[u8]>::to_vec));
+    let waiting = common::begin(move || other.call(b"wait").map(|reply| reply.to_vec()));
     gate.wait_for(1);
-    let ending = common::begin(move || caller.call(b"end").map(<[u8]>::to_vec));
+    let ending = common::begin(move || caller.call(b"end").map(|reply| reply.to_vec()));
     eventually("the shutdown begins", || !place.path.exists());
     assert!(!ending.is_over() && !waiting.is_over());
     gate.open();

@@ -435,7 +435,7 @@ fn responses_that_break_the_rules() {
     ];
     for (what, response, violation) in cases {
         let (first, second) = with_false_server(answer(response), |client| {
-            (client.call(b"x").map(<[u8]>::to_vec), client.call(b"y").map(<[u8]>::to_vec))
+            (client.call(b"x").map(|reply| reply.to_vec()), client.call(b"y").map(|reply| reply.to_vec()))
         });
         assert_eq!(first, Err(CallError::Violation(violation)), "{what}");
         assert!(second.is_err(), "{what}: it goes on");

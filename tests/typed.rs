@@ -3,17 +3,13 @@
 
 mod common;
 
-use common::{Bus, Gate, LIMIT, within_limit};
+use common::{Bus, LIMIT, within_limit};
 use ringpost::zerocopy::byteorder::little_endian::U32;
 use ringpost::zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 use ringpost::{
-    CallAsError, CallError, PayloadError, RecvAsError, RecvError, RecvTimeoutError, Request, Response,
-    SendError, ServiceError, TryRecvError,
+    CallError, EncodeError, FromPayload, Payload, PayloadError, Request, Response, SendError, ServiceError,
+    codec,
 };
-use std::time::{Duration, Instant};
-
-const MOMENT: Duration = Duration::from_millis(20);
-
 #[derive(Debug, Clone, Copy, PartialEq, IntoBytes, TryFromBytes, Immutable)]
 #[zerocopy(crate = "ringpost::zerocopy")]
 #[repr(u32)]
@@ -57,45 +53,62 @@ fn calculate(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Se
 fn a_service_of_values() {
     let bus = Bus::with(|b| b.service(calculate));
     let mut client = bus.client("alice");
-    assert_eq!(client.call_as(&question(6, What::Add, 7)), Ok(13_i64));
-    assert_eq!(client.call_as_timeout(&question(6, What::Divide, 2), LIMIT), Ok(3_i64));
-    assert_eq!(client.call_as_deadline(&question(1, What::Add, 1), Instant::now() + LIMIT), Ok(2_i64));
+    let answer = client.call(question(6, What::Add, 7).as_bytes()).unwrap();
+    assert_eq!(answer.read(), Ok(13_i64));
+    let answer = client.call_timeout(question(6, What::Divide, 2).as_bytes(), LIMIT).unwrap();
+    assert_eq!(answer.read(), Ok(3_i64));
     let none = CallError::ServiceFailed("there is no answer".into());
-    assert_eq!(client.call_as::<_, i64>(&question(1, What::Divide, 0)), Err(CallAsError::Call(none)));
+    assert_eq!(client.call(question(1, What::Divide, 0).as_bytes()).unwrap_err(), none);
     // The same on the calling half.
     let (mut caller, _inbox) = client.split();
-    assert_eq!(caller.call_as(&question(i64::MAX, What::Add, 0)), Ok(i64::MAX));
+    let answer = caller.call(question(i64::MAX, What::Add, 0).as_bytes()).unwrap();
+    assert_eq!(answer.read(), Ok(i64::MAX));
 }
 
 #[test]
 fn a_request_of_another_type_is_answered_with_what_is_wrong() {
     let bus = Bus::with(|b| b.service(calculate));
     let mut client = bus.client("alice");
-    let told = |error: CallAsError| match error {
-        CallAsError::Call(CallError::ServiceFailed(why)) => why,
+    let told = |error: CallError| match error {
+        CallError::ServiceFailed(why) => why,
         other => panic!("{other:?}"),
     };
-    let why = told(client.call_as::<_, i64>(&7_u32).unwrap_err());
+    let why = told(client.call(7_u32.as_bytes()).unwrap_err());
     assert!(why.starts_with("4 bytes are not a ") && why.contains("which has 24"), "{why}");
     // Of the right size, but no question.
-    let why = told(client.call_as::<_, i64>(&[0_u64; 3]).unwrap_err());
+    let why = told(client.call([0_u64; 3].as_bytes()).unwrap_err());
     assert!(why.contains("though their number is right"), "{why}");
-    assert_eq!(client.call_as(&question(2, What::Add, 2)), Ok(4_i64));
+    let answer = client.call(question(2, What::Add, 2).as_bytes()).unwrap();
+    assert_eq!(answer.read(), Ok(4_i64));
 }
 
 #[test]
 fn a_response_of_another_type_is_an_error_and_nothing_is_lost() {
     let bus = Bus::start(); // echoes
     let mut client = bus.client("alice");
-    let error = client.call_as::<_, u64>(&7_u32).unwrap_err();
-    assert!(
-        matches!(error, CallAsError::Response(PayloadError::Size { found: 4, expected: Some(8), .. })),
-        "{error}"
-    );
-    let error = client.call_as::<_, What>(&7_u32).unwrap_err();
-    assert!(matches!(error, CallAsError::Response(PayloadError::Invalid { .. })), "{error}");
-    assert_eq!(client.call_as(&2_u32), Ok(What::Divide));
-    assert_eq!(client.call_as(&()), Ok(()));
+    let reply = client.call(7_u32.as_bytes()).unwrap();
+    let error = reply.read::<u64>().unwrap_err();
+    assert!(matches!(error, PayloadError::Size { found: 4, expected: Some(8), .. }), "{error}");
+    let error = reply.read::<What>().unwrap_err();
+    assert!(matches!(error, PayloadError::Invalid { .. }), "{error}");
+    assert_eq!(reply.read(), Ok(7_u32), "a reply is read as often as one likes");
+    assert_eq!(client.call(2_u32.as_bytes()).unwrap().read(), Ok(What::Divide));
+    assert_eq!(client.call(().as_bytes()).unwrap().read(), Ok(()));
+}
+
+#[test]
+fn a_reply_is_its_bytes() {
+    let bus = Bus::start();
+    let mut client = bus.client("alice");
+    let reply = client.call("text").unwrap();
+    assert_eq!(reply, b"text");
+    assert_eq!(reply, "text");
+    assert_eq!(reply, b"text".to_vec());
+    assert_ne!(reply, "texts");
+    assert_eq!((reply.len(), reply.payload(), &reply[1..]), (4, &b"text"[..], &b"ext"[..]));
+    assert_eq!(format!("{reply:?}"), format!("{:?}", b"text"));
+    let copy = reply;
+    assert_eq!(copy, reply);
 }
 
 #[test]
@@ -103,37 +116,17 @@ fn typed_calls_are_pipelined_too() {
     let bus = Bus::start();
     let mut client = bus.client("alice");
     for number in 0..100_u32 {
-        client.submit_as(&number).unwrap();
+        client.submit(number.as_bytes()).unwrap();
     }
     for number in 0..50_u32 {
-        assert_eq!(client.response_as(), Ok(number));
+        assert_eq!(client.response().unwrap().read(), Ok(number));
     }
     // One that is not of the type asked for is taken all the same.
-    assert!(matches!(client.response_as::<u64>(), Err(CallAsError::Response(_))));
+    assert!(client.response().unwrap().read::<u64>().is_err());
     for number in 51..100_u32 {
-        assert_eq!(client.response_as_timeout(LIMIT), Ok(number));
+        assert_eq!(client.response_timeout(LIMIT).unwrap().read(), Ok(number));
     }
-    assert_eq!(client.response_as::<u32>(), Err(CallAsError::Call(CallError::NothingOutstanding)));
-}
-
-#[test]
-fn deadlines_end_typed_calls() {
-    let gate = Gate::default();
-    let at_gate = gate.clone();
-    let bus = Bus::with(|b| {
-        b.service(move |request: Request<'_>, response: &mut Response<'_>| {
-            at_gate.pass();
-            response.write(request.payload())
-        })
-    });
-    let mut client = bus.client("alice");
-    let late = Err(CallAsError::Call(CallError::TimedOut));
-    assert_eq!(client.call_as_timeout::<u32, u32>(&1, MOMENT), late);
-    assert_eq!(client.call_as_deadline::<u32, u32>(&2, Instant::now() + MOMENT), late);
-    client.submit_as(&3_u32).unwrap();
-    assert_eq!(client.response_as_timeout::<u32>(MOMENT), late);
-    gate.open();
-    assert_eq!(client.response_as(), Ok(3_u32));
+    assert_eq!(client.response().unwrap_err(), CallError::NothingOutstanding);
 }
 
 #[test]
@@ -141,64 +134,53 @@ fn messages_of_values() {
     within_limit("typed messages", || {
         let bus = Bus::start();
         let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
-        assert_eq!(bob.try_recv_as::<u32>(), Err(RecvAsError::Recv(TryRecvError::Empty)));
-        assert_eq!(bob.recv_as_timeout::<u32>(MOMENT), Err(RecvAsError::Recv(RecvTimeoutError::TimedOut)));
-        alice.send_as(bob.key(), &1_u32).unwrap();
-        alice.send_as_timeout(bob.key(), &2_u32, LIMIT).unwrap();
-        alice.send_as_deadline(bob.key(), &3_u32, Instant::now() + LIMIT).unwrap();
-        alice.send_as(bob.key(), &question(4, What::Add, 4)).unwrap();
-        let first = bob.recv_as::<u32>().unwrap();
-        assert_eq!((first.from(), first.from_name()), (alice.key(), alice.name()));
-        assert_eq!(*first.payload(), 1);
-        assert_eq!(bob.recv_as_timeout::<u32>(LIMIT).unwrap().into_payload(), 2);
-        assert_eq!(bob.recv_as_deadline::<u32>(Instant::now() + LIMIT).unwrap().into_payload(), 3);
-        let fourth = bob.recv().unwrap();
-        assert_eq!(fourth.payload_as(), Ok(question(4, What::Add, 4)));
-        // The same on the receiving half, up to the end.
-        alice.send_as(bob.key(), &5_u32).unwrap();
-        let (bob, mut inbox) = bob.split();
-        assert_eq!(inbox.try_recv_as::<u32>().unwrap().into_payload(), 5);
-        drop(bob);
-        assert!(matches!(inbox.recv_as::<u32>(), Err(RecvAsError::Recv(RecvError::Disconnected(_)))));
+        alice.send(bob.key(), 1_u32.as_bytes()).unwrap();
+        alice.send_timeout(bob.key(), 2_u32.as_bytes(), LIMIT).unwrap();
+        alice.send(bob.key(), question(3, What::Add, 4).as_bytes()).unwrap();
+        assert_eq!(bob.recv().unwrap().read(), Ok(1_u32));
+        assert_eq!(bob.recv_timeout(LIMIT).unwrap().read(), Ok(2_u32));
+        assert_eq!(bob.recv().unwrap().read(), Ok(question(3, What::Add, 4)));
+        // The same on the receiving half.
+        alice.send(bob.key(), 5_u32.as_bytes()).unwrap();
+        let (_bob, mut inbox) = bob.split();
+        assert_eq!(inbox.recv().unwrap().read(), Ok(5_u32));
     });
 }
 
 #[test]
-fn a_message_of_another_type_is_handed_over_in_the_error() {
+fn a_message_of_another_type_stays_readable() {
     let bus = Bus::start();
     let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
     alice.send(bob.key(), b"12345").unwrap();
-    alice.send_as(bob.key(), &6_u32).unwrap();
-    let error = bob.recv_as::<u32>().unwrap_err();
-    assert!(error.to_string().starts_with("a message from alice is of another type: 5 bytes"), "{error}");
-    let RecvAsError::Payload { message, source: PayloadError::Size { found: 5, .. } } = error else {
-        panic!("{error:?}")
-    };
+    alice.send(bob.key(), 6_u32.as_bytes()).unwrap();
+    let message = bob.recv().unwrap();
+    let error = message.read::<u32>().unwrap_err();
+    assert!(matches!(error, PayloadError::Size { found: 5, .. }), "{error}");
     assert_eq!((message.from(), message.payload()), (alice.key(), &b"12345"[..]));
-    assert_eq!(bob.recv_as::<u32>().unwrap().into_payload(), 6, "the next one is not disturbed");
+    assert_eq!(bob.recv().unwrap().read(), Ok(6_u32), "the next one is not disturbed");
 }
 
 #[test]
 fn slices_are_read_where_they_lie() {
     let bus = Bus::with(|b| {
         b.service(|request: Request<'_>, response: &mut Response<'_>| {
-            let series: &Series = request.payload_ref()?;
+            let series: &Series = codec::view(request.payload())?;
             let sum = series.points.iter().map(|point| u64::from(point.get())).sum::<u64>();
-            response.write_as(&series.number)?;
-            response.write_as(&sum)
+            response.write(series.number.as_bytes())?;
+            response.write(sum.as_bytes())
         })
     });
     let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
     let numbers: Vec<U32> = (0..=1000).map(U32::new).collect();
-    let answer = alice.call_as::<[U32], [u8; 12]>(&numbers).unwrap();
+    let answer = alice.call(numbers.as_bytes()).unwrap();
     assert_eq!(answer[..4], [0; 4]);
     assert_eq!(answer[4..], 500_500_u64.to_ne_bytes());
     // Half a number more.
-    let error = alice.call_as::<[u8], [u8; 12]>(&[0; 10]).unwrap_err();
-    assert!(matches!(error, CallAsError::Call(CallError::ServiceFailed(_))), "{error}");
-    alice.send_as(bob.key(), &numbers[..]).unwrap();
+    let error = alice.call(&[0; 10]).unwrap_err();
+    assert!(matches!(error, CallError::ServiceFailed(_)), "{error}");
+    alice.send(bob.key(), numbers.as_bytes()).unwrap();
     let message = bob.recv().unwrap();
-    let series = message.payload_ref::<Series>().unwrap();
+    let series: &Series = codec::view(message.payload()).unwrap();
     assert_eq!((series.number.get(), series.points.len()), (0, 1000));
 }
 
@@ -206,29 +188,67 @@ fn slices_are_read_where_they_lie() {
 fn values_that_are_too_large_are_refused_as_bytes_are() {
     let bus = Bus::with(|b| {
         b.ring_size(4096).service(|_: Request<'_>, response: &mut Response<'_>| {
-            response.write_as(&[1_u8; 1000])?;
-            response.write_as(&[1_u8; 2000])
+            response.write(&[1_u8; 1000])?;
+            response.write(&[1_u8; 2000])
         })
     });
     let (mut alice, bob) = (bus.client("alice"), bus.client("bob"));
     let limits = alice.limits();
-    let large = [0_u8; 4096];
+    let large = [0_u64; 512];
     assert_eq!(
-        alice.call_as::<_, u8>(&large),
-        Err(CallAsError::Call(CallError::TooLarge { len: 4096, max: limits.max_call }))
+        alice.call(large.as_bytes()).unwrap_err(),
+        CallError::TooLarge { len: 4096, max: limits.max_call }
     );
     assert_eq!(
-        alice.send_as(bob.key(), &large),
+        alice.send(bob.key(), large.as_bytes()),
         Err(SendError::TooLarge { len: 4096, max: limits.max_message })
     );
-    let error = alice.call_as::<_, u8>(&()).unwrap_err();
-    assert!(matches!(error, CallAsError::Call(CallError::ResponseTooLarge(_))), "{error}");
+    let error = alice.call(b"").unwrap_err();
+    assert!(matches!(error, CallError::ResponseTooLarge(_)), "{error}");
+}
+
+/// A format of one's own: decimal digits, and no negative numbers.
+#[derive(Debug, PartialEq)]
+struct Digits(i64);
+
+impl Payload for Digits {
+    fn encode<R>(self, _max: usize, send: impl FnOnce(&[u8]) -> R) -> Result<R, EncodeError> {
+        match u64::try_from(self.0) {
+            Ok(number) => Ok(send(number.to_string().as_bytes())),
+            Err(error) => Err(EncodeError::Failed { type_name: "Digits", why: error.to_string() }),
+        }
+    }
+}
+
+impl FromPayload<'_> for Digits {
+    fn from_payload(bytes: &[u8]) -> Result<Digits, PayloadError> {
+        let number = str::from_utf8(bytes).ok().and_then(|digits| digits.parse().ok());
+        number.map(Digits).ok_or(PayloadError::Invalid { type_name: "Digits" })
+    }
+}
+
+#[test]
+fn a_format_of_ones_own_is_a_payload_too() {
+    let bus = Bus::start();
+    let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
+    let reply = alice.call(Digits(42)).unwrap();
+    assert_eq!((reply.payload(), reply.read()), (&b"42"[..], Ok(Digits(42))));
+    alice.submit_all([1, 2].map(Digits)).unwrap();
+    assert_eq!(alice.response().unwrap().read(), Ok(Digits(1)));
+    assert_eq!(alice.response().unwrap(), "2");
+    alice.send(bob.key(), Digits(7)).unwrap();
+    assert_eq!(bob.recv().unwrap().read(), Ok(Digits(7)));
+    // What cannot be encoded is not sent, and says why.
+    assert!(matches!(alice.call(Digits(-1)), Err(CallError::Encode(EncodeError::Failed { .. }))));
+    assert!(matches!(alice.submit(Digits(-1)), Err(CallError::Encode(_))));
+    assert!(matches!(alice.send(bob.key(), Digits(-1)), Err(SendError::Encode(_))));
+    assert_eq!((alice.outstanding(), alice.statistics().unwrap().calls), (0, 3));
 }
 
 #[cfg(feature = "serde")]
 mod encoded {
     use super::*;
-    use ringpost::{CallSerdeError, EncodeError, SendSerdeError};
+    use ringpost::Postcard;
     use serde::{Deserialize, Serialize};
     use std::collections::BTreeMap;
 
@@ -266,36 +286,34 @@ mod encoded {
         let bus = Bus::with(|b| b.service(answer));
         let mut client = bus.client("alice");
         let put = Command::Put { key: "a".into(), value: vec![1, 2, 3] };
-        assert_eq!(client.call_serde(&put), Ok(Answer::Done));
+        assert_eq!(client.call(Postcard(&put)).unwrap().read(), Ok(Postcard(Answer::Done)));
         let get = Command::Get("borrowed from the response".into());
-        let value = client.call_serde_timeout::<_, Answer>(&get, LIMIT);
-        assert_eq!(value, Ok(Answer::Value(Some("borrowed from the response"))));
-        let until = Instant::now() + LIMIT;
-        assert_eq!(client.call_serde_deadline(&Command::Fill(3), until), Ok(Answer::Full(vec![0; 3])));
-        client.submit_serde(&put).unwrap();
-        client.submit_serde(&get).unwrap();
-        assert_eq!(client.response_serde(), Ok(Answer::Done));
-        assert!(matches!(client.response_serde_timeout(LIMIT), Ok(Answer::Value(Some(_)))));
-        let nothing = CallSerdeError::Call(CallError::NothingOutstanding);
-        assert_eq!(client.response_serde::<Answer>(), Err(nothing));
+        let value = client.call_timeout(Postcard(&get), LIMIT).unwrap().read();
+        assert_eq!(value, Ok(Postcard(Answer::Value(Some("borrowed from the response")))));
+        client.submit(Postcard(&put)).unwrap();
+        client.submit(Postcard(get)).unwrap();
+        client.submit(Postcard(Command::Fill(3))).unwrap();
+        assert_eq!(client.response().unwrap().read(), Ok(Postcard(Answer::Done)));
+        assert!(matches!(
+            client.response_timeout(LIMIT).unwrap().read(),
+            Ok(Postcard(Answer::Value(Some(_))))
+        ));
+        assert_eq!(client.response().unwrap().read(), Ok(Postcard(Answer::Full(vec![0; 3]))));
     }
 
     #[test]
     fn what_is_of_another_type_is_an_error_on_either_side() {
         let bus = Bus::with(|b| b.service(answer));
         let mut client = bus.client("alice");
-        let error = client.call_serde::<_, Answer>(&(9_u8, 9_u8)).unwrap_err();
-        let CallSerdeError::Call(CallError::ServiceFailed(why)) = &error else { panic!("{error:?}") };
+        let error = client.call(Postcard((9_u8, 9_u8))).unwrap_err();
+        let CallError::ServiceFailed(why) = &error else { panic!("{error:?}") };
         assert!(why.contains("use the same type on both sides"), "{why}");
         let get = Command::Get("x".into());
-        let error = client.call_serde::<_, String>(&get).unwrap_err();
-        assert!(matches!(error, CallSerdeError::Response(_)), "{error:?}");
-        let error = client.call_serde::<_, u8>(&get).unwrap_err();
-        assert!(
-            matches!(error, CallSerdeError::Response(PayloadError::LeftOver { left: 3, .. })),
-            "{error:?}"
-        );
-        assert!(client.call_serde::<_, Answer>(&get).is_ok());
+        let reply = client.call(Postcard(&get)).unwrap();
+        assert!(reply.read::<Postcard<String>>().is_err());
+        let error = reply.read::<Postcard<u8>>().unwrap_err();
+        assert!(matches!(error, PayloadError::LeftOver { left: 3, .. }), "{error:?}");
+        assert!(reply.read::<Postcard<Answer<'_>>>().is_ok());
     }
 
     #[test]
@@ -306,24 +324,24 @@ mod encoded {
         // One byte for the variant, two for the length.
         let fits = Command::Get("x".repeat(limits.max_call - 3));
         let over = Command::Get("x".repeat(limits.max_call - 2));
-        let error = client.call_serde::<_, Answer>(&over).unwrap_err();
+        let error = client.call(Postcard(&over)).unwrap_err();
         assert!(
-            matches!(error, CallSerdeError::Request(EncodeError::TooLarge { max, .. }) if max == limits.max_call),
+            matches!(error, CallError::Encode(EncodeError::TooLarge { max, .. }) if max == limits.max_call),
             "{error:?}"
         );
-        let error = client.submit_serde(&over).unwrap_err();
-        assert!(matches!(error, CallSerdeError::Request(_)), "{error:?}");
-        let error = client.send_serde(bob.key(), &fits).unwrap_err();
+        let error = client.submit(Postcard(&over)).unwrap_err();
+        assert!(matches!(error, CallError::Encode(_)), "{error:?}");
+        let error = client.send(bob.key(), Postcard(&fits)).unwrap_err();
         let max = limits.max_message;
         assert!(
-            matches!(error, SendSerdeError::Message(EncodeError::TooLarge { max: said, .. }) if said == max),
+            matches!(error, SendError::Encode(EncodeError::TooLarge { max: said, .. }) if said == max),
             "{error:?}"
         );
         assert_eq!(client.statistics().unwrap().calls, 0);
         // A request that just fits has a response that does not: its variant, too, takes a byte.
-        let error = client.call_serde::<_, Answer>(&fits).unwrap_err();
-        assert!(matches!(error, CallSerdeError::Call(CallError::ResponseTooLarge(_))), "{error:?}");
-        assert!(client.call_serde::<_, Answer>(&Command::Fill(10)).is_ok());
+        let error = client.call(Postcard(&fits)).unwrap_err();
+        assert!(matches!(error, CallError::ResponseTooLarge(_)), "{error:?}");
+        assert!(client.call(Postcard(Command::Fill(10))).is_ok());
     }
 
     #[test]
@@ -332,26 +350,18 @@ mod encoded {
             let bus = Bus::start();
             let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
             let map = BTreeMap::from([("one".to_owned(), 1), ("two".to_owned(), 2)]);
-            alice.send_serde(bob.key(), &map).unwrap();
-            alice.send_serde_timeout(bob.key(), &map, LIMIT).unwrap();
-            alice.send_serde_deadline(bob.key(), &map, Instant::now() + LIMIT).unwrap();
+            alice.send(bob.key(), Postcard(&map)).unwrap();
+            alice.send_timeout(bob.key(), Postcard(&map), LIMIT).unwrap();
             alice.send(bob.key(), &[255; 3]).unwrap();
-            alice.send_serde(bob.key(), "last").unwrap();
+            alice.send(bob.key(), Postcard("last")).unwrap();
             type Map = BTreeMap<String, i32>;
-            assert_eq!(bob.recv_serde::<Map>().unwrap().into_payload(), map);
-            assert_eq!(bob.recv_serde_timeout::<Map>(LIMIT).unwrap().into_payload(), map);
-            let third = bob.recv_serde_deadline::<Map>(Instant::now() + LIMIT).unwrap();
-            assert_eq!(third.from_name(), alice.name());
-            match bob.recv_serde::<Map>() {
-                Err(RecvAsError::Payload { message, source: PayloadError::Decode { .. } }) => {
-                    assert_eq!(message.payload(), [255; 3]);
-                }
-                other => panic!("{other:?}"),
-            }
+            assert_eq!(bob.recv().unwrap().read::<Postcard<Map>>().unwrap().0, map);
+            assert_eq!(bob.recv_timeout(LIMIT).unwrap().read(), Ok(Postcard(map)));
+            let third = bob.recv().unwrap();
+            assert!(matches!(third.read::<Postcard<Map>>(), Err(PayloadError::Decode { .. })));
+            assert_eq!(third.payload(), [255; 3]);
             let last = bob.recv().unwrap();
-            assert_eq!(last.payload_serde(), Ok("last"));
-            let (_bob, mut inbox) = bob.split();
-            assert_eq!(inbox.try_recv_serde::<Map>(), Err(RecvAsError::Recv(TryRecvError::Empty)));
+            assert_eq!(last.read(), Ok(Postcard("last")));
         });
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::channel::ChannelError;
+use crate::codec::EncodeError;
 use crate::connect::is_unknown_user;
 use crate::os::remedy::on_memory_or_threads;
 use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
@@ -130,7 +131,7 @@ pub enum RegisterError {
 ///
 /// | error | executed |
 /// | --- | --- |
-/// | `TooLarge`, `NotSent`, `Uncollected`, `NothingOutstanding`, `ShuttingDown` | no |
+/// | `TooLarge`, `Encode`, `NotSent`, `Uncollected`, `NothingOutstanding`, `ShuttingDown` | no |
 /// | `ServiceFailed`, `ResponseTooLarge` | yes, by the service |
 /// | `TimedOut`, `Disconnected` | perhaps, or not yet |
 /// | `Server`, `Violation` | not known |
@@ -165,6 +166,9 @@ pub enum CallError {
         /// The most that can be sent.
         max: usize,
     },
+    /// The request cannot be encoded; nothing was sent.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// No response came until the deadline. The request may have been executed, or may yet be; if a client
     /// that registers again was waiting for a server, it was not sent.
     #[error("no response until the deadline; the request may have been executed")]
@@ -251,6 +255,9 @@ pub enum SendError {
     /// The server did not answer until the deadline. The message may have been delivered.
     #[error("the server did not answer until the deadline; the message may have been delivered")]
     NoAnswer,
+    /// The message cannot be encoded; nothing was sent.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// The message is larger than a block; nothing was sent.
     #[error(
         "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
@@ -283,6 +290,7 @@ impl From<CallError> for SendError {
     fn from(error: CallError) -> SendError {
         match error {
             CallError::TooLarge { len, max } => SendError::TooLarge { len, max },
+            CallError::Encode(error) => SendError::Encode(error),
             CallError::TimedOut => SendError::NoAnswer,
             CallError::Disconnected(reason) => SendError::Disconnected(reason),
             CallError::NotSent(reason) => SendError::NotSent(reason),

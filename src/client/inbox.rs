@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::handle::CloseHandle;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
+use crate::codec::{FromPayload, PayloadError};
 use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 
@@ -152,6 +153,15 @@ impl Message {
     /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// What it sent, as a value: of a fixed layout, or in a `Postcard`.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not a value of this type. The message stays readable.
+    pub fn read<'a, T: FromPayload<'a>>(&'a self) -> Result<T, PayloadError> {
+        T::from_payload(&self.payload)
     }
 
     /// What it sent, to keep.

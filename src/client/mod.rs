@@ -3,8 +3,6 @@
 mod backoff;
 mod builder;
 mod caller;
-#[cfg(feature = "serde")]
-mod encoded;
 mod error;
 mod event;
 #[cfg(fuzzing)]
@@ -16,7 +14,6 @@ pub(crate) mod internals;
 mod observer;
 mod reconnect;
 mod session;
-mod typed;
 mod watcher;
 
 pub use backoff::Reconnect;
@@ -24,19 +21,17 @@ pub use builder::ClientBuilder;
 pub use caller::Caller;
 #[cfg(test)]
 pub(crate) use caller::SLICE;
-#[cfg(feature = "serde")]
-pub use encoded::{CallSerdeError, SendSerdeError};
 pub use error::{CallError, RegisterError, SendError};
 pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::CloseHandle;
 pub use inbox::{Inbox, Message};
 pub use observer::Observer;
-pub use typed::{CallAsError, MessageOf, RecvAsError};
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::codec::{Payload, Reply};
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::wire::{Address, Key, Name};
@@ -85,8 +80,7 @@ pub struct Limits {
 /// | [`unregister`](Self::unregister) | the server's confirmation | for ever; `_timeout` |
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when the
-/// [close handle](Self::close_handle) is used. The methods with `_as` in their names, and with the feature
-/// `serde` those with `_serde`, take and give values; see [`codec`](crate::codec).
+/// [close handle](Self::close_handle) is used. Payloads are bytes, or values; see [`codec`](crate::codec).
 ///
 /// # Examples
 ///
@@ -363,7 +357,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn call(&mut self, request: &[u8]) -> Result<&[u8], CallError> {
+    pub fn call(&mut self, request: impl Payload) -> Result<Reply<'_>, CallError> {
         self.caller.call(request)
     }
 
@@ -396,7 +390,7 @@ impl Client {
     /// assert_eq!(client.call_timeout(b"quick", Duration::from_secs(5))?, b"quick");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn call_timeout(&mut self, request: &[u8], timeout: Duration) -> Result<&[u8], CallError> {
+    pub fn call_timeout(&mut self, request: impl Payload, timeout: Duration) -> Result<Reply<'_>, CallError> {
         self.caller.call_timeout(request, timeout)
     }
 
@@ -422,7 +416,11 @@ impl Client {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn call_deadline(&mut self, request: &[u8], deadline: Instant) -> Result<&[u8], CallError> {
+    pub fn call_deadline(
+        &mut self,
+        request: impl Payload,
+        deadline: Instant,
+    ) -> Result<Reply<'_>, CallError> {
         self.caller.call_deadline(request, deadline)
     }
 
@@ -449,7 +447,7 @@ impl Client {
     /// assert_eq!(client.response()?, b"two");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
+    pub fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
         self.caller.submit(request)
     }
 
@@ -477,7 +475,7 @@ impl Client {
     /// assert_eq!(client.response()?, b"two");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn submit_all<'r>(&mut self, requests: impl IntoIterator<Item = &'r [u8]>) -> Result<(), CallError> {
+    pub fn submit_all<P: Payload>(&mut self, requests: impl IntoIterator<Item = P>) -> Result<(), CallError> {
         self.caller.submit_all(requests)
     }
 
@@ -501,7 +499,7 @@ impl Client {
     /// assert_eq!(client.response()?, b"ping");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn response(&mut self) -> Result<&[u8], CallError> {
+    pub fn response(&mut self) -> Result<Reply<'_>, CallError> {
         self.caller.response()
     }
 
@@ -526,7 +524,7 @@ impl Client {
     /// assert_eq!(client.response_timeout(Duration::from_secs(5))?, b"ping");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn response_timeout(&mut self, timeout: Duration) -> Result<&[u8], CallError> {
+    pub fn response_timeout(&mut self, timeout: Duration) -> Result<Reply<'_>, CallError> {
         self.caller.response_timeout(timeout)
     }
 
@@ -578,7 +576,7 @@ impl Client {
     /// assert_eq!((message.from(), message.payload()), (alice.key(), &b"hello"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
+    pub fn send(&mut self, to: Key, message: impl Payload) -> Result<(), SendError> {
         self.caller.send(to, message)
     }
 
@@ -604,7 +602,12 @@ impl Client {
     /// assert_eq!(bob.recv()?.payload(), b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send_timeout(&mut self, to: Key, message: &[u8], timeout: Duration) -> Result<(), SendError> {
+    pub fn send_timeout(
+        &mut self,
+        to: Key,
+        message: impl Payload,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
         self.caller.send_timeout(to, message, timeout)
     }
 
@@ -631,7 +634,12 @@ impl Client {
     /// assert_eq!(bob.recv()?.payload(), b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send_deadline(&mut self, to: Key, message: &[u8], deadline: Instant) -> Result<(), SendError> {
+    pub fn send_deadline(
+        &mut self,
+        to: Key,
+        message: impl Payload,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
         self.caller.send_deadline(to, message, deadline)
     }
 

@@ -40,48 +40,14 @@ impl<'a, T: Deserialize<'a>> FromPayload<'a> for Postcard<T> {
     }
 }
 
-/// The encoded form of a value, of at most `max` bytes. Does not block.
-///
-/// # Errors
-///
-/// See [`EncodeError`].
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::codec::{self, EncodeError};
-///
-/// let bytes = codec::encode(&("bob", 300_u32), 100)?;
-/// assert_eq!(codec::decode::<(&str, u32)>(&bytes)?, ("bob", 300));
-/// assert!(matches!(codec::encode("far too long", 4), Err(EncodeError::TooLarge { max: 4, .. })));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::new();
-    encode_into(value, max, &mut bytes)?;
-    Ok(bytes)
+/// The encoded form of a value, of at most `max` bytes.
+#[cfg(test)]
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, max: usize) -> Result<Vec<u8>, EncodeError> {
+    with_encoded(value, max, <[u8]>::to_vec)
 }
 
-/// The value that was encoded as these bytes, all of them. It may borrow from them. Does not block.
-///
-/// # Errors
-///
-/// [`PayloadError::Decode`] or [`PayloadError::LeftOver`]; [`PayloadError::TooLarge`] or
-/// [`PayloadError::TooDeep`] where the bytes are in order, but stand for more than a decoding [may
-/// use](crate::codec#with-serde).
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::{PayloadError, codec};
-///
-/// let bytes = codec::encode("hello", 100)?;
-/// assert_eq!(codec::decode::<&str>(&bytes)?, "hello"); // borrowed
-/// assert_eq!(codec::decode::<String>(&bytes)?, "hello");
-/// assert!(matches!(codec::decode::<u8>(&bytes), Err(PayloadError::LeftOver { left: 5, .. })));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError> {
+/// The value that was encoded as all these bytes. It may borrow from them.
+pub(super) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, PayloadError> {
     let budget = Budget::for_bytes(bytes.len());
     let mut deserializer = postcard::Deserializer::from_bytes(bytes);
     let decoded = T::deserialize(Counted::new(&mut deserializer, &budget));

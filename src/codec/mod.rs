@@ -79,17 +79,8 @@ mod reply;
 pub use encoded::Postcard;
 #[cfg(feature = "serde")]
 pub(crate) use encoded::with_encoded;
-#[cfg(feature = "serde")]
-pub use encoded::{decode, encode};
+#[cfg(all(test, feature = "serde"))]
+use encoded::{decode, encode};
 pub use error::{EncodeError, PayloadError};
 pub use payload::{FromPayload, Payload, view};
 pub use reply::Reply;
-
-/// As [`FromPayload::from_payload`].
-///
-/// # Errors
-///
-/// The same.
-pub fn read<T: zerocopy::TryFromBytes>(bytes: &[u8]) -> Result<T, PayloadError> {
-    T::from_payload(bytes)
-}

@@ -26,7 +26,6 @@ pub struct Reply<'a>(&'a [u8]);
 
 impl<'a> Reply<'a> {
     #[inline]
-    #[allow(dead_code, reason = "calls return it from the next commit on")]
     pub(crate) fn new(payload: &'a [u8]) -> Reply<'a> {
         Reply(payload)
     }

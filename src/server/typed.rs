@@ -5,7 +5,7 @@
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 use super::service::{Request, Response, ServiceError};
-use crate::codec::{self, PayloadError};
+use crate::codec::{self, FromPayload, PayloadError};
 
 /// For `?` in a service: the caller is told what is wrong with its request.
 impl From<PayloadError> for ServiceError {
@@ -40,7 +40,7 @@ impl<'a> Request<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_as<T: TryFromBytes>(&self) -> Result<T, PayloadError> {
-        codec::read(self.payload())
+        T::from_payload(self.payload())
     }
 
     /// What the client sent, as a value, where it lies: for types without alignment, slices of them, and
@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_serde<T: serde::Deserialize<'a>>(&self) -> Result<T, PayloadError> {
-        codec::decode(self.payload())
+        codec::Postcard::from_payload(self.payload()).map(|codec::Postcard(value)| value)
     }
 }
 

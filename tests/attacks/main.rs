@@ -231,7 +231,7 @@ fn a_client_of_a_hostile_server() {
             registered += 1;
             for _ in 0..20 {
                 let short = Duration::from_millis(2);
-                let called = client.call_timeout(b"question", short).map(<[u8]>::len);
+                let called = client.call_timeout(b"question", short).map(|reply| reply.len());
                 violations += u64::from(matches!(called, Err(ringpost::CallError::Violation(_))));
                 let sent = client.send_timeout(client.key(), b"message", short);
                 violations += u64::from(matches!(sent, Err(SendError::Violation(_))));

@@ -178,7 +178,7 @@ impl<'a> Work<'a> {
             None => self.caller.call(&request),
             Some(patience) => self.caller.call_timeout(&request, patience),
         }
-        .map(<[u8]>::to_vec);
+        .map(|reply| reply.to_vec());
         let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
         let outcome = self.check(Op::Call, task, &request, &response);
         self.client.history.end(0, Op::Call, outcome, words);
@@ -206,10 +206,10 @@ impl<'a> Work<'a> {
         }
         for (task, request) in &requests {
             self.client.history.begin(0, Op::Respond, timeout(PATIENCE));
-            let mut response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
+            let mut response = self.caller.response_timeout(PATIENCE).map(|reply| reply.to_vec());
             if response == Err(CallError::TimedOut) {
                 // The whole machine may have stood still meanwhile.
-                response = self.caller.response_timeout(PATIENCE).map(<[u8]>::to_vec);
+                response = self.caller.response_timeout(PATIENCE).map(|reply| reply.to_vec());
             }
             let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
             let outcome = self.check(Op::Respond, *task, request, &response);

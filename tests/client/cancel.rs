@@ -104,7 +104,7 @@ fn the_close_handle_ends_a_call_in_a_service_that_sleeps() {
         let bus = sleepy(&gate);
         let mut alice = Client::builder(bus.path()).wait(wait).register("alice").unwrap();
         let handle = alice.close_handle();
-        let calling = begin(move || alice.call(b"sleep").map(<[u8]>::to_vec));
+        let calling = begin(move || alice.call(b"sleep").map(|reply| reply.to_vec()));
         gate.wait_for(1);
         eventually("the worker sleeps", || worker_sleeps("alice"));
         handle.close();
@@ -143,8 +143,11 @@ fn forgetful(place: &Place) -> Begun<()> {
 #[test]
 fn a_client_that_was_overlooked_looks_again() {
     for (what, collect) in [
-        ("untimed", (|c| c.response().map(<[u8]>::to_vec)) as fn(&mut Client) -> Result<Vec<u8>, CallError>),
-        ("timed", |c| c.response_timeout(LIMIT * 2).map(<[u8]>::to_vec)),
+        (
+            "untimed",
+            (|c| c.response().map(|reply| reply.to_vec())) as fn(&mut Client) -> Result<Vec<u8>, CallError>,
+        ),
+        ("timed", |c| c.response_timeout(LIMIT * 2).map(|reply| reply.to_vec())),
     ] {
         let place = Place::new();
         let server = forgetful(&place);
@@ -153,7 +156,7 @@ fn a_client_that_was_overlooked_looks_again() {
         client.submit(b"two").unwrap();
         let waiting = begin(move || {
             let first = collect(&mut client);
-            let second = client.response_timeout(MOMENT).map(<[u8]>::to_vec);
+            let second = client.response_timeout(MOMENT).map(|reply| reply.to_vec());
             // Nobody would confirm that it leaves.
             client.close_handle().close();
             (first, second)

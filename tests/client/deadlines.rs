@@ -50,7 +50,7 @@ fn a_loop_until_a_deadline_ends_with_it() {
         rounds += 1;
         match client.call_deadline(b"x", deadline) {
             Err(CallError::NotSent(_) | CallError::Disconnected(_)) => {}
-            other => break other.map(<[u8]>::to_vec),
+            other => break other.map(|reply| reply.to_vec()),
         }
     };
     assert_eq!(end, Err(CallError::TimedOut));
@@ -77,7 +77,7 @@ fn without_any_delay_deadlines_hold_and_attempts_are_few() {
         assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
         let began = Instant::now();
         let (end, client) = begin(move || {
-            let end = client.call_timeout(b"x", Duration::from_millis(300)).map(<[u8]>::to_vec);
+            let end = client.call_timeout(b"x", Duration::from_millis(300)).map(|reply| reply.to_vec());
             (end, client)
         })
         .end_within("a call with a deadline", Duration::from_secs(20));

@@ -30,7 +30,7 @@ fn a_crowd_registers() {
                 all.wait();
                 let client = Client::builder(&*path).timeout(LIMIT / 2).register(format!("one of many {n}"));
                 registered.wait();
-                client.map(|mut client| client.call(b"x").map(<[u8]>::to_vec))
+                client.map(|mut client| client.call(b"x").map(|reply| reply.to_vec()))
             };
             std::thread::Builder::new().stack_size(256 << 10).spawn(one).unwrap()
         })

@@ -81,7 +81,7 @@ fn shutdown_answers_what_was_committed() {
         assert_eq!(client.response().unwrap(), b"first");
         for i in 0..behind {
             let response = client.response();
-            assert_eq!(response, Ok(&i.to_le_bytes()[..]), "{i} of {behind}, ring of {ring_size}");
+            assert_eq!(response.unwrap(), i.to_le_bytes(), "{i} of {behind}, ring of {ring_size}");
         }
         assert_eq!(client.outstanding(), 0);
         let summary = within_limit("the shutdown", move || server.join());
@@ -143,7 +143,7 @@ fn a_service_that_does_not_return_is_left_behind() {
     let bus = Bus::with(|b| b.grace(Duration::from_millis(100)).service(gated(&gate)));
     let mut alice = bus.client("alice");
     let mut bob = bus.client("bob");
-    let waiting = begin(move || alice.call(b"x").map(<[u8]>::to_vec));
+    let waiting = begin(move || alice.call(b"x").map(|reply| reply.to_vec()));
     gate.wait_for(1);
     let Bus { server, place } = bus;
     let summary = within_limit("the shutdown", move || server.join_after_shutdown());
@@ -194,7 +194,7 @@ fn the_close_handle_ends_waits_of_other_threads() {
     let (mut caller, mut inbox) = bus.client("bob").split();
     alice.send(caller.key(), b"committed").unwrap();
     let handle = caller.close_handle();
-    let call = begin(move || caller.call(b"x").map(<[u8]>::to_vec));
+    let call = begin(move || caller.call(b"x").map(|reply| reply.to_vec()));
     gate.wait_for(1);
     assert_eq!(inbox.recv().unwrap().payload(), b"committed");
     alice.send(inbox.key(), b"and this").unwrap();

@@ -101,7 +101,7 @@ fn a_service_knows_who_calls() {
     let mut client = bus.client("alice");
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let expected = format!("alice {} {} {uid} {gid}", client.key(), std::process::id());
-    assert_eq!(String::from_utf8_lossy(client.call(b"who").unwrap()), expected);
+    assert_eq!(String::from_utf8_lossy(&client.call(b"who").unwrap()), expected);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_service_that_takes_its_time_delays_its_caller_only() {
     let bus = Bus::with(|b| b.service(moody(gate.clone())));
     let mut slow = bus.client("slow");
     let key = slow.key();
-    let waiting = begin(move || slow.call(b"wait").map(<[u8]>::to_vec));
+    let waiting = begin(move || slow.call(b"wait").map(|reply| reply.to_vec()));
     gate.wait_for(1);
     let mut other = bus.client("other");
     for i in 0..1000_u32 {
@@ -131,7 +131,7 @@ fn many_calls_run_at_once() {
     let waiting: Vec<_> = (0..10)
         .map(|i| {
             let mut client = bus.client(&format!("client {i}"));
-            begin(move || client.call(b"wait").map(<[u8]>::to_vec))
+            begin(move || client.call(b"wait").map(|reply| reply.to_vec()))
         })
         .collect();
     gate.wait_for(10);
@@ -212,7 +212,7 @@ fn panics_do_not_cut_a_shutdown_short() {
     client.submit(b"wait").unwrap();
     gate.wait_for(1);
     for i in 0..60 {
-        client.submit(if i % 3 == 0 { b"echo" } else { b"panic" }).unwrap();
+        client.submit(if i % 3 == 0 { "echo" } else { "panic" }).unwrap();
     }
     let Bus { server, place } = bus;
     server.shutdown();
@@ -221,7 +221,7 @@ fn panics_do_not_cut_a_shutdown_short() {
     assert_eq!(client.response().unwrap(), b"");
     for i in 0..60 {
         match client.response() {
-            Ok(answer) => assert_eq!((i % 3, answer), (0, &b"echo"[..])),
+            Ok(answer) => assert_eq!((i % 3, answer.payload()), (0, &b"echo"[..])),
             Err(CallError::ServiceFailed(_)) => assert_ne!(i % 3, 0),
             Err(error) => panic!("call {i}: {error}"),
         }
@@ -241,7 +241,7 @@ fn calls_back(path: PathBuf) -> impl Fn(Request<'_>, &mut Response<'_>) -> Resul
         let mut inner = Client::register(&path, name).map_err(|error| failed(&error))?;
         inner.send(request.key(), &[depth]).map_err(|error| failed(&error))?;
         let answer = inner.call(&[depth - 1]).map_err(|error| failed(&error))?;
-        response.write(answer)
+        response.write(&answer)
     }
 }
 

@@ -154,7 +154,7 @@ fn a_listener_may_panic() {
     client.submit(b"second").unwrap();
     gate.wait_for(1);
     let calling = begin(move || {
-        let caught = catch_unwind(AssertUnwindSafe(|| client.call(b"third").map(<[u8]>::to_vec)));
+        let caught = catch_unwind(AssertUnwindSafe(|| client.call(b"third").map(|reply| reply.to_vec())));
         (caught.is_err(), client)
     });
     bus.server.stopper().shutdown();

@@ -184,7 +184,7 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
         for way in *b"wpi" {
             let mut ask = |len: usize| {
                 let len = u32::try_from(len).unwrap().to_le_bytes();
-                client.call(&[&[way][..], &len].concat()).map(<[u8]>::to_vec)
+                client.call(&[&[way][..], &len].concat()).map(|reply| reply.to_vec())
             };
             assert_eq!(ask(max).unwrap(), vec![7; max]);
             for len in [max + 1, ring_size, 1 << 20] {

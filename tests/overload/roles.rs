@@ -41,7 +41,7 @@ pub fn obey(stage: &Stage) {
         let mut words = order.splitn(4, ' ');
         match words.next().unwrap() {
             "call" => match client.call(words.next().unwrap().as_bytes()) {
-                Ok(answer) => say(format_args!("answer {}", String::from_utf8_lossy(answer))),
+                Ok(answer) => say(format_args!("answer {}", String::from_utf8_lossy(&answer))),
                 Err(error) => say(format_args!("failed {error:?}")),
             },
             // KEY MILLISECONDS TEXT

@@ -140,7 +140,7 @@ fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     let bob_key = bob.key();
     stop(&server);
     let patient = begin(move || {
-        let answer = carol.call(b"patient").map(<[u8]>::to_vec);
+        let answer = carol.call(b"patient").map(|reply| reply.to_vec());
         carol.unregister().unwrap();
         answer
     });

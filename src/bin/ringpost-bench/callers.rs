@@ -203,7 +203,7 @@ pub fn caller(options: &CallerOptions) -> Outcome {
             let response = if over_socket {
                 echo.call(request)?
             } else {
-                client.call(request).map_err(Failure::failed)?
+                client.call(request).map_err(Failure::failed)?.payload()
             };
             if response.len() != request.len() {
                 return Err(wrong(request, response));

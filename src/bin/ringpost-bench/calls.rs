@@ -36,7 +36,7 @@ pub fn call_block(
     for _ in 0..count {
         let response = client.call(request).map_err(Failure::failed)?;
         if response.len() != request.len() {
-            return Err(wrong(request, response));
+            return Err(wrong(request, &response));
         }
     }
     Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
@@ -48,7 +48,7 @@ pub fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Dur
     let start = Instant::now();
     let response = client.call(request).map_err(Failure::failed)?;
     let time = start.elapsed();
-    if response == request { Ok(time) } else { Err(wrong(request, response)) }
+    if response == request { Ok(time) } else { Err(wrong(request, &response)) }
 }
 
 pub fn wrong(request: &[u8], response: &[u8]) -> Failure {

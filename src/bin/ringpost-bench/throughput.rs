@@ -248,7 +248,7 @@ fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) ->
         for _ in 0..step.min(calls - collected) {
             let response = client.response().map_err(Failure::failed)?;
             if response.len() != request.len() {
-                return Err(crate::calls::wrong(request, response));
+                return Err(crate::calls::wrong(request, &response));
             }
             collected += 1;
         }

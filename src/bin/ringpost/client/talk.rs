@@ -87,7 +87,7 @@ impl Talk {
             Line::Message(to, message) => self.send(to, message).map(|()| String::new()),
             Line::Command(Command::Call(request)) => {
                 let response = self.caller.call_timeout(request, PATIENCE).map_err(Failure::failed)?;
-                Ok(format!("{}\n", out::readable(response)))
+                Ok(format!("{}\n", out::readable(&response)))
             }
             Line::Command(Command::Who) => {
                 let clients = self.caller.list_timeout(PATIENCE).map_err(session::failed_call)?;
