@@ -343,7 +343,7 @@ impl Caller {
     /// let deadline = Instant::now() + Duration::from_secs(5);
     /// let first = caller.call_deadline(b"first", deadline)?.to_vec();
     /// let second = caller.call_deadline(b"second", deadline)?;
-    /// assert_eq!((&first[..], second), (&b"first"[..], &b"second"[..]));
+    /// assert_eq!((&first[..], second.payload()), (&b"first"[..], &b"second"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn call_deadline(

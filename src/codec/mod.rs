@@ -1,26 +1,25 @@
-//! Typed payloads: values in place of bytes.
+//! Payloads: bytes, fixed-layout structs (zerocopy) or any serde type (postcard).
 //!
-//! A call, a response and a message carry bytes. Two families of methods make values of them, and both check
-//! what came before anybody uses it: a payload that is not a value of the type asked for is a
-//! [`PayloadError`], never a panic.
+//! Whatever sends takes [`impl Payload`](Payload), and whatever was received has `payload()`, the bytes, and
+//! `read()`, a value. A payload that is not a value of the type asked for is a [`PayloadError`], never a
+//! panic.
 //!
-//! | | `_as`: types of fixed layout | `_serde`: all that serde knows (feature `serde`) |
+//! | | to send | to read |
 //! | --- | --- | --- |
-//! | a client calls | [`call_as`](crate::Client::call_as), `_timeout`, `_deadline` | `call_serde`, `_timeout`, `_deadline` |
-//! | pipelined | [`submit_as`](crate::Client::submit_as), [`response_as`](crate::Client::response_as), `_timeout` | `submit_serde`, `response_serde`, `_timeout` |
-//! | a service reads | [`Request::payload_as`](crate::Request::payload_as) | `Request::payload_serde` |
-//! | a service answers | [`Response::write_as`](crate::Response::write_as) | `Response::write_serde` |
-//! | a client sends | [`send_as`](crate::Client::send_as), `_timeout`, `_deadline` | `send_serde`, `_timeout`, `_deadline` |
-//! | a client receives | [`recv_as`](crate::Client::recv_as), `try_`, `_timeout`, `_deadline` | `recv_serde`, `try_`, `_timeout`, `_deadline` |
-//! | a message at hand | [`Message::payload_as`](crate::Message::payload_as) | `Message::payload_serde` |
-//! | bytes at hand | [`read`], [`view`] | `encode`, `decode` |
+//! | bytes, text | `call(b"ping")`, `call("ping")`, `call(&vec)` | `reply.payload()` |
+//! | a fixed-layout value | `call(value.as_bytes())` | `reply.read::<T>()` |
+//! | a slice of them, in place | `call(slice.as_bytes())` | [`view`]`::<[T]>(reply.payload())` |
+//! | any serde type (feature `serde`) | `call(Postcard(&value))` | `let Postcard(value) = reply.read()?` |
+//! | a format of your own | implement [`Payload`] for a wrapper | implement [`FromPayload`] for it |
 //!
-//! Each blocks exactly as the method of the same name without the suffix, and adds only the conversion.
+//! The same holds for [`Client::submit`](crate::Caller::submit), [`send`](crate::Client::send), and for
+//! [`Request`](crate::Request), [`Message`](crate::Message) and [`Reply`].
 //!
-//! # Types of fixed layout
+//! # Fixed-layout types
 //!
-//! Structures, arrays and enums whose bytes *are* the payload: nothing is encoded. They derive the traits of
-//! [`zerocopy`], which check at compile time that this is sound: no padding, no pointers, one layout.
+//! The bytes of these structures, arrays and enums *are* the payload: nothing is encoded. They derive the
+//! traits of [`zerocopy`], which check at compile time that this is sound: no padding, no pointers, one
+//! layout.
 //!
 //! ```
 //! use ringpost::zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -32,16 +31,17 @@
 //!     celsius: f32,
 //! }
 //!
+//! # let (_bus, mut alice) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
 //! let sent = Reading { sensor: 7, celsius: 21.5 };
-//! let read: Reading = ringpost::codec::read(sent.as_bytes())?;
-//! assert_eq!(read, sent);
-//! # Ok::<(), ringpost::PayloadError>(())
+//! let echoed: Reading = alice.call(sent.as_bytes())?.read()?;
+//! assert_eq!(echoed, sent);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is read must have the type's size, and its bits must be valid: a `bool` is 0 or 1, an enum has one of
-//! its values. Values are copied out, so that alignment does not matter. Two programs must mean the same by a
-//! type of one size; put a version into it if they are not always built together. Numbers are in the
-//! computer's own byte order, unless they are those of [`zerocopy::byteorder`].
+//! The payload must have the type's size, and its bits must be valid: a `bool` is 0 or 1, an enum has one of
+//! its values. Values are copied out, so alignment does not matter. Two programs must mean the same by a type
+//! of one size; put a version into it if they are not always built together. Numbers are in the computer's
+//! own byte order, unless they are those of [`zerocopy::byteorder`].
 //!
 //! The crate is re-exported as [`ringpost::zerocopy`](crate::zerocopy), version 0.8. A program that depends
 //! on `zerocopy = "0.8"` itself uses the same traits. One that does not tells the derives where the crate is:
@@ -49,21 +49,23 @@
 //!
 //! # With serde
 //!
-//! For strings, vectors, maps, options and enums with fields there is the Cargo feature `serde`. Values are
-//! written in the form of the crate `postcard`, version 1, which is compact and does not describe itself:
-//! both sides must use the same type. Bytes left over behind a value are an error, too.
+//! For strings, vectors, maps, options and enums with fields, enable the Cargo feature `serde` and wrap the
+//! value in `Postcard`. The format is that of the crate `postcard`, version 1, which is compact and does not
+//! describe itself: both sides must use the same type. Bytes left over behind a value are an error.
 //!
-//! A few bytes can stand for a large value, such as `None` for a large type, a thousand times. So decoding is
-//! bounded, whoever sent the bytes: values may take 16 times as many bytes as they are decoded from, and 4
-//! MiB in any case, else it is [`TooLarge`](PayloadError::TooLarge). Counted is each element of a vector, a
-//! map or another collection, with the size of its type and at least 8 bytes (also of a `Vec<()>`), and
-//! whatever lies behind a `Box`. An option, a collection or an enum may lie in another one 128 deep, else it
-//! is [`TooDeep`](PayloadError::TooDeep): a list whose elements hold the next one has at most as many, and
-//! fewer if they are large: those that lie within an element or a box have 64 KiB at a time, since they are
-//! built on the stack. Not counted is what the allocator takes beside the values, what a collection that
-//! grows keeps in reserve (up to as much again, and for a moment twice that), and what a type's own
-//! `Deserialize` does. Whoever has larger or deeper values, and trusts their sender, decodes the bytes of the
-//! payload with `postcard` itself.
+//! A few bytes can stand for a large value, such as a thousand times `None` of a large type. So decoding is
+//! bounded, whoever sent the bytes:
+//!
+//! - Memory: a value may take 16 times as many bytes as its payload, or 4 MiB if that is more; else it is
+//!   [`TooLarge`](PayloadError::TooLarge). Each element of a vector, a map or another collection counts with
+//!   the size of its type, at least 8 bytes (also in a `Vec<()>`), and so does whatever lies behind a `Box`.
+//! - Depth: options, collections and enums may be nested 128 deep; else it is
+//!   [`TooDeep`](PayloadError::TooDeep). Nested elements and boxes are built on the stack and may take 64 KiB
+//!   there together, so large ones may be nested less deep.
+//!
+//! Not counted is what the allocator takes beside the values, what a growing collection keeps in reserve (up
+//! to as much again, and for a moment twice that), and what a type's own `Deserialize` does. If you have
+//! larger or deeper values and trust their sender, decode the payload's bytes with `postcard` itself.
 
 #![forbid(unsafe_code)]
 

@@ -171,6 +171,7 @@ impl<'a> Request<'a> {
 /// # Examples
 ///
 /// ```
+/// use ringpost::zerocopy::IntoBytes;
 /// use ringpost::{CallError, Client, Request, Response, Server, ServiceError};
 ///
 /// fn divide(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
@@ -182,7 +183,7 @@ impl<'a> Request<'a> {
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path).service(divide).start()?;
 /// let mut client = Client::register(&path, "alice")?;
-/// assert_eq!(client.call_as::<_, u32>(&[6_u32, 3])?, 2);
+/// assert_eq!(client.call([6_u32, 3].as_bytes())?.read::<u32>()?, 2);
 /// let nothing = client.call(&[0; 8]);
 /// assert_eq!(nothing, Err(CallError::ServiceFailed("division by 0".into())));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -35,7 +35,7 @@ impl<'a> Request<'a> {
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call_as::<u32, u32>(&0b1011)?, 3);
+    /// assert_eq!(client.call(&0b1011_u32.to_ne_bytes())?.read::<u32>()?, 3);
     /// assert!(matches!(client.call(b"abc"), Err(CallError::ServiceFailed(why)) if why.starts_with("3 bytes")));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -53,7 +53,7 @@ impl<'a> Request<'a> {
     /// # Examples
     ///
     /// ```
-    /// use ringpost::zerocopy::byteorder::little_endian::U32;
+    /// use ringpost::zerocopy::{IntoBytes, byteorder::little_endian::U32};
     /// use ringpost::{Client, Request, Response, Server};
     ///
     /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
@@ -64,7 +64,7 @@ impl<'a> Request<'a> {
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// let sum: u64 = client.call_as(&[U32::new(1), U32::new(2), U32::new(3)][..])?;
+    /// let sum: u64 = client.call([1, 2, 3].map(U32::new).as_bytes())?.read()?;
     /// assert_eq!(sum, 6);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -94,7 +94,7 @@ impl Response<'_> {
     ///     .service(|_: Request<'_>, response: &mut Response<'_>| response.write_as(&[1.5_f64, 2.5]))
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call_as::<(), [f64; 2]>(&())?, [1.5, 2.5]);
+    /// assert_eq!(client.call(b"")?.read::<[f64; 2]>()?, [1.5, 2.5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_as<T>(&mut self, value: &T) -> Result<(), ServiceError>
@@ -129,8 +129,8 @@ impl<'a> Request<'a> {
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// client.submit_serde(&("ab", 3_usize))?; // an i32 has another form than a usize
-    /// assert_eq!(client.response()?, b"ababab");
+    /// let reply = client.call(ringpost::Postcard(("ab", 3_usize)))?; // an i32 has another form than a usize
+    /// assert_eq!(reply, b"ababab");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn payload_serde<T: serde::Deserialize<'a>>(&self) -> Result<T, PayloadError> {
@@ -160,8 +160,8 @@ impl Response<'_> {
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
-    /// client.submit(b"four")?;
-    /// assert_eq!(client.response_serde::<(String, usize)>()?, ("alice".to_owned(), 4));
+    /// let ringpost::Postcard((name, length)) = client.call(b"four")?.read::<ringpost::Postcard<(&str, usize)>>()?;
+    /// assert_eq!((name, length), ("alice", 4));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_serde<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ServiceError> {
