@@ -150,6 +150,8 @@
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
+#[forbid(unsafe_code)]
+mod link;
 mod os;
 #[forbid(unsafe_code)]
 pub mod ring;

@@ -35,7 +35,7 @@ CLOSE = "src/ring/close.rs"
 LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
 TURNS = "src/ring/shared_producer/mod.rs"
-EXCHANGE = "src/ring/exchange.rs"
+EXCHANGE = "src/link/exchange.rs"
 COPIES = "src/shm/copy.rs"
 VIEW = "src/shm/view.rs"
 SEGMENT = "src/shm/segment.rs"
@@ -47,6 +47,7 @@ SERVICE = "src/server/service.rs"
 ACCEPTOR = "src/server/acceptor.rs"
 ADMISSION = "src/server/admission.rs"
 CALLER = "src/client/caller.rs"
+REQUESTER = "src/link/requester.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
 WATCHER = "src/client/watcher.rs"
@@ -412,10 +413,10 @@ MUTANTS = [
      "            if self.closer.is_forked() {\n                // By a handler", "            if false {\n                // By a handler",
      tests("a_child_forked_within_a_sleep")),
     ("fork: a child does not write within an operation", CALLER,
-     "        if !self.session.is_forked() {\n            notify_both", "        if true {\n            notify_both",
+     "        if !self.session.is_forked() {\n            self.requester.notify", "        if true {\n            self.requester.notify",
      process("fork", "in_the_middle")),
     ("fork: a child does not get what has arrived", CALLER,
-     "if !self.queue.is_empty() && self.session.is_forked() {", "if false {", process("fork", "responses")),
+     "if self.requester.has_kept() && self.session.is_forked() {", "if false {", process("fork", "responses")),
     ("fork: a child leaves the connection alone", WATCHER,
      "if !self.is_ours() {\n            return self.watcher.forget_inherited", "if false {\n            return self.watcher.forget_inherited", process("fork", "a_child_cannot_use")),
     ("fork: a child has a watcher of its own", OWN,
@@ -441,8 +442,8 @@ MUTANTS = [
      "        fence(Ordering::SeqCst);\n        self.0.heed_close();\n", "", tests("a_close_within_the_lock")),
     ("reconnect: a sleep ends with a change", RECONNECT,
      "        self.changed.fetch_add(1, Ordering::Release);\n", "", process("reconnect", "a_close_ends_the_attempts")),
-    ("reconnect: a call that ended is not collected", CALLER,
-     "self.queue.pop_back_if(|last| last.is_err());", "", process("reconnect", "not_made_again")),
+    ("reconnect: a call that ended is not collected", REQUESTER,
+     "            self.abandoned.insert(sequence);\n", "", process("reconnect", "not_made_again")),
     # Threads that share a producer
     ("turns: only the front writes", TURNS,
      "        let first = before == 0;\n", "        let (first, before) = (true, 0 * before);\n", tests("who_may_write")),
@@ -606,9 +607,9 @@ MUTANTS = [
     ("channels: the length", CHANNEL_LAYOUT, "if found != needed {", "if found < needed {", CHANNELS),
     ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < DATA {", "if false {", CHANNELS),
     # Above the rings
-    ("client: the number of a response", CALLER, "if sequence != self.expected || self.expected == self.next {",
+    ("client: the number of a response", REQUESTER, "if sequence != self.expected || self.expected == self.next {",
      "if self.expected == self.next {", process("hostile", "responses_that_break")),
-    ("client: a status that it knows", CALLER,
+    ("client: a status that it knows", REQUESTER,
      "return Err(self.violation(Violation::MalformedBlock));\n        };\n        self.expected",
      "return Ok(None);\n        };\n        self.expected", process("hostile", "responses_that_break")),
     ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),

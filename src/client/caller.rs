@@ -1,15 +1,10 @@
 //! The asking half of a client.
 //!
-//! Requests are numbered, and responses come in the order of the requests, so one number tells what the next
-//! response must carry: anything else is a violation. A response whose waiter gave up is discarded when it
-//! comes. A caller with calls outstanding waits on the response ring only; while there is no room for a
-//! further request it takes responses into a queue, so that two full rings cannot block each other. With
-//! nothing outstanding the request ring is empty, since the server gives a request's place back before it
-//! commits the response.
+//! A [`Requester`] does the asking over the channel's rings. This adds what a request means for the server,
+//! and a new channel for a client that registers again.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,28 +17,19 @@ use super::reconnect::{Asking, Half, Reconnector, Stop, reconnector_of, show};
 use super::session::{Session, deadline_in};
 use crate::codec::{Payload, Reply};
 use crate::connect::listing::decode_page;
+use crate::link::{NoRoom, Requester};
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::exchange::{Asks, await_answer};
 use crate::ring::{
-    CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
-    notify_both,
+    CloseReason, Consumer, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
 };
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Address, BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
+use crate::wire::{Address, BLOCK_HEADER, KEY, Key, Name, Operation, Status, WAITS, take};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 
 /// How long the answer to a message is awaited at least.
 const LEAST_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 5 });
-
-/// How long to sleep at most with several requests outstanding. A worker that commits the first of their
-/// responses in the very nanoseconds in which we lie down may overlook us, and the service may take its time
-/// over the next.
-pub(crate) const SLICE: Duration = Duration::from_millis(50);
-
-/// Most responses taken into the queue before `submit` asks to collect some: a bound on memory.
-const MOST_QUEUED: usize = 1 << 16;
 
 /// The calling half of a [`Client`](super::Client): calls the service, sends messages and asks the registry.
 ///
@@ -70,27 +56,11 @@ const MOST_QUEUED: usize = 1 << 16;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Caller {
-    requests: Producer,
-    responses: Consumer,
+    requester: Requester,
     session: Arc<Session>,
     /// Of a client that registers again.
     reconnector: Option<Arc<Reconnector>>,
-    /// The number of the next request, and of the next response to come.
-    next: u32,
-    expected: u32,
-    /// Requests whose waiter gave up: their responses are discarded.
-    abandoned: BTreeSet<u32>,
-    /// Responses that came before anybody asked for them, and the ends of calls that get none, in the order
-    /// of the calls.
-    queue: VecDeque<Result<Response, CloseReason>>,
-    /// The body of the response last given out.
-    body: Vec<u8>,
     unregistered: bool,
-}
-
-struct Response {
-    status: Status,
-    body: Vec<u8>,
 }
 
 impl fmt::Debug for Caller {
@@ -102,15 +72,9 @@ impl fmt::Debug for Caller {
 impl Caller {
     pub(super) fn new(requests: Producer, responses: Consumer, session: Arc<Session>) -> Caller {
         Caller {
-            requests,
-            responses,
+            requester: Requester::new(requests, responses),
             session,
             reconnector: None,
-            next: 0,
-            expected: 0,
-            abandoned: BTreeSet::new(),
-            queue: VecDeque::new(),
-            body: Vec::new(),
             unregistered: false,
         }
     }
@@ -357,8 +321,8 @@ impl Caller {
     #[inline]
     fn call_until(&mut self, request: &[u8], deadline: Option<Instant>) -> Result<Reply<'_>, CallError> {
         match self.ask(Operation::Call, 0, [request], deadline)? {
-            Status::Ok => Ok(Reply::new(&self.body)),
-            status => Err(refused(status, &self.body)),
+            Status::Ok => Ok(Reply::new(self.requester.body())),
+            status => Err(refused(status, self.requester.body())),
         }
     }
 
@@ -394,7 +358,7 @@ impl Caller {
     /// ```
     pub fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
         request.encode(self.session.limits.max_call, |bytes| self.submit_quietly(bytes, None))??;
-        notify_both(&mut self.requests, &mut self.responses);
+        self.requester.notify();
         Ok(())
     }
 
@@ -442,7 +406,7 @@ impl Caller {
     fn wake_worker(&mut self) {
         // That code may have forked, and this be the child: the ring goes on without it.
         if !self.session.is_forked() {
-            notify_both(&mut self.requests, &mut self.responses);
+            self.requester.notify();
         }
     }
 
@@ -517,7 +481,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn outstanding(&self) -> usize {
-        self.next.wrapping_sub(self.expected) as usize - self.abandoned.len() + self.queue.len()
+        self.requester.outstanding()
     }
 
     fn submit_quietly(&mut self, request: &[u8], deadline: Option<Instant>) -> Result<(), CallError> {
@@ -530,31 +494,19 @@ impl Caller {
             return Err(CallError::NothingOutstanding);
         }
         // Even what has arrived is a parent's: the process that asked gets the response.
-        if !self.queue.is_empty() && self.session.is_forked() {
+        if self.requester.has_kept() && self.session.is_forked() {
             return Err(CallError::Disconnected(CloseReason::Forked));
         }
-        let status = match self.queue.pop_front() {
-            Some(Ok(response)) => {
-                self.body = response.body;
-                response.status
-            }
-            Some(Err(reason)) => return Err(CallError::Disconnected(reason)),
-            None => loop {
-                match self.receive(deadline) {
-                    Ok(Some((_, status))) => break status,
-                    Ok(None) => {}
-                    Err(error) => {
-                        // This call's end, if the ends of all were put there.
-                        self.queue.pop_front();
-                        self.tell_end(&error);
-                        return Err(error);
-                    }
-                }
+        let status = match self.requester.take_kept() {
+            Some(kept) => kept.map_err(CallError::Disconnected)?,
+            None => match self.requester.receive(deadline) {
+                Ok(status) => status,
+                Err(stop) => return Err(self.no_response(stop, true)),
             },
         };
         match status {
-            Status::Ok => Ok(Reply::new(&self.body)),
-            status => Err(refused(status, &self.body)),
+            Status::Ok => Ok(Reply::new(self.requester.body())),
+            status => Err(refused(status, self.requester.body())),
         }
     }
 
@@ -691,7 +643,7 @@ impl Caller {
             let patience = left - (left / 8).min(Duration::from_millis(10));
             let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
             let parts = [&to.to_bytes()[..], &nanoseconds.to_le_bytes(), message];
-            match self.try_publish(Operation::Send, WAITS, parts) {
+            match self.requester.try_publish(Operation::Send, WAITS, parts) {
                 Ok(sequence) => break (sequence, now),
                 // That may take its time, and leave the server less.
                 Err(error) => self.clear_the_way(error, Some(deadline)).map_err(|error| match error {
@@ -721,7 +673,7 @@ impl Caller {
             Status::InboxFull => SendError::InboxFull,
             Status::Gone => SendError::Gone,
             Status::TimedOut => SendError::TimedOut,
-            status => refused(status, &self.body).into(),
+            status => refused(status, self.requester.body()).into(),
         })
     }
 
@@ -780,12 +732,12 @@ impl Caller {
 
     fn look_up_until(&mut self, name: &Name, deadline: Option<Instant>) -> Result<Option<Key>, CallError> {
         match self.ask(Operation::LookUp, 0, [name.as_bytes()], deadline)? {
-            Status::Ok => match take::<KEY>(&self.body) {
+            Status::Ok => match take::<KEY>(self.requester.body()) {
                 Some((key, [])) => Ok(Some(Key::from_bytes(key))),
                 _ => Err(self.violation(Violation::MalformedBlock)),
             },
             Status::NotFound => Ok(None),
-            status => Err(refused(status, &self.body)),
+            status => Err(refused(status, self.requester.body())),
         }
     }
 
@@ -907,9 +859,9 @@ impl Caller {
         loop {
             let status = self.ask(Operation::List, 0, [&from_slot.to_le_bytes()[..]], deadline)?;
             if status != Status::Ok {
-                return Err(refused(status, &self.body));
+                return Err(refused(status, self.requester.body()));
             }
-            let Some((page, next)) = decode_page(&self.body, from_slot) else {
+            let Some((page, next)) = decode_page(self.requester.body(), from_slot) else {
                 return Err(self.violation(Violation::MalformedBlock));
             };
             clients.extend(page);
@@ -968,7 +920,7 @@ impl Caller {
     fn ping_until(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
         match self.ask::<0>(Operation::Ping, 0, [], deadline)? {
             Status::Ok => Ok(()),
-            status => Err(refused(status, &self.body)),
+            status => Err(refused(status, self.requester.body())),
         }
     }
 
@@ -1020,9 +972,9 @@ impl Caller {
     fn statistics_until(&mut self, deadline: Option<Instant>) -> Result<Counters, CallError> {
         let status = self.ask::<0>(Operation::Statistics, 0, [], deadline)?;
         if status != Status::Ok {
-            return Err(refused(status, &self.body));
+            return Err(refused(status, self.requester.body()));
         }
-        match decode_page(&self.body, 0) {
+        match decode_page(self.requester.body(), 0) {
             Some((own, None)) if own.len() == 1 => Ok(own[0].counters),
             _ => Err(self.violation(Violation::MalformedBlock)),
         }
@@ -1087,13 +1039,13 @@ impl Caller {
         failpoint!("leave.closed");
         match status {
             Status::Ok => Ok(()),
-            status => Err(refused(status, &self.body)),
+            status => Err(refused(status, self.requester.body())),
         }
     }
 
     // ---- one request, one response
 
-    /// One request and its response, whose body is then in `self.body`.
+    /// One request and its response, whose body the requester holds then.
     #[inline]
     fn ask<const N: usize>(
         &mut self,
@@ -1109,19 +1061,28 @@ impl Caller {
     /// The response to the request that was published last.
     #[inline(always)]
     fn await_answer_to(&mut self, sequence: u32, deadline: Option<Instant>) -> Result<Status, CallError> {
-        let answer = await_answer(&mut Pending { caller: self, sequence, deadline });
-        match answer {
-            Err(CallError::TimedOut) => {
-                self.abandoned.insert(sequence);
-            }
-            // This call's end, if the ends of all were put there: it is the last.
-            Err(ref error @ CallError::Disconnected(_)) => {
-                self.queue.pop_back_if(|last| last.is_err());
-                self.tell_end(error);
-            }
-            _ => {}
+        match self.requester.await_response(sequence, deadline) {
+            Ok(status) => Ok(status),
+            Err(stop) => Err(self.no_response(stop, false)),
         }
-        answer
+    }
+
+    /// A wait ended without a response. If a client that registers again lost its channel, the outstanding
+    /// calls end; the oldest of them has heard of it if it was the one being collected.
+    #[cold]
+    fn no_response(&mut self, stop: RecvTimeoutError, collecting: bool) -> CallError {
+        if let RecvTimeoutError::Disconnected(reason) = stop
+            && reason != CloseReason::Forked
+            && let Some(reconnector) = &self.reconnector
+        {
+            self.requester.end_outstanding(reason);
+            if collecting {
+                let _ = self.requester.take_kept();
+            }
+            // Last, because this runs the user's code, which may panic.
+            reconnector.tell(Half::Caller, &self.session, reason);
+        }
+        no_response(stop)
     }
 
     /// Commits a request and gives it a number. The server may still have to be woken.
@@ -1133,7 +1094,7 @@ impl Caller {
         body: [&[u8]; N],
         deadline: Option<Instant>,
     ) -> Result<u32, CallError> {
-        match self.try_publish(operation, flags, body) {
+        match self.requester.try_publish(operation, flags, body) {
             Ok(sequence) => Ok(sequence),
             Err(error) => self.publish_after(error, operation, flags, body, deadline),
         }
@@ -1162,41 +1123,8 @@ impl Caller {
     #[cold]
     fn install(&mut self, (requests, responses, session): Asking) {
         let reason = self.session.closer.reason().unwrap_or(CloseReason::Died);
-        // It is closed: this takes what is there, and does not wait.
-        while let Ok(found) = self.responses.find(None) {
-            match self.accept(found) {
-                Ok(Some((_, status))) => self.keep(status),
-                Ok(None) => {}
-                Err(_) => break,
-            }
-        }
-        self.give_up_outstanding(reason);
-        (self.requests, self.responses, self.session) = (requests, responses, session);
-        (self.next, self.expected) = (0, 0);
-    }
-
-    /// The calls on their way get no response any more. Whoever collects them hears why, once for each.
-    fn give_up_outstanding(&mut self, reason: CloseReason) {
-        while self.expected != self.next {
-            if !self.abandoned.remove(&self.expected) {
-                self.queue.push_back(Err(reason));
-            }
-            self.expected = self.expected.wrapping_add(1);
-        }
-    }
-
-    #[inline(always)]
-    fn try_publish<const N: usize>(
-        &mut self,
-        operation: Operation,
-        flags: u16,
-        body: [&[u8]; N],
-    ) -> Result<u32, TrySendError> {
-        let sequence = self.next;
-        let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
-        self.requests.try_publish(Some(header), body)?;
-        self.next = sequence.wrapping_add(1);
-        Ok(sequence)
+        self.requester.resume(reason, requests, responses);
+        self.session = session;
     }
 
     /// After a first attempt that failed: waits for room, or goes on with another channel, if that is what
@@ -1212,7 +1140,7 @@ impl Caller {
     ) -> Result<u32, CallError> {
         loop {
             self.clear_the_way(error, deadline)?;
-            match self.try_publish(operation, flags, body) {
+            match self.requester.try_publish(operation, flags, body) {
                 Ok(sequence) => return Ok(sequence),
                 Err(again) => error = again,
             }
@@ -1233,98 +1161,13 @@ impl Caller {
         }
     }
 
-    /// There is no room for a request, so some are outstanding: the next response to come makes room.
     #[cold]
     fn make_room(&mut self, deadline: Option<Instant>) -> Result<(), CallError> {
-        notify_both(&mut self.requests, &mut self.responses);
-        if self.queue.len() >= MOST_QUEUED {
-            return Err(CallError::Uncollected { most: MOST_QUEUED });
+        match self.requester.make_room(deadline) {
+            Ok(()) => Ok(()),
+            Err(NoRoom::Uncollected { most }) => Err(CallError::Uncollected { most }),
+            Err(NoRoom::Stopped(stop)) => Err(self.no_response(stop, false)),
         }
-        match self.receive(deadline) {
-            Ok(Some((_, status))) => self.keep(status),
-            Ok(None) => {}
-            Err(error) => {
-                self.tell_end(&error);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, status: Status) {
-        let body = std::mem::take(&mut self.body);
-        self.queue.push_back(Ok(Response { status, body }));
-    }
-
-    /// The next response: its number and status, with its body in `self.body`. `None` if it was one that
-    /// nobody waits for.
-    #[inline]
-    fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, CallError> {
-        let found = match self.responses.find_soon() {
-            Some(found) => found,
-            None => self.find(deadline)?,
-        };
-        self.accept(found)
-    }
-
-    /// Waits for the next response, in slices while the server may overlook us.
-    #[cold]
-    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, CallError> {
-        loop {
-            // With nothing behind the awaited one, the worker looks for a sleeper as soon as it has answered.
-            // Under fuzzing a wait without a deadline ends at once, and is to.
-            let several =
-                !cfg!(fuzzing) && self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
-            let slice = several.then(|| Instant::now() + SLICE);
-            let until = [slice, deadline].into_iter().flatten().min();
-            match self.responses.find(until) {
-                Err(RecvTimeoutError::TimedOut) if until != deadline => {}
-                Err(RecvTimeoutError::Disconnected(reason)) => {
-                    if self.reconnector.is_some() && reason != CloseReason::Forked {
-                        self.give_up_outstanding(reason);
-                    }
-                    return Err(CallError::Disconnected(reason));
-                }
-                found => return found.map_err(no_response),
-            }
-        }
-    }
-
-    /// Tells whoever registered for it that the channel ended during a wait for a response. That is the
-    /// user's code, which may panic: to be called when the queue is as it is to stay.
-    #[cold]
-    fn tell_end(&self, error: &CallError) {
-        if let (Some(reconnector), CallError::Disconnected(reason)) = (&self.reconnector, error)
-            && *reason != CloseReason::Forked
-        {
-            reconnector.tell(Half::Caller, &self.session, *reason);
-        }
-    }
-
-    /// Takes the response that was found.
-    #[inline(always)]
-    fn accept(&mut self, found: Found) -> Result<Option<(u32, Status)>, CallError> {
-        // For the next request, which often follows at once.
-        self.requests.prepare();
-        let incoming = self.responses.take(found);
-        let Some(header) = BlockHeader::of(&incoming) else {
-            return Err(self.violation(Violation::MalformedBlock));
-        };
-        self.body.clear();
-        incoming.append_to(BLOCK_HEADER, &mut self.body);
-        incoming.release();
-        let sequence = header.sequence.get();
-        if sequence != self.expected || self.expected == self.next {
-            return Err(self.violation(Violation::ResponseOrder));
-        }
-        let Some(status) = Status::from_code(header.code.get()) else {
-            return Err(self.violation(Violation::MalformedBlock));
-        };
-        self.expected = sequence.wrapping_add(1);
-        if !self.abandoned.is_empty() && self.abandoned.remove(&sequence) {
-            return Ok(None);
-        }
-        Ok(Some((sequence, status)))
     }
 
     /// What `{:?}` shows of it, or of the client that it is a half of.
@@ -1356,7 +1199,7 @@ impl Caller {
 
     #[cold]
     fn violation(&mut self, violation: Violation) -> CallError {
-        CallError::Violation(self.responses.reject(violation))
+        CallError::Violation(self.requester.reject(violation))
     }
 }
 
@@ -1367,40 +1210,6 @@ struct Submitting<'c>(&'c mut Caller);
 impl Drop for Submitting<'_> {
     fn drop(&mut self) {
         self.0.wake_worker();
-    }
-}
-
-/// A request on its way.
-struct Pending<'c> {
-    caller: &'c mut Caller,
-    sequence: u32,
-    deadline: Option<Instant>,
-}
-
-impl Asks for Pending<'_> {
-    type Answer = Status;
-    type Error = CallError;
-
-    #[inline(always)]
-    fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
-        (&mut self.caller.requests, &mut self.caller.responses)
-    }
-
-    fn find(&mut self) -> Result<Found, CallError> {
-        self.caller.find(self.deadline)
-    }
-
-    #[inline(always)]
-    fn accept(&mut self, found: Found) -> Result<Option<Status>, CallError> {
-        match self.caller.accept(found)? {
-            Some((number, status)) if number == self.sequence => Ok(Some(status)),
-            // The response to a call submitted before.
-            Some((_, status)) => {
-                self.caller.keep(status);
-                Ok(None)
-            }
-            None => Ok(None),
-        }
     }
 }
 

@@ -19,8 +19,6 @@ mod watcher;
 pub use backoff::Reconnect;
 pub use builder::ClientBuilder;
 pub use caller::Caller;
-#[cfg(test)]
-pub(crate) use caller::SLICE;
 pub use error::{CallError, RegisterError, SendError};
 pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::CloseHandle;

@@ -88,8 +88,8 @@
 //! until the consumer next takes a block or finds none.
 //!
 //! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the
-//! answer may come without it: see `exchange`. **Threads that share a producer** wait for room in turn: see
-//! `turns`.
+//! answer may come without it: see `link::exchange`. **Threads that share a producer** wait for room in turn:
+//! see `turns`.
 //!
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
 //! empty look is the end of the ring reported. What was committed before a close is received first.
@@ -99,7 +99,6 @@
 mod close;
 mod consumer;
 mod error;
-pub(crate) mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -123,6 +122,8 @@ pub(crate) use consumer::Found;
 pub use consumer::{Consumer, Drain, Incoming};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use layout::Violation;
+#[cfg(all(test, not(loom)))]
+pub(crate) use local::local_setup;
 #[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
 pub(crate) use producer::Draft;

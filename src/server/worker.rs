@@ -5,7 +5,7 @@
 //! commit the response. A worker that finds more requests behind the first, or that come within its first few
 //! looks, serves up to [`DRAIN`] of them and pays one fence and one parked check for all; if the client looks
 //! asleep in between it is woken at once. It waits, whether for requests or for room, only after such a
-//! fence: [`crate::ring::exchange`] says why that is enough, and what it leaves open.
+//! fence: [`crate::link::exchange`] says why that is enough, and what it leaves open.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ use super::scheduler::Slot;
 use super::service::{Finished, Request, Response, Service, ServiceError};
 use super::shared::Shared;
 use crate::connect::listing;
-use crate::ring::exchange::{Serves, drain};
+use crate::link::exchange::{Serves, drain};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,

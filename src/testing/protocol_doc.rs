@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, MIN_BLOCK};
-use crate::client::SLICE;
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::{Ask, MOST_BYTES, Quotas, Refusal, Reply, ServerInfo};
+use crate::link::SLICE;
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{CloseReason, Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};

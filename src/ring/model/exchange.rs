@@ -6,7 +6,7 @@
 use loom::thread;
 
 use super::{WRAP, block, explore_bounded, ring};
-use crate::ring::exchange::{Asks, Serves, await_answer, drain};
+use crate::link::exchange::{Asks, Serves, await_answer, drain};
 use crate::ring::{Consumer, Found, Producer, RecvTimeoutError, notify_both};
 
 struct Client {

@@ -17,7 +17,7 @@
 //! with other requests of its behind, may be overlooked until the drain ends. So a client with several
 //! requests outstanding looks again now and then.
 
-use super::{Consumer, Found, Producer, notify_both};
+use crate::ring::{Consumer, Found, Producer, notify_both};
 
 /// An end that has published a request and waits for the answer.
 pub(crate) trait Asks {
@@ -101,8 +101,7 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
 mod tests {
     use super::*;
     use crate::ring::layout::CONSUMER_PARKED;
-    use crate::ring::local::local_setup;
-    use crate::ring::{RecvTimeoutError, Setup, TryRecvError, WaitStrategy};
+    use crate::ring::{RecvTimeoutError, Setup, TryRecvError, WaitStrategy, local_setup};
     use crate::sync::{AtomicU32, Ordering};
 
     /// Both ends of two rings. Nobody really sleeps: the parked words are set by hand.

@@ -1,0 +1,286 @@
+//! The asking end of a link: publishes requests and collects their responses.
+//!
+//! Requests are numbered, and responses come in the order of the requests. So the next response must carry
+//! the next number; any other number is a violation. When a caller stops waiting for a response, the response
+//! is discarded as soon as it arrives.
+//!
+//! Two full rings cannot block each other: while there is no room for a request, the requester takes
+//! responses off their ring and keeps them in memory. With nothing outstanding the request ring is empty,
+//! because the responder releases a request's place before it commits the response.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::exchange::{Asks, await_answer};
+use crate::ring::{
+    CloseReason, Consumer, Found, Producer, RecvTimeoutError as Stop, TrySendError, Violation, notify_both,
+};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+
+/// The longest sleep with several requests outstanding. The responder may overlook a requester that goes to
+/// sleep just as a response is committed, until it has served the other requests.
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// The most responses that are kept in memory; it bounds what a caller that never collects can use.
+const MOST_KEPT: usize = 1 << 16;
+
+/// The asking end of a pair of rings. One thread asks at a time.
+pub(crate) struct Requester {
+    requests: Producer,
+    responses: Consumer,
+    /// The number of the next request, and of the next response to come.
+    next: u32,
+    expected: u32,
+    /// Requests for whose response nobody waits any more; it is discarded when it comes.
+    abandoned: BTreeSet<u32>,
+    /// Responses that arrived before anybody asked for them, and the ends of requests that get none, in the
+    /// order of the requests.
+    kept: VecDeque<Result<Response, CloseReason>>,
+    /// The body of the response that was taken last.
+    body: Vec<u8>,
+}
+
+struct Response {
+    status: Status,
+    body: Vec<u8>,
+}
+
+/// Why a wait did not make room for a request.
+pub(crate) enum NoRoom {
+    /// Too many responses are kept already: collect some first.
+    Uncollected {
+        /// How many are kept at the most.
+        most: usize,
+    },
+    /// No response came that would have made room.
+    Stopped(Stop),
+}
+
+impl Requester {
+    pub(crate) fn new(requests: Producer, responses: Consumer) -> Requester {
+        Requester {
+            requests,
+            responses,
+            next: 0,
+            expected: 0,
+            abandoned: BTreeSet::new(),
+            kept: VecDeque::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The body of the response that was taken last.
+    #[inline(always)]
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Requests whose responses were neither collected nor abandoned.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.next.wrapping_sub(self.expected) as usize - self.abandoned.len() + self.kept.len()
+    }
+
+    /// Commits a request and returns its number. Does not block. The responder may still have to be
+    /// [woken](Self::notify).
+    #[inline(always)]
+    pub(crate) fn try_publish<const N: usize>(
+        &mut self,
+        operation: Operation,
+        flags: u16,
+        body: [&[u8]; N],
+    ) -> Result<u32, TrySendError> {
+        let sequence = self.next;
+        let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
+        self.requests.try_publish(Some(header), body)?;
+        self.next = sequence.wrapping_add(1);
+        Ok(sequence)
+    }
+
+    /// Wakes the responder if it sleeps and was not told of all requests. Must be called before this thread
+    /// does anything but wait for a response.
+    #[inline]
+    pub(crate) fn notify(&mut self) {
+        notify_both(&mut self.requests, &mut self.responses);
+    }
+
+    /// Waits until there may be room for a request: the ring is full of requests whose responses are
+    /// outstanding, so the next response makes room.
+    #[cold]
+    pub(crate) fn make_room(&mut self, deadline: Option<Instant>) -> Result<(), NoRoom> {
+        self.notify();
+        if self.kept.len() >= MOST_KEPT {
+            return Err(NoRoom::Uncollected { most: MOST_KEPT });
+        }
+        if let Some((_, status)) = self.take_next(deadline).map_err(NoRoom::Stopped)? {
+            self.keep(status);
+        }
+        Ok(())
+    }
+
+    /// Waits for the response to the request that was published last. Without one, the request is abandoned.
+    #[inline(always)]
+    pub(crate) fn await_response(
+        &mut self,
+        sequence: u32,
+        deadline: Option<Instant>,
+    ) -> Result<Status, Stop> {
+        let answer = await_answer(&mut Pending { requester: self, sequence, deadline });
+        if answer.is_err() {
+            self.abandoned.insert(sequence);
+        }
+        answer
+    }
+
+    /// Waits for the response to the oldest outstanding request, when none is [kept](Self::take_kept).
+    pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Status, Stop> {
+        loop {
+            if let Some((_, status)) = self.take_next(deadline)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Whether a response, or a request's end, is kept.
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The oldest response that is kept, or why that request got none.
+    pub(crate) fn take_kept(&mut self) -> Option<Result<Status, CloseReason>> {
+        Some(self.kept.pop_front()?.map(|response| {
+            self.body = response.body;
+            response.status
+        }))
+    }
+
+    /// The outstanding requests get no response any more. Whoever collects them is told why, once for each.
+    pub(crate) fn end_outstanding(&mut self, reason: CloseReason) {
+        while self.expected != self.next {
+            if !self.abandoned.remove(&self.expected) {
+                self.kept.push_back(Err(reason));
+            }
+            self.expected = self.expected.wrapping_add(1);
+        }
+    }
+
+    /// Goes on with other rings; the present ones are closed for this reason. The responses that they still
+    /// hold are kept.
+    #[cold]
+    pub(crate) fn resume(&mut self, reason: CloseReason, requests: Producer, responses: Consumer) {
+        // The ring is closed, so this takes what is there and does not wait.
+        while let Ok(found) = self.responses.find(None) {
+            match self.accept(found) {
+                Ok(Some((_, status))) => self.keep(status),
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        self.end_outstanding(reason);
+        (self.requests, self.responses) = (requests, responses);
+        (self.next, self.expected) = (0, 0);
+    }
+
+    /// Closes the rings because the responder broke this rule.
+    #[cold]
+    pub(crate) fn reject(&mut self, violation: Violation) -> Violation {
+        self.responses.reject(violation)
+    }
+
+    fn keep(&mut self, status: Status) {
+        let body = std::mem::take(&mut self.body);
+        self.kept.push_back(Ok(Response { status, body }));
+    }
+
+    /// Waits for the next response and takes it: its number and status, with its body in `self.body`. `None`
+    /// if it was abandoned.
+    #[inline]
+    fn take_next(&mut self, deadline: Option<Instant>) -> Result<Option<(u32, Status)>, Stop> {
+        let found = match self.responses.find_soon() {
+            Some(found) => found,
+            None => self.find(deadline)?,
+        };
+        self.accept(found)
+    }
+
+    /// Waits for the next response, in slices while the responder may overlook this end.
+    #[cold]
+    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, Stop> {
+        loop {
+            // With one request outstanding, the responder looks for a sleeper as soon as it has answered.
+            // Under fuzzing a wait without a deadline ends at once, and is meant to.
+            let several =
+                !cfg!(fuzzing) && self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
+            let slice = several.then(|| Instant::now() + SLICE);
+            let until = [slice, deadline].into_iter().flatten().min();
+            match self.responses.find(until) {
+                Err(Stop::TimedOut) if until != deadline => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// Takes the response that was found: see [`take_next`](Self::take_next).
+    #[inline(always)]
+    fn accept(&mut self, found: Found) -> Result<Option<(u32, Status)>, Stop> {
+        // For the next request, which often follows at once.
+        self.requests.prepare();
+        let incoming = self.responses.take(found);
+        let Some(header) = BlockHeader::of(&incoming) else {
+            return Err(self.violation(Violation::MalformedBlock));
+        };
+        self.body.clear();
+        incoming.append_to(BLOCK_HEADER, &mut self.body);
+        incoming.release();
+        let sequence = header.sequence.get();
+        if sequence != self.expected || self.expected == self.next {
+            return Err(self.violation(Violation::ResponseOrder));
+        }
+        let Some(status) = Status::from_code(header.code.get()) else {
+            return Err(self.violation(Violation::MalformedBlock));
+        };
+        self.expected = sequence.wrapping_add(1);
+        if !self.abandoned.is_empty() && self.abandoned.remove(&sequence) {
+            return Ok(None);
+        }
+        Ok(Some((sequence, status)))
+    }
+
+    #[cold]
+    fn violation(&mut self, violation: Violation) -> Stop {
+        Stop::Violation(self.reject(violation))
+    }
+}
+
+/// A request whose response is awaited.
+struct Pending<'r> {
+    requester: &'r mut Requester,
+    sequence: u32,
+    deadline: Option<Instant>,
+}
+
+impl Asks for Pending<'_> {
+    type Answer = Status;
+    type Error = Stop;
+
+    #[inline(always)]
+    fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
+        (&mut self.requester.requests, &mut self.requester.responses)
+    }
+
+    fn find(&mut self) -> Result<Found, Stop> {
+        self.requester.find(self.deadline)
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, found: Found) -> Result<Option<Status>, Stop> {
+        match self.requester.accept(found)? {
+            Some((number, status)) if number == self.sequence => Ok(Some(status)),
+            // The response to a request that was published before.
+            Some((_, status)) => {
+                self.requester.keep(status);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+}
