@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 return Err(ServiceError::new("there is nothing to echo"));
             }
             // The caller's name comes from the server's registry, not from what the caller sent.
-            response.write(request.name().as_bytes())?;
+            response.write(request.peer().name.as_bytes())?;
             response.write(b": ")?;
             response.write(request.payload())
         })

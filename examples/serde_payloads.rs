@@ -34,20 +34,20 @@ struct Store(Mutex<BTreeMap<String, String>>);
 
 impl ringpost::Service for Store {
     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-        let command = request.payload_serde()?;
+        let Postcard(command) = request.read()?;
         let mut entries = self.0.lock().map_err(|_| ServiceError::new("the store is broken"))?;
-        response.write_serde(&match command {
+        response.write(Postcard(match command {
             Command::Put { key, value } => Answer::Value(entries.insert(key, value)),
             Command::Get { key } => Answer::Value(entries.get(&key).cloned()),
             Command::Keys => Answer::Keys(entries.keys().cloned().collect()),
-        })
+        }))
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("bus.sock");
-    let server = Server::builder(&path).service(Store::default()).start()?;
+    let server = Server::builder(&path).service_with(Store::default()).start()?;
     let mut alice = Client::register(&path, "alice")?;
     let mut bob = Client::register(&path, "bob")?;
 

@@ -88,12 +88,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The service. With `?` a request that is no question is answered with what is wrong.
 fn measure(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-    let Question { figure, size } = request.payload_as()?;
-    response.write_as(&match figure {
+    let Question { figure, size } = request.read()?;
+    let answer = match figure {
         Figure::Circle => Answer {
             area: std::f64::consts::PI * size * size / 4.0,
             length_of_edge: std::f64::consts::PI * size,
         },
         Figure::Square => Answer { area: size * size, length_of_edge: 4.0 * size },
-    })
+    };
+    response.write(answer.as_bytes())
 }

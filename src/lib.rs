@@ -66,7 +66,7 @@
 //! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
 //! | [`Server::shutdown`], [`Stopper::shutdown`] | | |
 //! | [`Server::join`], dropping a [`Server`] | everything is gone: after a shutdown, the grace period and 2 s at most | |
-//! | a service's [`Response::write`] | | [`ServiceError::TooLarge`] |
+//! | a service's [`Response::write`] | | the response is too large, or cannot be encoded |
 //! | rings | [see there](ring) | |
 //!
 //! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting,
@@ -205,7 +205,7 @@ pub use self::{
         DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder,
         ServerSummary, Service, ServiceError, StartError, Stopper,
     },
-    wire::{Address, Key, Name, NameError, ParseKeyError},
+    wire::{Address, Key, Name, NameError, ParseKeyError, Peer},
 };
 
 #[cfg(all(feature = "serde", not(loom)))]

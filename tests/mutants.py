@@ -618,7 +618,7 @@ MUTANTS = [
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
     ("hot path: no allocation", WORKER,
-     "let request = Request::new(&self.body[..len], &self.member);",
+     "let request = Request::new(&self.body[..len], &self.member.peer);",
      "let copy = self.body.clone();\n        let request = Request::new(&copy[..len], &self.member);",
      process("hot_path", "allocates_nothing")),
     ("hot path: no system call in the worker", RING,

@@ -41,12 +41,12 @@ fn question(a: i64, what: What, b: i64) -> Question {
 }
 
 fn calculate(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-    let Question { a, b, what, .. } = request.payload_as()?;
+    let Question { a, b, what, .. } = request.read()?;
     let answer = match what {
         What::Add => a.checked_add(b),
         What::Divide => a.checked_div(b),
     };
-    response.write_as(&answer.ok_or_else(|| ServiceError::new("there is no answer"))?)
+    response.write(answer.ok_or_else(|| ServiceError::new("there is no answer"))?.as_bytes())
 }
 
 #[test]
@@ -267,12 +267,13 @@ mod encoded {
     }
 
     fn answer(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-        match request.payload_serde()? {
-            Command::Put { .. } => response.write_serde(&Answer::Done),
-            Command::Get(key) => response.write_serde(&Answer::Value(Some(&key))),
+        let Postcard(command) = request.read()?;
+        match command {
+            Command::Put { .. } => response.write(Postcard(Answer::Done)),
+            Command::Get(key) => response.write(Postcard(Answer::Value(Some(&key)))),
             Command::Fill(size) => {
                 // What does not fit leaves no trace in the response.
-                let tried = response.write_serde(&Answer::Full(vec![0; size]));
+                let tried = response.write(Postcard(Answer::Full(vec![0; size])));
                 if tried.is_err() {
                     assert_eq!(response.written(), 0);
                 }

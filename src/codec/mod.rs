@@ -79,8 +79,6 @@ mod reply;
 
 #[cfg(feature = "serde")]
 pub use encoded::Postcard;
-#[cfg(feature = "serde")]
-pub(crate) use encoded::with_encoded;
 #[cfg(all(test, feature = "serde"))]
 use encoded::{decode, encode};
 pub use error::{EncodeError, PayloadError};

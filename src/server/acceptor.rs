@@ -222,7 +222,7 @@ impl Acceptor {
     /// Ends all clients, but for one whose worker's own service ends the server.
     fn end_all(&self, reason: CloseReason) {
         for member in self.shared.members.all() {
-            if !self.shared.workers.is_left_alone(member.key) {
+            if !self.shared.workers.is_left_alone(member.peer.key) {
                 self.shared.end(&member, reason);
             }
             failpoint!("shutdown.ended");
@@ -233,7 +233,7 @@ impl Acceptor {
     fn release(&mut self) {
         for member in self.shared.workers.left_alone() {
             if let Some(connection) = self.drop_connection(member.token()) {
-                self.shared.workers.keep_lifeline(member.key, connection.socket);
+                self.shared.workers.keep_lifeline(member.peer.key, connection.socket);
             }
         }
         self.connections.clear();
@@ -260,7 +260,7 @@ impl Acceptor {
             }
         }
         for member in self.shared.members.all() {
-            let _ = self.shared.registry.mark_leaving(member.key);
+            let _ = self.shared.registry.mark_leaving(member.peer.key);
             failpoint!("shutdown.leaving");
             member.intake.close_as(CloseReason::Shutdown);
             failpoint!("shutdown.intake");
@@ -274,12 +274,7 @@ impl Acceptor {
         self.end_all(CloseReason::Shutdown);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
-            self.shared.events.tell(Event::Abandoned {
-                name: member.name,
-                key: member.key,
-                pid: member.owner.pid,
-                workers: abandoned.len(),
-            });
+            self.shared.events.tell(Event::Abandoned { peer: member.peer, workers: abandoned.len() });
         }
         self.release();
         Ok(abandoned.len())
@@ -516,8 +511,7 @@ impl Acceptor {
         failpoint!("death.unwatched");
         if self.shared.end(&member, CloseReason::Died) {
             failpoint!("death.ended");
-            let Member { name, key, owner, .. } = *member;
-            self.shared.events.tell(Event::Death { name, key, owner });
+            self.shared.events.tell(Event::Death { peer: member.peer });
         }
     }
 
@@ -581,9 +575,9 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.shared);
     let member = Arc::clone(&worker.member);
     shared.workers.begins(&member);
-    let started = threads::spawn(&thread_name(&worker.member.name), move || {
+    let started = threads::spawn(&thread_name(&worker.member.peer.name), move || {
         let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
-        departure.shared.workers.enter(Part::Worker(departure.member.key));
+        departure.shared.workers.enter(Part::Worker(departure.member.peer.key));
         // Behind it, and so dropped before it: the channel's memory goes before the server may say that
         // everything is gone.
         let mut worker = worker;
@@ -591,12 +585,20 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
             let _ = pin_to(cpu);
         }
         let (end, totals) = worker.run();
+        let service = Arc::clone(&worker.service);
         drop(worker);
         conclude(&departure.shared, Arc::clone(&departure.member), end);
         departure.shared.sums.add(&totals);
+        let _ = contain(|| service.left(&departure.member.peer));
+        let _ = contain(|| drop(service));
+        if matches!(end, End::Closed(CloseReason::Shutdown)) {
+            // Again, because the service may have joined the server meanwhile, which then does not wait for
+            // this worker.
+            conclude(&departure.shared, Arc::clone(&departure.member), end);
+        }
     });
     match started {
-        Ok(thread) => shared.workers.has_begun(member.key, thread),
+        Ok(thread) => shared.workers.has_begun(member.peer.key, thread),
         Err(error) => {
             shared.worker_ends(&member);
             return Err(error);
@@ -627,8 +629,7 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     match end {
         End::Unregistered => {
             shared.end(&member, CloseReason::Unregistered);
-            let Member { name, key, owner, .. } = *member;
-            shared.events.tell(Event::Unregister { name, key, owner });
+            shared.events.tell(Event::Unregister { peer: member.peer });
         }
         End::Violation(violation) => shared.end_for(&member, violation),
         End::Closed(CloseReason::ProtocolViolation) => {
@@ -638,7 +639,7 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
         }
         // The acceptor ends it when all are done, so that messages still reach it until then. If it is not
         // waited for, the acceptor may be gone.
-        End::Closed(CloseReason::Shutdown) if shared.workers.is_left_alone(member.key) => {
+        End::Closed(CloseReason::Shutdown) if shared.workers.is_left_alone(member.peer.key) => {
             shared.end(&member, CloseReason::Shutdown);
         }
         End::Closed(CloseReason::Shutdown) => return,

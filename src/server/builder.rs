@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::service::{Request, Response, Service};
+use super::service::{Request, Response, Service, ServiceError};
 use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
 use crate::connect::lasting;
@@ -51,7 +51,7 @@ pub(super) struct Settings {
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | only the server's own user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
-/// | [`service`](Self::service) | echo | |
+/// | [`service`](Self::service), [`service_with`](Self::service_with) | echo | |
 ///
 /// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
 ///
@@ -105,25 +105,23 @@ impl ServerBuilder {
             groups: Vec::new(),
             grace: DEFAULT_GRACE,
             quotas: None,
-            service: Box::new(|request: Request<'_>, response: &mut Response<'_>| {
-                response.write(request.payload())
-            }),
+            service: Box::new(echo),
         }
     }
 
-    /// The code that answers calls. It runs on the worker thread of the client that calls, several at once:
-    /// see [`Service`].
+    /// The code that answers calls, as a function or a closure. It runs on the worker thread of the client
+    /// that calls, several at once: see [`Service`]. Without one the server echoes.
     ///
     /// # Examples
     ///
     /// ```
-    /// use ringpost::{Client, Request, Response, Server};
+    /// use ringpost::{Client, Server};
     /// use std::sync::atomic::{AtomicU64, Ordering};
     ///
     /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let count = AtomicU64::new(0);
     /// let _server = Server::builder(&path)
-    ///     .service(move |_: Request<'_>, response: &mut Response<'_>| {
+    ///     .service(move |_, response| {
     ///         let before = count.fetch_add(1, Ordering::Relaxed);
     ///         response.write(&before.to_le_bytes())
     ///     })
@@ -133,7 +131,16 @@ impl ServerBuilder {
     /// assert_eq!(client.call(b"")?, 1_u64.to_le_bytes());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn service(mut self, service: impl Service) -> Self {
+    pub fn service<F>(self, service: F) -> Self
+    where
+        F: Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError> + Send + Sync + 'static,
+    {
+        self.service_with(service)
+    }
+
+    /// The code that answers calls, as any [`Service`]: for one that hears of clients that leave, and for
+    /// those in an `Arc` or a `Box<dyn Service>`.
+    pub fn service_with(mut self, service: impl Service) -> Self {
         self.service = Box::new(service);
         self
     }
@@ -367,6 +374,10 @@ impl ServerBuilder {
         };
         Ok((settings, self.service))
     }
+}
+
+fn echo(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+    response.write(request.payload())
 }
 
 fn geometry(ring_size: usize, max_block: Option<usize>) -> Result<Geometry, GeometryError> {

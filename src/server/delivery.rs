@@ -70,7 +70,7 @@ impl Inbox {
 
     #[inline(always)]
     fn put(&self, producer: &mut Producer, number: u32, delivery: &Delivery<'_>) -> Result<(), TrySendError> {
-        let (key, name) = (delivery.from.key.to_bytes(), delivery.from.name.as_bytes());
+        let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();
         failpoint!("inbox.locked");
         if planted_fault!("lost") {
@@ -95,6 +95,6 @@ impl Inbox {
 
 impl Delivery<'_> {
     fn len(&self) -> usize {
-        BLOCK_HEADER + KEY + self.from.name.as_bytes().len() + self.payload.len()
+        BLOCK_HEADER + KEY + self.from.peer.name.as_bytes().len() + self.payload.len()
     }
 }

@@ -23,7 +23,7 @@ use crate::registry::{Owner, RegisterError};
 use crate::ring::CloseReason;
 use crate::shm::Segment;
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Key, Name};
+use crate::wire::{Key, Name, Peer};
 
 /// The last descriptors, which are not for clients: so that there is one for a new client's memory, and
 /// observers are still answered.
@@ -109,9 +109,8 @@ impl Acceptor {
         let Credentials { pid, uid, gid } = connection.socket.who();
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
-        let owner = Owner { pid, uid, gid };
-        let member =
-            Arc::new(Member::new(key, *name, owner, inbox, closers, counters, token).with_share(share));
+        let peer = Peer { name: *name, key, pid, uid, gid };
+        let member = Arc::new(Member::new(peer, inbox, closers, counters, token).with_share(share));
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member");
         let worker =
@@ -126,7 +125,7 @@ impl Acceptor {
         self.most_workers = self.most_workers.max(workers);
         failpoint!("register.worker");
         // Before the answer: once the client has it, its worker may tell that it unregistered.
-        self.shared.events.tell(Event::Register { name: *name, key, owner });
+        self.shared.events.tell(Event::Register { peer });
         let sent = connection.socket.send_with(&Reply::registered(key), &descriptor);
         failpoint!("register.sent");
         // Before its pidfd, which may take the descriptor's place.
@@ -138,7 +137,7 @@ impl Acceptor {
             // Nothing is left of it but its worker, which finds its channel closed.
             Err(errno) => {
                 self.shared.end(&member, CloseReason::Died);
-                self.shared.events.tell(Event::Unregister { name: *name, key, owner });
+                self.shared.events.tell(Event::Unregister { peer });
                 return Err(no_resources(cannot_send(errno)));
             }
         }

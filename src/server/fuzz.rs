@@ -19,7 +19,7 @@ use crate::channel::fuzz::Memory;
 use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
-use crate::wire::{Key, Name};
+use crate::wire::{Key, Name, Peer};
 
 /// Clients at once.
 const CLIENTS: u32 = 3;
@@ -121,9 +121,10 @@ impl Office {
         let Shared { registry, members, .. } = &*self.0;
         let (name, owner) = (Name::new(name).expect("a name"), Owner { pid: 1, uid: 2, gid: 3 });
         let key = registry.register(&name, owner).expect("there is room");
+        let peer = Peer { name, key, pid: 1, uid: 2, gid: 3 };
         let counters = registry.counters(key).expect("a registry").expect("registered");
         let inbox = Inbox::new(inbox, closers.1.clone(), counters.clone());
-        let member = Arc::new(Member::new(key, name, owner, inbox, closers, counters, 2));
+        let member = Arc::new(Member::new(peer, inbox, closers, counters, 2));
         members.insert(Arc::clone(&member));
         member
     }
@@ -138,7 +139,7 @@ impl Default for Office {
 impl Dispatcher {
     /// The keys of the two.
     pub fn keys(&self) -> [Key; 2] {
-        [self.alice.key, self.bob.key]
+        [self.alice.peer.key, self.bob.peer.key]
     }
 
     /// Serves what is there, as the worker's thread does between two sleeps.

@@ -17,7 +17,7 @@ use crate::channel::{Geometry, Host};
 use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registry};
 use crate::ring::{Consumer, Producer, WaitStrategy};
-use crate::wire::{BlockHeader, Key, Name, Status};
+use crate::wire::{BlockHeader, Key, Name, Peer, Status};
 
 /// A worker that serves when it is told to.
 pub(crate) struct TestWorker(Worker);
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Receiver {
 
 impl Receiver {
     pub(crate) fn key(&self) -> Key {
-        self.member.key
+        self.member.peer.key
     }
 
     /// Puts a message from this client into its own inbox.
@@ -60,9 +60,10 @@ fn member(
     let name = Name::new(name)?;
     let owner = Owner { pid: 0, uid: 0, gid: 0 };
     let key = shared.registry.register(&name, owner).map_err(|error| error.to_string())?;
+    let peer = Peer { name, key, pid: 0, uid: 0, gid: 0 };
     let counters = shared.registry.counters(key)?.ok_or("no counters")?;
     let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
-    let member = Arc::new(Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 0));
+    let member = Arc::new(Member::new(peer, inbox, (host.closer, host.intake), counters, 0));
     shared.members.insert(Arc::clone(&member));
     Ok((member, host.requests, host.responses))
 }

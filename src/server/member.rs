@@ -8,15 +8,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::delivery::Inbox;
 use super::quotas::Share;
-use crate::registry::{CounterCells, Owner};
+use crate::registry::CounterCells;
 use crate::ring::Closer;
-use crate::wire::{Key, Name};
+use crate::wire::{Key, Peer};
 
 /// A registered client.
 pub(crate) struct Member {
-    pub(super) key: Key,
-    pub(super) name: Name,
-    pub(super) owner: Owner,
+    pub(super) peer: Peer,
     pub(super) inbox: Inbox,
     /// Closes the whole channel.
     pub(super) closer: Closer,
@@ -32,15 +30,13 @@ pub(crate) struct Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("name", &self.name).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Member").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
 impl Member {
     pub(super) fn new(
-        key: Key,
-        name: Name,
-        owner: Owner,
+        peer: Peer,
         inbox: Inbox,
         closers: (Closer, Closer),
         counters: CounterCells,
@@ -48,7 +44,7 @@ impl Member {
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        Member { key, name, owner, inbox, closer, intake, counters, token, retired, share }
+        Member { peer, inbox, closer, intake, counters, token, retired, share }
     }
 
     pub(super) fn with_share(self, share: Share) -> Member {
@@ -77,7 +73,7 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn insert(&self, member: Arc<Member>) {
-        let slot = usize::from(member.key.slot());
+        let slot = usize::from(member.peer.key.slot());
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if slots.len() <= slot {
             slots.resize(slot + 1, None);
@@ -88,14 +84,14 @@ impl Members {
     /// The member with this key: all of the key is compared.
     pub(super) fn get(&self, key: Key) -> Option<Arc<Member>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(usize::from(key.slot()))?.as_ref().filter(|member| member.key == key).cloned()
+        slots.get(usize::from(key.slot()))?.as_ref().filter(|member| member.peer.key == key).cloned()
     }
 
     /// Removes the member with this key, if its slot still is its.
     pub(super) fn remove(&self, key: Key) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = slots.get_mut(usize::from(key.slot()))
-            && place.as_ref().is_some_and(|member| member.key == key)
+            && place.as_ref().is_some_and(|member| member.peer.key == key)
         {
             *place = None;
         }

@@ -24,7 +24,6 @@ mod shared;
 mod stopper;
 mod summary;
 mod system_limits;
-mod typed;
 mod uptime;
 mod worker;
 mod workers;

@@ -1,172 +1,83 @@
-//! The user's code that answers calls, and what it sees.
+//! Services: the code that answers calls, the request it sees and the response it writes.
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
+use crate::codec::{EncodeError, FromPayload, Payload, PayloadError};
 use crate::ring::{Draft, Producer};
-use crate::server::member::Member;
 use crate::testing::failpoints::failpoint;
-use crate::wire::{BLOCK_HEADER, BlockHeader, Key, Name, Status};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Peer, Status};
 
 /// A call that a client makes: what it sent, and who it is. Nothing of it blocks.
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, Request, Response, Server, ServiceError};
+/// use ringpost::{Client, Server, ServiceError};
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path)
-///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-///         // The name comes from the server's registry: nobody can pretend to be another.
-///         if request.name() != &"alice" {
+///     .service(|request, response| {
+///         if request.peer().name != "alice" {
 ///             return Err(ServiceError::new("only alice may ask"));
 ///         }
-///         response.write(request.payload())
+///         let number: u32 = request.read()?;
+///         response.write(&number.count_ones().to_ne_bytes())
 ///     })
 ///     .start()?;
-/// assert_eq!(Client::register(&path, "alice")?.call(b"may I?")?, b"may I?");
-/// assert!(Client::register(&path, "bob")?.call(b"may I?").is_err());
+/// let mut alice = Client::register(&path, "alice")?;
+/// assert_eq!(alice.call(&0b1011_u32.to_ne_bytes())?, 3_u32.to_ne_bytes());
+/// assert!(alice.call(b"not four bytes").is_err());
+/// assert!(Client::register(&path, "bob")?.call(b"four").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     payload: &'a [u8],
-    caller: &'a Member,
+    peer: &'a Peer,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(payload: &'a [u8], caller: &'a Member) -> Request<'a> {
-        Request { payload, caller }
+    pub(super) fn new(payload: &'a [u8], peer: &'a Peer) -> Request<'a> {
+        Request { payload, peer }
     }
 
     /// What the client sent: the server's own copy, which nobody changes any more.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.payload()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"ping")?, b"ping");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// The caller's name.
+    /// The payload as a value: of a fixed layout, copied out of it, or of any codec's wrapper
+    /// ([`FromPayload`]).
     ///
-    /// # Examples
+    /// # Errors
     ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.name().as_bytes()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"")?, b"alice");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn name(&self) -> &'a Name {
-        &self.caller.name
+    /// The payload is not a `T`. With `?` the caller gets the error's text as
+    /// [`CallError::ServiceFailed`](crate::CallError::ServiceFailed).
+    pub fn read<T: FromPayload<'a>>(&self) -> Result<T, PayloadError> {
+        T::from_payload(self.payload)
     }
 
-    /// The caller's key, for a service that keeps something for each client: a key is never given twice.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.key().to_bytes()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// let key = client.key().to_bytes();
-    /// assert_eq!(client.call(b"")?, key);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn key(&self) -> Key {
-        self.caller.key
-    }
-
-    /// The process that registered the caller, as the kernel says; 0 if it lives in a process namespace that
-    /// the server does not see.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.pid().to_le_bytes()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"")?, std::process::id().to_le_bytes());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn pid(&self) -> u32 {
-        self.caller.owner.pid
-    }
-
-    /// The user that registered the caller, as the kernel says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.uid().to_le_bytes()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// # use std::os::unix::fs::MetadataExt;
-    /// let own = std::fs::metadata(path.parent().unwrap())?.uid();
-    /// assert_eq!(client.call(b"")?, own.to_le_bytes());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn uid(&self) -> u32 {
-        self.caller.owner.uid
-    }
-
-    /// The group that registered the caller, as the kernel says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(&request.gid().to_le_bytes()))
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// println!("group {:?}", client.call(b"")?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn gid(&self) -> u32 {
-        self.caller.owner.gid
+    /// Who calls, as the server knows it: a client cannot pretend to be another.
+    pub fn peer(&self) -> &'a Peer {
+        self.peer
     }
 }
 
-/// Why a service did not answer. The text reaches the caller: as
-/// [`CallError::ServiceFailed`](crate::CallError::ServiceFailed), or
-/// as [`CallError::ResponseTooLarge`](crate::CallError::ResponseTooLarge) for [`TooLarge`](Self::TooLarge).
+/// Why a service did not answer. The caller gets its text, as
+/// [`CallError::ServiceFailed`](crate::CallError::ServiceFailed).
 ///
-/// An [`io::Error`] and a [`PayloadError`](crate::PayloadError) become one by `?`.
+/// Every error becomes one by `?`, and then the caller reads that error's own text (not those of its
+/// sources): turn errors whose text is not for callers into one of your own with [`new`](Self::new). So it is
+/// no [`Error`] itself.
+///
+/// What [`Response::write`] returns for a response that is too large tells the caller so, as
+/// [`CallError::ResponseTooLarge`](crate::CallError::ResponseTooLarge).
 ///
 /// # Examples
 ///
@@ -175,87 +86,137 @@ impl<'a> Request<'a> {
 /// use ringpost::{CallError, Client, Request, Response, Server, ServiceError};
 ///
 /// fn divide(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-///     let [a, b] = request.payload_as::<[u32; 2]>()?;
+///     let text = str::from_utf8(request.payload())?;
+///     let (a, b) = text.split_once('/').ok_or_else(|| ServiceError::new("send a/b"))?;
+///     let (a, b): (u32, u32) = (a.parse()?, b.parse()?);
 ///     let quotient = a.checked_div(b).ok_or_else(|| ServiceError::new("division by 0"))?;
-///     response.write_as(&quotient)
+///     response.write(&quotient.to_string())
 /// }
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path).service(divide).start()?;
 /// let mut client = Client::register(&path, "alice")?;
-/// assert_eq!(client.call([6_u32, 3].as_bytes())?.read::<u32>()?, 2);
-/// let nothing = client.call(&[0; 8]);
-/// assert_eq!(nothing, Err(CallError::ServiceFailed("division by 0".into())));
+/// assert_eq!(client.call(b"6/3")?, b"2");
+/// let failed = |text: &str| Err(CallError::ServiceFailed(text.into()));
+/// assert_eq!(client.call(b"6/0"), failed("division by 0"));
+/// assert_eq!(client.call(b"6/x"), failed("invalid digit found in string"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServiceError {
-    /// The service's own words.
-    #[error("{0}")]
-    Failed(String),
-    /// More was written than a response holds.
-    #[error(
-        "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with larger rings \
-         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
-    )]
-    TooLarge {
-        /// The most that a response holds.
-        max: usize,
-    },
+// In a box, because it is returned by every call: the usual `Ok` then fits into a register.
+pub struct ServiceError(Box<Failure>);
+
+struct Failure {
+    text: String,
+    /// The response was too large, of which the caller is told by a status of its own.
+    too_large: bool,
 }
 
 impl ServiceError {
     /// A failure with a text for the caller.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::ServiceError;
-    ///
-    /// assert_eq!(ServiceError::new("not now").to_string(), "not now");
-    /// ```
-    pub fn new(text: impl Into<String>) -> ServiceError {
-        ServiceError::Failed(text.into())
+    #[cold]
+    pub fn new(text: impl fmt::Display) -> ServiceError {
+        ServiceError(Box::new(Failure { text: text.to_string(), too_large: false }))
+    }
+
+    #[cold]
+    fn too_large(max: usize) -> ServiceError {
+        TooLarge { max }.into()
+    }
+
+    /// What the caller is told.
+    pub(super) fn into_parts(self) -> (Status, String) {
+        let Failure { text, too_large } = *self.0;
+        (if too_large { Status::ResponseTooLarge } else { Status::ServiceFailed }, text)
     }
 }
 
-impl From<io::Error> for ServiceError {
-    fn from(error: io::Error) -> ServiceError {
-        ServiceError::Failed(error.to_string())
+impl<E: Error + 'static> From<E> for ServiceError {
+    #[cold]
+    fn from(error: E) -> ServiceError {
+        let too_large = is_too_large(&error);
+        ServiceError(Box::new(Failure { text: error.to_string(), too_large }))
     }
 }
 
-/// Code that answers calls. It runs on the worker thread of the client that calls, so it may be entered by
-/// several threads at once.
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceError").field(&self.0.text).finish()
+    }
+}
+
+/// More was written than a response holds.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with larger rings \
+     (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+)]
+struct TooLarge {
+    max: usize,
+}
+
+/// Whether this is [`TooLarge`], be it within the error of an [`io::Write`].
+fn is_too_large(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<TooLarge>() || inner.is_some_and(|inner| inner.is::<TooLarge>())
+}
+
+/// Code that answers calls: given to [`ServerBuilder::service_with`](crate::ServerBuilder::service_with).
 ///
-/// Implemented by closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>`. If it panics the
-/// caller is told ([`CallError::ServiceFailed`](crate::CallError)) and nobody else notices. While it blocks,
-/// the worker serves nothing else of this client; the others are served by their own. If it calls its own
-/// server as a client, that call is served by another worker.
+/// It runs on the worker thread of the client that calls, so several threads may enter it at once. While it
+/// blocks, its worker serves nothing else of this client; other clients are served by workers of their own.
+/// If it panics, the caller is told ([`CallError::ServiceFailed`](crate::CallError::ServiceFailed)) and
+/// nobody else notices. It may call its own server as a client: another worker serves that call.
 ///
-/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for, if that
-/// is more, up to 1 GiB), and all signals blocked that are not raised by its own instructions. Threads that a
-/// service starts inherit that. Programs that it starts by `std::process::Command` do not: it gives them an
-/// empty signal mask.
+/// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for if that is
+/// more, up to 1 GiB), and all signals blocked that its own instructions do not raise. Threads that a service
+/// starts inherit that. Programs that it starts by `std::process::Command` do not: it gives them an empty
+/// signal mask.
+///
+/// Closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>` are services, and
+/// [`ServerBuilder::service`](crate::ServerBuilder::service) takes them without naming those types. So are
+/// `Arc<S>` and `Box<dyn Service>`.
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, Request, Response, Server, Service, ServiceError};
+/// use ringpost::{Client, Peer, Request, Response, Server, Service, ServiceError};
+/// use std::sync::{Arc, Mutex};
 ///
-/// struct Upper;
+/// /// Counts the calls of each client that is there.
+/// #[derive(Default)]
+/// struct Calls(Mutex<Vec<(String, u32)>>);
 ///
-/// impl Service for Upper {
+/// impl Service for Calls {
 ///     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
-///         let text = std::str::from_utf8(request.payload()).map_err(|_| ServiceError::new("send UTF-8"))?;
-///         response.write(text.to_uppercase().as_bytes())
+///         let mut calls = self.0.lock().unwrap();
+///         let name = request.peer().name.as_str();
+///         let at = calls.iter().position(|(other, _)| other == name).unwrap_or_else(|| {
+///             calls.push((name.to_owned(), 0));
+///             calls.len() - 1
+///         });
+///         calls[at].1 += 1;
+///         response.write(&calls[at].1.to_string())
+///     }
+///
+///     fn left(&self, client: &Peer) {
+///         self.0.lock().unwrap().retain(|(name, _)| client.name != name.as_str());
 ///     }
 /// }
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-/// let _server = Server::builder(&path).service(Upper).start()?;
-/// assert_eq!(Client::register(&path, "alice")?.call(b"hello")?, b"HELLO");
+/// let calls = Arc::new(Calls::default());
+/// let server = Server::builder(&path).service_with(Arc::clone(&calls)).start()?;
+/// let mut alice = Client::register(&path, "alice")?;
+/// assert_eq!(alice.call(b"")?, b"1");
+/// assert_eq!(alice.call(b"")?, b"2");
+/// server.join_after_shutdown();
+/// assert!(calls.0.lock().unwrap().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service: Send + Sync + 'static {
@@ -266,6 +227,18 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// Whatever the service says: the caller gets its text and nothing of what was written.
     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError>;
+
+    /// A client has left: it unregistered, died, broke the protocol or was disconnected. Called once for each
+    /// client that had registered, whether it ever called or not, after its last call returned. A service
+    /// drops here what it keeps for each client. Does nothing by default.
+    ///
+    /// It runs on the client's worker thread, which ends after it. Nobody waits for it but the end of the
+    /// server, so it must not block for long: beyond the [grace period](crate::ServerBuilder::grace) its
+    /// thread is left behind, as that of a call is. The client's name may be registered anew before this
+    /// runs, but its key is never given again: keep things by key. A panic is caught, and nobody notices.
+    fn left(&self, client: &Peer) {
+        let _ = client;
+    }
 }
 
 impl<F> Service for F
@@ -277,27 +250,48 @@ where
     }
 }
 
+impl<S: Service + ?Sized> Service for Arc<S> {
+    fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+        (**self).call(request, response)
+    }
+
+    fn left(&self, client: &Peer) {
+        (**self).left(client);
+    }
+}
+
+impl Service for Box<dyn Service> {
+    fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+        (**self).call(request, response)
+    }
+
+    fn left(&self, client: &Peer) {
+        (**self).left(client);
+    }
+}
+
 /// The response to a call, being written: straight into the caller's ring while it fits there in one piece,
 /// else into memory first. The caller receives nothing of it before the service returns `Ok`, and nothing at
 /// all if it fails.
 ///
 /// What was written and is not sent, because of [`clear`](Self::clear), an error or a panic, is overwritten
-/// with zeros in the ring. Until then a caller that looks into the memory of its ring can read it. So what
-/// this caller may not see is not written before that is decided.
+/// with zeros in the ring. Until then a caller that looks into the memory of its ring can read it. So decide
+/// whether this caller may see something before you write it.
 ///
 /// Also an [`io::Write`], for `write!`.
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, Request, Response, Server};
+/// use ringpost::{Client, Server};
 /// use std::io::Write;
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path)
-///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-///         write!(response, "{} bytes from {}", request.payload().len(), request.name())?;
-///         Ok(())
+///     .service(|request, response| {
+///         write!(response, "{} bytes ", request.payload().len())?;
+///         response.write("from ")?;
+///         response.write(request.peer().name.as_str())
 ///     })
 ///     .start()?;
 /// assert_eq!(Client::register(&path, "alice")?.call(b"four")?, b"4 bytes from alice");
@@ -336,32 +330,32 @@ impl<'a> Response<'a> {
         Response { ring, spare, draft, written: 0, sequence }
     }
 
-    /// Appends bytes to the response. Does not block: room in the caller's ring is waited for after the
-    /// service has returned.
+    /// Appends bytes, or a value with a codec around it, to the response. Does not block: room in the
+    /// caller's ring is waited for after the service has returned.
     ///
     /// # Errors
     ///
-    /// [`ServiceError::TooLarge`] if it would grow beyond what a response holds; what was written before
-    /// stays.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-    ///         response.write(b"hello ")?;
-    ///         response.write(request.name().as_bytes())
-    ///     })
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"")?, b"hello alice");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The response would grow beyond what it holds, or the value cannot be encoded. What was written before
+    /// stays, and nothing of this is written.
     #[inline]
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+    pub fn write(&mut self, value: impl Payload) -> Result<(), ServiceError> {
+        let room = self.remaining();
+        match value.encode(room, |bytes| self.write_bytes(bytes)) {
+            Ok(written) => written,
+            Err(error) => Err(self.not_encoded(&error)),
+        }
+    }
+
+    #[cold]
+    fn not_encoded(&self, error: &EncodeError) -> ServiceError {
+        match error {
+            EncodeError::TooLarge { .. } => ServiceError::too_large(self.max()),
+            error => ServiceError::new(error),
+        }
+    }
+
+    #[inline]
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         if let Some(draft) = &self.draft
             && bytes.len() <= draft.room() - BLOCK_HEADER - self.written
         {
@@ -372,11 +366,11 @@ impl<'a> Response<'a> {
         self.write_beyond(bytes)
     }
 
-    /// More than the line in which the response began, or into memory.
+    /// Appends what does not fit into the piece of the ring that was taken so far.
     #[inline(never)]
     fn write_beyond(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         if bytes.len() > self.remaining() {
-            return Err(ServiceError::TooLarge { max: self.max() });
+            return Err(ServiceError::too_large(self.max()));
         }
         if let Some(draft) = &mut self.draft {
             self.ring.extend(draft, BLOCK_HEADER + self.written + bytes.len());
@@ -395,7 +389,7 @@ impl<'a> Response<'a> {
                 return Ok(());
             }
         }
-        // A response for which there is no memory is not the end of the process.
+        // A response for which there is no memory fails, and does not end the process.
         let more = self.written + bytes.len() - self.spare.len();
         self.spare.try_reserve(more).map_err(|_| ServiceError::new("no memory for the response"))?;
         if let Some(draft) = &self.draft {
@@ -410,82 +404,24 @@ impl<'a> Response<'a> {
         Ok(())
     }
 
-    /// The most that a response holds.
+    /// The most bytes that a response holds.
     fn max(&self) -> usize {
         self.ring.max_block() - BLOCK_HEADER
     }
 
-    /// How many more bytes can be written. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-    ///         let fits = request.payload().len().min(response.remaining() / 2);
-    ///         response.write(&request.payload()[..fits])?;
-    ///         response.write(&request.payload()[..fits])
-    ///     })
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"ab")?, b"abab");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// How many more bytes can be written.
     #[inline]
     pub fn remaining(&self) -> usize {
         self.max() - self.written
     }
 
-    /// How many bytes were written. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-    ///         response.write(request.payload())?;
-    ///         let written = response.written() as u64;
-    ///         response.write(&written.to_le_bytes())
-    ///     })
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"")?, 0_u64.to_le_bytes());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// How many bytes were written.
     #[inline]
     pub fn written(&self) -> usize {
         self.written
     }
 
     /// Takes back all that was written, and overwrites it with zeros in the caller's ring. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Request, Response, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path)
-    ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
-    ///         response.write(b"a good answer")?;
-    ///         if request.payload() != b"please" {
-    ///             response.clear();
-    ///             response.write(b"say please")?;
-    ///         }
-    ///         Ok(())
-    ///     })
-    ///     .start()?;
-    /// let mut client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.call(b"")?, b"say please");
-    /// assert_eq!(client.call(b"please")?, b"a good answer");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn clear(&mut self) {
         self.overwrite_draft();
         self.spare.clear();
@@ -501,8 +437,8 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Commits what was written if it lies in the ring. The response must be forgotten then: its drop is for
-    /// what is not committed.
+    /// Commits what was written if it lies in the ring. The caller must forget this value then, because
+    /// dropping it overwrites what was written.
     #[inline(always)]
     pub(super) fn finish(&mut self) -> Finished {
         let Some(draft) = &self.draft else { return Finished::Spare(Status::Ok) };
@@ -512,10 +448,11 @@ impl<'a> Response<'a> {
         Finished::Committed { bytes: self.written }
     }
 
-    /// Throws away what was written, and the drop overwrites it in the ring; the failure's text becomes the
-    /// body.
+    /// Throws away what was written, and makes the failure's text the body. Dropping `self` overwrites what
+    /// lies in the ring.
     #[cold]
-    pub(super) fn fail(self, status: Status, text: &str) -> Finished {
+    pub(super) fn fail(self, error: ServiceError) -> Finished {
+        let (status, text) = error.into_parts();
         let max = self.max();
         self.spare.clear();
         let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
@@ -525,7 +462,7 @@ impl<'a> Response<'a> {
 }
 
 impl Drop for Response<'_> {
-    /// Only where the response is not committed: the service failed, or it panicked.
+    /// A response that is dropped is not committed: the service failed or panicked.
     fn drop(&mut self) {
         self.overwrite_draft();
     }
@@ -535,9 +472,9 @@ impl io::Write for Response<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = bytes.len().min(self.remaining());
         if fit == 0 && !bytes.is_empty() {
-            return Err(io::Error::other(ServiceError::TooLarge { max: self.max() }));
+            return Err(io::Error::other(TooLarge { max: self.max() }));
         }
-        Response::write(self, &bytes[..fit]).map_err(io::Error::other)?;
+        self.write_bytes(&bytes[..fit]).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(fit)
     }
 

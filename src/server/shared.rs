@@ -118,13 +118,13 @@ impl Shared {
         member.share.leave();
         member.inbox.close();
         failpoint!("forget.inbox");
-        self.members.remove(member.key);
+        self.members.remove(member.peer.key);
         failpoint!("forget.member");
         if planted_fault!("name") {
             return true;
         }
-        if let Err(error) = self.registry.release(member.key) {
-            self.events.tell(Event::Registry { name: member.name, error: error.to_string() });
+        if let Err(error) = self.registry.release(member.peer.key) {
+            self.events.tell(Event::Registry { name: member.peer.name, error: error.to_string() });
         }
         failpoint!("forget.released");
         true
@@ -147,8 +147,7 @@ impl Shared {
 
     pub(super) fn log_violation(&self, member: &Member, what: &dyn fmt::Display) {
         self.sums.violations.fetch_add(1, Ordering::Relaxed);
-        let Member { name, key, owner, .. } = *member;
-        self.events.tell(Event::Violation { name, key, owner, what: what.to_string() });
+        self.events.tell(Event::Violation { peer: member.peer, what: what.to_string() });
     }
 
     /// Tells the acceptor to let go of the client's connection.
@@ -188,7 +187,7 @@ impl Shared {
 
     /// The last thing that a worker does.
     pub(super) fn worker_ends(&self, member: &Member) {
-        self.workers.ends(member.key);
+        self.workers.ends(member.peer.key);
         if self.is_stopping() {
             self.stop.wake_acceptor();
         }

@@ -21,19 +21,20 @@ use crate::connect::{Ask, Refusal};
 use crate::registry::{Owner, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, TrySendError, WaitStrategy};
 use crate::wire::{BlockHeader, Operation};
-use crate::wire::{Key, Name, Status, WAITS};
+use crate::wire::{Key, Name, Peer, Status, WAITS};
 
 /// A member of the smallest channel, and what its client would hold.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
     let name = Name::new(name).unwrap();
     let owner = Owner { pid: 1, uid: 2, gid: 3 };
     let key = registry.register(&name, owner).unwrap();
+    let peer = Peer { name, key, pid: 1, uid: 2, gid: 3 };
     let counters = registry.counters(key).unwrap().unwrap();
     let geometry = Geometry::new(4096).unwrap();
     let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
     let guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
     let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
-    (Member::new(key, name, owner, inbox, (host.closer, host.intake), counters, 2), guest)
+    (Member::new(peer, inbox, (host.closer, host.intake), counters, 2), guest)
 }
 
 /// Between the end of a registration and the end of its channel, which other threads may be a moment late to
@@ -60,7 +61,7 @@ fn a_member_is_found_by_its_whole_key_and_retired_once() {
     let registry = Registry::create(2).unwrap();
     let members = Members::default();
     let (bob, _guest) = member(&registry, "bob");
-    let key = bob.key;
+    let key = bob.peer.key;
     members.insert(Arc::new(bob));
     assert!(members.get(key).is_some());
     for bit in 0..128 {

@@ -28,7 +28,7 @@ use crate::ring::{
     notify_both,
 };
 use crate::testing::failpoints::failpoint;
-use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Status, WAITS, take};
+use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Peer, Status, WAITS, take};
 
 /// Requests served between two fences.
 pub(crate) const DRAIN: usize = 64;
@@ -41,7 +41,7 @@ pub(super) struct Worker {
     pub(super) member: Arc<Member>,
     pub(super) requests: Consumer,
     pub(super) responses: Producer,
-    service: Arc<Box<dyn Service>>,
+    pub(super) service: Arc<Box<dyn Service>>,
     /// The request's body: the server's own copy.
     body: Vec<u8>,
     /// A response that does not fit into the ring in one piece.
@@ -211,10 +211,10 @@ impl Worker {
     fn call(&mut self, sequence: u32, len: usize) -> Result<(), End> {
         // With the length at hand: the vector's own was stored just now, and is slow to come back together
         // with its pointer.
-        let request = Request::new(&self.body[..len], &self.member);
+        let request = Request::new(&self.body[..len], &self.member.peer);
         let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
         self.serving = Some(sequence);
-        let answered = self.service.call(request, &mut response);
+        let answered = (**self.service).call(request, &mut response);
         self.serving = None;
         let finished = match answered {
             Ok(()) => {
@@ -222,7 +222,7 @@ impl Worker {
                 std::mem::forget(response);
                 finished
             }
-            Err(error) => fail(response, &error),
+            Err(error) => response.fail(error),
         };
         let bytes_out = match finished {
             Finished::Committed { bytes } => bytes,
@@ -269,7 +269,7 @@ impl Worker {
         let status = self.deliver(&target, patience, payload_at);
         failpoint!("inbox.delivered");
         let bytes = self.body.len() - payload_at;
-        self.log_message(key, Some(&target.name), bytes, status);
+        self.log_message(key, Some(&target.peer.name), bytes, status);
         if status == Status::Ok {
             self.unreported.messages += 1;
             self.unreported.bytes_in += bytes as u64;
@@ -299,7 +299,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn tell_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
-        let (from, from_key) = (self.member.name, self.member.key);
+        let Peer { name: from, key: from_key, .. } = self.member.peer;
         let event = Event::Message { from, from_key, to: to.copied(), to_key, bytes, outcome };
         self.shared.events.tell(event);
     }
@@ -330,7 +330,7 @@ impl Worker {
 
     fn statistics(&mut self, sequence: u32) -> Result<(), End> {
         self.report();
-        match self.shared.registry.get(self.member.key) {
+        match self.shared.registry.get(self.member.peer.key) {
             Ok(own) => {
                 let page = listing::encode_page(own.as_slice(), None);
                 self.respond(sequence, Status::Ok, &page)
@@ -465,13 +465,4 @@ pub(crate) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duratio
 
 fn no_service(_: Request<'_>, _: &mut Response<'_>) -> Result<(), ServiceError> {
     Err(ServiceError::new("the server has ended"))
-}
-
-#[cold]
-fn fail(response: Response<'_>, error: &ServiceError) -> Finished {
-    let status = match error {
-        ServiceError::TooLarge { .. } => Status::ResponseTooLarge,
-        ServiceError::Failed(_) => Status::ServiceFailed,
-    };
-    response.fail(status, &error.to_string())
 }

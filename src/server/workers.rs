@@ -88,7 +88,7 @@ impl Workers {
     /// A worker is about to be started.
     pub(super) fn begins(&self, member: &Arc<Member>) {
         let entry = Entry { member: Arc::clone(member), thread: None, left_alone: false, lifeline: None };
-        self.lock().living.insert(member.key, entry);
+        self.lock().living.insert(member.peer.key, entry);
     }
 
     /// Its thread. It may have ended already.

@@ -8,11 +8,13 @@
 mod address;
 mod key;
 mod name;
+mod peer;
 pub(crate) mod unseen;
 
 pub use address::Address;
 pub use key::{Key, ParseKeyError};
 pub use name::{Name, NameError};
+pub use peer::Peer;
 
 use crate::ring::Incoming;
 use zerocopy::little_endian::{U16, U32};

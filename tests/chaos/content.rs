@@ -69,7 +69,7 @@ impl ringpost::Service for Turner {
             return Err(ServiceError::new(format!("a request of {} bytes", payload.len())));
         }
         let number = u64::from_le_bytes(payload[1..9].try_into().unwrap_or_default());
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request.key(), number);
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request.peer().key, number);
         if last.is_some_and(|last| number <= last) {
             return Err(ServiceError::new(format!("request {number} came behind {last:?}")));
         }
@@ -83,7 +83,7 @@ impl ringpost::Service for Turner {
             _ => {}
         }
         // In pieces, so that a draft grows.
-        response(payload, request.key()).chunks(300).try_for_each(|piece| answer.write(piece))
+        response(payload, request.peer().key).chunks(300).try_for_each(|piece| answer.write(piece))
     }
 }
 

@@ -44,7 +44,7 @@ pub fn serve(options: &ServerOptions) -> Outcome {
         .wait(options.wait)
         .grace(Duration::from_millis(options.grace))
         .max_clients(64)
-        .service(Turner::default())
+        .service_with(Turner::default())
         .start()
         .map_err(Failure::failed)?;
     let stopper = server.stopper();

@@ -10,6 +10,7 @@ mod deadlines;
 mod dialling;
 mod endings;
 mod given_up;
+mod left;
 mod messages;
 mod registry;
 mod services;

@@ -2,7 +2,7 @@
 
 use crate::common::payload::Random;
 use crate::common::{Bus, Gate, Place, begin, eventually, within_limit};
-use ringpost::{CallError, Client, CloseReason, RecvError, Request, Response, Server, ServiceError};
+use ringpost::{CallError, Client, CloseReason, Peer, RecvError, Request, Response, Server, ServiceError};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -50,8 +50,7 @@ fn moody(gate: Gate) -> impl Fn(Request<'_>, &mut Response<'_>) -> Result<(), Se
             Ok(())
         }
         b"who" => {
-            let (name, key) = (request.name(), request.key());
-            let (pid, uid, gid) = (request.pid(), request.uid(), request.gid());
+            let Peer { name, key, pid, uid, gid, .. } = request.peer();
             write!(response, "{name} {key} {pid} {uid} {gid}")?;
             Ok(())
         }
@@ -89,7 +88,7 @@ fn every_mood_is_answered() {
             assert_eq!(client.call(b"too much, ignored").unwrap(), b"kept");
             assert_eq!(client.call(b"exactly all").unwrap(), vec![5; most]);
             assert_eq!(client.call(b"second thoughts").unwrap(), b"1 + 2 = 3");
-            assert!(matches!(client.call(b"io error"), Err(CallError::ServiceFailed(_))));
+            assert!(matches!(client.call(b"io error"), Err(CallError::ResponseTooLarge(_))));
             assert_eq!(client.call(b"echo").unwrap(), b"echo");
         }
     }
@@ -236,12 +235,10 @@ fn calls_back(path: PathBuf) -> impl Fn(Request<'_>, &mut Response<'_>) -> Resul
         let Some(depth) = request.payload().first().copied().filter(|depth| *depth > 0) else {
             return response.write(b"bottom");
         };
-        let name = format!("{} {depth}", request.name());
-        let failed = |error: &dyn std::fmt::Display| ServiceError::new(error.to_string());
-        let mut inner = Client::register(&path, name).map_err(|error| failed(&error))?;
-        inner.send(request.key(), &[depth]).map_err(|error| failed(&error))?;
-        let answer = inner.call(&[depth - 1]).map_err(|error| failed(&error))?;
-        response.write(&answer)
+        let name = format!("{} {depth}", request.peer().name);
+        let mut inner = Client::register(&path, name)?;
+        inner.send(request.peer().key, &[depth])?;
+        response.write(&inner.call(&[depth - 1])?)
     }
 }
 

@@ -152,8 +152,11 @@ fn a_connection_that_cannot_be_accepted_names_what_lacks() {
 
 // ---- sizes
 
-fn too_large(max: usize) -> ServiceError {
-    ServiceError::TooLarge { max }
+fn too_large(max: usize) -> String {
+    format!(
+        "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with \
+         larger rings (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+    )
 }
 
 /// The limit that is told is what a payload of exactly that length satisfies, and one of one byte more does
@@ -167,13 +170,8 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
             match way {
                 b'w' => response.write(&bytes),
                 b'p' => bytes.iter().try_for_each(|byte| response.write(&[*byte])),
-                _ => Write::write_all(response, &bytes).map_err(|error| {
-                    // The library's own error, within that of `Write`.
-                    match error.into_inner().and_then(|inner| inner.downcast::<ServiceError>().ok()) {
-                        Some(error) => *error,
-                        None => ServiceError::new("another error"),
-                    }
-                }),
+                // The library's own error, within that of `Write`, is recognised.
+                _ => Write::write_all(response, &bytes).map_err(ServiceError::from),
             }
         };
         let place = Place::new();
@@ -190,7 +188,7 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
             for len in [max + 1, ring_size, 1 << 20] {
                 match ask(len).unwrap_err() {
                     CallError::ResponseTooLarge(why) => {
-                        assert_eq!(why, too_large(max).to_string());
+                        assert_eq!(why, too_large(max));
                         advises(
                             &why,
                             &[&format!("of {max} bytes"), "answer less", "ring_size", "--ring-size"],

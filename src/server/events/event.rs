@@ -8,8 +8,7 @@ use tracing::{Level, debug, error, event_enabled, info, warn};
 
 use super::limits::{Cause, Kind, LeftOut};
 use crate::connect::Credentials;
-use crate::registry::Owner;
-use crate::wire::{Key, Name, Status};
+use crate::wire::{Key, Name, Peer, Status};
 
 /// The target of every event.
 const TARGET: &str = "ringpost";
@@ -17,16 +16,16 @@ const TARGET: &str = "ringpost";
 /// Something that the server tells the program's log. The crate page lists the names and fields.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Register { name: Name, key: Key, owner: Owner },
-    Unregister { name: Name, key: Key, owner: Owner },
-    Death { name: Name, key: Key, owner: Owner },
-    Violation { name: Name, key: Key, owner: Owner, what: String },
+    Register { peer: Peer },
+    Unregister { peer: Peer },
+    Death { peer: Peer },
+    Violation { peer: Peer, what: String },
     Refused(Refused),
     Message { from: Name, from_key: Key, to: Option<Name>, to_key: Key, bytes: usize, outcome: Status },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
-    Abandoned { name: Name, key: Key, pid: u32, workers: usize },
+    Abandoned { peer: Peer, workers: usize },
     Failed { why: String },
     CutOff,
 }
@@ -69,10 +68,10 @@ impl Event {
     /// Which limit it counts against, if any.
     pub(super) fn limit(&self) -> Option<(Kind, Cause)> {
         let (kind, uid) = match self {
-            Event::Register { owner, .. } => (Kind::Register, owner.uid),
-            Event::Unregister { owner, .. } => (Kind::Unregister, owner.uid),
-            Event::Death { owner, .. } => (Kind::Death, owner.uid),
-            Event::Violation { owner, .. } => (Kind::Violation, owner.uid),
+            Event::Register { peer, .. } => (Kind::Register, peer.uid),
+            Event::Unregister { peer, .. } => (Kind::Unregister, peer.uid),
+            Event::Death { peer, .. } => (Kind::Death, peer.uid),
+            Event::Violation { peer, .. } => (Kind::Violation, peer.uid),
             Event::Refused(Refused { who: Some(who), .. }) => (Kind::Refused, who.uid),
             // Strangers can cause these too, so they must not use up the allowance for the server's own
             // faults.
@@ -91,18 +90,18 @@ impl Event {
     /// Hands it to the subscriber, which is the program's code.
     pub(super) fn emit(&self) {
         match self {
-            Event::Register { name, key, owner: Owner { pid, uid, .. } } => {
+            Event::Register { peer: Peer { name, key, pid, uid, .. } } => {
                 info!(target: TARGET, event = "register", name = %name, key = %key, pid, uid, "registered");
             }
-            Event::Unregister { name, key, .. } => {
+            Event::Unregister { peer: Peer { name, key, .. } } => {
                 info!(target: TARGET, event = "unregister", name = %name, key = %key, "unregistered");
             }
-            Event::Death { name, key, owner } => warn!(
-                target: TARGET, event = "death", name = %name, key = %key, pid = owner.pid,
+            Event::Death { peer: Peer { name, key, pid, .. } } => warn!(
+                target: TARGET, event = "death", name = %name, key = %key, pid,
                 "a client died, or left without unregistering"
             ),
-            Event::Violation { name, key, owner, what } => warn!(
-                target: TARGET, event = "violation", name = %name, key = %key, pid = owner.pid, what,
+            Event::Violation { peer: Peer { name, key, pid, .. }, what } => warn!(
+                target: TARGET, event = "violation", name = %name, key = %key, pid, what,
                 "a client broke the protocol and was closed"
             ),
             Event::Refused(Refused { reason, name, who, error, message }) => warn!(
@@ -127,7 +126,7 @@ impl Event {
             Event::Registry { name, error } => error!(
                 target: TARGET, event = "registry", error = error.as_str(), name = %name, "cannot release a client"
             ),
-            Event::Abandoned { name, key, pid, workers } => warn!(
+            Event::Abandoned { peer: Peer { name, key, pid, .. }, workers } => warn!(
                 target: TARGET, event = "abandoned", name = %name, key = %key, pid, workers,
                 "left behind: a call of this client did not return from the service in time"
             ),
