@@ -148,7 +148,7 @@
 //! derive is to write its own. `SECURITY.md` counts it.
 
 #![deny(unsafe_code)]
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+#![cfg_attr(any(fuzzing, loom), allow(dead_code, unused_imports))]
 
 #[forbid(unsafe_code)]
 mod link;
@@ -156,40 +156,30 @@ mod os;
 #[forbid(unsafe_code)]
 pub mod ring;
 pub mod shm;
-#[forbid(unsafe_code)]
-mod sync;
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 pub mod testing;
 
-#[cfg(not(loom))]
 #[forbid(unsafe_code)]
 pub mod channel;
-#[cfg(all(feature = "cli", not(loom)))]
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 #[path = "bin/common/mod.rs"]
 pub mod cli;
-#[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod client;
-#[cfg(not(loom))]
 pub mod codec;
-#[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod connect;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/COOKBOOK.md")]
 pub mod cookbook {}
-#[cfg(not(loom))]
 mod registry;
-#[cfg(not(loom))]
 #[forbid(unsafe_code)]
 mod server;
-#[cfg(not(loom))]
 mod wire;
 
-#[cfg(not(loom))]
 pub use self::{
     client::{
         CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer, Reconnect,
@@ -208,12 +198,12 @@ pub use self::{
     wire::{Address, Key, Name, NameError, ParseKeyError, Peer},
 };
 
-#[cfg(all(feature = "serde", not(loom)))]
+#[cfg(feature = "serde")]
 pub use self::codec::Postcard;
 
 /// The crate whose traits the typed payloads take, version 0.8; see [`codec`].
 pub use zerocopy;
 
-#[cfg(all(doctest, not(loom)))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -36,10 +36,12 @@ LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
 TURNS = "src/ring/shared_producer/mod.rs"
 EXCHANGE = "src/link/exchange.rs"
-COPIES = "src/shm/copy.rs"
+COPIES = "src/shm/copy/assembly.rs"
+ATOMIC_COPIES = "src/shm/copy/atomic.rs"
 VIEW = "src/shm/view.rs"
 SEGMENT = "src/shm/segment.rs"
-FUTEX = "src/shm/futex.rs"
+FUTEX = "src/os/futex.rs"
+MEMFD = "src/os/memfd.rs"
 CHANNEL = "src/channel/mod.rs"
 CHANNEL_LAYOUT = "src/channel/layout.rs"
 WORKER = "src/server/worker.rs"
@@ -277,7 +279,7 @@ MUTANTS = [
      "        if !self.owes_wake() {\n            return;\n        }\n",
      "", tests("a_wake_is_sent")),
     ("one fence for both rings", RING,
-     "        crate::sync::fence(crate::sync::Ordering::SeqCst);\n", "",
+     "        crate::shm::backend::fence(crate::shm::backend::Ordering::SeqCst);\n", "",
      loom("notify_both_wakes", "a_publish_elsewhere")),
     ("both rings: the data wake", RING,
      "        published.wake_after_fence();\n", "", loom("notify_both_wakes")),
@@ -596,12 +598,12 @@ MUTANTS = [
      tests("a_word_outside")),
     ("bounds: words are aligned", SEGMENT, "if !inside || !offset.is_multiple_of(align) {", "if !inside {",
      tests("a_word_that_is_not_aligned")),
-    ("segments: the seals are there", SEGMENT, "if !seals.contains(NEEDED) {", "if seals.is_empty() {", SEGMENTS),
-    ("segments: sealed against more seals", SEGMENT,
+    ("segments: the seals are there", MEMFD, "if !seals.contains(NEEDED) {", "if seals.is_empty() {", SEGMENTS),
+    ("segments: sealed against more seals", MEMFD,
      "SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL)", "SealFlags::SHRINK.union(SealFlags::GROW)", SEGMENTS),
-    ("segments: no huge pages", SEGMENT, "if kind as i64 == HUGETLBFS_MAGIC {", "if kind as i64 == 1 {", SEGMENTS),
-    ("segments: not inherited by exec", SEGMENT, "| MemfdFlags::ALLOW_SEALING;\n        // Before",
-     "& MemfdFlags::ALLOW_SEALING | MemfdFlags::ALLOW_SEALING;\n        // Before", SEGMENTS),
+    ("segments: no huge pages", MEMFD, "if kind as i64 == HUGETLBFS_MAGIC {", "if kind as i64 == 1 {", SEGMENTS),
+    ("segments: not inherited by exec", MEMFD, "MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;",
+     "MemfdFlags::ALLOW_SEALING;", SEGMENTS),
     ("channels: the magic", CHANNEL_LAYOUT, "if self.magic != MAGIC {", "if false {", CHANNELS),
     ("channels: the version", CHANNEL_LAYOUT, "if self.version != LAYOUT_VERSION {", "if false {", CHANNELS),
     ("channels: the length", CHANNEL_LAYOUT, "if found != needed {", "if found < needed {", CHANNELS),
@@ -627,13 +629,13 @@ MUTANTS = [
     ("hot path: no system call in the client", EXCHANGE, "    requests.clear_ahead();\n",
      "    requests.clear_ahead();\n    std::thread::yield_now();\n", process("hot_path", "no_system_call")),
     # The copy
-    ("copy: the last byte", COPIES, "            if left & 1 != 0 {", "            if left & 1 != 0 && left > 1 {",
+    ("copy: the last byte", COPIES, "        if left & 1 != 0 {", "        if left & 1 != 0 && left > 1 {",
      tests("shm::copy")),
     ("copy: half of a vector pair", COPIES,
-     '                "movdqu xmmword ptr [{to} + {at} + 16], {b}",\n', "", tests("shm::copy")),
-    ("copy without vectors: the last bytes", COPIES,
-     "            for at in (0..head).chain(words_end..len) {\n                AtomicU8",
-     "            for at in 0..head {\n                AtomicU8", ("tests --cfg ringpost_atomic_copy", ("shm::copy",))),
+     '            "movdqu xmmword ptr [{to} + {at} + 16], {b}",\n', "", tests("shm::copy")),
+    ("copy without vectors: the last bytes", ATOMIC_COPIES,
+     "        for at in (0..head).chain(words_end..len) {\n            AtomicU8",
+     "        for at in 0..head {\n            AtomicU8", ("tests --cfg ringpost_atomic_copy", ("shm::copy",))),
     # The guards of the cost
     ("instructions: one copy for each block", PRODUCER,
      "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",

@@ -4,8 +4,9 @@ use super::layout::{CLOSED, Ring};
 use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, SERVER};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
-use crate::shm::{Segment, View, alone};
-use crate::sync::Ordering;
+use crate::shm::backend::Ordering;
+use crate::shm::backend::fuzz;
+use crate::shm::{Segment, View};
 
 /// The rings of a channel, for [`Memory`].
 pub const REQUESTS: usize = 0;
@@ -38,8 +39,8 @@ impl Memory {
     ///
     /// If an end from the last input lives on.
     pub fn begin(&mut self, max_block: usize) {
-        alone::begin();
-        self.view.wipe();
+        fuzz::begin();
+        fuzz::wipe(&mut self.view);
         let most = Geometry::new(RING).expect("the smallest ring");
         self.geometry = most.with_max_block(max_block).unwrap_or(most);
     }
@@ -73,12 +74,12 @@ impl Memory {
 
     /// The header of the line at a position.
     pub fn header(&self, ring: usize, position: u64) -> u64 {
-        self.view.load64(self.at(ring, position / 64 * 64), Ordering::Relaxed)
+        self.view.word64(self.at(ring, position / 64 * 64)).load(Ordering::Relaxed)
     }
 
     /// Writes the header of the line at a position.
     pub fn set_header(&self, ring: usize, position: u64, header: u64) {
-        self.view.store64(self.at(ring, position / 64 * 64), header, Ordering::Relaxed);
+        self.view.word64(self.at(ring, position / 64 * 64)).store(header, Ordering::Relaxed);
     }
 
     /// Reads the bytes at a position; what would lie behind the end of the ring is left out.
@@ -96,12 +97,12 @@ impl Memory {
 
     /// How far a ring was consumed.
     pub fn head(&self, ring: usize) -> u64 {
-        self.view.load64(Self::control(ring) + HEAD, Ordering::Relaxed)
+        self.view.word64(Self::control(ring) + HEAD).load(Ordering::Relaxed)
     }
 
     /// Says how far a ring was consumed.
     pub fn set_head(&self, ring: usize, head: u64) {
-        self.view.store64(Self::control(ring) + HEAD, head, Ordering::Relaxed);
+        self.view.word64(Self::control(ring) + HEAD).store(head, Ordering::Relaxed);
     }
 
     /// Writes a ring's parked words.
@@ -124,7 +125,7 @@ impl Memory {
     /// Does something to the memory while an end sleeps the next time.
     pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
         let memory = self.clone();
-        alone::meanwhile(Box::new(move || act(&memory)));
+        fuzz::meanwhile(Box::new(move || act(&memory)));
     }
 
     /// Whether the bytes that nobody writes are as they were: around the control blocks, and behind the data.

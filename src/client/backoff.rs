@@ -6,11 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 use super::error::RegisterError;
 use super::event::ReconnectEvent;
 use super::session::deadline_from;
+use crate::shm::backend::fill_random;
 
 const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
@@ -291,8 +290,8 @@ pub(super) fn shorten(delay: Duration, random: u32) -> Duration {
 /// A number that other clients do not draw as well.
 pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
-    // So few bytes come whole, and without fail once the computer has started. If not, there is no jitter.
-    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+    // It never fails once the computer has started. If it does, there is no jitter.
+    let _ = fill_random(&mut bytes);
     u32::from_ne_bytes(bytes)
 }
 

@@ -29,7 +29,7 @@ use crate::wire::{Address, BLOCK_HEADER, KEY, Key, Name, Operation, Status, WAIT
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 
 /// How long the answer to a message is awaited at least.
-const LEAST_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 5 });
+const LEAST_PATIENCE: Duration = Duration::from_millis(5);
 
 /// The calling half of a [`Client`](super::Client): calls the service, sends messages and asks the registry.
 ///

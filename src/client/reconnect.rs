@@ -33,8 +33,8 @@ use super::backoff::{Reconnect, Schedule, random};
 use super::error::RegisterError;
 use super::event::{ReconnectError, ReconnectEvent};
 use super::session::{Place, Session, deadline_in};
+use crate::os::futex::{self, Scope, Wait};
 use crate::ring::{CloseReason, Consumer, Producer};
-use crate::shm::futex::{self, Scope, Wait};
 
 /// What an attempt is given, however near the operation's deadline is: one that was cut short would be for
 /// nothing.

@@ -48,7 +48,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
 use crate::os::descriptors;
-use crate::os::sys;
+use crate::os::sockets;
 
 /// A connection that was accepted. Dropping it ends it for the other side at once.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Accepted {
     /// Whether the other side has received all that was sent, or closed its end. If that cannot be found out,
     /// it is not held against the other side.
     pub(crate) fn is_all_taken(&self) -> bool {
-        sys::unreceived(self.as_fd()).map_or(true, |amount| amount == 0)
+        sockets::unreceived(self.as_fd()).map_or(true, |amount| amount == 0)
     }
 
     /// Ends the connection for the other side, which may still read what was sent.

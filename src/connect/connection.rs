@@ -24,7 +24,7 @@ use std::ptr;
 
 use super::disposal::close_elsewhere;
 use crate::os::descriptors;
-use crate::os::sys;
+use crate::os::sockets;
 use crate::shm::PerProcess;
 
 /// The kernel passes no more at once (`SCM_MAX_FD`).
@@ -99,7 +99,7 @@ impl Connection {
     /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux
     /// 6.16).
     pub(super) fn refuse_descriptors(&self) {
-        let _ = sys::refuse_descriptors(self.as_fd());
+        let _ = sockets::refuse_descriptors(self.as_fd());
     }
 
     /// Looks at the first datagram without taking it out. Does not block.

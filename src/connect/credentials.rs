@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use crate::os::sys;
+use crate::os::credentials;
 
 /// The other side's process, user and group at the time when it connected (or, for a server, began to
 /// listen).
@@ -23,7 +23,7 @@ pub(crate) struct Credentials {
 
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     // Read here rather than by rustix, whose type cannot hold the pid 0 that a foreign namespace shows.
-    let found = sys::peer_credentials(socket.as_fd())?;
+    let found = credentials::peer_credentials(socket.as_fd())?;
     Ok(Credentials { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid })
 }
 
@@ -85,13 +85,13 @@ pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) ->
     if groups.is_empty() || is_one(primary) {
         return Ok(!groups.is_empty());
     }
-    Ok(sys::peer_groups(socket.as_fd())?.into_iter().any(is_one))
+    Ok(credentials::peer_groups(socket.as_fd())?.into_iter().any(is_one))
 }
 
 /// A descriptor that becomes readable when the other process ends. `None` if there is no way to get one; its
 /// connection tells then, except while a forked child holds that open.
 pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
-    sys::peer_pidfd(socket.as_fd()).ok().or_else(|| {
+    credentials::peer_pidfd(socket.as_fd()).ok().or_else(|| {
         // By number, on kernels before 6.5. The process was alive a moment ago, when it spoke.
         pidfd_open(by_number(pid)?, PidfdFlags::empty()).ok()
     })
@@ -105,7 +105,7 @@ fn peer_pidfd_works() -> bool {
         return *works;
     }
     let Ok((here, _there)) = std::os::unix::net::UnixStream::pair() else { return false };
-    match sys::peer_pidfd(here.as_fd()) {
+    match credentials::peer_pidfd(here.as_fd()) {
         Err(error) if lacks_room(&error) => false,
         answer => *WORKS.get_or_init(|| answer.is_ok()),
     }
@@ -123,7 +123,7 @@ fn is_free(pid: Pid) -> bool {
 
 /// Whether the other process has ended, as far as can be told. Does not block, and keeps no descriptor.
 pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
-    match sys::peer_pidfd(socket.as_fd()) {
+    match credentials::peer_pidfd(socket.as_fd()) {
         Ok(pidfd) => {
             let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
             matches!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)), Ok(1..))

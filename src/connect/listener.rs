@@ -36,7 +36,7 @@ use super::disposal::Disposal;
 use super::path::address;
 use crate::os::descriptors::{self, Ours, close_if};
 use crate::os::remedy::on_place;
-use crate::os::sys::refuse_descriptors;
+use crate::os::sockets::refuse_descriptors;
 use crate::testing::failpoints::failpoint;
 
 /// Why no server can listen at a path.

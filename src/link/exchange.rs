@@ -97,12 +97,12 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
     Ok(())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ring::layout::CONSUMER_PARKED;
     use crate::ring::{RecvTimeoutError, Setup, TryRecvError, WaitStrategy, local_setup};
-    use crate::sync::{AtomicU32, Ordering};
+    use crate::shm::backend::{AtomicU32, Ordering};
 
     /// Both ends of two rings. Nobody really sleeps: the parked words are set by hand.
     struct Both {

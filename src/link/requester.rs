@@ -15,6 +15,7 @@ use super::exchange::{Asks, await_answer};
 use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError as Stop, TrySendError, Violation, notify_both,
 };
+use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
 
 /// The longest sleep with several requests outstanding. The responder may overlook a requester that goes to
@@ -205,12 +206,11 @@ impl Requester {
     /// Waits for the next response, in slices while the responder may overlook this end.
     #[cold]
     fn find(&mut self, deadline: Option<Instant>) -> Result<Found, Stop> {
+        let deadline = effective_deadline(deadline);
         loop {
             // With one request outstanding, the responder looks for a sleeper as soon as it has answered.
-            // Under fuzzing a wait without a deadline ends at once, and is meant to.
-            let several =
-                !cfg!(fuzzing) && self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
-            let slice = several.then(|| Instant::now() + SLICE);
+            let several = self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
+            let slice = several.then(|| now() + SLICE);
             let until = [slice, deadline].into_iter().flatten().min();
             match self.responses.find(until) {
                 Err(Stop::TimedOut) if until != deadline => {}

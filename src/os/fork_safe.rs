@@ -20,14 +20,15 @@
 use std::io;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use memmap2::MmapOptions;
 use rustix::mm::{Advice, madvise};
 
-use super::FOREIGN;
-use crate::sync::{Arc, AtomicU32, Ordering};
+/// What a word reads in a child that was forked after the word was made. Nobody stores it.
+pub(crate) const FOREIGN: u32 = 0;
 
 /// A 32-bit word in memory of this process.
 #[derive(Clone)]

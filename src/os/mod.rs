@@ -1,19 +1,17 @@
-//! What the operating system offers without a safe wrapper, and how the library stays a good guest of its
-//! process.
+//! What the library needs of the operating system, one subject a file.
+//!
+//! `unsafe` is used only where no crate offers a safe call. Nothing here knows rings, channels or clients.
 
-#[cfg(not(loom))]
+pub(crate) mod credentials;
 pub(crate) mod descriptors;
-#[cfg(not(loom))]
 pub(crate) mod fork_safe;
+pub(crate) mod futex;
+pub(crate) mod memfd;
 pub(crate) mod processors;
+pub(crate) mod random;
 pub(crate) mod remedy;
-#[cfg(not(loom))]
-pub(crate) mod sys;
-#[cfg(not(loom))]
+pub(crate) mod scheduling;
+pub(crate) mod signals;
+pub(crate) mod sockets;
 pub(crate) mod threads;
-
-/// What a word of one process reads in the children that it forks: see [`fork_safe`].
-pub(crate) const FOREIGN: u32 = 0;
-
-/// Bytes of a cache line.
-pub(crate) const LINE: usize = 64;
+pub(crate) mod usage;

@@ -116,7 +116,7 @@ pub(crate) fn ranges(list: &str) -> Option<Vec<RangeInclusive<usize>>> {
     list.trim().split(',').map(range).collect()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

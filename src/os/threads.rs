@@ -27,7 +27,8 @@ use std::time::Duration;
 use rustix::process::getpid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::os::sys::{BlockedSignals, Policy, set_default_policy};
+use super::scheduling::{Policy, set_default_policy};
+use super::signals::BlockedSignals;
 
 /// Services run on these stacks.
 const STACK: usize = 2 << 20;
@@ -193,7 +194,7 @@ mod tests {
             let mut one = CpuSet::new();
             one.set(rustix::thread::sched_getcpu());
             sched_setaffinity(None, &one).unwrap();
-            if !crate::os::sys::set_real_time_policy() {
+            if !super::super::scheduling::set_real_time_policy() {
                 return None;
             }
             let (told, hear) = mpsc::channel();

@@ -45,7 +45,6 @@ mod tests;
 #[cfg(test)]
 pub(crate) use mutex::tests::fork;
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
@@ -62,6 +61,7 @@ use self::mutex::RobustMutex;
 use self::table::{Index, Table};
 use crate::os::descriptors::Ours;
 use crate::shm::Segment;
+use crate::shm::backend::fill_random;
 use crate::wire::{Key, Name};
 
 /// The clients of one server.
@@ -207,17 +207,6 @@ impl Registry {
 
 fn random<const N: usize>() -> Result<[u8; N], RegistryError> {
     let mut bytes = [0; N];
-    #[cfg(fuzzing)]
-    if crate::shm::alone::is_alone() {
-        return Ok(bytes); // the same in each run of an input
-    }
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match getrandom(rest, GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(RegistryError::Random(errno.into())),
-        }
-    }
+    fill_random(&mut bytes).map_err(RegistryError::Random)?;
     Ok(bytes)
 }

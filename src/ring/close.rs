@@ -22,9 +22,9 @@
 
 use std::fmt;
 
+use crate::shm::backend::{Arc, Ordering, fence};
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{FOREIGN, ForkSafeWord, View, Word32};
-use crate::sync::{Arc, Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
 /// Why a channel is closed. It comes with every `Disconnected`.
@@ -186,7 +186,6 @@ impl Closer {
 
     /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody
     /// uses yet.
-    #[cfg(not(loom))]
     pub(crate) fn of_this_process(self) -> std::io::Result<Closer> {
         Ok(Closer { private: ForkSafeWord::not_inherited(OPEN)?, ..self })
     }
@@ -306,7 +305,7 @@ impl Closer {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};

@@ -2,9 +2,10 @@
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
 use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
+use crate::shm::backend::Ordering;
+use crate::shm::backend::fuzz;
 use crate::shm::futex::Scope;
-use crate::shm::{Segment, View, alone};
-use crate::sync::Ordering;
+use crate::shm::{Segment, View};
 
 const DATA: usize = CONTROL + 128;
 const GUARD: usize = 64;
@@ -36,8 +37,8 @@ impl Memory {
     ///
     /// If the end from the last input lives on.
     pub fn begin(&mut self, shift: u32, start_line: u64) {
-        alone::begin();
-        self.view.wipe();
+        fuzz::begin();
+        fuzz::wipe(&mut self.view);
         self.capacity = MIN_CAPACITY << shift.min(MOST_SHIFTS);
         self.start = start_line % (1 << 57) * 64;
         self.set_head(self.start);
@@ -77,12 +78,12 @@ impl Memory {
 
     /// The word that the consumer writes.
     pub fn head(&self) -> u64 {
-        self.view.load64(HEAD, Ordering::Relaxed)
+        self.view.word64(HEAD).load(Ordering::Relaxed)
     }
 
     /// Writes that word.
     pub fn set_head(&self, head: u64) {
-        self.view.store64(HEAD, head, Ordering::Relaxed);
+        self.view.word64(HEAD).store(head, Ordering::Relaxed);
     }
 
     /// Writes both parked words and the shared closed word.
@@ -95,7 +96,7 @@ impl Memory {
     /// Writes the header at a position.
     pub fn set_header(&self, position: u64, header: u64) {
         let offset = (position / 64 * 64 % self.capacity()) as usize;
-        self.view.store64(DATA + offset, header, Ordering::Relaxed);
+        self.view.word64(DATA + offset).store(header, Ordering::Relaxed);
     }
 
     /// Writes bytes anywhere into the data; what would lie outside is left out.
@@ -108,7 +109,7 @@ impl Memory {
     /// Does something to the memory while the end sleeps the next time.
     pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
         let memory = self.clone();
-        alone::meanwhile(Box::new(move || act(&memory)));
+        fuzz::meanwhile(Box::new(move || act(&memory)));
     }
 
     /// Whether the bytes between the words and the data, and behind the data, are as they were.

@@ -80,7 +80,7 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
         return Err(RingError::Capacity(capacity));
     }
     let view = View::new(Segment::anonymous(DATA + capacity)?);
-    view.store64(super::layout::HEAD, start, crate::sync::Ordering::Relaxed);
+    view.word64(super::layout::HEAD).store(start, crate::shm::backend::Ordering::Relaxed);
     let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
     // One closer for both ends: they trust each other, so the parked words suffice to end their waits.
     let closer = Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), Peer::Relied);

@@ -103,7 +103,6 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 pub(crate) mod layout;
-#[cfg(not(loom))]
 mod local;
 mod producer;
 mod shared_producer;
@@ -111,9 +110,9 @@ mod wait;
 
 #[cfg(all(test, loom))]
 mod model;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod property;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 pub(crate) use close::Peer;
@@ -122,9 +121,8 @@ pub(crate) use consumer::Found;
 pub use consumer::{Consumer, Drain, Incoming};
 pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub use layout::Violation;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(crate) use local::local_setup;
-#[cfg(not(loom))]
 pub use local::{RingError, local, local_with};
 pub(crate) use producer::Draft;
 #[cfg(test)]
@@ -163,20 +161,11 @@ pub(crate) struct Setup {
 /// each end looks for a sleeper only when it has published or given back something since it last looked.
 pub(crate) const SPARE_HINTS: u64 = 64;
 
-/// The deadline of a wait. Where the other side is a fuzz target, on this very thread, one without a deadline
-/// ends at once.
-#[inline(always)]
-fn patience(deadline: Option<std::time::Instant>) -> Option<std::time::Instant> {
-    #[cfg(fuzzing)]
-    let deadline = crate::shm::alone::patience(deadline);
-    deadline
-}
-
 /// After publishing on one ring and consuming from another: one fence, and both parked checks.
 #[inline]
 pub(crate) fn notify_both(published: &mut Producer, consumed: &mut Consumer) {
     if published.owes_wake() || consumed.owes_wake() {
-        crate::sync::fence(crate::sync::Ordering::SeqCst);
+        crate::shm::backend::fence(crate::shm::backend::Ordering::SeqCst);
         published.wake_after_fence();
         consumed.wake_after_fence();
     }

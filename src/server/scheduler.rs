@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::WaitStrategy;
 use crate::os::processors;
-use crate::os::sys::ThreadUse;
+use crate::os::usage::ThreadUse;
 use crate::ring::{Closer, Turn, Yields};
 
 /// How long a turn lasts while others wait. Handing it over takes some 100 µs.

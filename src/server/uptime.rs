@@ -9,7 +9,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::os::sys::clock;
+use crate::os::usage::clock;
 
 /// How far the two clocks may drift apart before a new start time is reported.
 const DRIFT: Duration = Duration::from_secs(1);

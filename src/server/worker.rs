@@ -12,7 +12,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::delivery::Delivery;
 use super::events::Event;
@@ -27,6 +27,7 @@ use crate::ring::{
     CloseReason, Consumer, Found, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
     notify_both,
 };
+use crate::shm::backend::now;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, Name, Operation, Peer, Status, WAITS, take};
 
@@ -285,7 +286,7 @@ impl Worker {
         }
         self.before_wait();
         let delivery = Delivery { from: &self.member, payload: &self.body[payload_at..] };
-        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let deadline = patience.and_then(|patience| now().checked_add(patience));
         target.inbox.deliver(&delivery, deadline)
     }
 

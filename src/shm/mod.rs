@@ -1,39 +1,26 @@
 #![allow(unsafe_code)]
 
-//! Shared memory: sealed segments, the copy in and out of them, and the futex.
+//! Shared memory: sealed segments, the copy in and out of them, and sleeping on their words.
 //!
-//! This is the bottom of the library. A [`Segment`] is a mapping that another process may map too and write
-//! at any time; nothing here ever makes a reference to plain bytes in it. Words are touched through atomics,
-//! payload through the `copy` module, and sleeping goes through the `futex` module.
+//! A [`Segment`] is a mapping that another process may map too and write at any time, so nothing here ever
+//! makes a reference to plain bytes in it. Words are accessed as atomics and payload by `copy`. Everything
+//! that the loom models and the fuzz targets replace (atomics, sleeping, clock, random numbers, views) comes
+//! from `backend`.
 
-#![cfg_attr(loom, allow(dead_code, reason = "the layers above are not built for the models"))]
-
-#[cfg(fuzzing)]
-pub(crate) mod alone;
-pub(crate) mod futex;
-
-#[cfg(not(loom))]
+pub(crate) mod backend;
 mod copy;
-#[cfg(not(loom))]
+pub(crate) mod futex;
 mod segment;
-#[cfg(not(loom))]
 mod view;
 
-#[cfg(loom)]
-#[path = "view_model.rs"]
-mod view;
-
-#[cfg(not(loom))]
-pub(crate) use crate::os::fork_safe::{ForkSafeWord, PerProcess};
-#[cfg(not(loom))]
 pub use futex::{futex_wait, futex_wake};
-#[cfg(not(loom))]
 pub use segment::{Segment, SegmentError};
-#[cfg(loom)]
-pub(crate) use view::ForkSafeWord;
-pub(crate) use view::{RingView, View, Word32};
 
-pub(crate) use crate::os::{FOREIGN, LINE};
+pub(crate) use crate::os::fork_safe::{FOREIGN, PerProcess};
+pub(crate) use backend::{ForkSafeWord, RingView, View, Word32};
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
 
 /// Bytes of a ring's control block: three words, each alone in 128 bytes, because processors fetch lines in
 /// pairs.

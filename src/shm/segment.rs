@@ -1,33 +1,23 @@
 //! Sealed shared-memory segments: made on one side, checked and mapped on the other.
 //!
-//! A segment is a memfd: it has no name, so nothing can be squatted and nothing stays behind after a crash.
-//! Its maker sizes it, maps it and then seals it against shrinking, growing and further sealing *in one
-//! call*, so that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the size.
-//! Whoever receives a descriptor checks the seals and the file system before mapping. A hole punched by the
-//! other side reads as zero.
+//! A segment is a memory file: it has no name, so nobody can take it in advance, and nothing remains after a
+//! crash. Its maker sizes it, maps it and then seals it against shrinking, growing and further sealing *in
+//! one call*, so that no holder of the descriptor can ever make an access fault (`SIGBUS`) by changing the
+//! size. The receiver of a descriptor checks the seals and the file system before mapping. A hole punched by
+//! the other side reads as zero.
 
-use crate::sync::{AtomicU32, AtomicU64};
-use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create,
-};
-use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::copy;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::io::Errno;
+
+use super::backend;
+use crate::os::memfd::{self, Found};
 use crate::os::remedy::on_memory;
 use crate::testing::failpoints::failpoint;
-
-/// The seals without which a segment could be shrunk under our feet, or unsealed.
-const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
-
-/// `f_type` of hugetlbfs, whose pages can be reserved late and then fault.
-const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
-
-/// `MFD_NOEXEC_SEAL` (Linux 6.3): never executable, and sealed so.
-const NOEXEC_SEAL: MemfdFlags = MemfdFlags::from_bits_retain(0x0008);
 
 /// A mapping of memory that other processes may map and write as well.
 ///
@@ -92,14 +82,6 @@ pub enum SegmentError {
     },
 }
 
-/// Also memory files are subject to the limit of file sizes.
-fn resize(fd: &OwnedFd, bytes: u64) -> Result<(), Errno> {
-    #[cfg(not(loom))]
-    return crate::os::sys::without_sigxfsz(|| ftruncate(fd, bytes));
-    #[cfg(loom)]
-    return ftruncate(fd, bytes);
-}
-
 fn system(action: &'static str) -> impl FnOnce(Errno) -> SegmentError {
     move |errno| SegmentError::System { action, source: errno.into() }
 }
@@ -130,19 +112,13 @@ impl Segment {
         if len == 0 || i64::try_from(len).is_err() {
             return Err(SegmentError::BadLength { len: bytes });
         }
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Before Linux 6.3 the unknown flag is refused with EINVAL.
-        let fd = match memfd_create(name, flags | NOEXEC_SEAL) {
-            Err(Errno::INVAL) => memfd_create(name, flags),
-            made => made,
-        }
-        .map_err(system("create a memory file"))?;
+        let fd = memfd::create(name).map_err(system("create a memory file"))?;
         failpoint!("segment.created");
-        resize(&fd, bytes).map_err(system("size a memory file"))?;
+        memfd::resize(&fd, bytes).map_err(system("size a memory file"))?;
         failpoint!("segment.sized");
         let segment = Segment::map(&fd, len)?;
         failpoint!("segment.mapped");
-        fcntl_add_seals(&fd, NEEDED).map_err(system("seal a memory file"))?;
+        memfd::seal(&fd).map_err(system("seal a memory file"))?;
         failpoint!("segment.sealed");
         Ok((segment, fd))
     }
@@ -165,26 +141,15 @@ impl Segment {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
-        let fd = fd.as_fd();
-        // Only memory files have seals at all; on anything else the question is refused.
-        let seals = fcntl_get_seals(fd).map_err(|errno| match errno {
-            // `BADF` is of a descriptor that only names a file (`O_PATH`).
-            Errno::INVAL | Errno::BADF => SegmentError::NotMemory,
-            errno => system("inspect a descriptor")(errno),
-        })?;
-        let kind = fstatfs(fd).map_err(system("inspect a descriptor"))?.f_type;
-        #[allow(clippy::unnecessary_cast, reason = "the field's type differs by architecture")]
-        if kind as i64 == HUGETLBFS_MAGIC {
-            return Err(SegmentError::NotMemory);
-        }
-        if !seals.contains(NEEDED) {
-            return Err(SegmentError::NotSealed { found: seals.bits(), needed: NEEDED.bits() });
-        }
-        // Sealed now, so the size cannot change between this look and the mapping.
-        let size = fstat(fd).map_err(system("inspect a descriptor"))?.st_size;
-        match usize::try_from(size) {
-            Ok(len) if len > 0 => Segment::map(&fd, len),
-            _ => Err(SegmentError::BadLength { len: size.unsigned_abs() }),
+        match memfd::inspect(&fd).map_err(system("inspect a descriptor"))? {
+            Found::NotMemory => Err(SegmentError::NotMemory),
+            Found::NotSealed(found) => {
+                Err(SegmentError::NotSealed { found: found.bits(), needed: memfd::NEEDED.bits() })
+            }
+            Found::Sealed(size) => match usize::try_from(size) {
+                Ok(len) if len > 0 => Segment::map(&fd, len),
+                _ => Err(SegmentError::BadLength { len: size.unsigned_abs() }),
+            },
         }
     }
 
@@ -320,7 +285,7 @@ impl Segment {
         self.check(offset, from.len(), 1);
         // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to
         // which no reference is ever made.
-        unsafe { copy::copy_in(self.map.as_mut_ptr().add(offset), from.as_ptr(), from.len()) }
+        unsafe { backend::copy_in(self.map.as_mut_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
     /// Copies bytes out of the segment. What they mean must be decided on the copy. Does not block.
@@ -342,15 +307,7 @@ impl Segment {
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         self.check(offset, to.len(), 1);
         // SAFETY: as for `copy_in`, with the roles changed.
-        unsafe { copy::copy_out(to.as_mut_ptr(), self.map.as_ptr().add(offset), to.len()) }
-    }
-
-    /// Makes every byte 0.
-    #[cfg(fuzzing)]
-    pub(crate) fn wipe(&mut self) {
-        // SAFETY: the whole mapping, which is writable. It is memory of this process alone, as only the fuzz
-        // targets' is, and borrowed exclusively, so nothing else accesses it meanwhile.
-        unsafe { self.map.as_mut_ptr().write_bytes(0, self.map.len()) }
+        unsafe { backend::copy_out(to.as_mut_ptr(), self.map.as_ptr().add(offset), to.len()) }
     }
 
     /// The address of the mapping, for the registry's mutex.
@@ -388,6 +345,7 @@ pub(super) fn outside(offset: usize, len: usize, end: usize) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
     use std::fs::File;
     use std::sync::atomic::Ordering;
 
@@ -428,11 +386,11 @@ mod tests {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
         if let Ok(huge) = memfd_create("test", flags) {
             ftruncate(&huge, 1 << 30).unwrap();
-            fcntl_add_seals(&huge, NEEDED).unwrap();
+            memfd::seal(&huge).unwrap();
             assert!(matches!(Segment::open(&huge), Err(SegmentError::NotMemory)));
         }
         let empty = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-        fcntl_add_seals(&empty, NEEDED).unwrap();
+        memfd::seal(&empty).unwrap();
         assert!(matches!(Segment::open(&empty), Err(SegmentError::BadLength { len: 0 })));
     }
 

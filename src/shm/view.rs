@@ -1,49 +1,28 @@
-//! How rings see shared memory: words and copies at offsets, and nothing else.
-//!
-//! This is the mapped form; under loom `view_model.rs` takes its place with the same interface.
+//! Mapped memory as rings see it: words and copies at offsets, and nothing else.
 
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::{CONTROL, LINE, Segment, copy};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use super::{CONTROL, LINE, Segment, backend, copy};
 
 /// A shared handle on a segment, whose offsets are bytes from its start.
 #[derive(Debug, Clone)]
-pub(crate) struct View(Arc<Segment>);
+pub(crate) struct View(pub(super) Arc<Segment>);
+
+impl Deref for View {
+    type Target = Segment;
+
+    #[inline(always)]
+    fn deref(&self) -> &Segment {
+        &self.0
+    }
+}
 
 impl View {
     pub(crate) fn new(segment: Segment) -> View {
         View(Arc::new(segment))
-    }
-
-    pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
-        self.0.word32(offset)
-    }
-
-    pub(crate) fn store64(&self, offset: usize, value: u64, order: Ordering) {
-        self.0.word64(offset).store(value, order);
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn load64(&self, offset: usize, order: Ordering) -> u64 {
-        self.0.word64(offset).load(order)
-    }
-
-    /// Makes every byte of a segment that is not in use any more 0.
-    #[cfg(fuzzing)]
-    pub(crate) fn wipe(&mut self) {
-        Arc::get_mut(&mut self.0).expect("an end lives on and holds the memory").wipe();
-    }
-
-    #[cfg(fuzzing)]
-    pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
-        self.0.copy_in(offset, from);
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn copy_out(&self, offset: usize, to: &mut [u8]) {
-        self.0.copy_out(offset, to);
     }
 
     /// The part of a ring: its control block and its lines.
@@ -82,7 +61,7 @@ unsafe impl Send for Word32 {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Word32 {}
 
-impl std::ops::Deref for Word32 {
+impl Deref for Word32 {
     type Target = AtomicU32;
 
     #[inline(always)]
@@ -122,8 +101,7 @@ impl RingView {
     #[inline(always)]
     pub(crate) fn word64<const AT: usize>(&self) -> &AtomicU64 {
         const { assert!(AT.is_multiple_of(8) && AT + 8 <= CONTROL) };
-        #[cfg(fuzzing)]
-        super::alone::count_word();
+        backend::count_word();
         // SAFETY: inside the control block, which lies inside the mapping, and aligned like it. All access to
         // the word is atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.control.as_ptr().add(AT).cast()) }
@@ -133,8 +111,7 @@ impl RingView {
     #[inline(always)]
     pub(crate) fn word32<const AT: usize>(&self) -> &AtomicU32 {
         const { assert!(AT.is_multiple_of(4) && AT + 4 <= CONTROL) };
-        #[cfg(fuzzing)]
-        super::alone::count_word();
+        backend::count_word();
         // SAFETY: as for `word64`.
         unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(AT).cast()) }
     }
@@ -142,8 +119,7 @@ impl RingView {
     /// The header of the line at a position.
     #[inline(always)]
     pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
-        #[cfg(fuzzing)]
-        super::alone::count_word();
+        backend::count_word();
         // SAFETY: `line` is the start of one of the ring's lines, which lie inside the mapping and are
         // aligned. All access to the word is atomic, or a copy as described in `copy`.
         unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position)).cast()) }
@@ -152,8 +128,7 @@ impl RingView {
     /// The eight bytes behind the header of the line at a position.
     #[inline(always)]
     pub(crate) fn second_word(&self, position: u64) -> [u8; 8] {
-        #[cfg(fuzzing)]
-        super::alone::count_word();
+        backend::count_word();
         // SAFETY: as for `header`, one word further in the same line.
         let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
         word.load(Ordering::Relaxed).to_ne_bytes()
@@ -162,8 +137,7 @@ impl RingView {
     /// Sets the eight bytes behind the header of the line at a position.
     #[inline(always)]
     pub(crate) fn set_second_word(&self, position: u64, value: u64) {
-        #[cfg(fuzzing)]
-        super::alone::count_word();
+        backend::count_word();
         // SAFETY: as for `second_word`.
         let word = unsafe { AtomicU64::from_ptr(self.data.as_ptr().add(self.line(position) + 8).cast()) };
         word.store(value, Ordering::Relaxed);
@@ -175,7 +149,7 @@ impl RingView {
         let offset = self.check(position, at, from.len());
         // SAFETY: the shared range was checked; `from` is a live slice, and no slice overlaps the mapping, to
         // whose bytes no reference is ever made.
-        unsafe { copy::copy_in(self.data.as_ptr().add(offset), from.as_ptr(), from.len()) }
+        unsafe { backend::copy_in(self.data.as_ptr().add(offset), from.as_ptr(), from.len()) }
     }
 
     /// Copies out the bytes that begin `at` bytes behind the start of the line at a position.
@@ -183,7 +157,7 @@ impl RingView {
     pub(crate) fn copy_out(&self, position: u64, at: usize, to: &mut [u8]) {
         let offset = self.check(position, at, to.len());
         // SAFETY: as for `copy_in`, with the roles changed.
-        unsafe { copy::copy_out(to.as_mut_ptr(), self.data.as_ptr().add(offset), to.len()) }
+        unsafe { backend::copy_out(to.as_mut_ptr(), self.data.as_ptr().add(offset), to.len()) }
     }
 
     /// Copies `len` bytes out to the end of a vector, without filling them with zeros first.
@@ -195,7 +169,7 @@ impl RingView {
         // SAFETY: `reserve` made room for `len` bytes after `filled`; the shared range was checked; the copy
         // initialises exactly those bytes, which then belong to the vector.
         unsafe {
-            copy::copy_out(to.as_mut_ptr().add(filled), self.data.as_ptr().add(offset), len);
+            backend::copy_out(to.as_mut_ptr().add(filled), self.data.as_ptr().add(offset), len);
             to.set_len(filled + len);
         }
     }
@@ -206,11 +180,12 @@ impl RingView {
         if at > LINE || from.len() > LINE - at {
             super::segment::outside(at, from.len(), LINE);
         }
-        #[cfg(fuzzing)]
-        super::alone::count_bytes(from.len());
+        backend::count_bytes(from.len());
         // SAFETY: the range was checked to lie in the line, which lies inside the mapping; `from` as for
         // `copy_in`.
-        unsafe { copy::copy_in(self.data.as_ptr().add(self.line(position) + at), from.as_ptr(), from.len()) }
+        unsafe {
+            backend::copy_in(self.data.as_ptr().add(self.line(position) + at), from.as_ptr(), from.len())
+        }
     }
 
     /// Copies the first `len` bytes behind byte `at` of one line out to the end of a vector. All that lies
@@ -222,15 +197,14 @@ impl RingView {
             super::segment::outside(at, len, LINE);
         }
         let whole = LINE - at;
-        #[cfg(fuzzing)]
-        super::alone::count_bytes(whole);
+        backend::count_bytes(whole);
         to.reserve(whole);
         let filled = to.len();
         // SAFETY: `reserve` made room for the `whole` bytes after `filled`, of which the copy initialises all
         // and the first `len` then belong to the vector; the line lies inside the mapping.
         unsafe {
             let line = self.data.as_ptr().add(self.line(position));
-            copy::copy_out(to.as_mut_ptr().add(filled), line.add(at), whole);
+            backend::copy_out(to.as_mut_ptr().add(filled), line.add(at), whole);
             to.set_len(filled + len);
         }
     }
@@ -255,8 +229,7 @@ impl RingView {
         if at > room || len > room - at {
             super::segment::outside(line.saturating_add(at), len, self.capacity);
         }
-        #[cfg(fuzzing)]
-        super::alone::count_bytes(len);
+        backend::count_bytes(len);
         line + at
     }
 }
@@ -271,14 +244,14 @@ mod tests {
         let ring = view.ring(512, 4096, 256);
         assert_eq!(ring.capacity(), 256);
         ring.word64::<8>().store(1, Ordering::Relaxed);
-        assert_eq!(view.load64(520, Ordering::Relaxed), 1);
+        assert_eq!(view.word64(520).load(Ordering::Relaxed), 1);
         ring.word32::<12>().store(2, Ordering::Relaxed);
         assert_eq!(view.word32(524).load(Ordering::Relaxed), 2);
         assert_eq!(view.pin32(524).load(Ordering::Relaxed), 2);
         // Any position is one of its lines.
         for (position, offset) in [(0, 0), (64, 64), (127, 64), (256, 0), (u64::MAX, 192)] {
             ring.header(position).store(position.wrapping_add(3), Ordering::Relaxed);
-            assert_eq!(view.load64(4096 + offset, Ordering::Relaxed), position.wrapping_add(3));
+            assert_eq!(view.word64(4096 + offset).load(Ordering::Relaxed), position.wrapping_add(3));
         }
         ring.copy_in(320, 8, b"012345");
         let mut read = [0; 6];
@@ -301,7 +274,7 @@ mod tests {
         ring.append_from_line(64, 8, 6, &mut grown);
         assert!(grown.capacity() <= LINE, "{}", grown.capacity());
         ring.set_second_word(448, 0x0102_0304_0506_0708);
-        assert_eq!(view.load64(4096 + 192 + 8, Ordering::Relaxed), 0x0102_0304_0506_0708);
+        assert_eq!(view.word64(4096 + 192 + 8).load(Ordering::Relaxed), 0x0102_0304_0506_0708);
         assert_eq!(ring.second_word(192), 0x0102_0304_0506_0708_u64.to_ne_bytes());
         let panics =
             |access: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(access)).is_err();

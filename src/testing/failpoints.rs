@@ -236,7 +236,7 @@ mod armed {
     /// Dies if this is the place and the time.
     #[inline]
     pub(crate) fn pass(name: &'static str) {
-        #[cfg(all(test, not(loom)))]
+        #[cfg(test)]
         super::count_point();
         if let Some(armed) = DEATH.get_or_init(|| Armed::read("RINGPOST_FAILPOINT"))
             && armed.is_due(name)
@@ -260,7 +260,7 @@ mod armed {
 pub(crate) use armed::{fault, pass};
 
 /// For unit tests, which know the points by their order.
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod counted {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -287,10 +287,10 @@ mod counted {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(crate) use counted::{count_point, die_after};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};

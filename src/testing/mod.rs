@@ -8,8 +8,8 @@ pub(crate) mod failpoints;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-#[cfg(all(feature = "internals", not(loom)))]
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod protocol_doc;

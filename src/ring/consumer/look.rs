@@ -3,7 +3,7 @@
 use super::Consumer;
 use crate::ring::layout::{self, EMPTY, Header, LINE, ONE_LINE, record_size};
 use crate::ring::{CloseReason, TryRecvError};
-use crate::sync::Ordering;
+use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
 /// A committed block that was found at `start`.

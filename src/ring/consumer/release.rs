@@ -3,8 +3,8 @@
 use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{CONSUMER_PARKED, GIVEN_UP, HEAD, PRODUCER_PARKED};
+use crate::shm::backend::{Ordering, fence};
 use crate::shm::futex;
-use crate::sync::{Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
@@ -94,11 +94,11 @@ impl Consumer {
     }
 
     #[inline(always)]
-    pub(super) fn producer_parked(&self) -> &crate::sync::AtomicU32 {
+    pub(super) fn producer_parked(&self) -> &crate::shm::backend::AtomicU32 {
         self.ring.word32::<PRODUCER_PARKED>()
     }
 
-    pub(super) fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
+    pub(super) fn consumer_parked(&self) -> &crate::shm::backend::AtomicU32 {
         self.ring.word32::<CONSUMER_PARKED>()
     }
 }

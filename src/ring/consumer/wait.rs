@@ -6,9 +6,9 @@ use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{EMPTY, Violation};
 use crate::ring::wait::{Looked, Yields};
-use crate::ring::{RecvTimeoutError, TryRecvError, WaitStrategy, patience};
+use crate::ring::{RecvTimeoutError, TryRecvError, WaitStrategy};
+use crate::shm::backend::{Ordering, effective_deadline, fence, spin_hint};
 use crate::shm::futex::{self, Wait, Woken};
-use crate::sync::{Ordering, fence, spin_hint};
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
@@ -61,7 +61,7 @@ impl Consumer {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
         // it.
         self.pay_wake_if_owed();
-        let deadline = patience(deadline);
+        let deadline = effective_deadline(deadline);
         let mut waiting = self.waiting;
         let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
             Looked::Found => Ok(()),

@@ -23,8 +23,8 @@ use super::{
     WaitStrategy, notify_both,
 };
 use crate::shm::View;
+use crate::shm::backend::{Arc, AtomicU32, Ordering, fence};
 use crate::shm::futex::{self, Scope};
-use crate::sync::{Arc, AtomicU32, Ordering, fence};
 
 /// The first line number that a header cannot show: it shows 0 again.
 const WRAP: u64 = 1 << 30;
@@ -54,8 +54,8 @@ fn explore_bounded(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 
 /// `ring::local`.
 fn setup(lines: u64, start_line: u64) -> Setup {
     let capacity = lines as usize * LINE;
-    let view = View::model(DATA + capacity);
-    view.store64(HEAD, start_line * LINE as u64, Ordering::Relaxed);
+    let view = View::of_len(DATA + capacity);
+    view.word64(HEAD).store(start_line * LINE as u64, Ordering::Relaxed);
     let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
     Setup {
         closer: Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED), Peer::Relied),

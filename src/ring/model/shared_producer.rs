@@ -12,8 +12,8 @@ use super::{block, explore_bounded, shared_setups};
 use crate::ring::layout::PRODUCER_PARKED;
 use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Peer, Producer, TrySendError, Turns};
 use crate::shm::View;
+use crate::shm::backend::{Arc, Mutex};
 use crate::shm::futex::{self, Scope};
-use crate::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// More make the longest of these models take minutes.
@@ -39,7 +39,7 @@ fn full() -> (Arc<Turns>, Closer, Consumer) {
 
 /// The channel of a sender, as far as a wait for another's inbox looks at it.
 fn own() -> Closer {
-    Closer::new(View::model(0), Scope::Shared, Vec::new(), None, Peer::Unheard)
+    Closer::new(View::of_len(0), Scope::Shared, Vec::new(), None, Peer::Unheard)
 }
 
 /// Never reached: the sleeps of the models are untimed.

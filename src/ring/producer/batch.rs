@@ -4,7 +4,7 @@ use super::room::NoPlace;
 use super::{NOWHERE, Producer};
 use crate::ring::TrySendError;
 use crate::ring::layout::{EMPTY, LINE, data_header, padding_header, record_size};
-use crate::sync::Ordering;
+use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
 /// The same within a batch, whose stores are closer together: 0.8 to 1.02 of the time.

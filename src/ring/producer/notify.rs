@@ -2,8 +2,8 @@
 
 use super::Producer;
 use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
+use crate::shm::backend::{Ordering, fence};
 use crate::shm::futex;
-use crate::sync::{Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
 impl Producer {
@@ -63,11 +63,11 @@ impl Producer {
     }
 
     #[inline(always)]
-    pub(super) fn consumer_parked(&self) -> &crate::sync::AtomicU32 {
+    pub(super) fn consumer_parked(&self) -> &crate::shm::backend::AtomicU32 {
         self.ring.word32::<CONSUMER_PARKED>()
     }
 
-    pub(super) fn producer_parked(&self) -> &crate::sync::AtomicU32 {
+    pub(super) fn producer_parked(&self) -> &crate::shm::backend::AtomicU32 {
         self.ring.word32::<PRODUCER_PARKED>()
     }
 }

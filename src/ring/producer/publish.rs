@@ -8,7 +8,7 @@ use super::Producer;
 use super::wait::not_full;
 use crate::ring::layout::{EMPTY, HEADER, LINE, data_header, padding_header, record_size};
 use crate::ring::{SendTimeoutError, TrySendError};
-use crate::sync::Ordering;
+use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
 /// How far ahead of single blocks of a line the ring's lines are asked for: they lie in the cache of the

@@ -3,7 +3,7 @@
 use super::Producer;
 use crate::ring::TrySendError;
 use crate::ring::layout::{GIVEN_UP, HEAD, HEADER, LINE, Violation, record_size};
-use crate::sync::{Ordering, spin_hint};
+use crate::shm::backend::{Ordering, spin_hint};
 
 /// Whoever finds the ring full is ahead of the consumer, and each look at `head` takes the line from it that
 /// it stores into after each block. So repeated looks are some `pause`s apart: one for each so many lines of

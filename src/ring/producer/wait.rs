@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::Producer;
 use crate::ring::layout::{LINE, PRODUCER_PARKED, Violation};
 use crate::ring::wait::Looked;
-use crate::ring::{SendTimeoutError, TrySendError, patience};
+use crate::ring::{SendTimeoutError, TrySendError};
 use crate::shm::RingView;
+use crate::shm::backend::{Ordering, effective_deadline, fence, now, spin_hint};
 use crate::shm::futex::{self, Scope, Wait, Woken};
-use crate::sync::{Ordering, fence, spin_hint};
 use crate::testing::failpoints::failpoint;
 
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
@@ -22,7 +22,7 @@ impl Producer {
         len: usize,
         deadline: Option<Instant>,
     ) -> Result<(), SendTimeoutError> {
-        let deadline = patience(deadline);
+        let deadline = effective_deadline(deadline);
         let mut waiting = self.waiting;
         let mut pauses = 0;
         let mut look = |producer: &mut Producer| {
@@ -70,7 +70,7 @@ impl Producer {
             if self.arm_for_place(len) {
                 return Ok(());
             }
-            let slice = Instant::now() + SPACE_SLICE;
+            let slice = now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
             failpoint!("park.space.set");
             let woken = self.sleep(until);
@@ -81,7 +81,7 @@ impl Producer {
                 return Ok(());
             }
             self.account(before, woken).map_err(SendTimeoutError::Violation)?;
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| now() >= deadline) {
                 return Err(SendTimeoutError::TimedOut);
             }
         }

@@ -46,7 +46,7 @@ proptest! {
         prop_assert_eq!(layout::check(word, position, shape.capacity, shape.max_block), expected);
 
         let setup = Setup { start: position, ..setup(&shape) };
-        setup.view.store64(setup.data + (position % capacity) as usize, word, Ordering::Relaxed);
+        setup.view.word64(setup.data + (position % capacity) as usize).store(word, Ordering::Relaxed);
         let mut consumer = Consumer::new(&setup);
         let mut into = Vec::new();
         let got = consumer.try_recv(&mut into);
@@ -62,7 +62,7 @@ proptest! {
                 // It stays broken whatever the other side does now.
                 for word in [0, data_header(position, 0)] {
                     let offset = setup.data + (position % capacity) as usize;
-                    setup.view.store64(offset, word, Ordering::Relaxed);
+                    setup.view.word64(offset).store(word, Ordering::Relaxed);
                     prop_assert_eq!(consumer.try_recv(&mut into), Err(TryRecvError::Violation(violation)));
                 }
             }
@@ -86,14 +86,14 @@ proptest! {
             while producer.try_send(&[]).is_ok() {
                 tail += 64;
             }
-            last = setup.view.load64(HEAD, Ordering::Relaxed);
+            last = setup.view.word64(HEAD).load(Ordering::Relaxed);
             consumer.try_recv(&mut into).unwrap();
         }
         let head = match head {
             Err(word) => word,
             Ok((lines, bytes)) => last.wrapping_add_signed(lines * 64 + bytes),
         };
-        setup.view.store64(HEAD, head, Ordering::Relaxed);
+        setup.view.word64(HEAD).store(head, Ordering::Relaxed);
         let honest = head % 64 == 0 && (last..=tail).contains(&head);
         let answer = producer.try_send(&[]);
         if !honest {

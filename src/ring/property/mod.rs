@@ -15,7 +15,7 @@ use super::layout::{
 };
 use super::local::local_setup;
 use super::{CloseReason, Consumer, Producer, Setup, TryRecvError, TrySendError, Violation, WaitStrategy};
-use crate::sync::Ordering;
+use crate::shm::backend::Ordering;
 
 /// A length, in terms of the ring's maximum, which is not known when it is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -250,7 +250,11 @@ impl Pair {
         self.run_one(op);
         if let Some(position) = self.producer.cleared() {
             let at = self.setup.data + (position % self.plain.capacity) as usize;
-            assert_eq!(self.setup.view.load64(at, Ordering::Relaxed), 0, "remembered as cleared, and is not");
+            assert_eq!(
+                self.setup.view.word64(at).load(Ordering::Relaxed),
+                0,
+                "remembered as cleared, and is not"
+            );
         }
     }
 
@@ -455,7 +459,7 @@ impl Pair {
             }
             // Once it is closed, nobody waits for room.
             if plain.closed.is_none() {
-                let given = setup.view.load64(HEAD, Ordering::Relaxed);
+                let given = setup.view.word64(HEAD).load(Ordering::Relaxed);
                 assert!((plain.head..=taken).contains(&given), "given back {given} of {taken}");
                 assert!(taken - given < plain.capacity / 4, "given back only {given} of {taken}");
                 plain.head = given;

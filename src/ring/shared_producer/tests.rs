@@ -101,11 +101,11 @@ fn what_cannot_be_written_is_told_apart() {
     closed.close();
     assert_eq!(turns.line_up(4).write(&numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
     turns.try_pass(4, &numbered).unwrap();
-    setup.view.store64(HEAD, 1, Ordering::Relaxed);
+    setup.view.word64(HEAD).store(1, Ordering::Relaxed);
     assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Violation));
     let (turns, setup) = one_place();
     turns.try_pass(4, &numbered).unwrap();
-    setup.view.store64(HEAD, 1, Ordering::Relaxed);
+    setup.view.word64(HEAD).store(1, Ordering::Relaxed);
     assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Violation));
     setup.closer.close();
     assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));

@@ -67,7 +67,11 @@ fn a_draft_begun_anew_leaves_nothing_behind_its_end() {
         producer.commit_draft(&draft, len);
         producer.notify();
         assert_eq!(consumer.try_recv(&mut into), Ok(len));
-        assert_eq!(ahead, setup.view.load64(HEAD, Ordering::Relaxed), "it ends where the line was cleared");
+        assert_eq!(
+            ahead,
+            setup.view.word64(HEAD).load(Ordering::Relaxed),
+            "it ends where the line was cleared"
+        );
         assert_eq!(consumer.try_recv(&mut into), Err(TryRecvError::Empty));
     }
 }

@@ -18,9 +18,9 @@ use super::{
     SendError, SendTimeoutError, Setup, TryRecvError, TrySendError, Violation, WaitStrategy, local,
     local_with,
 };
+use crate::shm::backend::{AtomicU32, Ordering};
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::shm::{Segment, View};
-use crate::sync::{AtomicU32, Ordering};
 
 /// What should come at once may take this long on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,8 +89,8 @@ fn a_ring_has_the_capacity_asked_for_or_is_refused() {
         let setup = local_setup(capacity, WaitStrategy::Park, 0).unwrap();
         assert_eq!((setup.capacity, setup.max_block), (capacity, capacity / 2 - 8));
         let end = setup.data + capacity;
-        assert_eq!(setup.view.load64(end - 8, Ordering::Relaxed), 0);
-        let beyond = std::panic::AssertUnwindSafe(|| setup.view.load64(end, Ordering::Relaxed));
+        assert_eq!(setup.view.word64(end - 8).load(Ordering::Relaxed), 0);
+        let beyond = std::panic::AssertUnwindSafe(|| setup.view.word64(end).load(Ordering::Relaxed));
         assert!(std::panic::catch_unwind(beyond).is_err(), "more than was asked for");
     }
     let told = local(100).unwrap_err().to_string();
@@ -191,7 +191,7 @@ fn lengths_are_judged_at_every_line() {
                 let closer = Closer::new(ring.view.clone(), Scope::Private, vec![], None, Peer::Relied);
                 let mut consumer = Consumer::new(&Setup { max_block, start, closer, ..ring.clone() });
                 let word = data_header(start, len);
-                ring.view.store64(ring.data + start as usize, word, Ordering::Relaxed);
+                ring.view.word64(ring.data + start as usize).store(word, Ordering::Relaxed);
                 let expected = match layout::check(word, start, 1024, max_block) {
                     Err(violation) => Err(TryRecvError::Violation(violation)),
                     Ok(_) => Ok(len),
@@ -212,12 +212,12 @@ fn a_head_moves_forward_by_lines_up_to_the_tail() {
             consumer.try_recv(&mut Vec::new()).unwrap();
         }
         // The last one seen is that of the second block; the tail is behind the fifth.
-        setup.view.store64(HEAD, 128, Ordering::Relaxed);
+        setup.view.word64(HEAD).store(128, Ordering::Relaxed);
         for _ in 0..2 {
             producer.try_send(&[]).unwrap();
         }
         assert_eq!((producer.try_send(&[]), producer.head()), (Err(TrySendError::Full), 128));
-        setup.view.store64(HEAD, head, Ordering::Relaxed);
+        setup.view.word64(HEAD).store(head, Ordering::Relaxed);
         let expected = match (broken, head) {
             (true, _) => Err(TrySendError::Violation(Violation::Head)),
             (false, 128) => Err(TrySendError::Full),

@@ -80,7 +80,7 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
 fn a_drain_gives_back_for_many_blocks_at_once() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
     let (mut producer, mut consumer) = ends(&setup);
-    let head = || setup.view.load64(HEAD, Ordering::Relaxed) / LINE as u64;
+    let head = || setup.view.word64(HEAD).load(Ordering::Relaxed) / LINE as u64;
     let mut block = Vec::new();
     let mut send = |count| (0..count).for_each(|_| producer.try_send(&[]).unwrap());
     send(1);
@@ -134,7 +134,8 @@ fn a_drain_wakes_a_producer_that_sleeps() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
     let (mut producer, mut consumer) = ends(&setup);
     let word = setup.view.word32(PRODUCER_PARKED);
-    let state = || (setup.view.load64(HEAD, Ordering::Relaxed) / LINE as u64, word.load(Ordering::Relaxed));
+    let state =
+        || (setup.view.word64(HEAD).load(Ordering::Relaxed) / LINE as u64, word.load(Ordering::Relaxed));
     let mut block = Vec::new();
     for _ in 0..4 {
         producer.try_send(&[]).unwrap();

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::shm::backend::now;
+
 /// How long an operation may wait at most.
 ///
 /// The methods whose names end in `_timeout` take `impl Into<Deadline>`: a [`Duration`] counts from the call,
@@ -44,7 +46,7 @@ impl Deadline {
     #[cold]
     pub(crate) fn start(&mut self) -> Option<Instant> {
         if let Limit::After(timeout) = self.0 {
-            self.0 = Instant::now().checked_add(timeout).map_or(Limit::Never, Limit::At);
+            self.0 = now().checked_add(timeout).map_or(Limit::Never, Limit::At);
         }
         match self.0 {
             Limit::At(deadline) => Some(deadline),
@@ -75,7 +77,7 @@ impl From<Option<Duration>> for Deadline {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::os::processors;
-use crate::sync::spin_hint;
+use crate::shm::backend::{SPINS, now, spin_hint};
 
 pub use deadline::Deadline;
 
@@ -193,7 +193,7 @@ impl Waiting {
     #[inline]
     pub(crate) fn brief_looks(&self) -> u32 {
         match self.strategy {
-            _ if cfg!(loom) => 0,
+            _ if !SPINS => 0,
             WaitStrategy::Spin => LOOKS,
             WaitStrategy::Adaptive if self.rounds > 0 => LOOKS,
             WaitStrategy::Adaptive | WaitStrategy::Park => 0,
@@ -210,7 +210,7 @@ impl Waiting {
         look: impl FnMut() -> bool,
     ) -> Looked {
         match self.strategy {
-            _ if cfg!(loom) => Looked::Sleep(None),
+            _ if !SPINS => Looked::Sleep(None),
             WaitStrategy::Park => Looked::Sleep(None),
             WaitStrategy::Spin => spin_on(deadline, look),
             WaitStrategy::Adaptive => self.look_longer(deadline, found, look),
@@ -223,7 +223,7 @@ impl Waiting {
         found: u64,
         mut look: impl FnMut() -> bool,
     ) -> Looked {
-        let began = Instant::now();
+        let began = now();
         let spinning = (self.rounds > 0 && self.switches < MOST_SWITCHES).then(Spinning::begin);
         let rounds = spinning.as_ref().map_or(0, |spinning| if spinning.allowed { self.rounds } else { 0 });
         let (mut before, mut switched) = (began, 0);
@@ -242,21 +242,21 @@ impl Waiting {
             }
             // The other end may need this CPU; if nobody does, this costs less than the looks before it.
             std::thread::yield_now();
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
+            let time = now();
+            if deadline.is_some_and(|deadline| time >= deadline) {
                 return if look() { Looked::Found } else { Looked::TimedOut };
             }
-            let yielded = now - before;
+            let yielded = time - before;
             switched = u32::from(yielded > SWITCH);
             self.yields.all = self.yields.all.wrapping_add(1);
             self.yields.taken = self.yields.taken.wrapping_add(switched);
             if yielded > LONG_YIELD {
                 break;
             }
-            before = now;
+            before = time;
         }
         if let Some(deadline) = deadline
-            && Instant::now() >= deadline
+            && now() >= deadline
         {
             return Looked::TimedOut;
         }
@@ -350,7 +350,7 @@ fn spin_on(deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> Looked 
             }
             spin_hint();
         }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if deadline.is_some_and(|deadline| now() >= deadline) {
             return Looked::TimedOut;
         }
     }
@@ -375,7 +375,7 @@ impl Drop for Spinning {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

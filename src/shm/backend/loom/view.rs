@@ -1,14 +1,13 @@
-//! The shared memory of the loom models: an array of lines, each a header atomic, a futex word and a payload
-//! cell.
+//! Modelled memory: an array of lines, each a header atomic, a futex word and a payload cell.
 //!
 //! A copy that touches the first 8 bytes of a line goes through that line's header atomic, so that payload
-//! bytes can pose as a header exactly as they can in mapped memory; the other 56 bytes are a cell in which
+//! bytes can pose as a header exactly as they can in mapped memory. The other 56 bytes are a cell in which
 //! loom reports every access that is not ordered.
 
 use loom::cell::UnsafeCell;
 
-use super::LINE;
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use super::{Arc, AtomicU32, AtomicU64, Ordering};
+use crate::shm::{LINE, Segment};
 
 struct Line {
     header: AtomicU64,
@@ -16,6 +15,11 @@ struct Line {
     word: AtomicU32,
     payload: UnsafeCell<[u8; LINE - 8]>,
 }
+
+// SAFETY: loom runs one thread at a time, and reports two accesses to a cell that are not ordered.
+unsafe impl Send for Line {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Line {}
 
 #[derive(Clone)]
 pub(crate) struct View {
@@ -29,7 +33,12 @@ impl std::fmt::Debug for View {
 }
 
 impl View {
-    pub(crate) fn model(len: usize) -> View {
+    /// Modelled memory of the segment's length, with every byte 0.
+    pub(crate) fn new(segment: Segment) -> View {
+        View::of_len(segment.len())
+    }
+
+    pub(crate) fn of_len(len: usize) -> View {
         let line = |_| Line {
             header: AtomicU64::new(0),
             word: AtomicU32::new(0),
@@ -38,14 +47,9 @@ impl View {
         View { lines: Arc::new((0..len / LINE).map(line).collect()) }
     }
 
-    pub(crate) fn load64(&self, offset: usize, order: Ordering) -> u64 {
+    pub(crate) fn word64(&self, offset: usize) -> &AtomicU64 {
         assert_eq!(offset % LINE, 0, "in the models 64-bit words begin a line");
-        self.lines[offset / LINE].header.load(order)
-    }
-
-    pub(crate) fn store64(&self, offset: usize, value: u64, order: Ordering) {
-        assert_eq!(offset % LINE, 0, "in the models 64-bit words begin a line");
-        self.lines[offset / LINE].header.store(value, order);
+        &self.lines[offset / LINE].header
     }
 
     pub(crate) fn word32(&self, offset: usize) -> &AtomicU32 {
@@ -105,24 +109,6 @@ impl std::ops::Deref for Word32 {
 
     fn deref(&self) -> &AtomicU32 {
         self.view.word32(self.offset)
-    }
-}
-
-/// Nothing forks in the models.
-#[derive(Clone)]
-pub(crate) struct ForkSafeWord(Arc<AtomicU32>);
-
-impl ForkSafeWord {
-    pub(crate) fn inherited(value: u32) -> ForkSafeWord {
-        ForkSafeWord(Arc::new(AtomicU32::new(value)))
-    }
-}
-
-impl std::ops::Deref for ForkSafeWord {
-    type Target = AtomicU32;
-
-    fn deref(&self) -> &AtomicU32 {
-        &self.0
     }
 }
 
