@@ -94,7 +94,6 @@
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
 //! empty look is the end of the ring reported. What was committed before a close is received first.
 
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "the layers above are not built for the models"))]
 
 mod close;
 mod consumer;
