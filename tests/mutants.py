@@ -612,7 +612,7 @@ MUTANTS = [
     ("client: the number of a response", REQUESTER, "if sequence != self.expected || self.expected == self.next {",
      "if self.expected == self.next {", process("hostile", "responses_that_break")),
     ("client: a status that it knows", REQUESTER,
-     "return Err(self.violation(Violation::MalformedBlock));\n        };\n        self.expected",
+     "return Err(fail(self.violation(Violation::MalformedBlock)));\n        };\n        self.expected",
      "return Ok(None);\n        };\n        self.expected", process("hostile", "responses_that_break")),
     ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),
     ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",

@@ -19,9 +19,7 @@ use crate::codec::{Payload, Reply};
 use crate::connect::listing::decode_page;
 use crate::link::{NoRoom, Requester};
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::{
-    CloseReason, Consumer, Producer, RecvTimeoutError, SendTimeoutError, TrySendError, Violation,
-};
+use crate::ring::{CloseReason, Consumer, Producer, SendTimeoutError, TrySendError, Violation};
 use crate::testing::failpoints::failpoint;
 use crate::wire::{Address, BLOCK_HEADER, KEY, Key, Name, Operation, Status, WAITS, take};
 
@@ -499,9 +497,12 @@ impl Caller {
         }
         let status = match self.requester.take_kept() {
             Some(kept) => kept.map_err(CallError::Disconnected)?,
-            None => match self.requester.receive(deadline) {
+            None => match self.requester.receive(deadline, no_response) {
                 Ok(status) => status,
-                Err(stop) => return Err(self.no_response(stop, true)),
+                Err(error) => {
+                    self.ended(&error, true);
+                    return Err(error);
+                }
             },
         };
         match status {
@@ -1061,17 +1062,20 @@ impl Caller {
     /// The response to the request that was published last.
     #[inline(always)]
     fn await_answer_to(&mut self, sequence: u32, deadline: Option<Instant>) -> Result<Status, CallError> {
-        match self.requester.await_response(sequence, deadline) {
+        match self.requester.await_response(sequence, deadline, no_response) {
             Ok(status) => Ok(status),
-            Err(stop) => Err(self.no_response(stop, false)),
+            Err(error) => {
+                self.ended(&error, false);
+                Err(error)
+            }
         }
     }
 
-    /// A wait ended without a response. If a client that registers again lost its channel, the outstanding
-    /// calls end; the oldest of them has heard of it if it was the one being collected.
+    /// A wait for a response failed. If a client that registers again lost its channel, the outstanding calls
+    /// end; the oldest of them is told by this error if it was the one being collected.
     #[cold]
-    fn no_response(&mut self, stop: RecvTimeoutError, collecting: bool) -> CallError {
-        if let RecvTimeoutError::Disconnected(reason) = stop
+    fn ended(&mut self, error: &CallError, collecting: bool) {
+        if let CallError::Disconnected(reason) = *error
             && reason != CloseReason::Forked
             && let Some(reconnector) = &self.reconnector
         {
@@ -1082,7 +1086,6 @@ impl Caller {
             // Last, because this runs the user's code, which may panic.
             reconnector.tell(Half::Caller, &self.session, reason);
         }
-        no_response(stop)
     }
 
     /// Commits a request and gives it a number. The server may still have to be woken.
@@ -1166,7 +1169,11 @@ impl Caller {
         match self.requester.make_room(deadline) {
             Ok(()) => Ok(()),
             Err(NoRoom::Uncollected { most }) => Err(CallError::Uncollected { most }),
-            Err(NoRoom::Stopped(stop)) => Err(self.no_response(stop, false)),
+            Err(NoRoom::Stopped(stop)) => {
+                let error = no_response(stop);
+                self.ended(&error, false);
+                Err(error)
+            }
         }
     }
 
