@@ -350,6 +350,36 @@ fn a_file_that_is_no_comparison_is_refused_before_anything_runs() {
     }
 }
 
+/// The README's picture is what the program draws of the comparison that is committed beside it.
+#[test]
+fn the_picture_is_drawn_of_a_comparison_without_measuring_anything() {
+    let place = Place::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let drawn = place.directory.path().join("drawn.svg");
+    let measured = root.join("benches/peers/measured.json");
+    let arguments = ["report", "--peers", measured.to_str().unwrap(), "--svg", drawn.to_str().unwrap()];
+    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout, format!("{}\n", drawn.display()).into_bytes());
+    let svg = std::fs::read_to_string(&drawn).unwrap();
+    let committed = std::fs::read_to_string(root.join("docs/latency.svg")).unwrap();
+    assert!(svg == committed, "docs/latency.svg is another picture: see benches/peers/README.md");
+    for reach in ["http:", "https:", "url(", "<script", "<image", "NaN"] {
+        let without = svg.replace("http://www.w3.org/2000/svg", "");
+        assert!(!without.contains(reach), "{reach:?} in the picture");
+    }
+    // Neither without a comparison, nor of one that has none of its figures.
+    let none = place.directory.path().join("none.json");
+    std::fs::write(&none, r#"{"entries": []}"#).unwrap();
+    for arguments in [
+        vec!["report", "--svg", drawn.to_str().unwrap()],
+        vec!["report", "--svg", drawn.to_str().unwrap(), "--peers", none.to_str().unwrap()],
+    ] {
+        let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
 /// The processes that were started by others of this test's descent, as `ps` would tell.
 fn children_of(pid: Pid) -> Vec<Pid> {
     let mut found = Vec::new();

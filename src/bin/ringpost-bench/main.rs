@@ -16,6 +16,7 @@ mod machine;
 mod measurement;
 mod one_way;
 mod page;
+mod picture;
 mod plot;
 mod rate;
 mod register;

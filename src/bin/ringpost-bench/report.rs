@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::machine::Machine;
-use crate::sections;
+use crate::{picture, sections};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::{Failure, Outcome, note, one_line};
 use ringpost::cli::out;
@@ -22,8 +22,8 @@ use ringpost::cli::signals::Interrupt;
 #[derive(Debug, Args)]
 pub struct ReportOptions {
     /// Where to write report.html and the JSON files; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "svg")]
+    pub out: Option<PathBuf>,
 
     /// Few blocks of everything: to see whether it works, not to believe the figures
     #[arg(long)]
@@ -32,6 +32,10 @@ pub struct ReportOptions {
     /// The JSON of the comparison with other systems (benches/peers), to go onto the page
     #[arg(long, value_name = "FILE")]
     pub peers: Option<PathBuf>,
+
+    /// Measure nothing: only draw the comparison of --peers, as an SVG file that stands alone
+    #[arg(long, value_name = "FILE", requires = "peers", conflicts_with_all = ["out", "quick"])]
+    pub svg: Option<PathBuf>,
 }
 
 /// One measurement of the set.
@@ -96,11 +100,18 @@ pub struct Ran {
 }
 
 pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
+    let peers = options.peers.as_deref().map(read_peers).transpose()?;
+    if let (Some(svg), Some(peers)) = (&options.svg, &peers) {
+        let drawn = picture::svg(peers)
+            .ok_or_else(|| Failure::usage("--svg: the comparison has none of the figures of the picture"))?;
+        write(svg, drawn.as_bytes())?;
+        return out::line(&svg.display().to_string());
+    }
+    let Some(out) = &options.out else { return Err(Failure::usage("--out DIR is missing")) };
     // What would make it all in vain comes first.
     sibling("ringpost-server")?;
-    let peers = options.peers.as_deref().map(read_peers).transpose()?;
-    fs::create_dir_all(&options.out).map_err(|error| cannot_write(&options.out, &error))?;
-    let page = options.out.join("report.html");
+    fs::create_dir_all(out).map_err(|error| cannot_write(out, &error))?;
+    let page = out.join("report.html");
     write(&page, b"")?;
     let interrupt = Interrupt::install()?;
     let machine = Machine::look();
@@ -114,14 +125,14 @@ pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
                 note(format_args!("{}: {:.1} s", ran.command, ran.time.as_secs_f64()));
                 let mut text = object.to_string();
                 text.push('\n');
-                write(&options.out.join(format!("{}.json", item.name)), text.as_bytes())?;
+                write(&out.join(format!("{}.json", item.name)), text.as_bytes())?;
             }
             Err(why) => note(format_args!("{}: {}", ran.command, one_line(why))),
         }
         set.push(ran);
     }
     if let Some(peers) = &peers {
-        write(&options.out.join("peers.json"), format!("{peers}\n").as_bytes())?;
+        write(&out.join("peers.json"), format!("{peers}\n").as_bytes())?;
     }
     let html = sections::page(&machine, &set, peers.as_ref(), options.quick);
     write(&page, html.as_bytes())?;

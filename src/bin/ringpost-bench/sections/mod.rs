@@ -2,7 +2,7 @@
 
 mod loads;
 mod peers;
-mod read;
+pub mod read;
 mod trips;
 
 use serde_json::Value;

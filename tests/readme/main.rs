@@ -1,13 +1,17 @@
-//! The README's shell blocks, run as written, in a private directory, by the programs that were just built.
-//! Its Rust blocks are documentation tests (`src/lib.rs`).
+//! Tests what the documents say: their shell blocks run as written, in a private directory, with the programs
+//! that were just built; the README's server and client work side by side; links and names lead somewhere
+//! (`documents.rs`). Rust blocks are documentation tests, too (`src/lib.rs`).
 //!
 //! What a block shows as output must come, line by line. Keys and numbers differ from run to run, so each
 //! stands for any other; so does the white space between columns.
 
 #![cfg(feature = "cli")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod documents;
 
+use common::role::{self, Role};
 use common::{LIMIT, await_server, eventually};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{BufRead, BufReader, Write};
@@ -18,11 +22,18 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-const README: &str = include_str!("../README.md");
+/// The documents with blocks for a shell.
+const DOCUMENTS: [(&str, &str); 3] = [
+    ("README.md", include_str!("../../README.md")),
+    ("docs/PROGRAMS.md", include_str!("../../docs/PROGRAMS.md")),
+    ("docs/FIGURES.md", include_str!("../../docs/FIGURES.md")),
+];
 
 /// Commands that are not run here, by their beginnings, and why.
-const EXEMPT: [(&str, &str); 3] = [
-    ("cargo build ", "builds what is tested here; `tests/programs.rs` runs the demo"),
+const EXEMPT: [(&str, &str); 5] = [
+    ("cargo add ", "changes another crate, and needs the network"),
+    ("cargo install ", "needs the network"),
+    ("cargo build ", "builds what is tested here; `tests/programs/` runs the demo"),
     ("cargo test ", "this test is a part of it"),
     (
         "cargo run --release --manifest-path benches/peers/",
@@ -38,26 +49,32 @@ const LONG: Duration = Duration::from_secs(300);
 
 struct Block {
     kind: &'static str,
-    /// In the README.
-    line: usize,
+    /// The document and the line in it.
+    place: String,
     lines: Vec<&'static str>,
 }
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut inside = false;
-    for (number, line) in README.lines().enumerate() {
-        match line.strip_prefix("```") {
-            Some("") if inside => inside = false,
-            Some(kind) if !inside => {
-                inside = true;
-                blocks.push(Block { kind, line: number + 1, lines: Vec::new() });
+    for (document, text) in DOCUMENTS {
+        let mut inside = false;
+        for (number, line) in text.lines().enumerate() {
+            match line.strip_prefix("```") {
+                Some("") if inside => inside = false,
+                Some(kind) if !inside => {
+                    inside = true;
+                    blocks.push(Block {
+                        kind,
+                        place: format!("{document}:{}", number + 1),
+                        lines: Vec::new(),
+                    });
+                }
+                _ if inside => blocks.last_mut().unwrap().lines.push(line),
+                _ => {}
             }
-            _ if inside => blocks.last_mut().unwrap().lines.push(line),
-            _ => {}
         }
+        assert!(!inside, "{document} ends inside a block");
     }
-    assert!(!inside, "the README ends inside a block");
     blocks
 }
 
@@ -171,12 +188,12 @@ impl Drop for Shell {
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
     for block in blocks() {
-        assert!(KINDS.contains(&block.kind), "README.md:{}: a block of kind {:?}", block.line, block.kind);
+        assert!(KINDS.contains(&block.kind), "{}: a block of kind {:?}", block.place, block.kind);
     }
     let commands: Vec<_> = blocks().into_iter().filter(|block| block.kind == "sh").collect();
     for (start, _) in EXEMPT {
         let used = commands.iter().any(|block| block.lines.iter().any(|line| line.starts_with(start)));
-        assert!(used, "{start:?} is exempt and is not in the README");
+        assert!(used, "{start:?} is exempt and is in none of the documents");
     }
 }
 
@@ -187,7 +204,7 @@ fn commands_succeed() {
     for block in blocks().into_iter().filter(|block| block.kind == "sh") {
         for command in block.lines.into_iter().filter(|line| !line.is_empty() && !is_exempt(line)) {
             let (status, output) = shell.run(command, 0, LONG);
-            assert_eq!(status, 0, "README.md:{}: `{command}`: {output:#?}", block.line);
+            assert_eq!(status, 0, "{}: `{command}`: {output:#?}", block.place);
         }
     }
 }
@@ -196,6 +213,7 @@ fn commands_succeed() {
 fn sessions_go_as_shown() {
     let all = blocks();
     let mut sessions = 0;
+    let mut logs = 0;
     for (at, block) in all.iter().enumerate().filter(|(_, block)| block.kind == "console") {
         let directory = tempfile::tempdir().unwrap();
         let mut shell = Shell::start(directory.path());
@@ -208,8 +226,8 @@ fn sessions_go_as_shown() {
             }
             let (status, output) = shell.run(command, shown.len(), LIMIT);
             let came: Vec<_> = output.iter().map(|line| normal(line)).collect();
-            assert_eq!(status, 0, "README.md:{}: `{command}`: {output:#?}", block.line);
-            assert_eq!(came, shown, "README.md:{}: `{command}`: {output:#?}", block.line);
+            assert_eq!(status, 0, "{}: `{command}`: {output:#?}", block.place);
+            assert_eq!(came, shown, "{}: `{command}`: {output:#?}", block.place);
             if command.starts_with("ringpost-server ") {
                 // Whoever types is slower than the server's start.
                 await_server(&directory.path().join("bus.sock"));
@@ -224,9 +242,61 @@ fn sessions_go_as_shown() {
                 came = log.lines().map(normal).collect();
                 came.len() >= shown.len()
             });
-            assert_eq!(came[..shown.len()], shown, "README.md:{}", log.line);
+            assert_eq!(came[..shown.len()], shown, "{}", log.place);
+            logs += 1;
         }
         sessions += 1;
     }
-    assert!(sessions > 0, "the README shows no session");
+    assert!(sessions > 1 && logs > 0, "{sessions} sessions, {logs} logs");
+}
+
+/// The README's server and client. Each is a program of its own there; here each is a role of this one.
+mod server {
+    include!("server.rs");
+
+    pub fn run() {
+        main().unwrap();
+    }
+}
+
+mod client {
+    include!("client.rs");
+
+    pub fn run() {
+        main().unwrap();
+    }
+}
+
+#[test]
+fn role() {
+    match role::role() {
+        Some((role, _)) if role == "server" => server::run(),
+        Some((role, _)) if role == "client" => client::run(),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_server_and_the_client_of_the_readme_work_side_by_side() {
+    let code: Vec<_> = blocks()
+        .into_iter()
+        .filter(|block| block.place.starts_with("README.md") && block.kind.starts_with("rust"))
+        .map(|block| block.lines.join("\n") + "\n")
+        .collect();
+    assert_eq!(
+        code,
+        [include_str!("server.rs"), include_str!("client.rs")],
+        "tests/readme has what runs here"
+    );
+
+    let directory = tempfile::tempdir().unwrap();
+    let start = |role: &str| {
+        Role::start_as(role, &[], |command| {
+            command.env("XDG_RUNTIME_DIR", directory.path());
+        })
+        .unwrap()
+    };
+    let _server = start("server");
+    await_server(&directory.path().join("ringpost/bus.sock"));
+    assert!(start("client").end().success());
 }

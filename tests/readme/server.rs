@@ -1,0 +1,12 @@
+use ringpost::{Request, Response, Server};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = Server::builder(ringpost::default_path()?)
+        .service(|request: Request<'_>, response: &mut Response<'_>| {
+            response.write(b"hello ")?;
+            response.write(request.payload())
+        })
+        .start()?;
+    server.join(); // serves until it is killed, or a `Stopper` stops it
+    Ok(())
+}
