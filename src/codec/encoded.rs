@@ -90,11 +90,7 @@ thread_local! {
 }
 
 /// Encodes a value and hands the bytes on, in memory that the thread uses again.
-fn with_encoded<T, R>(
-    value: &T,
-    max: usize,
-    use_it: impl FnOnce(&[u8]) -> R,
-) -> Result<R, EncodeError>
+fn with_encoded<T, R>(value: &T, max: usize, use_it: impl FnOnce(&[u8]) -> R) -> Result<R, EncodeError>
 where
     T: Serialize + ?Sized,
 {

@@ -94,7 +94,6 @@
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
 //! empty look is the end of the ring reported. What was committed before a close is received first.
 
-
 mod close;
 mod consumer;
 mod error;

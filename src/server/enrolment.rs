@@ -1,50 +1,96 @@
-//! How a connection becomes a client: its name in the registry, its channel, its worker, and the answer that
-//! brings it the channel.
+//! Makes a connection a client: its name in the registry, its channel, its worker, and the answer that brings
+//! it the channel.
 
 #![forbid(unsafe_code)]
 
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use super::acceptor::{Acceptor, NO_DESCRIPTORS, State, start_worker};
+use super::admission::NO_DESCRIPTORS;
 use super::builder::Settings;
+use super::connections::{ConnectionId, Connections};
 use super::delivery::Inbox;
+use super::departure::client_died;
 use super::events::{Event, Refused};
 use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::{Over, Share};
+use super::shared::Shared;
 use super::system_limits;
 use super::worker::Worker;
+use super::worker_thread::start_worker;
 use crate::channel;
-use crate::connect::{Credentials, Refusal, Reply};
+use crate::connect::{Accepted, Credentials, Refusal, Reply};
 use crate::os::remedy::on_resources;
 use crate::registry::{Owner, RegisterError};
 use crate::ring::CloseReason;
 use crate::shm::Segment;
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Key, Name, Peer};
+use crate::wire::{Name, Peer};
 
-/// The last descriptors, which are not for clients: so that there is one for a new client's memory, and
-/// observers are still answered.
+/// The last descriptors, which are not for clients: one of them is needed for a new client's memory, and
+/// observers must still be answered.
 const LAST_DESCRIPTORS: u64 = 8;
 
-impl Acceptor {
-    pub(super) fn register(&mut self, token: u64, name: &Name) {
-        let Some(connection) = self.connections.get(&token) else { return };
-        let who = connection.socket.who();
+/// How often registrations that were put off are tried again.
+const SOON: Duration = Duration::from_millis(1);
+
+/// The registrations that were put off, and how many workers there were.
+pub(super) struct Enrolment {
+    shared: Arc<Shared>,
+    /// Connections whose registration was put off, in the order in which they asked.
+    waiting: VecDeque<ConnectionId>,
+    /// When to try them again.
+    due: Option<Instant>,
+    /// The most workers that there were at once.
+    most_workers: usize,
+}
+
+impl Enrolment {
+    pub(super) fn new(shared: Arc<Shared>) -> Enrolment {
+        Enrolment { shared, waiting: VecDeque::new(), due: None, most_workers: 0 }
+    }
+
+    /// When [`retry`](Self::retry) has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tries the registrations again that were put off, if it is time. Those that still cannot go on are put
+    /// off again.
+    pub(super) fn retry(&mut self, connections: &mut Connections, now: Instant) {
+        if self.due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.due = None;
+        for id in std::mem::take(&mut self.waiting) {
+            let put_off = connections.asking_mut(id).and_then(|asking| asking.put_off.take());
+            if let Some(name) = put_off {
+                self.register(connections, id, &name);
+            }
+        }
+    }
+
+    /// Registers the client at the other end of a connection, puts it off, or refuses it.
+    pub(super) fn register(&mut self, connections: &mut Connections, id: ConnectionId, name: &Name) {
+        let Some(connection) = connections.get(id) else { return };
+        let socket = Arc::clone(&connection.socket);
+        let who = socket.who();
         let Credentials { pid, uid, gid } = who;
         let refused = |reason: &'static str, message: &'static str| Refused {
             name: Some(*name),
             ..Refused::new(reason, message).of(who)
         };
-        if nearly_the_last(&*connection.socket, LAST_DESCRIPTORS) {
+        if nearly_the_last(&*socket, LAST_DESCRIPTORS) {
             self.shared.events.tell(Event::Refused(refused("descriptors", NO_DESCRIPTORS)));
-            return self.refuse(token, Refusal::NoResources, NO_DESCRIPTORS);
+            return connections.refuse(&self.shared, id, Refusal::NoResources, NO_DESCRIPTORS);
         }
         // Before it costs anything.
-        if !self.answers.may_send(uid) {
-            return self.answers.put_off(token, *name);
+        if !connections.unread.may_send(uid) {
+            return self.put_off(connections, id, name);
         }
         let Settings { geometry, wait, max_clients, .. } = &self.shared.settings;
         let bytes = geometry.segment_len() as u64;
@@ -53,19 +99,20 @@ impl Acceptor {
             Err(Over { refusal, why }) => {
                 let refused = refused("quota", "a registration beyond what its user may have");
                 self.shared.events.tell(Event::Refused(refused));
-                return self.refuse(token, refusal, &why);
+                return connections.refuse(&self.shared, id, refusal, &why);
             }
         };
         failpoint!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(key) => {
                 failpoint!("register.claimed");
-                if let Err((refusal, why)) = self.enroll(token, key, name, share) {
+                let peer = Peer { name: *name, key, pid, uid, gid };
+                if let Err(why) = self.enroll(connections, id, &socket, peer, share) {
                     let _ = self.shared.registry.release(key);
                     let mut refused = refused("resources", "cannot serve a client");
                     refused.error = Some(why.clone());
                     self.shared.events.tell(Event::Refused(refused));
-                    self.refuse(token, refusal, &why);
+                    connections.refuse(&self.shared, id, Refusal::NoResources, &why);
                 }
             }
             Err(error) => {
@@ -77,76 +124,84 @@ impl Acceptor {
                 let mut refused = refused("", "a registration was refused");
                 refused.reason = format!("{refusal:?}").into();
                 self.shared.events.tell(Event::Refused(refused));
-                self.refuse(token, refusal, &error.to_string());
+                connections.refuse(&self.shared, id, refusal, &error.to_string());
             }
         }
     }
 
-    /// Makes everything that a registered client needs, and sends it its key and channel.
-    fn enroll(&mut self, token: u64, key: Key, name: &Name, share: Share) -> Result<(), (Refusal, String)> {
-        let no_resources = |why: String| (Refusal::NoResources, why);
+    /// The registration waits until an earlier answer was read.
+    fn put_off(&mut self, connections: &mut Connections, id: ConnectionId, name: &Name) {
+        if let Some(asking) = connections.asking_mut(id) {
+            asking.put_off = Some(*name);
+            self.waiting.push_back(id);
+            self.due.get_or_insert_with(|| Instant::now() + SOON);
+        }
+    }
+
+    /// Makes everything that a registered client needs, and sends it its key and channel. Otherwise says why
+    /// not.
+    fn enroll(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        socket: &Arc<Accepted>,
+        peer: Peer,
+        share: Share,
+    ) -> Result<(), String> {
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let wait = share.wait().unwrap_or(*wait);
-        let no_memory = |error, asked| {
-            no_resources(format!("no memory for a client: {}", system_limits::in_words(&error, asked)))
-        };
+        let no_memory =
+            |error, asked| format!("no memory for a client: {}", system_limits::in_words(&error, asked));
         let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
         failpoint!("register.channel");
-        // Its own allocator ends a server that cannot have the little that it needs besides. As many workers
-        // as there were at once before need no more: the stacks of their threads are kept.
+        // The allocator would end the server if it lacked the little memory that the client needs besides. If
+        // there were as many workers before, no more is needed: their threads' stacks are kept.
         let workers = self.shared.workers.count() + 1;
         if workers > self.most_workers {
             let spare = Segment::anonymous(system_limits::HEADROOM);
             drop(spare.map_err(|error| no_memory(error.into(), system_limits::HEADROOM))?);
         }
-        let counters = match self.shared.registry.counters(key) {
+        let counters = match self.shared.registry.counters(peer.key) {
             Ok(Some(counters)) => counters,
-            Ok(None) => return Err(no_resources("the registration did not last: try again".into())),
-            Err(error) => return Err(no_resources(error.to_string())),
+            Ok(None) => return Err("the registration did not last: try again".into()),
+            Err(error) => return Err(error.to_string()),
         };
-        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
-        let Credentials { pid, uid, gid } = connection.socket.who();
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
-        let peer = Peer { name: *name, key, pid, uid, gid };
-        let member = Arc::new(Member::new(peer, inbox, closers, counters, token).with_share(share));
+        let member = Member::new(peer, inbox, closers, counters, id).with_share(share);
+        let member = Arc::new(member);
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member");
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
             self.shared.forget(&member);
-            return Err(no_resources(format!(
-                "cannot start a thread: {error}{}",
-                system_limits::remedy(&error, system_limits::thread())
-            )));
+            let remedy = system_limits::remedy(&error, system_limits::thread());
+            return Err(format!("cannot start a thread: {error}{remedy}"));
         }
         self.most_workers = self.most_workers.max(workers);
         failpoint!("register.worker");
-        // Before the answer: once the client has it, its worker may tell that it unregistered.
+        // Before the answer: once the client has that, its worker may report that it unregistered.
         self.shared.events.tell(Event::Register { peer });
-        let sent = connection.socket.send_with(&Reply::registered(key), &descriptor);
+        let sent = socket.send_with(&Reply::registered(peer.key), &descriptor);
         failpoint!("register.sent");
-        // Before its pidfd, which may take the descriptor's place.
+        // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);
         match sent {
-            Ok(_) => self.answers.sent(&connection.socket),
-            // It left.
+            Ok(_) => connections.unread.sent(socket),
+            // The client has left.
             Err(Errno::PIPE | Errno::CONNRESET) => {}
-            // Nothing is left of it but its worker, which finds its channel closed.
+            // Only the worker is left of this client. It finds its channel closed.
             Err(errno) => {
                 self.shared.end(&member, CloseReason::Died);
                 self.shared.events.tell(Event::Unregister { peer });
-                return Err(no_resources(cannot_send(errno)));
+                return Err(cannot_send(errno));
             }
         }
-        self.processes.watch(&self.epoll, &connection.socket, pid, token);
-        failpoint!("register.watched");
-        connection.state = State::Registered { member: Arc::clone(&member) };
-        self.end_asking(uid);
+        connections.register(id, &member);
         if sent.is_err() {
-            self.client_died(token);
+            client_died(&self.shared, connections, id);
             return Ok(());
         }
         self.shared.sums.registered.fetch_add(1, Ordering::Relaxed);

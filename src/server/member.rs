@@ -1,4 +1,4 @@
-//! One registered client as the server's threads know it, and the table of them.
+//! A registered client as the server's threads know it, and the table of all of them.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::connections::ConnectionId;
 use super::delivery::Inbox;
 use super::quotas::Share;
 use crate::registry::CounterCells;
@@ -21,8 +22,8 @@ pub(crate) struct Member {
     /// Ends the intake of requests only: what was committed is still answered.
     pub(super) intake: Closer,
     pub(super) counters: CounterCells,
-    /// Of its connection, at the acceptor.
-    token: u64,
+    /// Its connection, at the acceptor.
+    connection: ConnectionId,
     retired: AtomicBool,
     /// What it has of its user's quotas.
     pub(super) share: Share,
@@ -40,19 +41,19 @@ impl Member {
         inbox: Inbox,
         closers: (Closer, Closer),
         counters: CounterCells,
-        token: u64,
+        connection: ConnectionId,
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        Member { peer, inbox, closer, intake, counters, token, retired, share }
+        Member { peer, inbox, closer, intake, counters, connection, retired, share }
     }
 
     pub(super) fn with_share(self, share: Share) -> Member {
         Member { share, ..self }
     }
 
-    pub(super) fn token(&self) -> u64 {
-        self.token
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.connection
     }
 
     /// True for the first caller only: it does what must be done once.

@@ -2,9 +2,10 @@
 
 mod acceptor;
 mod admission;
-mod answers;
 mod builder;
+mod connections;
 mod delivery;
+mod departure;
 mod enrolment;
 mod error;
 mod events;
@@ -13,6 +14,7 @@ pub(crate) mod fuzz;
 mod handle;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
+mod lifecycle;
 pub(crate) mod member;
 mod panics;
 mod place;
@@ -24,18 +26,22 @@ mod shared;
 mod stopper;
 mod summary;
 mod system_limits;
+mod unread_answers;
 mod uptime;
 mod worker;
+mod worker_thread;
 mod workers;
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-pub(crate) use acceptor::{GREETING_TIME, MOST_ASKS, OBSERVING_TIME};
+pub(crate) use acceptor::{MOST_ASKS, OBSERVING_TIME};
 #[cfg(test)]
 pub(crate) use admission::MOST_GREETING;
 pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBuilder};
+#[cfg(test)]
+pub(crate) use connections::GREETING_TIME;
 pub use error::StartError;
 pub use handle::Server;
 pub use service::{Request, Response, Service, ServiceError};

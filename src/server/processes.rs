@@ -1,10 +1,10 @@
-//! The deaths that a lifeline does not tell of, because a forked child holds it open.
+//! Notices the deaths that a lifeline does not show, because a forked child holds it open.
 //!
-//! A pidfd of the client's process tells at once. It is a second descriptor for each client, so it is kept
-//! only while there are enough of them: [`SPARE`] stay free for others, and each connection that comes closer
-//! to the limit takes the place of a pidfd. Whoever has none is asked after every [`PERIOD`], by a pidfd that
-//! is closed again; so with descriptors at their end the news of such a death is late by as much, and of
-//! every other death it is not.
+//! A pidfd of the client's process shows its death at once. But it is a second descriptor per client, so it
+//! is kept only while there are enough: [`SPARE`] descriptors stay free for others, and a connection that
+//! comes closer to the limit takes the place of a pidfd. Processes without one are looked at every
+//! [`PERIOD`], by a pidfd that is closed again. So when descriptors run out, only such deaths are noticed
+//! late, and by no more than that.
 
 #![forbid(unsafe_code)]
 
@@ -15,103 +15,105 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use super::connections::{ConnectionId, Source};
 use crate::connect::{Accepted, peer_is_dead, peer_pidfd};
 use crate::os::descriptors::{Ours, Waits};
 
-/// Descriptors that are left to others while there is a pidfd to give up.
+/// Descriptors that are left free while there is a pidfd to give up.
 const SPARE: u64 = 16;
 
-/// How often the processes without a pidfd are asked after.
+/// How often the processes without a pidfd are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Clients' processes, by the tokens of their connections.
+/// The clients' processes, by connection.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    pidfds: HashMap<u64, Ours>,
-    /// Those that have no pidfd.
-    unwatched: HashSet<u64>,
-    /// When to ask after them.
+    pidfds: HashMap<ConnectionId, Ours>,
+    /// Those without a pidfd.
+    unwatched: HashSet<ConnectionId>,
+    /// When to look at those without a pidfd.
     due: Option<Instant>,
 }
 
-/// Whether fewer than that many descriptors are left beyond this one. The kernel gives the lowest number that
-/// is free.
+/// Whether at most `left` descriptors are left beyond this one. The kernel always gives out the lowest free
+/// number.
 pub(super) fn nearly_the_last(descriptor: impl AsFd, left: u64) -> bool {
     let number = u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or(0);
     getrlimit(Resource::Nofile).current.is_some_and(|limit| number + left >= limit)
 }
 
 impl Processes {
-    /// Watches the process at the other end of a connection. Its pidfd's token is the connection's and 1.
-    pub(super) fn watch(&mut self, epoll: &Waits, socket: &Accepted, pid: u32, token: u64) {
-        let pidfd = peer_pidfd(socket, pid).filter(|pidfd| {
-            let data = epoll::EventData::new_u64(token + 1);
-            !nearly_the_last(pidfd, SPARE) && epoll::add(epoll, pidfd, data, epoll::EventFlags::IN).is_ok()
+    /// Watches the process at the other end of a connection.
+    pub(super) fn watch(&mut self, waits: &Waits, socket: &Accepted, id: ConnectionId) {
+        let pidfd = peer_pidfd(socket, socket.who().pid).filter(|pidfd| {
+            let data = Source::Process(id).data();
+            !nearly_the_last(pidfd, SPARE) && epoll::add(waits, pidfd, data, epoll::EventFlags::IN).is_ok()
         });
         match pidfd {
             Some(pidfd) => {
-                self.pidfds.insert(token, Ours::new(pidfd));
+                self.pidfds.insert(id, Ours::new(pidfd));
             }
-            None => self.leave_unwatched(token),
+            None => self.leave_unwatched(id),
         }
     }
 
-    /// A connection that was just accepted takes the place of a pidfd, if its own is one of the last.
-    pub(super) fn make_room(&mut self, epoll: &Waits, socket: &mut Accepted) {
-        if nearly_the_last(&*socket, SPARE) && self.give_up_one(epoll) {
+    /// Gives a connection that was just accepted the place of a pidfd, if its descriptor is one of the last.
+    pub(super) fn make_room(&mut self, waits: &Waits, socket: &mut Accepted) {
+        if nearly_the_last(&*socket, SPARE) && self.give_up_one(waits) {
             socket.renumber();
         }
     }
 
-    /// Closes a pidfd, so that its descriptor can be another's. False if there is none left.
-    pub(super) fn give_up_one(&mut self, epoll: &Waits) -> bool {
-        let Some(token) = self.pidfds.keys().next().copied() else { return false };
-        if let Some(pidfd) = self.pidfds.remove(&token) {
-            let _ = epoll::delete(epoll, &pidfd);
+    /// Closes a pidfd to free a descriptor. False if there is none left.
+    pub(super) fn give_up_one(&mut self, waits: &Waits) -> bool {
+        let Some(id) = self.pidfds.keys().next().copied() else { return false };
+        if let Some(pidfd) = self.pidfds.remove(&id) {
+            let _ = epoll::delete(waits, &pidfd);
         }
-        self.leave_unwatched(token);
+        self.leave_unwatched(id);
         true
     }
 
-    fn leave_unwatched(&mut self, token: u64) {
-        self.unwatched.insert(token);
+    fn leave_unwatched(&mut self, id: ConnectionId) {
+        self.unwatched.insert(id);
         self.due.get_or_insert_with(|| Instant::now() + PERIOD);
     }
 
-    /// The connection is about to be closed.
-    pub(super) fn forget(&mut self, epoll: &Waits, token: u64) {
-        if let Some(pidfd) = self.pidfds.remove(&token) {
-            // A forked process may hold it too; then closing it would not take it out.
-            let _ = epoll::delete(epoll, &pidfd);
+    /// Stops watching the process of a connection, which is about to be closed.
+    pub(super) fn forget(&mut self, waits: &Waits, id: ConnectionId) {
+        if let Some(pidfd) = self.pidfds.remove(&id) {
+            // A forked process may hold it, too. Then closing it does not take it out of the epoll instance.
+            let _ = epoll::delete(waits, &pidfd);
         }
-        self.unwatched.remove(&token);
+        self.unwatched.remove(&id);
         if self.unwatched.is_empty() {
             self.due = None;
         }
     }
 
-    /// The numbers may be others' by now, so they are not closed.
+    /// Forgets all pidfds without closing them: their numbers may be others' by now.
     pub(super) fn abandon(&mut self) {
         self.pidfds.drain().for_each(|(_, pidfd)| std::mem::forget(pidfd));
         (self.unwatched, self.due) = (HashSet::new(), None);
     }
 
-    /// When to ask after those that have no pidfd.
+    /// When [`find_dead`](Self::find_dead) has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The connections whose processes are found dead, if it is time to look.
+    /// The connections without a pidfd whose processes are found dead, if it is time to look.
     pub(super) fn find_dead<'a>(
         &mut self,
         now: Instant,
-        peer: impl Fn(u64) -> Option<(&'a Accepted, u32)>,
-    ) -> Vec<u64> {
+        socket_of: impl Fn(ConnectionId) -> Option<&'a Accepted>,
+    ) -> Vec<ConnectionId> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }
         self.due = Some(now + PERIOD);
-        let is_dead = |token: &u64| peer(*token).is_some_and(|(socket, pid)| peer_is_dead(socket, pid));
+        let is_dead =
+            |id: &ConnectionId| socket_of(*id).is_some_and(|socket| peer_is_dead(socket, socket.who().pid));
         self.unwatched.iter().copied().filter(is_dead).collect()
     }
 }

@@ -1,9 +1,8 @@
-//! The account of who has how much of a server, by user.
+//! Counts how much of the server each user has, and refuses what goes beyond the user's quotas.
 //!
-//! The server's own user and root are not held to a user's quotas, only to what there is in all; and a part
-//! of that is kept for them, so that the owner of a server gets in whatever others have. Everybody else has
-//! the quotas, each user by itself. A user who has no number in the server's user namespace shares the
-//! account of all such users.
+//! The quotas hold for each user separately, but not for the server's own user and root. Those are limited
+//! only by what there is in all, and a part of that is reserved for them, so that a server's owner always
+//! gets in. All users who have no number in the server's user namespace share one account.
 
 #![forbid(unsafe_code)]
 
@@ -16,10 +15,10 @@ use crate::connect::{Quotas, Refusal, is_root, same_user};
 use crate::os::processors;
 use crate::ring::WaitStrategy;
 
-/// One part in so many of what there is in all is kept for the server's own user and root.
+/// The part of all places that is kept for the server's own user and root: one in so many.
 const RESERVE: u32 = 8;
 
-/// Why somebody gets no more.
+/// Why a user gets no more.
 #[derive(Debug)]
 pub(super) struct Over {
     pub(super) refusal: Refusal,
@@ -32,11 +31,11 @@ struct Use {
     clients: u32,
     ring_bytes: u64,
     spinning: u32,
-    /// When the last registration would have been due, had they come evenly.
+    /// When the last registration would have come if they came evenly spaced.
     registered: Option<Instant>,
 }
 
-/// Who has how much.
+/// How much each user has.
 #[derive(Debug)]
 pub(super) struct Ledger {
     quotas: Quotas,
@@ -44,13 +43,20 @@ pub(super) struct Ledger {
     users: Mutex<HashMap<u32, Use>>,
 }
 
-/// What a client has of its user's quotas, until this is dropped.
+/// The place of a connection that has not registered among those of its user, until this is dropped.
+#[derive(Debug)]
+pub(super) struct AskingShare {
+    ledger: Arc<Ledger>,
+    uid: u32,
+}
+
+/// A client's share of its user's quotas, until this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     of: Option<(Arc<Ledger>, u32)>,
     ring_bytes: u64,
     wait: Option<WaitStrategy>,
-    /// No longer counted as a client; its memory may still be there.
+    /// It is no longer counted as a client, but its memory may still be there.
     left: AtomicBool,
 }
 
@@ -67,13 +73,18 @@ impl Ledger {
         same_user(uid, self.own) || is_root(uid)
     }
 
-    /// How much all others have, and what they may have of what there is in all.
+    /// How much all users have together to whom quotas apply.
     fn of_others(&self, users: &HashMap<u32, Use>, part: impl Fn(&Use) -> u32) -> u32 {
         users.iter().filter(|(uid, _)| !self.is_exempt(**uid)).map(|(_, user)| part(user)).sum()
     }
 
-    /// One more connection of this user, of at most `most` in all. `closing` are being closed still.
-    pub(super) fn begin_asking(&self, uid: u32, closing: usize, most: u32) -> Result<(), Over> {
+    /// One more connection of this user, of at most `most` in all. `closing` more are still being closed.
+    pub(super) fn begin_asking(
+        self: &Arc<Self>,
+        uid: u32,
+        closing: usize,
+        most: u32,
+    ) -> Result<AskingShare, Over> {
         let mut users = self.lock();
         let busy = |why: String| Err(Over { refusal: Refusal::Busy, why });
         if !self.is_exempt(uid) {
@@ -90,13 +101,7 @@ impl Ledger {
             }
         }
         users.entry(uid).or_default().asking += 1;
-        Ok(())
-    }
-
-    pub(super) fn end_asking(&self, uid: u32) {
-        if let Some(user) = self.lock().get_mut(&uid) {
-            user.asking = user.asking.saturating_sub(1);
-        }
+        Ok(AskingShare { ledger: Arc::clone(self), uid })
     }
 
     /// One more client of this user, of at most `most` in all, with so many bytes of rings.
@@ -139,7 +144,7 @@ impl Ledger {
                            (ServerBuilder::max_clients, --max-clients)";
                 return Err(Over { refusal: Refusal::Full, why: why.into() });
             }
-            // At most a second's registrations ahead of their time.
+            // A user may be ahead of even spacing by one second's registrations.
             let step = Duration::from_secs(1) / registrations.max(1);
             let due = user.registered.map_or(now, |due| due.max(now)) + step;
             if registrations == 0 || due > now + Duration::from_secs(1) + step {
@@ -163,13 +168,21 @@ impl Ledger {
     }
 }
 
+impl Drop for AskingShare {
+    fn drop(&mut self) {
+        if let Some(user) = self.ledger.lock().get_mut(&self.uid) {
+            user.asking -= 1;
+        }
+    }
+}
+
 impl Share {
-    /// How the client's worker waits; as the server does, if nothing is said.
+    /// How the client's worker waits. `None` stands for the server's strategy.
     pub(super) fn wait(&self) -> Option<WaitStrategy> {
         self.wait
     }
 
-    /// The client is gone, but perhaps not yet its worker and its memory.
+    /// The client is gone; its worker and its memory may still be there.
     pub(super) fn leave(&self) {
         if !self.left.swap(true, Ordering::AcqRel)
             && let Some((ledger, uid)) = &self.of
@@ -196,7 +209,7 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    /// Users that are not the one of this process, nor root.
+    /// Users other than this process's and root.
     const ALICE: u32 = 70_001;
     const BOB: u32 = 70_002;
 
@@ -212,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn each_user_has_its_own_quotas_and_the_owner_none() {
+    fn quotas_hold_for_each_user_separately_and_not_for_the_owner() {
         let ledger = ledger(|_| {});
         let client = |uid| ledger.begin_client(uid, 100, 10, WaitStrategy::Park);
         let alices: Vec<Share> = (0..3).map(|_| client(ALICE).unwrap()).collect();
@@ -230,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_count_until_the_memory_is_gone() {
+    fn bytes_count_until_the_memory_is_freed() {
         let ledger = ledger(|_| {});
         let client = || ledger.begin_client(ALICE, 100, 400, WaitStrategy::Park);
         let (one, _two) = (client().unwrap(), client().unwrap());
@@ -251,23 +264,23 @@ mod tests {
         assert_eq!(refusal, Refusal::Full);
         assert!(why.contains("--max-clients"), "{why}");
         client(0).unwrap();
-        // The same for those that ask.
-        for _ in 0..3 {
-            ledger.begin_asking(ALICE, 0, 5).unwrap();
-        }
+        // The same for connections that ask.
+        let mut alices: Vec<AskingShare> =
+            (0..3).map(|_| ledger.begin_asking(ALICE, 0, 5).unwrap()).collect();
         let over = ledger.begin_asking(ALICE, 0, 100).unwrap_err();
         assert_eq!(over.refusal, Refusal::Busy);
         assert!(over.why.contains("--quota asking=N"), "{}", over.why);
-        ledger.begin_asking(BOB, 2, 100).unwrap();
+        let _bobs = ledger.begin_asking(BOB, 2, 100).unwrap();
         assert!(ledger.begin_asking(BOB, 2, 100).is_err(), "what is being closed counts");
         assert!(ledger.begin_asking(BOB, 0, 4).is_err(), "others have all but the reserve");
         ledger.begin_asking(0, 100, 4).unwrap();
-        ledger.end_asking(ALICE);
+        assert_eq!(ledger.lock()[&0].asking, 0, "its place is free again");
+        alices.pop();
         ledger.begin_asking(ALICE, 0, 100).unwrap();
     }
 
     #[test]
-    fn registrations_come_a_second_s_worth_at_once_and_then_evenly() {
+    fn one_second_s_registrations_may_come_at_once_and_the_others_evenly() {
         let ledger = ledger(|quotas| quotas.registrations = 5);
         let client = || ledger.begin_client(ALICE, 100, 1, WaitStrategy::Park).map(drop);
         let served = (0..100).filter(|_| client().is_ok()).count();
@@ -285,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_beyond_the_quota_do_not_spin() {
+    fn workers_beyond_the_quota_wait_adaptively_in_place_of_spinning() {
         let ledger = ledger(|_| {});
         let client = |uid| ledger.begin_client(uid, 100, 1, WaitStrategy::Spin).unwrap();
         let first = client(ALICE);

@@ -158,7 +158,7 @@ fn nothing_is_due_of_a_client_that_has_registered() {
         acceptor.turn(None).unwrap();
     }
     let clients = clients.join().unwrap();
-    assert_eq!(acceptor.first_deadline(), None);
+    assert_eq!(acceptor.connections.first_deadline(), None);
     drop(clients);
 }
 

@@ -1,0 +1,279 @@
+//! The open connections: which are registered, when the others must be closed, and what the kernel watches.
+
+#![forbid(unsafe_code)]
+
+use rustix::event::epoll;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admission::turn_away;
+use super::member::Member;
+use super::processes::Processes;
+use super::quotas::AskingShare;
+use super::shared::Shared;
+use super::unread_answers::UnreadAnswers;
+use crate::connect::{Accepted, Refusal};
+use crate::os::descriptors::{CutOff, Waits};
+use crate::testing::failpoints::failpoint;
+use crate::wire::Name;
+
+/// How long a connection may take to ask for something.
+pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
+
+/// A connection's number. It is never used again.
+pub(super) type ConnectionId = u64;
+
+/// What an event is about. Its token in the epoll instance is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Listener,
+    Connection(ConnectionId),
+    /// The process at the other end of a registered connection ended.
+    Process(ConnectionId),
+}
+
+impl Source {
+    fn of(token: u64) -> Source {
+        match (token / 2, token % 2) {
+            (0, _) => Source::Listener,
+            (id, 0) => Source::Connection(id),
+            (id, _) => Source::Process(id),
+        }
+    }
+
+    pub(super) fn data(self) -> epoll::EventData {
+        epoll::EventData::new_u64(match self {
+            Source::Listener => 0,
+            Source::Connection(id) => 2 * id,
+            Source::Process(id) => 2 * id + 1,
+        })
+    }
+}
+
+pub(super) struct Connection {
+    pub(super) socket: Arc<Accepted>,
+    pub(super) state: State,
+}
+
+pub(super) enum State {
+    /// It has not registered: it has not asked yet, waits for its registration, or observes.
+    Asking(Asking),
+    /// The lifeline of a client.
+    Registered(Arc<Member>),
+}
+
+pub(super) struct Asking {
+    /// When it is closed.
+    deadline: Instant,
+    /// How many questions were answered.
+    pub(super) asks: u32,
+    /// A registration that waits until earlier answers were read.
+    pub(super) put_off: Option<Name>,
+    /// Its place among its user's connections.
+    _share: AskingShare,
+}
+
+pub(super) struct Connections {
+    waits: Waits,
+    open: HashMap<ConnectionId, Connection>,
+    last_id: ConnectionId,
+    /// How many are asking.
+    asking: usize,
+    /// When connections that ask must be closed. An entry may be out of date: the connection has registered,
+    /// is gone or has another deadline.
+    deadlines: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    processes: Processes,
+    pub(super) unread: UnreadAnswers,
+}
+
+impl Connections {
+    pub(super) fn new(waits: Waits) -> Connections {
+        Connections {
+            waits,
+            open: HashMap::new(),
+            last_id: 0,
+            asking: 0,
+            deadlines: BinaryHeap::new(),
+            processes: Processes::default(),
+            unread: UnreadAnswers::default(),
+        }
+    }
+
+    // ---- waiting
+
+    /// Waits until something happens, or for the time.
+    pub(super) fn wait(
+        &self,
+        until: Option<Instant>,
+    ) -> Result<impl Iterator<Item = Source> + use<>, CutOff> {
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            rustix::time::Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        Ok(self.waits.wait(timeout.as_ref())?.into_iter().map(Source::of))
+    }
+
+    pub(super) fn watch(&self, fd: impl AsFd, source: Source) -> rustix::io::Result<()> {
+        epoll::add(&self.waits, fd, source.data(), epoll::EventFlags::IN | epoll::EventFlags::RDHUP)
+    }
+
+    pub(super) fn unwatch(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.waits, fd);
+    }
+
+    /// From now on only the end of this connection is an event, not what it says.
+    pub(super) fn watch_the_end_only(&self, id: ConnectionId) {
+        if let Some(connection) = self.open.get(&id) {
+            let data = Source::Connection(id).data();
+            let _ = epoll::modify(&self.waits, &*connection.socket, data, epoll::EventFlags::RDHUP);
+        }
+    }
+
+    // ---- the table
+
+    /// Adds a connection that was just accepted. Gives it back if the kernel cannot watch it.
+    pub(super) fn add(&mut self, mut socket: Accepted, share: AskingShare) -> Result<ConnectionId, Accepted> {
+        self.processes.make_room(&self.waits, &mut socket);
+        let id = self.last_id + 1;
+        if self.watch(&socket, Source::Connection(id)).is_err() {
+            return Err(socket);
+        }
+        failpoint!("accept.watched");
+        self.last_id = id;
+        self.asking += 1;
+        let deadline = Instant::now() + GREETING_TIME;
+        self.deadlines.push(Reverse((deadline, id)));
+        let asking = Asking { deadline, asks: 0, put_off: None, _share: share };
+        self.open.insert(id, Connection { socket: Arc::new(socket), state: State::Asking(asking) });
+        Ok(id)
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.open.get(&id)
+    }
+
+    /// The state of a connection that has not registered.
+    pub(super) fn asking_mut(&mut self, id: ConnectionId) -> Option<&mut Asking> {
+        match &mut self.open.get_mut(&id)?.state {
+            State::Asking(asking) => Some(asking),
+            State::Registered(_) => None,
+        }
+    }
+
+    /// How many connections have not registered.
+    pub(super) fn asking(&self) -> usize {
+        self.asking
+    }
+
+    /// Connections that have not registered, and how often they asked.
+    pub(super) fn all_asking(&self) -> Vec<(ConnectionId, u32)> {
+        let asks = |(id, connection): (&ConnectionId, &Connection)| match &connection.state {
+            State::Asking(asking) => Some((*id, asking.asks)),
+            State::Registered(_) => None,
+        };
+        self.open.iter().filter_map(asks).collect()
+    }
+
+    /// Makes a connection the lifeline of a client, and watches the client's process.
+    pub(super) fn register(&mut self, id: ConnectionId, member: &Arc<Member>) {
+        let Some(connection) = self.open.get_mut(&id) else { return };
+        self.processes.watch(&self.waits, &connection.socket, id);
+        failpoint!("register.watched");
+        connection.state = State::Registered(Arc::clone(member));
+        self.asking -= 1;
+    }
+
+    /// Takes a connection out, to be closed. A forked process may hold it open, so the kernel is told to stop
+    /// watching it.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.open.remove(&id)?;
+        self.unwatch(&*connection.socket);
+        self.unread.closing(&connection.socket);
+        match &connection.state {
+            State::Asking(_) => self.asking -= 1,
+            State::Registered(_) => self.processes.forget(&self.waits, id),
+        }
+        Some(connection)
+    }
+
+    /// Closes a connection that asks, with an answer.
+    pub(super) fn refuse(&mut self, shared: &Shared, id: ConnectionId, refusal: Refusal, why: &str) {
+        if let Some(connection) = self.remove(id) {
+            turn_away(shared, &connection.socket, refusal, why);
+        }
+    }
+
+    /// Closes all.
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    /// Forgets all without closing them: their numbers may be others' by now.
+    pub(super) fn abandon(&mut self) {
+        self.open.drain().for_each(|(_, connection)| std::mem::forget(connection.socket));
+        self.processes.abandon();
+    }
+
+    // ---- deadlines
+
+    /// When the first connection must be closed. Entries of those that have registered or are gone are
+    /// dropped here: they must not wake this thread when nothing else happens.
+    pub(super) fn first_deadline(&mut self) -> Option<Instant> {
+        while let Some(Reverse((due, id))) = self.deadlines.peek().copied() {
+            if self.has_deadline(id, due) {
+                return Some(due);
+            }
+            self.deadlines.pop();
+        }
+        None
+    }
+
+    /// The next connection whose deadline is over, with that deadline. Each deadline comes once.
+    pub(super) fn next_overdue(&mut self, now: Instant) -> Option<(ConnectionId, Instant)> {
+        let due = self.first_deadline().filter(|due| *due <= now)?;
+        self.deadlines.pop().map(|Reverse((_, id))| (id, due))
+    }
+
+    /// Whether a connection has not registered and must be closed at that time.
+    pub(super) fn has_deadline(&self, id: ConnectionId, deadline: Instant) -> bool {
+        matches!(self.open.get(&id), Some(Connection { state: State::Asking(asking), .. }) if asking.deadline == deadline)
+    }
+
+    pub(super) fn set_deadline(&mut self, id: ConnectionId, deadline: Instant) {
+        if let Some(asking) = self.asking_mut(id) {
+            asking.deadline = deadline;
+            self.deadlines.push(Reverse((deadline, id)));
+        }
+    }
+
+    // ---- processes
+
+    /// When [`find_dead`](Self::find_dead) has something to do.
+    pub(super) fn processes_due(&self) -> Option<Instant> {
+        self.processes.due()
+    }
+
+    /// Clients whose processes are found dead although their connections are open, if it is time to look.
+    pub(super) fn find_dead(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let open = &self.open;
+        self.processes.find_dead(now, |id| open.get(&id).map(|connection| &*connection.socket))
+    }
+
+    /// Frees a descriptor by giving up watching a process. False if none is watched.
+    pub(super) fn free_a_descriptor(&mut self) -> bool {
+        self.processes.give_up_one(&self.waits)
+    }
+
+    /// How many connections are open.
+    #[cfg(fuzzing)]
+    pub(super) fn len(&self) -> usize {
+        debug_assert!(self.all_asking().len() == self.asking);
+        self.open.len()
+    }
+}
