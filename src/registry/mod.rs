@@ -73,6 +73,14 @@ pub(crate) struct Registry {
     fd: Ours,
 }
 
+/// A client that has just been registered.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) key: Key,
+    /// Its counters, to count without a lock until the key is released.
+    pub(crate) counters: CounterCells,
+}
+
 impl Registry {
     /// Makes an empty registry for 1 to 65536 clients. Memory is taken up as slots are first used.
     pub(crate) fn create(capacity: u32) -> Result<Registry, RegistryError> {
@@ -86,11 +94,12 @@ impl Registry {
     }
 
     /// Registers a client under a name that no one holds.
-    pub(crate) fn register(&self, name: &Name, owner: Owner) -> Result<Key, RegisterError> {
+    pub(crate) fn register(&self, name: &Name, owner: Owner) -> Result<Registered, RegisterError> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         let registration = Registration { name: *name, owner, at, random: random()? };
-        self.locked(|index| index.register(&self.table, &registration))?
+        let key = self.locked(|index| index.register(&self.table, &registration))??;
+        Ok(Registered { key, counters: CounterCells::new(&self.table.segment, key.slot()) })
     }
 
     /// Ends a registration; the name is free at once, the key never comes again. False if the key has none.
@@ -145,11 +154,6 @@ impl Registry {
     /// How many clients there can be.
     pub(crate) fn capacity(&self) -> u32 {
         self.table.capacity
-    }
-
-    /// The counters of the client with this key, to count without a lock until it is released.
-    pub(crate) fn counters(&self, key: Key) -> Result<Option<CounterCells>, RegistryError> {
-        self.locked(|_| self.table.find(key).map(|_| CounterCells::new(&self.table.segment, key.slot())))
     }
 
     /// Both locks, in their order, with the table whole and the index up to date.

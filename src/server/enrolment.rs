@@ -25,7 +25,7 @@ use super::worker_thread::start_worker;
 use crate::channel;
 use crate::connect::{Accepted, Credentials, Refusal, Reply};
 use crate::os::remedy::on_resources;
-use crate::registry::{Owner, RegisterError};
+use crate::registry::{CounterCells, Owner, RegisterError, Registered};
 use crate::ring::CloseReason;
 use crate::shm::Segment;
 use crate::testing::failpoints::failpoint;
@@ -47,6 +47,13 @@ pub(super) struct Enrolment {
     due: Option<Instant>,
     /// The most workers that there were at once.
     most_workers: usize,
+}
+
+/// A client that is in the registry, and nowhere else yet.
+struct NewClient {
+    peer: Peer,
+    counters: CounterCells,
+    share: Share,
 }
 
 impl Enrolment {
@@ -104,10 +111,11 @@ impl Enrolment {
         };
         failpoint!("register.heard");
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
-            Ok(key) => {
+            Ok(Registered { key, counters }) => {
                 failpoint!("register.claimed");
                 let peer = Peer { name: *name, key, pid, uid, gid };
-                if let Err(why) = self.enroll(connections, id, &socket, peer, share) {
+                let client = NewClient { peer, counters, share };
+                if let Err(why) = self.enroll(connections, id, &socket, client) {
                     let _ = self.shared.registry.release(key);
                     let mut refused = refused("resources", "cannot serve a client");
                     refused.error = Some(why.clone());
@@ -145,9 +153,9 @@ impl Enrolment {
         connections: &mut Connections,
         id: ConnectionId,
         socket: &Arc<Accepted>,
-        peer: Peer,
-        share: Share,
+        client: NewClient,
     ) -> Result<(), String> {
+        let NewClient { peer, counters, share } = client;
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let wait = share.wait().unwrap_or(*wait);
         let no_memory =
@@ -162,11 +170,6 @@ impl Enrolment {
             let spare = Segment::anonymous(system_limits::HEADROOM);
             drop(spare.map_err(|error| no_memory(error.into(), system_limits::HEADROOM))?);
         }
-        let counters = match self.shared.registry.counters(peer.key) {
-            Ok(Some(counters)) => counters,
-            Ok(None) => return Err("the registration did not last: try again".into()),
-            Err(error) => return Err(error.to_string()),
-        };
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
         let member = Member::new(peer, inbox, closers, counters, id).with_share(share);

@@ -17,7 +17,7 @@ use super::worker::{End, Worker};
 use crate::channel::Geometry;
 use crate::channel::fuzz::Memory;
 use crate::os::descriptors::Waits;
-use crate::registry::{Owner, Registry};
+use crate::registry::{Owner, Registered, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
 use crate::wire::{Key, Name, Peer};
 
@@ -120,9 +120,8 @@ impl Office {
     ) -> Arc<Member> {
         let Shared { registry, members, .. } = &*self.0;
         let (name, owner) = (Name::new(name).expect("a name"), Owner { pid: 1, uid: 2, gid: 3 });
-        let key = registry.register(&name, owner).expect("there is room");
+        let Registered { key, counters } = registry.register(&name, owner).expect("there is room");
         let peer = Peer { name, key, pid: 1, uid: 2, gid: 3 };
-        let counters = registry.counters(key).expect("a registry").expect("registered");
         let inbox = Inbox::new(inbox, closers.1.clone(), counters.clone());
         let member = Arc::new(Member::new(peer, inbox, closers, counters, 2));
         members.insert(Arc::clone(&member));

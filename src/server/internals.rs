@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
 use crate::os::descriptors::Waits;
-use crate::registry::{Owner, Registry};
+use crate::registry::{Owner, Registered, Registry};
 use crate::ring::{Consumer, Producer, WaitStrategy};
 use crate::wire::{BlockHeader, Key, Name, Peer, Status};
 
@@ -59,9 +59,9 @@ fn member(
 ) -> Result<(Arc<Member>, Consumer, Producer), Box<dyn Error>> {
     let name = Name::new(name)?;
     let owner = Owner { pid: 0, uid: 0, gid: 0 };
-    let key = shared.registry.register(&name, owner).map_err(|error| error.to_string())?;
+    let Registered { key, counters } =
+        shared.registry.register(&name, owner).map_err(|error| error.to_string())?;
     let peer = Peer { name, key, pid: 0, uid: 0, gid: 0 };
-    let counters = shared.registry.counters(key)?.ok_or("no counters")?;
     let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
     let member = Arc::new(Member::new(peer, inbox, (host.closer, host.intake), counters, 0));
     shared.members.insert(Arc::clone(&member));
