@@ -168,7 +168,11 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
 fn tell_panics(style: Style, sender: &Sender) {
     let sender = Sender { style, queue: sender.queue.clone(), dropped: Arc::clone(&sender.dropped) };
     std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or("it says nothing");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("it says nothing");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let content =
             Content::new("panic", "a thread panicked: if it was not in the service, please report it")
