@@ -187,13 +187,14 @@ pub use self::{
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
+    link::{Request, Response, Service, ServiceError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{
         CloseReason, Closer, Deadline, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy,
     },
     server::{
-        DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Request, Response, Server, ServerBuilder,
-        ServerSummary, Service, ServiceError, StartError, Stopper,
+        DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Server, ServerBuilder, ServerSummary,
+        StartError, Stopper,
     },
     wire::{Address, Key, Name, NameError, ParseKeyError, Peer},
 };

@@ -44,8 +44,8 @@ FUTEX = "src/os/futex.rs"
 MEMFD = "src/os/memfd.rs"
 CHANNEL = "src/channel/mod.rs"
 CHANNEL_LAYOUT = "src/channel/layout.rs"
-WORKER = "src/server/worker.rs"
-SERVICE = "src/server/service.rs"
+RESPONDER = "src/link/responder.rs"
+SERVICE = "src/link/service.rs"
 ACCEPTOR = "src/server/acceptor.rs"
 ADMISSION = "src/server/admission.rs"
 CALLER = "src/client/caller.rs"
@@ -54,7 +54,8 @@ CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
 WATCHER = "src/client/watcher.rs"
 OWN = "src/os/fork_safe.rs"
-SCHEDULER = "src/server/scheduler.rs"
+SCHEDULER = "src/link/scheduler/mod.rs"
+SLOT = "src/link/scheduler/slot.rs"
 
 
 def loom(*models):
@@ -536,23 +537,23 @@ MUTANTS = [
     ("exchange: a client that sleeps is woken in between", EXCHANGE,
      "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
      tests("a_client_that_sleeps_is_woken")),
-    ("turns: only so many at once", SCHEDULER, "if ahead == 0 && state.holders.len() < self.places() {", "if ahead == 0 {",
-     tests("server::scheduler::")),
-    ("turns: the word is reset before a wait", SCHEDULER, "            turn.take_back();\n", "", tests("server::scheduler::")),
-    ("turns: whoever gives up leaves the queue", SCHEDULER, "        state.queue.remove(place);\n", "", tests("server::scheduler::")),
-    ("turns: the first replaces one that does not end", SCHEDULER, "let replaces = place == 0 && !own.is_closed();",
-     "let replaces = false;", tests("server::scheduler::")),
-    ("turns: nobody but the first does", SCHEDULER, "let replaces = place == 0 && !own.is_closed();",
-     "let replaces = !own.is_closed();", tests("server::scheduler::")),
-    ("turns: the next one is told", SCHEDULER, "            next.give();\n", "", tests("server::scheduler::")),
-    ("turns: one ends before a sleep", SCHEDULER, "            At::Turn => self.end(scheduler, yields),", "            At::Turn => {}",
-     tests("server::scheduler::")),
-    ("turns: the first request after a sleep needs none", SCHEDULER, "At::Rested => self.at = At::Due,", "At::Rested => return true,",
-     tests("server::scheduler::")),
-    ("turns: one ends when others wait and its time is over", SCHEDULER,
-     "if scheduler.is_crowded() && self.held.began.elapsed() >= scheduler.turn() {", "if false {", tests("server::scheduler::")),
-    ("turns: a service that waits goes without", SCHEDULER, "computed || used.sleeps != self.used.sleeps", "computed",
-     tests("server::scheduler::")),
+    ("scheduler: only so many at once", SCHEDULER, "if ahead == 0 && state.holders.len() < self.slots() {", "if ahead == 0 {",
+     tests("link::scheduler::")),
+    ("scheduler: the word is reset before a wait", SCHEDULER, "            turn.take_back();\n", "", tests("link::scheduler::")),
+    ("scheduler: whoever gives up leaves the queue", SCHEDULER, "        state.queue.remove(place);\n", "", tests("link::scheduler::")),
+    ("scheduler: the first replaces one that does not end", SCHEDULER, "let replaces = place == 0 && !gate.is_closed();",
+     "let replaces = false;", tests("link::scheduler::")),
+    ("scheduler: nobody but the first does", SCHEDULER, "let replaces = place == 0 && !gate.is_closed();",
+     "let replaces = !gate.is_closed();", tests("link::scheduler::")),
+    ("scheduler: the next one is told", SCHEDULER, "            next.give();\n", "", tests("link::scheduler::")),
+    ("scheduler: a slot ends before a sleep", SLOT, "            Stage::Holding => self.end(yields),", "            Stage::Holding => {}",
+     tests("link::scheduler::")),
+    ("scheduler: the first request after a sleep needs none", SLOT, "Stage::Rested => self.stage = Stage::Due,", "Stage::Rested => return true,",
+     tests("link::scheduler::")),
+    ("scheduler: a slot ends when others wait and its time is over", SLOT,
+     "if self.scheduler.has_queue() && self.held.began.elapsed() >= self.scheduler.turn() {", "if false {", tests("link::scheduler::")),
+    ("scheduler: a service that waits goes without", SLOT, "computed || used.sleeps != self.used.sleeps", "computed",
+     tests("link::scheduler::")),
     ("exchange: a drain has a limit", EXCHANGE, "while *worker.served() < most {", "while *worker.served() < most + 1 {",
      tests("a_drain_ends")),
     ("exchange: the fence is put off", EXCHANGE,
@@ -570,13 +571,13 @@ MUTANTS = [
     ("scope: nor where several words are waited for", FUTEX,
      "Scope::Shared => WaitFlags::SIZE_U32,", "Scope::Shared => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,",
      tests("wakes_go_from_one_mapping")),
-    ("worker: head before the response", WORKER,
-     "        incoming.release_quietly();\n        let sequence = header.sequence.get();\n"
-     "        if header.code.get() == Operation::Call as u16 {\n            return self.call(sequence, len);\n        }\n",
-     "        let _ = incoming;\n        let sequence = header.sequence.get();\n"
-     "        if header.code.get() == Operation::Call as u16 {\n            let done = self.call(sequence, len);\n"
-     "            self.requests.take(found).release_quietly();\n            return done;\n        }\n"
-     "        self.requests.take(found).release_quietly();\n",
+    ("responder: head before the response", RESPONDER,
+     "        incoming.release_quietly();\n        if header.code.get() == Operation::Call as u16 {\n"
+     "            return responder.call(*handler, header.sequence.get(), len);\n        }\n",
+     "        let _ = incoming;\n        if header.code.get() == Operation::Call as u16 {\n"
+     "            let done = responder.call(*handler, header.sequence.get(), len);\n"
+     "            responder.requests.take(found).release_quietly();\n            return done;\n        }\n"
+     "        responder.requests.take(found).release_quietly();\n",
      tests("the_room_of_a_request")),
     # Bounds
     ("bounds: copies end within the ring", VIEW, "if at > room || len > room - at {", "if at > room {", VIEWS),
@@ -619,9 +620,8 @@ MUTANTS = [
      process("hostile", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
-    ("hot path: no allocation", WORKER,
-     "let request = Request::new(&self.body[..len], &self.member.peer);",
-     "let copy = self.body.clone();\n        let request = Request::new(&copy[..len], &self.member);",
+    ("hot path: no allocation", RESPONDER,
+     "let payload = &self.body[..len];", "let copy = self.body.clone();\n        let payload = &copy[..len];",
      process("hot_path", "allocates_nothing")),
     ("hot path: no system call in the worker", RING,
      "        published.wake_after_fence();\n", "        published.wake_after_fence();\n        std::thread::yield_now();\n",

@@ -1,11 +1,17 @@
 //! Calls over a pair of rings: requests go one way, responses come back the other.
 //!
-//! A [`Requester`](requester::Requester) asks; [`exchange`] says when each side may leave out the fence that
-//! a wake needs.
+//! A [`Requester`] asks, a [`Responder`] serves, and [`exchange`] says when each may leave out the fence that
+//! a wake needs. A [`Scheduler`] limits how many responders of a process run at once.
 
 pub(crate) mod exchange;
 mod requester;
+mod responder;
+mod scheduler;
+mod service;
 
 #[cfg(test)]
 pub(crate) use requester::SLICE;
 pub(crate) use requester::{NoRoom, Requester};
+pub(crate) use responder::{DRAIN, End, Handler, Responder, dispose};
+pub(crate) use scheduler::{Scheduler, Slot};
+pub use service::{Request, Response, Service, ServiceError};

@@ -7,6 +7,7 @@ pub(crate) mod descriptors;
 pub(crate) mod fork_safe;
 pub(crate) mod futex;
 pub(crate) mod memfd;
+pub(crate) mod neighbour;
 pub(crate) mod processors;
 pub(crate) mod random;
 pub(crate) mod remedy;

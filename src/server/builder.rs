@@ -6,11 +6,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::service::{Request, Response, Service, ServiceError};
 use super::{Server, StartError};
 use crate::channel::{Geometry, GeometryError};
 use crate::connect::lasting;
 use crate::connect::{Quotas, is_unknown_group, is_unknown_user};
+use crate::link::{Request, Response, Service, ServiceError};
 use crate::ring::WaitStrategy;
 
 /// Bytes of each ring, if nothing else is said: 256 KiB.

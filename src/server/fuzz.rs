@@ -11,11 +11,12 @@ use super::acceptor::Acceptor;
 use super::builder::Settings;
 use super::delivery::Inbox;
 use super::member::Member;
-use super::service::{Request, Response, ServiceError};
 use super::shared::Shared;
-use super::worker::{End, Worker};
+use super::worker::Worker;
 use crate::channel::Geometry;
 use crate::channel::fuzz::Memory;
+use crate::link::End;
+use crate::link::{Request, Response, ServiceError};
 use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registered, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
@@ -146,13 +147,13 @@ impl Dispatcher {
         if self.ended {
             return Served::Ended(self.alice.closer.reason().expect("closed"));
         }
-        if let Err(RecvTimeoutError::TimedOut) = self.worker.requests.find(Some(Instant::now())) {
+        if self.worker.responder.is_idle() {
             return Served::Nothing;
         }
         let Err(end) = self.worker.serve_some() else { return Served::Some };
         self.ended = true;
         let reason = match end {
-            End::Unregistered => CloseReason::Unregistered,
+            End::Finished => CloseReason::Unregistered,
             End::Violation(_) => CloseReason::ProtocolViolation,
             End::Closed(reason) => reason,
         };

@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::builder::Settings;
 use super::delivery::{Delivery, Inbox};
 use super::member::Member;
-use super::service::{Request, Response, Service};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::channel::{Geometry, Host};
+use crate::link::{Request, Response, Service};
 use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registered, Registry};
 use crate::ring::{Consumer, Producer, WaitStrategy};
-use crate::wire::{BlockHeader, Key, Name, Peer, Status};
+use crate::wire::{Key, Name, Peer, Status};
 
 /// A worker that serves when it is told to.
 pub(crate) struct TestWorker(Worker);
@@ -100,7 +100,7 @@ impl TestWorker {
 
     /// Another client of the same server.
     pub(crate) fn receiver(&self, host: Host) -> Result<Receiver, Box<dyn Error>> {
-        let (member, requests, responses) = member(&self.0.shared, "receiver", host)?;
+        let (member, requests, responses) = member(&self.0.operations.shared, "receiver", host)?;
         Ok(Receiver { member, _ends: (requests, responses) })
     }
 
@@ -113,9 +113,8 @@ impl TestWorker {
     /// [`serve`](Self::serve) answers that request a second time; its sender can ask nothing more after
     /// that.
     pub(crate) fn answer_ahead(&mut self, sequence: u32, body: &[u8]) -> bool {
-        let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_word();
-        let done = self.0.responses.try_publish(Some(header), [body]).is_ok();
-        self.0.responses.notify();
+        let done = self.0.responder.respond(sequence, Status::Ok, body).is_ok();
+        self.0.responder.notify();
         done
     }
 }

@@ -17,11 +17,8 @@ pub(crate) mod internals;
 mod lifecycle;
 pub(crate) mod member;
 mod panics;
-mod place;
 mod processes;
 mod quotas;
-mod scheduler;
-mod service;
 mod shared;
 mod stopper;
 mod summary;
@@ -44,8 +41,7 @@ pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBu
 pub(crate) use connections::GREETING_TIME;
 pub use error::StartError;
 pub use handle::Server;
-pub use service::{Request, Response, Service, ServiceError};
 pub use stopper::Stopper;
 pub use summary::ServerSummary;
 #[cfg(test)]
-pub(crate) use worker::{DRAIN, parse_send};
+pub(crate) use worker::parse_send;

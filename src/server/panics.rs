@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::worker::dispose;
+use crate::link::dispose;
 
 /// Runs code that may panic, and returns the panic's text. The program's panic hook has reported it already.
 pub(super) fn contain<T>(run: impl FnOnce() -> T) -> Result<T, String> {

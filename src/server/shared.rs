@@ -14,13 +14,12 @@ use super::events::Events;
 use super::member::{Member, Members};
 use super::panics::contain;
 use super::quotas::Ledger;
-use super::scheduler::Scheduler;
-use super::service::Service;
 use super::stopper::StopRequest;
 use super::summary::Sums;
 use super::uptime::Uptime;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
+use crate::link::{Scheduler, Service};
 use crate::os::descriptors::Wake;
 use crate::registry::Registry;
 use crate::wire::PROTOCOL_VERSION;
@@ -33,7 +32,7 @@ pub(super) struct Shared {
     /// Each worker has its own reference, so the service is dropped when the last worker is. Taken at the
     /// server's end.
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
-    pub(super) scheduler: Scheduler,
+    pub(super) scheduler: Arc<Scheduler>,
     pub(super) events: Events,
     pub(super) uptime: Uptime,
     pub(super) sums: Sums,
@@ -74,7 +73,7 @@ impl Shared {
             registry,
             members: Members::default(),
             service: Mutex::new(Some(Arc::new(service))),
-            scheduler: Scheduler::new(None),
+            scheduler: Arc::new(Scheduler::new(None)),
             events: Events::new(),
             uptime: Uptime::begin(),
             sums: Sums::default(),

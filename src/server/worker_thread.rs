@@ -11,8 +11,9 @@ use super::events::Event;
 use super::member::Member;
 use super::panics::contain;
 use super::shared::Shared;
-use super::worker::{End, Worker};
+use super::worker::Worker;
 use super::workers::Part;
+use crate::link::End;
 use crate::os::threads;
 use crate::ring::CloseReason;
 use crate::testing::failpoints::failpoint;
@@ -20,20 +21,23 @@ use crate::wire::Name;
 
 /// Starts a worker's thread.
 pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
-    let shared = Arc::clone(&worker.shared);
-    let member = Arc::clone(&worker.member);
+    let shared = Arc::clone(&worker.operations.shared);
+    let member = Arc::clone(&worker.operations.member);
     shared.workers.begins(&member);
-    let started = threads::spawn(&thread_name(&worker.member.peer.name), move || {
-        let departure = Departure { shared: Arc::clone(&worker.shared), member: Arc::clone(&worker.member) };
+    let started = threads::spawn(&thread_name(&member.peer.name), move || {
+        let departure = Departure {
+            shared: Arc::clone(&worker.operations.shared),
+            member: Arc::clone(&worker.operations.member),
+        };
         departure.shared.workers.enter(Part::Worker(departure.member.peer.key));
         // Declared after the departure, so dropped before it: the channel's memory must be freed before the
         // server may report that everything is gone.
         let mut worker = worker;
-        if let Some(cpu) = worker.shared.settings.pin {
+        if let Some(cpu) = departure.shared.settings.pin {
             let _ = pin_to(cpu);
         }
         let (end, totals) = worker.run();
-        let service = Arc::clone(&worker.service);
+        let service = Arc::clone(&worker.operations.service);
         drop(worker);
         conclude(&departure.shared, Arc::clone(&departure.member), end);
         departure.shared.sums.add(&totals);
@@ -74,7 +78,7 @@ impl Drop for Departure {
 /// Ends the worker's client in the way that follows from how the worker ended.
 fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     match end {
-        End::Unregistered => {
+        End::Finished => {
             shared.end(&member, CloseReason::Unregistered);
             shared.events.tell(Event::Unregister { peer: member.peer });
         }

@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime};
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, MIN_BLOCK};
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::{Ask, MOST_BYTES, Quotas, Refusal, Reply, ServerInfo};
-use crate::link::SLICE;
+use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{CloseReason, Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
-use crate::server::{DRAIN, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, parse_send};
+use crate::server::{GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, parse_send};
 use crate::shm::Segment;
 use crate::wire::{
     BlockHeader, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status, WAITS,

@@ -42,7 +42,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(payload: &'a [u8], peer: &'a Peer) -> Request<'a> {
+    pub(crate) fn new(payload: &'a [u8], peer: &'a Peer) -> Request<'a> {
         Request { payload, peer }
     }
 

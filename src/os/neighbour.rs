@@ -19,7 +19,7 @@ use crate::os::processors::ranges;
 /// The scheduler does that by itself when a thread is woken while another CPU is idle, but not when both are
 /// as busy as they are when turns change hands; its balancing, every few milliseconds, is too late for a
 /// turn.
-pub(super) fn move_to_neighbour(reference: Option<Pid>) {
+pub(crate) fn move_to_neighbour(reference: Option<Pid>) {
     let Some(reference) = reference else { return };
     let allowed = |thread: Option<Pid>| sched_getaffinity(thread).ok();
     let allow = |cpus: &CpuSet| sched_setaffinity(None, cpus).is_ok();

@@ -1,0 +1,270 @@
+//! The serving end of a link: takes requests and commits one complete response block for each.
+//!
+//! For each request, the responder copies the block out, releases its place, lets the [`Handler`] do what it
+//! asks, and commits the response. The place is released first (`head` is stored before the response is
+//! committed), so a requester whose requests are all answered finds its request ring empty.
+//!
+//! A responder that finds more requests behind the first, or that come within its first few looks, serves up
+//! to [`DRAIN`] of them and pays one fence for all: see [`exchange`](super::exchange).
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use super::exchange::{Serves, drain};
+use super::scheduler::Slot;
+use super::service::{Finished, Response, ServiceError};
+use crate::ring::{
+    CloseReason, Consumer, Found, Producer, RecvTimeoutError as Stop, SendTimeoutError, TrySendError,
+    Violation, notify_both,
+};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+
+/// The most requests that are served between two fences.
+pub(crate) const DRAIN: usize = 64;
+
+/// What a responder does for each request.
+pub(crate) trait Handler {
+    /// Answers a call with what it writes to the response. It may panic: the caller is told, nobody else.
+    fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError>;
+
+    /// A call was answered: the bytes of its request and of its response.
+    fn answered(&mut self, request: usize, response: usize);
+
+    /// Answers a request for any other operation with exactly one [response](Responder::respond). Its body is
+    /// [`Responder::body`].
+    fn other(&mut self, header: BlockHeader, responder: &mut Responder) -> Result<(), End>;
+}
+
+/// Why a responder stops.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// Its handler has nothing more to serve.
+    Finished,
+    Closed(CloseReason),
+    Violation(Violation),
+}
+
+/// The serving end of a pair of rings.
+pub(crate) struct Responder {
+    requests: Consumer,
+    responses: Producer,
+    slot: Slot,
+    /// The request's body: a copy that nobody changes any more.
+    body: Vec<u8>,
+    /// A response that does not fit into the ring in one piece.
+    spare: Vec<u8>,
+    /// The number of the call that the handler is at.
+    serving: Option<u32>,
+}
+
+impl Responder {
+    pub(crate) fn new(requests: Consumer, responses: Producer, slot: Slot) -> Responder {
+        Responder { requests, responses, slot, body: Vec::new(), spare: Vec::new(), serving: None }
+    }
+
+    /// Waits for a request, and serves it and those right behind it, at most `most`. Returns how many.
+    pub(crate) fn serve_some(&mut self, handler: &mut impl Handler, most: usize) -> Result<usize, End> {
+        let mut served = 0;
+        let mut serving = Serving { responder: self, handler, served: &mut served };
+        // A handler that panics leaves no trace in the ring: its response was not committed.
+        match catch_unwind(AssertUnwindSafe(|| drain(&mut serving, most))) {
+            Ok(drained) => drained?,
+            Err(panic) => match self.serving.take() {
+                Some(sequence) => self.answer_panic(handler, sequence, panic)?,
+                None => resume_unwind(panic),
+            },
+        }
+        self.notify();
+        Ok(served)
+    }
+
+    /// The body of the request that is being served.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The longest body of a response.
+    pub(crate) fn max_body(&self) -> usize {
+        self.responses.max_block() - BLOCK_HEADER
+    }
+
+    /// Commits a response, which is cut to the [longest](Self::max_body). Waits for room if the requester has
+    /// not read enough of the earlier ones.
+    pub(crate) fn respond(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {
+        let header = Some(BlockHeader::new(status as u16, 0, sequence).to_word());
+        let body = &body[..body.len().min(self.max_body())];
+        let error = match self.responses.try_publish(header, [body]) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full) => {
+                self.before_wait();
+                match self.responses.publish(header, [body], None) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                }
+            }
+            Err(TrySendError::Violation(violation)) => SendTimeoutError::Violation(violation),
+            Err(TrySendError::Disconnected(reason)) => SendTimeoutError::Disconnected(reason),
+            Err(TrySendError::TooLarge { len, max }) => SendTimeoutError::TooLarge { len, max },
+        };
+        Err(match error {
+            SendTimeoutError::Violation(violation) => End::Violation(violation),
+            SendTimeoutError::Disconnected(reason) => End::Closed(reason),
+            // Neither can be: there was no deadline, and the body was cut to fit.
+            SendTimeoutError::TimedOut | SendTimeoutError::TooLarge { .. } => End::Closed(CloseReason::Local),
+        })
+    }
+
+    /// Must be called before a handler waits for anything: nothing committed so far may depend on a wake that
+    /// comes later, and no other responder on this one's slot.
+    pub(crate) fn before_wait(&mut self) {
+        self.notify();
+        self.slot.release(self.requests.yields());
+    }
+
+    /// Wakes the requester if it sleeps and was not told of all responses.
+    pub(crate) fn notify(&mut self) {
+        notify_both(&mut self.responses, &mut self.requests);
+    }
+
+    /// Whether no request is there.
+    #[cfg(fuzzing)]
+    pub(crate) fn is_idle(&mut self) -> bool {
+        matches!(self.requests.find(Some(std::time::Instant::now())), Err(Stop::TimedOut))
+    }
+
+    #[inline(always)]
+    fn call(&mut self, handler: &mut impl Handler, sequence: u32, len: usize) -> Result<(), End> {
+        // With the length at hand: the vector's own was stored just now, and is slow to come back together
+        // with its pointer.
+        let payload = &self.body[..len];
+        let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
+        self.serving = Some(sequence);
+        let answered = handler.call(payload, &mut response);
+        self.serving = None;
+        let finished = match answered {
+            Ok(()) => {
+                let finished = response.finish();
+                std::mem::forget(response);
+                finished
+            }
+            Err(error) => response.fail(error),
+        };
+        let bytes = match finished {
+            Finished::Committed { bytes } => bytes,
+            Finished::Spare(status) => self.respond_spare(sequence, status)?,
+        };
+        handler.answered(self.body.len(), bytes);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn respond_spare(&mut self, sequence: u32, status: Status) -> Result<usize, End> {
+        let body = std::mem::take(&mut self.spare);
+        let published = self.respond(sequence, status, &body);
+        let bytes = body.len();
+        self.spare = body;
+        published.map(|()| bytes)
+    }
+
+    /// The handler panicked at this call.
+    #[cold]
+    fn answer_panic(
+        &mut self,
+        handler: &mut impl Handler,
+        sequence: u32,
+        panic: Box<dyn Any + Send>,
+    ) -> Result<(), End> {
+        const TEXT: &[u8] = b"it panicked; its process's standard error may tell where";
+        dispose(panic);
+        handler.answered(self.body.len(), TEXT.len());
+        self.respond(sequence, Status::ServiceFailed, TEXT)
+    }
+
+    /// A request for which there is no memory must not end the process, which serves others too.
+    #[cold]
+    fn no_memory(&mut self, sequence: u32, len: usize) -> Result<(), End> {
+        let text =
+            format!("it has no memory for {len} bytes; send less at once, or give it more (ulimit -v)");
+        self.respond(sequence, Status::Internal, text.as_bytes())
+    }
+
+    #[cold]
+    fn wait_for_slot(&mut self) {
+        self.before_wait();
+        self.slot.acquire(self.requests.yields());
+    }
+}
+
+impl Drop for Responder {
+    /// However it ends, nobody waits for its slot.
+    fn drop(&mut self) {
+        self.slot.release(self.requests.yields());
+    }
+}
+
+/// A responder and its handler at work.
+struct Serving<'a, H> {
+    responder: &'a mut Responder,
+    handler: &'a mut H,
+    served: &'a mut usize,
+}
+
+impl<H: Handler> Serves for Serving<'_, H> {
+    type End = End;
+
+    #[inline(always)]
+    fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
+        (&mut self.responder.requests, &mut self.responder.responses)
+    }
+
+    #[inline(always)]
+    fn served(&mut self) -> &mut usize {
+        self.served
+    }
+
+    #[cold]
+    fn wait(&mut self) -> Result<Found, End> {
+        loop {
+            let Responder { slot, requests, .. } = &mut *self.responder;
+            match slot.wait(requests) {
+                Ok(found) => return Ok(found),
+                Err(Stop::Disconnected(reason)) => return Err(End::Closed(reason)),
+                Err(Stop::Violation(violation)) => return Err(End::Violation(violation)),
+                // There was no deadline.
+                Err(Stop::TimedOut) => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, found: Found) -> Result<(), End> {
+        let Serving { responder, handler, .. } = self;
+        if responder.slot.before_request(&responder.requests) {
+            responder.wait_for_slot();
+        }
+        responder.responses.prepare();
+        let incoming = responder.requests.take(found);
+        let Some(header) = BlockHeader::of(&incoming) else {
+            return Err(End::Violation(responder.requests.reject(Violation::MalformedBlock)));
+        };
+        responder.body.clear();
+        let len = incoming.len() - BLOCK_HEADER;
+        if len > responder.body.capacity() && responder.body.try_reserve(len).is_err() {
+            incoming.release_quietly();
+            return responder.no_memory(header.sequence.get(), len);
+        }
+        incoming.append_to(BLOCK_HEADER, &mut responder.body);
+        incoming.release_quietly();
+        if header.code.get() == Operation::Call as u16 {
+            return responder.call(*handler, header.sequence.get(), len);
+        }
+        handler.other(header, responder)
+    }
+}
+
+/// Drops what code of the program panicked with. If that panics too, the rest of it is leaked.
+pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}

@@ -1,0 +1,173 @@
+//! Limits how many workers run at once when busy clients outnumber CPUs.
+//!
+//! A client that calls again as soon as it is answered, and the worker that serves it, take about 0.15 µs for
+//! a call when each has a CPU. With more such pairs than pairs of CPUs, the kernel seldom runs both ends of
+//! one pair at once, and nearly every call costs switches between threads: 10 µs and more. So a busy worker
+//! needs a *slot* to go on, and there is one slot for each pair of CPUs. A worker without one leaves its
+//! client's next request in the ring, the client goes to sleep, and the holders have the CPUs to themselves.
+//! `benches/NOTES.md` has the figures.
+//!
+//! **Who waits for a slot.** Only a worker that goes on serving: the first request after a sleep is served at
+//! once. Workers that never spin, or only spin, take no part. A worker whose slots were of little use (fewer
+//! than [`FEW`] requests, because its service or its client is slow) goes without, for longer each time. A
+//! worker that runs out of requests while all slots are taken queues once more before it sleeps, because a
+//! busy client has called again by the time that the slot comes. A client that calls seldom is tested in this
+//! way again and again, at last once a second, and one of its calls may wait for that.
+//!
+//! **Why nobody waits for ever.** Only speed depends on slots. A holder gives its slot back before it sleeps
+//! for want of requests, before it waits for anything else, and, when others wait, after [`TURN`]. If it does
+//! not, because its service takes long or waits for another worker, the first in the queue takes its place
+//! after [`STALE`] for itself and for each that was before it. Nobody waits longer than [`LONGEST`], or after
+//! its intake has closed; then it serves without a slot. A holder may sleep once and keep its slot: the sleep
+//! that lets the kernel move one end of the pair to another CPU by the wake. If its client is gone just then,
+//! the slot is lost until the next in the queue takes it.
+//!
+//! Each change is made under the lock: a worker's word ([`Turn`]) is reset when it joins the queue, and set
+//! when it becomes a holder.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+
+use crate::os::processors;
+use crate::ring::{Closer, Turn};
+
+pub(crate) use slot::Slot;
+
+/// How long a worker keeps its slot while others wait. To hand it over takes some 100 µs.
+const TURN: Duration = Duration::from_micros(500);
+
+/// When more are queued than can be served in this time, each keeps its slot for less, down to the shortest.
+const ROUND: Duration = Duration::from_millis(40);
+const SHORTEST: Duration = Duration::from_micros(150);
+
+/// How long a worker waits, for itself and for each before it, until it takes a holder's place.
+const STALE: Duration = Duration::from_millis(1);
+
+/// The longest wait for a slot.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// Hands out the slots.
+pub(crate) struct Scheduler {
+    /// How many CPUs to count on; without a number, as many as the process may use at each time.
+    cpus: Option<usize>,
+    state: Mutex<State>,
+    /// For looks without the lock. They may be out of date, and lie apart from the lock, which is written at
+    /// each hand-over.
+    hints: CachePadded<Hints>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The one that has held its slot for longest comes first.
+    holders: Vec<Arc<Turn>>,
+    queue: VecDeque<Arc<Turn>>,
+}
+
+#[derive(Default)]
+struct Hints {
+    /// No slot is free.
+    full: AtomicBool,
+    /// How many wait.
+    waiting: AtomicU32,
+}
+
+impl Scheduler {
+    /// For so many CPUs; without a number, for as many as the process may use at each time.
+    pub(crate) fn new(cpus: Option<usize>) -> Scheduler {
+        Scheduler { cpus, state: Mutex::default(), hints: CachePadded::default() }
+    }
+
+    /// How many slots there are: one for each pair of CPUs.
+    fn slots(&self) -> usize {
+        (self.cpus.unwrap_or_else(processors::usable) / 2).max(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update_hints(&self, state: &State) {
+        self.hints.full.store(state.holders.len() >= self.slots(), Ordering::Relaxed);
+        let waiting = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
+        self.hints.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.hints.full.load(Ordering::Relaxed)
+    }
+
+    fn has_queue(&self) -> bool {
+        self.hints.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long a holder may keep its slot now.
+    fn turn(&self) -> Duration {
+        match self.hints.waiting.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            waiting => (ROUND / waiting).clamp(SHORTEST, TURN),
+        }
+    }
+
+    /// Waits for a slot, until `gate` is closed. False if none was to be had.
+    fn acquire(&self, turn: &Arc<Turn>, gate: &Closer) -> bool {
+        processors::look_again_if_due();
+        let ahead = {
+            let mut state = self.lock();
+            let ahead = state.queue.len();
+            if ahead == 0 && state.holders.len() < self.slots() {
+                state.holders.push(Arc::clone(turn));
+                self.update_hints(&state);
+                return true;
+            }
+            turn.take_back();
+            state.queue.push_back(Arc::clone(turn));
+            self.update_hints(&state);
+            ahead
+        };
+        let patience = u32::try_from(ahead + 1).map_or(LONGEST, |places| STALE.saturating_mul(places));
+        let deadline = Instant::now() + patience.min(LONGEST);
+        while !turn.is_given() && !gate.is_closed() && Instant::now() < deadline {
+            turn.sleep(gate, deadline);
+        }
+        turn.is_given() || self.give_up(turn, gate)
+    }
+
+    /// Leaves the queue, unless the slot came meanwhile. The first in the queue takes the place of the holder
+    /// that did not give its slot back.
+    fn give_up(&self, turn: &Arc<Turn>, gate: &Closer) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, turn)) else { return true };
+        state.queue.remove(place);
+        let replaces = place == 0 && !gate.is_closed();
+        if replaces {
+            let oldest = state.holders.len().min(1);
+            state.holders.drain(..oldest);
+            state.holders.push(Arc::clone(turn));
+        }
+        self.update_hints(&state);
+        replaces
+    }
+
+    /// Gives a slot back, unless another has taken its place. The next in the queue gets it.
+    fn release(&self, turn: &Arc<Turn>) {
+        let mut state = self.lock();
+        state.holders.retain(|other| !Arc::ptr_eq(other, turn));
+        // More than one, if the process may use more CPUs than before.
+        while state.holders.len() < self.slots()
+            && let Some(next) = state.queue.pop_front()
+        {
+            state.holders.push(Arc::clone(&next));
+            // Under the lock: later its owner may have had this slot, and wait for another.
+            next.give();
+        }
+        self.update_hints(&state);
+    }
+}

@@ -1,0 +1,357 @@
+//! Tests of the scheduler and of one worker's slot.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::slot::{CHECK, FEW, Held, LONGEST_PAUSE, PATIENCE, SHARED, SHORTEST_PAUSE, Slot, Stage};
+use super::{ROUND, SHORTEST, Scheduler, TURN};
+use crate::os::usage::ThreadUse;
+use crate::ring::{Closer, Turn, WaitStrategy, Yields};
+
+/// What should come at once may take this long on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn gate() -> Closer {
+    let (producer, consumer) = crate::ring::local(128).unwrap();
+    std::mem::forget(producer); // either would close it
+    let closer = consumer.closer();
+    std::mem::forget(consumer);
+    closer
+}
+
+fn turns<const N: usize>() -> [Arc<Turn>; N] {
+    [(); N].map(|()| Arc::default())
+}
+
+fn queued(scheduler: &Scheduler) -> usize {
+    scheduler.lock().queue.len()
+}
+
+fn hold(scheduler: &Scheduler, turn: &Arc<Turn>) -> bool {
+    scheduler.lock().holders.iter().any(|other| Arc::ptr_eq(other, turn))
+}
+
+const NONE: Yields = Yields { all: 0, taken: 0 };
+const TAKEN: Yields = Yields { all: 10, taken: 10 };
+const QUIET: Yields = Yields { all: 10, taken: 1 };
+
+fn slot(scheduler: &Arc<Scheduler>) -> Slot {
+    Slot::new(scheduler, WaitStrategy::Adaptive, gate(), None)
+}
+
+/// A request, and the turn that it may need.
+fn request(slot: &mut Slot) {
+    if is_due(slot) && slot.needs_slot(NONE) {
+        slot.acquire(NONE);
+    }
+}
+
+/// Whether it is time for a closer look at the slot.
+fn is_due(slot: &mut Slot) -> bool {
+    let left = slot.left.checked_sub(1);
+    slot.left = left.unwrap_or(0);
+    left.is_none()
+}
+
+#[test]
+fn there_is_a_place_for_each_pair_of_cpus() {
+    for (cpus, places) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
+        assert_eq!(Scheduler::new(Some(cpus)).slots(), places);
+    }
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(4))), gate());
+    let [first, second] = turns();
+    assert!(scheduler.acquire(&first, &gate) && !scheduler.is_full());
+    assert!(scheduler.acquire(&second, &gate) && scheduler.is_full());
+    scheduler.release(&first);
+    assert!(!scheduler.is_full() && hold(&scheduler, &second) && !hold(&scheduler, &first));
+}
+
+#[test]
+fn turns_come_in_order() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    let [first, second, third] = turns();
+    assert!(scheduler.acquire(&first, &gate));
+    scheduler.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
+    for (ends, next) in [(&first, &second), (&second, &third)] {
+        assert!(!next.is_given());
+        scheduler.release(ends);
+        assert!(next.is_given() && hold(&scheduler, next) && !hold(&scheduler, ends));
+    }
+    scheduler.release(&third);
+    assert!(!scheduler.has_queue() && !scheduler.is_full());
+    assert!(scheduler.acquire(&second, &gate), "a second time");
+}
+
+/// Though the word in it may still be set from the time before.
+#[test]
+fn a_second_wait_waits_again() {
+    let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
+    let [holder, waiter] = turns();
+    assert!(scheduler.acquire(&holder, &gate));
+    waiter.give();
+    closed.close();
+    assert!(!scheduler.acquire(&waiter, &closed));
+}
+
+#[test]
+fn one_that_does_not_end_loses_its_place_to_the_first() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    let [stuck, first] = turns();
+    assert!(scheduler.acquire(&stuck, &gate));
+    assert!(scheduler.acquire(&first, &gate), "after a while");
+    assert!(hold(&scheduler, &first) && !hold(&scheduler, &stuck));
+    scheduler.release(&stuck);
+    assert!(hold(&scheduler, &first), "that was not its own any more");
+    scheduler.release(&first);
+    assert!(scheduler.acquire(&stuck, &gate));
+}
+
+/// And whoever comes behind it still gets its turn.
+#[test]
+fn a_closed_channel_ends_the_wait() {
+    let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
+    let [holder, leaving, next] = turns();
+    assert!(scheduler.acquire(&holder, &gate));
+    closed.close();
+    assert!(!scheduler.acquire(&leaving, &closed));
+    assert!(hold(&scheduler, &holder) && queued(&scheduler) == 0 && !scheduler.has_queue());
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| scheduler.acquire(&next, &gate));
+        scheduler.release(&holder);
+        assert!(waiter.join().unwrap());
+    });
+}
+
+/// Its turn came in the moment in which its time was over.
+#[test]
+fn who_gives_up_too_late_has_its_turn() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    let [holder, waiter] = turns();
+    assert!(scheduler.acquire(&holder, &gate));
+    scheduler.lock().queue.push_back(Arc::clone(&waiter));
+    scheduler.release(&holder);
+    assert!(scheduler.give_up(&waiter, &gate) && hold(&scheduler, &waiter));
+}
+
+/// The oldest turn ends, not another, and only for the first in the queue.
+#[test]
+fn who_gives_up_without_being_the_first_gets_nothing() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(4))), gate());
+    let [old, young, first, second] = turns();
+    assert!(scheduler.acquire(&old, &gate) && scheduler.acquire(&young, &gate));
+    scheduler.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
+    assert!(!scheduler.give_up(&second, &gate));
+    assert!(hold(&scheduler, &old) && hold(&scheduler, &young) && queued(&scheduler) == 1);
+    assert!(scheduler.give_up(&first, &gate));
+    assert!(!hold(&scheduler, &old) && hold(&scheduler, &young) && hold(&scheduler, &first));
+}
+
+#[test]
+fn turns_are_shorter_the_more_wait_for_them() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let turn_with = |waiting: usize| {
+        let mut state = scheduler.lock();
+        state.queue = (0..waiting).map(|_| Arc::default()).collect();
+        scheduler.update_hints(&state);
+        drop(state);
+        scheduler.turn()
+    };
+    assert_eq!(turn_with(0), Duration::MAX);
+    assert_eq!(turn_with(63), TURN);
+    assert_eq!(turn_with(160), ROUND / 160);
+    assert_eq!(turn_with(10_000), SHORTEST);
+}
+
+#[test]
+fn the_first_request_after_a_sleep_needs_no_turn() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = slot(&scheduler);
+    for _ in 0..3 {
+        request(&mut slot);
+        assert_eq!((slot.stage, scheduler.is_full()), (Stage::Due, false));
+        request(&mut slot);
+        assert_eq!((slot.stage, scheduler.is_full()), (Stage::Holding, true));
+        assert!(!slot.before_sleep(NONE));
+        assert_eq!((slot.stage, scheduler.is_full()), (Stage::Rested, false), "asleep");
+        slot.pause_until = None; // should this thread have been kept from going on
+    }
+}
+
+#[test]
+fn who_never_spins_or_does_nothing_else_takes_no_part() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    for strategy in [WaitStrategy::Spin, WaitStrategy::Park] {
+        let mut slot = Slot::new(&scheduler, strategy, gate.clone(), None);
+        for _ in 0..3 {
+            request(&mut slot);
+        }
+        assert!(!slot.begin_wait(TAKEN) && !slot.before_sleep(NONE));
+        assert_eq!((slot.stage, slot.left, scheduler.is_full()), (Stage::Exempt, u32::MAX - 2, false));
+    }
+}
+
+/// A turn that began so long ago.
+fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
+    let mut slot = slot(scheduler);
+    request(&mut slot);
+    request(&mut slot);
+    assert_eq!(slot.stage, Stage::Holding);
+    slot.held.began -= ago;
+    slot
+}
+
+#[test]
+fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
+    for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
+        let scheduler = Arc::new(Scheduler::new(Some(2)));
+        let mut slot = holding(&scheduler, ago);
+        if ago.is_zero() {
+            slot.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
+        }
+        scheduler.hints.waiting.store(crowd, Ordering::Relaxed);
+        for _ in 1..CHECK {
+            assert!(!is_due(&mut slot), "a look at the clock costs too much");
+        }
+        assert!(is_due(&mut slot));
+        assert_eq!(slot.needs_slot(NONE), ends);
+        assert_eq!(scheduler.is_full(), !ends);
+    }
+}
+
+#[test]
+fn a_turn_may_last_for_days() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = holding(&scheduler, Duration::ZERO);
+    (slot.held.served, slot.left, slot.misses) = (u32::MAX - 1, 0, 1);
+    assert!(!slot.needs_slot(NONE));
+    slot.release(NONE);
+    assert_eq!((slot.misses, scheduler.is_full()), (0, false));
+}
+
+/// In a wait there is time to look at the clock.
+#[test]
+fn a_turn_that_is_over_ends_behind_a_wait() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = holding(&scheduler, TURN);
+    assert!(!slot.begin_wait(NONE));
+    assert!(!is_due(&mut slot), "nobody else wants one");
+    scheduler.hints.waiting.store(1, Ordering::Relaxed);
+    assert!(!slot.begin_wait(NONE));
+    assert!(is_due(&mut slot) && slot.needs_slot(NONE));
+    assert_eq!(slot.held.served - slot.left, 2, "it was asked for two, and the one that is to come");
+}
+
+#[test]
+fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = holding(&scheduler, Duration::ZERO);
+    slot.held.began = Instant::now() + LIMIT;
+    let shared = Yields { all: SHARED, taken: SHARED };
+    assert!(!slot.begin_wait(shared), "nobody else wants the CPUs");
+    scheduler.hints.waiting.store(1, Ordering::Relaxed);
+    assert!(!slot.begin_wait(Yields { all: 9, taken: SHARED - 1 }));
+    assert!(slot.begin_wait(shared));
+    assert!(!slot.begin_wait(shared), "once");
+    slot.release(NONE);
+    assert!(!slot.begin_wait(TAKEN), "it has no turn");
+}
+
+/// What a turn in which so much was served came to, with the worker's yields in it.
+fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Slot)) -> u32 {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = holding(&scheduler, Duration::ZERO);
+    slot.held = Held::new(NONE);
+    slot.misses = 1;
+    work(&mut slot);
+    (slot.held.served, slot.left) = (served, 0);
+    slot.release(yields);
+    slot.misses
+}
+
+#[test]
+fn a_turn_of_many_requests_makes_up_for_useless_ones() {
+    assert_eq!(misses_after(10 * FEW, QUIET, |_| {}), 0);
+    // By less than that nothing is decided while others have the CPUs.
+    assert_eq!(misses_after(FEW - 1, TAKEN, |_| {}), 1);
+}
+
+#[test]
+fn a_client_that_calls_seldom_makes_a_turn_useless() {
+    let waits = |slot: &mut Slot| {
+        assert!(!slot.begin_wait(NONE));
+        slot.held.waits_since = slot.held.waits_since.map(|since| since - LIMIT);
+        slot.end_wait();
+        assert!(slot.held.waited >= LIMIT, "as long as the turn, at least");
+    };
+    assert_eq!(misses_after(1, QUIET, waits), 1 + PATIENCE / 2);
+    assert_eq!(misses_after(1, TAKEN, waits), 1);
+}
+
+#[test]
+fn a_service_that_computes_makes_a_turn_useless() {
+    let computes = |_: &mut Slot| {
+        let used = ThreadUse::now().cpu;
+        while ThreadUse::now().cpu - used < 20 * TURN {
+            std::hint::spin_loop();
+        }
+    };
+    assert_eq!(misses_after(1, TAKEN, computes), 1 + PATIENCE);
+    assert_eq!(misses_after(40 * FEW, TAKEN, computes), 0, "a little each time");
+}
+
+#[test]
+fn a_service_that_waits_makes_a_turn_useless() {
+    assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TURN)), 1 + PATIENCE);
+    // Others had the CPU.
+    assert_eq!(misses_after(1, QUIET, |slot| slot.held.began -= 20 * TURN), 1);
+}
+
+#[test]
+fn after_useless_turns_it_goes_without_for_longer_and_longer() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    let mut slot = slot(&scheduler);
+    slot.missed(PATIENCE - 1);
+    assert!(!slot.pauses());
+    let mut last = Duration::ZERO;
+    for more in 0..20 {
+        let before = Instant::now();
+        slot.missed(1);
+        let pass = slot.pause_until.unwrap() - before;
+        assert!(pass > last || more > LONGEST_PAUSE, "{pass:?}");
+        last = pass;
+    }
+    assert!(last < 2 * (SHORTEST_PAUSE * (1 << LONGEST_PAUSE)), "{last:?}");
+    slot.pause_until = Some(Instant::now() + LIMIT);
+    for requests in [1, 1, CHECK, CHECK] {
+        for _ in 0..requests {
+            request(&mut slot);
+            assert!(!scheduler.is_full());
+        }
+    }
+    let [holder] = turns();
+    assert!(scheduler.acquire(&holder, &gate));
+    slot.stage = Stage::Due;
+    assert!(!slot.before_sleep(NONE), "it does not line up either");
+    scheduler.release(&holder);
+    slot.pause_until = Some(Instant::now());
+    request(&mut slot);
+    request(&mut slot);
+    assert_eq!(slot.stage, Stage::Holding);
+}
+
+#[test]
+fn in_a_full_house_it_lines_up_once_more_before_it_sleeps() {
+    let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
+    let [holder] = turns();
+    let mut slot = slot(&scheduler);
+    assert!(scheduler.acquire(&holder, &gate));
+    assert!(!slot.before_sleep(NONE), "it has served nothing");
+    request(&mut slot);
+    assert!(slot.before_sleep(NONE), "in place of the one that does not end");
+    assert_eq!(
+        (slot.stage, hold(&scheduler, &slot.turn), hold(&scheduler, &holder)),
+        (Stage::Holding, true, false)
+    );
+}
