@@ -1,4 +1,4 @@
-//! Why a server does not start.
+//! `StartError`: why a server did not start.
 
 #![forbid(unsafe_code)]
 
@@ -28,23 +28,23 @@ use crate::registry::RegistryError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Too many clients, or none.
-    #[error("{0} clients cannot be: use 1 to {MOST_CLIENTS}")]
+    /// The number of clients is 0 or too large.
+    #[error("max_clients must be 1 to {MOST_CLIENTS}, got {0}")]
     MaxClients(u32),
-    /// The rings cannot have these sizes.
+    /// The sizes of the rings are not possible.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
-    /// The number that stands for no user and no group was to be let in.
+    /// An allowed user or group has the number that stands for none.
     #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
     NobodyAllowed(u32),
-    /// The number that stands for all users, or all groups, that the server's user namespace does not know
-    /// was to be let in.
+    /// An allowed user or group has the number that stands for all those without a number in the server's
+    /// user namespace.
     #[error(
         "{0} cannot be let in: it is the number of every user or group that has none in this user namespace, so whoever \
          has it may be anyone; use a user or group with a number of its own"
     )]
     UnknownAllowed(u32),
-    /// The CPU to pin to is not one of this machine, or not one that this process may use.
+    /// This machine does not have the CPU to pin to, or this process may not use it.
     #[error(
         "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"
     )]
@@ -54,10 +54,10 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The socket cannot be made at its path.
+    /// The socket cannot be created at its path.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The registry cannot be made.
+    /// The registry cannot be created.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A system call failed.

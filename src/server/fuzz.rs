@@ -1,4 +1,4 @@
-//! The server's parts without their threads, on memory and sockets that the fuzz targets hold.
+//! The server's parts without their threads, for the fuzz targets, which hold the memory and the sockets.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ use crate::registry::{Owner, Registered, Registry};
 use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
 use crate::wire::{Key, Name, Peer};
 
-/// Clients at once.
+/// The most clients at once.
 const CLIENTS: u32 = 3;
 
 fn settings(path: &Path) -> Settings {
@@ -39,7 +39,8 @@ fn settings(path: &Path) -> Settings {
     }
 }
 
-/// Does what the request's first byte says, so that every end of a service is reached.
+/// A service that does what the request's first byte says, so that every way in which a service can end
+/// occurs.
 fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let payload = request.payload();
     match payload.first() {
@@ -47,8 +48,8 @@ fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Serv
             response.write(payload)?;
             Err(ServiceError::new("as asked"))
         }
-        // Without a word: the fuzzer takes a panic with a message for its own. Seldom, for an unwinding takes
-        // long.
+        // Without a message, because the fuzzer would take that for a finding. Seldom, because unwinding is
+        // slow.
         Some(2) if payload.last().is_some_and(|last| last % 16 == 10) => {
             response.write(payload)?;
             resume_unwind(Box::new(()))
@@ -68,7 +69,7 @@ fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Serv
 #[derive(Debug)]
 pub struct Office(Arc<Shared>);
 
-/// Two clients, and the worker of the first of them.
+/// Two clients, and the worker of the first.
 pub struct Dispatcher {
     shared: Arc<Shared>,
     worker: Worker,
@@ -83,19 +84,19 @@ impl std::fmt::Debug for Dispatcher {
     }
 }
 
-/// What a worker did when it was asked to serve.
+/// What a worker did when told to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
-    /// Nothing was there.
+    /// There was no request.
     Nothing,
-    /// What was there.
+    /// It served all requests that were there.
     Some,
-    /// It has ended, for this reason.
+    /// It has ended for this reason.
     Ended(CloseReason),
 }
 
 impl Office {
-    /// Makes a registry and opens it.
+    /// Makes an empty server without threads.
     pub fn new() -> Office {
         let registry = Registry::create(CLIENTS).expect("a registry");
         let wake = Waits::new().expect("descriptors").1;
@@ -137,12 +138,12 @@ impl Default for Office {
 }
 
 impl Dispatcher {
-    /// The keys of the two.
+    /// The keys of both clients.
     pub fn keys(&self) -> [Key; 2] {
         [self.alice.peer.key, self.bob.peer.key]
     }
 
-    /// Serves what is there, as the worker's thread does between two sleeps.
+    /// Serves the requests that are there, as the worker's thread does between two sleeps.
     pub fn serve(&mut self) -> Served {
         if self.ended {
             return Served::Ended(self.alice.closer.reason().expect("closed"));
@@ -161,7 +162,7 @@ impl Dispatcher {
         Served::Ended(reason)
     }
 
-    /// As at the begin of a shutdown.
+    /// Ends the intake of requests, as a shutdown does.
     pub fn end_intake(&self) {
         self.alice.intake.close_as(CloseReason::Shutdown);
     }
@@ -181,7 +182,7 @@ impl Drop for Dispatcher {
     }
 }
 
-/// The server's end of the connect channel. Its thread is the caller's.
+/// The server's end of the connect channel, on the caller's thread.
 pub struct Reception {
     acceptor: Acceptor,
     shared: Arc<Shared>,
@@ -200,12 +201,12 @@ impl Reception {
         Reception { acceptor, shared }
     }
 
-    /// Deals with what has happened.
+    /// Deals with everything that has happened.
     pub fn turn(&mut self) {
         let _ = self.acceptor.turn(Some(Instant::now()));
     }
 
-    /// Whether nobody is connected or registered, and no worker lives.
+    /// Whether nobody is connected or registered and no worker lives.
     pub fn is_quiet(&self) -> bool {
         self.acceptor.connections() == 0
             && self.shared.workers.count() == 0

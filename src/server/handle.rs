@@ -1,4 +1,4 @@
-//! The handle of a running server: what a program does with it from its start to its end.
+//! `Server`: a program's handle of a running server.
 
 #![forbid(unsafe_code)]
 
@@ -23,10 +23,9 @@ use crate::shm::ForkSafeWord;
 /// A running server. Dropping it shuts it down and waits until it is gone, as
 /// [`join_after_shutdown`](Self::join_after_shutdown) does.
 ///
-/// In a child of the process, made by `fork`, there is no server: shutting it down, joining or dropping it
-/// does nothing there, and its parent's serves on. Such a child holds copies of the server's descriptors
-/// until it ends or executes another program: as long as it lives longer than its parent, no other server can
-/// be started at the same path.
+/// A forked child has no server: there, shutting it down, joining or dropping it does nothing, and the
+/// parent's server goes on. But the child holds copies of the server's descriptors until it ends or executes
+/// another program. While it outlives its parent, no other server can be started at the same path.
 ///
 /// # Examples
 ///
@@ -50,7 +49,7 @@ use crate::shm::ForkSafeWord;
 pub struct Server {
     pub(super) shared: Arc<Shared>,
     acceptor: Option<JoinHandle<ServerSummary>>,
-    /// Tells this process from its forked children.
+    /// Tells this process and its forked children apart.
     process: ForkSafeWord,
 }
 
@@ -61,8 +60,8 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Begins to set up a server at a path for its socket; see [`default_path`](crate::default_path). Does
-    /// not block: nothing is made yet. A relative path is made absolute now, so the process may change
+    /// Begins to set up a server whose socket is at a path; see [`default_path`](crate::default_path). Does
+    /// not block and creates nothing yet. A relative path is made absolute now, so the process may change
     /// its working directory later.
     ///
     /// # Examples
@@ -89,42 +88,23 @@ impl Server {
         Ok(Server { shared, acceptor: Some(acceptor), process })
     }
 
-    /// Where its socket lies: an absolute path. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::Server;
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).start()?;
-    /// assert_eq!(server.path(), &*path);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The absolute path of its socket. Does not block.
     pub fn path(&self) -> &Path {
         &self.shared.settings.path
     }
 
-    /// What it tells about itself, as an [`Observer`](crate::Observer) would hear it. Blocks at most for the
+    /// Describes the server, as [`Observer::server`](crate::Observer::server) does. Blocks at most for the
     /// registry's lock, which is held briefly.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::Server;
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).start()?;
-    /// assert_eq!((server.info().clients, server.info().ring_size), (0, 256 * 1024));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn info(&self) -> ServerInfo {
         self.shared.info()
     }
 
-    /// Who is registered now. Blocks at most for the registry's lock, which is held briefly.
+    /// Lists the clients that are registered now. Blocks at most for the registry's lock, which is held
+    /// briefly.
     ///
     /// # Errors
     ///
-    /// See [`RegistryError`]; of a server that runs, the registry does not fail.
+    /// See [`RegistryError`]. The registry of a running server does not fail.
     ///
     /// # Examples
     ///
@@ -142,8 +122,8 @@ impl Server {
         Ok(self.shared.registry.list(0, usize::MAX)?.0)
     }
 
-    /// Begins to shut down: no more connections, what was committed is answered, then everyone is
-    /// disconnected with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    /// Begins to shut down: takes no more connections, answers what was committed, then disconnects everyone
+    /// with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
     ///
     /// Does not block: [`join`](Self::join) waits until it is done.
     ///
@@ -166,72 +146,34 @@ impl Server {
         }
     }
 
-    /// A handle that shuts the server down from anywhere, while this value is [joined](Self::join). Does not
-    /// block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::Server;
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).start()?;
-    /// let stopper = server.stopper();
-    /// let other = std::thread::spawn(move || stopper.shutdown());
-    /// server.join();
-    /// other.join().unwrap();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// A handle that shuts the server down from anywhere while this one is [joined](Self::join). Does not
+    /// block. [`Stopper`] has an example.
     pub fn stopper(&self) -> Stopper {
         Stopper { stop: Arc::clone(&self.shared.stop), process: self.process.clone() }
     }
 
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything
-    /// of it is gone: its socket, its threads, and its service, which is dropped last, before this
-    /// returns.
+    /// of it is gone: its socket, its threads and its service, which is dropped last.
     ///
-    /// Blocks for ever if nobody shuts it down, unless it ends by itself because it
-    /// [failed](ServerSummary::failed) or was [cut off](ServerSummary::cut_off). From the shutdown on it
-    /// takes as long as the services that are at work, at most the [grace period](ServerBuilder::grace)
-    /// and a second; up to another second if the program's `tracing` subscriber has not taken
-    /// all [events](crate#events) yet; and as long as it takes to drop the service, and what it keeps for
-    /// each thread (`thread_local!`). A call that does not return in that time is
-    /// [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when that
-    /// call returns. If dropping the service panics, the panic is caught.
+    /// Blocks for ever if nobody shuts it down, unless the server [failed](ServerSummary::failed) or was
+    /// [cut off](ServerSummary::cut_off). After the shutdown it waits for calls that are being served, at
+    /// most for the [grace period](ServerBuilder::grace) and a second; up to another second for the program's
+    /// `tracing` subscriber to take all [events](crate#events); and for the drop of the service and of what
+    /// it keeps for each thread (`thread_local!`). A call that does not return in time is
+    /// [abandoned](ServerSummary::abandoned): its thread keeps the service, which is dropped when the call
+    /// returns. If dropping the service panics, the panic is caught.
     ///
-    /// A subscriber may call it, and is not waited for then. It can also be called, and a server be dropped,
-    /// within the server's own service. Then it does not wait for the call that it is a part of: that one
-    /// is answered when the service returns, its client is disconnected after that, and the service is
-    /// dropped last. A thread that the service has started and waits for is not recognised as such. Within
-    /// the drop of the service it waits for nothing, and the summary is that of what is done so far.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::Server;
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).start()?;
-    /// server.shutdown();
-    /// let summary = server.join();
-    /// assert_eq!(summary.abandoned, 0);
-    /// assert!(!path.exists());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// A subscriber may call this; then the server does not wait for the subscriber. The server's own service
+    /// may call it, too, or drop the server. Then it does not wait for the call it is made from: that call is
+    /// answered when the service returns, its client is disconnected after that, and the service is dropped
+    /// last. A thread that the service has started and waits for is not recognised as part of the call. In
+    /// the drop of the service this waits for nothing and returns the summary so far.
     pub fn join(mut self) -> ServerSummary {
         self.wait()
     }
 
-    /// [`shutdown`](Self::shutdown) and [`join`](Self::join). Blocks as the latter does from the shutdown on.
+    /// [`shutdown`](Self::shutdown), then [`join`](Self::join). Blocks as `join` does after the shutdown.
     /// Dropping a server does the same.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::Server;
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).start()?;
-    /// println!("{:?}", server.join_after_shutdown());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn join_after_shutdown(self) -> ServerSummary {
         self.shutdown();
         self.join()
@@ -239,7 +181,7 @@ impl Server {
 
     fn wait(&mut self) -> ServerSummary {
         if self.process.is_foreign() {
-            // The thread is not in this process, and one that was started here may have its number by now.
+            // The thread does not exist in this process, and another thread may have its number by now.
             std::mem::forget(self.acceptor.take());
         }
         let Some(acceptor) = self.acceptor.take() else { return ServerSummary::default() };
@@ -256,7 +198,7 @@ impl Server {
             return summary(&self.shared, 0);
         }
         self.shared.events.before_join();
-        // Not even the end of a server that failed went well.
+        // The acceptor contains its own panics. If it panicked all the same, all that is known is that.
         acceptor.join().unwrap_or(ServerSummary { failed: true, ..ServerSummary::default() })
     }
 }

@@ -19,13 +19,13 @@ pub(crate) struct Member {
     pub(super) inbox: Inbox,
     /// Closes the whole channel.
     pub(super) closer: Closer,
-    /// Ends the intake of requests only: what was committed is still answered.
+    /// Ends only the intake of requests: what was committed is still answered.
     pub(super) intake: Closer,
     pub(super) counters: CounterCells,
-    /// Its connection, at the acceptor.
+    /// The acceptor's number for its connection.
     connection: ConnectionId,
     retired: AtomicBool,
-    /// What it has of its user's quotas.
+    /// Its share of its user's quotas.
     pub(super) share: Share,
 }
 
@@ -56,7 +56,7 @@ impl Member {
         self.connection
     }
 
-    /// True for the first caller only: it does what must be done once.
+    /// True only for the first call: that caller does what must be done once.
     pub(super) fn retire(&self) -> bool {
         !self.retired.swap(true, Ordering::AcqRel)
     }
@@ -66,7 +66,7 @@ impl Member {
     }
 }
 
-/// The members by slot.
+/// All members, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     slots: RwLock<Vec<Option<Arc<Member>>>>,
@@ -82,13 +82,13 @@ impl Members {
         slots[slot] = Some(member);
     }
 
-    /// The member with this key: all of the key is compared.
+    /// The member with this key. All bits of the key are compared.
     pub(super) fn get(&self, key: Key) -> Option<Arc<Member>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.get(usize::from(key.slot()))?.as_ref().filter(|member| member.peer.key == key).cloned()
     }
 
-    /// Removes the member with this key, if its slot still is its.
+    /// Removes the member with this key, unless its slot is already another's.
     pub(super) fn remove(&self, key: Key) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = slots.get_mut(usize::from(key.slot()))

@@ -1,4 +1,4 @@
-//! The server: accepts clients, serves each by a thread of its own, forwards their messages.
+//! The server: accepts clients, serves each with its own thread, and forwards their messages.
 
 mod acceptor;
 mod admission;

@@ -127,7 +127,7 @@ impl Shared {
         let _ = contain(|| drop(service));
     }
 
-    /// The last thing that a worker does.
+    /// A worker's last step, or the replacement for one that was not started.
     pub(super) fn worker_ends(&self, member: &Member) {
         self.workers.ends(member.peer.key);
         if self.is_stopping() {

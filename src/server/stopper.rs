@@ -1,4 +1,4 @@
-//! Asks a server to shut down, from any thread, from its service or from a signal handler.
+//! `Stopper`: shuts a server down from any thread, from its service or from a signal handler.
 
 #![forbid(unsafe_code)]
 
@@ -13,8 +13,8 @@ use crate::shm::ForkSafeWord;
 /// The value of a server's fork-safe word. It reads 0 in a forked child.
 pub(super) const OURS: u32 = 1;
 
-/// Shuts a server down from another thread, from a service, or from a signal's handler: [`Server::stopper`].
-/// It keeps nothing of the server: not its service, and not its memory.
+/// Shuts a server down from any thread, from its service or from a signal handler. Made by
+/// [`Server::stopper`]. It keeps neither the server's service nor its memory alive.
 ///
 /// # Examples
 ///
@@ -43,7 +43,7 @@ pub(super) const OURS: u32 = 1;
 #[derive(Clone)]
 pub struct Stopper {
     pub(super) stop: Arc<StopRequest>,
-    /// Differs in a forked child.
+    /// Tells this process and its forked children apart.
     pub(super) process: ForkSafeWord,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Stopper {
 }
 
 impl Stopper {
-    /// As [`Server::shutdown`]: begins to shut down, and does not block. In a forked child it does nothing.
+    /// Begins to shut down, as [`Server::shutdown`] does. Does not block. In a forked child it does nothing.
     ///
     /// It is async-signal-safe: it sets a flag, makes one system call, and leaves `errno` as it was.
     pub fn shutdown(&self) {

@@ -1,4 +1,4 @@
-//! What a server did in its life: running sums over all clients, and the summary made of them at the end.
+//! `ServerSummary`: what a server did in its life, and the running sums that it is made of.
 
 #![forbid(unsafe_code)]
 
@@ -37,21 +37,21 @@ pub struct ServerSummary {
     pub calls: u64,
     /// Messages delivered.
     pub messages: u64,
-    /// Payload bytes of calls and of messages that were delivered.
+    /// Payload bytes of calls and of delivered messages.
     pub bytes_in: u64,
-    /// Payload bytes of the responses to calls, failures' texts included.
+    /// Payload bytes of responses, including the texts of failures.
     pub bytes_out: u64,
-    /// Workers left behind in a service that did not return within the grace period. If there are any, the
-    /// service is not dropped until they return.
+    /// Workers that were left behind because the service did not return within the grace period. The service
+    /// is dropped when the last of them returns.
     pub abandoned: usize,
-    /// From start to end.
+    /// The time from start to end.
     pub uptime: Duration,
-    /// The server was not shut down: its own thread panicked, which is a fault of this library. Its clients
+    /// The server was not shut down: its own thread panicked, which is a bug in this library. Its clients
     /// were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is free.
     pub failed: bool,
-    /// The server was not shut down: the process has closed its descriptors, as a program does that becomes
-    /// a daemon and closes all that it has. Its clients were disconnected with the reason
-    /// [`Died`](crate::CloseReason::Died), and its path is free.
+    /// The server was not shut down: the process closed its descriptors, as programs do that become daemons.
+    /// Its clients were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is
+    /// free.
     pub cut_off: bool,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
     }
 }
 
-/// Sums over all clients, of those that are gone and of refusals.
+/// Running sums: over the clients that are gone, and of registrations, refusals and violations.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) registered: AtomicU64,

@@ -1,4 +1,4 @@
-//! The server's inner parts, where no client can tell what happens.
+//! Tests of the server's parts that no client can observe from outside.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ use crate::ring::{CloseReason, RecvTimeoutError, TrySendError, WaitStrategy};
 use crate::wire::{BlockHeader, Operation};
 use crate::wire::{Key, Name, Peer, Status, WAITS};
 
-/// A member of the smallest channel, and what its client would hold.
+/// A member with the smallest channel, and the client's ends of that channel.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
     let name = Name::new(name).unwrap();
     let owner = Owner { pid: 1, uid: 2, gid: 3 };
@@ -36,10 +36,9 @@ fn member(registry: &Registry, name: &str) -> (Member, Guest) {
     (Member::new(peer, inbox, (host.closer, host.intake), counters, 2), guest)
 }
 
-/// Between the end of a registration and the end of its channel, which other threads may be a moment late to
-/// notice.
+/// An inbox is closed a moment before its channel, so other threads may still try to deliver.
 #[test]
-fn a_closed_inbox_takes_nothing_though_there_is_room() {
+fn a_closed_inbox_takes_no_message_although_it_has_room() {
     let registry = Registry::create(2).unwrap();
     let (bob, mut guest) = member(&registry, "bob");
     let (alice, _guest) = member(&registry, "alice");
@@ -52,7 +51,7 @@ fn a_closed_inbox_takes_nothing_though_there_is_room() {
     let mut block = Vec::new();
     guest.inbox.try_recv(&mut block).unwrap();
     let nothing = guest.inbox.recv_deadline(&mut block, Instant::now());
-    assert_eq!(nothing, Err(RecvTimeoutError::TimedOut), "one was acknowledged, one is there");
+    assert_eq!(nothing, Err(RecvTimeoutError::TimedOut), "exactly the acknowledged one is there");
 }
 
 #[test]
@@ -74,10 +73,10 @@ fn a_member_is_found_by_its_whole_key_and_retired_once() {
     assert!(members.get(key).is_none() && members.all().is_empty());
 }
 
-/// A client that has its response has the room of its request: the worker gives it back before it does
-/// anything else.
+/// A worker releases a request's room before it runs the service, so that a client which has the response
+/// also has the room.
 #[test]
-fn the_room_of_a_request_is_given_back_before_its_response() {
+fn the_room_of_a_request_is_released_before_its_response() {
     let geometry = Geometry::new(4096).unwrap();
     let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
     let mut guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
@@ -86,7 +85,7 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     largest.resize(geometry.max_block(), 7);
     guest.requests.try_send(&largest).unwrap();
     assert_eq!(guest.requests.try_send(&largest), Err(TrySendError::Full));
-    // While the service runs there is no response yet.
+    // The service looks, because while it runs there is no response yet.
     let found = Arc::new(Mutex::new(Vec::new()));
     let (seen, requests) = (Arc::clone(&found), Mutex::new(guest.requests));
     let service = move |_: Request<'_>, _: &mut Response<'_>| {
@@ -102,10 +101,9 @@ fn the_room_of_a_request_is_given_back_before_its_response() {
     assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
 }
 
-/// A response that would pass the end of the ring goes to its start, or waits in memory for room; whole in
-/// either case.
+/// A response that does not fit before the end of the ring goes to its start, or waits in memory for room.
 #[test]
-fn responses_go_around_the_ring_whole() {
+fn responses_stay_whole_at_the_end_of_the_ring() {
     let geometry = Geometry::new(4096).unwrap();
     for (size, pieces) in [(1300, 1), (1300, 2), (2000, 1), (2000, 3), (700, 1)] {
         let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
@@ -142,17 +140,17 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
     Acceptor::prepare(settings, Box::new(echo)).unwrap()
 }
 
-/// A client that has registered is not waited for any more. Otherwise a thousand idle ones would wake the
-/// acceptor a thousand times, once for each, when nothing else is to be done.
+/// The deadline of a connection ends when it registers. Otherwise each of a thousand idle clients would wake
+/// the acceptor once for nothing.
 #[test]
-fn nothing_is_due_of_a_client_that_has_registered() {
+fn nothing_is_due_for_a_client_that_has_registered() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("bus");
     let (mut acceptor, shared) = prepared(&path);
     let clients = std::thread::spawn(move || {
         ["alice", "bob", "carol"].map(|name| crate::Client::register(&path, name).unwrap())
     });
-    // A turn lasts until something happens.
+    // Each turn lasts until something happens.
     while shared.registry.len().unwrap() < 3 {
         acceptor.turn(None).unwrap();
     }
@@ -161,9 +159,9 @@ fn nothing_is_due_of_a_client_that_has_registered() {
     drop(clients);
 }
 
-/// The acceptor never panics. If it does, nobody is left waiting, and it is said.
+/// The acceptor should never panic. If it does, nobody is left waiting, and the summary says so.
 #[test]
-fn a_server_whose_acceptor_panics_ends_and_says_so() {
+fn a_server_whose_acceptor_panics_ends_and_reports_it() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("bus");
     let server = super::Server::builder(&path).start().unwrap();
@@ -171,7 +169,7 @@ fn a_server_whose_acceptor_panics_ends_and_says_so() {
     let bob = crate::Client::register(&path, "bob").unwrap();
     alice.send(bob.key(), b"x").unwrap();
     server.shared.is_to_fail.store(true, Ordering::Relaxed);
-    // Something happens. It may still be seen by the turn before.
+    // This makes the acceptor turn. The turn before may still see it.
     let _ = crate::Client::register(&path, "carol");
     assert_eq!(alice.recv(), Err(crate::RecvError::Disconnected(CloseReason::Died)));
     assert_eq!(alice.call(b"x"), Err(crate::CallError::NotSent(CloseReason::Died)));
@@ -182,9 +180,9 @@ fn a_server_whose_acceptor_panics_ends_and_says_so() {
     super::Server::builder(&path).start().unwrap();
 }
 
-/// Those who connected and were not accepted yet are told why they are not let in, too.
+/// Connections that were not accepted yet are told why they are refused, too.
 #[test]
-fn who_waits_in_the_backlog_at_the_shutdown_is_refused_in_so_many_words() {
+fn connections_in_the_backlog_are_refused_with_a_reason_at_the_shutdown() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("bus");
     let (acceptor, shared) = prepared(&path);
@@ -202,9 +200,9 @@ fn who_waits_in_the_backlog_at_the_shutdown_is_refused_in_so_many_words() {
 }
 
 proptest! {
-    /// A key, eight bytes of time-out if the flag says so, and the rest is payload; anything shorter is refused.
+    /// A send request is a key, a time-out of eight bytes if the flag is set, and a payload. Shorter ones are refused.
     #[test]
-    fn a_send_request_is_read_whole_or_refused(body in vec(any::<u8>(), 0..40), flags: u16) {
+    fn a_send_request_is_parsed_or_refused(body in vec(any::<u8>(), 0..40), flags: u16) {
         let head = if flags & WAITS == 0 { 16 } else { 24 };
         let expected = (body.len() >= head).then(|| {
             let key = Key::from_u128(u128::from_le_bytes(*body.first_chunk().unwrap()));

@@ -53,7 +53,7 @@ fn a_stale_key_reaches_no_one() {
 }
 
 #[test]
-fn slots_rest_as_long_as_they_can() {
+fn slots_are_reused_as_late_as_possible() {
     let registry = Registry::create(3).unwrap();
     let slots: Vec<u16> = (0..7)
         .map(|_| {
@@ -90,9 +90,9 @@ fn the_largest_registry_is_filled_to_the_last_slot() {
     assert_eq!(register(&registry, "one more").slot(), u16::MAX);
 }
 
-/// A table of which every slot is taken, while clients leave at random and others come.
+/// Every slot stays taken while clients leave at random and others come.
 #[test]
-fn a_full_registry_finds_who_is_there_and_nobody_else() {
+fn a_full_registry_finds_exactly_those_who_are_registered() {
     const SLOTS: u32 = 4096;
     let registry = Registry::create(SLOTS).unwrap();
     let named = |n: u64| name(&format!("client {n}"));
@@ -118,9 +118,9 @@ fn a_full_registry_finds_who_is_there_and_nobody_else() {
     assert_eq!(all(&registry).iter().map(|client| client.key).collect::<Vec<_>>(), keys);
 }
 
-/// The generations of a slot start anew after the last. A key of then is still not one of now.
+/// A slot's generations wrap around. An old key still differs from a new one of the same generation.
 #[test]
-fn after_the_last_generation_of_a_slot_comes_the_first() {
+fn generations_wrap_around_and_keys_still_differ() {
     let registry = Registry::create(1).unwrap();
     let old = register(&registry, "alice");
     registry.release(old).unwrap();
@@ -136,7 +136,7 @@ fn after_the_last_generation_of_a_slot_comes_the_first() {
             assert_eq!(registry.get(*gone).unwrap(), None);
             assert!(!registry.release(*gone).unwrap());
         }
-        // An index built anew believes the entry, too.
+        // A newly built index accepts the entry, too.
         assert_eq!(successor(&registry).key_of(&name("alice")).unwrap(), Some(key));
         registry.release(key).unwrap();
         keys.push(key);
@@ -145,7 +145,7 @@ fn after_the_last_generation_of_a_slot_comes_the_first() {
 }
 
 #[test]
-fn a_list_comes_in_pages() {
+fn clients_are_listed_in_pages() {
     let registry = Registry::create(8).unwrap();
     let keys: Vec<Key> = (0..6).map(|n| register(&registry, &format!("c{n}"))).collect();
     registry.release(keys[1]).unwrap();
@@ -161,7 +161,7 @@ fn a_list_comes_in_pages() {
 }
 
 #[test]
-fn counters_start_at_zero_and_have_lines_of_their_own() {
+fn counters_start_at_zero_and_their_cache_lines_are_separate() {
     let registry = Registry::create(2).unwrap();
     let Registered { key, counters: cells } = registry.register(&name("alice"), OWNER).unwrap();
     cells.add_calls(1);
@@ -193,7 +193,7 @@ fn counters_start_at_zero_and_have_lines_of_their_own() {
 }
 
 #[test]
-fn threads_share_a_registry() {
+fn threads_can_share_a_registry() {
     let registry = Registry::create(16).unwrap();
     let won = AtomicU32::new(0);
     thread::scope(|scope| {
@@ -201,7 +201,7 @@ fn threads_share_a_registry() {
             let (registry, won) = (&registry, &won);
             scope.spawn(move || {
                 for n in 0..500 {
-                    let own = register(&registry, &format!("w{worker} {n}"));
+                    let own = register(registry, &format!("w{worker} {n}"));
                     if let Ok(Registered { key, .. }) =
                         registry.register(&name(&format!("shared {n}")), OWNER)
                     {

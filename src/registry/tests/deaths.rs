@@ -1,4 +1,7 @@
 //! A process dies with the mutex held, between any two stores, and the next holder repairs what it left.
+//!
+//! A forked child runs the shipping code and dies at a failpoint between two stores: at the first in one run,
+//! at the second in the next, until a run reaches the end.
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::HashSet;
@@ -15,11 +18,8 @@ use crate::testing::failpoints::die_after;
 
 const LONG: Duration = Duration::from_secs(20);
 
-// Death with the mutex held. A child process, made by fork, does the very stores of the shipping code and
-// dies between two of them: at each place in turn, until it comes through.
-
-/// Forks a child that does `act` with the mutex held and dies at a failpoint. True if there was such a
-/// point.
+/// Forks a child that runs `act` with the mutex held and dies at the failpoint with that number. False if
+/// there are fewer failpoints.
 fn dies<R>(
     registry: &Registry,
     point: u32,
@@ -33,7 +33,7 @@ fn dies<R>(
     wait(child) == Some(Signal::KILL.as_raw())
 }
 
-/// The signal by which a child ended, or else nothing for an exit with 0.
+/// The signal that ended a child, or `None` if it exited with 0.
 fn wait(child: Pid) -> Option<i32> {
     let end = Instant::now() + LONG;
     loop {
@@ -49,7 +49,7 @@ fn wait(child: Pid) -> Option<i32> {
     }
 }
 
-/// Fails instead of hanging.
+/// Runs `work`, and fails if it hangs.
 fn bounded<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(work()));
@@ -71,7 +71,7 @@ fn carol() -> Registration {
     Registration { name: name("carol"), owner: Owner { pid: 7, uid: 8, gid: 9 }, at: 10, random: [3; 10] }
 }
 
-/// What must hold after every recovery, whoever looks first; and then everything works on.
+/// Checks what must hold after every repair, whoever looks first, and that everything still works.
 fn works_on(registry: &Arc<Registry>, other: &Registry) {
     let known = {
         let registry = Arc::clone(registry);
@@ -84,7 +84,7 @@ fn works_on(registry: &Arc<Registry>, other: &Registry) {
         assert!(other.release(client.key).unwrap());
         assert!(!registry.release(client.key).unwrap());
     }
-    let keys: Vec<Key> = (0..3).map(|n| register(&registry, &format!("new {n}"))).collect();
+    let keys: Vec<Key> = (0..3).map(|n| register(registry, &format!("new {n}"))).collect();
     assert!(keys.iter().all(|key| known.iter().all(|old| old.key != *key)));
     assert_eq!(keys.iter().map(|key| key.slot()).collect::<HashSet<_>>(), HashSet::from([0, 1, 2]));
     assert!(matches!(other.register(&name("one more"), OWNER), Err(RegisterError::Full)));
@@ -122,7 +122,7 @@ fn a_death_while_registering_is_repaired() {
         }
         works_on(&registry, &other);
         if !died {
-            // It came through and unlocked: what another process registered is noticed.
+            // It reached the end and unlocked. Its registration must be noticed here.
             assert_eq!(state, entry::LIVE);
             break;
         }
@@ -188,7 +188,7 @@ fn a_death_in_the_repair_is_repaired() {
 }
 
 #[test]
-fn a_waiter_is_woken_by_the_death() {
+fn a_death_wakes_whoever_waits_for_the_mutex() {
     let (registry, alice, _) = three();
     let before = registry.table.changes();
     let child = fork(|| {

@@ -9,7 +9,7 @@ use crate::registry::{ClientState, CounterCells, RegisterError, Registered};
 #[derive(Debug, Clone)]
 enum Step {
     Register(u8),
-    /// Of all keys ever given out.
+    /// One of all keys that were ever given out.
     Release(prop::sample::Index),
     Leave(prop::sample::Index),
     Count(prop::sample::Index, u8),
@@ -33,14 +33,14 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a map. Keys sort by slot, so the map lists as the registry does.
+    /// Compares the registry with a map. Keys sort by slot, so the map lists clients in the registry's order.
     #[test]
     fn the_registry_is_a_map(capacity in 1..5u32, steps in prop::collection::vec(step(), 1..60)) {
         let mut registries = vec![Registry::create(capacity).unwrap()];
         let mut model: BTreeMap<Key, (Name, ClientState, u64, CounterCells)> = BTreeMap::new();
         let mut given: Vec<Key> = vec![Key::from_u128(u128::MAX)];
         for (n, step) in steps.into_iter().enumerate() {
-            // Each in turn, so that every index meets changes that it did not make.
+            // The processes take turns, so that every index meets changes that it did not make.
             let registry = &registries[n % registries.len()];
             match step {
                 Step::Register(n) => {

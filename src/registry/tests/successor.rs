@@ -20,7 +20,7 @@ fn a_successor_sees_what_was_registered() {
     assert_eq!((next.capacity(), next.owner()), (3, std::process::id()));
     assert_eq!(next.identity(), registry.identity());
     assert_ne!(next.identity(), Registry::create(1).unwrap().identity());
-    // Both may go on: each notices what the other changed.
+    // Both may go on. Each notices what the other changed.
     assert!(registry.release(alice).unwrap());
     assert_eq!(next.key_of(&name("alice")).unwrap(), None);
     let again = register(&next, "alice");
@@ -31,10 +31,10 @@ fn a_successor_sees_what_was_registered() {
 }
 
 #[test]
-fn what_is_no_registry_is_not_adopted() {
+fn other_segments_are_not_adopted() {
     let (_zeros, fd) = Segment::create("test", 8192).unwrap();
     assert!(matches!(Registry::adopt(fd), Err(RegistryError::NotARegistry)));
-    // With the magic, but not with all that comes before the entries.
+    // It has the magic number, but is too short for the header.
     let magic = Registry::create(1).unwrap().table.segment.word64(0).load(Relaxed);
     let of_length = |len| {
         let (segment, fd) = Segment::create("test", len).unwrap();
@@ -63,7 +63,7 @@ fn what_is_no_registry_is_not_adopted() {
 }
 
 #[test]
-fn stray_entries_are_repaired_on_adoption() {
+fn damaged_entries_are_repaired_on_adoption() {
     let registry = Registry::create(8).unwrap();
     let keys: Vec<Key> = (0..8).map(|n| register(&registry, &format!("c{n}"))).collect();
     let segment = &registry.table.segment;
@@ -73,7 +73,7 @@ fn stray_entries_are_repaired_on_adoption() {
     segment.copy_in(at(2) + layout::NAME, b"\xff");
     segment.word64(at(3) + layout::KEY + 8).store(0, Relaxed);
     segment.copy_in(at(5) + layout::NAME, b"c4");
-    // A key of another slot, and one of another generation.
+    // Keys of another slot and of another generation.
     layout::store128(segment, at(6) + layout::KEY, Key::new(7, 1, [1; 10]).to_u128());
     layout::store128(segment, at(7) + layout::KEY, Key::new(7, 2, [1; 10]).to_u128());
     let next = successor(&registry);
