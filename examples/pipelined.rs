@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for first in (0..CALLS).step_by(AT_ONCE as usize) {
         let numbers = first..(first + AT_ONCE).min(CALLS);
         let requests: Vec<_> = numbers.clone().map(u64::to_le_bytes).collect();
-        client.submit_all(&requests)?;
+        client.caller().submit_all(&requests)?;
         for number in numbers {
-            check(number, &client.response()?)?;
+            check(number, &client.caller().response()?)?;
         }
     }
     println!("{AT_ONCE} at a time:  {}", pace(began));
@@ -42,13 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     // More than the rings hold: when they are full, `submit` takes responses into a queue to make room
     // (65,536 at most).
     for number in 0..CALLS {
-        client.submit(&number.to_le_bytes())?;
+        client.caller().submit(&number.to_le_bytes())?;
     }
-    println!("outstanding:   {}", client.outstanding());
+    println!("outstanding:   {}", client.caller().outstanding());
     for number in 0..CALLS {
-        check(number, &client.response()?)?;
+        check(number, &client.caller().response()?)?;
     }
-    match client.response() {
+    match client.caller().response() {
         Err(CallError::NothingOutstanding) => println!("all of them answered, in their order"),
         other => return Err(format!("a response too many: {other:?}").into()),
     }

@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     alice.send(bob.key(), Postcard(("look at", ["colour", "shape"].as_slice())))?;
     let message = bob.recv()?;
     let Postcard((what, keys)): Postcard<(&str, Vec<&str>)> = message.read()?; // borrowed from the message
-    println!("bob: {} says {what} {}", message.from_name(), keys.join(" and "));
+    println!("bob: {} says {what} {}", message.sender_name(), keys.join(" and "));
 
     alice.unregister()?;
     bob.unregister()?;

@@ -51,7 +51,7 @@ fn alice(path: &Path) -> Result<(), Failure> {
     println!("alice: the service answers {:?}", String::from_utf8_lossy(&response));
 
     let message = client.recv_timeout(PATIENCE)?;
-    println!("alice: {} says {:?}", message.from_name(), String::from_utf8_lossy(message.payload()));
+    println!("alice: {} says {:?}", message.sender_name(), String::from_utf8_lossy(message.payload()));
 
     client.unregister()?;
     Ok(())
@@ -61,9 +61,9 @@ fn alice(path: &Path) -> Result<(), Failure> {
 fn bob(path: &Path) -> Result<(), Failure> {
     let mut client = Client::register(path, "bob")?;
     let message = client.recv_timeout(PATIENCE)?;
-    println!("bob: {} asks {:?}", message.from_name(), String::from_utf8_lossy(message.payload()));
+    println!("bob: {} asks {:?}", message.sender_name(), String::from_utf8_lossy(message.payload()));
     // The sender's key comes from the server: whoever asked is who gets the answer.
-    client.send_timeout(message.from(), b"42", PATIENCE)?;
+    client.send_timeout(message.sender(), b"42", PATIENCE)?;
     client.unregister()?;
     Ok(())
 }

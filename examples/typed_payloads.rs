@@ -65,11 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     alice.send(bob.key(), b"just text")?;
 
     let message = bob.recv()?;
-    println!("bob: {} sends {:?}", message.from_name(), message.read::<Answer>()?);
+    println!("bob: {} sends {:?}", message.sender_name(), message.read::<Answer>()?);
     let message = bob.recv()?;
     let numbers: Vec<u32> =
         codec::view::<[U32]>(message.payload())?.iter().map(|number| number.get()).collect();
-    println!("bob: {} sends {numbers:?}", message.from_name());
+    println!("bob: {} sends {numbers:?}", message.sender_name());
 
     // A message of another type is an error only where it is read as a value.
     let message = bob.recv()?;

@@ -182,16 +182,14 @@ mod wire;
 
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, CloseHandle, Inbox, Limits, Message, Observer, Reconnect,
-        ReconnectError, ReconnectEvent, RegisterError, SendError,
+        CallError, Caller, Client, ClientBuilder, Closer, Inbox, Limits, Message, Observer, Reconnect,
+        ReconnectError, ReconnectEvent, RecvError, RegisterError, SendError,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     link::{Request, Response, Service, ServiceError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
-    ring::{
-        CloseReason, Closer, Deadline, RecvError, RecvTimeoutError, TryRecvError, Violation, WaitStrategy,
-    },
+    ring::{CloseReason, Deadline, Violation, WaitStrategy},
     server::{
         DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Server, ServerBuilder, ServerSummary,
         StartError, Stopper,

@@ -262,7 +262,7 @@ fn a_recycled_slot_shows_no_old_byte() {
             let sequence = client.request(common::raw::CALL, 0, &[0xa5; 40]);
             assert_eq!(client.response().unwrap().1, sequence);
         }
-        while sender.send(client.key, &[0xa5; 100]).is_ok() {}
+        while sender.try_send(client.key, &[0xa5; 100]).is_ok() {}
         let taken = client.head(Ring::Request).load(Ordering::Relaxed);
         assert_eq!(taken, client.tail);
         drop(client);

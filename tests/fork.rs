@@ -12,8 +12,8 @@ use common::proc::{is_asleep, worker_is_gone};
 use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, Gate, LIMIT, Place, begin, eventually, within_limit};
 use ringpost::{
-    CallError, Caller, Client, CloseReason, Inbox, Reconnect, ReconnectError, RecvError, RecvTimeoutError,
-    RegisterError, Request, Response, SendError, Server, TryRecvError,
+    CallError, Caller, Client, CloseReason, Inbox, Reconnect, ReconnectError, RecvError, RegisterError,
+    Request, Response, SendError, Server,
 };
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::fmt::Debug;
@@ -99,39 +99,39 @@ fn not_sent<T: Debug>(result: Result<T, CallError>) {
 /// Everything that asks the server; none of it may block.
 fn try_asking(caller: &mut Caller) {
     let soon = Duration::from_secs(3600);
-    let name = "alice".parse().unwrap();
     let large = vec![1; caller.limits().max_call];
     not_sent(caller.call(b"child"));
     not_sent(caller.call(&large));
     not_sent(caller.call_timeout(b"child", soon));
-    not_sent(caller.call_deadline(b"child", Instant::now() + soon));
+    not_sent(caller.call_timeout(b"child", Instant::now() + soon));
     not_sent(caller.submit(b"child"));
+    not_sent(caller.try_submit(b"child"));
     not_sent(caller.submit_all([&b"child"[..], b"child"]));
-    not_sent(caller.look_up(&name));
-    not_sent(caller.look_up_timeout(&name, soon));
-    not_sent(caller.resolve(&"alice".parse().unwrap()));
+    not_sent(caller.look_up("alice"));
     not_sent(caller.list());
+    not_sent(caller.wait_for("alice", soon));
     not_sent(caller.ping());
-    not_sent(caller.ping_timeout(soon));
     not_sent(caller.statistics());
     let own = caller.key();
+    assert_eq!(caller.try_send(own, b"child"), Err(SendError::NotSent(FORKED)));
     assert_eq!(caller.send(own, b"child"), Err(SendError::NotSent(FORKED)));
+    assert_eq!(caller.send("alice", b"child"), Err(SendError::NotSent(FORKED)));
     assert_eq!(caller.send_timeout(own, b"child", soon), Err(SendError::NotSent(FORKED)));
-    assert_eq!(caller.send_deadline(own, b"child", Instant::now() + soon), Err(SendError::NotSent(FORKED)));
+    assert_eq!(caller.send_timeout(own, b"child", Instant::now() + soon), Err(SendError::NotSent(FORKED)));
 }
 
 fn try_receiving(inbox: &mut Inbox) {
     for _ in 0..3 {
-        assert_eq!(inbox.try_recv(), Err(TryRecvError::Disconnected(FORKED)));
+        assert_eq!(inbox.try_recv(), Err(RecvError::Disconnected(FORKED)));
         assert_eq!(inbox.recv(), Err(RecvError::Disconnected(FORKED)));
         let timed = inbox.recv_timeout(Duration::from_secs(3600));
-        assert_eq!(timed, Err(RecvTimeoutError::Disconnected(FORKED)));
+        assert_eq!(timed, Err(RecvError::Disconnected(FORKED)));
     }
 }
 
 /// What the parent finds afterwards: everything as it was.
 fn goes_on(client: &mut Client) {
-    client.ping_timeout(LIMIT).unwrap();
+    client.caller().ping().unwrap();
     for n in 0..1000_u32 {
         assert_eq!(client.call_timeout(&n.to_le_bytes(), LIMIT).unwrap(), n.to_le_bytes());
     }
@@ -148,7 +148,7 @@ fn a_child_cannot_use_its_parent_s_client() {
     let bus = Bus::start();
     let mut parent = start("whole", &bus);
     let mut bob = bus.client("bob");
-    let key = parent.hear("key").parse().unwrap();
+    let key: ringpost::Key = parent.hear("key").parse().unwrap();
     // One that a child must not take, and more than a ring full behind it.
     bob.send(key, b"before the fork").unwrap();
     parent.tell("fork");
@@ -159,13 +159,13 @@ fn a_child_cannot_use_its_parent_s_client() {
     parent.hear("received");
     parent.tell("leave");
     parent.hear("left");
-    assert_eq!(bob.look_up(&"alice".parse().unwrap()), Ok(None));
+    assert_eq!(bob.look_up("alice"), Ok(None));
     assert!(parent.end().success());
 }
 
 fn fork_whole(stage: &Stage) {
     let mut client = register("alice");
-    let handle = client.close_handle();
+    let handle = client.closer();
     say(format_args!("key {}", client.key()));
     stage.await_order("fork");
     // Each child tries one way of letting go; all of them try everything else before.
@@ -174,19 +174,19 @@ fn fork_whole(stage: &Stage) {
             assert_eq!(handle.reason(), Some(FORKED));
             handle.close();
             assert!(CloseReason::Forked.to_string().contains("register one of its own"));
-            assert_eq!(client.outstanding(), 0);
+            assert_eq!(client.caller().outstanding(), 0);
             let copy = std::mem::replace(&mut client, register(&format!("child {way}")));
             let _own = client.call(b"its own").unwrap();
             match way {
                 0 => drop(copy),
                 1 => not_sent(copy.unregister()),
-                2 => not_sent(copy.unregister_timeout(Duration::from_secs(3600))),
+                2 => not_sent(copy.unregister()),
                 _ => {
                     let (mut caller, mut inbox) = copy.split();
                     try_asking(&mut caller);
                     try_receiving(&mut inbox);
                     drop(inbox);
-                    caller.close_handle().close();
+                    caller.closer().close();
                     not_sent(caller.unregister());
                 }
             }
@@ -205,7 +205,7 @@ fn fork_whole(stage: &Stage) {
 }
 
 fn goes_on_but_for_messages(client: &mut Client) {
-    client.ping_timeout(LIMIT).unwrap();
+    client.caller().ping().unwrap();
     for n in 0..5000_u32 {
         assert_eq!(client.call_timeout(&n.to_le_bytes(), LIMIT).unwrap(), n.to_le_bytes());
     }
@@ -218,7 +218,7 @@ fn a_child_cannot_use_its_parent_s_halves() {
     let bus = Bus::start();
     let mut parent = start("split", &bus);
     let mut bob = bus.client("bob");
-    let key = parent.hear("key").parse().unwrap();
+    let key: ringpost::Key = parent.hear("key").parse().unwrap();
     bob.send(key, b"before the fork").unwrap();
     parent.tell("fork");
     parent.hear("tried");
@@ -237,13 +237,13 @@ fn fork_split(stage: &Stage) {
         reap(fork(|| {
             try_receiving(&mut inbox);
             try_asking(&mut caller);
-            assert!(matches!(caller.reconnect(), Err(ReconnectError::Ended(FORKED))));
-            inbox.close_handle().close();
-            assert_eq!(inbox.close_handle().reason(), Some(FORKED));
+            assert!(matches!(caller.reconnect(None), Err(ReconnectError::Ended(FORKED))));
+            inbox.closer().close();
+            assert_eq!(inbox.closer().reason(), Some(FORKED));
             // To drop it gives nothing up.
             inbox = register("child").split().1;
         }));
-        caller.ping_timeout(LIMIT).unwrap();
+        caller.ping().unwrap();
     }
     say("tried");
     stage.await_order("go on");
@@ -270,27 +270,27 @@ fn fork_pipelined() {
     let mut client = register("alice");
     for round in 0..20_u32 {
         for n in 0..100_u32 {
-            client.submit(&(round * 100 + n).to_le_bytes()).unwrap();
+            client.caller().submit(&(round * 100 + n).to_le_bytes()).unwrap();
         }
         // Those before this one's response are taken into the queue.
-        client.ping_timeout(LIMIT).unwrap();
-        client.submit(b"one more").unwrap();
+        client.caller().ping().unwrap();
+        client.caller().submit(b"one more").unwrap();
         reap(fork(|| {
             for _ in 0..3 {
-                assert_eq!(client.outstanding(), 101);
-                assert_eq!(client.response(), Err(CallError::Disconnected(FORKED)));
+                assert_eq!(client.caller().outstanding(), 101);
+                assert_eq!(client.caller().response(), Err(CallError::Disconnected(FORKED)));
             }
             not_sent(client.call(b"child"));
         }));
         for n in 0..100_u32 {
-            assert_eq!(client.response_timeout(LIMIT).unwrap(), (round * 100 + n).to_le_bytes());
+            assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), (round * 100 + n).to_le_bytes());
         }
-        assert_eq!(client.response_timeout(LIMIT).unwrap(), b"one more");
+        assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), b"one more");
     }
     // Only what had not arrived was outstanding here.
-    client.submit(b"a last one").unwrap();
-    reap(fork(|| assert_eq!(client.response(), Err(CallError::Disconnected(FORKED)))));
-    assert_eq!(client.response_timeout(LIMIT).unwrap(), b"a last one");
+    client.caller().submit(b"a last one").unwrap();
+    reap(fork(|| assert_eq!(client.caller().response(), Err(CallError::Disconnected(FORKED)))));
+    assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), b"a last one");
     client.unregister().unwrap();
     say("done");
 }
@@ -325,7 +325,7 @@ fn fork_midway() {
     let mut signal = Some(signal);
     let mut child = None;
     let mut in_child = false;
-    let submitted = client.submit_all(requests.iter().enumerate().map(|(n, request)| {
+    let submitted = client.caller().submit_all(requests.iter().enumerate().map(|(n, request)| {
         if n == 25 {
             // SAFETY: as in `fork`; the child leaves below.
             let pid = unsafe { libc::fork() };
@@ -347,7 +347,7 @@ fn fork_midway() {
     reap(child.unwrap());
     say("the child is through");
     for request in requests {
-        assert_eq!(client.response_timeout(LIMIT).unwrap(), request);
+        assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), request);
     }
     goes_on(&mut client);
     client.unregister().unwrap();
@@ -361,7 +361,7 @@ fn a_parent_that_waits_is_not_woken_by_its_child() {
     let bus = Bus::start();
     let mut parent = start("waiting", &bus);
     let mut bob = bus.client("bob");
-    let key = parent.hear("key").parse().unwrap();
+    let key: ringpost::Key = parent.hear("key").parse().unwrap();
     eventually("the parent sleeps", || is_asleep(parent.pid()));
     parent.tell("fork");
     parent.hear("tried");
@@ -372,7 +372,7 @@ fn a_parent_that_waits_is_not_woken_by_its_child() {
 
 fn fork_while_waiting(stage: &Stage) {
     let (mut caller, mut inbox) = register("alice").split();
-    let handle = caller.close_handle();
+    let handle = caller.closer();
     let receiver = begin(move || inbox.recv().map(|message| message.into_payload()));
     say(format_args!("key {}", caller.key()));
     stage.await_order("fork");
@@ -421,7 +421,7 @@ fn fork_in_a_crowd() {
                 not_sent(inherited.call(b"child"));
                 assert_eq!(own.call_timeout(b"own", LIMIT).unwrap(), b"own");
                 drop(inherited);
-                own.unregister_timeout(LIMIT).unwrap();
+                own.unregister().unwrap();
             });
             reap(child);
         }
@@ -441,7 +441,7 @@ fn a_child_s_own_client_is_a_whole_one() {
     server.hear("ready");
     let mut parent = start_at("family", &place);
     let mut bob = Client::register(&place.path, "bob").unwrap();
-    let parent_key = parent.hear("key").parse().unwrap();
+    let parent_key: ringpost::Key = parent.hear("key").parse().unwrap();
     let child_key = parent.hear("child").parse().unwrap();
     assert_ne!(parent_key, child_key);
     parent.hear("grandchild failed as it should");
@@ -563,7 +563,7 @@ fn leave_a_child(stage: &Stage) {
         }
         "unregister" => client.unregister().unwrap(),
         "drop" => drop(client),
-        "close" => client.close_handle().close(),
+        "close" => client.closer().close(),
         "exit" => std::process::exit(0),
         order => panic!("no order {order:?}"),
     }
@@ -583,7 +583,7 @@ fn a_server_is_not_ended_by_its_forked_child() {
         parent.tell(way);
         parent.hear("tried");
         assert!(place.path.exists(), "{way} removed the socket");
-        client.ping_timeout(LIMIT).unwrap();
+        client.caller().ping().unwrap();
         Client::register(&place.path, "bob").unwrap().unregister().unwrap();
     }
     parent.tell("end");
@@ -639,15 +639,15 @@ fn executing_another_program_ends_the_registration() {
     let bus = Bus::start();
     let mut process = start("replaced", &bus);
     let mut bob = bus.client("bob");
-    let key = process.hear("key").parse().unwrap();
+    let key: ringpost::Key = process.hear("key").parse().unwrap();
     let before = process.hear("pid");
     bob.send(key, b"never to be read").unwrap();
     process.tell("execute");
     assert_eq!(process.hear("pid"), before, "it is the same process");
     let open = process.hear("open");
     assert!(!open.contains("ringpost") && !open.contains("socket") && !open.contains("eventpoll"), "{open}");
-    eventually("its name is free", || bob.look_up(&"alice".parse().unwrap()).unwrap().is_none());
-    assert_eq!(bob.send(key, b"too late"), Err(SendError::UnknownKey));
+    eventually("its name is free", || bob.look_up("alice").unwrap().is_none());
+    assert_eq!(bob.send(key, b"too late"), Err(SendError::NotFound));
     let path = bus.path().to_owned();
     within_limit("registering again", move || match Client::register(path, "alice") {
         Ok(client) => client.unregister().unwrap(),

@@ -4,7 +4,7 @@ mod common;
 
 use common::role::{self, Role, say};
 use common::{LIMIT, Place};
-use ringpost::{CallError, Client, CloseHandle, CloseReason, Reconnect, Server, Stopper};
+use ringpost::{CallError, Client, CloseReason, Closer, Reconnect, Server, Stopper};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Clients that are closed, one by each signal.
 const CLIENTS: usize = 600;
 
-static HANDLES: OnceLock<Vec<CloseHandle>> = OnceLock::new();
+static HANDLES: OnceLock<Vec<Closer>> = OnceLock::new();
 static STOPPER: OnceLock<Stopper> = OnceLock::new();
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -71,7 +71,7 @@ fn close_in_handlers(again: bool) {
     let builder = Client::builder(&place.path);
     let builder = if again { builder.reconnect(Reconnect::default()) } else { builder };
     let clients: Vec<_> = (0..CLIENTS).map(|n| builder.register(format!("client {n}")).unwrap()).collect();
-    HANDLES.set(clients.iter().map(Client::close_handle).collect()).unwrap();
+    HANDLES.set(clients.iter().map(Client::closer).collect()).unwrap();
     handle_signals();
     // SAFETY: it has no preconditions.
     let busy = unsafe { libc::pthread_self() } as usize;
@@ -90,7 +90,7 @@ fn close_in_handlers(again: bool) {
         let mut round = 0;
         while CLOSED.load(Ordering::Relaxed) < CLIENTS && Instant::now() < deadline {
             let mut busy = builder.register("busy").unwrap();
-            let handle = busy.close_handle();
+            let handle = busy.closer();
             assert_eq!(handle.reason(), None);
             if round % 2 == 0 {
                 handle.close();
@@ -123,7 +123,7 @@ fn close_while_waiting() {
     let server = Server::builder(&place.path).start().unwrap();
     let reconnect = Reconnect::default().first_delay(2 * LIMIT).longest_delay(2 * LIMIT).within(4 * LIMIT);
     let mut client = Client::builder(&place.path).reconnect(reconnect).register("alice").unwrap();
-    HANDLES.set(vec![client.close_handle()]).unwrap();
+    HANDLES.set(vec![client.closer()]).unwrap();
     handle_signals();
     server.join_after_shutdown();
     assert!(client.call(b"x").is_err(), "told of the end");
@@ -156,7 +156,7 @@ fn stop_in_a_handler() {
 }
 
 #[test]
-fn a_close_handle_may_be_used_in_a_handler() {
+fn a_closer_may_be_used_in_a_handler() {
     Role::start("closing", &[]).hear("done");
 }
 

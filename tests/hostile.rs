@@ -165,7 +165,7 @@ fn heads_of_the_inbox_that_cannot_be() {
                 assert!(sent < 100, "the server never looked at the head");
             };
             assert_eq!(error, SendError::Gone);
-            sender.ping().unwrap();
+            sender.caller().ping().unwrap();
         });
     }
 }
@@ -210,11 +210,11 @@ fn wakes_for_nothing_on_the_inbox() {
     offend("waking a sender that waits for room", |offender, bus| {
         let mut sender = bus.client("sender");
         let key = offender.key;
-        let full = (0..).find(|_| sender.send(key, b"x").is_err()).unwrap();
+        let full = (0..).find(|_| sender.try_send(key, b"x").is_err()).unwrap();
         assert_eq!(full, 63);
         let waiting = begin(move || {
             let sent = sender.send_timeout(key, b"y", LIMIT);
-            sender.ping().unwrap();
+            sender.caller().ping().unwrap();
             sent
         });
         wake_for_nothing(offender, true, |offender| offender.producer_parked(Ring::Inbox));
@@ -240,7 +240,7 @@ fn inboxes_given_up_by_hand() {
         deaf.given_up(Ring::Response).store(u32::MAX, Ordering::Release);
         sender.send(key, b"x").unwrap();
         if full {
-            while sender.send(key, b"x").is_ok() {}
+            while sender.try_send(key, b"x").is_ok() {}
             let mut waits = bus.client("waits");
             let waiting = begin(move || waits.send_timeout(key, b"y", 600 * LIMIT));
             eventually("it waits", || deaf.producer_parked(Ring::Inbox).load(Ordering::Relaxed) == 1);
@@ -340,7 +340,7 @@ fn a_segment_full_of_noise() {
             let _ = sender.send(noisy.key, b"hello");
         }
         violations += u64::from(noisy.closed() == VIOLATION);
-        sender.ping().unwrap();
+        sender.caller().ping().unwrap();
         drop(noisy);
         eventually("it is gone", || bus.server.info().clients == 2);
     }
@@ -457,7 +457,8 @@ fn answers_without_the_form_of_their_question() {
         assert_eq!(list, Err(CallError::Violation(malformed)), "{body:?}");
     }
     let nobody = [0xff; 4];
-    let statistics = with_false_server(answer(block(0, 0, 0, &nobody)), Client::statistics);
+    let statistics =
+        with_false_server(answer(block(0, 0, 0, &nobody)), |client| client.caller().statistics());
     assert_eq!(statistics, Err(CallError::Violation(malformed)));
 }
 
@@ -484,7 +485,7 @@ fn messages_that_break_the_rules() {
         let (first, second, third) =
             with_false_server(serve, |client| (client.recv(), client.recv(), client.try_recv()));
         let first = first.unwrap();
-        assert_eq!((first.from_name().as_str(), first.payload()), ("bob", &b"hello"[..]));
+        assert_eq!((first.sender_name().as_str(), first.payload()), ("bob", &b"hello"[..]));
         assert_eq!(second, Err(RecvError::Violation(Violation::MalformedBlock)), "{what}");
         assert!(third.is_err(), "{what}");
     }

@@ -183,7 +183,7 @@ fn nothing_that_comes_after_a_registration_holds_a_client(kernel: Kernel) {
             let ended =
                 matches!(end, CallError::TimedOut | CallError::Disconnected(_) | CallError::NotSent(_));
             assert!(ended, "{end}");
-            let handle = client.close_handle();
+            let handle = client.closer();
             handle.close();
             drop(client);
             drop(handle);

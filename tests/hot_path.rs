@@ -138,9 +138,9 @@ fn warm_up(client: &mut Client, payloads: &[Vec<u8>]) {
 }
 
 fn call_lot(client: &mut Client, payload: &[u8]) {
-    client.submit_all(std::iter::repeat_n(payload, LOT)).unwrap();
+    client.caller().submit_all(std::iter::repeat_n(payload, LOT)).unwrap();
     for _ in 0..LOT {
-        assert!(client.response().is_ok_and(|response| response == payload));
+        assert!(client.caller().response().is_ok_and(|response| response == payload));
     }
 }
 

@@ -93,17 +93,17 @@ fn pump(stage: &Stage) {
     let (mut submitted, mut answered, mut running) = (0_u64, 0_u64, false);
     let verify = |client: &mut Client, answered: &mut u64| -> Result<(), CallError> {
         let expected = content(*answered, 500);
-        assert!(client.response()? == expected, "response {answered}");
+        assert!(client.caller().response()? == expected, "response {answered}");
         *answered += 1;
         Ok(())
     };
     let error = loop {
         if random.below(2) == 0 {
-            match client.submit(&content(submitted, 500)) {
+            match client.caller().submit(&content(submitted, 500)) {
                 Ok(()) => submitted += 1,
                 Err(error) => break error,
             }
-        } else if client.outstanding() > 0
+        } else if client.caller().outstanding() > 0
             && let Err(error) = verify(&mut client, &mut answered)
         {
             break error;
@@ -139,7 +139,7 @@ fn wait_until_the_end(stage: &Stage) {
         _ => None,
     };
     if let Some(to) = to {
-        while client.send(to, b"x").is_ok() {}
+        while client.try_send(to, b"x").is_ok() {}
     }
     say("waiting");
     let end = match mode.as_str() {
@@ -148,16 +148,16 @@ fn wait_until_the_end(stage: &Stage) {
         "call" => format!("{:?}", client.call(b"hang").unwrap_err()),
         "response" => {
             for request in [&b"one"[..], b"two", b"hang", b"three"] {
-                client.submit(request).unwrap();
+                client.caller().submit(request).unwrap();
             }
-            assert_eq!(client.response().unwrap(), b"one");
-            assert_eq!(client.response().unwrap(), b"two");
-            format!("{:?}", client.response().unwrap_err())
+            assert_eq!(client.caller().response().unwrap(), b"one");
+            assert_eq!(client.caller().response().unwrap(), b"two");
+            format!("{:?}", client.caller().response().unwrap_err())
         }
         "submit" => {
-            client.submit(b"hang").unwrap();
+            client.caller().submit(b"hang").unwrap();
             loop {
-                if let Err(error) = client.submit(&[0; 1000]) {
+                if let Err(error) = client.caller().submit(&[0; 1000]) {
                     break match error {
                         // Nothing more is sent once it is closed.
                         CallError::Disconnected(reason) | CallError::NotSent(reason) => {
@@ -219,14 +219,14 @@ fn hundred_guests() {
         let last = clients[99].key();
         for client in &mut clients {
             assert_eq!(client.call(b"hello").unwrap(), b"hello");
-            client.send(last, b"hello").unwrap();
+            client.try_send(last, b"hello").unwrap();
         }
         assert_eq!(Holdings::now().channels, 200, "one mapping for each side");
         match round {
             0 => drop(clients),
             1 => clients.into_iter().for_each(|client| client.unregister().unwrap()),
             _ => clients.into_iter().for_each(|client| {
-                client.close_handle().close();
+                client.closer().close();
                 drop(client);
             }),
         }
@@ -263,7 +263,7 @@ fn the_seed_scenario() {
     let taken = Client::register(&place.path, "bob").unwrap_err();
     assert!(matches!(taken, RegisterError::NameTaken { .. }), "{taken}");
     assert_eq!(alice.call(b"ping").unwrap(), b"ping");
-    alice.send(bob_key, b"hello").unwrap();
+    alice.try_send(bob_key, b"hello").unwrap();
     bob.tell("receive");
     assert_eq!(bob.hear("got"), "hello");
     let clients = alice.list().unwrap();
@@ -319,13 +319,13 @@ fn a_name_is_free_after_any_end_of_its_owner() {
                 assert_eq!(watcher.look_up(&name).unwrap(), None, "{end}");
             }
             eventually("the name is free", || watcher.look_up(&name).unwrap().is_none());
-            assert_eq!(watcher.send(key, b"x"), Err(SendError::UnknownKey), "{end}");
+            assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
             // There is one slot besides the watcher's.
             let next = Client::register(&place.path, "name").unwrap();
             assert_eq!(next.key().slot(), key.slot());
             assert_ne!(next.key(), key);
-            assert_eq!(watcher.send(key, b"x"), Err(SendError::UnknownKey), "{end}");
-            watcher.send(next.key(), b"x").unwrap();
+            assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
+            watcher.try_send(next.key(), b"x").unwrap();
         }
     }
     assert!(slots.windows(2).all(|pair| pair[0] == pair[1]));
@@ -407,7 +407,7 @@ fn the_death_of_the_server() {
             .collect();
         let mut alice = Client::register(&place.path, "alice").unwrap();
         for i in 0..3 {
-            alice.send(listener_key, format!("message {i}").as_bytes()).unwrap();
+            alice.try_send(listener_key, format!("message {i}").as_bytes()).unwrap();
         }
         for waiter in &waiters {
             eventually("it waits", || is_asleep(waiter.pid()));
@@ -446,11 +446,11 @@ fn a_second_server_on_the_path_is_refused_while_the_first_lives() {
     let place = Place::new();
     let mut server = start_server(&place, &[]);
     assert!(matches!(Server::builder(&place.path).start(), Err(StartError::Listen(_))));
-    Client::register(&place.path, "alice").unwrap().ping().unwrap();
+    Client::register(&place.path, "alice").unwrap().caller().ping().unwrap();
     server.kill();
     for _ in 0..10 {
         let mut server = start_server(&place, &[]);
-        Client::register(&place.path, "alice").unwrap().ping().unwrap();
+        Client::register(&place.path, "alice").unwrap().caller().ping().unwrap();
         server.kill();
     }
     assert_eq!(shut_down(start_server(&place, &[]))["registered"], 0);
@@ -557,7 +557,7 @@ fn a_stopped_client_holds_up_nobody() {
         assert_eq!(alice.call(b"x").unwrap(), b"x");
     }
     let key = alice.look_up(&Name::new("pump").unwrap()).unwrap().expect("it keeps its name");
-    while alice.send(key, b"x").is_ok() {}
+    while alice.try_send(key, b"x").is_ok() {}
     finds_no_room(&mut alice, key, b"x", Duration::from_millis(50));
     kill_process(pid, Signal::CONT).unwrap();
     let before = calls_of(&mut alice, key);

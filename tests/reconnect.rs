@@ -8,7 +8,7 @@ use common::server::{self, shut_down, start_server};
 use common::{LIMIT, Place, begin, eventually};
 use ringpost::{
     CallError, Client, CloseReason, Inbox, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
-    RecvTimeoutError, RegisterError, Request, Response, SendError, TryRecvError,
+    RegisterError, Request, Response, SendError,
 };
 use std::fmt::Debug;
 use std::sync::mpsc::{self, Receiver};
@@ -145,7 +145,7 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
             other => assert!(matches!(other, ReconnectEvent::Failed { .. }), "{other:?}"),
         }
     }
-    assert_eq!(bob.look_up(&"alice".parse().unwrap()), Ok(back));
+    assert_eq!(bob.look_up("alice"), Ok(back));
     bob.send(back.unwrap(), b"welcome back").unwrap();
     let (mut client, first, second) = receiver.end("the receiver");
     assert_eq!(first, Err(RecvError::Disconnected(DIED)));
@@ -153,9 +153,9 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
     assert_eq!(Some(client.key()), back);
     assert_ne!(client.key(), former, "a key is never used again");
     assert_eq!(client.call(b"x").unwrap(), b"x");
-    assert_eq!(client.close_handle().reason(), None);
+    assert_eq!(client.closer().reason(), None);
     client.unregister().unwrap();
-    assert_eq!(bob.look_up(&"alice".parse().unwrap()), Ok(None));
+    assert_eq!(bob.look_up("alice"), Ok(None));
 }
 
 #[test]
@@ -172,12 +172,12 @@ fn a_call_on_its_way_is_not_made_again() {
     let end = end.unwrap_err();
     assert_eq!(end, CallError::Disconnected(DIED));
     assert!(end.to_string().contains("may have been executed"), "{end}");
-    assert_eq!(client.outstanding(), 0);
+    assert_eq!(client.caller().outstanding(), 0);
     town.start();
     // It was told: the next one registers again.
     assert_eq!(client.call(b"next").unwrap(), b"next");
     assert_eq!(hear_of_return(&events, DIED), client.key());
-    assert_eq!(client.statistics().unwrap().calls, 1);
+    assert_eq!(client.caller().statistics().unwrap().calls, 1);
     client.unregister().unwrap();
     let sums = shut_down(town.server.take().unwrap());
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
@@ -187,7 +187,7 @@ fn a_call_on_its_way_is_not_made_again() {
 fn an_idle_client_is_told_by_its_next_operation() {
     let mut town = Town::new();
     let (mut client, events) = town.steady("alice");
-    let handle = client.close_handle();
+    let handle = client.closer();
     for round in 0..3_u8 {
         let own = client.key();
         town.kill();
@@ -195,7 +195,7 @@ fn an_idle_client_is_told_by_its_next_operation() {
         town.start();
         let told = match round {
             0 => client.call(b"x").map(|_| ()).unwrap_err(),
-            1 => client.submit(b"x").unwrap_err(),
+            1 => client.caller().submit(b"x").unwrap_err(),
             _ => client
                 .send(own, b"x")
                 .map_err(|error| match error {
@@ -206,9 +206,9 @@ fn an_idle_client_is_told_by_its_next_operation() {
         };
         assert_eq!(told, CallError::NotSent(DIED));
         // Both halves are one handle here: nothing else tells of it again.
-        assert_eq!(client.recv_timeout(Duration::ZERO).unwrap_err(), RecvTimeoutError::TimedOut);
+        assert_eq!(client.recv_timeout(Duration::ZERO).unwrap_err(), RecvError::TimedOut);
         assert_eq!(client.call(b"x").unwrap(), b"x");
-        assert_eq!(client.send(own, b"x"), Err(SendError::UnknownKey));
+        assert_eq!(client.send(own, b"x"), Err(SendError::NotFound));
         assert_eq!(handle.reason(), None);
         hear_of_return(&events, DIED);
     }
@@ -228,7 +228,7 @@ fn messages_committed_before_come_first() {
         town.kill();
         town.start();
         if explicitly {
-            let key = client.reconnect().unwrap();
+            let key = client.caller().reconnect(None).unwrap();
             assert_eq!(key, client.key());
             let mut bob = town.plain("bob");
             bob.send(key, b"new").unwrap();
@@ -239,9 +239,9 @@ fn messages_committed_before_come_first() {
         if !explicitly {
             assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
             // It does not register by itself.
-            assert_eq!(client.try_recv(), Err(TryRecvError::Disconnected(DIED)));
-            client.reconnect().unwrap();
-            assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
+            assert_eq!(client.try_recv(), Err(RecvError::Disconnected(DIED)));
+            client.caller().reconnect(None).unwrap();
+            assert_eq!(client.try_recv(), Ok(None));
             let mut bob = town.plain("robert");
             bob.send(client.key(), b"new").unwrap();
         }
@@ -266,7 +266,7 @@ fn messages_of_several_connections_come_in_their_order() {
         }
         town.kill();
         town.start();
-        client.reconnect().unwrap();
+        client.caller().reconnect(None).unwrap();
     }
     for message in expected {
         assert_eq!(text(client.recv_timeout(LIMIT)), message);
@@ -274,7 +274,7 @@ fn messages_of_several_connections_come_in_their_order() {
     let own = client.key();
     client.send(own, b"the last").unwrap();
     assert_eq!(text(client.recv_timeout(LIMIT)), "the last");
-    assert_eq!(client.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(client.try_recv(), Ok(None));
 }
 
 #[test]
@@ -283,38 +283,38 @@ fn every_call_of_a_burst_has_one_end() {
     let (mut client, _events) = town.steady("alice");
     for told_by_response in [true, false] {
         for n in 0..5_u8 {
-            client.submit(&[n]).unwrap();
+            client.caller().submit(&[n]).unwrap();
         }
-        client.submit(b"hang").unwrap();
+        client.caller().submit(b"hang").unwrap();
         for n in 5..10_u8 {
-            client.submit(&[n]).unwrap();
+            client.caller().submit(&[n]).unwrap();
         }
         town.server().hear("hangs");
         town.kill();
         if !told_by_response {
-            let handle = client.close_handle();
+            let handle = client.closer();
             eventually("it is noticed", || handle.reason() == Some(DIED));
             assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));
         }
         town.start();
         if !told_by_response {
             // Registered again with all of them uncollected, and another one behind them.
-            client.submit(b"behind").unwrap();
-            assert_eq!(client.outstanding(), 12);
+            client.caller().submit(b"behind").unwrap();
+            assert_eq!(client.caller().outstanding(), 12);
         }
         for n in 0..5_u8 {
-            assert_eq!(client.response().unwrap(), [n]);
+            assert_eq!(client.caller().response().unwrap(), [n]);
         }
         for left in (0..6).rev() {
-            assert_eq!(client.response(), Err(CallError::Disconnected(DIED)));
-            assert_eq!(client.outstanding(), left + usize::from(!told_by_response));
+            assert_eq!(client.caller().response(), Err(CallError::Disconnected(DIED)));
+            assert_eq!(client.caller().outstanding(), left + usize::from(!told_by_response));
         }
         if !told_by_response {
-            assert_eq!(client.response().unwrap(), b"behind");
+            assert_eq!(client.caller().response().unwrap(), b"behind");
         }
-        assert_eq!(client.response(), Err(CallError::NothingOutstanding));
+        assert_eq!(client.caller().response(), Err(CallError::NothingOutstanding));
         assert_eq!(client.call(b"next").unwrap(), b"next");
-        assert_eq!(client.outstanding(), 0);
+        assert_eq!(client.caller().outstanding(), 0);
     }
 }
 
@@ -326,7 +326,7 @@ fn a_shutdown_is_an_end_like_any_other() {
     assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
     town.server().hear("summary");
     town.start();
-    client.ping().unwrap();
+    client.caller().ping().unwrap();
     assert_eq!(hear_of_return(&events, CloseReason::Shutdown), client.key());
 }
 
@@ -337,7 +337,7 @@ fn both_halves_go_on_with_one_registration() {
     const ROUNDS: usize = 5;
     let mut town = Town::new();
     let (client, _events) = town.steady("alice");
-    let handle = client.close_handle();
+    let handle = client.closer();
     let (mut caller, inbox) = client.split();
     let (tell, told) = mpsc::channel();
     let receiver = begin(move || receive_all(inbox, &tell));
@@ -405,7 +405,7 @@ fn receive_all(mut inbox: Inbox, tell: &mpsc::Sender<String>) {
     loop {
         match inbox.recv() {
             Ok(message) => {
-                assert_eq!(message.from(), inbox.key());
+                assert_eq!(message.sender(), inbox.key());
                 tell.send(String::from_utf8(message.into_payload()).unwrap()).unwrap();
             }
             Err(RecvError::Disconnected(reason)) => {
@@ -449,8 +449,8 @@ fn a_server_gone_for_good_is_given_up() {
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
     assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::GaveUp)));
-    assert_eq!(client.try_recv(), Err(TryRecvError::Disconnected(CloseReason::GaveUp)));
-    let Err(ReconnectError::GaveUp { attempts: 3, error }) = client.reconnect() else {
+    assert_eq!(client.try_recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
+    let Err(ReconnectError::GaveUp { attempts: 3, error }) = client.caller().reconnect(None) else {
         panic!("not given up")
     };
     assert!(matches!(*error, RegisterError::NoServer { .. }), "{error}");
@@ -460,7 +460,7 @@ fn a_server_gone_for_good_is_given_up() {
     assert!(matches!(events.recv(), Ok(ReconnectEvent::GaveUp { attempts: 3, .. })));
     // Given up is given up.
     town.start();
-    assert_eq!(client.ping(), Err(CallError::NotSent(CloseReason::GaveUp)));
+    assert_eq!(client.caller().ping(), Err(CallError::NotSent(CloseReason::GaveUp)));
     assert_eq!(client.unregister(), Err(CallError::NotSent(CloseReason::GaveUp)));
     town.plain("alice").unregister().unwrap();
 }
@@ -473,12 +473,14 @@ fn a_name_that_somebody_else_took_is_given_up() {
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     town.start();
     let mut other = town.plain("alice");
-    let Err(ReconnectError::GaveUp { error, .. }) = client.reconnect() else { panic!("not given up") };
+    let Err(ReconnectError::GaveUp { error, .. }) = client.caller().reconnect(None) else {
+        panic!("not given up")
+    };
     assert!(matches!(*error, RegisterError::NameTaken { .. }), "{error}");
     assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
     let last = events.try_iter().last();
     assert!(matches!(last, Some(ReconnectEvent::GaveUp { .. })), "{last:?}");
-    other.ping().unwrap();
+    other.caller().ping().unwrap();
 }
 
 /// As after the loss of a connection to a server that lives on.
@@ -500,8 +502,8 @@ fn a_name_that_becomes_free_is_taken_again() {
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     town.start();
     sender.send(town.plain("alice")).unwrap();
-    assert_eq!(client.reconnect().unwrap(), client.key());
-    client.ping().unwrap();
+    assert_eq!(client.caller().reconnect(None).unwrap(), client.key());
+    client.caller().ping().unwrap();
 }
 
 #[test]
@@ -512,7 +514,9 @@ fn a_full_server_is_given_up() {
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     town.start_with(&[("CLIENTS", "1")]);
     let _other = town.plain("bob");
-    let Err(ReconnectError::GaveUp { error, .. }) = client.reconnect() else { panic!("not given up") };
+    let Err(ReconnectError::GaveUp { error, .. }) = client.caller().reconnect(None) else {
+        panic!("not given up")
+    };
     assert!(matches!(*error, RegisterError::Full(_)), "{error}");
 }
 
@@ -522,7 +526,7 @@ fn a_close_ends_the_attempts() {
     let (mut client, events) = town.client("alice", |reconnect| {
         reconnect.first_delay(100 * LIMIT).longest_delay(100 * LIMIT).within(1000 * LIMIT)
     });
-    let handle = client.close_handle();
+    let handle = client.closer();
     town.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     let receiver = begin(move || {
@@ -534,7 +538,7 @@ fn a_close_ends_the_attempts() {
     let (mut client, end) = receiver.end("the wait for a server");
     assert_eq!(end, Err(RecvError::Disconnected(CloseReason::Local)));
     assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::Local)));
-    assert!(matches!(client.reconnect(), Err(ReconnectError::Ended(CloseReason::Local))));
+    assert!(matches!(client.caller().reconnect(None), Err(ReconnectError::Ended(CloseReason::Local))));
 }
 
 #[test]
@@ -544,11 +548,11 @@ fn deadlines_hold_while_there_is_no_server() {
     town.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     let soon = Duration::from_millis(30);
-    assert_eq!(client.recv_timeout(soon), Err(RecvTimeoutError::TimedOut));
-    assert_eq!(client.recv_deadline(Instant::now()), Err(RecvTimeoutError::TimedOut));
+    assert_eq!(client.recv_timeout(soon), Err(RecvError::TimedOut));
+    assert_eq!(client.recv_timeout(Instant::now()), Err(RecvError::TimedOut));
     assert_eq!(client.call_timeout(b"x", soon), Err(CallError::TimedOut));
     assert_eq!(client.send_timeout(client.key(), b"x", soon), Err(SendError::TimedOut));
-    assert!(matches!(client.reconnect_timeout(soon), Err(ReconnectError::TimedOut)));
+    assert!(matches!(client.caller().reconnect(soon), Err(ReconnectError::TimedOut)));
     town.start();
     assert_eq!(client.call(b"x").unwrap(), b"x");
 }
@@ -558,13 +562,13 @@ fn deadlines_hold_while_there_is_no_server() {
 fn a_plain_client_does_not_register_again() {
     let mut town = Town::new();
     let mut client = town.plain("alice");
-    assert!(matches!(client.reconnect(), Err(ReconnectError::NotAsked)));
+    assert!(matches!(client.caller().reconnect(None), Err(ReconnectError::NotAsked)));
     town.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     town.start();
     for _ in 0..2 {
         assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
         assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));
-        assert!(matches!(client.reconnect(), Err(ReconnectError::NotAsked)));
+        assert!(matches!(client.caller().reconnect(None), Err(ReconnectError::NotAsked)));
     }
 }

@@ -53,12 +53,15 @@ fn crowd(stage: &Stage) {
         let seed = |i: usize, n: u64| index << 48 | (i as u64) << 24 | round << 16 | n;
         for (i, client) in clients.iter_mut().enumerate() {
             for n in 0..CALLS {
-                client.submit(&content(seed(i, n), MOST)).unwrap();
+                client.caller().submit(&content(seed(i, n), MOST)).unwrap();
             }
         }
         for (i, client) in clients.iter_mut().enumerate() {
             for n in 0..CALLS {
-                assert!(client.response().unwrap() == content(seed(i, n), MOST), "client {i}, call {n}");
+                assert!(
+                    client.caller().response().unwrap() == content(seed(i, n), MOST),
+                    "client {i}, call {n}"
+                );
             }
             let next = (i + 1) % keys.len();
             client.send(keys[next], &content(seed(i, CALLS), MOST)).unwrap();
@@ -66,7 +69,7 @@ fn crowd(stage: &Stage) {
         for (i, client) in clients.iter_mut().enumerate() {
             let before = (i + keys.len() - 1) % keys.len();
             let message = client.recv().unwrap();
-            assert_eq!(message.from(), keys[before]);
+            assert_eq!(message.sender(), keys[before]);
             assert!(message.payload() == content(seed(before, CALLS), MOST), "to client {i}");
         }
     }
@@ -77,7 +80,7 @@ fn crowd(stage: &Stage) {
         // With all of them registered, and calls on their way.
         "exit" => {
             for client in &mut clients {
-                (0..CALLS).for_each(|n| client.submit(&n.to_le_bytes()).unwrap());
+                (0..CALLS).for_each(|n| client.caller().submit(&n.to_le_bytes()).unwrap());
             }
             std::process::exit(0);
         }
@@ -85,10 +88,10 @@ fn crowd(stage: &Stage) {
         "call on" => {
             for round in 0_u64.. {
                 for client in &mut clients {
-                    client.submit(&round.to_le_bytes()).unwrap();
+                    client.caller().submit(&round.to_le_bytes()).unwrap();
                 }
                 for client in &mut clients {
-                    assert_eq!(client.response().unwrap(), round.to_le_bytes());
+                    assert_eq!(client.caller().response().unwrap(), round.to_le_bytes());
                 }
                 if round == 1 {
                     say("calling");

@@ -11,7 +11,7 @@ use common::raw::{PING, RawClient, Ring};
 use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, LIMIT, Place, begin, eventually, finds_no_room, within_limit};
 use ringpost::shm::Segment;
-use ringpost::{Client, CloseReason, RecvError, RecvTimeoutError, Server, WaitStrategy};
+use ringpost::{Client, CloseReason, RecvError, Server, WaitStrategy};
 use rustix::io::Errno;
 use rustix::thread::futex;
 use std::path::PathBuf;
@@ -91,14 +91,14 @@ fn everybody_sleeps(stage: &Stage) {
         assert_eq!(alice.call(&number.to_le_bytes()).unwrap(), number.to_le_bytes());
     }
     let (waiting, sending) = (begin(move || (bob.recv().unwrap(), bob)), &mut alice);
-    sending.send(bob_key, b"hello").unwrap();
+    sending.try_send(bob_key, b"hello").unwrap();
     let (message, mut bob) = waiting.end("the message");
     assert_eq!(message.payload(), b"hello");
 
     // Deadlines.
     let short = Duration::from_millis(20);
-    assert_eq!(bob.recv_timeout(short), Err(RecvTimeoutError::TimedOut));
-    let sent = (0..).find(|_| alice.send(bob_key, b"x").is_err()).unwrap();
+    assert_eq!(bob.recv_timeout(short), Err(RecvError::TimedOut));
+    let sent = (0..).find(|_| alice.try_send(bob_key, b"x").is_err()).unwrap();
     finds_no_room(&mut alice, bob_key, b"y", short);
 
     // Space: a sender waits for room in an inbox.
@@ -114,21 +114,21 @@ fn everybody_sleeps(stage: &Stage) {
 
     // Space: a client that submits more than the rings hold, and a worker that waits until it reads.
     let requests = vec![[7_u8; 40]; 500];
-    alice.submit_all(requests.iter().map(|request| &request[..])).unwrap();
+    alice.caller().submit_all(requests.iter().map(|request| &request[..])).unwrap();
     for request in &requests {
-        assert_eq!(alice.response().unwrap(), request);
+        assert_eq!(alice.caller().response().unwrap(), request);
     }
 
     // A close by a handle.
-    let handle = bob.close_handle();
+    let handle = bob.closer();
     let waiting = begin(move || bob.recv());
     handle.close();
     assert_eq!(waiting.end("the close"), Err(RecvError::Disconnected(CloseReason::Local)));
 
     say("ready");
     stage.await_order("send");
-    let carol = alice.look_up(&"carol".parse().unwrap()).unwrap().unwrap();
-    alice.send(carol, b"for carol").unwrap();
+    let carol = alice.look_up("carol").unwrap().unwrap();
+    alice.try_send(carol, b"for carol").unwrap();
     say("sent");
     stage.await_order("shut down");
     assert_eq!(alice.key(), alice_key);

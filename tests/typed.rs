@@ -116,17 +116,17 @@ fn typed_calls_are_pipelined_too() {
     let bus = Bus::start();
     let mut client = bus.client("alice");
     for number in 0..100_u32 {
-        client.submit(number.as_bytes()).unwrap();
+        client.caller().submit(number.as_bytes()).unwrap();
     }
     for number in 0..50_u32 {
-        assert_eq!(client.response().unwrap().read(), Ok(number));
+        assert_eq!(client.caller().response().unwrap().read(), Ok(number));
     }
     // One that is not of the type asked for is taken all the same.
-    assert!(client.response().unwrap().read::<u64>().is_err());
+    assert!(client.caller().response().unwrap().read::<u64>().is_err());
     for number in 51..100_u32 {
-        assert_eq!(client.response_timeout(LIMIT).unwrap().read(), Ok(number));
+        assert_eq!(client.caller().response_timeout(LIMIT).unwrap().read(), Ok(number));
     }
-    assert_eq!(client.response().unwrap_err(), CallError::NothingOutstanding);
+    assert_eq!(client.caller().response().unwrap_err(), CallError::NothingOutstanding);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_message_of_another_type_stays_readable() {
     let message = bob.recv().unwrap();
     let error = message.read::<u32>().unwrap_err();
     assert!(matches!(error, PayloadError::Size { found: 5, .. }), "{error}");
-    assert_eq!((message.from(), message.payload()), (alice.key(), &b"12345"[..]));
+    assert_eq!((message.sender(), message.payload()), (alice.key(), &b"12345"[..]));
     assert_eq!(bob.recv().unwrap().read(), Ok(6_u32), "the next one is not disturbed");
 }
 
@@ -233,16 +233,16 @@ fn a_format_of_ones_own_is_a_payload_too() {
     let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));
     let reply = alice.call(Digits(42)).unwrap();
     assert_eq!((reply.payload(), reply.read()), (&b"42"[..], Ok(Digits(42))));
-    alice.submit_all([1, 2].map(Digits)).unwrap();
-    assert_eq!(alice.response().unwrap().read(), Ok(Digits(1)));
-    assert_eq!(alice.response().unwrap(), "2");
+    alice.caller().submit_all([1, 2].map(Digits)).unwrap();
+    assert_eq!(alice.caller().response().unwrap().read(), Ok(Digits(1)));
+    assert_eq!(alice.caller().response().unwrap(), "2");
     alice.send(bob.key(), Digits(7)).unwrap();
     assert_eq!(bob.recv().unwrap().read(), Ok(Digits(7)));
     // What cannot be encoded is not sent, and says why.
     assert!(matches!(alice.call(Digits(-1)), Err(CallError::Encode(EncodeError::Failed { .. }))));
-    assert!(matches!(alice.submit(Digits(-1)), Err(CallError::Encode(_))));
+    assert!(matches!(alice.caller().submit(Digits(-1)), Err(CallError::Encode(_))));
     assert!(matches!(alice.send(bob.key(), Digits(-1)), Err(SendError::Encode(_))));
-    assert_eq!((alice.outstanding(), alice.statistics().unwrap().calls), (0, 3));
+    assert_eq!((alice.caller().outstanding(), alice.caller().statistics().unwrap().calls), (0, 3));
 }
 
 #[cfg(feature = "serde")]
@@ -291,15 +291,15 @@ mod encoded {
         let get = Command::Get("borrowed from the response".into());
         let value = client.call_timeout(Postcard(&get), LIMIT).unwrap().read();
         assert_eq!(value, Ok(Postcard(Answer::Value(Some("borrowed from the response")))));
-        client.submit(Postcard(&put)).unwrap();
-        client.submit(Postcard(get)).unwrap();
-        client.submit(Postcard(Command::Fill(3))).unwrap();
-        assert_eq!(client.response().unwrap().read(), Ok(Postcard(Answer::Done)));
+        client.caller().submit(Postcard(&put)).unwrap();
+        client.caller().submit(Postcard(get)).unwrap();
+        client.caller().submit(Postcard(Command::Fill(3))).unwrap();
+        assert_eq!(client.caller().response().unwrap().read(), Ok(Postcard(Answer::Done)));
         assert!(matches!(
-            client.response_timeout(LIMIT).unwrap().read(),
+            client.caller().response_timeout(LIMIT).unwrap().read(),
             Ok(Postcard(Answer::Value(Some(_))))
         ));
-        assert_eq!(client.response().unwrap().read(), Ok(Postcard(Answer::Full(vec![0; 3]))));
+        assert_eq!(client.caller().response().unwrap().read(), Ok(Postcard(Answer::Full(vec![0; 3]))));
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod encoded {
             matches!(error, CallError::Encode(EncodeError::TooLarge { max, .. }) if max == limits.max_call),
             "{error:?}"
         );
-        let error = client.submit(Postcard(&over)).unwrap_err();
+        let error = client.caller().submit(Postcard(&over)).unwrap_err();
         assert!(matches!(error, CallError::Encode(_)), "{error:?}");
         let error = client.send(bob.key(), Postcard(&fits)).unwrap_err();
         let max = limits.max_message;
@@ -338,7 +338,7 @@ mod encoded {
             matches!(error, SendError::Encode(EncodeError::TooLarge { max: said, .. }) if said == max),
             "{error:?}"
         );
-        assert_eq!(client.statistics().unwrap().calls, 0);
+        assert_eq!(client.caller().statistics().unwrap().calls, 0);
         // A request that just fits has a response that does not: its variant, too, takes a byte.
         let error = client.call(Postcard(&fits)).unwrap_err();
         assert!(matches!(error, CallError::ResponseTooLarge(_)), "{error:?}");

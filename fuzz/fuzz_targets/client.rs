@@ -16,7 +16,7 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use peer::{LINE, RING, Writer, block, tamper};
 use ringpost::testing::fuzz::{INBOX, Memory, REQUESTS, RESPONSES, SPARE_HINTS, client_on, work};
-use ringpost::{CallError, Key, Name, RecvTimeoutError, SendError, TryRecvError};
+use ringpost::{CallError, Key, RecvError, SendError};
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory::new());
@@ -101,32 +101,39 @@ fuzz_target!(|data: &[u8]| {
                 }
                 8 => {
                     let len = usize::from(input.word16()) % (max + 2);
-                    match client.call_deadline(&REQUEST[..len], Instant::now()) {
+                    match client.call_timeout(&REQUEST[..len], Instant::now()) {
                         Ok(response) => assert!(response.len() <= max),
                         Err(CallError::TooLarge { .. }) => assert!(len > max),
                         Err(error) => found = matches!(error, CallError::Violation(_)),
                     }
                 }
                 9 => {
-                    let submitted = client.submit(input.bytes(5));
+                    let submitted = client.caller().submit(input.bytes(5));
                     found = matches!(submitted, Err(CallError::Violation(_)));
-                    assert!(client.outstanding() <= 1 << 17);
+                    assert!(client.caller().outstanding() <= 1 << 17);
                 }
-                10 => found = matches!(client.response(), Err(CallError::Violation(_))),
+                10 => {
+                    let error = match input.byte() % 3 {
+                        0 => client.caller().response().err(),
+                        1 => client.caller().try_response().err(),
+                        _ => client.caller().try_submit(b"request").err(),
+                    };
+                    found = matches!(error, Some(CallError::Violation(_)));
+                }
                 11 => {
                     let error = match input.byte() % 6 {
                         0 => client
                             .list()
                             .map(|list| assert!(list.is_sorted_by(|a, b| a.key.slot() < b.key.slot())))
                             .err(),
-                        1 => client.statistics().err(),
-                        2 => client.ping().err(),
-                        3 => client.look_up(&Name::new("bob").expect("a name")).err(),
+                        1 => client.caller().statistics().err(),
+                        2 => client.caller().ping().err(),
+                        3 => client.look_up("bob").err(),
                         _ => {
-                            let sent = if input.byte() % 2 == 0 {
-                                client.send(Key::from_u128(1), b"message")
-                            } else {
-                                client.send_deadline(Key::from_u128(1), b"message", Instant::now())
+                            let sent = match input.byte() % 3 {
+                                0 => client.try_send(Key::from_u128(1), b"message"),
+                                1 => client.send("bob", b"message"),
+                                _ => client.send_timeout(Key::from_u128(1), b"message", Instant::now()),
                             };
                             found = matches!(sent, Err(SendError::Violation(_)));
                             None
@@ -135,12 +142,15 @@ fuzz_target!(|data: &[u8]| {
                     found |= matches!(error, Some(CallError::Violation(_)));
                 }
                 12 => match client.try_recv() {
-                    Ok(message) => assert!(message.payload().len() <= max && !message.from_name().is_empty()),
-                    Err(error) => found = matches!(error, TryRecvError::Violation(_)),
+                    Ok(Some(message)) => {
+                        assert!(message.payload().len() <= max && !message.sender_name().is_empty())
+                    }
+                    Ok(None) => {}
+                    Err(error) => found = matches!(error, RecvError::Violation(_)),
                 },
                 _ => {
-                    let end = client.recv_deadline(Instant::now());
-                    found = matches!(end, Err(RecvTimeoutError::Violation(_)));
+                    let end = client.recv_timeout(Instant::now());
+                    found = matches!(end, Err(RecvError::Violation(_)));
                 }
             }
             broken |= found;
@@ -155,16 +165,16 @@ fuzz_target!(|data: &[u8]| {
         let most = 3 * SPARE_HINTS + 4 * steps + data.len() as u64;
         assert!(work().since(began).sleeps <= most, "it goes on sleeping");
         if broken {
-            assert!(client.close_handle().reason().is_some(), "it goes on after a broken rule");
+            assert!(client.closer().reason().is_some(), "it goes on after a broken rule");
             assert!(client.call(b"x").is_err());
         }
         // Nobody answers its farewell, unless one lies there.
         let begun = work();
         if form & 0x80 == 0 {
-            client.close_handle().close();
+            client.closer().close();
             drop(client);
         } else {
-            let _ = client.unregister_timeout(Duration::ZERO);
+            let _ = client.unregister();
         }
         let done = work().since(begun);
         let most = WORDS + RING / LINE * WORDS_FOR_A_BLOCK + 6 * done.sleeps;

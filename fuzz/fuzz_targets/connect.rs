@@ -230,8 +230,8 @@ fn answer(input: &mut Input<'_>) {
             Ok(client) => {
                 assert_eq!(said.first(), Some(&true), "it took something that is not a sealed channel");
                 assert_eq!(client.limits().ring_size as u64, RING);
-                client.close_handle().close();
-                assert_ne!(client.close_handle().reason(), Some(CloseReason::ProtocolViolation));
+                client.closer().close();
+                assert_ne!(client.closer().reason(), Some(CloseReason::ProtocolViolation));
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }

@@ -19,7 +19,7 @@ use crate::ring::WaitStrategy;
 use crate::wire::Name;
 
 /// How long a registration may take, if nothing else is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sets up a [`Client`]: [`Client::builder`].
 ///
@@ -177,7 +177,8 @@ impl ClientBuilder {
 
     pub(super) fn client(&self, guest: Guest, session: Arc<Session>) -> Client {
         let mut inbox = Inbox::new(guest.inbox, Arc::clone(&session));
-        let mut caller = Caller::new(guest.requests, guest.responses, Arc::clone(&session));
+        let mut caller =
+            Caller::new(guest.requests, guest.responses, Arc::clone(&session), self.place.timeout);
         if let Some(policy) = &self.reconnect {
             let reconnector = Arc::new(Reconnector::new(self.place.clone(), policy.clone(), session));
             inbox.settle(Arc::clone(&reconnector));

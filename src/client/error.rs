@@ -1,4 +1,4 @@
-//! One error type for each operation of a client.
+//! The errors of a client's operations: one type for each operation, whatever limit in time it was given.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use crate::channel::ChannelError;
 use crate::codec::EncodeError;
 use crate::connect::is_unknown_user;
 use crate::os::remedy::on_memory_or_threads;
-use crate::ring::{CloseReason, RecvTimeoutError, SendTimeoutError, Violation};
+use crate::ring::{CloseReason, RecvTimeoutError, Violation};
 use crate::wire::{NameError, Status};
 
 /// Why a client was not registered, or a server could not be asked. The texts say what to do.
@@ -19,8 +19,8 @@ use crate::wire::{NameError, Status};
 /// ```
 /// use ringpost::{Client, RegisterError};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// match Client::register(directory.path().join("bus"), "alice") {
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+/// match Client::register(&path, "alice") {
 ///     Ok(client) => println!("registered, key {}", client.key()),
 ///     Err(RegisterError::NoServer { path, .. }) => println!("start a server at {path:?} first"),
 ///     Err(error) => return Err(error.into()),
@@ -125,31 +125,34 @@ pub enum RegisterError {
     },
 }
 
-/// Why a request to the server has no result.
+impl RegisterError {
+    /// Whether the server did not answer in time. Trying again may help.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, RegisterError::TimedOut { .. })
+    }
+}
+
+/// Why a request to the server has no result: a call, or a question about the registry.
 ///
-/// Each says whether the request can have been executed, so that a program knows what asking again would do:
-///
-/// | error | executed |
-/// | --- | --- |
-/// | `TooLarge`, `Encode`, `NotSent`, `Uncollected`, `NothingOutstanding`, `ShuttingDown` | no |
-/// | `ServiceFailed`, `ResponseTooLarge` | yes, by the service |
-/// | `TimedOut`, `Disconnected` | perhaps, or not yet |
-/// | `Server`, `Violation` | not known |
+/// [`may_have_executed`](Self::may_have_executed) tells what asking again would do.
 ///
 /// # Examples
 ///
 /// ```
 /// use ringpost::{CallError, Client, Request, Response, Server, ServiceError};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path)
 ///     .service(|_: Request<'_>, _: &mut Response<'_>| Err(ServiceError::new("out of order")))
 ///     .start()?;
 /// let mut client = Client::register(&path, "alice")?;
-/// assert_eq!(client.call(b"x"), Err(CallError::ServiceFailed("out of order".into())));
+/// let error = client.call(b"x").unwrap_err();
+/// assert_eq!(error, CallError::ServiceFailed("out of order".into()));
+/// assert!(error.may_have_executed());
 /// let max = client.limits().max_call;
-/// assert_eq!(client.call(&vec![0; max + 1]), Err(CallError::TooLarge { len: max + 1, max }));
+/// let error = client.call(&vec![0; max + 1]).unwrap_err();
+/// assert_eq!(error, CallError::TooLarge { len: max + 1, max });
+/// assert!(!error.may_have_executed());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,11 +172,18 @@ pub enum CallError {
     /// The request cannot be encoded; nothing was sent.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// No response came until the deadline. The request may have been executed, or may yet be; if a client
-    /// that registers again was waiting for a server, it was not sent.
-    #[error("no response until the deadline; the request may have been executed")]
+    /// The name asked for is not one that a client can have; nothing was sent.
+    #[error("no client can have this name: {0}")]
+    InvalidName(#[from] NameError),
+    /// There is no room for the request now; nothing was sent. Only
+    /// [`Caller::try_submit`](super::Caller::try_submit) says so: the others wait.
+    #[error("the request ring is full: collect responses, or submit without try")]
+    Full,
+    /// No response came before the deadline. A call may have been executed, or may yet be; if a client that
+    /// registers again was waiting for a server, it was not sent.
+    #[error("no response before the deadline; the request may have been executed")]
     TimedOut,
-    /// The channel was closed before the response came. The request may have been executed.
+    /// The channel was closed before the response came. A call may have been executed.
     #[error("disconnected: {0}; the request may have been executed")]
     Disconnected(CloseReason),
     /// The channel was closed before the request was sent: it was not executed.
@@ -194,10 +204,10 @@ pub enum CallError {
     /// Too many responses to submitted calls are waiting to be collected; this call was not sent.
     #[error("{most} responses were not collected: collect some with response() before submitting more")]
     Uncollected {
-        /// How many are kept at the most.
+        /// How many are kept at most.
         most: usize,
     },
-    /// There is no response to wait for: nothing was submitted.
+    /// Every submitted call's response was collected.
     #[error("nothing was submitted that a response could come for: submit() first")]
     NothingOutstanding,
     /// The server broke a rule; the channel was closed.
@@ -205,42 +215,71 @@ pub enum CallError {
     Violation(Violation),
 }
 
+impl CallError {
+    /// Whether the service may have seen the request, or may yet see it. If not, asking again is safe.
+    pub fn may_have_executed(&self) -> bool {
+        match self {
+            CallError::TimedOut
+            | CallError::Disconnected(_)
+            | CallError::ServiceFailed(_)
+            | CallError::ResponseTooLarge(_)
+            | CallError::Server(_)
+            | CallError::Violation(_) => true,
+            CallError::TooLarge { .. }
+            | CallError::Encode(_)
+            | CallError::InvalidName(_)
+            | CallError::Full
+            | CallError::NotSent(_)
+            | CallError::ShuttingDown
+            | CallError::Uncollected { .. }
+            | CallError::NothingOutstanding => false,
+        }
+    }
+
+    /// Whether the connection has ended, before or after the request was sent.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, CallError::Disconnected(_) | CallError::NotSent(_))
+    }
+
+    /// Whether the deadline passed first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, CallError::TimedOut)
+    }
+}
+
 /// Why a message is not known to be in the receiver's inbox.
 ///
-/// After `NoAnswer` and `Disconnected` it may be there, and after `Violation` nothing is known. In all other
-/// cases it is not.
+/// [`may_have_executed`](Self::may_have_executed) tells whether it may be there all the same.
 ///
 /// # Examples
 ///
 /// ```
 /// use ringpost::SendError;
 ///
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut alice = Client::register(&path, "alice")?;
-/// # let mut bob = Client::register(&path, "bob")?;
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
 /// let large = vec![0; alice.limits().max_message];
 /// let error = loop {
-///     match alice.send(bob.key(), &large) {
-///         Ok(()) => {} // bob does not receive
+///     match alice.try_send(bob.key(), &large) {
+///         Ok(()) => {} // bob does not receive, so his inbox fills
 ///         Err(error) => break error,
 ///     }
 /// };
 /// assert_eq!(error, SendError::InboxFull);
 /// bob.recv()?;
-/// alice.send(bob.key(), &large)?; // there is room again
+/// alice.try_send("bob", &large)?; // there is room again
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No client has this key: it never had, or is gone. A key is never given twice.
-    #[error("no client has this key: it has left, or never was; look its name up again")]
-    UnknownKey,
-    /// There is no room in the receiver's inbox now.
-    #[error("the receiver's inbox is full: try again, or wait for room with a time-out")]
+    /// No client has this key or name now. A key is never given twice.
+    #[error("no client has this key or name: it has left, or never was; look its name up again")]
+    NotFound,
+    /// The text is neither a key nor a name that a client can have.
+    #[error("no client can have this name: {0}")]
+    InvalidName(#[from] NameError),
+    /// There is no room in the receiver's inbox now. Only `try_send` says so: the others wait.
+    #[error("the receiver's inbox is full: try again, or wait for room with send")]
     InboxFull,
     /// The receiver left while the message was on its way, or has dropped its [`Inbox`](crate::Inbox) and
     /// takes no messages any more. The message was not delivered.
@@ -248,12 +287,12 @@ pub enum SendError {
         "the receiver has left, or has given up its inbox: look its name up again; one that still has this key takes no messages"
     )]
     Gone,
-    /// The message was not delivered until the deadline: there was no room in the receiver's inbox, or a
+    /// The message was not delivered before the deadline: there was no room in the receiver's inbox, or a
     /// client that registers again was waiting for a server.
-    #[error("there was no room in the receiver's inbox, or no server, until the deadline")]
+    #[error("there was no room in the receiver's inbox, or no server, before the deadline")]
     TimedOut,
-    /// The server did not answer until the deadline. The message may have been delivered.
-    #[error("the server did not answer until the deadline; the message may have been delivered")]
+    /// The server did not answer before the deadline. The message may have been delivered.
+    #[error("the server did not answer before the deadline; the message may have been delivered")]
     NoAnswer,
     /// The message cannot be encoded; nothing was sent.
     #[error(transparent)]
@@ -286,11 +325,82 @@ pub enum SendError {
     Violation(Violation),
 }
 
+impl SendError {
+    /// Whether the message may be in the receiver's inbox all the same. If not, sending it again is safe.
+    pub fn may_have_executed(&self) -> bool {
+        matches!(self, SendError::NoAnswer | SendError::Disconnected(_) | SendError::Violation(_))
+    }
+
+    /// Whether the connection has ended, before or after the message was sent.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, SendError::Disconnected(_) | SendError::NotSent(_))
+    }
+
+    /// Whether the deadline passed first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, SendError::TimedOut | SendError::NoAnswer)
+    }
+
+    /// The receiver's name could not be looked up, so the message was not sent.
+    #[cold]
+    pub(super) fn of_look_up(error: CallError) -> SendError {
+        match error {
+            CallError::TimedOut => SendError::TimedOut,
+            CallError::Disconnected(reason) => SendError::NotSent(reason),
+            error => error.into(),
+        }
+    }
+}
+
+/// Why no message was received.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::{Client, CloseReason, RecvError, Server};
+/// use std::time::Duration;
+///
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+/// let server = Server::builder(&path).start()?;
+/// let mut client = Client::register(&path, "alice")?;
+/// let nothing = client.recv_timeout(Duration::from_millis(5)).unwrap_err();
+/// assert!(nothing.is_timeout());
+/// server.join_after_shutdown();
+/// assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// No message came before the deadline.
+    #[error("no message before the deadline")]
+    TimedOut,
+    /// The inbox is empty, and nothing can come any more: the connection has ended.
+    #[error("disconnected: {0}")]
+    Disconnected(CloseReason),
+    /// The server broke a rule; the channel was closed.
+    #[error("the server broke the protocol: {0}")]
+    Violation(Violation),
+}
+
+impl RecvError {
+    /// Whether the connection has ended, and everything was received that came before.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, RecvError::Disconnected(_))
+    }
+
+    /// Whether the deadline passed first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, RecvError::TimedOut)
+    }
+}
+
 impl From<CallError> for SendError {
     fn from(error: CallError) -> SendError {
         match error {
             CallError::TooLarge { len, max } => SendError::TooLarge { len, max },
             CallError::Encode(error) => SendError::Encode(error),
+            CallError::InvalidName(error) => SendError::InvalidName(error),
             CallError::TimedOut => SendError::NoAnswer,
             CallError::Disconnected(reason) => SendError::Disconnected(reason),
             CallError::NotSent(reason) => SendError::NotSent(reason),
@@ -299,20 +409,10 @@ impl From<CallError> for SendError {
             CallError::ServiceFailed(why) | CallError::ResponseTooLarge(why) | CallError::Server(why) => {
                 SendError::Server(why)
             }
-            CallError::NothingOutstanding | CallError::Uncollected { .. } => {
+            CallError::Full | CallError::NothingOutstanding | CallError::Uncollected { .. } => {
                 SendError::Server(error.to_string())
             }
         }
-    }
-}
-
-/// A request was not committed.
-pub(super) fn not_sent(error: SendTimeoutError) -> CallError {
-    match error {
-        SendTimeoutError::TimedOut => CallError::TimedOut,
-        SendTimeoutError::TooLarge { len, max } => CallError::TooLarge { len, max },
-        SendTimeoutError::Disconnected(reason) => CallError::NotSent(reason),
-        SendTimeoutError::Violation(violation) => CallError::Violation(violation),
     }
 }
 

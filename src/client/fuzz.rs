@@ -32,7 +32,7 @@ pub fn client_on(memory: &Memory) -> Client {
     let watch = Watch { token: u64::MAX - 1, watcher, of, lifeline: None };
     let session = Arc::new(Session::under(watch, &guest, Key::from_u128(7), alice()));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
-    Client { caller: Caller::new(guest.requests, guest.responses, session), inbox }
+    Client { caller: Caller::new(guest.requests, guest.responses, session, Duration::ZERO), inbox }
 }
 
 /// Registers over a connection on which the answer lies already.

@@ -1,41 +1,35 @@
-//! The receiving half of a client.
+//! The receiving half of a client, and the messages that it gives out.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::handle::CloseHandle;
+use super::closer::Closer;
+use super::error::RecvError;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
 use crate::codec::{FromPayload, PayloadError};
-use crate::ring::{CloseReason, Consumer, Incoming, RecvError, RecvTimeoutError, TryRecvError, Violation};
+use crate::ring::{CloseReason, Consumer, Deadline, Incoming, RecvTimeoutError, TryRecvError, Violation};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
 
-/// The receiving half of a [`Client`](super::Client).
+/// The receiving half of a [`Client`](super::Client): [`Client::split`](super::Client::split).
 ///
-/// It can be moved to another thread, and has `&mut self` where it receives. When the
-/// [`Caller`](super::Caller) unregisters or is dropped, it gives out what was committed before, and then
-/// `Disconnected`.
+/// It can be moved to another thread. When the [`Caller`](super::Caller) unregisters or is dropped, it gives
+/// out what was delivered before, and then `Disconnected`.
 ///
-/// Dropping it while the caller lives on gives the inbox up, for good and also for later registrations of a
-/// client with [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Whoever sends to this client is
-/// told [`SendError::Gone`](super::SendError::Gone) from then on, and so is at once who waits for room. What
-/// was delivered and not yet received is lost, though its senders were told `Ok`. The caller goes on as
-/// before. The drop does not wait. An inbox that is leaked (`std::mem::forget`) is not given up, and fills.
+/// Dropping it while the caller lives on gives the inbox up for good, also for later registrations of a
+/// client with [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Senders to this client are told
+/// [`SendError::Gone`](super::SendError::Gone) from then on, those that wait for room at once. What was
+/// delivered and not received is lost, though its senders were told `Ok`. The caller goes on as before. The
+/// drop does not block. An inbox that is leaked (`std::mem::forget`) is not given up: it fills.
 ///
 /// # Examples
 ///
 /// ```
 /// use ringpost::{CloseReason, RecvError};
 ///
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut alice = Client::register(&path, "alice")?;
-/// # let bob = Client::register(&path, "bob")?;
+/// # let (_bus, mut alice, bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
 /// alice.send(bob.key(), b"last words")?;
 /// let (caller, mut inbox) = bob.split();
 /// caller.unregister()?;
@@ -48,7 +42,7 @@ pub struct Inbox {
     session: Arc<Session>,
     /// Who sent the last message.
     last_sender: Option<(Key, Name)>,
-    /// Of a client that registers again.
+    /// Set for a client that registers again.
     reconnector: Option<Arc<Reconnector>>,
 }
 
@@ -58,104 +52,56 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// A message from another client, copied out of the inbox: it is all this client's.
+/// A message from another client, copied out of the inbox.
 ///
 /// # Examples
 ///
 /// ```
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut alice = Client::register(&path, "alice")?;
-/// # let mut bob = Client::register(&path, "bob")?;
-/// alice.send(bob.key(), b"hello")?;
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+/// alice.send(bob.key(), &7_u32.to_ne_bytes())?;
 /// let message = bob.recv()?;
-/// assert_eq!((message.from(), message.from_name().as_str()), (alice.key(), "alice"));
-/// assert_eq!(message.payload(), b"hello");
-/// // Whoever sent it gets the answer.
-/// bob.send(message.from(), b"hello back")?;
+/// assert_eq!((message.sender(), message.sender_name().as_str()), (alice.key(), "alice"));
+/// assert_eq!(message.payload(), 7_u32.to_ne_bytes());
+/// assert_eq!(message.read::<u32>()?, 7);
+/// // The answer goes to whoever sent it.
+/// bob.send(message.sender(), b"hello back")?;
 /// assert_eq!(alice.recv()?.into_payload(), b"hello back");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
-    from: Key,
-    name: Name,
+    sender: Key,
+    sender_name: Name,
     payload: Vec<u8>,
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
-            .field("from", &self.from)
-            .field("name", &self.name)
+            .field("sender", &self.sender)
+            .field("sender_name", &self.sender_name)
             .field("bytes", &self.payload.len())
             .finish()
     }
 }
 
 impl Message {
-    /// The sender's key, as the server knows it: a sender cannot pretend to be another.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// # let mut bob = Client::register(&path, "bob")?;
-    /// alice.send(bob.key(), b"hello")?;
-    /// let message = bob.recv()?;
-    /// bob.send(message.from(), b"hello back")?;
-    /// assert_eq!(alice.recv()?.payload(), b"hello back");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from(&self) -> Key {
-        self.from
+    /// The sender's key. The server puts it in: a sender cannot pretend to be another.
+    pub fn sender(&self) -> Key {
+        self.sender
     }
 
-    /// The sender's name when it sent this.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// # let mut bob = Client::register(&path, "bob")?;
-    /// alice.send(bob.key(), b"hello")?;
-    /// assert_eq!(bob.recv()?.from_name().as_str(), "alice");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_name(&self) -> &Name {
-        &self.name
+    /// The sender's name when it sent this. The server puts it in, too.
+    pub fn sender_name(&self) -> &Name {
+        &self.sender_name
     }
 
     /// What it sent.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// # let mut bob = Client::register(&path, "bob")?;
-    /// alice.send(bob.key(), b"hello")?;
-    /// assert_eq!(bob.recv()?.payload(), b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// What it sent, as a value: of a fixed layout, or in a `Postcard`.
+    /// What it sent, as a value: of a fixed layout, or in a `Postcard`. See [`codec`](crate::codec).
     ///
     /// # Errors
     ///
@@ -165,21 +111,6 @@ impl Message {
     }
 
     /// What it sent, to keep.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// # let mut bob = Client::register(&path, "bob")?;
-    /// alice.send(bob.key(), b"hello")?;
-    /// let bytes: Vec<u8> = bob.recv()?.into_payload();
-    /// assert_eq!(bytes, b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
@@ -190,219 +121,105 @@ impl Inbox {
         Inbox { ring, session, last_sender: None, reconnector: None }
     }
 
-    /// From now on it goes on with another channel when its own has ended.
+    /// Makes it go on with another channel when its own has ended.
     pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
         self.reconnector = Some(reconnector);
     }
 
-    /// This client's key. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// alice.send(inbox.key(), b"hello")?;
-    /// assert_eq!(inbox.recv()?.payload(), b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// This client's key, to which others send. Does not block.
     pub fn key(&self) -> Key {
         reconnector_of(&self.session, &self.reconnector)
             .map_or(self.session.key, |reconnector| reconnector.newest().key)
     }
 
     /// This client's name. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// assert_eq!(inbox.name().as_str(), "bob");
-    /// # alice.ping()?;
-    /// # assert!(inbox.try_recv().is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn name(&self) -> &Name {
         &self.session.name
     }
 
-    /// A handle that ends this client's waits from another thread, and with them the registration. Does not
-    /// block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// let handle = inbox.close_handle();
-    /// let waiting = std::thread::spawn(move || inbox.recv());
-    /// handle.close();
-    /// assert!(waiting.join().unwrap().is_err());
-    /// # alice.ping()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn close_handle(&self) -> CloseHandle {
-        CloseHandle::new(&self.session, self.reconnector.as_ref())
+    /// As [`Client::closer`](super::Client::closer).
+    pub fn closer(&self) -> Closer {
+        Closer::new(&self.session, self.reconnector.as_ref())
     }
 
-    /// The next message, if one is there. Does not block.
+    /// The next message, or `None` if none is there now. Never blocks.
+    ///
+    /// It does not register a reconnecting client again: it goes on when another operation has done so.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty); [`Disconnected`](TryRecvError::Disconnected) when nothing is there and
-    /// nothing can come any more; [`Violation`](TryRecvError::Violation) if the server broke a rule.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::TryRecvError;
-    ///
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// assert_eq!(inbox.try_recv(), Err(TryRecvError::Empty));
-    /// alice.send(inbox.key(), b"hello")?; // it is there when this returns
-    /// assert_eq!(inbox.try_recv()?.payload(), b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn try_recv(&mut self) -> Result<Message, TryRecvError> {
+    /// See [`RecvError`]; never [`TimedOut`](RecvError::TimedOut).
+    pub fn try_recv(&mut self) -> Result<Option<Message>, RecvError> {
         loop {
             return match self.ring.try_incoming() {
                 Ok(incoming) => match read(incoming, &mut self.last_sender) {
-                    Ok(message) => Ok(message),
-                    Err(Malformed) => {
-                        Err(TryRecvError::Violation(self.ring.reject(Violation::MalformedBlock)))
-                    }
+                    Ok(message) => Ok(Some(message)),
+                    Err(Malformed) => Err(self.malformed()),
                 },
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Violation(violation)) => Err(RecvError::Violation(violation)),
                 Err(TryRecvError::Disconnected(reason)) => {
                     match self.renew(reason, Reconnector::renew_inbox_now) {
                         Ok(()) => continue,
-                        Err(stop) => Err(TryRecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
+                        Err(stop) => Err(RecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
                     }
                 }
-                Err(error) => Err(error),
             };
         }
     }
 
-    /// The next message. Those of one sender come in its order.
+    /// Waits for the next message. The messages of one sender come in its order.
     ///
-    /// Blocks until one is there, or the connection ends; messages committed before its end come first.
+    /// Blocks until one is there or the connection ends; what was delivered before its end comes first.
     ///
     /// # Errors
     ///
-    /// [`Disconnected`](RecvError::Disconnected) when nothing can come any more;
-    /// [`Violation`](RecvError::Violation) if the server broke a rule.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// alice.send(inbox.key(), b"hello")?;
-    /// assert_eq!(inbox.recv()?.payload(), b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`RecvError`]; never [`TimedOut`](RecvError::TimedOut).
     pub fn recv(&mut self) -> Result<Message, RecvError> {
-        self.recv_until(None).map_err(RecvTimeoutError::untimed)
+        self.recv_until(Deadline::NEVER)
     }
 
-    /// As [`recv`](Self::recv), but blocks at most this long. A time that the clock cannot hold is no limit.
+    /// As [`recv`](Self::recv), but blocks until the [deadline](Deadline) at most.
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv), and [`TimedOut`](RecvTimeoutError::TimedOut).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::RecvTimeoutError;
-    /// use std::time::Duration;
-    ///
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// assert_eq!(inbox.recv_timeout(Duration::from_millis(5)), Err(RecvTimeoutError::TimedOut));
-    /// # alice.ping()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
-        self.recv_until(Instant::now().checked_add(timeout))
+    /// See [`RecvError`].
+    pub fn recv_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<Message, RecvError> {
+        self.recv_until(deadline.into())
     }
 
-    /// As [`recv`](Self::recv), but blocks until the deadline at most.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`recv_timeout`](Self::recv_timeout).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    ///
-    /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// # let mut alice = Client::register(&path, "alice")?;
-    /// let (_bob, mut inbox) = Client::register(&path, "bob")?.split();
-    /// alice.send(inbox.key(), b"hello")?;
-    /// let deadline = Instant::now() + Duration::from_secs(5);
-    /// assert_eq!(inbox.recv_deadline(deadline)?.payload(), b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Message, RecvTimeoutError> {
-        self.recv_until(Some(deadline))
-    }
-
-    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+    fn recv_until(&mut self, mut deadline: Deadline) -> Result<Message, RecvError> {
         loop {
-            return match self.ring.incoming_until(deadline) {
-                Ok(incoming) => match read(incoming, &mut self.last_sender) {
+            let found = match self.ring.find_soon() {
+                Some(found) => Ok(found),
+                None => self.ring.find(deadline.start()),
+            };
+            return match found {
+                Ok(found) => match read(self.ring.take(found), &mut self.last_sender) {
                     Ok(message) => Ok(message),
-                    Err(Malformed) => {
-                        Err(RecvTimeoutError::Violation(self.ring.reject(Violation::MalformedBlock)))
-                    }
+                    Err(Malformed) => Err(self.malformed()),
                 },
+                Err(RecvTimeoutError::TimedOut) => Err(RecvError::TimedOut),
+                Err(RecvTimeoutError::Violation(violation)) => Err(RecvError::Violation(violation)),
                 Err(RecvTimeoutError::Disconnected(reason)) => {
-                    match self.renew(reason, |reconnector| reconnector.renew_inbox(deadline)) {
+                    let until = deadline.start();
+                    match self.renew(reason, |reconnector| reconnector.renew_inbox(until)) {
                         Ok(()) => continue,
-                        Err(stop) => Err(stop
-                            .reason(reason)
-                            .map_or(RecvTimeoutError::TimedOut, RecvTimeoutError::Disconnected)),
+                        Err(stop) => {
+                            Err(stop.reason(reason).map_or(RecvError::TimedOut, RecvError::Disconnected))
+                        }
                     }
                 }
-                Err(error) => Err(error),
             };
         }
     }
 
-    /// The ring has ended, and gave out all it had: goes on with the next one, if this client registers
-    /// again.
+    #[cold]
+    fn malformed(&mut self) -> RecvError {
+        RecvError::Violation(self.ring.reject(Violation::MalformedBlock))
+    }
+
+    /// The ring has ended and is empty: goes on with the next one if this client registers again.
     #[cold]
     fn renew(
         &mut self,
@@ -431,8 +248,8 @@ impl Drop for Inbox {
 
 struct Malformed;
 
-/// Takes the block out of the ring and apart. The server wrote it, and it is not believed either. The next
-/// message is often from the same sender, whose name was checked already.
+/// Takes a block out of the ring and apart. The server wrote it, and every part of it is checked all the
+/// same. The name is not checked again if it is that of the last sender.
 fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
     const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {
@@ -457,7 +274,7 @@ fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result
     let mut payload = Vec::new();
     incoming.append_to(PREFIX + name_len, &mut payload);
     incoming.release();
-    Ok(Message { from: key, name, payload })
+    Ok(Message { sender: key, sender_name: name, payload })
 }
 
 #[cfg(test)]
@@ -482,10 +299,9 @@ mod tests {
         #[test]
         fn any_message_reads_back(key: u128, name in "[a-zé]{1,25}", payload in vec(any::<u8>(), 0..300)) {
             let read = read_block(&message(MESSAGE, name.len() as u16, key, name.as_bytes(), &payload)).unwrap();
-            prop_assert_eq!(read, Message { from: Key::from_u128(key), name: Name::new(&name).unwrap(), payload });
+            prop_assert_eq!(read, Message { sender: Key::from_u128(key), sender_name: Name::new(&name).unwrap(), payload });
         }
 
-        /// Whatever the server writes is a message with all its parts, or refused.
         #[test]
         fn any_block_is_a_message_or_refused(
             code in prop_oneof![4 => Just(MESSAGE), 1 => any::<u16>()],
@@ -497,7 +313,7 @@ mod tests {
             block.truncate(cut);
             let name = body.get(..name_len.into()).filter(|_| cut > 24).and_then(|name| Name::from_bytes(name).ok());
             let expected = name.filter(|_| code == MESSAGE).map(|name| {
-                Message { from: Key::from_u128(9), name, payload: body[name_len.into()..].to_vec() }
+                Message { sender: Key::from_u128(9), sender_name: name, payload: body[name_len.into()..].to_vec() }
             });
             prop_assert_eq!(read_block(&block), expected);
         }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::builder::DEFAULT_TIMEOUT;
 use super::caller::Caller;
 use super::inbox::Inbox;
 use super::session::Session;
@@ -17,5 +18,5 @@ pub(crate) fn client_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result
     let name = Name::new("benchmark").map_err(io::Error::other)?;
     let session = Arc::new(Session::begin(&guest, Connection::of(lifeline)?, key, name)?);
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
-    Ok((Caller::new(guest.requests, guest.responses, session), inbox))
+    Ok((Caller::new(guest.requests, guest.responses, session, DEFAULT_TIMEOUT), inbox))
 }

@@ -315,21 +315,30 @@ impl Reconnector {
         self.renew(Half::Inbox, false, deadline, |state| state.receiving.pop_front())
     }
 
+    /// The caller's part of another channel, if the other half has made one.
+    pub(super) fn renew_caller_now(&self) -> Result<Asking, Stop> {
+        self.renew_now(Half::Caller, |state| state.asking.take())
+    }
+
     /// The inbox's part of the next channel behind its own, if there is one already.
     pub(super) fn renew_inbox_now(&self) -> Result<Receiving, Stop> {
+        self.renew_now(Half::Inbox, |state| state.receiving.pop_front())
+    }
+
+    fn renew_now<P>(&self, half: Half, take: impl Fn(&mut State) -> Option<P>) -> Result<P, Stop> {
         let mut state = self.lock();
-        if let Some(reason) = state.owed[Half::Inbox as usize].take() {
+        if let Some(reason) = state.owed[half as usize].take() {
             return Err(Stop::Tell(reason));
         }
-        if let Some(part) = state.receiving.pop_front() {
+        if let Some(part) = take(&mut state) {
             return Ok(part);
         }
         match (&state.over, state.session.closer.reason()) {
             (Some(over), _) => Err(Stop::Over(over.clone())),
-            (None, Some(reason)) if state.told[Half::Inbox as usize] => Err(Stop::Tell(reason)),
+            (None, Some(reason)) if state.told[half as usize] => Err(Stop::Tell(reason)),
             (None, reason) => {
                 let reason = reason.unwrap_or(CloseReason::Died);
-                let first = self.mark(&mut state, Half::Inbox);
+                let first = self.mark(&mut state, half);
                 drop(state);
                 self.announce(first, reason);
                 Err(Stop::Tell(reason))
@@ -455,7 +464,7 @@ impl Reconnector {
 }
 
 /// Whether another connection may be had after an end for this reason.
-fn passes(reason: CloseReason) -> bool {
+pub(super) fn passes(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer | CloseReason::CutOff)
 }
 

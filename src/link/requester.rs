@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{Asks, await_answer};
 use crate::ring::{
-    CloseReason, Consumer, Found, Producer, RecvTimeoutError as Stop, TrySendError, Violation, notify_both,
+    CloseReason, Consumer, Deadline, Found, Producer, RecvTimeoutError as Stop, TryRecvError, TrySendError,
+    Violation, notify_both,
 };
 use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
@@ -107,7 +108,7 @@ impl Requester {
     /// Waits until there may be room for a request: the ring is full of requests whose responses are
     /// outstanding, so the next response makes room.
     #[cold]
-    pub(crate) fn make_room(&mut self, deadline: Option<Instant>) -> Result<(), NoRoom> {
+    pub(crate) fn make_room(&mut self, deadline: &mut Deadline) -> Result<(), NoRoom> {
         self.notify();
         if self.kept.len() >= MOST_KEPT {
             return Err(NoRoom::Uncollected { most: MOST_KEPT });
@@ -126,7 +127,7 @@ impl Requester {
     pub(crate) fn await_response<E>(
         &mut self,
         sequence: u32,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Status, E> {
         match await_answer(&mut Pending { requester: self, sequence, deadline, fail }) {
@@ -141,12 +142,39 @@ impl Requester {
     /// Waits for the response to the oldest outstanding request, when none is [kept](Self::take_kept).
     pub(crate) fn receive<E>(
         &mut self,
-        deadline: Option<Instant>,
+        deadline: &mut Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Status, E> {
         loop {
             if let Some((_, status)) = self.take_next(deadline, &fail)? {
                 return Ok(status);
+            }
+        }
+    }
+
+    /// The same without waiting: `None` if the response is not there yet.
+    pub(crate) fn try_receive(&mut self) -> Result<Option<Status>, Stop> {
+        loop {
+            let found = match self.responses.try_find() {
+                Ok(found) => found,
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected(reason)) => return Err(Stop::Disconnected(reason)),
+                Err(TryRecvError::Violation(violation)) => return Err(Stop::Violation(violation)),
+            };
+            if let Some((_, status)) = self.accept(found, |stop| stop)? {
+                return Ok(Some(status));
+            }
+        }
+    }
+
+    /// Keeps the responses that arrive until then. Notices the end of the rings meanwhile.
+    pub(crate) fn keep_until(&mut self, until: Instant) -> Result<(), Stop> {
+        loop {
+            match self.take_next(&mut until.into(), |stop| stop) {
+                Ok(Some((_, status))) => self.keep(status),
+                Ok(None) => {}
+                Err(Stop::TimedOut) => return Ok(()),
+                Err(stop) => return Err(stop),
             }
         }
     }
@@ -207,7 +235,7 @@ impl Requester {
     #[inline]
     fn take_next<E>(
         &mut self,
-        deadline: Option<Instant>,
+        deadline: &mut Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Option<(u32, Status)>, E> {
         let found = match self.responses.find_soon() {
@@ -219,8 +247,8 @@ impl Requester {
 
     /// Waits for the next response, in slices while the responder may overlook this end.
     #[cold]
-    fn find(&mut self, deadline: Option<Instant>) -> Result<Found, Stop> {
-        let deadline = effective_deadline(deadline);
+    fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
+        let deadline = effective_deadline(deadline.start());
         loop {
             // With one request outstanding, the responder looks for a sleeper as soon as it has answered.
             let several = self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
@@ -269,7 +297,7 @@ impl Requester {
 struct Pending<'r, F> {
     requester: &'r mut Requester,
     sequence: u32,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     fail: F,
 }
 
@@ -283,7 +311,7 @@ impl<E, F: Fn(Stop) -> E> Asks for Pending<'_, F> {
     }
 
     fn find(&mut self) -> Result<Found, E> {
-        self.requester.find(self.deadline).map_err(&self.fail)
+        self.requester.find(&mut self.deadline).map_err(&self.fail)
     }
 
     #[inline(always)]

@@ -78,7 +78,7 @@ impl FaceToFace {
 impl Drop for FaceToFace {
     fn drop(&mut self) {
         // Nobody serves the caller's farewell.
-        self.caller.close_handle().close();
+        self.caller.closer().close();
     }
 }
 
@@ -143,14 +143,14 @@ impl Forward {
     /// The receiver's part: a message is there. Its length; `None` if there is none.
     #[inline(never)]
     pub fn receive(&mut self) -> Option<usize> {
-        self.inbox.try_recv().ok().map(|message| message.payload().len())
+        self.inbox.try_recv().ok()?.map(|message| message.payload().len())
     }
 }
 
 impl Drop for Forward {
     fn drop(&mut self) {
         // As above.
-        self.sender.close_handle().close();
-        self.to.close_handle().close();
+        self.sender.closer().close();
+        self.to.closer().close();
     }
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -48,6 +49,41 @@ impl From<Key> for Address {
 impl From<Name> for Address {
     fn from(name: Name) -> Address {
         Address::Name(name)
+    }
+}
+
+impl From<&Name> for Address {
+    fn from(name: &Name) -> Address {
+        Address::Name(*name)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Address {
+        *address
+    }
+}
+
+/// For conversions that cannot fail, where one that can is expected.
+impl From<Infallible> for NameError {
+    fn from(never: Infallible) -> NameError {
+        match never {}
+    }
+}
+
+impl TryFrom<&str> for Address {
+    type Error = NameError;
+
+    fn try_from(text: &str) -> Result<Address, NameError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Address {
+    type Error = NameError;
+
+    fn try_from(text: &String) -> Result<Address, NameError> {
+        text.parse()
     }
 }
 

@@ -76,7 +76,7 @@ pub fn hog(stage: &Stage) {
 fn others_get_in(path: &Path) {
     for n in 0..20 {
         let mut client = Client::register(path, format!("honest {n}")).unwrap();
-        client.ping().unwrap();
+        client.caller().ping().unwrap();
         client.unregister().unwrap();
     }
     Observer::connect(path).unwrap().list().unwrap();

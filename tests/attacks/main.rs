@@ -22,7 +22,7 @@ use common::proc::{Holdings, own_threads};
 use common::role::{self, Role, numbers};
 use common::{Bus, LIMIT, Place, becomes, begin, eventually, within_limit};
 use honest::{Honest, median};
-use ringpost::{Client, RecvTimeoutError, SendError, WaitStrategy};
+use ringpost::{Client, RecvError, SendError, WaitStrategy};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -236,7 +236,7 @@ fn a_client_of_a_hostile_server() {
                 let sent = client.send_timeout(client.key(), b"message", short);
                 violations += u64::from(matches!(sent, Err(SendError::Violation(_))));
                 let received = client.recv_timeout(short).map(|message| message.payload().len());
-                violations += u64::from(matches!(received, Err(RecvTimeoutError::Violation(_))));
+                violations += u64::from(matches!(received, Err(RecvError::Violation(_))));
             }
         }
         (registered, violations)

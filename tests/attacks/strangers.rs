@@ -186,7 +186,7 @@ fn others_go_on(path: &Path, server: &Server) -> Duration {
     let began = Instant::now();
     let mut client = Client::register(path, "honest").unwrap();
     timed(began);
-    client.ping().unwrap();
+    client.caller().ping().unwrap();
     let began = Instant::now();
     assert!(Observer::connect(path).unwrap().list().unwrap().iter().any(|c| c.name.as_str() == "honest"));
     timed(began);

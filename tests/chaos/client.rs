@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ringpost::shm::Segment;
-use ringpost::{
-    Caller, Client, CloseReason, Inbox, Key, Message, RecvTimeoutError, RegisterError, WaitStrategy,
-};
+use ringpost::{Caller, Client, CloseReason, Inbox, Key, Message, RecvError, RegisterError, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::census::Holdings;
@@ -64,7 +62,7 @@ pub enum Way {
     Ended,
     Unregister,
     Drop,
-    CloseHandle,
+    Closer,
 }
 
 pub fn run(options: ClientOptions) -> Ended {
@@ -177,7 +175,7 @@ impl ChaosClient {
     fn live(self: &Arc<Self>, client: Client, mut random: Random) {
         let key = client.key();
         let (caller, inbox) = client.split();
-        let handle = caller.close_handle();
+        let handle = caller.closer();
         if random.once_in(3) {
             // A thread of its own receives, without a deadline.
             let (role, receiving) = (Arc::clone(self), random.clone());
@@ -210,7 +208,7 @@ impl ChaosClient {
     }
 
     /// Ends the registration. Returns whether no message to it can be acknowledged any more.
-    fn give_up(&self, way: Way, caller: Caller, handle: &ringpost::CloseHandle, thread: u8) -> bool {
+    fn give_up(&self, way: Way, caller: Caller, handle: &ringpost::Closer, thread: u8) -> bool {
         match way {
             Way::Ended => {
                 // The server closed it; there is nothing to unregister from.
@@ -220,7 +218,7 @@ impl ChaosClient {
             Way::Unregister => {
                 let words = [LEAVING.as_nanos() as u64, 0, 0, 0, 0, 0];
                 self.history.begin(thread, Op::Unregister, words);
-                let left = caller.unregister_timeout(LEAVING);
+                let left = caller.unregister();
                 let outcome = super::work::outcome_of_call(self, Op::Unregister, left.as_ref().err());
                 self.history.end(thread, Op::Unregister, outcome, words);
                 matches!(outcome, Outcome::Ok | Outcome::Disconnected | Outcome::NotSent)
@@ -233,7 +231,7 @@ impl ChaosClient {
                 self.history.end(thread, Op::Drop, Outcome::Ok, words);
                 false
             }
-            Way::CloseHandle => {
+            Way::Closer => {
                 handle.close();
                 drop(caller);
                 false
@@ -247,11 +245,11 @@ impl ChaosClient {
         let (mut until, mut again) = (Instant::now() + DRAINING, true);
         self.history.begin(0, Op::Receive, words);
         let reason = loop {
-            match inbox.recv_deadline(until) {
+            match inbox.recv_timeout(until) {
                 Ok(message) => self.received(0, &message),
-                Err(RecvTimeoutError::Disconnected(reason)) => break reason,
+                Err(RecvError::Disconnected(reason)) => break reason,
                 // The whole machine may have stood still meanwhile.
-                Err(RecvTimeoutError::TimedOut) if again => {
+                Err(RecvError::TimedOut) if again => {
                     (until, again) = (Instant::now() + DRAINING, false);
                 }
                 Err(error) => {
@@ -292,7 +290,7 @@ impl ChaosClient {
                 thread,
                 Op::Receive,
                 Outcome::Ok,
-                about(0, message.from(), number),
+                about(0, message.sender(), number),
             ),
             Err(wrong) => self.history.violation(thread, Op::Receive, &wrong),
         }

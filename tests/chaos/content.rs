@@ -118,10 +118,10 @@ pub fn number_of(message_in: &Message) -> Result<u64, String> {
         return Err(format!("a message of {} bytes", payload.len()));
     };
     let number = u64::from_le_bytes(number.try_into().unwrap_or_default());
-    if payload == message(message_in.from(), number, payload.len()) {
+    if payload == message(message_in.sender(), number, payload.len()) {
         Ok(number)
     } else {
-        Err(format!("message {number} of {} bytes from {} is damaged", payload.len(), message_in.from()))
+        Err(format!("message {number} of {} bytes from {} is damaged", payload.len(), message_in.sender()))
     }
 }
 

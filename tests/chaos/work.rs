@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringpost::{CallError, Caller, Inbox, Key, Name, RecvTimeoutError, SendError, TryRecvError};
+use ringpost::{CallError, Caller, Inbox, Key, Name, RecvError, SendError};
 
 use super::client::{ChaosClient, Keys, Way, name_of};
 use super::content::{self, REFUSAL, Task};
@@ -46,7 +46,7 @@ pub fn outcome_of_call(client: &ChaosClient, op: Op, error: Option<&CallError>) 
 fn outcome_of_sending(client: &ChaosClient, op: Op, sent: &Result<(), SendError>) -> Outcome {
     match sent {
         Ok(()) => Outcome::Ok,
-        Err(SendError::UnknownKey) => Outcome::UnknownKey,
+        Err(SendError::NotFound) => Outcome::UnknownKey,
         Err(SendError::InboxFull) => Outcome::InboxFull,
         Err(SendError::Gone) => Outcome::Gone,
         Err(SendError::TimedOut) => Outcome::TimedOut,
@@ -89,7 +89,7 @@ impl<'a> Work<'a> {
             if left == 0 {
                 break match self.random.below(6) {
                     0 => Way::Drop,
-                    1 => Way::CloseHandle,
+                    1 => Way::Closer,
                     _ => Way::Unregister,
                 };
             }
@@ -230,7 +230,7 @@ impl<'a> Work<'a> {
         }
         let Ok(name) = Name::new(&name_of(slot)) else { return Ok(None) };
         self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
-        let found = self.caller.look_up_timeout(&name, PATIENCE);
+        let found = self.caller.look_up(&name);
         let outcome = outcome_of_call(self.client, Op::Ask, found.as_ref().err());
         self.client.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
         self.after(outcome)?;
@@ -260,7 +260,7 @@ impl<'a> Work<'a> {
         let sent = if waits {
             self.caller.send_timeout(key, &message, patience)
         } else {
-            self.caller.send(key, &message)
+            self.caller.try_send(key, &message)
         };
         let outcome = outcome_of_sending(self.client, op, &sent);
         history.end(0, op, outcome, words);
@@ -290,9 +290,9 @@ impl<'a> Work<'a> {
         let Some(inbox) = self.inbox.as_deref_mut() else { return Ok(()) };
         for _ in 0..64 {
             match inbox.try_recv() {
-                Ok(message) => self.client.received(0, &message),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected(_)) => return Err(Way::Ended),
+                Ok(Some(message)) => self.client.received(0, &message),
+                Ok(None) => break,
+                Err(RecvError::Disconnected(_)) => return Err(Way::Ended),
                 Err(error) => self.client.history.violation(0, Op::Receive, &format!("{error:?}")),
             }
         }
@@ -304,11 +304,11 @@ impl<'a> Work<'a> {
                 self.client.received(0, &message);
                 Outcome::Ok
             }
-            Err(RecvTimeoutError::TimedOut) if began.elapsed() < patience => {
+            Err(RecvError::TimedOut) if began.elapsed() < patience => {
                 self.client.history.violation(0, Op::Receive, "timed out before its time")
             }
-            Err(RecvTimeoutError::TimedOut) => Outcome::TimedOut,
-            Err(RecvTimeoutError::Disconnected(_)) => Outcome::Disconnected,
+            Err(RecvError::TimedOut) => Outcome::TimedOut,
+            Err(RecvError::Disconnected(_)) => Outcome::Disconnected,
             Err(error) => self.client.history.violation(0, Op::Receive, &format!("{error:?}")),
         };
         self.client.history.end(0, Op::Receive, outcome, words);
@@ -324,9 +324,9 @@ impl<'a> Work<'a> {
     fn ask(&mut self) -> Goes {
         self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
         let error = match self.random.below(3) {
-            0 => self.caller.ping_timeout(PATIENCE).err(),
-            1 => self.caller.statistics_timeout(PATIENCE).err(),
-            _ => match self.caller.list_timeout(PATIENCE) {
+            0 => self.caller.ping().err(),
+            1 => self.caller.statistics().err(),
+            _ => match self.caller.list() {
                 Ok(clients) => {
                     let own = self.caller.key();
                     if !clients.iter().any(|client| client.key == own) {

@@ -1,8 +1,8 @@
 //! Calls: every size, pipelines, deadlines, and order in all of it.
 
 use crate::common::payload::{Random, content};
-use crate::common::{Bus, Gate, LIMIT, within_limit};
-use ringpost::{CallError, Request, Response, ServiceError, WaitStrategy};
+use crate::common::{Bus, Gate, within_limit};
+use ringpost::{CallError, Client, Request, Response, SendError, ServiceError, WaitStrategy};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ fn every_size_goes_there_and_back() {
     }
     let over = vec![1; max + 1];
     assert_eq!(client.call(&over), Err(CallError::TooLarge { len: max + 1, max }));
-    assert_eq!(client.submit(&over), Err(CallError::TooLarge { len: max + 1, max }));
-    assert_eq!(client.outstanding(), 0);
+    assert_eq!(client.caller().submit(&over), Err(CallError::TooLarge { len: max + 1, max }));
+    assert_eq!(client.caller().outstanding(), 0);
     assert_eq!(client.call(b"still here").unwrap(), b"still here");
 }
 
@@ -62,17 +62,17 @@ fn responses_of_any_size_come_in_order() {
                 let (count, len) = (random.size(max), random.size(max).max(4));
                 let mut request = vec![round as u8; len];
                 request[..4].copy_from_slice(&(count as u32).to_le_bytes());
-                client.submit(&request).unwrap();
+                client.caller().submit(&request).unwrap();
                 expected.push_back(count);
             } else if let Some(count) = expected.pop_front() {
-                assert!(client.response().unwrap() == answer(count), "round {round}: {count} bytes");
+                assert!(client.caller().response().unwrap() == answer(count), "round {round}: {count} bytes");
             }
-            assert_eq!(client.outstanding(), expected.len());
+            assert_eq!(client.caller().outstanding(), expected.len());
         }
         for count in expected {
-            assert!(client.response().unwrap() == answer(count));
+            assert!(client.caller().response().unwrap() == answer(count));
         }
-        assert_eq!(client.response(), Err(CallError::NothingOutstanding));
+        assert_eq!(client.caller().response(), Err(CallError::NothingOutstanding));
     });
 }
 
@@ -85,11 +85,11 @@ fn two_full_rings_do_not_block_each_other() {
         let mut client = bus.client("alice");
         let request = |i: u32| content(i.into(), 1000);
         for i in 0..5000 {
-            client.submit(&request(i)).unwrap();
+            client.caller().submit(&request(i)).unwrap();
         }
-        assert_eq!(client.outstanding(), 5000);
+        assert_eq!(client.caller().outstanding(), 5000);
         for i in 0..5000 {
-            assert!(client.response().unwrap() == request(i), "response {i}");
+            assert!(client.caller().response().unwrap() == request(i), "response {i}");
         }
     });
 }
@@ -99,16 +99,16 @@ fn several_calls_go_in_one_step_and_an_error_tells_how_many_went() {
     let bus = Bus::with(|b| b.ring_size(4096));
     let mut client = bus.client("alice");
     let requests: Vec<Vec<u8>> = (0..1000).map(|i| content(i, 200)).collect();
-    client.submit_all(requests.iter().map(Vec::as_slice)).unwrap();
+    client.caller().submit_all(requests.iter().map(Vec::as_slice)).unwrap();
     for request in &requests {
-        assert!(client.response().unwrap() == request);
+        assert!(client.caller().response().unwrap() == request);
     }
     let over = vec![0; client.limits().max_call + 1];
     let some: [&[u8]; 4] = [b"one", b"two", &over, b"three"];
-    assert!(matches!(client.submit_all(some), Err(CallError::TooLarge { .. })));
-    assert_eq!(client.outstanding(), 2);
-    assert_eq!(client.response().unwrap(), b"one");
-    assert_eq!(client.response().unwrap(), b"two");
+    assert!(matches!(client.caller().submit_all(some), Err(CallError::TooLarge { .. })));
+    assert_eq!(client.caller().outstanding(), 2);
+    assert_eq!(client.caller().response().unwrap(), b"one");
+    assert_eq!(client.caller().response().unwrap(), b"two");
 }
 
 #[test]
@@ -118,16 +118,16 @@ fn responses_that_nobody_collects_are_bounded() {
         let mut client = bus.client("alice");
         let mut submitted = 0_u32;
         let error = loop {
-            match client.submit(&submitted.to_le_bytes()) {
+            match client.caller().submit(&submitted.to_le_bytes()) {
                 Ok(()) => submitted += 1,
                 Err(error) => break error,
             }
             assert!(submitted < 200_000, "memory grows without bound");
         };
         assert!(matches!(error, CallError::Uncollected { .. }), "{error:?}");
-        assert_eq!(client.outstanding(), submitted as usize);
+        assert_eq!(client.caller().outstanding(), submitted as usize);
         for i in 0..submitted {
-            assert_eq!(client.response().unwrap(), i.to_le_bytes());
+            assert_eq!(client.caller().response().unwrap(), i.to_le_bytes());
         }
         assert_eq!(client.call(b"go on").unwrap(), b"go on");
     });
@@ -145,7 +145,7 @@ fn submitted_calls_mix_with_all_the_rest() {
             let bytes = i.to_le_bytes();
             match random.below(6) {
                 0 | 1 => {
-                    client.submit(&bytes).unwrap();
+                    client.caller().submit(&bytes).unwrap();
                     expected.push_back(bytes);
                 }
                 2 => assert_eq!(client.call(&bytes).unwrap(), bytes),
@@ -153,14 +153,14 @@ fn submitted_calls_mix_with_all_the_rest() {
                     client.send(bob.key(), &bytes).unwrap();
                     assert_eq!(bob.recv().unwrap().payload(), bytes);
                 }
-                4 => client.ping().unwrap(),
+                4 => client.caller().ping().unwrap(),
                 _ => {
                     if let Some(bytes) = expected.pop_front() {
-                        assert_eq!(client.response().unwrap(), bytes);
+                        assert_eq!(client.caller().response().unwrap(), bytes);
                     }
                 }
             }
-            assert_eq!(client.outstanding(), expected.len());
+            assert_eq!(client.caller().outstanding(), expected.len());
         }
     });
 }
@@ -181,19 +181,19 @@ fn a_late_response_is_discarded() {
     assert_eq!(client.call_timeout(b"wait 1", MOMENT), Err(CallError::TimedOut));
     gate.wait_for(1);
     // Behind it: one that was submitted, one that nobody waits for any more, one that is still to come.
-    client.submit(b"two").unwrap();
-    assert_eq!(client.call_deadline(b"three", Instant::now() + MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.response_timeout(MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.outstanding(), 1);
-    client.submit(b"four").unwrap();
-    assert_eq!(client.outstanding(), 2);
+    client.caller().submit(b"two").unwrap();
+    assert_eq!(client.call_timeout(b"three", Instant::now() + MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.caller().response_timeout(MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.caller().outstanding(), 1);
+    client.caller().submit(b"four").unwrap();
+    assert_eq!(client.caller().outstanding(), 2);
     gate.open();
     assert_eq!(client.call(b"five").unwrap(), b"five");
-    assert_eq!(client.response().unwrap(), b"two");
-    assert_eq!(client.response().unwrap(), b"four");
-    assert_eq!(client.outstanding(), 0);
-    assert_eq!(client.response(), Err(CallError::NothingOutstanding));
-    assert_eq!(client.statistics().unwrap().calls, 5, "those given up were executed all the same");
+    assert_eq!(client.caller().response().unwrap(), b"two");
+    assert_eq!(client.caller().response().unwrap(), b"four");
+    assert_eq!(client.caller().outstanding(), 0);
+    assert_eq!(client.caller().response(), Err(CallError::NothingOutstanding));
+    assert_eq!(client.caller().statistics().unwrap().calls, 5, "those given up were executed all the same");
 }
 
 #[test]
@@ -206,24 +206,25 @@ fn questions_to_the_registry_have_deadlines_too() {
             response.write(request.payload())
         })
     });
-    let mut client = bus.client("alice");
+    let mut client = Client::builder(&bus.place.path).timeout(MOMENT).register("alice").unwrap();
     let (name, key) = (*client.name(), client.key());
-    client.submit(b"held").unwrap();
+    client.caller().submit(b"held").unwrap();
     gate.wait_for(1);
     // The worker is at the gate, and answers in the order of the requests.
-    assert_eq!(client.ping_timeout(MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.look_up_timeout(&name, MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.resolve_timeout(&name.into(), MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.resolve_timeout(&key.into(), MOMENT), Ok(Some(key)), "this asks nobody");
-    assert_eq!(client.list_timeout(MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.statistics_timeout(MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.outstanding(), 1);
+    assert_eq!(client.caller().ping(), Err(CallError::TimedOut));
+    assert_eq!(client.look_up(&name), Err(CallError::TimedOut));
+    assert_eq!(client.look_up(key), Ok(Some(key)), "this asks nobody");
+    assert_eq!(client.wait_for("nobody", MOMENT), Err(CallError::TimedOut));
+    assert_eq!(client.send("alice", b"x"), Err(SendError::TimedOut), "the name could not be looked up");
+    assert_eq!(client.list(), Err(CallError::TimedOut));
+    assert_eq!(client.caller().statistics(), Err(CallError::TimedOut));
+    assert_eq!(client.caller().outstanding(), 1);
     gate.open();
-    assert_eq!(client.response().unwrap(), b"held");
-    assert_eq!(client.look_up_timeout(&name, LIMIT), Ok(Some(key)));
-    assert_eq!(client.list_timeout(LIMIT).unwrap().len(), 1);
-    assert_eq!(client.statistics_timeout(LIMIT).unwrap().calls, 1);
-    client.ping_timeout(LIMIT).unwrap();
+    assert_eq!(client.caller().response().unwrap(), b"held");
+    assert_eq!(client.look_up(&name), Ok(Some(key)));
+    assert_eq!(client.list().unwrap().len(), 1);
+    assert_eq!(client.caller().statistics().unwrap().calls, 1);
+    client.caller().ping().unwrap();
 }
 
 #[test]
@@ -237,20 +238,20 @@ fn a_call_that_found_no_room_in_time_was_not_sent() {
         })
     });
     let mut client = bus.client("alice");
-    client.submit(b"first").unwrap();
+    client.caller().submit(b"first").unwrap();
     gate.wait_for(1);
     // One is in the service; fill the ring behind it: 64 lines, one of them always zero.
     for i in 0..63_u8 {
-        client.submit(&[i]).unwrap();
+        client.caller().submit(&[i]).unwrap();
     }
     assert_eq!(client.call_timeout(b"no room", MOMENT), Err(CallError::TimedOut));
-    assert_eq!(client.outstanding(), 64);
+    assert_eq!(client.caller().outstanding(), 64);
     gate.open();
-    assert_eq!(client.response().unwrap(), b"first");
+    assert_eq!(client.caller().response().unwrap(), b"first");
     for i in 0..63_u8 {
-        assert_eq!(client.response().unwrap(), [i]);
+        assert_eq!(client.caller().response().unwrap(), [i]);
     }
-    assert_eq!(client.statistics().unwrap().calls, 64);
+    assert_eq!(client.caller().statistics().unwrap().calls, 64);
 }
 
 #[test]
@@ -258,8 +259,8 @@ fn times_beyond_the_clock_are_no_time_outs() {
     let bus = Bus::start();
     let (mut client, mut bob) = (bus.client("alice"), bus.client("bob"));
     assert_eq!(client.call_timeout(b"x", Duration::MAX).unwrap(), b"x");
-    client.submit(b"y").unwrap();
-    assert_eq!(client.response_timeout(Duration::MAX).unwrap(), b"y");
+    client.caller().submit(b"y").unwrap();
+    assert_eq!(client.caller().response_timeout(Duration::MAX).unwrap(), b"y");
     client.send_timeout(bob.key(), b"z", Duration::MAX).unwrap();
     assert_eq!(bob.recv_timeout(Duration::MAX).unwrap().payload(), b"z");
 }
@@ -274,11 +275,11 @@ fn a_deadline_that_has_passed_ends_everything_at_once() {
     });
     let mut client = bus.client("alice");
     for _ in 0..5 {
-        assert_eq!(client.call_deadline(b"x", Instant::now()), Err(CallError::TimedOut));
+        assert_eq!(client.call_timeout(b"x", Instant::now()), Err(CallError::TimedOut));
     }
-    assert!(client.recv_deadline(Instant::now()).is_err());
+    assert!(client.recv_timeout(Instant::now()).is_err());
     assert_eq!(client.call(b"y").unwrap(), b"late");
-    assert_eq!(client.statistics().unwrap().calls, 6);
+    assert_eq!(client.caller().statistics().unwrap().calls, 6);
 }
 
 /// A response to an earlier call is there at once, and tells nothing of the worker: it may lie down just
@@ -289,14 +290,14 @@ fn a_call_behind_others_wakes_the_worker() {
     let mut client = bus.client("alice");
     within_limit("calls behind others", move || {
         for round in 0..20_000_u32 {
-            client.submit_all([&b"first"[..], b"second"]).unwrap();
-            assert_eq!(client.response().unwrap(), b"first");
+            client.caller().submit_all([&b"first"[..], b"second"]).unwrap();
+            assert_eq!(client.caller().response().unwrap(), b"first");
             // The worker answers the second and lies down: before, while or after the next call is made.
             for _ in 0..round % 100 {
                 std::hint::spin_loop();
             }
             assert_eq!(client.call(b"third").unwrap(), b"third");
-            assert_eq!(client.response().unwrap(), b"second");
+            assert_eq!(client.caller().response().unwrap(), b"second");
         }
     });
 }

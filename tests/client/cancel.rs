@@ -36,11 +36,11 @@ fn every_call_gets_its_own_answer_after_any_number_of_late_ones() {
     for i in 0..20_u8 {
         let error = match i % 2 {
             0 => client.call_timeout(&[i], Duration::from_millis(1)),
-            _ => client.call_deadline(&[i], Instant::now()),
+            _ => client.call_timeout(&[i], Instant::now()),
         };
         assert_eq!(error, Err(CallError::TimedOut));
     }
-    assert_eq!(client.outstanding(), 0, "nobody waits for them any more");
+    assert_eq!(client.caller().outstanding(), 0, "nobody waits for them any more");
     // Nobody else waits for the sleeper.
     assert_eq!(bus.client("bob").call(b"x").unwrap(), b"x");
     gate.open();
@@ -48,9 +48,9 @@ fn every_call_gets_its_own_answer_after_any_number_of_late_ones() {
         assert_eq!(client.call_timeout(&[i], LIMIT).unwrap(), [i]);
     }
     assert_eq!(client.call(b"sleep").unwrap(), b"sleep");
-    assert_eq!(client.statistics().unwrap().calls, 42, "those too late were executed all the same");
+    assert_eq!(client.caller().statistics().unwrap().calls, 42, "those too late were executed all the same");
     let error = CallError::TimedOut.to_string();
-    assert!(error.contains("until the deadline") && error.contains("may have been executed"), "{error}");
+    assert!(error.contains("before the deadline") && error.contains("may have been executed"), "{error}");
 }
 
 /// A client whose worker sleeps in the service, ready for an operation that has to wait behind that.
@@ -64,13 +64,13 @@ fn behind_a_sleeper(bus: &Bus, gate: &Gate, count: usize) -> Caller {
 type Operation = fn(&mut Caller) -> String;
 
 #[test]
-fn the_close_handle_ends_every_wait_behind_a_service_that_sleeps() {
+fn the_closer_ends_every_wait_behind_a_service_that_sleeps() {
     let gate = Gate::default();
     let bus = sleepy(&gate);
     let operations: [(&str, Operation); 10] = [
         ("call", |c| format!("{:?}", c.call(b"x").unwrap_err())),
         ("call_timeout", |c| format!("{:?}", c.call_timeout(b"x", LIMIT).unwrap_err())),
-        ("call_deadline", |c| format!("{:?}", c.call_deadline(b"x", Instant::now() + LIMIT).unwrap_err())),
+        ("call_deadline", |c| format!("{:?}", c.call_timeout(b"x", Instant::now() + LIMIT).unwrap_err())),
         ("response", |c| format!("{:?}", c.response().unwrap_err())),
         ("response_timeout", |c| format!("{:?}", c.response_timeout(LIMIT).unwrap_err())),
         ("submit", |c| format!("{:?}", (0..).find_map(|_| c.submit(&[0; 900]).err()).unwrap())),
@@ -81,7 +81,7 @@ fn the_close_handle_ends_every_wait_behind_a_service_that_sleeps() {
     ];
     for (count, (what, operation)) in operations.into_iter().enumerate() {
         let mut caller = behind_a_sleeper(&bus, &gate, count + 1);
-        let (handle, name) = (caller.close_handle(), *caller.name());
+        let (handle, name) = (caller.closer(), *caller.name());
         let waiting = begin(move || (operation(&mut caller), caller));
         // It may not have begun yet; then it must end all the same.
         handle.close();
@@ -98,12 +98,12 @@ fn the_close_handle_ends_every_wait_behind_a_service_that_sleeps() {
 
 /// The same where it certainly waits: in a call that sleeps itself.
 #[test]
-fn the_close_handle_ends_a_call_in_a_service_that_sleeps() {
+fn the_closer_ends_a_call_in_a_service_that_sleeps() {
     for wait in [WaitStrategy::Spin, WaitStrategy::Adaptive, WaitStrategy::Park] {
         let gate = Gate::default();
         let bus = sleepy(&gate);
         let mut alice = Client::builder(bus.path()).wait(wait).register("alice").unwrap();
-        let handle = alice.close_handle();
+        let handle = alice.closer();
         let calling = begin(move || alice.call(b"sleep").map(|reply| reply.to_vec()));
         gate.wait_for(1);
         eventually("the worker sleeps", || worker_sleeps("alice"));
@@ -145,20 +145,21 @@ fn a_client_that_was_overlooked_looks_again() {
     for (what, collect) in [
         (
             "untimed",
-            (|c| c.response().map(|reply| reply.to_vec())) as fn(&mut Client) -> Result<Vec<u8>, CallError>,
+            (|c| c.caller().response().map(|reply| reply.to_vec()))
+                as fn(&mut Client) -> Result<Vec<u8>, CallError>,
         ),
-        ("timed", |c| c.response_timeout(LIMIT * 2).map(|reply| reply.to_vec())),
+        ("timed", |c| c.caller().response_timeout(LIMIT * 2).map(|reply| reply.to_vec())),
     ] {
         let place = Place::new();
         let server = forgetful(&place);
         let mut client = Client::builder(&place.path).wait(WaitStrategy::Park).register("alice").unwrap();
-        client.submit(b"one").unwrap();
-        client.submit(b"two").unwrap();
+        client.caller().submit(b"one").unwrap();
+        client.caller().submit(b"two").unwrap();
         let waiting = begin(move || {
             let first = collect(&mut client);
-            let second = client.response_timeout(MOMENT).map(|reply| reply.to_vec());
+            let second = client.caller().response_timeout(MOMENT).map(|reply| reply.to_vec());
             // Nobody would confirm that it leaves.
-            client.close_handle().close();
+            client.closer().close();
             (first, second)
         });
         let (first, second) = waiting.end(what);

@@ -21,7 +21,7 @@ fn a_taken_name_is_refused_and_its_owner_undisturbed() {
     let mut alice = bus.client("alice");
     let error = Client::register(bus.path(), "alice").unwrap_err();
     assert!(matches!(&error, RegisterError::NameTaken { name } if name == "alice"), "{error:?}");
-    alice.ping().unwrap();
+    alice.caller().ping().unwrap();
     assert_eq!(bus.server.info().clients, 1);
     assert_eq!(bus.server.join_after_shutdown().refused, 1);
 }
@@ -106,7 +106,7 @@ fn strangers_are_answered_and_dropped() {
         assert_eq!(found, status, "{what}: {why}");
         assert!(!why.is_empty());
         assert!(matches!(hear(&line), Heard::End), "{what}: still connected");
-        alice.ping().unwrap();
+        alice.caller().ping().unwrap();
     }
     // Nothing at all, and then nobody.
     drop(dial(bus.path()));
@@ -164,14 +164,14 @@ fn silent_connections_are_dropped_and_delay_no_one() {
     let bus = Bus::start();
     let silent: Vec<OwnedFd> = (0..50).map(|_| dial(bus.path())).collect();
     let mut alice = bus.client("alice");
-    alice.ping().unwrap();
+    alice.caller().ping().unwrap();
     Observer::connect(bus.path()).unwrap().list().unwrap();
     // Each hears why after a while, and that is its end; those who are served stay.
     for line in &silent {
         hear(line).refusal();
         assert!(matches!(hear(line), Heard::End));
     }
-    alice.ping().unwrap();
+    alice.caller().ping().unwrap();
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn too_many_connections_at_once_are_told_so() {
         let mut told = None;
         for _ in 0..20 {
             let _silent: Vec<OwnedFd> = (0..1024).map(|_| dial(bus.path())).collect();
-            alice.ping().unwrap();
+            alice.caller().ping().unwrap();
             // It asks again for as long as it has time.
             match Client::builder(bus.path()).timeout(Duration::from_millis(300)).register("bob") {
                 Err(RegisterError::Refused(why)) => {

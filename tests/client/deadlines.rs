@@ -3,8 +3,7 @@
 
 use crate::common::{Bus, Place, begin};
 use ringpost::{
-    CallError, Client, CloseReason, Reconnect, ReconnectError, ReconnectEvent, RecvError, RecvTimeoutError,
-    SendError, Server,
+    CallError, Client, CloseReason, Reconnect, ReconnectError, ReconnectEvent, RecvError, SendError, Server,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,19 +22,16 @@ fn a_deadline_that_has_passed_is_called_one() {
     let (place, mut client) = left_alone(Reconnect::default());
     let key = client.key();
     for _ in 0..3 {
-        assert_eq!(client.call_deadline(b"x", Instant::now()), Err(CallError::TimedOut));
-        assert_eq!(client.send_deadline(key, b"x", Instant::now()), Err(SendError::TimedOut));
+        assert_eq!(client.call_timeout(b"x", Instant::now()), Err(CallError::TimedOut));
+        assert_eq!(client.send_timeout(key, b"x", Instant::now()), Err(SendError::TimedOut));
         assert_eq!(client.send_timeout(key, b"x", Duration::ZERO), Err(SendError::TimedOut));
-        assert_eq!(client.recv_deadline(Instant::now()), Err(RecvTimeoutError::TimedOut));
-        assert_eq!(client.ping_timeout(Duration::ZERO), Err(CallError::TimedOut));
-        assert_eq!(client.list_timeout(Duration::ZERO), Err(CallError::TimedOut));
-        assert_eq!(client.statistics_timeout(Duration::ZERO), Err(CallError::TimedOut));
-        assert_eq!(client.look_up_timeout(&"bob".parse().unwrap(), Duration::ZERO), Err(CallError::TimedOut));
-        assert!(matches!(client.reconnect_timeout(Duration::ZERO), Err(ReconnectError::TimedOut)));
+        assert_eq!(client.recv_timeout(Instant::now()), Err(RecvError::TimedOut));
+        assert_eq!(client.wait_for("bob", Duration::ZERO), Err(CallError::TimedOut));
+        assert!(matches!(client.caller().reconnect(Duration::ZERO), Err(ReconnectError::TimedOut)));
     }
     // What could not be told for want of time is told as soon as there is some.
     assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::Shutdown)));
-    assert_eq!(client.call_deadline(b"x", Instant::now()), Err(CallError::TimedOut));
+    assert_eq!(client.call_timeout(b"x", Instant::now()), Err(CallError::TimedOut));
     let _server = Server::builder(&place.path).start().unwrap();
     assert_eq!(client.call(b"x").unwrap(), b"x");
 }
@@ -48,7 +44,7 @@ fn a_loop_until_a_deadline_ends_with_it() {
     let mut rounds = 0;
     let end = loop {
         rounds += 1;
-        match client.call_deadline(b"x", deadline) {
+        match client.call_timeout(b"x", deadline) {
             Err(CallError::NotSent(_) | CallError::Disconnected(_)) => {}
             other => break other.map(|reply| reply.to_vec()),
         }

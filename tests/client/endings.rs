@@ -4,8 +4,7 @@ use crate::common::proc::worker_sleeps;
 use crate::common::raw::{PING, RawClient, SEND};
 use crate::common::{Bus, Gate, LIMIT, Place, begin, eventually, within_limit};
 use ringpost::{
-    CallError, Client, CloseReason, ListenError, RecvError, RecvTimeoutError, Request, Response, SendError,
-    Server, StartError, TryRecvError,
+    CallError, Client, CloseReason, ListenError, RecvError, Request, Response, SendError, Server, StartError,
 };
 use std::time::Duration;
 
@@ -35,8 +34,8 @@ fn what_was_committed_is_received_after_unregistering() {
         assert_eq!(inbox.recv().unwrap().payload(), [i]);
     }
     assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
-    assert_eq!(inbox.try_recv(), Err(TryRecvError::Disconnected(CloseReason::Unregistered)));
-    assert_eq!(inbox.recv_timeout(LIMIT), Err(RecvTimeoutError::Disconnected(CloseReason::Unregistered)));
+    assert_eq!(inbox.try_recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
+    assert_eq!(inbox.recv_timeout(LIMIT), Err(RecvError::Disconnected(CloseReason::Unregistered)));
 }
 
 #[test]
@@ -56,7 +55,7 @@ fn what_was_committed_is_received_after_shutdown() {
     assert_eq!(bob.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
     assert_eq!(bob.call(b"x"), Err(CallError::NotSent(CloseReason::Shutdown)));
     assert_eq!(bob.send(alice.key(), b"x"), Err(SendError::NotSent(CloseReason::Shutdown)));
-    assert_eq!(bob.ping(), Err(CallError::NotSent(CloseReason::Shutdown)));
+    assert_eq!(bob.caller().ping(), Err(CallError::NotSent(CloseReason::Shutdown)));
     assert_eq!(bob.unregister(), Err(CallError::NotSent(CloseReason::Shutdown)));
 }
 
@@ -67,23 +66,23 @@ fn shutdown_answers_what_was_committed() {
         let gate = Gate::default();
         let bus = Bus::with(|b| b.ring_size(ring_size).service(gated(&gate)));
         let mut client = bus.client("alice");
-        client.submit(b"first").unwrap();
+        client.caller().submit(b"first").unwrap();
         gate.wait_for(1);
         let behind = ring_size / 64 - 1;
         for i in 0..behind {
-            client.submit(&i.to_le_bytes()).unwrap();
+            client.caller().submit(&i.to_le_bytes()).unwrap();
         }
         let Bus { server, place } = bus;
         server.shutdown();
         // The socket goes first: then the shutdown has begun.
         eventually("nobody can connect", || !place.path.exists());
         gate.open();
-        assert_eq!(client.response().unwrap(), b"first");
+        assert_eq!(client.caller().response().unwrap(), b"first");
         for i in 0..behind {
-            let response = client.response();
+            let response = client.caller().response();
             assert_eq!(response.unwrap(), i.to_le_bytes(), "{i} of {behind}, ring of {ring_size}");
         }
-        assert_eq!(client.outstanding(), 0);
+        assert_eq!(client.caller().outstanding(), 0);
         let summary = within_limit("the shutdown", move || server.join());
         assert_eq!((summary.calls, summary.abandoned), (behind as u64 + 1, 0));
     }
@@ -95,7 +94,7 @@ fn shutdown_ends_the_wait_for_room_in_an_inbox() {
     let bus = Bus::with(|b| b.ring_size(4096).grace(Duration::from_secs(600)));
     let mut alice = bus.client("alice");
     let bob = bus.client("bob");
-    while alice.send(bob.key(), b"x").is_ok() {}
+    while alice.try_send(bob.key(), b"x").is_ok() {}
     let mut sender = RawClient::register(bus.path(), "long waiter");
     let mut body = bob.key().to_bytes().to_vec();
     body.extend_from_slice(&u64::MAX.to_le_bytes());
@@ -170,7 +169,7 @@ fn shutdown_ends_every_wait() {
     for listener in listeners {
         assert_eq!(listener.end("recv"), Err(RecvError::Disconnected(CloseReason::Shutdown)));
     }
-    assert_eq!(timed.end("recv_timeout"), Err(RecvTimeoutError::Disconnected(CloseReason::Shutdown)));
+    assert_eq!(timed.end("recv_timeout"), Err(RecvError::Disconnected(CloseReason::Shutdown)));
 }
 
 #[test]
@@ -187,13 +186,13 @@ fn a_stopper_works_from_another_thread_and_twice() {
 }
 
 #[test]
-fn the_close_handle_ends_waits_of_other_threads() {
+fn the_closer_ends_waits_of_other_threads() {
     let gate = Gate::default();
     let bus = Bus::with(|b| b.service(gated(&gate)));
     let mut alice = bus.client("alice");
     let (mut caller, mut inbox) = bus.client("bob").split();
     alice.send(caller.key(), b"committed").unwrap();
-    let handle = caller.close_handle();
+    let handle = caller.closer();
     let call = begin(move || caller.call(b"x").map(|reply| reply.to_vec()));
     gate.wait_for(1);
     assert_eq!(inbox.recv().unwrap().payload(), b"committed");
@@ -206,7 +205,7 @@ fn the_close_handle_ends_waits_of_other_threads() {
     gate.open();
 
     let (_caller, mut inbox) = bus.client("carol").split();
-    let handle = inbox.close_handle();
+    let handle = inbox.closer();
     let recv = begin(move || inbox.recv());
     handle.close();
     assert_eq!(recv.end("recv"), Err(RecvError::Disconnected(CloseReason::Local)));
@@ -214,15 +213,15 @@ fn the_close_handle_ends_waits_of_other_threads() {
 
 /// "…ends this client's waits from another thread, with `Disconnected`, and with it the registration."
 #[test]
-fn the_close_handle_ends_the_registration() {
+fn the_closer_ends_the_registration() {
     let bus = Bus::start();
     let mut alice = bus.client("alice");
     let bob = bus.client("bob");
     let key = bob.key();
-    bob.close_handle().close();
+    bob.closer().close();
     // The client itself lives on.
     eventually("its name is free", || alice.look_up(bob.name()).unwrap().is_none());
-    assert_eq!(alice.send(key, b"x"), Err(SendError::UnknownKey));
+    assert_eq!(alice.send(key, b"x"), Err(SendError::NotFound));
     drop(bob);
 }
 
@@ -235,7 +234,7 @@ fn a_kept_inbox_does_not_keep_the_name() {
     let again = bus.client("bob");
     assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
     let (caller, _kept) = again.split();
-    caller.close_handle().close();
+    caller.closer().close();
     drop(caller);
     eventually("the name is free", || Client::register(bus.path(), "bob").is_ok());
 }
@@ -246,7 +245,7 @@ fn dropping_unregisters() {
     for _ in 0..100 {
         // No waiting: when the drop has returned, name and slot are free.
         let mut client = bus.client("alice");
-        client.ping().unwrap();
+        client.caller().ping().unwrap();
         drop(client);
     }
     for _ in 0..1000 {
@@ -260,7 +259,7 @@ fn dropping_does_not_wait_for_a_service_that_hangs() {
     let gate = Gate::default();
     let bus = Bus::with(|b| b.service(gated(&gate)));
     let mut client = bus.client("alice");
-    client.submit(b"x").unwrap();
+    client.caller().submit(b"x").unwrap();
     gate.wait_for(1);
     within_limit("the drop", move || drop(client));
     eventually("the name is free though the service hangs", || Client::register(bus.path(), "alice").is_ok());
@@ -272,26 +271,26 @@ fn unregistering_has_a_time_limit() {
     let gate = Gate::default();
     let bus = Bus::with(|b| b.service(gated(&gate)));
     let mut client = bus.client("alice");
-    client.submit(b"x").unwrap();
+    client.caller().submit(b"x").unwrap();
     gate.wait_for(1);
-    assert_eq!(client.unregister_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
+    assert_eq!(client.unregister(), Err(CallError::TimedOut));
     eventually("the name is free though the service hangs", || Client::register(bus.path(), "alice").is_ok());
     gate.open();
-    bus.client("bob").unregister_timeout(LIMIT).unwrap();
+    bus.client("bob").unregister().unwrap();
 }
 
 /// A close handle that outlives its client keeps nothing of it, and does nothing to whoever comes next.
 #[test]
-fn a_close_handle_outlives_its_client() {
+fn a_closer_outlives_its_client() {
     let bus = Bus::start();
     for _ in 0..3 {
         let client = bus.client("alice");
-        let handle = client.close_handle();
+        let handle = client.closer();
         drop(client);
         let mut next = bus.client("alice");
         assert_eq!(handle.reason(), Some(CloseReason::Unregistered));
         handle.close();
-        next.ping().unwrap();
+        next.caller().ping().unwrap();
         assert_eq!(bus.server.info().clients, 1);
     }
 }
@@ -302,7 +301,7 @@ fn one_server_a_path() {
     let second = Server::builder(bus.path()).start();
     assert!(matches!(second, Err(StartError::Listen(ListenError::InUse(_)))));
     let mut client = bus.client("alice");
-    client.ping().unwrap();
+    client.caller().ping().unwrap();
     let Bus { server, place } = bus;
     drop(server);
     let server = Server::builder(&place.path).start().unwrap();

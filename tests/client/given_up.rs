@@ -14,7 +14,7 @@ fn deaf(bus: &Bus, name: &str) -> Caller {
 }
 
 fn fill(sender: &mut Client, to: Key) {
-    let full = (0..1000).find_map(|_| sender.send(to, b"x").err());
+    let full = (0..1000).find_map(|_| sender.try_send(to, b"x").err());
     assert_eq!(full, Some(SendError::InboxFull));
 }
 
@@ -29,19 +29,19 @@ fn the_first_message_is_refused_and_the_caller_goes_on() {
     let bus = Bus::with(|b| b.ring_size(4096));
     let (mut alice, mut bob) = (bus.client("alice"), deaf(&bus, "bob"));
     for _ in 0..3 {
-        assert_eq!(alice.send(bob.key(), b"x"), Err(SendError::Gone));
+        assert_eq!(alice.try_send(bob.key(), b"x"), Err(SendError::Gone));
         assert_eq!(alice.send_timeout(bob.key(), b"x", LIMIT), Err(SendError::Gone));
-        assert_eq!(alice.send_deadline(bob.key(), b"x", Instant::now() + LIMIT), Err(SendError::Gone));
+        assert_eq!(alice.send_timeout(bob.key(), b"x", Instant::now() + LIMIT), Err(SendError::Gone));
     }
-    assert_eq!(bob.send(bob.key(), b"a note to itself"), Err(SendError::Gone));
+    assert_eq!(bob.try_send(bob.key(), b"a note to itself"), Err(SendError::Gone));
     goes_on(&mut bob);
-    bob.send(alice.key(), b"I still write").unwrap();
+    bob.try_send(alice.key(), b"I still write").unwrap();
     assert_eq!(alice.recv().unwrap().payload(), b"I still write");
-    assert_eq!(alice.look_up(&"bob".parse().unwrap()), Ok(Some(bob.key())));
+    assert_eq!(alice.look_up("bob"), Ok(Some(bob.key())));
     assert_eq!(alice.list().unwrap().len(), 2);
     bob.unregister().unwrap();
     // Its name is free, and whoever has it next has an inbox.
-    alice.send(bus.client("bob").key(), b"x").unwrap();
+    alice.try_send(bus.client("bob").key(), b"x").unwrap();
     drop(alice);
     let summary = bus.server.join_after_shutdown();
     assert_eq!((summary.violations, summary.messages), (0, 2));
@@ -55,7 +55,7 @@ fn a_full_inbox_that_is_dropped_is_not_full() {
     let (mut bob, inbox) = bus.client("bob").split();
     fill(&mut alice, bob.key());
     drop(inbox);
-    assert_eq!(alice.send(bob.key(), b"x"), Err(SendError::Gone));
+    assert_eq!(alice.try_send(bob.key(), b"x"), Err(SendError::Gone));
     assert_eq!(alice.send_timeout(bob.key(), b"x", LIMIT), Err(SendError::Gone));
     goes_on(&mut bob);
 }
@@ -116,6 +116,6 @@ fn a_client_that_is_dropped_whole_has_left() {
         } else {
             drop((bob, inbox));
         }
-        assert_eq!(alice.send(key, b"x"), Err(SendError::UnknownKey));
+        assert_eq!(alice.try_send(key, b"x"), Err(SendError::NotFound));
     }
 }

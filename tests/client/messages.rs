@@ -5,7 +5,7 @@ use crate::common::payload::content;
 use crate::common::proc::{worker_is_gone, worker_sleeps};
 use crate::common::raw::{RawClient, SEND};
 use crate::common::{Bus, LIMIT, begin, eventually, finds_no_room, within_limit};
-use ringpost::{Client, Key, SendError, TryRecvError};
+use ringpost::{Client, Key, SendError};
 use std::time::Duration;
 
 const MOMENT: Duration = Duration::from_millis(20);
@@ -13,7 +13,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// Sends until the receiver's inbox takes no more of these; how many it took.
 fn fill(sender: &mut Client, to: Key, message: &[u8]) -> usize {
     for sent in 0.. {
-        match sender.send(to, message) {
+        match sender.try_send(to, message) {
             Ok(()) => {}
             Err(SendError::InboxFull) => return sent,
             Err(error) => panic!("{error}"),
@@ -41,7 +41,7 @@ fn waiting_sender(bus: &Bus, name: &str, to: Key, message: &[u8]) -> RawClient {
 fn small_messages_pass_a_large_one_that_waits_and_do_not_starve_it() {
     let bus = Bus::with(|b| b.ring_size(4096));
     let (mut bob, mut alice) = (bus.client("bob"), bus.client("alice"));
-    let small = |alice: &mut Client, bob: &Client| alice.send(bob.key(), b"small");
+    let small = |alice: &mut Client, bob: &Client| alice.try_send(bob.key(), b"small");
     for _ in 0..32 {
         small(&mut alice, &bob).unwrap();
         bob.recv().unwrap();
@@ -72,7 +72,7 @@ fn small_messages_pass_a_large_one_that_waits_and_do_not_starve_it() {
     // One that gives up leaves nothing behind.
     drop(also_waits);
     eventually("it is gone", || worker_is_gone("mallory's friend"));
-    while bob.try_recv().is_ok() {}
+    while bob.try_recv().unwrap().is_some() {}
     small(&mut alice, &bob).unwrap();
 }
 
@@ -87,17 +87,17 @@ fn every_size_arrives_with_its_sender() {
     assert_eq!(max, 2040 - 8 - 16 - 64);
     for size in 0..=max {
         let message: Vec<u8> = (0..size).map(|i| (i ^ size) as u8).collect();
-        alice.send(bob.key(), &message).unwrap();
+        alice.try_send(bob.key(), &message).unwrap();
         let received = bob.recv().unwrap();
-        assert_eq!(received.from(), alice.key());
-        assert_eq!(received.from_name().as_str(), name);
+        assert_eq!(received.sender(), alice.key());
+        assert_eq!(received.sender_name().as_str(), name);
         assert!(received.into_payload() == message, "{size} bytes");
     }
     let over = vec![0; max + 1];
     let too_large = Err(SendError::TooLarge { len: max + 1, max });
-    assert_eq!(alice.send(bob.key(), &over), too_large);
+    assert_eq!(alice.try_send(bob.key(), &over), too_large);
     assert_eq!(alice.send_timeout(bob.key(), &over, LIMIT), too_large);
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(bob.try_recv(), Ok(None));
 }
 
 #[test]
@@ -107,18 +107,18 @@ fn a_key_that_nobody_has_is_refused() {
     let bob = bus.client("bob");
     let stale = bob.key();
     bob.unregister().unwrap();
-    assert_eq!(alice.send(stale, b"x"), Err(SendError::UnknownKey));
+    assert_eq!(alice.try_send(stale, b"x"), Err(SendError::NotFound));
     // Whoever comes next gets the same slot, but not the same key.
     let mut carol = bus.client("carol");
     assert_eq!(carol.key().slot(), stale.slot());
-    assert_eq!(alice.send(stale, b"x"), Err(SendError::UnknownKey));
-    assert_eq!(alice.send_timeout(stale, b"x", LIMIT), Err(SendError::UnknownKey));
+    assert_eq!(alice.try_send(stale, b"x"), Err(SendError::NotFound));
+    assert_eq!(alice.send_timeout(stale, b"x", LIMIT), Err(SendError::NotFound));
     let near = Key::from_u128(carol.key().to_u128() ^ 1);
-    assert_eq!(alice.send(near, b"x"), Err(SendError::UnknownKey));
-    assert_eq!(alice.send(Key::from_u128(0), b"x"), Err(SendError::UnknownKey));
-    assert_eq!(alice.send(Key::from_u128(u128::MAX), b"x"), Err(SendError::UnknownKey));
-    assert_eq!(carol.try_recv(), Err(TryRecvError::Empty));
-    alice.send(carol.key(), b"y").unwrap();
+    assert_eq!(alice.try_send(near, b"x"), Err(SendError::NotFound));
+    assert_eq!(alice.try_send(Key::from_u128(0), b"x"), Err(SendError::NotFound));
+    assert_eq!(alice.try_send(Key::from_u128(u128::MAX), b"x"), Err(SendError::NotFound));
+    assert_eq!(carol.try_recv(), Ok(None));
+    alice.try_send(carol.key(), b"y").unwrap();
     assert_eq!(carol.recv().unwrap().payload(), b"y");
 }
 
@@ -126,9 +126,9 @@ fn a_key_that_nobody_has_is_refused() {
 fn a_client_can_write_to_itself() {
     let bus = Bus::start();
     let mut alice = bus.client("alice");
-    alice.send(alice.key(), b"note").unwrap();
+    alice.try_send(alice.key(), b"note").unwrap();
     let message = alice.recv().unwrap();
-    assert_eq!((message.from(), message.payload()), (alice.key(), &b"note"[..]));
+    assert_eq!((message.sender(), message.payload()), (alice.key(), &b"note"[..]));
 }
 
 #[test]
@@ -140,13 +140,13 @@ fn a_full_inbox_is_an_error_at_once_and_loses_nothing() {
         assert_eq!(fill(&mut alice, bob.key(), b"message"), 63);
         finds_no_room(&mut alice, bob.key(), b"lost", MOMENT);
         for _ in 0..63 {
-            assert_eq!(bob.try_recv().unwrap().payload(), b"message");
+            assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"message");
         }
-        assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(bob.try_recv(), Ok(None));
     }
-    let counters = alice.statistics().unwrap();
+    let counters = alice.caller().statistics().unwrap();
     assert_eq!((counters.sent, counters.bytes_in), (3 * 63, 3 * 63 * 7));
-    assert_eq!(bob.statistics().unwrap().received, 3 * 63);
+    assert_eq!(bob.caller().statistics().unwrap().received, 3 * 63);
 }
 
 #[test]
@@ -178,13 +178,13 @@ fn waiting_senders_are_served_in_their_order() {
     for _ in 0..10 {
         bob.recv().unwrap();
     }
-    let late = alice.send(bob.key(), b"late");
+    let late = alice.try_send(bob.key(), b"late");
     for _ in 10..full {
         assert_eq!(bob.recv().unwrap().payload(), b"x");
     }
     for name in &names {
         let message = bob.recv_timeout(LIMIT).unwrap();
-        assert_eq!(message.from_name().as_str(), name);
+        assert_eq!(message.sender_name().as_str(), name);
         assert_eq!(message.payload(), name.as_bytes());
     }
     if late.is_ok() {
@@ -193,7 +193,7 @@ fn waiting_senders_are_served_in_their_order() {
     for sender in &mut waiting {
         assert_eq!(sender.response().map(|(status, ..)| status), Some(0));
     }
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(bob.try_recv(), Ok(None));
 }
 
 /// One who gives up in the middle of the queue, or at its front, leaves it to those behind.
@@ -216,7 +216,7 @@ fn senders_that_give_up_leave_the_queue() {
     assert_eq!(bob.recv_timeout(LIMIT).unwrap().payload(), b"fourth");
     assert_eq!(second.response().unwrap().0, 0);
     assert_eq!(fourth.response().unwrap().0, 0);
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(bob.try_recv(), Ok(None));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn senders_learn_that_the_receiver_left_while_they_waited() {
             "unregister" => bob.unregister().unwrap(),
             "drop" => drop(bob),
             _ => {
-                bob.close_handle().close();
+                bob.closer().close();
                 drop(bob);
             }
         }
@@ -240,7 +240,7 @@ fn senders_learn_that_the_receiver_left_while_they_waited() {
             let (status, ..) = sender.response().unwrap();
             assert_eq!(status, 6, "gone: {way}");
         }
-        eventually("the key is unknown", || alice.send(key, b"z") == Err(SendError::UnknownKey));
+        eventually("the key is unknown", || alice.try_send(key, b"z") == Err(SendError::NotFound));
     }
 }
 
@@ -255,11 +255,11 @@ fn the_deaths_of_waiting_senders_are_not_held_against_the_receiver() {
         drop(waiting_sender(&bus, &name, bob.key(), b"never"));
         eventually("its worker is gone", || worker_is_gone(&name));
     }
-    bob.ping().expect("the receiver did nothing wrong");
+    bob.caller().ping().expect("the receiver did nothing wrong");
     for _ in 0..full {
         assert_eq!(bob.recv().unwrap().payload(), b"x");
     }
-    alice.send(bob.key(), b"after").unwrap();
+    alice.try_send(bob.key(), b"after").unwrap();
     assert_eq!(bob.recv().unwrap().payload(), b"after");
 }
 
@@ -272,8 +272,8 @@ fn an_inbox_that_nobody_reads_delays_nobody_else() {
     let _queued = waiting_sender(&bus, "patient", lazy.key(), b"y");
     for i in 0..1000_u32 {
         assert_eq!(alice.call(&i.to_le_bytes()).unwrap(), i.to_le_bytes());
-        assert_eq!(alice.send(lazy.key(), b"z"), Err(SendError::InboxFull));
-        alice.send(bob.key(), &i.to_le_bytes()).unwrap();
+        assert_eq!(alice.try_send(lazy.key(), b"z"), Err(SendError::InboxFull));
+        alice.try_send(bob.key(), &i.to_le_bytes()).unwrap();
         assert_eq!(bob.recv().unwrap().payload(), i.to_le_bytes());
     }
 }
@@ -302,13 +302,13 @@ fn halves_work_on_their_own_threads() {
                     let max = 8192 / 2 - 8 - 8 - 16 - 64;
                     for i in 0..5000 {
                         let message = inbox.recv().unwrap();
-                        assert_eq!(message.from(), from);
+                        assert_eq!(message.sender(), from);
                         assert!(message.payload() == content(seed << 32 | i, max), "message {i}");
                     }
                 });
             }
         });
-        assert_eq!(a_inbox.try_recv(), Err(TryRecvError::Empty));
-        assert_eq!(b_inbox.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(a_inbox.try_recv(), Ok(None));
+        assert_eq!(b_inbox.try_recv(), Ok(None));
     });
 }

@@ -17,8 +17,8 @@ fn names_lead_to_keys() {
     assert_eq!(alice.look_up(bob.name()).unwrap(), Some(bob.key()));
     assert_eq!(alice.look_up(&Name::new("alice").unwrap()).unwrap(), Some(alice.key()));
     assert_eq!(alice.look_up(&Name::new("nobody").unwrap()).unwrap(), None);
-    assert_eq!(alice.resolve(&Address::Name(*bob.name())).unwrap(), Some(bob.key()));
-    assert_eq!(alice.resolve(&Address::Key(bob.key())).unwrap(), Some(bob.key()));
+    assert_eq!(alice.look_up(&Address::Name(*bob.name())).unwrap(), Some(bob.key()));
+    assert_eq!(alice.look_up(&Address::Key(bob.key())).unwrap(), Some(bob.key()));
     let name = *bob.name();
     bob.unregister().unwrap();
     assert_eq!(alice.look_up(&name).unwrap(), None);
@@ -65,17 +65,17 @@ fn the_server_counts_what_a_client_does() {
     for _ in 0..3 {
         alice.send(bob.key(), &[0; 7]).unwrap();
     }
-    alice.ping().unwrap();
-    let counters = alice.statistics().unwrap();
+    alice.caller().ping().unwrap();
+    let counters = alice.caller().statistics().unwrap();
     assert_eq!((counters.calls, counters.sent, counters.received), (10, 3, 0));
     assert_eq!((counters.bytes_in, counters.bytes_out), (10 * 100 + 3 * 7, 10 * 100));
-    assert_eq!(bob.statistics().unwrap().received, 3);
+    assert_eq!(bob.caller().statistics().unwrap().received, 3);
     // Whoever comes next into the slot begins anew.
     alice.unregister().unwrap();
     drop(bob);
     let mut others: Vec<Client> = (0..4).map(|i| bus.client(&format!("other {i}"))).collect();
     for other in &mut others {
-        assert_eq!(other.statistics().unwrap(), ringpost::Counters::default());
+        assert_eq!(other.caller().statistics().unwrap(), ringpost::Counters::default());
     }
 }
 

@@ -117,7 +117,7 @@ fn a_service_that_takes_its_time_delays_its_caller_only() {
     }
     other.send(key, b"for later").unwrap();
     assert_eq!(other.list().unwrap().len(), 2);
-    bus.client("a third").ping().unwrap();
+    bus.client("a third").caller().ping().unwrap();
     assert!(!waiting.is_over());
     gate.open();
     assert_eq!(waiting.end("the slow call").unwrap(), b"");
@@ -181,10 +181,10 @@ fn panics_are_answered_in_order_and_nobody_else_notices() {
         for round in 0..30_u32 {
             let kinds: Vec<u8> = (0..random.below(40)).map(|_| b"xxpbh"[random.below(5)]).collect();
             for (i, kind) in kinds.iter().enumerate() {
-                victim.submit(&[*kind, i as u8, round as u8]).unwrap();
+                victim.caller().submit(&[*kind, i as u8, round as u8]).unwrap();
             }
             for (i, kind) in kinds.iter().enumerate() {
-                match (kind, victim.response()) {
+                match (kind, victim.caller().response()) {
                     (b'x', answer) => assert_eq!(answer.unwrap(), [*kind, i as u8, round as u8]),
                     (_, Err(CallError::ServiceFailed(why))) => assert!(why.contains("panicked"), "{why}"),
                     (_, other) => panic!("round {round}, call {i}: {other:?}"),
@@ -192,9 +192,9 @@ fn panics_are_answered_in_order_and_nobody_else_notices() {
             }
         }
         // A call that fails is a call.
-        let before = victim.statistics().unwrap().calls;
+        let before = victim.caller().statistics().unwrap().calls;
         assert!(victim.call(b"p").is_err() && victim.call(b"b").is_err() && victim.call(b"x").is_ok());
-        assert_eq!(victim.statistics().unwrap().calls, before + 3);
+        assert_eq!(victim.caller().statistics().unwrap().calls, before + 3);
         undisturbed.end("the others");
         drop(victim);
         let summary = bus.server.join_after_shutdown();
@@ -208,18 +208,18 @@ fn panics_do_not_cut_a_shutdown_short() {
     let gate = Gate::default();
     let bus = Bus::with(|b| b.ring_size(4096).service(moody(gate.clone())));
     let mut client = bus.client("alice");
-    client.submit(b"wait").unwrap();
+    client.caller().submit(b"wait").unwrap();
     gate.wait_for(1);
     for i in 0..60 {
-        client.submit(if i % 3 == 0 { "echo" } else { "panic" }).unwrap();
+        client.caller().submit(if i % 3 == 0 { "echo" } else { "panic" }).unwrap();
     }
     let Bus { server, place } = bus;
     server.shutdown();
     eventually("the shutdown has begun", || !place.path.exists());
     gate.open();
-    assert_eq!(client.response().unwrap(), b"");
+    assert_eq!(client.caller().response().unwrap(), b"");
     for i in 0..60 {
-        match client.response() {
+        match client.caller().response() {
             Ok(answer) => assert_eq!((i % 3, answer.payload()), (0, &b"echo"[..])),
             Err(CallError::ServiceFailed(_)) => assert_ne!(i % 3, 0),
             Err(error) => panic!("call {i}: {error}"),

@@ -21,7 +21,7 @@ fn clients_show_who_they_are() {
     let client = bus.client("alice");
     let key = client.key().to_string();
     let open = ["\"alice\"", &key, "closed: None"];
-    let handle = client.close_handle();
+    let handle = client.closer();
     shows(&client, &open);
     shows(&handle, &open);
     let (caller, inbox) = client.split();
@@ -45,7 +45,7 @@ fn a_client_that_registers_again_shows_its_newest_key() {
     server.join_after_shutdown();
     shows(&inbox, &["\"alice\"", &former, "Shutdown"]);
     let _server = Server::builder(&place.path).start().unwrap();
-    let newest = caller.reconnect().unwrap().to_string();
+    let newest = caller.reconnect(None).unwrap().to_string();
     for shown in [&caller as &dyn Debug, &inbox] {
         shows(&shown, &["\"alice\"", &newest, "closed: None"]);
     }

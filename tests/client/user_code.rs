@@ -44,10 +44,10 @@ fn an_iterator_may_wait_for_what_an_earlier_call_does() {
                     }
                     &b"request"[..]
                 });
-                client.submit_all(requests).unwrap();
+                client.caller().submit_all(requests).unwrap();
                 served.recv_timeout(LIMIT / 2).expect("the last one");
                 for _ in 0..3 {
-                    assert_eq!(client.response().unwrap(), b"request");
+                    assert_eq!(client.caller().response().unwrap(), b"request");
                 }
             }
         });
@@ -76,9 +76,9 @@ fn an_iterator_may_wait_when_it_is_dropped() {
         within_limit("a drop that waits for what was submitted", move || {
             let (_bus, mut client, served) = telling(strategy);
             for _ in 0..ROUNDS {
-                client.submit_all(Waits(2, &served)).unwrap();
+                client.caller().submit_all(Waits(2, &served)).unwrap();
                 for _ in 0..2 {
-                    assert_eq!(client.response().unwrap(), b"request");
+                    assert_eq!(client.caller().response().unwrap(), b"request");
                 }
             }
         });
@@ -98,13 +98,13 @@ fn an_iterator_may_panic() {
                     }
                     &b"request"[..]
                 });
-                assert!(catch_unwind(AssertUnwindSafe(|| client.submit_all(requests))).is_err());
-                assert_eq!(client.outstanding(), 2);
+                assert!(catch_unwind(AssertUnwindSafe(|| client.caller().submit_all(requests))).is_err());
+                assert_eq!(client.caller().outstanding(), 2);
                 for _ in 0..2 {
                     served.recv_timeout(LIMIT / 2).expect("the worker sleeps on");
                 }
                 for _ in 0..2 {
-                    assert_eq!(client.response().unwrap(), b"request");
+                    assert_eq!(client.caller().response().unwrap(), b"request");
                 }
             }
             assert_eq!(client.call(b"after").unwrap(), b"after");
@@ -119,10 +119,10 @@ fn what_went_before_a_call_that_cannot_go_is_served() {
             let (_bus, mut client, served) = telling(strategy);
             let too_long = vec![0; client.limits().max_call + 1];
             for _ in 0..ROUNDS {
-                let refused = client.submit_all([&b"request"[..], &too_long]);
+                let refused = client.caller().submit_all([&b"request"[..], &too_long]);
                 assert!(matches!(refused, Err(CallError::TooLarge { .. })));
                 served.recv_timeout(LIMIT / 2).expect("the worker sleeps on");
-                assert_eq!(client.response().unwrap(), b"request");
+                assert_eq!(client.caller().response().unwrap(), b"request");
             }
         });
     }
@@ -150,8 +150,8 @@ fn a_listener_may_panic() {
         }
     });
     let mut client = Client::builder(bus.path()).reconnect(reconnect).register("alice").unwrap();
-    client.submit(b"first").unwrap();
-    client.submit(b"second").unwrap();
+    client.caller().submit(b"first").unwrap();
+    client.caller().submit(b"second").unwrap();
     gate.wait_for(1);
     let calling = begin(move || {
         let caught = catch_unwind(AssertUnwindSafe(|| client.call(b"third").map(|reply| reply.to_vec())));
@@ -161,14 +161,14 @@ fn a_listener_may_panic() {
     let (panicked, mut client) = calling.end("a call during a shutdown");
     panics.store(false, Ordering::Relaxed);
     assert!(panicked);
-    assert_eq!(client.outstanding(), 2);
+    assert_eq!(client.caller().outstanding(), 2);
     for _ in 0..2 {
-        let ended = client.response().unwrap_err();
+        let ended = client.caller().response().unwrap_err();
         assert!(
             matches!(ended, CallError::Disconnected(CloseReason::Shutdown | CloseReason::Died)),
             "{ended}"
         );
     }
-    assert_eq!(client.response(), Err(CallError::NothingOutstanding));
+    assert_eq!(client.caller().response(), Err(CallError::NothingOutstanding));
     gate.open();
 }

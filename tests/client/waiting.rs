@@ -1,7 +1,7 @@
 //! Every way of waiting, on either side, gives the same results.
 
 use crate::common::{Bus, LIMIT, begin, within_limit};
-use ringpost::{Client, CloseReason, RecvError, RecvTimeoutError, WaitStrategy};
+use ringpost::{Client, CloseReason, RecvError, WaitStrategy};
 use std::time::{Duration, Instant};
 
 const STRATEGIES: [WaitStrategy; 3] = [WaitStrategy::Spin, WaitStrategy::Adaptive, WaitStrategy::Park];
@@ -19,10 +19,10 @@ fn every_strategy_works_with_every_other() {
                     assert_eq!(client.recv().unwrap().payload(), i.to_le_bytes());
                 }
                 for i in 0..500_u32 {
-                    client.submit(&i.to_le_bytes()).unwrap();
+                    client.caller().submit(&i.to_le_bytes()).unwrap();
                 }
                 for i in 0..500_u32 {
-                    assert_eq!(client.response().unwrap(), i.to_le_bytes());
+                    assert_eq!(client.caller().response().unwrap(), i.to_le_bytes());
                 }
                 client.unregister().unwrap();
             });
@@ -36,7 +36,7 @@ fn every_strategy_keeps_deadlines_and_hears_of_the_end() {
         let bus = Bus::start();
         let mut client = Client::builder(bus.path()).wait(strategy).register("alice").unwrap();
         let (began, patience) = (Instant::now(), Duration::from_millis(30));
-        assert_eq!(client.recv_timeout(patience), Err(RecvTimeoutError::TimedOut));
+        assert_eq!(client.recv_timeout(patience), Err(RecvError::TimedOut));
         assert!(began.elapsed() >= patience);
         let mut bob = bus.client("bob");
         let key = client.key();

@@ -1,7 +1,7 @@
 //! Output that nobody takes: a closed pipe is a clean end, a full disk a failure that says so.
 
 use crate::common::program::{BENCH, CLIENT, Program, SERVER, command, finish};
-use crate::common::{Bus, Place, await_server, eventually};
+use crate::common::{Bus, LIMIT, Place, await_server, eventually};
 use crate::{advises, skipped};
 use rustix::process::Signal;
 use std::fs::OpenOptions;
@@ -39,13 +39,8 @@ fn a_closed_pipe_ends_everything_cleanly() {
     listening.stdout(closed_pipe());
     let listening = Program::spawn(&mut listening);
     let mut alice = bus.client("alice");
-    let name = "listener".parse().unwrap();
-    let mut key = None;
-    eventually("it listens", || {
-        key = alice.look_up(&name).unwrap();
-        key.is_some()
-    });
-    alice.send(key.unwrap(), b"to nobody").unwrap();
+    let key = alice.wait_for("listener", LIMIT).unwrap();
+    alice.send(key, b"to nobody").unwrap();
     assert_eq!(listening.end().status, Some(0));
     assert_eq!(alice.list().unwrap().len(), 1, "all have left");
     for program in [SERVER, CLIENT, BENCH] {

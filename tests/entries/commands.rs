@@ -103,7 +103,7 @@ fn messages_of_the_wrong_size() {
     }
     // A full inbox.
     let mut sender = bus.client("sender");
-    while sender.send(alice.key(), b"x").is_ok() {}
+    while sender.try_send(alice.key(), b"x").is_ok() {}
     eventually("the server says in time that there is no room", || {
         let line = ["send", "--as", "x", "--to", "alice", "--timeout", "0.5", "z"];
         let why = ringpost(bus.path(), &line).refused(1);
@@ -263,7 +263,7 @@ fn a_service_that_fails_is_the_caller_s_line() {
     advises(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
     assert_eq!(call("60", "nothing").quiet(), b"");
     let why = call("0.5", "sleep").refused(1);
-    advises(&why, &["until the deadline", "may have been executed", "--timeout gives it longer"]);
+    advises(&why, &["before the deadline", "may have been executed", "--timeout gives it longer"]);
     gate.open();
     eventually("all have left", || bus.server.info().clients == 0);
 }

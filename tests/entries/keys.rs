@@ -2,7 +2,7 @@
 
 use crate::advises;
 use crate::common::{Bus, LIMIT, finds_no_room};
-use ringpost::{Address, Key, Message, ParseKeyError, SendError, TryRecvError};
+use ringpost::{Address, Key, Message, ParseKeyError, RecvError, SendError};
 use std::time::Duration;
 
 #[test]
@@ -48,13 +48,13 @@ fn a_key_that_leads_nowhere_is_told_apart_from_all_others() {
         Key::from_u128(u128::MAX),
     ];
     for key in unknown {
-        for sent in [alice.send(key, b"x"), alice.send_timeout(key, b"x", LIMIT)] {
-            assert_eq!(sent, Err(SendError::UnknownKey));
+        for sent in [alice.try_send(key, b"x"), alice.send_timeout(key, b"x", LIMIT)] {
+            assert_eq!(sent, Err(SendError::NotFound));
             advises(&sent.unwrap_err().to_string(), &["no client has this key", "look its name up"]);
         }
     }
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
-    assert_eq!(alice.statistics().unwrap().sent, 0);
+    assert_eq!(bob.try_recv(), Ok(None));
+    assert_eq!(alice.caller().statistics().unwrap().sent, 0);
 }
 
 /// One's own key is a client's like any other.
@@ -63,16 +63,16 @@ fn one_s_own_key_works_and_so_does_its_full_inbox() {
     let bus = Bus::with(|b| b.ring_size(4096));
     let mut alice = bus.client("alice");
     let own = alice.key();
-    let note = |sent: Result<Message, TryRecvError>| sent.unwrap().into_payload();
-    alice.send(own, b"note").unwrap();
+    let note = |received: Result<Option<Message>, RecvError>| received.unwrap().unwrap().into_payload();
+    alice.try_send(own, b"note").unwrap();
     assert_eq!(note(alice.try_recv()), b"note");
-    let full = (0..).find(|_| alice.send(own, b"x").is_err()).unwrap();
-    assert_eq!(alice.send(own, b"x"), Err(SendError::InboxFull));
+    let full = (0..).find(|_| alice.try_send(own, b"x").is_err()).unwrap();
+    assert_eq!(alice.try_send(own, b"x"), Err(SendError::InboxFull));
     // Nobody reads while it waits: it is its own deadline that ends this.
     finds_no_room(&mut alice, own, b"x", Duration::from_millis(20));
     for _ in 0..full {
         assert_eq!(note(alice.try_recv()), b"x");
     }
-    alice.send(own, b"again").unwrap();
+    alice.try_send(own, b"again").unwrap();
     assert_eq!(note(alice.try_recv()), b"again");
 }

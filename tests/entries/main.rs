@@ -9,7 +9,7 @@
 //! | name: not UTF-8 | `NameError::NotUtf8` | where | `names::the_server_refuses…` |
 //! | name: taken | `NameTaken` | choose another, or wait | `names::a_taken_name…` |
 //! | key: too short, too long, over 128 bits, other characters | `ParseKeyError` | copy the whole key | `keys::a_malformed_key…` |
-//! | key: unknown, stale | `SendError::UnknownKey` | look its name up again | `keys::a_key_that_leads_nowhere…` |
+//! | key: unknown, stale | `SendError::NotFound` | look its name up again | `keys::a_key_that_leads_nowhere…` |
 //! | key: one's own | works | | `keys::one_s_own_key…` |
 //! | size: 0, the maximum | work | | `sizes::nothing_and_the_most…`, `client/calls.rs`, `client/messages.rs` for every size |
 //! | size: one over, over the ring | `TooLarge` | send less, or larger rings | `sizes::nothing_and_the_most…` |

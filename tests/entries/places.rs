@@ -126,7 +126,7 @@ fn a_stale_socket_is_replaced() {
     leave_stale(&place.path);
     fs::write(place.directory.path().join("bus.lock"), "").unwrap();
     let server = Server::builder(&place.path).start().unwrap();
-    Client::register(&place.path, "alice").unwrap().ping().unwrap();
+    Client::register(&place.path, "alice").unwrap().caller().ping().unwrap();
     drop(server);
     assert!(place.is_clean());
 }

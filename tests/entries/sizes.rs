@@ -18,7 +18,7 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
             assert_eq!(alice.call(&vec![7; size]).unwrap(), vec![7; size]);
         }
         for size in [0, 1, message] {
-            alice.send(bob.key(), &vec![7; size]).unwrap();
+            alice.try_send(bob.key(), &vec![7; size]).unwrap();
             assert_eq!(bob.recv().unwrap().payload(), vec![7; size]);
         }
         // One over the maximum, over the ring, over everything.
@@ -26,11 +26,11 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
             let refused = alice.call(&vec![7; len]).unwrap_err();
             assert_eq!(refused, CallError::TooLarge { len, max: call });
             advises(&refused.to_string(), &[&len.to_string(), &call.to_string(), "send less", "--ring-size"]);
-            assert_eq!(alice.submit(&vec![7; len]), Err(CallError::TooLarge { len, max: call }));
+            assert_eq!(alice.caller().submit(&vec![7; len]), Err(CallError::TooLarge { len, max: call }));
         }
         for len in [message + 1, ring_size, ring_size + 1, 1 << 24] {
             let too_large = SendError::TooLarge { len, max: message };
-            let refused = alice.send(bob.key(), &vec![7; len]).unwrap_err();
+            let refused = alice.try_send(bob.key(), &vec![7; len]).unwrap_err();
             assert_eq!(refused, too_large);
             advises(&refused.to_string(), &[&len.to_string(), &message.to_string(), "send less"]);
             let waited = alice.send_timeout(bob.key(), &vec![7; len], Duration::from_secs(600));
@@ -38,7 +38,7 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
         }
         // Nothing of all that was sent, and both go on.
         assert_eq!(alice.call(b"x").unwrap(), b"x");
-        assert_eq!(bob.statistics().unwrap().received, 3);
+        assert_eq!(bob.caller().statistics().unwrap().received, 3);
     }
 }
 
@@ -46,12 +46,12 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
 fn a_full_inbox_is_told_at_once_or_at_the_deadline() {
     let bus = Bus::with(|b| b.ring_size(4096));
     let (mut alice, bob) = (bus.client("alice"), bus.client("bob"));
-    let error = (0..).find_map(|_| alice.send(bob.key(), b"x").err()).unwrap();
+    let error = (0..).find_map(|_| alice.try_send(bob.key(), b"x").err()).unwrap();
     assert_eq!(error, SendError::InboxFull);
     advises(&error.to_string(), &["full", "try again", "time-out"]);
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
         finds_no_room(&mut alice, bob.key(), b"x", patience);
     }
     advises(&SendError::TimedOut.to_string(), &["no room", "deadline"]);
-    alice.ping().unwrap();
+    alice.caller().ping().unwrap();
 }

@@ -50,7 +50,7 @@ pub fn come_and_go(stage: &Stage) {
             if here.len() > 3 {
                 let leaves = here.swap_remove(random.below(here.len()));
                 match random.below(4) {
-                    0 => leaves.close_handle().close(),
+                    0 => leaves.closer().close(),
                     1 => drop(leaves.split().0),
                     _ => leaves.unregister().unwrap(),
                 }

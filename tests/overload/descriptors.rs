@@ -152,7 +152,7 @@ fn connections_that_cannot_be_accepted_do_not_keep_the_server_busy() {
         (failed_accepts(&mut server), sleeps_of_acceptor(&server), Instant::now());
     let path = place.path.clone();
     let waiting = begin(move || {
-        Client::builder(path).timeout(LIMIT).register("patient").map(|mut client| client.ping())
+        Client::builder(path).timeout(LIMIT).register("patient").map(|mut client| client.caller().ping())
     });
     let soon = Client::builder(&place.path).timeout(Duration::from_millis(300));
     let error = soon.register("impatient").unwrap_err();

@@ -5,7 +5,7 @@ use super::common::proc::{is_asleep, threads};
 use super::common::role::{Role, Stage, say, setting};
 use super::common::{LIMIT, Place, begin, eventually};
 use super::{Baseline, shut_down, start_client, start_server};
-use ringpost::{Client, Key, SendError, TryRecvError};
+use ringpost::{Client, Key, SendError};
 use std::path::PathBuf;
 
 const SENDERS: usize = 16;
@@ -26,7 +26,7 @@ pub fn flood(stage: &Stage) {
     let (mut acknowledged, mut full) = (0, 0_u64);
     while acknowledged < MESSAGES {
         let message = content(seed(index, acknowledged), MOST);
-        match client.send(to, &message) {
+        match client.try_send(to, &message) {
             Ok(()) => acknowledged += 1,
             Err(SendError::InboxFull) => {
                 full += 1;
@@ -54,13 +54,13 @@ pub fn talk() {
     let other = begin(move || {
         for n in 0..ROUNDS {
             assert_eq!(pong.recv().unwrap().payload(), n.to_le_bytes());
-            pong.send(ping_key, &n.to_be_bytes()).unwrap();
+            pong.try_send(ping_key, &n.to_be_bytes()).unwrap();
         }
         pong.unregister().unwrap();
     });
     for n in 0..ROUNDS {
         assert_eq!(ping.call(&n.to_le_bytes()).unwrap(), n.to_le_bytes());
-        ping.send(pong_key, &n.to_le_bytes()).unwrap();
+        ping.try_send(pong_key, &n.to_le_bytes()).unwrap();
         assert_eq!(ping.recv().unwrap().payload(), n.to_be_bytes());
     }
     ping.unregister().unwrap();
@@ -99,7 +99,7 @@ fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     let mut counts = [0_u64; SENDERS];
     for _ in 0..SENDERS as u64 * MESSAGES {
         let message = bob.recv_timeout(LIMIT).unwrap();
-        let sender: usize = message.from_name().as_str().strip_prefix("sender ").unwrap().parse().unwrap();
+        let sender: usize = message.sender_name().as_str().strip_prefix("sender ").unwrap().parse().unwrap();
         assert!(
             message.payload() == content(seed(sender as u64, counts[sender]), MOST),
             "{sender}: {counts:?}"
@@ -109,8 +109,8 @@ fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     for sender in &mut senders {
         assert_eq!(sender.hear("acknowledged"), MESSAGES.to_string());
     }
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
-    assert_eq!(bob.statistics().unwrap().received, SENDERS as u64 * MESSAGES);
+    assert_eq!(bob.try_recv(), Ok(None));
+    assert_eq!(bob.caller().statistics().unwrap().received, SENDERS as u64 * MESSAGES);
     for mut sender in senders {
         sender.tell("end");
         assert!(sender.end().success());
@@ -144,14 +144,14 @@ fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
     let mut alice = Client::register(path, "alice").unwrap();
     let mut filled = 0;
     loop {
-        match alice.send(bob.key(), &[0; 400]) {
+        match alice.try_send(bob.key(), &[0; 400]) {
             Ok(()) => filled += 1,
             Err(SendError::InboxFull) => break,
             Err(error) => panic!("{error:?}"),
         }
     }
     // No scrap of room is left for anything shorter.
-    while alice.send(bob.key(), b"").is_ok() {
+    while alice.try_send(bob.key(), b"").is_ok() {
         filled += 1;
     }
     let text = "x".repeat(400);
@@ -162,22 +162,22 @@ fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
         sender.tell(&format!("send {} 600000 {index} {text}", bob.key()));
         eventually("it waits for room", || waits_for_room(&server, &sender, &name));
         // Whoever does not want to wait does not come first, nor does one who waits in vain.
-        assert_eq!(alice.send(bob.key(), b"me first"), Err(SendError::InboxFull));
+        assert_eq!(alice.try_send(bob.key(), b"me first"), Err(SendError::InboxFull));
         senders.push(sender);
     }
     super::common::finds_no_room(&mut alice, bob.key(), b"x", std::time::Duration::from_millis(20));
     for _ in 0..filled {
-        assert_eq!(bob.recv().unwrap().from_name().as_str(), "alice");
+        assert_eq!(bob.recv().unwrap().sender_name().as_str(), "alice");
     }
     for index in 0..SENDERS {
         let message = bob.recv_timeout(LIMIT).unwrap();
-        assert_eq!(message.from_name().as_str(), format!("s{index}"));
+        assert_eq!(message.sender_name().as_str(), format!("s{index}"));
         assert_eq!(message.payload(), format!("{index} {text}").as_bytes());
     }
     for sender in &mut senders {
         sender.hear("sent");
     }
-    assert_eq!(bob.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(bob.try_recv(), Ok(None));
     drop((senders, alice, bob));
     shut_down(server);
 }

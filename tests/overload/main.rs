@@ -53,7 +53,7 @@ fn role() {
 fn start_client(place: &Place, name: &str, settings: &[(&str, &str)]) -> (Role, Key) {
     let all = [&[("PATH", place.path.to_str().unwrap()), ("NAME", name)], settings].concat();
     let mut client = Role::start("client", &all);
-    let key = client.hear("key").parse().unwrap();
+    let key: ringpost::Key = client.hear("key").parse().unwrap();
     (client, key)
 }
 

@@ -32,7 +32,7 @@ pub fn crowd(stage: &Stage) {
     for (i, client) in clients.iter_mut().enumerate() {
         let message = client.recv().unwrap();
         let from = (i + keys.len() - 1) % keys.len();
-        assert_eq!((message.from(), message.payload()), (keys[from], &from.to_le_bytes()[..]));
+        assert_eq!((message.sender(), message.payload()), (keys[from], &from.to_le_bytes()[..]));
     }
     say("called");
     stage.await_order("leave");

@@ -46,7 +46,7 @@ pub fn obey(stage: &Stage) {
             },
             // KEY MILLISECONDS TEXT
             "send" => {
-                let key = words.next().unwrap().parse().unwrap();
+                let key: ringpost::Key = words.next().unwrap().parse().unwrap();
                 let patience = Duration::from_millis(words.next().unwrap().parse().unwrap());
                 match client.send_timeout(key, words.next().unwrap().as_bytes(), patience) {
                     Ok(()) => say("sent"),

@@ -4,7 +4,7 @@ use super::common::proc::threads;
 use super::common::role::Role;
 use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw};
 use super::{Baseline, from_environment, shut_down, signal, start_client, start_server};
-use ringpost::{CallError, Client, Name, Observer, RecvTimeoutError, RegisterError, SendError, WaitStrategy};
+use ringpost::{CallError, Client, Name, Observer, RecvError, RegisterError, SendError, WaitStrategy};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
         let mut alice = Client::register(&place.path, "alice").unwrap();
         stop(&victim);
         let mut acknowledged = 0;
-        while alice.send(key, format!("message {acknowledged}").as_bytes()).is_ok() {
+        while alice.try_send(key, format!("message {acknowledged}").as_bytes()).is_ok() {
             acknowledged += 1;
         }
         let name = Name::new("victim").unwrap();
@@ -44,7 +44,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
         while began.elapsed() < stopped {
             rounds += 1;
             assert_eq!(alice.call(&rounds.to_le_bytes()).unwrap(), rounds.to_le_bytes());
-            assert_eq!(alice.send(key, b"x"), Err(SendError::InboxFull));
+            assert_eq!(alice.try_send(key, b"x"), Err(SendError::InboxFull));
             if rounds % 64 == 1 {
                 finds_no_room(&mut alice, key, b"x", Duration::from_millis(20));
                 // All slots but its are taken and left, and taken again.
@@ -59,7 +59,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
                     "{taken:?}"
                 );
                 for other in &mut others {
-                    alice.send(other.key(), b"hello").unwrap();
+                    alice.try_send(other.key(), b"hello").unwrap();
                     assert_eq!(other.recv().unwrap().payload(), b"hello");
                 }
                 eventually("everybody has a channel", || baseline.has_clients(8));
@@ -154,7 +154,7 @@ fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
         let send = alice.send_timeout(bob_key, &sent.to_le_bytes(), short).unwrap_err();
         assert!(matches!(send, SendError::NoAnswer | SendError::TimedOut), "{send:?}");
         sent += 1;
-        assert_eq!(bob.recv_timeout(short).unwrap_err(), RecvTimeoutError::TimedOut);
+        assert_eq!(bob.recv_timeout(short).unwrap_err(), RecvError::TimedOut);
         let late = Client::builder(&place.path).timeout(short).register("late").unwrap_err();
         assert!(matches!(late, RegisterError::TimedOut { .. }), "{late:?}");
         assert!(matches!(observer.server(), Err(RegisterError::TimedOut { .. })));
@@ -166,12 +166,12 @@ fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     assert_eq!(alice.call(b"again").unwrap(), b"again");
     // What was sent may have been delivered: each at most once, in order.
     let mut last = None;
-    while let Ok(message) = bob.try_recv() {
+    while let Ok(Some(message)) = bob.try_recv() {
         let n = u64::from_le_bytes(message.payload().try_into().unwrap());
         assert!(n < sent && last < Some(n), "{n} after {last:?}");
         last = Some(n);
     }
-    alice.send(bob_key, b"bye").unwrap();
+    alice.try_send(bob_key, b"bye").unwrap();
     assert_eq!(bob.recv().unwrap().payload(), b"bye");
     drop((alice, bob, observer));
     baseline.await_restored();

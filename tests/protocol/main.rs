@@ -125,8 +125,8 @@ fn messages_go_both_ways() {
 
     assert_eq!(client.ask(SEND, 0, &[&key[..], b"hi"].concat()), (OK, vec![]));
     let message = other.recv().unwrap();
-    assert_eq!((message.from_name().as_str(), message.payload()), ("alice", &b"hi"[..]));
-    assert_eq!(bytes_of(message.from()), client.key);
+    assert_eq!((message.sender_name().as_str(), message.payload()), ("alice", &b"hi"[..]));
+    assert_eq!(bytes_of(message.sender()), client.key);
     for count in 0..200_u32 {
         let payload = content(count.into(), 1000);
         let sender = begin({

@@ -13,10 +13,6 @@ use rustix::time::Timespec;
 
 use super::out::readable;
 
-/// How long a program that leaves the bus waits for the server to confirm it: one that stands still must not
-/// hold it.
-pub const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// Why a program ends before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {

@@ -156,7 +156,7 @@ pub fn echo(options: &EchoOptions) -> Outcome {
             Err(RecvError::Disconnected(_)) => return Ok(()),
             Err(error) => return Err(Failure::failed(error)),
         };
-        client.send(message.from(), message.payload()).map_err(Failure::failed)?;
+        client.send(message.sender(), message.payload()).map_err(Failure::failed)?;
     }
 }
 

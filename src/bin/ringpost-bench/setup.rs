@@ -10,7 +10,7 @@ use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
 
 use ringpost::cli::child::{Helper, ServerChild};
 use ringpost::cli::cpu::{self, Freedom, Pins};
-use ringpost::cli::exit::{Failure, LEAVING, Outcome};
+use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Floor, Look};
 use ringpost::cli::out::Progress;
 use ringpost::cli::place::{TempDir, sibling, this_program};
@@ -94,7 +94,7 @@ impl Setup {
 
     /// A signal ends whatever this thread waits for, from here on: a call, or the floor's partner.
     pub fn heed_signals(&self) {
-        let handle = self.client.close_handle();
+        let handle = self.client.closer();
         let breaker = self.floor.breaker();
         self.interrupt.then(move || {
             handle.close();
@@ -182,7 +182,7 @@ impl Setup {
     fn end(self) -> Outcome {
         let Setup { client, floor, server, interrupt, .. } = self;
         interrupt.forget();
-        client.unregister_timeout(LEAVING).map_err(Failure::failed)?;
+        client.unregister().map_err(Failure::failed)?;
         drop(floor);
         server.stop()
     }

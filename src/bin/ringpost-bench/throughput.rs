@@ -242,11 +242,11 @@ fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) ->
     let step = (window / 4).max(1);
     let start = std::time::Instant::now();
     let mut submitted = window.min(calls);
-    client.submit_all(repeat_n(request, submitted as usize)).map_err(Failure::failed)?;
+    client.caller().submit_all(repeat_n(request, submitted as usize)).map_err(Failure::failed)?;
     let mut collected = 0;
     while collected < calls {
         for _ in 0..step.min(calls - collected) {
-            let response = client.response().map_err(Failure::failed)?;
+            let response = client.caller().response().map_err(Failure::failed)?;
             if response.len() != request.len() {
                 return Err(crate::calls::wrong(request, &response));
             }
@@ -254,9 +254,9 @@ fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) ->
         }
         let more = step.min(calls - submitted);
         if more == 1 {
-            client.submit(request).map_err(Failure::failed)?;
+            client.caller().submit(request).map_err(Failure::failed)?;
         } else if more > 1 {
-            client.submit_all(repeat_n(request, more as usize)).map_err(Failure::failed)?;
+            client.caller().submit_all(repeat_n(request, more as usize)).map_err(Failure::failed)?;
         }
         submitted += more;
     }

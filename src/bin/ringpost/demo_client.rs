@@ -22,7 +22,7 @@ use ringpost::{Client, Key, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::DemoClientOptions;
-use ringpost::cli::exit::{Failure, LEAVING, Outcome};
+use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, Times};
 use ringpost::cli::{child, cpu, out};
@@ -48,7 +48,7 @@ pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
         }
         follow(&mut client)
     });
-    let left = client.unregister_timeout(LEAVING);
+    let left = client.unregister();
     if led? {
         return answer(left.map(|()| String::new()).map_err(text));
     }
@@ -91,7 +91,7 @@ fn act(client: &mut Client, line: &str) -> Result<String, String> {
         }
         "receive" => {
             let message = client.recv_timeout(PATIENCE).map_err(text)?;
-            Ok(format!("{} {} {}", message.from_name(), message.from(), out::readable(message.payload())))
+            Ok(format!("{} {} {}", message.sender_name(), message.sender(), out::readable(message.payload())))
         }
         "block" => {
             let (warm, count) = rest.split_once(' ').ok_or("block WARM COUNT")?;

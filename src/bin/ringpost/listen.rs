@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::cli::ListenOptions;
 use crate::session;
-use ringpost::cli::exit::{Failure, LEAVING, Outcome, note};
+use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 
@@ -75,7 +75,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
         }
     };
 
-    let left = match caller.unregister_timeout(LEAVING) {
+    let left = match caller.unregister() {
         // It waited for a server, and there was none to leave.
         Err(CallError::NotSent(_)) if options.reconnect => Ok(()),
         left => left,
@@ -154,7 +154,7 @@ fn show(event: &ReconnectEvent, name: &Name, json: bool) {
 }
 
 fn print(message: &Message, json: bool) -> Outcome {
-    let (name, key) = (message.from_name().as_str(), message.from().to_string());
+    let (name, key) = (message.sender_name().as_str(), message.sender().to_string());
     if json {
         out::json(&Received::new(name, &key, message.payload()))
     } else {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, SendError};
 
-use ringpost::cli::exit::{Failure, LEAVING, note};
+use ringpost::cli::exit::{Failure, note};
 use ringpost::cli::signals::Interrupt;
 
 /// More than any ring can hold in one block: reading stdin ends here.
@@ -18,9 +18,6 @@ pub const MOST: u64 = 1 << 29;
 
 /// How long the rest may take if nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a server has at least to confirm that a client leaves, whatever was left of the time.
-const MOMENT: Duration = Duration::from_millis(100);
 
 /// After so long without an end of standard input, it is said what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -84,7 +81,7 @@ fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
 }
 
 /// Registers as `name`, runs `body`, and unregisters whatever came of it. A signal ends what `body` waits
-/// for.
+/// for. Questions that `body` asks the server are limited by the time that was left at the start.
 pub fn with_client<T>(
     socket: &Path,
     name: &Name,
@@ -96,20 +93,21 @@ pub fn with_client<T>(
         .timeout(deadline.saturating_duration_since(Instant::now()))
         .register(name)
         .map_err(Failure::failed)?;
-    let closer = client.close_handle();
+    let closer = client.closer();
     interrupt.then(move || closer.close());
     let result = body(&mut client);
     interrupt.forget();
-    // The time-out is for all of it. A server that serves needs no more than a moment.
-    let rest = deadline.saturating_duration_since(Instant::now()).max(MOMENT);
-    let left = client.unregister_timeout(rest.min(LEAVING));
-    match (result, left) {
-        (Ok(value), left) => {
-            warn(left);
+    match result {
+        Ok(value) => {
+            warn(client.unregister());
             Ok(value)
         }
-        // What a signal ended did not fail for the reason that it gives.
-        (Err(failure), _) => interrupt.check().and(Err(failure)),
+        Err(failure) => {
+            // The server may not answer any more: this waits for at most a second.
+            drop(client);
+            // What a signal ended did not fail for the reason that it gives.
+            interrupt.check().and(Err(failure))
+        }
     }
 }
 
@@ -136,9 +134,8 @@ pub fn gone(error: &RecvError) -> String {
 }
 
 /// The key to send to.
-pub fn resolve(client: &mut Client, address: &Address, deadline: Instant) -> Result<Key, Failure> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    found(client.resolve_timeout(address, left), address, WHO)
+pub fn look_up(client: &mut Client, address: &Address) -> Result<Key, Failure> {
+    found(client.look_up(address), address, WHO)
 }
 
 /// What shows who is registered.

@@ -37,7 +37,7 @@ impl Consumer {
     }
 
     #[inline(never)]
-    pub(super) fn try_find(&mut self) -> Result<Found, TryRecvError> {
+    pub(crate) fn try_find(&mut self) -> Result<Found, TryRecvError> {
         match self.look() {
             Some(found) => found,
             None => {

@@ -41,6 +41,15 @@ impl Deadline {
     /// No limit.
     pub(crate) const NEVER: Deadline = Deadline(Limit::Never);
 
+    /// How long it is until then. Reads no clock for a duration that was not started.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        match self.0 {
+            Limit::Never => None,
+            Limit::After(timeout) => Some(timeout),
+            Limit::At(deadline) => Some(deadline.saturating_duration_since(now())),
+        }
+    }
+
     /// The point in time, if there is a limit. Reads the clock once, the first time, for a duration: whoever
     /// finds what it looks for without a wait never calls this, and pays nothing for the limit.
     #[cold]
@@ -97,5 +106,17 @@ mod tests {
         assert_eq!(Deadline::from(None).start(), None);
         assert_eq!(Deadline::from(Duration::MAX).start(), None);
         assert_eq!(Deadline::from(None), Deadline::NEVER);
+    }
+
+    #[test]
+    fn what_is_left_is_counted_from_the_start() {
+        let second = Duration::from_secs(1);
+        let mut deadline = Deadline::from(second);
+        assert_eq!(deadline.left(), Some(second));
+        deadline.start();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(deadline.left() < Some(second));
+        assert_eq!(Deadline::from(Instant::now()).left(), Some(Duration::ZERO));
+        assert_eq!(Deadline::NEVER.left(), None);
     }
 }

@@ -175,7 +175,7 @@ impl Trials {
             }
         };
         let free = now();
-        client.unregister_timeout(LIMIT).map_err(Failure::failed)?;
+        client.unregister().map_err(Failure::failed)?;
         self.server = Some(server);
         Ok(Duration::from_nanos(free.saturating_sub(since)))
     }

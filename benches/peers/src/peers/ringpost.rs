@@ -129,7 +129,7 @@ fn return_messages(context: &Context, strategy: WaitStrategy) -> Outcome {
     context.ready(&context.address)?;
     loop {
         let message = client.recv().or_fail("receive")?;
-        let from = message.from();
+        let from = message.sender();
         let mut payload = message.into_payload();
         let last = answer_in_place(&mut payload)?;
         client.send(from, &payload).or_fail("send")?;

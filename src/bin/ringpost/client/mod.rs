@@ -23,7 +23,7 @@ use crate::listen;
 use crate::session;
 use editor::{Ask, Editor, Printer};
 use plain::Plain;
-use ringpost::cli::exit::{Failure, LEAVING, Outcome, note};
+use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 use talk::{Count, Talk};
@@ -134,7 +134,7 @@ fn serve(
     let name = out::readable(client.name().as_bytes());
     let registered = out::line(&format!("registered as {name}, key {}", client.key()));
     let person = screen.is_for_a_person();
-    let closer = client.close_handle();
+    let closer = client.closer();
     let (caller, inbox) = client.split();
     let mut talk = Talk::new(caller, person);
     let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
@@ -156,7 +156,7 @@ fn serve(
     let printing = started.is_ok();
     let result = started.and_then(|()| talk.run(screen, arrived, interrupt));
     screen.rest();
-    let left = talk.caller.unregister_timeout(LEAVING);
+    let left = talk.caller.unregister();
     let printed = if printing { drain(arrived) } else { Ok(()) };
     screen.close();
     result?;
@@ -224,7 +224,7 @@ fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Eve
     let end = loop {
         match inbox.recv() {
             Ok(message) => {
-                let (name, key) = (message.from_name().as_str(), message.from().to_string());
+                let (name, key) = (message.sender_name().as_str(), message.sender().to_string());
                 let line = listen::line(name, &key, message.payload());
                 let printed = match &mut printer {
                     Some(printer) => printer.line(&line),

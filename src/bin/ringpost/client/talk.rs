@@ -90,7 +90,7 @@ impl Talk {
                 Ok(format!("{}\n", out::readable(&response)))
             }
             Line::Command(Command::Who) => {
-                let clients = self.caller.list_timeout(PATIENCE).map_err(session::failed_call)?;
+                let clients = self.caller.list().map_err(session::failed_call)?;
                 Ok(ls::clients(clients))
             }
             Line::Command(Command::Help) => Ok(line::HELP.into()),
@@ -100,7 +100,7 @@ impl Talk {
 
     fn send(&mut self, to: &Address, message: &[u8]) -> Outcome {
         let who = if self.person { "/who" } else { session::WHO };
-        let key = session::found(self.caller.resolve_timeout(to, PATIENCE), to, who)?;
+        let key = session::found(self.caller.look_up(to), to, who)?;
         self.caller.send_timeout(key, message, PATIENCE).map_err(Failure::failed)
     }
 }

@@ -1,0 +1,174 @@
+//! Messages to other clients.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::caller::Caller;
+use super::error::{CallError, SendError, refused};
+use crate::codec::Payload;
+use crate::ring::Deadline;
+use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, WAITS};
+
+/// How long the answer to a message is awaited at least.
+const LEAST_PATIENCE: Duration = Duration::from_millis(5);
+
+impl Caller {
+    /// Sends a message if there is room in the receiver's inbox now. Otherwise as [`send`](Self::send).
+    ///
+    /// Blocks only until the server answers, which it does at once: after the requests that were submitted
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; [`InboxFull`](SendError::InboxFull) if there is no room.
+    pub fn try_send(
+        &mut self,
+        to: impl TryInto<Address, Error: Into<NameError>>,
+        message: impl Payload,
+    ) -> Result<(), SendError> {
+        let to = address(to)?;
+        message.encode(self.session.limits.max_message, |bytes| self.try_send_bytes(to, bytes))?
+    }
+
+    /// Sends a message to another client, by its key or its name, and waits for room in its inbox. `Ok` means
+    /// that the message is in that inbox, after all that this client sent there before. It does not mean that
+    /// it was read: it is lost with a receiver that dies, leaves or drops its inbox. Where that matters, let
+    /// the receiver answer.
+    ///
+    /// A name is looked up first, which is another request: whoever sends often keeps the key. It is refused
+    /// as [`NotFound`](SendError::NotFound) when it has left; see [`wait_for`](Self::wait_for).
+    ///
+    /// Blocks until the message is delivered or cannot be. Senders that wait are served in order, except that
+    /// a message may overtake a larger one that does not fit. A client that sends to itself without
+    /// receiving waits for ever once its inbox is full.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; never [`InboxFull`](SendError::InboxFull).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::SendError;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// alice.send("bob", b"hello")?;
+    /// alice.send(bob.key(), "hello again")?;
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// assert_eq!(bob.recv()?.payload(), b"hello again");
+    /// let key = bob.key();
+    /// bob.unregister()?;
+    /// assert_eq!(alice.send(key, b"hello?"), Err(SendError::NotFound)); // a key is never given twice
+    /// assert_eq!(alice.send("bob", b"hello?"), Err(SendError::NotFound));
+    /// assert!(matches!(alice.send(" bob", b"hello?"), Err(SendError::InvalidName(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send(
+        &mut self,
+        to: impl TryInto<Address, Error: Into<NameError>>,
+        message: impl Payload,
+    ) -> Result<(), SendError> {
+        self.send_timeout(to, message, Deadline::NEVER)
+    }
+
+    /// As [`send`](Self::send), but blocks until the [deadline](Deadline) at most.
+    ///
+    /// The server stops waiting a little before the deadline, by an eighth of the time but at most 10 ms, so
+    /// that its answer still arrives. The answer is awaited for 5 ms in any case, even if the deadline is
+    /// nearer or has passed.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]. After [`TimedOut`](SendError::TimedOut) the message was not delivered; after
+    /// [`NoAnswer`](SendError::NoAnswer) it may have been.
+    pub fn send_timeout(
+        &mut self,
+        to: impl TryInto<Address, Error: Into<NameError>>,
+        message: impl Payload,
+        deadline: impl Into<Deadline>,
+    ) -> Result<(), SendError> {
+        let (to, deadline) = (address(to)?, deadline.into());
+        message.encode(self.session.limits.max_message, |bytes| self.send_bytes(to, bytes, deadline))?
+    }
+
+    fn try_send_bytes(&mut self, to: Address, message: &[u8]) -> Result<(), SendError> {
+        self.check_message(message)?;
+        let to = self.receiver(to, self.timeout.into())?;
+        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], Deadline::NEVER)?;
+        self.sent(status)
+    }
+
+    fn send_bytes(&mut self, to: Address, message: &[u8], mut deadline: Deadline) -> Result<(), SendError> {
+        self.check_message(message)?;
+        let to = self.receiver(to, deadline)?;
+        loop {
+            let left = deadline.left();
+            // The server is to give up a little before us, so that we hear whether the message was delivered.
+            let patience = left.map(|left| left - (left / 8).min(Duration::from_millis(10)));
+            let nanoseconds =
+                patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+            let mut start = [0; KEY + 8];
+            start[..KEY].copy_from_slice(&to.to_bytes());
+            start[KEY..].copy_from_slice(&nanoseconds.to_le_bytes());
+            match self.requester.try_publish(Operation::Send, WAITS, [&start, message]) {
+                Ok(sequence) => {
+                    // However short the time is, the answer itself needs some.
+                    let until = Deadline::from(left.map(|left| left.max(LEAST_PATIENCE)));
+                    let status = self.await_response(sequence, until)?;
+                    return self.sent(status);
+                }
+                // That may take some time, and leave the server less.
+                Err(error) => self.clear_the_way(error, &mut deadline).map_err(|error| match error {
+                    CallError::TimedOut => SendError::TimedOut,
+                    error => error.into(),
+                })?,
+            }
+        }
+    }
+
+    #[inline]
+    fn receiver(&mut self, to: Address, deadline: Deadline) -> Result<Key, SendError> {
+        match to {
+            Address::Key(key) => Ok(key),
+            Address::Name(name) => self.find_receiver(&name, deadline),
+        }
+    }
+
+    #[cold]
+    fn find_receiver(&mut self, name: &Name, deadline: Deadline) -> Result<Key, SendError> {
+        // However short the time is, the answer itself needs some.
+        let most = deadline.left().map_or(self.timeout, |left| left.max(LEAST_PATIENCE).min(self.timeout));
+        match self.look_up_until(name, most.into()) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) => Err(SendError::NotFound),
+            Err(error) => Err(SendError::of_look_up(error)),
+        }
+    }
+
+    #[inline]
+    fn check_message(&self, message: &[u8]) -> Result<(), SendError> {
+        let max = self.session.limits.max_message;
+        if message.len() > max {
+            return Err(SendError::TooLarge { len: message.len(), max });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn sent(&self, status: Status) -> Result<(), SendError> {
+        Err(match status {
+            Status::Ok => return Ok(()),
+            Status::NotFound => SendError::NotFound,
+            Status::InboxFull => SendError::InboxFull,
+            Status::Gone => SendError::Gone,
+            Status::TimedOut => SendError::TimedOut,
+            status => refused(status, self.requester.body()).into(),
+        })
+    }
+}
+
+#[inline]
+fn address(to: impl TryInto<Address, Error: Into<NameError>>) -> Result<Address, SendError> {
+    to.try_into().map_err(|error| SendError::InvalidName(error.into()))
+}

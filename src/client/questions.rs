@@ -1,0 +1,227 @@
+//! Questions that the server answers itself: who is registered, whether it serves, what it counted.
+//!
+//! Asking them again does no harm, so a client that registers again repeats them by itself after a
+//! reconnection.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::caller::Caller;
+use super::error::{CallError, no_response, refused};
+use super::reconnect::passes;
+use crate::connect::listing::decode_page;
+use crate::registry::{ClientInfo, Counters};
+use crate::ring::{Deadline, Violation};
+use crate::shm::backend::now;
+use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, take};
+
+/// The pauses of [`Caller::wait_for`] between two questions, from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Caller {
+    /// The key of the client that is registered under this name now, if there is one. A key is given back as
+    /// it is, whether or not anybody has it: so text that people type may be either.
+    ///
+    /// Blocks until the server answers, at most for
+    /// [`ClientBuilder::timeout`](super::ClientBuilder::timeout). A client that registers again repeats
+    /// the question after a reconnection.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let (_bus, mut alice, bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// assert_eq!(alice.look_up("bob")?, Some(bob.key()));
+    /// assert_eq!(alice.look_up("nobody")?, None);
+    /// assert_eq!(alice.look_up(bob.key())?, Some(bob.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn look_up(
+        &mut self,
+        client: impl TryInto<Address, Error: Into<NameError>>,
+    ) -> Result<Option<Key>, CallError> {
+        match client.try_into().map_err(|error| CallError::InvalidName(error.into()))? {
+            Address::Key(key) => Ok(Some(key)),
+            Address::Name(name) => self.look_up_until(&name, self.timeout.into()),
+        }
+    }
+
+    pub(super) fn look_up_until(
+        &mut self,
+        name: &Name,
+        mut deadline: Deadline,
+    ) -> Result<Option<Key>, CallError> {
+        self.repeating(&mut deadline, |caller, deadline| caller.look_up_once(name, deadline))
+    }
+
+    fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
+        match self.ask(Operation::LookUp, 0, [name.as_bytes()], deadline)? {
+            Status::Ok => match take::<KEY>(self.requester.body()) {
+                Some((key, [])) => Ok(Some(Key::from_bytes(key))),
+                _ => Err(self.violation(Violation::MalformedBlock)),
+            },
+            Status::NotFound => Ok(None),
+            status => Err(refused(status, self.requester.body())),
+        }
+    }
+
+    /// Waits until a client with this name is registered, and gives its key. A key is given back as it is.
+    ///
+    /// Blocks until then, at most until the limit (a [`Deadline`]; `None` is no limit). It asks the server
+    /// again and again, after pauses of 1 ms at first and 50 ms later.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`TimedOut`](CallError::TimedOut) if there was no such client before the limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Client;
+    /// use std::time::Duration;
+    ///
+    /// # let ((_server, path), mut alice) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
+    /// let path = path.to_path_buf();
+    /// let later = std::thread::spawn(move || Client::register(path, "bob"));
+    /// let bob = alice.wait_for("bob", Duration::from_secs(5))?;
+    /// assert_eq!(later.join().unwrap()?.key(), bob);
+    /// assert!(alice.wait_for("carol", Duration::from_millis(5)).unwrap_err().is_timeout());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_for(
+        &mut self,
+        client: impl TryInto<Address, Error: Into<NameError>>,
+        limit: impl Into<Deadline>,
+    ) -> Result<Key, CallError> {
+        match client.try_into().map_err(|error| CallError::InvalidName(error.into()))? {
+            Address::Key(key) => Ok(key),
+            Address::Name(name) => self.wait_for_name(&name, limit.into()),
+        }
+    }
+
+    fn wait_for_name(&mut self, name: &Name, mut deadline: Deadline) -> Result<Key, CallError> {
+        let until = deadline.start();
+        let mut pause = FIRST_PAUSE;
+        self.repeating(&mut deadline, |caller, deadline| {
+            loop {
+                if let Some(key) = caller.look_up_once(name, deadline)? {
+                    return Ok(key);
+                }
+                let now = now();
+                if until.is_some_and(|until| until <= now) {
+                    return Err(CallError::TimedOut);
+                }
+                let again = until.map_or(now + pause, |until| until.min(now + pause));
+                pause = LONGEST_PAUSE.min(2 * pause);
+                // Nothing comes but responses to calls that were submitted before, and the end.
+                if let Err(stop) = caller.requester.keep_until(again) {
+                    let error = no_response(stop);
+                    caller.ended(&error, false);
+                    return Err(error);
+                }
+            }
+        })
+    }
+
+    /// Who is registered now. Clients that come or go while a long list is fetched may or may not be in it.
+    ///
+    /// Blocks until the server has answered, at most for
+    /// [`ClientBuilder::timeout`](super::ClientBuilder::timeout). A client that registers again repeats the
+    /// question after a reconnection.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let (_bus, mut alice, bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let list = alice.list()?;
+    /// assert_eq!((list[0].name.as_str(), list[0].key), ("alice", alice.key()));
+    /// assert_eq!((list[1].name.as_str(), list[1].key), ("bob", bob.key()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list(&mut self) -> Result<Vec<ClientInfo>, CallError> {
+        let mut deadline = self.timeout.into();
+        self.repeating(&mut deadline, |caller, mut deadline| {
+            // One limit for all pages.
+            deadline.start();
+            let mut clients = Vec::new();
+            let mut from_slot = 0_u32;
+            loop {
+                let status = caller.ask(Operation::List, 0, [&from_slot.to_le_bytes()], deadline)?;
+                caller.done(status)?;
+                let Some((page, next)) = decode_page(caller.requester.body(), from_slot) else {
+                    return Err(caller.violation(Violation::MalformedBlock));
+                };
+                clients.extend(page);
+                match next {
+                    None => return Ok(clients),
+                    Some(next) => from_slot = next,
+                }
+            }
+        })
+    }
+
+    /// Asks the server whether it serves. The service is not involved.
+    ///
+    /// Blocks until the server answers, at most for
+    /// [`ClientBuilder::timeout`](super::ClientBuilder::timeout). A client that registers again repeats
+    /// the question after a reconnection.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`TimedOut`](CallError::TimedOut) if the server is stopped, or still busy with an
+    /// earlier request of this client.
+    pub fn ping(&mut self) -> Result<(), CallError> {
+        let mut deadline = self.timeout.into();
+        self.repeating(&mut deadline, |caller, deadline| {
+            let status = caller.ask::<0>(Operation::Ping, 0, [], deadline)?;
+            caller.done(status)
+        })
+    }
+
+    /// What the server counted for this client, since it was registered last. Blocks as [`ping`](Self::ping)
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; asking again does no harm.
+    pub fn statistics(&mut self) -> Result<Counters, CallError> {
+        let mut deadline = self.timeout.into();
+        self.repeating(&mut deadline, |caller, deadline| {
+            let status = caller.ask::<0>(Operation::Statistics, 0, [], deadline)?;
+            caller.done(status)?;
+            match decode_page(caller.requester.body(), 0) {
+                Some((own, None)) if own.len() == 1 => Ok(own[0].counters),
+                _ => Err(caller.violation(Violation::MalformedBlock)),
+            }
+        })
+    }
+
+    /// Asks a question, and once more whenever the connection ended and this client registers again. The next
+    /// request does so; after the deadline that fails.
+    fn repeating<T>(
+        &mut self,
+        deadline: &mut Deadline,
+        mut ask: impl FnMut(&mut Caller, Deadline) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        if self.reconnector.is_some() {
+            // One limit for all attempts.
+            deadline.start();
+        }
+        loop {
+            match ask(self, *deadline) {
+                Err(CallError::Disconnected(reason) | CallError::NotSent(reason))
+                    if self.reconnector.is_some() && passes(reason) => {}
+                answered => return answered,
+            }
+        }
+    }
+}
