@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringpost::ring;
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 
 /// The copy into and out of shared memory, across its changes of method.
 fn copy(criterion: &mut Criterion) {

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use ringpost::WaitStrategy;
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::ring::RecvError;
 
 /// Tells the second process that it is the guest.
@@ -31,8 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn host() -> Result<(), Box<dyn Error>> {
-    let geometry = Geometry::new(64 * 1024)?;
-    let (mut host, descriptor) = channel::create(&geometry, WaitStrategy::Adaptive)?;
+    let (mut host, descriptor) = channel::create(64 * 1024, WaitStrategy::Adaptive)?;
 
     // The descriptor becomes the child's standard input, and is closed here.
     let mut child =

@@ -155,7 +155,7 @@ mod link;
 mod os;
 #[forbid(unsafe_code)]
 pub mod ring;
-pub mod shm;
+mod shm;
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 pub mod testing;
@@ -190,10 +190,8 @@ pub use self::{
     link::{Request, Response, Service, ServiceError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
     ring::{CloseReason, Deadline, Violation, WaitStrategy},
-    server::{
-        DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, Server, ServerBuilder, ServerSummary,
-        StartError, Stopper,
-    },
+    server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
+    shm::SegmentError,
     wire::{Address, Key, Name, NameError, ParseKeyError, Peer},
 };
 

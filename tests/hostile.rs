@@ -11,8 +11,8 @@ use common::raw::{
     VERSION, accept, block, datagram, header, hear, listen_at, say_with,
 };
 use common::{Begun, Bus, LIMIT, Place, begin, eventually, within_limit};
-use ringpost::channel::{self, Geometry, Host};
-use ringpost::shm::futex_wake;
+use ringpost::channel::{self, Host};
+use ringpost::testing::futex_wake;
 use ringpost::{CallError, Client, Name, RecvError, SendError, Violation, WaitStrategy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -401,8 +401,7 @@ fn with_false_server<T: Send + 'static>(
         let server = begin(move || {
             let line = accept(&socket);
             let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
-            let geometry = Geometry::new(RING as usize).unwrap();
-            let (mut host, descriptor) = channel::create(&geometry, WaitStrategy::Park).unwrap();
+            let (mut host, descriptor) = channel::create(RING as usize, WaitStrategy::Park).unwrap();
             say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
             serve(&mut host);
             // Until the client hangs up.

@@ -7,7 +7,7 @@ mod common;
 use common::raw::{self, VERSION, accept, datagram, listen_at};
 use common::role::{self, Role, say, setting};
 use common::{Place, begin, filter};
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::{CallError, Client, Observer, RegisterError, WaitStrategy};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
@@ -79,7 +79,7 @@ fn serve() {
         let what = u16::from_le_bytes([request[12], request[13]]);
         let (weapon, other) = lingering();
         others.push(other);
-        let (host, channel) = channel::create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+        let (host, channel) = channel::create(4096, WaitStrategy::Park).unwrap();
         let good = match what {
             raw::REGISTER => datagram(VERSION, 0, &[7; 16]),
             // An empty list.

@@ -8,7 +8,7 @@ use common::proc::{Holdings, is_asleep};
 use common::role::{self, Role, Stage, numbers, say, setting};
 use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
-use common::{LIMIT, Place, eventually, finds_no_room};
+use common::{LIMIT, Place, eventually, finds_no_room, slot_of};
 use ringpost::{
     CallError, Client, CloseReason, Key, Name, Observer, RecvError, RegisterError, SendError, Server,
     StartError, WaitStrategy,
@@ -289,7 +289,7 @@ fn a_name_is_free_after_any_end_of_its_owner() {
         for wait in ["spin", "park"] {
             let mut owner = start_client(&place, "holder", "name", &[("WAIT", wait)]);
             let key = key_of(&mut owner);
-            slots.push(key.slot());
+            slots.push(slot_of(key));
             assert!(matches!(Client::register(&place.path, "name"), Err(RegisterError::NameTaken { .. })));
             match end.strip_prefix("kill") {
                 Some(state) => {
@@ -322,7 +322,7 @@ fn a_name_is_free_after_any_end_of_its_owner() {
             assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
             // There is one slot besides the watcher's.
             let next = Client::register(&place.path, "name").unwrap();
-            assert_eq!(next.key().slot(), key.slot());
+            assert_eq!(slot_of(next.key()), slot_of(key));
             assert_ne!(next.key(), key);
             assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
             watcher.try_send(next.key(), b"x").unwrap();

@@ -10,7 +10,7 @@ use common::proc::{is_asleep, worker_sleeps};
 use common::raw::{PING, RawClient, Ring};
 use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, LIMIT, Place, begin, eventually, finds_no_room, within_limit};
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use ringpost::{Client, CloseReason, RecvError, Server, WaitStrategy};
 use rustix::io::Errno;
 use rustix::thread::futex;

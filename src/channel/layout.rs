@@ -11,7 +11,7 @@ use crate::shm::Segment;
 use super::ChannelError;
 
 /// The version of the layout described here and of the ring protocol in it.
-pub const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const WORDS: usize = 32;
@@ -26,32 +26,13 @@ const MAX_RING: usize = MAX_CAPACITY;
 const _: () = assert!(MIN_RING >= MIN_CAPACITY);
 
 /// The sizes of a channel.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::channel::Geometry;
-///
-/// let geometry = Geometry::new(64 * 1024)?.with_max_block(1024)?;
-/// assert_eq!((geometry.ring_size(), geometry.max_block()), (65_536, 1024));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
+pub(crate) struct Geometry {
     ring_size: usize,
     max_block: usize,
 }
 
 /// The sizes asked for, or found in a segment, cannot be.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::channel::{Geometry, GeometryError};
-///
-/// assert_eq!(Geometry::new(5000), Err(GeometryError::RingSize(5000)));
-/// println!("{}", Geometry::new(5000).unwrap_err()); // says which can be
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
@@ -82,17 +63,7 @@ impl Geometry {
     /// # Errors
     ///
     /// [`GeometryError::RingSize`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::channel::Geometry;
-    ///
-    /// assert_eq!(Geometry::new(4096)?.max_block(), 2040);
-    /// assert!(Geometry::new(5000).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn new(ring_size: usize) -> Result<Geometry, GeometryError> {
+    pub(crate) fn new(ring_size: usize) -> Result<Geometry, GeometryError> {
         if !ring_size.is_power_of_two() || !(MIN_RING..=MAX_RING).contains(&ring_size) {
             return Err(GeometryError::RingSize(ring_size as u64));
         }
@@ -104,18 +75,7 @@ impl Geometry {
     /// # Errors
     ///
     /// [`GeometryError::MaxBlock`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::channel::Geometry;
-    ///
-    /// let geometry = Geometry::new(4096)?;
-    /// assert_eq!(geometry.with_max_block(256)?.max_block(), 256);
-    /// assert!(geometry.with_max_block(4096).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn with_max_block(self, max_block: usize) -> Result<Geometry, GeometryError> {
+    pub(crate) fn with_max_block(self, max_block: usize) -> Result<Geometry, GeometryError> {
         if !(MIN_BLOCK..=largest_block(self.ring_size)).contains(&max_block) {
             let error = GeometryError::MaxBlock { max_block: max_block as u64, ring_size: self.ring_size };
             return Err(error);
@@ -124,30 +84,12 @@ impl Geometry {
     }
 
     /// Bytes of each ring.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::channel::Geometry;
-    ///
-    /// assert_eq!(Geometry::new(4096)?.ring_size(), 4096);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn ring_size(&self) -> usize {
+    pub(crate) fn ring_size(&self) -> usize {
         self.ring_size
     }
 
     /// Bytes of the largest block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::channel::Geometry;
-    ///
-    /// assert_eq!(Geometry::new(8192)?.max_block(), 4088);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn max_block(&self) -> usize {
+    pub(crate) fn max_block(&self) -> usize {
         self.max_block
     }
 

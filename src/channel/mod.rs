@@ -10,10 +10,9 @@
 //! # Examples
 //!
 //! ```
-//! use ringpost::channel::{self, Geometry};
+//! use ringpost::channel;
 //!
-//! let geometry = Geometry::new(64 * 1024)?;
-//! let (mut host, descriptor) = channel::create(&geometry, Default::default())?;
+//! let (mut host, descriptor) = channel::create(64 * 1024, Default::default())?;
 //! let mut guest = channel::open(&descriptor, Default::default())?; // usually in another process
 //!
 //! guest.requests.send(b"6 * 7")?;
@@ -35,10 +34,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::ring::{CloseReason, Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
+pub use layout::GeometryError;
 #[cfg(test)]
 pub(crate) use layout::MIN_BLOCK;
 use layout::{CLOSED, Ring, Words};
-pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
+pub(crate) use layout::{Geometry, LAYOUT_VERSION};
 
 /// Why a channel could not be made or opened.
 ///
@@ -46,10 +46,10 @@ pub use layout::{Geometry, GeometryError, LAYOUT_VERSION};
 ///
 /// ```
 /// use ringpost::channel::{self, ChannelError};
-/// use ringpost::shm::SegmentError;
+/// use ringpost::SegmentError;
 ///
 /// match channel::open(std::io::stdin(), Default::default()) {
-///     Ok(guest) => println!("rings of {} bytes", guest.geometry().ring_size()),
+///     Ok(guest) => println!("blocks of up to {} bytes", guest.requests.max_block()),
 ///     Err(ChannelError::Segment(SegmentError::NotMemory)) => println!("that is something else"),
 ///     Err(error) => println!("{error}"),
 /// }
@@ -91,9 +91,9 @@ pub enum ChannelError {
 /// # Examples
 ///
 /// ```
-/// use ringpost::channel::{self, Geometry};
+/// use ringpost::channel;
 ///
-/// let (mut host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+/// let (mut host, descriptor) = channel::create(4096, Default::default())?;
 /// let mut guest = channel::open(&descriptor, Default::default())?;
 /// host.inbox.send(b"welcome")?;
 /// let mut block = Vec::new();
@@ -121,9 +121,9 @@ pub struct Host {
 /// # Examples
 ///
 /// ```
-/// use ringpost::channel::{self, Geometry};
+/// use ringpost::channel;
 ///
-/// let (mut host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+/// let (mut host, descriptor) = channel::create(4096, Default::default())?;
 /// let mut guest = channel::open(&descriptor, Default::default())?;
 /// guest.requests.send(b"question")?;
 /// let mut block = Vec::new();
@@ -145,20 +145,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The sizes of the channel's rings, as found in it. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::channel::{self, Geometry};
-    ///
-    /// let geometry = Geometry::new(8192)?;
-    /// let (_host, descriptor) = channel::create(&geometry, Default::default())?;
-    /// let guest = channel::open(&descriptor, Default::default())?;
-    /// assert_eq!(guest.geometry(), geometry);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn geometry(&self) -> Geometry {
+    /// The sizes of the channel's rings, as found in it.
+    pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 }
@@ -196,26 +184,16 @@ const SERVER: EndOptions = EndOptions {
 const CLIENT: EndOptions =
     EndOptions { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
-/// Makes a channel: the host's ends, and the descriptor for the guest. Dropping any of the ends closes the
-/// channel. Does not block.
+/// Makes a channel whose three rings have `ring_size` bytes each, a power of two from 4 KiB to 1 GiB: the
+/// host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel. Does not
+/// block.
 ///
 /// # Errors
 ///
-/// [`ChannelError::Segment`] if there is no memory for it, or no descriptor.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::WaitStrategy;
-/// use ringpost::channel::{self, Geometry};
-///
-/// let (host, descriptor) = channel::create(&Geometry::new(1 << 16)?, WaitStrategy::Adaptive)?;
-/// // The descriptor goes to another process: inherited, or over a Unix socket.
-/// # drop((host, descriptor));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn create(geometry: &Geometry, strategy: WaitStrategy) -> Result<(Host, OwnedFd), ChannelError> {
-    create_with(geometry, strategy, &BY_ITSELF)
+/// [`ChannelError::Geometry`] for another size; [`ChannelError::Segment`] if there is no memory for it, or no
+/// descriptor.
+pub fn create(ring_size: usize, strategy: WaitStrategy) -> Result<(Host, OwnedFd), ChannelError> {
+    create_with(&Geometry::new(ring_size)?, strategy, &BY_ITSELF)
 }
 
 /// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes
@@ -224,17 +202,6 @@ pub fn create(geometry: &Geometry, strategy: WaitStrategy) -> Result<(Host, Owne
 /// # Errors
 ///
 /// See [`ChannelError`]: it is not a sealed memory file, not a channel, or of another version.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::channel::{self, ChannelError};
-/// use ringpost::shm::Segment;
-///
-/// let (_other, descriptor) = Segment::create("not a channel", 8192)?;
-/// assert!(matches!(channel::open(&descriptor, Default::default()), Err(ChannelError::NotAChannel)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub fn open(descriptor: impl AsFd, strategy: WaitStrategy) -> Result<Guest, ChannelError> {
     open_with(descriptor, strategy, &BY_ITSELF)
 }
@@ -349,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     fn pair() -> (Host, Guest) {
-        let (host, fd) = create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+        let (host, fd) = create(4096, WaitStrategy::Park).unwrap();
         (host, open(fd, WaitStrategy::Park).unwrap())
     }
 

@@ -471,7 +471,7 @@ pub(super) fn passes(reason: CloseReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::{self, Geometry};
+    use crate::channel;
     use crate::connect::connection::Connection;
     use crate::ring::WaitStrategy;
     use crate::wire::{Key, Name};
@@ -480,7 +480,7 @@ mod tests {
 
     /// Of a client without a server, and the server's end of its connection.
     fn reconnector() -> (Reconnector, UnixStream) {
-        let (host, memory) = channel::create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+        let (host, memory) = channel::create(4096, WaitStrategy::Park).unwrap();
         let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
         let (here, there) = UnixStream::pair().unwrap();
         let connection = Connection::of(OwnedFd::from(here)).unwrap();

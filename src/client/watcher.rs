@@ -31,7 +31,7 @@ use crate::testing::failpoints::failpoint;
 /// The process's watcher, once there is one.
 type Current = Mutex<Option<Arc<Watcher>>>;
 
-pub(super) struct Watcher {
+struct Watcher {
     waits: Waits,
     watched: Mutex<Watched>,
     /// What tells the thread that the process's descriptors were closed, by being closed itself.
@@ -51,20 +51,20 @@ static WATCHER: PerProcess<Current> = PerProcess::new();
 
 /// A lifeline under watch, until its [end](Self::end) or drop.
 pub(super) struct Watch {
-    pub(super) token: u64,
-    pub(super) watcher: Arc<Watcher>,
+    token: u64,
+    watcher: Arc<Watcher>,
     /// Of the process that the watch began in.
-    pub(super) of: &'static Current,
+    of: &'static Current,
     /// Also here, so that a close handle finds it without a lock.
-    pub(super) lifeline: Option<Arc<Connection>>,
+    lifeline: Option<Arc<Connection>>,
 }
 
-pub(super) fn current() -> io::Result<&'static Current> {
+fn current() -> io::Result<&'static Current> {
     WATCHER.get_or_make(|| Ok(Mutex::default()))
 }
 
 impl Watcher {
-    pub(super) fn make() -> io::Result<Arc<Watcher>> {
+    fn make() -> io::Result<Arc<Watcher>> {
         let (waits, wake) = Waits::new()?;
         Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
     }
@@ -165,6 +165,12 @@ impl Watch {
             drop(watched);
             return Ok(Watch { token, watcher, of, lifeline: Some(lifeline) });
         }
+    }
+
+    /// Of nothing, for a client without a connection.
+    #[cfg(fuzzing)]
+    pub(super) fn of_nothing() -> io::Result<Watch> {
+        Ok(Watch { token: u64::MAX - 1, watcher: Watcher::make()?, of: current()?, lifeline: None })
     }
 
     /// Whether it is this process's, and not that of the process which this one was forked from.

@@ -8,6 +8,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
 use rustix::time::Timespec;
 use std::io;
+#[cfg(fuzzing)]
+use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,7 +52,7 @@ impl From<Errno> for DialError {
 /// A connection to a server whose credentials were checked.
 #[derive(Debug)]
 pub(crate) struct Line {
-    pub(crate) connection: Connection,
+    connection: Connection,
 }
 
 /// The body of a positive answer, and the descriptors that came with it: one at most.
@@ -118,6 +120,12 @@ impl Line {
             return Err(DialError::Untrusted { uid: server.uid });
         }
         Ok(Line { connection: Connection::of(socket)? })
+    }
+
+    /// On a socket that is connected, to whom it may be.
+    #[cfg(fuzzing)]
+    pub(crate) fn on(socket: OwnedFd) -> Line {
+        Line { connection: Connection::of(socket).expect("memory for a word") }
     }
 
     /// For questions that are not answered with a descriptor.

@@ -415,12 +415,6 @@ impl<'a> Response<'a> {
         self.max() - self.written
     }
 
-    /// How many bytes were written.
-    #[inline]
-    pub fn written(&self) -> usize {
-        self.written
-    }
-
     /// Takes back all that was written, and overwrites it with zeros in the caller's ring. Does not block.
     pub fn clear(&mut self) {
         self.overwrite_draft();

@@ -198,11 +198,11 @@ impl Closer {
     /// # Examples
     ///
     /// ```
-    /// use ringpost::channel::{self, Geometry};
+    /// use ringpost::channel;
     /// use ringpost::ring::RecvError;
     /// use ringpost::CloseReason;
     ///
-    /// let (host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
+    /// let (host, descriptor) = channel::create(4096, Default::default())?;
     /// let mut guest = channel::open(&descriptor, Default::default())?; // usually in another process
     /// host.closer.close();
     /// let end = guest.responses.recv(&mut Vec::new());

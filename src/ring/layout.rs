@@ -118,23 +118,6 @@ pub(crate) fn check(
 
 /// A rule of the ring or of the protocol on it that the other side broke. The channel is closed; nothing else
 /// notices.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::Violation;
-/// use ringpost::channel::{self, Geometry};
-/// use ringpost::ring::RecvError;
-/// use ringpost::shm::Segment;
-/// use std::sync::atomic::Ordering;
-///
-/// let (mut host, descriptor) = channel::create(&Geometry::new(4096)?, Default::default())?;
-/// let hostile = Segment::open(&descriptor)?; // in place of a guest
-/// hostile.word64(4096).store(u64::MAX, Ordering::Release); // where the first record's header lies
-/// let end = host.requests.recv(&mut Vec::new());
-/// assert_eq!(end, Err(RecvError::Violation(Violation::HeaderPosition)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {

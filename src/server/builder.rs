@@ -14,13 +14,13 @@ use crate::link::{Request, Response, Service, ServiceError};
 use crate::ring::WaitStrategy;
 
 /// Bytes of each ring, if nothing else is said: 256 KiB.
-pub const DEFAULT_RING_SIZE: usize = 256 * 1024;
+const DEFAULT_RING_SIZE: usize = 256 * 1024;
 
 /// How many clients can be registered at once, if nothing else is said: 1024.
-pub const DEFAULT_MAX_CLIENTS: u32 = 1024;
+const DEFAULT_MAX_CLIENTS: u32 = 1024;
 
 /// Most clients that a server can be told to accept: keys have 16 bits for the slot.
-pub const MOST_CLIENTS: u32 = 65_536;
+pub(super) const MOST_CLIENTS: u32 = 65_536;
 
 /// How long a shutdown waits for workers, if nothing else is said.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);

@@ -36,7 +36,7 @@ mod tests;
 pub(crate) use acceptor::{MOST_ASKS, OBSERVING_TIME};
 #[cfg(test)]
 pub(crate) use admission::MOST_GREETING;
-pub use builder::{DEFAULT_MAX_CLIENTS, DEFAULT_RING_SIZE, MOST_CLIENTS, ServerBuilder};
+pub use builder::ServerBuilder;
 #[cfg(test)]
 pub(crate) use connections::GREETING_TIME;
 pub use error::StartError;

@@ -10,41 +10,12 @@ pub(crate) use crate::os::futex::{Scope, Woken};
 
 /// Sleeps while `word`, in shared memory, holds `expected`, at most until the deadline. May return early:
 /// look again.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::shm::{Segment, futex_wait, futex_wake};
-/// use std::sync::atomic::Ordering;
-///
-/// let (ours, descriptor) = Segment::create("example", 4096)?;
-/// let theirs = Segment::open(&descriptor)?; // usually in another process
-/// let sleeper = std::thread::spawn(move || {
-///     while theirs.word32(0).load(Ordering::Acquire) == 0 {
-///         futex_wait(theirs.word32(0), 0, None);
-///     }
-/// });
-/// ours.word32(0).store(1, Ordering::Release); // before the wake
-/// futex_wake(ours.word32(0), 1);
-/// sleeper.join().unwrap();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
     crate::os::futex::wait(&[crate::os::futex::Wait { word, expected, scope: Scope::Shared }], deadline);
 }
 
 /// Ends the sleep of up to `count` [`futex_wait`]s on `word`, which must have been changed before. Does not
 /// block.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::shm::{Segment, futex_wake};
-///
-/// let segment = Segment::anonymous(4096)?;
-/// futex_wake(segment.word32(0), 1); // nobody sleeps there
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub fn futex_wake(word: &AtomicU32, count: u32) {
     crate::os::futex::wake(word, Scope::Shared, count);
 }

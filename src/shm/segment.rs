@@ -23,35 +23,12 @@ use crate::testing::failpoints::failpoint;
 ///
 /// All access is by atomic words or by copies, at byte offsets that are checked against the length: an offset
 /// outside, or a word's offset that is not a multiple of its size, is a programming error and panics.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::shm::Segment;
-/// use std::sync::atomic::Ordering;
-///
-/// let (ours, descriptor) = Segment::create("example", 4096)?;
-/// let theirs = Segment::open(&descriptor)?; // usually in another process
-/// ours.word64(128).store(7, Ordering::Release);
-/// assert_eq!(theirs.word64(128).load(Ordering::Acquire), 7);
-/// # Ok::<(), ringpost::shm::SegmentError>(())
-/// ```
 #[derive(Debug)]
 pub struct Segment {
     map: MmapRaw,
 }
 
 /// Why a segment could not be made or mapped.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::shm::{Segment, SegmentError};
-///
-/// let (read, _write) = std::io::pipe()?;
-/// assert!(matches!(Segment::open(&read), Err(SegmentError::NotMemory)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SegmentError {
@@ -96,17 +73,6 @@ impl Segment {
     ///
     /// [`SegmentError::BadLength`] for 0 bytes or more than can be, [`SegmentError::System`] if there is no
     /// memory or descriptor.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::shm::{Segment, SegmentError};
-    ///
-    /// let (segment, _descriptor) = Segment::create("example", 4096)?;
-    /// assert_eq!(segment.len(), 4096);
-    /// assert!(matches!(Segment::create("example", 0), Err(SegmentError::BadLength { len: 0 })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn create(name: &str, len: usize) -> Result<(Segment, OwnedFd), SegmentError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         if len == 0 || i64::try_from(len).is_err() {
@@ -130,16 +96,6 @@ impl Segment {
     ///
     /// [`SegmentError::NotMemory`], [`SegmentError::NotSealed`], [`SegmentError::BadLength`], or
     /// [`SegmentError::System`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::shm::{Segment, SegmentError};
-    ///
-    /// let file = std::fs::File::open("/proc/self/exe")?;
-    /// assert!(matches!(Segment::open(&file), Err(SegmentError::NotMemory)));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
         match memfd::inspect(&fd).map_err(system("inspect a descriptor"))? {
             Found::NotMemory => Err(SegmentError::NotMemory),
@@ -158,15 +114,6 @@ impl Segment {
     /// # Errors
     ///
     /// [`SegmentError::BadLength`] or [`SegmentError::System`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::shm::Segment;
-    ///
-    /// assert_eq!(Segment::anonymous(4096)?.len(), 4096);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn anonymous(len: usize) -> Result<Segment, SegmentError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         if len == 0 || i64::try_from(len).is_err() {
@@ -189,27 +136,11 @@ impl Segment {
     }
 
     /// The length in bytes.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// assert_eq!(Segment::anonymous(100)?.len(), 100);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn len(&self) -> usize {
         self.map.len()
     }
 
     /// Never true: a segment has at least one byte.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// assert!(!Segment::anonymous(1)?.is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -219,18 +150,6 @@ impl Segment {
     /// # Panics
     ///
     /// If the word does not lie inside, or `offset` is not a multiple of 4.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// use std::sync::atomic::Ordering;
-    ///
-    /// let segment = Segment::anonymous(4096)?;
-    /// segment.word32(8).store(7, Ordering::Relaxed);
-    /// assert_eq!(segment.word32(8).load(Ordering::Relaxed), 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
         self.check(offset, 4, 4);
@@ -245,17 +164,6 @@ impl Segment {
     /// # Panics
     ///
     /// If the word does not lie inside, or `offset` is not a multiple of 8.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// use std::sync::atomic::Ordering;
-    ///
-    /// let segment = Segment::anonymous(4096)?;
-    /// assert_eq!(segment.word64(8).fetch_add(1, Ordering::Relaxed), 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn word64(&self, offset: usize) -> &AtomicU64 {
         self.check(offset, 8, 8);
@@ -268,18 +176,6 @@ impl Segment {
     /// # Panics
     ///
     /// If they do not fit at `offset`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// let segment = Segment::anonymous(4096)?;
-    /// segment.copy_in(100, b"hello");
-    /// let mut copy = [0; 5];
-    /// segment.copy_out(100, &mut copy);
-    /// assert_eq!(&copy, b"hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         self.check(offset, from.len(), 1);
@@ -293,16 +189,6 @@ impl Segment {
     /// # Panics
     ///
     /// If `offset + to.len()` lies outside.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ringpost::shm::Segment;
-    /// let mut copy = [1; 3];
-    /// Segment::anonymous(4096)?.copy_out(4093, &mut copy);
-    /// assert_eq!(copy, [0; 3]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[inline]
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         self.check(offset, to.len(), 1);

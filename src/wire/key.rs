@@ -51,50 +51,22 @@ impl Key {
     }
 
     /// The registry slot.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(ringpost::Key::from_u128(3 << 112).slot(), 3);
-    /// ```
-    pub const fn slot(self) -> u16 {
+    pub(crate) const fn slot(self) -> u16 {
         (self.0 >> (RANDOM_BITS + GENERATION_BITS)) as u16
     }
 
     /// How often the slot had been given out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(ringpost::Key::from_u128(9 << 80).generation(), 9);
-    /// ```
-    pub const fn generation(self) -> u32 {
+    pub(crate) const fn generation(self) -> u32 {
         (self.0 >> RANDOM_BITS) as u32
     }
 
     /// The key as a number, the slot in its highest bits.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(ringpost::Key::from_u128(7).to_u128(), 7);
-    /// ```
-    pub const fn to_u128(self) -> u128 {
+    pub(crate) const fn to_u128(self) -> u128 {
         self.0
     }
 
     /// The key that is this number. Every number is a key, though hardly one that was given out.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Key;
-    ///
-    /// let key = Key::from_u128(3 << 112 | 9 << 80 | 1);
-    /// assert_eq!((key.slot(), key.generation()), (3, 9));
-    /// assert_eq!(key.to_u128(), 3 << 112 | 9 << 80 | 1);
-    /// ```
-    pub const fn from_u128(number: u128) -> Key {
+    pub(crate) const fn from_u128(number: u128) -> Key {
         Key(number)
     }
 
@@ -111,15 +83,6 @@ impl Key {
 
     /// The key that stands in these 16 bytes, little-endian. For a program that keeps keys in its own
     /// messages.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Key;
-    ///
-    /// let key = Key::from_u128(7);
-    /// assert_eq!(Key::from_bytes(key.to_bytes()), key);
-    /// ```
     pub const fn from_bytes(bytes: [u8; 16]) -> Key {
         Key(u128::from_le_bytes(bytes))
     }

@@ -100,7 +100,7 @@ pub enum NameError {
 
 impl Name {
     /// The longest name, in bytes.
-    pub const MAX_LEN: usize = 64;
+    pub(crate) const MAX_LEN: usize = 64;
 
     /// Checks a text and makes a name of it.
     ///
@@ -151,16 +151,7 @@ impl Name {
     /// # Errors
     ///
     /// The rule of [`Name`] that they break.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Name, NameError};
-    ///
-    /// assert_eq!(Name::from_bytes(b"alice"), Name::new("alice"));
-    /// assert_eq!(Name::from_bytes(b"al\xffce"), Err(NameError::NotUtf8 { position: 2 }));
-    /// ```
-    pub fn from_bytes(name: &[u8]) -> Result<Name, NameError> {
+    pub(crate) fn from_bytes(name: &[u8]) -> Result<Name, NameError> {
         // Before the UTF-8 check, so that its work is bounded.
         if name.len() > Name::MAX_LEN {
             return Err(NameError::TooLong { found: name.len() });
@@ -172,14 +163,7 @@ impl Name {
     }
 
     /// The name's bytes, which are UTF-8.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(ringpost::Name::new("alice")?.as_bytes(), b"alice");
-    /// # Ok::<(), ringpost::NameError>(())
-    /// ```
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 

@@ -7,8 +7,8 @@ use crate::common::payload::Random;
 use crate::common::raw::{VERSION, accept, datagram, listen_at, say_with};
 use crate::common::role::{say, setting};
 use ringpost::WaitStrategy;
-use ringpost::channel::{self, Geometry};
-use ringpost::shm::{Segment, futex_wake};
+use ringpost::channel;
+use ringpost::testing::{Segment, futex_wake};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,8 +32,7 @@ pub fn serve_falsely() {
         if rustix::io::read(&line, &mut [0; 100]).unwrap_or(0) == 0 {
             continue;
         }
-        let geometry = Geometry::new(RING as usize).unwrap();
-        let (_host, descriptor) = channel::create(&geometry, WaitStrategy::Park).unwrap();
+        let (_host, descriptor) = channel::create(RING as usize, WaitStrategy::Park).unwrap();
         let segment = Segment::open(&descriptor).unwrap();
         say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
         let until = Instant::now() + A_CLIENT;

@@ -6,7 +6,7 @@ use crate::common::noise;
 use crate::common::payload::Random;
 use crate::common::raw::{CALL, DATA_RECORD, LINE, PING, RawClient, Ring, VERSION, datagram, header};
 use crate::common::raw::{try_dial, try_say_with};
-use ringpost::shm::{Segment, futex_wake};
+use ringpost::testing::{Segment, futex_wake};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};

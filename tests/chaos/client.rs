@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use ringpost::{Caller, Client, CloseReason, Inbox, Key, Message, RecvError, RegisterError, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use ringpost::Key;
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::failpoints::{self, Armed};

@@ -104,7 +104,7 @@ pub fn message(from: Key, number: u64, len: usize) -> Vec<u8> {
     bytes[..16].copy_from_slice(&from.to_bytes());
     bytes[16..24].copy_from_slice(&number.to_le_bytes());
     bytes[24..28].copy_from_slice(&whole.to_le_bytes());
-    let mut random = Random::of(&[number, from.to_u128() as u64]);
+    let mut random = Random::of(&[number, u128::from_le_bytes(from.to_bytes()) as u64]);
     let check = random.next() ^ u64::from(whole);
     bytes[28..36].copy_from_slice(&check.to_le_bytes());
     random.fill(&mut bytes[MESSAGE..]);
@@ -129,7 +129,7 @@ pub mod tests {
     use super::*;
 
     pub fn content_can_be_told_from_any_other() {
-        let keys = [Key::from_u128(1), Key::from_u128(2)];
+        let keys = [Key::from_bytes(u128::to_le_bytes(1)), Key::from_bytes(u128::to_le_bytes(2))];
         let all = [message(keys[0], 1, 0), message(keys[0], 2, 0), message(keys[1], 1, 0)];
         assert!(all[0] != all[1] && all[0] != all[2]);
         assert_eq!(all[0].len(), MESSAGE);

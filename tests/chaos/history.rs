@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ringpost::Key;
-use ringpost::shm::{Segment, futex_wait, futex_wake};
+use ringpost::testing::{Segment, futex_wait, futex_wake};
 use rustix::time::{ClockId, clock_gettime};
 
 const GATE: usize = 0;
@@ -110,7 +110,7 @@ pub struct Event {
 impl Event {
     /// The key in the words from the second on.
     pub fn key(&self) -> Key {
-        Key::from_u128(u128::from(self.words[1]) | u128::from(self.words[2]) << 64)
+        Key::from_bytes(u128::to_le_bytes(u128::from(self.words[1]) | u128::from(self.words[2]) << 64))
     }
 
     pub fn number(&self) -> u64 {
@@ -120,7 +120,7 @@ impl Event {
 
 /// The words for a key and a number.
 pub fn about(first: u64, key: Key, number: u64) -> [u64; 6] {
-    let key = key.to_u128();
+    let key = u128::from_le_bytes(key.to_bytes());
     [first, key as u64, (key >> 64) as u64, number, 0, 0]
 }
 
@@ -287,7 +287,7 @@ pub mod tests {
         let mut reader = Reader::new(ours);
         let writer = Writer::new(Segment::open(&descriptor).unwrap());
         assert!(reader.next().is_none());
-        let key = Key::from_u128(u128::MAX - 5);
+        let key = Key::from_bytes(u128::to_le_bytes(u128::MAX - 5));
         for number in 0..ROOM + 5 {
             writer.end(1, Op::Send, Outcome::Gone, about(7, key, number));
             let event = reader.next().unwrap();

@@ -172,7 +172,7 @@ pub mod tests {
     use super::*;
 
     fn key(number: u128) -> Key {
-        Key::from_u128(number)
+        Key::from_bytes(u128::to_le_bytes(number))
     }
 
     /// One sender, one receiver: what was sent with which outcome, what was received, how the receiver ended.

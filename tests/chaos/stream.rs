@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use clap::Args;
-use ringpost::channel::{self, Geometry, Host};
+use ringpost::channel::{self, Host};
 use ringpost::ring::TryRecvError;
 
 use super::failpoints::{self, Armed, Side};
@@ -88,8 +88,7 @@ pub struct Stream {
 
 impl Stream {
     pub fn start(program: &Path, seed: u64, turn: u64) -> Result<Stream, Failure> {
-        let geometry = Geometry::new(RING).map_err(Failure::failed)?;
-        let (host, descriptor) = channel::create(&geometry, Default::default()).map_err(Failure::failed)?;
+        let (host, descriptor) = channel::create(RING, Default::default()).map_err(Failure::failed)?;
         let mut random = Random::of(&[seed, 2]);
         let point = failpoints::choose(Side::Channel, turn, &mut random);
         let mut command = Command::new(program);

@@ -3,8 +3,8 @@
 use crate::common::proc::worker_sleeps;
 use crate::common::raw::{DATA_RECORD, VERSION, accept, datagram, header, listen_at, say_with};
 use crate::common::{Begun, Bus, Gate, LIMIT, Place, begin, eventually};
-use ringpost::channel::{self, Geometry};
-use ringpost::shm::Segment;
+use ringpost::channel;
+use ringpost::testing::Segment;
 use ringpost::{CallError, Caller, Client, CloseReason, Name, Request, Response, SendError, WaitStrategy};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -123,8 +123,7 @@ fn forgetful(place: &Place) -> Begun<()> {
     begin(move || {
         let line = accept(&socket);
         let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
-        let geometry = Geometry::new(4096).unwrap();
-        let (mut host, descriptor) = channel::create(&geometry, WaitStrategy::Park).unwrap();
+        let (mut host, descriptor) = channel::create(4096, WaitStrategy::Park).unwrap();
         let segment = Segment::open(&descriptor).unwrap();
         say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
         let mut block = Vec::new();

@@ -4,7 +4,7 @@ use crate::common::raw::{
     self, Heard, LIST, REGISTER, SERVER, VERSION, accept, datagram, hear, listen_at, say,
 };
 use crate::common::{Bus, LIMIT, Place, begin};
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::{Client, Observer, RegisterError, WaitStrategy};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -78,7 +78,7 @@ fn a_busy_server_is_asked_again() {
     busy_at_first(&socket, 4);
     let line = accept(&socket);
     assert!(matches!(hear(&line), Heard::Reply { status: REGISTER, .. }));
-    let (_host, channel) = channel::create(&Geometry::new(4096).unwrap(), WaitStrategy::Park).unwrap();
+    let (_host, channel) = channel::create(4096, WaitStrategy::Park).unwrap();
     raw::say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&channel]);
     registering.end("a registration with a busy server").unwrap();
     // An observer's questions, too.

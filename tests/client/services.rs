@@ -33,13 +33,14 @@ fn moody(gate: Gate) -> impl Fn(Request<'_>, &mut Response<'_>) -> Result<(), Se
         b"exactly all" => {
             let most = response.remaining();
             response.write(&vec![5; most])?;
-            assert_eq!((response.remaining(), response.written()), (0, most));
+            assert_eq!(response.remaining(), 0);
             Ok(())
         }
         b"second thoughts" => {
+            let room = response.remaining();
             response.write(&[0; 500])?;
             response.clear();
-            assert_eq!(response.written(), 0);
+            assert_eq!(response.remaining(), room);
             write!(response, "{} + {}", 1, 2)?;
             response.write(b" = 3")
         }

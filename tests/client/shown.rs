@@ -1,7 +1,7 @@
 //! What `{:?}` shows: who or what it is, in a line, however much there is behind it.
 
 use crate::common::Bus;
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::{CloseReason, Reconnect, Server, ring};
 use std::fmt::Debug;
 
@@ -73,7 +73,7 @@ fn rings_show_how_large_they_are() {
 
 #[test]
 fn ends_of_a_channel_show_their_rings() {
-    let (host, descriptor) = channel::create(&Geometry::new(4096).unwrap(), Default::default()).unwrap();
+    let (host, descriptor) = channel::create(4096, Default::default()).unwrap();
     let guest = channel::open(&descriptor, Default::default()).unwrap();
     for end in [&host.requests as &dyn Debug, &host.inbox, &guest.requests, &guest.inbox] {
         shows(&end, &["capacity: 4096"]);

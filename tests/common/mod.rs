@@ -132,6 +132,16 @@ pub fn await_server(path: &Path) {
     eventually("the server listens", || raw::try_dial(path).is_ok());
 }
 
+/// The slot of the registry that a key's client has or had: its last two bytes.
+pub fn slot_of(key: Key) -> u16 {
+    (u128::from_le_bytes(key.to_bytes()) >> 112) as u16
+}
+
+/// How often the slot had been given out before: the four bytes before the slot.
+pub fn generation_of(key: Key) -> u32 {
+    (u128::from_le_bytes(key.to_bytes()) >> 80) as u32
+}
+
 /// How many are registered there.
 pub fn registered(path: &Path) -> usize {
     Observer::connect(path).unwrap().list().unwrap().len()

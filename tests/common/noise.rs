@@ -2,7 +2,7 @@
 
 use super::payload::Random;
 use super::raw::{DATA_RECORD, LINE, PADDING_RECORD, header};
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use std::sync::atomic::Ordering;
 
 /// The closed word. It is left alone, since it tells whoever makes the noise that the other side has had

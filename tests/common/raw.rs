@@ -4,7 +4,7 @@
 
 use super::{LIMIT, eventually};
 use ringpost::Key;
-use ringpost::shm::{Segment, futex_wake};
+use ringpost::testing::{Segment, futex_wake};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{

@@ -20,7 +20,7 @@ use std::os::unix::process::CommandExt;
 fn names_that_cannot_be() {
     let bus = Bus::start();
     let long = "x".repeat(65);
-    let key = Key::from_u128(7).to_string();
+    let key = Key::from_bytes(u128::to_le_bytes(7)).to_string();
     let cases: [(&[u8], &str); 9] = [
         (b"", "at least one character"),
         (long.as_bytes(), "at most 64 bytes, not 65; shorten it"),
@@ -67,7 +67,7 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
     }
     advises(&send(&key.repeat(3), 2), &["at most 64 bytes", "shorten"]);
     let stale = bus.client("bob").key();
-    for key in [stale, Key::from_u128(0), Key::from_u128(u128::MAX)] {
+    for key in [stale, Key::from_bytes(u128::to_le_bytes(0)), Key::from_bytes(u128::to_le_bytes(u128::MAX))] {
         advises(&send(&key.to_string(), 1), &["no client has this key", "look its name up"]);
     }
     // One's own name is as good as another's.

@@ -5,7 +5,7 @@ use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place, begin, eventually};
 use crate::{advises, skipped};
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::ring::{self, Producer, SendError as RingSendError, SendTimeoutError, TrySendError};
 use ringpost::{CallError, Client, RegisterError, Request, Response, Server, ServiceError};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -233,8 +233,7 @@ fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
             Ok(())
         },
     ];
-    let geometry = Geometry::new(4096).unwrap().with_max_block(1000).unwrap();
-    let (mut host, descriptor) = channel::create(&geometry, Default::default()).unwrap();
+    let (mut host, descriptor) = channel::create(4096, Default::default()).unwrap();
     let mut guest = channel::open(&descriptor, Default::default()).unwrap();
     let (mut producer, mut consumer) = ring::local(4096).unwrap();
     let mut block = Vec::new();
@@ -250,7 +249,7 @@ fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
             advises(&why, &[&len.to_string(), &max.to_string()]);
         }
     }
-    assert_eq!(guest.requests.max_block(), 1000);
+    assert_eq!(guest.requests.max_block(), 2040);
 }
 
 /// A payload of exactly the limit passes. A ring that is too small is the first thing that is named, and the

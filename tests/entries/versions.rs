@@ -6,7 +6,7 @@ use crate::common::raw::{
 };
 use crate::common::{Begun, Bus, Place, begin};
 use ringpost::channel::ChannelError;
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use ringpost::{Client, Observer, RegisterError};
 use std::os::fd::OwnedFd;
 

@@ -4,7 +4,7 @@
 use super::common::payload::Random;
 use super::common::proc::mappings;
 use super::common::role::{Role, Stage, say, setting};
-use super::common::{LIMIT, Place, eventually};
+use super::common::{LIMIT, Place, eventually, generation_of};
 use super::{Baseline, from_environment, numbers, registered, shut_down, start_server};
 use ringpost::Client;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub fn come_and_go(stage: &Stage) {
             let due = began + pace * n as u32;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let mut client = Client::register(&path, format!("churn {index} {round} {n}")).unwrap();
-            newest = newest.max(client.key().generation());
+            newest = newest.max(generation_of(client.key()));
             assert_eq!(client.call(&n.to_le_bytes()).unwrap(), n.to_le_bytes());
             if let Some(neighbour) = here.last_mut() {
                 client.send(neighbour.key(), b"hello").unwrap();

@@ -2,7 +2,7 @@
 
 use super::common::proc::threads;
 use super::common::role::Role;
-use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw};
+use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw, slot_of};
 use super::{Baseline, from_environment, shut_down, signal, start_client, start_server};
 use ringpost::{CallError, Client, Name, Observer, RecvError, RegisterError, SendError, WaitStrategy};
 use rustix::process::Signal;
@@ -51,7 +51,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
                 let mut others: Vec<Client> = (0..6)
                     .map(|n| Client::register(&place.path, format!("other {rounds} {n}")).unwrap())
                     .collect();
-                assert!(others.iter().all(|other| other.key().slot() != key.slot()));
+                assert!(others.iter().all(|other| slot_of(other.key()) != slot_of(key)));
                 assert!(matches!(Client::register(&place.path, "one too many"), Err(RegisterError::Full(_))));
                 let taken = Client::register(&place.path, "victim").unwrap_err();
                 assert!(

@@ -30,7 +30,7 @@ fn echo(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Service
 }
 
 fn bytes_of(key: Key) -> [u8; 16] {
-    key.to_u128().to_le_bytes()
+    u128::from_le_bytes(key.to_bytes()).to_le_bytes()
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::shm::{Segment, futex_wait, futex_wake};
+use crate::testing::{Segment, futex_wait, futex_wake};
 
 use super::child::{bound, die_with_parent, end, when_it_ends};
 use super::exit::{Failure, Outcome};

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::shm::Segment;
+use crate::testing::Segment;
 
 use super::exit::Failure;
 use super::floor::{BUFFERS, Between, Floor, Look, Lost, Pause, Plain, Task, Turn, Yield, wait_for};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::shm::{Segment, futex_wait, futex_wake};
+use crate::testing::{Segment, futex_wait, futex_wake};
 
 use super::exit::Failure;
 use super::floor::{FUTEX_PING, FUTEX_PONG, Floor, Task, Turn};

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ringpost::shm::{Segment, futex_wait, futex_wake};
+use ringpost::testing::{Segment, futex_wait, futex_wake};
 use ringpost::{Client, WaitStrategy};
 
 use crate::calls::{Requests, wrong};

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use ringpost::WaitStrategy;
-use ringpost::channel::{self, Geometry};
+use ringpost::channel;
 use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
 use serde::Serialize;
 
@@ -80,8 +80,7 @@ impl OneWayRing {
         cpu: Option<usize>,
         program: &Path,
     ) -> Result<OneWayRing, Failure> {
-        let geometry = Geometry::new(ring_size).map_err(Failure::failed)?;
-        let (host, descriptor) = channel::create(&geometry, wait).map_err(Failure::failed)?;
+        let (host, descriptor) = channel::create(ring_size, wait).map_err(Failure::failed)?;
         let mut arguments = vec!["ring-reader".to_string(), wait.to_string()];
         arguments.extend(cpu.map(|cpu| cpu.to_string()));
         let helper = Helper::start(program, arguments, Stdio::from(descriptor))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
+use ringpost::{Client, WaitStrategy};
 
 use ringpost::cli::child::{Helper, ServerChild};
 use ringpost::cli::cpu::{self, Freedom, Pins};
@@ -15,6 +15,9 @@ use ringpost::cli::floor::{Blocks, Floor, Look};
 use ringpost::cli::out::Progress;
 use ringpost::cli::place::{TempDir, sibling, this_program};
 use ringpost::cli::signals::Interrupt;
+
+/// Bytes of a ring of a server that was told nothing else.
+pub const DEFAULT_RING_SIZE: usize = 256 * 1024;
 
 /// What a setup is to be like.
 #[derive(Debug, Clone)]

@@ -10,14 +10,14 @@ use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
 use ringpost::cli::table::Table;
-use ringpost::{Client, DEFAULT_RING_SIZE, WaitStrategy};
+use ringpost::{Client, WaitStrategy};
 use serde::Serialize;
 
 use crate::calls::{Requests, WARM, verified_call};
 use crate::measurement::{About, Figures, Measurement, Session, Waiting};
 use crate::one_way::{Between, OneWayRing};
 use crate::rows::ratio;
-use crate::setup::{Setup, ring_size, ways};
+use crate::setup::{DEFAULT_RING_SIZE, Setup, ring_size, ways};
 
 /// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.
 const PIECE: usize = 4096;

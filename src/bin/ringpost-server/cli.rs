@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
-use ringpost::{MOST_CLIENTS, WaitStrategy};
+use ringpost::WaitStrategy;
 
 use crate::accounts::{group, user};
 use crate::lock_of;
@@ -26,7 +26,7 @@ pub struct Cli {
     pub socket: SocketOption,
 
     /// The most clients that may be registered at once: 1 to 65536 [default: 1024]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CLIENTS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_clients: Option<u32>,
 
     /// The size of each of a client's three rings: a power of two from 4K to 1G [default: 256K]

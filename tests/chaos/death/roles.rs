@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ringpost::shm::Segment;
+use ringpost::testing::Segment;
 use ringpost::{Caller, Client, Key, RegisterError, Request, Response, SendError, Server, WaitStrategy};
 use serde::Serialize;
 

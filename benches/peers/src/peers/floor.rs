@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringpost::shm::{Segment, futex_wait, futex_wake};
+use ringpost::testing::{Segment, futex_wait, futex_wake};
 
 use super::{Kind, Peer, Play, Version};
 use crate::context::Context;
