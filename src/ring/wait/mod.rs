@@ -22,6 +22,8 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
+
 use crate::os::processors;
 use crate::shm::backend::{SPINS, now, spin_hint};
 
@@ -132,7 +134,7 @@ const BURST: u64 = 8;
 const LONGEST_PAUSE: u32 = 64;
 
 /// Threads of this process that spin in rounds right now.
-static SPINNERS: AtomicUsize = AtomicUsize::new(0);
+static SPINNERS: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(0));
 
 /// What one end of a ring has learned about its waits.
 #[derive(Clone, Copy)]
