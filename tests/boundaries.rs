@@ -1,5 +1,5 @@
-//! Where one party's reach ends: what another user, a client that holds its channel's descriptor, the next
-//! client in a slot, a caller whose answer was taken back, and a program that is executed can get at.
+//! Tests of what a party can not access: other users, clients with their channel's descriptor, the next
+//! client in a slot, callers of a discarded response, and executed programs.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn role() {
 
 const STRANGER: u32 = 65_532;
 
-/// A process tries all that it can think of to get at what the server holds, and says what it got.
+/// Tries every known way to access the server's memory and descriptors, and returns what succeeded.
 fn reach_into(server: u32) -> Vec<String> {
     let mut got = Vec::new();
     let mut note = |what: String, succeeded: bool| {
@@ -52,8 +52,8 @@ fn reach_into(server: u32) -> Vec<String> {
     };
     let of_server = |what: &str| format!("/proc/{server}/{what}");
     for place in ["mem", "maps", "environ"] {
-        // Some of these open and then say nothing. The memory has nothing at address 0, where a read begins,
-        // but opens for a tracer.
+        // Some of these files open but contain nothing. `mem` opens for a tracer, but a read starts at
+        // address 0, where nothing is mapped.
         let read = fs::read(of_server(place));
         let empty = read.as_ref().is_ok_and(Vec::is_empty);
         let denied = read.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
@@ -78,7 +78,7 @@ fn reach_into(server: u32) -> Vec<String> {
     got
 }
 
-/// The role of another user's process.
+/// The role of a process of another user.
 fn knock_and_reach(server: u32, path: &str) {
     let refused = |error: &RegisterError| matches!(error, RegisterError::NotPermitted { .. });
     let mut got = reach_into(server);
@@ -91,8 +91,8 @@ fn knock_and_reach(server: u32, path: &str) {
     say(format_args!("got {}", got.join(", ")));
 }
 
-/// Starts a role as a user without privileges, if this process has any to give up. Nothing, if that user
-/// cannot reach this program.
+/// Starts a role as an unprivileged user, if this process is root. `None` if that user cannot execute this
+/// program.
 fn start_unprivileged(role: &str, settings: &[(&str, &str)]) -> Option<Role> {
     let started = Role::start_as(role, settings, |command| {
         if is_root() {
@@ -105,14 +105,14 @@ fn start_unprivileged(role: &str, settings: &[(&str, &str)]) -> Option<Role> {
     started.ok()
 }
 
-/// As root only, since nobody else can start a process of another user.
+/// Runs as root only, because nobody else can start a process of another user.
 #[test]
 fn another_user_gets_at_nothing() {
     if !is_root() {
         return eprintln!("skipped: only root can start another user's process");
     }
     let bus = Bus::start();
-    // The directory is open to all, so that what is tested is the socket.
+    // Everyone may enter the directory, so that this tests the socket.
     fs::set_permissions(bus.place.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut client = bus.client("alice");
     client.call(b"x").unwrap();
@@ -124,7 +124,7 @@ fn another_user_gets_at_nothing() {
     assert_eq!(client.call(b"y").unwrap(), b"y");
 }
 
-/// A place in which a user without privileges may start a server.
+/// A directory in which an unprivileged user may start a server.
 fn unprivileged_place() -> Place {
     let place = Place::new();
     if is_root() {
@@ -133,8 +133,7 @@ fn unprivileged_place() -> Place {
     place
 }
 
-/// A program that embeds the server, and a client of the same user, who may trace it (if the system lets any
-/// process do that).
+/// A program with a server, which other processes of the same user may trace (if the system allows tracing).
 fn serve_and_wait(stage: &Stage) {
     let place = setting::<PathBuf>("PATH").unwrap();
     let _server = Server::builder(&place).start().unwrap();
@@ -144,9 +143,9 @@ fn serve_and_wait(stage: &Stage) {
     stage.await_order("end");
 }
 
-/// Not even a process that may trace the server finds a descriptor of another's channel there: they are
-/// closed once they were sent. And the kernel's list of mapped files opens for privileged processes only.
-/// (The server's memory itself is open to it: SECURITY.md.)
+/// Even a process that may trace the server finds no descriptor of a channel there, because the server closes
+/// them after sending. Only privileged processes may open the kernel's list of mapped files. (A tracer can
+/// read the server's memory: see SECURITY.md.)
 #[test]
 fn no_descriptor_of_a_channel_lies_in_the_server() {
     let place = unprivileged_place();
@@ -161,7 +160,7 @@ fn no_descriptor_of_a_channel_lies_in_the_server() {
     assert!(server.end().success());
 }
 
-/// `ringpost-server` is closed to other processes of its user as well.
+/// Other processes of the same user cannot trace `ringpost-server` either.
 #[test]
 #[cfg(feature = "cli")]
 fn the_same_user_gets_at_nothing_of_the_program() {
@@ -198,7 +197,7 @@ fn a_channel_can_be_neither_resized_nor_unsealed() {
     let bus = Bus::with(|builder| builder.ring_size(4096));
     let (_line, received) = register(bus.path(), "alice");
     let len = rustix::fs::fstat(&received).unwrap().st_size as u64;
-    // A second descriptor of the same file, which may write it as well.
+    // Opens the same file again for writing.
     let name = format!("/proc/self/fd/{}", received.as_raw_fd());
     let reopened = open(name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
     for channel in [&received, &reopened] {
@@ -212,14 +211,14 @@ fn a_channel_can_be_neither_resized_nor_unsealed() {
         let seals = fcntl_get_seals(channel).unwrap();
         assert!(seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW));
         let executable = fchmod(channel, Mode::from_raw_mode(0o777));
-        // From Linux 6.3 on it cannot be made executable either.
+        // Since Linux 6.3 it cannot be made executable either.
         assert!(executable == Err(Errno::PERM) || !seals.contains(SealFlags::EXEC));
         let unchanged = rustix::fs::fstat(channel).unwrap();
         assert_eq!(unchanged.st_size as u64, len);
     }
 }
 
-/// The one change of its extent that a client can make: what it frees reads as zero, and nobody else notices.
+/// A client can punch a hole into its channel. The hole reads as zero, and nobody else notices.
 #[test]
 fn a_hole_in_a_channel_hurts_only_its_client() {
     let bus = Bus::with(|builder| builder.ring_size(4096));
@@ -245,7 +244,7 @@ fn a_recycled_slot_shows_no_old_byte() {
         let mut client = RawClient::register(bus.path(), &format!("guest {round}"));
         let first = common::raw::Ring::Request;
         assert_eq!(client.offset(first, 0), 4096);
-        // All of it is as new: nothing but the words that describe the channel, and who waits for requests.
+        // All bytes are zero except the description of the channel and the server's parked word.
         let mut bytes = vec![0; client.segment.len()];
         client.segment.copy_out(0, &mut bytes);
         let parked = 256 + 128;
@@ -257,7 +256,7 @@ fn a_recycled_slot_shows_no_old_byte() {
         assert_eq!((own.counters.calls, own.counters.received, own.counters.bytes_in), (0, 0, 0));
         assert!(!keys.contains(&client.key), "a key is never given twice");
         keys.push(client.key);
-        // Every ring is written full.
+        // Fill every ring.
         for _ in 0..60 {
             let sequence = client.request(common::raw::CALL, 0, &[0xa5; 40]);
             assert_eq!(client.response().unwrap().1, sequence);
@@ -280,8 +279,8 @@ fn a_recycled_slot_shows_no_old_byte() {
 /// Never part of a response that is sent.
 const SECRET: &[u8] = b"never to be sent; ";
 
-/// Writes the secret, more of it than fits into a small ring in one piece if so asked, and then does what the
-/// caller wants.
+/// A service that writes the secret (on request more than fits into a small ring in one piece), discards it,
+/// and then does what the caller asked for.
 fn takes_back(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let (what, times) = request.payload().split_at(5);
     for _ in 0..times[0] {
@@ -304,15 +303,15 @@ fn takes_back(request: Request<'_>, response: &mut Response<'_>) -> Result<(), S
     response.write(b"no")
 }
 
-/// A client maps its rings, and may read all of them: what was written there and not sent is gone when the
-/// answer comes.
+/// A client can read its whole rings. What a service wrote there and discarded must be erased before the
+/// answer arrives.
 #[test]
 fn what_was_taken_back_is_not_in_the_callers_memory() {
     let bus = Bus::with(|b| b.ring_size(4096).service(takes_back));
     let mut spy = RawClient::register(bus.path(), "spy");
     let mut ring = vec![0; spy.ring_size() as usize];
     for round in 0..200_u8 {
-        // From every place in the ring: at its end a response begins anew at its start, or in memory.
+        // At every position in the ring: near its end, a response restarts at the ring's start or in memory.
         for what in ["clear", "again", "fails", "panic", "large"] {
             for times in [1, 4, 40, 100] {
                 spy.request(CALL, 0, &[what.as_bytes(), &[times]].concat());
@@ -329,12 +328,12 @@ fn what_was_taken_back_is_not_in_the_callers_memory() {
 
 // ---- what a program that is executed gets
 
-/// The descriptors of this process: number and what they are.
+/// The descriptors of this process, with their numbers and targets.
 fn descriptors() -> io::Result<Vec<(i32, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let entry = entry?;
-        // The one that reads the directory is gone afterwards.
+        // Skip the descriptor that reads this directory.
         if let (Ok(what), Ok(number)) =
             (fs::read_link(entry.path()), entry.file_name().to_string_lossy().parse())
         {
@@ -355,8 +354,8 @@ fn tell_descriptors() {
     say(format_args!("inherited {}", inherited.join(" ")));
 }
 
-/// Everything that a server, its clients, their watcher and their observers hold is closed in a program that
-/// is executed. In a process of its own, since the other tests hold descriptors, too.
+/// All descriptors of a server, its clients, watcher and observers are closed in an executed program. Runs in
+/// a separate process, because other tests hold descriptors, too.
 #[test]
 fn no_descriptor_survives_exec() {
     Role::start("holder", &[]).hear("in order");
@@ -371,21 +370,22 @@ fn hold_everything() {
     assert_eq!(observer.list().unwrap().len(), 2);
     alice.send(bob.key(), b"x").unwrap();
     let held = descriptors().unwrap();
-    // The socket, its lock, both ends of three connections, pidfds, epolls, eventfds, the registry.
+    // At least the socket, its lock, both ends of three connections, pidfds, epolls, eventfds and the
+    // registry.
     assert!(held.len() > 3 + 10, "{held:?}");
     for (number, what) in &held {
-        // The directory that was read is closed again.
+        // Skip the directory's own descriptor, which is closed again.
         let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else { continue };
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
         let closed = i32::from_str_radix(flags, 8).unwrap() & OFlags::CLOEXEC.bits() as i32 != 0;
         assert!(*number <= 2 || closed || !is_ours(what), "{number} is {what}");
     }
-    // A channel's descriptor is closed on both sides once it is mapped, so nobody can be given another's.
+    // Both sides close a channel's descriptor after mapping it, so it cannot be passed on by mistake.
     assert!(!held.iter().any(|(_, what)| what.contains("ringpost-channel")), "{held:?}");
     let mut executed = Role::start("executed", &[]);
     let inherited = executed.hear("inherited");
     assert!(!inherited.split(' ').any(is_ours), "{inherited}");
-    // The same for whoever starts a program by hand.
+    // The same through `Command`.
     let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(!listed.lines().any(is_ours), "{listed}");
@@ -393,7 +393,7 @@ fn hold_everything() {
     say("in order");
 }
 
-/// What this library opens, as `/proc` shows it.
+/// Whether this descriptor target (from `/proc`) is one that this library opens.
 fn is_ours(what: &str) -> bool {
     ["socket:", "memfd:", "pidfd", "eventpoll", "eventfd", ".lock"].iter().any(|kind| what.contains(kind))
 }

@@ -1,8 +1,7 @@
-//! What becomes of a client, and of a server, when its process forks or executes another program.
+//! Tests of clients and servers whose process forks or executes another program.
 //!
-//! A child made by `fork` has copies of everything that its parent had. It must not be able to use or to end
-//! any of it; the parent must not notice what the child tries; and the parent's death must be seen though the
-//! child lives on.
+//! A forked child has copies of everything its parent had. It must not be able to use or end any of it, and
+//! the parent must not notice its attempts. The parent's death must be noticed even if the child lives on.
 
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
@@ -25,7 +24,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
@@ -49,10 +48,10 @@ fn role() {
 
 const FORKED: CloseReason = CloseReason::Forked;
 
-/// Runs `child` in a forked process, whose exit status is 0 if it came through.
+/// Runs `child` in a forked process, which exits with status 0 if `child` returns.
 fn fork(child: impl FnOnce()) -> Pid {
-    // SAFETY: the child runs on with the one thread that forked. The C library keeps its allocator usable,
-    // and what else it uses is what this test is about. It never returns from here.
+    // SAFETY: the child continues with only the forking thread. The C library keeps its allocator usable;
+    // what else the child uses is what this test checks. The child never returns from here.
     match unsafe { libc::fork() } {
         0 => {
             let through = catch_unwind(AssertUnwindSafe(child)).is_ok();
@@ -62,7 +61,7 @@ fn fork(child: impl FnOnce()) -> Pid {
     }
 }
 
-/// Waits for a child that must come through.
+/// Waits for a child, which must exit with status 0.
 fn reap(child: Pid) {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -96,7 +95,7 @@ fn not_sent<T: Debug>(result: Result<T, CallError>) {
     assert_eq!(result.map(|_| ()).unwrap_err(), CallError::NotSent(FORKED));
 }
 
-/// Everything that asks the server; none of it may block.
+/// Tries every operation that asks the server. None may block.
 fn try_asking(caller: &mut Caller) {
     let soon = Duration::from_secs(3600);
     let large = vec![1; caller.limits().max_call];
@@ -129,7 +128,7 @@ fn try_receiving(inbox: &mut Inbox) {
     }
 }
 
-/// What the parent finds afterwards: everything as it was.
+/// Checks that the parent's client still works.
 fn goes_on(client: &mut Client) {
     client.caller().ping().unwrap();
     for n in 0..1000_u32 {
@@ -149,7 +148,7 @@ fn a_child_cannot_use_its_parent_s_client() {
     let mut parent = start("whole", &bus);
     let mut bob = bus.client("bob");
     let key: ringpost::Key = parent.hear("key").parse().unwrap();
-    // One that a child must not take, and more than a ring full behind it.
+    // A message that the child must not take, and then more than a full ring of them.
     bob.send(key, b"before the fork").unwrap();
     parent.tell("fork");
     parent.hear("tried");
@@ -168,7 +167,7 @@ fn fork_whole(stage: &Stage) {
     let handle = client.closer();
     say(format_args!("key {}", client.key()));
     stage.await_order("fork");
-    // Each child tries one way of letting go; all of them try everything else before.
+    // Each child tries every operation, and then one way of dropping the client.
     for way in 0..4 {
         reap(fork(|| {
             assert_eq!(handle.reason(), Some(FORKED));
@@ -228,7 +227,7 @@ fn a_child_cannot_use_its_parent_s_halves() {
 }
 
 fn fork_split(stage: &Stage) {
-    // One that would register again is its parent's as well.
+    // A reconnecting client also belongs to the parent only.
     let client = Client::builder(socket()).reconnect(Reconnect::default()).register("alice").unwrap();
     let (mut caller, mut inbox) = client.split();
     say(format_args!("key {}", caller.key()));
@@ -240,7 +239,7 @@ fn fork_split(stage: &Stage) {
             assert!(matches!(caller.reconnect(None), Err(ReconnectError::Ended(FORKED))));
             inbox.closer().close();
             assert_eq!(inbox.closer().reason(), Some(FORKED));
-            // To drop it gives nothing up.
+            // Dropping the copy must not close the parent's inbox.
             inbox = register("child").split().1;
         }));
         caller.ping().unwrap();
@@ -272,7 +271,7 @@ fn fork_pipelined() {
         for n in 0..100_u32 {
             client.caller().submit(&(round * 100 + n).to_le_bytes()).unwrap();
         }
-        // Those before this one's response are taken into the queue.
+        // This also takes the earlier responses into the client's queue.
         client.caller().ping().unwrap();
         client.caller().submit(b"one more").unwrap();
         reap(fork(|| {
@@ -287,7 +286,7 @@ fn fork_pipelined() {
         }
         assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), b"one more");
     }
-    // Only what had not arrived was outstanding here.
+    // Only the responses that had not arrived are still outstanding.
     client.caller().submit(b"a last one").unwrap();
     reap(fork(|| assert_eq!(client.caller().response(), Err(CallError::Disconnected(FORKED)))));
     assert_eq!(client.caller().response_timeout(LIMIT).unwrap(), b"a last one");
@@ -297,8 +296,8 @@ fn fork_pipelined() {
 
 // ---- in the middle of an operation
 
-/// The child goes on with the operation when the parent has committed more of it, and while nobody takes any
-/// of that: what it then wrote would lie over the parent's requests.
+/// The child continues the operation after the parent has committed more requests that nobody has taken yet.
+/// If it wrote anything, it would overwrite the parent's requests.
 #[test]
 fn a_fork_in_the_middle_of_an_operation_leaves_the_ring_to_the_parent() {
     let gate = Gate::default();
@@ -316,8 +315,8 @@ fn a_fork_in_the_middle_of_an_operation_leaves_the_ring_to_the_parent() {
     assert!(parent.end().success());
 }
 
-/// The iterator forks, so that the child finds itself within `submit_all`. It stays there until the parent
-/// has submitted all.
+/// Forks in the iterator, so that the child is inside `submit_all`. It waits there until the parent has
+/// submitted everything.
 fn fork_midway() {
     let mut client = register("alice");
     let requests: Vec<[u8; 4]> = (0..50_u32).map(u32::to_le_bytes).collect();
@@ -327,7 +326,7 @@ fn fork_midway() {
     let mut in_child = false;
     let submitted = client.caller().submit_all(requests.iter().enumerate().map(|(n, request)| {
         if n == 25 {
-            // SAFETY: as in `fork`; the child leaves below.
+            // SAFETY: as in `fork`; the child exits below.
             let pid = unsafe { libc::fork() };
             in_child = pid == 0;
             child = Pid::from_raw(pid);
@@ -391,8 +390,7 @@ fn fork_while_waiting(stage: &Stage) {
 
 // ---- a client of the child's own
 
-/// Other threads register and unregister all the time, so that some hold the watcher's locks when a child is
-/// forked.
+/// Other threads keep registering and unregistering, so that some hold the watcher's locks at a fork.
 #[test]
 fn a_child_of_a_busy_process_registers() {
     let bus = Bus::start();
@@ -432,8 +430,8 @@ fn fork_in_a_crowd() {
     say("done");
 }
 
-/// A child's own client has everything that a client has; its child in turn has nothing. The server is
-/// killed: with nobody left to close the channels, only a watcher can tell those who wait.
+/// A client that the child registers works fully, but not in a child of that child. The server is killed:
+/// then nobody closes the channels, and only the watcher can end the waits.
 #[test]
 fn a_child_s_own_client_is_a_whole_one() {
     let place = Place::new();
@@ -480,7 +478,7 @@ fn fork_family(stage: &Stage) {
     reap(child);
 }
 
-/// Waits without a deadline. The thread bounds the test, should nobody end that.
+/// Waits for messages without a deadline, on a thread, so that the test fails instead of hanging.
 fn end_of(mut client: Client) -> CloseReason {
     match within_limit("a wait for the end", move || client.recv()) {
         Err(RecvError::Disconnected(reason)) => reason,
@@ -504,14 +502,14 @@ fn the_death_of_a_parent_is_seen_though_its_child_lives() {
             worker_is_gone("alice") && bus.server.clients().unwrap().iter().all(|client| client.key != key)
         });
         let again = bus.client("alice");
-        // It reads its parent's standard input now.
+        // The child now reads its parent's standard input.
         parent.tell("are you there?");
         parent.hear("child lives");
         again.unregister().unwrap();
     }
 }
 
-/// A parent that leaves by itself is not kept either, however it leaves.
+/// A parent that ends its client itself is unregistered, in whichever way it does so.
 #[test]
 fn a_child_does_not_keep_its_parent_registered() {
     let bus = Bus::start();
@@ -521,7 +519,7 @@ fn a_child_does_not_keep_its_parent_registered() {
         parent.hear("child is there");
         parent.tell(way);
         if way == "exit" {
-            // Its standard output is its child's, too.
+            // Its standard output does not end, because its child has it too.
             eventually("its name is free", || bus.server.clients().unwrap().is_empty());
         } else {
             parent.hear("left");
@@ -537,8 +535,7 @@ fn leave_a_child(stage: &Stage) {
     say(format_args!("key {}", client.key()));
     // SAFETY: as in `fork`.
     if unsafe { libc::fork() } == 0 {
-        // Holds copies of everything until its standard input ends. As long as its parent lives, that reads
-        // the orders.
+        // Keeps copies of everything until standard input ends. While the parent lives, the parent reads it.
         eventually("its parent is gone", || rustix::process::getppid() != Some(parent));
         let mut line = [0; 64];
         while rustix::io::read(std::io::stdin(), &mut line).is_ok_and(|read| read > 0) {
@@ -615,7 +612,7 @@ fn fork_server(stage: &Stage) {
                 }
                 "join" => assert_eq!(inherited.join().registered, 0),
                 "own" => {
-                    // One of its own, elsewhere; the parent's is dropped while that one's threads run.
+                    // The child starts its own server elsewhere, and drops the parent's while that runs.
                     let path = socket().with_extension("child");
                     let own = Server::builder(&path).start().unwrap();
                     let mut client = Client::register(&path, "child").unwrap();
@@ -633,7 +630,7 @@ fn fork_server(stage: &Stage) {
 
 // ---- exec
 
-/// The process lives on, with the same number, and yet its client has died.
+/// The process lives on with the same process id, but its client counts as dead.
 #[test]
 fn executing_another_program_ends_the_registration() {
     let bus = Bus::start();

@@ -1,5 +1,5 @@
-//! The library as a guest in somebody's process: what it leaves alone there, and what it bears that the
-//! process does.
+//! Tests that the library leaves its process's signals, CPUs, limits and descriptors alone, and survives what
+//! the process does with its own.
 
 mod common;
 
@@ -18,13 +18,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
         "server" => common::server::serve(common::server::as_set(), &stage),
-        "trader" => trade(),
+        "trader" => spin_in_real_time(),
         "limited" => start_with_small_files(),
         "mover" => move_about(),
         "daemon" => become_a_daemon(),
@@ -39,13 +39,13 @@ fn socket() -> PathBuf {
 
 // ---- threads
 
-/// A client's thread that is pinned, has a real-time priority and never sleeps.
-fn trade() {
+/// Calls without pause, on a pinned thread with a real-time priority.
+fn spin_in_real_time() {
     let mut one = CpuSet::new();
     one.set(sched_getcpu());
     sched_setaffinity(None, &one).unwrap();
     let parameters = libc::sched_param { sched_priority: 50 };
-    // SAFETY: the pointer is that of a whole `sched_param`, which is only read; 0 is this thread.
+    // SAFETY: the pointer is to a valid `sched_param`, which is only read; 0 means this thread.
     if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) } != 0 {
         return say("skipped");
     }
@@ -53,7 +53,7 @@ fn trade() {
     say("registered");
     loop {
         if let Err(error) = client.call(b"tick") {
-            // A priority that others do not bear for long.
+            // The real-time thread would starve the other tests if it ran longer.
             return say(format_args!("ended {error:?}"));
         }
     }
@@ -73,7 +73,7 @@ fn a_pinned_real_time_client_that_spins_hears_of_the_server_s_death() {
     assert!(ended.contains("Died"), "{ended}");
 }
 
-/// What the kernel tells of each of the library's threads in this process.
+/// The name and the kernel's status text of each of the library's threads in this process.
 fn library_threads() -> Vec<(String, String)> {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
     let status = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
@@ -124,7 +124,7 @@ fn threads_of_the_library_may_use_the_process_s_cpus() {
     .join()
     .unwrap();
     for (name, status) in library_threads() {
-        // A worker narrows its own for a moment now and then.
+        // A worker may pin itself for a moment.
         if ["rp-acceptor", "rp-watcher", "rp-pinned"].contains(&name.as_str()) {
             assert_eq!(field(&status, "Cpus_allowed"), process, "{name}");
         }
@@ -140,7 +140,7 @@ fn a_server_leaves_the_limit_of_open_files_alone() {
     if before.current.is_none_or(|current| current < 1_000) {
         return eprintln!("skipped: this process may have few open files");
     }
-    // Of the whole process, but the other tests here need few.
+    // This limits the whole process, but the other tests need few descriptors.
     let lower = Rlimit { current: before.current.map(|current| current - 1), maximum: before.maximum };
     setrlimit(Resource::Nofile, lower).unwrap();
     let bus = Bus::start();
@@ -150,7 +150,7 @@ fn a_server_leaves_the_limit_of_open_files_alone() {
     assert_eq!(started, lower);
 }
 
-/// Starts a server, and registers a client, where no file may be large enough. Any signal that this raises
+/// Starts a server and registers a client under a file size limit (`RLIMIT_FSIZE`). A signal raised by that
 /// would end the process.
 fn start_with_small_files() {
     let most = setting("MOST");
@@ -167,7 +167,7 @@ fn start_with_small_files() {
 
 #[test]
 fn a_limit_of_file_sizes_is_an_error_and_not_the_process_s_end() {
-    // Too small for the registry of a server; large enough for that, but not for a client's rings.
+    // Too small for the server's registry; then large enough for that, but not for a client's rings.
     for (most, step) in [("1000", "start"), ("600000", "register")] {
         let place = Place::new();
         let mut role = Role::start("limited", &[("PATH", place.path.to_str().unwrap()), ("MOST", most)]);
@@ -178,7 +178,7 @@ fn a_limit_of_file_sizes_is_an_error_and_not_the_process_s_end() {
     }
 }
 
-/// As `taskset -ap` does it, while many clients call without pause and their workers move about.
+/// Sets the CPUs of all threads like `taskset -ap`, while many clients call and workers pin themselves.
 #[test]
 fn an_operator_s_choice_of_cpus_lasts() {
     let allowed = sched_getaffinity(None).unwrap();
@@ -217,7 +217,7 @@ fn an_operator_s_choice_of_cpus_lasts() {
         each(&|thread| {
             let _ = sched_setaffinity(Some(thread), &wanted);
         });
-        // Turns change hands meanwhile.
+        // Give the scheduler time to move its slots between workers.
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {
             std::thread::yield_now();
@@ -236,7 +236,7 @@ fn an_operator_s_choice_of_cpus_lasts() {
 
 // ---- the working directory
 
-/// A server and a client at a relative path, and a process that moves on, as daemons do.
+/// Uses a relative path, then changes the working directory, as daemons do.
 fn move_about() {
     let directory = setting::<PathBuf>("PATH").unwrap();
     std::env::set_current_dir(&directory).unwrap();
@@ -254,7 +254,7 @@ fn move_about() {
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     assert!(client.call(b"x").is_err(), "told once");
     let server = again.start().unwrap();
-    // What the first server had to say at its end is not taken for the second one's answer.
+    // The answer must be the second server's, not the first one's notice of its end.
     assert_eq!(observer.server().unwrap().started, server.info().started);
     assert_eq!(client.call_timeout(b"x", LIMIT).unwrap(), b"x");
     say("done");
@@ -262,7 +262,7 @@ fn move_about() {
 
 #[test]
 fn relative_paths_last_when_the_process_moves_on() {
-    // Also one that is short where it is, and too long for an address when it is absolute.
+    // Also a path that is short while relative, and too long for a socket address when absolute.
     let place = Place::new();
     let deep = place.directory.path().join("d".repeat(100));
     fs::create_dir(&deep).unwrap();
@@ -277,10 +277,10 @@ fn relative_paths_last_when_the_process_moves_on() {
 
 // ---- descriptors
 
-/// As daemons do. Then others take the numbers: a pair of sockets, a file, an epoll instance, a counter, and
-/// so on.
+/// Closes all descriptors, as daemons do. Then opens others with the same numbers: sockets, a file, an epoll
+/// instance, an eventfd and so on.
 fn close_all_descriptors() -> Vec<OwnedFd> {
-    // SAFETY: it closes numbers; whatever uses them afterwards in this process is what is tested.
+    // SAFETY: it closes descriptors by number. Code that uses them afterwards is what this test checks.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let mut taken: Vec<OwnedFd> = Vec::new();
     for _ in 0..16 {
@@ -296,7 +296,7 @@ fn close_all_descriptors() -> Vec<OwnedFd> {
     taken
 }
 
-/// Nobody has closed these, nor written to a counter or a socket, nor put anything into an epoll instance.
+/// Checks that the library has not closed or used these descriptors.
 fn are_untouched(taken: &[OwnedFd]) {
     for five in taken.chunks(5) {
         let [near, far, zero, instance, counter] = five else { unreachable!() };
@@ -314,7 +314,7 @@ fn has_thread(name: &str) -> bool {
     library_threads().iter().any(|(found, _)| found == name)
 }
 
-/// A client that does.
+/// A client whose process closes all descriptors.
 fn become_a_daemon() {
     let observers = [false, true].map(|is_used| {
         let observer = ringpost::Observer::connect(socket()).unwrap();
@@ -334,7 +334,7 @@ fn become_a_daemon() {
     eventually("the watcher ends", || !has_thread("rp-watcher"));
     let cut_off = Err(CallError::NotSent(CloseReason::CutOff));
     assert_eq!(client.call(b"x").map(|reply| reply.to_vec()), cut_off);
-    // The server's close, at the end of the connection, may be seen first.
+    // Either is right: the server may notice the end of the connection first, and close the channel.
     let ended = waiting.end("a wait");
     let fits = |reason: &CloseReason| [CloseReason::CutOff, CloseReason::Died].contains(reason);
     assert!(matches!(&ended, Err(RecvError::Disconnected(reason)) if fits(reason)), "{ended:?}");
@@ -346,7 +346,7 @@ fn become_a_daemon() {
     drop((client, caller));
     are_untouched(&taken);
     assert_eq!(lasting.call(b"x").unwrap(), b"x");
-    // The server saw the connection end.
+    // The name is free once the server has seen the connection end.
     let again = || Client::register(socket(), "plain");
     let mut client = again().or_else(|_| again()).unwrap();
     assert_eq!(client.call(b"x").unwrap(), b"x");
@@ -366,7 +366,7 @@ fn a_client_whose_process_closes_all_descriptors_is_told() {
     common::server::shut_down(server);
 }
 
-/// A server that does, at once or within a shutdown.
+/// A server whose process closes all descriptors, either while it runs or during a shutdown.
 fn become_a_daemon_as_a_server(stage: &Stage) {
     let gate = Gate::default();
     let at_gate = gate.clone();
@@ -389,7 +389,7 @@ fn become_a_daemon_as_a_server(stage: &Stage) {
     }
     let taken = close_all_descriptors();
     if gate_is_used() {
-        // The service goes on only when the client has heard of the end.
+        // The service returns only after the client has noticed the end.
         stage.await_order("open");
         gate.open();
     }
@@ -437,7 +437,7 @@ fn a_server_whose_process_closes_all_descriptors_ends_and_says_so() {
 
 // ---- the service's end
 
-/// Says when it is dropped.
+/// Reports when it is dropped.
 struct Told(mpsc::Sender<()>);
 
 impl Drop for Told {
@@ -462,12 +462,12 @@ fn the_service_is_gone_when_join_returns() {
         let stopper = bus.server.stopper();
         bus.server.join_after_shutdown();
         assert_eq!(Arc::strong_count(&state), 1);
-        // It keeps nothing, and does nothing.
+        // A stopper keeps nothing alive, and does nothing after the end.
         stopper.shutdown();
     }
 }
 
-/// What a service keeps in each of its threads is gone, too.
+/// Thread-local values of a service are dropped, too.
 #[test]
 fn what_a_service_keeps_for_each_thread_is_gone_when_join_returns() {
     thread_local! {
@@ -512,7 +512,7 @@ fn a_call_that_does_not_return_keeps_the_service_until_it_does() {
     eventually("the worker ends", || worker_is_gone("stuck"));
 }
 
-/// Panics when it is dropped, or drops another server.
+/// Runs a function when it is dropped, which may panic or drop a server.
 struct Odd<F: FnMut() + Send + Sync + 'static>(F);
 
 impl<F: FnMut() + Send + Sync> Drop for Odd<F> {
@@ -544,9 +544,8 @@ fn a_service_whose_drop_panics_does_not_harm_the_server_s_end() {
 
 type Slot = Arc<Mutex<Option<Server>>>;
 
-/// A server that drops, or joins, itself in its service when it is called with "end", and lets others wait at
-/// a gate.
-fn suicidal(grace: Duration, joins: bool, gate: &Gate) -> (Place, Slot) {
+/// A server that drops or joins itself in its service when called with "end". Other calls wait at a gate.
+fn self_ending_server(grace: Duration, joins: bool, gate: &Gate) -> (Place, Slot) {
     let place = Place::new();
     let slot = Slot::default();
     let (inner, gate) = (Arc::clone(&slot), gate.clone());
@@ -574,12 +573,12 @@ fn suicidal(grace: Duration, joins: bool, gate: &Gate) -> (Place, Slot) {
 fn a_server_dropped_in_its_own_service_ends_at_once_and_answers() {
     for (grace, joins) in [(Duration::MAX, false), (Duration::MAX, true), (Duration::from_secs(3_600), false)]
     {
-        let (place, slot) = suicidal(grace, joins, &Gate::default());
+        let (place, slot) = self_ending_server(grace, joins, &Gate::default());
         let mut client = Client::register(&place.path, "caller").unwrap();
         let mut idle = Client::register(&place.path, "idle").unwrap();
         let (answer, next) = within_limit("the call", move || {
             let answer = client.call(b"end").map(|reply| reply.to_vec());
-            // What its worker finds before it looks whether the intake is closed is answered, too.
+            // Requests that the worker finds before it sees that the intake is closed are answered, too.
             let next = loop {
                 if let Err(error) = client.call(b"again") {
                     break error;
@@ -592,16 +591,16 @@ fn a_server_dropped_in_its_own_service_ends_at_once_and_answers() {
         assert!(matches!(idle.call(b"x"), Err(CallError::NotSent(CloseReason::Shutdown))));
         assert!(place.is_clean());
         eventually("the worker ends", || worker_is_gone("caller"));
-        // The service holds it, and went with the last worker.
+        // The service owns the other reference, and is dropped with the last worker.
         becomes("the service is gone", || Arc::strong_count(&slot), &1);
     }
 }
 
-/// Others that are at work are waited for, and answered.
+/// Calls of other clients that are under way are waited for and answered.
 #[test]
 fn a_server_dropped_in_its_own_service_waits_for_the_others() {
     let gate = Gate::default();
-    let (place, _slot) = suicidal(Duration::MAX, false, &gate);
+    let (place, _slot) = self_ending_server(Duration::MAX, false, &gate);
     let mut other = Client::register(&place.path, "other").unwrap();
     let mut caller = Client::register(&place.path, "caller").unwrap();
     let waiting = common::begin(move || other.call(b"wait").map(|reply| reply.to_vec()));

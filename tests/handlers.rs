@@ -1,4 +1,4 @@
-//! Close handles and stoppers that are used in a signal's handler, wherever its thread is just then.
+//! Tests that close handles and stoppers may be used in a signal handler, wherever it interrupts its thread.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients that are closed, one by each signal.
+/// The number of clients; each signal closes one.
 const CLIENTS: usize = 600;
 
 static HANDLES: OnceLock<Vec<Closer>> = OnceLock::new();
@@ -19,7 +19,7 @@ static OVER: AtomicBool = AtomicBool::new(false);
 /// How often a handler left `errno` changed.
 static CHANGED: AtomicUsize = AtomicUsize::new(0);
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, _)) = role::role() else { return };
@@ -33,12 +33,12 @@ fn role() {
 }
 
 fn errno() -> *mut i32 {
-    // SAFETY: it has no preconditions; the pointer is this thread's for as long as it lives.
+    // SAFETY: no preconditions; the pointer is valid as long as this thread lives.
     unsafe { libc::__errno_location() }
 }
 
 extern "C" fn on_signal(_: i32) {
-    // SAFETY: this thread's own.
+    // SAFETY: `errno` is this thread's own.
     let before = unsafe { errno().replace(4321) };
     if let Some(handle) = HANDLES.get().and_then(|handles| handles.get(CLOSED.load(Ordering::Relaxed))) {
         handle.close();
@@ -53,7 +53,7 @@ extern "C" fn on_signal(_: i32) {
 }
 
 fn handle_signals() {
-    // SAFETY: zeros are a valid `sigaction`, whose handler is set to a function of the right type.
+    // SAFETY: a zeroed `sigaction` is valid; its handler is set to a function of the right type.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as extern "C" fn(i32) as usize;
@@ -62,8 +62,8 @@ fn handle_signals() {
     }
 }
 
-/// Signals come while this thread registers, closes and drops clients: so they find it in every lock that it
-/// takes.
+/// Sends signals while this thread registers, closes and drops clients, so that they interrupt it in every
+/// lock.
 fn close_in_handlers(again: bool) {
     let place = Place::new();
     let server =
@@ -97,7 +97,7 @@ fn close_in_handlers(again: bool) {
                 assert!(busy.call(b"x").is_err());
             }
             drop(busy);
-            // The name is free when the server saw the end of the connection.
+            // The name is free once the server has seen the end of the connection.
             while round % 2 == 0 && builder.register("busy").is_err() {}
             round += 1;
         }
@@ -117,7 +117,7 @@ fn close_in_handlers(again: bool) {
     say("done");
 }
 
-/// Of a client that waits for its server to come back.
+/// Closes a client that waits for its server to come back.
 fn close_while_waiting() {
     let place = Place::new();
     let server = Server::builder(&place.path).start().unwrap();
@@ -170,7 +170,7 @@ fn a_stopper_may_be_used_in_a_handler() {
     Role::start("stopping", &[]).hear("done");
 }
 
-/// While the client waits for a server, which no connection tells it of.
+/// The client waits for a new server, so it has no connection that could end its wait.
 #[test]
 fn a_handler_ends_the_wait_for_a_server() {
     Role::start("waiting", &[]).hear("done");

@@ -1,6 +1,7 @@
-//! A client that registers as one should and then breaks the rules, each once: it is closed with a violation,
-//! the calls of another client go on, and the server shuts down in time. Then a server that breaks them: the
-//! client says so.
+//! Tests of protocol violations: each rule is broken once, by a client and by a server.
+//!
+//! A client that breaks a rule is disconnected with a violation; calls of another client go on, and the
+//! server shuts down in time. If a server breaks a rule, its client reports that.
 
 mod common;
 
@@ -20,10 +21,10 @@ use std::time::{Duration, Instant};
 
 const RING: u64 = 4096;
 const MAX_BLOCK: u64 = RING / 2 - 8;
-/// As it stands in a channel's closed word.
+/// The value in a channel's closed word.
 const VIOLATION: u32 = 6;
 
-/// A well-behaved client that calls all the time.
+/// A well-behaved client that calls without pause.
 struct Honest {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
@@ -47,7 +48,7 @@ impl Honest {
         Honest { stop, calls, calling }
     }
 
-    /// Ends it after it has shown that it goes on.
+    /// Ends it, after checking that its calls still succeed.
     fn end(self) {
         let calls = self.calls.load(Ordering::Relaxed);
         eventually("the honest client's calls go on", || {
@@ -63,7 +64,7 @@ fn ping(offender: &mut RawClient) {
     assert_eq!(offender.response(), Some((0, sequence, vec![])));
 }
 
-/// The offence is committed once, by a client that was in order until then.
+/// Lets a client that was valid until then commit `offence`, and checks what follows.
 fn offend(what: &str, offence: impl FnOnce(&mut RawClient, &Bus)) {
     let bus = Bus::with(|b| b.ring_size(RING as usize));
     let honest = Honest::start(bus.client("honest"));
@@ -73,7 +74,7 @@ fn offend(what: &str, offence: impl FnOnce(&mut RawClient, &Bus)) {
     eventually(what, || offender.closed() != 0);
     assert_eq!(offender.closed(), VIOLATION, "{what}");
     assert!(matches!(hear(&offender.line), Heard::End), "{what}");
-    // Its name is free, and whoever gets it is served.
+    // Its name is free again, and a new client of this name is served.
     eventually("the name is free", || Client::register(bus.path(), "offender").is_ok());
     honest.end();
     let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
@@ -121,7 +122,7 @@ fn blocks_without_a_header() {
     }
 }
 
-/// Asks without reading until the server looks at the head again.
+/// Sends requests without reading responses, until the server looks at the head again.
 fn ask_on(offender: &mut RawClient) {
     for sequence in 1000.. {
         if offender.closed() != 0 {
@@ -170,7 +171,7 @@ fn heads_of_the_inbox_that_cannot_be() {
     }
 }
 
-/// Wakes whoever sleeps on a word, for nothing, until the channel is closed.
+/// Wakes the sleeper on a word without a reason, until the channel is closed.
 fn wake_for_nothing(offender: &RawClient, spoil: bool, pick: impl Fn(&RawClient) -> &AtomicU32) {
     let deadline = Instant::now() + LIMIT;
     while offender.closed() == 0 {
@@ -196,7 +197,7 @@ fn wakes_for_nothing_on_the_request_ring() {
 #[test]
 fn wakes_for_nothing_on_the_response_ring() {
     offend("waking the worker that waits for room", |offender, _| {
-        // 63 responses fill the ring, and the worker sleeps over the next.
+        // 63 responses fill the ring; then the worker sleeps until there is room.
         for _ in 0..64 {
             offender.request(PING, 0, &[]);
             eventually("the request is taken", || offender.all_taken());
@@ -222,9 +223,8 @@ fn wakes_for_nothing_on_the_inbox() {
     });
 }
 
-/// The word by which a client gives up its inbox, with any value, set and cleared again and again, with a
-/// wake or without: whoever writes it is sent no more messages, and nothing else happens. One wake for it is
-/// no fault.
+/// Sets and clears the word by which a client drops its inbox, with various values, with and without a wake.
+/// Such a client gets no more messages, and nothing else happens. One wake for that is allowed.
 #[test]
 fn inboxes_given_up_by_hand() {
     const GONE: Result<(), SendError> = Err(SendError::Gone);
@@ -267,7 +267,7 @@ fn inboxes_given_up_by_hand() {
     assert_eq!(within_limit("the shutdown", move || bus.server.join_after_shutdown()).violations, 0);
 }
 
-/// What is only wrong in its content is answered, and the client goes on.
+/// Requests with invalid contents are answered with an error, and the client stays connected.
 #[test]
 fn requests_that_make_no_sense_are_answered() {
     let bus = Bus::with(|b| b.ring_size(RING as usize));
@@ -291,14 +291,14 @@ fn requests_that_make_no_sense_are_answered() {
         let (status, number, _) = client.response().unwrap_or_else(|| panic!("closed over {what}"));
         assert_eq!((status, number), (expected, sequence), "{what}");
     }
-    // One that waits for ever for room that is there; numbers that follow no order are the client's business.
+    // A send that would wait for ever, but there is room. The server does not check sequence numbers.
     client.request(SEND, 1, &with_time(&[0xff; 8]));
     assert_eq!(client.response().unwrap().0, 0);
     client.publish(&block(CALL, 0, 77, b"x"));
     assert_eq!(client.response(), Some((0, 77, b"x".to_vec())));
     client.publish(&block(CALL, 0, 77, b"y"));
     assert_eq!(client.response(), Some((0, 77, b"y".to_vec())));
-    // The shared closed word tells the client, and nothing else.
+    // The server does not read the shared closed word, so writing it changes nothing.
     client.segment.word32(128).store(u32::MAX, Ordering::Release);
     client.publish(&block(CALL, 0, 78, b"z"));
     eventually("it is answered all the same", || {
@@ -309,7 +309,7 @@ fn requests_that_make_no_sense_are_answered() {
     assert_eq!(bus.server.join_after_shutdown().violations, 0);
 }
 
-/// A message that fits into a request but, with its sender's name, not into an inbox.
+/// A message that fits into a request, but not into an inbox together with its sender's name.
 #[test]
 fn a_message_that_fits_no_inbox_is_refused() {
     let bus = Bus::with(|b| b.ring_size(RING as usize).max_block(256));
@@ -323,7 +323,7 @@ fn a_message_that_fits_no_inbox_is_refused() {
     }
 }
 
-/// Every word of the segment rewritten at random, at full speed, while the server works on it.
+/// Overwrites random words of the segment at full speed while the server uses it.
 #[test]
 fn a_segment_full_of_noise() {
     let bus = Bus::with(|b| b.ring_size(RING as usize));
@@ -351,9 +351,9 @@ fn a_segment_full_of_noise() {
     assert_eq!(summary.abandoned, 0);
 }
 
-/// Shutting down among clients that broke or still break the rules takes no longer than it may.
+/// A shutdown stays within its time limit while clients break the rules.
 #[test]
-fn shutdown_among_the_hostile() {
+fn shutdown_with_malicious_clients() {
     let bus = Bus::with(|b| b.ring_size(RING as usize).grace(Duration::from_millis(300)));
     let mut honest = bus.client("honest");
     let mut floods = Vec::new();
@@ -362,7 +362,7 @@ fn shutdown_among_the_hostile() {
         let mut flooder = RawClient::register(bus.path(), &format!("flooder {i}"));
         let stop = Arc::clone(&stop);
         floods.push(begin(move || {
-            // Asks without end, and never reads; or reads all, and never stops asking.
+            // Sends requests without end: either reading no response, or all of them.
             while !stop.load(Ordering::Relaxed) {
                 if flooder.tail - flooder.head(Ring::Request).load(Ordering::Acquire) < RING - 2 * LINE {
                     flooder.request(PING, 0, &[]);
@@ -390,7 +390,7 @@ fn shutdown_among_the_hostile() {
 
 // ---- a server that breaks the rules
 
-/// Registers with a server by hand that does as it likes with the channel that it made.
+/// Registers a client with a hand-written server, and lets `serve` misuse the channel.
 fn with_false_server<T: Send + 'static>(
     serve: impl FnOnce(&mut Host) + Send + 'static,
     meet: impl FnOnce(&mut Client) -> T + Send + 'static,
@@ -404,7 +404,7 @@ fn with_false_server<T: Send + 'static>(
             let (mut host, descriptor) = channel::create(RING as usize, WaitStrategy::Park).unwrap();
             say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
             serve(&mut host);
-            // Until the client hangs up.
+            // Wait until the client closes the connection.
             let _ = rustix::io::read(&line, &mut [0; 1]);
         });
         let mut client = Client::register(&place.path, "alice").unwrap();
@@ -450,7 +450,7 @@ fn answers_without_the_form_of_their_question() {
         });
         assert_eq!(looked_up, Err(CallError::Violation(malformed)));
     }
-    // No page; half a client; a list that would go on for ever.
+    // No page; half a client; an endless list.
     for body in [&[][..], &[0xff; 50], &[0; 4]] {
         let list = with_false_server(answer(block(0, 0, 0, body)), Client::list);
         assert_eq!(list, Err(CallError::Violation(malformed)), "{body:?}");

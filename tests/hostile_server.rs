@@ -1,6 +1,7 @@
-//! A server, in another process, that sends descriptors whose close takes long: in place of a channel,
-//! besides it, in any answer and after it. Its clients' deadlines hold, their drop does not wait, and neither
-//! does the end of their process.
+//! Tests of a malicious server that sends descriptors whose close takes long.
+//!
+//! It sends them instead of a channel, together with it, in any answer, and afterwards. Nevertheless
+//! deadlines of its clients hold, and neither their drop nor the end of their process blocks.
 
 mod common;
 
@@ -20,14 +21,14 @@ use std::time::Duration;
 /// How long the close of one descriptor takes.
 const LINGER: Duration = Duration::from_secs(60);
 
-/// Nothing that does not wait for such a close takes that long.
+/// More than any operation takes that does not wait for such a close.
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// What a client of these is ready to wait for its registration, and for what will not come.
+/// The time-out of the clients' operations.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_millis(500);
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, _)) = role::role() else { return };
@@ -37,7 +38,7 @@ fn role() {
     }
 }
 
-/// Its last close lasts until the other end, which nobody reads, is closed.
+/// A socket whose last close lasts until its other end is closed.
 fn lingering() -> (OwnedFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -60,7 +61,7 @@ fn large_file() -> OwnedFd {
     file.into()
 }
 
-/// Serves until it is killed, each connection in the way that its setting says.
+/// Serves connections as the role's setting says, until it is killed.
 fn serve() {
     let path: PathBuf = setting("PATH").unwrap();
     let way: String = setting("WAY").unwrap();
@@ -69,7 +70,7 @@ fn serve() {
     let mut others = Vec::new();
     say("ready");
     loop {
-        // Made beforehand: it takes a while.
+        // Made in advance, because it takes a while.
         let large = (way == "large").then(large_file);
         let line = accept(&socket);
         let mut request = [0; 100];
@@ -98,7 +99,7 @@ fn serve() {
             "version" => send(&datagram(9, 0, &[7; 16]), &[&weapon]),
             "nonsense" => send(b"nonsense", &[&weapon]),
             "nothing" => send(b"", &[&weapon]),
-            // Two datagrams, the second one unasked for.
+            // Two datagrams; the second one was not asked for.
             "afterwards" | "afterwards, then gone" => {
                 let _ = send(&good, &[&channel]);
                 send(&good, &[&weapon])
@@ -113,7 +114,7 @@ fn serve() {
             Ok(_) => say("sent"),
             Err(errno) => say(format!("refused {errno}")),
         }
-        // Whoever closes it last waits: this server, or its client, but not the next one.
+        // Closes it on a thread, because the last close blocks.
         std::thread::spawn(move || drop((weapon, channel, large)));
         if way != "afterwards, then gone" && way != "instead" {
             kept.push((line, host));
@@ -121,14 +122,14 @@ fn serve() {
     }
 }
 
-/// Kernels that can refuse descriptors, as from Linux 6.16, and those that cannot.
+/// Whether the kernel can refuse descriptors (Linux 6.16 and later).
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kernel {
     OfThisMachine,
     Old,
 }
 
-/// What comes of everything with such a server, which must not take long.
+/// Runs a client operation, and checks that it returns within the limit.
 fn in_time<T: Send + 'static>(what: &str, kernel: Kernel, run: impl FnOnce() -> T + Send + 'static) -> T {
     let run = move || {
         if kernel == Kernel::Old && !filter::refuse_to_refuse_descriptors() {
@@ -177,7 +178,7 @@ fn nothing_that_comes_after_a_registration_holds_a_client(kernel: Kernel) {
         let path = place.path.clone();
         in_time(way, kernel, move || {
             let mut client = register(&path).unwrap();
-            // Sent before the client could refuse it, or refused.
+            // The server reports whether it could send the descriptor before the client refused it.
             println!("{way}: {}", server.hear(""));
             let end = client.call_timeout(b"x", SOON).unwrap_err();
             let ended =
@@ -230,7 +231,7 @@ fn no_answer_holds_an_observer_of_an_old_kernel() {
     no_answer_holds_an_observer(Kernel::Old);
 }
 
-/// The program ends in time, though what was sent is closed for the last time only then.
+/// A process ends in time even if its end makes the last close of the descriptors.
 #[cfg(feature = "cli")]
 #[test]
 fn the_program_ends_in_time() {

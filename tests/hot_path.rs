@@ -1,10 +1,8 @@
-//! What a call costs besides its work: no allocation and no system call, in a million calls and more, while
-//! both ends spin.
+//! Tests that a call makes no allocation and no system call while both ends spin, in over a million calls.
 //!
-//! Each test makes its calls in a process of its own, with a server and a client in it. There the allocator
-//! counts what anybody asks it for; or else both ends of the channel, once warmed up, put themselves into the
-//! kernel's strict mode, in which a thread that makes any system call but `read`, `write` and `exit` is
-//! killed.
+//! Each test runs in a separate process with a server and a client. In one, the allocator counts all
+//! requests. In the other, both ends enter seccomp's strict mode after warming up: the kernel then kills a
+//! thread that makes any system call except `read`, `write` and `exit`.
 
 mod common;
 
@@ -17,12 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Counts what all threads of this process ask the allocator for.
+/// An allocator that counts the allocations of all threads.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: passes every request on to the system's allocator as it came, and counts it.
+// SAFETY: passes every request on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -45,26 +43,25 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Calls one by one. Where the two ends have one CPU between them each of these takes a turn on it, so they
-/// end early then.
+/// The number of calls that are made one by one; fewer on one CPU, where each needs two context switches.
 const SINGLE_CALLS: u32 = 1_000_000;
 const TIME_FOR_SINGLE_CALLS: Duration = Duration::from_secs(10);
 
-/// Calls in lots of half a ring, which take few turns. All of these are made in any case.
+/// The number of pipelined lots of half a ring, which need few context switches. All are made in any case.
 const LOTS: u64 = 500;
 const LOT: usize = 2000;
 const LEAST: u64 = LOTS * LOT as u64;
 
-/// Payloads of less than a line, of a line, of a few, and of many.
+/// Payloads of less than a cache line, one line, a few lines and many lines.
 const SIZES: [usize; 4] = [0, 48, 200, 3000];
 
-/// A request that asks the worker's thread to renounce system calls.
+/// A request that makes the worker's thread enter strict mode.
 const RENOUNCE: &[u8] = b"renounce";
 
 static LATE: AtomicBool = AtomicBool::new(false);
 static DONE: AtomicBool = AtomicBool::new(false);
 static CALLS: AtomicU64 = AtomicU64::new(0);
-/// The threads that have renounced system calls.
+/// The threads that are in strict mode.
 static STRICT: [AtomicI32; 2] = [AtomicI32::new(0), AtomicI32::new(0)];
 
 #[test]
@@ -82,7 +79,7 @@ fn renounce_system_calls(end: &AtomicI32) -> bool {
     set_secure_computing_mode(SecureComputingMode::Strict).is_ok()
 }
 
-/// The role of a process that calls itself.
+/// The role of a process with a server and a client that calls it.
 fn make_calls(strict: bool) {
     let bus = Bus::with(|builder| {
         builder.wait(WaitStrategy::Spin).service(|request: Request<'_>, response: &mut Response<'_>| {
@@ -104,7 +101,7 @@ fn make_calls(strict: bool) {
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         ALLOCATIONS.store(allocations, Ordering::Relaxed);
         DONE.store(true, Ordering::Release);
-        // A strict thread cannot even end in good order. The process is about to.
+        // A thread in strict mode cannot end normally, so it waits until the process ends.
         loop {
             std::hint::spin_loop();
         }
@@ -158,7 +155,7 @@ fn call(client: &mut Client, payloads: &[Vec<u8>]) {
     }
 }
 
-/// What the process that plays the role says in the end.
+/// Runs the role in a process and returns its last line.
 fn played(role: &str) -> String {
     Role::start(role, &[]).hear_within("", Duration::from_secs(300))
 }

@@ -521,9 +521,9 @@ MUTANTS = [
     # A server that sends what takes long to close
     ("connection: a look leaves it where it is", "src/connect/connection.rs",
      "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::PEEK)?;",
-     "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::empty())?;", tests("what_is_expected_is_taken")),
+     "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::empty())?;", tests("an_expected_descriptor_is_received")),
     ("connection: what it is closed with", "src/connect/connection.rs",
-     "        if is_empty(socket.as_fd()) {\n", "        if true {\n", tests("no_descriptor_of_a_server_is_closed_here")),
+     "        if is_empty(socket.as_fd()) {\n", "        if true {\n", tests("descriptors_of_a_server_are_closed_on_another_thread")),
     ("observer: a connection that failed is given up", "src/client/observer.rs",
      "if kept.used { kept.line.is_usable() }", "if kept.used { true }", process("client", "an_observer_dials_anew")),
     # Calls, with the fence put off

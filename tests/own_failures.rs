@@ -1,5 +1,6 @@
-//! System calls that fail in one's own process, by a filter or for want of memory: they say nothing about the
-//! other side, which must not be declared dead, or a breaker of the protocol, because of them.
+//! Tests of system calls that fail locally, by a filter or for lack of memory: the peer must not be blamed.
+//!
+//! Such a failure says nothing about the peer, which must not count as dead or as breaking the protocol.
 
 mod common;
 
@@ -29,7 +30,7 @@ fn skipped() {
 
 // ---- receiving
 
-/// The role: a server which from a certain time on cannot receive anything.
+/// The role of a server that cannot receive from a certain time on.
 fn may_not_receive(stage: &Stage) {
     let server = as_set().start().unwrap();
     say("ready");
@@ -53,9 +54,10 @@ fn a_server_that_cannot_receive_ends_no_client() {
         if server.hear("") == "skipped" {
             return skipped();
         }
-        // Something lies there to be received.
+        // Gives the server a datagram to receive.
         tell(&babbler.line, b"x");
-        // Whoever asks is told that the server is at fault, and behind that the babbler was looked at.
+        // A client that asks is told that the server failed. After that the server has tried to receive the
+        // datagram.
         match Client::builder(&place.path).timeout(Duration::from_secs(20)).register("bob") {
             Err(RegisterError::Refused(why)) => assert!(why.contains("could not receive"), "{why}"),
             other => panic!("{errno}: {other:?}"),
@@ -63,7 +65,7 @@ fn a_server_that_cannot_receive_ends_no_client() {
         assert_eq!(count(&mut server), 2, "{errno}");
         assert_eq!(alice.call(b"x").unwrap(), b"x");
         assert_eq!(babbler.closed(), 0);
-        // An end is noticed all the same.
+        // The end of a connection is still noticed.
         drop(babbler);
         eventually("the end is noticed", || count(&mut server) == 1);
         drop(alice);
@@ -78,24 +80,24 @@ fn count(server: &mut Role) -> u32 {
 
 // ---- looking after processes
 
-/// The role: a client whose connection a process holds that it started.
+/// The role of a client whose child process holds its connection.
 fn leaves_an_heir(stage: &Stage) {
     let client = RawClient::register(&setting::<PathBuf>("PATH").unwrap(), "parent");
     rustix::io::fcntl_setfd(&client.line, rustix::io::FdFlags::empty()).unwrap();
-    // It ends with the director's end of the pipe that gives us our orders.
+    // The child ends when the test closes the pipe of the orders.
     let mut heir = std::process::Command::new("cat")
         .stdin(std::process::Stdio::inherit())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     say("heir");
-    // Killed meanwhile.
+    // The test kills this process here.
     let _ = stage.order();
     let _ = heir.wait();
 }
 
-/// Where no pidfd can be had, processes are asked after now and then. The answers that stand for a dead
-/// process are a filter's here.
+/// Without pidfds, the server checks now and then whether a process lives. A filter returns the errors that
+/// otherwise mean a dead process.
 #[test]
 fn a_process_that_cannot_be_looked_after_is_not_dead() {
     const PEER_PIDFD: u32 = 77;
@@ -113,7 +115,7 @@ fn a_process_that_cannot_be_looked_after_is_not_dead() {
             parent.hear("heir");
             assert_eq!(bus.server.info().clients, 2);
             parent.kill();
-            // The look that finds that one dead looks at both.
+            // The check that finds this client dead checks both clients.
             becomes("the death is seen", || bus.server.info().clients, &1);
             assert_eq!(alice.call(b"x").unwrap(), b"x", "{errno}");
         });
@@ -123,7 +125,7 @@ fn a_process_that_cannot_be_looked_after_is_not_dead() {
 
 // ---- answers
 
-/// Whether an answer was taken cannot be found out: then nobody is accused of not taking any.
+/// If the server cannot find out whether answers were received, it does not count them as unread.
 #[test]
 fn answers_that_cannot_be_looked_after_were_not_left_unread() {
     let directed = begin(|| {
@@ -132,7 +134,7 @@ fn answers_that_cannot_be_looked_after_were_not_left_unread() {
         }
         let place = Place::new();
         let _server = ringpost::Server::builder(&place.path).ring_size(4096).start().unwrap();
-        // More than may be on their way.
+        // More than the limit of unread answers.
         for number in 0..300 {
             Client::register(&place.path, format!("client {number}")).unwrap();
         }
@@ -142,7 +144,7 @@ fn answers_that_cannot_be_looked_after_were_not_left_unread() {
 
 // ---- a client's own
 
-/// The server sent what it should; it is this process that may not look at it.
+/// The server sent a valid channel, but this process may not inspect it.
 #[test]
 fn a_channel_that_cannot_be_inspected_is_not_a_wrong_one() {
     const F_GET_SEALS: u32 = 1034;

@@ -1,5 +1,5 @@
-//! Servers and clients in processes of their own: the seed scenario, traffic of which every byte is verified,
-//! and every kind of end.
+//! Tests of servers and clients in separate processes: the basic scenario, verified traffic, and all kinds of
+//! ends.
 
 mod common;
 
@@ -16,7 +16,7 @@ use ringpost::{
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
@@ -57,7 +57,7 @@ fn serve(stage: &Stage) {
     server::serve(server::as_set().service(server::echo_or_hang), stage);
 }
 
-/// Registers, and leaves in the way it is told.
+/// Registers, and leaves in the way that the test orders.
 fn hold(stage: &Stage) {
     let mut client = named();
     say(format_args!("key {}", client.key()));
@@ -65,7 +65,7 @@ fn hold(stage: &Stage) {
         "unregister" => {
             client.unregister().unwrap();
             say("done");
-            // Its name is free although the process lives.
+            // The name is free although the process lives on.
             stage.await_order("go");
         }
         "exit" => std::process::exit(0),
@@ -84,7 +84,7 @@ fn hold(stage: &Stage) {
     }
 }
 
-/// Keeps calls outstanding until the server ends, and counts what was answered.
+/// Keeps calls outstanding until the server ends, and counts the responses.
 fn pump(stage: &Stage) {
     let mut client = named();
     say("ready");
@@ -113,7 +113,7 @@ fn pump(stage: &Stage) {
             say("running");
         }
     };
-    // All that was answered comes before the end, in order and without a gap.
+    // All committed responses arrive before the end, in order and without a gap.
     let end = loop {
         match verify(&mut client, &mut answered) {
             Ok(()) => {}
@@ -129,7 +129,7 @@ fn pump(stage: &Stage) {
     say(format_args!("ended submitted={submitted} answered={answered}"));
 }
 
-/// Waits in one way or another, and says how that ended.
+/// Waits in the way that the test orders, and reports how the wait ended.
 fn wait_until_the_end(stage: &Stage) {
     let mut client = named();
     say(format_args!("key {}", client.key()));
@@ -159,7 +159,7 @@ fn wait_until_the_end(stage: &Stage) {
             loop {
                 if let Err(error) = client.caller().submit(&[0; 1000]) {
                     break match error {
-                        // Nothing more is sent once it is closed.
+                        // After the close nothing is sent.
                         CallError::Disconnected(reason) | CallError::NotSent(reason) => {
                             format!("Disconnected({reason:?})")
                         }
@@ -174,7 +174,7 @@ fn wait_until_the_end(stage: &Stage) {
     say(format_args!("ended {end}"));
 }
 
-/// Receives only when it is told to.
+/// Receives only when the test orders it to.
 fn listen(stage: &Stage) {
     let mut client = named();
     say(format_args!("key {}", client.key()));
@@ -187,7 +187,7 @@ fn listen(stage: &Stage) {
     }
 }
 
-/// Another user's process.
+/// The process of another user.
 fn register_as_stranger() {
     let observed = Observer::connect(socket()).and_then(|observer| observer.list());
     let registered = Client::register(socket(), "stranger");
@@ -202,7 +202,7 @@ fn register_as_stranger() {
     }
 }
 
-/// A hundred clients come and go; what the process holds is what it held before.
+/// A hundred clients register and leave. Then the process holds as many resources as before.
 fn hundred_guests() {
     let place = Place::new();
     let server = Server::builder(&place.path).max_clients(100).start().unwrap();
@@ -233,13 +233,13 @@ fn hundred_guests() {
         eventually("all is as before", || Holdings::now() == baseline && server.info().clients == 0);
     }
     drop(server);
-    // Its own thread is the acceptor: nobody has asked for events.
+    // The server has one thread of its own, the acceptor, because there is no subscriber for events.
     eventually("only the watcher is left", || Holdings::now().threads == baseline.threads - 1);
     assert!(place.is_clean());
     say("clean");
 }
 
-// ---- the director's side
+// ---- tests
 
 fn start_client(place: &Place, role: &str, name: &str, settings: &[(&str, &str)]) -> Role {
     let mut all = vec![("PATH", place.path.to_str().unwrap()), ("NAME", name)];
@@ -278,7 +278,7 @@ fn the_seed_scenario() {
     assert!(place.is_clean());
 }
 
-/// However a client goes, its name becomes free, its key leads nowhere, and its slot is another's.
+/// However a client ends, its name becomes free, its key becomes invalid, and its slot is reused.
 #[test]
 fn a_name_is_free_after_any_end_of_its_owner() {
     let place = Place::new();
@@ -320,7 +320,7 @@ fn a_name_is_free_after_any_end_of_its_owner() {
             }
             eventually("the name is free", || watcher.look_up(&name).unwrap().is_none());
             assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
-            // There is one slot besides the watcher's.
+            // The server has only one other slot, so this reuses it.
             let next = Client::register(&place.path, "name").unwrap();
             assert_eq!(slot_of(next.key()), slot_of(key));
             assert_ne!(next.key(), key);
@@ -331,8 +331,8 @@ fn a_name_is_free_after_any_end_of_its_owner() {
     assert!(slots.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-/// 200,000 calls and 50,000 messages between four processes, every byte verified. `scale.rs` has five times
-/// as much.
+/// 200,000 calls and 50,000 messages between four processes, with every byte verified. `scale.rs` has five
+/// times as many.
 #[test]
 fn traffic_between_four_processes() {
     let place = Place::new();
@@ -343,7 +343,7 @@ fn traffic_between_four_processes() {
     assert!(place.is_clean());
 }
 
-/// What the server executed, the callers have the answers to: not one more, not one less.
+/// The callers receive exactly as many responses as the server executed calls.
 #[test]
 fn shutdown_in_traffic() {
     for wait in ["adaptive", "park"] {
@@ -380,7 +380,7 @@ fn shutdown_in_traffic() {
     }
 }
 
-/// Every kind of wait ends when the server is killed; what was committed is received first; and the path is
+/// Every kind of wait ends when the server is killed, after everything committed was received. The path is
 /// free at once.
 #[test]
 fn the_death_of_the_server() {
@@ -413,7 +413,7 @@ fn the_death_of_the_server() {
             eventually("it waits", || is_asleep(waiter.pid()));
         }
         server.kill();
-        // The path is free, and clean of the dead server's files, as soon as the server is gone.
+        // A new server can replace the dead server's files at once.
         let next = Server::builder(&place.path).start().unwrap();
         let mut again = Client::register(&place.path, "alice").unwrap();
         assert_eq!(again.call(b"x").unwrap(), b"x");
@@ -434,7 +434,7 @@ fn the_death_of_the_server() {
     }
 }
 
-/// A client that never reads: others wait for room in its inbox.
+/// Starts a client that never reads, so that others wait for room in its inbox.
 fn start_lazy(place: &Place) -> (Role, Key) {
     let mut lazy = start_client(place, "listener", "lazy", &[]);
     let key = key_of(&mut lazy);
@@ -457,7 +457,7 @@ fn a_second_server_on_the_path_is_refused_while_the_first_lives() {
     assert!(place.is_clean());
 }
 
-/// As root only: another user is let in if it is allowed, and otherwise told why not.
+/// Another user can connect if allowed, and is told the reason otherwise. Runs as root only.
 #[test]
 fn another_user_is_refused_unless_allowed() {
     use std::os::unix::fs::PermissionsExt;
@@ -483,12 +483,12 @@ fn another_user_is_refused_unless_allowed() {
             None
         }
     };
-    // The socket is closed to all others.
+    // Only this user may access the socket.
     let server = start_server(&place, &[]);
     let Some(answer) = said(ask()) else { return };
     assert!(answer.starts_with("not permitted"), "{answer}");
     shut_down(server);
-    // Open to some other, and so reachable, but this one is not allowed: the server itself refuses.
+    // A different user is allowed, so everyone may access the socket, but the server refuses this user.
     let server = start_server(&place, &[("ALLOW", "65533")]);
     for _ in 0..10 {
         let answer = said(ask()).unwrap();
@@ -507,7 +507,7 @@ fn a_hundred_guests_leave_nothing_behind() {
     assert!(guests.end().success());
 }
 
-/// Every connection beyond what the server has descriptors for is refused in so many words.
+/// The server refuses, with a reason, every connection for which it has no descriptor.
 #[test]
 fn a_server_without_descriptors_says_so_and_goes_on() {
     let place = Place::new();
@@ -540,7 +540,7 @@ fn a_server_without_descriptors_says_so_and_goes_on() {
     assert!(place.is_clean());
 }
 
-/// A client that is stopped holds up nobody, keeps its name, and goes on when it is resumed.
+/// A stopped client delays nobody, keeps its name, and continues when it is resumed.
 #[test]
 fn a_stopped_client_holds_up_nobody() {
     use rustix::process::{Pid, Signal, kill_process};

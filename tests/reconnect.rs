@@ -1,4 +1,4 @@
-//! Clients that register again: their server is killed and started anew in every state that a client can be
+//! Tests of reconnecting clients: their server is killed and restarted in every state that a client can be
 //! in.
 
 mod common;
@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
@@ -24,7 +24,7 @@ fn role() {
     }
 }
 
-/// Echoes; calls with "hang" are never answered.
+/// Serves an echo. Calls with "hang" are never answered.
 fn serve(stage: &Stage) {
     let service = |request: Request<'_>, response: &mut Response<'_>| {
         if request.payload() == b"hang" {
@@ -74,14 +74,14 @@ impl Town {
         Client::register(&self.place.path, name).unwrap()
     }
 
-    /// A client that registers again, and what it tells of it.
+    /// Registers a reconnecting client. Also returns its events.
     fn client(
         &self,
         name: &str,
         set: impl FnOnce(Reconnect) -> Reconnect,
     ) -> (Client, Receiver<ReconnectEvent>) {
         let (sender, events) = mpsc::channel();
-        // With the limit of the tests: a busy machine may take its time.
+        // A generous limit, for busy machines.
         let reconnect = Reconnect::default().longest_delay(Duration::from_millis(50)).within(10 * LIMIT);
         let reconnect = set(reconnect).on_event(move |event| drop(sender.send(event.clone())));
         (Client::builder(&self.place.path).reconnect(reconnect).register(name).unwrap(), events)
@@ -92,7 +92,8 @@ impl Town {
     }
 }
 
-/// An end for this reason, any number of attempts that found no server, and the new registration: its key.
+/// Expects the events of a reconnect: an end with this reason, any number of failed attempts, and the new
+/// registration, whose key it returns.
 fn hear_of_return(events: &Receiver<ReconnectEvent>, ended: CloseReason) -> ringpost::Key {
     match events.recv_timeout(LIMIT).unwrap() {
         ReconnectEvent::Ended { reason } => assert_eq!(reason, ended),
@@ -128,7 +129,7 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
     let former = client.key();
     let receiver = begin(move || {
         let first = client.recv();
-        // With no server there, this waits for one.
+        // There is no server now, so this waits for one.
         let second = client.recv();
         (client, first, second)
     });
@@ -137,7 +138,7 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
     assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Failed { attempt: 1, .. })));
     town.start();
     let mut bob = town.plain("bob");
-    // Not when her name is known: that is a moment before the server has all that messages to her need.
+    // Retries: the name is found a moment before the server can deliver messages to that client.
     let mut back = None;
     while back.is_none() {
         match events.recv_timeout(LIMIT).unwrap() {
@@ -174,7 +175,7 @@ fn a_call_on_its_way_is_not_made_again() {
     assert!(end.to_string().contains("may have been executed"), "{end}");
     assert_eq!(client.caller().outstanding(), 0);
     town.start();
-    // It was told: the next one registers again.
+    // The call above reported the end, so the next one registers again.
     assert_eq!(client.call(b"next").unwrap(), b"next");
     assert_eq!(hear_of_return(&events, DIED), client.key());
     assert_eq!(client.caller().statistics().unwrap().calls, 1);
@@ -205,7 +206,7 @@ fn an_idle_client_is_told_by_its_next_operation() {
                 .unwrap_err(),
         };
         assert_eq!(told, CallError::NotSent(DIED));
-        // Both halves are one handle here: nothing else tells of it again.
+        // The client is not split, so no other half reports the end again.
         assert_eq!(client.recv_timeout(Duration::ZERO).unwrap_err(), RecvError::TimedOut);
         assert_eq!(client.call(b"x").unwrap(), b"x");
         assert_eq!(client.send(own, b"x"), Err(SendError::NotFound));
@@ -218,8 +219,7 @@ fn an_idle_client_is_told_by_its_next_operation() {
 fn messages_committed_before_come_first() {
     let mut town = Town::new();
     let (mut client, events) = town.steady("alice");
-    // Once with the end told by the inbox, once with the client registered again before it has received
-    // anything.
+    // Once the inbox reports the end; once the client registers again before it has received anything.
     for explicitly in [false, true] {
         let mut bob = town.plain("bob");
         for n in 0..3 {
@@ -238,7 +238,7 @@ fn messages_committed_before_come_first() {
         }
         if !explicitly {
             assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
-            // It does not register by itself.
+            // `try_recv` does not register again.
             assert_eq!(client.try_recv(), Err(RecvError::Disconnected(DIED)));
             client.caller().reconnect(None).unwrap();
             assert_eq!(client.try_recv(), Ok(None));
@@ -256,7 +256,7 @@ fn messages_of_several_connections_come_in_their_order() {
     let (mut client, _events) = town.steady("alice");
     let mut expected = Vec::new();
     for round in 0..5 {
-        // Nothing at all comes over some of them.
+        // Some connections transport no message.
         for n in 0..round % 3 {
             let mut bob = town.plain("bob");
             let message = format!("{round}: {n}");
@@ -298,7 +298,7 @@ fn every_call_of_a_burst_has_one_end() {
         }
         town.start();
         if !told_by_response {
-            // Registered again with all of them uncollected, and another one behind them.
+            // Registers again before any response was collected, and submits another call.
             client.caller().submit(b"behind").unwrap();
             assert_eq!(client.caller().outstanding(), 12);
         }
@@ -351,7 +351,7 @@ fn both_halves_go_on_with_one_registration() {
         if round % 2 == 1 {
             eventually("the inbox has registered for both", || caller.key() != own);
         }
-        // Each half tells of the end once; whichever comes first registers for both.
+        // Each half reports the end once. The half that is used first registers again for both.
         assert_eq!(caller.call(b"x"), Err(CallError::NotSent(DIED)));
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the other process is gone");
         assert_eq!(caller.call(b"x").unwrap(), b"x");
@@ -366,8 +366,8 @@ fn both_halves_go_on_with_one_registration() {
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
-/// Whether it is dropped before its server dies, while there is none, or when the caller has registered again
-/// and it has not.
+/// The inbox is dropped before its server dies, while there is no server, or after the caller has registered
+/// again.
 #[test]
 fn a_dropped_inbox_is_given_up_with_each_registration() {
     for when in 0..3 {
@@ -458,7 +458,7 @@ fn a_server_gone_for_good_is_given_up() {
     assert!(matches!(events.recv(), Ok(ReconnectEvent::Failed { attempt: 1, .. })));
     assert!(matches!(events.recv(), Ok(ReconnectEvent::Failed { attempt: 2, .. })));
     assert!(matches!(events.recv(), Ok(ReconnectEvent::GaveUp { attempts: 3, .. })));
-    // Given up is given up.
+    // A new server does not bring the client back.
     town.start();
     assert_eq!(client.caller().ping(), Err(CallError::NotSent(CloseReason::GaveUp)));
     assert_eq!(client.unregister(), Err(CallError::NotSent(CloseReason::GaveUp)));
@@ -483,7 +483,7 @@ fn a_name_that_somebody_else_took_is_given_up() {
     other.caller().ping().unwrap();
 }
 
-/// As after the loss of a connection to a server that lives on.
+/// This happens when a connection is lost but the server lives on.
 #[test]
 fn a_name_that_becomes_free_is_taken_again() {
     let mut town = Town::new();
@@ -493,7 +493,7 @@ fn a_name_that_becomes_free_is_taken_again() {
         if let ReconnectEvent::Failed { error, .. } = event
             && matches!(**error, RegisterError::NameTaken { .. })
         {
-            // Whoever held the name leaves.
+            // The other client with the name leaves.
             drop(holders.lock().unwrap().try_recv());
         }
     });
@@ -557,7 +557,7 @@ fn deadlines_hold_while_there_is_no_server() {
     assert_eq!(client.call(b"x").unwrap(), b"x");
 }
 
-/// A client without the option ends as before.
+/// A client without the option does not reconnect.
 #[test]
 fn a_plain_client_does_not_register_again() {
     let mut town = Town::new();

@@ -1,7 +1,6 @@
-//! As much as a test bench holds: a thousand clients at once, and a million calls, between processes of their
-//! own.
+//! Tests with a thousand clients at once and with a million calls, between separate processes.
 //!
-//! Each takes well under a minute on two processors in the release profile, which is how `.ci/run` runs them.
+//! In the release profile, in which `.ci/run` runs them, each takes well under a minute on two CPUs.
 
 mod common;
 
@@ -15,7 +14,7 @@ use ringpost::{Client, Key, RegisterError};
 use rustix::process::{Resource, getrlimit};
 use std::path::PathBuf;
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = role::role() else { return };
@@ -32,14 +31,13 @@ fn role() {
 
 // ---- roles
 
-/// How often each client of a crowd has all of its calls on their way, how many those are, and how long each
-/// may be.
+/// The rounds of each client of a crowd, its outstanding calls in each round, and their largest size.
 const ROUNDS: u64 = 5;
 const CALLS: u64 = 8;
 const MOST: usize = 300;
 
-/// Many clients in one process: registers them, lets all of them call at once and write to their neighbours,
-/// and leaves in the way it is told.
+/// Registers many clients in one process, lets all call at once and send to their neighbours, and ends them
+/// in the way that the test orders.
 fn crowd(stage: &Stage) {
     raise_descriptor_limit();
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
@@ -77,14 +75,14 @@ fn crowd(stage: &Stage) {
     match stage.order().as_str() {
         "unregister" => clients.into_iter().for_each(|client| client.unregister().unwrap()),
         "drop" => drop(clients),
-        // With all of them registered, and calls on their way.
+        // Exits with all clients registered and calls outstanding.
         "exit" => {
             for client in &mut clients {
                 (0..CALLS).for_each(|n| client.caller().submit(&n.to_le_bytes()).unwrap());
             }
             std::process::exit(0);
         }
-        // Until it is killed.
+        // Calls until it is killed.
         "call on" => {
             for round in 0_u64.. {
                 for client in &mut clients {
@@ -102,12 +100,12 @@ fn crowd(stage: &Stage) {
     }
 }
 
-// ---- the director's side
+// ---- tests
 
-/// In how many processes they live, and what ends each of these.
+/// How the clients of each process end.
 const ENDS: [&str; 4] = ["unregister", "drop", "exit", "kill"];
 
-/// How many clients a server may have here: a descriptor each, some for itself.
+/// The number of clients for which a server has descriptors.
 fn as_many_as_possible() -> u64 {
     let wanted = 1000;
     match getrlimit(Resource::Nofile).maximum {
@@ -171,8 +169,7 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
         }
         eventually("all is as before", || registered(&place.path) == 0 && holdings() == baseline);
         after.push(mappings(pid));
-        // What stays mapped is the allocator's and the cache of thread stacks: no round adds to what the
-        // first one left.
+        // The allocator and the cache of thread stacks keep some mappings; no later round may add more.
         let spare = 16;
         assert!(after[round] <= after[0] + spare, "mappings after each round: {after:?}");
     }
@@ -184,7 +181,7 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
     assert!(place.is_clean());
 }
 
-/// 1,000,000 calls and 200,004 messages between four processes, every byte verified.
+/// 1,000,000 calls and 200,004 messages between four processes, with every byte verified.
 #[test]
 fn a_million_calls_between_four_processes() {
     let place = Place::new();

@@ -1,7 +1,8 @@
-//! Ends that sleep, with `futex_waitv` and without it: where the kernel does not know the call (ENOSYS), and
-//! where a container's filter forbids it, with whatever error it likes, even one that the call has a meaning
-//! for. A filter of the kernel's plays both, in a process of its own with a server and clients in which
-//! everybody parks at once.
+//! Tests of sleeping ends, with and without the system call `futex_waitv`.
+//!
+//! Old kernels lack the call (ENOSYS). A container's filter may deny it with any error, even one that the
+//! call itself uses. A seccomp filter simulates both, in a separate process with a server and clients that
+//! all park without spinning.
 
 mod common;
 
@@ -33,7 +34,7 @@ fn role() {
     }
 }
 
-/// Each kernel that a process may find.
+/// Runs a role on each simulated kernel.
 fn on_each_kernel(role: &str, direct: impl Fn(&mut Role, &Place)) {
     let refusals =
         [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::AGAIN, Errno::INTR, Errno::TIMEDOUT];
@@ -60,7 +61,7 @@ fn parking(place: &PathBuf, name: &str) -> Client {
 #[test]
 fn calls_messages_deadlines_and_closes() {
     on_each_kernel("bus", |bus, place| {
-        // A process that may use the call, with one that perhaps may not.
+        // A client in this process, which may use the call, with a server that perhaps may not.
         let mut carol = parking(&place.path, "carol");
         for number in 0..100_u32 {
             assert_eq!(carol.call(&number.to_le_bytes()).unwrap(), number.to_le_bytes());
@@ -78,14 +79,14 @@ fn calls_messages_deadlines_and_closes() {
     });
 }
 
-/// The role: a server and two clients, all of whom park.
+/// The role of a process with a server and two clients, which all park.
 fn everybody_sleeps(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     let server = Server::builder(&path).ring_size(4096).wait(WaitStrategy::Park).start().unwrap();
     let (mut alice, mut bob) = (parking(&path, "alice"), parking(&path, "bob"));
     let (alice_key, bob_key) = (alice.key(), bob.key());
 
-    // Data: both sides of a call, and a message.
+    // Waits for data: both sides of a call, and a message.
     for number in 0..100_u32 {
         eventually("the worker sleeps", || worker_sleeps("alice"));
         assert_eq!(alice.call(&number.to_le_bytes()).unwrap(), number.to_le_bytes());
@@ -101,7 +102,7 @@ fn everybody_sleeps(stage: &Stage) {
     let sent = (0..).find(|_| alice.try_send(bob_key, b"x").is_err()).unwrap();
     finds_no_room(&mut alice, bob_key, b"y", short);
 
-    // Space: a sender waits for room in an inbox.
+    // Waits for space: a sender waits for room in an inbox.
     let waiting = begin(move || {
         alice.send_timeout(bob_key, b"last", LIMIT).unwrap();
         alice
@@ -112,14 +113,14 @@ fn everybody_sleeps(stage: &Stage) {
     assert_eq!(bob.recv().unwrap().payload(), b"last");
     let mut alice = waiting.end("the sender");
 
-    // Space: a client that submits more than the rings hold, and a worker that waits until it reads.
+    // Waits for space: a client submits more than the rings hold, and its worker waits until it reads.
     let requests = vec![[7_u8; 40]; 500];
     alice.caller().submit_all(requests.iter().map(|request| &request[..])).unwrap();
     for request in &requests {
         assert_eq!(alice.caller().response().unwrap(), request);
     }
 
-    // A close by a handle.
+    // A close handle ends a wait.
     let handle = bob.closer();
     let waiting = begin(move || bob.recv());
     handle.close();
@@ -141,8 +142,8 @@ fn everybody_sleeps(stage: &Stage) {
 
 // ---- a client that moves its worker to another word
 
-/// Whoever can write a word can move those who sleep on it to a word that nobody ever wakes
-/// (`FUTEX_CMP_REQUEUE`). The server does not depend on the first.
+/// A client can move a worker that sleeps on a shared word to another word, which nobody wakes
+/// (`FUTEX_CMP_REQUEUE`). The worker must still notice a close.
 #[test]
 fn a_worker_that_was_moved_to_another_word_hears_of_the_close() {
     on_each_kernel("requeue", |bus, _| {
@@ -171,7 +172,7 @@ fn a_sleeper_is_moved() {
     let word = mover.consumer_parked(Ring::Request);
     eventually("the worker has set its word", || word.load(Ordering::Relaxed) == 1);
     let mut moved = false;
-    // A sleeper in slices is in between two of them now and then.
+    // Retries: a worker that sleeps in slices may just be between two of them.
     for _ in 0..1000 {
         moved |= move_sleepers(word, elsewhere.word32(0));
         if moved {

@@ -1,5 +1,5 @@
-//! Typed payloads through a server: values arrive as they were sent, and what is of another type is an error
-//! that says so.
+//! Tests of typed payloads: values arrive as they were sent, and a value of another type is reported as an
+//! error.
 
 mod common;
 
@@ -75,7 +75,7 @@ fn a_request_of_another_type_is_answered_with_what_is_wrong() {
     };
     let why = told(client.call(7_u32.as_bytes()).unwrap_err());
     assert!(why.starts_with("4 bytes are not a ") && why.contains("which has 24"), "{why}");
-    // Of the right size, but no question.
+    // The right size, but not a valid value.
     let why = told(client.call([0_u64; 3].as_bytes()).unwrap_err());
     assert!(why.contains("though their number is right"), "{why}");
     let answer = client.call(question(2, What::Add, 2).as_bytes()).unwrap();
@@ -121,7 +121,7 @@ fn typed_calls_are_pipelined_too() {
     for number in 0..50_u32 {
         assert_eq!(client.caller().response().unwrap().read(), Ok(number));
     }
-    // One that is not of the type asked for is taken all the same.
+    // A response of another type is consumed, too.
     assert!(client.caller().response().unwrap().read::<u64>().is_err());
     for number in 51..100_u32 {
         assert_eq!(client.caller().response_timeout(LIMIT).unwrap().read(), Ok(number));
@@ -207,7 +207,7 @@ fn values_that_are_too_large_are_refused_as_bytes_are() {
     assert!(matches!(error, CallError::ResponseTooLarge(_)), "{error}");
 }
 
-/// A format of one's own: decimal digits, and no negative numbers.
+/// A user-defined format: decimal digits, without negative numbers.
 #[derive(Debug, PartialEq)]
 struct Digits(i64);
 

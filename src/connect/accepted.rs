@@ -1,36 +1,34 @@
-//! The server's end of one connection. Through it the server's thread never receives, drops or closes a
-//! descriptor that the other side sent.
+//! `Accepted`: the server's end of one connection, safe against descriptors that the client sends.
 //!
-//! That is a rule because the last close of a descriptor lasts as long as its sender likes: a TCP socket that
-//! lingers, or a memory file of some gigabytes, would stop the thread that serves members, deaths and
-//! shutdown for all.
+//! The server's main thread must never receive, drop or close a descriptor that a client sent. The sender
+//! decides how long the last close of a descriptor takes: a lingering TCP socket, or a memory file of some
+//! gigabytes, would block the thread that serves registrations, deaths and shutdown for everyone.
 //!
-//! Since Linux 6.16 a listening socket can refuse descriptors for every connection that it will accept
-//! (`SO_PASSRIGHTS`): their sender gets `EPERM`, and nothing more is to be done. On older kernels a
-//! connection here has a [`Disposal`], and these steps keep the rule:
+//! Since Linux 6.16 a listening socket can refuse descriptors for all connections it accepts
+//! (`SO_PASSRIGHTS`): the sender gets `EPERM`, and nothing else is needed. On older kernels each connection
+//! has a [`Disposal`], and these steps keep the rule:
 //!
-//! - *Receiving.* A receive without room for descriptors drops those that came along. So the first datagram
-//!   is looked at before (`MSG_PEEK`): the kernel says by `MSG_CTRUNC` whether there are any, and drops only
-//!   references that it made for this look; the datagram in the queue holds its own. A datagram with
-//!   descriptors is never received. It breaks the protocol, and with it the connection ends. Datagrams come
-//!   in order and nobody else receives here, so what was looked at is what is received next.
-//! - *Closing.* The close of a socket drops what lies in its queue. So the queue is ended first (`SHUT_RD`:
-//!   whoever still sends gets `EPIPE`), and emptied then, datagram by datagram, until one has descriptors. If
-//!   none has, the socket is closed at once, and else on a thread of the [`Disposal`]. A datagram without
-//!   bytes looks like an end, so each look asks for credentials, which every datagram has and an end has not.
-//!   When in doubt, the disposal closes it. This happens in [`Accepted`]'s drop, so that no path leads around
-//!   it, not even a panic's.
-//! - *Connections that were not accepted yet* lie in the listener's queue, and would be closed with it. So
-//!   the [listener](super::Listener) does the same: it ends its queue, accepts all that waits, and closes
-//!   each as above.
+//! - *Receiving.* A receive without room for descriptors drops those in the datagram. So the first datagram
+//!   is peeked at before (`MSG_PEEK`). The kernel reports by `MSG_CTRUNC` whether it has descriptors, and
+//!   drops only the references it made for this peek; the datagram in the queue keeps its own. A datagram
+//!   with descriptors is never received: it breaks the protocol, so the connection ends. Datagrams arrive in
+//!   order and nobody else receives here, so the datagram peeked at is the one received next.
+//! - *Closing.* Closing a socket drops what is in its queue. So the queue is shut down first (`SHUT_RD`:
+//!   later senders get `EPIPE`) and then emptied, datagram by datagram, until one has descriptors. If none
+//!   has, the socket is closed at once, else on a thread of the [`Disposal`]. An empty datagram looks like
+//!   the end of the connection, so each peek asks for credentials, which every datagram has and the end has
+//!   not. When in doubt, the disposal closes the socket. All this happens in [`Accepted`]'s drop, so that no
+//!   path, not even a panic, avoids it.
+//! - *Connections not yet accepted* are in the listener's queue and would be closed with it. So the
+//!   [listener](super::Listener) shuts its queue down, accepts all waiting connections, and closes each as
+//!   above.
 //!
-//! No other system call of the server's drops another's descriptors: `send` works on the other side's queue,
-//! `shutdown` and the looks at options and credentials on none.
+//! No other system call of the server drops a client's descriptors: `send` works on the client's queue;
+//! `shutdown`, `getsockopt` and the like work on none.
 //!
-//! So threads that listen to strangers are not needed: to look is enough. What the disposal holds is bounded:
-//! it counts as connections that have not asked (see `server::admission`), and each socket that cannot be
-//! closed at once holds a descriptor that the kernel counts as in flight on the account of its sender, up to
-//! that user's limit of open files.
+//! What the disposal holds is bounded. Its sockets count as connections that have not registered (see
+//! `server::admission`). And each socket that cannot be closed at once holds a descriptor in flight, which
+//! the kernel charges to its sender, up to that user's limit of open files.
 
 #![forbid(unsafe_code)]
 
@@ -50,38 +48,38 @@ use super::disposal::Disposal;
 use crate::os::descriptors;
 use crate::os::sockets;
 
-/// A connection that was accepted. Dropping it ends it for the other side at once.
+/// An accepted connection. Dropping it ends it for the client at once.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// There until it is dropped.
+    /// `Some` until the drop.
     socket: Option<OwnedFd>,
-    /// Which file it is, so that its number is not closed when it is another's.
+    /// The socket's file, to notice if the descriptor number was closed and reused by other code.
     file: Option<(u64, u64)>,
     who: Credentials,
-    /// Where descriptors may come over it.
+    /// `Some` if the kernel cannot refuse descriptors.
     disposal: Option<Disposal>,
 }
 
-/// What came over a connection.
+/// The result of an attempt to receive a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     Nothing,
-    /// A datagram of so many bytes; of more than there was room for, its beginning.
+    /// A datagram of this length. If the buffer was shorter, it holds the beginning.
     Datagram(usize),
-    /// A datagram with descriptors, which was left where it is.
+    /// The next datagram has descriptors, so it was not received.
     Descriptors,
-    /// This process could not look, which says nothing about the other side.
+    /// The receive failed in this process, which says nothing about the client.
     Failed(Errno),
-    /// The connection ended. A datagram without bytes counts as that, too.
+    /// The connection ended. An empty datagram counts as that, too.
     End,
 }
 
-/// On a process that cannot be told.
+/// The credentials of an unknown process.
 const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
 
 impl Accepted {
-    /// Takes over a connection. It has a disposal if its listener does not refuse descriptors. Fails if the
-    /// kernel does not say who the other side is.
+    /// Takes over an accepted socket. Needs a disposal if the listener cannot refuse descriptors. Fails if
+    /// the kernel does not tell who the client is.
     pub(super) fn new(socket: OwnedFd, disposal: Option<Disposal>) -> rustix::io::Result<Accepted> {
         let who = peer_credentials(&socket);
         let file = descriptors::file(&socket);
@@ -106,14 +104,14 @@ impl Accepted {
     fn socket(&self) -> &OwnedFd {
         match &self.socket {
             Some(socket) => socket,
-            None => unreachable!("it is taken by the drop alone"),
+            None => unreachable!("only the drop takes it"),
         }
     }
 
-    /// What is there now. Does not wait.
+    /// Receives the next datagram if there is one. Does not wait.
     pub(crate) fn hear(&self, datagram: &mut [u8]) -> Heard {
         if self.disposal.is_some() {
-            // Nothing is received before a look at it has succeeded.
+            // Never receive a datagram without having peeked at it.
             match self.look_past_reset() {
                 Ok(flags) if flags.contains(ReturnFlags::CTRUNC) => return Heard::Descriptors,
                 Ok(_) => {}
@@ -127,8 +125,8 @@ impl Accepted {
         }
     }
 
-    /// What an error of a receive says. Only few come from the other side; whatever else it is, `poll` tells
-    /// whether that is gone.
+    /// What an error of a receive means. Few errors come from the client; for the others, `poll` tells
+    /// whether the client is gone.
     fn heard_by(&self, errno: Errno) -> Heard {
         match errno {
             Errno::AGAIN | Errno::INTR => Heard::Nothing,
@@ -138,7 +136,7 @@ impl Accepted {
         }
     }
 
-    /// Whether the other side has closed its end, as far as can be told without receiving anything.
+    /// Whether the client has closed its end. Receives nothing.
     fn has_ended(&self) -> bool {
         let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut looked = [PollFd::new(self.socket(), PollFlags::RDHUP)];
@@ -146,8 +144,7 @@ impl Accepted {
             && looked[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
     }
 
-    /// A look behind the news that the other side has reset the connection, which is told once, ahead of all
-    /// else.
+    /// Like [`look`](Self::look), but past `ECONNRESET`, which the kernel reports once, before any datagram.
     fn look_past_reset(&self) -> rustix::io::Result<ReturnFlags> {
         match self.look() {
             Err(Errno::CONNRESET) => self.look(),
@@ -155,7 +152,7 @@ impl Accepted {
         }
     }
 
-    /// Looks at the first datagram and leaves it there. `CTRUNC` says that it has something alongside.
+    /// Peeks at the first datagram. The flag `CTRUNC` says that it has descriptors.
     fn look(&self) -> rustix::io::Result<ReturnFlags> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0];
@@ -168,7 +165,7 @@ impl Accepted {
         send(self.socket(), datagram, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
-    /// The same with a descriptor of ours.
+    /// Like [`send`](Self::send), with a descriptor of this process.
     pub(crate) fn send_with(&self, datagram: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -178,27 +175,27 @@ impl Accepted {
         sendmsg(self.socket(), &[IoSlice::new(datagram)], &mut control, flags)
     }
 
-    /// Whether the other side has received all that was sent, or closed its end. If that cannot be found out,
-    /// it is not held against the other side.
+    /// Whether the client has received everything that was sent, or closed its end. If the kernel does not
+    /// tell, the client gets the benefit of the doubt.
     pub(crate) fn is_all_taken(&self) -> bool {
         sockets::unreceived(self.as_fd()).map_or(true, |amount| amount == 0)
     }
 
-    /// Ends the connection for the other side, which may still read what was sent.
+    /// Ends the connection for the client, which may still read what was sent.
     pub(crate) fn end(&self) {
         let _ = shutdown(self.socket(), Shutdown::Both);
     }
 
-    /// Takes the lowest number for its descriptor that is free.
+    /// Moves the socket to the lowest free descriptor number.
     pub(crate) fn renumber(&mut self) {
-        // What is closed here is not the last of it.
+        // This closes the old number, but not the last descriptor of the socket.
         if let Ok(lower) = fcntl_dupfd_cloexec(self.socket(), 0) {
             self.socket = Some(lower);
         }
     }
 
-    /// Receives what lies in its queue, which is ended, as long as no descriptors come along. Whether the
-    /// queue is surely empty now.
+    /// Empties the queue, which must be shut down, up to the first datagram with descriptors. Returns whether
+    /// the queue is certainly empty now.
     fn empty(&self) -> bool {
         if set_socket_passcred(self.socket(), true).is_err() {
             return false;
@@ -213,18 +210,18 @@ impl Accepted {
         false
     }
 
-    /// What is first in its queue, which is ended, once datagrams come with their sender.
+    /// Peeks at the first datagram of the queue, which must be shut down and have `SO_PASSCRED` set.
     fn first(&self) -> First {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
         for _ in 0..2 {
             let mut sender = RecvAncillaryBuffer::new(&mut space);
             match recvmsg(self.socket(), &mut [IoSliceMut::new(&mut [0])], &mut sender, flags) {
-                // There is room for the sender and for nothing else.
+                // The buffer has room for credentials only, so there are descriptors, too.
                 Ok(found) if found.flags.contains(ReturnFlags::CTRUNC) => return First::Unsure,
                 Ok(_) if sender.drain().next().is_some() => return First::Plain,
                 Ok(_) | Err(Errno::AGAIN) => return First::Nothing,
-                // Told once, ahead of all else.
+                // Reported once, before any datagram.
                 Err(Errno::CONNRESET) => {}
                 Err(_) => return First::Unsure,
             }
@@ -232,23 +229,23 @@ impl Accepted {
         First::Unsure
     }
 
-    /// Receives a datagram that came without descriptors.
+    /// Receives and drops a datagram without descriptors.
     fn drop_first(&self) -> bool {
         recv(self.socket(), &mut [0; 1], RecvFlags::DONTWAIT).is_ok()
     }
 }
 
-/// What is first in the queue of a connection that is to be closed.
+/// What is at the front of the queue of a connection that is being closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     Nothing,
     /// A datagram without descriptors.
     Plain,
-    /// One with descriptors, or it cannot be told.
+    /// A datagram with descriptors, or the kernel did not tell.
     Unsure,
 }
 
-/// More datagrams than a sender has room for in its buffer.
+/// More datagrams than fit into a sender's buffer.
 const MOST_QUEUED: usize = 1024;
 
 impl AsFd for Accepted {
@@ -262,10 +259,10 @@ impl Drop for Accepted {
         if self.file.is_none() || descriptors::file(self.socket()) != self.file {
             return descriptors::close_if(false, self.socket.take());
         }
-        // A forked process may hold it, too: then its close would not be an end.
+        // A forked child may hold the socket too, so closing it here would not end the connection.
         let ended = shutdown(self.socket(), Shutdown::Both);
         let Some(disposal) = &self.disposal else { return };
-        // Without a connection there is nothing that could be ended, nor anything that could come.
+        // `ENOTCONN`: there is no connection, so nothing can arrive either.
         let has_ended = matches!(ended, Ok(()) | Err(Errno::NOTCONN));
         if has_ended && self.empty() {
             return;
@@ -302,9 +299,9 @@ mod tests {
         sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL).unwrap();
     }
 
-    /// As a program does that uses fixed numbers.
+    /// Programs that use fixed descriptor numbers do this.
     #[test]
-    fn a_number_that_is_another_s_by_now_is_left_alone() {
+    fn a_descriptor_number_that_was_reused_is_not_closed() {
         let (mut accepted, _there, _) = pair();
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         rustix::io::dup2(&near, accepted.socket.as_mut().unwrap()).unwrap();
@@ -317,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_descriptors_is_not_received() {
+    fn datagrams_with_descriptors_are_not_received() {
         for datagram in [&b"x"[..], b""] {
             let (here, there, _) = pair();
             let mut space = [0; 8];
@@ -336,9 +333,9 @@ mod tests {
         assert_eq!(here.hear(&mut [0; 8]), Heard::End);
     }
 
-    /// The news of a reset comes ahead of what lies there, and hides it from the first look.
+    /// The kernel reports the reset first, which hides the datagram from the first peek.
     #[test]
-    fn what_has_descriptors_is_not_received_after_a_reset_either() {
+    fn datagrams_with_descriptors_are_not_received_after_a_reset() {
         let (here, there, _) = pair();
         here.send(b"unread").unwrap();
         say_with_descriptor(&there, b"x");
@@ -347,15 +344,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_no_descriptors_is_closed_on_this_thread() {
-        type Deed = fn(&OwnedFd);
-        let plain: [Deed; 4] = [
+    fn only_a_queue_without_descriptors_is_emptied_on_this_thread() {
+        type Action = fn(&OwnedFd);
+        let plain: [Action; 4] = [
             |_| {},
             |there| say(there, b"x"),
             |there| say(there, b""),
             |there| (0..100).for_each(|number| say(there, &b"xx"[..number % 3])),
         ];
-        let others: [Deed; 4] = [
+        let others: [Action; 4] = [
             |there| say_with_descriptor(there, b""),
             |there| (0..3).for_each(|_| say_with_descriptor(there, b"x")),
             |there| {
@@ -368,10 +365,10 @@ mod tests {
                 say(there, b"x");
             },
         ];
-        let all = plain.map(|deed| (deed, true)).into_iter().chain(others.map(|deed| (deed, false)));
-        for ((deed, empty), leaves) in all.flat_map(|case| [(case, false), (case, true)]) {
+        let all = plain.map(|act| (act, true)).into_iter().chain(others.map(|act| (act, false)));
+        for ((act, empty), leaves) in all.flat_map(|case| [(case, false), (case, true)]) {
             let (here, there, _) = pair();
-            deed(&there);
+            act(&there);
             let there = (!leaves).then_some(there);
             shutdown(&here, Shutdown::Both).unwrap();
             assert_eq!(here.empty(), empty, "leaves: {leaves}");
@@ -379,7 +376,7 @@ mod tests {
                 assert_eq!(send(&there, b"x", SendFlags::NOSIGNAL), Err(Errno::PIPE));
             }
         }
-        // The other side did not take everything either, and has reset the connection.
+        // The client closed without receiving everything, which resets the connection.
         let (here, there, disposal) = pair();
         here.send(b"y").unwrap();
         say(&there, b"");
@@ -390,9 +387,9 @@ mod tests {
         assert_eq!(disposal.of_user(rustix::process::geteuid().as_raw()), 0);
     }
 
-    /// The other side sees the end, wherever the socket is closed.
+    /// On whichever thread the socket is closed, the client sees the end.
     #[test]
-    fn a_drop_is_an_end() {
+    fn a_drop_ends_the_connection() {
         for with_descriptor in [false, true] {
             let (here, there, disposal) = pair();
             if with_descriptor {

@@ -1,15 +1,14 @@
-//! A client's connection to a server that it does not trust: no server can make its use, or its close, take
-//! long.
+//! `Connection`: a client's connection to a server, which an untrusted server cannot make block.
 //!
-//! Whatever a server sends lies in the connection until it is received, descriptors too, and the last close
-//! of a descriptor may take as long as its sender chose ([`disposal`](super::disposal)). So nothing that a
-//! server sent is dropped or closed for the last time on the thread that uses the connection:
+//! Datagrams and their descriptors stay in the connection until they are received, and the last close of a
+//! descriptor takes as long as its sender chose ([`disposal`](super::disposal)). So the thread that uses the
+//! connection never drops a datagram with descriptors nor closes the last copy of one:
 //!
-//! - A [look](Connection::look) takes nothing out. What it gives are more copies of the descriptors.
-//! - A datagram is [taken](Connection::take) out if it has no descriptors, or the one that is expected, while
-//!   a copy of that one is held.
-//! - A connection in which anything lies is closed on another thread. One that is empty, and into which
-//!   nothing can come any more, is closed at once.
+//! - [`look`](Connection::look) peeks: it leaves the datagram in place and returns copies of the descriptors.
+//! - [`take`](Connection::take) removes a datagram only if it has no descriptors, or the one expected while a
+//!   copy of that one is held.
+//! - A connection that is not empty is closed on another thread. An empty one that can receive nothing more
+//!   is closed at once.
 
 #![forbid(unsafe_code)]
 
@@ -27,34 +26,34 @@ use crate::os::descriptors;
 use crate::os::sockets;
 use crate::shm::PerProcess;
 
-/// The kernel passes no more at once (`SCM_MAX_FD`).
+/// The kernel passes at most so many at once (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
 
-/// Tells a forked child, which has another one, from its parent.
+/// Has another address in a forked child, which tells the child from its parent.
 static PROCESS: PerProcess<u8> = PerProcess::new();
 
-/// A connection, closed when it is dropped. In a forked child that does not end the parent's.
+/// A connection that is closed when dropped. Dropping it in a forked child does not end the parent's.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// There until the drop.
+    /// `Some` until the drop.
     socket: Option<OwnedFd>,
     process: &'static u8,
-    /// Which file it is, so that its number is not used when it is another's.
+    /// The socket's file, to notice if the descriptor number was closed and reused by other code.
     file: Option<(u64, u64)>,
 }
 
-/// The first datagram that lies in a connection.
+/// The first datagram in a connection.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// How many bytes it has; 0 at the end of the connection.
+    /// Its length in bytes; 0 at the end of the connection.
     pub(super) bytes: usize,
     pub(super) descriptors: Descriptors,
-    /// There were more descriptors than this process may have.
+    /// The datagram has more descriptors than this process may open.
     pub(super) cut: bool,
 }
 
-/// Descriptors that a server sent. Those that nobody takes are closed on another thread: even a close that is
-/// not the last one may take long, if the file lies in a file system that is a program.
+/// Descriptors that a server sent. Those not taken are closed on another thread: in a FUSE file system even a
+/// close that is not the last one may take long.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors(Vec<OwnedFd>);
 
@@ -67,7 +66,7 @@ impl Descriptors {
         self.0.first()
     }
 
-    /// The only one, to be closed at once.
+    /// Returns the descriptor if there is exactly one; the caller closes it.
     pub(crate) fn only(mut self) -> Option<OwnedFd> {
         if self.len() == 1 { self.0.pop() } else { None }
     }
@@ -80,29 +79,28 @@ impl Drop for Descriptors {
 }
 
 impl Connection {
-    /// Of a socket that is connected.
+    /// Makes a connection from a connected socket.
     pub(crate) fn of(socket: OwnedFd) -> io::Result<Connection> {
         let file = descriptors::file(&socket);
         Ok(Connection { process: PROCESS.get_or_make(|| Ok(0))?, socket: Some(socket), file })
     }
 
-    /// Whether it is this process's, and not that of a process which this one was forked from.
+    /// Whether this process made it, and not a process that this one was forked from.
     pub(super) fn is_ours(&self) -> bool {
         PROCESS.get().is_some_and(|ours| ptr::eq(ours, self.process))
     }
 
-    /// Whether its number is still its own: somebody else in this process may have closed it.
+    /// Whether the descriptor number is still that of this socket: other code may have closed it.
     pub(crate) fn has_its_number(&self) -> bool {
         self.file.is_some() && descriptors::file(self) == self.file
     }
 
-    /// From now on the server can send no descriptors, where the kernel knows how to refuse them (Linux
-    /// 6.16).
+    /// Makes the kernel refuse descriptors from now on, if it can (Linux 6.16).
     pub(super) fn refuse_descriptors(&self) {
         let _ = sockets::refuse_descriptors(self.as_fd());
     }
 
-    /// Looks at the first datagram without taking it out. Does not block.
+    /// Peeks at the first datagram. Does not block.
     pub(super) fn look(&self, into: &mut [u8]) -> rustix::io::Result<Seen> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -116,14 +114,14 @@ impl Connection {
         Ok(Seen { bytes: seen.bytes, descriptors, cut: seen.flags.contains(ReturnFlags::CTRUNC) })
     }
 
-    /// Takes the first datagram out, which was looked at. Whatever descriptors it has are dropped, so that
-    /// copies must be held.
+    /// Removes the first datagram, after a [`look`](Self::look). Its descriptors are dropped, so the caller
+    /// must hold copies of them.
     pub(super) fn take(&self) -> rustix::io::Result<()> {
         receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).map(drop)
     }
 
-    /// Ends the connection for both sides, also where a forked child holds it too; the descriptor stays. May
-    /// be called in a signal handler: it makes two system calls, and leaves `errno` alone.
+    /// Ends the connection for both sides, even if a forked child holds it too. The descriptor stays open.
+    /// Async-signal-safe: it makes two system calls and leaves `errno` unchanged.
     pub(crate) fn hang_up(&self) {
         if self.has_its_number() {
             let _ = shutdown(self, Shutdown::Both);
@@ -133,7 +131,7 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_ref().expect("there until the drop").as_fd()
+        self.socket.as_ref().expect("only the drop takes it").as_fd()
     }
 }
 
@@ -145,7 +143,7 @@ impl Drop for Connection {
         if !has_its_number {
             return descriptors::close_if(false, Some(socket));
         }
-        // Nothing comes in from now on. In a forked child the parent goes on.
+        // Nothing can arrive from now on. A forked child must not do this to its parent's connection.
         if ours {
             let _ = shutdown(&socket, Shutdown::Read);
         }
@@ -157,8 +155,8 @@ impl Drop for Connection {
     }
 }
 
-/// Whether nothing lies in a connection. At its end, too, only a datagram has a sender with an address; one
-/// without bytes has it as well.
+/// Whether a connection has no datagram. An empty datagram differs from the end of the connection: every
+/// datagram has a sender with an address.
 fn is_empty(socket: BorrowedFd<'_>) -> bool {
     loop {
         match receive(socket, &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::PEEK) {
@@ -167,7 +165,7 @@ fn is_empty(socket: BorrowedFd<'_>) -> bool {
                 return seen.bytes == 0 && seen.address.is_none() && !cut;
             }
             Err(Errno::AGAIN) => return true,
-            // That the server went before it read all is told once, ahead of what lies there.
+            // `ECONNRESET` (the server closed before it read everything) is reported once, before datagrams.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(_) => return false,
         }
@@ -237,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn no_descriptor_of_a_server_is_closed_here() {
+    fn descriptors_of_a_server_are_closed_on_another_thread() {
         type Case = (Option<&'static [u8]>, &'static [u8], usize);
         let cases: [Case; 3] = [(None, b"x", 1), (Some(b""), b"", 1), (Some(b"y"), b"x", 3)];
         for (before, bytes, copies) in cases {
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_taken() {
+    fn an_expected_descriptor_is_received() {
         let (client, server) = connected();
         assert_eq!(client.look(&mut [0; 8]).unwrap_err(), Errno::AGAIN);
         let (mut reader, writer) = io::pipe().unwrap();
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_from_a_datagram_without_bytes() {
+    fn an_empty_datagram_is_not_taken_for_the_end() {
         let (client, server) = connected();
         assert!(is_empty(client.as_fd()));
         send_with(&server, b"", &[]).unwrap();
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_refused_where_the_kernel_can() {
+    fn descriptors_are_refused_if_the_kernel_can() {
         let (client, server) = connected();
         client.refuse_descriptors();
         match send_with(&server, b"x", &[server.as_fd()]) {

@@ -1,4 +1,4 @@
-//! Who is on the other side of a connection, as the kernel says.
+//! The peer of a connection, as the kernel reports it: its process, user and groups.
 
 #![forbid(unsafe_code)]
 
@@ -11,24 +11,23 @@ use std::sync::OnceLock;
 
 use crate::os::credentials;
 
-/// The other side's process, user and group at the time when it connected (or, for a server, began to
-/// listen).
+/// The peer's process, user and group at the time when it connected (or, for a server, began to listen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Credentials {
-    /// 0 if it lives in a process namespace that this one does not see.
+    /// 0 if the peer runs in a process namespace that this one cannot see.
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
-    // Read here rather than by rustix, whose type cannot hold the pid 0 that a foreign namespace shows.
+    // Not by rustix, whose type cannot hold the pid 0 of a process in another namespace.
     let found = credentials::peer_credentials(socket.as_fd())?;
     Ok(Credentials { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid })
 }
 
-/// The numbers by which the kernel shows every user and every group that has no number in this process's user
-/// namespace. Any number of strangers may have them, so they stand for nobody in particular.
+/// The numbers that the kernel reports for users and groups without a number in this process's user
+/// namespace. All such users have the same number, so it identifies nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unknown {
     user: u32,
@@ -44,42 +43,41 @@ fn unknown() -> Unknown {
     })
 }
 
-/// Whether the number stands for every user that this process's user namespace does not know.
+/// Whether this is the number of all users that this process's user namespace does not know.
 pub(crate) fn is_unknown_user(uid: u32) -> bool {
     uid == unknown().user
 }
 
-/// The same for groups.
+/// Like [`is_unknown_user`], for groups.
 pub(crate) fn is_unknown_group(gid: u32) -> bool {
     gid == unknown().group
 }
 
-/// Whether both numbers are of one user, for certain. All such questions are asked here: two users who are
-/// unknown have the same number, and may be two.
+/// Whether both numbers certainly belong to one user. Use this instead of `==`: two different users may both
+/// have the number for unknown users.
 pub(crate) fn same_user(one: u32, other: u32) -> bool {
     one == other && !is_unknown_user(one)
 }
 
-/// What to tell a user that is unknown, in place of the option that lets others in.
+/// The error text for an attempt to allow the number of all unknown users.
 pub(crate) fn cannot_be_allowed(uid: u32) -> String {
     format!(
-        "to allow user {uid} lets nobody in: {uid} is the number of everyone who has none in the server's user namespace. \
-         Use a user that has one there, or a group (ServerBuilder::allow_group, --allow-group)"
+        "every user without a number in the server's user namespace is user {uid}, so this one cannot be allowed: use a user \
+         that has a number there, or allow a group (ServerBuilder::allow_group, --allow-group)"
     )
 }
 
-/// Whether the number is root's.
+/// Whether this is root's number.
 pub(crate) fn is_root(uid: u32) -> bool {
     same_user(uid, 0)
 }
 
-/// The same for groups.
+/// Like [`same_user`], for groups.
 pub(crate) fn same_group(one: u32, other: u32) -> bool {
     one == other && !is_unknown_group(one)
 }
 
-/// Whether the other side was a member of one of these groups when it connected. Fails if the kernel does not
-/// say.
+/// Whether the peer was a member of one of these groups when it connected. Fails if the kernel does not tell.
 pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) -> io::Result<bool> {
     let is_one = |gid: u32| groups.iter().any(|group| same_group(gid, *group));
     if groups.is_empty() || is_one(primary) {
@@ -88,17 +86,17 @@ pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) ->
     Ok(credentials::peer_groups(socket.as_fd())?.into_iter().any(is_one))
 }
 
-/// A descriptor that becomes readable when the other process ends. `None` if there is no way to get one; its
-/// connection tells then, except while a forked child holds that open.
+/// A descriptor that becomes readable when the peer's process ends. `None` if there is no way to get one:
+/// then only the end of the connection shows it, but not while a forked child keeps that open.
 pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
     credentials::peer_pidfd(socket.as_fd()).ok().or_else(|| {
-        // By number, on kernels before 6.5. The process was alive a moment ago, when it spoke.
+        // Before Linux 6.5, by process id. It is still the peer's: the peer has just sent something.
         pidfd_open(by_number(pid)?, PidfdFlags::empty()).ok()
     })
 }
 
-/// Whether the kernel tells processes apart by the sockets that they connected. A filter may refuse that with
-/// one of the errors that stand for a dead process, so this process, which lives, is asked after first.
+/// Whether the kernel gives out pidfds of peers. A seccomp filter may deny them with an error that otherwise
+/// means a dead process, so this tries it once with this process, which is alive.
 fn peer_pidfd_works() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     if let Some(works) = WORKS.get() {
@@ -111,17 +109,17 @@ fn peer_pidfd_works() -> bool {
     }
 }
 
-/// No descriptor, no memory: that says nothing.
+/// Whether this process is out of descriptors or memory. Such an error says nothing about the peer.
 fn lacks_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
-/// Whether no process has the number. `kill` is believed only if it finds this process.
+/// Whether no process has this id. `kill` is trusted only if it finds this process (a filter may deny it).
 fn is_free(pid: Pid) -> bool {
     test_kill_process(pid) == Err(Errno::SRCH) && test_kill_process(rustix::process::getpid()).is_ok()
 }
 
-/// Whether the other process has ended, as far as can be told. Does not block, and keeps no descriptor.
+/// Whether the peer's process has certainly ended. Does not block.
 pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
     match credentials::peer_pidfd(socket.as_fd()) {
         Ok(pidfd) => {
@@ -129,11 +127,11 @@ pub(crate) fn peer_is_dead(socket: impl AsFd, pid: u32) -> bool {
             matches!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
         }
         Err(error) => match error.raw_os_error() {
-            // What the kernels say of a process that was waited for.
+            // The kernels' errors for a process that has been waited for.
             Some(libc::ESRCH | libc::EINVAL | libc::ENODATA) if peer_pidfd_works() => true,
             _ if lacks_room(&error) => false,
-            // Not known to this kernel, or forbidden. The number may be another's by now; then the connection
-            // must tell.
+            // Pidfds of peers are unknown to this kernel, or denied. If another process has the id by now,
+            // only the end of the connection shows the peer's death.
             _ => by_number(pid).is_some_and(is_free),
         },
     }
@@ -149,7 +147,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn who_is_unknown_is_the_same_as_nobody() {
+    fn the_number_of_unknown_users_equals_no_user() {
         let Unknown { user, group } = unknown();
         assert!(!same_user(user, user) && !same_group(group, group));
         assert!(same_user(user - 1, user - 1) && same_group(group - 1, group - 1));
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_in_the_group_of_the_unknown() {
+    fn nobody_is_in_the_group_of_unknown_groups() {
         let (here, _there) = UnixStream::pair().unwrap();
         let own = rustix::process::getegid().as_raw();
         let is_in = |primary, groups: &[u32]| peer_in_groups(&here, primary, groups).unwrap();
@@ -166,17 +164,17 @@ mod tests {
         assert!(!is_in(own, &[]) && is_in(own, &[own + 1, own]));
     }
 
-    /// What is no socket has none that could be told. That is not the same as to be in none.
+    /// A pipe has no peer credentials, so its peer's groups are unknown. That differs from having no groups.
     #[test]
-    fn groups_that_are_not_told_are_not_denied() {
+    fn unknown_groups_are_an_error_and_not_a_no() {
         let (pipe, _writer) = io::pipe().unwrap();
         assert!(peer_in_groups(&pipe, 1, &[2]).is_err());
         assert!(peer_in_groups(&pipe, 2, &[2]).unwrap() && !peer_in_groups(&pipe, 1, &[]).unwrap());
     }
 
-    /// That the dead are told from it, `tests/overload/` shows with other processes.
+    /// `tests/overload/` has the opposite case, with other processes.
     #[test]
-    fn this_process_lives() {
+    fn a_living_peer_is_not_taken_for_dead() {
         let (here, _there) = UnixStream::pair().unwrap();
         assert!(!peer_is_dead(&here, std::process::id()));
     }

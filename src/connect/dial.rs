@@ -1,4 +1,4 @@
-//! The client's end of the connect channel: connect, ask once, receive the answer.
+//! The client's end of the connect channel: connects, sends one request and receives the answer.
 
 #![forbid(unsafe_code)]
 
@@ -20,16 +20,16 @@ use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::testing::failpoints::failpoint;
 use crate::wire::PROTOCOL_VERSION;
 
-/// Why a server could not be asked.
+/// Why a request to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    #[error("no server there")]
+    #[error("no server listens there")]
     NoServer(io::Error),
     #[error("the path is too long for a socket")]
     TooLong,
     #[error("not permitted: {0}")]
     NotPermitted(io::Error),
-    #[error("the server runs as user {uid}, whom this socket does not vouch for")]
+    #[error("the server runs as user {uid}, who is not to be trusted with this socket")]
     Untrusted { uid: u32 },
     #[error("no answer in time")]
     TimedOut,
@@ -55,28 +55,27 @@ pub(crate) struct Line {
     connection: Connection,
 }
 
-/// The body of a positive answer, and the descriptors that came with it: one at most.
+/// The body of a successful answer, and its descriptors: one at most.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     pub(crate) descriptors: Descriptors,
 }
 
-/// A server that is just starting refuses for a moment: its socket has its name before it listens, and before
-/// it is open to others.
+/// How long a refused connect is repeated. A starting server refuses for a moment: its socket is bound before
+/// it listens and before others may access it.
 const STARTING: Duration = Duration::from_millis(50);
 
-/// How long to wait before trying again meanwhile.
+/// The pause between these attempts.
 const STARTING_PAUSE: Duration = Duration::from_millis(2);
 
-/// The shortest time for which a connect waits: 0 would be for ever. And the longest, after which it begins
-/// again.
+/// Limits for the time-out of one connect. 0 would mean no time-out; after the longest, connect is repeated.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Line {
-    /// Connects, and asks who is there. Blocks while the server has as many connections to accept as fit into
-    /// its backlog: the kernel lets in those who wait in their order.
+    /// Connects, and checks the server's user. Blocks while the server's backlog is full; the kernel lets
+    /// waiting clients in in their order.
     pub(crate) fn connect(path: &Path, deadline: Instant) -> Result<Line, DialError> {
         let (address, _directory) = address(path).map_err(|errno| match errno {
             Errno::NAMETOOLONG => DialError::TooLong,
@@ -96,7 +95,7 @@ impl Line {
                 {
                     std::thread::sleep(STARTING_PAUSE);
                 }
-                // A signal's handler, or the time is up.
+                // Interrupted by a signal, or timed out.
                 Err(Errno::INTR | Errno::AGAIN) => {
                     if Instant::now() >= deadline {
                         return Err(DialError::TimedOut);
@@ -105,7 +104,7 @@ impl Line {
                 Err(errno @ (Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR | Errno::LOOP)) => {
                     return Err(DialError::NoServer(errno.into()));
                 }
-                // A socket of another type lies there.
+                // The path is a socket of another type.
                 Err(Errno::PROTOTYPE) => return Err(DialError::NotRingpost),
                 Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
                     return Err(DialError::NotPermitted(errno.into()));
@@ -122,34 +121,34 @@ impl Line {
         Ok(Line { connection: Connection::of(socket)? })
     }
 
-    /// On a socket that is connected, to whom it may be.
+    /// Uses a connected socket without checking its peer.
     #[cfg(fuzzing)]
     pub(crate) fn on(socket: OwnedFd) -> Line {
         Line { connection: Connection::of(socket).expect("memory for a word") }
     }
 
-    /// For questions that are not answered with a descriptor.
+    /// For requests whose answers have no descriptor.
     pub(crate) fn refuse_descriptors(&self) {
         self.connection.refuse_descriptors();
     }
 
-    /// Whether it is this process's, and not a parent's; and whether its number is not another's by now.
+    /// Whether this process made the connection (not a parent of it), and its descriptor is still the same
+    /// file.
     pub(crate) fn is_ours(&self) -> bool {
         self.connection.is_ours() && self.connection.has_its_number()
     }
 
-    /// Whether another question may follow: it is ours and stands, and nothing has come that was not asked
-    /// for.
+    /// Whether another request may be sent: the connection is ours and open, and nothing unexpected has come.
     pub(crate) fn is_usable(&self) -> bool {
         self.is_ours() && matches!(self.connection.look(&mut [0]), Err(Errno::AGAIN))
     }
 
-    /// One request, one answer.
+    /// Sends a request and waits for its answer.
     pub(crate) fn ask(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
-        // A server that refuses at once may have closed already; its answer is there to be read all the same.
+        // A server that refuses at once may have closed already. Its answer can still be received.
         match send(&self.connection, &ask.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            // It does not read.
+            // The server does not read.
             Err(Errno::AGAIN) => return Err(DialError::TimedOut),
             Err(errno) => return Err(errno.into()),
         }
@@ -175,7 +174,7 @@ impl Line {
             let seen = match self.connection.look(&mut datagram) {
                 Ok(seen) => seen,
                 Err(Errno::AGAIN | Errno::INTR) => continue,
-                // Told once, ahead of an answer that was sent before the server closed.
+                // Reported once, before an answer that the server sent before it closed.
                 Err(Errno::CONNRESET) if !reset => {
                     reset = true;
                     continue;
@@ -187,7 +186,7 @@ impl Line {
                 return Err(closed());
             }
             match (seen.descriptors.len(), seen.cut) {
-                // It was sent, but this process may not have another one.
+                // A descriptor was sent, but this process may not have another one.
                 (0, true) => return Err(Errno::MFILE.into()),
                 (0, false) => {}
                 (1, false) if matches!(ask, Ask::Register(_)) => {}
@@ -217,7 +216,7 @@ impl Line {
         }
     }
 
-    /// Keeps the connection as a lifeline, on which nothing more is sent.
+    /// Keeps the connection as a lifeline: nothing more is sent on it.
     pub(crate) fn into_lifeline(self) -> Connection {
         self.connection.refuse_descriptors();
         self.connection

@@ -1,15 +1,14 @@
-//! Closes descriptors on threads of its own, where closing them may take as long as somebody else likes.
+//! `Disposal`: closes descriptors from other processes on its own threads, because that may take long.
 //!
-//! A process that may send a descriptor decides what its last close costs: a TCP socket that lingers keeps
-//! the closing thread in the kernel for as many seconds as its sender chose, a large memory file for as long
-//! as its pages take to free. The same holds for the close of a Unix socket in which such a descriptor lies
-//! unread. So whoever must not be kept waiting hands what may hold a stranger's descriptor over to this
-//! module, which never blocks the caller, and closes it here.
+//! The sender of a descriptor decides how long its last close takes: a lingering TCP socket blocks the
+//! closing thread for as many seconds as the sender chose, a large memory file until its pages are freed. The
+//! same holds for a Unix socket with such a descriptor in its queue. So threads that must not block hand
+//! these descriptors over to this module, which never blocks its caller.
 //!
-//! Threads start when something is to be closed and end when there was nothing for a while. One user's
-//! descriptors occupy [`THREADS_PER_USER`] of at most [`THREADS`] at a time, so that they delay that user's
-//! further ones only, as long as no more than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. What
-//! waits is counted by user, for whoever has to bound it.
+//! Threads start when there is something to close and end after an idle time. One user's descriptors occupy
+//! at most [`THREADS_PER_USER`] of the [`THREADS`] threads. So they delay only that user's other descriptors,
+//! as long as no more than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. The waiting descriptors
+//! are counted by user, so that callers can limit them.
 
 #![forbid(unsafe_code)]
 
@@ -21,13 +20,13 @@ use std::time::Duration;
 use crate::os::threads;
 use crate::shm::PerProcess;
 
-/// Threads that close descriptors of one user at the same time.
+/// The most threads that close one user's descriptors at the same time.
 const THREADS_PER_USER: usize = 2;
 
-/// Threads in all, of one [`Disposal`].
+/// The most threads of one [`Disposal`].
 const THREADS: usize = 16;
 
-/// How long a thread waits for more before it ends.
+/// How long an idle thread waits before it ends.
 const IDLE: Duration = Duration::from_millis(200);
 
 /// A queue of descriptors for each user, and the threads that close them. Clones share both.
@@ -39,7 +38,7 @@ pub(crate) struct Disposal {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Something came, or a user's thread became free.
+    /// Signalled when there may be something to close.
     changed: Condvar,
 }
 
@@ -53,30 +52,30 @@ struct State {
 #[derive(Debug, Default)]
 struct User {
     waiting: VecDeque<OwnedFd>,
-    /// Being closed just now, each on a thread.
+    /// The number of descriptors being closed now, each on a thread.
     closing: usize,
 }
 
-/// Closes one descriptor on another thread. Never blocks, and never closes on the calling thread: if no
-/// thread can be started now, the descriptor stays open until one can.
+/// Closes a descriptor on another thread. Never blocks and never closes it on the calling thread: if no
+/// thread can be started, the descriptor stays open until one can.
 pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
     static OURS: PerProcess<Disposal> = PerProcess::new();
     match OURS.get_or_make(|| Ok(Disposal::default())) {
         Ok(disposal) => disposal.close(0, descriptor),
-        // No memory: better left open than closed here.
+        // Out of memory: leaking the descriptor is better than closing it here.
         Err(_) => _ = descriptor.into_raw_fd(),
     }
 }
 
 impl Disposal {
-    /// Closes a descriptor that this user may have sent something in. Does not block.
+    /// Closes a descriptor that may hold something this user sent. Does not block.
     pub(crate) fn close(&self, user: u32, descriptor: OwnedFd) {
         let mut state = self.shared.lock();
         state.users.entry(user).or_default().waiting.push_back(descriptor);
         self.shared.call_thread(&mut state);
     }
 
-    /// How many of this user's descriptors wait or are being closed.
+    /// The number of this user's descriptors that wait or are being closed.
     pub(crate) fn of_user(&self, user: u32) -> usize {
         self.shared.lock().users.get(&user).map_or(0, |user| user.waiting.len() + user.closing)
     }
@@ -87,7 +86,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that a thread comes for what may be closed now, if there is anything.
+    /// Wakes or starts a thread if there is something to close.
     fn call_thread(self: &Arc<Self>, state: &mut State) {
         if state.next().is_none() {
             return;
@@ -97,7 +96,7 @@ impl Shared {
         } else if state.threads < THREADS {
             let shared = Arc::clone(self);
             let started = threads::spawn("rp-disposal", move || shared.run());
-            // Without a thread it waits for one that is there, or for the next attempt.
+            // If no thread started, the descriptor waits for a running one, or for the next attempt.
             state.threads += usize::from(started.is_ok());
         }
     }
@@ -119,9 +118,9 @@ impl Shared {
             let Some(user) = state.users.get_mut(&uid) else { continue };
             let descriptor = user.waiting.pop_front();
             user.closing += 1;
-            self.call_thread(&mut state); // this one may be busy for long
+            self.call_thread(&mut state); // this thread may be busy for long
             drop(state);
-            drop(descriptor); // for however long that takes
+            drop(descriptor); // may take long
             state = self.lock();
             if let Some(user) = state.users.get_mut(&uid) {
                 user.closing -= 1;
@@ -134,7 +133,7 @@ impl Shared {
 }
 
 impl State {
-    /// A user for whom a thread may close something now.
+    /// A user with something to close and fewer threads than allowed.
     fn next(&self) -> Option<u32> {
         let ready = |user: &User| !user.waiting.is_empty() && user.closing < THREADS_PER_USER;
         self.users.iter().find(|(_, user)| ready(user)).map(|(uid, _)| *uid)
@@ -143,8 +142,8 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // Only if no thread could be started. To keep them open is better than to close them here, on
-        // whatever thread this is.
+        // Something is left only if no thread could be started. Leaking it is better than closing it on this
+        // thread, whichever that is.
         for descriptor in self.users.drain().flat_map(|(_, user)| user.waiting) {
             let _ = descriptor.into_raw_fd();
         }
@@ -160,7 +159,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
-    /// Longer than any test: whoever closes it is not here to tell.
+    /// Longer than any test.
     const LINGER: Duration = Duration::from_secs(60);
 
     /// A socket whose close lasts until its other end is closed.
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_user_s_descriptors_delay_that_user_s_alone() {
+    fn one_user_s_descriptors_delay_no_other_user_s() {
         let disposal = Disposal::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut others, began) = (Vec::new(), Instant::now());
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_hands_a_descriptor_over_does_not_wait() {
+    fn close_elsewhere_does_not_block() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (socket, other) = lingering(&listener);
         let began = Instant::now();

@@ -1,14 +1,14 @@
-//! The datagrams of the connect channel, as `docs/PROTOCOL.md` describes them.
+//! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
 use crate::wire::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const HEADER: usize = 16;
 
-/// The longest datagram of either side: a page of clients.
+/// The longest datagram in either direction: a page of clients.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
 
-/// What a connection asks for.
+/// A request on the connect channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     Register(Name),
@@ -16,22 +16,23 @@ pub(crate) enum Ask {
     Server,
 }
 
-/// Why a request datagram was not understood.
+/// Why a datagram is not a valid request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AskError {
     #[error("not a ringpost request")]
     NotRingpost,
     #[error(
-        "version {found} was spoken, this server speaks {PROTOCOL_VERSION}: use the same ringpost version on both sides"
+        "the client uses protocol version {found} but this server uses version {PROTOCOL_VERSION}: use the same ringpost \
+         version on both sides"
     )]
     Version { found: u32 },
-    #[error("not a request that this server knows")]
+    #[error("this server does not know the request")]
     Unknown,
     #[error("not a valid name: {0}")]
     Name(NameError),
 }
 
-/// Why the server refuses, as it travels.
+/// Why the server refuses a request: the code in its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub(crate) enum Refusal {
@@ -45,7 +46,7 @@ pub(crate) enum Refusal {
     ShuttingDown = 8,
     Busy = 9,
     NoResources = 10,
-    /// A user has as much as it may.
+    /// The user's quota is exhausted.
     Quota = 11,
 }
 
@@ -108,7 +109,7 @@ impl AskError {
     }
 }
 
-/// A reply datagram, taken apart.
+/// A decoded reply datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply<'a> {
     /// The server's protocol version.
@@ -116,11 +117,11 @@ pub(crate) struct Reply<'a> {
     pub(crate) body: ReplyBody<'a>,
 }
 
-/// What a reply says.
+/// The content of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReplyBody<'a> {
     Done(&'a [u8]),
-    /// A refusal with the server's words for it.
+    /// A refusal, with the server's text.
     Refused(Refusal, String),
 }
 
@@ -139,17 +140,17 @@ impl<'a> Reply<'a> {
         frame(refusal as u16, &why.as_bytes()[..cut])
     }
 
-    /// `None`: not a reply of a ringpost server of any version.
+    /// Decodes a reply; `None` if it is not one of a ringpost server of any version.
     pub(crate) fn decode(datagram: &'a [u8]) -> Option<Reply<'a>> {
         let (version, status, body) = unframe(datagram)?;
         let body = match status {
             0 => ReplyBody::Done(body),
             code => {
                 let text = String::from_utf8_lossy(body);
-                // The text is another process's: nothing in it may steer a terminal.
+                // The text comes from another process and must not control the user's terminal.
                 let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
                 if text.trim().is_empty() {
-                    text.push_str("the server refused, and gave no reason");
+                    text.push_str("the server refused and gave no reason");
                 }
                 ReplyBody::Refused(Refusal::from_code(code).unwrap_or(Refusal::Unknown), text)
             }
@@ -191,7 +192,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn requests_read_back() {
+    fn requests_decode_to_what_was_encoded() {
         let asks = [Ask::Register(Name::new("bob").unwrap()), Ask::List { from_slot: 7 }, Ask::Server];
         for ask in asks {
             assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_are_wrong_are_told_apart() {
+    fn each_kind_of_invalid_request_has_its_error() {
         let mut datagram = Ask::Server.encode();
         datagram[8] = 77;
         assert_eq!(Ask::decode(&datagram), Err(AskError::Version { found: 77 }));
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_read_back_and_carry_no_control_characters() {
+    fn replies_decode_without_control_characters() {
         let datagram = Reply::refused(Refusal::Full, "no\u{1b}[31m room");
         let reply = Reply::decode(&datagram).unwrap();
         assert_eq!(reply.body, ReplyBody::Refused(Refusal::Full, "no[31m room".into()));
@@ -242,7 +243,7 @@ mod tests {
         ]
     }
 
-    /// Nothing of a kind, something that is nearly a datagram, or one that is whole.
+    /// Random bytes, a random body with a valid header, or a request that was changed or cut.
     fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
         let framed = (0..5u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
         let changed = (any_ask(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(ask, at, byte)| {
@@ -261,11 +262,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_request_reads_back(ask in any_ask()) {
+        fn any_request_decodes_to_what_was_encoded(ask in any_ask()) {
             prop_assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
         }
 
-        /// What is understood is exactly what this would have sent, the unused bytes apart; all else is told apart.
+        /// A datagram that decodes is exactly what `encode` would make, except for the unused bytes. All
+        /// others get the right error.
         #[test]
         fn any_datagram_is_a_request_or_refused(datagram in any_datagram()) {
             let whole = datagram.len() >= HEADER && datagram.starts_with(&MAGIC);
@@ -293,7 +295,7 @@ mod tests {
         }
 
         #[test]
-        fn any_reply_reads_back(body in vec(any::<u8>(), 0..100), number: u128) {
+        fn any_reply_decodes_to_what_was_encoded(body in vec(any::<u8>(), 0..100), number: u128) {
             let datagram = Reply::done(&body);
             let reply = Reply { version: PROTOCOL_VERSION, body: ReplyBody::Done(&body) };
             prop_assert_eq!(Reply::decode(&datagram), Some(reply));
@@ -302,7 +304,7 @@ mod tests {
             prop_assert_eq!(Reply::key(&Reply::registered(key)[HEADER..]), Some(key));
         }
 
-        /// Whatever another process says, what is shown of it can steer no terminal.
+        /// A decoded text never contains control characters.
         #[test]
         fn any_datagram_is_a_reply_or_none(datagram in any_datagram(), status in 0..13u16, text in ".{0,40}") {
             let whole = datagram.len() >= HEADER && datagram.starts_with(&MAGIC);

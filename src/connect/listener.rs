@@ -1,17 +1,18 @@
-//! The server's end of the connect channel: the socket's place in the file system, and its lock.
+//! `Listener`: the server's listening socket, its file and its lock file.
 //!
-//! A lock file beside the socket tells whether a server is alive: the kernel drops the lock when its owner
-//! dies. Whoever holds it may remove a socket that was left behind. The lock file itself may be removed by
-//! its holder, so after locking we make sure that what we locked is still what the path names.
+//! A lock file beside the socket shows whether a server is alive: the kernel drops the lock when its owner
+//! dies. The owner of the lock may remove a socket that a dead server left behind. An owner removes the lock
+//! file when it ends; so after locking we check that the path still names the file we locked.
 //!
-//! Anyone who may write in the directory can remove the lock file, as cleaners of temporary files do. So a
-//! socket is never replaced before it was asked: a connection that is not refused shows that somebody listens
-//! there. What is removed at the end is looked at first: the files may be another server's by then.
+//! Anyone who may write to the directory can remove the lock file, as cleaners of temporary files do. So
+//! before a socket is replaced, we connect to it: unless the kernel refuses the connection, a server is
+//! listening. Files are checked before they are removed at the end, because by then they may be another
+//! server's.
 //!
-//! The socket is bound at its own path, not at another that is then renamed: cleaners leave a socket alone if
-//! `/proc/net/unix` names it. It has its mode and its group before it listens. Until then it refuses
-//! connections; who connects just then tries again for a moment (`dial.rs`). Cleaners also go by age, so both
-//! files get a new time now and then ([`Listener::keep_fresh`]).
+//! The socket is bound at its final path, not renamed to it: cleaners spare sockets that `/proc/net/unix`
+//! lists. Mode and group are set before it listens. Until then it refuses connections, and clients retry for
+//! a moment (`dial.rs`). Cleaners also go by age, so both files get a new time now and then
+//! ([`Listener::keep_fresh`]).
 
 #![forbid(unsafe_code)]
 
@@ -39,26 +40,26 @@ use crate::os::remedy::on_place;
 use crate::os::sockets::refuse_descriptors;
 use crate::testing::failpoints::failpoint;
 
-/// Why no server can listen at a path.
+/// Why a server cannot listen at a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// Another server holds the path.
+    /// Another server uses the path.
     #[error("another server is running at {0:?}: stop it, or choose another socket")]
     InUse(PathBuf),
-    /// Something that is not a socket lies there.
+    /// The path exists and is not a socket.
     #[error("{0:?} exists and is not a socket: remove it, or choose another path")]
     NotASocket(PathBuf),
-    /// The path ends without a name that a socket could have.
-    #[error("{0:?} names no file: use a path that ends in a name for the socket")]
+    /// The path does not end with a file name.
+    #[error("{0:?} does not end with a file name: add a name for the socket")]
     NoFileName(PathBuf),
     /// The path is too long for a socket address.
     #[error("{0:?} is too long for a socket: use a path of at most 104 bytes")]
     TooLong(PathBuf),
-    /// The socket cannot be given to the one group that is allowed.
+    /// The socket cannot be given to the only group that is allowed.
     #[error(
-        "cannot open the socket to group {group}, which this user is no member of: start the server as a member or \
-         as root, or allow users in its place"
+        "cannot give the socket to group {group}, because this user is not a member: start the server as a member or \
+         as root, or allow users instead"
     )]
     ForeignGroup {
         /// The group.
@@ -67,65 +68,62 @@ pub enum ListenError {
     /// A system call failed.
     #[error("cannot {action} {path:?}: {source}{}", on_place(source))]
     System {
-        /// What was being done.
+        /// What was attempted: a verb.
         action: &'static str,
-        /// With what.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Connections that may wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Tries to lock a lock file that keeps being replaced.
+/// How often to try to lock a lock file that keeps being replaced.
 const LOCK_TRIES: u32 = 100;
 
-/// The longest path of a socket, in bytes: what the kernel takes, and a little less.
+/// The longest path of a socket, in bytes: a little less than the kernel allows.
 const LONGEST: usize = 104;
 
-/// A longer path is reached by way of its directory, if its last name is no longer than this.
+/// The longest last component of a longer path, which is reached through its directory.
 const LONGEST_NAME: usize = 80;
 
-/// How often the files get a new time, and the lock file is looked after. Cleaners take what is older than
-/// days.
+/// How often the files get a new time and the lock file is checked. Cleaners remove files after days.
 const FRESHEN: Duration = Duration::from_secs(600);
 
-/// A file's device and number. Another file cannot have the same while the first is open, as our socket and
-/// lock are.
+/// A file's device and inode number. No other file can have the same ones while this file is open.
 type Inode = (u64, u64);
 
 /// A listening socket, its path and its lock.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// There until it is dropped.
+    /// `Some` until the drop.
     socket: Option<OwnedFd>,
-    /// Which file that is, so that its number is not closed when it is another's.
+    /// The socket's file, to notice if the descriptor number was closed and reused by other code.
     file: Option<Inode>,
     path: PathBuf,
-    /// The socket's file, so that only our own is ever removed.
+    /// The file at the path, so that we never remove another server's.
     inode: Inode,
     lock_path: PathBuf,
     lock: Option<Ours>,
-    /// Where the kernel lets strangers send descriptors: what closes them.
+    /// `Some` if the kernel cannot refuse descriptors: closes those that clients send.
     disposal: Option<Disposal>,
-    /// When to look after the files.
+    /// When the files are to get a new time.
     due: Instant,
 }
 
 impl Listener {
-    /// Locks the path, removes a socket that a dead server left there, and listens. `mode` and `group` are
-    /// the socket's.
+    /// Locks the path, removes a dead server's socket, and listens. The socket gets `mode` and `group`.
     pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, ListenError> {
-        // The files beside it would lie in the directory instead.
+        // Else the lock file would be inside that directory.
         if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
             return Err(ListenError::NoFileName(path.to_owned()));
         }
         let lock_path = beside(path, ".lock");
         let lock = Ours::new(lock(path, &lock_path)?);
         failpoint!("listen.locked");
-        let made = make_way(path).and_then(|()| listen_at(path, mode, group));
+        let made = remove_stale_socket(path).and_then(|()| listen_at(path, mode, group));
         if made.is_err() {
             remove_own(&lock_path, inode_of_fd(&lock));
         }
@@ -142,23 +140,23 @@ impl Listener {
         })
     }
 
-    /// The next connection, without waiting.
+    /// Accepts the next connection. Does not wait.
     pub(crate) fn accept(&self) -> rustix::io::Result<Accepted> {
         let socket = accept_with(self.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         Accepted::new(socket, self.disposal.clone())
     }
 
-    /// How many of this user's connections are being closed still, because of what lies in them.
+    /// The number of this user's connections that are still being closed, because they hold descriptors.
     pub(crate) fn closing_of(&self, uid: u32) -> usize {
         self.disposal.as_ref().map_or(0, |disposal| disposal.of_user(uid))
     }
 
-    /// Nobody can connect any more. Those who wait can still be accepted.
+    /// Stops new connections. Those that wait can still be accepted.
     pub(crate) fn shut(&self) {
         let _ = shutdown(self.as_fd(), Shutdown::Read);
     }
 
-    /// Removes the socket, if it is still ours: nobody can connect any more, but the path stays locked.
+    /// Removes the socket's file if it is still ours. Nobody can connect any more, but the path stays locked.
     pub(crate) fn hide(&self) {
         if self.lock.is_some() {
             remove_own(&self.path, Ok(self.inode));
@@ -170,7 +168,7 @@ impl Listener {
         self.hide();
         let Some(lock) = self.lock.take() else { return };
         failpoint!("listen.hidden");
-        // While it is still locked, so that what is removed is what others may be waiting to lock.
+        // Must happen while it is locked: afterwards another server may have locked it.
         remove_own(&self.lock_path, inode_of_fd(&lock));
         failpoint!("listen.removed");
     }
@@ -180,8 +178,7 @@ impl Listener {
         self.due
     }
 
-    /// Gives both files a new time, if it is time for that, and makes the lock file anew if somebody removed
-    /// it.
+    /// If it is due, gives both files a new time and recreates the lock file if somebody removed it.
     pub(crate) fn keep_fresh(&mut self, now: Instant) {
         if now < self.due {
             return;
@@ -189,7 +186,7 @@ impl Listener {
         self.due = now + FRESHEN;
         let Some(lock) = &self.lock else { return };
         if inode_of(&self.path) != Ok(self.inode) {
-            // The path is another's, or nobody's, and so is the lock.
+            // The socket was removed or replaced, so the lock file is no longer ours either.
             return;
         }
         let touch = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
@@ -198,22 +195,22 @@ impl Listener {
         if inode_of(&self.lock_path) == inode_of_fd(lock) {
             let _ = futimens(lock, &times);
         } else if let Ok(lock) = self::lock(&self.path, &self.lock_path) {
-            // If another holds what lies there now, it is about to find out that this server is alive.
+            // If another server holds the new lock file, it will find that this one is alive, and give up.
             self.lock = Some(Ours::new(lock));
         }
     }
 }
 
 impl Listener {
-    /// The process's descriptors were closed by somebody else. Their numbers may be others' by now, so they
-    /// are not closed. The socket is removed if it is still ours, and the lock file if nobody else has
-    /// locked it meanwhile.
+    /// Gives the socket up after other code in the process closed its descriptors. Their numbers may have
+    /// been reused, so they are not closed. Removes the socket's file if it is still ours, and the lock
+    /// file if nobody has locked it since.
     pub(crate) fn abandon(&mut self) {
         self.hide();
         close_if(false, self.socket.take());
         std::mem::forget(self.lock.take());
-        // Whoever closes the descriptors may not have come to the lock yet.
-        for _ in 0..ABANDONED_LOOKS {
+        // The code that closes the descriptors may not have closed the lock's yet, so try again.
+        for _ in 0..ABANDONED_TRIES {
             if let Ok(locked) = lock(&self.path, &self.lock_path) {
                 return remove_own(&self.lock_path, inode_of_fd(&locked));
             }
@@ -222,8 +219,8 @@ impl Listener {
     }
 }
 
-/// Tries to lock what was ours, before it counts as another's.
-const ABANDONED_LOOKS: u32 = 25;
+/// How often to try to lock the abandoned lock file, until it counts as another server's.
+const ABANDONED_TRIES: u32 = 25;
 
 impl Drop for Listener {
     fn drop(&mut self) {
@@ -234,7 +231,7 @@ impl Drop for Listener {
         if self.file.is_none() || descriptors::file(self.as_fd()) != self.file {
             return close_if(false, self.socket.take());
         }
-        // Its close would drop the connections that wait, with all that lies in them: see `accepted`.
+        // Closing the socket would close the waiting connections with all their descriptors: see `accepted`.
         self.shut();
         let is_empty = loop {
             match self.accept() {
@@ -252,7 +249,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             Some(socket) => socket.as_fd(),
-            None => unreachable!("it is taken by the drop alone"),
+            None => unreachable!("only the drop takes it"),
         }
     }
 }
@@ -276,21 +273,21 @@ fn inode_of_fd(file: impl AsFd) -> Result<Inode, Errno> {
     fstat(file).map(|found| (found.st_dev, found.st_ino))
 }
 
-/// Removes what the path names, if it is this file.
+/// Removes the file at the path if it is this one.
 fn remove_own(path: &Path, inode: Result<Inode, Errno>) {
     if inode.is_ok() && inode_of(path) == inode {
         let _ = unlinkat(CWD, path, AtFlags::empty());
     }
 }
 
-/// A socket for connections, of the kind that Ringpost uses.
+/// Makes a non-blocking `SOCK_SEQPACKET` socket.
 fn socket_for(path: &Path) -> Result<OwnedFd, ListenError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(system("make a socket for", path))
 }
 
-/// The socket's address, and what must stay open while it is used.
+/// The socket's address, and a descriptor that must stay open while the address is used.
 fn address_of(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), ListenError> {
     let too_long = || ListenError::TooLong(path.to_owned());
     let bytes = |text: Option<&std::ffi::OsStr>| text.map_or(0, |text| text.len());
@@ -303,9 +300,9 @@ fn address_of(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), ListenEr
     })
 }
 
-/// Removes a socket that a dead server left at the path. The lock says that there is no living one, but only
-/// a connection shows it: the lock file may have been removed from under its holder.
-fn make_way(path: &Path) -> Result<(), ListenError> {
+/// Removes a socket that a dead server left at the path. Holding the lock is no proof that the server is
+/// dead, because its lock file may have been removed; so this tries to connect.
+fn remove_stale_socket(path: &Path) -> Result<(), ListenError> {
     let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(()),
@@ -318,13 +315,12 @@ fn make_way(path: &Path) -> Result<(), ListenError> {
     loop {
         match connect(&probe, &address) {
             Err(Errno::INTR) => {}
-            // Nobody has it any more.
+            // Nobody listens.
             Err(Errno::CONNREFUSED) => break,
             Err(Errno::NOENT) => return Ok(()),
-            // Somebody listens: here, with a full backlog as one that was stopped may have, or with a socket
-            // of another type.
+            // A server listens; its backlog is full (it may be stopped); or the socket has another type.
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => return Err(ListenError::InUse(path.to_owned())),
-            // Not for this user to ask, and so not to remove.
+            // This user may not connect, and so may not remove the socket.
             Err(errno) => return Err(system("create the socket", path)(errno)),
         }
     }
@@ -352,7 +348,7 @@ fn lock(path: &Path, lock_path: &Path) -> Result<OwnedFd, ListenError> {
         if inode_of(lock_path) == Ok(inode_of_fd(&file).map_err(system("look at", lock_path))?) {
             return Ok(file);
         }
-        // Its former holder removed it between our open and our lock: lock what the path names now.
+        // The former owner removed the file after we opened it: lock the one at the path now.
     }
     Err(ListenError::InUse(path.to_owned()))
 }
@@ -363,13 +359,12 @@ fn listen_at(
     group: Option<u32>,
 ) -> Result<(OwnedFd, Inode, Option<Disposal>), ListenError> {
     let ((address, _directory), socket) = (address_of(path)?, socket_for(path)?);
-    // Before anybody can connect: every connection inherits it.
+    // Must come before anyone can connect: connections inherit it.
     let disposal = refuse_descriptors(socket.as_fd()).err().map(|_| Disposal::default());
-    // The file takes its mode from the socket, less what the umask forbids, and nobody can connect before
-    // `listen`.
+    // The file gets the socket's mode, less the umask. Nobody can connect before `listen`.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(system("set the mode of", path))?;
     bind(&socket, &address).map_err(|errno| match errno {
-        // Another server was quicker, without our lock.
+        // Another server without our lock was faster.
         Errno::ADDRINUSE => ListenError::InUse(path.to_owned()),
         errno => system("create the socket", path)(errno),
     })?;
@@ -409,7 +404,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn one_server_a_path_and_nothing_left_behind() {
+    fn a_path_has_one_server_and_no_files_remain() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("bus");
         let first = Listener::bind(&path, 0o600, None).unwrap();
@@ -462,9 +457,9 @@ mod tests {
         assert!(sockets.lines().any(|line| line.ends_with(&format!(" {shown}"))), "{sockets}");
     }
 
-    /// As a cleaner of temporary files does, which takes the lock of a living server for old.
+    /// A cleaner of temporary files may remove a living server's lock file.
     #[test]
-    fn a_living_server_keeps_its_path_without_its_lock() {
+    fn a_living_server_keeps_its_path_without_its_lock_file() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("bus");
         let mut first = Listener::bind(&path, 0o600, None).unwrap();
@@ -472,7 +467,7 @@ mod tests {
         fs::remove_file(lock_of(&path)).unwrap();
         assert!(in_use() && inode_of(&path) == Ok(first.inode));
         assert_eq!(names(scratch.path()), 1, "the one that was refused left nothing");
-        // With a full backlog, as that of a server that is stopped.
+        // With a full backlog, like that of a stopped server.
         let address = SocketAddrUnix::new(&path).unwrap();
         let mut waiting = Vec::new();
         loop {
@@ -483,7 +478,7 @@ mod tests {
             }
         }
         assert!(in_use() && inode_of(&path) == Ok(first.inode));
-        // The lock comes back, and is another server's to hold until then.
+        // The lock file is recreated when it is due.
         first.keep_fresh(Instant::now());
         assert!(!lock_of(&path).exists(), "it is not time yet");
         first.keep_fresh(first.due());
@@ -493,11 +488,11 @@ mod tests {
     }
 
     #[test]
-    fn what_another_server_put_there_stays() {
+    fn another_server_s_files_are_not_removed() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("bus");
         let mut first = Listener::bind(&path, 0o600, None).unwrap();
-        // Both files go, and a second server takes the path.
+        // Both files are removed, and a second server takes the path.
         fs::remove_file(&path).unwrap();
         fs::remove_file(lock_of(&path)).unwrap();
         let second = Listener::bind(&path, 0o600, None).unwrap();
@@ -529,13 +524,13 @@ mod tests {
     }
 
     #[test]
-    fn somebody_else_s_living_socket_is_kept() {
+    fn a_socket_on_which_others_listen_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("bus");
         let _theirs = UnixListener::bind(&path).unwrap();
         assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::InUse(_))));
         assert_eq!(names(scratch.path()), 1);
-        // One that is not listening is as good as none.
+        // A bound socket that does not listen is replaced.
         let stale = scratch.path().join("stale");
         let socket = socket_for(&stale).unwrap();
         bind(&socket, &SocketAddrUnix::new(&stale).unwrap()).unwrap();
@@ -543,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_race_for_a_stale_path_one_wins() {
+    fn when_servers_race_for_a_stale_path_one_wins() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("bus");
         for _ in 0..50 {
@@ -563,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_cannot_be_are_named() {
+    fn impossible_paths_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let long = scratch.path().join("x".repeat(120));
         let error = Listener::bind(&long, 0o600, None).unwrap_err();

@@ -1,4 +1,4 @@
-//! Descriptions of clients and of the server, as bytes: for the connect channel and for the rings.
+//! Encodes and decodes lists of clients and `ServerInfo`, for the connect channel and for the rings.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,21 +7,21 @@ use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name, PROTOCOL_VERSION, take};
 
-/// The most bytes of one client in a page.
+/// The largest encoding of one client in a page, in bytes.
 const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + Name::MAX_LEN;
 
-/// Bytes before the entries of a page: the slot to go on from.
+/// Bytes before the entries of a page: the slot at which the next page starts.
 const PAGE_HEADER: usize = 4;
 
-/// "Nothing follows" in the place of a slot; slots have 16 bits.
+/// In place of that slot: this is the last page. (Slots have 16 bits.)
 const NO_MORE: u32 = u32::MAX;
 
-/// How many clients surely fit into a page of `bytes` bytes.
+/// The number of clients that certainly fit into a page of `bytes` bytes.
 pub(crate) fn clients_per_page(bytes: usize) -> usize {
     bytes.saturating_sub(PAGE_HEADER) / MOST_ENTRY
 }
 
-/// A page of clients, and the slot to go on from if there are more.
+/// Encodes a page of clients. `next` is the slot at which the next page starts, if there is one.
 pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> {
     let mut page = next.unwrap_or(NO_MORE).to_le_bytes().to_vec();
     for client in clients {
@@ -45,9 +45,10 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
     page
 }
 
-/// Takes the page of the clients from a slot on apart; `None` if it does not have the form of one. Clients
-/// stand in the order of their slots, and the next page goes on behind them: so each slot comes once, and no
-/// server can make a list without an end.
+/// Decodes a page that was requested from `from_slot` on; `None` if it is malformed.
+///
+/// The clients must be in the order of their slots, and the next page must start after them. So each slot
+/// comes once, and no server can send an endless list.
 pub(crate) fn decode_page(page: &[u8], from_slot: u32) -> Option<(Vec<ClientInfo>, Option<u32>)> {
     let (next, mut rest) = number32(page)?;
     let mut clients = Vec::new();
@@ -98,8 +99,9 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     Some((client, rest))
 }
 
-/// What a server tells about itself: [`Observer::server`](crate::Observer::server),
-/// [`Server::info`](crate::Server::info).
+/// A server's process, limits and settings.
+///
+/// Returned by [`Observer::server`](crate::Observer::server) and [`Server::info`](crate::Server::info).
 ///
 /// # Examples
 ///
@@ -116,28 +118,27 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// The user it runs as.
+    /// The id of the user that it runs as.
     pub uid: u32,
     /// Its version of this library.
     pub version: String,
     /// Its protocol version.
     pub protocol: u32,
-    /// When it started, by its clock as it was set when it was asked: a clock that is set later changes
-    /// this, and not for how long the server has been up.
+    /// When it started: its current time less its uptime. Setting the server's clock changes this value.
     pub started: SystemTime,
-    /// How many clients are registered.
+    /// The number of registered clients.
     pub clients: u32,
-    /// How many can be.
+    /// The largest number of clients.
     pub max_clients: u32,
-    /// Bytes of each ring.
+    /// The size of each ring, in bytes.
     pub ring_size: usize,
-    /// Bytes of the largest block, header included.
+    /// The size of the largest block, in bytes, header included.
     pub max_block: usize,
     /// How its workers wait.
     pub wait: WaitStrategy,
-    /// What each user other than its own and root may have of it. None from a server that does not tell.
+    /// The limits for each user. `None` if the server does not tell.
     pub quotas: Option<Quotas>,
 }
 
@@ -205,7 +206,7 @@ fn number64(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_le_bytes(number), rest))
 }
 
-/// Nanoseconds since 1970; a clock set before that counts as 1970.
+/// Nanoseconds since 1970; 0 for an earlier time.
 fn since_epoch(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_read_back_and_are_never_cut_unseen() {
+    fn pages_decode_whole_and_cut_pages_are_refused() {
         let clients = [client(3, "a"), client(5, &"ü".repeat(32))];
         let page = encode_page(&clients, Some(9));
         assert!(page.len() <= PAGE_HEADER + 2 * MOST_ENTRY);
@@ -246,28 +247,28 @@ mod tests {
             assert_eq!(decode_page(&page[..len], 0), None, "{len} bytes");
         }
         assert_eq!(clients_per_page(PAGE_HEADER + MOST_ENTRY), 1);
-        // The smallest block must hold one client.
+        // One client must fit into the smallest block.
         assert!(clients_per_page(crate::channel::MIN_BLOCK - crate::wire::BLOCK_HEADER) >= 1);
     }
 
     #[test]
-    fn a_list_comes_to_an_end_whatever_a_server_says() {
+    fn no_server_can_send_an_endless_list() {
         let page = |slots: &[u16], next| {
             let clients: Vec<_> = slots.iter().map(|&slot| client(slot, "a")).collect();
             decode_page(&encode_page(&clients, next), 4).is_some()
         };
         assert!(page(&[4, 5, 9], Some(10)) && page(&[], Some(5)) && page(&[u16::MAX], None));
         assert!(page(&[4], Some(u16::MAX.into())));
-        // Back to where it began or before, or to a slot that cannot be.
+        // A next page that starts no later than this one, or at an invalid slot.
         for next in [0, 3, 4, 1 << 16, u32::MAX - 1] {
             assert!(!page(&[], Some(next)), "{next}");
         }
-        // Clients of an earlier page, twice, or of the next page.
+        // Clients of an earlier page, a slot twice, wrong order, and a client of the next page.
         assert!(!page(&[3], None) && !page(&[5, 5], None) && !page(&[6, 5], None) && !page(&[7], Some(7)));
     }
 
     #[test]
-    fn a_servers_description_reads_back() {
+    fn server_info_decodes_to_what_was_encoded() {
         let info = ServerInfo {
             pid: 1,
             uid: 2,
@@ -292,7 +293,7 @@ mod tests {
         (name, any::<bool>(), numbers).prop_map(|(name, leaving, (key, [pid, uid, gid], at, counts))| {
             let [calls, sent, received, bytes_in, bytes_out] = counts;
             ClientInfo {
-                // A name of 26 such letters could be a key.
+                // 26 such letters may be a key.
                 name: Name::new(&name).unwrap_or_else(|_| Name::new("x").unwrap()),
                 key: Key::from_u128(key),
                 state: if leaving { ClientState::Leaving } else { ClientState::Live },
@@ -307,7 +308,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_page_reads_back(mut clients in vec(any_client(), 0..5), next in proptest::option::of(0..65_536u32)) {
+        fn any_page_decodes_to_what_was_encoded(mut clients in vec(any_client(), 0..5), next in proptest::option::of(0..65_536u32)) {
             clients.sort_by_key(|client| client.key.slot());
             clients.dedup_by_key(|client| client.key.slot());
             let page = encode_page(&clients, next);
@@ -318,7 +319,8 @@ mod tests {
             prop_assert_eq!(decode_page(&page, 0), goes_on.then_some((clients, next)));
         }
 
-        /// Arbitrary bytes, and pages with a byte changed, are refused or say what they say whole: written again, it reads the same.
+        /// Random bytes, and pages with a changed byte, are refused, or else decode to a page that encodes and
+        /// decodes to the same again.
         #[test]
         fn any_bytes_are_a_page_or_refused(
             noise in vec(any::<u8>(), 0..300),
@@ -338,7 +340,7 @@ mod tests {
         }
 
         #[test]
-        fn any_description_of_a_server_reads_back(
+        fn any_server_info_decodes_to_what_was_encoded(
             numbers: [u32; 4],
             sizes: [u32; 2],
             started: u64,

@@ -1,8 +1,8 @@
-//! The connect channel: a `SOCK_SEQPACKET` socket over which clients register and observers ask.
+//! The connect channel: a `SOCK_SEQPACKET` socket on which clients register and observers ask questions.
 //!
-//! Both sides begin every datagram with magic and version, so that programs that do not belong together say
-//! so instead of misunderstanding each other. The connection of a registered client stays open: it is the
-//! *lifeline* by which either side learns that the other died.
+//! Every datagram begins with a magic number and a version, so that a program of another kind or version is
+//! recognised. The connection of a registered client stays open: it is the *lifeline*, by which each side
+//! learns that the other died.
 
 mod accepted;
 pub(crate) mod connection;

@@ -1,4 +1,4 @@
-//! Where the connect channel lies.
+//! Paths of the connect channel's socket: the default one, long ones, and whether one is safe to use.
 
 #![forbid(unsafe_code)]
 
@@ -27,16 +27,16 @@ use super::credentials::{is_root, is_unknown_user, same_user};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// It exists but is not a directory; a symbolic link is not followed.
+    /// The path is not a directory. Symbolic links are not followed.
     #[error(
         "{0:?} is not a directory (symbolic links are not followed): remove it, or name a socket \
-         (--socket or RINGPOST_SOCKET for the programs)"
+         (programs: --socket or RINGPOST_SOCKET)"
     )]
     NotADirectory(PathBuf),
-    /// It belongs to another user.
+    /// The directory belongs to another user.
     #[error(
-        "{path:?} belongs to user {owner}, not to us{}: somebody may be waiting for our messages there; name another \
-         socket (--socket or RINGPOST_SOCKET for the programs)", of_unknown(*owner)
+        "{path:?} belongs to user {owner}{}, who could intercept messages there; name another socket \
+         (programs: --socket or RINGPOST_SOCKET)", of_unknown(*owner)
     )]
     Foreign {
         /// The directory.
@@ -44,10 +44,10 @@ pub enum PathError {
         /// Its owner.
         owner: u32,
     },
-    /// Others may enter or change it.
+    /// Other users may access the directory.
     #[error(
-        "{path:?} is open to others (mode {mode:03o}): run chmod 700 on it, or name a socket (--socket or \
-         RINGPOST_SOCKET for the programs)"
+        "other users may access {path:?} (mode {mode:03o}): run chmod 700 on it, or name a socket \
+         (programs: --socket or RINGPOST_SOCKET)"
     )]
     TooOpen {
         /// The directory.
@@ -57,24 +57,26 @@ pub enum PathError {
     },
     /// A system call failed.
     #[error(
-        "cannot use {path:?} for the socket: {source}; name a socket (--socket or RINGPOST_SOCKET for the programs)"
+        "cannot use {path:?} for the socket: {source}; name a socket (programs: --socket or RINGPOST_SOCKET)"
     )]
     System {
         /// The directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What such a number says.
+/// A note for owners that the user namespace does not know.
 fn of_unknown(owner: u32) -> &'static str {
-    if is_unknown_user(owner) { " for certain (it is the number of everyone who has none here)" } else { "" }
+    if is_unknown_user(owner) { " (the number of every user without one in this user namespace)" } else { "" }
 }
 
-/// The default path of the connect channel: `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an
-/// absolute path, or else `ringpost-UID/bus.sock` under `/tmp`. The directory is made if it is missing, and
-/// must be a real one, ours, and closed to others (mode 0700). Does not block. The programs look at
+/// The default path of the server's socket.
+///
+/// It is `ringpost/bus.sock` under `$XDG_RUNTIME_DIR` if that is an absolute path, else
+/// `/tmp/ringpost-UID/bus.sock`. The directory is created if it is missing. It must be a real directory that
+/// belongs to this user and that others cannot access (mode 0700). Does not block. The programs look at
 /// `$RINGPOST_SOCKET` first; the library does not.
 ///
 /// # Errors
@@ -98,14 +100,16 @@ pub fn default_path() -> Result<PathBuf, PathError> {
     Ok(directory.join("bus.sock"))
 }
 
-/// The same place, whatever the process makes its working directory later. As it was if that cannot be told;
-/// then nothing is found there either.
+/// Makes the path absolute, so that it stays right when the working directory changes. Returns it unchanged
+/// if the working directory is unknown; then a relative path leads nowhere anyway.
 pub(crate) fn lasting(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// The address of a socket, and what must stay open as long as it is used: a path that is too long for an
-/// address is reached by way of its directory's descriptor. Only the last name must be short enough, then.
+/// The address of a socket, and a descriptor that must stay open while the address is used.
+///
+/// A path that is too long for an address is reached through its directory's descriptor. Then only the last
+/// component must be short enough.
 pub(crate) fn address(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), Errno> {
     let too_long = match SocketAddrUnix::new(path) {
         Err(errno @ Errno::NAMETOOLONG) => errno,
@@ -115,12 +119,12 @@ pub(crate) fn address(path: &Path) -> Result<(SocketAddrUnix, Option<OwnedFd>), 
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(CWD, parent, flags, Mode::empty())?;
     let through = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
-    // Without that file system there is no such way.
+    // Fails if `/proc` is not mounted.
     statat(CWD, &through, AtFlags::empty()).map_err(|_| too_long)?;
     Ok((SocketAddrUnix::new(through.join(name))?, Some(directory)))
 }
 
-/// Makes the directory if it is missing, and checks it.
+/// Creates the directory if it is missing, and checks that it is private.
 fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
     let system = |errno: Errno| PathError::System { path: path.to_owned(), source: errno.into() };
     match mkdirat(CWD, path, Mode::RWXU) {
@@ -144,8 +148,9 @@ fn private_directory(path: &Path, own: u32) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether a client should believe a server that runs as `server_uid` behind the socket at `path`: one of our
-/// own or of root, or the owner of a socket in a directory in which nobody else can put one.
+/// Whether a client may trust a server that runs as `server_uid` behind the socket at `path`.
+///
+/// It may trust its own user, root, and the owner of a socket in a directory where nobody else can put one.
 pub(crate) fn trustworthy(path: &Path, own: u32, server_uid: u32) -> bool {
     same_user(server_uid, own)
         || is_root(server_uid)
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn squatted_places_are_refused() {
+    fn a_directory_that_is_not_private_is_refused() {
         let scratch = scratch();
         let real = scratch.path().join("real");
         private_directory(&real, own()).unwrap();
@@ -210,10 +215,10 @@ mod tests {
         assert!(matches!(private_directory(&nowhere, own()), Err(PathError::System { .. })));
     }
 
-    /// What belongs to users who have no number in this user namespace belongs to strangers, also if this
-    /// process's user has none.
+    /// Users without a number in this user namespace are strangers, even if this process's user has none
+    /// either.
     #[test]
-    fn nobody_trusts_those_who_are_unknown() {
+    fn users_unknown_to_the_namespace_are_not_trusted() {
         const UNKNOWN: u32 = 65_534;
         let scratch = scratch();
         let path = scratch.path().join("socket");
@@ -229,11 +234,11 @@ mod tests {
         assert!(!trustworthy(&path, own(), UNKNOWN));
         fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let error = private_directory(scratch.path(), UNKNOWN).unwrap_err();
-        assert!(error.to_string().contains("everyone who has none"), "{error}");
+        assert!(error.to_string().contains("every user without one"), "{error}");
     }
 
     #[test]
-    fn a_foreign_server_is_believed_only_where_nobody_else_can_put_a_socket() {
+    fn another_user_s_server_is_trusted_only_where_nobody_else_can_put_a_socket() {
         let scratch = scratch();
         let path = scratch.path().join("socket");
         fs::write(&path, "").unwrap();
@@ -241,7 +246,7 @@ mod tests {
         assert!(trustworthy(&path, own(), own()));
         assert!(trustworthy(&path, own(), 0));
         assert!(!trustworthy(&path, own(), stranger), "the socket is not the stranger's");
-        // From a stranger's view, our own socket in our own directory is safe to use.
+        // Another user may trust our socket in our directory.
         assert!(trustworthy(&path, stranger, own()));
         fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o1777)).unwrap();
         assert_eq!(trustworthy(&path, stranger, own()), own() == 0);

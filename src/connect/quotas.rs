@@ -1,18 +1,18 @@
-//! What one user may have of a server at once, and how a server tells it.
+//! `Quotas`: the limits that a server sets for each user.
 
 #![forbid(unsafe_code)]
 
 use crate::os::processors;
 
-/// What each user may have of a server at once, apart from the server's own user and root.
+/// Limits for each user of a server. The server's own user and root are exempt.
 ///
-/// | quota | `--quota` | default | beyond it |
+/// | quota | `--quota` | default | beyond the limit |
 /// | --- | --- | --- | --- |
-/// | `asking` | `asking=N` | 256 | a connection is refused, and may be tried again |
+/// | `asking` | `asking=N` | 256 | the connection is refused and may be tried again |
 /// | `clients` | `clients=N` | 256 | [`RegisterError::Quota`](crate::RegisterError::Quota) |
-/// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, or a quarter of the memory that the server may use if that is less | the same |
-/// | `spinning` | `spinning=N` | a quarter of the CPUs | its worker waits [adaptively](crate::WaitStrategy::Adaptive) |
-/// | `registrations` | `registrations=N` | 500 each second | a registration is refused, and may be tried again |
+/// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, or a quarter of the server's memory if that is less | the same |
+/// | `spinning` | `spinning=N` | a quarter of the CPUs | the worker waits [adaptively](crate::WaitStrategy::Adaptive) |
+/// | `registrations` | `registrations=N` | 500 per second | the registration is refused and may be tried again |
 ///
 /// # Examples
 ///
@@ -29,22 +29,21 @@ use crate::os::processors;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quotas {
-    /// Connections that have not registered: those that have not asked yet, observers, and those that are
-    /// still being closed.
+    /// Connections that have not registered: new ones, observers, and those still being closed.
     pub asking: u32,
-    /// Clients.
+    /// Registered clients.
     pub clients: u32,
-    /// Bytes of the clients' rings: three rings and a page for each client, whether they are used or not.
+    /// Bytes of the clients' rings, used or not: three rings and a page for each client.
     pub ring_bytes: u64,
-    /// Workers that spin all the time, where the server waits so
-    /// ([`WaitStrategy::Spin`](crate::WaitStrategy::Spin)).
+    /// Workers that spin without pause, if the server's wait strategy is
+    /// [`WaitStrategy::Spin`](crate::WaitStrategy::Spin).
     pub spinning: u32,
-    /// Registrations in a second.
+    /// Registrations per second.
     pub registrations: u32,
 }
 
 impl Default for Quotas {
-    /// Looks how much memory and how many CPUs there are. Does not block.
+    /// The default limits, for the memory and the CPUs that this process may use. Does not block.
     fn default() -> Quotas {
         const MOST: u64 = 256 << 20;
         let memory = memory_limit().map_or(MOST, |bytes| bytes / 4);
@@ -59,7 +58,7 @@ impl Default for Quotas {
 }
 
 impl Quotas {
-    /// As text: `asking=256 clients=256` and so on.
+    /// The quotas as text: `asking=256 clients=256` and so on.
     pub(crate) fn encode(&self) -> String {
         let Quotas { asking, clients, ring_bytes, spinning, registrations } = self;
         format!(
@@ -67,7 +66,7 @@ impl Quotas {
         )
     }
 
-    /// `None` if one is missing. More than these are passed over.
+    /// `None` if a quota is missing. Unknown ones are ignored.
     pub(crate) fn decode(text: &str) -> Option<Quotas> {
         let of = |name: &str| -> Option<u64> {
             let values = text.split(' ').filter_map(|part| part.split_once('='));
@@ -84,7 +83,7 @@ impl Quotas {
     }
 }
 
-/// The memory that this process may use: its control group's limit, or what the computer has.
+/// The memory that this process may use: the limit of its control group, or the computer's memory.
 fn memory_limit() -> Option<u64> {
     let number = |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

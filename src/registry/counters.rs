@@ -1,4 +1,4 @@
-//! What each client has done, counted.
+//! Counts what each client has done: calls, messages and bytes.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::layout;
 use crate::shm::Segment;
 
-/// What one client has done since it registered: [`Client::statistics`](crate::Client::statistics), and a
-/// part of [`ClientInfo`](crate::ClientInfo).
+/// What one client has done since it registered.
+///
+/// Returned by [`Client::statistics`](crate::Client::statistics), and part of
+/// [`ClientInfo`](crate::ClientInfo).
 ///
 /// # Examples
 ///
@@ -23,24 +25,24 @@ use crate::shm::Segment;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Calls answered.
+    /// Calls that were answered.
     pub calls: u64,
-    /// Messages that it sent and that reached an inbox.
+    /// Messages it sent that were delivered to an inbox.
     pub sent: u64,
-    /// Messages delivered into its inbox.
+    /// Messages that were delivered to its inbox.
     pub received: u64,
-    /// Payload bytes of its calls and of its messages that were delivered.
+    /// Payload bytes of its answered calls and its delivered messages.
     pub bytes_in: u64,
-    /// Payload bytes of the responses to its calls, failures' texts included.
+    /// Payload bytes of the responses to its calls, including the texts of failures.
     pub bytes_out: u64,
 }
 
-/// One client's counters in the registry. No lock: each counter has one writer, and counting is a load and a
+/// One client's counters in the registry. They need no lock: each has one writer, so counting is a load and a
 /// store.
 ///
-/// `received` belongs to whoever holds the inbox's lock, the others to the client's worker, and the two write
-/// different cache lines. All clones must be done with writing before the key is released, for then the next
-/// client in the slot counts in the same place.
+/// The holder of the inbox's lock writes `received`, and the client's worker writes the others, in another
+/// cache line. All writers must stop before the key is released: the next client in the slot uses the same
+/// memory.
 #[derive(Debug, Clone)]
 pub(crate) struct CounterCells {
     segment: Arc<Segment>,
@@ -52,37 +54,37 @@ impl CounterCells {
         CounterCells { segment: Arc::clone(segment), entry: layout::entry_at(slot) }
     }
 
-    /// For the worker.
+    /// Called by the worker.
     #[inline]
     pub(crate) fn add_calls(&self, count: u64) {
         self.add(layout::CALLS, count);
     }
 
-    /// For the worker.
+    /// Called by the worker.
     #[inline]
     pub(crate) fn add_sent(&self, count: u64) {
         self.add(layout::SENT, count);
     }
 
-    /// For the worker.
+    /// Called by the worker.
     #[inline]
     pub(crate) fn add_bytes_in(&self, bytes: u64) {
         self.add(layout::BYTES_IN, bytes);
     }
 
-    /// For the worker.
+    /// Called by the worker.
     #[inline]
     pub(crate) fn add_bytes_out(&self, bytes: u64) {
         self.add(layout::BYTES_OUT, bytes);
     }
 
-    /// For delivery, under the inbox's lock.
+    /// Called on delivery, under the inbox's lock.
     #[inline]
     pub(crate) fn add_received(&self, count: u64) {
         self.add(layout::RECEIVED, count);
     }
 
-    /// The counters now, each for itself.
+    /// Reads each counter; they are not read at one instant.
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Counters {
         read(&self.segment, self.entry)
@@ -91,7 +93,7 @@ impl CounterCells {
     #[inline]
     fn add(&self, counter: usize, amount: u64) {
         let cell: &AtomicU64 = self.segment.word64(self.entry + counter);
-        // The only writer, so nothing is lost between the load and the store.
+        // There is one writer, so no increment is lost between the load and the store.
         cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! One entry of the registry. All of this happens with the mutex held.
+//! `Entry`: one client's record in the registry. Its methods must be called with the mutex held.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ pub(super) const CLAIMING: u32 = 1;
 pub(super) const LIVE: u32 = 2;
 pub(super) const LEAVING: u32 = 3;
 
-/// What goes into an entry, made before the mutex is locked.
+/// The contents of a new entry, prepared before the mutex is locked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Registration {
     pub(super) name: Name,
@@ -40,12 +40,11 @@ impl<'a> Entry<'a> {
         Entry { segment, slot, at: layout::entry_at(slot) }
     }
 
-    /// Fills a free entry, with the slot's next generation. The registration counts from the last store on.
+    /// Fills a free entry, with the slot's next generation. The last store makes the client registered.
     pub(super) fn claim(self, registration: &Registration) -> Key {
         let Registration { name, owner, at, random } = registration;
         self.word(layout::STATE).store(CLAIMING, Relaxed);
-        // No field may be stored before the state: a death in between would show a free entry that is not
-        // whole.
+        // No field may be stored before the state: after a death in between, the entry would look free.
         fence(Release);
         failpoint!("registry.claiming");
         let key = Key::new(self.slot, self.next_generation(), *random);
@@ -71,23 +70,22 @@ impl<'a> Entry<'a> {
         key
     }
 
-    /// The registration is over: one store.
+    /// Ends the registration, with one store.
     pub(super) fn free(self) {
         self.word(layout::STATE).store(FREE, Release);
         failpoint!("registry.free");
     }
 
-    /// The client is about to go: one store.
+    /// Marks the client as leaving, with one store.
     pub(super) fn leave(self) {
         self.word(layout::STATE).store(LEAVING, Release);
         failpoint!("registry.leaving");
     }
 
-    /// Frees an entry that is not whole. The generation may or may not have been bumped, so it is bumped
-    /// again.
+    /// Frees an incomplete entry. It increments the generation, since the registration may not have done so.
     pub(super) fn discard(self) {
         self.next_generation();
-        // Not a named point: chaos could not reach it, for no server adopts another's registry yet.
+        // Has no name because the chaos test cannot reach it: no server adopts another's registry yet.
         #[cfg(test)]
         crate::testing::failpoints::count_point();
         self.free();
@@ -105,7 +103,7 @@ impl<'a> Entry<'a> {
         Key::from_u128(layout::load128(self.segment, self.at + layout::KEY))
     }
 
-    /// What stands in a live or leaving entry; nothing if it is free, or not whole.
+    /// Reads a live or leaving entry; `None` if it is free or incomplete.
     pub(super) fn read(self) -> Option<ClientInfo> {
         let state = match self.state() {
             LIVE => ClientState::Live,
@@ -137,7 +135,7 @@ impl<'a> Entry<'a> {
         Name::from_bytes(name).ok()
     }
 
-    /// After 2^32 registrations in one slot it starts anew; the random part still tells the keys apart.
+    /// Increments the generation. It wraps after 2^32 registrations; then the random part tells keys apart.
     fn next_generation(self) -> u32 {
         let next = self.generation().wrapping_add(1);
         self.word(layout::GENERATION).store(next, Relaxed);

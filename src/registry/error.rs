@@ -1,4 +1,4 @@
-//! What can go wrong with the registry.
+//! Errors of the registry.
 
 #![forbid(unsafe_code)]
 
@@ -6,8 +6,10 @@ use std::io;
 
 use crate::shm::SegmentError;
 
-/// Why the registry could not be made, adopted or used:
-/// [`StartError::Registry`](crate::StartError::Registry), [`Server::clients`](crate::Server::clients).
+/// Why the registry could not be made, adopted or used.
+///
+/// Returned by [`Server::clients`](crate::Server::clients) and part of
+/// [`StartError::Registry`](crate::StartError::Registry).
 ///
 /// # Examples
 ///
@@ -26,21 +28,21 @@ use crate::shm::SegmentError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// The memory could not be made or mapped.
+    /// The shared memory could not be made or mapped.
     #[error(transparent)]
     Segment(#[from] SegmentError),
     /// The capacity is zero or too large.
-    #[error("a registry holds 1 to 65536 clients, not {asked}")]
+    #[error("max_clients must be 1 to 65536, got {asked}")]
     BadCapacity {
-        /// The capacity asked for or found.
+        /// The capacity that was requested or found.
         asked: u32,
     },
     /// The memory is not a registry.
-    #[error("the memory received is not a registry; hand over the descriptor that its server made")]
+    #[error("the descriptor is not that of a registry; pass the one that the other server made")]
     NotARegistry,
     /// The registry was made by another version of this library.
     #[error(
-        "the registry has layout {found}, this version reads layout {needed}; use the same version for both servers"
+        "the registry has layout {found}, but this version needs layout {needed}; use the same version for both servers"
     )]
     WrongVersion {
         /// The layout version found.
@@ -50,47 +52,48 @@ pub enum RegistryError {
     },
     /// The registry was made for another processor or C library.
     #[error(
-        "the registry's mutex has {mutex} bytes and its entries {entry}, not as here; use the same build for both servers"
+        "the registry has a mutex of {mutex} bytes and entries of {entry}, unlike this build; use the same build for both \
+         servers"
     )]
     WrongLayout {
-        /// The bytes of its mutex.
+        /// The size of its mutex, in bytes.
         mutex: u32,
-        /// The bytes of its entries.
+        /// The size of its entries, in bytes.
         entry: u32,
     },
-    /// The memory is not as long as its capacity demands.
-    #[error("the registry's memory has {found} bytes, its capacity demands {needed}")]
+    /// The size of the memory does not match its capacity.
+    #[error("the registry's memory has {found} bytes, but its capacity needs {needed}")]
     WrongSize {
-        /// The length found.
+        /// The size found.
         found: usize,
-        /// The length needed.
+        /// The size needed.
         needed: usize,
     },
-    /// A holder of the mutex died and the repair was not completed.
-    #[error("the registry was left broken by a repair that failed; restart the server")]
+    /// An owner of the mutex died, and the repair failed.
+    #[error("a repair of the registry failed, so it can no longer be used; restart the server")]
     NotRecoverable,
     /// The mutex could not be made or locked.
     #[error("cannot {action} the registry's mutex: {source}")]
     Mutex {
-        /// What was being done.
+        /// What was attempted: a verb.
         action: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system gave no random bytes.
-    #[error("no random bytes for a new key: {0}")]
+    /// The system provided no random bytes.
+    #[error("cannot get random bytes for a new key: {0}")]
     Random(#[source] io::Error),
 }
 
 /// Why a name was not registered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegisterError {
-    /// Another client holds the name.
-    #[error("the name is taken; choose another one, or wait until its client is gone")]
+    /// Another client has the name.
+    #[error("the name is taken; choose another one, or wait until that client has left")]
     NameTaken,
     /// Every slot is taken.
     #[error(
-        "the server has no room for another client; wait until one is gone, or raise its limit (ServerBuilder::max_clients, \
+        "the server is full; wait until a client leaves, or raise the server's limit (ServerBuilder::max_clients, \
          --max-clients)"
     )]
     Full,

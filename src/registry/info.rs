@@ -1,4 +1,4 @@
-//! What the registry tells about a client.
+//! `ClientInfo`: what the registry knows about a client.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,10 @@ use std::time::SystemTime;
 use super::Counters;
 use crate::wire::{Key, Name};
 
-/// A registered client, as it was when the registry was asked: by [`Client::list`](crate::Client::list),
-/// [`Observer::list`](crate::Observer::list) or [`Server::clients`](crate::Server::clients).
+/// A snapshot of what the registry knows about one client.
+///
+/// Returned by [`Client::list`](crate::Client::list), [`Observer::list`](crate::Observer::list) and
+/// [`Server::clients`](crate::Server::clients).
 ///
 /// # Examples
 ///
@@ -31,15 +33,15 @@ pub struct ClientInfo {
     pub key: Key,
     /// Whether it can be reached.
     pub state: ClientState,
-    /// Its process; 0 if it lives in a process namespace that the server does not see.
+    /// Its process id; 0 if it runs in a process namespace that the server cannot see.
     pub pid: u32,
-    /// Its user.
+    /// Its user id.
     pub uid: u32,
-    /// Its group.
+    /// Its group id.
     pub gid: u32,
-    /// When it registered, by the server's clock as it was set then.
+    /// When it registered, by the server's clock at that time.
     pub registered: SystemTime,
-    /// What it has done.
+    /// What it has done since it registered.
     pub counters: Counters,
 }
 
@@ -60,7 +62,7 @@ pub struct ClientInfo {
 pub enum ClientState {
     /// Registered.
     Live,
-    /// About to go; its name is not free yet.
+    /// Ending: no longer found by look-ups, but its name is still taken.
     Leaving,
 }
 
@@ -73,7 +75,7 @@ impl fmt::Display for ClientState {
     }
 }
 
-/// Whose registration it is, from the socket's credentials.
+/// The process that a registration belongs to, from the socket's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) pid: u32,

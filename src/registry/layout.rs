@@ -1,39 +1,39 @@
-//! The registry's segment, byte by byte.
+//! The layout of the registry's segment, byte by byte.
 //!
 //! ```text
 //! offset         bytes
 //! 0              8      magic `RINGPREG`, stored last when the segment is made, with Release
 //! 8              4      layout version
-//! 12             4      bytes of the mutex (it differs by C library and processor)
-//! 16             4      bytes of an entry
+//! 12             4      size of the mutex (it differs by C library and processor)
+//! 16             4      size of an entry
 //! 20             4      capacity, in entries
 //! 24             4      process id of the owner
 //! 28             4      unused
-//! 32             16     the server's identity, random, two words, the lower first
+//! 32             16     the server's identity: a random number, as two words, the lower one first
 //! 48             16     unused
-//! 64             8      changes: how often any entry has been about to change
+//! 64             8      changes: incremented before any entry changes
 //! 72             56     unused
 //! 128            128    the mutex (`pthread_mutex_t`)
 //! 256 + 384 n    384    entry n
 //!
 //! entry  0       4      state: 0 free, 1 claiming, 2 live, 3 leaving
 //!        4       4      generation
-//!        8       16     key, two words, the lower first
+//!        8       16     key, as two words, the lower one first
 //!        24      4      pid
 //!        28      4      uid
 //!        32      4      gid
 //!        36      4      length of the name
-//!        40      8      registered at, nanoseconds since the epoch
+//!        40      8      time of registration, nanoseconds since the epoch
 //!        48      64     name
 //!        112     16     unused
-//!        128     32     calls, sent, bytes in, bytes out, 8 each: written by the worker
+//!        128     32     calls, sent, bytes in, bytes out, 8 bytes each: written by the worker
 //!        160     96     unused
 //!        256     8      received: written by delivery
 //!        264     120    unused
 //! ```
 //!
-//! Words are in the processor's byte order, for the segment never leaves the computer. It is a sealed memory
-//! file that no client is given.
+//! Words are in the processor's byte order: the segment never leaves the computer. It is a sealed memory file
+//! that no client ever gets.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +58,7 @@ pub(super) const MUTEX_AT: usize = 128;
 pub(super) const MUTEX_ROOM: usize = 128;
 const ENTRIES_AT: usize = MUTEX_AT + MUTEX_ROOM;
 
-/// Offsets in an entry.
+// Offsets in an entry.
 pub(super) const STATE: usize = 0;
 pub(super) const GENERATION: usize = 4;
 pub(super) const KEY: usize = 8;
@@ -75,20 +75,20 @@ pub(super) const BYTES_OUT: usize = 152;
 pub(super) const RECEIVED: usize = 256;
 const ENTRY_SIZE: usize = 384;
 
-/// The capacities there are: a slot is 16 bits of a key.
+/// The valid capacities: a key has 16 bits for the slot.
 pub(super) const CAPACITIES: RangeInclusive<u32> = 1..=1 << 16;
 
-/// Where an entry starts.
+/// The offset of an entry.
 pub(super) const fn entry_at(slot: u16) -> usize {
     ENTRIES_AT + slot as usize * ENTRY_SIZE
 }
 
-/// The bytes that a registry of this capacity needs.
+/// The size of a registry of this capacity, in bytes.
 pub(super) const fn size(capacity: u32) -> usize {
     ENTRIES_AT + capacity as usize * ENTRY_SIZE
 }
 
-/// Writes the header of a new segment. Its mutex must be ready: from the magic on, it counts as such.
+/// Writes the header of a new segment. The mutex must be initialised: the magic number, stored last, says so.
 pub(super) fn write(segment: &Segment, capacity: u32, mutex_size: usize, identity: u128, owner: u32) {
     segment.word32(VERSION_AT).store(VERSION, Relaxed);
     segment.word32(MUTEX_SIZE_AT).store(mutex_size as u32, Relaxed);
@@ -99,7 +99,7 @@ pub(super) fn write(segment: &Segment, capacity: u32, mutex_size: usize, identit
     segment.word64(MAGIC_AT).store(MAGIC, Release);
 }
 
-/// Checks that a segment is a registry of this layout, and gives its capacity.
+/// Checks that a segment is a registry of this layout, and returns its capacity.
 pub(super) fn check(segment: &Segment, mutex_size: usize) -> Result<u32, RegistryError> {
     let len = segment.len();
     if len < ENTRIES_AT || segment.word64(MAGIC_AT).load(Acquire) != MAGIC {

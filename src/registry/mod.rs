@@ -1,34 +1,34 @@
-//! The registry: who is on the bus.
+//! The registry: a table of the registered clients in shared memory, which survives the death of its user.
 //!
-//! One shared segment holds the server's identity, a robust process-shared mutex and an array of entries, one
-//! for each client ([`layout`] has it byte by byte). Only the server maps it; a forked child inherits the
-//! mapping, and a successor adopts it.
+//! One segment holds the server's identity, a robust process-shared mutex and one entry for each client
+//! ([`layout`] describes it byte by byte). Only the server maps it. A forked child inherits the mapping, and
+//! a successor server can adopt it.
 //!
 //! # What the locks protect
 //!
-//! The mutex protects every word of every entry but the counters, and `changes`. The counters have one writer
-//! each and are read without any lock. An [`Index`] of names and free slots is private to the process, under
-//! a [`std::sync::Mutex`] that is always locked first; so the threads of one process queue there, and the
-//! mutex in the segment is contended between processes only. Neither is held over a wait or a call out.
+//! The mutex protects `changes` and every word of every entry except the counters. Each counter has one
+//! writer and is read without a lock. An [`Index`] of names and free slots is private to the process, under a
+//! [`std::sync::Mutex`] that is always locked first. So the threads of one process queue at that lock, and
+//! only processes contend for the mutex in the segment. No lock is held during a wait or a callback.
 //!
-//! # Why an owner's death at any store is repaired
+//! # Why the registry is repaired wherever its owner dies
 //!
 //! The kernel marks the mutex of a dead owner after the owner's last store and before anyone else can lock
-//! it, so the next holder knows of the death and sees everything that was stored. What can it see?
+//! it. So the next owner knows of the death and sees every store that was made. It can find these states:
 //!
-//! * A registration stores `claiming`, then the fields, then `live`; the fence between the first two and
-//!   Release on the last keep that order. Dead before `claiming`: nothing has happened. Dead before `live`:
-//!   the entry is `claiming`, the repair bumps its generation and frees it, and the key was never told to
-//!   anyone. Dead after: the client is registered, whole.
-//! * A release stores `free`, an announcement of leaving stores `leaving`: one store each, done or not done.
-//! * The repair stores the new generation, then `free`. Dead between: the entry is still `claiming`, and the
-//!   next repair does the same again. The mutex is declared consistent only after the repair; until then each
-//!   death leaves it to the next holder.
-//! * `changes` is bumped before the first store of anything. An index that was true at another value of
-//!   `changes` is built anew from the entries, as it is after every repair and after a panic that left it
-//!   half changed.
+//! * A registration stores `claiming`, then the fields, then `live`. A fence after the first store and the
+//!   Release of the last one keep this order. Death before `claiming`: nothing happened. Death before `live`:
+//!   the entry is `claiming`, so the repair increments its generation and frees it; nobody was told the key.
+//!   Death after `live`: the client is registered.
+//! * A release stores `free`, and marking a client as leaving stores `leaving`: one store each.
+//! * The repair stores the new generation, then `free`. Death in between: the entry is still `claiming`, and
+//!   the next repair does the same again. The mutex is declared consistent only after the repair; until then
+//!   every death leaves the repair to the next owner.
+//! * `changes` is incremented before the first store of any change. An index that was built at another value
+//!   of `changes` is rebuilt from the entries. It is also rebuilt after every repair, and after a panic that
+//!   may have left it half changed.
 //!
-//! A bumped generation, and 80 random bits, make each key differ from all that the slot ever had.
+//! The incremented generation and 80 random bits make each key differ from all earlier keys of its slot.
 
 #![deny(unsafe_code)]
 
@@ -82,7 +82,7 @@ pub(crate) struct Registered {
 }
 
 impl Registry {
-    /// Makes an empty registry for 1 to 65536 clients. Memory is taken up as slots are first used.
+    /// Makes an empty registry for 1 to 65536 clients. A slot uses memory from its first use on.
     pub(crate) fn create(capacity: u32) -> Result<Registry, RegistryError> {
         let (mutex, fd) = RobustMutex::create(capacity, u128::from_le_bytes(random()?))?;
         Ok(Registry::new(mutex, capacity, Ours::new(fd)))
@@ -93,7 +93,7 @@ impl Registry {
         Registry { index: Mutex::new(Index::empty(&table)), mutex, table, fd }
     }
 
-    /// Registers a client under a name that no one holds.
+    /// Registers a client under a name that is not taken.
     pub(crate) fn register(&self, name: &Name, owner: Owner) -> Result<Registered, RegisterError> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
@@ -102,15 +102,15 @@ impl Registry {
         Ok(Registered { key, counters: CounterCells::new(&self.table.segment, key.slot()) })
     }
 
-    /// Ends a registration; the name is free at once, the key never comes again. False if the key has none.
+    /// Ends a registration and frees its name. The key is never used again. False if no client has the key.
     ///
-    /// Whoever counts for this client must be done with it ([`CounterCells`]).
+    /// All writers of this client's [`CounterCells`] must have finished.
     pub(crate) fn release(&self, key: Key) -> Result<bool, RegistryError> {
         self.locked(|index| index.release(&self.table, key))
     }
 
-    /// Marks a live client as leaving: no longer found by its name, which stays taken until the release.
-    /// False if the key has no live client.
+    /// Marks a live client as leaving: look-ups no longer find it, but its name stays taken until the
+    /// release. False if no live client has the key.
     pub(crate) fn mark_leaving(&self, key: Key) -> Result<bool, RegistryError> {
         self.locked(|_| self.table.leave(key))
     }
@@ -128,8 +128,8 @@ impl Registry {
         self.locked(|_| self.table.find(key)?.read())
     }
 
-    /// Up to `max` clients, and at least one if there is one, in the order of their slots from `from_slot`
-    /// on; and the slot to go on from, if there are more.
+    /// Lists up to `max` clients (at least one if there is one) in the order of their slots, starting at
+    /// `from_slot`. If there are more, also gives the slot at which to continue.
     pub(crate) fn list(
         &self,
         from_slot: u32,
@@ -146,27 +146,27 @@ impl Registry {
         })
     }
 
-    /// How many clients there are, live or leaving.
+    /// The number of clients, live or leaving.
     pub(crate) fn len(&self) -> Result<u32, RegistryError> {
         self.locked(|index| index.len())
     }
 
-    /// How many clients there can be.
+    /// The largest possible number of clients.
     pub(crate) fn capacity(&self) -> u32 {
         self.table.capacity
     }
 
-    /// Both locks, in their order, with the table whole and the index up to date.
+    /// Runs `work` under both locks, with the table repaired and the index up to date.
     fn locked<R>(&self, work: impl FnOnce(&mut Index) -> R) -> Result<R, RegistryError> {
         let mut index = self.index.lock().unwrap_or_else(|poisoned| {
-            // A panic under the lock may have left anything half done; the entries tell what is true.
+            // A panic may have left the index half changed, so rebuild it from the entries.
             self.index.clear_poison();
             let mut index = PoisonError::into_inner(poisoned);
-            index.distrust();
+            index.mark_stale();
             index
         });
         let repair = |index: &mut Index| {
-            // A repair may be needed by processes whose index this one's announcements have not reached.
+            // Makes the other processes rebuild their indexes, too.
             self.table.announce();
             index.rebuild(&self.table);
         };
@@ -177,17 +177,16 @@ impl Registry {
     }
 }
 
-/// For a successor server.
-#[allow(dead_code, reason = "tested here; the server does not hand its registry on yet")]
+/// Handing the registry over to a successor server.
+#[allow(dead_code, reason = "tested here; the server does not hand its registry over yet")]
 impl Registry {
-    /// Takes over the registry of another server, by the descriptor that this one made: its clients, keys and
-    /// all.
+    /// Takes over another server's registry with all its clients, by the descriptor that the other one made.
     ///
-    /// The descriptor must come from a party that is trusted like this process itself.
+    /// The sender of the descriptor must be trusted as much as this process.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<Registry, RegistryError> {
         let (mutex, capacity) = RobustMutex::attach(Segment::open(&fd)?)?;
         let registry = Registry::new(mutex, capacity, Ours::new(fd));
-        registry.index.lock().unwrap_or_else(PoisonError::into_inner).distrust();
+        registry.index.lock().unwrap_or_else(PoisonError::into_inner).mark_stale();
         registry
             .locked(|_| registry.table.segment.word32(layout::OWNER_AT).store(std::process::id(), Relaxed))?;
         Ok(registry)
@@ -198,12 +197,12 @@ impl Registry {
         self.fd.as_fd()
     }
 
-    /// Random, and kept when a successor adopts the registry.
+    /// The server's random identity. A successor that adopts the registry keeps it.
     pub(crate) fn identity(&self) -> u128 {
         layout::identity(&self.table.segment)
     }
 
-    /// The process that made or last adopted the registry.
+    /// The id of the process that made or last adopted the registry.
     pub(crate) fn owner(&self) -> u32 {
         self.table.segment.word32(layout::OWNER_AT).load(Relaxed)
     }

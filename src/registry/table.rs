@@ -1,4 +1,4 @@
-//! The entries together: the shared ones, and what this process knows of them by heart.
+//! `Table`: all entries in the segment. `Index`: this process's own index of them.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use crate::shm::Segment;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{Key, Name};
 
-/// The entries in the segment. All of this happens with the mutex held, and allocates nothing.
+/// The entries in the segment. Its methods must be called with the mutex held, and do not allocate.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) segment: Arc<Segment>,
@@ -28,7 +28,7 @@ impl Table {
         (0..self.capacity).map_while(|slot| u16::try_from(slot).ok())
     }
 
-    /// The entry of a live or leaving client. All 128 bits count.
+    /// The entry of the live or leaving client with this key. All 128 bits are compared.
     pub(super) fn find(&self, key: Key) -> Option<Entry<'_>> {
         let entry = self.entry(key.slot());
         let known = u32::from(key.slot()) < self.capacity
@@ -37,8 +37,7 @@ impl Table {
         known.then_some(entry)
     }
 
-    /// Says that an entry is about to change, before it does: so that every other process builds its index
-    /// anew.
+    /// Must be called before an entry changes: it makes every other process rebuild its index.
     pub(super) fn announce(&self) {
         let changes = self.changes().wrapping_add(1);
         self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
@@ -54,7 +53,7 @@ impl Table {
         self.entry(slot).claim(registration)
     }
 
-    /// Frees the entry of a live or leaving client, and gives its name.
+    /// Frees the entry of a live or leaving client, and returns its name.
     pub(super) fn release(&self, key: Key) -> Option<Name> {
         let entry = self.find(key)?;
         let client = entry.read()?;
@@ -63,7 +62,7 @@ impl Table {
         Some(client.name)
     }
 
-    /// Marks a live client as leaving. No index is concerned, so there is nothing to announce.
+    /// Marks a live client as leaving. Indexes do not contain the state, so nothing is announced.
     pub(super) fn leave(&self, key: Key) -> bool {
         match self.find(key) {
             Some(entry) if entry.state() == entry::LIVE => {
@@ -74,7 +73,7 @@ impl Table {
         }
     }
 
-    /// Frees every entry that is not whole. Done twice, or half and then again, it comes to the same.
+    /// Frees every incomplete entry. May be interrupted anywhere and run again.
     pub(super) fn repair(&self) {
         for entry in self.slots().map(|slot| self.entry(slot)) {
             if entry.state() != entry::FREE && entry.read().is_none() {
@@ -85,19 +84,19 @@ impl Table {
     }
 }
 
-/// What one process knows by heart, so that nothing needs a search. It stands under a mutex of the process.
+/// One process's index of the table, so that no operation searches it. A mutex of the process guards it.
 #[derive(Debug)]
 pub(super) struct Index {
     /// The slot of each live or leaving client.
     names: HashMap<Name, u16>,
-    /// The same slots in order, to list them.
+    /// The same slots in order, for listing.
     taken: BTreeSet<u16>,
-    /// The other slots. Taken from the front and given back at the end, so that each rests as long as it
-    /// can.
+    /// The free slots. Taken from the front and returned to the back, so that a slot is reused as late as
+    /// possible.
     free: VecDeque<u16>,
-    /// The table's changes that this index includes.
+    /// The table's `changes` at the time when this index was up to date.
     seen: u64,
-    /// Not to be relied on, whatever `seen` says.
+    /// Must be rebuilt, whatever `seen` says.
     stale: bool,
 }
 
@@ -108,18 +107,18 @@ impl Index {
         Index { names, taken, free: table.slots().collect(), seen: table.changes(), stale: false }
     }
 
-    pub(super) fn distrust(&mut self) {
+    pub(super) fn mark_stale(&mut self) {
         self.stale = true;
     }
 
-    /// Brings the index up to date, after a change by another process or an interruption in this one.
+    /// Rebuilds the index if another process changed the table, or if a change was interrupted here.
     pub(super) fn refresh(&mut self, table: &Table) {
         if self.stale || self.seen != table.changes() {
             self.rebuild(table);
         }
     }
 
-    /// Repairs the table and reads it anew.
+    /// Repairs the table, then rebuilds the index from it.
     pub(super) fn rebuild(&mut self, table: &Table) {
         self.stale = true;
         table.repair();
@@ -133,9 +132,9 @@ impl Index {
                     self.names.insert(client.name, slot);
                     self.taken.insert(slot);
                 }
-                twin => {
-                    // No death leaves two clients with one name; a stray write could.
-                    if twin.is_some() {
+                duplicate => {
+                    // No death leaves two clients with one name, but a stray write could.
+                    if duplicate.is_some() {
                         table.announce();
                         entry.discard();
                     }
@@ -180,7 +179,7 @@ impl Index {
         self.names.get(name).copied()
     }
 
-    /// The taken slots from one on.
+    /// The taken slots, starting at this one.
     pub(super) fn taken_from(&self, slot: u16) -> impl Iterator<Item = u16> + '_ {
         self.taken.range(slot..).copied()
     }

@@ -157,7 +157,7 @@ impl Admission {
         if !allowed {
             tell(Refused::new("user", "a connection of a user who is not allowed"));
             let text = if is_unknown_user(who.uid) {
-                format!("user {} is not allowed to connect, and {}", who.uid, cannot_be_allowed(who.uid))
+                format!("user {} is not allowed to connect; {}", who.uid, cannot_be_allowed(who.uid))
             } else {
                 format!("user {} is not allowed to connect: {}", who.uid, ask_for(who.uid))
             };

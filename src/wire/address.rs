@@ -1,4 +1,4 @@
-//! Addresses: a key or a name, as people type them.
+//! `Address`: a client's key or name, as a user types it.
 
 #![forbid(unsafe_code)]
 
@@ -8,9 +8,9 @@ use std::str::FromStr;
 
 use super::{Key, Name, NameError};
 
-/// A client by its [`Key`] or by its [`Name`].
+/// A client, given by its [`Key`] or its [`Name`].
 ///
-/// A text that parses as a key is a key; no name does, so nothing is ambiguous.
+/// Parsing tries the key first. This is unambiguous: no valid name parses as a key.
 ///
 /// # Examples
 ///
@@ -23,9 +23,9 @@ use super::{Key, Name, NameError};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
-    /// The client with this key and no other.
+    /// The one client that was given this key.
     Key(Key),
-    /// Whichever client is registered under this name.
+    /// The client that is registered under this name now.
     Name(Name),
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_key_is_a_key_and_all_else_a_name() {
+    fn a_text_that_is_no_key_parses_as_a_name() {
         let key = Key::from_u128(1 << 112 | 7);
         let text = key.to_string();
         assert_eq!(text.parse(), Ok(Address::Key(key)));
@@ -113,12 +113,12 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is both, and what is neither says why it is no name.
+        /// No text is both a key and a name; one that is neither gets the error for names.
         #[test]
         fn any_text_is_a_key_or_a_name_or_refused(text in "\\PC{0,70}|[0-9A-HJKMNP-TV-Z-]{24,28}|[0-7][0-9A-Z]{25}") {
             let expected = match (text.parse::<Key>(), Name::new(&text)) {
                 (Ok(key), Err(NameError::LooksLikeKey)) => Ok(Address::Key(key)),
-                // White space is no part of a key, and a dash is no reason against one.
+                // Dashes are ignored in a key, so it may be longer than a name.
                 (Ok(key), Err(NameError::TooLong { .. })) => Ok(Address::Key(key)),
                 (Err(_), Ok(name)) => Ok(Address::Name(name)),
                 (Err(_), Err(error)) => Err(error),

@@ -1,27 +1,27 @@
-//! Keys: the address of a registered client.
+//! `Key`: the 128-bit address of a registered client, and its text form.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Crockford's base 32: digits and upper-case letters without I, L, O and U.
+/// Crockford's base 32: the digits, and the capital letters except I, L, O and U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// 26 characters of 5 bits are 130 bits: the first character carries only 3.
+/// 26 characters of 5 bits hold 130 bits, so the first one carries only 3 bits of the key.
 const CHARACTERS: usize = 26;
 
 const RANDOM_BITS: u32 = 80;
 const GENERATION_BITS: u32 = 32;
 
-/// A client's address on the bus, given to it at registration.
+/// A client's address on the bus. The server assigns it at registration.
 ///
-/// A key is 128 bits: the registry slot (16), that slot's generation (32) and a random part (80). All of them
-/// are compared, so the key of a client that has gone never reaches whoever comes after it. A key is not a
-/// secret.
+/// A key has 128 bits: the registry slot (16), the slot's generation (32) and a random part (80). All bits
+/// are compared, so a message to a client that has left never reaches the next client in its slot. A key is
+/// not a secret.
 ///
-/// It is printed as 26 characters of Crockford's base 32. Parsing ignores case and dashes, and reads `O` as
-/// `0` and `I` and `L` as `1`, so that a key survives being read aloud.
+/// A key is printed as 26 characters of Crockford's base 32. Parsing ignores case and dashes, and accepts `O`
+/// for `0` and `I` or `L` for `1`, so that a key can be read aloud or copied by hand.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ const GENERATION_BITS: u32 = 32;
 pub struct Key(u128);
 
 impl Key {
-    /// The key of one registration in a slot.
+    /// Makes the key of a registration from its three parts.
     pub(crate) const fn new(slot: u16, generation: u32, random: [u8; 10]) -> Key {
         let mut low = [0; 16];
         let mut i = 0;
@@ -55,22 +55,22 @@ impl Key {
         (self.0 >> (RANDOM_BITS + GENERATION_BITS)) as u16
     }
 
-    /// How often the slot had been given out.
+    /// The slot's generation: how many registrations the slot has had, this one included.
     pub(crate) const fn generation(self) -> u32 {
         (self.0 >> RANDOM_BITS) as u32
     }
 
-    /// The key as a number, the slot in its highest bits.
+    /// The key as a number, with the slot in the highest bits.
     pub(crate) const fn to_u128(self) -> u128 {
         self.0
     }
 
-    /// The key that is this number. Every number is a key, though hardly one that was given out.
+    /// Makes a key from a number. Every number is a valid key, but almost none belongs to a client.
     pub(crate) const fn from_u128(number: u128) -> Key {
         Key(number)
     }
 
-    /// The key as it stands in blocks: 16 bytes, little-endian.
+    /// The key as it is sent in blocks: 16 bytes, little-endian.
     ///
     /// # Examples
     ///
@@ -81,8 +81,7 @@ impl Key {
         self.0.to_le_bytes()
     }
 
-    /// The key that stands in these 16 bytes, little-endian. For a program that keeps keys in its own
-    /// messages.
+    /// Makes a key from 16 bytes, little-endian: for programs that send keys in their own messages.
     pub const fn from_bytes(bytes: [u8; 16]) -> Key {
         Key(u128::from_le_bytes(bytes))
     }
@@ -100,7 +99,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The alphabet is ASCII, so the fallback is never taken.
+        // The alphabet is ASCII, so this is always valid UTF-8.
         f.pad(str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
@@ -124,9 +123,9 @@ impl fmt::Debug for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseKeyError {
-    /// A character that no key contains.
+    /// A character that cannot be part of a key.
     #[error(
-        "a key has no character {character:?} (byte {position}); it is made of the digits and letters without U"
+        "a key cannot contain {character:?} (byte {position}); it consists of digits and letters except U"
     )]
     BadCharacter {
         /// The character.
@@ -134,14 +133,14 @@ pub enum ParseKeyError {
         /// Where it starts, in bytes.
         position: usize,
     },
-    /// Too few or too many characters, dashes not counted.
-    #[error("a key has 26 characters besides dashes, not {found}; copy the whole key")]
+    /// Too few or too many characters, not counting dashes.
+    #[error("a key has 26 characters, not counting dashes, but this text has {found}; copy the whole key")]
     WrongLength {
         /// How many there are.
         found: usize,
     },
-    /// 26 good characters that stand for more than 128 bits.
-    #[error("a key begins with a digit from 0 to 7, this text exceeds 128 bits; copy the key again")]
+    /// 26 valid characters whose value exceeds 128 bits.
+    #[error("a key begins with a digit from 0 to 7, but this text does not; copy the key again")]
     TooLarge,
 }
 
@@ -187,7 +186,7 @@ mod tests {
     const LARGEST: &str = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";
 
     #[test]
-    fn the_parts_lie_where_the_design_puts_them() {
+    fn slot_generation_and_random_part_have_their_bits() {
         let key = Key::new(0xabcd, 0x1234_5678, [0xff; 10]);
         assert_eq!(key.to_u128(), 0xabcd_1234_5678_ffff_ffff_ffff_ffff_ffff);
         assert_eq!(key.slot(), 0xabcd);
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_range_are_printed_and_read() {
+    fn the_smallest_and_largest_keys_print_and_parse() {
         assert_eq!(Key::from_u128(0).to_string(), "0".repeat(26));
         assert_eq!(Key::from_u128(u128::MAX).to_string(), LARGEST);
         assert_eq!(LARGEST.parse(), Ok(Key::from_u128(u128::MAX)));
@@ -205,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn case_dashes_and_look_alikes_are_ignored() {
+    fn parsing_ignores_case_and_dashes_and_accepts_look_alikes() {
         let plain: Key = "01110ABCDEFGHJKMNPQRSTVWXY".parse().unwrap();
         assert_eq!("oILi0abcdefghjkmnpqrstvwxy".parse(), Ok(plain));
         assert_eq!("-0-1110-ABCDEFGHJKM--NPQRSTVWXY-".parse(), Ok(plain));
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_says_why() {
+    fn invalid_keys_are_refused_with_the_reason() {
         let parse = |text: &str| text.parse::<Key>().unwrap_err();
         assert_eq!(parse(""), ParseKeyError::WrongLength { found: 0 });
         assert_eq!(parse("---"), ParseKeyError::WrongLength { found: 0 });
@@ -231,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read(number: u128) {
+        fn a_printed_key_parses_to_the_same_key(number: u128) {
             let key = Key::from_u128(number);
             let text = key.to_string();
             prop_assert_eq!(text.len(), 26);
@@ -241,7 +240,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC*|[0-9A-Za-z-]{20,32}|[0-9a-hj-np-tv-zA-HJ-NP-TV-Z]{26}|-?[0-9-]{24,30}") {
+        fn any_text_parses_or_is_refused(text in "\\PC*|[0-9A-Za-z-]{20,32}|[0-9a-hj-np-tv-zA-HJ-NP-TV-Z]{26}|-?[0-9-]{24,30}") {
             let digits: String = text
                 .chars()
                 .filter(|&character| character != '-')
@@ -265,14 +264,14 @@ mod tests {
         }
 
         #[test]
-        fn the_parts_read_back(slot: u16, generation: u32, random: [u8; 10]) {
+        fn a_key_returns_the_parts_it_was_made_of(slot: u16, generation: u32, random: [u8; 10]) {
             let key = Key::new(slot, generation, random);
             prop_assert_eq!((key.slot(), key.generation()), (slot, generation));
             prop_assert_eq!(&key.to_bytes()[..10], &random);
         }
 
         #[test]
-        fn text_order_is_key_order(a: u128, b: u128) {
+        fn keys_and_their_texts_sort_alike(a: u128, b: u128) {
             let (a, b) = (Key::from_u128(a), Key::from_u128(b));
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
         }

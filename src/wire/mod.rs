@@ -1,15 +1,15 @@
-//! What travels on the rings: keys, names, block headers, operations and status codes.
+//! The protocol on the rings: keys, names, block headers, operations and status codes.
 //!
-//! A *block* is an 8-byte header and a body. The client numbers its requests; each is answered by exactly one
-//! response that carries the same number, in the order of the requests.
+//! A *block* is an 8-byte header and a body. The client numbers its requests. The server answers each with
+//! exactly one response that carries the same number, in the order of the requests.
 //!
-//! `docs/PROTOCOL.md` has each operation's bodies, byte by byte; `protocol_doc.rs` compares it with the code.
+//! `docs/PROTOCOL.md` describes the bodies byte by byte; `protocol_doc.rs` compares it with the code.
 
 mod address;
+pub(crate) mod invisible;
 mod key;
 mod name;
 mod peer;
-pub(crate) mod unseen;
 
 pub use address::Address;
 pub use key::{Key, ParseKeyError};
@@ -20,7 +20,7 @@ use crate::ring::Incoming;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-/// The version of what is said on the connect channel and on the rings.
+/// The version of the protocol on the connect channel and on the rings.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
 
 /// Bytes of a block header.
@@ -29,14 +29,15 @@ pub(crate) const BLOCK_HEADER: usize = 8;
 /// Bytes of a key in a block.
 pub(crate) const KEY: usize = 16;
 
-/// The most bytes that an inbox block needs besides its payload.
+/// The largest overhead of a block in an inbox: all its bytes except the payload.
 pub(crate) const MESSAGE_OVERHEAD: usize = BLOCK_HEADER + KEY + Name::MAX_LEN;
 
-/// The most bytes that a send request needs besides its payload: less than in the inbox.
+/// The largest overhead of a send request. It is smaller than that in the inbox, so a message that can be
+/// sent to an inbox also fits into a request.
 const SEND_OVERHEAD: usize = BLOCK_HEADER + KEY + 8;
 const _: () = assert!(SEND_OVERHEAD <= MESSAGE_OVERHEAD);
 
-/// Flag of a send request: wait for room in the inbox, up to the time-out in the body.
+/// Flag of a send request: the server waits for room in the inbox, up to the time-out in the body.
 pub(crate) const WAITS: u16 = 1;
 
 /// The operation of a block in an inbox.
@@ -58,15 +59,17 @@ impl BlockHeader {
         BlockHeader { code: U16::new(code), flags: U16::new(flags), sequence: U32::new(sequence) }
     }
 
-    /// The header of a block that has arrived; `None` if the block is too short for one.
+    /// Reads the header of a received block; `None` if the block is too short.
     #[inline(always)]
     pub(crate) fn of(incoming: &Incoming<'_>) -> Option<BlockHeader> {
         incoming.first_word().map(BlockHeader::from_array)
     }
 
-    /// As it lies in a block. It is put together in a register: copied field by field and read back as one
-    /// word, it would wait for every store before it to leave the processor's store buffer, and those are
-    /// for a line that the other end holds.
+    /// The header as one word, in the byte order of a block.
+    ///
+    /// It is built in a register. If it were stored field by field and loaded as one word, the load would
+    /// have to wait until the store buffer has drained, and the earlier stores there go to a cache line that
+    /// the other end holds.
     #[inline(always)]
     pub(crate) fn to_word(self) -> u64 {
         let (code, flags, sequence) = (self.code.get(), self.flags.get(), self.sequence.get());
@@ -115,25 +118,25 @@ pub(crate) enum Status {
     Ok = 0,
     /// The server does not know the operation.
     UnknownOperation = 1,
-    /// The body does not have the form of its operation.
+    /// The body is not a valid one for its operation.
     Malformed = 2,
     /// No client has this key or name.
     NotFound = 3,
-    /// No room in the inbox, and the sender did not want to wait.
+    /// The inbox has no room, and the sender did not ask to wait.
     InboxFull = 4,
-    /// No room in the inbox until the sender's deadline.
+    /// The inbox had no room until the sender's deadline.
     TimedOut = 5,
-    /// The receiver is there no more, or has given up its inbox.
+    /// The receiver has left, or has dropped its inbox.
     Gone = 6,
-    /// The message can never fit.
+    /// The message is larger than the inbox can ever hold.
     TooLarge = 7,
-    /// The service failed; the body says how.
+    /// The service failed; the body says why.
     ServiceFailed = 8,
-    /// The service answered more than a block holds.
+    /// The service's answer is larger than a block.
     ResponseTooLarge = 9,
     /// The server is shutting down.
     ShuttingDown = 10,
-    /// The server could not do it; the body says why.
+    /// The server could not do what was asked; the body says why.
     Internal = 11,
 }
 
@@ -158,7 +161,7 @@ impl Status {
     }
 }
 
-/// Takes the first `N` bytes off a body.
+/// Splits the first `N` bytes off a body.
 #[inline]
 pub(crate) fn take<const N: usize>(body: &[u8]) -> Option<([u8; N], &[u8])> {
     let (first, rest) = body.split_first_chunk::<N>()?;
@@ -173,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_a_block_needs_besides_its_payload() {
+    fn overheads_have_the_documented_sizes() {
         assert_eq!((MESSAGE_OVERHEAD, SEND_OVERHEAD), (8 + 16 + 64, 8 + 16 + 8));
     }
 
@@ -184,9 +187,9 @@ mod tests {
         assert_eq!(BlockHeader::from_array([2, 1, 4, 3, 8, 7, 6, 5]), header);
     }
 
-    /// All of them, since there are no more than 65,536.
+    /// Tries all 65,536 codes.
     #[test]
-    fn codes_read_back_and_others_are_refused() {
+    fn known_codes_decode_and_all_others_are_refused() {
         for code in 0..=u16::MAX {
             let known = (1..=7).contains(&code).then_some(code);
             assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
@@ -197,14 +200,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_reads_back(code: u16, flags: u16, sequence: u32, bytes: [u8; BLOCK_HEADER]) {
+        fn any_header_decodes_to_what_was_encoded(code: u16, flags: u16, sequence: u32, bytes: [u8; BLOCK_HEADER]) {
             let header = BlockHeader::new(code, flags, sequence);
             prop_assert_eq!(BlockHeader::from_array(header.to_word().to_ne_bytes()), header);
             prop_assert_eq!((header.code.get(), header.flags.get(), header.sequence.get()), (code, flags, sequence));
             prop_assert_eq!(BlockHeader::from_array(bytes).to_word().to_ne_bytes(), bytes);
         }
 
-        /// The header of a block is its first bytes, and a block without as many has none.
+        /// The header is the block's first 8 bytes; a shorter block has none.
         #[test]
         fn a_block_has_a_header_if_it_is_long_enough(block in vec(any::<u8>(), 0..200)) {
             let (mut producer, mut consumer) = local(1024).unwrap();
@@ -214,7 +217,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_are_taken_off_or_there_are_too_few(body in vec(any::<u8>(), 0..40)) {
+        fn take_splits_off_the_bytes_or_finds_too_few(body in vec(any::<u8>(), 0..40)) {
             let taken = take::<16>(&body).map(|(first, rest)| (first.to_vec(), rest));
             prop_assert_eq!(taken, (body.len() >= 16).then(|| (body[..16].to_vec(), &body[16..])));
         }

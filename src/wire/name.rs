@@ -1,4 +1,4 @@
-//! Names: what clients register under.
+//! `Name`: the text under which a client registers, and the rules for it.
 
 #![forbid(unsafe_code)]
 
@@ -8,23 +8,22 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::FromStr;
 
-use super::{Key, unseen};
+use super::{Key, invisible};
 
-/// The name of a client: unique on its bus while it is registered.
+/// A client's name, unique on its bus while the client is registered.
 ///
-/// A name is 1 to 64 bytes of UTF-8 that can be told from others by sight:
+/// A name is 1 to 64 bytes of UTF-8. So that people can tell names apart by sight:
 ///
-/// - It has no control characters, and none that change the direction of the text around them (such as
-///   U+202E).
-/// - Its only blank is the plain space, and there is none at either end. Other blanks, such as U+00A0, U+2800
-///   and U+3164, are refused.
-/// - It has no noncharacters and no private characters, which look different from font to font.
-/// - It neither begins nor ends with a character that is not shown, such as U+200B or U+FE0F. Within a name
-///   those are allowed, for the spelling of Persian and Hindi needs them; the programs show them escaped.
+/// - It contains no control characters, and none that change the direction of the text (such as U+202E).
+/// - The plain space is its only white space, and not at either end. Other blank characters, such as U+00A0,
+///   U+2800 and U+3164, are refused.
+/// - It contains no noncharacters and no private-use characters, which look different in each font.
+/// - It neither begins nor ends with an invisible character, such as U+200B or U+FE0F. Inside a name these
+///   are allowed because Persian and Hindi spelling needs them; the programs print them escaped.
 ///
-/// It is not a text that parses as a [`Key`], so that one argument can take either.
+/// A text that parses as a [`Key`] is not a name, so one argument can take either.
 ///
-/// It is stored in place and is as cheap to copy as its 64 bytes.
+/// The text is stored inline: copying a name copies 65 bytes.
 ///
 /// # Examples
 ///
@@ -33,13 +32,13 @@ use super::{Key, unseen};
 ///
 /// let name = Name::new("sensor 7")?;
 /// assert_eq!(name.as_str(), "sensor 7");
-/// assert!(name.starts_with("sensor")); // a name is read like a `str`
+/// assert!(name.starts_with("sensor")); // a name derefs to `str`
 /// assert_eq!(Name::new(" bob"), Err(NameError::OuterSpace));
 /// # Ok::<(), NameError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// Zero after the name. A name contains no zero byte, so these bytes compare as the text does.
+    /// The text, then zeros. A name contains no zero byte, so comparing these bytes compares the texts.
     bytes: [u8; Name::MAX_LEN],
     len: u8,
 }
@@ -57,23 +56,23 @@ pub struct Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is no character in it.
-    #[error("a name needs at least one character")]
+    /// The text is empty.
+    #[error("a name must have at least one character")]
     Empty,
     /// More than 64 bytes.
-    #[error("a name has at most 64 bytes, not {found}; shorten it")]
+    #[error("a name has at most 64 bytes, but this one has {found}; shorten it")]
     TooLong {
-        /// How many bytes there are.
+        /// The length in bytes.
         found: usize,
     },
     /// The bytes are not UTF-8.
-    #[error("a name is UTF-8 text, but byte {position} cannot be part of it")]
+    #[error("a name must be UTF-8 text, but byte {position} is not valid UTF-8")]
     NotUtf8 {
-        /// The first byte that does not belong.
+        /// The position of the first invalid byte.
         position: usize,
     },
     /// A control character, such as a line break or a tab.
-    #[error("a name has no control characters; take out {character:?} (byte {position})")]
+    #[error("a name cannot contain control characters; remove {character:?} (byte {position})")]
     Control {
         /// The character.
         character: char,
@@ -81,20 +80,20 @@ pub enum NameError {
         position: usize,
     },
     /// A plain space at the start or the end.
-    #[error("a name neither starts nor ends with white space; trim it")]
+    #[error("a name cannot begin or end with a space; trim it")]
     OuterSpace,
-    /// A character that cannot be seen, or not for what it is.
-    #[error("a name has no {what}; take out U+{:04X} (byte {position})", u32::from(*.character))]
+    /// A character that is invisible or easily mistaken for another one.
+    #[error("a name cannot contain {what}; remove U+{:04X} (byte {position})", u32::from(*.character))]
     Unseen {
-        /// What kind of character it is, in words.
+        /// The kind of character, in words.
         what: &'static str,
         /// The character.
         character: char,
         /// Where it starts, in bytes.
         position: usize,
     },
-    /// The text would be taken for a key.
-    #[error("26 digits and letters like these would be taken for a key; add or change a character")]
+    /// The text parses as a key.
+    #[error("this text has the form of a key, so it cannot be a name; add or change a character")]
     LooksLikeKey,
 }
 
@@ -102,11 +101,11 @@ impl Name {
     /// The longest name, in bytes.
     pub(crate) const MAX_LEN: usize = 64;
 
-    /// Checks a text and makes a name of it.
+    /// Makes a name from a text.
     ///
     /// # Errors
     ///
-    /// The rule of [`Name`] that it breaks.
+    /// [`NameError`] says which rule of [`Name`] the text breaks.
     ///
     /// # Examples
     ///
@@ -134,7 +133,7 @@ impl Name {
         }
         for (position, character) in name.char_indices() {
             let at_an_end = position == 0 || position + character.len_utf8() == name.len();
-            if let Some(what) = unseen::unfit(character, at_an_end) {
+            if let Some(what) = invisible::why_refused(character, at_an_end) {
                 return Err(NameError::Unseen { what, character, position });
             }
         }
@@ -142,17 +141,17 @@ impl Name {
             return Err(NameError::LooksLikeKey);
         }
         start.copy_from_slice(name.as_bytes());
-        // At most 64.
+        // The length is at most 64.
         Ok(Name { bytes, len: name.len() as u8 })
     }
 
-    /// Checks bytes that came from outside and makes a name of them.
+    /// Makes a name from bytes.
     ///
     /// # Errors
     ///
-    /// The rule of [`Name`] that they break.
+    /// [`NameError`] says which rule of [`Name`] the bytes break.
     pub(crate) fn from_bytes(name: &[u8]) -> Result<Name, NameError> {
-        // Before the UTF-8 check, so that its work is bounded.
+        // Checked before UTF-8, to bound the work on untrusted bytes.
         if name.len() > Name::MAX_LEN {
             return Err(NameError::TooLong { found: name.len() });
         }
@@ -176,14 +175,14 @@ impl Name {
     /// # Ok::<(), ringpost::NameError>(())
     /// ```
     pub fn as_str(&self) -> &str {
-        // Always UTF-8, by construction; the check is cheap and needs no unsafe code.
+        // The bytes are always UTF-8. Checking again is cheap and avoids unsafe code.
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // As a `str` does, which `Borrow<str>` demands.
+        // `Borrow<str>` requires the same hash as that of `str`.
         self.as_str().hash(state);
     }
 }
@@ -255,7 +254,7 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn lengths_count_bytes() {
+    fn a_name_has_1_to_64_bytes() {
         assert_eq!(Name::new(""), Err(NameError::Empty));
         assert_eq!(Name::from_bytes(b""), Err(NameError::Empty));
         assert_eq!(Name::new("a").unwrap().as_str(), "a");
@@ -279,8 +278,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_refused_and_named() {
-        // Blanks and changes of direction anywhere, the others at an end.
+    fn invisible_characters_are_refused_and_named_in_the_error() {
+        // Refused anywhere: blanks, direction changes, private-use characters and noncharacters.
         for character in "\u{a0}\u{1680}\u{2003}\u{2028}\u{3000}\u{2800}\u{3164}\u{ffa0}\u{115f}\u{1160}\u{17b4}\u{202e}\u{2066}\u{200f}\u{61c}\u{e000}\u{fdd0}\u{10ffff}".chars() {
             for (name, place) in [(format!("{character}ab"), 0), (format!("a{character}b"), 1), (format!("ab{character}"), 2)] {
                 let refused = Name::new(&name).unwrap_err();
@@ -295,7 +294,7 @@ mod tests {
             }
             assert!(Name::new(&format!("a{character}b")).is_ok(), "{character:?} within");
         }
-        // Words that need joiners.
+        // Words that are spelt with joiners: "I want" in Persian and a Hindi conjunct.
         for name in
             ["\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}", "\u{915}\u{94d}\u{200d}\u{937}"]
         {
@@ -304,19 +303,19 @@ mod tests {
     }
 
     #[test]
-    fn what_parses_as_a_key_is_no_name() {
+    fn a_text_that_parses_as_a_key_is_refused() {
         for name in
             ["0040180G7ZZZZZZZZZZZZZZZZZ", "oo40180g7-zzzzzzzzzzzzzzzzz", "internationalmessagedesks1"]
         {
             assert_eq!(Name::new(name), Err(NameError::LooksLikeKey), "{name}");
         }
-        // Over 128 bits, and one character short.
+        // Not keys: more than 128 bits, and one character too short.
         assert!(Name::new("ZZZZZZZZZZZZZZZZZZZZZZZZZZ").is_ok());
         assert!(Name::new("0040180G7ZZZZZZZZZZZZZZZZ").is_ok());
     }
 
     #[test]
-    fn a_map_by_name_is_asked_by_text() {
+    fn a_map_with_name_keys_can_be_looked_up_by_str() {
         let map = HashMap::from([(Name::new("alice").unwrap(), 1)]);
         assert_eq!(map.get("alice"), Some(&1));
         assert_eq!(map.get("alic"), None);
@@ -332,14 +331,14 @@ mod tests {
         }
 
         #[test]
-        fn the_rule_is_the_design_s(text in "\\PC{0,30}|[ \t\na-c\u{80}-\u{a0}]{0,4}") {
+        fn a_text_is_a_name_exactly_if_it_follows_all_rules(text in "\\PC{0,30}|[ \t\na-c\u{80}-\u{a0}]{0,4}") {
             let good = (1..=64).contains(&text.len())
                 && !text.chars().any(char::is_control)
                 && text.trim_matches(' ') == text
                 && text.char_indices().all(|(at, c)| {
                     let end = at == 0 || at + c.len_utf8() == text.len();
-                    let anywhere = unseen::is_blank(c) || unseen::turns(c) || unseen::is_private(c);
-                    !(anywhere || end && unseen::is_ignorable(c))
+                    let anywhere = invisible::is_blank(c) || invisible::changes_direction(c) || invisible::is_private(c);
+                    !(anywhere || end && invisible::is_ignorable(c))
                 })
                 && text.parse::<Key>().is_err();
             prop_assert_eq!(Name::new(&text).is_ok(), good);

@@ -1,5 +1,7 @@
-//! Answers that are never read. Each holds a descriptor that counts on the account of the server's user, so
-//! their number is bounded; and where the kernel refuses all the same, the client is told the truth.
+//! Tests of answers that clients never read: their number is limited.
+//!
+//! Each unread answer holds a descriptor in flight, which the kernel charges to the server's user. If the
+//! kernel refuses to send one, the client is told the reason.
 
 use crate::ALONE;
 use crate::common::raw::{Heard, REGISTER, VERSION, datagram, dial, hear, say as tell, try_say_with};
@@ -17,7 +19,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-/// Answers of one user that may be on their way.
+/// The limit of unread answers to one user.
 const MOST: usize = 64;
 
 const OTHER: u32 = 65_533;
@@ -28,7 +30,7 @@ fn ask(bus: &Bus, name: &str) -> OwnedFd {
     line
 }
 
-/// Waits until an answer lies there, and leaves it there.
+/// Waits until there is an answer, without receiving it.
 fn await_answer(line: &OwnedFd) {
     let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(line, PollFlags::IN)], Some(&limit)), Ok(1));
@@ -42,22 +44,22 @@ fn unread_answers_are_few_whatever_became_of_their_clients() {
         .map(|n| {
             let line = ask(&bus, &format!("mute {n}"));
             await_answer(&line);
-            // Thrown out, which takes nothing back of what is on its way.
+            // The server disconnects this client, but its answer stays in flight.
             tell(&line, b"babble");
             line
         })
         .collect();
     eventually("all are thrown out", || bus.server.info().clients == 0);
-    // It waits, and is told why in the end.
+    // The next client waits, and is finally told the reason.
     let late = ask(&bus, "late");
     let (status, why) = hear(&late).refusal();
     assert_eq!(status, 9, "{why}");
     assert!(why.contains("does not read") && why.contains("close their connections"), "{why}");
-    // One is read: the next is served.
+    // After one answer was read, the next client is served.
     let waiting = ask(&bus, "waiting");
     assert!(matches!(hear(&unread[0]), Heard::Reply { status: 0, descriptor: Some(_), .. }));
     assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
-    // One closes its connection: so is another.
+    // After one client closed its connection, another one is served.
     let waiting = ask(&bus, "waiting too");
     drop(unread);
     assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
@@ -66,7 +68,7 @@ fn unread_answers_are_few_whatever_became_of_their_clients() {
     }
 }
 
-/// A server whose user has too many descriptors on their way already, by whatever other program.
+/// The server's user has too many descriptors in flight already, because of another program.
 pub fn serve_poorly(stage: &Stage) {
     if is_root() {
         leave_root(OTHER, OTHER, &[]);
@@ -91,7 +93,7 @@ fn a_server_that_may_send_no_descriptor_says_so() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::new();
     if is_root() {
-        // A place where only that user can put a socket.
+        // A directory in which only that user can put a socket.
         chown(place.directory.path(), Some(OTHER), Some(OTHER)).unwrap();
         fs::set_permissions(place.directory.path(), Permissions::from_mode(0o755)).unwrap();
     }
@@ -102,7 +104,7 @@ fn a_server_that_may_send_no_descriptor_says_so() {
             Err(RegisterError::Refused(why)) => {
                 assert!(why.contains("ulimit -n") && why.contains("not received"), "{why}");
             }
-            // Where the kernel holds this user to no such limit.
+            // The kernel does not enforce the limit for this user.
             Ok(_) => eprintln!("skipped: this user may have any number of descriptors on their way"),
             Err(error) => panic!("{error:?}"),
         }

@@ -1,8 +1,7 @@
-//! The attacker's process, and what its attacks load the computer with.
+//! The attacker's process, which also measures the load that its attacks cause.
 //!
-//! It attacks, behaves, or rages on after it was thrown out, as it is told. While it behaves it loads the
-//! computer as its last attack did: as many registrations, connections, requests and bytes, and as many
-//! threads that never rest.
+//! On order it attacks, behaves well, or continues to attack after it was disconnected. Good behaviour causes
+//! the same load as the last attack: as many registrations, connections, requests, bytes and busy threads.
 
 use crate::common::payload::Random;
 use crate::common::raw::{CALL, Heard, RawClient, SERVER, VERSION, datagram, dial, hear, say as tell};
@@ -14,25 +13,25 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// As it stands in a channel's closed word.
+/// The value in a channel's closed word.
 const VIOLATION: u32 = 6;
 
-/// What somebody has asked of the server, and of the computer.
+/// The load caused by a client: what it asked of the server and of the computer.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Load {
     pub registered: u64,
     pub connections: u64,
     pub requests: u64,
     pub bytes: u64,
-    /// On a CPU, in its own process.
+    /// CPU time of its own process.
     pub busy: Duration,
     pub time: Duration,
-    /// How often it was thrown out for breaking the rules.
+    /// How often it was disconnected for breaking the rules.
     pub closed: u64,
 }
 
 impl Load {
-    /// What is due after that much of the time.
+    /// The part of the load that is due after this fraction of the time.
     fn due(&self, since: Duration) -> Load {
         let part = since.as_secs_f64() / self.time.as_secs_f64();
         let of = |number: u64| (number as f64 * part) as u64;
@@ -58,7 +57,7 @@ fn cpu_time() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
-/// An attack under way.
+/// A running attack.
 pub struct Assault<'a> {
     pub client: RawClient,
     pub path: &'a Path,
@@ -72,7 +71,7 @@ impl Assault<'_> {
         self.client.closed() == 0 && Instant::now() < self.until
     }
 
-    /// A request that counts; its number.
+    /// Sends a request, counts it, and returns its number.
     pub fn request(&mut self, operation: u16, body: &[u8]) -> u32 {
         self.load.requests += 1;
         self.load.bytes += body.len() as u64;
@@ -80,7 +79,7 @@ impl Assault<'_> {
     }
 }
 
-/// The role: does as it is told until its orders end.
+/// The attacker's role: executes orders until they end.
 pub fn attacker(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     let name: String = setting("ATTACK").unwrap();
@@ -103,7 +102,8 @@ pub fn attacker(stage: &Stage) {
     }
 }
 
-/// Its name is free again soon after the last one was thrown out; unless the server goes, or time is over.
+/// Registers again. The name is free soon after the last client was disconnected, unless the server ends or
+/// the time is up.
 fn register(path: &Path, name: &str, until: Instant, load: &mut Load) -> Option<RawClient> {
     while Instant::now() < until {
         match RawClient::try_register(path, name) {
@@ -118,7 +118,7 @@ fn register(path: &Path, name: &str, until: Instant, load: &mut Load) -> Option<
     None
 }
 
-/// Again and again under the same name.
+/// Attacks again and again under the same name.
 fn attack(path: &Path, name: &str, time: Duration, random: &mut Random) -> Load {
     let (began, busy) = (Instant::now(), cpu_time());
     let until = began + time;
@@ -132,7 +132,7 @@ fn attack(path: &Path, name: &str, time: Duration, random: &mut Random) -> Load 
     Load { busy: cpu_time() - busy, time: began.elapsed(), ..load }
 }
 
-/// Attacks until it is thrown out, and then does what it still can until the next order.
+/// Attacks until it is disconnected, then does what it still can until the next order.
 fn outlast(path: &Path, name: &str, time: Duration, random: &mut Random, stage: &Stage) {
     let until = Instant::now() + time;
     let mut load = Load::default();
@@ -151,7 +151,7 @@ fn outlast(path: &Path, name: &str, time: Duration, random: &mut Random, stage: 
     say("never thrown out");
 }
 
-/// A client in good order that loads the computer as much.
+/// A well-behaved client that causes the same load.
 fn behave(path: &Path, kind: &Kind, load: &Load, time: Duration) -> Load {
     let (began, busy) = (Instant::now(), cpu_time());
     let until = began + time;
@@ -168,7 +168,7 @@ fn behave(path: &Path, kind: &Kind, load: &Load, time: Duration) -> Load {
     Load { busy: cpu_time() - busy, time: began.elapsed(), ..done }
 }
 
-/// What is due comes by the clock.
+/// Spreads the load evenly over the time.
 fn pass_time(pace: Pace) {
     match pace {
         Pace::Asks => {}
@@ -191,7 +191,7 @@ fn ask_honestly(path: &Path, pace: Pace, load: &Load, began: Instant, until: Ins
         let due = load.due(began.elapsed());
         let mut idle = true;
         if done.registered < due.registered || client.is_none() {
-            // Under another name each time, so as not to wait until the last one is free.
+            // Uses a new name each time, so as not to wait until the last one is free.
             drop(client.take());
             let name = format!("good {}", done.registered);
             client = register(path, &name, until, &mut done);
@@ -242,5 +242,5 @@ fn ask_for_the_server(path: &Path) {
     assert!(matches!(hear(&line), Heard::Reply { status: 0, .. }));
 }
 
-/// More than an attack that must be noticed needs for it.
+/// More time than the server needs to notice an attack.
 pub const TIME_TO_BE_NOTICED: Duration = LIMIT;

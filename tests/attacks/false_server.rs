@@ -1,5 +1,4 @@
-//! The process of a server that makes a channel as it should and then rewrites all of it, the closed word,
-//! too.
+//! The process of a malicious server: it makes a valid channel and then overwrites all of it.
 
 use crate::RING;
 use crate::common::noise::{self, CLOSED};
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long each of its clients has to bear it.
+/// How long it does that to each client.
 const A_CLIENT: Duration = Duration::from_millis(20);
 
 /// The parked words of the three rings.
@@ -21,7 +20,7 @@ fn parked() -> impl Iterator<Item = usize> {
     (384..1408).step_by(128)
 }
 
-/// The role: serves until it is killed.
+/// The role of the server: serves until it is killed.
 pub fn serve_falsely() {
     let path: PathBuf = setting("PATH").unwrap();
     let socket = listen_at(&path);

@@ -1,5 +1,6 @@
-//! A user who is let in and takes all that it can: connections that ask for nothing, or observe, and clients.
-//! Its quotas end that, and others get in as before. Another user is played by a role, which needs root.
+//! Tests of quotas: an allowed user takes as many connections and clients as it can, and others still get in.
+//!
+//! A role plays the other user, which needs root.
 
 use crate::ALONE;
 use crate::common::raw::{Heard, SERVER, VERSION, datagram, dial, hear};
@@ -105,7 +106,7 @@ fn a_user_that_takes_all_it_can_takes_its_quota() {
         hog.tell(what);
         let said = hog.hear("");
         let (count, why) = said.split_once(' ').unwrap();
-        // Those that asked for nothing are dropped after a while, which makes room for some.
+        // Idle connections are dropped after a while, which makes room for others.
         let count: usize = count.parse().unwrap();
         assert!(count >= most && (what == "silent" || count == most), "{what}: {said}");
         assert!(why.contains(option) && why.contains("user 65533"), "{what}: {why}");

@@ -1,5 +1,5 @@
-//! Honest work beside an attack: calls whose responses are checked and timed, and numbered messages, of which
-//! none may be lost.
+//! Well-behaved clients that work during an attack: verified and timed calls, and messages that must not be
+//! lost.
 
 use crate::common::{Begun, Bus, LIMIT, begin, eventually};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Honest {
                     sent += 1;
                 }
             }
-            // The end of the messages.
+            // An empty message ends the sequence.
             caller.send_timeout(to, b"", LIMIT).unwrap();
             caller.unregister().unwrap();
             (medians, sent)
@@ -70,12 +70,12 @@ impl Honest {
         Honest { shared, calling, receiving }
     }
 
-    /// From here on calls are timed apart.
+    /// Starts a new slice, whose calls are timed separately.
     pub fn next_slice(&self) {
         self.shared.slice.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The calls go on, now.
+    /// Checks that calls still succeed now.
     pub fn goes_on(&self) {
         let calls = self.shared.calls.load(Ordering::Relaxed);
         eventually("the honest client's calls go on", || {
@@ -83,8 +83,8 @@ impl Honest {
         });
     }
 
-    /// Ends the work, of which nothing was lost. The median of the calls of each slice, in nanoseconds; 0
-    /// where there was none.
+    /// Ends the work and checks that nothing was lost. Returns the median call of each slice, in nanoseconds
+    /// (0 if it had none).
     pub fn end(self) -> Vec<u32> {
         self.goes_on();
         self.next_slice();

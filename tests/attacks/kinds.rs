@@ -1,5 +1,5 @@
-//! What an attacker does with a channel that it got honestly. Each attack ends when the server has closed the
-//! channel, or its time is over.
+//! The kinds of attacks on a channel. Each ends when the server has closed the channel, or when its time is
+//! up.
 
 use crate::attacker::Assault;
 use crate::common::noise;
@@ -15,21 +15,21 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-/// A kind of attack, and what its threads do all the time.
+/// A kind of attack, and how its threads load the computer.
 pub struct Kind {
     pub attack: fn(&mut Assault<'_>),
     pub pace: Pace,
     pub threads: usize,
 }
 
-/// What a thread does when it has nothing to say to the server.
+/// What a thread does when it has nothing to send.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// It always has: its equal asks as fast as it can, too.
+    /// It always sends. The well-behaved equivalent also sends as fast as it can.
     Asks,
     Computes,
     Yields,
-    /// Every step of it waits for the server's answer.
+    /// It waits for the server's answer after every step.
     Rests,
 }
 
@@ -49,7 +49,7 @@ pub fn called(name: &str) -> Kind {
     Kind { attack, pace, threads }
 }
 
-/// Every word of the segment, over and over.
+/// Overwrites every word of the segment again and again.
 fn rewrite_every_word(a: &mut Assault<'_>) {
     while a.goes_on() {
         noise::rewrite(&a.client.segment, a.client.ring_size(), a.random, 500);
@@ -57,8 +57,8 @@ fn rewrite_every_word(a: &mut Assault<'_>) {
     }
 }
 
-/// Honest requests of all sizes, with honest headers. A second thread rewrites their payloads, and those of
-/// the responses, all the time, and so while they are copied out and in.
+/// Sends valid requests of all sizes, while a second thread overwrites their payloads and those of the
+/// responses, also during the server's copies.
 fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
     let (segment, ring) = (Segment::open(&a.client.descriptor).unwrap(), a.client.ring_size() as usize);
     let stop = AtomicBool::new(false);
@@ -67,7 +67,7 @@ fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
             let mut random = Random::new(7);
             while !stop.load(Ordering::Relaxed) {
                 for _ in 0..100 {
-                    // Not the headers of record and block, with which each record begins.
+                    // Spare the record header and block header at the start of each record.
                     let at = random.below(2 * ring / 8) * 8;
                     if at % LINE as usize >= 16 {
                         segment.word64(4096 + at).store(random.next(), Ordering::Relaxed);
@@ -86,7 +86,8 @@ fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
                 break;
             }
             let answer = a.client.response();
-            // What was taken twice would have had another length or another number the second time.
+            // If the server had read a header twice, the second value would have had another length or
+            // number.
             let (status, number, answered) = answer.expect("an honest header was held against it");
             assert_eq!((status, number, answered.len()), (0, sequence, body.len()));
         }
@@ -94,7 +95,7 @@ fn rewrite_while_it_is_copied(a: &mut Assault<'_>) {
     });
 }
 
-/// Honest requests whose length and payload change while they are read.
+/// Sends valid requests whose length and payload change while the server reads them.
 fn bait_double_fetches(a: &mut Assault<'_>) {
     while a.goes_on() {
         if !a.client.has_room() {
@@ -106,7 +107,7 @@ fn bait_double_fetches(a: &mut Assault<'_>) {
         let client = &a.client;
         let record = client.record(Ring::Request, at);
         let payload = client.segment.word64(client.offset(Ring::Request, at) + 8);
-        // Until the worker has taken it.
+        // Repeat until the worker has taken it.
         for _ in 0..100_000 {
             if client.head(Ring::Request).load(Ordering::Relaxed) != at {
                 break;
@@ -125,7 +126,7 @@ fn bait_double_fetches(a: &mut Assault<'_>) {
 
 const RINGS: [Ring; 3] = [Ring::Request, Ring::Response, Ring::Inbox];
 
-/// Wakes for nothing, moves sleepers to other words, sets and clears the words that both sides sleep by.
+/// Wakes sleepers without a reason, moves them to other words, and sets and clears the parked words.
 fn spoil_the_futexes(a: &mut Assault<'_>) {
     while a.goes_on() {
         let client = &a.client;
@@ -137,7 +138,7 @@ fn spoil_the_futexes(a: &mut Assault<'_>) {
             let (one, other) = (words[a.random.below(6)], words[a.random.below(6)]);
             match a.random.below(4) {
                 0 => one.store((a.random.next() % 3) as u32, Ordering::Relaxed),
-                // For the server a worker that wakes is as good as a request.
+                // Waking a worker causes the server about as much load as a request.
                 1 => {
                     a.load.requests +=
                         futex::wake(one, futex::Flags::empty(), i32::MAX as u32).unwrap() as u64
@@ -154,7 +155,7 @@ fn spoil_the_futexes(a: &mut Assault<'_>) {
     }
 }
 
-/// Takes the pages away under both sides, which then find zeros.
+/// Punches holes into the segment, so that both sides read zeros.
 fn punch_holes(a: &mut Assault<'_>) {
     let pages = a.client.segment.len() / 4096;
     while a.goes_on() {
@@ -173,7 +174,7 @@ fn punch(random: &mut Random, client: &RawClient, pages: usize) {
     fallocate(&client.descriptor, hole, page as u64 * 4096, len).expect("a hole can be punched");
 }
 
-/// Asks until nothing fits any more, and never takes a response.
+/// Sends requests until nothing fits, and never takes a response.
 fn never_read(a: &mut Assault<'_>) {
     while a.goes_on() {
         if a.client.has_room() {
@@ -184,7 +185,7 @@ fn never_read(a: &mut Assault<'_>) {
     }
 }
 
-/// Asks as fast as it can, and takes the responses as they come.
+/// Sends requests as fast as it can, and takes the responses.
 fn flood(a: &mut Assault<'_>) {
     while a.goes_on() {
         if a.client.has_room() {
@@ -196,7 +197,7 @@ fn flood(a: &mut Assault<'_>) {
     }
 }
 
-/// Leaves with a block half written, or a header without a block.
+/// Leaves with a half-written block, or a header without a block.
 fn leave_in_mid_block(a: &mut Assault<'_>) {
     a.request(CALL, &[5; 32]);
     a.client.segment.copy_in(a.client.offset(Ring::Request, a.client.tail) + 8, &[6; 20]);
@@ -205,8 +206,8 @@ fn leave_in_mid_block(a: &mut Assault<'_>) {
     }
 }
 
-/// Descriptors of all kinds, up to as many as a datagram takes, on connections that ask to register or talk
-/// rubbish, and then on the lifeline, where nothing may be said.
+/// Sends descriptors of all kinds, up to the maximum of a datagram: with valid and invalid requests, and on
+/// the lifeline, on which nothing may be sent.
 fn send_descriptors(a: &mut Assault<'_>) {
     let descriptors = descriptors(&a.client);
     let all: Vec<&OwnedFd> = descriptors.iter().cycle().take(253).collect();
@@ -221,7 +222,7 @@ fn send_descriptors(a: &mut Assault<'_>) {
         let count = if a.random.below(8) == 0 { all.len() } else { 1 + a.random.below(descriptors.len()) };
         let _ = try_say_with(&stranger, &said, &all[..count]);
     }
-    // Where the kernel refuses them to the sender, the words alone are the offence.
+    // If the kernel refuses the descriptors, send the datagram without them, which also breaks the rules.
     if try_say_with(&a.client.line, b"psst", &all).is_err() {
         let _ = send(&a.client.line, b"psst", SendFlags::NOSIGNAL);
     }
@@ -230,7 +231,7 @@ fn send_descriptors(a: &mut Assault<'_>) {
     }
 }
 
-/// A pipe, a file, a channel, a counter, and a socket that holds itself.
+/// A pipe, a file, a channel, an eventfd, and a socket with itself in its queue.
 fn descriptors(client: &RawClient) -> Vec<OwnedFd> {
     let (pipe, _other) = std::io::pipe().unwrap();
     let file = std::fs::File::open("/proc/self/exe").unwrap();
@@ -241,7 +242,7 @@ fn descriptors(client: &RawClient) -> Vec<OwnedFd> {
     vec![pipe.into(), file.into(), client.descriptor.try_clone().unwrap(), counter, one, other]
 }
 
-/// What a client that was thrown out can still do to the memory and the connection that it holds.
+/// Misuses the memory and the connection that a disconnected client still holds.
 pub fn rage(client: &RawClient, random: &mut Random) {
     noise::rewrite(&client.segment, client.ring_size(), random, 500);
     for ring in RINGS {

@@ -1,11 +1,11 @@
-//! Clients of another process that register as one should and then attack with all they have, while honest
-//! clients work: the server lives, the honest lose nothing, the offender is closed and costs nothing any
-//! more, however it rages on, and shutdown ends in time among the attacks. And a server of another process
-//! that attacks a client.
+//! Tests of attacks by clients on a server while well-behaved clients work, and by a server on a client.
 //!
-//! Attack and good behaviour of equal load take turns in slices of a quarter of a second, an attack a second
-//! in all; `RINGPOST_ATTACK_SECONDS` makes it longer (tests/README.md has the long form). What the honest
-//! client's round trips take in both is printed with its ratio: a figure to read, not to pass.
+//! The server survives, well-behaved clients lose nothing, the attacker is disconnected and costs nothing
+//! more, whatever it continues to do, and a shutdown during attacks ends in time.
+//!
+//! Slices of attack and of well-behaved work with equal load alternate every quarter of a second, for a
+//! second per attack (`RINGPOST_ATTACK_SECONDS` for more; see tests/README.md). The latencies of the
+//! well-behaved client in both, and their ratio, are printed but not asserted.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 const RING: u64 = 4096;
 const SLICE: Duration = Duration::from_millis(250);
 
-/// Of the server and its two honest clients.
+/// The CPUs of the server and its two well-behaved clients.
 const THREADS: [&str; 4] = ["rp-acceptor", "rp-caller", "rp-receiver", "rp-watcher"];
 
-/// One attack at a time: there are only so many CPUs.
+/// Makes attacks run one at a time, because there are few CPUs.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn seconds() -> u64 {
@@ -59,7 +59,7 @@ fn start_attacker(path: &Path, attack: &str) -> Role {
     attacker
 }
 
-/// Whether a client that attacks so breaks a rule.
+/// Whether this attack breaks a rule.
 #[derive(Clone, Copy, PartialEq)]
 enum Breaks {
     Always,
@@ -69,11 +69,11 @@ enum Breaks {
 
 fn withstand(attack: &str, breaks: Breaks) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Workers that always sleep, where sleeping is what is attacked.
+    // For attacks on sleeping, the workers always sleep.
     let wait = if attack == "futex" { WaitStrategy::Park } else { WaitStrategy::Adaptive };
     let bus = Bus::with(|b| b.ring_size(RING as usize).wait(wait));
     let honest = Honest::start(&bus);
-    // A new thread goes by its maker's name at first.
+    // A new thread first has the name of the thread that started it.
     becomes("the workers have their names", own_threads, &THREADS.map(str::to_owned).to_vec());
     let held = || (own_threads(), Holdings::now().channels);
     let before = held();
@@ -83,7 +83,7 @@ fn withstand(attack: &str, breaks: Breaks) {
     let mut behaved = Turns::default();
     for pair in 0..seconds() * 4 {
         let mut halves = [("attack", &mut attacked), ("behave", &mut behaved)];
-        // What comes first changes from pair to pair; good behaviour has the load of the attack before it.
+        // The order changes from pair to pair. Good behaviour uses the load of the last attack.
         if pair % 2 == 1 {
             halves.reverse();
         }
@@ -97,8 +97,8 @@ fn withstand(attack: &str, breaks: Breaks) {
         assert_eq!(attacked.closed, 0, "thrown out though it broke no rule");
     }
 
-    // Who breaks a rule is thrown out, and has no thread and no memory in the server any more, whatever it
-    // does to what it holds.
+    // A client that broke a rule is disconnected, and has no thread and no memory in the server any more,
+    // whatever it does with its own copies.
     if breaks == Breaks::Always {
         attacker.tell(&format!("outlast {}", attacker::TIME_TO_BE_NOTICED.as_millis()));
         attacker.hear_within("thrown out", LIMIT * 2);
@@ -110,7 +110,7 @@ fn withstand(attack: &str, breaks: Breaks) {
         attacker.hear("raged");
     }
 
-    // Shutdown among attacks.
+    // Shut down during attacks.
     attacker.tell("attack 600000");
     eventually("the attacker is there", || bus.server.info().clients == 3);
     let medians = honest.end();
@@ -127,7 +127,7 @@ fn withstand(attack: &str, breaks: Breaks) {
     );
 }
 
-/// What one kind of turn has loaded the computer with in all.
+/// The total load of one kind of slice.
 #[derive(Default)]
 struct Turns {
     registered: u64,
@@ -159,8 +159,7 @@ impl std::fmt::Display for Turns {
     }
 }
 
-/// The medians over all turns of an attack and of good behaviour, and of the thousandfold ratios in their
-/// pairs.
+/// The medians over all slices of attack and of good behaviour, and of the pairs' ratios (times 1,000).
 fn compare(turns: &[u32]) -> [u32; 3] {
     let pairs: Vec<[u32; 2]> =
         turns.chunks_exact(2).map(|pair| [pair[0], pair[1]]).filter(|pair| !pair.contains(&0)).collect();
@@ -214,7 +213,7 @@ fn descriptors_where_none_belong() {
     withstand("babble", Breaks::Always);
 }
 
-/// Whatever a hostile server writes, each operation with a deadline returns, with an answer or an error.
+/// Whatever a malicious server writes, each operation with a deadline returns with an answer or an error.
 #[test]
 fn a_client_of_a_hostile_server() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,12 @@
-//! Descriptors as weapons, from whoever can connect: sockets that linger when they are closed, and memory
-//! files that take long to free. Whatever the position from which they are sent, the server's thread goes on
-//! at once: others register, are listed and forgotten, and the shutdown ends. On kernels where a socket can
-//! refuse descriptors, and on those where it cannot (a filter plays them).
+//! Tests of descriptors whose close takes long, sent to the server by anyone who can connect.
 //!
-//! A socket lingers here until the test closes its other end, for longer than any test may last: so whoever
-//! closes it waits, and what goes on meanwhile shows that it is not the server's thread.
+//! These are lingering sockets and memory files that take long to free. At whatever point of a connection
+//! they are sent, they do not block the server's thread: others register, are listed and leave, and a
+//! shutdown ends. This is tested with kernels that can refuse descriptors, and with those that cannot
+//! (simulated by a filter).
+//!
+//! A lingering socket blocks the thread that closes it until the test closes the socket's other end. As the
+//! server's thread continues meanwhile, it cannot be the one that closes it.
 
 use crate::ALONE;
 use crate::common::filter::refuse_to_refuse_descriptors;
@@ -39,7 +41,7 @@ enum Weapon {
     BigFile,
 }
 
-/// A descriptor, and what its close waits for.
+/// A descriptor, and the other end for which its close waits.
 struct Armed {
     descriptor: OwnedFd,
     other_end: Option<TcpStream>,
@@ -68,7 +70,7 @@ impl Weapon {
     }
 }
 
-/// Where in a connection's life the descriptor comes.
+/// The point in a connection's life at which the descriptor is sent.
 const POSITIONS: [&str; 9] = [
     "at once",
     "unasked",
@@ -81,16 +83,16 @@ const POSITIONS: [&str; 9] = [
     "many times",
 ];
 
-/// What a stranger keeps open after it has sent a descriptor.
+/// What the sender keeps open after it has sent a descriptor.
 struct Sent {
-    /// Whether the kernel took it.
+    /// Whether the kernel accepted the descriptor.
     taken: bool,
     _line: OwnedFd,
     other_end: Option<TcpStream>,
 }
 
-/// Sends the descriptor so that the server has the last of it: a server that was quicker to close it than
-/// this process leaves the last close to this process, and then it is sent again.
+/// Sends the descriptor so that the server makes its last close. If the server closed it before this process
+/// did, this process made the last close; then it is sent again.
 fn attack(path: &Path, position: &str, weapon: Weapon) -> Sent {
     loop {
         let (mut sent, descriptor) = attack_once(path, position, weapon);
@@ -144,7 +146,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
             let sent = say_with(&line, b"");
             (line, sent)
         }
-        // The first is refused, and the connection closed with the second in it.
+        // The server refuses the first datagram, and closes the connection with the second one in its queue.
         "in the second datagram" | "behind a question" => {
             let line = dial(path);
             let first =
@@ -168,7 +170,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
     };
     match sent {
         Ok(_) | Err(Errno::PERM) => {}
-        // The connection was closed before: that one position has a race in it.
+        // The server may have closed the connection already: this case has a race.
         Err(Errno::PIPE | Errno::CONNRESET) if position == "in the second datagram" => {}
         Err(errno) => panic!("{position}: {errno}"),
     }
@@ -179,7 +181,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
     (sent, descriptor)
 }
 
-/// What others want of the server meanwhile, and how long it took at the most.
+/// Uses the server as other clients do, and returns the longest time that took.
 fn others_go_on(path: &Path, server: &Server) -> Duration {
     let mut longest = Duration::ZERO;
     let mut timed = |began: Instant| longest = longest.max(began.elapsed());
@@ -199,7 +201,7 @@ fn others_go_on(path: &Path, server: &Server) -> Duration {
     longest
 }
 
-/// A server on this kernel, or on one before Linux 6.16.
+/// Starts a server on this kernel, or on a simulated one before Linux 6.16.
 fn start(old_kernel: bool) -> Option<Bus> {
     if !old_kernel {
         return Some(Bus::start());
@@ -233,7 +235,8 @@ fn withstand(old_kernel: bool) {
             kept.push(sent);
         }
         let taken = kept.iter().filter(|sent| sent.taken).count();
-        // Each is still being closed, for its other end is there: not by the server's thread.
+        // Each descriptor is still being closed, because its other end is open: so not by the server's
+        // thread.
         if weapon == Weapon::Lingering && taken > 0 {
             eventually("threads of their own close them", || closing_threads() == 2);
         } else if taken == 0 {
@@ -263,7 +266,7 @@ fn descriptors_that_take_long_to_close_on_an_older_kernel() {
     withstand(true);
 }
 
-/// The role of a server of its own process, on a kernel before Linux 6.16.
+/// The role of a server in a separate process, on a simulated kernel before Linux 6.16.
 pub fn serve(stage: &Stage) {
     if !refuse_to_refuse_descriptors() {
         return say("skipped");
@@ -276,7 +279,7 @@ pub fn serve(stage: &Stage) {
     say(format_args!("stopped {}", began.elapsed().as_millis()));
 }
 
-/// Connections that were never accepted are closed at the shutdown, and what lies in them.
+/// A shutdown closes connections that were never accepted, with the descriptors in their queues.
 #[test]
 fn descriptors_that_wait_in_the_backlog_at_the_shutdown() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +291,7 @@ fn descriptors_that_wait_in_the_backlog_at_the_shutdown() {
     let signal =
         |server: &Role, signal| kill_process(Pid::from_raw(server.pid() as i32).unwrap(), signal).unwrap();
     signal(&server, Signal::STOP);
-    // More than are accepted before the server looks whether it is to stop.
+    // More than the server accepts before it checks whether it must stop.
     let weapon = Weapon::Lingering.arm();
     let lines: Vec<_> = (0..200)
         .map(|_| {
@@ -297,7 +300,7 @@ fn descriptors_that_wait_in_the_backlog_at_the_shutdown() {
             line
         })
         .collect();
-    // From here on theirs is the last one.
+    // From here on the server makes the last close.
     let Armed { descriptor, other_end } = weapon;
     drop(descriptor);
     server.tell("stop");

@@ -1,4 +1,4 @@
-//! A kernel that refuses one system call, or one socket option, played by a filter.
+//! Makes one system call or socket option fail, by a seccomp filter, to simulate old or restricted kernels.
 
 use rustix::io::Errno;
 use rustix::thread::{futex, set_no_new_privs};
@@ -13,7 +13,7 @@ const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
-/// Where in what the filter sees the call's number and its first argument lie.
+/// The offsets of the call's number and of its first argument in `seccomp_data`.
 const NUMBER: u32 = 0;
 const FIRST: u32 = 16;
 
@@ -25,7 +25,7 @@ fn answer(errno: Errno) -> libc::sock_filter {
     step(ANSWER, 0, libc::SECCOMP_RET_ERRNO | errno.raw_os_error().unsigned_abs())
 }
 
-/// One system call, or only those calls with a number for one of its arguments.
+/// A system call to refuse, or only its calls with a certain value of an argument.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
     call: u32,
@@ -57,26 +57,25 @@ impl Refused {
         }
     }
 
-    /// From here on the kernel refuses it to this thread and those that it starts. False if that cannot be
-    /// had here.
+    /// Refuses it from now on to this thread and the threads it starts. False if filters cannot be installed.
     pub fn here(self, errno: Errno) -> bool {
         install(&self.steps(errno), 0)
     }
 
-    /// The same for all threads of this process.
+    /// Like [`here`](Self::here), for all threads of this process.
     pub fn everywhere(self, errno: Errno) -> bool {
         install(&self.steps(errno), libc::SECCOMP_FILTER_FLAG_TSYNC)
     }
 }
 
-/// From here on the kernel refuses `futex_waitv` to this thread and those that it starts. False if that
-/// cannot be had here.
+/// Refuses `futex_waitv` from now on to this thread and the threads it starts. False if filters cannot be
+/// installed.
 pub fn refuse_waitv(errno: Errno) -> bool {
     Refused::call(FUTEX_WAITV).here(errno) && refused() == Some(errno)
 }
 
-/// From here on this thread, and those that it starts, find a kernel before 6.16, on which a socket takes
-/// descriptors from anybody. False if that cannot be had here.
+/// Simulates, for this thread and the threads it starts, a kernel before 6.16, which cannot refuse
+/// descriptors. False if filters cannot be installed.
 pub fn refuse_to_refuse_descriptors() -> bool {
     Refused::call(libc::SYS_setsockopt).with(2, PASS_RIGHTS).here(Errno::NOPROTOOPT)
 }
@@ -85,8 +84,7 @@ fn install(steps: &[libc::sock_filter], flags: libc::c_ulong) -> bool {
     let mut steps = steps.to_vec();
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     set_no_new_privs(true).is_ok() && {
-        // SAFETY: `program` and the steps that it points to are alive and valid; the kernel copies them and
-        // keeps no pointer.
+        // SAFETY: `program` and its steps are valid; the kernel copies them and keeps no pointer.
         let answer = unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
         };
@@ -94,8 +92,8 @@ fn install(steps: &[libc::sock_filter], flags: libc::c_ulong) -> bool {
     }
 }
 
-/// How the kernel refuses the call, if it does. It has nothing to wait for here, which is refused, too, but
-/// otherwise.
+/// The error with which the kernel refuses `futex_waitv`, if it does. The call has nothing to wait for, which
+/// fails with another error.
 fn refused() -> Option<Errno> {
     let nothing = futex::waitv(&[], futex::WaitvFlags::empty(), None, rustix::thread::ClockId::Monotonic);
     nothing.err()

@@ -1,5 +1,5 @@
-//! What the tests over servers and clients share: a bus in a private directory, bounded waits, content that
-//! can be told from any other, and other processes that do as they are told.
+//! Helpers of the integration tests: a bus in a private directory, bounded waits, verifiable contents, and
+//! child processes.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -23,10 +23,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Nothing here takes that long; what does, hangs.
+/// The limit for every wait in a test. What takes longer is considered hanging.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Looks until the condition holds. The pause between looks is only there to leave the CPU to others.
+/// Polls until the condition holds, and fails after [`LIMIT`].
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !holds() {
@@ -35,7 +35,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The same for something that is to become equal to something else; says how it stands if it does not.
+/// Polls until `found` returns `wanted`, and fails with the last value after [`LIMIT`].
 pub fn becomes<T: PartialEq + Debug>(what: &str, found: impl Fn() -> T, wanted: &T) {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -48,8 +48,8 @@ pub fn becomes<T: PartialEq + Debug>(what: &str, found: impl Fn() -> T, wanted: 
     }
 }
 
-/// There is no room for this message, and the sender's deadline says so. On a busy machine the server's
-/// answer may itself come too late; then the same is asked again.
+/// Checks that a send times out because the receiver's inbox has no room. On a busy machine the server's
+/// answer may come too late; then this tries again.
 pub fn finds_no_room(sender: &mut Client, to: Key, message: &[u8], patience: Duration) {
     eventually("the server says in time that there is no room", || {
         match sender.send_timeout(to, message, patience) {
@@ -60,12 +60,12 @@ pub fn finds_no_room(sender: &mut Client, to: Key, message: &[u8], patience: Dur
     });
 }
 
-/// Runs something on a thread of its own and fails the test if it does not return within the limit.
+/// Runs a function on a new thread, and fails the test if it does not return within [`LIMIT`].
 pub fn within_limit<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     begin(run).end(what)
 }
 
-/// Runs something on a thread of its own.
+/// Runs a function on a new thread.
 pub fn begin<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -74,19 +74,19 @@ pub fn begin<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Beg
     Begun { receiver, thread }
 }
 
-/// Something that runs on a thread of its own.
+/// A function that runs on a thread.
 pub struct Begun<T> {
     receiver: mpsc::Receiver<T>,
     thread: thread::JoinHandle<()>,
 }
 
 impl<T> Begun<T> {
-    /// Its result, which must come within the limit.
+    /// Its result, which must come within [`LIMIT`].
     pub fn end(self, what: &str) -> T {
         self.end_within(what, LIMIT)
     }
 
-    /// The same, with more time than usual.
+    /// Like [`end`](Self::end), with another limit.
     pub fn end_within(self, what: &str, limit: Duration) -> T {
         match self.receiver.recv_timeout(limit) {
             Ok(result) => {
@@ -101,13 +101,13 @@ impl<T> Begun<T> {
         }
     }
 
-    /// Whether it has ended.
+    /// Whether the function has returned.
     pub fn is_over(&self) -> bool {
         self.thread.is_finished()
     }
 }
 
-/// A directory of its own for a socket.
+/// A private directory with a path for a socket.
 pub struct Place {
     pub directory: TempDir,
     pub path: PathBuf,
@@ -120,13 +120,13 @@ impl Place {
         Place { directory, path }
     }
 
-    /// Nothing lies there.
+    /// Whether the directory is empty.
     pub fn is_clean(&self) -> bool {
         std::fs::read_dir(self.directory.path()).unwrap().count() == 0
     }
 }
 
-/// Waits until a server listens there. Its socket has its name a moment earlier, but not yet its mode and its
+/// Waits until a server listens there. The socket's file appears a moment earlier, without its final mode and
 /// group.
 pub fn await_server(path: &Path) {
     eventually("the server listens", || raw::try_dial(path).is_ok());
@@ -142,14 +142,14 @@ pub fn generation_of(key: Key) -> u32 {
     (u128::from_le_bytes(key.to_bytes()) >> 80) as u32
 }
 
-/// How many are registered there.
+/// The number of clients registered there.
 pub fn registered(path: &Path) -> usize {
     Observer::connect(path).unwrap().list().unwrap().len()
 }
 
 /// A server in this process.
 pub struct Bus {
-    // Dropped first: what it leaves behind is in the directory.
+    // Dropped before the directory that contains its files.
     pub server: Server,
     pub place: Place,
 }
@@ -174,7 +174,7 @@ impl Bus {
     }
 }
 
-/// Holds those who come until it is opened.
+/// Blocks threads until it is opened.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 
@@ -194,7 +194,7 @@ impl Gate {
         assert!(!waited.timed_out() || state.open, "the gate was never opened");
     }
 
-    /// Waits until that many stand, or stood, before it.
+    /// Waits until this many threads have reached it.
     pub fn wait_for(&self, count: usize) {
         let (state, changed) = &*self.0;
         let state = state.lock().unwrap();

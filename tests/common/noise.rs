@@ -1,26 +1,26 @@
-//! What a peer can write: any word of a channel's segment at any time, often one that is nearly right.
+//! Overwrites random words of a channel's segment, as a malicious peer could, often with plausible values.
 
 use super::payload::Random;
 use super::raw::{DATA_RECORD, LINE, PADDING_RECORD, header};
 use ringpost::testing::Segment;
 use std::sync::atomic::Ordering;
 
-/// The closed word. It is left alone, since it tells whoever makes the noise that the other side has had
-/// enough.
+/// The closed word. It is not overwritten, because it tells the writer that the other side closed the
+/// channel.
 pub const CLOSED: usize = 128;
 
 /// The heads of the three rings.
 const HEADS: [usize; 3] = [256, 640, 1024];
 
-/// The word by which a client gives up its inbox. It is seldom rewritten: nothing else in that inbox is
-/// looked at afterwards.
+/// The word by which a client drops its inbox. It is seldom overwritten, because then the rest of the inbox
+/// is no longer used.
 const GIVEN_UP: usize = 1024 + 192;
 
 /// The control words of the channel and of its rings.
 const CONTROLS: usize = 1280;
 
-/// Rewrites some words of a segment with rings of that size: the control words as often as all others
-/// together, and half of the words so that they could be headers where somebody reads next.
+/// Overwrites some words of a segment with rings of that size. Control words are chosen as often as all
+/// others together, and half of the values are plausible headers.
 pub fn rewrite(segment: &Segment, ring_size: u64, random: &mut Random, words: usize) {
     for _ in 0..words {
         let any = random.below(segment.len() / 8) * 8;

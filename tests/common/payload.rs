@@ -1,12 +1,12 @@
-//! Content that depends on a seed: whoever knows the seed can verify every byte.
+//! Generates payloads from a seed, so that a receiver that knows the seed can verify every byte.
 
-/// A small generator of random numbers (xorshift with a multiplication at the end).
+/// A small random number generator (xorshift with a final multiplication).
 #[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        // Neighbouring seeds must not give neighbouring sequences, and the state is never 0.
+        // Similar seeds must not give similar sequences, and the state must never be 0.
         let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -25,7 +25,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// A size from 0 to `max`: often small, sometimes any, now and then one of the two ends.
+    /// A size from 0 to `max`: often small, sometimes any, now and then 0 or `max`.
     pub fn size(&mut self, max: usize) -> usize {
         match self.below(64) {
             0 => 0,
@@ -40,7 +40,7 @@ impl Random {
     }
 }
 
-/// Sets `into` to the content that belongs to the seed.
+/// Sets `into` to the payload of the seed.
 pub fn fill(into: &mut Vec<u8>, seed: u64, max: usize) {
     let mut random = Random::new(seed);
     let size = random.size(max);
@@ -52,7 +52,7 @@ pub fn fill(into: &mut Vec<u8>, seed: u64, max: usize) {
     into.truncate(size);
 }
 
-/// The content that belongs to the seed.
+/// The payload of the seed.
 pub fn content(seed: u64, max: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     fill(&mut bytes, seed, max);

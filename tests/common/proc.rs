@@ -1,9 +1,8 @@
-//! What the kernel tells about processes and their threads.
+//! Reads the state of processes and their threads from `/proc`.
 
 use std::fs;
 
-/// The states of a process's threads by their names; `self` for this process. A thread that ends meanwhile is
-/// left out.
+/// The names and states of a process's threads (`self` for this process), except threads that end meanwhile.
 pub fn threads(pid: &str) -> Vec<(String, char)> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks
@@ -11,7 +10,7 @@ pub fn threads(pid: &str) -> Vec<(String, char)> {
         .filter_map(|task| {
             let name = fs::read_to_string(task.path().join("comm")).ok()?;
             let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-            // The name in there may hold anything; the state comes after its last parenthesis.
+            // The name, in parentheses, may contain anything; the state follows the last parenthesis.
             let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
             Some((name.trim_end().to_owned(), state))
         })
@@ -24,7 +23,7 @@ pub fn is_asleep(pid: u32) -> bool {
     !threads.is_empty() && threads.iter().all(|(_, state)| *state == 'S')
 }
 
-/// The state of the worker of a client of a server in this process, while it lives.
+/// The state of a client's worker thread, if the server is in this process and the worker lives.
 fn worker(client: &str) -> Option<char> {
     let wanted: String = format!("rp-{client}").chars().take(15).collect();
     threads("self").into_iter().find(|(name, _)| *name == wanted).map(|(_, state)| state)
@@ -48,7 +47,7 @@ pub fn own_threads() -> Vec<String> {
     names
 }
 
-/// What a process holds: threads, descriptors, mappings of channels.
+/// The number of a process's threads, descriptors and channel mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
     pub threads: usize,
@@ -73,12 +72,12 @@ impl Holdings {
     }
 }
 
-/// All mappings of a process: those of channels, the stacks of its threads, what its allocator holds.
+/// The number of all mappings of a process, including thread stacks and the allocator's memory.
 pub fn mappings(pid: u32) -> usize {
     fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count()
 }
 
-/// As many descriptors as this process may have: a library leaves that to its process.
+/// Raises the limit of descriptors as far as allowed, which the library does not do itself.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;

@@ -1,4 +1,4 @@
-//! Ringpost's programs, and what they say.
+//! Runs Ringpost's programs, and checks their output and exit status.
 
 use super::{Begun, LIMIT, begin};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +14,7 @@ pub const SERVER: &str = env!("CARGO_BIN_EXE_ringpost-server");
 pub const CLIENT: &str = env!("CARGO_BIN_EXE_ringpost");
 pub const BENCH: &str = env!("CARGO_BIN_EXE_ringpost-bench");
 
-/// A command without anything of this process's environment that it heeds.
+/// A command without the environment variables that the programs read.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_remove("RINGPOST_SOCKET").env_remove("XDG_RUNTIME_DIR");
@@ -22,7 +22,7 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// A process that is killed by its own id when this is dropped.
+/// A process that is killed on drop.
 pub struct Killed(Child);
 
 impl Drop for Killed {
@@ -32,7 +32,7 @@ impl Drop for Killed {
     }
 }
 
-/// A program that runs, until this is dropped.
+/// A running program, which is killed on drop.
 pub struct Program {
     child: Killed,
     stdin: Option<ChildStdin>,
@@ -42,7 +42,7 @@ pub struct Program {
     stderr: Begun<Vec<u8>>,
 }
 
-/// How a program ended. What does not come through a pipe is empty.
+/// How a program ended, and its output as far as it went through pipes.
 #[derive(Debug)]
 pub struct Ended {
     /// `None` if a signal ended it.
@@ -60,7 +60,7 @@ impl Program {
         Program::try_start_with(program, arguments, set).unwrap()
     }
 
-    /// Another user, for one, may not reach the program.
+    /// Fails if the program cannot be started, for example by another user.
     pub fn try_start_with(
         program: &str,
         arguments: &[&str],
@@ -126,7 +126,7 @@ impl Program {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// All of its input. One that ends before it has read everything is no fault.
+    /// Writes all its input. The program may end without reading it all.
     pub fn feed(mut self, input: &[u8]) -> Program {
         let (stdin, input) = (self.stdin.take(), input.to_vec());
         self.written = stdin.map(|mut stdin| begin(move || drop(stdin.write_all(&input))));
@@ -141,7 +141,7 @@ impl Program {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Ends its input and waits for its end.
+    /// Closes its input and waits until it ends.
     pub fn end(self) -> Ended {
         let Program { mut child, stdin, written, stdout, stderr, .. } = self;
         drop(stdin);
@@ -156,7 +156,7 @@ impl Program {
         if let Some(written) = written {
             written.end("standard input stays open");
         }
-        // Its pipes end with the last process that holds them.
+        // The pipes end when the last process that holds them ends.
         let stdout = stdout.end("standard output stays open");
         let stderr = String::from_utf8(stderr.end("standard error stays open")).unwrap();
         Ended { status, stdout, stderr }
@@ -164,19 +164,19 @@ impl Program {
 }
 
 impl Ended {
-    /// It went well and wrote this to its standard output.
+    /// Checks that it succeeded, and returns its standard output.
     pub fn well(self) -> Vec<u8> {
         assert_eq!(self.status, Some(0), "{}", self.stderr);
         self.stdout
     }
 
-    /// The same, and it had nothing to complain of.
+    /// Like [`well`](Self::well), and checks that it wrote nothing to standard error.
     pub fn quiet(self) -> Vec<u8> {
         assert_eq!(self.stderr, "", "{self:?}");
         self.well()
     }
 
-    /// It did nothing, ended with this status, and says why on one line.
+    /// Checks that it ended with this status, without output, and returns its error, which must be one line.
     pub fn refused(self, status: i32) -> String {
         assert_eq!(self.status, Some(status), "{self:?}");
         assert_eq!(self.stdout, b"", "{self:?}");
@@ -186,13 +186,13 @@ impl Ended {
         self.stderr
     }
 
-    /// It failed, and one line says why.
+    /// Checks that it failed, and returns its error, which must be one line.
     pub fn failed(self) -> String {
         self.refused(1)
     }
 }
 
-/// Runs a command with this as its input.
+/// Runs a command with this input.
 pub fn finish(mut command: Command, input: &[u8]) -> Ended {
     Program::spawn(&mut command).feed(input).end()
 }

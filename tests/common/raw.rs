@@ -1,6 +1,7 @@
-//! A client by hand, which can break every rule: the connect channel's datagrams and the rings' words, as a
-//! stranger might write them. It maps and wakes by the library's own means. The client that shares nothing
-//! with the library, and breaks no rule, is `tests/protocol/client.rs`. Both follow `docs/PROTOCOL.md`.
+//! A hand-written client that can break every rule: it sends arbitrary datagrams and writes arbitrary words.
+//!
+//! It maps memory and wakes sleepers by the library's functions. `tests/protocol/client.rs` is another
+//! client, which shares no code with the library and breaks no rule. Both follow `docs/PROTOCOL.md`.
 
 use super::{LIMIT, eventually};
 use ringpost::Key;
@@ -33,12 +34,12 @@ pub fn datagram(version: u32, what: u16, body: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// Connects, and says nothing.
+/// Connects without sending anything.
 pub fn dial(path: &Path) -> OwnedFd {
     try_dial(path).unwrap()
 }
 
-/// The same, where perhaps nobody listens any more.
+/// Like [`dial`], but returns an error if nobody listens any more.
 pub fn try_dial(path: &Path) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
@@ -55,7 +56,7 @@ pub fn say_with(socket: &OwnedFd, datagram: &[u8], descriptors: &[&OwnedFd]) {
     try_say_with(socket, datagram, descriptors).unwrap();
 }
 
-/// The same, where perhaps nobody listens any more.
+/// Like [`say_with`], but returns an error if the other side is gone.
 pub fn try_say_with(
     socket: &OwnedFd,
     datagram: &[u8],
@@ -68,7 +69,7 @@ pub fn try_say_with(
     sendmsg(socket, &[IoSlice::new(datagram)], &mut control, SendFlags::NOSIGNAL)
 }
 
-/// Listens where a server would.
+/// Listens at the path, in place of a server.
 pub fn listen_at(path: &Path) -> OwnedFd {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
@@ -80,7 +81,7 @@ pub fn accept(socket: &OwnedFd) -> OwnedFd {
     accept_with(socket, SocketFlags::CLOEXEC).unwrap()
 }
 
-/// What came over a connection.
+/// What was received on a connection.
 #[derive(Debug)]
 pub enum Heard {
     Reply {
@@ -93,7 +94,7 @@ pub enum Heard {
 }
 
 impl Heard {
-    /// The words of a refusal; anything else fails the test.
+    /// The code and text of a refusal; anything else fails the test.
     pub fn refusal(self) -> (u16, String) {
         match self {
             Heard::Reply { status, body, .. } if status != 0 => (status, String::from_utf8(body).unwrap()),
@@ -110,7 +111,8 @@ pub fn hear(socket: &OwnedFd) -> Heard {
         let buffers = &mut [IoSliceMut::new(&mut bytes)];
         let received = match recvmsg(socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => received.bytes,
-            // Told once, when the other side closed without reading all of ours; what it sent is still there.
+            // Reported once if the other side closed without reading everything. Its datagrams are still
+            // there.
             Err(Errno::INTR | Errno::CONNRESET) => continue,
             Err(errno) => panic!("nothing was heard: {errno}"),
         };
@@ -127,7 +129,7 @@ pub fn hear(socket: &OwnedFd) -> Heard {
     }
 }
 
-/// The rings of a channel, and where their control blocks lie.
+/// The rings of a channel.
 #[derive(Debug, Clone, Copy)]
 pub enum Ring {
     Request,
@@ -141,7 +143,7 @@ const CONTROLS: usize = 256;
 const CONTROL: usize = 384;
 const DATA: usize = 4096;
 
-/// The kinds of a record.
+// The kinds of records.
 pub const DATA_RECORD: u64 = 0b01;
 pub const PADDING_RECORD: u64 = 0b10;
 
@@ -165,14 +167,14 @@ pub fn block(operation: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> 
     block
 }
 
-/// A client that registered as one should, and from then on does as it likes.
+/// A client that registered correctly, and may break rules afterwards.
 pub struct RawClient {
     pub line: OwnedFd,
     pub key: Key,
     pub segment: Segment,
     pub descriptor: OwnedFd,
     ring_size: u64,
-    /// Where its next request and the next response stand.
+    /// The positions of the next request and the next response.
     pub tail: u64,
     pub taken: u64,
     sequence: u32,
@@ -183,10 +185,10 @@ impl RawClient {
         RawClient::try_register(path, name).unwrap_or_else(|heard| panic!("not registered: {heard:?}"))
     }
 
-    /// What was heard instead, if that fails; the end also where nobody listens.
+    /// Registers. On failure returns the server's answer, or the end if nobody listens.
     pub fn try_register(path: &Path, name: &str) -> Result<RawClient, Heard> {
         let line = try_dial(path).map_err(|_| Heard::End)?;
-        // One that is turned away at once may find the other end closed, and its answer there all the same.
+        // If the server refuses at once, its end may already be closed, but its answer can be received.
         let _ = send(&line, &datagram(VERSION, REGISTER, name.as_bytes()), SendFlags::NOSIGNAL);
         let (key, descriptor) = match hear(&line) {
             Heard::Reply { status: 0, body, descriptor: Some(descriptor) } => (body, descriptor),
@@ -214,7 +216,7 @@ impl RawClient {
         self.segment.word32(Self::control(ring) + 128)
     }
 
-    /// Anything but 0: the client takes nothing more from this ring.
+    /// Not 0 if the client has stopped receiving from this ring.
     pub fn given_up(&self, ring: Ring) -> &AtomicU32 {
         self.segment.word32(Self::control(ring) + 192)
     }
@@ -236,7 +238,7 @@ impl RawClient {
         self.segment.word64(self.offset(ring, position))
     }
 
-    /// Puts a header, honest or not, where the next request belongs, and wakes the worker.
+    /// Stores a header, valid or not, at the place of the next request, and wakes the worker.
     pub fn put_header(&self, word: u64) {
         let next = self.record(Ring::Request, self.tail + LINE);
         next.store(0, Ordering::Relaxed);
@@ -252,8 +254,8 @@ impl RawClient {
         }
     }
 
-    /// Commits a block honestly, with padding before it where it would pass the end. The caller sees to it
-    /// that there is room.
+    /// Commits a valid block, with padding before it if it would pass the end. The caller must make sure that
+    /// there is room.
     pub fn publish(&mut self, block: &[u8]) {
         let (padding, size) = self.place(block.len());
         let at = self.tail + padding;
@@ -268,14 +270,14 @@ impl RawClient {
         self.wake();
     }
 
-    /// Bytes of padding before a block of that length, and of its record.
+    /// The bytes of padding before a block of this length, and of its record.
     fn place(&self, len: usize) -> (u64, u64) {
         let size = (len as u64 + 8).next_multiple_of(LINE);
         let rest = self.ring_size - self.tail % self.ring_size;
         (if size > rest { rest } else { 0 }, size)
     }
 
-    /// Commits a request; its number.
+    /// Commits a request and returns its number.
     pub fn request(&mut self, operation: u16, flags: u16, body: &[u8]) -> u32 {
         let sequence = self.sequence;
         self.sequence += 1;
@@ -295,7 +297,7 @@ impl RawClient {
         (self.tail + padding + size + LINE).saturating_sub(head) <= self.ring_size
     }
 
-    /// Whether a response, or what poses as one, is there.
+    /// Whether there is a record in the response ring.
     pub fn is_answered(&self) -> bool {
         self.record(Ring::Response, self.taken).load(Ordering::Acquire) != 0
     }
@@ -305,8 +307,8 @@ impl RawClient {
         self.head(Ring::Request).load(Ordering::Acquire) == self.tail
     }
 
-    /// The next response: status, sequence number and body. `None` once the channel is closed and nothing is
-    /// left.
+    /// Receives the next response: status, sequence number and body. `None` if the channel is closed and the
+    /// ring is empty.
     pub fn response(&mut self) -> Option<(u16, u32, Vec<u8>)> {
         let mut closed = false;
         loop {

@@ -1,7 +1,7 @@
-//! Other processes that do as they are told: the test program starts itself again and runs one of its roles.
+//! Child processes for tests: the test program starts itself again, to run one of its *roles*.
 //!
-//! A role writes lines that begin with `@` and reads its orders from its standard input. It ends when that
-//! ends, and it is killed by its own id when its handle is dropped: nothing outlives a test.
+//! A role reads orders from its standard input and answers with lines that begin with `@`. It ends when its
+//! input ends, and it is killed when its handle is dropped, so that nothing outlives a test.
 
 use super::LIMIT;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ROLE: &str = "RINGPOST_TEST_ROLE";
 const SETTING: &str = "RINGPOST_TEST_SETTING_";
 
-/// A process that plays a role.
+/// The handle of a process that runs a role.
 pub struct Role {
     child: Child,
     orders: Option<ChildStdin>,
@@ -29,7 +29,7 @@ impl Role {
         Role::start_as(role, settings, |_| {}).unwrap()
     }
 
-    /// Starts it with something more set on the command.
+    /// Starts a role, after `set` has changed the command.
     pub fn start_as(
         role: &str,
         settings: &[(&str, &str)],
@@ -46,7 +46,7 @@ impl Role {
         let orders = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // Ends with the role's standard output.
+        // This thread ends with the role's standard output.
         let reader = thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 if let Some(said) = line.strip_prefix("@ ")
@@ -71,12 +71,12 @@ impl Role {
         }
     }
 
-    /// The next thing it says must begin with this word; the rest is returned.
+    /// Receives its next line, which must begin with this word, and returns the rest.
     pub fn hear(&mut self, word: &str) -> String {
         self.hear_within(word, LIMIT)
     }
 
-    /// The same, with more time than usual.
+    /// Like [`hear`](Self::hear), with another limit.
     pub fn hear_within(&mut self, word: &str, limit: Duration) -> String {
         let line = self.next_line(limit);
         match line.strip_prefix(word) {
@@ -85,18 +85,18 @@ impl Role {
         }
     }
 
-    /// Gives it an order.
+    /// Sends it an order.
     pub fn tell(&mut self, order: &str) {
         writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
     }
 
-    /// SIGKILL; returns when it is gone.
+    /// Sends SIGKILL and waits until it has ended.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn end(mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -113,8 +113,8 @@ impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The reader ends with the output, soon, unless another process holds that. One that this process's
-        // end overtakes would look like a leak.
+        // Wait for the reading thread, which ends with the output unless another process holds that. If this
+        // process ended first, the thread would look like a leak.
         let Some(reader) = self.reader.take() else { return };
         let deadline = Instant::now() + Duration::from_secs(1);
         while !reader.is_finished() && Instant::now() < deadline {
@@ -126,12 +126,12 @@ impl Drop for Role {
     }
 }
 
-/// What a role sees of its director.
+/// A role's connection to its parent.
 pub struct Stage {
     orders: Receiver<String>,
 }
 
-/// The role that this process is to play, if it is one of another's roles.
+/// The role of this process, if it was started for one.
 pub fn role() -> Option<(String, Stage)> {
     let role = std::env::var(ROLE).ok()?;
     let (sender, orders) = mpsc::channel();
@@ -139,7 +139,7 @@ pub fn role() -> Option<(String, Stage)> {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             let _ = sender.send(line);
         }
-        // Whoever gave the orders is gone.
+        // The parent is gone.
         std::process::exit(3);
     });
     Some((role, Stage { orders }))
@@ -150,13 +150,13 @@ pub fn setting<T: FromStr>(key: &str) -> Option<T> {
     std::env::var(format!("{SETTING}{key}")).ok().and_then(|value| value.parse().ok())
 }
 
-/// Says a line. The test harness may have begun another one before.
+/// Prints a line to the parent. It starts a new line first, because the test harness may have begun one.
 pub fn say(line: impl std::fmt::Display) {
     println!("\n@ {line}");
 }
 
 impl Stage {
-    /// The next order.
+    /// Waits for the next order.
     pub fn order(&self) -> String {
         self.orders.recv().expect("no order came")
     }
@@ -166,7 +166,7 @@ impl Stage {
         self.orders.try_recv().ok()
     }
 
-    /// The next order must be this one.
+    /// Waits for the next order, which must be this one.
     pub fn await_order(&self, order: &str) {
         assert_eq!(self.order(), order);
     }

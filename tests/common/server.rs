@@ -1,4 +1,4 @@
-//! A server as a role, and how it is directed.
+//! A server that runs as a role, and the functions to control it.
 
 use super::Place;
 use super::role::{Role, Stage, numbers, say, setting};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 // ---- the role's side
 
-/// The server that the role's settings describe: `PATH`, and those of the others that are there.
+/// The server described by the role's settings: `PATH`, and optional others.
 pub fn as_set() -> ServerBuilder {
     let mut builder = Server::builder(setting::<PathBuf>("PATH").expect("a socket"));
     if let Some(wait) = setting("WAIT") {
@@ -31,7 +31,7 @@ pub fn as_set() -> ServerBuilder {
     builder
 }
 
-/// A service that echoes, and from which calls with "hang" never return.
+/// A service that echoes. A call with "hang" never returns.
 pub fn echo_or_hang(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     if request.payload() == b"hang" {
         loop {
@@ -41,7 +41,7 @@ pub fn echo_or_hang(request: Request<'_>, response: &mut Response<'_>) -> Result
     response.write(request.payload())
 }
 
-/// Serves until it is told to shut down, and says the sums.
+/// Serves until it is told to shut down, then prints the totals.
 pub fn serve(builder: ServerBuilder, stage: &Stage) {
     let server = builder.start().unwrap();
     say("ready");
@@ -49,7 +49,7 @@ pub fn serve(builder: ServerBuilder, stage: &Stage) {
     end(server);
 }
 
-/// Shuts down, and says the sums.
+/// Shuts down and prints the totals.
 pub fn end(server: Server) {
     let sums = server.join_after_shutdown();
     say(format_args!(
@@ -58,14 +58,14 @@ pub fn end(server: Server) {
     ));
 }
 
-// ---- the director's side
+// ---- the parent's side
 
 /// Starts the role "server", and waits until it serves.
 pub fn start_server(place: &Place, settings: &[(&str, &str)]) -> Role {
     start_server_as(place, settings, |_| {})
 }
 
-/// With something more set on the command.
+/// Like [`start_server`], after `set` has changed the command.
 pub fn start_server_as(place: &Place, settings: &[(&str, &str)], set: impl FnOnce(&mut Command)) -> Role {
     let all = [&[("PATH", place.path.to_str().unwrap())], settings].concat();
     let mut server = Role::start_as("server", &all, set).unwrap();
@@ -73,7 +73,7 @@ pub fn start_server_as(place: &Place, settings: &[(&str, &str)], set: impl FnOnc
     server
 }
 
-/// Shuts the server down, and gives its sums.
+/// Shuts the server down, and returns its totals.
 pub fn shut_down(mut server: Role) -> HashMap<String, u64> {
     server.tell("shutdown");
     let sums = numbers(&server.hear("summary"));

@@ -1,5 +1,5 @@
-//! Traffic between processes, all of which is verified: each client calls and sends at random, knows what
-//! must come back and in, and ends only when all of it has.
+//! Verified traffic between processes: clients call and send at random, and check everything that they
+//! receive.
 
 use super::payload::{Random, fill};
 use super::role::{Role, Stage, say, setting};
@@ -8,15 +8,15 @@ use ringpost::{Client, Key, SendError};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-/// How much traffic there is to be.
+/// The amount of traffic.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub clients: u64,
-    /// Of each client.
+    /// The calls of each client.
     pub calls: u64,
-    /// From each client to each other.
+    /// The messages from each client to each other one.
     pub messages: u64,
-    /// No call and no message is larger, if rings allow as much.
+    /// The largest call or message, if the rings allow it.
     pub most: usize,
 }
 
@@ -30,12 +30,12 @@ impl Plan {
         }
     }
 
-    /// What a client sends, and what it receives.
+    /// The number of messages that a client sends, which is also the number it receives.
     fn exchanged(&self) -> u64 {
         self.messages * (self.clients - 1)
     }
 
-    /// The server's sums are those of the plan.
+    /// Checks the server's totals against the plan.
     pub fn check(&self, sums: &HashMap<String, u64>) {
         assert_eq!(sums["calls"], self.clients * self.calls);
         assert_eq!(sums["messages"], self.clients * self.exchanged());
@@ -43,7 +43,7 @@ impl Plan {
     }
 }
 
-/// Starts the clients of the plan and waits until all of them have verified everything.
+/// Starts the clients of the plan, and waits until all have verified everything.
 pub fn direct(place: &Place, plan: &Plan) {
     let settings = [
         ("PATH", place.path.to_str().unwrap().to_owned()),
@@ -74,7 +74,7 @@ pub fn direct(place: &Place, plan: &Plan) {
     }
 }
 
-/// The content of the n-th message between two clients, and of the n-th call of one.
+/// The payload's seed of the n-th message between two clients, or of the n-th call of one.
 fn message_seed(from: u64, to: u64, n: u64) -> u64 {
     from << 56 | to << 48 | n
 }
@@ -83,7 +83,7 @@ fn call_seed(from: u64, n: u64) -> u64 {
     from << 56 | 0xff << 48 | n
 }
 
-/// Calls and sends at random, and verifies all that comes back and in.
+/// Calls and sends at random, and verifies every response and message.
 pub fn play(stage: &Stage) {
     let (plan, own): (Plan, u64) = (Plan::played(), setting("INDEX").unwrap());
     let path: PathBuf = setting("PATH").unwrap();
@@ -146,7 +146,7 @@ pub fn play(stage: &Stage) {
         assert_eq!(count, if from as u64 == own { 0 } else { plan.messages }, "from {from}");
     }
     say("done");
-    // All have sent all they had: nothing may come twice.
+    // Everyone has sent everything, so no further message may arrive.
     stage.await_order("end");
     assert_eq!(inbox.try_recv(), Ok(None));
     let counters = caller.statistics().unwrap();

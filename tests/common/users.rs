@@ -1,4 +1,4 @@
-//! Users of this process.
+//! Changes the user of a thread.
 
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
@@ -7,7 +7,8 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// This thread, and those that it starts, are another user's from here on. The kernel keeps users by thread.
+/// Changes the user of this thread and of the threads it starts. For the kernel, each thread has its own
+/// user.
 pub fn leave_root(uid: u32, gid: u32, groups: &[u32]) {
     let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
     set_thread_groups(&groups).unwrap();

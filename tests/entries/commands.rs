@@ -23,13 +23,13 @@ fn names_that_cannot_be() {
     let key = Key::from_bytes(u128::to_le_bytes(7)).to_string();
     let cases: [(&[u8], &str); 9] = [
         (b"", "at least one character"),
-        (long.as_bytes(), "at most 64 bytes, not 65; shorten it"),
-        (b"a\nb", "take out"),
-        (b"\x1b[2J", "take out"),
-        (b"\x7f", "take out"),
+        (long.as_bytes(), "at most 64 bytes, but this one has 65; shorten it"),
+        (b"a\nb", "remove"),
+        (b"\x1b[2J", "remove"),
+        (b"\x7f", "remove"),
         (b" a", "trim it"),
         (b"a ", "trim it"),
-        (key.as_bytes(), "taken for a key"),
+        (key.as_bytes(), "form of a key"),
         (b"\xff", "UTF-8"),
     ];
     for (name, advice) in cases {
@@ -107,7 +107,7 @@ fn messages_of_the_wrong_size() {
     eventually("the server says in time that there is no room", || {
         let line = ["send", "--as", "x", "--to", "alice", "--timeout", "0.5", "z"];
         let why = ringpost(bus.path(), &line).refused(1);
-        advises(&why, &["deadline; ", "--timeout gives it longer"]);
+        advises(&why, &["deadline; ", "raise --timeout"]);
         why.contains("no room in the receiver's inbox")
     });
 }
@@ -138,7 +138,7 @@ fn places_where_no_server_can_be() {
     fs::write(&file, "").unwrap();
     advises(&serve(&file), &["not a socket", "remove it"]);
     advises(&serve(directory), &["not a socket"]);
-    advises(&serve(std::path::Path::new("/")), &["names no file"]);
+    advises(&serve(std::path::Path::new("/")), &["does not end with a file name"]);
     advises(&serve(&directory.join("missing/bus")), &["make its directory first"]);
     advises(&serve(&file.join("bus")), &["choose another path"]);
     advises(&serve(&directory.join("x".repeat(108))), &["too long", "104 bytes"]);
@@ -195,7 +195,7 @@ fn too_many_clients_and_too_few_descriptors() {
     let bus = Bus::with(|b| b.max_clients(1));
     let alice = bus.client("alice");
     for line in [&["call", "--as", "x", "y"][..], &["listen", "--as", "x"], &["client", "x"]] {
-        advises(&ringpost(bus.path(), line).refused(1), &["no room", "--max-clients"]);
+        advises(&ringpost(bus.path(), line).refused(1), &["is full", "--max-clients"]);
     }
     ringpost(bus.path(), &["ls"]).quiet();
     drop(alice);
@@ -263,7 +263,7 @@ fn a_service_that_fails_is_the_caller_s_line() {
     advises(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
     assert_eq!(call("60", "nothing").quiet(), b"");
     let why = call("0.5", "sleep").refused(1);
-    advises(&why, &["before the deadline", "may have been executed", "--timeout gives it longer"]);
+    advises(&why, &["before the deadline", "may have been executed", "raise --timeout"]);
     gate.open();
     eventually("all have left", || bus.server.info().clients == 0);
 }

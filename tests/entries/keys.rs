@@ -16,7 +16,7 @@ fn a_malformed_key_says_what_is_wrong_with_it() {
         ("0040180G7ZZZZZZZZZZZZZZZZZ0", ParseKeyError::WrongLength { found: 27 }, "copy the whole"),
         (&long, ParseKeyError::WrongLength { found: 1 << 20 }, "copy the whole"),
         ("8040180G7ZZZZZZZZZZZZZZZZZ", ParseKeyError::TooLarge, "copy the key again"),
-        ("U040180G7ZZZZZZZZZZZZZZZZZ", bad('U', 0), "without U"),
+        ("U040180G7ZZZZZZZZZZZZZZZZZ", bad('U', 0), "letters except U"),
         ("0040180G7ZZZZZZZZZZZZZZZZ ", bad(' ', 25), "digits and letters"),
         ("0040180G7ZZZZZZZZZZZZZZZZä", bad('ä', 25), "digits and letters"),
     ];

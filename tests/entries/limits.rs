@@ -16,7 +16,7 @@ fn too_many_clients() {
     for _ in 0..3 {
         let error = Client::register(bus.path(), "d").unwrap_err();
         assert!(matches!(error, RegisterError::Full(_)), "{error:?}");
-        advises(&error.to_string(), &["no room", "wait until one is gone", "--max-clients"]);
+        advises(&error.to_string(), &["is full", "wait until a client leaves", "--max-clients"]);
     }
     for client in &mut clients {
         assert_eq!(client.call(b"x").unwrap(), b"x");

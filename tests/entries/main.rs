@@ -66,7 +66,7 @@ mod sizes;
 mod users;
 mod versions;
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = common::role::role() else { return };
@@ -85,7 +85,7 @@ fn role() {
     }
 }
 
-/// The text is one line and has all these words in it.
+/// Checks that the text is one line and contains all these words.
 fn advises(text: &str, words: &[&str]) {
     assert_eq!(text.trim_end().lines().count(), 1, "not one line: {text:?}");
     for word in words {

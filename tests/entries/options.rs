@@ -9,7 +9,7 @@ use crate::run::place;
 type Case = (&'static [&'static str], &'static [&'static str]);
 
 const SECONDS: &str = "a number of seconds from 0.001 to 31536000";
-const BYTES: &str = "a number of bytes is wanted, such as 65536, 64K or 1M";
+const BYTES: &str = "give a number of bytes, such as 65536, 64K or 1M";
 
 fn refuse(program: &str, cases: &[Case]) {
     let (place, socket) = place();
@@ -74,7 +74,7 @@ fn of_the_server() {
             (&["--max-block", "255"], &["use 256 to 131064"]),
             // Against each other.
             (&["--ring-size", "4K", "--max-block", "4K"], &["4096", "use 256 to 2040, or larger rings"]),
-            (&["--allow-user", "0"], &["--socket PATH", "closed to all but its owner"]),
+            (&["--allow-user", "0"], &["--socket PATH", "only its owner can access"]),
             (&["--allow-group", "0"], &["--socket PATH"]),
             (&["--wait", "sleep"], &["--wait", "spin", "adaptive", "park"]),
             (&["--pin", "-1"], &["-1"]),

@@ -83,7 +83,7 @@ fn paths_that_no_socket_can_have() {
     for odd in ["", "/", "..", &folder, &missing].map(Path::new) {
         let error = refused(odd);
         assert!(matches!(error, ListenError::NoFileName(_)), "{odd:?}: {error:?}");
-        advises(&error.to_string(), &["names no file", "ends in a name"]);
+        advises(&error.to_string(), &["does not end with a file name", "add a name"]);
     }
     assert!(place.is_clean());
 }

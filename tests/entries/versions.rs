@@ -23,7 +23,11 @@ fn a_client_of_another_version_is_told_both_versions() {
             assert_eq!(refusal, 2, "{why}");
             advises(
                 &why,
-                &[&format!("version {version} "), &format!("speaks {VERSION}"), "same ringpost version"],
+                &[
+                    &format!("version {version} "),
+                    &format!("uses version {VERSION}"),
+                    "same ringpost version",
+                ],
             );
         }
     }

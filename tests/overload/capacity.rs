@@ -1,4 +1,4 @@
-//! A registry whose every slot is taken, while clients leave and others come.
+//! Tests of a full registry, while clients leave and others register.
 
 use super::common::payload::Random;
 use super::common::{Place, generation_of, slot_of};
@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 const SLOTS: usize = 64;
 const STEPS: usize = 3_000;
 
-/// Whoever is asked for is found, and nobody else; and a key of one who left leads nowhere.
+/// Look-ups find exactly the registered clients, and keys of clients that left are unknown.
 #[test]
 fn a_full_registry_is_right_at_every_time() {
     let place = Place::new();
@@ -22,7 +22,7 @@ fn a_full_registry_is_right_at_every_time() {
     let mut generations: HashMap<u16, u32> = HashMap::new();
     for step in 0..STEPS {
         match random.below(4) {
-            // Three of four come: it is full most of the time.
+            // Three of four actions register, so that the registry is full most of the time.
             0 if !here.is_empty() => {
                 let leaves = here.swap_remove(random.below(here.len()));
                 gone.push((*leaves.name(), leaves.key()));

@@ -1,5 +1,6 @@
-//! Clients that come and go all the time. `RINGPOST_CHURN_MINUTES=10` for the long form, in which they are
-//! 10,000 a minute.
+//! Tests that the server's memory does not grow while clients register and leave.
+//!
+//! `RINGPOST_CHURN_MINUTES=10` runs the long form, with 10,000 clients per minute.
 
 use super::common::payload::Random;
 use super::common::proc::mappings;
@@ -13,18 +14,16 @@ use std::time::{Duration, Instant};
 const PROCESSES: u64 = 4;
 const A_MINUTE: u64 = 10_000;
 
-/// In the short form, by all of them, as fast as they can.
+/// The number of clients in the short form, which register as fast as they can.
 const SHORT: u64 = 4_000;
 
-/// Before the baseline is taken: what is made once, and what the allocator keeps, is there then.
+/// The number of clients before the baseline, so that it includes what is allocated only once.
 const BEFORE: u64 = 2_000;
 
-/// KiB by which the memory may differ: less than what a leak of 64 bytes for each client would come to in the
-/// long form.
+/// The allowed growth in KiB: less than a leak of 64 bytes per client would cause in the long form.
 const SPARE: u64 = 2_048;
 
-/// Registers so many clients, a few at a time, each of which calls and writes to its neighbour and leaves in
-/// one way or another.
+/// Registers clients, a few at a time. Each calls, sends to its neighbour, and leaves in one of several ways.
 pub fn come_and_go(stage: &Stage) {
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
     let mut random = Random::new(index);
@@ -36,7 +35,7 @@ pub fn come_and_go(stage: &Stage) {
         let (began, mut newest) = (Instant::now(), 0);
         let mut here: Vec<Client> = Vec::new();
         for n in 0..count {
-            // In the long form: no faster than that, so that it says something about that rate.
+            // The long form keeps to its rate.
             let due = began + pace * n as u32;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let mut client = Client::register(&path, format!("churn {index} {round} {n}")).unwrap();
@@ -62,7 +61,7 @@ pub fn come_and_go(stage: &Stage) {
     }
 }
 
-/// Resident memory in KiB: all of it, and what is the process's own.
+/// Resident memory in KiB: all of it, and the private part.
 fn memory(pid: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let of = |field: &str| -> u64 {
@@ -108,7 +107,7 @@ fn clients_come_and_go_and_memory_stays() {
     let took = began.elapsed();
     baseline.await_restored();
     assert_eq!(registered(&place.path), 0);
-    // Slots are taken in turn, so each has had its share.
+    // Slots are reused in order, so each has had equally many clients.
     assert!(last >= first + count / 32 / 2, "generations {first} and {last}");
     eventually("memory is as before", || {
         memory(pid).1 <= before.1 + SPARE && memory(pid).0 <= before.0 + SPARE

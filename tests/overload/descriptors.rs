@@ -1,4 +1,4 @@
-//! More clients than the server is to have, or has descriptors for.
+//! Tests of more clients than the server allows, or has descriptors for.
 
 use super::common::{LIMIT, Place, begin, eventually, raw};
 use super::{Baseline, Role, advises, registered, shut_down, signal, start_server};
@@ -17,7 +17,7 @@ fn clients_beyond_the_limit_are_refused_and_come_in_when_one_leaves() {
     for round in 0..100 {
         let error = Client::register(&place.path, format!("extra {round}")).unwrap_err();
         assert!(matches!(error, RegisterError::Full(_)), "{error:?}");
-        advises(&error, &["no room", "--max-clients"]);
+        advises(&error, &["is full", "--max-clients"]);
         let to = clients[(round + 1) % 8].key();
         let client = &mut clients[round % 8];
         assert_eq!(client.call(b"x").unwrap(), b"x");
@@ -27,7 +27,7 @@ fn clients_beyond_the_limit_are_refused_and_come_in_when_one_leaves() {
     eventually("nothing is left of the refused", || baseline.now() == full);
     for round in 0..8 {
         clients.remove(0).unregister().unwrap();
-        // The name and the slot are free before that returns.
+        // When this returns, name and slot are free.
         clients.push(Client::register(&place.path, format!("next {round}")).unwrap());
         assert!(matches!(Client::register(&place.path, "extra"), Err(RegisterError::Full(_))));
     }
@@ -36,7 +36,7 @@ fn clients_beyond_the_limit_are_refused_and_come_in_when_one_leaves() {
     assert_eq!(shut_down(server)["refused"], baseline.refused + 108);
 }
 
-/// Registers clients until that is refused.
+/// Registers clients until the server refuses one.
 fn fill(place: &Place, words: &[&str]) -> Vec<Client> {
     let mut clients = Vec::new();
     loop {
@@ -51,7 +51,7 @@ fn fill(place: &Place, words: &[&str]) -> Vec<Client> {
     }
 }
 
-/// Clients are refused, many at once too, while those that are there and whoever only looks notice nothing.
+/// Clients are refused, also many at once, without an effect on registered clients and observers.
 #[test]
 fn a_server_without_descriptors_refuses_clients_and_answers_observers() {
     let words = ["no descriptors left", "ulimit -n"];
@@ -60,7 +60,7 @@ fn a_server_without_descriptors_refuses_clients_and_answers_observers() {
     let baseline = Baseline::of(&server, &place.path);
     let mut clients = fill(&place, &words);
     let served = clients.len();
-    // A descriptor each: not half as many.
+    // Each client needs one descriptor, not two.
     assert!(served > (64 - baseline.holdings.descriptors) / 2 + 8, "{served} clients");
     eventually("only the served are here", || baseline.has_clients(served));
     let full = baseline.now();
@@ -89,7 +89,7 @@ fn a_server_without_descriptors_refuses_clients_and_answers_observers() {
         assert!(String::from_utf8_lossy(&listed.stdout).contains(&format!("client {}", served - 1)));
     }
     eventually("nothing is left of the refused", || baseline.now() == full);
-    // Those that connect and say nothing take the last ones; then even an observer hears why not.
+    // Idle connections take the last descriptors; then even an observer is refused with the reason.
     let silent: Vec<_> = (0..8).map(|_| raw::dial(&place.path)).collect();
     eventually("no descriptor is left", || match Observer::connect(&place.path).unwrap().list() {
         Ok(_) => false,
@@ -114,7 +114,7 @@ fn a_server_without_descriptors_refuses_clients_and_answers_observers() {
     assert!(place.is_clean());
 }
 
-/// How often the acceptor's thread gave up its CPU of its own accord.
+/// The number of voluntary context switches of the acceptor's thread.
 fn sleeps_of_acceptor(server: &Role) -> u64 {
     let tasks = format!("/proc/{}/task", server.pid());
     std::fs::read_dir(tasks)
@@ -134,8 +134,8 @@ fn failed_accepts(server: &mut Role) -> u64 {
     server.hear("count").parse().unwrap()
 }
 
-/// Not even the reserve helps: the limit was lowered below what the server has. Connections stay where they
-/// are, and their presence, of which the kernel tells again and again, does not keep the acceptor busy.
+/// The limit is lowered below what the server has, so not even its reserve helps. Connections stay in the
+/// backlog, and although the kernel reports them again and again, the acceptor does not become busy.
 #[test]
 fn connections_that_cannot_be_accepted_do_not_keep_the_server_busy() {
     let place = Place::new();
@@ -164,7 +164,7 @@ fn connections_that_cannot_be_accepted_do_not_keep_the_server_busy() {
         sleeps_of_acceptor(&server) >= sleeps + 10 && failed_accepts(&mut server) >= attempts + 10
     });
     assert!(!waiting.is_over());
-    // 50 ms lie between two attempts, however long this test was kept from looking.
+    // The acceptor pauses 50 ms between two attempts.
     let tried = failed_accepts(&mut server) - attempts;
     let most = began.elapsed().as_millis() as u64 / 50 + 2;
     assert!(tried <= most, "{tried} attempts where there is time for {most}");
@@ -175,7 +175,7 @@ fn connections_that_cannot_be_accepted_do_not_keep_the_server_busy() {
     shut_down(server);
 }
 
-/// The server's limit is reached while it is stopped and a crowd waits before its door.
+/// The server's limit is reached by connections that arrived while it was stopped.
 #[test]
 fn a_crowd_before_a_stopped_server_is_served_or_refused_when_it_goes_on() {
     let place = Place::new();

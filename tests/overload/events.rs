@@ -1,4 +1,4 @@
-//! The server's log, as its process sees it: what was refused is counted, who is left behind is told.
+//! Collects the events of a server in its own process.
 
 use super::common::role::say;
 use std::fmt::Debug;
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// How often the acceptor found no descriptor for a connection.
+/// The number of connections for which the acceptor had no descriptor.
 pub static WITHOUT_DESCRIPTORS: AtomicU64 = AtomicU64::new(0);
 
 pub struct Events;

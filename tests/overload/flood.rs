@@ -1,4 +1,4 @@
-//! One inbox into which more is sent than is received.
+//! Tests of an inbox into which more is sent than its client receives.
 
 use super::common::payload::content;
 use super::common::proc::{is_asleep, threads};
@@ -16,7 +16,7 @@ fn seed(sender: u64, n: u64) -> u64 {
     sender << 32 | n
 }
 
-/// Sends as fast as it can, and counts what is acknowledged: at once, or, in turns, after a wait for room.
+/// Sends as fast as it can, alternately with and without waiting for room, and counts the delivered messages.
 pub fn flood(stage: &Stage) {
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
     let to: Key = setting("TO").unwrap();
@@ -45,7 +45,7 @@ pub fn flood(stage: &Stage) {
 
 const ROUNDS: u32 = 500;
 
-/// Two clients of this process that call, and write to each other, so many times.
+/// Lets two clients of this process call and send to each other a number of times.
 pub fn talk() {
     let path: PathBuf = setting("PATH").unwrap();
     let (mut ping, mut pong) =
@@ -68,8 +68,8 @@ pub fn talk() {
     say("talked");
 }
 
-/// While the inbox is full and sixteen push, two others talk as if nothing were; then all that was
-/// acknowledged is there, once, in each sender's order.
+/// While sixteen senders fill the inbox, two other clients communicate undisturbed. Then every acknowledged
+/// message is in the inbox exactly once, in each sender's order.
 #[test]
 fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     let place = Place::new();
@@ -124,8 +124,8 @@ fn a_flooded_inbox_concerns_nobody_else_and_loses_nothing() {
     );
 }
 
-/// Whether a client's process sleeps, and its worker too. Both park at once: a client that sleeps has woken
-/// its worker before, so then the worker is asleep because it waits for room.
+/// Whether a client's process and its worker sleep. Neither spins, and a client wakes its worker before it
+/// sleeps. So a sleeping worker waits for room.
 fn waits_for_room(server: &Role, client: &Role, name: &str) -> bool {
     let thread = format!("rp-{name}");
     let worker =
@@ -133,8 +133,8 @@ fn waits_for_room(server: &Role, client: &Role, name: &str) -> bool {
     (0..3).all(|_| is_asleep(client.pid()) && worker())
 }
 
-/// They begin to wait one after the other, each seen to wait before the next one comes; and in this order
-/// they are served, though others come and go in between, with a deadline that passes or none to wait for.
+/// Senders are served in the order in which they began to wait, although others, with short deadlines or
+/// without waiting, come and go in between.
 #[test]
 fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
     let place = Place::new();
@@ -150,7 +150,7 @@ fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
             Err(error) => panic!("{error:?}"),
         }
     }
-    // No scrap of room is left for anything shorter.
+    // Fill the rest, so that not even a shorter message fits.
     while alice.try_send(bob.key(), b"").is_ok() {
         filled += 1;
     }
@@ -161,7 +161,7 @@ fn those_who_wait_for_room_are_served_in_the_order_in_which_they_came() {
         let (mut sender, _) = start_client(&place, &name, &[("WAIT", "park")]);
         sender.tell(&format!("send {} 600000 {index} {text}", bob.key()));
         eventually("it waits for room", || waits_for_room(&server, &sender, &name));
-        // Whoever does not want to wait does not come first, nor does one who waits in vain.
+        // Neither a sender that does not wait nor one that times out may overtake.
         assert_eq!(alice.try_send(bob.key(), b"me first"), Err(SendError::InboxFull));
         senders.push(sender);
     }

@@ -1,5 +1,4 @@
-//! A client's process dies while a process that it forked holds its connection open: the kernel reports no
-//! end of that.
+//! Tests of a client's death that its forked child hides by keeping the connection open.
 
 use super::common::role::{Role, Stage, say, setting};
 use super::common::{Place, eventually, raw};
@@ -9,7 +8,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Registers, and starts a process that inherits the connection and outlives this one.
+/// Registers, and starts a child that inherits the connection and outlives this process.
 pub fn parent(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     let line = raw::dial(&path);
@@ -18,10 +17,10 @@ pub fn parent(stage: &Stage) {
         panic!("not registered")
     };
     fcntl_setfd(&line, FdFlags::empty()).unwrap();
-    // It ends with the director's end of the pipe that gives us our orders.
+    // The child ends when the test closes the pipe of the orders.
     let mut heir = Command::new("cat").stdin(Stdio::inherit()).stdout(Stdio::null()).spawn().unwrap();
     say(format_args!("heir {}", heir.id()));
-    // Killed meanwhile.
+    // The test kills this process here.
     let _ = stage.order();
     let _ = heir.wait();
 }
@@ -55,7 +54,7 @@ fn a_death_that_a_forked_child_hides_is_seen() {
     is_found_out(&Place::new(), &[], false);
 }
 
-/// All have given up their pidfds for others' connections.
+/// The server has closed its pidfds because it needs descriptors for connections.
 #[test]
 fn a_death_that_a_forked_child_hides_is_seen_without_descriptors_too() {
     is_found_out(&Place::new(), &[("FILES", "64")], true);

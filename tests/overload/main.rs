@@ -1,9 +1,9 @@
-//! More than there is room for: of clients, descriptors, threads, memory, messages; and processes that are
-//! stopped.
+//! Tests of overload: too many clients, messages or threads, too few descriptors or memory, stopped
+//! processes.
 //!
-//! Server and clients are processes of their own. In each test somebody is told so in so many words, nobody
-//! else notices, and afterwards all is as before. Long forms: `RINGPOST_CHURN_MINUTES`,
-//! `RINGPOST_STOP_SECONDS`, `RINGPOST_MANY`.
+//! Server and clients are separate processes. In each test the affected party gets an error that explains the
+//! reason, nobody else is affected, and afterwards everything is as before. Long forms:
+//! `RINGPOST_CHURN_MINUTES`, `RINGPOST_STOP_SECONDS`, `RINGPOST_MANY`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -31,7 +31,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::str::FromStr;
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, stage)) = common::role::role() else { return };
@@ -48,7 +48,7 @@ fn role() {
     }
 }
 
-// ---- what the directors share
+// ---- helpers of the tests
 
 fn start_client(place: &Place, name: &str, settings: &[(&str, &str)]) -> (Role, Key) {
     let all = [&[("PATH", place.path.to_str().unwrap()), ("NAME", name)], settings].concat();
@@ -57,29 +57,28 @@ fn start_client(place: &Place, name: &str, settings: &[(&str, &str)]) -> (Role, 
     (client, key)
 }
 
-/// What a server holds when nobody is registered.
+/// What an idle server holds: without clients.
 #[derive(Debug, Clone, Copy)]
 struct Baseline {
     pid: u32,
     holdings: Holdings,
     mappings: usize,
-    /// A connection that was refused a moment ago may still be among the descriptors; so these are counted
-    /// for themselves.
+    /// Counted separately, because recently refused connections may still have descriptors.
     sockets: usize,
-    /// What this took: registrations, and refusals.
+    /// The registrations and refusals that this took.
     registered: u64,
     refused: u64,
 }
 
-/// Mappings may differ by what the allocator keeps for the next time.
+/// The number of mappings may differ by those that the allocator keeps.
 const SPARE_MAPPINGS: usize = 16;
 
-/// More than the C library keeps stacks for, and arenas of the allocator.
+/// More clients than the C library keeps thread stacks and arenas for.
 const WARM: u64 = 40;
 
 impl Baseline {
-    /// Of a server that nobody has connected to yet. Some come at once and leave, so that what is made once
-    /// is made.
+    /// Measures a new server. Some clients register and leave first, so that one-time allocations are
+    /// included.
     fn of(server: &Role, path: &Path) -> Baseline {
         let pid = server.pid();
         let holdings = Holdings::of(&pid.to_string());
@@ -103,8 +102,8 @@ impl Baseline {
         Holdings::of(&self.pid.to_string())
     }
 
-    /// With this many clients, each of which has a thread, a channel and a connection; and nobody else has
-    /// one.
+    /// Checks that the server holds one thread, channel and connection for each of this many clients, and
+    /// nothing else.
     fn has_clients(&self, clients: usize) -> bool {
         let Holdings { threads, channels, .. } = self.now();
         (threads, channels) == (self.holdings.threads + clients, self.holdings.channels + clients)
@@ -122,14 +121,14 @@ impl Baseline {
     }
 }
 
-/// The sockets among a process's descriptors.
+/// The number of a process's sockets.
 fn sockets(pid: u32) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let links = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
-/// A refusal in the server's words, or the end of the text of any other error, names the remedy.
+/// Checks that an error text names the remedy.
 fn advises(error: &RegisterError, words: &[&str]) {
     let text = error.to_string();
     for word in words {
@@ -141,7 +140,7 @@ fn signal(process: &Role, signal: Signal) {
     kill_process(Pid::from_raw(process.pid() as i32).unwrap(), signal).unwrap();
 }
 
-/// A setting of a test's long form.
+/// The environment variable of a test's long form.
 fn from_environment<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().ok().unwrap_or_else(|| panic!("{name}={text} is not a number")))

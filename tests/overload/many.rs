@@ -1,4 +1,4 @@
-//! Ten thousand clients at once, or as many as `RINGPOST_MANY` says.
+//! Tests ten thousand clients at once (or `RINGPOST_MANY`).
 
 use super::common::proc::{mappings, raise_descriptor_limit};
 use super::common::role::{Role, Stage, numbers, say, setting};
@@ -12,8 +12,7 @@ use std::time::Instant;
 const MANY: u64 = 10_000;
 const PROCESSES: u64 = 4;
 
-/// Many clients in one process: all register, each calls once and writes once to its neighbour, and all
-/// leave.
+/// Registers many clients in one process. Each calls once and sends once to its neighbour; then all leave.
 pub fn crowd(stage: &Stage) {
     raise_descriptor_limit();
     let (path, index): (PathBuf, u64) = (setting("PATH").unwrap(), setting("INDEX").unwrap());
@@ -40,7 +39,8 @@ pub fn crowd(stage: &Stage) {
     say("left");
 }
 
-/// What the system allows: a descriptor for each in the server, a thread, five mappings.
+/// The number of clients that the system allows: each needs a descriptor, a thread and five mappings in the
+/// server.
 fn allowed() -> u64 {
     let number = |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
     let least = [
@@ -76,7 +76,7 @@ fn ten_thousand_clients() {
         .collect();
     for crowd in &mut crowds {
         let said = numbers(&crowd.hear_within("registered", LIMIT * 10));
-        // One each, and a handful.
+        // One for each client, and a few more.
         assert!(said["descriptors"] < size + 32, "{said:?}");
     }
     eprintln!("{count} registered after {:?}: {:?}", began.elapsed(), baseline.now());
@@ -112,7 +112,7 @@ fn ten_thousand_clients() {
     assert!(place.is_clean());
 }
 
-/// The memory of a process, for whoever looks on.
+/// The memory of a process, to be printed.
 fn resident(pid: u32) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let wanted = |line: &&str| line.starts_with("VmRSS") || line.starts_with("RssAnon");

@@ -1,5 +1,5 @@
-//! Processes that may have little: descriptors, threads, address space. What fails is told in a typed error
-//! and leaves nothing.
+//! Tests of clients with few descriptors, threads or little address space: failures are typed errors without
+//! leaks.
 
 use super::common::role::{Role, Stage, say, setting};
 use super::common::users::{is_root, leave_root};
@@ -11,16 +11,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// A user whom nothing else here runs as.
+/// A user with no other processes.
 const POOR: &str = "64125";
 
-/// The limits of this role, but that of address space.
+/// Sets the limits of this role, except for address space.
 pub fn limit_as_set() {
     if let Some(files) = setting("FILES") {
         setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
     }
     if let Some(uid) = setting("UID") {
-        // The kernel counts a user's threads, and root is not limited.
+        // The kernel limits threads per user, but not those of root.
         leave_root(uid, uid, &[]);
     }
     if let Some(threads) = setting("THREADS") {
@@ -28,7 +28,7 @@ pub fn limit_as_set() {
     }
 }
 
-/// What this process maps now, and so many KiB more.
+/// Limits the address space to what this process maps now and so many KiB more.
 pub fn limit_space() {
     if let Some(more) = setting::<u64>("SPACE") {
         let maximum = getrlimit(Resource::As).maximum;
@@ -53,7 +53,7 @@ fn set_files(current: Option<u64>) {
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
 
-/// Registers clients with less and less, and goes on with those that it has.
+/// Registers clients with fewer and fewer resources, and continues with those that it has.
 pub fn client(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     let register = |name: &str| Client::register(&path, name);
@@ -62,8 +62,8 @@ pub fn client(stage: &Stage) {
             let before = getrlimit(Resource::Nofile).current;
             let mut failed = 0;
             let mut clients = Vec::new();
-            // Without a single one, then one more in each round, before and after the watcher runs: so each
-            // place lacks it once.
+            // Starts with no descriptor, and allows one more in each round, before and after the watcher
+            // runs. So each place that opens one fails once.
             for round in 0..2 {
                 for more in 0..8 {
                     set_files(before);
@@ -99,7 +99,7 @@ pub fn client(stage: &Stage) {
         }
         "space" => {
             let mut clients = vec![register("first").unwrap()];
-            // Room for three and a half more channels, not counting what the allocator finds by itself.
+            // Leaves room for three and a half more channels, besides the allocator's free memory.
             let channel = 3 * clients[0].limits().ring_size as u64 + 4096;
             let limit = Some(mapped() + 3 * channel + channel / 2);
             setrlimit(Resource::As, Rlimit { current: limit, maximum: None }).unwrap();
@@ -131,7 +131,8 @@ pub fn client(stage: &Stage) {
     say("done");
 }
 
-/// A client's process runs out of something: its registrations fail, its other clients and the server go on.
+/// A client's process runs out of a resource: its registrations fail, but its other clients and the server
+/// continue.
 fn a_poor_client(lacks: &str, ring: &str, settings: &[(&str, &str)]) {
     let place = Place::new();
     fs::set_permissions(place.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -161,7 +162,7 @@ fn a_client_without_descriptors_is_told_so() {
     a_poor_client("descriptors", "4096", &[]);
 }
 
-/// As root only, since root's own threads are not limited.
+/// Runs as root only, to become another user: root's threads are not limited.
 #[test]
 fn a_client_without_threads_is_told_so() {
     if !is_root() {

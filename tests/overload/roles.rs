@@ -1,4 +1,4 @@
-//! The server, and a client that does as it is told.
+//! The roles of the overload tests: a server, and a client that executes orders.
 
 use super::common::role::{Stage, say, setting};
 use super::common::server;
@@ -29,7 +29,7 @@ pub fn serve(stage: &Stage) {
     server::end(server);
 }
 
-/// Registers and does what it is told, one order after the other.
+/// Registers and executes orders, one after the other.
 pub fn obey(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     let name: String = setting("NAME").unwrap();

@@ -1,12 +1,12 @@
-//! A service that never returns, while the server is to end.
+//! Tests a shutdown while a service does not return.
 
 use super::common::proc::threads;
 use super::common::{Place, eventually};
 use super::{numbers, start_client, start_server};
 use std::time::Duration;
 
-/// The shutdown ends all the same, says who is left behind, and closes all the others as it should; what they
-/// have asked before is answered, and messages that wait are received.
+/// The shutdown ends and reports the abandoned calls. All other requests are answered, and waiting messages
+/// are received.
 #[test]
 fn a_service_that_never_returns_does_not_keep_the_server() {
     let place = Place::new();
@@ -27,7 +27,7 @@ fn a_service_that_never_returns_does_not_keep_the_server() {
             client
         })
         .collect();
-    // Its worker is in the service, too, and nobody waits for the answer any more.
+    // This worker is in the service, too, but its client has given up waiting.
     stuck.pop().unwrap().kill();
     bob.tell(&format!("send {alice_key} 1000 hello"));
     bob.hear("sent");
@@ -40,7 +40,7 @@ fn a_service_that_never_returns_does_not_keep_the_server() {
     assert_eq!(left, ["stuck dead", "stuck one", "stuck two"]);
     let sums = numbers(&server.hear("summary"));
     assert_eq!((sums["abandoned"], sums["registered"], sums["violations"]), (3, 5, 0));
-    // The process ends well, although threads of it are still in the service.
+    // The process ends with success, although some of its threads are still in the service.
     assert!(server.end().success());
     assert!(bob.hear("failed").contains("Disconnected(Shutdown)"));
     alice.tell("receive");

@@ -1,4 +1,4 @@
-//! Processes that are stopped and go on. `RINGPOST_STOP_SECONDS=60` for the long form.
+//! Tests of processes that are stopped and resumed. `RINGPOST_STOP_SECONDS=60` runs the long form.
 
 use super::common::proc::threads;
 use super::common::role::Role;
@@ -19,9 +19,9 @@ fn stop(process: &Role) {
     });
 }
 
-/// Nobody else notices. Nothing of its is anybody else's: slot, name, key, inbox, mapping. Who sends to it
-/// hears that there is no room, at once or at the deadline. When it goes on it receives all that was
-/// acknowledged, in order, and once.
+/// A stopped client affects nobody, and nobody gets its slot, name, key, inbox or mapping. Senders to it are
+/// told that there is no room, at once or at their deadline. When it is resumed, it receives every
+/// acknowledged message exactly once and in order.
 #[test]
 fn a_stopped_client_keeps_what_is_its_and_goes_on() {
     for wait in [WaitStrategy::Adaptive, WaitStrategy::Park] {
@@ -30,7 +30,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
         let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", "8"), ("WAIT", &wait)]);
         let baseline = Baseline::of(&server, &place.path);
         let (mut victim, key) = start_client(&place, "victim", &[("WAIT", &wait)]);
-        // In the middle of a wait, for the first message.
+        // Stop it while it waits for its first message.
         victim.tell("receive");
         let mut alice = Client::register(&place.path, "alice").unwrap();
         stop(&victim);
@@ -47,7 +47,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
             assert_eq!(alice.try_send(key, b"x"), Err(SendError::InboxFull));
             if rounds % 64 == 1 {
                 finds_no_room(&mut alice, key, b"x", Duration::from_millis(20));
-                // All slots but its are taken and left, and taken again.
+                // All other slots are reused several times.
                 let mut others: Vec<Client> = (0..6)
                     .map(|n| Client::register(&place.path, format!("other {rounds} {n}")).unwrap())
                     .collect();
@@ -75,7 +75,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
             victim.tell("receive");
             assert_eq!(victim.hear("got"), format!("message {n}"));
         }
-        // Nothing more came, and it is as good as before.
+        // It received nothing else, and it works as before.
         alice.send_timeout(key, b"the last", LIMIT).unwrap();
         victim.tell("receive");
         assert_eq!(victim.hear("got"), "the last");
@@ -91,14 +91,14 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
     }
 }
 
-/// The time in which the server stood still is nobody's fault: who asked meanwhile is answered, however many
-/// they are, and who asks right after it is, too.
+/// A stopped server blames nobody for the time: requests from that time and right after it are answered,
+/// however many there are.
 #[test]
 fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
     let place = Place::new();
     let server = start_server(&place, &[("RING", "4096"), ("CLIENTS", "300")]);
     let baseline = Baseline::of(&server, &place.path);
-    // More than the server hears in one turn.
+    // More than the server receives in one pass.
     let lines: Vec<_> = (0..200).map(|_| raw::dial(&place.path)).collect();
     eventually("all are accepted", || super::sockets(server.pid()) == baseline.sockets + lines.len());
     stop(&server);
@@ -108,10 +108,10 @@ fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
         raw::say(&lines[n], &raw::datagram(raw::VERSION, raw::REGISTER, name.as_bytes()));
     };
     (0..150).for_each(register);
-    // Longer than a connection may say nothing.
+    // Longer than the time after which idle connections are closed.
     eventually("their time is over", || stopped.elapsed() > Duration::from_millis(2_500));
     signal(&server, Signal::CONT);
-    // One more turn of the server.
+    // Wait for one more pass of the server.
     super::registered(&place.path);
     (150..200).for_each(register);
     for (n, line) in lines.iter().enumerate() {
@@ -125,8 +125,8 @@ fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
     assert_eq!(shut_down(server)["refused"], baseline.refused);
 }
 
-/// Every wait with a deadline ends at it; those without go on when the server does, and nothing was lost or
-/// done twice.
+/// While the server is stopped, every wait with a deadline ends in time. Waits without one continue with the
+/// server, and nothing is lost or done twice.
 #[test]
 fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     let place = Place::new();
@@ -147,7 +147,7 @@ fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     let began = Instant::now();
     let (mut calls, mut sent) = (0_u64, 0_u64);
     while began.elapsed() < stop_time() || calls < 2 {
-        // The ring has room for a while; then not even the request is sent.
+        // At first the ring has room for requests; later they are not even sent.
         let call = alice.call_timeout(&calls.to_le_bytes(), short).unwrap_err();
         assert!(matches!(call, CallError::TimedOut), "{call:?}");
         calls += 1;
@@ -162,9 +162,9 @@ fn the_deadlines_of_clients_hold_while_the_server_is_stopped() {
     assert!(!patient.is_over());
     signal(&server, Signal::CONT);
     assert_eq!(patient.end("the patient call").unwrap(), b"patient");
-    // Late answers are told from this one.
+    // The answers to the earlier requests must be discarded.
     assert_eq!(alice.call(b"again").unwrap(), b"again");
-    // What was sent may have been delivered: each at most once, in order.
+    // The messages may have been delivered, but each at most once and in order.
     let mut last = None;
     while let Ok(Some(message)) = bob.try_recv() {
         let n = u64::from_le_bytes(message.payload().try_into().unwrap());

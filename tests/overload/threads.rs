@@ -1,8 +1,7 @@
-//! A server that may have few threads, or little address space. (What a server without any says:
-//! `tests/entries/limits.rs`.)
+//! Tests of a server with few threads or little address space.
 //!
-//! They have one arena of the C library's allocator: others reserve 64 MiB each and are mappings, at times of
-//! their own.
+//! (`tests/entries/limits.rs` has the case without any.) The processes use one arena of the C library's
+//! allocator, because other arenas reserve 64 MiB each at unpredictable times.
 
 use super::common::proc::mappings;
 use super::common::role::Role;
@@ -12,7 +11,7 @@ use super::{Baseline, SPARE_MAPPINGS, advises, registered, shut_down, start_serv
 use ringpost::{CallError, Client, Name, RegisterError};
 use std::os::unix::fs::{PermissionsExt, chown};
 
-/// A user whom nothing else here runs as.
+/// A user with no other processes.
 const LONELY: u32 = 64_124;
 
 fn start_cramped(place: &Place, settings: &[(&str, &str)]) -> Role {
@@ -21,8 +20,8 @@ fn start_cramped(place: &Place, settings: &[(&str, &str)]) -> Role {
     })
 }
 
-/// Registers until that is refused, and then two hundred times more; nothing is left of the refused, and the
-/// others notice nothing. Gives how many were refused.
+/// Registers clients until the server refuses, and then tries two hundred times more. Refused ones must leave
+/// nothing behind and not affect others. Returns the number of refusals.
 fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) -> u64 {
     let mut clients: Vec<Client> = Vec::new();
     let mut refused = 1;
@@ -59,7 +58,7 @@ fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) 
     eventually("there is room for the refused", || {
         match Client::register(&place.path, "refused 0") {
             Ok(client) => again = Some(client),
-            // The one who left may still be on the way out.
+            // The client that left may not have ended yet.
             Err(RegisterError::Refused(_)) => refused += 1,
             Err(error) => panic!("{error:?}"),
         }
@@ -73,7 +72,7 @@ fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) 
     refused
 }
 
-/// As root only, since root's own threads are not limited.
+/// Runs as root only, to become another user: root's threads are not limited.
 #[test]
 fn a_server_without_threads_for_more_clients_refuses_and_goes_on() {
     if !is_root() {
@@ -83,7 +82,7 @@ fn a_server_without_threads_for_more_clients_refuses_and_goes_on() {
     std::fs::set_permissions(place.directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let uid = LONELY.to_string();
     let server = start_cramped(&place, &[("RING", "4096"), ("UID", &uid), ("THREADS", "12")]);
-    // Only what belongs to that user vouches for its server.
+    // Clients trust that user's server only if the directory belongs to that user.
     chown(place.directory.path(), Some(LONELY), Some(LONELY)).unwrap();
     std::fs::set_permissions(place.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let baseline = Baseline::of(&server, &place.path);
@@ -91,7 +90,8 @@ fn a_server_without_threads_for_more_clients_refuses_and_goes_on() {
     shut_down(server);
 }
 
-/// Small rings: the stack of a thread, or what must be left, is what cannot be had. Large ones: the channel.
+/// With small rings, memory runs out for a thread's stack or for the reserve; with large rings, for the
+/// channel.
 #[test]
 fn a_server_without_address_space_for_more_clients_refuses_and_goes_on() {
     for ring in ["4096", "1048576", "67108864"] {
@@ -109,12 +109,12 @@ fn a_server_without_address_space_for_more_clients_refuses_and_goes_on() {
     }
 }
 
-/// Calls and responses need memory of the server's own, and those of its clients that it has none for are
-/// told so. It lives on.
+/// Calls and responses need memory of the server. Clients for which it has none get an error, and it lives
+/// on.
 #[test]
 fn a_server_without_memory_for_a_call_says_so_and_goes_on() {
     let place = Place::new();
-    // Rings so small that many clients fit in: their calls together need more than the rest in which no
+    // With such small rings many clients fit. Their calls together need more memory than is left when no
     // further client fits.
     let server = start_cramped(&place, &[("RING", "4194304"), ("SPACE", "700000")]);
     let baseline = Baseline::of(&server, &place.path);

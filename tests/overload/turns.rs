@@ -1,5 +1,4 @@
-//! More clients that call without pause than there are CPUs for: their workers take turns, and nobody is left
-//! out.
+//! Tests of more busy clients than CPUs: their workers take turns, and none starves.
 
 use crate::common::{Bus, begin, eventually};
 use ringpost::{Request, Response};
@@ -8,7 +7,7 @@ use std::sync::{Arc, Barrier};
 
 const PAIRS: u8 = 4;
 
-/// Each calls until everybody has made many calls, so that who is left out keeps all others from ending.
+/// Each client calls until all have made many calls. So a starving client would keep the test from ending.
 #[test]
 fn all_who_call_without_pause_get_on() {
     const CLIENTS: u32 = 16;
@@ -37,8 +36,8 @@ fn all_who_call_without_pause_get_on() {
     assert_eq!(super::registered(&path), 0);
 }
 
-/// Calls that are answered at once, which bring turns, and among them calls whose answer waits for another
-/// client's call: whoever has a turn then waits for one that has none.
+/// Mixes calls that are answered at once with calls whose answer waits for another client's call. So a worker
+/// with a slot of the scheduler waits for one without.
 #[test]
 fn calls_that_wait_for_each_other_are_answered() {
     const MEETINGS: u32 = 30;
@@ -67,7 +66,8 @@ fn calls_that_wait_for_each_other_are_answered() {
     }
 }
 
-/// While others call without pause: the server ends, and so do they, those that wait for a turn included.
+/// The server ends while clients call without pause. All their workers end, including those that wait for a
+/// slot.
 #[test]
 fn a_shutdown_ends_who_waits_for_a_turn() {
     let bus = Bus::start();

@@ -63,7 +63,7 @@ fn names_are_free_after_exit_and_kill() {
     for _ in 0..3 {
         let (listener, key) = start_listener(&place, "name", &[]);
         let full = run(CLIENT, &["call", "--as", "other", "x", "--socket", text(&place.path)]).failed();
-        assert!(full.contains("no room"), "{full}");
+        assert!(full.contains("is full"), "{full}");
         drop(listener);
         eventually("the name is free", || names(&place).is_empty());
         let (listener, next) = start_listener(&place, "name", &["--timeout", "60"]);

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// The events that the help documents: level and fields.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let help = String::from_utf8(run(SERVER, &["--help"]).well()).unwrap();
-    let table = help.split("The events, their levels and their fields:").nth(1).expect("no table");
+    let table = help.split("The events, their levels, meanings and fields:").nth(1).expect("no table");
     let mut events = BTreeMap::new();
     let mut last = String::new();
     for line in table.lines().filter(|line| !line.is_empty()) {

@@ -193,8 +193,8 @@ fn commands_do_what_help_says() {
         ("/call two words", "two words"),
         ("/nothing", "there is no command /nothing"),
         ("/call", "the text of the request"),
-        ("/who is there", "takes nothing"),
-        ("nobody hello", "/who shows"),
+        ("/who is there", "takes no arguments"),
+        ("nobody hello", "/who lists"),
         ("bob", "a space"),
     ] {
         tty.press(&format!("{line}\r"));
@@ -252,7 +252,7 @@ fn every_way_out_unregisters() {
 
 #[test]
 fn the_servers_end_is_said_at_once_and_the_line_stays_in_view() {
-    for (signal, said) in [(Signal::KILL, "gone"), (Signal::TERM, "shut down")] {
+    for (signal, said) in [(Signal::KILL, "died"), (Signal::TERM, "shut down")] {
         let place = Place::new();
         let server = start_server(&place, &[]);
         let mut tty = registered(&place, "alice");
@@ -327,7 +327,7 @@ fn without_a_terminal_on_both_sides_it_is_plain() {
     });
     tty.line_is("name:");
     tty.press("alice\n");
-    tty.shows("/help tells more");
+    tty.shows("/help shows the commands");
     tty.press("/call hello\n");
     eventually("the response is in the file", || {
         let text = std::fs::read_to_string(&output).unwrap();

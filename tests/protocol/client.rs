@@ -1,7 +1,7 @@
-//! A client in one file, written from `docs/PROTOCOL.md` alone. It shares no code with the library; a test
-//! sees to that.
+//! An independent client, written from `docs/PROTOCOL.md` alone. It shares no code with the library (a test
+//! checks that).
 //!
-//! Where the server breaks a rule, it panics with the rule.
+//! If the server breaks a rule, this client panics and names the rule.
 
 #![allow(unsafe_code, reason = "words in memory that is shared with the server")]
 
@@ -31,10 +31,10 @@ pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;
 
-/// Nothing in these tests takes that long.
+/// Longer than anything in these tests takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The longest sleep before the connection is looked at.
+/// The longest sleep before the connection is checked.
 const SLICE: Duration = Duration::from_millis(50);
 
 const LINE: u64 = 64;
@@ -98,8 +98,7 @@ impl Connection {
         Connection(socket)
     }
 
-    /// A server that turns the connection away at once may be gone already; what it said can be received all
-    /// the same.
+    /// A server that refuses at once may have closed the connection already; its reply can still be received.
     pub fn send(&self, datagram: &[u8]) {
         match send(&self.0, datagram, SendFlags::NOSIGNAL) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
@@ -148,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Whether there is something to receive, or the end, within that time.
+    /// Whether something (or the end) can be received within that time.
     fn is_readable(&self, within: Duration) -> bool {
         let within = rustix::time::Timespec::try_from(within).unwrap();
         matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&within)), Ok(1))
@@ -280,7 +279,7 @@ impl Ring {
         self.header(self.position).load(Ordering::Acquire) == 0
     }
 
-    /// Takes a block, if one is there.
+    /// Takes a block if there is one.
     fn take(&mut self) -> Option<Vec<u8>> {
         let header = self.header(self.position).load(Ordering::Acquire);
         if header == 0 {
@@ -312,13 +311,13 @@ fn wake(parked: &AtomicU32) {
     }
 }
 
-/// Sleeps on a parked word, unless what is waited for is there already.
+/// Sleeps on a parked word, unless the condition already holds.
 fn sleep(parked: &AtomicU32, is_there: impl FnOnce() -> bool) {
     parked.store(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     if !is_there() {
         let slice = rustix::time::Timespec::try_from(SLICE).unwrap();
-        // However it ends, the caller looks again.
+        // The caller checks again, whatever the result.
         let _ = futex::wait(parked, futex::Flags::empty(), 1, Some(&slice));
     }
     parked.store(0, Ordering::Relaxed);
@@ -337,11 +336,11 @@ pub const UNREGISTER: u16 = 7;
 /// The flag of a SEND that waits.
 pub const WAITS: u16 = 1;
 
-/// Why a wait ended: the reason of the channel's close.
+/// The reason for which the channel was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed(pub u32);
 
-/// What has been received from another client.
+/// A message from another client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
     pub count: u32,

@@ -1,5 +1,4 @@
-//! `docs/PROTOCOL.md` is enough to write a client: `client.rs` was written from it, and talks to a server
-//! here.
+//! Tests that `docs/PROTOCOL.md` is enough to write a client: `client.rs` was written from it alone.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 const OK: u16 = 0;
 
-/// Rings of one page, in which everything wraps soon, and a server that sleeps.
+/// A server with rings of one page, which wrap soon, and workers that park.
 fn small(builder: ServerBuilder) -> ServerBuilder {
     builder.ring_size(4096).wait(WaitStrategy::Park).service(echo)
 }
@@ -64,7 +63,7 @@ fn it_registers_calls_and_unregisters() {
     Client::register(bus.path(), "alice").unwrap();
 }
 
-/// Many laps of both rings, with padding, in which neither side runs dry.
+/// Both rings wrap many times, with padding, and always contain blocks.
 #[test]
 fn calls_on_their_way_are_answered_in_order() {
     const CALLS: u64 = 3000;
@@ -84,7 +83,7 @@ fn calls_on_their_way_are_answered_in_order() {
     }
 }
 
-/// The rule for room is the server's: a request ring filled to the last line that it allows is no violation.
+/// Client and server agree on the room in a ring: filling it to the last allowed line is not a violation.
 #[test]
 fn a_full_request_ring_is_served() {
     let bus = Bus::with(small);
@@ -102,8 +101,7 @@ fn a_full_request_ring_is_served() {
     }
 }
 
-/// A wake that is lost costs the client 50 ms of sleep, and more calls than these would take longer than
-/// anything may here.
+/// Each lost wake would cost the client 50 ms of sleep, so that these calls would exceed the time limit.
 #[test]
 fn ends_that_sleep_wake_each_other() {
     let bus = Bus::with(small);
@@ -161,7 +159,7 @@ fn messages_go_both_ways() {
     assert_eq!(client.ask(SEND, WAITS, &message(long, b"waited")), (OK, vec![]));
     let mut other = receiver.end("the messages");
 
-    // The header of 8, the key and the sender's name count.
+    // The header of 8 bytes, the key and the sender's name also need room.
     let largest = client.largest - 8 - 16 - "alice".len();
     assert_eq!(client.ask(SEND, 0, &message(None, &vec![1; largest])), (OK, vec![]));
     assert_eq!(other.recv().unwrap().payload(), vec![1; largest]);

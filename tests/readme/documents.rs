@@ -1,11 +1,10 @@
-//! Tests that the documents lead somewhere: links to files and headings that exist, and names that the code
-//! has.
+//! Tests the documents' links, paths and names: files and headings exist, and names are in the code.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whose code spans must be paths that exist and names that are in the code.
+/// The documents whose code spans must be existing paths, or names in the code.
 const NAMING: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -16,7 +15,7 @@ const NAMING: [&str; 7] = [
     "docs/decisions/",
 ];
 
-/// Where names come from: all text below these.
+/// The folders in whose files names are looked for.
 const CODE: [&str; 9] =
     ["src", "tests", "benches", "fuzz", "examples", "Cargo.toml", ".ci", ".github", "rustfmt.toml"];
 
@@ -42,7 +41,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files below `place`, but for what a build or a run puts there.
+/// All files below `place`, except those made by builds and runs.
 fn files(place: &Path, found: &mut Vec<PathBuf>) {
     const LEFT_OUT: [&str; 7] = ["target", "corpus", "artifacts", "logs", "seeds", ".git", "node_modules"];
     if place.is_file() {
@@ -81,7 +80,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What a heading is linked to by, as forges make it of its text.
+/// The anchor of a heading, as forges derive it from the text.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
@@ -93,7 +92,7 @@ fn anchors(text: &str) -> HashSet<String> {
     headings.map(|(_, line)| anchor(line.trim_start_matches('#').trim())).collect()
 }
 
-/// The targets of the links in a text. A link's text may go over lines, its target does not.
+/// The targets of the links in a text. A link's text may span lines, but its target does not.
 fn links(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     for (number, line) in prose(text) {
@@ -156,7 +155,7 @@ fn is_name(span: &str) -> bool {
     let is_word = |word: &str| {
         word.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
             && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
-            // `try_` is the beginning of names.
+            // `try_` is a prefix of names.
             && !word.ends_with('_')
     };
     !name.is_empty() && name.split("::").all(is_word)
@@ -189,9 +188,9 @@ fn paths_and_names_in_the_documents_exist() {
                 } else if is_path(span) {
                     let folder = spans(content).find(|span| span.ends_with('/') && is_path(span));
                     match folder.filter(|_| !span.contains('/')) {
-                        // The row of a folder.
+                        // A table row about a folder.
                         Some(folder) => root().join(folder).join(span).exists(),
-                        // Any file's name will do in a sentence about files.
+                        // A file name without a folder.
                         None if !span.contains('/') => {
                             root().join(span).exists() || sources.iter().any(|path| path.ends_with(span))
                         }

@@ -1,9 +1,8 @@
-//! Tests what the documents say: their shell blocks run as written, in a private directory, with the programs
-//! that were just built; the README's server and client work side by side; links and names lead somewhere
-//! (`documents.rs`). Rust blocks are documentation tests, too (`src/lib.rs`).
+//! Tests of the documents: shell blocks run as written, and the README's server and client work together.
 //!
-//! What a block shows as output must come, line by line. Keys and numbers differ from run to run, so each
-//! stands for any other; so does the white space between columns.
+//! Shell blocks run in a private directory, with the programs just built. Their output must match line by
+//! line, except that keys, numbers and the white space between columns may differ. `documents.rs` tests links
+//! and names. Rust blocks are documentation tests, too (`src/lib.rs`).
 
 #![cfg(feature = "cli")]
 
@@ -29,7 +28,7 @@ const DOCUMENTS: [(&str, &str); 3] = [
     ("docs/FIGURES.md", include_str!("../../docs/FIGURES.md")),
 ];
 
-/// Commands that are not run here, by their beginnings, and why.
+/// Commands that are not run here (by their beginnings), and why.
 const EXEMPT: [(&str, &str); 5] = [
     ("cargo add ", "changes another crate, and needs the network"),
     ("cargo install ", "needs the network"),
@@ -41,10 +40,10 @@ const EXEMPT: [(&str, &str); 5] = [
     ),
 ];
 
-/// The kinds of blocks that are known here, so that a new kind does not go untested unseen.
+/// The known kinds of blocks. A new kind must be added here, so that it is tested.
 const KINDS: [&str; 5] = ["rust", "rust,no_run", "sh", "console", "text"];
 
-/// For a command that measures: on a busy computer two ends that spin keep each other waiting.
+/// The limit for commands that measure, which may be slow on a busy computer.
 const LONG: Duration = Duration::from_secs(300);
 
 struct Block {
@@ -82,7 +81,7 @@ fn is_exempt(command: &str) -> bool {
     EXEMPT.iter().any(|(start, _)| command.starts_with(start))
 }
 
-/// A line with everything that differs from run to run made equal.
+/// Replaces everything in a line that differs from run to run.
 fn normal(line: &str) -> String {
     let plain = line.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut normal = String::new();
@@ -125,7 +124,7 @@ const STATUS: &str = "@ended ";
 impl Shell {
     fn start(directory: &Path) -> Shell {
         let programs = Path::new(env!("CARGO_BIN_EXE_ringpost")).parent().unwrap();
-        // As after the README's build command.
+        // The same place as after the README's build command.
         std::fs::create_dir(directory.join("target")).unwrap();
         std::os::unix::fs::symlink(programs, directory.join("target/release")).unwrap();
         let mut path = programs.as_os_str().to_owned();
@@ -146,7 +145,7 @@ impl Shell {
         writeln!(stdin, "exec 2>&1").unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // Ends with the last process that writes there.
+        // This thread ends with the last process that has the pipe.
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -157,10 +156,10 @@ impl Shell {
         Shell { child, stdin, lines }
     }
 
-    /// Runs a command until it has ended and has put out as many lines as are expected, in the foreground or
-    /// behind it.
+    /// Runs a command until it has ended and printed the expected number of lines, including those of
+    /// background processes.
     fn run(&mut self, command: &str, expected: usize, limit: Duration) -> (i32, Vec<String>) {
-        // Its input is not the commands that follow.
+        // The command must not read the following commands as its input.
         writeln!(self.stdin, "{{ {command}\n}} < /dev/null; echo \"{STATUS}$?\"").unwrap();
         let (mut status, mut output) = (None, Vec::new());
         while status.is_none() || output.len() < expected {
@@ -178,7 +177,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // The shell and what it left in the background, by the group that was made for them.
+        // Kills the shell and its background processes, by their process group.
         let group = Pid::from_raw(self.child.id() as i32).unwrap();
         let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
@@ -229,7 +228,7 @@ fn sessions_go_as_shown() {
             assert_eq!(status, 0, "{}: `{command}`: {output:#?}", block.place);
             assert_eq!(came, shown, "{}: `{command}`: {output:#?}", block.place);
             if command.starts_with("ringpost-server ") {
-                // Whoever types is slower than the server's start.
+                // A user would type the next command after the server has started.
                 await_server(&directory.path().join("bus.sock"));
             }
         }
@@ -250,7 +249,7 @@ fn sessions_go_as_shown() {
     assert!(sessions > 1 && logs > 0, "{sessions} sessions, {logs} logs");
 }
 
-/// The README's server and client. Each is a program of its own there; here each is a role of this one.
+/// Runs the README's server or client, each in a process of this test program.
 mod server {
     include!("server.rs");
 

@@ -1,4 +1,4 @@
-//! What each subscriber does, and what the clients of its server see.
+//! The cases: what the subscriber does, and what must hold for the server's clients.
 
 use crate::common::raw;
 use crate::common::role::say;
@@ -13,17 +13,17 @@ use tracing::Level;
 
 static LOG: Log = Log::new();
 
-/// Longer than the server waits for a subscriber at its end, and much less than anything that hangs.
+/// Longer than the server waits for a subscriber at its end, but short enough to detect hanging.
 const PROMPT: Duration = Duration::from_secs(20);
 
-/// A stranger's datagram that means nothing: the server tells its log of it.
+/// Sends an invalid datagram, which the server logs.
 fn junk(path: &Path) {
     let socket = raw::dial(path);
     raw::say(&socket, b"junk");
     raw::hear(&socket);
 }
 
-/// Clients register, call, send, receive, die and leave; strangers talk nonsense.
+/// Lets clients register, call, send, receive, die and leave, and sends invalid datagrams.
 fn traffic(path: &Path) {
     let mut alice = Client::register(path, "alice").unwrap();
     let mut bob = Client::register(path, "bob").unwrap();
@@ -44,7 +44,7 @@ fn set(subscriber: impl tracing::Subscriber + Send + Sync) {
     tracing::subscriber::set_global_default(subscriber).unwrap();
 }
 
-/// Shuts down, and sees that nobody waited for the subscriber for long.
+/// Shuts down, and checks that this did not wait long for the subscriber.
 fn end(bus: Bus) {
     let began = Instant::now();
     let summary = bus.server.join_after_shutdown();
@@ -122,7 +122,7 @@ pub fn registers() {
 
 static SERVER: Mutex<Option<Server>> = Mutex::new(None);
 
-/// At its first event the subscriber does something with the server, which then ends.
+/// The subscriber does something with the server at its first event; then the server ends.
 fn with_the_server(act: fn(Server)) {
     static DONE: AtomicBool = AtomicBool::new(false);
     set(does(Level::WARN, move |_| {
@@ -181,7 +181,7 @@ pub fn comes_late() {
     set(does(Level::TRACE, |seen| LOG.push(seen)));
     traffic(bus.path());
     end(bus);
-    // The join came back after the last one.
+    // The join returned after the last event.
     let all = LOG.all();
     let count = |event| LOG.of(event).len();
     assert_eq!((count("register"), count("unregister"), count("refused")), (4, 4, 4), "{all:?}");
@@ -195,7 +195,7 @@ pub fn comes_late() {
 
 pub fn is_slow() {
     static GATE: LazyLock<Gate> = LazyLock::new(Gate::default);
-    /// More than may wait.
+    /// More than fit into the queue of events.
     const MESSAGES: u64 = 20_000;
     set(does(Level::DEBUG, |seen| {
         GATE.pass();

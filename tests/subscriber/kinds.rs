@@ -1,4 +1,4 @@
-//! A subscriber that does with each event what a test wants.
+//! A subscriber that runs a function for each event.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// An event's fields as text, and `"thread"`: where it came.
+/// An event's fields as text, and `"thread"`: the thread that reported it.
 pub type Seen = HashMap<String, String>;
 
 pub struct Does<F> {
@@ -15,7 +15,7 @@ pub struct Does<F> {
     act: F,
 }
 
-/// A subscriber that wants events up to that level. It does not say so beforehand, as a careless one.
+/// Makes a subscriber for events up to this level. Like a careless one, it does not declare that level.
 pub fn does<F: Fn(Seen) + Send + Sync + 'static>(most: Level, act: F) -> Does<F> {
     Does { most, act }
 }
@@ -51,7 +51,7 @@ impl<F: Fn(Seen) + Send + Sync + 'static> Subscriber for Does<F> {
     fn exit(&self, _: &Id) {}
 }
 
-/// What was seen so far.
+/// The events so far.
 pub struct Log(Mutex<Vec<Seen>>);
 
 impl Log {
@@ -67,7 +67,7 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
-    /// Those of one kind.
+    /// The events of one kind.
     pub fn of(&self, event: &str) -> Vec<Seen> {
         self.all().into_iter().filter(|seen| seen["event"] == event).collect()
     }

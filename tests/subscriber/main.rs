@@ -1,6 +1,7 @@
-//! Subscribers of the program that embeds a server: whatever one does, the server's clients do not notice.
+//! Tests of `tracing` subscribers in a server's process: whatever one does, the server's clients are
+//! unaffected.
 //!
-//! A program has one subscriber for all of it, so each case is a process of its own.
+//! A process has one global subscriber, so each case runs in a separate process.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,7 +11,7 @@ mod kinds;
 
 use common::role::Role;
 
-/// Plays the role that another process of this program was started for; in the first process it is nothing.
+/// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
 fn role() {
     let Some((role, _stage)) = common::role::role() else { return };
@@ -79,7 +80,7 @@ fn one_that_wants_no_messages_is_asked_again_now_and_then() {
     play("wants no messages");
 }
 
-/// Here, and not in a process of its own: nothing is set for the whole of this one.
+/// Runs in the main process, because it sets no global subscriber.
 #[test]
 fn one_of_the_starting_thread_only_hears_of_that_server_only() {
     cases::of_one_thread();

@@ -1,4 +1,4 @@
-//! Options that several programs take, and the texts of numbers with units.
+//! Options that several programs share, and parsing and formatting of times and sizes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ pub struct SocketOption {
 }
 
 impl SocketOption {
-    /// Whether neither the option nor the environment names a socket.
+    /// Whether the path is the default one: neither the option nor the environment variable is set.
     pub fn is_default(&self) -> bool {
         choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")).is_none()
     }
 
-    /// The path that the option, the environment or the default gives.
+    /// The socket's path: from the option, else the environment variable, else the default.
     pub fn path(&self) -> Result<PathBuf, Failure> {
         match choose(self.socket.clone(), std::env::var_os("RINGPOST_SOCKET")) {
             Some(path) => Ok(path),
@@ -30,19 +30,19 @@ impl SocketOption {
     }
 }
 
-/// An empty variable counts as none, as it does everywhere.
+/// Prefers the option. An empty variable counts as unset.
 fn choose(option: Option<PathBuf>, variable: Option<OsString>) -> Option<PathBuf> {
     option.or_else(|| variable.filter(|path| !path.is_empty()).map(PathBuf::from))
 }
 
-/// The longest time that an option takes: a year.
+/// The longest time that an option accepts: a year, in seconds.
 const LONGEST: f64 = 31_536_000.0;
 
-/// A time in seconds, which may be fractional.
+/// Parses a time in seconds, such as `5` or `0.25`.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let wanted = "a number of seconds from 0.001 to 31536000 (a year) is wanted, such as 5 or 0.25";
+    let wanted = "give a number of seconds from 0.001 to 31536000 (a year), such as 5 or 0.25";
     let number: f64 = text.parse().map_err(|_| wanted.to_owned())?;
-    // Not a number is in no range.
+    // NaN is in no range.
     if (0.001..=LONGEST).contains(&number) {
         Ok(Duration::from_secs_f64(number))
     } else if number <= 0.0 {
@@ -52,9 +52,9 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A time from a microsecond to ten seconds, with its unit: `10us`, `1ms`, `0.5s`.
+/// Parses a time from a microsecond to ten seconds with its unit, such as `10us`, `1ms` or `0.5s`.
 pub fn short_time(text: &str) -> Result<Duration, String> {
-    let wanted = || "a time from 1us to 10s is wanted, such as 10us, 1ms or 0.5s".to_string();
+    let wanted = || "give a time from 1us to 10s, such as 10us, 1ms or 0.5s".to_string();
     let unit = text.find(|character: char| character.is_ascii_alphabetic() || character == 'µ');
     let (number, unit) = text.split_at(unit.ok_or_else(wanted)?);
     let nanoseconds = match unit {
@@ -68,16 +68,16 @@ pub fn short_time(text: &str) -> Result<Duration, String> {
     if (1e3..=1e10).contains(&time) { Ok(Duration::from_nanos(time as u64)) } else { Err(wanted()) }
 }
 
-/// A number of bytes: digits, then perhaps K, M or G for the powers of 1024.
+/// Parses a number of bytes. The suffix K, M or G multiplies by 1024, 1024² or 1024³.
 pub fn bytes(text: &str) -> Result<usize, String> {
-    let wanted = || "a number of bytes is wanted, such as 65536, 64K or 1M".to_string();
+    let wanted = || "give a number of bytes, such as 65536, 64K or 1M".to_string();
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
         Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    // `parse` would take a sign.
+    // `parse` would also accept a sign.
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(wanted());
     }
@@ -85,7 +85,7 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(1 << shift).ok_or_else(wanted)
 }
 
-/// `value` as a person reads a number of bytes: `64 KiB`, or `100 B` where no larger unit fits exactly.
+/// Formats a number of bytes in the largest unit that fits exactly: `64 KiB`, `100 B`.
 pub fn readable_bytes(value: usize) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if value >= 1 << shift && value.is_multiple_of(1 << shift) {
@@ -95,7 +95,7 @@ pub fn readable_bytes(value: usize) -> String {
     format!("{value} B")
 }
 
-/// `42 s`, `3 min 20 s`, `5 h 3 min`, `2 d 4 h`.
+/// Formats a time in its two largest units: `42 s`, `3 min 20 s`, `5 h 3 min`, `2 d 4 h`.
 pub fn readable_time(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_option_comes_before_the_variable_and_an_empty_variable_is_none() {
+    fn the_option_wins_over_the_variable_and_an_empty_variable_is_ignored() {
         assert_eq!(choose(Some("a".into()), Some("b".into())), Some("a".into()));
         assert_eq!(choose(None, Some("b".into())), Some("b".into()));
         assert_eq!(choose(None, Some("".into())), None);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_may_be_fractional_and_nothing_else() {
+    fn seconds_are_a_positive_number_without_a_unit() {
         assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         assert_eq!(seconds("1e2"), Ok(Duration::from_secs(100)));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn short_times_have_units() {
+    fn short_times_need_a_unit() {
         assert_eq!(short_time("10us"), Ok(Duration::from_micros(10)));
         assert_eq!(short_time("10µs"), Ok(Duration::from_micros(10)));
         assert_eq!(short_time("0.5ms"), Ok(Duration::from_micros(500)));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_take_the_powers_of_1024() {
+    fn bytes_accept_the_suffixes_k_m_and_g() {
         assert_eq!(bytes("0"), Ok(0));
         assert_eq!(bytes("100"), Ok(100));
         assert_eq!(bytes("64K"), Ok(65_536));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_read_in_the_unit_that_fits() {
+    fn bytes_are_shown_in_the_largest_unit_that_fits() {
         assert_eq!(readable_bytes(0), "0 B");
         assert_eq!(readable_bytes(100), "100 B");
         assert_eq!(readable_bytes(1024), "1 KiB");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_two_units() {
+    fn times_are_shown_in_their_two_largest_units() {
         assert_eq!(readable_time(Duration::from_millis(59_999)), "59 s");
         assert_eq!(readable_time(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(readable_time(Duration::from_secs(18_180)), "5 h 3 min");

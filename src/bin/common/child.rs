@@ -1,4 +1,4 @@
-//! Processes that a program starts and must not leave behind.
+//! Starts child processes, watches them, and makes sure that none outlives its parent.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -18,39 +18,38 @@ use rustix::process::{
 use super::exit::{Failure, Outcome};
 use super::signals::Interrupt;
 
-/// How long a server may take from its start until it accepts, and from SIGTERM to its end.
+/// How long a server may take until it accepts connections, and from SIGTERM until it ends.
 const START: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(10);
 
-/// Tells a child who its parent is.
+/// The environment variable with the parent's process id.
 const PARENT: &str = "RINGPOST_PARENT_PID";
 
-/// Lets [`die_with_parent`] notice in the child that this process ended before the child could ask to be
-/// told.
+/// Tells the child this process's id, so that [`die_with_parent`] also works if this process ends before the
+/// child calls it.
 pub fn bound(command: &mut Command) -> &mut Command {
     command.env(PARENT, std::process::id().to_string())
 }
 
-/// Ends this process, started as a child, when the thread that started it ends; SIGKILL, because it also
-/// reaches a process that is stopped. The tidy ways (SIGTERM, end of input) come first; this is for a parent
-/// that was killed.
+/// Kills this process when the thread that started it ends. This is for parents that were killed; others end
+/// their children in an orderly way. It uses SIGKILL because that also ends a stopped process.
 pub fn die_with_parent() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // A parent that has ended already sends nothing, and somebody else is the parent now.
+    // If the parent has already ended, no signal comes, but the parent's id differs from the one passed.
     let told = std::env::var(PARENT).ok().and_then(|pid| pid.parse::<i32>().ok());
     if told.is_some_and(|told| getppid().is_none_or(|now| now.as_raw_nonzero().get() != told)) {
         std::process::exit(1);
     }
 }
 
-/// Sends `signal` to a child that has not been waited for, whose number is therefore still its own.
+/// Sends `signal` to a child that has not been waited for, so that its process id is still its own.
 fn signal(child: &Child, signal: Signal) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Waits until `child` ends, for at most `patience`.
+/// Waits until `child` ends, but not longer than `patience`.
 pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + patience;
     loop {
@@ -62,7 +61,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Ends `child`: waits for `patience`, then kills it.
+/// Waits for `child` to end, and kills it after `patience`.
 pub fn end(child: &mut Child, patience: Duration) {
     if wait(child, patience).is_none() {
         let _ = child.kill();
@@ -70,14 +69,13 @@ pub fn end(child: &mut Child, patience: Duration) {
     }
 }
 
-/// Runs `action` once `child` has ended, whoever waits for it; not before that, also if the child outlives
-/// its owner's interest in it.
+/// Runs `action` on a new thread once `child` has ended. Does not wait for it in the caller's place.
 pub fn when_it_ends(child: &Child, action: impl FnOnce() + Send + 'static) -> Outcome {
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
     std::thread::Builder::new()
         .name("child watch".into())
         .spawn(move || {
-            // It is left to be waited for by its owner. An error: it has been.
+            // `NOWAIT` leaves the child to be waited for by its owner. An error says that this has happened.
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while let Ok(None) | Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), look) {}
             action();
@@ -86,8 +84,8 @@ pub fn when_it_ends(child: &Child, action: impl FnOnce() + Send + 'static) -> Ou
         .map_err(|error| Failure::failed(format!("cannot watch a process: {error}")))
 }
 
-/// A process of this program's own that tells, line by line, how far it is. It is killed when this is
-/// dropped: it keeps nothing that would have to be put in order.
+/// A helper process that reports its progress as lines on its standard output. It is killed on drop, which is
+/// safe because it has nothing to clean up.
 pub struct Helper {
     child: Child,
     lines: Receiver<String>,
@@ -128,12 +126,12 @@ impl Helper {
         self.child.id()
     }
 
-    /// Runs `action` when it has ended.
+    /// Runs `action` when the process has ended.
     pub fn when_it_ends(&self, action: impl FnOnce() + Send + 'static) -> Outcome {
         when_it_ends(&self.child, action)
     }
 
-    /// Its next line, for which it may take `patience`.
+    /// Its next line. Fails if that does not come within `patience`.
     pub fn line(&mut self, patience: Duration, interrupt: &Interrupt) -> Result<String, Failure> {
         let deadline = Instant::now() + patience;
         loop {
@@ -141,11 +139,11 @@ impl Helper {
             match self.lines.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => return Ok(line),
                 Err(RecvTimeoutError::Disconnected) => {
-                    // It says why on standard error, which is ours.
+                    // The process has written the reason to the standard error that it shares with us.
                     let how = wait(&mut self.child, Duration::from_secs(1));
                     let how = how.map_or_else(|| "no output".to_string(), |status| status.to_string());
                     interrupt.check()?;
-                    return Err(Failure::failed(format!("a helper process ended too early: {how}")));
+                    return Err(Failure::failed(format!("a helper process ended unexpectedly: {how}")));
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
                     return Err(Failure::failed(format!(
@@ -158,10 +156,12 @@ impl Helper {
         }
     }
 
-    /// A failure if it has ended.
+    /// Fails if the process has ended.
     pub fn check(&mut self) -> Outcome {
         match self.child.try_wait() {
-            Ok(Some(status)) => Err(Failure::failed(format!("a helper process ended too early: {status}"))),
+            Ok(Some(status)) => {
+                Err(Failure::failed(format!("a helper process ended unexpectedly: {status}")))
+            }
             _ => Ok(()),
         }
     }
@@ -174,7 +174,7 @@ impl Drop for Helper {
     }
 }
 
-/// A `ringpost-server` of our own.
+/// A `ringpost-server` that this program started.
 pub struct ServerChild {
     child: Child,
     last_lines: Arc<Mutex<VecDeque<String>>>,
@@ -183,7 +183,8 @@ pub struct ServerChild {
 }
 
 impl ServerChild {
-    /// Starts `program` on `socket` and returns once it accepts connections. `each_line` gets its log.
+    /// Starts `program` on `socket` and returns once it accepts connections. `each_line` gets each line of
+    /// its log.
     pub fn start(
         program: &Path,
         socket: &Path,
@@ -210,7 +211,7 @@ impl ServerChild {
             let log = std::thread::Builder::new().name("server log".into()).spawn(move || {
                 let mut lines = BufReader::new(stderr);
                 let mut bytes = Vec::new();
-                // A line has no need to be longer; one that is comes in pieces.
+                // Bounds the memory: a longer line is split.
                 while matches!(lines.by_ref().take(4096).read_until(b'\n', &mut bytes), Ok(1..)) {
                     let line = String::from_utf8_lossy(&bytes).trim_end().to_string();
                     each_line(&line);
@@ -226,12 +227,13 @@ impl ServerChild {
             server.log = Some(log.map_err(cannot)?);
         }
         let deadline = Instant::now() + START;
-        // The socket's path appears when connections are accepted, so that nothing is asked of it before.
+        // The path appears shortly before the server accepts connections, so there is no point in trying
+        // before.
         loop {
             if let Some(status) = server.child.try_wait().map_err(cannot)? {
                 server.ended = true;
                 let why = server.last_words(status);
-                // A signal to all of us may have reached it first.
+                // A signal to the whole process group may have ended the server first.
                 interrupt.check()?;
                 return Err(Failure::failed(format!("the server did not start: {why}")));
             }
@@ -254,7 +256,7 @@ impl ServerChild {
         self.child.id()
     }
 
-    /// Why the server ended: in its own words, if it had any, else its status.
+    /// Why the server ended: the last line it wrote, or else its exit status.
     fn last_words(&mut self, status: ExitStatus) -> String {
         if let Some(log) = self.log.take() {
             let _ = log.join();
@@ -264,13 +266,13 @@ impl ServerChild {
         why.map_or_else(|| status.to_string(), str::to_string)
     }
 
-    /// Stops the process where it is, all of its threads, and returns once it stands still.
+    /// Stops the process with SIGSTOP, and returns once all its threads are stopped.
     pub fn pause(&mut self) -> Outcome {
         signal(&self.child, Signal::STOP);
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Failure::failed("the server has no process number"))?;
+        let pid = pid.ok_or_else(|| Failure::failed("the server has no process id"))?;
         loop {
-            // What is looked at is still there to be waited for: an end, then, by the child's owner.
+            // `NOWAIT`: if the server has ended, its owner still has to wait for it.
             let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             match waitid(WaitId::Pid(pid), either) {
                 Ok(Some(status)) if status.stopped() => {
@@ -287,26 +289,26 @@ impl ServerChild {
         }
     }
 
-    /// A failure if the server has ended, which explains others.
+    /// Fails if the server has ended, which then explains other failures.
     pub fn check(&mut self) -> Outcome {
-        // Its channel is closed a little before its process can be waited for.
+        // A server closes its channels a little before its process can be waited for.
         match wait(&mut self.child, Duration::from_millis(20)) {
             None => Ok(()),
             Some(status) => {
                 self.ended = true;
-                Err(Failure::failed(format!("the server ended too early: {}", self.last_words(status))))
+                Err(Failure::failed(format!("the server ended unexpectedly: {}", self.last_words(status))))
             }
         }
     }
 
-    /// Lets the process go on.
+    /// Continues the process after [`pause`](Self::pause).
     pub fn resume(&self) {
         if !self.ended {
             signal(&self.child, Signal::CONT);
         }
     }
 
-    /// Asks the server to end, and waits until it has and its log has been read.
+    /// Sends SIGTERM, and waits until the server has ended and its log has been read.
     pub fn stop(mut self) -> Outcome {
         self.ask_to_end();
         match wait(&mut self.child, STOP) {

@@ -1,11 +1,11 @@
-//! Processors: which ones this process may use, and keeping a thread on one.
+//! CPUs: lists those this process may use, and pins threads to them.
 
 use std::fs;
 use std::str::FromStr;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The processors that this thread may run on, ascending.
+/// The CPUs that this thread may run on, in ascending order.
 pub fn allowed() -> Vec<usize> {
     match sched_getaffinity(None) {
         Ok(set) => (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect(),
@@ -13,9 +13,9 @@ pub fn allowed() -> Vec<usize> {
     }
 }
 
-/// Keeps the calling thread, and those that it starts from here on, on `cpu`.
+/// Pins the calling thread, and all threads it starts later, to `cpu`.
 pub fn pin(cpu: usize) -> Result<(), String> {
-    let cannot = || format!("cannot keep a thread on CPU {cpu}: this process may use {}", list(&allowed()));
+    let cannot = || format!("cannot pin a thread to CPU {cpu}: this process may use {}", list(&allowed()));
     if cpu >= CpuSet::MAX_CPU {
         return Err(cannot());
     }
@@ -24,26 +24,25 @@ pub fn pin(cpu: usize) -> Result<(), String> {
     sched_setaffinity(None, &set).map_err(|_| cannot())
 }
 
-/// Whether a thread can be kept on `cpu`: by trying it, and undoing it.
+/// Checks whether a thread can be pinned to `cpu`, by doing so and undoing it.
 pub fn can_pin(cpu: usize) -> Result<(), String> {
-    let before =
-        sched_getaffinity(None).map_err(|error| format!("cannot tell which CPUs may be used: {error}"))?;
+    let before = sched_getaffinity(None)
+        .map_err(|error| format!("cannot find out which CPUs may be used: {error}"))?;
     pin(cpu)?;
-    sched_setaffinity(None, &before).map_err(|error| format!("cannot leave CPU {cpu} again: {error}"))
+    sched_setaffinity(None, &before).map_err(|error| format!("cannot unpin from CPU {cpu}: {error}"))
 }
 
-/// Where the calling thread may run now; it may again when this is dropped. Children start where their parent
-/// may run.
+/// Restores the calling thread's CPUs when dropped. Children inherit the CPUs of the thread that starts them.
 #[derive(Debug)]
-pub struct Freedom(Option<CpuSet>);
+pub struct SavedAffinity(Option<CpuSet>);
 
-impl Freedom {
-    pub fn remember() -> Freedom {
-        Freedom(sched_getaffinity(None).ok())
+impl SavedAffinity {
+    pub fn save() -> SavedAffinity {
+        SavedAffinity(sched_getaffinity(None).ok())
     }
 }
 
-impl Drop for Freedom {
+impl Drop for SavedAffinity {
     fn drop(&mut self) {
         if let Some(set) = &self.0 {
             let _ = sched_setaffinity(None, set);
@@ -51,7 +50,7 @@ impl Drop for Freedom {
     }
 }
 
-/// `CPU 3`, `CPUs 0-3,8`.
+/// Formats a list of CPUs: `CPU 3`, `CPUs 0-3,8`.
 pub fn list(cpus: &[usize]) -> String {
     let mut text = String::from(if cpus.len() == 1 { "CPU " } else { "CPUs " });
     let mut rest = cpus;
@@ -69,7 +68,7 @@ pub fn list(cpus: &[usize]) -> String {
     text
 }
 
-/// Where the two ends of a measurement run.
+/// The CPUs on which the two ends of a measurement run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Pins {
     pub client: usize,
@@ -77,7 +76,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The first two processors that this process may use, if there are two.
+    /// The first two CPUs that this process may use, if it may use two.
     pub fn default_pins() -> Option<Pins> {
         match allowed()[..] {
             [client, server, ..] => Some(Pins { client, server }),
@@ -85,7 +84,7 @@ impl Pins {
         }
     }
 
-    /// Whether the two are hyper-threads of one core; `None` where the kernel does not say.
+    /// Whether the two CPUs are hyper-threads of one core; `None` if the kernel does not tell.
     pub fn same_core(self) -> Option<bool> {
         let path = format!("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", self.client);
         Some(in_list(fs::read_to_string(path).ok()?.trim(), self.server))
@@ -96,14 +95,14 @@ impl FromStr for Pins {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Pins, String> {
-        let wanted = || "two CPU numbers are wanted, CLIENT,SERVER, such as 0,1".to_string();
+        let wanted = || "give two CPU numbers, CLIENT,SERVER, such as 0,1".to_string();
         let (client, server) = text.split_once(',').ok_or_else(wanted)?;
         let number = |text: &str| text.trim().parse().map_err(|_| wanted());
         Ok(Pins { client: number(client)?, server: number(server)? })
     }
 }
 
-/// Whether `cpu` is in a list as the kernel writes it, such as `0-3,8`.
+/// Whether `cpu` is in a list in the kernel's format, such as `0-3,8`.
 fn in_list(list: &str, cpu: usize) -> bool {
     list.split(',').any(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -111,7 +110,7 @@ fn in_list(list: &str, cpu: usize) -> bool {
     })
 }
 
-/// The processor's name as the kernel gives it.
+/// The processor's name, as the kernel reports it.
 pub fn model() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     text.lines()
@@ -120,7 +119,7 @@ pub fn model() -> Option<String> {
         .map(|(_, value)| value.trim().to_string())
 }
 
-/// The running kernel's release.
+/// The release of the running kernel.
 pub fn kernel() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/osrelease").ok()?.trim().to_string())
 }
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_lists_are_understood_and_written() {
+    fn cpu_lists_are_parsed_and_formatted() {
         assert!(in_list("0-3,8", 2) && in_list("0-3,8", 8) && in_list("5", 5));
         assert!(!in_list("0-3,8", 4) && !in_list("", 0) && !in_list("x-y", 0));
         assert_eq!(list(&[0]), "CPU 0");
@@ -148,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_that_cannot_be_is_refused_and_one_that_can_is_undone() {
+    fn can_pin_refuses_impossible_cpus_and_undoes_possible_ones() {
         let before = allowed();
         assert!(can_pin(1_000_000).is_err());
         assert_eq!(can_pin(before[0]), Ok(()));
         assert_eq!(allowed(), before);
         {
-            let _freedom = Freedom::remember();
+            let _saved = SavedAffinity::save();
             pin(before[0]).unwrap();
             assert_eq!(allowed(), before[..1]);
         }

@@ -1,5 +1,5 @@
-//! How a program ends: 0, or 1 with one line that says why and what to do, or 2 for a command line that is
-//! wrong.
+//! Runs a program and sets its exit status: 0 for success, 1 with one line of error, 2 for a wrong command
+//! line.
 
 use std::fmt;
 use std::io;
@@ -16,24 +16,24 @@ use super::out::readable;
 /// Why a program ends before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The command line is wrong: status 2.
+    /// The command line is wrong: exit status 2.
     Usage(String),
-    /// It could not be done: status 1.
+    /// The program failed: exit status 1.
     Failed(String),
-    /// Whoever read the output has gone: a clean end, status 0.
+    /// The reader of the output has closed the pipe, which is no error: exit status 0.
     ClosedPipe,
 }
 
-/// What a program, or a part of it, comes to.
+/// The result of a program, or of a part of it.
 pub type Outcome = Result<(), Failure>;
 
 impl Failure {
-    /// A failure with status 1.
+    /// A failure with exit status 1.
     pub fn failed(why: impl fmt::Display) -> Failure {
         Failure::Failed(why.to_string())
     }
 
-    /// A failure with status 2.
+    /// A failure with exit status 2.
     pub fn usage(why: impl fmt::Display) -> Failure {
         Failure::Usage(why.to_string())
     }
@@ -43,12 +43,12 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Usage(why) | Failure::Failed(why) => f.write_str(why),
-            Failure::ClosedPipe => f.write_str("the reader of the output has gone"),
+            Failure::ClosedPipe => f.write_str("the reader of the output closed the pipe"),
         }
     }
 }
 
-/// Reads the command line, runs `body` with it, and turns what that comes to into the exit status.
+/// Parses the command line, runs `body` with it, and turns its result into the exit status.
 pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> ExitCode {
     let parsed = options_of(C::command()).try_get_matches();
     let options = match parsed.and_then(|matches| C::from_arg_matches(&matches)) {
@@ -58,7 +58,7 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
                 note(format_args!("{program}: {}", usage_line(program, &error)));
                 return ExitCode::from(2);
             }
-            // Help and version go to stdout; whether anyone reads them changes nothing.
+            // Help and version go to stdout. A failure to write them is ignored.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
@@ -76,8 +76,8 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
     }
 }
 
-/// Lets each option have a negative number as its value, so that whoever gives one hears what the option
-/// wants, and not how to make it something else.
+/// Lets every option accept a negative number, so that the error says which values are valid instead of
+/// explaining how to pass something that looks like an option.
 fn options_of(command: clap::Command) -> clap::Command {
     let lenient = |argument: clap::Arg| {
         let takes = argument.get_long().is_some() && argument.get_action().takes_values();
@@ -86,16 +86,16 @@ fn options_of(command: clap::Command) -> clap::Command {
     command.mut_args(lenient).mut_subcommands(options_of)
 }
 
-/// What is wrong with the command line, on one line like every failure.
+/// The error in the command line, on one line like every failure.
 fn usage_line(program: &str, error: &clap::Error) -> String {
     match error.kind() {
-        // In place of the whole help.
+        // Instead of the whole help.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return format!("a command is missing: '{program} --help' shows which there are");
+            return format!("a command is missing; '{program} --help' lists them");
         }
         ErrorKind::InvalidUtf8 => {
             return format!(
-                "an argument is not UTF-8, as names, keys and numbers are; '{program} --help' tells more"
+                "an argument is not UTF-8, but names, keys and numbers must be; see '{program} --help'"
             );
         }
         _ => {}
@@ -105,11 +105,11 @@ fn usage_line(program: &str, error: &clap::Error) -> String {
     let lines = paragraphs.map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
     let line = lines.collect::<Vec<_>>().join("; ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    one_line(&format!("{line}; '{program} --help' tells more"))
+    one_line(&format!("{line}; see '{program} --help'"))
 }
 
-/// Writes a line to stderr, if it takes one within a second: a program must not hang because nobody reads
-/// what it complains of. (`eprintln!` would wait for ever, and panic where stderr is closed.)
+/// Writes a line to stderr, but gives up after a second: a program must not hang because nobody reads its
+/// errors. (`eprintln!` could wait for ever, and panics if stderr is closed.)
 pub fn note(line: impl fmt::Display) {
     let text = format!("{line}\n");
     let mut rest = text.as_bytes();
@@ -123,7 +123,7 @@ pub fn note(line: impl fmt::Display) {
             Err(Errno::INTR) if !left.is_zero() => continue,
             _ => return,
         }
-        // A pipe that is ready takes so much without waiting.
+        // A writable pipe accepts this much without blocking.
         match rustix::io::write(&stderr, &rest[..rest.len().min(PIPE_PAGE)]) {
             Ok(written) => rest = &rest[written..],
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -132,13 +132,13 @@ pub fn note(line: impl fmt::Display) {
     }
 }
 
-/// How long a line waits for whoever reads stderr.
+/// How long to wait until stderr accepts a line.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What fits into a pipe that has any room.
+/// The number of bytes that fit into every writable pipe.
 const PIPE_PAGE: usize = 4096;
 
-/// `text` with its control characters, line ends among them, made visible.
+/// Escapes the control characters in `text`, line breaks included.
 pub fn one_line(text: &str) -> String {
     readable(text.trim_end().as_bytes())
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_command_line_is_one_line_that_says_what_is_wrong() {
+    fn a_usage_error_is_one_line_that_says_what_is_wrong() {
         let command = || {
             clap::Command::new("x")
                 .arg(clap::Arg::new("name").long("name").required(true))
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_line_whatever_it_quotes() {
+    fn a_failure_is_one_line_even_if_it_quotes_control_characters() {
         assert_eq!(one_line("plain, with \"quotes\" and é"), "plain, with \"quotes\" and é");
         assert_eq!(one_line("two\nlines\n"), "two\\nlines");
         assert_eq!(one_line("an \u{1b}[31mescape"), "an \\u{1b}[31mescape");

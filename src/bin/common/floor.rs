@@ -1,14 +1,15 @@
-//! The floor: what a round trip between two processes costs on this computer with nothing around it.
+//! Measures the floor: the time of a bare shared-memory round trip between two processes on this computer.
 //!
-//! Two processes share two words, each alone in its line and more than 128 bytes apart (processors fetch
-//! lines in pairs). One stores the next number into the first word, the other answers with the same number in
-//! the second: Release stores, Acquire loads. It is timed as a block of round trips, with no clock read
-//! inside. Whether `pause` between two looks helps depends on the processor, so that both ways are measured.
-//! On one processor neither can work, and each look yields to the other process instead.
+//! Two processes share two words, each alone in its cache line and more than 128 bytes apart (processors
+//! fetch lines in pairs). One process stores the next number into the first word; the other answers by
+//! storing it into the second. Stores are Release, loads are Acquire. A whole block of round trips is timed,
+//! without reading the clock in between. Whether a `pause` between two loads helps depends on the processor,
+//! so both ways are measured. On one CPU neither works, so there each load that finds nothing yields to the
+//! other process.
 //!
-//! The partner gets the segment as its standard input and sleeps on a futex outside its blocks, so that the
-//! server, which shares its processor, has that for itself. Every block has a number of its own, the *turn*,
-//! and a task: these words, or what `floor_futex` and `floor_copy` do with the same partner.
+//! The partner process gets the segment as its standard input. Between blocks it sleeps on a futex, so that
+//! the server on the same CPU is not disturbed. Each block has a number, the *turn*, and a task: answering
+//! the words, or one of those in `floor_futex` and `floor_copy`.
 //!
 //! ```text
 //! measuring process                                   partner
@@ -44,26 +45,26 @@ const TASK: usize = 1280;
 const FIRST: usize = 1288;
 const END: usize = 1296;
 const SIZE: usize = 1304;
-/// Two more words, for those who sleep on them.
+/// Two more words, on which `floor_futex` sleeps.
 pub(super) const FUTEX_PING: usize = 1536;
 pub(super) const FUTEX_PONG: usize = 1792;
-/// Here the two buffers begin, where there are any.
+/// Where the two buffers of `floor_copy` begin, if there are any.
 pub(super) const BUFFERS: usize = 4096;
 
-/// What a waiting end does between two looks.
+/// What a waiting end does between two loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Look {
-    /// The processor's hint that this is a spin.
+    /// Executes the processor's spin-loop hint.
     Pause,
-    /// Nothing.
+    /// Does nothing.
     Plain,
-    /// Let another thread run: the one way that makes sense on one processor.
+    /// Lets another thread run: the only way that makes sense on one CPU.
     Yield,
 }
 
 impl Look {
-    /// The ways worth measuring for these two ends.
+    /// The ways that are worth measuring for two ends on these CPUs.
     pub fn ways(pins: Option<cpu::Pins>) -> &'static [Look] {
         match pins {
             Some(pins) if pins.client != pins.server => &[Look::Pause, Look::Plain],
@@ -71,21 +72,22 @@ impl Look {
         }
     }
 
-    /// The way that suits these two ends where only one is measured.
+    /// The usual way for two ends on these CPUs, if only one is measured.
     pub fn usual(pins: Option<cpu::Pins>) -> Look {
         Look::ways(pins)[0]
     }
 }
 
-/// What the partner does in a turn.
+/// What the partner process does in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Answers words.
+    /// Answers words by polling.
     Words(Look),
-    /// Answers words on which both sides sleep.
+    /// Answers words by sleeping on futexes.
     Futex,
-    /// Copies out and back in; takes copies out.
+    /// Copies each payload out and back in again.
     Copies(Look),
+    /// Copies each payload out.
     Takes(Look),
 }
 
@@ -103,7 +105,7 @@ impl Task {
         Task::Takes(Look::Yield),
     ];
 
-    /// As it is written into the segment.
+    /// The task's number in the segment.
     fn code(self) -> u32 {
         Task::ALL.iter().position(|&task| task == self).map_or(0, |index| index as u32)
     }
@@ -113,9 +115,9 @@ impl Task {
     }
 }
 
-/// A [`Look`] as a type: the loops are compiled once for each, so that nothing is decided between two looks.
+/// A [`Look`] as a type. The loops are compiled once for each type, so that they contain no branch on it.
 pub(super) trait Between {
-    /// After how many looks to ask whether the other side is lost.
+    /// After how many loads to check whether the other process is lost.
     const MANY: u32 = 1 << 16;
 
     fn between();
@@ -138,7 +140,7 @@ impl Between for Plain {
 }
 
 impl Between for Yield {
-    // A busy processor takes milliseconds to come back from each.
+    // On a busy CPU each yield may take milliseconds.
     const MANY: u32 = 1 << 5;
 
     fn between() {
@@ -146,7 +148,8 @@ impl Between for Yield {
     }
 }
 
-/// Waits until `word` is `value`; `false` when `lost`, asked now and then, says that it never will be.
+/// Waits until `word` is `value`. Calls `lost` now and then, and returns `false` if that says that the other
+/// process is lost.
 #[inline(always)]
 pub(super) fn wait_for<B: Between>(
     word: &AtomicU64,
@@ -164,17 +167,17 @@ pub(super) fn wait_for<B: Between>(
     true
 }
 
-/// Asks whether the other side is lost.
+/// Tells whether the other process is lost.
 pub(super) type Lost<'a> = dyn FnMut() -> bool + 'a;
 
-/// Asks with `number` and waits for its answer; `None` if it is lost.
+/// Sends `number` and waits for its answer; `None` if the partner is lost.
 #[inline(always)]
 fn ask<B: Between>(segment: &Segment, number: u64, lost: &mut Lost<'_>) -> Option<()> {
     segment.word64(PING).store(number, Ordering::Release);
     wait_for::<B>(segment.word64(PONG), number, lost).then_some(())
 }
 
-/// Asks with each of `numbers`.
+/// Times the round trips of `numbers`.
 fn ask_all<B: Between>(segment: &Segment, numbers: Range<u64>, lost: &mut Lost<'_>) -> Option<Duration> {
     let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
     let start = Instant::now();
@@ -191,13 +194,13 @@ fn ask_all<B: Between>(segment: &Segment, numbers: Range<u64>, lost: &mut Lost<'
 fn answer<B: Between>(segment: &Segment, numbers: Range<u64>) {
     let (ping, pong) = (segment.word64(PING), segment.word64(PONG));
     for number in numbers {
-        // Whoever asks ends this process if it must.
+        // Need not check for a lost peer: the measuring process kills this one.
         wait_for::<B>(ping, number, &mut || false);
         pong.store(number, Ordering::Release);
     }
 }
 
-/// The measuring side, with its partner process.
+/// The measuring end, with its partner process.
 pub struct Floor {
     segment: Arc<Segment>,
     partner: Child,
@@ -205,8 +208,7 @@ pub struct Floor {
     last: u64,
 }
 
-/// What a turn's body gets: the segment, the numbers to ask with, and whom to ask whether the partner is
-/// lost.
+/// The arguments of a turn's body: the segment, the numbers to send, and a check whether the partner is lost.
 pub(super) struct Turn<'a, 'l> {
     pub(super) segment: &'a Segment,
     pub(super) numbers: Range<u64>,
@@ -222,7 +224,7 @@ impl Floor {
         Floor::with_buffers(program, arguments, 0)
     }
 
-    /// As [`start`](Self::start), with two buffers of `span` bytes for the copies.
+    /// Like [`start`](Self::start), with two buffers of `span` bytes for copies.
     pub fn with_buffers<A: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
@@ -238,24 +240,25 @@ impl Floor {
             .spawn()
             .map_err(|error| Failure::failed(format!("cannot start {}: {error}", program.display())))?;
         let floor = Floor { segment, partner, turn: 0, last: 0 };
-        // Whoever sleeps without a deadline for the partner's answer must hear of its end.
+        // `floor_futex` sleeps without a time-out, so it must be woken when the partner ends.
         let breaker = floor.breaker();
         when_it_ends(&floor.partner, breaker)?;
         Ok(floor)
     }
 
-    /// The partner's process.
+    /// The partner's process id.
     pub fn id(&self) -> u32 {
         self.partner.id()
     }
 
-    /// Ends a sleep in this process's half of a block.
+    /// Returns a function that wakes this process from a futex sleep in a block.
     pub fn breaker(&self) -> impl FnOnce() + Send + 'static {
         let segment = Arc::clone(&self.segment);
         move || floor_futex::break_off(&segment)
     }
 
-    /// One turn of `count` round trips: the partner begins `task`, `body` runs, the partner sleeps again.
+    /// Runs one turn of `count` round trips: starts `task` in the partner, runs `body`, and waits until the
+    /// partner is idle again.
     pub(super) fn turn<T>(
         &mut self,
         task: Task,
@@ -298,7 +301,7 @@ impl Floor {
         };
         let result = run();
         if result.is_none() {
-            // A body that was broken off did not ask.
+            // The body of a broken futex sleep has not checked whether the partner is lost.
             lost();
         }
         result.ok_or_else(|| {
@@ -306,8 +309,8 @@ impl Floor {
         })
     }
 
-    /// Times `count` round trips after `warm` others: nanoseconds for each. The partner sleeps when this
-    /// returns.
+    /// Measures `count` round trips after `warm` others, and returns the nanoseconds of one. The partner
+    /// sleeps when this returns.
     pub fn block(
         &mut self,
         look: Look,
@@ -330,7 +333,7 @@ impl Floor {
         Ok(time.as_nanos() as f64 / f64::from(count))
     }
 
-    /// Lets `body` ask, one by one and when it likes, exactly `count` times.
+    /// Runs `body`, which must make exactly `count` round trips, each by calling its argument.
     pub fn one_by_one<T>(
         &mut self,
         look: Look,
@@ -352,7 +355,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        // No numbers to answer end the partner.
+        // An end of 0 makes the partner exit.
         self.segment.word64(END).store(0, Ordering::Relaxed);
         let word = self.segment.word32(TURN);
         word.store(self.turn.wrapping_add(1), Ordering::Release);
@@ -361,7 +364,7 @@ impl Drop for Floor {
     }
 }
 
-/// The partner process: answers block after block, asleep between them, until it is told to end.
+/// The partner process: answers blocks, and sleeps between them, until it is told to exit.
 pub fn partner(cpu: Option<usize>) -> Outcome {
     die_with_parent();
     let segment = Segment::open(io::stdin()).map_err(|error| {
@@ -404,7 +407,7 @@ pub fn partner(cpu: Option<usize>) -> Outcome {
     }
 }
 
-/// Blocks of the floor, one list for each way of looking.
+/// Measured blocks of the floor, one list for each way of waiting.
 pub struct Blocks {
     ways: Vec<(Look, Vec<f64>)>,
 }
@@ -414,7 +417,7 @@ impl Blocks {
         Blocks { ways: ways.iter().map(|&look| (look, Vec::new())).collect() }
     }
 
-    /// Measures one block of each way.
+    /// Measures one block in each way.
     pub fn measure(&mut self, floor: &mut Floor, warm: u32, count: u32, interrupt: &Interrupt) -> Outcome {
         for (look, blocks) in &mut self.ways {
             blocks.push(floor.block(*look, warm, count, interrupt)?);
@@ -422,7 +425,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// The blocks of the faster way, by their medians.
+    /// The blocks of the way with the smallest median.
     pub fn faster(&self) -> (Look, &[f64]) {
         self.ways
             .iter()
@@ -441,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faster_way_counts() {
+    fn the_way_with_the_smaller_median_is_the_faster_one() {
         let blocks =
             Blocks { ways: vec![(Look::Pause, vec![3.0, 1.0, 2.0]), (Look::Plain, vec![1.5, 1.4, 9.0])] };
         assert_eq!(blocks.faster(), (Look::Plain, &[1.5, 1.4, 9.0][..]));
@@ -450,14 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_told_apart() {
+    fn task_codes_decode_to_their_tasks() {
         for task in Task::ALL {
             assert_eq!(Task::of(task.code()), task);
         }
     }
 
     #[test]
-    fn one_processor_yields() {
+    fn two_ends_on_one_cpu_yield() {
         assert_eq!(Look::ways(None), [Look::Yield]);
         assert_eq!(Look::ways(Some(cpu::Pins { client: 1, server: 1 })), [Look::Yield]);
         assert_eq!(Look::ways(Some(cpu::Pins { client: 0, server: 1 })), [Look::Pause, Look::Plain]);

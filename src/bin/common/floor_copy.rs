@@ -1,10 +1,9 @@
-//! The floor of moving bytes: copies into shared memory and out of it, and one word to say that they are
-//! there.
+//! Measures the floor of moving bytes: a copy into shared memory, a word that announces it, and a copy out.
 //!
-//! There are two buffers, as large as the rings of the measured channel, and each copy goes to the place
-//! behind the one before, as in a ring: a buffer that is used again and again at one place would stay in the
-//! nearest cache. The word is the 8 bytes in front of the payload, so that a small payload crosses in the
-//! same line. The copies are the library's own, which is no slower than `memcpy` at any size.
+//! There are two buffers, as large as the rings of the measured channel. Each copy goes behind the one
+//! before, as in a ring: a place that is used again and again would stay in the nearest cache. The word is
+//! the 8 bytes before the payload, so that a small payload is in the same cache line. The copies are the
+//! library's own, which is at any size at least as fast as `memcpy`.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -16,13 +15,13 @@ use super::exit::Failure;
 use super::floor::{BUFFERS, Between, Floor, Look, Lost, Pause, Plain, Task, Turn, Yield, wait_for};
 use super::signals::Interrupt;
 
-/// Bytes in front of a payload.
+/// Bytes before a payload.
 const WORD: usize = 8;
 const LINE: usize = 64;
-/// How far the taker is, in the one-way copy.
+/// The word with the number of the last payload that the partner has copied out, in the one-way copy.
 const TAKEN: usize = 2048;
 
-/// The places of one buffer, one after the other and round again.
+/// The places for payloads in one buffer, used in turn.
 struct Places {
     buffer: usize,
     span: usize,
@@ -31,14 +30,14 @@ struct Places {
 }
 
 impl Places {
-    /// Of the first or the second buffer of `segment`, for payloads of `size` bytes.
+    /// The places for payloads of `size` bytes in the first or the second buffer of `segment`.
     fn of(segment: &Segment, second: bool, size: usize) -> Places {
         let span = (segment.len() - BUFFERS) / 2;
         let buffer = BUFFERS + if second { span } else { 0 };
         Places { buffer, span, step: (size + WORD).next_multiple_of(LINE), at: 0 }
     }
 
-    /// How many places there are.
+    /// The number of places.
     fn count(&self) -> u64 {
         (self.span / self.step).max(1) as u64
     }
@@ -80,7 +79,7 @@ pub(super) fn answer<B: Between>(segment: &Segment, size: usize, numbers: Range<
     let (mut there, mut back) = (Places::of(segment, false, size), Places::of(segment, true, size));
     let mut payload = vec![0; size];
     for number in numbers {
-        // Whoever asks ends this process if it must.
+        // Need not check for a lost peer: the measuring process kills this one.
         let _ = get::<B>(segment, there.next(), &mut payload, number, &mut || false);
         put(segment, back.next(), &payload, number);
     }
@@ -89,7 +88,7 @@ pub(super) fn answer<B: Between>(segment: &Segment, size: usize, numbers: Range<
 fn ask_all<B: Between>(turn: Turn<'_, '_>, size: usize, warm: u32) -> Option<f64> {
     let Turn { segment, mut numbers, lost } = turn;
     let (mut there, mut back) = (Places::of(segment, false, size), Places::of(segment, true, size));
-    // No eight bytes of this are a number that is waited for.
+    // No 8 bytes of this payload equal a number that somebody waits for.
     let mut payload = vec![0xa5; size];
     let mut ask = |number| {
         put(segment, there.next(), &payload, number);
@@ -106,7 +105,7 @@ fn ask_all<B: Between>(turn: Turn<'_, '_>, size: usize, warm: u32) -> Option<f64
     Some(start.elapsed().as_nanos() as f64 / count)
 }
 
-/// The partner's half of the one-way copy.
+/// The partner's half of a one-way copy.
 pub(super) fn take<B: Between>(segment: &Segment, size: usize, numbers: Range<u64>) {
     let mut there = Places::of(segment, false, size);
     let mut payload = vec![0; size];
@@ -122,7 +121,7 @@ fn give_all<B: Between>(turn: Turn<'_, '_>, size: usize, warm: u32) -> Option<f6
     let payload = vec![0xa5; size];
     let (taken, places) = (segment.word64(TAKEN), there.count());
     let first = numbers.start;
-    // Before the first there is nothing to wait for.
+    // The first payload waits for nothing.
     let mut seen = first - 1;
     let mut start = Instant::now();
     let count = (numbers.end - first - u64::from(warm)) as f64;
@@ -146,8 +145,8 @@ fn give_all<B: Between>(turn: Turn<'_, '_>, size: usize, warm: u32) -> Option<f6
 }
 
 impl Floor {
-    /// Times `count` round trips of `size` bytes, copied in and out on both sides, after `warm` others:
-    /// nanoseconds for each. The buffers must have room for one of them.
+    /// Measures `count` round trips of `size` bytes after `warm` others, and returns the nanoseconds of one.
+    /// Both ends copy in and out. Each buffer must have room for one payload.
     pub fn copy_block(
         &mut self,
         look: Look,
@@ -164,7 +163,8 @@ impl Floor {
         })
     }
 
-    /// Times `count` copies of `size` bytes one way, from this process to the partner: nanoseconds for each.
+    /// Measures `count` copies of `size` bytes from this process to the partner after `warm` others, and
+    /// returns the nanoseconds of one.
     pub fn one_way_block(
         &mut self,
         look: Look,
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_arrive() {
+    fn get_returns_what_was_put() {
         let segment = Segment::anonymous(BUFFERS + 2 * 1024).unwrap();
         let mut payload = [0; 3];
         put(&segment, BUFFERS, b"abc", 9);

@@ -1,5 +1,7 @@
-//! The floor of sleeping ends: two processes, two words, and nothing but the futex. Whoever waits sleeps at
-//! once, whoever stores wakes; no spinning, no check whether the other side sleeps, no deadline.
+//! Measures the floor for ends that sleep: a round trip between two processes over two futex words.
+//!
+//! Each end sleeps at once and wakes the other after each store: without spinning, without a check whether
+//! the other end sleeps, and without a time-out.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,15 +13,15 @@ use super::exit::Failure;
 use super::floor::{FUTEX_PING, FUTEX_PONG, Floor, Task, Turn};
 use super::signals::Interrupt;
 
-/// Instead of a number: nobody will answer.
+/// In place of a number: nobody will answer.
 const BROKEN: u32 = u32::MAX;
 
-/// A number as a futex word has it: never that of [`BROKEN`].
+/// The number as stored in a futex word. It is never [`BROKEN`].
 fn short(number: u64) -> u32 {
     (number & 0x7fff_ffff) as u32
 }
 
-/// Sleeps until `word` is `value`; `false` if it never will be.
+/// Sleeps until `word` is `value`. Returns `false` if the word is broken.
 #[inline]
 fn sleep_for(word: &AtomicU32, value: u32) -> bool {
     loop {
@@ -37,16 +39,16 @@ fn tell(word: &AtomicU32, value: u32) {
     futex_wake(word, 1);
 }
 
-/// Asks with `number` and sleeps until it is answered.
+/// Sends `number` and sleeps until it is answered.
 #[inline]
 fn ask(segment: &Segment, number: u64) -> Option<()> {
     let number = short(number);
-    // A break that this store hides is found again: whoever broke off set the other word, too.
+    // May overwrite `BROKEN` in this word, but `break_off` sets the one that is waited for below.
     tell(segment.word32(FUTEX_PING), number);
     sleep_for(segment.word32(FUTEX_PONG), number).then_some(())
 }
 
-/// The partner's half.
+/// The partner's half of the round trips.
 pub(super) fn answer(segment: &Segment, numbers: Range<u64>) {
     for number in numbers {
         let number = short(number);
@@ -61,13 +63,14 @@ pub(super) fn answer(segment: &Segment, numbers: Range<u64>) {
     }
 }
 
-/// Ends the sleep of the measuring side for good.
+/// Ends the sleep of the measuring process, and every later one.
 pub(super) fn break_off(segment: &Segment) {
     tell(segment.word32(FUTEX_PONG), BROKEN);
 }
 
 impl Floor {
-    /// Times `count` round trips between sleepers after `warm` others: nanoseconds for each.
+    /// Measures `count` round trips between sleeping ends after `warm` others, and returns the nanoseconds of
+    /// one.
     pub fn futex_block(&mut self, warm: u32, count: u32, interrupt: &Interrupt) -> Result<f64, Failure> {
         let all = u64::from(warm) + u64::from(count);
         let time = self.turn(Task::Futex, 0, all, interrupt, |turn| {
@@ -84,7 +87,8 @@ impl Floor {
         Ok(time.as_nanos() as f64 / f64::from(count))
     }
 
-    /// Lets `body` ask, one by one and when it likes, exactly `count` times; the partner sleeps in between.
+    /// Runs `body`, which must make exactly `count` round trips, each by calling its argument. The partner
+    /// sleeps in between.
     pub fn futex_one_by_one<T>(
         &mut self,
         count: u64,
@@ -103,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_never_the_mark_of_a_break() {
+    fn a_shortened_number_is_never_broken() {
         assert_ne!(short(u64::MAX), BROKEN);
         assert_ne!(short(u64::from(u32::MAX)), BROKEN);
         assert_eq!(short(7), 7);
     }
 
     #[test]
-    fn a_break_ends_the_sleep() {
+    fn break_off_ends_the_sleep() {
         let segment = std::sync::Arc::new(Segment::anonymous(4096).unwrap());
         let sleeper = std::sync::Arc::clone(&segment);
         let asked = std::thread::spawn(move || ask(&sleeper, 1));

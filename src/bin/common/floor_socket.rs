@@ -1,5 +1,7 @@
-//! What the kernel's sockets make of the same work, by a partner process with no registry and no checks: an
-//! echo with a thread for each connection, and a sealed memory file handed over to whoever connects.
+//! Measures the same work with the kernel's sockets and a partner process without registry or checks.
+//!
+//! The partner either echoes, with a thread for each connection, or hands a sealed memory file to each
+//! client.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -25,17 +27,17 @@ pub enum Mode {
     HandOver,
 }
 
-/// What a registration sends and gets: about the size of the bus's own packets.
+/// The packet in each direction: about as large as those of a registration.
 const PACKET: [u8; 64] = [7; 64];
 
-/// The partner process: says `ready` once it can be connected to, and goes on until it is killed.
+/// The partner process: prints `ready` once it accepts connections, and runs until it is killed.
 pub fn partner(mode: Mode, path: &Path, bytes: usize) -> Outcome {
     die_with_parent();
     let done = match mode {
         Mode::Echo => serve_echo(path, bytes),
         Mode::HandOver => serve_hand_over(path, bytes),
     };
-    done.map_err(|error| Failure::failed(format!("the socket's partner process: {error}")))
+    done.map_err(|error| Failure::failed(format!("the socket benchmark's partner process failed: {error}")))
 }
 
 fn ready() -> io::Result<()> {
@@ -49,7 +51,7 @@ fn serve_echo(path: &Path, bytes: usize) -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
         std::thread::Builder::new().spawn(move || {
             let mut buffer = vec![0; bytes];
-            // The end of a connection is the end of its thread.
+            // The thread ends with its connection.
             while stream.read_exact(&mut buffer).and_then(|()| stream.write_all(&buffer)).is_ok() {}
         })?;
     }
@@ -65,7 +67,7 @@ impl Echo {
     /// Connects to a partner that echoes `bytes` at a time.
     pub fn connect(path: &Path, bytes: usize) -> Result<Echo, Failure> {
         let stream = UnixStream::connect(path)
-            .map_err(|error| Failure::failed(format!("cannot connect to the echo by socket: {error}")))?;
+            .map_err(|error| Failure::failed(format!("cannot connect to the socket echo: {error}")))?;
         Ok(Echo { stream, buffer: vec![0; bytes] })
     }
 
@@ -73,7 +75,7 @@ impl Echo {
         self.stream
             .write_all(request)
             .and_then(|()| self.stream.read_exact(&mut self.buffer))
-            .map_err(|error| Failure::failed(format!("the echo by socket failed: {error}")))?;
+            .map_err(|error| Failure::failed(format!("the socket echo failed: {error}")))?;
         Ok(&self.buffer)
     }
 }
@@ -98,13 +100,13 @@ fn serve_hand_over(path: &Path, bytes: usize) -> io::Result<()> {
         control.push(SendAncillaryMessage::ScmRights(&rights));
         sendmsg(&line, &[IoSlice::new(&PACKET)], &mut control, SendFlags::NOSIGNAL)?;
         drop(descriptor);
-        // Until the other side has gone.
+        // Wait until the client has closed the connection.
         receive(&line, &mut packet)?;
         drop(segment);
     }
 }
 
-/// The next packet and its descriptor, or nothing at the end.
+/// Receives the next packet and its descriptor, if it has one.
 fn receive(line: &OwnedFd, packet: &mut [u8]) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -118,8 +120,8 @@ fn receive(line: &OwnedFd, packet: &mut [u8]) -> io::Result<Option<OwnedFd>> {
     Ok(found)
 }
 
-/// One hand-over: connect, a packet each way, the memory file received, checked and mapped, and all of it
-/// closed again.
+/// Does one hand-over: connects, sends a packet, receives one with a memory file, checks and maps the file,
+/// and closes everything.
 pub fn hand_over(path: &Path) -> Result<(), Failure> {
     let run = || -> io::Result<()> {
         let line = packets()?;
@@ -131,5 +133,5 @@ pub fn hand_over(path: &Path) -> Result<(), Failure> {
         Segment::open(&descriptor).map_err(io::Error::other)?;
         Ok(())
     };
-    run().map_err(|error| Failure::failed(format!("the hand-over by socket failed: {error}")))
+    run().map_err(|error| Failure::failed(format!("the socket hand-over failed: {error}")))
 }

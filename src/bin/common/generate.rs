@@ -1,4 +1,4 @@
-//! Man pages and shell completions, made from a program's own definitions of its command line.
+//! `generate`: writes man pages and shell completions from a program's definition of its command line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,7 @@ use super::out;
 
 /// Write this program's man pages or shell completions into a directory, for packages
 ///
-/// The paths of the files that were written go to stdout. What is written depends on the program's version
-/// only.
+/// Prints the paths of the files it wrote. The files depend only on the program's version.
 #[derive(Debug, Args)]
 pub struct Generate {
     #[command(subcommand)]
@@ -22,19 +21,19 @@ pub struct Generate {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// One page in section 1 for the program, and one for each of its commands
+    /// Write a man page (section 1) for the program and one for each of its commands
     Man {
-        /// The directory, which is made if it is missing
+        /// The directory to write to; created if missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// PROGRAM.bash, _PROGRAM for zsh, PROGRAM.fish
+    /// Write shell completions: PROGRAM.bash, _PROGRAM for zsh, PROGRAM.fish
     Completions {
-        /// The shell; may be repeated [default: all of them]
+        /// The shell; may be repeated [default: all]
         #[arg(long, value_name = "SHELL", value_enum)]
         shell: Vec<Shell>,
 
-        /// The directory, which is made if it is missing
+        /// The directory to write to; created if missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
@@ -48,7 +47,7 @@ enum Shell {
 }
 
 impl Generate {
-    /// Writes what is asked for of the program whose command line `C` is.
+    /// Writes the requested files for the program with the command line `C`.
     pub fn run<C: CommandFactory>(&self) -> Outcome {
         let (directory, written) = match &self.what {
             What::Man { out } => (out, man::<C>(out)),
@@ -59,7 +58,7 @@ impl Generate {
         };
         let written = written.map_err(|error| {
             Failure::failed(format!(
-                "cannot write into {}: {error}; --out takes a directory that can be written",
+                "cannot write to {}: {error}; give --out a directory that you can write to",
                 directory.display()
             ))
         })?;
@@ -96,7 +95,7 @@ fn completions<C: CommandFactory>(shells: &[Shell], directory: &Path) -> io::Res
     shells.iter().map(write).collect()
 }
 
-/// `command` without what it hides from people: the completions would offer it.
+/// A copy of `command` without its hidden parts, which completions would offer.
 fn shown(command: &Command) -> Command {
     let mut shown = Command::new(command.get_name().to_owned())
         .args(command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned())

@@ -1,7 +1,8 @@
-//! What the programs and the chaos harness share: options, exit status, output, signals, processors, child
-//! processes, man pages and shell completions, and measurements. Part of the library, behind the feature
-//! `cli`, so that it is compiled once for all of them; hidden, because it is no part of the library's
-//! interface.
+//! Code that the programs and the chaos harness share: options, exit status, output, signals, CPUs, child
+//! processes, man pages, shell completions and measurements.
+//!
+//! It is part of the library, behind the feature `cli`, so that it is compiled only once. It is hidden
+//! because it is not part of the library's interface.
 
 #![allow(
     missing_debug_implementations,

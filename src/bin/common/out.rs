@@ -1,9 +1,9 @@
-//! Standard output: every write is whole and flushed, and a closed pipe is a clean end.
+//! Writes to standard output: flushes every write, and treats a closed pipe as a normal end.
 
 use std::io::{self, IsTerminal, Write};
 
 use super::exit::{Failure, Outcome};
-use crate::wire::unseen;
+use crate::wire::invisible;
 
 /// Writes `bytes` and flushes them.
 pub fn put(bytes: &[u8]) -> Outcome {
@@ -24,15 +24,15 @@ pub fn json(value: &impl serde::Serialize) -> Outcome {
     line(&json_text(value)?)
 }
 
-/// `value` as JSON that is one line for every reader, and moves no cursor: some also end lines at U+0085,
-/// U+2028 and U+2029.
+/// Formats `value` as JSON that is one line for every reader and cannot control a terminal. It escapes
+/// U+0085, U+2028 and U+2029, too, at which some readers end a line.
 pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::failed(format!("cannot write JSON: {error}")))?;
     if !text.contains(is_harmful) {
         return Ok(text);
     }
-    // Outside of strings there are no such characters.
+    // Only strings can contain such characters.
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_harmful(character) {
@@ -47,12 +47,12 @@ pub fn json_text(value: &impl serde::Serialize) -> Result<String, Failure> {
     Ok(escaped)
 }
 
-/// Whether a character controls a terminal, ends a line, turns the text around or is not seen. Blanks of
-/// another width are none of these.
+/// Whether a character controls a terminal, ends a line, changes the direction of text or is invisible. Wide
+/// and narrow spaces are not harmful.
 fn is_harmful(character: char) -> bool {
     let ends_lines = matches!(character, '\u{2028}' | '\u{2029}');
-    let unseen = unseen::is_filler(character) || unseen::is_ignorable(character);
-    character.is_control() || ends_lines || unseen::turns(character) || unseen
+    let invisible = invisible::is_filler(character) || invisible::is_ignorable(character);
+    character.is_control() || ends_lines || invisible::changes_direction(character) || invisible
 }
 
 fn failure(error: io::Error) -> Failure {
@@ -63,8 +63,7 @@ fn failure(error: io::Error) -> Failure {
     }
 }
 
-/// `bytes` on one line, fit for a terminal: what is not UTF-8, and every character that would move the cursor
-/// or turn the text around, or that is not seen, is escaped.
+/// Makes `bytes` safe to show on one line of a terminal: escapes invalid UTF-8 and harmful characters.
 pub fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -82,7 +81,7 @@ pub fn readable(bytes: &[u8]) -> String {
     text
 }
 
-/// A line on stderr that says how far a long run has come; only where stderr is a terminal.
+/// A progress line on stderr, shown only if stderr is a terminal.
 #[derive(Debug)]
 pub struct Progress {
     shown: bool,
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_one_line_for_every_reader() {
+    fn json_escapes_all_harmful_characters() {
         let harmful: String = (0..=0x9f_u8)
             .map(char::from)
             .filter(|c| c.is_control())

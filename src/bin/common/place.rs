@@ -1,4 +1,4 @@
-//! Where things are: this program's siblings, and private directories.
+//! Finds the other programs, and makes private temporary directories.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,39 +12,38 @@ use super::exit::Failure;
 /// The executable of this process.
 pub fn this_program() -> Result<PathBuf, Failure> {
     std::env::current_exe()
-        .map_err(|error| Failure::failed(format!("cannot tell where this program lies: {error}")))
+        .map_err(|error| Failure::failed(format!("cannot find this program's own path: {error}")))
 }
 
-/// The program `name`, which is built and installed beside this one.
+/// The path of the program `name`, which must be in the same directory as this one.
 pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     let path = this_program()?.with_file_name(name);
     if path.is_file() {
         Ok(path)
     } else {
         Err(Failure::failed(format!(
-            "{name} is not beside this program ({} is missing): build all three with \
-             `cargo build --release --features cli --bins`, or install them into one directory",
+            "{} is missing: build all programs with `cargo build --release --features cli --bins`, or install them \
+             into one directory",
             path.display()
         )))
     }
 }
 
-/// A directory that only this user may enter; it goes, with what is in it, when this value is dropped.
+/// A directory that only this user may access. It is removed with its contents on drop.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Makes `ringpost-PURPOSE-RANDOM` in `$TMPDIR`, or in `/tmp` where a socket's path would be too long
-    /// there.
+    /// Makes `ringpost-PURPOSE-RANDOM` in `$TMPDIR`, or in `/tmp` if a socket's path would be too long there.
     pub fn new(purpose: &str) -> Result<TempDir, Failure> {
         let mut parent = std::env::temp_dir();
-        // A socket's path has 107 bytes; the name, the socket in it and its lock file take less than 60.
+        // A socket's path may have 107 bytes. This name and that of the socket's lock file need less than 60.
         if parent.as_os_str().len() > 47 {
             parent = PathBuf::from("/tmp");
         }
         let cannot = |path: &Path, error: io::Error| {
             Failure::failed(format!(
-                "cannot make the directory {}: {error}; set TMPDIR to one that can be written",
+                "cannot create the directory {}: {error}; set TMPDIR to a directory that you can write to",
                 path.display()
             ))
         };
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temporary_directory_is_private_and_goes() {
+    fn a_temporary_directory_is_private_and_removed_on_drop() {
         let path = {
             let directory = TempDir::new("test").unwrap();
             fs::write(directory.path().join("file"), b"x").unwrap();

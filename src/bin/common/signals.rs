@@ -1,6 +1,7 @@
-//! SIGINT, SIGTERM and SIGHUP as a request to end cleanly. One more ends at once, unless it comes within a
-//! second: `timeout`, for one, sends a signal to the process and to its group, and a shell to all that it
-//! runs. Those are one request.
+//! Turns SIGINT, SIGTERM and SIGHUP into a request to end cleanly; a second signal ends the program at once.
+//!
+//! A second signal within a second of the first is ignored, because it belongs to the same request:
+//! `timeout`, for example, signals both the process and its group.
 
 use std::fs;
 use std::os::raw::c_int;
@@ -15,32 +16,32 @@ use super::exit::{Failure, Outcome};
 
 type Action = Box<dyn FnOnce() + Send>;
 
-/// Signals within such a time of the first are the same request.
+/// Signals that come this soon after the first one belong to the same request.
 const REPEATED: Duration = Duration::from_secs(1);
 
-/// Watches for the signals that ask a program to end.
+/// Catches the signals that ask a program to end.
 #[derive(Clone)]
 pub struct Interrupt(Arc<State>);
 
 struct State {
     caught: AtomicI32,
     action: Mutex<Option<Action>>,
-    /// Runs before the process ends at once.
+    /// Runs before a second signal ends the process.
     last: Mutex<Option<Action>>,
 }
 
 impl Interrupt {
-    /// From here on the first signal sets a flag and runs the action of [`Interrupt::then`]; one that comes
-    /// more than a second later ends the process as if nothing had been installed.
+    /// Installs the handlers. From now on the first signal sets a flag and runs the action of
+    /// [`Interrupt::then`]. A signal more than a second later ends the process as by default.
     pub fn install() -> Result<Interrupt, Failure> {
         let mut wanted = vec![SIGINT, SIGTERM];
-        // `nohup` ignores SIGHUP, and means it.
+        // Under `nohup` SIGHUP is ignored and must stay so.
         if !ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
         let cannot = |error| {
             Failure::failed(format!(
-                "cannot watch for signals: {error}; raise the limits of open files and threads (ulimit -n, -u)"
+                "cannot handle signals: {error}; raise the limits on open files and threads (ulimit -n, -u)"
             ))
         };
         let mut signals = Signals::new(&wanted).map_err(cannot)?;
@@ -73,12 +74,12 @@ impl Interrupt {
         Ok(Interrupt(state))
     }
 
-    /// Runs `action` at the first signal, or now if it has come. It replaces the one before.
+    /// Runs `action` at the first signal, or now if that has come already. Replaces an earlier action.
     pub fn then(&self, action: impl FnOnce() + Send + 'static) {
         let mut slot = self.0.action();
         *slot = Some(Box::new(action));
-        // Either the watching thread's store comes after this look and it finds the action, or this look sees
-        // it; if both see it, `take` decides which of them runs it.
+        // Either the signal thread stores the flag after this load, and then finds the action; or this load
+        // sees the flag. If both happen, `take` gives the action to one of them.
         let now = if self.caught().is_some() { slot.take() } else { None };
         drop(slot);
         if let Some(action) = now {
@@ -86,17 +87,17 @@ impl Interrupt {
         }
     }
 
-    /// Runs `action` before the process ends at once. It must not wait for anything.
+    /// Runs `action` before a second signal ends the process. The action must not block.
     pub fn at_last(&self, action: impl FnOnce() + Send + 'static) {
         *lock(&self.0.last) = Some(Box::new(action));
     }
 
-    /// Forgets the action; the flag stays watched.
+    /// Removes the action. The first signal still sets the flag.
     pub fn forget(&self) {
         self.0.action().take();
     }
 
-    /// The name of the signal that came.
+    /// The name of the first signal, if one has come.
     pub fn caught(&self) -> Option<&'static str> {
         match self.0.caught.load(Ordering::SeqCst) {
             0 => None,
@@ -107,7 +108,7 @@ impl Interrupt {
         }
     }
 
-    /// An error if a signal has come.
+    /// Fails if a signal has come.
     pub fn check(&self) -> Outcome {
         match self.caught() {
             Some(signal) => Err(Failure::failed(format!("ended by {signal}"))),
@@ -131,7 +132,7 @@ fn ignored(signal: c_int) -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
 }
 
-/// Whether `status`, as in /proc/PID/status, ignores `signal`.
+/// Whether `signal` is ignored according to `status`, the text of /proc/PID/status.
 fn ignores(status: &str, signal: c_int) -> bool {
     status
         .lines()
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_of_ignored_signals_is_read() {
+    fn ignored_signals_are_found_in_the_process_status() {
         let status =
             "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000002\n";
         assert!(ignores(status, SIGHUP));

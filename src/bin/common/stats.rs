@@ -1,17 +1,17 @@
-//! Percentiles, and times as people read them.
+//! Statistics of measured times: percentiles, ratios, the clock's cost, and formatting.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// Times of single actions, in nanoseconds.
+/// Collects the times of single operations, in nanoseconds.
 pub struct Times {
     histogram: Histogram<u64>,
     least: u64,
     most: u64,
 }
 
-/// What a set of [`Times`] comes to, in nanoseconds.
+/// The percentiles of [`Times`], in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     pub min: u64,
@@ -23,7 +23,7 @@ pub struct Summary {
 }
 
 impl Default for Times {
-    /// Room for times up to a minute, to three digits.
+    /// Makes room for times of up to a minute with three digits of precision.
     fn default() -> Times {
         let histogram =
             Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are a valid constant");
@@ -43,7 +43,8 @@ impl Times {
         self.histogram.saturating_record(nanoseconds);
     }
 
-    /// The percentiles; least and most are exact, and bound the rest, which a bucket would round.
+    /// The percentiles. Minimum and maximum are exact; the others are rounded to the histogram's buckets, but
+    /// kept between those two.
     pub fn summary(&self) -> Summary {
         if self.histogram.is_empty() {
             return Summary { min: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 };
@@ -61,8 +62,8 @@ impl Times {
 }
 
 impl Times {
-    /// Where the times lie, as pairs of a fraction and the time that it does not exceed: denser towards the
-    /// end, up to the last fraction that the number of times can tell.
+    /// The distribution, as pairs of a fraction and the time which that fraction does not exceed. The points
+    /// get denser towards 1, up to the last fraction that this number of times can resolve.
     pub fn distribution(&self) -> Vec<(f64, u64)> {
         const STEPS: [f64; 9] = [1.0, 0.8, 0.63, 0.5, 0.4, 0.315, 0.25, 0.2, 0.15];
         let count = self.histogram.len() as f64;
@@ -83,7 +84,7 @@ impl Times {
     }
 }
 
-/// The value below which the fraction `at` of `values` lies, between neighbours in proportion; 0 of none.
+/// The quantile `at` of `values`, interpolated between neighbours; 0 if there are no values.
 pub fn quantile(values: &[f64], at: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -94,7 +95,7 @@ pub fn quantile(values: &[f64], at: f64) -> f64 {
     below + (above - below) * position.fract()
 }
 
-/// The middle of `values`, and where a tenth of them lie below and above.
+/// The 10th, 50th and 90th percentiles of some values.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Spread {
     pub p10: f64,
@@ -113,24 +114,24 @@ impl Spread {
 }
 
 impl Spread {
-    /// Of proportions, to a thousandth.
+    /// Like [`of`](Self::of), for ratios: rounded to a thousandth.
     pub fn of_ratios(values: &[f64]) -> Spread {
         let at = |at| thousandths(quantile(values, at));
         Spread { p10: at(0.1), p50: at(0.5), p90: at(0.9) }
     }
 }
 
-/// A proportion to a thousandth.
+/// Rounds a ratio to a thousandth.
 pub fn thousandths(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// What each of `ours` is to the one of `theirs` that was measured beside it.
+/// The ratio of each value of `ours` to the value of `theirs` that was measured next to it.
 pub fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
 }
 
-/// A measured thing beside its floor, block by block: nanoseconds, and the proportion of each pair.
+/// Blocks of a measurement and of its floor, measured alternately: nanoseconds, and the ratio of each pair.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Beside {
     pub floor_ns: Spread,
@@ -148,19 +149,19 @@ impl Beside {
     }
 }
 
-/// A time to a tenth of a nanosecond: more digits would be noise.
+/// Rounds a time to a tenth of a nanosecond; more digits would be noise.
 pub fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// The clock: the smallest step between two readings, and what a reading costs, in nanoseconds.
+/// Properties of the clock: the smallest step between two readings and the cost of one, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     pub resolution: u64,
     pub cost: f64,
 }
 
-/// Measures `Instant`. The cost is the median of several runs, for one of them may be interrupted.
+/// Measures `Instant`. The cost is the median of several runs, because a run may be interrupted.
 pub fn clock() -> Clock {
     const READS: u32 = 1_000;
     let mut resolution = u64::MAX;
@@ -181,7 +182,7 @@ pub fn clock() -> Clock {
     Clock { resolution, cost: tenths(quantile(&runs, 0.5)) }
 }
 
-/// A time in the unit that suits it.
+/// Formats a time in nanoseconds with a suitable unit.
 pub fn nanoseconds(value: f64) -> String {
     if value < 1_000.0 {
         format!("{value:.0} ns")
@@ -194,7 +195,7 @@ pub fn nanoseconds(value: f64) -> String {
     }
 }
 
-/// A number with its thousands apart: `100,000`.
+/// Formats a number with commas between the thousands: `100,000`.
 pub fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_within_what_was_recorded() {
+    fn percentiles_lie_between_minimum_and_maximum() {
         let mut times = Times::new();
         assert_eq!(times.summary().max, 0);
         for nanoseconds in 1..=1_000 {
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distribution_rises_and_ends_where_the_number_of_times_ends_it() {
+    fn a_distribution_rises_up_to_the_last_fraction_it_can_resolve() {
         let mut times = Times::new();
         assert_eq!(times.distribution(), []);
         for nanoseconds in 1..=1_000 {
@@ -239,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn proportions_are_those_of_pairs() {
+    fn ratios_are_those_of_pairs() {
         let beside = Beside::of(&[2.0, 30.0, 4.0], &[1.0, 10.0, 4.0]);
         assert_eq!((beside.ns.p50, beside.floor_ns.p50, beside.ratio.p50), (4.0, 4.0, 2.0));
     }
 
     #[test]
-    fn quantiles_lie_between_neighbours() {
+    fn quantiles_are_interpolated_between_neighbours() {
         assert_eq!(quantile(&[], 0.5), 0.0);
         assert_eq!(quantile(&[7.0], 0.9), 7.0);
         assert_eq!(quantile(&[3.0, 1.0, 2.0], 0.5), 2.0);

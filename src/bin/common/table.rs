@@ -1,10 +1,10 @@
-//! A table for people: the first column to the left, the others to the right.
+//! Formats a text table: the first column left-aligned, the others right-aligned.
 
-/// Rows of cells, the first of which are the headings.
+/// Rows of cells. The first row has the headings.
 pub struct Table(Vec<Vec<String>>);
 
 impl Table {
-    /// With these headings, which `|` separates.
+    /// Makes a table with these headings, separated by `|`.
     pub fn new(headings: &str) -> Table {
         Table(vec![headings.split('|').map(|heading| heading.trim().to_string()).collect()])
     }
@@ -13,7 +13,7 @@ impl Table {
         self.0.push(cells.into_iter().collect());
     }
 
-    /// As lines, each with its end.
+    /// The table as text, one line for each row.
     pub fn text(&self) -> String {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {

@@ -1,4 +1,4 @@
-//! What a process has used: processor time and memory, as the kernel counts them.
+//! Reads how much CPU time and memory a process has used.
 
 use std::fs;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The processor time of all threads of a process that are alive. To the nanosecond where the kernel keeps
-/// scheduler statistics, else to the tick (10 ms, as a rule).
+/// The CPU time of a process: of its living threads, in nanoseconds, if the kernel keeps scheduler
+/// statistics; else in clock ticks (usually 10 ms).
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     precise(pid).or_else(|| in_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
 }
@@ -15,15 +15,16 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
 fn precise(pid: u32) -> Option<Duration> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        // A thread that ends in between has been idle, or has its time counted nowhere.
+        // A thread that ends in between is not counted.
         let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
         sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
     }
-    // Without statistics the files say 0.
+    // Without scheduler statistics the files contain 0.
     (sum > 0).then(|| Duration::from_nanos(sum))
 }
 
-/// User and system time from the text of /proc/PID/stat. The name, in parentheses, may hold anything.
+/// User and system time from the text of /proc/PID/stat. The process name, in parentheses, may contain
+/// anything.
 fn in_ticks(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -32,18 +33,18 @@ fn in_ticks(stat: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64((user + system) as f64 / clock_ticks_per_second() as f64))
 }
 
-/// The processor time of the calling thread.
+/// The CPU time of the calling thread.
 pub fn own_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Memory of a process in KiB.
+/// A process's memory, in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// All that is resident.
+    /// All resident memory.
     pub rss_kib: u64,
-    /// Of that, pages of shared memory: of the registry, and of the rings as far as they were touched.
+    /// The part of it that is shared memory: the registry, and the pages of rings that were used.
     pub shared_kib: u64,
 }
 
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_texts_are_understood() {
+    fn proc_files_are_parsed() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 5";
         let ticks = clock_ticks_per_second() as f64;
         assert_eq!(in_ticks(stat), Some(Duration::from_secs_f64(200.0 / ticks)));
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_some_of_both() {
+    fn this_process_uses_cpu_time_and_memory() {
         let id = std::process::id();
         let before = own_cpu_time();
         while own_cpu_time() == before {}

@@ -1,9 +1,8 @@
-//! Client processes that all call at once, in a closed loop, for a time that this process decides: over the
-//! bus, or over sockets.
+//! `Callers`: client processes that all call in a loop at the same time, over the bus or over sockets.
 //!
-//! They share a segment with this process. A *turn* says what to do and how many of them take part; they call
-//! until `stop` is that turn, then write down how often they did and how long it took, each in lines of its
-//! own.
+//! They share a segment with this process. A *turn* says over what to call and how many processes take part.
+//! These call until `stop` has the number of the turn. Then each stores the number of its calls and the time
+//! they took, in its own cache lines.
 
 use std::ffi::OsString;
 use std::io;
@@ -31,14 +30,14 @@ const STOP: usize = 256;
 const DONE: usize = 384;
 const CALLERS: usize = 4096;
 const CALLER: usize = 256;
-/// Within a caller's part.
+// Offsets in a caller's part.
 const COUNT: usize = 0;
 const NANOSECONDS: usize = 8;
 
-/// More than there are.
+/// Wakes all sleepers: more than there can be.
 const ALL: u32 = 1 << 20;
 
-/// Over what the callers call.
+/// The transport of the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
     Bus,
@@ -54,7 +53,7 @@ impl Over {
     }
 }
 
-/// What a caller's process is told.
+/// The arguments of a caller process.
 #[derive(Debug, Args)]
 pub struct CallerOptions {
     socket: PathBuf,
@@ -64,12 +63,12 @@ pub struct CallerOptions {
     wait: WaitStrategy,
 }
 
-/// What one turn came to.
+/// The result of one turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Turn {
-    /// Calls of all of them in a second.
+    /// Calls per second of all callers together.
     pub per_second: f64,
-    /// Those of the slowest, to the mean.
+    /// The rate of the slowest caller as a fraction of the mean.
     pub slowest: f64,
 }
 
@@ -84,7 +83,7 @@ impl Turn {
     }
 }
 
-/// The processes, and this process's side of their segment.
+/// The processes and their segment.
 pub struct Callers {
     segment: Segment,
     processes: Vec<Helper>,
@@ -92,7 +91,7 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Starts `count` of them, registered and connected.
+    /// Starts `count` processes, and waits until all are registered and connected.
     pub fn start(
         count: usize,
         socket: &Path,
@@ -125,7 +124,7 @@ impl Callers {
         Ok(Callers { segment, processes, turn: 0 })
     }
 
-    /// Lets the first `active` of them call for `time`.
+    /// Lets the first `active` processes call for `time`.
     pub fn turn(
         &mut self,
         over: Over,
@@ -167,7 +166,7 @@ impl Callers {
     }
 }
 
-/// A caller's process.
+/// The body of a caller process.
 pub fn caller(options: &CallerOptions) -> Outcome {
     die_with_parent();
     let segment = Segment::open(io::stdin()).map_err(|error| {
@@ -224,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_has_a_sum_and_a_slowest() {
+    fn a_turn_reports_the_total_and_the_slowest() {
         let turn = Turn::of(&[(100, 1_000_000_000), (300, 1_000_000_000)]);
         assert_eq!(turn, Turn { per_second: 400.0, slowest: 0.5 });
         assert_eq!(Turn::of(&[(0, 1), (0, 1)]).slowest, 0.0);

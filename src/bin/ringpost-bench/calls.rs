@@ -1,4 +1,4 @@
-//! Calls whose responses are checked, one by one and in blocks.
+//! Makes and times calls, singly and in blocks, and checks their responses.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,22 @@ use ringpost::Client;
 
 use ringpost::cli::exit::Failure;
 
-/// Untimed round trips before the timed ones of a block, and how many are timed.
+/// The untimed and the timed round trips of a block.
 pub const WARM: u32 = 200;
 pub const IN_BLOCK: u32 = 1_000;
 
-/// Calls larger than this come in smaller blocks, down to the fewest: each takes longer, and a block still
-/// takes milliseconds.
+/// For calls larger than this, a block has fewer calls, but at least [`FEWEST`].
 const LARGE: usize = 16 * 1024;
 const FEWEST: u32 = 50;
 
-/// How many calls of `size` bytes make a block.
+/// The number of timed calls of `size` bytes in a block.
 pub fn calls_in_block(size: usize) -> u32 {
     let calls = IN_BLOCK as usize * LARGE / size.max(LARGE);
     u32::try_from(calls).unwrap_or(IN_BLOCK).max(FEWEST)
 }
 
-/// Nanoseconds for each of `count` calls, after `warm` others whose responses are checked byte by byte.
+/// Makes `warm` calls and checks their responses byte by byte, then times `count` calls as a whole. Returns
+/// the nanoseconds of one.
 pub fn call_block(
     client: &mut Client,
     requests: &mut Requests,
@@ -42,7 +42,7 @@ pub fn call_block(
     Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
 }
 
-/// One call's time; its response is checked outside it.
+/// Makes a call and returns its time. Checks the response after that.
 pub fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Duration, Failure> {
     let request = requests.next();
     let start = Instant::now();
@@ -53,13 +53,13 @@ pub fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Dur
 
 pub fn wrong(request: &[u8], response: &[u8]) -> Failure {
     Failure::failed(format!(
-        "a response is not what was sent ({} bytes for {}): the measurement is void",
+        "a response of {} bytes differs from its request of {} bytes, so the measurement is invalid",
         response.len(),
         request.len()
     ))
 }
 
-/// Requests of one size, each unlike the last one as far as there is room to be.
+/// Requests of one size, each different from the one before if the size allows.
 pub struct Requests {
     bytes: Vec<u8>,
     number: u64,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_calls_come_in_smaller_blocks() {
+    fn blocks_of_large_calls_have_fewer_of_them() {
         assert_eq!(calls_in_block(0), IN_BLOCK);
         assert_eq!(calls_in_block(LARGE), IN_BLOCK);
         assert_eq!(calls_in_block(4 * LARGE), IN_BLOCK / 4);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_differ_as_far_as_there_is_room() {
+    fn successive_requests_differ() {
         let mut none = Requests::new(0);
         assert_eq!(none.next(), b"");
         let mut one = Requests::new(1);

@@ -14,20 +14,20 @@ use crate::measurement::Options;
 use crate::report::ReportOptions;
 use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
 
-/// Measures the bus on this computer, beside this computer's own floor in the same run.
+/// Measures the bus on this computer, and compares it with the computer's own floor.
 ///
-/// Each measurement starts a `ringpost-server` of its own, on a private socket unless --socket names one, and
-/// times blocks of its own work and of a floor in turn: what the same work costs between two processes with
-/// nothing around it. The ratio is the median of the pairs' ratios, for the host of a virtual machine changes
-/// the times of both from second to second. benches/NOTES.md tells the method and every field of the JSON.
+/// The floor is the time of the same work between two processes without the bus. Each measurement starts its
+/// own `ringpost-server`, and alternates blocks of the measured work with blocks of the floor. The reported
+/// ratio is the median of the ratios of such pairs, because in a virtual machine both times change from
+/// second to second. benches/NOTES.md describes the method and every field of the JSON.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost-bench", version, max_term_width = 110)]
 pub struct Cli {
-    /// Where the measured server is to listen [default: in a private directory]
+    /// The socket of the measured server [default: in a private directory]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// End when the parent process does
+    /// End when the parent process ends
     #[arg(long, global = true, hide = true)]
     pub with_parent: bool,
 
@@ -37,80 +37,80 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The round trip of one call at a time: client process, server process, response
+    /// Latency of calls, one at a time
     ///
-    /// The floor is the round trip of two bare words between two processes on the same CPUs. It and the calls
-    /// are timed in turn, as blocks of 1,000 round trips (fewer for calls of more than 16 KiB) with no
-    /// clock read inside; then each of --count calls is timed for the percentiles. Both ends spin, unless
-    /// --wait says otherwise.
+    /// Compares call latency with a bare shared-memory round trip between the same CPUs: two processes that
+    /// answer each other's word. Blocks of 1,000 round trips (fewer for calls of more than 16 KiB) are timed
+    /// as a whole; then each of --count calls is timed for the percentiles. Both ends spin, unless --wait
+    /// says otherwise.
     ///
-    /// With --rate calls are due at fixed times and timed from then, and so are the floor's round trips.
+    /// With --rate, calls are due at fixed times and timed from then, and so are the floor's round trips.
     Latency(Options<latency::Latency>),
-    /// Round trips between ends that sleep, on one CPU and across two
+    /// Latency of calls between ends that sleep, on one CPU and across two
     ///
     /// The floor is a raw futex pair: two processes that store a word, wake the other and sleep. Without
-    /// --pin both places are measured.
+    /// --pin, both placements are measured.
     Wakeup(Options<wakeup::Wakeup>),
-    /// How much goes through a ring one way, and how many calls a second with several on their way
+    /// Throughput of a ring in one direction, and of pipelined calls
     ///
     /// One way: blocks of several sizes, one at a time and in batches, between two threads and between two
-    /// processes. The floor is a raw copy through shared memory, walking a buffer as large as the ring,
-    /// of as many cache lines. Calls: through the server, --windows of them on their way at once. The
-    /// floor is one round trip of two bare words. Both ends spin, unless --wait says otherwise.
+    /// processes. The floor is a raw copy of as many cache lines through a shared buffer as large as the
+    /// ring. Pipelined: calls to the server, with --windows of them outstanding. The floor is a bare
+    /// shared-memory round trip. Both ends spin, unless --wait says otherwise.
     Throughput(Options<throughput::Throughput>),
-    /// A message through the server to another client, and its answer the same way back
+    /// Latency of a message through the server to another client and an answer back
     ///
-    /// The floors are two round trips of two bare words, and two of a raw futex pair. The ends wait
-    /// adaptively and run where the system puts them, unless --wait and --pin say otherwise.
+    /// The floors are two bare shared-memory round trips, and two round trips of a raw futex pair. The ends
+    /// wait adaptively and run on any CPU, unless --wait and --pin say otherwise.
     Forward(Options<forward::Forward>),
-    /// Many clients at once: all calling, and all idle but one
+    /// Many clients at once: all calling, or all idle except one
     ///
-    /// Calling: each a process of its own, in a closed loop; beside it the same processes over Unix stream
-    /// sockets to a server that has a thread for each and only echoes. Idle: what they cost the server in
-    /// processor time and memory, and the active one in time. The ends wait adaptively, unless --wait
-    /// says otherwise.
+    /// Calling: each client is a process that makes one call after the other. For comparison, the same
+    /// processes call an echo server over Unix stream sockets, with a thread for each. Idle: the CPU time and
+    /// memory that idle clients cost the server, and how they slow down an active client. The ends wait
+    /// adaptively, unless --wait says otherwise.
     Clients(Options<clients::Clients>),
-    /// The first request after an idle gap, and its processor time on both sides
+    /// Latency and CPU time of the first call after an idle gap
     ///
     /// The floor is a raw futex pair after the same gap. The ends wait adaptively, unless --wait says
     /// otherwise.
     Gaps(Options<gaps::Gaps>),
-    /// The round trip of a call by its size
+    /// Latency of calls by their size
     ///
-    /// The floor copies as many bytes in and out on both sides, through buffers as large as the rings, and
-    /// walks through them as a ring does. Both ends spin, unless --wait says otherwise.
+    /// The floor copies as many bytes in and out at both ends, through buffers as large as the rings, one
+    /// place after the other like a ring. Both ends spin, unless --wait says otherwise.
     Copy(Options<copy::Copy>),
-    /// How many times a second a name can be registered and given up
+    /// Rate of registering and unregistering
     ///
-    /// The floor is what the kernel needs for it: connect, a packet each way, a sealed memory file received
-    /// and mapped, all closed again. With --pin client and worker are kept on those CPUs.
+    /// The floor is the kernel's part of that work: connect, send a packet in each direction, receive and map
+    /// a sealed memory file, and close everything. --pin pins client and worker to those CPUs.
     Register(Options<register::Register>),
-    /// Runs all of the above and writes one HTML page
+    /// Run all measurements and write an HTML page
     ///
-    /// The page needs no network. The JSON objects that it is made of are written beside it.
+    /// The page needs no network. The JSON objects behind it are written to the same directory.
     Report(ReportOptions),
 
     #[command(hide = true)]
     Generate(Generate),
-    /// The other process of the floor's measurement
+    /// The partner process of the floor's measurement
     #[command(hide = true)]
     FloorPartner {
         #[arg(long)]
         cpu: Option<usize>,
     },
-    /// The other process of the sockets' measurements
+    /// The partner process of the socket measurements
     #[command(hide = true)]
     SocketPartner { mode: Mode, path: PathBuf, bytes: usize },
-    /// The other process of a one-way ring
+    /// The reading process of a one-way ring
     #[command(hide = true)]
     RingReader { wait: WaitStrategy, cpu: Option<usize> },
-    /// B
+    /// The client that returns messages in `forward`
     #[command(hide = true)]
     EchoClient(EchoOptions),
-    /// One of many that call
+    /// A calling client of `clients`
     #[command(hide = true)]
     LoopClient(CallerOptions),
-    /// Many that do not
+    /// The idle clients of `clients`
     #[command(hide = true)]
     IdleClients(IdleClientsOptions),
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_are_sound() {
+    fn clap_accepts_the_definitions() {
         Cli::command().debug_assert();
     }
 

@@ -1,4 +1,4 @@
-//! `ringpost-bench clients`: many clients at once, calling and idle.
+//! `ringpost-bench clients`: measures many clients at once, calling or idle.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::setup::{Plan, Setup};
 
 #[derive(Debug, Args)]
 pub struct Clients {
-    /// How many clients call at once, each a process of its own
+    /// The numbers of clients that call at once, each in its own process
     #[arg(
         long,
         value_name = "N,…",
@@ -31,15 +31,15 @@ pub struct Clients {
     )]
     clients: Vec<u32>,
 
-    /// How long they call in each block
+    /// The time of each block of calls
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0.3")]
     seconds: Duration,
 
-    /// How many idle clients beside an active one; 0 for none
+    /// The number of idle clients; 0 leaves this part out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=60_000), default_value = "1000")]
     idle: u32,
 
-    /// How long the idle ones are watched
+    /// The time over which the server's CPU time is measured with idle clients
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
     idle_seconds: Duration,
 
@@ -56,18 +56,19 @@ pub struct Loads {
     idle: Option<Idle>,
 }
 
-/// So many clients in closed loops.
+/// The results for one number of calling clients.
 #[derive(Serialize)]
 pub struct Loop {
     clients: u32,
-    /// Calls of all of them in a second, over the bus and over sockets.
+    /// Calls per second of all clients together, over the bus.
     per_second: Spread,
+    /// The same over sockets.
     socket_per_second: Spread,
-    /// The bus to the sockets.
+    /// The ratio of the two.
     ratio: Spread,
-    /// To the total of two clients; null where two were not measured.
+    /// The ratio to the total of two clients; null if two were not measured.
     to_two_clients: Option<Spread>,
-    /// The calls of the slowest to the mean.
+    /// The rate of the slowest client as a fraction of the mean.
     slowest_to_mean: Spread,
     socket_slowest_to_mean: Spread,
 }
@@ -79,7 +80,7 @@ impl Measurement for Clients {
     type Waiting = Waiting;
     type Figures = Loads;
 
-    /// The many run where the system puts them, unless a pin is asked for: that keeps all workers on one CPU.
+    /// Not pinned by default; --pin would put all workers on one CPU.
     fn place(&self, _pins: Option<Pins>, pin: Option<Pins>) -> Option<Pins> {
         pin
     }
@@ -92,10 +93,10 @@ impl Measurement for Clients {
         let what = format!("{most} clients and their workers");
         let about = &mut session.about;
         about.too_few_cpus =
-            warn_too_few(&what, 2 * most as usize, "they take turns, which is part of the question");
+            warn_too_few(&what, 2 * most as usize, "they share CPUs, which is part of the measurement");
         if session.wait == WaitStrategy::Spin && about.too_few_cpus && !apart(about.pin) {
             return Err(Failure::usage(format!(
-                "--wait spin: {what} need {} CPUs, and {} may be used: use --wait adaptive or park",
+                "--wait spin: {what} need {} CPUs, but only {} may be used; use --wait adaptive or park",
                 2 * most,
                 about.cpus
             )));
@@ -105,8 +106,8 @@ impl Measurement for Clients {
         let idle = if self.idle == 0 {
             None
         } else {
-            // A server that nobody has used yet, so that its memory is known. The active client has a place
-            // of its own, for it is compared with itself.
+            // A new server, so that its memory can be compared before and after. The active client is pinned,
+            // because it is compared with itself.
             let plan = Plan { others: self.idle, pins: session.floor_pins, ..session.plan(self.size) };
             Some(
                 session
@@ -161,7 +162,7 @@ fn loops(
 impl Figures for Loads {
     fn text(&self, about: &About) -> String {
         let mut table = Table::new(
-            "clients | calls a second | to 2 clients | slowest to mean | floor: sockets | ratio | slowest to mean",
+            "clients | calls/s | to 2 clients | slowest/mean | sockets: calls/s | ratio | slowest/mean",
         );
         for row in &self.clients {
             table.row([
@@ -176,8 +177,8 @@ impl Figures for Loads {
         }
         let size = readable_bytes(self.size);
         format!(
-            "{}\n{} blocks of {} s; beside it the same clients over Unix stream sockets, a thread for each in the server\n{}{}",
-            about.heading(&format!("Clients that all call at once, {size} there and back")),
+            "{}\n{} blocks of {} s; for comparison the same clients over Unix stream sockets, with a server thread for each\n{}{}",
+            about.heading(&format!("Clients that all call at once, {size} to the server and back")),
             about.blocks,
             self.block_seconds,
             table.text(),
@@ -187,15 +188,15 @@ impl Figures for Loads {
 }
 
 fn idle_text(idle: &Idle) -> String {
-    let mut table = Table::new("| alone | among them");
+    let mut table = Table::new("| alone | with them");
     let milliseconds = |time: f64| format!("{time:.2} ms");
     table.row([
-        format!("server's CPU time in {} s, nothing to do", idle.seconds),
+        format!("server's CPU time in {} s without requests", idle.seconds),
         milliseconds(idle.server_cpu_alone_ms),
         milliseconds(idle.server_cpu_ms),
     ]);
     let rss = |memory: &Option<Memory>| {
-        memory.map(|memory| format!("{} KiB", memory.rss_kib)).unwrap_or_else(|| "not known".into())
+        memory.map(|memory| format!("{} KiB", memory.rss_kib)).unwrap_or_else(|| "unknown".into())
     };
     table.row(["server's resident memory".into(), rss(&idle.server_alone), rss(&idle.server)]);
     let each = |kib: Option<f64>| kib.map(|kib| format!("{kib:.1} KiB")).unwrap_or_default();
@@ -211,10 +212,10 @@ fn idle_text(idle: &Idle) -> String {
         nanoseconds(idle.active_p50_ns.p50),
     ]);
     table.row([
-        "floor: two bare words".into(),
+        "floor: bare round trip".into(),
         nanoseconds(idle.floor_alone_ns.p50),
         nanoseconds(idle.floor_ns.p50),
     ]);
-    table.row(["its calls to the floor, to those alone".into(), String::new(), ratio(idle.effect)]);
-    format!("\n{} idle clients and one that is active\n{}", idle.clients, table.text())
+    table.row(["call/floor with them, relative to alone".into(), String::new(), ratio(idle.effect)]);
+    format!("\n{} idle clients and one active client\n{}", idle.clients, table.text())
 }

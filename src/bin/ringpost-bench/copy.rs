@@ -1,4 +1,4 @@
-//! `ringpost-bench copy`: the round trip of a call by its size.
+//! `ringpost-bench copy`: measures the latency of calls by their size.
 
 use clap::Args;
 use ringpost::WaitStrategy;
@@ -14,7 +14,7 @@ use crate::measurement::{About, Figures, Measurement, Session, Waiting};
 use crate::rows::ratios;
 use crate::setup::{Setup, ring_size};
 
-/// Much less than a small call's block: there are many sizes.
+/// Divides the number of calls in a block, because there are many sizes.
 const SHARE: u32 = 2;
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub struct Size {
     block_round_trips: u32,
     #[serde(flatten)]
     blocks: Beside,
-    /// Payload of requests and responses together.
+    /// Payload bytes per second, of requests and responses together.
     bytes_per_s: f64,
 }
 
@@ -61,11 +61,12 @@ impl Measurement for Copy {
         let mut sizes = self.sizes.clone();
         sizes.sort_unstable();
         sizes.dedup();
-        // Checked before anything runs.
+        // Refuses invalid sizes before anything runs.
         let rings = sizes.iter().map(|&size| ring_size(size)).collect::<Result<Vec<_>, _>>()?;
         let mut measured = Vec::new();
         let mut rest = &sizes[..];
-        // One server for all sizes that have the same rings: a small call would walk through large ones, too.
+        // One server for all sizes with the same ring size: in a larger ring, small calls would need more
+        // cache.
         while let Some(&first) = rest.first() {
             let ring = ring_size(first)?;
             let same = rings.iter().filter(|&&other| other == ring).count();
@@ -117,9 +118,9 @@ impl Figures for Sizes {
             );
         }
         format!(
-            "{}\n{} pairs of blocks; the floor: as many bytes copied in and out on both sides, walking buffers as \
-             large as the rings\n{}",
-            about.heading("Round trip of a call by the size of request and response"),
+            "{}\n{} pairs of blocks; floor: as many bytes copied in and out at both ends, through buffers as large as the \
+             rings\n{}",
+            about.heading("Latency of a call by the size of request and response"),
             about.blocks,
             table.text(),
         )

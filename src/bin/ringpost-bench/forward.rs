@@ -1,4 +1,4 @@
-//! `ringpost-bench forward`: a message from A through the server to B, and B's answer the same way back.
+//! `ringpost-bench forward`: measures a message from client A through the server to client B and back.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,13 +22,13 @@ use crate::setup::{Setup, ways};
 
 const WARM: u32 = 50;
 const FLOOR: u32 = 500;
-/// A, B and their workers.
+/// The threads at work: A, B and their workers.
 const THREADS: usize = 4;
 const ECHO: &str = "ringpost-bench-echo";
 
 #[derive(Debug, Args)]
 pub struct Forward {
-    /// The size of the messages
+    /// The size of a message
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
     size: usize,
 
@@ -37,7 +37,7 @@ pub struct Forward {
     count: u32,
 }
 
-/// B's process.
+/// The arguments of B's process.
 #[derive(Debug, Args)]
 pub struct EchoOptions {
     socket: PathBuf,
@@ -48,10 +48,10 @@ pub struct EchoOptions {
 pub struct Forwarded {
     size: usize,
     block_round_trips: u32,
-    /// Beside twice the round trip of a cache line.
+    /// Compared with two bare shared-memory round trips.
     #[serde(flatten)]
     words: Beside,
-    /// Beside twice the round trip of a raw futex pair.
+    /// Compared with two round trips of a raw futex pair.
     futex: Beside,
     rtt_ns: Summary,
     distribution: Vec<(f64, u64)>,
@@ -64,14 +64,14 @@ impl Measurement for Forward {
     type Waiting = Waiting;
     type Figures = Forwarded;
 
-    /// The ends run where the system puts them unless that is asked for: four threads are at work.
+    /// Not pinned by default, because four threads are at work.
     fn place(&self, _pins: Option<Pins>, pin: Option<Pins>) -> Option<Pins> {
         pin
     }
 
     fn measure(&self, session: &mut Session) -> Result<Forwarded, Failure> {
         session.about.too_few_cpus |= session.wait == WaitStrategy::Spin
-            && warn_too_few("A, B and their two workers, spinning,", THREADS, "they are in each other's way");
+            && warn_too_few("A, B and their two workers, spinning,", THREADS, "they compete for CPUs");
         session.with(session.plan(self.size), |setup| self.there_and_back(setup, session))
     }
 }
@@ -81,14 +81,14 @@ impl Forward {
         let most = setup.client.limits().max_message;
         if self.size > most {
             return Err(Failure::usage(format!(
-                "--size {}: a message has at most {most} bytes here",
+                "--size {}: a message can have at most {most} bytes",
                 self.size
             )));
         }
         let wait = session.wait.to_string();
-        // Not kept where this thread is.
+        // Start B before it could inherit this thread's CPU.
         let mut echo = {
-            let _freedom = cpu::Freedom::remember();
+            let _freedom = cpu::SavedAffinity::save();
             if let Some(pins) = session.about.pin {
                 cpu::pin(pins.server).map_err(Failure::Failed)?;
             }
@@ -133,7 +133,7 @@ impl Forward {
     }
 }
 
-/// There and back.
+/// Sends a message and waits for its return.
 fn forward(client: &mut Client, to: Key, messages: &mut Requests) -> Outcome {
     let message = messages.next();
     client.send(to, message).map_err(Failure::failed)?;
@@ -141,11 +141,11 @@ fn forward(client: &mut Client, to: Key, messages: &mut Requests) -> Outcome {
     if answer.payload() == message {
         Ok(())
     } else {
-        Err(Failure::failed("an answer is not what was sent: the measurement is void"))
+        Err(Failure::failed("an answer differs from its message, so the measurement is invalid"))
     }
 }
 
-/// B: sends back whatever comes, until it is killed or the server ends.
+/// B: returns every message, until it is killed or the server ends.
 pub fn echo(options: &EchoOptions) -> Outcome {
     die_with_parent();
     let mut client = register(&options.socket, options.wait)?;
@@ -169,7 +169,7 @@ impl Figures for Forwarded {
         let mut table = Table::new("| p10 | p50 | p90 | ratio");
         for (name, times, to_floor) in [
             ("A, server, B and back", self.words.ns, None),
-            ("two round trips of two bare words", self.words.floor_ns, Some(self.words.ratio)),
+            ("two bare round trips", self.words.floor_ns, Some(self.words.ratio)),
             ("two round trips of a raw futex pair", self.futex.floor_ns, Some(self.futex.ratio)),
         ] {
             let to_floor = to_floor.map(|spread| ratio(spread.p50)).unwrap_or_default();
@@ -177,12 +177,12 @@ impl Figures for Forwarded {
         }
         let size = readable_bytes(self.size);
         format!(
-            "{}\n{} blocks of {} there and back, beside two floors\n{}\nEach timed\n{}",
-            about.heading(&format!("A message of {size} to another client, and its answer")),
+            "{}\n{} blocks of {} round trips, compared with two floors\n{}\nEach round trip timed\n{}",
+            about.heading(&format!("A message of {size} to another client and back")),
             about.blocks,
             self.block_round_trips,
             table.text(),
-            percentiles("", [("there and back", self.rtt_ns)]),
+            percentiles("", [("message and answer", self.rtt_ns)]),
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Waits until a moment, and returns as close to it as possible.
+//! Waits until a point in time as precisely as possible.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use rustix::thread::set_current_timer_slack;
 use ringpost::cli::exit::Outcome;
 use ringpost::cli::signals::Interrupt;
 
-/// What a sleep may end late by: this much before the moment the rest is spent looking at the clock.
+/// How late a sleep may end. The last part of a wait of this length polls the clock instead of sleeping.
 const MARGIN: Duration = Duration::from_micros(100);
 
-/// Lets this thread's sleeps end when they should: the kernel else adds up to 50 µs.
+/// Makes this thread's sleeps end on time; by default the kernel may add 50 µs.
 pub fn wake_on_time() {
     let _ = set_current_timer_slack(NonZeroU64::new(1));
 }
 
-/// Longer sleeps come in slices, so that a signal is noticed.
+/// The longest single sleep, so that a signal is noticed.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// Waits for `moment`; a signal ends it early.
+/// Waits until `moment`, or fails early if a signal comes.
 pub fn rest_until(moment: Instant, interrupt: &Interrupt) -> Outcome {
     loop {
         interrupt.check()?;
@@ -32,7 +32,7 @@ pub fn rest_until(moment: Instant, interrupt: &Interrupt) -> Outcome {
     Ok(())
 }
 
-/// Waits for `moment` and returns when it was seen to have come.
+/// Waits until `moment` and returns the time at which the wait ended.
 pub fn wait_until(moment: Instant) -> Instant {
     loop {
         let now = Instant::now();

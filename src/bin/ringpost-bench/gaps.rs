@@ -1,5 +1,4 @@
-//! `ringpost-bench gaps`: the first request after a time in which there was nothing to do, and what it costs
-//! in processor time on both sides.
+//! `ringpost-bench gaps`: measures the latency and CPU time of the first call after an idle gap.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +18,14 @@ use crate::measurement::{About, Figures, Measurement, Session, Waiting};
 use crate::rows::ratio;
 use crate::setup::Setup;
 
-/// A block takes about this long, within these bounds.
+/// The approximate time of a block, and the least and most requests in one.
 const BLOCK: Duration = Duration::from_millis(200);
 const FEWEST: u128 = 3;
 const MOST: u128 = 200;
 
 #[derive(Debug, Args)]
 pub struct Gaps {
-    /// The idle times before each request
+    /// The idle times before a request
     #[arg(
         long,
         value_name = "TIME,…",
@@ -40,7 +39,7 @@ pub struct Gaps {
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
     size: usize,
 
-    /// Requests in a block [default: those of 0.2 seconds, 3 to 200]
+    /// Requests in a block [default: as many as take 0.2 seconds, 3 to 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     count: Option<u32>,
 }
@@ -55,10 +54,10 @@ pub struct AfterGaps {
 pub struct Gap {
     gap_ns: u64,
     block_requests: u32,
-    /// The medians of the blocks.
+    /// The medians of the blocks' round trips.
     #[serde(flatten)]
     medians: Beside,
-    /// Processor time for each request, of both processes; the medians of the blocks.
+    /// CPU time per request of both processes together: the medians of the blocks.
     cpu: Option<Beside>,
     rtt_ns: Summary,
     floor_rtt_ns: Summary,
@@ -77,13 +76,13 @@ impl Measurement for Gaps {
     }
 }
 
-/// Requests in a block.
+/// The number of requests in a block.
 fn count(gap: Duration, wanted: Option<u32>) -> u32 {
     let fitting = BLOCK.as_nanos() / gap.as_nanos().max(1);
     wanted.unwrap_or_else(|| u32::try_from(fitting.clamp(FEWEST, MOST)).unwrap_or(1))
 }
 
-/// The blocks of one side at one gap.
+/// The blocks for one gap: of calls or of the floor.
 #[derive(Default)]
 struct Side {
     medians: Vec<f64>,
@@ -92,7 +91,7 @@ struct Side {
 }
 
 impl Side {
-    /// One block: after each gap a request, made by `act` to the process `server`.
+    /// Measures one block: after each gap, `act` makes a request to the process `server`.
     fn block(
         &mut self,
         gap: Duration,
@@ -103,13 +102,13 @@ impl Side {
         mut act: impl FnMut() -> Outcome,
     ) -> Outcome {
         let idle = || gap::rest_until(Instant::now() + gap, interrupt);
-        // The one before the first, so that the first comes after the same as the others.
+        // An untimed request, so that the first timed one follows a gap after a request like the others.
         act()?;
         idle()?;
         let server_before = usage::cpu_time(server);
         let (mut own, mut times) = (Duration::ZERO, Vec::with_capacity(count as usize));
         for _ in 0..count {
-            // What idling itself costs here is none of the request's.
+            // Exclude the CPU time of the wait itself.
             let cpu = own_cpu_time();
             let start = Instant::now();
             act()?;
@@ -117,7 +116,7 @@ impl Side {
             own += (own_cpu_time() - cpu).saturating_sub(clock);
             self.times.record(time);
             times.push(time.as_nanos() as f64);
-            // Also after the last: the server may look for the next one for a while.
+            // Also after the last request: the server may still poll for the next one.
             idle()?;
         }
         self.medians.push(quantile(&times, 0.5));
@@ -129,7 +128,7 @@ impl Side {
     }
 }
 
-/// What two readings of this thread's processor time count of themselves.
+/// The CPU time that the timing itself adds to a request.
 fn cpu_clock() -> Duration {
     let reading = |_| {
         let before = own_cpu_time();
@@ -157,7 +156,7 @@ fn measure(setup: &mut Setup, options: &Gaps) -> Result<Vec<Gap>, Failure> {
                     floor.block(*gap, count, id, clock, interrupt, || ask().ok_or_else(lost)).ok()
                 })
             })?;
-            // The server has just been let go on.
+            // Wakes the server, which may have been stopped.
             verified_call(&mut setup.client, &mut requests)?;
             let (server, client, interrupt) = (setup.server(), &mut setup.client, &setup.interrupt);
             ours.block(*gap, count, server, clock, interrupt, || {
@@ -189,7 +188,7 @@ impl Figures for AfterGaps {
         for gap in &self.gaps {
             let cpu = match &gap.cpu {
                 Some(cpu) => [nanoseconds(cpu.floor_ns.p50), nanoseconds(cpu.ns.p50), ratio(cpu.ratio.p50)],
-                None => ["not known".into(), String::new(), String::new()],
+                None => ["unknown".into(), String::new(), String::new()],
             };
             table.row(
                 [
@@ -205,9 +204,9 @@ impl Figures for AfterGaps {
         }
         let size = readable_bytes(self.size);
         format!(
-            "{}\n{} pairs of blocks, medians of their medians; the floor: a raw futex pair, two processes; CPU time of \
-             both processes for each request\n{}",
-            about.heading(&format!("Round trip of a call of {size} after an idle gap")),
+            "{}\n{} pairs of blocks, medians of their medians; floor: a raw futex pair between two processes; CPU time of \
+             both processes per request\n{}",
+            about.heading(&format!("Latency of a call of {size} after an idle gap")),
             about.blocks,
             table.text(),
         )
@@ -219,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_have_bounds() {
+    fn blocks_have_3_to_200_requests() {
         assert_eq!(count(Duration::from_micros(10), None), 200);
         assert_eq!(count(Duration::from_millis(10), None), 20);
         assert_eq!(count(Duration::from_secs(1), None), 3);

@@ -1,5 +1,4 @@
-//! Many clients that do nothing, all in one process, and what they cost the server and the one client that is
-//! active.
+//! Measures what many idle clients, all in one process, cost the server and one active client.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use serde::Serialize;
 use crate::calls::{Requests, WARM, verified_call};
 use crate::setup::{Setup, ways};
 use ringpost::cli::child::{Helper, die_with_parent};
-use ringpost::cli::cpu::Freedom;
+use ringpost::cli::cpu::SavedAffinity;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Look};
 use ringpost::cli::out;
@@ -20,14 +19,14 @@ use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Spread, quantile, ratios, thousandths};
 use ringpost::cli::usage::{self, Memory};
 
-/// Calls timed in a block, and round trips of the floor.
+/// The timed calls in a block, and the floor's round trips.
 const CALLS: u32 = 1_000;
 
-/// How often the many come and go while the active client is timed: what the machine does changes from second
-/// to second.
+/// How often the active client is timed without and with the idle ones. Several rounds are needed because the
+/// machine's speed changes from second to second.
 const ROUNDS: u32 = 9;
 
-/// The process of the many.
+/// The arguments of the idle clients' process.
 #[derive(Debug, Args)]
 pub struct IdleClientsOptions {
     socket: PathBuf,
@@ -35,30 +34,30 @@ pub struct IdleClientsOptions {
     wait: WaitStrategy,
 }
 
-/// What they cost.
+/// What the idle clients cost.
 #[derive(Debug, Serialize)]
 pub struct Idle {
     pub clients: u32,
     pub seconds: f64,
-    /// Processor time of the server in that time, without and with them.
+    /// The server's CPU time in that time, without and with them.
     pub server_cpu_alone_ms: f64,
     pub server_cpu_ms: f64,
     pub server_alone: Option<Memory>,
     pub server: Option<Memory>,
-    /// For each client, all that is resident; and that without touched pages of rings and registry.
+    /// Resident memory of the server per client.
     pub rss_kib_per_client: Option<f64>,
+    /// The same without the used pages of rings and registry.
     pub beyond_rings_kib_per_client: Option<f64>,
-    /// The active client's median of a call, and the median of the floor beside it.
+    /// The active client's median latency, and the floor's, without and with them.
     pub active_p50_alone_ns: Spread,
     pub active_p50_ns: Spread,
     pub floor_alone_ns: Spread,
     pub floor_ns: Spread,
-    /// How much longer its calls take, each to the floor beside it: the median of the rounds, each with them
-    /// and without.
+    /// The ratio of call to floor with them, relative to that without them: the median of the rounds.
     pub effect: f64,
 }
 
-/// Measures all of it; the active client is the setup's own.
+/// Runs the measurement. The active client is that of the setup.
 pub fn measure(setup: &mut Setup, clients: u32, idle: Duration, wait: WaitStrategy) -> Result<Idle, Failure> {
     setup.progress.show(format_args!("one client alone"));
     let server_alone = usage::memory(setup.server());
@@ -105,21 +104,21 @@ pub fn measure(setup: &mut Setup, clients: u32, idle: Duration, wait: WaitStrate
     })
 }
 
-/// Returns when all of them are registered.
+/// Starts the idle clients, and returns when all are registered.
 fn begin(setup: &Setup, clients: u32, wait: WaitStrategy) -> Result<Helper, Failure> {
     let (clients, wait) = (clients.to_string(), wait.to_string());
     let arguments = ["idle-clients".as_ref(), setup.socket().as_os_str(), clients.as_ref(), wait.as_ref()];
     setup.helper(&arguments, Duration::from_secs(600))
 }
 
-/// Returns when the server has noticed that they are gone.
+/// Ends the idle clients, and returns when the server has noticed.
 fn end(mut idle_clients: Helper, setup: &mut Setup) -> Outcome {
     idle_clients.check()?;
     drop(idle_clients);
     wait_until_alone(setup)
 }
 
-/// The active client's medians, and those of the floors beside them.
+/// The medians of the active client's blocks, and of the floor's blocks.
 #[derive(Default)]
 struct Medians {
     calls: Vec<f64>,
@@ -127,7 +126,7 @@ struct Medians {
 }
 
 impl Medians {
-    fn proportion(&self) -> f64 {
+    fn ratio(&self) -> f64 {
         quantile(&ratios(&self.calls, &self.floors), 0.5)
     }
 
@@ -137,7 +136,7 @@ impl Medians {
     }
 }
 
-/// The active client, alone and among the others, in all rounds.
+/// The active client's results of all rounds, without and with the idle clients.
 struct Active {
     alone: Medians,
     among: Medians,
@@ -167,16 +166,16 @@ impl Active {
     }
 
     fn end_round(&mut self, alone: Medians, among: Medians) {
-        self.effects.push(among.proportion() / alone.proportion());
+        self.effects.push(among.ratio() / alone.ratio());
         self.alone.add(alone);
         self.among.add(among);
     }
 }
 
-/// The server's processor time in a period in which nothing is asked of it.
+/// The server's CPU time in a period without requests.
 fn server_time(setup: &mut Setup, idle: Duration) -> Result<Duration, Failure> {
-    let unknown = || Failure::failed("the kernel does not tell the server's processor time");
-    // What it was at before is over.
+    let unknown = || Failure::failed("the kernel does not report the server's CPU time");
+    // Let it finish earlier work first.
     rest(Duration::from_millis(200).min(idle), &setup.interrupt)?;
     let before = usage::cpu_time(setup.server()).ok_or_else(unknown)?;
     rest(idle, &setup.interrupt)?;
@@ -193,7 +192,7 @@ fn rest(time: Duration, interrupt: &Interrupt) -> Outcome {
     Ok(())
 }
 
-/// Until the server has noticed that the others are gone.
+/// Waits until the server has noticed that the other clients are gone.
 fn wait_until_alone(setup: &mut Setup) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(60);
     while setup.client.list().map_err(Failure::failed)?.len() > 1 {
@@ -206,10 +205,10 @@ fn wait_until_alone(setup: &mut Setup) -> Outcome {
     Ok(())
 }
 
-/// The process of the many: each registers, makes one call so that its rings are in use, and sleeps.
+/// The idle clients' process. Each client registers, makes one call so that its rings are used, and sleeps.
 pub fn idle_clients(options: &IdleClientsOptions) -> Outcome {
     die_with_parent();
-    let _freedom = Freedom::remember();
+    let _freedom = SavedAffinity::save();
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let builder = Client::builder(&options.socket).wait(options.wait).timeout(Duration::from_secs(30));

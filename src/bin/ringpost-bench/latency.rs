@@ -1,4 +1,4 @@
-//! `ringpost-bench latency`: the round trip of one call at a time.
+//! `ringpost-bench latency`: measures the latency of calls, one at a time.
 
 use clap::Args;
 use ringpost::WaitStrategy;
@@ -20,23 +20,22 @@ const COUNT: u64 = 100_000;
 
 #[derive(Debug, Args)]
 pub struct Latency {
-    /// The size of request and response (64K and 1M are understood)
+    /// The size of request and response, such as 48, 64K or 1M
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
     pub size: usize,
 
-    /// How many calls are timed one by one [default: 100000; with --rate those of 10 seconds]
+    /// The number of calls that are timed one by one [default: 100000; with --rate, those of 10 seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// Calls per second: each is due at its own time, whether or not the one before is done, and is timed
-    /// from then
+    /// Make calls at this rate (per second), and time each from when it was due
     ///
-    /// An open loop, so that a stall delays all calls that were due in it, and all of them count (no
-    /// coordinated omission).
+    /// A call is due at its time even if the one before is still under way. So a stall delays all calls that
+    /// were due in it, and all of them count (no coordinated omission).
     #[arg(long, value_name = "R", value_parser = rate::per_second)]
     pub rate: Option<f64>,
 
-    /// Keep the ends on no CPU, as a program that is just started; the floor is measured on two all the same
+    /// Do not pin the ends; the floor is still measured on two CPUs
     #[arg(long)]
     free: bool,
 }
@@ -59,13 +58,13 @@ impl Measurement for Latency {
     }
 }
 
-/// What programs read. All times are nanoseconds.
+/// The results. All times are in nanoseconds.
 #[derive(Serialize)]
 pub struct RoundTrips {
     size: usize,
     count: u64,
     block_round_trips: u32,
-    /// Calls in a block: fewer than the floor's round trips where they are large.
+    /// Calls in a block: fewer than the floor's round trips if they are large.
     block_calls: u32,
     floor_ns: FloorObject,
     call_ns: Spread,
@@ -73,14 +72,15 @@ pub struct RoundTrips {
     ratio_p50: f64,
     ratio_p90: f64,
     rtt_ns: Summary,
-    /// Pairs of a fraction and the time that it does not exceed.
+    /// Pairs of a fraction and the time which that fraction does not exceed.
     distribution: Vec<(f64, u64)>,
-    /// The smallest step of the clock, and what a reading costs.
+    /// The smallest step of the clock.
     clock_ns: u64,
+    /// The cost of reading the clock.
     clock_read_ns: f64,
 }
 
-/// The faster way's blocks, and the medians of all that were measured.
+/// The floor: the blocks of the faster way of waiting, and the medians of all ways.
 #[derive(Serialize)]
 pub struct FloorObject {
     #[serde(flatten)]
@@ -156,9 +156,9 @@ impl Figures for RoundTrips {
         blocks.row(std::iter::once("ratio".to_string()).chain(ratios));
         let size = readable_bytes(self.size);
         format!(
-            "{}\n{} pairs of blocks of {} round trips{calls}, no clock inside; the floor: two bare words, {between}\n{}\
-             \n{} calls, each timed (a clock reading takes {:.0} ns, its step is {} ns)\n{}",
-            about.heading(&format!("Round trip of a call of {size} and its response of the same size")),
+            "{}\n{} pairs of blocks of {} round trips{calls}; floor: a bare shared-memory round trip, {between}\n{}\
+             \n{} calls, each timed (reading the clock takes {:.0} ns, its step is {} ns)\n{}",
+            about.heading(&format!("Latency of a call of {size} with a response of the same size")),
             about.blocks,
             thousands(IN_BLOCK.into()),
             blocks.text(),

@@ -1,11 +1,11 @@
-//! Finds out about the machine what the report's page says of it.
+//! `Machine`: collects what the report says about the computer.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringpost::cli::cpu::{self, Pins};
 
-/// What is known of it; what is not known says so.
+/// The properties of the computer.
 pub struct Machine {
     pub cpu: String,
     pub cpus: String,
@@ -19,7 +19,7 @@ pub struct Machine {
     pub optimized: bool,
 }
 
-const UNKNOWN: &str = "not known";
+const UNKNOWN: &str = "unknown";
 
 impl Machine {
     pub fn look() -> Machine {
@@ -28,7 +28,7 @@ impl Machine {
         let info = read("/proc/cpuinfo");
         let flags = info.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
         let same_core = match Pins::default_pins().and_then(Pins::same_core) {
-            Some(true) => "the first two are threads of one core, which flatters",
+            Some(true) => "the first two are hyper-threads of one core, which makes times shorter",
             Some(false) => "the first two are different cores",
             None => UNKNOWN,
         };
@@ -62,7 +62,7 @@ fn pretty_name(os_release: &str) -> String {
     name.map_or_else(|| UNKNOWN.into(), |name| name.trim_matches('"').to_string())
 }
 
-/// Seconds since 1970 as a date and a time of day.
+/// Formats seconds since 1970 as date and time.
 fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (mut year, mut day) = (1970, days);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn seconds_become_calendar_dates() {
         assert_eq!(utc(0), "1970-01-01 00:00 UTC");
         assert_eq!(utc(951_827_696), "2000-02-29 12:34 UTC");
         assert_eq!(utc(1_735_689_599), "2024-12-31 23:59 UTC");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_texts_are_understood() {
+    fn proc_and_os_release_files_are_parsed() {
         assert_eq!(memory("MemTotal:       16384000 kB\n"), "15.6 GiB");
         assert_eq!(memory(""), UNKNOWN);
         assert_eq!(pretty_name("ID=x\nPRETTY_NAME=\"A System 1\"\n"), "A System 1");

@@ -1,4 +1,5 @@
-//! `ringpost-bench`: what the bus costs on this computer, beside what the computer itself costs.
+//! `ringpost-bench`: measures the bus, and compares each figure with the least this computer needs for the
+//! work.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,4 @@
-//! What all measurements have in common: their options, where the two ends run, how they wait, and what is
-//! printed.
+//! The `Measurement` trait, and what all measurements share: options, CPUs, wait strategy and output.
 
 use std::path::PathBuf;
 
@@ -13,20 +12,20 @@ use serde::Serialize;
 
 use crate::setup::{Plan, Setup};
 
-/// One of the measurements: what it decides for itself.
+/// A measurement.
 pub trait Measurement {
     /// Its name in the JSON object.
     const NAME: &'static str;
-    /// Pairs of blocks, unless --blocks is given.
+    /// The default number of pairs of blocks.
     const BLOCKS: u32;
-    /// How both ends wait, unless --wait is given.
+    /// How both ends wait by default.
     const WAIT: WaitStrategy;
-    /// Whether it has --wait: [`Waiting`] or [`NoWaiting`].
+    /// Whether it has the option --wait: [`Waiting`] or [`NoWaiting`].
     type Waiting: Waits;
     type Figures: Figures;
 
-    /// Where the two ends are kept: on `pins`, which --pin or the system gives, unless the measurement says
-    /// otherwise.
+    /// The CPUs to which the two ends are pinned. `pins` are those of --pin or the first two, `pin` those of
+    /// --pin only.
     fn place(&self, pins: Option<Pins>, _pin: Option<Pins>) -> Option<Pins> {
         warn(pins);
         pins
@@ -35,12 +34,12 @@ pub trait Measurement {
     fn measure(&self, session: &mut Session) -> Result<Self::Figures, Failure>;
 }
 
-/// What a measurement comes to: the rest of its JSON object, and the same for people.
+/// The results of a measurement: the rest of its JSON object, and the text for people.
 pub trait Figures: Serialize {
     fn text(&self, about: &About) -> String;
 }
 
-/// The options of a measurement: its own, and those of all.
+/// The options of a measurement: its own and the shared ones.
 #[derive(Debug, Args)]
 pub struct Options<M: Args + Measurement> {
     #[command(flatten)]
@@ -56,12 +55,12 @@ pub struct Options<M: Args + Measurement> {
 /// The options of every measurement.
 #[derive(Debug, Args)]
 struct Shared {
-    /// The CPUs of the two ends [default: the first two that may be used, unless they are said to run
-    /// anywhere]
+    /// Pin the two ends to these CPUs [default: the first two that may be used, except where this help says
+    /// that they run anywhere]
     #[arg(long, value_name = "CLIENT,SERVER")]
     pin: Option<Pins>,
 
-    /// How many pairs of a floor block and a measured block [default: enough for some seconds]
+    /// The number of pairs of a floor block and a measured block [default: enough for some seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     blocks: Option<u32>,
 
@@ -70,17 +69,17 @@ struct Shared {
     json: bool,
 }
 
-/// What --wait says, if there is that option.
+/// The value of --wait, if the measurement has that option.
 pub trait Waits: Args {
     fn wait(&self) -> Option<WaitStrategy> {
         None
     }
 }
 
-/// The option of those measurements that do not decide it themselves.
+/// The option --wait.
 #[derive(Debug, Args)]
 pub struct Waiting {
-    /// How both ends wait: spin, adaptive or park [default: see above; never spin where the two share a CPU]
+    /// How both ends wait: spin, adaptive or park [default: see above; not spin if both share a CPU]
     #[arg(long, value_name = "HOW")]
     wait: Option<WaitStrategy>,
 }
@@ -91,7 +90,7 @@ impl Waits for Waiting {
     }
 }
 
-/// No option.
+/// For measurements without the option --wait.
 #[derive(Debug, Args)]
 pub struct NoWaiting {}
 
@@ -101,21 +100,21 @@ impl Waits for NoWaiting {}
 pub struct Session {
     pub about: About,
     pub wait: WaitStrategy,
-    /// The CPUs of --pin, if it was given.
+    /// The CPUs of --pin, if given.
     pub pin: Option<Pins>,
-    /// The CPUs on which the floor is measured, also where the ends are kept on none.
+    /// The CPUs on which the floor is measured, even if the ends are not pinned.
     pub floor_pins: Option<Pins>,
     socket: Option<PathBuf>,
     interrupt: Interrupt,
 }
 
 impl<M: Args + Measurement> Options<M> {
-    /// Measures, and prints what came of it.
+    /// Runs the measurement and prints its results.
     pub fn run(&self, socket: Option<PathBuf>) -> Outcome {
         self.run_as(&self.measurement, socket)
     }
 
-    /// The same with a measurement that takes its options from this one.
+    /// Like [`run`](Self::run), for another measurement that uses these options.
     pub fn run_as<N: Measurement>(&self, measurement: &N, socket: Option<PathBuf>) -> Outcome {
         #[derive(Serialize)]
         struct Object<'a, F> {
@@ -140,7 +139,7 @@ impl<M: Args + Measurement> Options<M> {
     }
 }
 
-/// Where two processes can be kept: on the CPUs of --pin, or else on the first two.
+/// The CPUs of --pin, after checking that they can be used, or else the first two CPUs.
 fn pins(pin: Option<Pins>) -> Result<Option<Pins>, Failure> {
     let Some(pins) = pin else { return Ok(Pins::default_pins()) };
     for cpu in [pins.client, pins.server] {
@@ -151,13 +150,13 @@ fn pins(pin: Option<Pins>) -> Result<Option<Pins>, Failure> {
 }
 
 impl Session {
-    /// What a setup for calls of `size` bytes at most is to be like.
+    /// The plan of a setup for calls of at most `size` bytes.
     pub fn plan(&self, size: usize) -> Plan {
         let About { pin: pins, blocks, .. } = self.about;
         Plan { size, wait: self.wait, pins, floor_pins: self.floor_pins, others: 0, blocks }
     }
 
-    /// Makes a setup, measures with it, and ends it.
+    /// Starts a setup, measures with it, and ends it.
     pub fn with<T>(
         &self,
         plan: Plan,
@@ -167,12 +166,12 @@ impl Session {
     }
 }
 
-/// Whether the two ends have a CPU each.
+/// Whether each of the two ends has its own CPU.
 pub fn apart(pins: Option<Pins>) -> bool {
     pins.is_some_and(|pins| pins.client != pins.server)
 }
 
-/// How the two ends wait: as `wanted`, or else by `default` if it is possible.
+/// How the two ends wait: as `wanted`, or else by `default` if possible.
 fn wait_strategy(
     wanted: Option<WaitStrategy>,
     default: WaitStrategy,
@@ -182,71 +181,66 @@ fn wait_strategy(
         None if default == WaitStrategy::Spin && !apart(pins) => Ok(WaitStrategy::Adaptive),
         None => Ok(default),
         Some(WaitStrategy::Spin) if !apart(pins) => Err(Failure::usage(
-            "--wait spin needs a CPU for each end, for neither would let the other run: use --wait adaptive or park",
+            "--wait spin needs a CPU for each end: on one CPU, neither end would let the other run; use --wait adaptive or \
+             park",
         )),
         Some(wait) => Ok(wait),
     }
 }
 
-/// Says on standard error what there is to know about the CPUs before the figures are believed.
+/// Warns on standard error if the CPUs make the results less meaningful.
 pub fn warn(pins: Option<Pins>) {
     match pins {
-        None => note(
-            "ringpost-bench: only one CPU may be used: these are the times of two processes that share it",
-        ),
+        None => note("ringpost-bench: only one CPU may be used, so both ends share it"),
         Some(pins) if pins.client == pins.server => {
-            note(format_args!(
-                "ringpost-bench: both ends share CPU {}: these are the times of that",
-                pins.client
-            ));
+            note(format_args!("ringpost-bench: both ends share CPU {}", pins.client));
         }
         Some(pins) if pins.same_core() == Some(true) => note(format_args!(
-            "ringpost-bench: CPUs {} and {} are two threads of one core, which flatters; --pin chooses others",
+            "ringpost-bench: CPUs {} and {} are hyper-threads of one core, which makes times shorter; choose others with --pin",
             pins.client, pins.server
         )),
         Some(_) => {}
     }
 }
 
-/// Says that something wants more CPUs than there are, and what happens then.
+/// Warns if something needs more CPUs than there are; `then` says what happens in that case.
 pub fn warn_too_few(what: &str, wanted: usize, then: &str) -> bool {
     let found = cpu::allowed().len();
     let too_few = wanted > found;
     if too_few {
-        note(format_args!(
-            "ringpost-bench: {what} would run on {wanted} CPUs, of which {found} may be used: {then}"
-        ));
+        note(format_args!("ringpost-bench: {what} need {wanted} CPUs, but only {found} may be used: {then}"));
     }
     too_few
 }
 
-/// This program's command line, by whatever path it was started.
+/// This program's command line, without the path of the program.
 fn command_line() -> Vec<String> {
     std::iter::once("ringpost-bench".to_string()).chain(std::env::args().skip(1)).collect()
 }
 
-/// What every JSON object begins with.
+/// The fields at the beginning of every JSON object.
 #[derive(Debug, Clone, Serialize)]
 pub struct About {
     pub bench: &'static str,
     pub version: &'static str,
     pub command: Vec<String>,
     pub wait: String,
-    /// The CPUs of the two ends; null where they run wherever the system puts them.
+    /// The CPUs of the two ends; null if they are not pinned.
     pub pin: Option<Pins>,
-    /// Whether the two CPUs are threads of one core.
+    /// Whether the two CPUs are hyper-threads of one core.
     pub same_core: Option<bool>,
-    /// How many CPUs this process may use, and whether that is too few for what was asked.
+    /// The number of CPUs that this process may use.
     pub cpus: usize,
+    /// Whether these are too few for this measurement.
     pub too_few_cpus: bool,
     pub cpu: Option<String>,
     pub kernel: Option<String>,
-    /// Pairs of blocks.
+    /// The number of pairs of blocks.
     pub blocks: u32,
 }
 
 impl About {
-    /// To be made before this thread is kept on one CPU.
+    /// Must be called before this thread is pinned.
     pub fn new(bench: &'static str, wait: WaitStrategy, pins: Option<Pins>, blocks: u32) -> About {
         About {
             bench,
@@ -268,7 +262,7 @@ impl About {
         let place = match self.pin {
             Some(pins) => format!("client on CPU {}, server on CPU {}", pins.client, pins.server),
             None if self.cpus == 1 => "both ends on one CPU".to_string(),
-            None => format!("wherever the system puts them, {} CPUs", self.cpus),
+            None => format!("not pinned, {} CPUs", self.cpus),
         };
         format!(
             "{what}; {place}, wait {}\n{}, Linux {}\n",
@@ -284,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spinning_takes_two_processors() {
+    fn spinning_needs_two_cpus() {
         let apart = Some(Pins { client: 0, server: 1 });
         let together = Some(Pins { client: 0, server: 0 });
         let default = |default, pins| wait_strategy(None, default, pins);

@@ -1,5 +1,7 @@
-//! One ring from this process to a reader, and one back: between two threads, or as parts of a channel
-//! between two processes. The reader is told how many blocks come, and answers how many bytes they had.
+//! `OneWayRing`: measures a ring in one direction, from this process to a reader thread or reader process.
+//!
+//! A second ring goes back. The reader is told how many blocks will come, and answers how many bytes they
+//! had.
 
 use std::io;
 use std::path::Path;
@@ -14,10 +16,10 @@ use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
 use serde::Serialize;
 
 use ringpost::cli::child::{Helper, die_with_parent};
-use ringpost::cli::cpu::{self, Freedom, Pins};
+use ringpost::cli::cpu::{self, Pins, SavedAffinity};
 use ringpost::cli::exit::{Failure, Outcome};
 
-/// Between whom the ring lies.
+/// What kinds of ends the ring connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Between {
@@ -25,7 +27,7 @@ pub enum Between {
     Processes,
 }
 
-/// This process's side.
+/// The sending end.
 pub struct OneWayRing {
     forth: Producer,
     back: Consumer,
@@ -36,14 +38,13 @@ enum Reader {
     Thread(Option<JoinHandle<Outcome>>),
     Process {
         _helper: Helper,
-        /// Its end would close the channel.
+        /// Kept because dropping it would close the channel.
         _inbox: Box<Producer>,
     },
 }
 
 impl OneWayRing {
-    /// Starts a reader; both sides wait in this way while there is something to do, and the reader sleeps
-    /// else.
+    /// Starts a reader. Both ends use `wait` during a block; between blocks the reader sleeps.
     pub fn start(
         between: Between,
         ring_size: usize,
@@ -84,21 +85,21 @@ impl OneWayRing {
         let mut arguments = vec!["ring-reader".to_string(), wait.to_string()];
         arguments.extend(cpu.map(|cpu| cpu.to_string()));
         let helper = Helper::start(program, arguments, Stdio::from(descriptor))?;
-        // Else this side would wait for ever for room.
+        // Else this end could wait for room for ever.
         let closer = host.closer.clone();
         helper.when_it_ends(move || closer.close())?;
         let reader = Reader::Process { _helper: helper, _inbox: Box::new(host.inbox) };
         Ok(OneWayRing { forth: host.responses, back: host.requests, reader })
     }
 
-    /// Ends whatever this side waits for.
+    /// Returns a function that ends every wait of this end.
     pub fn breaker(&self) -> impl FnOnce() + Send + 'static {
         let closers = [self.forth.closer(), self.back.closer()];
         move || closers.iter().for_each(Closer::close)
     }
 
-    /// Sends `payload` `count` times, `batch` at once: nanoseconds for each, until the last one has been
-    /// read.
+    /// Sends `payload` `count` times in batches of `batch`. Returns the nanoseconds per payload, until the
+    /// last one was read.
     pub fn block(&mut self, payload: &[u8], count: u64, batch: u64) -> Result<f64, Failure> {
         let gone =
             |error: &dyn std::fmt::Display| Failure::failed(format!("the ring's reader is gone: {error}"));
@@ -111,7 +112,7 @@ impl OneWayRing {
         if bytes == count * payload.len() as u64 {
             Ok(time.as_nanos() as f64 / count as f64)
         } else {
-            Err(Failure::failed("the reader did not get what was sent: the measurement is void"))
+            Err(Failure::failed("the reader did not receive what was sent, so the measurement is invalid"))
         }
     }
 
@@ -127,7 +128,7 @@ impl OneWayRing {
                 match blocks.push(payload) {
                     Ok(()) => pushed += 1,
                     Err(TrySendError::Full) => break,
-                    // The next `send` tells.
+                    // The next `send` returns the error.
                     Err(_) => break,
                 }
             }
@@ -141,13 +142,13 @@ impl OneWayRing {
         Ok(())
     }
 
-    /// The reader's next number.
+    /// Receives the reader's next number.
     fn answer(&mut self) -> Result<u64, Failure> {
         let mut block = Vec::new();
         match self.back.recv(&mut block) {
             Ok(_) => number(&block),
             Err(error) => match &mut self.reader {
-                // The thread says why.
+                // The thread's result has the reason.
                 Reader::Thread(thread) => Err(thread
                     .take()
                     .and_then(|thread| thread.join().ok())
@@ -174,10 +175,10 @@ fn number(block: &[u8]) -> Result<u64, Failure> {
     block
         .try_into()
         .map(u64::from_le_bytes)
-        .map_err(|_| Failure::failed("a number is not 8 bytes: the two sides of the ring are out of step"))
+        .map_err(|_| Failure::failed("a number does not have 8 bytes: the two ends of the ring disagree"))
 }
 
-/// The reader's side: until the ring is closed.
+/// The reader: runs until the ring is closed.
 fn read(mut from: Consumer, mut to: Producer, wait: WaitStrategy) -> Outcome {
     let mut block = Vec::new();
     loop {
@@ -198,11 +199,11 @@ fn read(mut from: Consumer, mut to: Producer, wait: WaitStrategy) -> Outcome {
     }
 }
 
-/// The reader's process: its channel is its standard input.
+/// The body of the reader process. It gets the channel as its standard input.
 pub fn reader(wait: WaitStrategy, cpu: Option<usize>) -> Outcome {
     die_with_parent();
     let guest = channel::open(io::stdin(), wait).map_err(Failure::failed)?;
-    let _freedom = Freedom::remember();
+    let _freedom = SavedAffinity::save();
     if let Some(cpu) = cpu {
         cpu::pin(cpu).map_err(Failure::Failed)?;
     }
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_it_is_read_in_every_batch() {
+    fn all_blocks_are_read_for_every_batch_size() {
         let mut ring = OneWayRing::with_thread(4096, WaitStrategy::Adaptive, None).unwrap();
         for (size, count, batch) in [(56, 300, 1), (56, 300, 16), (0, 7, 16), (1000, 50, 64)] {
             assert!(ring.block(&vec![1; size], count, batch).unwrap() > 0.0, "{size} {count} {batch}");

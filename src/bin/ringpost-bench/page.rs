@@ -1,8 +1,8 @@
-//! The HTML page: one file, no network, readable on paper, in the light and in the dark.
+//! `Page`: builds the report's HTML, a single file that needs no network, with dark mode and print style.
 
 use std::fmt::Write;
 
-/// `text` as it can stand between tags and in quoted attributes.
+/// Escapes `text` for use between tags and in quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -12,7 +12,7 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // What HTML does not allow.
+            // HTML does not allow other control characters.
             character if character.is_control() && !matches!(character, '\n' | '\t') => {
                 escaped.push('\u{fffd}');
             }
@@ -87,7 +87,7 @@ svg text.label { fill: var(--soft); }
 }
 ";
 
-/// A page that is being written.
+/// A page under construction.
 pub struct Page {
     body: String,
     contents: Vec<(String, String)>,
@@ -98,7 +98,7 @@ impl Page {
         Page { body: String::new(), contents: Vec::new() }
     }
 
-    /// A part with a heading, which the contents lead to.
+    /// Starts a section, which is listed in the contents.
     pub fn section(&mut self, id: &str, heading: &str) {
         self.contents.push((id.into(), heading.into()));
         let _ = writeln!(self.body, "<h2 id=\"{}\">{}</h2>", escape(id), escape(heading));
@@ -112,17 +112,17 @@ impl Page {
         let _ = writeln!(self.body, "<p>{}</p>", escape(text));
     }
 
-    /// Something to be read before the figures.
+    /// Adds a highlighted paragraph.
     pub fn warning(&mut self, text: &str) {
         let _ = writeln!(self.body, "<p class=\"warning\">{}</p>", escape(text));
     }
 
-    /// A command, or several.
+    /// Adds one or more command lines.
     pub fn commands(&mut self, lines: &str) {
         let _ = writeln!(self.body, "<pre>{}</pre>", escape(lines));
     }
 
-    /// Terms and what they are.
+    /// Adds a list of terms with values.
     pub fn facts(&mut self, facts: &[(&str, String)]) {
         self.body.push_str("<dl>\n");
         for (term, fact) in facts {
@@ -145,12 +145,12 @@ impl Page {
         self.body.push_str("</tbody></table></div>\n");
     }
 
-    /// A drawing, which comes escaped, under what it shows.
+    /// Adds a drawing with a caption. The SVG must already be escaped.
     pub fn figure(&mut self, caption: &str, svg: &str) {
         let _ = writeln!(self.body, "<figure><figcaption>{}</figcaption>\n{svg}</figure>", escape(caption));
     }
 
-    /// The whole page.
+    /// Returns the whole page.
     pub fn finish(self, title: &str, under: &str) -> String {
         let links: String = self
             .contents

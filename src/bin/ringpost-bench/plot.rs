@@ -1,5 +1,7 @@
-//! Plots as inline SVG: lines over two axes, and bars. Colours come from the page's style sheet, and each
-//! line has a marker of its own, so that a print in grey can be read, too.
+//! Draws line plots and bar charts as inline SVG.
+//!
+//! Colours come from the page's style sheet. Each line also has its own marker, so that it can be told apart
+//! in a black-and-white print.
 
 use std::fmt::Write;
 
@@ -11,12 +13,12 @@ const LEFT: f64 = 78.0;
 const RIGHT: f64 = 36.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
-/// The most on a line.
+/// The most markers on a line.
 const MARKERS: usize = 12;
-/// As many as the style sheet has colours.
+/// The number of colours in the style sheet.
 const COLOURS: usize = 6;
 
-/// How an axis runs.
+/// The scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
     Linear,
@@ -40,7 +42,7 @@ pub struct Axis {
     pub label: &'static str,
     pub scale: Scale,
     pub text: fn(f64) -> String,
-    /// Where to write a number; chosen by the scale if there are none.
+    /// The values of the ticks; if empty, they are chosen by the scale.
     pub ticks: Vec<f64>,
 }
 
@@ -52,14 +54,14 @@ pub struct Line {
 
 /// Lines over two axes.
 pub struct Plot {
-    /// What it shows, for those who do not see it.
+    /// A description for screen readers.
     pub about: String,
     pub x: Axis,
     pub y: Axis,
     pub lines: Vec<Line>,
 }
 
-/// An axis with its bounds, in places on its scale.
+/// An axis with its bounds, in units of its scale.
 struct Span<'a> {
     axis: &'a Axis,
     low: f64,
@@ -84,7 +86,7 @@ impl Span<'_> {
         Span { axis, low, high: if high > low { high } else { low + 1.0 }, ticks }
     }
 
-    /// From 0 to 1.
+    /// The position of a value on the axis, from 0 to 1.
     fn at(&self, value: f64) -> f64 {
         (self.axis.scale.place(value) - self.low) / (self.high - self.low)
     }
@@ -98,7 +100,7 @@ impl Span<'_> {
     }
 }
 
-/// Numbers to write at an axis from `least` to `most`.
+/// Chooses ticks for an axis from `least` to `most`.
 fn ticks(scale: Scale, least: f64, most: f64) -> Vec<f64> {
     match scale {
         Scale::Nines => {
@@ -111,7 +113,7 @@ fn ticks(scale: Scale, least: f64, most: f64) -> Vec<f64> {
             let all =
                 (first..=last).flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
             let all: Vec<f64> = all.collect();
-            // One on each side of what there is, no more.
+            // Keep one tick below the smallest value and one above the largest.
             let below = all.iter().rposition(|&tick| tick <= least * 1.001).unwrap_or(0);
             let above = all.iter().position(|&tick| tick >= most * 0.999).unwrap_or(all.len() - 1);
             all[below..=above.max(below)].to_vec()
@@ -127,7 +129,7 @@ fn ticks(scale: Scale, least: f64, most: f64) -> Vec<f64> {
 }
 
 impl Plot {
-    /// The SVG and its legend; a remark where there is nothing to draw.
+    /// The SVG and its legend, or a remark if there is nothing to draw.
     pub fn svg(&self) -> String {
         let lines: Vec<(usize, &Line)> =
             self.lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()).collect();
@@ -147,8 +149,8 @@ impl Plot {
             let path: Vec<String> =
                 line.points.iter().map(|&(a, b)| format!("{:.1},{:.1}", x.x(a), y.y(b))).collect();
             let _ = writeln!(svg, "<polyline class=\"line s{colour}\" points=\"{}\"/>", path.join(" "));
-            // Too many would hide the line; each line begins with another, so that they do not lie on one
-            // another.
+            // Too many markers would hide the line. Each line starts with a different point, so that markers
+            // of different lines do not overlap.
             let step = line.points.len().div_ceil(MARKERS);
             for &(a, b) in line.points.iter().skip(index % step).step_by(step) {
                 let title = format!("{}: {} at {}", line.name, (self.y.text)(b), (self.x.text)(a));
@@ -180,7 +182,7 @@ impl Plot {
                 "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>"
             );
             let text = (self.x.text)(tick);
-            // Numbers that would touch each other are left out.
+            // Leave out labels that would overlap.
             let width = text.chars().count() as f64 * 7.0;
             if at - last >= width + 8.0 {
                 let below = bottom + 18.0;
@@ -216,7 +218,7 @@ impl Plot {
     }
 }
 
-/// A circle, a square, a diamond or a triangle.
+/// A marker: a circle, square, diamond or triangle, depending on the line's index.
 fn marker(index: usize, x: f64, y: f64, title: &str) -> String {
     let colour = index % COLOURS;
     let title = if title.is_empty() { String::new() } else { format!("<title>{}</title>", escape(title)) };
@@ -229,15 +231,17 @@ fn marker(index: usize, x: f64, y: f64, title: &str) -> String {
     format!("<path class=\"dot s{colour}\" d=\"{d}\">{title}</path>\n")
 }
 
-/// One bar: its name, its value and what stands behind it; a value of its own colour is ours.
+/// One bar of a chart.
 pub struct Bar {
     pub name: String,
     pub value: f64,
+    /// The text after the bar.
     pub text: String,
+    /// Whether it is a Ringpost bar, which has its own colour.
     pub ours: bool,
 }
 
-/// Horizontal bars on a log scale.
+/// Draws horizontal bars on a logarithmic scale.
 pub fn bars(about: &str, bars: &[Bar]) -> String {
     const ROW: f64 = 26.0;
     const NAMES: f64 = 230.0;
@@ -248,7 +252,7 @@ pub fn bars(about: &str, bars: &[Bar]) -> String {
     }
     let least = drawn.iter().map(|bar| bar.value).fold(f64::INFINITY, f64::min);
     let most = drawn.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    // The shortest bar is still one.
+    // The scale starts at half the smallest value, so that the shortest bar is visible.
     let (low, high) = ((least / 2.0).log10(), most.log10().max((least / 2.0).log10() + 0.1));
     let height = ROW * drawn.len() as f64 + 4.0;
     let mut svg = format!(
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_is_drawn_within_its_bounds_and_escaped() {
+    fn a_plot_is_drawn_with_its_texts_escaped() {
         let svg = plot(vec![(0.0, 90.0), (0.5, 100.0), (0.999, 5e4)]).svg();
         assert!(
             svg.contains("polyline") && svg.contains("&lt;ours&gt;") && svg.contains("an &quot;about&quot;")
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_points_do_no_harm() {
+    fn unusual_points_give_a_valid_plot() {
         assert!(plot(Vec::new()).svg().contains("Nothing to plot"));
         for points in [vec![(0.5, 7.0)], vec![(1.0, 0.0)], vec![(0.5, 7.0), (0.5, 7.0)]] {
             let svg = plot(points).svg();
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_suit_the_scale() {
+    fn ticks_fit_the_scale() {
         assert_eq!(ticks(Scale::Log, 90.0, 400.0), [50.0, 100.0, 200.0, 500.0]);
         assert_eq!(ticks(Scale::Log, 1.0, 1e5), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]);
         assert_eq!(ticks(Scale::Linear, 0.0, 9.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
@@ -321,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_leave_out_what_has_no_value() {
+    fn bars_without_a_value_are_left_out() {
         let bar = |name: &str, value| Bar { name: name.into(), value, text: "1 ns".into(), ours: true };
         let svg = bars("peers", &[bar("one & two", 1.0), bar("none", 0.0)]);
         assert!(svg.contains("one &amp; two") && !svg.contains("none") && !svg.contains("NaN"));

@@ -1,9 +1,9 @@
-//! `ringpost-bench latency --rate`: calls that are due at fixed times, timed from when they were due.
+//! `ringpost-bench latency --rate`: measures calls that are due at fixed times, from when they were due.
 //!
-//! A closed loop asks the next question when the last one is answered, so a stall of a millisecond is one
-//! slow call. Whoever gets requests from outside has a thousand of them waiting then. Here each call has a
-//! time at which it is due; if the one before is not done by then, the wait is part of its latency. The floor
-//! does the same at the same rate.
+//! A closed loop sends the next request after the last response, so a stall of a millisecond is one slow
+//! call. A program that gets requests from outside would have a thousand of them waiting after such a stall.
+//! Here each call is due at a fixed time. If the previous call is still under way then, the wait is part of
+//! the latency. The floor does the same at the same rate.
 
 use std::time::{Duration, Instant};
 
@@ -24,21 +24,22 @@ use crate::setup::Setup;
 
 const SECONDS: f64 = 10.0;
 
-/// A rate on the command line.
+/// Parses the rate on the command line.
 pub fn per_second(text: &str) -> Result<f64, String> {
-    let wanted = || "calls per second are wanted, from 0.1 to 10000000".to_string();
+    let wanted = || "give a number of calls per second, from 0.1 to 10000000".to_string();
     let rate: f64 = text.parse().map_err(|_| wanted())?;
     if (0.1..=1e7).contains(&rate) { Ok(rate) } else { Err(wanted()) }
 }
 
-/// Actions at fixed times.
+/// Performs operations at fixed times, and records their latencies.
 #[derive(Default)]
 struct Paced {
     interval: f64,
-    /// From when each was due, and from when it began.
+    /// Times from when each operation was due.
     due: Times,
+    /// Times from when each operation began.
     begun: Times,
-    /// How many were due before the one before was done.
+    /// The number of operations that were due before the previous one had ended.
     late: u64,
     count: u64,
     time: Duration,
@@ -79,11 +80,11 @@ impl Paced {
 #[derive(Serialize)]
 pub struct PacedObject {
     achieved_per_s: f64,
-    /// The fraction that was due before the one before was done.
+    /// The fraction that was due before the previous one had ended.
     late: f64,
-    /// From when a call was due.
+    /// Latencies from when a call was due.
     rtt_ns: Summary,
-    /// From when it was made: what a closed loop would tell.
+    /// Latencies from when it was made, as a closed loop would measure them.
     service_ns: Summary,
     distribution: Vec<(f64, u64)>,
 }
@@ -124,8 +125,8 @@ impl Measurement for Rate<'_> {
         let (ours, floor) = (ours.object(), floor.object());
         if ours.achieved_per_s < 0.99 * rate {
             note(format_args!(
-                "ringpost-bench: {rate} calls a second could not be kept up ({} were made): the latencies grow with \
-                 the length of the run",
+                "ringpost-bench: the rate of {rate} calls per second was not reached ({} were made), so the latencies \
+                 depend on the length of the run",
                 ours.achieved_per_s
             ));
         }
@@ -147,11 +148,11 @@ fn measure(setup: &mut Setup, size: usize, rate: f64, in_block: u64) -> Result<(
     let (mut ours, mut floor) = (Paced::new(rate), Paced::new(rate));
     let mut requests = Requests::new(size);
     for block in setup.blocks() {
-        setup.begin(block, format_args!("{rate} a second"))?;
+        setup.begin(block, format_args!("{rate} per second"))?;
         setup.beside(|partner, interrupt| {
             partner.one_by_one(look, in_block, interrupt, |ask| floor.run(in_block, || ask().ok_or(())).ok())
         })?;
-        // The server has just been let go on.
+        // Wakes the server, which may have been stopped.
         verified_call(&mut setup.client, &mut requests)?;
         let (client, interrupt) = (&mut setup.client, &setup.interrupt);
         ours.run(in_block, || {
@@ -170,14 +171,14 @@ impl Figures for AtRate {
             ("call, from when it was made", self.ours.service_ns),
         ];
         let what = format!(
-            "{} calls of {} a second, of which {} were made",
+            "{} calls of {} per second ({} were made)",
             self.rate_per_s,
             readable_bytes(self.size),
             self.ours.achieved_per_s
         );
         format!(
-            "{}\n{} calls, one every {}, in {} blocks beside as many of the floor (two bare words at the same rate)\n{}\
-             ratio: {:.2} (p50), {:.2} (p99); {:.1} % were due before the one before was done\n",
+            "{}\n{} calls, one every {}, in {} pairs of blocks; floor: bare shared-memory round trips at the same rate\n{}\
+             ratio: {:.2} (p50), {:.2} (p99); {:.1} % were due before the previous one had ended\n",
             about.heading(&what),
             self.count,
             nanoseconds(1e9 / self.rate_per_s),
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_have_bounds() {
+    fn rates_out_of_range_are_refused() {
         assert_eq!(per_second("1e3"), Ok(1e3));
         for wrong in ["0", "-1", "x", "inf", "NaN", "1e9"] {
             assert!(per_second(wrong).is_err(), "{wrong}");
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_counts_for_all_that_were_due_in_it() {
+    fn a_stall_delays_all_calls_that_were_due_in_it() {
         let mut paced = Paced::new(10_000.0);
         let mut number = 0;
         let stalled = Duration::from_millis(5);
@@ -217,8 +218,7 @@ mod tests {
                 Ok::<(), ()>(())
             })
             .unwrap();
-        // All twenty were due within two milliseconds, so that each of them was due before the stall was
-        // over.
+        // All twenty were due within two milliseconds, and so before the stall ended.
         assert!(paced.late >= 19 && paced.due.summary().min >= 3_000_000);
         assert!(paced.begun.summary().p50 < paced.due.summary().p50);
     }

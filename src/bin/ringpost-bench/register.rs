@@ -1,4 +1,4 @@
-//! `ringpost-bench register`: how many times a second a name can be registered and given up.
+//! `ringpost-bench register`: measures how often per second a client can register and unregister.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ impl Measurement for Register {
     type Waiting = NoWaiting;
     type Figures = Registrations;
 
-    /// Nothing is kept anywhere unless that is asked for: a registration goes through several threads.
+    /// Not pinned by default, because a registration involves several threads.
     fn place(&self, _pins: Option<Pins>, pin: Option<Pins>) -> Option<Pins> {
         pin
     }
@@ -62,7 +62,7 @@ impl Measurement for Register {
 fn measure(setup: &mut Setup, count: u32) -> Result<Beside, Failure> {
     let directory = TempDir::new("hand-over")?;
     let path = directory.path().join("socket");
-    // As large as a channel: three rings and a page.
+    // The size of a channel: three rings and a page.
     let bytes = (3 * ring_size(0)? + 4096).to_string();
     let arguments = ["socket-partner".as_ref(), "hand-over".as_ref(), path.as_os_str(), bytes.as_ref()];
     let _partner = setup.helper(&arguments, Duration::from_secs(10))?;
@@ -81,7 +81,7 @@ fn measure(setup: &mut Setup, count: u32) -> Result<Beside, Failure> {
     Ok(Beside::of(&ours, &floor))
 }
 
-/// Nanoseconds for each of `count`, after some that are not timed.
+/// Times `count` operations after some untimed ones, and returns the nanoseconds of one.
 fn timed(count: u32, interrupt: &Interrupt, mut act: impl FnMut() -> Outcome) -> Result<f64, Failure> {
     for _ in 0..WARM.min(count) {
         act()?;
@@ -104,9 +104,9 @@ impl Figures for Registrations {
             table.row(spread(name, times).into_iter().chain([format!("{rate:.0}")]));
         }
         format!(
-            "{}\n{} pairs of blocks of {}; the floor: connect, a packet each way, a sealed memory file received and mapped, \
-             closed\n{}ratio: {}\n",
-            about.heading("Registering a name and unregistering it, one after another"),
+            "{}\n{} pairs of blocks of {}; floor: connect, a packet in each direction, receive and map a sealed memory file, \
+             close\n{}ratio: {}\n",
+            about.heading("Registering and unregistering, one client after the other"),
             about.blocks,
             self.block_registrations,
             table.text(),

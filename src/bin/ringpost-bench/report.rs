@@ -1,4 +1,4 @@
-//! `ringpost-bench report`: runs the set, each measurement as the command that the page shows, and writes the
+//! `ringpost-bench report`: runs all measurements as separate commands, and writes their results as an HTML
 //! page.
 
 use std::fs;
@@ -21,26 +21,26 @@ use ringpost::cli::signals::Interrupt;
 
 #[derive(Debug, Args)]
 pub struct ReportOptions {
-    /// Where to write report.html and the JSON files; made if it is not there
+    /// The directory for report.html and the JSON files; created if missing
     #[arg(long, value_name = "DIR", required_unless_present = "svg")]
     pub out: Option<PathBuf>,
 
-    /// Few blocks of everything: to see whether it works, not to believe the figures
+    /// Measure only a few blocks, to try it out; the figures are not reliable
     #[arg(long)]
     pub quick: bool,
 
-    /// The JSON of the comparison with other systems (benches/peers), to go onto the page
+    /// The JSON of the comparison with other systems (benches/peers), to include it in the page
     #[arg(long, value_name = "FILE")]
     pub peers: Option<PathBuf>,
 
-    /// Measure nothing: only draw the comparison of --peers, as an SVG file that stands alone
+    /// Only draw the comparison of --peers as an SVG file; measure nothing
     #[arg(long, value_name = "FILE", requires = "peers", conflicts_with_all = ["out", "quick"])]
     pub svg: Option<PathBuf>,
 }
 
-/// One measurement of the set.
+/// One measurement of the report.
 pub struct Item {
-    /// The name of its file and of its part of the page.
+    /// The name of its file and of its section in the page.
     pub name: &'static str,
     arguments: &'static [&'static str],
     quick: &'static [&'static str],
@@ -54,7 +54,7 @@ const fn item(
     Item { name, arguments, quick }
 }
 
-/// The set, in the order of the page.
+/// All measurements, in the order of the page.
 pub const SET: [Item; 11] = [
     item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
     item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
@@ -88,13 +88,13 @@ pub const SET: [Item; 11] = [
     item("register", &["register"], &["--blocks", "2", "--count", "10"]),
 ];
 
-/// What came of one measurement.
+/// The result of one measurement.
 pub struct Ran {
     pub name: &'static str,
-    /// As it can be typed.
+    /// The command line.
     pub command: String,
     pub result: Result<Value, String>,
-    /// What it said besides.
+    /// The lines it wrote to stderr.
     pub notes: Vec<String>,
     pub time: Duration,
 }
@@ -103,12 +103,12 @@ pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
     let peers = options.peers.as_deref().map(read_peers).transpose()?;
     if let (Some(svg), Some(peers)) = (&options.svg, &peers) {
         let drawn = picture::svg(peers)
-            .ok_or_else(|| Failure::usage("--svg: the comparison has none of the figures of the picture"))?;
+            .ok_or_else(|| Failure::usage("--svg: the comparison has no figures for the picture"))?;
         write(svg, drawn.as_bytes())?;
         return out::line(&svg.display().to_string());
     }
     let Some(out) = &options.out else { return Err(Failure::usage("--out DIR is missing")) };
-    // What would make it all in vain comes first.
+    // Check first what could make the report fail at its end.
     sibling("ringpost-server")?;
     fs::create_dir_all(out).map_err(|error| cannot_write(out, &error))?;
     let page = out.join("report.html");
@@ -140,7 +140,7 @@ pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
     match set.iter().filter(|ran| ran.result.is_err()).count() {
         0 => Ok(()),
         failed => Err(Failure::failed(format!(
-            "{failed} of {} measurements failed; {} says why",
+            "{failed} of {} measurements failed; see {}",
             set.len(),
             page.display()
         ))),
@@ -154,7 +154,7 @@ fn read_peers(path: &Path) -> Result<Value, Failure> {
     if object.get("entries").is_some_and(Value::is_array) {
         Ok(object)
     } else {
-        Err(wrong("this is not the JSON of the comparison with other systems: it has no \"entries\"".into()))
+        Err(wrong("this is not the JSON of the comparison with other systems: \"entries\" is missing".into()))
     }
 }
 
@@ -166,7 +166,7 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome {
     fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
 }
 
-/// Runs one measurement as a process of its own.
+/// Runs one measurement in its own process.
 fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrupt) -> Result<Ran, Failure> {
     use std::os::unix::process::CommandExt;
 
@@ -177,7 +177,7 @@ fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrup
     arguments.push("--json");
     let began = Instant::now();
     let mut command = Command::new(this_program()?);
-    // A group of its own: a Ctrl-C is for this process, which passes it on once.
+    // Its own process group, so that Ctrl-C signals only this process, which passes the signal on.
     bound(&mut command).arg("--with-parent").args(&arguments).process_group(0);
     if let Some(socket) = socket {
         command.arg("--socket").arg(socket);
@@ -201,7 +201,7 @@ fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrup
         stdout.read_to_string(&mut output).map_err(cannot)?;
     }
     let notes = notes.join().unwrap_or_default();
-    // Not waited for yet, so that the number is its own for as long as the action may use it.
+    // The action uses the process id, so it must be removed before the process is waited for.
     interrupt.forget();
     let status = child.wait().map_err(cannot)?;
     let result = if status.success() {

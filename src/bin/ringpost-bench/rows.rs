@@ -1,4 +1,4 @@
-//! Makes the tables and cells that several measurements print.
+//! Formats the tables and cells that several measurements print.
 
 use ringpost::cli::stats::{Spread, Summary, nanoseconds};
 use ringpost::cli::table::Table;
@@ -18,12 +18,12 @@ pub fn spread(name: &str, Spread { p10, p50, p90 }: Spread) -> [String; 4] {
     [name.into(), nanoseconds(p10), nanoseconds(p50), nanoseconds(p90)]
 }
 
-/// The three proportions of a spread.
+/// The three ratios of a spread.
 pub fn ratios(Spread { p10, p50, p90 }: Spread) -> [String; 3] {
     [p10, p50, p90].map(ratio)
 }
 
-/// A proportion.
+/// A ratio.
 pub fn ratio(value: f64) -> String {
     format!("{value:.2}")
 }

@@ -1,5 +1,6 @@
-//! What every measurement needs: a server process of our own, this process registered with it, and the
-//! floor's partner process; server and partner share a processor, so only one of them is awake at a time.
+//! `Setup`: a server process, this process as its client, and the floor's partner process.
+//!
+//! Server and partner share a CPU, so only one of them is awake at a time.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use ringpost::{Client, WaitStrategy};
 
 use ringpost::cli::child::{Helper, ServerChild};
-use ringpost::cli::cpu::{self, Freedom, Pins};
+use ringpost::cli::cpu::{self, Pins, SavedAffinity};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Floor, Look};
 use ringpost::cli::out::Progress;
@@ -19,23 +20,24 @@ use ringpost::cli::signals::Interrupt;
 /// Bytes of a ring of a server that was told nothing else.
 pub const DEFAULT_RING_SIZE: usize = 256 * 1024;
 
-/// What a setup is to be like.
+/// The parameters of a setup.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The largest call.
+    /// The size of the largest call.
     pub size: usize,
     pub wait: WaitStrategy,
-    /// Where client and server are kept.
+    /// The CPUs to which client and server are pinned.
     pub pins: Option<Pins>,
-    /// Where the floor's two processes are kept while they are at work, if the ends are not kept anywhere.
+    /// The CPUs to which the floor's two processes are pinned while they measure.
     pub floor_pins: Option<Pins>,
-    /// How many other clients there will be.
+    /// The number of other clients.
     pub others: u32,
-    /// Pairs of blocks.
+    /// The number of pairs of blocks.
     pub blocks: u32,
 }
 
-/// The fields are dropped in this order: the client first, the directory and this thread's bounds last.
+/// A running setup. The order of the fields is that of their drops: first the client, last the directory and
+/// this thread's affinity.
 pub struct Setup {
     pub client: Client,
     floor: Floor,
@@ -45,13 +47,13 @@ pub struct Setup {
     socket: PathBuf,
     plan: Plan,
     _directory: TempDir,
-    _freedom: Freedom,
+    _freedom: SavedAffinity,
 }
 
 impl Setup {
-    /// Starts all of it.
+    /// Starts server, partner and client.
     pub fn new(interrupt: &Interrupt, socket: Option<PathBuf>, plan: Plan) -> Result<Setup, Failure> {
-        let freedom = Freedom::remember();
+        let freedom = SavedAffinity::save();
         let server_program = sibling("ringpost-server")?;
         let this_program = this_program()?;
         let directory = TempDir::new("bench")?;
@@ -76,7 +78,7 @@ impl Setup {
         let floor = Floor::with_buffers(&this_program, partner, ring)?;
         let client =
             Client::builder(&socket).wait(plan.wait).register("ringpost-bench").map_err(Failure::failed)?;
-        // Only now: a child starts where its parent may run, and the client's own threads need not be here.
+        // Pin this thread last: children and the client's threads inherit its CPUs.
         if let Some(pins) = plan.pins {
             cpu::pin(pins.client).map_err(Failure::Failed)?;
         }
@@ -91,12 +93,12 @@ impl Setup {
             _directory: directory,
             _freedom: freedom,
         };
-        setup.heed_signals();
+        setup.end_waits_on_signals();
         Ok(setup)
     }
 
-    /// A signal ends whatever this thread waits for, from here on: a call, or the floor's partner.
-    pub fn heed_signals(&self) {
+    /// From now on, a signal ends a wait of this thread for a call or for the floor's partner.
+    pub fn end_waits_on_signals(&self) {
         let handle = self.client.closer();
         let breaker = self.floor.breaker();
         self.interrupt.then(move || {
@@ -105,12 +107,12 @@ impl Setup {
         });
     }
 
-    /// Where the server listens.
+    /// The server's socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Where the floor's two ends are kept.
+    /// The CPUs to which the floor's two processes are pinned.
     pub fn floor_pins(&self) -> Option<Pins> {
         self.plan.floor_pins
     }
@@ -120,26 +122,26 @@ impl Setup {
         0..self.plan.blocks
     }
 
-    /// Shows that a block of `what` begins; a failure if a signal has come.
+    /// Shows the progress at the start of a block of `what`. Fails if a signal has come.
     pub fn begin(&mut self, block: u32, what: impl std::fmt::Display) -> Outcome {
         self.progress.show(format_args!("{what}: block {block} of {}", self.plan.blocks));
         self.interrupt.check()
     }
 
-    /// The server's process.
+    /// The server's process id.
     pub fn server(&self) -> u32 {
         self.server.id()
     }
 
-    /// Starts this program once more with `arguments`, and waits until it says that it is ready.
+    /// Starts this program once more with `arguments`, and waits until it prints that it is ready.
     pub fn helper(&self, arguments: &[&OsStr], patience: Duration) -> Result<Helper, Failure> {
         let mut helper = Helper::start(&this_program()?, arguments, Stdio::null())?;
         helper.line(patience, &self.interrupt)?;
         Ok(helper)
     }
 
-    /// Measures something with the floor's partner, while the server stands still: stopped where it spins;
-    /// else it soon sleeps by itself.
+    /// Measures with the floor's partner while the server is idle: a spinning server is stopped, any other
+    /// one soon sleeps by itself.
     pub fn beside<T>(
         &mut self,
         measure: impl FnOnce(&mut Floor, &Interrupt) -> Result<T, Failure>,
@@ -147,7 +149,7 @@ impl Setup {
         let _freedom = match self.plan.floor_pins.filter(|_| self.plan.pins.is_none()) {
             None => None,
             Some(pins) => {
-                let freedom = Freedom::remember();
+                let freedom = SavedAffinity::save();
                 cpu::pin(pins.client).map_err(Failure::Failed)?;
                 Some(freedom)
             }
@@ -161,18 +163,18 @@ impl Setup {
         measured
     }
 
-    /// One block of the floor in each of its ways, while the server stands still.
+    /// Measures one block of the floor in each way, while the server is idle.
     pub fn floor(&mut self, blocks: &mut Blocks, warm: u32, count: u32) -> Outcome {
         self.beside(|floor, interrupt| blocks.measure(floor, warm, count, interrupt))
     }
 
-    /// Runs `measure`, then ends all of it. A failure is explained by a signal, or by the server's end, if
-    /// there was one of them: both close the channel.
+    /// Runs `measure`, then ends everything. If it failed because a signal came or the server ended, reports
+    /// that instead.
     pub fn run<T>(mut self, measure: impl FnOnce(&mut Setup) -> Result<T, Failure>) -> Result<T, Failure> {
         match measure(&mut self) {
             Ok(measured) => self.end().map(|()| measured),
             Err(failure) => {
-                // A signal to all of us may reach the server first.
+                // A signal to the whole process group may have ended the server first.
                 let server = self.server.check();
                 let causes = self.interrupt.check().and(server);
                 let _ = self.end();
@@ -181,7 +183,7 @@ impl Setup {
         }
     }
 
-    /// Unregisters, and ends the processes.
+    /// Unregisters the client and ends the processes.
     fn end(self) -> Outcome {
         let Setup { client, floor, server, interrupt, .. } = self;
         interrupt.forget();
@@ -191,18 +193,18 @@ impl Setup {
     }
 }
 
-/// The ways to look that the floor is measured in.
+/// The ways of waiting in which the floor is measured.
 pub fn ways(pins: Option<Pins>) -> &'static [Look] {
     Look::ways(pins)
 }
 
-/// Bytes of each ring for calls of `size` bytes: the default where that is enough.
+/// The ring size for calls of `size` bytes: the default, or more if necessary.
 pub fn ring_size(size: usize) -> Result<usize, Failure> {
-    // A block is the payload and 8 bytes, and takes at most half a ring less 8 bytes.
+    // A block is 8 bytes larger than its payload, and at most half a ring minus 8 bytes.
     const OVERHEAD: usize = 16;
     const MOST: usize = (1 << 29) - OVERHEAD;
     if size > MOST {
-        return Err(Failure::usage(format!("{size} bytes: a call has at most {MOST}")));
+        return Err(Failure::usage(format!("a call has at most {MOST} bytes, got {size}")));
     }
     Ok((2 * (size + OVERHEAD)).next_power_of_two().max(DEFAULT_RING_SIZE))
 }
@@ -212,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rings_grow_with_the_calls() {
+    fn rings_are_large_enough_for_the_calls() {
         assert_eq!(ring_size(0), Ok(DEFAULT_RING_SIZE));
         assert_eq!(ring_size(DEFAULT_RING_SIZE / 2 - 16), Ok(DEFAULT_RING_SIZE));
         assert_eq!(ring_size(DEFAULT_RING_SIZE / 2 - 15), Ok(524_288));

@@ -1,5 +1,4 @@
-//! `ringpost-bench throughput`: how much goes through a ring one way, and how many calls a second if several
-//! are on their way at once.
+//! `ringpost-bench throughput`: measures a ring in one direction, and pipelined calls.
 
 use clap::Args;
 use ringpost::cli::args::{bytes, readable_bytes};
@@ -19,16 +18,16 @@ use crate::one_way::{Between, OneWayRing};
 use crate::rows::ratio;
 use crate::setup::{DEFAULT_RING_SIZE, Setup, ring_size, ways};
 
-/// The raw copy goes in pieces of at least this: smaller ones would measure the word that tells of each.
+/// The smallest piece of the raw copy. Smaller ones would mostly measure the word that announces each piece.
 const PIECE: usize = 4096;
 
 #[derive(Debug, Args)]
 pub struct Throughput {
-    /// The sizes of the blocks that go one way
+    /// The sizes of the one-way blocks
     #[arg(long, value_name = "BYTES,…", value_delimiter = ',', value_parser = bytes, default_value = "56,1K,4K,64K")]
     sizes: Vec<usize>,
 
-    /// How many blocks are committed at once
+    /// The numbers of one-way blocks that are committed together
     #[arg(
         long,
         value_name = "N,…",
@@ -38,11 +37,11 @@ pub struct Throughput {
     )]
     batches: Vec<u64>,
 
-    /// Between whom the one-way ring lies
+    /// What the one-way ring connects
     #[arg(long, value_name = "WHOM,…", value_delimiter = ',', default_value = "threads,processes")]
     between: Vec<Between>,
 
-    /// How many calls are on their way at once
+    /// The numbers of outstanding calls
     #[arg(
         long,
         value_name = "N,…",
@@ -56,7 +55,8 @@ pub struct Throughput {
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "48")]
     size: usize,
 
-    /// How many blocks or calls make a measured block [default: 20000 calls; 500 to 200000 blocks, by size]
+    /// The number of ring blocks or calls in a measured block [default: 20000 calls; 500 to 200000 ring
+    /// blocks, depending on size]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     count: Option<u32>,
 }
@@ -75,12 +75,12 @@ pub struct OneWay {
     size: usize,
     batch: u64,
     block_messages: u64,
-    /// For each block, beside the raw copy of as many lines.
+    /// Times per block, compared with the raw copy of as many cache lines.
     #[serde(flatten)]
     blocks: Beside,
     per_second: f64,
     bytes_per_s: f64,
-    /// What part of the raw copy's bandwidth this is.
+    /// The bandwidth as a fraction of the raw copy's.
     bandwidth_share: f64,
 }
 
@@ -88,11 +88,11 @@ pub struct OneWay {
 pub struct Window {
     window: u32,
     block_calls: u32,
-    /// For each call, beside one round trip of two bare words.
+    /// Times per call, compared with a bare shared-memory round trip.
     #[serde(flatten)]
     blocks: Beside,
     per_second: f64,
-    /// Calls a second, to those of window 1 in the same round.
+    /// Calls per second, relative to those of window 1 in the same round.
     times_one_at_a_time: Spread,
 }
 
@@ -109,29 +109,29 @@ impl Measurement for Throughput {
         session.with(session.plan(largest), |setup| {
             let one_way =
                 setup.beside(|floor, interrupt| one_way(floor, interrupt, self, session, ring_size))?;
-            setup.heed_signals();
+            setup.end_waits_on_signals();
             let pipelined = pipelined(setup, self)?;
             Ok(Rates { size: self.size, ring_size, one_way, pipelined })
         })
     }
 }
 
-/// How many blocks of `size` bytes take some milliseconds.
+/// The number of blocks of `size` bytes that take some milliseconds, or `wanted`.
 fn messages(size: usize, wanted: Option<u32>) -> u64 {
     let fitting = ((64 << 20) / (size as u64 + 300)).clamp(500, 200_000);
     wanted.map_or(fitting, u64::from)
 }
 
-/// Lines that a block takes in a ring.
+/// The number of cache lines that a block takes in a ring.
 fn lines(size: usize) -> f64 {
     (size + 8).div_ceil(64) as f64
 }
 
-/// All of the one-way measurements of one size.
+/// All one-way measurements of one size.
 struct Course {
     size: usize,
     floor: Vec<f64>,
-    /// Between whom, in batches of how many, and the blocks.
+    /// The kind of ends, the batch size, and the measured blocks.
     kinds: Vec<(Between, u64, Vec<f64>)>,
 }
 
@@ -212,7 +212,7 @@ fn pipelined(setup: &mut Setup, options: &Throughput) -> Result<Vec<Window>, Fai
     for block in setup.blocks() {
         setup.begin(block, "pipelined")?;
         setup.floor(&mut floor, WARM, 500)?;
-        // The server has just been let go on.
+        // Wakes the server, which may have been stopped.
         for _ in 0..WARM {
             verified_call(&mut setup.client, &mut requests)?;
         }
@@ -235,8 +235,8 @@ fn pipelined(setup: &mut Setup, options: &Throughput) -> Result<Vec<Window>, Fai
     Ok(windows.iter().zip(&blocks).map(window).collect())
 }
 
-/// Nanoseconds for each of `calls` calls with `window` of them on their way: a quarter of them is collected,
-/// then as many are submitted at once.
+/// Makes `calls` calls with `window` of them outstanding, and returns the nanoseconds per call. Each step
+/// collects a quarter of the window and then submits as many new calls together.
 fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) -> Result<f64, Failure> {
     use std::iter::repeat_n;
     let step = (window / 4).max(1);
@@ -266,7 +266,7 @@ fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) ->
 impl Figures for Rates {
     fn text(&self, about: &About) -> String {
         let mut one_way = Table::new(
-            "one way | batch | floor p50 | block p50 | ratio | per second | bandwidth | of raw copy",
+            "one way | batch | floor p50 | block p50 | ratio | per second | bandwidth | of raw copy's",
         );
         for row in &self.one_way {
             let between = match row.between {
@@ -285,7 +285,7 @@ impl Figures for Rates {
             ]);
         }
         let mut pipelined =
-            Table::new("calls at once | floor p50 | a call | ratio | per second | times one at a time");
+            Table::new("outstanding calls | floor p50 | per call | ratio | per second | times one at a time");
         for row in &self.pipelined {
             pipelined.row([
                 row.window.to_string(),
@@ -297,8 +297,8 @@ impl Figures for Rates {
             ]);
         }
         format!(
-            "{}\nOne way through a ring of {}, {} blocks; the floor: a raw copy through shared memory of as many lines\n{}\
-             \nCalls of {} through the server; the floor: one round trip of two bare words\n{}",
+            "{}\nOne way through a ring of {}, {} blocks; floor: a raw copy of as many cache lines through shared memory\n{}\
+             \nCalls of {} through the server; floor: a bare shared-memory round trip\n{}",
             about.heading("Throughput"),
             readable_bytes(self.ring_size),
             about.blocks,
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_get_fewer_as_they_grow() {
+    fn larger_blocks_are_measured_in_smaller_numbers() {
         assert_eq!(messages(56, None), 188_508);
         assert_eq!(messages(1 << 20, None), 500);
         assert_eq!(messages(56, Some(3)), 3);

@@ -1,4 +1,4 @@
-//! `ringpost-bench wakeup`: round trips between ends that sleep, on one CPU and across two.
+//! `ringpost-bench wakeup`: measures calls between ends that sleep, on one CPU and across two.
 
 use clap::Args;
 use ringpost::WaitStrategy;
@@ -36,12 +36,12 @@ pub struct Places {
 
 #[derive(Serialize)]
 pub struct Place {
-    /// `same` CPU or `across` two.
+    /// `same` (one CPU) or `across` (two CPUs).
     place: &'static str,
     pin: Pins,
     #[serde(flatten)]
     blocks: Beside,
-    /// Calls timed one by one, as many as in all blocks.
+    /// Latencies of calls that were timed one by one, as many as in all blocks.
     rtt_ns: Summary,
 }
 
@@ -52,7 +52,7 @@ impl Measurement for Wakeup {
     type Waiting = NoWaiting;
     type Figures = Places;
 
-    /// One place after the other; nothing to warn of.
+    /// Measures both placements itself, so there is nothing to warn of.
     fn place(&self, pins: Option<Pins>, _pin: Option<Pins>) -> Option<Pins> {
         pins
     }
@@ -68,15 +68,15 @@ impl Measurement for Wakeup {
     }
 }
 
-/// Both places, or the one that was asked for.
+/// Both placements, or that of --pin.
 fn places_of(session: &Session) -> Result<Vec<(&'static str, Pins)>, Failure> {
     if let Some(pins) = session.pin {
         return Ok(vec![(if apart(Some(pins)) { "across" } else { "same" }, pins)]);
     }
     let cpus = allowed();
-    let &first = cpus.first().ok_or_else(|| Failure::failed("cannot tell which CPUs may be used"))?;
+    let &first = cpus.first().ok_or_else(|| Failure::failed("cannot find out which CPUs may be used"))?;
     let mut places = vec![("same", Pins { client: first, server: first })];
-    warn_too_few("the way across CPUs", 2, "it is left out");
+    warn_too_few("round trips across CPUs", 2, "they are left out");
     places.extend(Pins::default_pins().map(|pins| ("across", pins)));
     Ok(places)
 }
@@ -113,9 +113,9 @@ impl Figures for Places {
             );
             each.push((name, *rtt_ns));
         }
-        let what = format!("Round trip of a call of {} between ends that sleep", readable_bytes(self.size));
+        let what = format!("Latency of a call of {} between ends that sleep", readable_bytes(self.size));
         format!(
-            "{}\n{} pairs of blocks of {} round trips; the floor: a raw futex pair, two processes\n{}\
+            "{}\n{} pairs of blocks of {} round trips; floor: a raw futex pair between two processes\n{}\
              \nEach call timed\n{}",
             about.heading(&what),
             about.blocks,

@@ -1,4 +1,4 @@
-//! Users and groups by name or number, from /etc/passwd and /etc/group.
+//! Looks up users and groups by name or number, in /etc/passwd and /etc/group.
 
 use std::fs;
 
@@ -13,15 +13,14 @@ pub fn group(text: &str) -> Result<u32, String> {
 }
 
 fn resolve(text: &str, kind: &str, path: &str) -> Result<u32, String> {
-    // Without the file, numbers still do.
+    // Numbers work even without the file.
     let accounts = fs::read(path).unwrap_or_default();
-    number_of(text, &String::from_utf8_lossy(&accounts)).ok_or_else(|| {
-        format!("no such {kind}: give a name that is in {path}, or a number from 0 to 4294967294")
-    })
+    number_of(text, &String::from_utf8_lossy(&accounts))
+        .ok_or_else(|| format!("no such {kind}: give a name from {path}, or a number from 0 to 4294967294"))
 }
 
-/// A name comes before a number, since a name may consist of digits. Both files have the name first, the
-/// number third.
+/// Looks for a name first, because a name may consist of digits. In both files the first field is the name
+/// and the third the number.
 fn number_of(text: &str, accounts: &str) -> Option<u32> {
     if text.is_empty() {
         return None;
@@ -33,7 +32,7 @@ fn number_of(text: &str, accounts: &str) -> Option<u32> {
             if fields.next()? == text { fields.nth(1)?.parse().ok() } else { None }
         })
         .or_else(|| if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None })
-        // The last number means "no one" to the kernel.
+        // For the kernel, the largest number means "nobody".
         .filter(|&number| number != u32::MAX)
 }
 
@@ -45,7 +44,7 @@ mod tests {
         alice:x:1000:1001::/home/alice:\n42:x:7:7::/:\nnone:x:4294967295::\n";
 
     #[test]
-    fn a_name_is_looked_up_and_a_number_stands_for_itself() {
+    fn names_are_looked_up_and_numbers_are_accepted() {
         assert_eq!(number_of("root", ACCOUNTS), Some(0));
         assert_eq!(number_of("alice", ACCOUNTS), Some(1000));
         assert_eq!(number_of("1234", ACCOUNTS), Some(1234));
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn other_texts_are_refused() {
         for wrong in
             ["", "bob", "broken", "none", "-1", "+1", "4294967295", "4294967296", "x", "alice:x", " root"]
         {

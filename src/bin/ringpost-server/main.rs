@@ -1,4 +1,4 @@
-//! `ringpost-server`: owns the registry and the connect channel, forwards messages and serves echo.
+//! `ringpost-server`: runs a server whose service is an echo, with a log and an orderly end on signals.
 
 #![forbid(unsafe_code)]
 
@@ -35,16 +35,17 @@ fn serve(options: Cli) -> Outcome {
     if options.with_parent {
         child::die_with_parent();
     }
-    // Our memory holds every client's channel: no process of the same user looks into it or traces us.
+    // This process maps every client's channel, so other processes of the same user must not read its memory
+    // or trace it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
-        Failure::failed(format!("cannot shut other processes out of this one's memory: {error}"))
+        Failure::failed(format!("cannot protect this process's memory from other processes: {error}"))
     })?;
     let path = options.socket.path()?;
     options.check(&path)?;
     let interrupt = Interrupt::install()?;
-    // A log file at its limit (ulimit -f) is like a full disk, and not the end.
+    // A log file that reaches the size limit (ulimit -f) must only cause a write error, not end the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())
-        .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
     raise_descriptor_limit();
     let mut log = log::start(&options.log)?;
 
@@ -93,7 +94,7 @@ fn serve(options: Cli) -> Outcome {
             let _ = std::fs::remove_file(path);
         }
     });
-    // Before the log's first line, and whether or not anyone reads it: the signals above are heard already.
+    // Printed before the log's first line. The signal handlers are already installed.
     if log.leaves_stderr {
         exit::note(format_args!("listening on {}", exit::one_line(&path.display().to_string())));
     }
@@ -129,14 +130,14 @@ fn serve(options: Cli) -> Outcome {
     log.finish();
     if summary.failed {
         return Err(Failure::failed(
-            "the server ended because its own thread panicked: start it again, and report this as a fault, with its log",
+            "the server ended because its main thread panicked: start it again, and report this bug with the log",
         ));
     }
     Ok(())
 }
 
-/// Each client takes a descriptor. The library leaves the limit as it is, and warns if it is too low for the
-/// clients that may come.
+/// Raises the limit of open files as far as allowed, because each client needs a descriptor. The library does
+/// not change the limit; it only warns if it is too low for the largest number of clients.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -151,13 +152,13 @@ fn lock_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// What tells a file from another at the same path.
+/// Identifies the file at a path, to notice if it is replaced.
 fn inode_of(path: &Path) -> Option<(u64, u64)> {
     let found = std::fs::symlink_metadata(path).ok()?;
     Some((found.dev(), found.ino()))
 }
 
-/// The summary for whoever sees stderr, but not the log.
+/// Formats the summary for stderr, if the log is elsewhere.
 fn in_words(summary: &ServerSummary, signal: Option<&str>) -> String {
     let counts = [
         (summary.registered, "client", "clients"),
@@ -173,7 +174,7 @@ fn in_words(summary: &ServerSummary, signal: Option<&str>) -> String {
     format!("stopped{by} after {}: {}", readable_time(summary.uptime), counts.join(", "))
 }
 
-/// A time to a thousandth of a second.
+/// A time in seconds, rounded to milliseconds.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e3).round() / 1e3
 }

@@ -1,10 +1,10 @@
-//! The option `--quota NAME=VALUE`.
+//! Parses the option `--quota NAME=VALUE`.
 
 use ringpost::Quotas;
 
 use ringpost::cli::args::bytes;
 
-/// One quota that was given.
+/// A quota from the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
     Asking(u32),
@@ -28,15 +28,15 @@ impl Quota {
 
 pub fn quota(text: &str) -> Result<Quota, String> {
     const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N or registrations=N";
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("no value: {NAMES}"))?;
-    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is no number: {NAMES}"));
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("the value is missing: {NAMES}"))?;
+    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number: {NAMES}"));
     match name {
         "asking" => number().map(Quota::Asking),
         "clients" => number().map(Quota::Clients),
         "ring-bytes" => Ok(Quota::RingBytes(bytes(value)? as u64)),
         "spinning" => number().map(Quota::Spinning),
         "registrations" => number().map(Quota::Registrations),
-        _ => Err(format!("no such quota: {NAMES}")),
+        _ => Err(format!("there is no quota {name:?}: {NAMES}")),
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_which_there_are() {
+    fn an_invalid_quota_is_refused_with_the_valid_ones() {
         for wrong in ["", "clients", "clients=", "clients=-1", "clients=x", "names=3", "=3", "Clients=3"] {
             let why = quota(wrong).unwrap_err();
             assert!(why.contains("clients=N") && why.contains("ring-bytes=BYTES"), "{wrong:?}: {why}");

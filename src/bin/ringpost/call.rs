@@ -1,4 +1,4 @@
-//! `ringpost call`: one request to the server's service, its response to stdout.
+//! `ringpost call`: sends one request to the server's service and writes the response to stdout.
 
 use std::path::Path;
 

@@ -9,10 +9,10 @@ use ringpost::{Address, Name, WaitStrategy};
 use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
 
-/// A client for a local message bus over shared memory, and its tools.
+/// Client and tools for a local message bus over shared memory.
 ///
-/// Without a command it is `ringpost client`. Data goes to stdout, everything else to stderr. The exit status
-/// is 0, or 1 when it failed, or 2 when the command line is wrong.
+/// Without a command, runs `ringpost client`. Data goes to stdout, everything else to stderr. The exit status
+/// is 0 on success, 1 on failure, and 2 if the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "ringpost", version, max_term_width = 110)]
 pub struct Cli {
@@ -25,29 +25,29 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Register, send the lines that are typed, show the messages that arrive
+    /// Register, send each typed line as a message, and show arriving messages
     ///
-    /// A line is `KEY|NAME message`; a name that contains spaces goes between double quotes. On a terminal
-    /// there are also /who, /call TEXT, /help and /quit; lines are edited, Tab completes names and
-    /// commands, and Ctrl-D or Ctrl-C unregisters and ends. Where stdin or stdout is not a terminal,
-    /// lines are read as they come, and one that failed makes the exit status 1.
+    /// A line has the form `KEY|NAME message`; put a name with spaces between double quotes. On a terminal
+    /// you can also type /who, /call TEXT, /help and /quit, edit lines, and complete names and commands with
+    /// Tab; Ctrl-D or Ctrl-C unregisters and ends. If stdin or stdout is not a terminal, lines are read
+    /// without editing, and the exit status is 1 if a line failed.
     Client(ClientOptions),
-    /// Send one message to another client
+    /// Send a message to another client
     Send(SendOptions),
-    /// Call the server's service once and print its response
+    /// Call the server's service once and print the response
     Call(CallOptions),
-    /// Register and print the messages that arrive
+    /// Register and print arriving messages
     Listen(ListenOptions),
-    /// List the clients, without being one
+    /// List the registered clients, without registering
     Ls(LsOptions),
-    /// See it work: a server and two clients in processes of their own, messages, calls, and their times
+    /// Run a server and two clients as processes, exchange messages, and measure calls
     Demo,
-    /// One of the demo's two clients, led over its stdin
+    /// A client of the demo, controlled through its stdin
     #[command(hide = true)]
     DemoClient(DemoClientOptions),
     #[command(hide = true)]
     Generate(Generate),
-    /// The other process of the floor's measurement
+    /// The partner process of the floor measurement
     #[command(hide = true)]
     FloorPartner {
         #[arg(long)]
@@ -63,7 +63,7 @@ impl Default for Command {
 
 #[derive(Debug, Args)]
 pub struct ClientOptions {
-    /// The name to register under; asked for if it is not given
+    /// The name to register under; if missing, you are asked for it
     pub name: Option<Name>,
 }
 
@@ -77,12 +77,12 @@ pub struct SendOptions {
     #[arg(long, value_name = "KEY|NAME")]
     pub to: Address,
 
-    /// The longest that all of it may take, reading stdin and waiting for room in the receiver's inbox
-    /// included [default: as long as stdin takes, then 5]
+    /// Give up after this time, including reading stdin and waiting for room in the receiver's inbox
+    /// [default: no limit for stdin, then 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
-    /// The message; without it, what stdin holds, byte for byte
+    /// The message [default: all bytes of stdin]
     pub message: Option<OsString>,
 }
 
@@ -92,11 +92,11 @@ pub struct CallOptions {
     #[arg(long = "as", value_name = "NAME")]
     pub name: Name,
 
-    /// The longest that all of it may take, reading stdin included [default: as long as stdin takes, then 5]
+    /// Give up after this time, including reading stdin [default: no limit for stdin, then 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
-    /// The request; without it, what stdin holds, byte for byte
+    /// The request [default: all bytes of stdin]
     pub message: Option<OsString>,
 }
 
@@ -106,7 +106,7 @@ pub struct ListenOptions {
     #[arg(long = "as", value_name = "NAME")]
     pub name: Name,
 
-    /// End after this many messages; fewer is a failure
+    /// End after this many messages; fail if fewer arrive
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
@@ -114,17 +114,16 @@ pub struct ListenOptions {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
-    /// When the server goes away, wait for it and register again
+    /// When the server ends, wait for a new one and register again
     ///
-    /// The key is a new one then, and is printed as the first one was. Tried for a minute, after delays of
-    /// 20 ms to 2 s; a name that somebody else has taken meanwhile, and a server that is full, are
-    /// failures
+    /// Prints the new key like the first one. Retries for a minute, after delays of 20 ms to 2 s. Fails if
+    /// the name is taken by then or the server is full
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Print one JSON object a line: {"registered":{"name","key"}}, then
-    /// {"from":{"name","key"},"payload":TEXT}, with "payload_base64" in place of "payload" for what is
-    /// not UTF-8
+    /// Print one JSON object per line: {"registered":{"name","key"}}, then
+    /// {"from":{"name","key"},"payload":TEXT}; a payload that is not UTF-8 is printed as
+    /// "payload_base64" instead
     #[arg(long)]
     pub json: bool,
 }
@@ -154,12 +153,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_are_sound() {
+    fn clap_accepts_the_definitions() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_socket_goes_before_or_after_the_command() {
+    fn the_socket_option_may_come_before_or_after_the_command() {
         for line in [
             &["ringpost", "--socket", "s", "ls"][..],
             &["ringpost", "ls", "--socket", "s"],
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_the_client() {
+    fn without_a_command_the_client_runs() {
         let options = Cli::try_parse_from(["ringpost"]).unwrap();
         assert!(matches!(options.command.unwrap_or_default(), Command::Client(ClientOptions { name: None })));
     }

@@ -1,5 +1,6 @@
-//! `ringpost demo`: the whole of it in one command. A server and two clients, each a process of its own; this
-//! one leads them, tells what they do, and measures the floor between their calls.
+//! `ringpost demo`: runs a server and two clients as processes, reports what they do, and measures calls.
+//!
+//! This process gives the clients their commands, and measures the floor between their blocks of calls.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -21,18 +22,18 @@ use ringpost::cli::place::{TempDir, sibling, this_program};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, clock, nanoseconds, quantile, thousands};
 
-/// Each client's calls: blocks without a clock read inside, beside blocks of the floor, then calls timed one
-/// by one. On a computer that has no time for all of them, fewer are made.
+/// The calls of each client: first blocks, which are timed as a whole and alternate with blocks of the floor,
+/// then calls that are timed one by one. A slow computer makes fewer of them.
 const CALLS: u64 = 50_000;
 const BLOCKS: u64 = 25;
 const BLOCKS_TIME: Duration = Duration::from_secs(2);
 const TIMED_SECONDS: u64 = 2;
 
-/// A block's untimed and timed round trips; on one processor each takes much longer.
+/// The untimed and timed round trips of a block; fewer on one CPU, where each takes much longer.
 const BLOCK: (u32, u32) = (100, 900);
 const BLOCK_ON_ONE: (u32, u32) = (20, 180);
 
-/// The longest that one step of a client may take.
+/// How long a client may take for one command.
 const STEP: Duration = Duration::from_secs(30);
 
 pub fn run(socket: Option<&Path>) -> Outcome {
@@ -41,21 +42,19 @@ pub fn run(socket: Option<&Path>) -> Outcome {
     let interrupt = Interrupt::install()?;
     let start = Instant::now();
 
-    // Dropped in the reverse order: the server, the directory.
+    // Drops happen in reverse order: first the server, then the directory.
     let directory = TempDir::new("demo")?;
     let socket = socket.map_or_else(|| directory.path().join("bus.sock"), Path::to_path_buf);
     let pins = Pins::default_pins();
     let wait = if pins.is_some() { WaitStrategy::Spin } else { WaitStrategy::Adaptive };
     if pins.is_none() {
-        note(
-            "only one CPU may be used: the two ends of a call take turns on it, and the times are those of that",
-        );
+        note("this process may use only one CPU: both ends of a call share it, so the times are much longer");
     }
 
     let mut server = ServerChild::start(&server_program, &socket, &server_options(pins), &interrupt, |_| {})?;
     tell("server", server.id(), &format!("listens on {}", socket.display()))?;
     let measured = match play(&this_program, &socket, pins, wait, &interrupt) {
-        // A signal, or the server's end, explains whatever else went wrong.
+        // If a signal came or the server ended, report that as the reason.
         Err(Failure::Failed(why)) => {
             return interrupt.check().and_then(|()| server.check()).and(Err(Failure::Failed(why)));
         }
@@ -63,12 +62,12 @@ pub fn run(socket: Option<&Path>) -> Outcome {
     };
     let id = server.id();
     server.stop()?;
-    tell("server", id, "was told to end, and has")?;
+    tell("server", id, "has shut down")?;
     out::line("")?;
     out::put(measured.report(start).as_bytes())
 }
 
-/// What the two clients do, from their start to their end.
+/// Runs the two clients from start to end.
 fn play(
     program: &Path,
     socket: &Path,
@@ -82,7 +81,7 @@ fn play(
     converse(&mut alice, &mut bob)?;
     converse(&mut bob, &mut alice)?;
 
-    // This process measures the floor from where the clients call.
+    // Measure the floor from the CPU on which the clients run.
     if let Some(pins) = pins {
         cpu::pin(pins.client).map_err(Failure::Failed)?;
     }
@@ -97,8 +96,8 @@ fn play(
     Ok(measured)
 }
 
-/// Workers wait adaptively: they spin while calls come, and the worker of the client whose turn it is not
-/// sleeps, for all of them share one processor here.
+/// The workers share one CPU, so they wait adaptively: a worker spins while its client calls and sleeps
+/// otherwise.
 fn server_options(pins: Option<Pins>) -> Vec<OsString> {
     let mut options = vec!["--wait".into(), WaitStrategy::Adaptive.to_string().into()];
     if let Some(pins) = pins {
@@ -120,7 +119,7 @@ fn tell(who: &str, pid: u32, what: &str) -> Outcome {
     out::line(&format!("{who:<6} (pid {pid})  {what}"))
 }
 
-/// `from` learns the other's key from the server and sends a message to that key.
+/// Lets `from` look up the key of `to` and send it a message.
 fn converse(from: &mut DemoClient, to: &mut DemoClient) -> Outcome {
     let key = from.order(&format!("find {}", to.name))?;
     from.tell(&format!("asks the server for {}: {key}", to.name))?;
@@ -134,11 +133,14 @@ fn converse(from: &mut DemoClient, to: &mut DemoClient) -> Outcome {
         (Some(name), Some(sender), Some(got)) if name == from.name && sender == from.key && got == text => {
             to.tell(&format!("receives from {name} ({sender}): \"{got}\""))
         }
-        _ => Err(Failure::failed(format!("{} received something else than was sent: {received}", to.name))),
+        _ => Err(Failure::failed(format!(
+            "{} received something other than what was sent: {received}",
+            to.name
+        ))),
     }
 }
 
-/// A client process and the lines to and from it.
+/// A client process, and the pipes for its commands and answers.
 struct DemoClient {
     name: &'static str,
     key: String,
@@ -220,13 +222,13 @@ impl DemoClient {
     }
 
     fn lost(&mut self) -> Failure {
-        Failure::failed(format!("the process of {} (pid {}) ended too early", self.name, self.child.id()))
+        Failure::failed(format!("the process of {} (pid {}) ended unexpectedly", self.name, self.child.id()))
     }
 }
 
 impl Drop for DemoClient {
     fn drop(&mut self) {
-        // The end of its input makes it unregister and end.
+        // At the end of its input the client unregisters and ends.
         self.orders = None;
         end(&mut self.child, Duration::from_secs(2));
     }
@@ -235,7 +237,7 @@ impl Drop for DemoClient {
 struct Measured {
     pins: Option<Pins>,
     floor: Blocks,
-    /// Nanoseconds for a call, one value for each block.
+    /// Nanoseconds per call, one value for each block.
     blocks: Vec<f64>,
     calls: u64,
     times: Vec<(&'static str, Summary)>,
@@ -262,7 +264,8 @@ impl Measured {
             }
             self.floor.measure(floor, warm, count, interrupt)?;
             let answer = client.order(&format!("block {warm} {count}"))?;
-            self.blocks.push(answer.parse().map_err(|_| Failure::failed(format!("{answer:?} is no time")))?);
+            self.blocks
+                .push(answer.parse().map_err(|_| Failure::failed(format!("{answer:?} is not a time")))?);
             calls += u64::from(warm) + u64::from(count);
         }
         let answer = client.order(&format!("timed {} {TIMED_SECONDS}", CALLS - calls))?;
@@ -271,15 +274,13 @@ impl Measured {
         calls += timed.calls;
         self.times.push((client.name, timed.times));
         self.calls += calls;
-        let short = if calls < CALLS { ", for this computer is slow or busy" } else { "" };
+        let short = if calls < CALLS { " (this computer is slow or busy)" } else { "" };
         client.tell(&format!("has made {} calls{short}", thousands(calls)))
     }
 
     fn report(&self, start: Instant) -> String {
-        let mut text = format!(
-            "Round trips of a call ({SIZE} bytes there and back, through the server; {})\n",
-            placed(self.pins)
-        );
+        let mut text =
+            format!("Round trip of a call ({SIZE} bytes to the server and back; {})\n", placed(self.pins));
         let mut row = |name: &str, cells: [String; 5]| {
             let [a, b, c, d, e] = cells;
             text.push_str(&format!("  {name:<34}{a:>10}{b:>10}{c:>10}{d:>10}{e:>10}\n"));
@@ -294,13 +295,13 @@ impl Measured {
         let blocks = |values: &[f64]| {
             [nanoseconds(quantile(values, 0.5)), nanoseconds(quantile(values, 0.9)), none(), none(), none()]
         };
-        row("calls, in blocks without the clock", blocks(&self.blocks));
-        row("this computer's floor, likewise", blocks(floor));
+        row("calls, timed in blocks", blocks(&self.blocks));
+        row("bare round trips, timed in blocks", blocks(floor));
         let ratios: Vec<f64> = self.blocks.iter().zip(floor).map(|(call, floor)| call / floor).collect();
         let clock = clock();
         text.push_str(&format!(
-            "A call takes {:.2} times the floor: two bare words between two processes on the same CPUs{}. \
-             A clock reading takes {:.0} ns.\n{} calls and 2 messages between 3 processes, {:.1} s in all.\n",
+            "A call takes {:.2} times as long as a bare shared-memory round trip between the same CPUs{}. \
+             Reading the clock takes {:.0} ns.\n{} calls and 2 messages between 3 processes in {:.1} s.\n",
             quantile(&ratios, 0.5),
             match look {
                 Look::Pause => ", with `pause`",

@@ -1,18 +1,17 @@
-//! One of the demo's two clients: a process of its own that does what its stdin says, a line at a time, and
-//! answers each with a line.
+//! A client process of the demo: executes the commands on its stdin, and answers each with a line.
 //!
 //! | line | answer after `ok` |
 //! | --- | --- |
-//! | (at the start) | its key |
+//! | (at the start) | the client's key |
 //! | `find NAME` | the key |
 //! | `send KEY TEXT` | |
 //! | `receive` | name, key, text |
-//! | `block WARM COUNT` | nanoseconds for each of COUNT calls, after WARM others |
-//! | `timed COUNT SECONDS` | how many calls were made in that time, and what their times come to, as JSON |
+//! | `block WARM COUNT` | nanoseconds per call of COUNT calls, after WARM others |
+//! | `timed COUNT SECONDS` | the number of calls made in that time and their percentiles, as JSON |
 //! | `unregister` | |
 //!
-//! What fails answers `error TEXT`. At the end of the input it unregisters; signals are its parent's to act
-//! on.
+//! A failed command answers `error TEXT`. At the end of its input the client unregisters. It ignores signals,
+//! which its parent handles.
 
 use std::io::{self, BufRead};
 use std::path::Path;
@@ -27,7 +26,7 @@ use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Summary, Times};
 use ringpost::cli::{child, cpu, out};
 
-/// The request of the measured calls: with the block's header it fills one line.
+/// The size of a measured request: with its headers it fills one cache line.
 pub const SIZE: usize = 48;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,11 +51,11 @@ pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
     if led? {
         return answer(left.map(|()| String::new()).map_err(text));
     }
-    // The parent has gone, or given up; it tells why.
+    // The parent is gone or has given up, and reports why.
     Ok(())
 }
 
-/// Does what stdin says until it says `unregister` (true) or ends.
+/// Executes commands from stdin. Returns true after `unregister`, false at the end of input.
 fn follow(client: &mut Client) -> Result<bool, Failure> {
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
@@ -101,11 +100,11 @@ fn act(client: &mut Client, line: &str) -> Result<String, String> {
             let (count, seconds) = rest.split_once(' ').ok_or("timed COUNT SECONDS")?;
             timed(client, count.parse().map_err(text)?, seconds.parse().map_err(text)?)
         }
-        _ => Err(format!("{verb:?} is no order")),
+        _ => Err(format!("{verb:?} is not a command")),
     }
 }
 
-/// A request like no other so far.
+/// A request that differs for each number.
 fn request(number: u64) -> [u8; SIZE] {
     let mut bytes = [0x5a; SIZE];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
@@ -140,14 +139,14 @@ fn timed(client: &mut Client, count: u64, seconds: u64) -> Result<String, String
     serde_json::to_string(&Timed { calls: done, times: times.summary() }).map_err(text)
 }
 
-/// What calls timed one by one come to.
+/// The result of calls that were timed one by one.
 #[derive(Serialize, Deserialize)]
 pub struct Timed {
     pub calls: u64,
     pub times: Summary,
 }
 
-/// Calls, and checks the response outside the time that is returned.
+/// Makes a call and returns its time. Checks the response after that.
 fn verified_call(client: &mut Client, number: u64) -> Result<Duration, String> {
     let request = request(number);
     let start = Instant::now();
@@ -156,7 +155,7 @@ fn verified_call(client: &mut Client, number: u64) -> Result<Duration, String> {
     if response == request {
         Ok(time)
     } else {
-        Err(format!("the response to call {number} is not what was sent"))
+        Err(format!("the response to call {number} differs from its request"))
     }
 }
 

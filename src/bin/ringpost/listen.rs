@@ -1,8 +1,8 @@
-//! `ringpost listen`: prints what arrives.
+//! `ringpost listen`: registers and prints arriving messages.
 //!
-//! One thread receives and prints; this one waits for the reason to end: enough messages, the time, a signal,
-//! or the server's end. It then unregisters, and the other thread prints what had been acknowledged until
-//! then, so that no message that its sender believes delivered is lost.
+//! One thread receives and prints. The main thread waits for a reason to end: enough messages, the time-out,
+//! a signal, or the server's end. Then it unregisters, and the other thread prints the messages that were
+//! delivered before that, so that no message is lost whose sender was told that it was delivered.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,19 +24,19 @@ use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 
-/// The longest that registering may take.
+/// How long registering may take.
 const REGISTER: Duration = Duration::from_secs(5);
 
-/// How long the end waits until what has arrived is printed, should no one read it.
+/// How long to wait at the end until all messages are printed, in case nobody reads the output.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why listening ends.
 enum End {
     Signal,
     Time,
-    /// All the messages that were wanted are printed.
+    /// The requested number of messages was printed.
     Enough,
-    /// They cannot be printed.
+    /// Printing failed.
     Output(Failure),
     /// The channel was closed.
     Gone(String),
@@ -76,13 +76,13 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     };
 
     let left = match caller.unregister() {
-        // It waited for a server, and there was none to leave.
+        // The client was waiting for a new server, so there is none to unregister from.
         Err(CallError::NotSent(_)) if options.reconnect => Ok(()),
         left => left,
     };
     let (end, left) = match end {
         End::Signal | End::Time => (drain(&arrived, end), left),
-        // The rest is through already, and whoever lost the server need not hear that it cannot unregister.
+        // The other thread has finished. If the server is lost, there is no need to warn about unregistering.
         end => (end, Ok(())),
     };
     let came = printed.load(Ordering::Relaxed);
@@ -102,8 +102,7 @@ fn wait(arrived: &Receiver<End>, deadline: Option<Instant>) -> End {
     end.unwrap_or(End::Time)
 }
 
-/// After unregistering: waits until the rest is printed. That the channel is closed then is what was asked
-/// for.
+/// After unregistering, waits until the remaining messages are printed. Then the channel's close is expected.
 fn drain(arrived: &Receiver<End>, end: End) -> End {
     let limit = Instant::now() + DRAIN;
     loop {
@@ -120,7 +119,7 @@ fn receive(mut inbox: Inbox, json: bool, again: bool, wanted: Option<u64>, print
     loop {
         let message = match inbox.recv() {
             Ok(message) => message,
-            // Told once; the next wait registers again first, or gives up.
+            // Reported once. The next call registers again, or gives up.
             Err(RecvError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if again => continue,
             Err(error) => return End::Gone(session::gone(&error)),
         };
@@ -134,7 +133,7 @@ fn receive(mut inbox: Inbox, json: bool, again: bool, wanted: Option<u64>, print
     }
 }
 
-/// Tells the key that others reach us by.
+/// Prints the key by which others reach this client.
 fn announce(name: &Name, key: Key, json: bool) -> Outcome {
     if json {
         return out::json(&Registered { registered: Who { name, key: &key.to_string() } });
@@ -143,7 +142,7 @@ fn announce(name: &Name, key: Key, json: bool) -> Outcome {
     Ok(())
 }
 
-/// Tells what happens between two servers. What cannot be printed now is found out with the next message.
+/// Prints the events of reconnecting. An output error is ignored here; the next message finds it again.
 fn show(event: &ReconnectEvent, name: &Name, json: bool) {
     match event {
         ReconnectEvent::Ended { reason } => note(format_args!("{reason}: waiting for the next server")),
@@ -162,18 +161,18 @@ fn print(message: &Message, json: bool) -> Outcome {
     }
 }
 
-/// A message as people read it: `alice (KEY): text`.
+/// Formats a message for people: `alice (KEY): text`.
 pub fn line(name: &str, key: &str, payload: &[u8]) -> String {
     format!("{} ({key}): {}", out::readable(name.as_bytes()), out::readable(payload))
 }
 
-/// The first object that programs read.
+/// The first JSON object.
 #[derive(Serialize)]
 struct Registered<'a> {
     registered: Who<'a>,
 }
 
-/// A message as programs read it.
+/// The JSON object of a message.
 #[derive(Serialize)]
 struct Received<'a> {
     from: Who<'a>,
@@ -197,11 +196,11 @@ impl<'a> Received<'a> {
     }
 }
 
-/// What listening comes to.
+/// Turns the reason for the end into the command's outcome.
 fn judge(end: End, came: u64, options: &ListenOptions, signal: Option<&str>) -> Outcome {
     let short = |why: &str| match options.count {
         Some(wanted) if came < wanted => {
-            Err(Failure::failed(format!("{came} of {wanted} messages came before {why}")))
+            Err(Failure::failed(format!("{came} of {wanted} messages arrived before {why}")))
         }
         _ => Ok(()),
     };
@@ -209,10 +208,10 @@ fn judge(end: End, came: u64, options: &ListenOptions, signal: Option<&str>) -> 
         End::Enough => Ok(()),
         End::Output(failure) => Err(failure),
         End::Gone(why) => Err(Failure::failed(match options.count {
-            Some(wanted) => format!("{why} ({came} of {wanted} messages came)"),
+            Some(wanted) => format!("{why} ({came} of {wanted} messages arrived)"),
             None => why,
         })),
-        End::Time => short("the time was up; --timeout gives them longer"),
+        End::Time => short("the time-out; raise --timeout"),
         End::Signal => short(signal.unwrap_or("a signal")),
     }
 }
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_an_object_that_loses_nothing() {
+    fn json_contains_every_byte_of_a_message() {
         let text = |payload| serde_json::to_string(&Received::new("bob", "K", payload)).unwrap();
         let start = r#"{"from":{"name":"bob","key":"K"},"#;
         assert_eq!(text("h\u{e9}\n".as_bytes()), format!("{start}\"payload\":\"h\u{e9}\\n\"}}"));
@@ -235,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn fewer_messages_than_wanted_are_a_failure() {
+    fn fewer_messages_than_requested_are_a_failure() {
         assert!(
             judge(End::Time, 1, &options(Some(2)), None)
                 .unwrap_err()
                 .to_string()
-                .starts_with("1 of 2 messages came")
+                .starts_with("1 of 2 messages arrived")
         );
         assert!(
             judge(End::Signal, 1, &options(Some(2)), Some("SIGINT"))

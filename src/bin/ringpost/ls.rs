@@ -1,4 +1,4 @@
-//! `ringpost ls`: who is registered, asked without registering.
+//! `ringpost ls`: lists the registered clients and describes the server, without registering.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub fn run(socket: &Path, json: bool) -> Outcome {
     out::put(format!("{}{last}\n{quotas}", self::clients(clients)).as_bytes())
 }
 
-/// The clients as a table.
+/// Formats the clients as a table.
 pub fn clients(mut clients: Vec<ClientInfo>) -> String {
     sort(&mut clients);
     let rows: Vec<[String; 9]> = clients.iter().map(row).collect();
@@ -43,7 +43,7 @@ fn sort(clients: &mut [ClientInfo]) {
     clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
 }
 
-/// What programs read.
+/// The JSON output.
 #[derive(Serialize)]
 struct Listing<'a> {
     server: ServerObject<'a>,
@@ -63,7 +63,7 @@ struct ServerObject<'a> {
     max_clients: u32,
     ring_size: usize,
     max_block: usize,
-    /// Of each user but the server's own and root.
+    /// The limits of each user except the server's own and root.
     quotas: Option<QuotasObject>,
     /// Seconds since 1970.
     started_unix: f64,
@@ -86,7 +86,7 @@ impl QuotasObject {
     }
 }
 
-/// What a user has.
+/// The number of clients of one user.
 #[derive(Serialize)]
 struct UserObject {
     uid: u32,
@@ -101,7 +101,7 @@ fn users(clients: &[ClientInfo]) -> Vec<UserObject> {
     counts.into_iter().map(|(uid, clients)| UserObject { uid, clients }).collect()
 }
 
-/// What each user may have, and how many clients each has.
+/// The line with the quotas and each user's number of clients.
 fn quotas_line(server: &ServerInfo, clients: &[ClientInfo]) -> String {
     let Some(Quotas { asking, clients: most, ring_bytes, spinning, registrations, .. }) = server.quotas
     else {
@@ -110,8 +110,8 @@ fn quotas_line(server: &ServerInfo, clients: &[ClientInfo]) -> String {
     let used: Vec<String> =
         users(clients).iter().map(|user| format!("; user {} has {}", user.uid, user.clients)).collect();
     format!(
-        "each other user may have {most} clients, {} of rings, {asking} connections that ask, {spinning} spinning workers, \
-         {registrations} registrations a second{}\n",
+        "limits for each other user: {most} clients, {} of rings, {asking} unregistered connections, {spinning} spinning \
+         workers, {registrations} registrations per second{}\n",
         readable_bytes(usize::try_from(ring_bytes).unwrap_or(usize::MAX)),
         used.concat(),
     )
@@ -200,7 +200,7 @@ fn row(client: &ClientInfo) -> [String; 9] {
     ]
 }
 
-/// Columns two spaces apart: the first three to the left, numbers to the right.
+/// Formats a table with columns two spaces apart: the first three left-aligned, the numbers right-aligned.
 fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -239,7 +239,7 @@ fn server_line(server: &ServerInfo, clients: usize) -> String {
     )
 }
 
-/// How long the server has run; none, should the clock have been set back.
+/// How long the server has run; zero if the clock was set back.
 fn uptime(server: &ServerInfo) -> Duration {
     server.started.elapsed().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `ringpost`: a client for people and scripts, and the tools of the bus.
+//! `ringpost`: an interactive client, and commands to send, call, listen and list clients.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ringpost send`: one message to another client.
+//! `ringpost send`: sends one message to another client.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! From registering to unregistering: no command leaves its name behind.
+//! What the commands share: reading the message, registering for one operation, and error texts.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Read};
@@ -13,17 +13,17 @@ use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, Se
 use ringpost::cli::exit::{Failure, note};
 use ringpost::cli::signals::Interrupt;
 
-/// More than any ring can hold in one block: reading stdin ends here.
+/// The most bytes that are read from stdin: more than fit into a block of any ring.
 pub const MOST: u64 = 1 << 29;
 
-/// How long the rest may take if nothing else is said.
+/// The default time-out for everything after reading stdin.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After so long without an end of standard input, it is said what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The bytes to send, which are the argument's or all of stdin, and until when all must be done. A time-out
-/// that is given counts for reading too.
+/// Returns the message (the argument, or all of stdin) and the deadline of the command. An explicit time-out
+/// also limits the reading.
 pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(Vec<u8>, Instant), Failure> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let message = match argument {
@@ -33,12 +33,11 @@ pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(V
     Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
 }
 
-/// All of standard input. It is read on a thread of its own, which may wait for ever: it ends with the
-/// process.
+/// Reads all of standard input, on a thread that may block until the process ends.
 fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
     let terminal = io::stdin().is_terminal();
     if terminal {
-        note("type the message; Ctrl-D on a new line ends it");
+        note("type the message; end it with Ctrl-D on a new line");
     }
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
@@ -57,7 +56,7 @@ fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
     let mut read = in_time(Some(deadline.map_or(patience, |deadline| deadline.min(patience))));
     if read.is_none() && deadline.is_none_or(|deadline| deadline > patience) {
         if !terminal {
-            note("ringpost: waiting for the end of standard input, which is the message");
+            note("ringpost: waiting for the end of standard input to send it as the message");
         }
         read = in_time(deadline);
     }
@@ -67,21 +66,19 @@ fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
         })?,
         None => {
             return Err(Failure::failed(
-                "standard input, which is the message, did not end in time; --timeout gives it longer, or give \
-                 the message as an argument",
+                "standard input did not end in time, so the message is incomplete; raise --timeout, or give the message \
+                 as an argument",
             ));
         }
     };
     if bytes.len() as u64 > MOST {
-        return Err(Failure::failed(format!(
-            "standard input holds more than {MOST} bytes: send it in pieces"
-        )));
+        return Err(Failure::failed(format!("standard input has more than {MOST} bytes: send it in parts")));
     }
     Ok(bytes)
 }
 
-/// Registers as `name`, runs `body`, and unregisters whatever came of it. A signal ends what `body` waits
-/// for. Questions that `body` asks the server are limited by the time that was left at the start.
+/// Registers as `name`, runs `body`, and unregisters even if `body` failed. A signal ends the waits in
+/// `body`. Questions that `body` asks the server are limited by the time that was left at the start.
 pub fn with_client<T>(
     socket: &Path,
     name: &Name,
@@ -103,52 +100,50 @@ pub fn with_client<T>(
             Ok(value)
         }
         Err(failure) => {
-            // The server may not answer any more: this waits for at most a second.
+            // If the server does not answer, this waits for at most a second.
             drop(client);
-            // What a signal ended did not fail for the reason that it gives.
+            // After a signal, report that instead of the failure it caused.
             interrupt.check().and(Err(failure))
         }
     }
 }
 
-/// Says that unregistering failed; the name is free all the same once this process has ended.
+/// Warns if unregistering failed. The server frees the name anyway when this process ends.
 pub fn warn(left: Result<(), CallError>) {
     let why = match left {
         Ok(()) => return,
         Err(CallError::TimedOut) => "it did not answer in time".to_owned(),
         Err(error) => error.to_string(),
     };
-    note(format_args!("ringpost: the server did not confirm that we left: {why}"));
+    note(format_args!("ringpost: the server did not confirm that this client left: {why}"));
 }
 
-/// Why no more messages come, and what to do.
+/// Why no more messages can arrive, and what to do about it.
 pub fn gone(error: &RecvError) -> String {
     match error {
         RecvError::Disconnected(CloseReason::Shutdown) => "the server shut down: start it again".into(),
-        RecvError::Disconnected(CloseReason::Died) => {
-            "the server is gone, without a shutdown: start it again".into()
-        }
+        RecvError::Disconnected(CloseReason::Died) => "the server died: start it again".into(),
         RecvError::Disconnected(reason @ CloseReason::GaveUp) => reason.to_string(),
         error => error.to_string(),
     }
 }
 
-/// The key to send to.
+/// Looks up the key of `address`.
 pub fn look_up(client: &mut Client, address: &Address) -> Result<Key, Failure> {
     found(client.look_up(address), address, WHO)
 }
 
-/// What shows who is registered.
+/// The command that lists the registered clients, for error texts.
 pub const WHO: &str = "`ringpost ls`";
 
-/// What looking for `address` comes to; `who` shows who is registered.
+/// Turns the result of looking up `address` into a key or a failure that refers to the command `who`.
 pub fn found(result: Result<Option<Key>, CallError>, address: &Address, who: &str) -> Result<Key, Failure> {
-    result
-        .map_err(failed_call)?
-        .ok_or_else(|| Failure::failed(format!("no client is registered as {address}: {who} shows who is")))
+    result.map_err(failed_call)?.ok_or_else(|| {
+        Failure::failed(format!("no client is registered as {address}: {who} lists the clients"))
+    })
 }
 
-/// A call's failure, with what to do about it.
+/// The failure of a call, with a hint what to do.
 pub fn failed_call(error: CallError) -> Failure {
     let hint = match &error {
         CallError::TimedOut => LONGER,
@@ -158,7 +153,7 @@ pub fn failed_call(error: CallError) -> Failure {
     Failure::failed(format!("{error}{hint}"))
 }
 
-/// The same for a message.
+/// The failure of a message, with a hint what to do.
 pub fn failed_send(error: SendError) -> Failure {
     let hint = match &error {
         SendError::TimedOut | SendError::NoAnswer => LONGER,
@@ -168,7 +163,7 @@ pub fn failed_send(error: SendError) -> Failure {
     Failure::failed(format!("{error}{hint}"))
 }
 
-const LONGER: &str = "; --timeout gives it longer";
+const LONGER: &str = "; raise --timeout";
 
 fn again(reason: CloseReason) -> &'static str {
     match reason {

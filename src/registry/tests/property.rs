@@ -15,7 +15,7 @@ enum Step {
     Count(prop::sample::Index, u8),
     List(u8, u8),
     Adopt,
-    Distrust,
+    MarkStale,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,7 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(key, count)| Step::Count(key, count)),
         1 => (0..6u8, 0..4u8).prop_map(|(from, max)| Step::List(from, max)),
         1 => Just(Step::Adopt),
-        1 => Just(Step::Distrust),
+        1 => Just(Step::MarkStale),
     ]
 }
 
@@ -87,7 +87,7 @@ proptest! {
                     registries.truncate(2);
                     registries.push(next);
                 }
-                Step::Distrust => registry.index.lock().unwrap().distrust(),
+                Step::MarkStale => registry.index.lock().unwrap().mark_stale(),
             }
             let registry = &registries[(n + 1) % registries.len()];
             let listed: Vec<_> = all(registry).iter()

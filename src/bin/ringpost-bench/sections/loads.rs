@@ -1,4 +1,4 @@
-//! The parts about many messages and many clients.
+//! The report's sections about throughput, messages, many clients and registering.
 
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ fn amount(label: &'static str, scale: Scale) -> Axis {
 
 pub fn throughput(page: &mut Page, found: &Value) {
     page.text(
-        "One way through a ring without a server. The floor is a raw copy through shared memory of as many cache lines, in \
-         pieces of 4 KiB at least.",
+        "One way through a ring, without a server. The floor is a raw copy of as many cache lines through shared memory, in \
+         pieces of at least 4 KiB.",
     );
     let one_way = |found: &Value| {
         row(
@@ -36,18 +36,18 @@ pub fn throughput(page: &mut Page, found: &Value) {
         )
     };
     page.table(
-        &["one way", "at once", "floor p50", "block p50", "ratio", "per second", "payload"],
+        &["one way", "batch", "floor p50", "block p50", "ratio", "per second", "payload"],
         &list(found, "/one_way").iter().map(one_way).collect::<Vec<_>>(),
     );
-    page.text("Calls through the server, several on their way at once. The floor is one round trip of two bare words.");
+    page.text("Pipelined calls to the server. The floor is a bare shared-memory round trip.");
     let windows = list(found, "/pipelined");
     let plot = Plot {
-        about: "Calls a second by how many are on their way".into(),
-        x: count("calls on their way at once", numbers(windows, "/window")),
-        y: amount("calls a second, millions", Scale::Linear),
+        about: "Calls per second by the number of outstanding calls".into(),
+        x: count("outstanding calls", numbers(windows, "/window")),
+        y: amount("million calls per second", Scale::Linear),
         lines: vec![line("calls", points(windows, "/window", "/per_second", 1e6))],
     };
-    page.figure("Calls a second by how many are on their way", &plot.svg());
+    page.figure("Calls per second by the number of outstanding calls", &plot.svg());
     let window = |found: &Value| {
         row(
             &whole(found, "/window"),
@@ -60,44 +60,45 @@ pub fn throughput(page: &mut Page, found: &Value) {
         )
     };
     page.table(
-        &["at once", "floor p50", "a call", "per second", "times one at a time"],
+        &["outstanding", "floor p50", "per call", "per second", "times one at a time"],
         &windows.iter().map(window).collect::<Vec<_>>(),
     );
 }
 
 pub fn forward(page: &mut Page, found: &Value) {
     page.text(
-        "A sends a message to B by the server, B sends it back; adaptive waiting, not pinned. Each message is acknowledged to \
-         its sender. The floors are two round trips of two bare words, and two of a raw futex pair, across two CPUs.",
+        "Client A sends a message to client B through the server, and B sends it back, with adaptive waiting and not pinned. \
+         The server acknowledges each message to its sender. The floors are two bare shared-memory round trips, and two \
+         round trips of a raw futex pair, across two CPUs.",
     );
     let cells = |name: &str, path: &str, to: String| row(name, spread(found, path).into_iter().chain([to]));
     page.table(
         &["", "p10", "p50", "p90", "ratio"],
         &[
-            cells("there and back", "/ns", String::new()),
-            cells("twice two bare words", "/floor_ns", ratio(found, "/ratio/p50")),
-            cells("twice a raw futex pair", "/futex/floor_ns", ratio(found, "/futex/ratio/p50")),
+            cells("message and answer", "/ns", String::new()),
+            cells("two bare round trips", "/floor_ns", ratio(found, "/ratio/p50")),
+            cells("two round trips of a raw futex pair", "/futex/floor_ns", ratio(found, "/futex/ratio/p50")),
         ],
     );
-    page.table(&PERCENTILES, &[percentiles("each there and back", found, "/rtt_ns")]);
+    page.table(&PERCENTILES, &[percentiles("each message and answer", found, "/rtt_ns")]);
 }
 
 pub fn clients(page: &mut Page, found: &Value) {
     page.text(
-        "Clients that all call in a closed loop, each a process of its own, with adaptive waiting. Beside it the same \
-         processes over Unix stream sockets to a server with a thread for each that only echoes.",
+        "Clients in separate processes that all call in a closed loop, with adaptive waiting. For comparison, the same \
+         processes call an echo server over Unix stream sockets, with a thread for each.",
     );
     let rows = list(found, "/clients");
     let plot = Plot {
-        about: "Calls a second of all clients by their number".into(),
+        about: "Calls per second of all clients by their number".into(),
         x: count("clients", numbers(rows, "/clients")),
-        y: amount("calls a second of all, thousands", Scale::Log),
+        y: amount("thousand calls per second, all clients", Scale::Log),
         lines: vec![
             line("Ringpost", points(rows, "/clients", "/per_second/p50", 1e3)),
             line("Unix sockets", points(rows, "/clients", "/socket_per_second/p50", 1e3)),
         ],
     };
-    page.figure("Calls a second of all clients by their number", &plot.svg());
+    page.figure("Calls per second of all clients by their number", &plot.svg());
     let cells = |found: &Value| {
         row(
             &whole(found, "/clients"),
@@ -114,12 +115,12 @@ pub fn clients(page: &mut Page, found: &Value) {
     page.table(
         &[
             "clients",
-            "calls a second",
+            "calls per second",
             "to 2 clients",
-            "slowest to mean",
-            "by sockets",
+            "slowest/mean",
+            "over sockets",
             "ratio",
-            "their slowest",
+            "slowest/mean over sockets",
         ],
         &rows.iter().map(cells).collect::<Vec<_>>(),
     );
@@ -142,22 +143,22 @@ fn idle_clients(page: &mut Page, idle: &Value) {
                 &format!("server’s CPU time in {} s without a request", number(idle, "/seconds")),
                 [shown("/server_cpu_alone_ms", "ms"), shown("/server_cpu_ms", "ms")],
             ),
-            row("server’s memory for each", each("/rss_kib_per_client")),
-            row("without touched pages of rings and registry", each("/beyond_rings_kib_per_client")),
+            row("server’s memory per client", each("/rss_kib_per_client")),
+            row("the same without used pages of rings and registry", each("/beyond_rings_kib_per_client")),
             row(
                 "an active client’s call, p50",
                 [time(idle, "/active_p50_alone_ns/p50"), time(idle, "/active_p50_ns/p50")],
             ),
-            row("the floor beside it", [time(idle, "/floor_alone_ns/p50"), time(idle, "/floor_ns/p50")]),
-            row("its calls to the floor, to those alone", [String::new(), ratio(idle, "/effect")]),
+            row("its floor", [time(idle, "/floor_alone_ns/p50"), time(idle, "/floor_ns/p50")]),
+            row("call/floor with them, relative to none", [String::new(), ratio(idle, "/effect")]),
         ],
     );
 }
 
 pub fn register(page: &mut Page, found: &Value) {
     page.text(
-        "A name registered and given up, one after another. The floor is what the kernel needs for it: connect, a packet \
-         each way, a sealed memory file received and mapped, all closed again.",
+        "One client after the other registers and unregisters. The floor is the kernel's part of that work: connect, send a \
+         packet in each direction, receive and map a sealed memory file, and close everything.",
     );
     let cells = |name: &str, path: &str, rate: &str| {
         row(name, spread(found, path).into_iter().chain([whole(found, rate)]))

@@ -1,4 +1,4 @@
-//! The parts of the report's page, each from the JSON object of its measurement.
+//! Builds the sections of the report's page from the measurements' JSON objects.
 
 mod loads;
 mod peers;
@@ -13,14 +13,14 @@ use crate::plot::{Axis, Plot, Scale};
 use crate::report::Ran;
 use read::{distribution, line, list, number, ratio, row, short_time, size, text, time, times};
 
-/// The whole page.
+/// Builds the whole page.
 pub fn page(machine: &Machine, set: &[Ran], others: Option<&Value>, quick: bool) -> String {
     let mut page = Page::new();
     if quick {
-        page.warning("A quick run: a few blocks of everything. The figures are not to be believed.");
+        page.warning("This was a quick run with only a few blocks. The figures are not reliable.");
     }
     if !machine.optimized {
-        page.warning("Built without optimisation: the figures are not to be believed.");
+        page.warning("The programs were built without optimisation. The figures are not reliable.");
     }
     about_machine(&mut page, machine);
     at_a_glance(&mut page, set);
@@ -54,7 +54,7 @@ fn about_machine(page: &mut Page, machine: &Machine) {
         ("processor", machine.cpu.clone()),
         ("CPUs that may be used", machine.cpus.clone()),
         ("cores", machine.same_core.clone()),
-        ("virtual machine", if machine.virtual_machine { "yes".into() } else { "no sign of one".into() }),
+        ("virtual machine", if machine.virtual_machine { "yes".into() } else { "not detected".into() }),
         ("memory", machine.memory.clone()),
         ("kernel", machine.kernel.clone()),
         ("system", machine.system.clone()),
@@ -63,14 +63,14 @@ fn about_machine(page: &mut Page, machine: &Machine) {
     ]);
     if machine.virtual_machine {
         page.text(
-            "The host moves its virtual CPUs, so that the way between them changes within seconds, and with it every time \
-             here and every floor. That is why each figure has a floor that was measured beside it, block by block, and \
-             a ratio that is the median of the pairs.",
+            "The host may move virtual CPUs between cores, which changes all times, including the floors, within seconds. \
+             Therefore blocks of each measurement alternate with blocks of its floor, and the ratio is the median of the \
+             pairs' ratios.",
         );
     }
 }
 
-/// The middle figures of all parts.
+/// The medians of all measurements.
 fn at_a_glance(page: &mut Page, set: &[Ran]) {
     page.section("summary", "At a glance");
     let mut table = Vec::new();
@@ -97,7 +97,7 @@ fn at_a_glance(page: &mut Page, set: &[Ran]) {
         );
     }
     for gap in rows(set, "gaps", "/gaps") {
-        add(&format!("call after {} of nothing", short_time(number(gap, "/gap_ns"))), gap, BESIDE);
+        add(&format!("call after an idle gap of {}", short_time(number(gap, "/gap_ns"))), gap, BESIDE);
     }
     for copied in rows(set, "copy", "/sizes") {
         if [4096.0, 65_536.0, 1_048_576.0].contains(&number(copied, "/size")) {
@@ -113,11 +113,12 @@ fn at_a_glance(page: &mut Page, set: &[Ran]) {
     }
     page.table(&["medians", "Ringpost", "floor", "ratio"], &table);
     page.text(
-        "Round trips: request and complete response. Each part below says what its floor is and how it was measured.",
+        "A round trip is a request and its complete response. Each section below says what its floor is and how it was \
+         measured.",
     );
 }
 
-/// A part that one measurement makes.
+/// The section of one measurement.
 fn part(page: &mut Page, set: &[Ran], name: &str, heading: &str, write: fn(&mut Page, &Value)) {
     page.section(name, heading);
     if let Some(ran) = set.iter().find(|ran| ran.name == name) {
@@ -125,7 +126,7 @@ fn part(page: &mut Page, set: &[Ran], name: &str, heading: &str, write: fn(&mut 
     }
 }
 
-/// What came of a measurement, or why nothing did.
+/// The results of a measurement, or why it failed.
 fn came(page: &mut Page, ran: &Ran, write: fn(&mut Page, &Value)) {
     match &ran.result {
         Ok(object) => {
@@ -134,7 +135,7 @@ fn came(page: &mut Page, ran: &Ran, write: fn(&mut Page, &Value)) {
             }
             write(page, object);
         }
-        Err(why) => page.warning(&format!("It failed: {why}")),
+        Err(why) => page.warning(&format!("The measurement failed: {why}")),
     }
     page.commands(&ran.command);
 }
@@ -142,15 +143,15 @@ fn came(page: &mut Page, ran: &Ran, write: fn(&mut Page, &Value)) {
 fn latency(page: &mut Page, set: &[Ran]) {
     page.section("latency", "Latency");
     page.text(
-        "One call at a time between two processes through the server. The floor is the round trip of two bare words, in two \
-         cache lines, between two processes on the same CPUs.",
+        "One call at a time from a client process to the server. The floor is a bare shared-memory round trip between two \
+         processes on the same CPUs: each answers the other's word, and the two words are in different cache lines.",
     );
     let curves = [
         ("latency", "/distribution", "closed loop, spinning, pinned"),
         ("latency-free", "/distribution", "closed loop, adaptive, not pinned"),
-        ("rate-10000", "/distribution", "10,000 a second, from when due"),
-        ("rate-100000", "/distribution", "100,000 a second, from when due"),
-        ("rate-100000", "/floor/distribution", "floor, 100,000 a second, from when due"),
+        ("rate-10000", "/distribution", "10,000 per second, from when due"),
+        ("rate-100000", "/distribution", "100,000 per second, from when due"),
+        ("rate-100000", "/floor/distribution", "floor, 100,000 per second, from when due"),
     ];
     let lines = curves
         .iter()
@@ -159,21 +160,24 @@ fn latency(page: &mut Page, set: &[Ran]) {
     let plot = Plot {
         about: "The distribution of latencies, from the fastest to the slowest calls".into(),
         x: Axis {
-            label: "part of the calls that took no longer",
+            label: "fraction of calls that took at most this long",
             scale: Scale::Nines,
             text: |value| format!("{} %", (value * 1e8).round() / 1e6),
             ticks: Vec::new(),
         },
-        y: times("time of a call", Vec::new()),
+        y: times("latency of a call", Vec::new()),
         lines,
     };
-    page.figure("Each call timed, a reading of the clock included. Both axes are logarithmic.", &plot.svg());
+    page.figure(
+        "Each call is timed, including one reading of the clock. Both axes are logarithmic.",
+        &plot.svg(),
+    );
     for ran in set.iter().filter(|ran| ran.name.starts_with("latency") || ran.name.starts_with("rate")) {
         page.heading(match ran.name {
             "latency" => "Closed loop, both ends spinning, pinned",
-            "latency-free" => "Closed loop, adaptive waiting, wherever the system puts them",
-            "rate-10000" => "10,000 calls a second, whether or not the one before is done",
-            _ => "100,000 calls a second, whether or not the one before is done",
+            "latency-free" => "Closed loop, adaptive waiting, not pinned",
+            "rate-10000" => "10,000 calls per second, due at fixed times",
+            _ => "100,000 calls per second, due at fixed times",
         });
         came(page, ran, if ran.name.starts_with("rate") { trips::paced } else { trips::closed });
     }
@@ -182,20 +186,20 @@ fn latency(page: &mut Page, set: &[Ran]) {
 fn method(page: &mut Page, set: &[Ran]) {
     page.section("method", "Method");
     page.text(
-        "Client and server are processes of their own, kept on a CPU each unless a part says otherwise. Blocks of the floor \
-         and of the measured work are timed in turn; a block has no clock reading inside unless each call is timed. Times \
-         are medians over the blocks, ratios are medians of the pairs’ ratios. Responses are compared with what was sent, \
-         byte by byte, outside the timed parts of blocks. Percentiles are of single calls.",
+        "Client and server are separate processes, each pinned to a CPU unless a section says otherwise. Blocks of the \
+         measured work alternate with blocks of the floor. A block is timed as a whole, unless each call is timed. Times are \
+         medians over the blocks, ratios are medians of the pairs’ ratios. Responses are compared with their requests byte \
+         by byte, outside the timed parts of the blocks. Percentiles are those of single calls.",
     );
     page.text(
-        "With a rate, calls are due at fixed times and timed from then, so that a stall counts for all that were due in it; \
-         the floor does the same at the same rate. No floor is taken from another run.",
+        "With a rate, calls are due at fixed times and timed from then, so that a stall counts for all calls that were due \
+         in it; the floor does the same at the same rate. No floor is taken from another run.",
     );
     page.text(
-        "What this does not tell: services that do work, other processors, machines under load. In a virtual machine the \
-         tail is the host’s as much as ours.",
+        "Not measured: services that do work, other processors, machines under load. In a virtual machine the host \
+         contributes to the tail latencies.",
     );
-    page.heading("Every command of this page");
+    page.heading("The commands of this page");
     let commands: Vec<String> =
         set.iter().map(|ran| format!("{}   # {:.1} s", ran.command, ran.time.as_secs_f64())).collect();
     page.commands(&commands.join("\n"));

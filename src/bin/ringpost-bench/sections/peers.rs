@@ -1,4 +1,4 @@
-//! The part about other systems.
+//! The report's section about other systems.
 
 use serde_json::Value;
 
@@ -7,15 +7,15 @@ use crate::page::Page;
 use crate::plot::{Bar, bars};
 use ringpost::cli::args::readable_bytes;
 
-/// The size of what a floor passes.
+/// The size of a floor's messages.
 const WORD: u64 = 8;
 
-/// By what was compared, and by size; the fastest first.
+/// Adds a table for each kind of measurement and each size, with the fastest system first.
 pub fn peers(page: &mut Page, peers: &Value) {
     page.section("peers", "Other systems");
     page.text(
-        "The same work over other systems, in interleaved rounds on the same CPUs, measured by benches/peers. The bars are \
-         logarithmic.",
+        "The same work with other systems, in interleaved rounds on the same CPUs, measured by benches/peers. The bars have a \
+         logarithmic scale.",
     );
     let entries = list(peers, "/entries");
     let part = |entry: &Value| (text(entry, "/kind").to_string(), number(entry, "/size") as u64);
@@ -25,7 +25,7 @@ pub fn peers(page: &mut Page, peers: &Value) {
             parts.push(found);
         }
     }
-    // Floors stand beside every size of their kind: a word is no message.
+    // Floors are shown with every size of their kind, not in a table of their own.
     let stands_alone = |(kind, bytes): &(String, u64)| {
         *bytes > WORD || !parts.iter().any(|(other, bytes)| other == kind && *bytes > WORD)
     };
@@ -63,7 +63,7 @@ pub fn peers(page: &mut Page, peers: &Value) {
     }
 }
 
-/// Why there are no figures, else the version.
+/// The version, or why there are no figures.
 fn about(entry: &Value) -> &str {
     match entry.get("failure").and_then(Value::as_str) {
         Some(why) => why,
@@ -73,7 +73,7 @@ fn about(entry: &Value) -> &str {
 
 fn title(kind: &str) -> &str {
     match kind {
-        "spinning" => "Round trip, both ends looking all the time",
+        "spinning" => "Round trip, both ends spinning",
         "blocking" => "Round trip, ends that may sleep",
         "forwarding" => "From client to client and back through a broker",
         "one-way" => "One way",
@@ -98,8 +98,8 @@ mod tests {
         let mut page = Page::new();
         peers(&mut page, &object);
         let html = page.finish("", "");
-        assert!(html.contains("looking all the time, 64 B") && html.contains("may sleep, 64 B"));
-        assert!(html.contains("100 ns") && !html.contains("time, 8 B"), "a floor is among the others");
+        assert!(html.contains("both ends spinning, 64 B") && html.contains("may sleep, 64 B"));
+        assert!(html.contains("100 ns") && !html.contains("spinning, 8 B"), "a floor is among the others");
         assert!(html.contains("install &lt;it&gt;"));
         assert!(html.find("150 ns") < html.find("9.00 µs"), "the fastest first");
     }

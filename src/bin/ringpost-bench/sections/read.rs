@@ -1,5 +1,4 @@
-//! Reading the objects of the measurements. What is missing is shown as missing: a page is made of whatever
-//! there is.
+//! Reads and formats values of the measurements' JSON objects. Missing values are shown as missing.
 
 use serde_json::Value;
 
@@ -7,7 +6,7 @@ use crate::plot::{Axis, Line, Scale};
 use ringpost::cli::args::readable_bytes;
 use ringpost::cli::stats::nanoseconds;
 
-/// Where a value is missing.
+/// Shown in place of a missing value.
 pub const MISSING: &str = "–";
 
 pub fn number(object: &Value, path: &str) -> f64 {
@@ -66,13 +65,13 @@ pub fn numbers(rows: &[Value], path: &str) -> Vec<f64> {
     rows.iter().map(|row| number(row, path)).filter(|value| value.is_finite()).collect()
 }
 
-/// Points of a list of objects, those that have both values; `unit` divides the second.
+/// The points of a list of objects, where both values exist. The second value is divided by `unit`.
 pub fn points(rows: &[Value], x: &str, y: &str, unit: f64) -> Vec<(f64, f64)> {
     let points = rows.iter().map(|row| (number(row, x), number(row, y) / unit));
     points.filter(|point| point.0.is_finite() && point.1.is_finite() && point.1 > 0.0).collect()
 }
 
-/// The pairs of a distribution.
+/// The points of a distribution.
 pub fn distribution(object: &Value, path: &str) -> Vec<(f64, f64)> {
     points(list(object, path), "/0", "/1", 1.0)
 }
@@ -86,7 +85,7 @@ pub fn times(label: &'static str, ticks: Vec<f64>) -> Axis {
     Axis { label, scale: Scale::Log, text: short_time, ticks }
 }
 
-/// A time without needless digits.
+/// Formats a time without trailing zeros.
 pub fn short_time(value: f64) -> String {
     let (value, unit) = match value {
         value if value < 1e3 => (value, "ns"),
@@ -102,12 +101,12 @@ pub fn spread(object: &Value, path: &str) -> [String; 3] {
     ["p10", "p50", "p90"].map(|field| time(object, &format!("{path}/{field}")))
 }
 
-/// A row of a table: its name, then the rest.
+/// A row of a table: its name, then the other cells.
 pub fn row(name: &str, cells: impl IntoIterator<Item = String>) -> Vec<String> {
     std::iter::once(name.to_string()).chain(cells).collect()
 }
 
-/// The headings of percentiles, and a row of them.
+/// The headings of a table of percentiles.
 pub const PERCENTILES: [&str; 7] = ["", "min", "p50", "p90", "p99", "p99.9", "max"];
 
 pub fn percentiles(name: &str, object: &Value, path: &str) -> Vec<String> {
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_shown_as_missing() {
+    fn missing_values_are_shown_as_missing() {
         let object = json!({"a": 1500, "rows": [{"x": 1, "y": 2}, {"x": 2}]});
         assert_eq!((time(&object, "/a"), time(&object, "/b")), ("1.50 µs".into(), MISSING.into()));
         assert_eq!(points(list(&object, "/rows"), "/x", "/y", 2.0), [(1.0, 1.0)]);

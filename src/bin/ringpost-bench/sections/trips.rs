@@ -1,4 +1,4 @@
-//! The parts about single round trips.
+//! The report's sections about single round trips.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use ringpost::cli::args::readable_bytes;
 
 pub fn closed(page: &mut Page, found: &Value) {
     page.table(
-        &["blocks, no clock inside", "p10", "p50", "p90"],
+        &["timed in blocks", "p10", "p50", "p90"],
         &[
             row("floor", spread(found, "/floor_ns")),
             row("call", spread(found, "/call_ns")),
@@ -32,7 +32,7 @@ pub fn paced(page: &mut Page, found: &Value) {
         ],
     );
     page.text(&format!(
-        "{} calls a second were made. {} were due before the one before was done. Ratio to the floor: {} (p50), \
+        "{} calls per second were made. {} were due before the previous one had ended. Ratio to the floor: {} (p50), \
          {} (p99).",
         whole(found, "/achieved_per_s"),
         percent(found, "/late"),
@@ -43,7 +43,8 @@ pub fn paced(page: &mut Page, found: &Value) {
 
 pub fn wakeup(page: &mut Page, found: &Value) {
     page.text(
-        "Both ends sleep at once. The floor is a raw futex pair: two processes that store a word, wake, and sleep.",
+        "Both ends sleep without spinning first. The floor is a raw futex pair: two processes that store a word, wake the \
+         other and sleep.",
     );
     let cells = |place: &Value| {
         let name = if text(place, "/place") == "same" { "one CPU" } else { "two CPUs" };
@@ -64,14 +65,14 @@ pub fn wakeup(page: &mut Page, found: &Value) {
 
 pub fn gaps(page: &mut Page, found: &Value) {
     page.text(
-        "The first call after a time in which nothing was asked, with adaptive waiting. The floor is a raw futex pair after \
-         the same gap. CPU time is that of both processes for each request; the client's idling itself is not counted.",
+        "The first call after an idle gap, with adaptive waiting. The floor is a raw futex pair after the same gap. CPU time \
+         is that of both processes per request, without the client's wait for the gap to end.",
     );
     let rows = list(found, "/gaps");
     for (caption, label, ours, floor) in [
         ("Round trip by the idle time before it", "round trip, p50", "/ns/p50", "/floor_ns/p50"),
         (
-            "Processor time of a request by the idle time before it",
+            "CPU time of a request by the idle time before it",
             "CPU time of both ends",
             "/cpu/ns/p50",
             "/cpu/floor_ns/p50",
@@ -110,11 +111,11 @@ pub fn gaps(page: &mut Page, found: &Value) {
 
 pub fn copy(page: &mut Page, found: &Value) {
     page.text(
-        "Request and response of the same size. The floor copies as many bytes in and out on both sides, walking through \
-         buffers as large as the rings, with nothing around it.",
+        "Request and response have the same size. The floor copies as many bytes in and out at both ends, through buffers as \
+         large as the rings.",
     );
     let rows = list(found, "/sizes");
-    // Nothing is no place on a logarithmic axis.
+    // Size 0 has no place on a logarithmic axis.
     let filled: Vec<Value> = rows.iter().filter(|row| number(row, "/size") > 0.0).cloned().collect();
     let plot = Plot {
         about: "Round trip by size".into(),

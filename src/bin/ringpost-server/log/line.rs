@@ -1,4 +1,4 @@
-//! One line for one event: `TIME LEVEL EVENT field=value …` as text, or one JSON object.
+//! Formats an event as one line: `TIME LEVEL EVENT field=value …` as text, or a JSON object.
 
 use std::fmt::{self, Write};
 
@@ -9,47 +9,47 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use ringpost::cli::out::{json_text, readable};
 
-/// Each event, its level, and its fields. The names are part of the programs' contract; new ones may be
-/// added.
+/// The events: name, level, fields and meaning. Names are never changed, because programs parse them; new
+/// ones may be added.
 const EVENTS: [(&str, &str, &str, &str); 18] = [
     ("listening", "info", "socket pid version", "clients can connect"),
     ("register", "info", "name key pid uid", "a client registered"),
     ("unregister", "info", "name key", "a client unregistered"),
-    ("death", "warn", "name key pid", "a client went without unregistering"),
-    ("violation", "warn", "name key pid what", "a client broke the protocol, and was closed"),
-    ("refused", "warn", "reason name pid uid gid error", "a connection was refused; what is known of it"),
-    ("message", "debug", "from from_key to to_key bytes outcome", "one message, with --verbose"),
-    ("limit", "warn", "needed limit", "too few open files are allowed"),
+    ("death", "warn", "name key pid", "a client ended without unregistering"),
+    ("violation", "warn", "name key pid what", "a client broke the protocol and was disconnected"),
+    ("refused", "warn", "reason name pid uid gid error", "a connection was refused (fields as far as known)"),
+    ("message", "debug", "from from_key to to_key bytes outcome", "a message was sent (with --verbose)"),
+    ("limit", "warn", "needed limit", "the limit of open files is too low"),
     ("unknown_user", "warn", "uid", "the server's user has no number in its user namespace"),
-    ("registry", "error", "name error", "the registry is in trouble"),
+    ("registry", "error", "name error", "an operation of the registry failed"),
     (
         "abandoned",
         "warn",
         "name key pid workers",
         "a client's call did not return from the service before the end",
     ),
-    ("failed", "error", "error", "a fault of the server ended it"),
+    ("failed", "error", "error", "the server ended because of a bug"),
     ("panic", "error", "thread place error", "a thread of the server panicked"),
-    ("left_out", "warn", "of uid events", "events of one kind and user, too many to tell each"),
-    ("cut_off", "error", "", "the server's process closed the server's descriptors, and that ended it"),
+    ("left_out", "warn", "of uid events", "events of one kind and user that were too many to log"),
+    ("cut_off", "error", "", "the server ended because its process closed its descriptors"),
     ("dropped", "warn", "lines total error", "lines of the log were lost"),
     ("rotation", "warn", "error", "the log file could not be rotated"),
     (
         "stopped",
         "info",
         "signal clients calls messages bytes_in bytes_out refused violations\n                     abandoned seconds",
-        "the end, and the sums of the server's life",
+        "the server ended; totals of its run",
     ),
 ];
 
-/// The part of the help that says what the log holds.
+/// The part of the help that describes the log.
 pub fn help() -> String {
     let mut text = String::from(
-        "Each line of the log is one event: its time (UTC), level, name and fields.\n\
-         As text:  TIME LEVEL EVENT FIELD=VALUE ..., values in quotes where needed.\n\
-         As JSON:  one object with \"time\", \"level\", \"event\" and the fields.\n\
-         From level warn on, \"message\" says what it means. A field is left out where\n\
-         there is nothing to say. The events, their levels and their fields:\n\n",
+        "Each line of the log is an event: its time (UTC), level, name and fields.\n\
+         As text:  TIME LEVEL EVENT FIELD=VALUE ..., with quotes around a value if needed.\n\
+         As JSON:  an object with \"time\", \"level\", \"event\" and the fields.\n\
+         Warnings and errors also have a \"message\" that explains them. Fields without\n\
+         a value are left out. The events, their levels, meanings and fields:\n\n",
     );
     for (event, level, fields, meaning) in EVENTS {
         let _ = write!(text, "  {event:<12} {level:<6} {meaning}\n                     {fields}\n");
@@ -57,16 +57,16 @@ pub fn help() -> String {
     text
 }
 
-/// What a line looks like.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people, and for grep
+    /// For people and grep
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// How lines are made.
+/// The format and colours of the lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     pub format: Format,
@@ -76,11 +76,11 @@ pub struct Style {
 /// A field's value.
 enum Value {
     Text(String),
-    /// A number or a truth, which looks the same in both formats.
+    /// A number or boolean, which needs no quotes in either format.
     Bare(String),
 }
 
-/// What an event says.
+/// The contents of an event.
 #[derive(Default)]
 pub struct Content {
     event: String,
@@ -113,7 +113,7 @@ impl Content {
         match field.name() {
             "event" => self.event = value,
             "message" => self.message = value,
-            // Names of the program's own types.
+            // The values are names of enum variants.
             name @ ("outcome" | "reason") => self.fields.push((name, Value::Text(words(&value)))),
             name => self.fields.push((name, Value::Text(value))),
         }
@@ -146,14 +146,14 @@ impl Visit for Content {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no others.
+        // JSON cannot represent other values.
         if value.is_finite() {
             self.keep_bare(field, value);
         }
     }
 }
 
-/// `InboxFull` as `inbox_full`.
+/// Turns `InboxFull` into `inbox_full`.
 fn words(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
@@ -166,10 +166,10 @@ fn words(name: &str) -> String {
 }
 
 impl Style {
-    /// The line of an event that happens now.
+    /// Formats an event with the current time.
     pub fn line(self, level: Level, content: &Content) -> Vec<u8> {
         let mut time = String::new();
-        // A string takes all that is written to it.
+        // Writing to a string cannot fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let line = match self.format {
             Format::Text => self.text(&time, level, content),
@@ -197,7 +197,7 @@ impl Style {
     }
 }
 
-/// Below a warning, the event's name says it all.
+/// Whether the message is included: for warnings and errors. For other events the name is enough.
 fn says_more(level: Level) -> bool {
     level <= Level::WARN
 }
@@ -211,13 +211,14 @@ fn colour(level: Level) -> &'static str {
     }
 }
 
-/// A value that cannot be taken for anything else.
+/// Quotes a value if it could otherwise be misread.
 fn quoted(value: &str) -> String {
     let plain = |letter: char| !letter.is_whitespace() && !matches!(letter, '"' | '\\' | '=');
     if !value.is_empty() && value.chars().all(plain) && readable(value.as_bytes()) == value {
         return value.to_owned();
     }
-    // `readable` leaves backslashes and quotes alone, so that they are escaped before it adds its own.
+    // `readable` does not escape backslashes and quotes. They are escaped first, before it adds more
+    // backslashes.
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{}\"", readable(escaped.as_bytes()))
 }
@@ -240,7 +241,7 @@ fn json(time: &str, level: Level, content: &Content) -> String {
 }
 
 fn string(text: &str) -> String {
-    // Text always has a form.
+    // A string can always be encoded.
     json_text(&text).unwrap_or_default()
 }
 
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_one_line_and_quotes_what_needs_it() {
+    fn text_is_one_line_with_quotes_where_needed() {
         let style = Style { format: Format::Text, colours: false };
         let line = style.text("T", Level::WARN, &content());
         assert_eq!(line, "T  WARN death name=\"a b\\n\" pid=7 key=00K message=\"it is \\\"gone\\\"\"\n");
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_types_become_words() {
+    fn names_of_variants_become_snake_case() {
         assert_eq!(words("InboxFull"), "inbox_full");
         assert_eq!(words("Ok"), "ok");
         assert_eq!(words("descriptors"), "descriptors");

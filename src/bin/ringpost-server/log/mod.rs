@@ -1,10 +1,10 @@
-//! The log: a line on stderr or in a file for each of the library's events, written by a thread of its own.
+//! The log: a thread writes a line to stderr or a file for each event of the library.
 //!
-//! A worker never waits for whoever reads the log, or for a disk. Lines wait in a bounded queue; where it is
-//! full they are dropped and counted, as are those that cannot be written, and as soon as the log moves again
-//! a line says how many were. `tracing-appender` does not serve: when its queue is full at the end, its guard
-//! prints to stdout, and panics if that is closed; it does not count lines that could not be written; and
-//! reporting what it dropped would need another thread that looks now and then.
+//! Workers never wait for the reader of the log or for a disk: lines go through a bounded queue. If it is
+//! full, lines are dropped and counted, like those that cannot be written. As soon as lines can be written
+//! again, a line reports their number. `tracing-appender` cannot do this: if its queue is full at the end,
+//! its guard prints to stdout, and panics if that is closed; it does not count lines that could not be
+//! written; and reporting the dropped lines would need another thread that checks for them.
 
 mod line;
 mod sink;
@@ -30,53 +30,53 @@ use sink::{LogFile, Lost, Sink, Stream};
 
 pub use line::{Format, help};
 
-/// How many lines may wait: a few megabytes.
+/// The number of lines in the queue: a few megabytes.
 const QUEUE: usize = 16_384;
 
-/// How long the end waits for the lines that are left.
+/// How long to wait at the end until the remaining lines are written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many rotated files stay, if nothing else is said.
+/// The default number of rotated files.
 const KEEP: u32 = 7;
 
-/// The log's part of the command line.
+/// The log's options.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogOptions {
-    /// What the lines of the log look like
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
 
-    /// Append the log to this file; without it, the log goes to stderr
+    /// Append the log to this file [default: write it to stderr]
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
 
-    /// Begin a new log file before it grows over a size: bytes from 1K, such as 10M; or also each day (UTC):
-    /// `daily`; or never: `never`, for a log that something else rotates or that may grow. The old one
-    /// becomes PATH.1, that one PATH.2, and so on [default: 16M]
+    /// When to start a new log file: before it exceeds a size (from 1K, such as 10M); `daily`, at the start
+    /// of each day (UTC) and before it exceeds 16M; or `never`. The old file is renamed to PATH.1, that
+    /// one to PATH.2, and so on [default: 16M]
     #[arg(long, value_name = "WHEN", requires = "log_file", value_parser = rotate)]
     pub log_rotate: Option<Rotate>,
 
-    /// How many old log files stay: 1 to 999 [default: 7]
+    /// The number of old log files to keep: 1 to 999 [default: 7]
     #[arg(long, value_name = "N", requires = "log_rotate", value_parser = clap::value_parser!(u32).range(1..=999))]
     pub log_keep: Option<u32>,
 
-    /// Log every message: its sender, receiver, size and outcome
+    /// Log every message with its sender, receiver, size and outcome
     #[arg(short, long)]
     pub verbose: bool,
 }
 
-/// When a new file begins.
+/// When to start a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotate {
-    /// And before it has more than [`SIZE`] bytes.
+    /// Each day, and before it exceeds [`SIZE`] bytes.
     Daily,
-    /// Before it has more than so many bytes.
+    /// Before it exceeds this number of bytes.
     Size(u64),
     Never,
 }
 
-/// The most bytes of one log file, if nothing else is said.
+/// The default largest size of a log file, in bytes.
 const SIZE: u64 = 16 << 20;
 
 fn rotate(text: &str) -> Result<Rotate, String> {
@@ -87,17 +87,17 @@ fn rotate(text: &str) -> Result<Rotate, String> {
     }
     match args::bytes(text) {
         Ok(bytes @ 1024..) => Ok(Rotate::Size(bytes as u64)),
-        _ => Err("`daily` or `never` is wanted, or a number of bytes from 1K, such as 64K or 10M".into()),
+        _ => Err("give `daily`, `never`, or a number of bytes from 1K, such as 64K or 10M".into()),
     }
 }
 
 enum Entry {
     Line(Vec<u8>),
-    /// Write what came before, then answer.
+    /// Asks for an answer once all earlier lines are written.
     End(SyncSender<()>),
 }
 
-/// The log's near end, for the threads that have something to say.
+/// The sending end of the log's queue.
 struct Sender {
     style: Style,
     queue: SyncSender<Entry>,
@@ -121,11 +121,11 @@ impl<S: Subscriber> Layer<S> for Sender {
 /// The running log.
 pub struct Log {
     queue: SyncSender<Entry>,
-    /// Lines wait until this is dropped.
+    /// No line is written until this is dropped.
     gate: Option<SyncSender<()>>,
-    /// Whether stderr carries lines of text, among which others can stand.
+    /// Whether other lines may be written to stderr: it does not carry a log in JSON.
     pub leaves_stderr: bool,
-    /// Whether whoever looks at stderr sees the log.
+    /// Whether the log goes to stderr.
     pub on_stderr: bool,
 }
 
@@ -141,17 +141,19 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
         None => open(QUEUE, style, || Stream::new(Stderr)),
         Some(path) => {
             let keep = options.log_keep.unwrap_or(KEEP);
-            let file = LogFile::open(path, options.log_rotate.unwrap_or(Rotate::Size(SIZE)), keep).map_err(|error| {
-                Failure::failed(format!(
-                    "cannot open the log file {}: {error}; --log-file takes the path of a file that can be written",
-                    path.display()
-                ))
-            })?;
+            let file = LogFile::open(path, options.log_rotate.unwrap_or(Rotate::Size(SIZE)), keep).map_err(
+                |error| {
+                    Failure::failed(format!(
+                        "cannot open the log file {}: {error}; give --log-file a path that you can write to",
+                        path.display()
+                    ))
+                },
+            )?;
             open(QUEUE, style, || file)
         }
     }
     .map_err(|error| cannot(&error))?;
-    tell_panics(style, &sender);
+    log_panics(style, &sender);
     let level = if options.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     tracing_subscriber::registry()
         .with(sender)
@@ -163,19 +165,18 @@ pub fn start(options: &LogOptions) -> Result<Log, Failure> {
     Ok(Log { queue, gate, on_stderr, leaves_stderr: !on_stderr || options.log_format == Format::Text })
 }
 
-/// A panic is told here as everything else. Its own words would go to stderr at once, and whoever panics
-/// would wait for its reader.
-fn tell_panics(style: Style, sender: &Sender) {
+/// Logs panics like other events. The default hook would write to stderr on the panicking thread, which would
+/// then wait for stderr's reader.
+fn log_panics(style: Style, sender: &Sender) {
     let sender = Sender { style, queue: sender.queue.clone(), dropped: Arc::clone(&sender.dropped) };
     std::panic::set_hook(Box::new(move |panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
-        let text = text
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("it says nothing");
+        let text =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let content =
-            Content::new("panic", "a thread panicked: if it was not in the service, please report it")
+            Content::new("panic", "a thread panicked: unless the service did, please report this bug")
                 .text("thread", thread::current().name().unwrap_or_default())
                 .text("place", place)
                 .text("error", text);
@@ -183,8 +184,8 @@ fn tell_panics(style: Style, sender: &Sender) {
     }));
 }
 
-/// Standard error without the standard library's lock, which a write that waits for its reader would keep
-/// from all others.
+/// Standard error without the standard library's lock, which a blocked write would hold and so block all
+/// other users of stderr.
 struct Stderr;
 
 impl Write for Stderr {
@@ -197,8 +198,8 @@ impl Write for Stderr {
     }
 }
 
-/// A queue of `length` lines, and the thread that writes them to what `to` makes there, once the gate is
-/// dropped.
+/// Makes a queue of `length` lines, and the thread that writes them to the sink that `to` makes. The thread
+/// starts writing when the returned gate is dropped.
 fn open<S: Sink>(
     length: usize,
     style: Style,
@@ -209,14 +210,14 @@ fn open<S: Sink>(
     let sender = Sender { style, queue: queue.clone(), dropped: Arc::default() };
     let dropped = Arc::clone(&sender.dropped);
     thread::Builder::new().name("log".into()).spawn(move || {
-        // Nothing is ever sent: this ends when the other end is dropped.
+        // Nothing is ever sent, so this returns when the gate is dropped.
         let _ = closed.recv();
         write_all(&entries, &dropped, style, to());
     })?;
     Ok((sender, queue, gate))
 }
 
-/// Writes entries as they come, those that wait together in one go.
+/// Writes entries as they come. Those that wait are written together.
 fn write_all(entries: &Receiver<Entry>, dropped: &AtomicU64, style: Style, mut to: impl Sink) {
     const ENOUGH: usize = 16 * 1024;
     let mut reported = 0;
@@ -238,8 +239,9 @@ fn write_all(entries: &Receiver<Entry>, dropped: &AtomicU64, style: Style, mut t
         }
         batch.clear();
         if let Some(error) = to.rotation_failed() {
-            let content = Content::new("rotation", "the log file could not be rotated, and grows on");
-            // If it does not fit, neither do others: the next report counts them.
+            let content =
+                Content::new("rotation", "the log file could not be rotated, so it grows beyond its limit");
+            // If this cannot be written, neither can other lines, which the next report counts.
             let _ = to.write_lines(&style.line(Level::WARN, &content.text("error", error)));
         }
         let now = dropped.load(Ordering::Relaxed);
@@ -253,12 +255,11 @@ fn write_all(entries: &Receiver<Entry>, dropped: &AtomicU64, style: Style, mut t
     }
 }
 
-/// Tells of lines that were lost: all of them for the error, if there was one, or else because they came too
-/// fast.
+/// The line that reports lost lines: because of a write error, or because they came too fast.
 fn report(style: Style, lines: u64, total: u64, why: Option<&io::Error>) -> Vec<u8> {
     let message = match why {
-        Some(_) => "lines of the log could not be written: make room for it",
-        None => "lines of the log were dropped: it is read, or written, too slowly",
+        Some(_) => "lines of the log could not be written: make room for them",
+        None => "lines of the log were dropped: the log is read or written too slowly",
     };
     let content = Content::new("dropped", message).number("lines", lines).number("total", total);
     style.line(
@@ -271,12 +272,12 @@ fn report(style: Style, lines: u64, total: u64, why: Option<&io::Error>) -> Vec<
 }
 
 impl Log {
-    /// From now on lines are written.
+    /// Starts writing lines.
     pub fn begin(&mut self) {
         self.gate = None;
     }
 
-    /// Waits until what was logged is written; not for ever, should no one read it.
+    /// Waits until all lines are written, but not for ever, in case nobody reads them.
     pub fn finish(mut self) {
         self.begin();
         let deadline = Instant::now() + PATIENCE;
@@ -305,7 +306,7 @@ mod tests {
 
     const STYLE: Style = Style { format: Format::Text, colours: false };
 
-    /// Shows each write to the test and waits until the test lets it pass.
+    /// A writer that reports each write to the test, and blocks until the test lets it pass.
     struct Gate {
         written: Unbounded<String>,
         pass: Arc<Mutex<()>>,
@@ -334,10 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_not_read_drops_and_counts_and_says_so() {
+    fn a_log_that_nobody_reads_drops_lines_and_reports_their_number() {
         let (pass, seen, sender, log) = gated();
         let shut = pass.lock().unwrap();
-        // However many the thread has taken already, these are too many to wait.
+        // More lines than the thread can have taken and the queue can hold.
         for number in 0..100 {
             sender.put(format!("line {number}\n").into_bytes());
         }
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_does_not_wait_for_ever() {
+    fn finish_does_not_wait_for_ever() {
         let (pass, _seen, sender, log) = gated();
         let _shut = pass.lock().unwrap();
         for _ in 0..10 {
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_is_daily_or_by_size() {
+    fn rotation_is_daily_by_size_or_never() {
         assert_eq!((rotate("daily"), rotate("never")), (Ok(Rotate::Daily), Ok(Rotate::Never)));
         assert_eq!(rotate("64K"), Ok(Rotate::Size(65_536)));
         for wrong in ["", "hourly", "0", "1023", "-1", "10MB"] {

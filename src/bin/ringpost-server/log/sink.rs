@@ -1,4 +1,4 @@
-//! Where lines end up: stderr, or a file that is rotated.
+//! Writes the log's lines to stderr, or to a file that it rotates.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -10,31 +10,31 @@ use rustix::fs::OFlags;
 
 use super::{Rotate, SIZE};
 
-/// No two new days begin within such a time.
+/// The least time between two daily rotations, in case the clock is set back and forth.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Lines that could not be written, and why.
+/// The number of lines that could not be written, and the error.
 #[derive(Debug)]
 pub struct Lost {
     pub lines: u64,
     pub error: io::Error,
 }
 
-/// What takes lines.
+/// A destination for lines.
 pub trait Sink {
     /// Writes whole lines.
     fn write_lines(&mut self, lines: &[u8]) -> Result<(), Lost>;
 
-    /// Why the file could not be rotated, once for each attempt.
+    /// Returns the error of a failed rotation, once for each attempt.
     fn rotation_failed(&mut self) -> Option<io::Error> {
         None
     }
 }
 
-/// A stream, of which nothing is known.
+/// A destination that is never rotated.
 pub struct Stream<W> {
     to: W,
-    /// The last line was cut short: the next one needs a line of its own.
+    /// The last line was written only in part, so a line break must come before the next one.
     torn: bool,
 }
 
@@ -73,19 +73,19 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// A file that is appended to. At its rotation it becomes PATH.1, what was PATH.1 becomes PATH.2, and so on.
+/// A file to which lines are appended. Rotation renames it to PATH.1, the former PATH.1 to PATH.2, and so on.
 pub struct LogFile {
     path: PathBuf,
     to: Stream<File>,
     rotate: Rotate,
-    /// How many rotated files stay.
+    /// The number of rotated files to keep.
     keep: u32,
-    /// The size that makes a rotation due; more than was asked for after one that failed.
+    /// The size that the file must not exceed; raised after a failed rotation.
     due_at: u64,
     /// The day on which the file was last written, in days since 1970.
     day: u64,
     today: fn() -> u64,
-    /// When it was last rotated because of the day.
+    /// The time of the last daily rotation.
     rotated: Option<Instant>,
     failure: Option<io::Error>,
 }
@@ -113,10 +113,10 @@ impl LogFile {
         })
     }
 
-    /// Rotates if it is due, and tells how much of `lines` goes into the file as it is then.
+    /// Rotates if that is due, and returns how many bytes of `lines` fit into the file then.
     fn room(&mut self, size: &mut u64, lines: &[u8]) -> usize {
         if self.rotate == Rotate::Daily {
-            self.follow_the_day(size);
+            self.rotate_daily(size);
         }
         let limit = size_of(self.rotate);
         let first = line_end(lines);
@@ -139,11 +139,11 @@ impl LogFile {
         fits
     }
 
-    /// Rotates if a new day has begun. A clock that is set back begins no day; one that goes back and forth
-    /// at midnight begins one.
-    fn follow_the_day(&mut self, size: &mut u64) {
+    /// Rotates if a new day has begun. Setting the clock back does not begin a day; setting it back and forth
+    /// around midnight begins one day.
+    fn rotate_daily(&mut self, size: &mut u64) {
         let today = (self.today)();
-        // A file that cannot be rotated gets another chance tomorrow.
+        // If the rotation fails, the next attempt is tomorrow.
         let is_new = today > std::mem::replace(&mut self.day, today);
         let was_just_rotated = self.rotated.is_some_and(|then| then.elapsed() < HOUR);
         if is_new && !was_just_rotated && *size > 0 && self.rotate() {
@@ -165,7 +165,7 @@ impl LogFile {
         }
     }
 
-    /// Gives each file the next number; the last one goes.
+    /// Renames each file to the next number. The last one is overwritten.
     fn shift(&self) -> io::Result<()> {
         let numbered = |number: u32| {
             let mut path = self.path.clone().into_os_string();
@@ -186,7 +186,7 @@ impl LogFile {
 
 impl Sink for LogFile {
     fn write_lines(&mut self, lines: &[u8]) -> Result<(), Lost> {
-        // Someone else may have cut the file.
+        // Another program may have truncated the file.
         let mut size = self.to.to.metadata().map_or(0, |metadata| metadata.len());
         let mut rest = lines;
         while !rest.is_empty() {
@@ -214,7 +214,7 @@ fn size_of(rotate: Rotate) -> u64 {
     }
 }
 
-/// Where the first line ends.
+/// The length of the first line.
 fn line_end(lines: &[u8]) -> usize {
     lines.iter().position(|&byte| byte == b'\n').map_or(lines.len(), |at| at + 1)
 }
@@ -223,7 +223,8 @@ fn days(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
 }
 
-/// Opens a file to append to. A pipe would be waited for, and a device must never be renamed.
+/// Opens a regular file for appending. Others are refused: opening a pipe would block, and a device must
+/// never be renamed.
 fn append(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new()
@@ -235,7 +236,7 @@ fn append(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"))
+        Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
     }
 }
 
@@ -278,10 +279,10 @@ mod tests {
         drop(file);
         let mut file = LogFile::open(&path, Rotate::Size(8), 2).unwrap();
         file.write_lines(b"9\n").unwrap();
-        assert_eq!(files(&directory)[0], pair("log", "8\n9\n"), "it is appended to");
+        assert_eq!(files(&directory)[0], pair("log", "8\n9\n"), "lines are appended to an existing file");
         fs::File::create(&path).unwrap();
         file.write_lines(b"abcdef\n").unwrap();
-        assert_eq!(files(&directory)[0], pair("log", "abcdef\n"), "someone else cut it");
+        assert_eq!(files(&directory)[0], pair("log", "abcdef\n"), "the file was truncated by somebody else");
     }
 
     #[test]
@@ -295,7 +296,7 @@ mod tests {
         TODAY.fetch_add(1, Ordering::Relaxed);
         file.write_lines(b"tuesday\n").unwrap();
         assert_eq!(files(&directory), [pair("log", "tuesday\n"), pair("log.1", "monday\nstill monday\n")]);
-        // Another life: what was last written on another day is not added to.
+        // After a restart, a file that was last written on another day is rotated first.
         drop(file);
         let mut file = LogFile::open(&path, Rotate::Daily, 3).unwrap();
         file.day -= 1;
@@ -318,13 +319,13 @@ mod tests {
             file.day = 20_000;
         }
         assert_eq!(files(&directory).len(), 1, "no day begins when the clock is set back");
-        // Back and forth around midnight, and to a time when there was no log.
+        // Back and forth around midnight, and far into the past.
         for day in [19_999, 20_000, 19_999, 0, 20_000, 19_999] {
             TODAY.store(day, Ordering::Relaxed);
             file.write_lines(b"2\n").unwrap();
         }
         assert_eq!(files(&directory).len(), 2, "one new day at the most: {:?}", files(&directory));
-        // From then on as ever, also if the clock was far ahead for a moment.
+        // Rotation goes on as before, even if the clock was far ahead for a moment.
         for day in [80_000, 19_999] {
             TODAY.store(day, Ordering::Relaxed);
             file.write_lines(b"3\n").unwrap();
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_s_file_is_bounded_too() {
+    fn a_daily_file_also_has_a_size_limit() {
         let directory = TempDir::new("log").unwrap();
         let path = directory.path().join("log");
         fs::write(&path, vec![b'x'; SIZE as usize - 4]).unwrap();
@@ -351,10 +352,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_that_fails_is_told_and_the_log_goes_on() {
+    fn after_a_failed_rotation_the_error_is_reported_and_logging_goes_on() {
         let directory = TempDir::new("log").unwrap();
         let path = directory.path().join("log");
-        // A directory that is not empty is not replaced by a file.
+        // A rename cannot replace a directory that is not empty.
         fs::create_dir_all(directory.path().join("log.1/x")).unwrap();
         fs::create_dir_all(directory.path().join("log.2/x")).unwrap();
         let mut file = LogFile::open(&path, Rotate::Size(4), 2).unwrap();
@@ -365,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_file_is_a_log_file() {
+    fn only_a_regular_file_can_be_the_log_file() {
         assert!(append(Path::new("/dev/null")).is_err());
         assert!(append(Path::new("/")).is_err());
         assert!(append(Path::new("/missing/log")).is_err());
     }
 
-    /// Takes so many bytes, then fails as a full disk does.
+    /// Accepts `room` bytes, then fails like a full disk.
     struct Disk {
         room: usize,
         holds: Vec<u8>,
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_loses_what_does_not_fit_and_nothing_else() {
+    fn on_a_full_disk_only_lines_that_do_not_fit_are_lost() {
         let mut stream = Stream::new(Disk { room: 7, holds: Vec::new() });
         let lost = stream.write_lines(b"one\ntwo\nthree\n").unwrap_err();
         assert_eq!((lost.lines, lost.error.kind()), (2, ErrorKind::StorageFull));

@@ -1,4 +1,4 @@
-//! What Tab completes: commands, and the names of the clients that are registered at that moment.
+//! Completion with Tab: of commands, and of the names and keys of the registered clients.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +14,15 @@ use rustyline::{Context, Helper};
 use super::line::COMMANDS;
 use ringpost::cli::out;
 
-/// How long the server may take to say who is there: the editor stands still meanwhile.
+/// How long to wait for the list of clients, while the editor is blocked.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The editor's helper.
 pub struct Completion {
     pub socket: PathBuf,
-    /// Off while a name is asked for.
+    /// False while the user is asked for a name to register under.
     pub on: bool,
-    /// The line as it is typed, for those outside of the editor.
+    /// A copy of the line being typed, for use outside the editor's thread.
     pub typed: Arc<Mutex<String>>,
 }
 
@@ -39,7 +39,7 @@ impl Completer for Completion {
         if word.starts_with('/') {
             return Ok((start, commands(word)));
         }
-        // A server that does not answer has nobody to offer.
+        // If the server does not answer, nothing is completed.
         let clients = Observer::connect_timeout(&self.socket, PATIENCE).and_then(|observer| observer.list());
         let clients: Vec<(String, String)> = clients
             .unwrap_or_default()
@@ -58,11 +58,11 @@ fn commands(word: &str) -> Vec<Pair> {
         .collect()
 }
 
-/// Who can be meant by `word`, the line's beginning: those whose names begin with it, else those whose keys
-/// do.
+/// The clients that complete `word`, the beginning of the line: those whose names begin with it, or else
+/// those whose keys do.
 fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     let begun = word.strip_prefix('"').unwrap_or(word);
-    // Behind the name there is the message, where nothing is completed.
+    // After the name comes the message, in which nothing is completed.
     let message_begins = if begun.len() < word.len() {
         begun.contains('"')
     } else {
@@ -94,8 +94,8 @@ fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     found
 }
 
-/// How a line addresses the client: by its name, in quotes if it needs them, or by its key where a name
-/// cannot be written or would disturb the terminal.
+/// How to address the client in a line: by its name, quoted if necessary, or by its key if the name cannot be
+/// quoted or contains characters that are not safe to print.
 fn address(name: &str, key: &str) -> String {
     let spaced = name.contains(|letter: char| letter.is_ascii_whitespace());
     if out::readable(name.as_bytes()) != name {
@@ -112,7 +112,7 @@ fn address(name: &str, key: &str) -> String {
 impl Hinter for Completion {
     type Hint = String;
 
-    /// No hints: but this is asked whenever the line has changed.
+    /// Gives no hint, but copies the line: rustyline calls this whenever the line has changed.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
         line.clone_into(&mut self.typed.lock().unwrap_or_else(PoisonError::into_inner));
         None
@@ -143,19 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn names_are_completed_as_they_have_to_be_written() {
+    fn names_are_completed_with_quotes_where_needed() {
         assert_eq!(replacements("bo"), ["bob ", "bobby "]);
         assert_eq!(replacements("bobb"), ["bobby "]);
         assert_eq!(replacements("my"), ["\"my service\" "]);
         assert_eq!(replacements("\"my s"), ["\"my service\" "]);
         assert_eq!(replacements("\"/s"), ["\"/slash\" "]);
-        assert_eq!(replacements("a"), ["00K5 "], "no quoting serves");
-        assert_eq!(replacements("zero"), ["00K6 "], "it would turn the line around");
+        assert_eq!(replacements("a"), ["00K5 "], "this name cannot be quoted");
+        assert_eq!(replacements("zero"), ["00K6 "], "this name would change the direction of the line");
         assert_eq!(replacements("").len(), 6);
     }
 
     #[test]
-    fn keys_are_completed_where_no_name_is_meant_and_messages_never() {
+    fn keys_are_completed_if_no_name_matches_and_messages_never() {
         assert_eq!(replacements("0a"), ["0AK3 "]);
         assert_eq!(replacements("nobody"), [""; 0]);
         assert_eq!(replacements("bob bo"), [""; 0]);

@@ -1,14 +1,14 @@
-//! Lines edited on a terminal, with what arrives shown above the line that is being typed.
+//! The line editor on a terminal, which prints arriving messages above the line being typed.
 //!
-//! The editor runs on a thread of its own, because a read from a terminal cannot be interrupted: whoever ends
-//! the program leaves that thread behind and gives the terminal its settings back. It reads only when it is
-//! asked to, so that nothing draws while a command prints, and so that it does not begin anew at the end.
+//! The editor has its own thread, because reading from a terminal cannot be interrupted. At the end the
+//! program abandons that thread and restores the terminal's settings. The editor reads a line only when asked
+//! to, so that it does not draw while a command prints.
 //!
-//! While a line is typed, a message goes to the editor through rustyline's queue of one, and is drawn by the
-//! editor's thread. One that is queued in the moment in which the line is finished stays there until the next
-//! line is read: that is why the end asks for one last, empty line. It then closes the gate of the prompt,
-//! which the editor asks for whenever it draws: behind it the editor stands still, and draws nothing over
-//! what the end has to say.
+//! While a line is typed, messages go to the editor's thread through rustyline's queue, which holds one, and
+//! that thread draws them. A message that is queued just when the line is finished stays in the queue until
+//! the next line is read. Therefore the program asks for one last, empty line at its end. Then it closes the
+//! gate: the prompt passes the gate whenever the editor draws, so a closed gate stops the editor from drawing
+//! over the last output.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -30,24 +30,24 @@ use ringpost::cli::out;
 
 type Line = rustyline::Editor<Completion, MemHistory>;
 
-/// How many lines the history holds; they are not kept over the program's end.
+/// The number of lines in the history, which is not saved.
 const HISTORY: usize = 1000;
 
-/// How long the end waits for the editor to stand still; a list of completions that fills the screen can hold
-/// it up.
+/// How long to wait until the editor has stopped drawing. A list of completions that fills the screen can
+/// delay it.
 const STANDSTILL: Duration = Duration::from_millis(500);
 
-/// Draws nothing: one row up, and down again.
+/// Draws nothing: moves the cursor up and down again.
 const NOTHING: &str = "\x1b[A\n";
 
-/// What the editor is asked for.
+/// What the editor is asked to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     /// A name to register under.
     Name,
-    /// Something to do.
+    /// A message or a command.
     Line,
-    /// Nothing: to show what is still to be shown.
+    /// Nothing: the editor only shows the remaining messages.
     Rest,
 }
 
@@ -67,86 +67,85 @@ pub struct Editor {
     /// The terminal's settings before the editor changes them.
     settings: Termios,
     reading: Option<Ask>,
-    /// The line as it is typed.
+    /// A copy of the line being typed.
     typed: Arc<Mutex<String>>,
     gate: Arc<Gate>,
 }
 
 impl Editor {
-    /// An editor, if stdin and stdout are a terminal on which lines can be edited.
+    /// Starts the editor, if stdin and stdout are a terminal that can edit lines.
     pub fn open(socket: &Path, events: &SyncSender<Event>) -> Result<Option<Editor>, Failure> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(None);
         }
         let cannot = |error: &dyn std::fmt::Display| {
             Failure::failed(format!(
-                "cannot edit lines on this terminal: {error}; `ringpost client | cat` does without"
+                "cannot edit lines on this terminal: {error}; use `ringpost client | cat` to work without editing"
             ))
         };
         let config = Config::builder()
             .max_history_size(HISTORY)
             .map_err(|error| cannot(&error))?
             .completion_type(CompletionType::List)
-            // A second Tab would be waited for, and messages with it.
+            // Else the editor would wait for a second Tab, and delay messages until then.
             .completion_show_all_if_ambiguous(true)
             .build();
         let history = MemHistory::with_config(&config);
         let mut line = Line::with_history(config, history).map_err(|error| cannot(&error))?;
-        // The end may come while it draws: the terminal would wait for the rest.
+        // If the program ended in the middle of synchronized output, the terminal would wait for the rest.
         line.enable_synchronized_output(false);
         let typed = Arc::<Mutex<String>>::default();
         line.set_helper(Some(Completion { socket: socket.to_owned(), on: false, typed: Arc::clone(&typed) }));
-        // It is refused where TERM names a terminal that cannot move its cursor.
+        // Fails if TERM names a terminal that cannot move its cursor.
         let Ok(printer) = line.create_external_printer() else { return Ok(None) };
         let settings = tcgetattr(io::stdin()).map_err(|error| cannot(&error))?;
         let (asks, asked) = mpsc::channel();
         let events = events.clone();
         let gate = Arc::<Gate>::default();
-        let (before, behind) = (Arc::clone(&gate), Arc::clone(&gate));
+        let (editor_gate, printer_gate) = (Arc::clone(&gate), Arc::clone(&gate));
         spawn("editor", move || {
-            edit(line, &before, &asked, &events);
-            before.abandon();
+            edit(line, &editor_gate, &asked, &events);
+            editor_gate.abandon();
         })?;
-        let printer = Printer { to: Box::new(printer), gate: behind };
+        let printer = Printer { to: Box::new(printer), gate: printer_gate };
         Ok(Some(Editor { asks, printer: Some(printer), settings, reading: None, typed, gate }))
     }
 
-    /// What prints above the line; there is one.
+    /// Takes the printer, of which there is one.
     pub fn printer(&mut self) -> Option<Printer> {
         self.printer.take()
     }
 
-    /// Begins to read a line, which comes as an event, unless that is under way.
+    /// Starts reading a line, unless one is being read already. The line comes as an event.
     pub fn ask(&mut self, ask: Ask) {
         if self.reading.is_none() && self.asks.send(ask).is_ok() {
             self.reading = Some(ask);
         }
     }
 
-    /// Begins the end: behind the line that is being read, if there is one, comes the last one.
+    /// Asks for the last, empty line, after the one that is being read.
     pub fn rest(&mut self) {
         if self.asks.send(Ask::Rest).is_ok() {
             self.reading.get_or_insert(Ask::Rest);
         }
     }
 
-    /// What was asked for has come.
+    /// Must be called when the line has been read.
     pub fn answered(&mut self) {
         self.reading = None;
     }
 
-    /// Gives the terminal back, whatever the editor is at.
+    /// Restores the terminal, whatever the editor is doing.
     pub fn close(&mut self) {
         let Some(ask) = self.reading.take() else { return };
-        // Where there never was anything to print, nobody has closed the gate, and only keys make the editor
-        // draw.
+        // If the printer was never taken, nothing closed the gate, and only keys make the editor draw.
         if self.printer.is_none() {
             self.gate.wait();
         }
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.settings);
-        // As the editor does it: no marks around pasted text.
+        // Switches bracketed paste off, as the editor does, and clears the line.
         let mut last = String::from("\x1b[?2004l\r\x1b[K");
-        // What was typed in vain is left for whoever wants to copy it.
+        // Shows an unfinished line once more, so that the user can copy it.
         let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
         if ask != Ask::Rest && !typed.is_empty() {
             last.push_str(&format!("{}{}\n", ask.prompt(), out::readable(typed.as_bytes())));
@@ -155,7 +154,7 @@ impl Editor {
     }
 }
 
-/// What the editor passes whenever it draws.
+/// Stops the editor from drawing at the end: the editor passes it whenever it draws.
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -165,9 +164,9 @@ struct Gate {
 #[derive(Default)]
 struct State {
     passage: Passage,
-    /// Whether a line is being read: then what is printed goes through the queue.
+    /// Whether a line is being read. Then messages go through rustyline's queue.
     reading: bool,
-    /// How often that has changed.
+    /// How often `reading` has changed.
     changes: u64,
 }
 
@@ -176,7 +175,7 @@ enum Passage {
     #[default]
     Open,
     Closed,
-    /// The editor stands before it for ever, or has ended.
+    /// The editor waits at the closed gate, or has ended.
     Reached,
 }
 
@@ -199,7 +198,7 @@ impl Gate {
         }
     }
 
-    /// The line has been read.
+    /// Must be called when a line has been read.
     fn leave(&self) {
         let mut state = self.state();
         state.reading = false;
@@ -213,13 +212,13 @@ impl Gate {
         }
     }
 
-    /// The editor will not draw any more.
+    /// Must be called when the editor has ended.
     fn abandon(&self) {
         self.state().passage = Passage::Reached;
         self.changed.notify_all();
     }
 
-    /// Waits until a line is read, and tells how often that has changed; none if it does not come to that.
+    /// Waits until a line is being read, and returns `changes`; `None` if that does not happen in time.
     fn wait_for_reading(&self) -> Option<u64> {
         let idle = |state: &mut State| !state.reading && state.passage != Passage::Reached;
         let waited = self.changed.wait_timeout_while(self.state(), STANDSTILL, idle);
@@ -227,14 +226,14 @@ impl Gate {
         if state.reading && state.passage != Passage::Reached { Some(state.changes) } else { None }
     }
 
-    /// Waits until the editor stands before the closed gate; not for ever.
+    /// Waits until the editor has reached the closed gate, or the time is up.
     fn wait(&self) {
         let not_there = |state: &mut State| state.passage != Passage::Reached;
         drop(self.changed.wait_timeout_while(self.state(), STANDSTILL, not_there));
     }
 }
 
-/// A prompt behind a gate.
+/// A prompt that passes the gate whenever it is drawn.
 struct Gated<'a>(&'static str, &'a Gate);
 
 impl Prompt for Gated<'_> {
@@ -244,7 +243,7 @@ impl Prompt for Gated<'_> {
     }
 }
 
-/// The editor's thread.
+/// The body of the editor's thread.
 fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<Event>) {
     while let Ok(ask) = asked.recv() {
         if let Some(completion) = line.helper_mut() {
@@ -254,18 +253,18 @@ fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<
             let read = line.readline(&Gated(ask.prompt(), gate));
             gate.leave();
             match read {
-                // The end decides when this one ends.
+                // The last line is read again and again until the program ends.
                 Ok(_) | Err(ReadlineError::Eof | ReadlineError::Interrupted) if ask == Ask::Rest => {}
                 Ok(text) => {
                     if ask == Ask::Line {
-                        // It can only fail to grow.
+                        // An error means only that the line is not in the history.
                         let _ = line.add_history_entry(text.as_str());
                     }
                     break Event::Line(text.into_bytes());
                 }
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => break Event::EndOfInput,
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    note("what was typed is not UTF-8 text: type the line again");
+                    note("the line is not UTF-8 text: type it again");
                 }
                 Err(error) if is_hangup(&error) => break Event::EndOfInput,
                 Err(error) => break Event::InputFailed(error.to_string()),
@@ -277,7 +276,7 @@ fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<
     }
 }
 
-/// Whether the terminal is gone, which its reader as well as its writer may be told.
+/// Whether the error says that the terminal is gone. Reading as well as writing may report that.
 fn is_hangup(error: &ReadlineError) -> bool {
     let code = match error {
         ReadlineError::Io(error) => error.raw_os_error(),
@@ -287,24 +286,24 @@ fn is_hangup(error: &ReadlineError) -> bool {
     code == Some(Errno::IO.raw_os_error())
 }
 
-/// Prints above the line that is being typed.
+/// Prints messages above the line that is being typed.
 pub struct Printer {
     to: Box<dyn ExternalPrinter + Send>,
     gate: Arc<Gate>,
 }
 
 impl Printer {
-    /// Prints one line; waits while the editor has another one to draw.
+    /// Prints one line. Waits if the editor still has to draw an earlier one.
     pub fn line(&mut self, text: &str) -> Outcome {
-        // Without the editor, nobody is typing.
+        // If the editor has ended, no line is being typed.
         self.to.print(format!("{text}\n")).or_else(|_| out::line(text))
     }
 
-    /// Waits until nothing is queued any more, and closes the gate. The editor may have taken the last line
-    /// and not drawn it yet: it does so before it asks for the prompt.
+    /// Waits until the queue is empty, and closes the gate. If the editor has taken the last message but not
+    /// drawn it yet, it draws it before it reaches the gate.
     pub fn close(&mut self) {
-        // The queue holds one, so that a second one enters when the first was taken. It tells nothing if it
-        // went past the queue because no line was read at that moment.
+        // The queue holds one message, so this one enters when the last was taken. That proves nothing if
+        // `reading` changed meanwhile: while no line is read, messages bypass the queue.
         while let Some(before) = self.gate.wait_for_reading() {
             let _ = self.to.print(NOTHING.into());
             if self.gate.state().changes == before {
@@ -314,9 +313,8 @@ impl Printer {
         self.gate.close();
     }
 
-    /// Makes the editor draw, so that it comes to the gate. It does not return if the editor is there
-    /// already.
-    pub fn stir(&mut self) {
+    /// Makes the editor draw, so that it reaches the gate. Never returns if the editor is there already.
+    pub fn redraw(&mut self) {
         let _ = self.to.print(NOTHING.into());
     }
 }

@@ -1,20 +1,19 @@
-//! What a typed line asks for.
+//! Parses a typed line: a message or a command.
 
 use ringpost::Address;
 
-const WANTED: &str =
-    "write KEY|NAME, a space, and the message; a name with spaces goes between double quotes";
+const WANTED: &str = "type KEY|NAME, a space, and the message; put a name with spaces between double quotes";
 
-/// A line that a person or a script wrote.
+/// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     Blank,
-    /// A message, and to whom.
+    /// A message and its receiver.
     Message(Address, &'a [u8]),
     Command(Command<'a>),
 }
 
-/// What a person can ask for, besides sending.
+/// A command that a person can type.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     Who,
@@ -23,21 +22,21 @@ pub enum Command<'a> {
     Quit,
 }
 
-/// The commands as they are completed: what takes a text ends with a space.
+/// The commands, as completed by Tab. One that takes a text ends with a space.
 pub const COMMANDS: [&str; 4] = ["/who", "/call ", "/help", "/quit"];
 
 pub const HELP: &str = "\
-NAME message      send a message to the client of that name
-KEY message       the same, by its key, as /who and arriving messages show it
-\"NAME\" message    a name with spaces, or one that begins with a slash
+NAME message      send a message to the client with this name
+KEY message       send a message to the client with this key (see /who)
+\"NAME\" message    for a name with spaces, or one that begins with a slash
 /who              list the clients
-/call TEXT        call the server's service and show its response
-/help             this list
-/quit             unregister and leave, as Ctrl-D and Ctrl-C do
-Tab completes names and commands; the arrows bring back earlier lines.
+/call TEXT        call the server's service and show the response
+/help             show this list
+/quit             unregister and end, like Ctrl-D and Ctrl-C
+Tab completes names and commands; the arrow keys recall earlier lines.
 ";
 
-/// Reads `line`. Commands are for people: in a script's line a word with a slash is a name like any other.
+/// Parses `line`. Without `commands` (in scripts) a word that begins with a slash is a name.
 pub fn parse(line: &[u8], commands: bool) -> Result<Line<'_>, String> {
     let Some(start) = line.iter().position(|byte| !byte.is_ascii_whitespace()) else {
         return Ok(Line::Blank);
@@ -56,12 +55,12 @@ pub fn parse(line: &[u8], commands: bool) -> Result<Line<'_>, String> {
         }
         None => split_word(line),
     };
-    // One space ends the address; whatever follows it is the message, spaces too.
+    // One space ends the address. Everything after it is the message, including further spaces.
     let message = match rest.split_first() {
         Some((space, message)) if space.is_ascii_whitespace() => message,
         _ => return Err(WANTED.to_string()),
     };
-    let to = std::str::from_utf8(to).map_err(|_| "a name is UTF-8 text".to_string())?;
+    let to = std::str::from_utf8(to).map_err(|_| "a name must be UTF-8 text".to_string())?;
     Ok(Line::Message(to.parse::<Address>().map_err(|error| error.to_string())?, message))
 }
 
@@ -73,18 +72,16 @@ fn command(line: &[u8]) -> Result<Command<'_>, String> {
         b"/help" if plain => Ok(Command::Help),
         b"/quit" if plain => Ok(Command::Quit),
         b"/call" if !plain => Ok(Command::Call(&rest[1..])),
-        b"/call" => Err("write /call, a space, and the text of the request".into()),
-        b"/who" | b"/help" | b"/quit" => {
-            Err(format!("{} takes nothing behind it", String::from_utf8_lossy(word)))
-        }
+        b"/call" => Err("type /call, a space, and the text of the request".into()),
+        b"/who" | b"/help" | b"/quit" => Err(format!("{} takes no arguments", String::from_utf8_lossy(word))),
         _ => Err(format!(
-            "there is no command {}: /help lists them; a name that begins with a slash goes between double quotes",
+            "there is no command {}: /help lists them; put a name that begins with a slash between double quotes",
             String::from_utf8_lossy(word)
         )),
     }
 }
 
-/// The first word, and the rest from the white space on.
+/// Splits off the first word. The rest begins with the white space after it.
 fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     line.split_at(line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len()))
 }
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_ask_for_nothing_and_others_must_be_whole() {
+    fn blank_lines_are_ignored_and_incomplete_ones_refused() {
         assert_eq!(parse(b"", true), Ok(Line::Blank));
         assert_eq!(parse(b" \t ", false), Ok(Line::Blank));
         for wrong in [&b"bob"[..], b"\xff hi", b"a\x01b hi"] {
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_for_people() {
+    fn commands_are_parsed_only_if_enabled() {
         assert_eq!(parse(b"/who", true), Ok(Line::Command(Command::Who)));
         assert_eq!(parse(b" /help ", true), Ok(Line::Command(Command::Help)));
         assert_eq!(parse(b"/quit", true), Ok(Line::Command(Command::Quit)));

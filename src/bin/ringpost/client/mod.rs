@@ -1,8 +1,8 @@
-//! `ringpost client`: lines in, messages out.
+//! `ringpost client`: sends typed lines as messages and prints arriving messages.
 //!
-//! Three threads: one reads stdin (with an editor where that and stdout are a terminal), one prints what
-//! arrives, and this one acts on what either of them reports. Reading cannot be interrupted, so that thread
-//! is left behind at the end.
+//! There are three threads: one reads stdin (with a line editor if stdin and stdout are a terminal), one
+//! prints arriving messages, and the main thread handles the events of both. Reading cannot be interrupted,
+//! so the reading thread is not joined at the end.
 
 mod complete;
 mod editor;
@@ -28,29 +28,29 @@ use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 use talk::{Count, Talk};
 
-/// The longest that registering, a call, or finding room in a receiver's inbox, may take.
+/// The time-out for registering, for a call, and for room in a receiver's inbox.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the end waits until what has arrived is printed, should no one read it.
+/// How long to wait at the end until all messages are printed, in case nobody reads the output.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// What the threads report to this one.
+/// What the threads report to the main thread.
 enum Event {
     Line(Vec<u8>),
-    /// A line that is longer than any message.
+    /// A line longer than any message can be.
     TooLong,
     EndOfInput,
     InputFailed(String),
     Signal,
     /// The channel was closed.
     Gone(String),
-    /// What arrives cannot be printed.
+    /// Printing a message failed.
     Output(Failure),
-    /// Nothing more will be printed.
+    /// The printing thread has finished.
     Printed,
 }
 
-/// Where the lines come from, and what arrives goes to.
+/// Reads lines and prints messages: with or without a line editor.
 enum Screen {
     Editor(Editor),
     Plain(Plain),
@@ -60,7 +60,7 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
     let interrupt = Interrupt::install()?;
     let (events, arrived) = mpsc::sync_channel(64);
     let on_signal = events.clone();
-    // Should the queue be full, the flag is seen all the same.
+    // If the queue is full, the main thread still sees the interrupt's flag.
     interrupt.then(move || drop(on_signal.try_send(Event::Signal)));
     let mut screen = match Editor::open(socket, &events)? {
         Some(editor) => Screen::Editor(editor),
@@ -69,16 +69,16 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
     let client = register(socket, name, &mut screen, &arrived, &interrupt);
     let outcome = match client {
         Ok(Some(client)) => serve(client, &mut screen, &events, &arrived, &interrupt),
-        // The input or the user's patience ended before there was a name.
+        // The input ended, or the user gave up, before a name was given.
         Ok(None) if screen.is_for_a_person() => Ok(()),
-        Ok(None) => interrupt.check().and(Err(Failure::usage("no name was given: ringpost client NAME"))),
+        Ok(None) => interrupt.check().and(Err(Failure::usage("no name given: use ringpost client NAME"))),
         Err(failure) => Err(failure),
     };
     screen.close();
     outcome
 }
 
-/// Registers under `name`, or under one that is asked for, as often as it takes where a person types it.
+/// Registers under `name`, or asks for a name. A person is asked again until a name is accepted.
 fn register(
     socket: &Path,
     name: Option<Name>,
@@ -91,7 +91,7 @@ fn register(
     }
     let person = screen.is_for_a_person();
     if person {
-        // Nobody wants to think of a name first, and then hear that there is no server.
+        // Find out whether there is a server before asking for a name.
         Observer::connect_timeout(socket, PATIENCE).map_err(Failure::failed)?;
     }
     loop {
@@ -110,7 +110,7 @@ fn register(
                 Failure::failed(error)
             }
             Ok(Err(error)) => return Err(Failure::failed(error)),
-            Err(_) => Failure::failed("a name is UTF-8 text"),
+            Err(_) => Failure::failed("a name must be UTF-8 text"),
         };
         if !person {
             return Err(failure);
@@ -123,7 +123,7 @@ fn builder(socket: &Path) -> ClientBuilder {
     Client::builder(socket).timeout(PATIENCE)
 }
 
-/// From registered to unregistered.
+/// Handles lines and messages until the end, and unregisters.
 fn serve(
     client: Client,
     screen: &mut Screen,
@@ -140,7 +140,7 @@ fn serve(
     let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
     interrupt.then(move || {
         let _ = on_signal.try_send(Event::Signal);
-        // A server that stands still must not hold what was asked of it.
+        // A stopped server must not block a request that is under way.
         if busy.load(Ordering::SeqCst) {
             closer.close();
         }
@@ -149,7 +149,7 @@ fn serve(
     let sender = events.clone();
     let started = registered.and_then(|()| {
         if person {
-            note("write NAME or KEY, a space, and the message; /help tells more; Ctrl-D ends");
+            note("type NAME or KEY, a space, and the message; /help shows the commands; Ctrl-D ends");
         }
         spawn("inbox", move || print(inbox, printer, &sender))
     });
@@ -163,9 +163,9 @@ fn serve(
     printed?;
     session::warn(left);
     match talk.count {
-        // A person has seen it; a script has only the status.
+        // A person has seen the errors, but a script needs the exit status.
         Count { lines, failed } if failed > 0 && !person => {
-            Err(Failure::failed(format!("{failed} of {lines} lines failed, as told above")))
+            Err(Failure::failed(format!("{failed} of {lines} lines failed; the reasons are above")))
         }
         _ => Ok(()),
     }
@@ -180,7 +180,7 @@ impl Screen {
         }
     }
 
-    /// The next thing that happens, with `ask` shown to a person meanwhile.
+    /// Waits for the next event, and shows a person the prompt of `ask` meanwhile.
     fn next(&mut self, ask: Ask, arrived: &Receiver<Event>) -> Event {
         match self {
             Screen::Editor(editor) => editor.ask(ask),
@@ -191,7 +191,7 @@ impl Screen {
             matches!(event, Event::Line(_) | Event::TooLong | Event::EndOfInput | Event::InputFailed(_));
         match self {
             Screen::Editor(editor) if input => editor.answered(),
-            // No line was ended on the screen.
+            // The user has not ended the prompt's line.
             Screen::Plain(plain) if !matches!(event, Event::Line(_) | Event::TooLong) => plain.end_prompt(),
             _ => {}
         }
@@ -205,7 +205,7 @@ impl Screen {
         }
     }
 
-    /// Lets what has arrived be shown, while nothing more is asked for.
+    /// Shows what has arrived, without asking for another line.
     fn rest(&mut self) {
         if let Screen::Editor(editor) = self {
             editor.rest();
@@ -219,7 +219,7 @@ impl Screen {
     }
 }
 
-/// Prints what arrives until the channel is closed.
+/// Prints arriving messages until the channel is closed.
 fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Event>) {
     let end = loop {
         match inbox.recv() {
@@ -243,11 +243,11 @@ fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Eve
     }
     let _ = events.send(Event::Printed);
     if let Some(printer) = &mut printer {
-        printer.stir();
+        printer.redraw();
     }
 }
 
-/// After unregistering: waits until what had arrived is printed.
+/// After unregistering, waits until the messages that had arrived are printed.
 fn drain(arrived: &Receiver<Event>) -> Outcome {
     let limit = Instant::now() + DRAIN;
     let mut outcome = Ok(());
@@ -265,7 +265,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome {
     started.map(drop).map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
 }
 
-/// Tells what is wrong, on a line of its own, whatever it quotes.
+/// Prints an error as one line, with control characters escaped.
 fn tell(what: &impl std::fmt::Display) {
     note(out::readable(what.to_string().as_bytes()));
 }

@@ -1,4 +1,4 @@
-//! Lines read from a file, a pipe, or a terminal on which nothing can be edited.
+//! Reads lines without an editor: from a file, a pipe, or a terminal that cannot edit.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::mpsc::SyncSender;
@@ -14,7 +14,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Starts to read.
+    /// Starts the thread that reads lines.
     pub fn open(events: &SyncSender<Event>) -> Result<Plain, Failure> {
         let person = io::stdin().is_terminal();
         let events = events.clone();
@@ -22,14 +22,14 @@ impl Plain {
         Ok(Plain { person })
     }
 
-    /// Shows a person what is wanted.
+    /// Shows the prompt to a person.
     pub fn ask(&self, ask: Ask) {
         if self.person {
             let _ = io::stderr().lock().write_all(ask.prompt().as_bytes());
         }
     }
 
-    /// Ends the prompt's line, which nobody has ended.
+    /// Ends the prompt's line if the user did not.
     pub fn end_prompt(&self) {
         if self.person {
             note("");
@@ -37,7 +37,7 @@ impl Plain {
     }
 }
 
-/// Reads stdin line by line, without the line ends.
+/// Reads stdin line by line, and removes the line breaks.
 fn read(events: &SyncSender<Event>) {
     let mut stdin = io::stdin().lock();
     loop {

@@ -1,4 +1,4 @@
-//! Acting on lines, and on what happens between them.
+//! Executes the typed lines, and handles the other events of `ringpost client`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +15,18 @@ use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 
-/// How many lines asked for something, and how many of them did not get it.
+/// The number of non-blank lines, and how many of them failed.
 #[derive(Default)]
 pub struct Count {
     pub lines: u64,
     pub failed: u64,
 }
 
-/// What acts on the lines.
+/// Executes lines.
 pub struct Talk {
     pub caller: Caller,
     person: bool,
-    /// Whether the server is being asked for something.
+    /// Whether a request to the server is under way.
     pub busy: Arc<AtomicBool>,
     pub count: Count,
 }
@@ -36,7 +36,7 @@ impl Talk {
         Talk { caller, person, busy: Arc::default(), count: Count::default() }
     }
 
-    /// Acts on what happens until there is a reason to end.
+    /// Handles events until there is a reason to end.
     pub fn run(&mut self, screen: &mut Screen, arrived: &Receiver<Event>, interrupt: &Interrupt) -> Outcome {
         loop {
             if interrupt.caught().is_some() {
@@ -53,7 +53,7 @@ impl Talk {
                     Err(Failure::failed(format!("the line has more than {} bytes", session::MOST)))
                 }
                 Event::EndOfInput | Event::Signal | Event::Printed => return Ok(()),
-                // A terminal that goes away fails and sends a signal, in either order.
+                // When a terminal is closed, reading fails and a signal comes, in either order.
                 Event::InputFailed(_) if interrupt.caught().is_some() => return Ok(()),
                 Event::InputFailed(why) => return Err(unreadable(&why)),
                 Event::Gone(why) => return Err(Failure::failed(why)),
@@ -65,7 +65,7 @@ impl Talk {
             match failure {
                 Failure::ClosedPipe => return Err(failure),
                 failure if !self.person => tell(&format!("line {}: {failure}", self.count.lines)),
-                // A person who ended it need not hear that it did not come to an end.
+                // Do not report a failure that the user caused by ending the program.
                 failure if interrupt.caught().is_none() => tell(&failure),
                 _ => {}
             }
@@ -74,14 +74,13 @@ impl Talk {
 
     fn ask(&mut self, line: &Line<'_>, interrupt: &Interrupt) -> Outcome {
         self.busy.store(true, Ordering::SeqCst);
-        // Either a signal that comes now sees that we are busy and ends the wait, or this look sees the
-        // signal.
+        // Either a signal that comes now sees `busy` and ends the request, or this check sees the signal.
         let done = if interrupt.caught().is_none() { self.act(line) } else { Ok(String::new()) };
         self.busy.store(false, Ordering::SeqCst);
         out::put(done?.as_bytes())
     }
 
-    /// What is to be shown for it.
+    /// Executes a line and returns the text to print.
     fn act(&mut self, line: &Line<'_>) -> Result<String, Failure> {
         match line {
             Line::Message(to, message) => self.send(to, message).map(|()| String::new()),
