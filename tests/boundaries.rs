@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::filter::Refused;
 #[cfg(feature = "cli")]
 use common::program::{Program, SERVER};
 use common::raw::{CALL, Heard, PING, REGISTER, RawClient, Ring, VERSION, datagram, dial, hear, say as tell};
@@ -19,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,7 +35,53 @@ fn role() {
         "embedding server" => serve_and_wait(&stage),
         "holder" => hold_everything(),
         "executed" => tell_descriptors(),
+        "cannot listen" => try_to_listen(),
         other => panic!("no role {other:?}"),
+    }
+}
+
+// ---- the socket, before anybody can connect
+
+const GROUP: u32 = 65_531;
+
+/// The role: a server that may not listen, nor remove its socket. So the socket stays as it is just before
+/// the server would listen.
+fn try_to_listen() {
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    let path: PathBuf = setting("PATH").unwrap();
+    let server = match setting::<String>("ALLOWED").unwrap().as_str() {
+        "nobody" => Server::builder(&path),
+        "a user" => Server::builder(&path).allow_user(1000),
+        _ => Server::builder(&path).allow_group(GROUP),
+    };
+    let refused = Refused::call(libc::SYS_unlinkat).here(Errno::ACCESS)
+        && Refused::call(libc::SYS_listen).here(Errno::NOSPC);
+    if !refused {
+        return say("skipped");
+    }
+    say(server.start().unwrap_err());
+}
+
+#[test]
+fn the_socket_has_its_mode_and_group_before_anybody_can_connect() {
+    for (allowed, mode, group) in
+        [("nobody", 0o600, None), ("a user", 0o666, None), ("a group", 0o660, Some(GROUP))]
+    {
+        if group.is_some() && !is_root() {
+            eprintln!("skipped: only root can give a file to any group");
+            continue;
+        }
+        let place = Place::new();
+        let path = place.path.to_str().unwrap();
+        let mut server = Role::start("cannot listen", &[("PATH", path), ("ALLOWED", allowed)]);
+        let error = server.hear("");
+        if error == "skipped" {
+            return eprintln!("skipped: no filter can be set here, so no system call can be refused");
+        }
+        assert!(error.contains("cannot listen at"), "{error}");
+        let found = fs::metadata(&place.path).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, mode, "{allowed}");
+        assert!(group.is_none_or(|group| found.gid() == group), "{allowed}");
     }
 }
 
