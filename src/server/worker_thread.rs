@@ -25,27 +25,28 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let member = Arc::clone(&worker.operations.member);
     shared.workers.begins(&member);
     let started = threads::spawn(&thread_name(&member.peer.name), move || {
-        let departure = Departure {
+        let exit = OnExit {
             shared: Arc::clone(&worker.operations.shared),
             member: Arc::clone(&worker.operations.member),
         };
-        departure.shared.workers.enter(Part::Worker(departure.member.peer.key));
-        // Declared after the departure, so dropped before it: the channel's memory must be freed before the
+        exit.shared.workers.enter(Part::Worker(exit.member.peer.key));
+        // Declared after `exit`, so dropped before it: the channel's memory must be freed before the
         // server may report that everything is gone.
         let mut worker = worker;
-        if let Some(cpu) = departure.shared.settings.pin {
+        if let Some(cpu) = exit.shared.settings.pin {
             let _ = pin_to(cpu);
         }
         let (end, totals) = worker.run();
         let service = Arc::clone(&worker.operations.service);
         drop(worker);
-        conclude(&departure.shared, Arc::clone(&departure.member), end);
-        departure.shared.sums.add(&totals);
-        let _ = contain(|| service.left(&departure.member.peer));
+        conclude(&exit.shared, Arc::clone(&exit.member), end);
+        exit.shared.sums.add(&totals);
+        let _ = contain(|| service.left(&exit.member.peer));
         let _ = contain(|| drop(service));
         if matches!(end, End::Closed(CloseReason::Shutdown)) {
-            // Once more: if the service has joined the server meanwhile, that does not wait for this worker.
-            conclude(&departure.shared, Arc::clone(&departure.member), end);
+            // Again: if the service joined the server just now, nobody waits for this worker any more, so
+            // that it must end its client itself.
+            conclude(&exit.shared, Arc::clone(&exit.member), end);
         }
     });
     match started {
@@ -60,12 +61,12 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
 
 /// Ends a worker's thread for the rest of the server, even after a panic outside a service (which would be a
 /// bug in this library), so that nobody waits for it in vain.
-struct Departure {
+struct OnExit {
     shared: Arc<Shared>,
     member: Arc<Member>,
 }
 
-impl Drop for Departure {
+impl Drop for OnExit {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.end(&self.member, CloseReason::Died);
