@@ -46,7 +46,14 @@ CHANNEL = "src/channel/mod.rs"
 CHANNEL_LAYOUT = "src/channel/layout.rs"
 RESPONDER = "src/link/responder.rs"
 SERVICE = "src/link/service.rs"
+ACCEPTOR = "src/server/acceptor.rs"
 ADMISSION = "src/server/admission.rs"
+ENROLMENT = "src/server/enrolment.rs"
+HANDLE = "src/server/handle.rs"
+PROCESSES = "src/server/processes.rs"
+QUOTAS = "src/server/quotas.rs"
+UNREAD = "src/server/unread_answers.rs"
+LISTENER = "src/connect/listener.rs"
 CALLER = "src/client/caller.rs"
 REQUESTER = "src/link/requester.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
@@ -619,6 +626,38 @@ MUTANTS = [
      process("hostile", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
+    # The server's limits, and the deaths that it must notice
+    ("socket: its mode comes before it listens", LISTENER,
+     """    let listening = open_to(path, mode, group).and_then(|()| {
+        listen(&socket, BACKLOG).map_err(system("listen at", path))
+    });""",
+     """    let listening = listen(&socket, BACKLOG).map_err(system("listen at", path))
+        .and_then(|()| open_to(path, mode, group));""",
+     process("boundaries", "has_its_mode")),
+    ("unread answers: they are counted", UNREAD,
+     "of_user < OF_ONE_USER && self.answers.len() < most_in_all(uid)",
+     "of_user < 100 * OF_ONE_USER && self.answers.len() < 100 * most_in_all(uid)",
+     process("attacks", "unread_answers_are_few")),
+    ("unread answers: also when their clients are gone", UNREAD,
+     "if connection.is_all_taken() {\n            self.answers.swap_remove(place);",
+     "if true {\n            self.answers.swap_remove(place);", process("attacks", "unread_answers_are_few")),
+    ("unread answers: what was put off is tried again", ENROLMENT,
+     "if let Some(name) = put_off {", "if let Some(name) = put_off.filter(|_| false) {",
+     process("attacks", "unread_answers_are_few")),
+    ("quotas: clients", QUOTAS, "if user.clients >= clients {", "if user.clients > clients {",
+     tests("server::quotas::tests::quotas_hold")),
+    ("quotas: connections that ask", QUOTAS, "if asking >= quota as usize {", "if asking > quota as usize {",
+     tests("server::quotas::tests::places_are_kept")),
+    ("deaths: the end of a process is heeded", ACCEPTOR,
+     "Source::Process(id) => client_died(&self.shared, &mut self.connections, id),", "Source::Process(_) => {}",
+     process("overload", "forked_child_hides_is_seen")),
+    ("deaths: processes without a pidfd are looked at", PROCESSES,
+     "self.unwatched.iter().copied().filter(is_dead).collect()",
+     "self.unwatched.iter().copied().filter(is_dead).take(0).collect()",
+     process("overload", "is_seen_without_descriptors_too")),
+    ("fork: a child does not end its parent's server", HANDLE,
+     "        if !self.process.is_foreign() {\n            self.shared.stop.request();",
+     "        if true {\n            self.shared.stop.request();", process("fork", "a_server_is_not_ended")),
     ("hot path: no allocation", RESPONDER,
      "let payload = &self.body[..len];", "let copy = self.body.clone();\n        let payload = &copy[..len];",
      process("hot_path", "allocates_nothing")),
