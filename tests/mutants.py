@@ -54,7 +54,7 @@ PROCESSES = "src/server/processes.rs"
 QUOTAS = "src/server/quotas.rs"
 UNREAD = "src/server/unread_answers.rs"
 LISTENER = "src/connect/listener.rs"
-CALLER = "src/client/caller.rs"
+CALLS = "src/client/calls.rs"
 REQUESTER = "src/link/requester.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
@@ -421,10 +421,10 @@ MUTANTS = [
     ("fork: a child does not wake from its parent's sleep", CONSUMER,
      "            if self.closer.is_forked() {\n                // By a handler", "            if false {\n                // By a handler",
      tests("a_child_forked_within_a_sleep")),
-    ("fork: a child does not write within an operation", CALLER,
+    ("fork: a child does not write within an operation", CALLS,
      "        if !self.session.is_forked() {\n            self.requester.notify", "        if true {\n            self.requester.notify",
      process("fork", "in_the_middle")),
-    ("fork: a child does not get what has arrived", CALLER,
+    ("fork: a child does not get what has arrived", CALLS,
      "if self.requester.has_kept() && self.session.is_forked() {", "if false {", process("fork", "responses")),
     ("fork: a child leaves the connection alone", WATCHER,
      "if !self.is_ours() {\n            return self.watcher.forget_inherited", "if false {\n            return self.watcher.forget_inherited", process("fork", "a_child_cannot_use")),
@@ -520,9 +520,9 @@ MUTANTS = [
     ("inbox: it is given up again with each registration", RECONNECT,
      "                    guest.inbox.give_up();\n", "", process("reconnect", "a_dropped_inbox")),
     # The user's code in the middle of an operation
-    ("submit_all: the worker is told before the iterator runs on", CALLER,
+    ("submit_all: the worker is told before the iterator runs on", CALLS,
      "            submitting.0.wake_worker();\n", "", process("client", "may_wait_for_what")),
-    ("submit_all: the worker is told however it ends", CALLER,
+    ("submit_all: the worker is told however it ends", CALLS,
      "    fn drop(&mut self) {\n        self.0.wake_worker();\n", "    fn drop(&mut self) {\n", process("client", "before_a_call_that_cannot_go")),
     # A server that sends what takes long to close
     ("connection: a look leaves it where it is", "src/connect/connection.rs",

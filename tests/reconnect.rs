@@ -215,6 +215,35 @@ fn an_idle_client_is_told_by_its_next_operation() {
     }
 }
 
+/// Asking them a second time does no harm, so the end is told by an event alone.
+#[test]
+fn questions_are_asked_again_by_themselves() {
+    let mut town = Town::new();
+    let (mut client, events) = town.steady("alice");
+    for round in 0..6 {
+        let former = client.key();
+        town.kill();
+        town.start();
+        match round {
+            0 => assert_eq!(client.look_up("alice").unwrap().unwrap(), client.key()),
+            1 => client.caller().ping().unwrap(),
+            2 => assert_eq!(client.list().unwrap().len(), 1),
+            3 => assert_eq!(client.caller().statistics().unwrap().calls, 0),
+            4 => assert_eq!(client.wait_for("alice", LIMIT).unwrap(), client.key()),
+            _ => client.send("alice", b"to myself").unwrap(),
+        }
+        assert_ne!(client.key(), former);
+        assert_eq!(hear_of_return(&events, DIED), client.key());
+    }
+    assert_eq!(text(client.recv()), "to myself");
+    // Not without an end, if the server does not come back.
+    town.kill();
+    drop(events);
+    let limited = Client::builder(&town.place.path).timeout(Duration::from_millis(50));
+    assert!(limited.register("bob").is_err());
+    assert_eq!(client.wait_for("bob", Duration::from_millis(50)), Err(CallError::TimedOut));
+}
+
 #[test]
 fn messages_committed_before_come_first() {
     let mut town = Town::new();

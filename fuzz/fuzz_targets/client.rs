@@ -10,7 +10,7 @@ mod input;
 mod peer;
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;

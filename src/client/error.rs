@@ -452,3 +452,55 @@ fn on_untrusted(uid: u32) -> String {
 fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GONE: CloseReason = CloseReason::Died;
+
+    #[test]
+    fn errors_tell_what_asking_again_would_do() {
+        let violation = Violation::MalformedBlock;
+        for (error, executed, disconnected, timeout) in [
+            (CallError::TooLarge { len: 2, max: 1 }, false, false, false),
+            (CallError::Full, false, false, false),
+            (CallError::TimedOut, true, false, true),
+            (CallError::Disconnected(GONE), true, true, false),
+            (CallError::NotSent(GONE), false, true, false),
+            (CallError::ServiceFailed(String::new()), true, false, false),
+            (CallError::ShuttingDown, false, false, false),
+            (CallError::Violation(violation), true, false, false),
+        ] {
+            let found = (error.may_have_executed(), error.is_disconnected(), error.is_timeout());
+            assert_eq!(found, (executed, disconnected, timeout), "{error:?}");
+        }
+        for (error, delivered, disconnected, timeout) in [
+            (SendError::NotFound, false, false, false),
+            (SendError::InboxFull, false, false, false),
+            (SendError::TimedOut, false, false, true),
+            (SendError::NoAnswer, true, false, true),
+            (SendError::Disconnected(GONE), true, true, false),
+            (SendError::NotSent(GONE), false, true, false),
+            (SendError::Violation(violation), true, false, false),
+        ] {
+            let found = (error.may_have_executed(), error.is_disconnected(), error.is_timeout());
+            assert_eq!(found, (delivered, disconnected, timeout), "{error:?}");
+        }
+        assert!(RecvError::TimedOut.is_timeout() && RecvError::Disconnected(GONE).is_disconnected());
+    }
+
+    /// A name that could not be looked up is a message that was not sent.
+    #[test]
+    fn a_look_up_that_fails_sends_nothing() {
+        for (error, expected) in [
+            (CallError::TimedOut, SendError::TimedOut),
+            (CallError::Disconnected(GONE), SendError::NotSent(GONE)),
+            (CallError::NotSent(GONE), SendError::NotSent(GONE)),
+        ] {
+            let error = SendError::of_look_up(error);
+            assert!(!error.may_have_executed(), "{error:?}");
+            assert_eq!(error, expected);
+        }
+    }
+}

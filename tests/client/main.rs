@@ -17,3 +17,4 @@ mod services;
 mod shown;
 mod user_code;
 mod waiting;
+mod waits;

@@ -3,12 +3,13 @@
 //! send to each other by key.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
-use ringpost::{Client, Name, Request, Response, Server, ServiceError, WaitStrategy};
+use ringpost::{Client, Request, Response, Server, ServiceError, WaitStrategy};
 
 use super::{Kind, Peer, Play, SIZES, Version};
 use crate::context::Context;
-use crate::failure::{Failure, OrFail, Outcome};
+use crate::failure::{OrFail, Outcome};
 use crate::measure::{Measured, measure};
 use crate::work::{NUMBER, Work, answer_in_place, answer_to};
 
@@ -108,7 +109,7 @@ fn call(context: &Context, strategy: WaitStrategy) -> Outcome<Measured> {
         .or_fail("register with the server")?;
     let ask = |work: &mut Work| {
         let response = client.call(work.next()).or_fail("call")?;
-        work.check(response)
+        work.check(&response)
     };
     measure(ask, context.size, context.budget)
 }
@@ -142,9 +143,7 @@ fn return_messages(context: &Context, strategy: WaitStrategy) -> Outcome {
 fn send_messages(context: &Context, strategy: WaitStrategy) -> Outcome<Measured> {
     let mut client =
         Client::builder(context.other()).wait(strategy).register("a").or_fail("register with the server")?;
-    let name = Name::new("b").or_fail("use the name b")?;
-    let other = client.look_up(&name).or_fail("look up the other client")?;
-    let other = other.ok_or_else(|| Failure::new("the other client is not registered"))?;
+    let other = client.wait_for("b", Duration::from_secs(10)).or_fail("wait for the other client")?;
     let ask = |work: &mut Work| {
         client.send(other, work.next()).or_fail("send")?;
         let message = client.recv().or_fail("receive")?;
