@@ -1,16 +1,17 @@
-// Instructions for 100 blocks of 48 bytes, as `.ci/run instructions` shows them.
+// Instruction counts as shown by `.ci/run instructions`. These are for 100 blocks of 48 bytes.
 const PUBLISH: u64 = 11_670;
 const CONSUME: u64 = 9_293;
 const BATCH: u64 = 9_735;
 
-// The client's part of 100 calls of 48 bytes whose responses are there; the same in two halves, with a fence each; and the worker's
-// part of 64.
+// The client's part of 100 calls of 48 bytes whose responses have already arrived; the same in two halves, with a
+// fence each; and the worker's part of 64 calls.
 const CLIENT_CALL: u64 = 23_888;
 const CLIENT_SUBMIT: u64 = 16_178;
 const CLIENT_COLLECT: u64 = 18_486;
 const SERVER_SERVE: u64 = 18_251;
 
-// A message of 48 bytes from client to client: 100 sends with their acknowledgements, the worker's part of 64, 100 received.
+// Messages of 48 bytes from client to client: 100 sends with their acknowledgements; the worker's part of 64;
+// receiving 100.
 const CLIENT_SEND: u64 = 36_902;
 const SERVER_FORWARD: u64 = 49_370;
 const CLIENT_RECEIVE: u64 = 55_196;

@@ -1,8 +1,7 @@
-//! Instruction counts of the hot path, which do not depend on how busy the machine is. The peer has always
-//! committed already, so nothing spins and nothing sleeps.
+//! Counts the instructions of the hot path, which do not depend on the machine's load.
 //!
-//! A count more than 3 % over its entry in `instruction_counts.rs` fails. Better counts are entered there by
-//! hand.
+//! The peer has always committed already, so nothing spins or sleeps. A count of more than 3 % above its
+//! entry in `instruction_counts.rs` fails. Better counts are entered there by hand.
 
 #![allow(missing_docs, reason = "the macros make modules that cannot be documented")]
 
@@ -15,17 +14,17 @@ use std::hint::black_box;
 
 include!("instruction_counts.rs");
 
-/// Blocks in each benchmark, so that what happens once weighs little.
+/// The blocks in each benchmark: enough to make one-time costs small.
 const BLOCKS: usize = 100;
 
-/// Fails above 3 % more than the committed count.
+/// Makes a benchmark fail if its count is more than 3 % above the committed one.
 fn at_most(count: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::default().hard_limits([(EventKind::Ir, count + count * 3 / 100)]));
     config
 }
 
-/// A ring that has been once around, with so many blocks committed.
+/// A ring that has wrapped once, with this many blocks committed.
 fn ring_with(committed: usize) -> (Producer, Consumer, Vec<u8>) {
     let (mut producer, mut consumer) = ring::local(1 << 14).expect("a ring");
     let mut into = Vec::with_capacity(64);
@@ -72,7 +71,7 @@ fn batch((mut producer, consumer, into): (Producer, Consumer, Vec<u8>)) -> (Prod
 
 library_benchmark_group!(name = ring_path, benchmarks = [publish, consume, batch]);
 
-/// A client and its worker after some calls, with this many requests committed, and this many of them served.
+/// A client and its worker after some calls, with this many requests committed, and served if `served`.
 fn face_to_face(committed: usize, served: bool) -> FaceToFace {
     let mut pair = FaceToFace::new(1 << 16).expect("a channel");
     for _ in 0..1 << 11 {
@@ -107,7 +106,7 @@ fn client_collect(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
-/// A client after some calls, to whose next calls the responses are there.
+/// A client after some calls, with the responses to its next calls already committed.
 fn answered(calls: usize) -> FaceToFace {
     let mut pair = face_to_face(0, false);
     for _ in 0..calls {
@@ -125,7 +124,7 @@ fn client_call(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
-// The worker serves what is there in drains of up to 64.
+// The worker serves all requests, in drains of up to 64.
 #[library_benchmark(config = at_most(SERVER_SERVE))]
 #[bench::calls_of_48_bytes(face_to_face(64, false))]
 fn server_serve(mut pair: FaceToFace) -> FaceToFace {
@@ -138,18 +137,18 @@ library_benchmark_group!(
     benchmarks = [client_call, client_submit, client_collect, server_serve]
 );
 
-/// Where a message stands.
+/// The progress of a message.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// Acknowledged but not sent yet: its sender finds the answer as soon as it has sent.
+    /// Not sent yet, but its acknowledgement is already committed: the sender finds it after sending.
     Acknowledged,
-    /// On its way to the worker.
+    /// Sent, but not yet taken by the worker.
     Sent,
     /// In the receiver's inbox.
     Delivered,
 }
 
-/// Two clients whose rings have been once around, with this many messages at a stage.
+/// Two clients whose rings have wrapped once, with this many messages at a stage.
 fn forward(messages: usize, stage: Stage) -> Forward {
     let mut pair = Forward::new(1 << 16).expect("two channels");
     for _ in 0..1 << 11 {

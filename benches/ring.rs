@@ -1,5 +1,7 @@
-//! Times of the parts in one thread: no waiting, no other core. How long things take between two processes is
-//! measured by `ringpost-bench`. The parts of a call and of a message need `--features internals`.
+//! Measures single parts in one thread, without waiting or another core.
+//!
+//! `ringpost-bench` measures between processes. The parts of a call and of a message need `--features
+//! internals`.
 
 use std::hint::black_box;
 
@@ -7,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ringpost::ring;
 use ringpost::testing::Segment;
 
-/// The copy into and out of shared memory, across its changes of method.
+/// Copies into and out of shared memory, of sizes that use the different methods.
 fn copy(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("copy");
     let segment = Segment::anonymous(1 << 20).expect("memory");
@@ -65,8 +67,7 @@ fn batch(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A whole call: the request, the worker's echo, the response, each by the code that does it between
-/// processes.
+/// A whole call: request, echo by the worker, and response, by the same code as between processes.
 #[cfg(feature = "internals")]
 fn call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call");

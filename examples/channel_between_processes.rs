@@ -1,13 +1,13 @@
-//! A channel between two processes, without a server: this program starts itself a second time and hands it
-//! the channel's descriptor as its standard input.
+//! A channel between two processes without a server: this program starts itself again and passes the channel
+//! on.
 //!
 //! ```text
 //! cargo run --release --example channel_between_processes
 //! ```
 //!
-//! The host makes the channel and answers requests; the guest checks the descriptor, maps it, and asks.
-//! Neither trusts what the other writes. What a channel by itself cannot tell is that the other process died:
-//! here the host waits for its child and closes the channel then.
+//! The host makes the channel and answers requests. The guest gets its descriptor as standard input, checks
+//! and maps it, and sends requests. Neither trusts what the other writes. A channel alone does not notice the
+//! death of the other process; so the host waits for its child, and then closes the channel.
 
 use std::error::Error;
 use std::io;
@@ -19,7 +19,7 @@ use ringpost::WaitStrategy;
 use ringpost::channel;
 use ringpost::ring::RecvError;
 
-/// Tells the second process that it is the guest.
+/// The argument that makes a process the guest.
 const GUEST: &str = "--guest";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,12 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn host() -> Result<(), Box<dyn Error>> {
     let (mut host, descriptor) = channel::create(64 * 1024, WaitStrategy::Adaptive)?;
 
-    // The descriptor becomes the child's standard input, and is closed here.
+    // The descriptor becomes the child's standard input, and is closed in this process.
     let mut child =
         Command::new(std::env::current_exe()?).arg(GUEST).stdin(Stdio::from(descriptor)).spawn()?;
     println!("host  (pid {}): the guest is pid {}", std::process::id(), child.id());
 
-    // However the child ends, killed for example: the wait for requests below ends, too.
+    // Whichever way the child ends, this also ends the wait for requests below.
     let closer = host.closer.clone();
     let waiter = thread::spawn(move || {
         let status = child.wait();
@@ -52,9 +52,9 @@ fn host() -> Result<(), Box<dyn Error>> {
     loop {
         match host.requests.recv(&mut request) {
             Ok(_) => {}
-            // The guest's ends were dropped, or the thread above closed the channel, whichever is seen first.
+            // The guest dropped its ends, or the thread above closed the channel.
             Err(RecvError::Disconnected(_)) => break,
-            // The guest broke a rule of the rings. The channel is closed, nothing else has happened.
+            // The guest broke a rule of the rings. The channel is closed, but no harm was done.
             Err(error) => return Err(error.into()),
         }
         request.reverse();
@@ -90,5 +90,5 @@ fn guest() -> Result<(), Box<dyn Error>> {
     }
     println!("guest (pid {pid}): 100000 more, each response checked");
     Ok(())
-    // The guest's ends are dropped, which closes the channel.
+    // Dropping the guest's ends closes the channel.
 }

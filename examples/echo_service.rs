@@ -4,8 +4,8 @@
 //! cargo run --release --example echo_service
 //! ```
 //!
-//! Server and client are in one process here, so that one command shows both. In a program of your own they
-//! are in two, and both use `ringpost::default_path()` or a path that they agree on.
+//! Server and client are in one process here, so that one command shows both. Usually they are separate
+//! programs, which both use `ringpost::default_path()` or agree on a path.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("bus.sock");
 
-    // Every client has a thread of its own in the server, so the closure can run several times at once: it is
+    // Each client has its own thread in the server. Several threads may run the closure at once, so it is
     // `Fn`.
     let server = Server::builder(&path)
         .service(|request: Request<'_>, response: &mut Response<'_>| {
@@ -37,11 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let response = client.call(b"hello")?;
     println!("response: {}", String::from_utf8_lossy(&response));
 
-    // With a deadline. After a time-out the call may have been executed; its response is discarded.
+    // A call with a time-out. After a time-out the call may have been executed, but its response is
+    // discarded.
     let response = client.call_timeout(b"hello again", Duration::from_secs(1))?;
     println!("response: {}", String::from_utf8_lossy(&response));
 
-    // What the service says about its failure reaches the caller, and the next call works as before.
+    // The caller gets the text of a service's failure, and the next call works as before.
     match client.call(b"") {
         Err(CallError::ServiceFailed(why)) => println!("refused:  {why}"),
         other => return Err(format!("an empty request came to {other:?}").into()),

@@ -1,12 +1,13 @@
-//! Pipelined calls: several requests on their way at once, responses in their order.
+//! Pipelined calls: several outstanding requests, whose responses arrive in the same order.
 //!
 //! ```text
 //! cargo run --release --example pipelined
 //! ```
 //!
-//! A call at a time waits for each response before the next request. Where the requests do not depend on each
-//! other, submit several and collect their responses: both sides then work at the same time, and one wake and
-//! one fence serve many requests. The times printed are only an impression; `ringpost-bench` measures.
+//! Single calls wait for each response before the next request. If requests do not depend on each other,
+//! submit several and collect their responses later: then both sides work at the same time, and one fence and
+//! one wake serve many requests. The printed times are only a rough indication; use `ringpost-bench` to
+//! measure.
 
 use std::error::Error;
 use std::time::Instant;
@@ -39,8 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{AT_ONCE} at a time:  {}", pace(began));
 
-    // More than the rings hold: when they are full, `submit` takes responses into a queue to make room
-    // (65,536 at most).
+    // These are more than the rings hold. If they are full, `submit` makes room by taking responses into a
+    // queue (at most 65,536).
     for number in 0..CALLS {
         client.caller().submit(&number.to_le_bytes())?;
     }
@@ -58,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The service: a number in, its square out.
+/// The service: returns the square of a number.
 fn square(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let number = request
         .payload()

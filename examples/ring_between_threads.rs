@@ -1,4 +1,4 @@
-//! A ring between two threads, without a server: single blocks, blocks written in place, batches, drains.
+//! A ring between two threads without a server: single blocks, blocks written in place, batches and drains.
 //!
 //! ```text
 //! cargo run --release --example ring_between_threads
@@ -13,7 +13,7 @@ use ringpost::ring::{self, CloseReason, Consumer, Producer, RecvError, TrySendEr
 
 const NUMBERS: u64 = 200_000;
 
-/// An error that can leave a thread.
+/// An error that a thread can return.
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
@@ -33,13 +33,13 @@ fn main() -> Result<(), Failure> {
 }
 
 fn write(mut producer: Producer) -> Result<(), Failure> {
-    // Straight into the ring. The block is as long as what was written, and is seen when it is committed.
+    // A grant writes directly into the ring. The block has the length that was written, and becomes visible
+    // with the commit.
     let mut grant = producer.grant(64)?;
     write!(grant, "numbers below {NUMBERS}")?;
     grant.commit();
 
-    // Several blocks that are seen together, for the price of one fence. A batch takes what fits and never
-    // waits.
+    // A batch commits several blocks together, with one fence. It takes what fits and never waits.
     let mut next = 0;
     while next < NUMBERS / 2 {
         let mut batch = producer.batch();
@@ -53,18 +53,18 @@ fn write(mut producer: Producer) -> Result<(), Failure> {
         }
         batch.commit();
         if next == first {
-            // Nothing fitted: wait until one block does.
+            // Nothing fitted, so wait for room for one block.
             producer.send(&next.to_le_bytes())?;
             next += 1;
         }
     }
 
-    // One at a time, waiting for room.
+    // Single blocks, which wait for room.
     for number in next..NUMBERS {
         producer.send(&number.to_le_bytes())?;
     }
     Ok(())
-    // The producer is dropped, which closes the ring; the consumer first receives all that was committed.
+    // Dropping the producer closes the ring. The consumer still receives everything that was committed.
 }
 
 fn read(mut consumer: Consumer) -> Result<(u64, u64), Failure> {
@@ -83,7 +83,7 @@ fn read(mut consumer: Consumer) -> Result<(u64, u64), Failure> {
             Err(RecvError::Disconnected(CloseReason::Peer)) => return Ok((blocks, sum)),
             Err(error) => return Err(error.into()),
         }
-        // What came with it, whose room is given back together.
+        // A drain takes the other blocks that have arrived, and releases their room together.
         let mut drain = consumer.drain();
         while drain.try_recv(&mut block).is_ok() {
             add(&block)?;

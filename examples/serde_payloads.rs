@@ -4,8 +4,8 @@
 //! cargo run --release --features serde --example serde_payloads
 //! ```
 //!
-//! Values travel in the form of `postcard`, which does not describe itself: both sides must use the same
-//! types. Put them into a module or crate that both use.
+//! Values are encoded by `postcard`, whose format is not self-describing: both sides must use the same types.
+//! Put them into a module or crate that both use.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,12 +23,12 @@ enum Command {
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Answer {
-    /// What was there before, or is there.
+    /// The previous or current value.
     Value(Option<String>),
     Keys(Vec<String>),
 }
 
-/// The service's memory. Each client has a thread of its own in the server, hence the lock.
+/// The service's data. It needs a lock because each client has its own thread in the server.
 #[derive(Default)]
 struct Store(Mutex<BTreeMap<String, String>>);
 
@@ -61,12 +61,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Postcard(keys): Postcard<Answer> = bob.call(Postcard(Command::Keys))?.read()?;
     println!("bob gets {value:?}, and of all keys {keys:?}");
 
-    // What cannot be a command is refused by the service, with the reason.
+    // The service refuses a payload that is not a command, and gives the reason.
     match alice.call(Postcard(u64::MAX)) {
         Err(error) => println!("refused: {error}"),
         other => return Err(format!("a wrong request came to {other:?}").into()),
     }
-    // What can never be sent is refused here, before it is encoded to its end.
+    // A payload that is too large is refused locally, before it is fully encoded.
     let key = "k".repeat(alice.limits().max_call);
     match alice.call(Postcard(Command::Get { key })) {
         Err(CallError::Encode(error)) => println!("not sent: {error}"),

@@ -4,7 +4,7 @@
 //! cargo run --release --example two_clients
 //! ```
 //!
-//! The clients run in two threads here; in two processes their code is the same.
+//! The clients run in two threads here; in two processes their code would be the same.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,7 +15,7 @@ use ringpost::{Client, Key, Name, Server};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An error that can leave a thread.
+/// An error that a thread can return.
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
@@ -43,10 +43,10 @@ fn alice(path: &Path) -> Result<(), Failure> {
 
     let bob = find(&mut client, "bob")?;
     println!("alice: bob's key is {bob}");
-    // `Ok` means that the message is in bob's inbox. This waits for room there; `send` would fail at once.
+    // `Ok` means that the message is in bob's inbox. If that is full, this waits for room.
     client.send_timeout(bob, b"What is 6 * 7?", PATIENCE)?;
 
-    // Messages and responses come over rings of their own: a call does not disturb the inbox.
+    // Messages and responses arrive in separate rings, so a call does not affect the inbox.
     let response = client.call(b"ping")?;
     println!("alice: the service answers {:?}", String::from_utf8_lossy(&response));
 
@@ -62,7 +62,7 @@ fn bob(path: &Path) -> Result<(), Failure> {
     let mut client = Client::register(path, "bob")?;
     let message = client.recv_timeout(PATIENCE)?;
     println!("bob: {} asks {:?}", message.sender_name(), String::from_utf8_lossy(message.payload()));
-    // The sender's key comes from the server: whoever asked is who gets the answer.
+    // The server vouches for the sender's key, so the answer goes to the client that asked.
     client.send_timeout(message.sender(), b"42", PATIENCE)?;
     client.unregister()?;
     Ok(())

@@ -1,11 +1,11 @@
-//! Calls and messages of values whose bytes are the payload: nothing is encoded, and what arrives is checked.
+//! Calls and messages of fixed-layout values: their bytes are the payload, and received bytes are checked.
 //!
 //! ```text
 //! cargo run --release --example typed_payloads
 //! ```
 //!
-//! The types derive the traits of `zerocopy`, which `ringpost` re-exports. In a program of your own, put the
-//! types into a module or crate that both sides use.
+//! The types derive the traits of `zerocopy`, which `ringpost` re-exports. Put such types into a module or
+//! crate that both sides use.
 
 use std::error::Error;
 
@@ -13,7 +13,7 @@ use ringpost::zerocopy::byteorder::little_endian::U32;
 use ringpost::zerocopy::{Immutable, IntoBytes, TryFromBytes};
 use ringpost::{Client, Request, Response, Server, ServiceError, codec};
 
-/// What the service can do. Bits that are none of these are refused before anybody looks at them.
+/// What the service can do. Other bit patterns are refused when a value is read.
 #[derive(Debug, Clone, Copy, IntoBytes, TryFromBytes, Immutable)]
 #[zerocopy(crate = "ringpost::zerocopy")]
 #[repr(u64)]
@@ -22,7 +22,7 @@ enum Figure {
     Square = 2,
 }
 
-/// A request. There is no padding between the fields or behind them: the derives see to that.
+/// A request. The derives make sure that it has no padding.
 #[derive(Debug, Clone, Copy, IntoBytes, TryFromBytes, Immutable)]
 #[zerocopy(crate = "ringpost::zerocopy")]
 #[repr(C)]
@@ -53,13 +53,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{figure:?} of size 2: area {:.2}, edge {:.2}", answer.area, answer.length_of_edge);
     }
 
-    // A request of another type: the service says what is wrong with it, and goes on.
+    // The service answers a request of another type with an error, and continues.
     match alice.call(7_u32.as_bytes()) {
         Err(error) => println!("refused: {error}"),
         other => return Err(format!("a wrong request came to {other:?}").into()),
     }
 
-    // Messages. A slice of any length can be sent; types without alignment are read where they lie.
+    // Messages: slices of any length can be sent. Types without alignment can be read in place.
     alice.send(bob.key(), Answer { area: 4.0, length_of_edge: 8.0 }.as_bytes())?;
     alice.send(bob.key(), [3, 5, 8].map(U32::new).as_bytes())?;
     alice.send(bob.key(), b"just text")?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         codec::view::<[U32]>(message.payload())?.iter().map(|number| number.get()).collect();
     println!("bob: {} sends {numbers:?}", message.sender_name());
 
-    // A message of another type is an error only where it is read as a value.
+    // A message of another type is an error only when it is read as a value.
     let message = bob.recv()?;
     match message.read::<Answer>() {
         Err(error) => {
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The service. With `?` a request that is no question is answered with what is wrong.
+/// The service. By `?`, an invalid request is answered with the error.
 fn measure(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let Question { figure, size } = request.read()?;
     let answer = match figure {

@@ -1,8 +1,7 @@
-//! A client against a server that writes any word and any byte of its channel: responses, messages, `head`,
-//! futex and closed words.
+//! Fuzzes a client whose server writes arbitrary words and bytes of the channel.
 //!
-//! It never panics, touches nothing but what is its to write, takes a response only for the request that it
-//! belongs to, and stays closed once it has met a broken rule.
+//! These are responses, messages, `head`, futex words and the closed word. The client must never panic, write
+//! only its own memory, match responses to their requests, and stay closed after it has found a broken rule.
 
 #![no_main]
 
@@ -27,12 +26,12 @@ const MESSAGE: u16 = 0x100;
 static REQUEST: [u8; 4096] = [1; 4096];
 static BODY: [u8; 4096] = [b'x'; 4096];
 
-/// Words that a step may read or write, besides six for each sleep, and for each block that can lie in its
+/// The words that a step may read or write, besides six for each sleep and for each block that fits into its
 /// ring.
 const WORDS: u64 = 40;
 const WORDS_FOR_A_BLOCK: u64 = 24;
 
-/// A page of the registry's list, nearly right.
+/// A nearly valid page of the registry's list.
 fn page(input: &mut Input<'_>) -> Vec<u8> {
     let mut page = match input.byte() % 3 {
         0 => u32::MAX.to_le_bytes().to_vec(),
@@ -64,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             let mut found = false;
             let begun = work();
             match input.byte() % 14 {
-                // A response, nearly right: its number is the next or a little off.
+                // A nearly valid response: its number is the next one or a little off.
                 0..4 => {
                     let (status, form) = (u16::from(input.byte() % 14), input.byte());
                     let body = match form % 4 {
@@ -81,7 +80,7 @@ fuzz_target!(|data: &[u8]| {
                     let cut = block.len() - usize::from(input.byte() / 250).min(block.len());
                     responses.put(memory, &block[..cut]);
                 }
-                // A message, nearly right.
+                // A nearly valid message.
                 4 | 5 => {
                     let form = input.byte();
                     let name_len = input.byte() % 70;
@@ -92,7 +91,7 @@ fuzz_target!(|data: &[u8]| {
                 }
                 6 => tamper(memory, &[responses.end(), messages.end()], &mut input),
                 7 => {
-                    // What the server has consumed, honestly as far as the client knows.
+                    // A plausible position up to which the server has consumed.
                     let lines = u64::from(input.byte() % 64);
                     memory.set_head(REQUESTS, memory.head(REQUESTS).wrapping_add(lines * LINE));
                     if input.byte() > 250 {
@@ -159,7 +158,7 @@ fuzz_target!(|data: &[u8]| {
             }
             broken |= found;
             let done = work().since(begun);
-            // One request for each response that can lie there, and what lies there is read once.
+            // At most one request for each response in the ring, and each is read once.
             let most = WORDS + RING / LINE * WORDS_FOR_A_BLOCK + 6 * done.sleeps;
             assert!(done.words <= most, "{done:?} in one step");
             assert!(done.bytes <= 3 * RING, "{done:?} in one step");
@@ -172,7 +171,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(client.closer().reason().is_some(), "it goes on after a broken rule");
             assert!(client.call(b"x").is_err());
         }
-        // Nobody answers its farewell, unless one lies there.
+        // Nobody answers its request to unregister, unless a response is already there.
         let begun = work();
         if form & 0x80 == 0 {
             client.closer().close();

@@ -1,8 +1,7 @@
-//! Both ends of the connect channel against any datagrams, with and without descriptors: a server that is
-//! asked, and a client that registers or observes.
+//! Fuzzes both ends of the connect channel with arbitrary datagrams, with and without descriptors.
 //!
-//! Neither panics; the server answers each question in the form of an answer and forgets who hangs up; the
-//! client takes no memory but a sealed channel; and no descriptor is left behind.
+//! Neither end must panic or leak descriptors. The server must answer each request with a valid reply, and
+//! forget clients that hang up. The client must accept only sealed channels as memory.
 
 #![no_main]
 
@@ -31,7 +30,7 @@ use rustix::net::{
 struct Stage {
     reception: Reception,
     address: SocketAddrUnix,
-    /// The lowest descriptor that is free while nothing goes on.
+    /// The lowest free descriptor number while idle.
     lowest: Option<i32>,
 }
 
@@ -50,13 +49,13 @@ impl Stage {
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const CLOEXEC: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
 const RING: u64 = 4096;
-/// Bytes of a channel with such rings.
+/// The size of a channel with such rings, in bytes.
 const CHANNEL: u64 = 4096 + 3 * RING;
-/// Bytes at its start that say what it is.
+/// The bytes at its start that describe it.
 const WORDS: usize = 32;
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// A datagram: right in its frame or in nothing.
+/// A datagram, with a valid frame or completely arbitrary.
 fn datagram(input: &mut Input<'_>) -> Vec<u8> {
     let form = input.byte();
     let mut datagram = Vec::new();
@@ -77,7 +76,7 @@ fn datagram(input: &mut Input<'_>) -> Vec<u8> {
     datagram
 }
 
-/// Memory of this length with these seals, which says of itself what a channel does.
+/// Memory of this length and with these seals, which begins like a channel.
 fn memory(len: u64, seals: SealFlags, flags: MemfdFlags) -> Option<OwnedFd> {
     let file = memfd_create("fuzz", flags).ok()?;
     let _ = rustix::io::pwrite(&file, &channel_words(), 0);
@@ -86,7 +85,7 @@ fn memory(len: u64, seals: SealFlags, flags: MemfdFlags) -> Option<OwnedFd> {
     Some(file)
 }
 
-/// How a channel's segment begins.
+/// The first bytes of a channel's segment.
 fn channel_words() -> [u8; WORDS] {
     let mut words = [0; WORDS];
     words[..8].copy_from_slice(b"RINGPOST");
@@ -96,10 +95,10 @@ fn channel_words() -> [u8; WORDS] {
     words
 }
 
-/// A descriptor, of any kind that somebody might send, and whether it may be taken for a channel.
+/// A descriptor of some kind, and whether it is valid as a channel.
 fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
     Some(match input.byte() % 12 {
-        // As it should be; or so, but for some of its first bytes.
+        // A valid channel; or one with some of its first bytes changed.
         0..4 => (channel::create(RING as usize, Default::default()).ok()?.1, true),
         4 | 5 => {
             let (_, descriptor) = channel::create(RING as usize, Default::default()).ok()?;
@@ -128,8 +127,8 @@ fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
     })
 }
 
-/// Sends a datagram with up to five descriptors. It may be refused: too long, or nobody reads. If it was
-/// sent: whether the first of them may be taken for a channel.
+/// Sends a datagram with up to five descriptors. `None` if it was not sent: it is too long, or nobody reads.
+/// Else whether the first descriptor is valid as a channel.
 fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     let datagram = datagram(input);
     let descriptors: Vec<_> = (0..input.byte() % 6).filter_map(|_| descriptor(input)).collect();
@@ -144,7 +143,8 @@ fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     Some(descriptors.first().is_some_and(|(_, channel)| *channel))
 }
 
-/// Reads the answers that are there. Each has the form of one, and at most one descriptor, with an Ok.
+/// Reads the available answers. Each must be valid, and have at most one descriptor, and that only if it is
+/// Ok.
 fn hear(socket: &OwnedFd) {
     let mut bytes = [0; 20_000];
     loop {
@@ -170,7 +170,7 @@ fn hear(socket: &OwnedFd) {
     }
 }
 
-/// Clients of a server that say what they like.
+/// Arbitrary clients of a server.
 fn ask(stage: &mut Stage, input: &mut Input<'_>) {
     let mut sockets: Vec<OwnedFd> = Vec::new();
     while !input.is_empty() {
@@ -209,14 +209,14 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
     }
 }
 
-/// A server that answers what it likes.
+/// A server with arbitrary answers.
 fn answer(input: &mut Input<'_>) {
     let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("sockets");
     let observes = input.byte() % 4 == 0;
     // Only the first answer is to a registration.
     let said: Vec<bool> = (0..=input.byte() % 3).filter_map(|_| say(&far, input)).collect();
     let silent = input.byte() % 16 == 0;
-    // One that hangs up, unless it is to be waited for in vain.
+    // The server hangs up, unless the client is to wait in vain.
     let _far = if silent { Some(far) } else { None };
     if observes {
         let observer = observe_over(near);
@@ -237,11 +237,10 @@ fn answer(input: &mut Input<'_>) {
     }
 }
 
-/// The descriptors that the process's watcher keeps from the first client on: an epoll instance and a pair of
-/// sockets.
+/// The descriptors that the process's watcher keeps: an epoll instance and a pair of sockets.
 const OF_THE_WATCHER: i32 = 3;
 
-/// The lowest number that no descriptor has.
+/// The lowest free descriptor number.
 fn free_descriptor() -> i32 {
     let probe = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("a descriptor");
     probe.as_raw_fd()
@@ -259,8 +258,8 @@ fuzz_target!(|data: &[u8]| {
             stage.lowest = Some(free_descriptor());
             return;
         };
-        // What may take long to close is closed on threads of its own, and the server looks now and then
-        // whether answers were taken.
+        // Some descriptors are closed on other threads, and the server only checks now and then whether
+        // answers were received. So wait for both.
         let limit = Instant::now() + Duration::from_secs(5);
         while free_descriptor() > lowest + OF_THE_WATCHER {
             assert!(

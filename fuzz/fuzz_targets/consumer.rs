@@ -1,9 +1,8 @@
-//! A consumer over bytes that another process could write: headers, payload, futex words, at any time between
-//! its looks and while it sleeps.
+//! Fuzzes a consumer while another process writes arbitrary headers, payloads and futex words.
 //!
-//! It never panics, never reads outside the ring (every access is checked, and the words around are guarded),
-//! passes at most one padding and one record in a look, does no more work than that needs, and stays broken
-//! once it has found a broken rule.
+//! Words change between its looks and while it sleeps. It must never panic or read outside the ring (every
+//! access is checked, and the words around are guarded), pass at most one padding and one record in a look,
+//! do no more work than that needs, and stay broken after it has found a broken rule.
 
 #![no_main]
 
@@ -17,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 use ringpost::ring::{CloseReason, RecvTimeoutError, TryRecvError, Violation};
 use ringpost::testing::fuzz::{RingMemory, SPARE_HINTS, give_hints, work};
 
-/// Words that a step may read or write, besides five for each sleep.
+/// The words that a step may read or write, besides five for each sleep.
 const WORDS: u64 = 24;
 
 struct Stage {
@@ -31,7 +30,7 @@ thread_local! {
         RefCell::new(Stage { memory: RingMemory::new(), into: Vec::new(), part: Vec::new() });
 }
 
-/// A header that is nearly right: its position is the consumer's own or a little off.
+/// A nearly valid header: its position is the consumer's or a little off.
 fn near_header(memory: &RingMemory, before: u64, input: &mut Input<'_>) -> (u64, u64) {
     let (kind, off, lines) = (u64::from(input.byte()), input.byte(), u64::from(input.byte() % 4));
     let len = u64::from(input.word16());
@@ -51,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
         while !input.is_empty() {
             let (before, begun) = (memory.head(), work());
             steps += 1;
-            // Blocks that it may take, at most.
+            // The largest number of blocks that it may take.
             let (mut violation, mut blocks) = (None, 1);
             match input.byte() % 12 {
                 0 | 1 => {
@@ -92,9 +91,9 @@ fuzz_target!(|data: &[u8]| {
                     Err(RecvTimeoutError::Violation(found)) => violation = Some(found),
                     Err(error) => panic!("{error}"),
                 },
-                // Its next sleeps end in hints that lead nowhere.
+                // Its next sleeps end without anything to receive.
                 8 => give_hints(input.byte().into()),
-                // And while it sleeps the next time, something comes.
+                // During its next sleep a block arrives.
                 9 => {
                     let (position, header) = near_header(memory, before, &mut input);
                     memory.meanwhile(move |memory| memory.set_header(position, header));
@@ -119,12 +118,12 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
             let moved = memory.head() - before;
-            // At most padding and a record behind it, for each.
+            // At most a padding and a record for each block.
             assert!(moved < blocks * 2 * memory.capacity() && moved % 64 == 0);
             records += if moved > 0 { blocks } else { 0 };
             let done = work().since(begun);
             assert!(done.words <= WORDS * blocks + 5 * done.sleeps, "{done:?} in one step");
-            // A read in parts copies half of the block twice; a block of one line is copied with all of its
+            // Reading in parts copies half of a block twice. A block of one line is copied with its whole
             // line.
             let most = consumer.max_block() as u64 * 3 / 2 + 64;
             assert!(done.bytes <= blocks * most, "{done:?} in one step");
@@ -133,7 +132,7 @@ fuzz_target!(|data: &[u8]| {
             }
             broken = broken.or(violation);
         }
-        // However its sleeps end: one for each step and each record, and a few to spare.
+        // It may sleep once for each step and each record, and a few times more.
         assert!(work().since(began).sleeps <= SPARE_HINTS + records + steps, "it goes on sleeping");
         if let Some(violation) = broken {
             assert_eq!(consumer.try_recv(into), Err(TryRecvError::Violation(violation)));

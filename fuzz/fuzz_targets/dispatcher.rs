@@ -1,8 +1,7 @@
-//! A server's worker against a client that writes any word and any byte of its channel, and against a
-//! receiver of messages that does the same.
+//! Fuzzes a server's worker whose client, and the receiver of its messages, write arbitrary words and bytes.
 //!
-//! It never panics (services may), touches nothing but what is its to write, serves at most what is there,
-//! answers in the form of an answer, and ends a client that breaks a rule of its rings.
+//! The worker must never panic (services may), write only its own memory, serve at most the requests that are
+//! there, send valid responses, and disconnect a client that breaks a rule of its rings.
 
 #![no_main]
 
@@ -33,7 +32,7 @@ thread_local! {
 const SEND: u16 = 2;
 const STATUSES: u16 = 11;
 
-/// Requests served in a drain at the most, and the words that one and everything besides may read or write.
+/// The most requests served in one drain, and the words that a request and everything else may read or write.
 const DRAIN: u64 = 64;
 const WORDS_FOR_A_REQUEST: u64 = 48;
 const WORDS: u64 = 64;
@@ -47,7 +46,7 @@ struct Play<'a> {
     messages: Reader,
     put: u64,
     sleeps: u64,
-    /// Whether anything but honest blocks was written where the worker reads or writes.
+    /// Whether anything but valid blocks was written to memory that the worker uses.
     tampered: bool,
 }
 
@@ -74,7 +73,7 @@ impl Play<'_> {
         let block = block(code, flags, input.word32(), &body);
         let cut = block.len() - usize::from(input.byte() / 250).min(block.len());
         self.put += 1;
-        // Only what fits is honest: the worker has not given back what this might be written over.
+        // A valid client writes only what fits: the worker has not released more room.
         let free = RING.saturating_sub(self.requests.tail.wrapping_sub(self.alice.head(REQUESTS)));
         self.tampered |= cut > self.alice.max_block() || free < 2 * record_size(cut as u64) + LINE;
         self.requests.put(self.alice, &block[..cut]);
@@ -91,8 +90,7 @@ impl Play<'_> {
         let served = self.dispatcher.serve();
         let done = work().since(begun);
         assert!(done.words <= WORDS + DRAIN * WORDS_FOR_A_REQUEST + 6 * done.sleeps, "{done:?} in one drain");
-        // What lies in the ring is read once. What a service writes may move out of the ring once, and be
-        // replaced by a text.
+        // Requests are read once. A response may move out of the ring once, and be replaced by an error text.
         let most = 4 * RING + DRAIN * 2 * self.alice.max_block() as u64;
         assert!(done.bytes <= most, "{done:?} in one drain");
         self.sleeps += done.sleeps;
@@ -147,7 +145,7 @@ fuzz_target!(|data: &[u8]| {
                 _ => {}
             }
         }
-        // Each round takes at least one record, and each line of the ring holds at most one: so this ends.
+        // Each round takes at least one record, and a line of the ring holds at most one, so this ends.
         let mut rounds = 0;
         let end = loop {
             match play.serve() {

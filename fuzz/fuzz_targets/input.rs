@@ -1,8 +1,8 @@
-//! Takes an input apart, byte by byte; what is missing reads as zero.
+//! `Input`: reads values from a fuzz input, byte by byte. Missing bytes read as zero.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
-/// A head that is some lines further than this one, and seldom a few bytes.
+/// A head that is some lines beyond this one, and seldom also a few bytes.
 pub fn near_head(head: u64, lines: u8, off: u8) -> u64 {
     head.wrapping_add(u64::from(lines) % 80 * 64 + u64::from(off / 250))
 }
@@ -36,7 +36,7 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// A line number at or just below a place where some number wraps, or any.
+    /// A line number at or just below one where a number wraps, or any other.
     pub fn start_line(&mut self) -> u64 {
         let before = u64::from(self.byte());
         match self.byte() % 6 {

@@ -1,5 +1,4 @@
-//! The other end of a channel's ring, played by the target: honest where it is asked to be, and anything else
-//! where it is not.
+//! The simulated other end of a channel's rings: writes and reads valid blocks, or tampers with any word.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
@@ -27,13 +26,13 @@ pub fn block(code: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     block
 }
 
-/// Bytes of a record of a block of this length.
+/// The size of the record of a block of this length.
 pub fn record_size(len: u64) -> u64 {
     (len + 8).next_multiple_of(LINE)
 }
 
-/// Writes a word or some bytes of a channel as no honest peer would: any, or one that is nearly right.
-/// `tails` are the rings that the peer writes, and how far it has written them.
+/// Overwrites a word or some bytes of a channel with an arbitrary or nearly valid value. `tails` are the
+/// rings that the peer writes, and the positions up to which it has written them.
 pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
     let ring = usize::from(input.byte() % 3);
     match input.byte() % 9 {
@@ -54,9 +53,9 @@ pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
         4 => memory.set_head(ring, near_head(memory.head(ring), input.byte(), input.byte())),
         5 => memory.set_parked(ring, input.word32(), input.word32()),
         6 => memory.set_closed(input.word32()),
-        // The end's next sleeps end in hints that lead nowhere.
+        // The end's next sleeps end without anything to do.
         7 => give_hints(input.byte().into()),
-        // And while it sleeps the next time, something happens.
+        // Something happens during its next sleep.
         _ => {
             let (what, value) = (input.byte(), input.byte());
             let (ring, tail) = tails[usize::from(what) / 4 % tails.len()];
@@ -73,7 +72,7 @@ pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
     }
 }
 
-/// Writes blocks as an honest producer does, except that it asks nobody for room.
+/// Writes valid blocks like a producer, but without checking for room.
 pub struct Writer {
     ring: usize,
     pub tail: u64,
@@ -84,7 +83,7 @@ impl Writer {
         Writer { ring, tail: 0 }
     }
 
-    /// The ring, and how far it is written.
+    /// The ring, and the position up to which it is written.
     pub fn end(&self) -> (usize, u64) {
         (self.ring, self.tail)
     }
@@ -103,7 +102,7 @@ impl Writer {
     }
 }
 
-/// Reads blocks as an honest consumer does.
+/// Reads blocks like a consumer.
 pub struct Reader {
     ring: usize,
     pub head: u64,
@@ -115,7 +114,7 @@ impl Reader {
         Reader { ring, head: 0, block: Vec::new() }
     }
 
-    /// The next block, if there is one. What lies there must be what a producer that knows the rules writes.
+    /// The next block, if there is one. It must be a valid one.
     pub fn next(&mut self, memory: &Memory) -> Option<&[u8]> {
         let mut word = memory.header(self.ring, self.head);
         if word != 0 && word >> 32 & 3 == PADDING {

@@ -1,8 +1,8 @@
-//! A producer against a consumer that writes any `head` and any parked word at any time, also while the
-//! producer sleeps.
+//! Fuzzes a producer whose consumer writes arbitrary `head`s and parked words, also while the producer
+//! sleeps.
 //!
-//! It never panics, never writes outside the ring, does no more work than its blocks need, believes no
-//! impossible head, and stays broken once it met one.
+//! The producer must never panic or write outside the ring, do no more work than its blocks need, reject
+//! impossible heads, and stay broken after one.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ thread_local! {
     static MEMORY: RefCell<RingMemory> = RefCell::new(RingMemory::new());
 }
 
-/// Words that a step may read or write, besides five for each sleep and three for each block.
+/// The words that a step may read or write, besides five for each sleep and three for each block.
 const WORDS: u64 = 24;
 
 static BLOCK: [u8; 4096] = [0x5a; 4096];
@@ -84,9 +84,9 @@ fuzz_target!(|data: &[u8]| {
                     waits += 1;
                     answer = wait(&mut producer, usize::from(input.word16()) % max);
                 }
-                // Its next sleeps end in hints that lead nowhere.
+                // Its next sleeps end without room.
                 8 => give_hints(input.byte().into()),
-                // Many waits for room that there is not.
+                // Many waits without room.
                 9 => {
                     for _ in 0..input.byte() % 80 {
                         if answer.is_ok() || answer == Err(TrySendError::Full) {
@@ -96,7 +96,7 @@ fuzz_target!(|data: &[u8]| {
                         }
                     }
                 }
-                // And while it sleeps the next time, something happens.
+                // Something happens during its next sleep.
                 _ => {
                     let (what, lines, off) = (input.byte(), input.byte(), input.byte());
                     memory.meanwhile(move |memory| match what % 3 {
@@ -108,8 +108,8 @@ fuzz_target!(|data: &[u8]| {
             }
             let done = work().since(begun);
             assert!(done.words <= WORDS + 5 * done.sleeps + 8 * blocks, "{done:?} for {blocks} blocks");
-            // What was copied lay in the ring, and room comes only from a head: twice at most, for one can
-            // come during a sleep. What is taken back is written a second time, with zeros.
+            // Copies stay within the ring. Room comes only from a head, at most twice, because one can arrive
+            // during a sleep. Discarded bytes are written a second time, with zeros.
             assert!(done.bytes <= blocks * capacity && done.bytes <= 4 * capacity, "{done:?}");
             match answer {
                 Ok(()) | Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}

@@ -1,5 +1,5 @@
-//! Keys, names and addresses, as people type them and as they come from outside: read or refused, and what is
-//! read reads back.
+//! Fuzzes the parsing of keys, names and addresses: each text is parsed or refused, and what is parsed prints
+//! and parses to the same.
 
 #![no_main]
 
