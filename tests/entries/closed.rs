@@ -1,4 +1,4 @@
-//! Output that nobody takes: a closed pipe is a clean end, a full disk a failure that says so.
+//! Tests of output that cannot be written: a closed pipe is a normal end, and a full disk an error.
 
 use crate::common::program::{BENCH, CLIENT, Program, SERVER, command, finish};
 use crate::common::{Bus, LIMIT, Place, await_server, eventually};
@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A pipe whose reader has gone.
+/// A pipe whose reading end is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -31,7 +31,7 @@ fn a_closed_pipe_ends_everything_cleanly() {
         command.stdout(closed_pipe());
         finish(command, b"").quiet();
     }
-    // The line that tells the key cannot be printed; nor, here, the first message.
+    // Neither the line with the key nor the first message can be printed.
     let mut named = client(bus.path(), &["client", "x"]);
     named.stdout(closed_pipe());
     finish(named, b"").quiet();
@@ -69,7 +69,7 @@ fn a_full_disk_is_a_failure() {
     eventually("all have left", || bus.server.info().clients == 0);
 }
 
-/// Nobody reads what it has to complain of: the status tells.
+/// If the error cannot be written either, the exit status still reports the failure.
 #[test]
 fn a_closed_standard_error_changes_nothing_else() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! The programs over wrong entries: names, keys, sizes, places, versions, limits.
+//! Tests of the programs with wrong inputs: names, keys, sizes, paths, versions and limits.
 
 use crate::common::program::{CLIENT, Program, SERVER, command, finish, run};
 use crate::common::raw::{VERSION, datagram, listen_at};
@@ -39,7 +39,7 @@ fn names_that_cannot_be() {
             &["send".as_ref(), "--as".as_ref(), name, "--to".as_ref(), "y".as_ref(), "z".as_ref()],
             &["listen".as_ref(), "--as".as_ref(), name],
             &["client".as_ref(), name],
-            // A key is an address.
+            // The last one also accepts a key.
             &["send".as_ref(), "--as".as_ref(), "x".as_ref(), "--to".as_ref(), name, "z".as_ref()],
         ];
         for line in &lines[..if name.as_bytes() == key.as_bytes() { 4 } else { 5 }] {
@@ -60,7 +60,7 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
     let send =
         |to: &str, status| ringpost(bus.path(), &["send", "--as", "x", "--to", to, "z"]).refused(status);
     advises(&send("nobody", 1), &["nobody", "ringpost ls"]);
-    // Not quite keys: so they are names, which nobody has.
+    // These are almost keys, and so names, which no client has.
     let key = alice.key().to_string();
     for near in [&key[..25], &format!("{key}0"), &format!("U{}", &key[1..]), &format!("9{}", &key[1..])] {
         advises(&send(near, 1), &[near, "ringpost ls"]);
@@ -70,7 +70,7 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
     for key in [stale, Key::from_bytes(u128::to_le_bytes(0)), Key::from_bytes(u128::to_le_bytes(u128::MAX))] {
         advises(&send(&key.to_string(), 1), &["no client has this key", "look its name up"]);
     }
-    // One's own name is as good as another's.
+    // A client can send to its own name.
     ringpost(bus.path(), &["send", "--as", "x", "--to", "x", "z"]).quiet();
     assert_eq!(bus.server.clients().unwrap().len(), 1, "all but alice have left");
 }
@@ -119,7 +119,7 @@ fn places_where_no_server_is() {
         let why = ringpost(&place.path, line).refused(1);
         advises(&why, &["no server", &socket, "start one with ringpost-server --socket"]);
     }
-    // One that a dead server left.
+    // A socket that a dead server left behind.
     drop(listen_at(&place.path));
     for line in all_commands() {
         advises(&ringpost(&place.path, line).refused(1), &["no server", "start one"]);
@@ -183,7 +183,7 @@ fn directories_that_are_not_ours_to_use() {
     }
     let why = finish(as_nobody(SERVER, &[]), b"").refused(1);
     advises(&why, &["cannot create the lock file", "where this user may write"]);
-    // A server that does not allow this user.
+    // The server does not allow this user.
     let _server = ringpost::Server::builder(&place.path).start().unwrap();
     for line in all_commands() {
         advises(&finish(as_nobody(CLIENT, line), b"").refused(1), &["not permitted", "--allow-user 65532"]);
@@ -205,7 +205,8 @@ fn too_many_clients_and_too_few_descriptors() {
         command.args(line).arg("--socket").arg(socket);
         finish(command, b"")
     };
-    // From one beyond the standard three, which the loader needs, to enough: it works, or says what to do.
+    // From one more than the standard three (the loader needs it) to enough: the program works or gives
+    // advice.
     let (spare, _) = place();
     let mut worked = false;
     for most in 4..20 {
@@ -218,7 +219,7 @@ fn too_many_clients_and_too_few_descriptors() {
     for most in 4..6 {
         let ended = limited(most, SERVER, &["--max-clients", "1"], &spare.path);
         assert_eq!(ended.status, Some(1), "{ended:?}");
-        // It may warn before that so few are not enough.
+        // It may first print a warning about the low limit.
         advises(ended.stderr.lines().last().unwrap(), &["ulimit -n"]);
     }
     assert!(worked, "twenty are enough");
@@ -268,7 +269,7 @@ fn a_service_that_fails_is_the_caller_s_line() {
     eventually("all have left", || bus.server.info().clients == 0);
 }
 
-/// What a person does who waits for too long.
+/// A user presses Ctrl-C after waiting too long.
 #[test]
 fn a_signal_ends_a_call_in_a_service_that_sleeps() {
     let gate = Gate::default();

@@ -1,5 +1,5 @@
-//! Standard input that does not end: a time-out that is given counts for reading it, and without one it is
-//! said what is awaited.
+//! Tests of standard input that does not end: `--timeout` includes reading it, and without one a note is
+//! printed.
 
 use crate::common::program::{CLIENT, command, finish};
 use crate::common::{Bus, begin};
@@ -14,7 +14,7 @@ fn a_time_out_counts_for_reading_too() {
         &["call", "--as", "a", "--timeout", "0.3"][..],
         &["send", "--as", "a", "--to", "bob", "--timeout", "0.3"],
     ] {
-        // Its other end stays open until the program has ended.
+        // The writing end stays open until the program has ended.
         let (reader, writer) = io::pipe().unwrap();
         let mut command = command(CLIENT);
         command.args(line).arg("--socket").arg(bus.path()).stdin(reader);
@@ -24,7 +24,7 @@ fn a_time_out_counts_for_reading_too() {
     }
 }
 
-/// Whoever gives no time is told what is awaited, and what comes at last is used.
+/// Without `--timeout`, a note says what the program waits for, and late input is used.
 #[test]
 fn without_a_time_out_input_may_take_long() {
     let bus = Bus::start();
@@ -50,7 +50,7 @@ fn without_a_time_out_input_may_take_long() {
     assert!(child.wait().unwrap().success());
 }
 
-/// Input that is at hand, or that there is none, takes no time.
+/// Available or empty input is used at once.
 #[test]
 fn input_that_ends_is_used_with_a_time_out() {
     let bus = Bus::start();

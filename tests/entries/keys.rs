@@ -1,4 +1,4 @@
-//! Keys: malformed ones, and those that lead nowhere.
+//! Tests of malformed keys and of keys without a client.
 
 use crate::advises;
 use crate::common::{Bus, LIMIT, finds_no_room, slot_of};
@@ -37,7 +37,7 @@ fn a_key_that_leads_nowhere_is_told_apart_from_all_others() {
     let bus = Bus::with(|b| b.max_clients(2));
     let mut alice = bus.client("alice");
     let stale = bus.client("bob").key();
-    // The same slot, the next generation.
+    // Gets the same slot with the next generation.
     let mut bob = bus.client("bob");
     assert_eq!((slot_of(bob.key()), bob.key() == stale), (slot_of(stale), false));
     let unknown = [
@@ -57,7 +57,7 @@ fn a_key_that_leads_nowhere_is_told_apart_from_all_others() {
     assert_eq!(alice.caller().statistics().unwrap().sent, 0);
 }
 
-/// One's own key is a client's like any other.
+/// A client can send to itself.
 #[test]
 fn one_s_own_key_works_and_so_does_its_full_inbox() {
     let bus = Bus::with(|b| b.ring_size(4096));
@@ -68,7 +68,7 @@ fn one_s_own_key_works_and_so_does_its_full_inbox() {
     assert_eq!(note(alice.try_recv()), b"note");
     let full = (0..).find(|_| alice.try_send(own, b"x").is_err()).unwrap();
     assert_eq!(alice.try_send(own, b"x"), Err(SendError::InboxFull));
-    // Nobody reads while it waits: it is its own deadline that ends this.
+    // The client cannot read while it waits, so the wait ends with its deadline.
     finds_no_room(&mut alice, own, b"x", Duration::from_millis(20));
     for _ in 0..full {
         assert_eq!(note(alice.try_recv()), b"x");

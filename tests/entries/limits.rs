@@ -1,4 +1,4 @@
-//! Limits: too many clients, too few descriptors, settings out of range.
+//! Tests of limits: too many clients, too few descriptors or threads, settings out of range.
 
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
@@ -64,7 +64,7 @@ fn settings_out_of_range_or_against_each_other() {
     }
 }
 
-/// Times that the clock cannot add.
+/// Time-outs that exceed the clock's range mean no time-out.
 #[test]
 fn the_longest_times_are_no_times() {
     let bus = Bus::with(|b| b.grace(Duration::MAX));
@@ -95,12 +95,12 @@ fn limit_descriptors(most: u64) {
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap();
 }
 
-/// Registers with ever more descriptors allowed, and says how each attempt ended.
+/// Registers with more and more descriptors allowed, and reports how each attempt ended.
 pub fn register_poorly() {
     let path: PathBuf = setting("PATH").unwrap();
     for most in 3..64 {
         limit_descriptors(most);
-        // The server may be a moment late to notice that the last one gave up.
+        // Uses a new name, because the server may notice the end of the last attempt a moment later.
         match Client::register(&path, format!("poor {most}")) {
             Ok(mut client) => {
                 assert_eq!(client.call(b"x").unwrap(), b"x");
@@ -119,8 +119,8 @@ fn kind(error: &RegisterError) -> &'static str {
     }
 }
 
-/// Each of a client's descriptors in turn is the one too many: its socket, the channel that it receives. Its
-/// watcher's takes the channel's place, which was mapped and closed by then.
+/// Each descriptor of a registration fails once: its socket, and the channel that it receives. The watcher's
+/// descriptor uses the channel's number, which is closed by then.
 #[test]
 fn a_client_without_descriptors_says_so() {
     let bus = Bus::start();
@@ -140,14 +140,14 @@ fn a_client_without_descriptors_says_so() {
     let reached = kinds.iter().filter(|kind| *kind == "reach").count();
     assert!(reached >= 2 && watched + reached == kinds.len(), "{kinds:?}");
     assert!(poor.end().success());
-    // Those that failed half-way left nothing behind.
+    // Failed attempts left nothing behind.
     eventually("all have left", || bus.server.info().clients == 0);
 }
 
-/// Starts servers with ever fewer descriptors allowed, and says how each ended.
+/// Starts servers with fewer and fewer descriptors allowed, and reports how each ended.
 pub fn start_poorly() {
     let path: PathBuf = setting("PATH").unwrap();
-    // A server raises its own limit as far as it may: the hard one counts.
+    // The server program raises its soft limit, so lower the hard one.
     for most in (3..40).rev() {
         setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) }).unwrap();
         match Server::builder(&path).start() {
@@ -178,10 +178,10 @@ fn a_server_without_descriptors_does_not_start_and_leaves_nothing() {
 
 // ---- threads
 
-/// A user whom nothing else here runs as: the kernel counts a user's threads.
+/// A user with no other processes, because the kernel counts threads per user.
 const LONELY: u32 = 64_123;
 
-/// Serves as a user who may have that many threads, this one included.
+/// Serves as a user with this limit of threads, including the main thread.
 pub fn serve_with_few_threads(stage: &Stage) {
     leave_root(LONELY, LONELY, &[]);
     let most = setting("THREADS");
@@ -212,11 +212,11 @@ fn a_server_without_threads_says_so() {
     assert!(server.end().success());
     assert!(place.is_clean());
 
-    // Itself and the acceptor, and one client.
+    // Enough for the main thread, the acceptor and one client.
     let place = Place::new();
     let mut server = start(&place, "3");
     server.hear("ready");
-    // Only what belongs to that user vouches for its server.
+    // Clients trust that user's server only if the directory belongs to that user.
     let own = Some(LONELY);
     std::os::unix::fs::chown(place.directory.path(), own, own).unwrap();
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -1,48 +1,73 @@
-//! Everything that can be entered wrong, over the library and over the programs: a typed error, and words
-//! that say what was wrong and what to do.
+//! Tests of wrong inputs to the library and the programs: each gives a typed error that says what to do.
 //!
-//! Library. Tests are in this directory unless a file is named.
+//! The inputs, their errors, the advice in the error text, and the tests (in this directory unless a path is
+//! given):
 //!
-//! | entered wrong | error | says | test |
-//! | --- | --- | --- | --- |
-//! | name: empty, 65 bytes, control character, outer white space, a blank, an invisible character at an end, one that turns the text around, a private one, a key | `InvalidName` with its `NameError` | each its remedy: shorten, take out, trim, change a character | `names::a_text_that_is_no_name…`, `names::the_server_refuses…` |
-//! | name: not UTF-8 | `NameError::NotUtf8` | where | `names::the_server_refuses…` |
-//! | name: taken | `NameTaken` | choose another, or wait | `names::a_taken_name…` |
-//! | key: too short, too long, over 128 bits, other characters | `ParseKeyError` | copy the whole key | `keys::a_malformed_key…` |
-//! | key: unknown, stale | `SendError::NotFound` | look its name up again | `keys::a_key_that_leads_nowhere…` |
-//! | key: one's own | works | | `keys::one_s_own_key…` |
-//! | size: 0, the maximum | work | | `sizes::nothing_and_the_most…`, `client/calls.rs`, `client/messages.rs` for every size |
-//! | size: one over, over the ring | `TooLarge` | send less, or larger rings | `sizes::nothing_and_the_most…` |
-//! | full inbox | `InboxFull`, `TimedOut` | try again, or wait | `sizes::a_full_inbox…`, `client/messages.rs` |
-//! | no server, stale socket, a file | `NoServer` | start one, with the command | `places::where_no_server_is…` |
-//! | path too long | `PathTooLong`, `ListenError::TooLong` | at most 104 bytes | `places::paths_that…` |
-//! | path without a name, such as `/` | `NoFileName` | end it in a name | `places::paths_that…` |
-//! | second server on the path | `ListenError::InUse` | stop it, or another socket | `places::a_second_server…`, `processes.rs` |
-//! | the path of a living server whose lock file is gone | `ListenError::InUse` | stop it, or another socket | `places::a_living_server…` |
-//! | stale socket of a dead server | replaced | | `places::a_stale_socket…`, `processes.rs` |
-//! | something else at the path, or at its lock file | `NotASocket`, `ListenError::System` | remove it, or another path | `places::something_else…` |
-//! | another user's socket or lock file in an open directory | `ListenError::System` | another path | `places::a_squatted…` |
-//! | unwritable directory | `ListenError::System` | a path where this user may write | `places::a_directory_that_cannot…` |
-//! | default directory: symlink, file, foreign, open, missing | `PathError` | remove it, chmod, or name a socket | `places::the_default_directory…` |
-//! | socket of another user, or in its directory | `NotPermitted` | `--allow-user UID` | `users::another_user…`, `users::a_closed_directory…` |
-//! | member of a group | let in if allowed | | `users::a_group_is_let_in…`, `users::the_program…` |
-//! | a group that is not the server's | `ForeignGroup` | start it as a member, or allow users | `users::a_group_that…` |
-//! | another user's server in an open directory | `Untrusted` | use a closed directory | `users::another_user_s_server…` |
-//! | a user or group without a number in the user namespace | `UnknownAllowed`, `NotPermitted`, `Untrusted` | a user with a number of its own | `users::users_without…`, `users::the_number…` |
-//! | too many clients | `Full` | wait, or `--max-clients` | `limits::too_many_clients` |
-//! | too many connections at once | `Refused` | later | `client/connect.rs` |
-//! | too few descriptors: client, server at start, server later | `System`, `StartError`, `Refused` | `ulimit -n` | `limits::a_client_without…`, `limits::a_server_without…`, `processes.rs` |
-//! | too few threads: server at start, server later | `System`, `Refused` | `ulimit -u` | `limits::a_server_without_threads…` |
-//! | setting out of range, or against another | `MaxClients`, `Geometry`, `Pin`, `NobodyAllowed` | the range | `limits::settings…` |
-//! | the longest and the shortest times | as if none; `TimedOut` | | `limits::the_longest…`, `limits::no_time…` |
-//! | another version: client, server, channel | refusal 2, `VersionMismatch`, `ChannelError::Version` | both versions; use the same | `versions` |
-//! | not Ringpost at all | refusal 1, `NotRingpost` | another socket | `places::something_else…`, `client/connect.rs` |
-//! | a time that is not positive | status 2 | a positive number of seconds | `options::that_are_negative` |
-//! | standard input that does not end | status 1 in time | `--timeout`, or an argument | `input` |
-//! | services of all moods | `ServiceFailed`, `ResponseTooLarge`, `TimedOut` | | `client/services.rs` |
+//! - an invalid name: empty, 65 bytes, control character, outer space, other blanks, invisible character at
+//!   an end, direction change, private-use character, a key: `InvalidName` with its `NameError`; advice:
+//!   shorten, remove, trim or change a character (`names::a_text_that_is_no_name…`,
+//!   `names::the_server_refuses…`).
+//! - name: not UTF-8: `NameError::NotUtf8`; advice: where (`names::the_server_refuses…`).
+//! - name: taken: `NameTaken`; advice: choose another, or wait (`names::a_taken_name…`).
+//! - key: too short, too long, over 128 bits, other characters: `ParseKeyError`; advice: copy the whole key
+//!   (`keys::a_malformed_key…`).
+//! - key: unknown, stale: `SendError::NotFound`; advice: look its name up again
+//!   (`keys::a_key_that_leads_nowhere…`).
+//! - the client's own key: works (`keys::one_s_own_key…`).
+//! - size: 0, the maximum: work (`sizes::nothing_and_the_most…`, `client/calls.rs`, `client/messages.rs` for
+//!   every size).
+//! - size: one over, over the ring: `TooLarge`; advice: send less, or larger rings
+//!   (`sizes::nothing_and_the_most…`).
+//! - full inbox: `InboxFull`, `TimedOut`; advice: try again, or wait (`sizes::a_full_inbox…`,
+//!   `client/messages.rs`).
+//! - no server, stale socket, a file: `NoServer`; advice: start one, with the command
+//!   (`places::where_no_server_is…`).
+//! - path too long: `PathTooLong`, `ListenError::TooLong`; advice: at most 104 bytes (`places::paths_that…`).
+//! - a path without a file name, such as `/`: `NoFileName`; advice: add a name (`places::paths_that…`).
+//! - second server on the path: `ListenError::InUse`; advice: stop it, or another socket
+//!   (`places::a_second_server…`, `processes.rs`).
+//! - the path of a living server whose lock file is gone: `ListenError::InUse`; advice: stop it, or another
+//!   socket (`places::a_living_server…`).
+//! - stale socket of a dead server: replaced (`places::a_stale_socket…`, `processes.rs`).
+//! - something else at the path, or at its lock file: `NotASocket`, `ListenError::System`; advice: remove it,
+//!   or another path (`places::something_else…`).
+//! - another user's socket or lock file in an open directory: `ListenError::System`; advice: another path
+//!   (`places::a_squatted…`).
+//! - unwritable directory: `ListenError::System`; advice: a path where this user may write
+//!   (`places::a_directory_that_cannot…`).
+//! - default directory: symlink, file, foreign, open, missing: `PathError`; advice: remove it, chmod, or name
+//!   a socket (`places::the_default_directory…`).
+//! - socket of another user, or in its directory: `NotPermitted`; advice: `--allow-user UID`
+//!   (`users::another_user…`, `users::a_closed_directory…`).
+//! - member of a group: accepted if the group is allowed (`users::a_group_is_let_in…`,
+//!   `users::the_program…`).
+//! - a group that is not the server's: `ForeignGroup`; advice: start it as a member, or allow users
+//!   (`users::a_group_that…`).
+//! - another user's server in an open directory: `Untrusted`; advice: use a closed directory
+//!   (`users::another_user_s_server…`).
+//! - a user or group without a number in the user namespace: `UnknownAllowed`, `NotPermitted`, `Untrusted`;
+//!   advice: use a user with a number (`users::users_without…`, `users::the_number…`).
+//! - too many clients: `Full`; advice: wait, or `--max-clients` (`limits::too_many_clients`).
+//! - too many connections at once: `Refused`; advice: later (`client/connect.rs`).
+//! - too few descriptors: client, server at start, server later: `System`, `StartError`, `Refused`; advice:
+//!   `ulimit -n` (`limits::a_client_without…`, `limits::a_server_without…`, `processes.rs`).
+//! - too few threads: server at start, server later: `System`, `Refused`; advice: `ulimit -u`
+//!   (`limits::a_server_without_threads…`).
+//! - setting out of range, or against another: `MaxClients`, `Geometry`, `Pin`, `NobodyAllowed`; advice: the
+//!   range (`limits::settings…`).
+//! - the longest and shortest times: no time-out; `TimedOut` (`limits::the_longest…`, `limits::no_time…`).
+//! - another version: client, server, channel: refusal 2, `VersionMismatch`, `ChannelError::Version`; advice:
+//!   both versions; use the same (`versions`).
+//! - not Ringpost at all: refusal 1, `NotRingpost`; advice: another socket (`places::something_else…`,
+//!   `client/connect.rs`).
+//! - a time that is not positive: status 2; advice: a positive number of seconds
+//!   (`options::that_are_negative`).
+//! - standard input that does not end: status 1 in time; advice: `--timeout`, or an argument (`input`).
+//! - services that fail, answer too much or too late: `ServiceFailed`, `ResponseTooLarge`, `TimedOut`
+//!   (`client/services.rs`).
 //!
-//! Programs: `commands` for each of these, `options` for the command line, `closed` for output that nobody
-//! takes. Always one line on stderr; status 2 for what is wrong with the command line itself, else 1.
+//! `commands` has each of these for the programs, `options` wrong command lines, and `closed` output that
+//! cannot be written. Errors are always one line on stderr; the status is 2 for a wrong command line, else 1.
 
 #[path = "../common/mod.rs"]
 mod common;

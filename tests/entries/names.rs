@@ -1,11 +1,11 @@
-//! Names, on either side of the connect channel and on the way to the registry.
+//! Tests of invalid, taken and unusual names: in the client, at the server, and in look-ups.
 
 use crate::advises;
 use crate::common::Bus;
 use crate::common::raw::{LOOK_UP, REGISTER, RawClient, VERSION, datagram, dial, hear, say};
 use ringpost::{Address, Client, Key, Name, NameError, RegisterError};
 
-/// Every kind of text that is no name, why, and a word of what to do about it.
+/// Every kind of invalid name, its error, and a word of the advice.
 fn wrong() -> Vec<(String, NameError, &'static str)> {
     let key = Key::from_bytes(u128::to_le_bytes(7)).to_string();
     vec![
@@ -75,7 +75,7 @@ fn a_text_that_is_no_name_is_refused_before_anything_is_sent() {
     assert_eq!(bus.server.join_after_shutdown().refused, 0, "the server was asked");
 }
 
-/// A client that does not check its names, as one in another language may be.
+/// The server also checks names, because a client in another language may not.
 #[test]
 fn the_server_refuses_the_same_names_in_the_same_words() {
     let bus = Bus::start();
@@ -94,10 +94,10 @@ fn the_server_refuses_the_same_names_in_the_same_words() {
         assert_eq!(refusal, 4);
         advises(&why, &["UTF-8"]);
     }
-    // And where a name is only looked up.
+    // The same for look-ups.
     let mut client = RawClient::register(bus.path(), "asker");
     for (text, expected, _) in wrong() {
-        // The raw client writes blocks of one line.
+        // Cut, because the raw client writes only blocks of one line.
         let text = &text.as_bytes()[..text.len().min(40)];
         client.request(LOOK_UP, 0, text);
         let (status, _, why) = client.response().unwrap();

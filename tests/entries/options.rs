@@ -1,11 +1,10 @@
-//! Command lines that are wrong: unknown, missing, out of range, or against each other. Status 2, and one
-//! line.
+//! Tests of wrong command lines: unknown, missing, invalid or conflicting options give status 2 and one line.
 
 use crate::advises;
 use crate::common::program::{BENCH, CLIENT, SERVER, run};
 use crate::run::place;
 
-/// What is typed, and words of the answer.
+/// A command line, and words of the error.
 type Case = (&'static [&'static str], &'static [&'static str]);
 
 const SECONDS: &str = "a number of seconds from 0.001 to 31536000";
@@ -15,7 +14,7 @@ fn refuse(program: &str, cases: &[Case]) {
     let (place, socket) = place();
     for (line, words) in cases {
         let mut line = line.to_vec();
-        // Nothing starts at the user's own socket, should one of these be accepted.
+        // Uses a private socket, in case one of these is accepted.
         if !line.contains(&"--socket") && !words.contains(&"--socket PATH") {
             line.extend(["--socket", &socket]);
         }
@@ -72,7 +71,7 @@ fn of_the_server() {
             (&["--ring-size", "2K"], &["from 4096"]),
             (&["--ring-size", "2G"], &["to 1073741824"]),
             (&["--max-block", "255"], &["use 256 to 131064"]),
-            // Against each other.
+            // Conflicting options.
             (&["--ring-size", "4K", "--max-block", "4K"], &["4096", "use 256 to 2040, or larger rings"]),
             (&["--allow-user", "0"], &["--socket PATH", "only its owner can access"]),
             (&["--allow-group", "0"], &["--socket PATH"]),
@@ -99,14 +98,14 @@ fn of_the_bench() {
             (&["latency", "--pin", "x"], &["--pin"]),
             (&["latency", "--pin", "0,99999"], &["--pin 0,99999", "may use"]),
             (&["latency", "--wait", "sleep"], &["--wait"]),
-            // Two that spin cannot share a processor.
+            // Two spinning ends cannot share a CPU.
             (&["latency", "--wait", "spin", "--pin", "0,0"], &["--wait adaptive or park"]),
         ],
     );
     advises(&run(BENCH, &[] as &[&str]).refused(2), &["a command is missing", "ringpost-bench --help"]);
 }
 
-/// What the command line cannot show is escaped where it is quoted.
+/// Control characters of the command line are escaped in errors.
 #[test]
 fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
     for line in [
@@ -121,8 +120,8 @@ fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
     advises(&why, &["no server", "\\u{1b}"]);
 }
 
-/// A negative number is a value, and a wrong one: the answer says what the option wants, and not how to make
-/// it the message.
+/// A negative number is an invalid value: the error says which values are valid, not how to pass it as an
+/// argument.
 #[test]
 fn that_are_negative() {
     let seconds: &[&str] = &["--timeout <SECONDS>", "a time must be positive", SECONDS];

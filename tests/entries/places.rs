@@ -1,4 +1,4 @@
-//! Places: where no server is, where another one is, and where none can be.
+//! Tests of socket paths: without a server, with another server, and where no server can be.
 
 use crate::common::raw::listen_at;
 use crate::common::role::{Role, say, setting};
@@ -22,7 +22,7 @@ fn refused(path: &Path) -> ListenError {
     }
 }
 
-/// A server's socket at the path, whose server has died.
+/// Leaves a socket like that of a dead server at the path.
 fn leave_stale(path: &Path) {
     drop(listen_at(path));
     assert!(path.exists());
@@ -63,7 +63,7 @@ fn paths_that_no_socket_can_have() {
     let error = refused(&long);
     assert!(matches!(error, ListenError::TooLong(_)), "{error:?}");
     advises(&error.to_string(), &["too long", "104 bytes"]);
-    // The longest that can be is what the error says.
+    // The longest possible path has the length that the error says.
     let rest = 104 - place.directory.path().as_os_str().len() - 1;
     let longest = place.directory.path().join("x".repeat(rest));
     let server = Server::builder(&longest).start().unwrap();
@@ -103,7 +103,7 @@ fn something_else_at_the_path_is_kept_and_named() {
         advises(&error.to_string(), &["not a socket", "remove it", "another path"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
-    // A lock file that would lead elsewhere, or is none.
+    // The lock file is a symbolic link or a directory.
     symlink(&file, directory.join("a.lock")).unwrap();
     fs::create_dir(directory.join("b.lock")).unwrap();
     for name in ["a", "b"] {
@@ -135,7 +135,7 @@ fn a_stale_socket_is_replaced() {
 fn a_second_server_on_the_path_is_refused_and_the_first_goes_on() {
     let bus = Bus::start();
     let mut alice = bus.client("alice");
-    // By another spelling of the path, too.
+    // Also with another spelling of the path.
     let detour = bus.place.directory.path().join(".").join("bus");
     for path in [bus.path(), &detour] {
         let error = refused(path);
@@ -146,8 +146,7 @@ fn a_second_server_on_the_path_is_refused_and_the_first_goes_on() {
     bus.client("bob");
 }
 
-/// A cleaner of temporary files removes the lock file, for nobody writes to it. The server is stopped for a
-/// while, too.
+/// A cleaner of temporary files removes the lock file of a running server, which is also stopped for a while.
 #[test]
 #[cfg(feature = "cli")]
 fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
@@ -167,7 +166,7 @@ fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
     first.signal(Signal::CONT);
     assert_eq!(alice.call(b"x").unwrap(), b"x");
     Client::register(&place.path, "bob").unwrap();
-    // The lock of another, made meanwhile, is not this server's to remove.
+    // This server must not remove the lock file that another server has made meanwhile.
     fs::write(&lock, "").unwrap();
     first.signal(Signal::TERM);
     assert_eq!(first.end().status, Some(0));
@@ -176,7 +175,7 @@ fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
 
 // ---- directories
 
-/// Starts a server where it is told, as a user without privileges.
+/// Starts a server at the given path as an unprivileged user.
 pub fn start_server_as_told() {
     if is_root() {
         leave_root(NOBODY, NOBODY, &[]);
@@ -205,8 +204,8 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert!(place.is_clean());
 }
 
-/// Where everybody may put a file, like `/tmp`: another user's socket, or lock file, is not taken over, nor
-/// is it removed.
+/// In a directory like `/tmp`, in which everyone may put files, another user's socket or lock file is neither
+/// used nor removed.
 #[test]
 fn a_squatted_socket_or_lock_is_refused() {
     if !is_root() {
@@ -224,7 +223,7 @@ fn a_squatted_socket_or_lock_is_refused() {
     }
 }
 
-/// Says what the default path is here.
+/// Prints this process's default path.
 pub fn tell_default_path() {
     match ringpost::default_path() {
         Ok(path) => say(format_args!("path {}", path.display())),
@@ -275,7 +274,7 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
     let why = default_path_in(&runtime.join("missing"));
     assert!(why.starts_with("other"), "{why}");
     advises(&why, &["missing/ringpost", elsewhere]);
-    // A relative one is not heeded.
+    // A relative `$XDG_RUNTIME_DIR` is ignored.
     let fallback = default_path_in(Path::new("relative"));
     assert!(fallback.contains("/tmp/ringpost-"), "{fallback}");
 

@@ -1,5 +1,4 @@
-//! Remedies: each names the limit that was reached, in the words of who reads it, for a server of
-//! `ringpost-server` or of one's own program.
+//! Tests that errors name the limit that was reached, in terms of the program or of the library's builder.
 
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
@@ -16,23 +15,23 @@ use std::time::Duration;
 
 // ---- memory that is locked
 
-/// A user whom nothing else here runs as, and who may not lock as much as it likes.
+/// An unprivileged user with no other processes, whose locked memory is limited.
 const LOCKING: u32 = 64_124;
 
-/// From here on this process locks what it maps, and may lock so many bytes.
+/// Makes this process lock everything that it maps from now on, and limits the locked bytes.
 fn lock(bytes: u64) {
     setrlimit(Resource::Memlock, Rlimit { current: Some(bytes), maximum: Some(bytes) }).unwrap();
     leave_root(LOCKING, LOCKING, &[]);
     mlockall(MlockAllFlags::FUTURE).unwrap();
 }
 
-/// The role: a server, or a client, of a process that locks what it maps.
+/// The role of a server or client in a process that locks its memory.
 pub fn serve_or_register_locked(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
     match setting::<String>("WHO").unwrap().as_str() {
         "server" => {
             let start = || Server::builder(&path).allow_user(0).ring_size(16 << 20).start().unwrap();
-            // The stacks of its threads are kept for those of the next.
+            // The C library keeps thread stacks for the next threads.
             drop(start());
             lock(8 << 20);
             let _server = start();
@@ -71,7 +70,7 @@ fn memory_that_may_not_be_locked_is_named() {
     open(&place);
     let mut server = Role::start("locked", &[("PATH", place.path.to_str().unwrap()), ("WHO", "server")]);
     server.hear("ready");
-    // Only what belongs to that user vouches for its server.
+    // Clients trust that user's server only if the directory belongs to that user.
     let own = Some(LOCKING);
     std::os::unix::fs::chown(place.directory.path(), own, own).unwrap();
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -99,7 +98,7 @@ fn memory_that_may_not_be_locked_is_named() {
 
 // ---- connections that cannot be accepted
 
-/// The role: `ringpost-server`, which may not accept connections.
+/// The role of a `ringpost-server` that cannot accept connections.
 #[cfg(feature = "cli")]
 pub fn exec_without_accept() {
     use crate::common::filter::Refused;
@@ -159,8 +158,7 @@ fn too_large(max: usize) -> String {
     )
 }
 
-/// The limit that is told is what a payload of exactly that length satisfies, and one of one byte more does
-/// not.
+/// A payload of exactly the reported limit is accepted, and one with one more byte is not.
 #[test]
 fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
     for (ring_size, max_block) in [(4096, 2040), (4096, 256), (1 << 16, 1000)] {
@@ -170,7 +168,7 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
             match way {
                 b'w' => response.write(&bytes),
                 b'p' => bytes.iter().try_for_each(|byte| response.write(&[*byte])),
-                // The library's own error, within that of `Write`, is recognised.
+                // The library's error is found inside that of `Write`.
                 _ => Write::write_all(response, &bytes).map_err(ServiceError::from),
             }
         };
@@ -201,7 +199,7 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
     }
 }
 
-/// One way to write a block; what went wrong is a length and a limit.
+/// A way to write a block. Its error is the length and the limit.
 type Way = fn(&mut Producer, &[u8]) -> Result<(), (usize, usize, String)>;
 
 #[test]
@@ -252,8 +250,8 @@ fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
     assert_eq!(guest.requests.max_block(), 2040);
 }
 
-/// A payload of exactly the limit passes. A ring that is too small is the first thing that is named, and the
-/// largest block only where one was set.
+/// A payload of exactly the limit is accepted. The error names the ring size first, and the largest block
+/// only if one was set.
 #[test]
 #[cfg(feature = "cli")]
 fn programs_tell_the_limit_of_the_payload() {
@@ -281,7 +279,7 @@ fn programs_tell_the_limit_of_the_payload() {
 
 // ---- whose server it is
 
-/// Whoever embeds the server is told the builder's method, and whoever runs `ringpost-server` its option.
+/// Errors name the builder's method for programs with a server, and the option for `ringpost-server`.
 #[test]
 fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
     let bus = Bus::with(|b| b.max_clients(1));
@@ -297,7 +295,7 @@ fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
     let own = none.find("start the program whose server listens there").unwrap();
     assert!(none.find("ringpost-server --socket").unwrap() > own, "{none}");
 
-    // A closed socket, and a user who is not allowed.
+    // The socket is not accessible, and the user is not allowed.
     if !is_root() {
         return skipped("only root can play another user");
     }

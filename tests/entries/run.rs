@@ -1,4 +1,4 @@
-//! The client program at a socket, and what all of its commands have in common.
+//! Runs `ringpost` with a socket, and lists its commands.
 
 use crate::common::Place;
 use crate::common::program::{CLIENT, Ended, command, finish};
@@ -23,7 +23,7 @@ pub fn all_commands() -> [&'static [&'static str]; 5] {
     ]
 }
 
-/// A place for a socket, and its path as text.
+/// A private directory for a socket, and the socket's path as text.
 pub fn place() -> (Place, String) {
     let place = Place::new();
     let socket = place.path.to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Sizes: nothing, the most, one more, more than a ring; and inboxes that take no more.
+//! Tests of sizes: empty, the maximum, one more, larger than a ring; and full inboxes.
 
 use crate::advises;
 use crate::common::{Bus, finds_no_room};
@@ -21,7 +21,7 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
             alice.try_send(bob.key(), &vec![7; size]).unwrap();
             assert_eq!(bob.recv().unwrap().payload(), vec![7; size]);
         }
-        // One over the maximum, over the ring, over everything.
+        // One byte more than the maximum, larger than the ring, and huge.
         for len in [call + 1, ring_size, ring_size + 1, 1 << 24] {
             let refused = alice.call(&vec![7; len]).unwrap_err();
             assert_eq!(refused, CallError::TooLarge { len, max: call });
@@ -36,7 +36,7 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
             let waited = alice.send_timeout(bob.key(), &vec![7; len], Duration::from_secs(600));
             assert_eq!(waited, Err(too_large));
         }
-        // Nothing of all that was sent, and both go on.
+        // Nothing was sent, and both clients continue.
         assert_eq!(alice.call(b"x").unwrap(), b"x");
         assert_eq!(bob.caller().statistics().unwrap().received, 3);
     }

@@ -1,5 +1,6 @@
-//! Users: who is let in, and whom a client believes. Other users are played by roles that give up root's
-//! rights, so this needs root; elsewhere the tests say that they were skipped.
+//! Tests of users: whom a server accepts, and whom a client trusts.
+//!
+//! Roles that give up root's rights play other users. Without root these tests are skipped.
 
 #[cfg(feature = "cli")]
 use crate::common::program::{CLIENT, Program, SERVER};
@@ -14,12 +15,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// User and group numbers that need no account.
+/// User and group numbers; they need no accounts.
 pub const NOBODY: u32 = 65_532;
 const OTHER: u32 = 65_533;
 const GROUP: u32 = 65_000;
 
-/// Plays another user that wants to get in, and says what came of it.
+/// The role of another user that tries to register, and reports the result.
 pub fn knock() {
     let groups: String = setting("GROUPS").unwrap_or_default();
     let groups: Vec<u32> = groups.split(',').filter_map(|group| group.parse().ok()).collect();
@@ -46,7 +47,7 @@ fn observed_uid(client: &mut Client, key: ringpost::Key) -> u32 {
     client.list().unwrap().iter().find(|client| client.key == key).unwrap().uid
 }
 
-/// Plays another user's server.
+/// The role of another user's server.
 pub fn serve_as_other(stage: &Stage) {
     leave_root(OTHER, OTHER, &[]);
     let path: PathBuf = setting("PATH").unwrap();
@@ -55,7 +56,7 @@ pub fn serve_as_other(stage: &Stage) {
     stage.await_order("end");
 }
 
-/// A place that all users can reach.
+/// A directory that all users can access.
 fn open_place(mode: u32) -> Place {
     let place = Place::new();
     fs::set_permissions(place.directory.path(), Permissions::from_mode(mode)).unwrap();
@@ -84,7 +85,7 @@ fn another_user_is_let_in_only_if_allowed() {
     let start = |set: fn(ServerBuilder) -> ServerBuilder| set(Server::builder(&place.path)).start().unwrap();
     let nobody = [("UID", "65532")];
 
-    // Nobody is allowed: the socket itself is closed.
+    // No other user is allowed: the socket is not accessible.
     let server = start(|b| b);
     assert_eq!(mode_of(&place), 0o600);
     let why = ask(&place, &nobody);
@@ -92,7 +93,7 @@ fn another_user_is_let_in_only_if_allowed() {
     advises(&why, &["--allow-user 65532", "directory that user 65532 may enter"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
-    // Another user is allowed: the socket is open, and the server asks the kernel who it is.
+    // Another user is allowed: the socket is accessible to all, and the server asks the kernel for the user.
     let server = start(|b| b.allow_user(OTHER));
     assert_eq!(mode_of(&place), 0o666);
     let why = ask(&place, &nobody);
@@ -117,7 +118,7 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     let further = [("UID", "65532"), ("GROUPS", "1,65000,7")];
     let stranger = [("UID", "65532"), ("GROUPS", "1,7")];
 
-    // One group and no users: the socket is the group's.
+    // One group and no users: the socket belongs to the group.
     let server = Server::builder(&place.path).allow_group(GROUP).start().unwrap();
     assert_eq!(mode_of(&place), 0o660);
     assert_eq!(ask(&place, &member), "registered uid=65532");
@@ -127,7 +128,7 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     advises(&why, &["--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
-    // Several: the socket is open to all, and the server asks the kernel.
+    // Several groups: the socket is accessible to all, and the server asks the kernel.
     let server = Server::builder(&place.path).allow_group(1000).allow_group(GROUP).start().unwrap();
     assert_eq!(mode_of(&place), 0o666);
     assert_eq!(ask(&place, &member), "registered uid=65532");
@@ -137,7 +138,7 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     advises(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 2);
 
-    // A group, or else a user.
+    // A group and a user.
     let server = Server::builder(&place.path).allow_group(GROUP).allow_user(OTHER).start().unwrap();
     assert_eq!(ask(&place, &further), "registered uid=65532");
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
@@ -175,7 +176,7 @@ fn a_group_that_is_not_one_s_own_cannot_be_let_in() {
     assert!(place.is_clean());
 }
 
-/// A directory that only its owner may enter, whatever the server allows.
+/// Only its owner may enter the directory, whatever the server allows.
 #[test]
 fn a_closed_directory_says_that_it_is_in_the_way() {
     if !is_root() {
@@ -193,7 +194,7 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     if !is_root() {
         return skipped("only root can play another user's server");
     }
-    // Where everybody may put a socket, like /tmp.
+    // In a directory like /tmp, in which everyone may put a socket.
     let place = open_place(0o1777);
     let path = place.path.to_str().unwrap();
     let mut server = Role::start("foreign server", &[("PATH", path)]);
@@ -207,7 +208,7 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     assert!(server.end().success());
     eventually("its socket is gone", || place.is_clean());
 
-    // In a directory of that user's own.
+    // In a directory that belongs to that user.
     let place = open_place(0o755);
     std::os::unix::fs::chown(place.directory.path(), Some(OTHER), Some(OTHER)).unwrap();
     let path = place.path.to_str().unwrap();
@@ -218,15 +219,15 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     assert!(server.end().success());
 }
 
-/// Users who have no number in a process's user namespace all look alike to it, and like it, if its own user
-/// has none there.
+/// All users without a number in a process's user namespace have the same number there, including the
+/// process's own user if it has none.
 #[test]
 #[cfg(feature = "cli")]
 fn users_without_a_number_in_the_namespace_are_nobody() {
     if !is_root() || !can_unshare_users() {
         return skipped("no user namespace can be made here, or only root can play other users");
     }
-    // A server that has no number, and two strangers who have none for it either.
+    // A server whose user has no number, and two other users without one.
     let place = open_place(0o777);
     let path = place.path.to_str().unwrap();
     let server = Program::start("unshare", &["-U", SERVER, "--socket", path, "--allow-user", "0"]);
@@ -241,7 +242,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     assert!(ended.status == Some(0) && ended.stderr.contains(" unknown_user uid=65534 "), "{}", ended.stderr);
     assert!(ended.stderr.contains(" refused reason=user "), "{}", ended.stderr);
 
-    // A client that has no number, and a stranger's server that lets all in who are root outside.
+    // A client whose user has no number, and another user's server that allows root.
     let place = open_place(0o1777);
     let path = place.path.to_str().unwrap();
     let mut server = Role::start("foreign server", &[("PATH", path)]);
@@ -251,7 +252,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     server.tell("end");
     assert!(server.end().success());
 
-    // One's own, where all have numbers, is one's own as ever.
+    // Without user namespaces, the own user is recognised as usual.
     let place = open_place(0o755);
     let path = place.path.to_str().unwrap();
     let server = Program::start("unshare", &["-Ur", SERVER, "--socket", path]);

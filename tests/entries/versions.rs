@@ -1,4 +1,4 @@
-//! Another version at the other end: a client by hand at a server, a server by hand at a client.
+//! Tests of a peer of another version: with a hand-written client and a hand-written server.
 
 use crate::advises;
 use crate::common::raw::{
@@ -35,7 +35,7 @@ fn a_client_of_another_version_is_told_both_versions() {
     assert_eq!(bus.server.join_after_shutdown().refused, 12);
 }
 
-/// A server by hand that answers every connection's first request with these bytes, `times` over.
+/// A hand-written server that answers the first request of each of `times` connections with these bytes.
 pub fn pretend(place: &Place, times: usize, reply: Vec<u8>, descriptor: Option<OwnedFd>) -> Begun<()> {
     let socket = listen_at(&place.path);
     begin(move || {
@@ -52,7 +52,7 @@ pub fn pretend(place: &Place, times: usize, reply: Vec<u8>, descriptor: Option<O
 
 #[test]
 fn a_server_of_another_version_is_named_with_its_version() {
-    // It refuses, as it should; or it answers as if it had understood.
+    // It either refuses, as it should, or answers with success.
     for (version, status) in [(2, 2), (0, 2), (77, 999), (2, 0)] {
         let place = Place::new();
         let server = pretend(&place, 2, datagram(version, status, b"go away"), None);
@@ -72,7 +72,7 @@ fn a_server_of_another_version_is_named_with_its_version() {
     }
 }
 
-/// The same protocol, but a channel laid out in another way.
+/// The same protocol, but another layout of the channel.
 #[test]
 fn a_channel_of_another_layout_is_named_with_its_version() {
     let (segment, descriptor) = Segment::create("another version", 1 << 16).unwrap();

@@ -1,4 +1,4 @@
-//! What the commands do, each a process of its own.
+//! Tests of the commands of `ringpost` and of the server, in separate processes.
 
 use crate::common::{Place, eventually};
 use crate::program::*;
@@ -40,7 +40,7 @@ fn the_seed_scenario() {
     assert!(message.get("payload").is_none());
     let encoded = message["payload_base64"].as_str().unwrap();
     assert_eq!(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap(), binary);
-    // Three were wanted.
+    // The listener ends after three messages.
     bob.end().well();
     assert_eq!(names(&place), ["alice"]);
     let stale =
@@ -70,7 +70,7 @@ fn names_are_free_after_exit_and_kill() {
         assert_ne!(key, next);
         listener.signal(Signal::TERM);
         listener.end();
-        // Its last word to the server was awaited.
+        // The program waited until the server confirmed that it left.
         assert_eq!(names(&place), [] as [&str; 0]);
     }
 }
@@ -99,7 +99,7 @@ fn listening_that_brings_too_little_fails() {
     let why = run(CLIENT, &arguments).stderr;
     assert!(why.contains("0 of 1"), "{why}");
     assert_eq!(run(CLIENT, &arguments).status, Some(1));
-    // Without a number, the time is all that was asked for.
+    // Without `--count`, ending after the time-out is a success.
     run(CLIENT, &["listen", "--as", "x", "--timeout", "0.1", "--socket", socket]).well();
     assert_eq!(names(&place), [] as [&str; 0]);
 }
@@ -212,7 +212,7 @@ fn a_listener_registers_again_if_it_is_told_to() {
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("waiting for the next server"), "{}", ended.stderr);
 
-    // It can be interrupted while there is none.
+    // A signal ends it while there is no server.
     let (listener, _) = start_listener(&place, "alice", &["--reconnect"]);
     next.signal(Signal::TERM);
     next.end().well();
@@ -221,7 +221,7 @@ fn a_listener_registers_again_if_it_is_told_to() {
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("did not confirm"), "{}", ended.stderr);
 
-    // Whoever has its name keeps it.
+    // Another client has taken the name, and keeps it.
     let server = start_server(&place, &[]);
     let (listener, _) = start_listener(&place, "alice", &["--reconnect"]);
     listener.signal(Signal::STOP);

@@ -1,4 +1,4 @@
-//! What holds for all of the programs: exit status, stdout and stderr, where the socket is.
+//! Tests of what all programs have in common: exit status, stdout and stderr, and finding the socket.
 
 use crate::common::{Place, await_server};
 use crate::program::*;
@@ -96,12 +96,12 @@ fn the_socket_is_found_in_all_ways() {
         command.env("RINGPOST_SOCKET", socket);
     });
     assert_eq!(by_variable.end().well(), b"hello");
-    // The option goes before the variable.
+    // The option wins over the variable.
     let both = Program::start_with(CLIENT, &["--socket", socket, "call", "--as", "x", "hello"], |command| {
         command.env("RINGPOST_SOCKET", "/nowhere/at/all");
     });
     assert_eq!(both.end().well(), b"hello");
-    // The default, in a directory that is ours alone.
+    // The default path, in a private directory.
     let runtime = Place::new();
     let in_runtime = |command: &mut Command| {
         command.env("XDG_RUNTIME_DIR", runtime.directory.path());

@@ -1,4 +1,4 @@
-//! Man pages and completions name everything that the help names.
+//! Tests that man pages and completions contain everything that the help contains.
 
 use crate::program::*;
 use std::path::Path;
@@ -105,7 +105,7 @@ fn man_pages_and_completions_name_every_command_and_option() {
             generate(program, &["completions", "--shell", "bash"], &directory.path().join(name).join("bash"));
         assert_eq!(only, [format!("{name}.bash")]);
     }
-    // The events of the log are in the server's page.
+    // The server's page lists the log's events.
     let page =
         std::fs::read_to_string(directory.path().join("ringpost-server/man/ringpost-server.1")).unwrap();
     assert!(page.contains("unregister") && page.contains("from_key"));

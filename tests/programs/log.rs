@@ -1,4 +1,4 @@
-//! The server's log: both formats, files that rotate, the summary, and a disk that fills up.
+//! Tests of the server's log: both formats, rotated files, the summary, and a full disk.
 
 use crate::common::{Place, eventually};
 use crate::program::*;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// The events that the help documents: level and fields.
+/// The documented events: their levels and fields, from the help.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let help = String::from_utf8(run(SERVER, &["--help"]).well()).unwrap();
     let table = help.split("The events, their levels, meanings and fields:").nth(1).expect("no table");
@@ -29,7 +29,7 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     events
 }
 
-/// Everything that a client can make the server say.
+/// Causes every event that clients can cause.
 fn scenario(place: &Place) {
     let socket = text(&place.path);
     let (listener, key) = start_listener(place, "b o b", &[]);
@@ -52,7 +52,7 @@ fn parse(log: &str) -> Vec<Value> {
     log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect()
 }
 
-/// Ends the server and gives what it wrote to stderr.
+/// Ends the server, and returns what it wrote to stderr.
 fn stop(server: Program) -> String {
     server.signal(Signal::TERM);
     let ended = server.end();
@@ -77,7 +77,7 @@ fn each_line_of_json_is_one_documented_event() {
             let known = ["time", "level", "event"].contains(field) || allowed.contains(*field);
             assert!(known || *field == "message" && level != "info", "{field} is not documented: {event}");
         }
-        // All of them, where nothing can be missing.
+        // For these events, all fields are present.
         if !["refused", "dropped"].contains(&event["event"].as_str().unwrap()) {
             assert!(
                 allowed.iter().all(|field| fields.contains(field.as_str())),
@@ -135,7 +135,7 @@ fn each_line_of_text_says_the_same_in_words_and_fields() {
         assert_eq!(line.contains(" message=\""), level == "WARN", "{line}");
         assert!(!line.contains('\x1b'), "colours without a terminal: {line}");
     }
-    // Quotes where they are needed and nowhere else.
+    // Values are quoted only if needed.
     assert!(log.contains(" from=alice from_key=0") && log.contains(" to=\"b o b\" to_key=0"), "{log}");
     assert!(log.contains(" outcome=ok\n") && log.contains(" outcome=not_found\n"), "{log}");
     assert!(log.contains(" stopped signal=SIGTERM clients=5 calls=1 messages=1 bytes_in=9"), "{log}");
@@ -158,7 +158,7 @@ fn a_log_file_takes_the_log_and_stderr_the_summary() {
             "{stderr}"
         );
         assert_eq!(lines.len(), 2);
-        // It is appended to.
+        // A second server appends to the file.
         let events = parse(&fs::read_to_string(&file).unwrap());
         assert_eq!(events.len(), round * 4);
         event(&events, "listening");
@@ -194,7 +194,7 @@ fn a_log_file_is_rotated_by_size_and_no_line_is_lost() {
     assert_eq!(all.lines().count(), 104);
     assert!(all.lines().all(|line| line.starts_with("20")));
 
-    // Fewer are kept, and the numbers go no higher.
+    // Only as many files as requested are kept.
     let server = start_server(&place, &[&options[..], &["--log-keep", "2"]].concat());
     run_with(CLIENT, &["--socket", text(&place.path), "client", "alice"], lines.as_bytes()).well();
     stop(server);
@@ -264,7 +264,7 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     };
     talk(0);
     eventually("the message is in the log", || fs::read_to_string(&path).unwrap().contains(" message "));
-    // No room for another line.
+    // Fill the disk.
     let size = fs::metadata(&path).unwrap().len();
     let old =
         prlimit(Some(pid), Resource::Fsize, Rlimit { current: Some(size + 10), maximum: None }).unwrap();
@@ -281,7 +281,7 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     let report = log.lines().find(|line| line.contains(" dropped ")).unwrap();
     let lost: usize = report.split("total=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!(report.contains("error=\"File too large"), "{report}");
-    // Every line is whole, and what is missing was counted.
+    // Every line is complete, and the missing ones were counted.
     let whole = log
         .lines()
         .filter(|line| line.contains(" message from=alice") && line.ends_with("outcome=ok"))
@@ -290,8 +290,8 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     assert!(log.contains(" unregister ") && log.contains(" stopped "));
 }
 
-/// Strangers talk nonsense as fast as they can. What is left out is counted to the last, and another user is
-/// not overlooked.
+/// Clients send invalid datagrams as fast as they can. All events that are left out are counted, and those of
+/// another user are still logged.
 #[test]
 fn nobody_can_fill_the_log() {
     use crate::common::raw;

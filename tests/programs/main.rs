@@ -1,5 +1,5 @@
-//! The programs as people and scripts use them: their contract, the seed scenario by separate programs, the
-//! client on a terminal, the server's log, and what is generated from their definitions.
+//! Tests of the programs as people and scripts use them: commands, terminal, log, signals and generated
+//! files.
 
 #![cfg(feature = "cli")]
 

@@ -1,4 +1,4 @@
-//! A server, listeners and lists, by the programs.
+//! Starts servers and listeners, and lists clients, with the programs.
 
 pub use crate::common::program::*;
 
@@ -18,7 +18,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A listener with `--json`, and its key.
+/// Starts a listener with `--json`, and returns it with its key.
 pub fn start_listener(place: &Place, name: &str, more: &[&str]) -> (Program, String) {
     let mut arguments = vec!["listen", "--socket", text(&place.path), "--json", "--as", name];
     arguments.extend_from_slice(more);

@@ -1,12 +1,12 @@
-//! What a person sees: as much of a terminal as the line editor needs. What it does not know is kept, so that
-//! a test fails that sees something unexpected.
+//! A simple terminal emulator with the functions that the line editor uses. It records unknown sequences, so
+//! that a test can fail.
 
 /// The rows of a terminal that scrolls for ever.
 pub struct Screen {
     rows: Vec<Vec<char>>,
     row: usize,
     column: usize,
-    /// Bytes of a character or of an escape sequence that is not complete yet.
+    /// The bytes of an incomplete character or escape sequence.
     pending: Vec<u8>,
     pub unknown: Vec<String>,
 }
@@ -16,7 +16,7 @@ impl Screen {
         Screen { rows: vec![Vec::new()], row: 0, column: 0, pending: Vec::new(), unknown: Vec::new() }
     }
 
-    /// Everything that can be seen, without spaces at the ends of lines.
+    /// The whole text, without spaces at the ends of lines.
     pub fn text(&self) -> String {
         let rows: Vec<String> = (0..self.rows.len()).map(|row| self.line(row)).collect();
         rows.join("\n")
@@ -26,12 +26,12 @@ impl Screen {
         self.rows[row].iter().collect::<String>().trim_end().to_owned()
     }
 
-    /// The row that the cursor is in.
+    /// The row of the cursor.
     pub fn current(&self) -> String {
         self.line(self.row)
     }
 
-    /// Whether some row above the cursor's is this.
+    /// Whether this is a row above the cursor.
     pub fn shows_above(&self, line: &str) -> bool {
         (0..self.row).any(|row| self.line(row) == line)
     }
@@ -92,7 +92,7 @@ impl Screen {
             [b'[', .., b'C'] => self.column += number(parameters),
             [b'[', .., b'D'] => self.column = self.column.saturating_sub(number(parameters)),
             [b'[', b'K'] => self.rows[self.row].truncate(self.column),
-            // Marks around pasted text.
+            // Bracketed paste.
             b"[?2004h" | b"[?2004l" => {}
             _ => self.unknown.push(text),
         }

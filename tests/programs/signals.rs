@@ -1,4 +1,4 @@
-//! The server's end by signals: repeated ones, and with a standard error that nobody reads.
+//! Tests that signals end the server: repeated ones, and if nobody reads its standard error.
 
 use crate::common::raw::RawClient;
 use crate::common::{LIMIT, Place, eventually, registered};
@@ -15,7 +15,7 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     (reader.into(), writer.into())
 }
 
-/// A pipe into which nothing fits any more; its two ends.
+/// The two ends of a full pipe.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe();
     fill(&writer);
@@ -39,7 +39,7 @@ fn start(place: &Place, stderr: &OwnedFd, options: &[&str]) -> Program {
     })
 }
 
-/// As `timeout` does, which signals the process and then its group.
+/// Signals the process and then its group, like `timeout`.
 #[test]
 fn a_signal_that_is_repeated_at_once_is_the_same_request() {
     for _ in 0..20 {
@@ -47,7 +47,7 @@ fn a_signal_that_is_repeated_at_once_is_the_same_request() {
         let server = start_server(&place, &[]);
         let mut alice = Client::register(&place.path, "alice").unwrap();
         for signal in [Signal::TERM, Signal::TERM, Signal::INT, Signal::TERM] {
-            // It may be gone by then.
+            // It may have ended already.
             let _ = rustix::process::kill_process(server.pid(), signal);
         }
         assert!(alice.recv().is_err());
@@ -57,13 +57,13 @@ fn a_signal_that_is_repeated_at_once_is_the_same_request() {
     }
 }
 
-/// One whose end takes its time, since a client does not read its answers.
+/// A server whose shutdown takes a while, because a client does not read its answers.
 #[test]
 fn a_signal_that_is_repeated_later_ends_the_server_at_once_and_leaves_nothing() {
     let place = Place::new();
     let mut server = start_server(&place, &["--ring-size", "4K"]);
     let mut mute = RawClient::register(&place.path, "mute");
-    // Until nothing is taken any more: answers that nobody reads fill the other ring.
+    // Send requests until the rings are full, without reading responses.
     let mut stuck = 0;
     while stuck < 200 {
         if mute.has_room_for(1000) {
@@ -76,7 +76,7 @@ fn a_signal_that_is_repeated_later_ends_the_server_at_once_and_leaves_nothing() 
         }
     }
     let began = Instant::now();
-    // Often enough that one comes after a second.
+    // Repeat the signal until one comes more than a second after the first.
     let status = loop {
         server.signal(Signal::TERM);
         std::thread::sleep(Duration::from_millis(50));
@@ -110,7 +110,7 @@ fn nobody_reads_standard_error_from_the_start() {
         assert_eq!(server.end().status, Some(0), "{options:?}");
         let _ = std::fs::remove_file(&log);
         assert!(place.is_clean());
-        // One that cannot start ends, too.
+        // A server that cannot start ends, too.
         let server = start(&Place::new(), &writer, &["--ring-size", "5000"]);
         assert_eq!(server.end().status, Some(2));
     }

@@ -1,4 +1,4 @@
-//! `ringpost client` as a person meets it, on a terminal.
+//! Tests of `ringpost client` on a terminal.
 
 use crate::common::{Place, eventually};
 use crate::program::*;
@@ -6,7 +6,7 @@ use crate::tty::Tty;
 use rustix::process::Signal;
 use std::process::Stdio;
 
-/// A client that has registered and waits for a line.
+/// Starts a client, and waits until it is registered and shows its prompt.
 fn registered(place: &Place, name: &str) -> Tty {
     let tty = Tty::client(&place.path, &[name]);
     tty.shows(&format!("registered as {name}, key "));
@@ -22,14 +22,14 @@ fn text_of(place: &Place) -> &str {
     text(&place.path)
 }
 
-/// The key that `ls` shows for the client.
+/// The client's key, from `ls`.
 fn key_of(place: &Place, name: &str) -> String {
     let listing = ls(place);
     let client = listing["clients"].as_array().unwrap().iter().find(|client| client["name"] == name);
     client.unwrap()["key"].as_str().unwrap().to_owned()
 }
 
-/// It has ended well, its name is free at once, and the terminal is as it was.
+/// Checks that the client ended with success, its name is free, and the terminal is restored.
 fn left_well(place: &Place, mut tty: Tty, name: &str) {
     assert_eq!(tty.end(), Some(0), "{}", tty.text());
     assert!(!names(place).contains(&name.to_owned()), "the end of the registration was awaited");
@@ -101,7 +101,7 @@ fn a_message_leaves_the_line_that_is_typed_as_it_is() {
             && rows[rows.len() - 2].ends_with("): again");
         shown && screen.current() == "> bob half a li"
     });
-    // The cursor, too, is where it was.
+    // The cursor's position is unchanged, too.
     tty.press("\x1b[D\x1b[D");
     send(&place, "dave", "alice", "while editing");
     tty.shows("): while editing");
@@ -124,7 +124,7 @@ fn no_text_can_spoil_the_terminal() {
     send(&place, "carol", "alice", "\x1b[2J\x1b]0;title\x07two\nlines\r\u{202e}turned\t\u{9b}31m");
     tty.shows(r"): \u{1b}[2J\u{1b}]0;title\u{7}two\nlines\r\u{202e}turned\t\u{9b}31m");
     tty.line_is("> typing");
-    // A response and an error show it as well.
+    // Responses and errors are escaped, too.
     tty.press("\x15/call a\x16\tb\r");
     tty.shows("\na\\tb\n");
     tty.line_is(">");
@@ -151,7 +151,7 @@ fn names_and_commands_are_completed() {
     tty.line_is(">");
     tty.press("my\thi\r");
     assert_eq!(spaced.json_line()["payload"], "hi");
-    // Who came meanwhile is offered, too; where there are several, all are shown.
+    // New clients are completed, too; if several match, all are shown.
     let (_bobby, bobby_key) = start_listener(&place, "bobby", &[]);
     tty.line_is(">");
     tty.press("b\t");
@@ -203,7 +203,7 @@ fn commands_do_what_help_says() {
             screen.current() == ">" && text.lines().rev().nth(1).is_some_and(|line| line.contains(answer))
         });
     }
-    // The history brings earlier lines back, failed or not.
+    // The history contains earlier lines, including failed ones.
     tty.press(&format!("{bob_key} once\r"));
     assert_eq!(bob.json_line()["payload"], "once");
     tty.line_is(">");
@@ -216,7 +216,7 @@ fn commands_do_what_help_says() {
     left_well(&place, tty, "alice");
 }
 
-/// Whether the programs started here inherit an ignored SIGHUP, which they heed.
+/// Whether the programs inherit an ignored SIGHUP, which they then ignore, too.
 fn hang_ups_are_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
@@ -243,7 +243,7 @@ fn every_way_out_unregisters() {
         tty.signal(signal);
         left_well(&place, tty, "alice");
     }
-    // A terminal that goes away.
+    // The terminal is closed.
     let mut tty = registered(&place, "alice");
     tty.hang_up();
     assert_eq!(tty.end(), Some(0));
@@ -267,7 +267,7 @@ fn the_servers_end_is_said_at_once_and_the_line_stays_in_view() {
                 && rows.next() == Some("> bob half a li")
         });
         assert!(tty.is_restored());
-        // Before there is a name, it is noticed with the next one.
+        // Without a server, a new client ends at once.
         let mut tty = Tty::client(&place.path, &[]);
         assert_eq!(tty.end(), Some(1));
     }
@@ -304,7 +304,7 @@ fn whatever_was_acknowledged_is_shown_however_the_end_falls() {
         tty.press("/quit\r");
         assert_eq!(tty.end(), Some(0), "{}", tty.text());
         let ended = carol.end();
-        // The lines that failed are numbered from 1.
+        // Failed lines are reported with their numbers, from 1.
         let failed = |number: usize| ended.stderr.contains(&format!("line {}: ", number + 1));
         let shown = tty.text();
         let missing: Vec<usize> = (0..500)
@@ -319,7 +319,7 @@ fn whatever_was_acknowledged_is_shown_however_the_end_falls() {
 fn without_a_terminal_on_both_sides_it_is_plain() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    // Data goes where stdout goes, prompts to the terminal.
+    // If stdout is a file, data goes there and prompts go to the terminal.
     let output = place.directory.path().join("output");
     let file = std::fs::File::create(&output).unwrap();
     let mut tty = Tty::client_with(&place.path, &[], |command| {
@@ -335,7 +335,7 @@ fn without_a_terminal_on_both_sides_it_is_plain() {
     });
     tty.press("\x04");
     left_well(&place, tty, "alice");
-    // A terminal that cannot move its cursor.
+    // The terminal cannot move its cursor.
     let mut tty = Tty::client_with(&place.path, &["alice"], |command| {
         command.env("TERM", "dumb");
     });

@@ -1,4 +1,4 @@
-//! A program on a pseudo-terminal of its own.
+//! Runs a program on a pseudo-terminal, and shows its screen.
 
 use crate::common::LIMIT;
 use crate::program::CLIENT;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 type Shared = Arc<(Mutex<Screen>, Condvar)>;
 
-/// `ringpost client` and whoever sits before it. It is killed by its own id when this is dropped.
+/// A `ringpost client` on a pseudo-terminal. It is killed on drop.
 pub struct Tty {
     child: Child,
     keyboard: Option<File>,
@@ -46,7 +46,7 @@ impl Tty {
             .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
             .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
             .unwrap();
-        // Wide enough for every line: the screen of the tests does not break them.
+        // Wide enough for every line, because the emulated screen does not wrap lines.
         tcsetwinsize(&slave, Winsize { ws_row: 50, ws_col: 1000, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
         let mut command = Command::new(CLIENT);
@@ -55,7 +55,7 @@ impl Tty {
         command.stdin(end()).stdout(end()).stderr(end());
         set(&mut command);
         let child = command.spawn().unwrap();
-        // The command's copies, too: the screen goes dark when the program has ended.
+        // Also closes the command's copies, so that the reader notices the program's end.
         drop((command, slave));
         let keyboard = File::from(master);
         let output = keyboard.try_clone().unwrap();
@@ -65,24 +65,24 @@ impl Tty {
         Tty { child, keyboard: Some(keyboard), screen, light: Some(light), dark }
     }
 
-    /// Types on the keyboard. `\r` is Enter.
+    /// Types these keys. `\r` is Enter.
     pub fn press(&mut self, keys: &str) {
         self.keyboard.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until the screen is as wanted.
+    /// Waits until the screen satisfies the condition.
     pub fn until(&self, what: &str, mut wanted: impl FnMut(&Screen) -> bool) {
         let screen = self.screen.0.lock().unwrap();
         let (screen, _) = self.screen.1.wait_timeout_while(screen, LIMIT, |screen| !wanted(screen)).unwrap();
         assert!(wanted(&screen), "waited in vain until {what}; the screen:\n{}", screen.text());
     }
 
-    /// Waits until the text can be seen somewhere.
+    /// Waits until the screen contains the text.
     pub fn shows(&self, text: &str) {
         self.until(&format!("{text:?} can be seen"), |screen| screen.text().contains(text));
     }
 
-    /// Waits until the cursor's row is this.
+    /// Waits until this is the cursor's row.
     pub fn line_is(&self, line: &str) {
         self.until(&format!("the line is {line:?}"), |screen| screen.current() == line);
     }
@@ -91,13 +91,13 @@ impl Tty {
         self.screen.0.lock().unwrap().text()
     }
 
-    /// Whether the terminal echoes and edits lines by itself, as before the program.
+    /// Whether the terminal's settings are those from before the program.
     pub fn is_restored(&self) -> bool {
         let modes = tcgetattr(self.keyboard.as_ref().unwrap()).unwrap().local_modes;
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    /// Takes the terminal away.
+    /// Closes the terminal.
     pub fn hang_up(&mut self) {
         self.dark.store(true, Ordering::Relaxed);
         self.light.take().unwrap().join().unwrap();
@@ -108,12 +108,12 @@ impl Tty {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
     }
 
-    /// Waits for the program's end. Nothing that it wrote was unknown to the terminal.
+    /// Waits until the program ends, and checks that it wrote no unknown sequence.
     pub fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let status = self.child.try_wait().unwrap();
-            // What it wrote last has been seen when the light goes out.
+            // The reader ends after the last output.
             let dark = self.light.as_ref().is_none_or(JoinHandle::is_finished);
             if let (Some(status), true) = (status, dark) {
                 let unknown = &self.screen.0.lock().unwrap().unknown;
@@ -133,7 +133,7 @@ impl Drop for Tty {
     }
 }
 
-/// Shows what is written, until the program's end or until it gets dark.
+/// Feeds the program's output to the screen, until the program ends.
 fn light(mut output: File, screen: &Shared, dark: &AtomicBool) {
     let mut bytes = [0; 4096];
     let moment = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
