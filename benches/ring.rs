@@ -37,7 +37,7 @@ fn push_pop(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::from_parameter(len), &len, |bencher, _| {
             bencher.iter(|| {
                 producer.try_send(black_box(&block)).expect("room");
-                consumer.try_recv(black_box(&mut into)).expect("a block")
+                consumer.try_recv(black_box(&mut into)).expect("it is open").expect("a block")
             });
         });
     }
@@ -59,7 +59,7 @@ fn batch(criterion: &mut Criterion) {
                 }
                 batch.commit();
                 for _ in 0..count {
-                    consumer.try_recv(black_box(&mut into)).expect("a block");
+                    consumer.try_recv(black_box(&mut into)).expect("it is open").expect("a block");
                 }
             });
         });

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Instant;
 
-use ringpost::ring::{self, CloseReason, Consumer, Producer, RecvError, TrySendError};
+use ringpost::ring::{self, CloseReason, Consumer, Producer, RecvError, SendError};
 
 const NUMBERS: u64 = 200_000;
 
@@ -47,7 +47,7 @@ fn write(mut producer: Producer) -> Result<(), Failure> {
         while next < NUMBERS / 2 && next < first + 32 {
             match batch.push(&next.to_le_bytes()) {
                 Ok(()) => next += 1,
-                Err(TrySendError::Full) => break,
+                Err(SendError::Full) => break,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -80,12 +80,12 @@ fn read(mut consumer: Consumer) -> Result<(u64, u64), Failure> {
     loop {
         match consumer.recv(&mut block) {
             Ok(_) => add(&block)?,
-            Err(RecvError::Disconnected(CloseReason::Peer)) => return Ok((blocks, sum)),
+            Err(RecvError::Disconnected(CloseReason::PEER)) => return Ok((blocks, sum)),
             Err(error) => return Err(error.into()),
         }
         // A drain takes the other blocks that have arrived, and releases their room together.
         let mut drain = consumer.drain();
-        while drain.try_recv(&mut block).is_ok() {
+        while drain.try_recv(&mut block)?.is_some() {
             add(&block)?;
         }
     }

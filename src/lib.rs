@@ -189,10 +189,10 @@ pub use self::{
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     link::{Request, Response, Service, ServiceError},
     registry::{ClientInfo, ClientState, Counters, RegistryError},
-    ring::{CloseReason, Deadline, Violation, WaitStrategy},
+    ring::{Deadline, WaitStrategy},
     server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
     shm::SegmentError,
-    wire::{Address, Key, Name, NameError, ParseKeyError, Peer},
+    wire::{Address, CloseReason, Key, Name, NameError, ParseKeyError, Peer, Violation},
 };
 
 #[cfg(feature = "serde")]

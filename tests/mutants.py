@@ -100,8 +100,8 @@ HEADER_OF_A_BLOCK = "        self.ring.header(self.position).store(data_header(s
 MUTANTS = [
     # Publishing
     ("header stored before the payload", PRODUCER,
-     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
-     "        self.commit_one(start, len);\n        self.write_parts(start, header, parts);",
+     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);\n        Ok(())\n    }\n",
+     "        self.commit_one(start, len);\n        self.write_parts(start, header, parts);\n        Ok(())\n    }\n",
      loom("every_line_is_reused")),
     ("header of a block: Release", PRODUCER,
      "store(data_header(self.position, len), Ordering::Release)",
@@ -144,8 +144,7 @@ MUTANTS = [
      loom("stale_payload_is_not_a_header_behind_a_batch")),
     # Cleared ahead
     ("cleared: a grant forgets it", PRODUCER,
-     "        let start = self.try_place(len)?;\n        self.cleared = NOWHERE;\n", "        let start = self.try_place(len)?;\n",
-     PROPERTY),
+     "        self.cleared = NOWHERE;\n        Grant {", "        Grant {", PROPERTY),
     ("cleared: a batch forgets it", PRODUCER,
      "        self.cleared = NOWHERE;\n        Batch {", "        Batch {", PROPERTY),
     ("cleared: a draft of more than a line forgets it", PRODUCER,
@@ -212,10 +211,10 @@ MUTANTS = [
     ("head: not past the tail", PRODUCER, " || head > self.position {", " {", PROPERTY),
     ("head: not past the tail, by fuzzing", PRODUCER, " || head > self.position {", " {", fuzz("producer")),
     ("a broken producer closes", PRODUCER,
-     "        self.closer.close_as(CloseReason::ProtocolViolation);\n        violation\n", "        violation\n", PROPERTY),
+     "        self.closer.close_as(CloseReason::FAULT);\n        Ended::Fault", "        Ended::Fault", PROPERTY),
     ("nothing is sent after the close", PRODUCER,
-     "        if self.closer.is_closed() {\n            return Err(self.disconnected());\n        }\n"
-     "        match self.place", "        match self.place", PROPERTY),
+     "        if self.closer.is_closed() {\n            return Err(self.closed());\n        }\n"
+     "        self.place(", "        self.place(", PROPERTY),
     # Data wake
     ("data wake: the producer's fence", PRODUCER,
      "            fence(Ordering::SeqCst);\n            self.wake_after_fence();", "            self.wake_after_fence();",
@@ -259,8 +258,8 @@ MUTANTS = [
      "        futex::set(self.producer_parked(), 1);",
      loom("a_quarter_given_back", "a_look_that_finds_nothing")),
     ("space wake: the second look", PRODUCER,
-     "        let decided = self.is_decided(len);\n        if decided {\n            futex::set",
-     "        let _ = len;\n        let decided = false;\n        if decided {\n            futex::set",
+     "        let placed = self.look_again(len);\n        if placed.is_some() {\n            futex::set",
+     "        let _ = len;\n        let placed = None;\n        if placed.is_some() {\n            futex::set",
      loom("a_quarter_given_back", "a_look_that_finds_nothing")),
     ("space wake: the consumer's fence", CONSUMER,
      "        fence(Ordering::SeqCst);\n        self.wake_after_fence();", "        self.wake_after_fence();",
@@ -274,10 +273,9 @@ MUTANTS = [
      "self.next_quarter = self.position + self.capacity() / 4;", "self.next_quarter = self.position + self.capacity() / 2;",
      loom("a_quarter_given_back")),
     ("space wake: when a look finds nothing", CONSUMER,
-     "                self.pay_wake_if_owed();\n                Err(TryRecvError::Empty)",
-     "                Err(TryRecvError::Empty)", loom("a_look_that_finds_nothing")),
+     "        if found.is_none() {\n            self.pay_wake_if_owed();\n        }\n", "", loom("a_look_that_finds_nothing")),
     ("space wake: before a wait", CONSUMER,
-     "        self.pay_wake_if_owed();\n        let deadline", "        let deadline",
+     "        self.pay_wake_if_owed();\n        let mut waiting", "        let mut waiting",
      loom("a_wait_wakes_the_producer")),
     ("space wake: when the producer is seen to be parked", CONSUMER,
      "if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {",
@@ -307,10 +305,10 @@ MUTANTS = [
     ("drain: head when a wake is paid", CONSUMER,
      "        self.give_back();\n        self.next_quarter", "        self.next_quarter", loom("a_quarter_taken", "a_look_of_a_drain")),
     ("drain: head after the copy", CONSUMER,
-     "        let found = copy_whole(&self.consumer.try_incoming()?, into);\n",
-     "        let incoming = self.consumer.try_incoming()?;\n"
-     "        incoming.consumer.ring.word64::<HEAD>().store(incoming.found.start + incoming.found.size(), Ordering::Release);\n"
-     "        let found = copy_whole(&incoming, into);\n", loom("what_a_drain_takes")),
+     "        let found = copy_whole(&block, into);\n        self",
+     "        let early = block.found.start + block.found.size();\n"
+     "        block.consumer.ring.word64::<0>().store(early, crate::sync::Ordering::Release);\n"
+     "        let found = copy_whole(&block, into);\n        self", loom("what_a_drain_takes")),
     ("drain: head at its end", CONSUMER,
      "            self.consumer.give_back();\n            self.consumer.settle();\n", "            self.consumer.settle();\n", PROPERTY),
     ("drain: a wake that its end owes", CONSUMER,
@@ -360,10 +358,10 @@ MUTANTS = [
     ("header: a known kind", LAYOUT,
      "        _ => Err(Violation::HeaderKind),", "        _ => Ok(Header::Padding),", PROPERTY),
     ("a broken consumer closes", CONSUMER,
-     "        self.broken = Some(violation);\n        self.closer.close_as(CloseReason::ProtocolViolation);\n",
+     "        self.broken = Some(violation);\n        self.closer.close_as(CloseReason::FAULT);\n",
      "        self.broken = Some(violation);\n", PROPERTY),
     ("a broken consumer stays broken", CONSUMER,
-     "        if let Some(violation) = self.broken {\n            return Some(Err(TryRecvError::Violation(violation)));\n        }\n"
+     "        if let Some(violation) = self.broken {\n            return Err(Ended::Fault(violation));\n        }\n"
      "        match layout::check(", "        match layout::check(", PROPERTY),
     # Closing
     ("closed before the look", CONSUMER,
@@ -379,11 +377,11 @@ MUTANTS = [
      "shared.load(Ordering::Acquire)", "shared.load(Ordering::Relaxed)",
      loom("what_was_committed_before_the_other")),
     ("closed, private: Release", CLOSE,
-     "private.compare_exchange(OPEN, reason as u32, Ordering::Release,",
-     "private.compare_exchange(OPEN, reason as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_close")),
+     "private.compare_exchange(OPEN, reason.0, Ordering::Release,",
+     "private.compare_exchange(OPEN, reason.0, Ordering::Relaxed,", loom("what_was_committed_before_the_close")),
     ("closed, shared: Release", CLOSE,
-     "word.compare_exchange(0, told as u32, Ordering::Release,",
-     "word.compare_exchange(0, told as u32, Ordering::Relaxed,", loom("what_was_committed_before_the_other")),
+     "word.compare_exchange(0, told.0, Ordering::Release,",
+     "word.compare_exchange(0, told.0, Ordering::Relaxed,", loom("what_was_committed_before_the_other")),
     ("our own reason, not what the peer is told", CLOSE,
      "if self.is_closed() { self.closed_as() } else { None }", "self.closed_as()",
      loom("a_close_is_ones_own")),
@@ -416,7 +414,7 @@ MUTANTS = [
      "        if before == Err(FOREIGN) {\n            return;\n        }\n", "", process("fork", "a_child_cannot_use")),
     ("fork: a child does not take", CONSUMER,
      "        if self.closer.is_forked() {\n            // What lies here is its parent's, which goes on reading.\n"
-     "            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));\n        }\n", "",
+     "            return Err(Ended::Closed(CloseReason::FORKED));\n        }\n", "",
      process("fork", "a_child_cannot_use")),
     ("fork: a child does not wake from its parent's sleep", CONSUMER,
      "            if self.closer.is_forked() {\n                // By a handler", "            if false {\n                // By a handler",
@@ -443,7 +441,7 @@ MUTANTS = [
      "|told| if told { None } else { Some(reason) }", "|_| None",
      process("reconnect", "both_halves")),
     ("reconnect: the inboxes in between", RECONNECT,
-     "retain_mut(|(ring, _)| ring.try_incoming().is_ok())", "clear()", process("reconnect", "several_connections")),
+     "retain_mut(|(ring, _)| matches!(ring.next_block(), Ok(Some(_))))", "clear()", process("reconnect", "several_connections")),
     ("reconnect: a deadline comes first", RECONNECT,
      "            if too_late {\n                return Err(Stop::TimedOut);\n            }\n", "",
      process("client", "without_any_delay")),
@@ -485,7 +483,7 @@ MUTANTS = [
     ("turns: a turn wakes", TURNS,
      "        futex::wake(&self.0, Scope::Private, 1);\n", "", loom("two_who_wait")),
     ("turns: the front parks before it sleeps", TURNS,
-     "let room = self.producer.arm_for_place(len);", "let room = len == 0;", loom("two_who_wait")),
+     "let room = too_large || self.producer.arm_for_place(len).is_some();", "let room = too_large;", loom("two_who_wait")),
     ("turns: what is written is told of", TURNS,
      "                self.producer.notify();\n", "", loom("two_who_wait")),
     ("turns: the front sleeps on the ring's close", TURNS,
@@ -676,11 +674,11 @@ MUTANTS = [
      "        for at in 0..head {\n            AtomicU8", ("tests --cfg ringpost_atomic_copy", ("shm::copy",))),
     # The guards of the cost
     ("instructions: one copy for each block", PRODUCER,
-     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
-     "        self.write_parts(start, header, parts);\n        self.write_parts(start, header, parts);\n        self.commit_one(start, len);",
+     "        self.write_parts(start, header, parts);\n        self.commit_one(start, len);\n        Ok(())\n    }\n",
+     "        self.write_parts(start, header, parts);\n        self.write_parts(start, header, parts);\n        self.commit_one(start, len);\n        Ok(())\n    }\n",
      ("bench", ("instructions",))),
     ("benchmarks: they run", PRODUCER, "        let start = if self.fits_here(len)",
-     "        if len >= 256 {\n            return Err(TrySendError::TooLarge { len, max: 255 });\n        }\n"
+     "        if len >= 256 {\n            return Err(NotSent::TooLarge { len, max: 255 });\n        }\n"
      "        let start = if self.fits_here(len)",
      ("bench", ("ring", "--", "--test"))),
 ]

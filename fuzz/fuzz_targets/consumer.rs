@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use ringpost::ring::{CloseReason, RecvTimeoutError, TryRecvError, Violation};
+use ringpost::ring::{CloseReason, RecvError, Violation};
 use ringpost::testing::fuzz::{RingMemory, SPARE_HINTS, give_hints, work};
 
 /// The words that a step may read or write, besides five for each sleep.
@@ -65,14 +65,15 @@ fuzz_target!(|data: &[u8]| {
                 3 => memory.set_header(before, input.word64()),
                 4 => memory.set_words(input.word32(), input.word32(), input.word32()),
                 5 => match consumer.try_recv(into) {
-                    Ok(len) => assert!(len == into.len() && len <= consumer.max_block()),
-                    Err(TryRecvError::Violation(found)) => violation = Some(found),
-                    Err(error) => assert_eq!(error, TryRecvError::Empty),
+                    Ok(Some(len)) => assert!(len == into.len() && len <= consumer.max_block()),
+                    Ok(None) => {}
+                    Err(RecvError::Violation(found)) => violation = Some(found),
+                    Err(error) => panic!("{error}"),
                 },
                 6 => {
                     let (offset, release) = (usize::from(input.word16()), input.byte() % 2 == 0);
-                    match consumer.try_incoming() {
-                        Ok(incoming) => {
+                    match consumer.try_recv_ref() {
+                        Ok(Some(incoming)) => {
                             let offset = offset % (incoming.len() + 1);
                             into.clear();
                             incoming.append_to(offset, into);
@@ -82,13 +83,14 @@ fuzz_target!(|data: &[u8]| {
                                 incoming.release();
                             }
                         }
-                        Err(TryRecvError::Violation(found)) => violation = Some(found),
-                        Err(error) => assert_eq!(error, TryRecvError::Empty),
+                        Ok(None) => {}
+                        Err(RecvError::Violation(found)) => violation = Some(found),
+                        Err(error) => panic!("{error}"),
                     }
                 }
-                7 => match consumer.recv_deadline(into, Instant::now()) {
-                    Ok(_) | Err(RecvTimeoutError::TimedOut) => {}
-                    Err(RecvTimeoutError::Violation(found)) => violation = Some(found),
+                7 => match consumer.recv_timeout(into, Instant::now()) {
+                    Ok(_) | Err(RecvError::TimedOut) => {}
+                    Err(RecvError::Violation(found)) => violation = Some(found),
                     Err(error) => panic!("{error}"),
                 },
                 // Its next sleeps end without anything to receive.
@@ -110,9 +112,10 @@ fuzz_target!(|data: &[u8]| {
                         let (position, header) = near_header(memory, at, &mut input);
                         memory.set_header(position, header);
                         match drain.try_recv(into) {
-                            Ok(len) => at += (len as u64 + 8).div_ceil(64) * 64,
-                            Err(TryRecvError::Violation(found)) => violation = violation.or(Some(found)),
-                            Err(error) => assert_eq!(error, TryRecvError::Empty),
+                            Ok(Some(len)) => at += (len as u64 + 8).div_ceil(64) * 64,
+                            Ok(None) => {}
+                            Err(RecvError::Violation(found)) => violation = violation.or(Some(found)),
+                            Err(error) => panic!("{error}"),
                         }
                     }
                 }
@@ -135,8 +138,8 @@ fuzz_target!(|data: &[u8]| {
         // It may sleep once for each step and each record, and a few times more.
         assert!(work().since(began).sleeps <= SPARE_HINTS + records + steps, "it goes on sleeping");
         if let Some(violation) = broken {
-            assert_eq!(consumer.try_recv(into), Err(TryRecvError::Violation(violation)));
-            assert_eq!(consumer.closer().reason(), Some(CloseReason::ProtocolViolation));
+            assert_eq!(consumer.try_recv(into), Err(RecvError::Violation(violation)));
+            assert_eq!(consumer.closer().reason(), Some(CloseReason::FAULT));
         }
         assert!(memory.guards_hold());
     });

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use input::{Input, near_head};
 use libfuzzer_sys::fuzz_target;
-use ringpost::ring::{CloseReason, Producer, SendTimeoutError, TrySendError};
+use ringpost::ring::{CloseReason, Producer, SendError};
 use ringpost::testing::fuzz::{RingMemory, give_hints, work};
 
 thread_local! {
@@ -26,13 +26,8 @@ const WORDS: u64 = 24;
 
 static BLOCK: [u8; 4096] = [0x5a; 4096];
 
-fn wait(producer: &mut Producer, len: usize) -> Result<(), TrySendError> {
-    producer.send_deadline(&BLOCK[..len], Instant::now()).map_err(|error| match error {
-        SendTimeoutError::TimedOut => TrySendError::Full,
-        SendTimeoutError::TooLarge { len, max } => TrySendError::TooLarge { len, max },
-        SendTimeoutError::Violation(violation) => TrySendError::Violation(violation),
-        other => panic!("{other}"),
-    })
+fn wait(producer: &mut Producer, len: usize) -> Result<(), SendError> {
+    producer.send_timeout(&BLOCK[..len], Instant::now())
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -89,7 +84,7 @@ fuzz_target!(|data: &[u8]| {
                 // Many waits without room.
                 9 => {
                     for _ in 0..input.byte() % 80 {
-                        if answer.is_ok() || answer == Err(TrySendError::Full) {
+                        if answer.is_ok() || answer == Err(SendError::TimedOut) {
                             waits += 1;
                             blocks += 1;
                             answer = wait(&mut producer, max - 2);
@@ -112,16 +107,16 @@ fuzz_target!(|data: &[u8]| {
             // during a sleep. Discarded bytes are written a second time, with zeros.
             assert!(done.bytes <= blocks * capacity && done.bytes <= 4 * capacity, "{done:?}");
             match answer {
-                Ok(()) | Err(TrySendError::Full | TrySendError::TooLarge { .. }) => {}
-                Err(TrySendError::Violation(_)) => broken = true,
+                Ok(()) | Err(SendError::Full | SendError::TimedOut | SendError::TooLarge { .. }) => {}
+                Err(SendError::Violation(_)) => broken = true,
                 Err(error) => panic!("{error}"),
             }
         }
         let sleeps = work().since(began).sleeps;
         assert!(sleeps <= waits && waits <= data.len() as u64 * 80, "{sleeps} sleeps in {waits} waits");
         if broken {
-            assert!(matches!(producer.try_send(&[]), Err(TrySendError::Violation(_))));
-            assert_eq!(producer.closer().reason(), Some(CloseReason::ProtocolViolation));
+            assert!(matches!(producer.try_send(&[]), Err(SendError::Violation(_))));
+            assert_eq!(producer.closer().reason(), Some(CloseReason::FAULT));
         }
         assert!(memory.guards_hold());
     });

@@ -7,8 +7,8 @@ use super::caller::Caller;
 use super::error::{CallError, no_response, refused};
 use super::reconnect::Half;
 use crate::link::NoRoom;
-use crate::ring::{CloseReason, Deadline, TrySendError, Violation};
-use crate::wire::{BLOCK_HEADER, Operation, Status};
+use crate::ring::{Deadline, NotSent};
+use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
 impl Caller {
     /// One request and its response, whose body the requester then has.
@@ -30,7 +30,7 @@ impl Caller {
     #[cold]
     fn ask_after<const N: usize>(
         &mut self,
-        error: TrySendError,
+        error: NotSent,
         operation: Operation,
         flags: u16,
         body: [&[u8]; N],
@@ -57,7 +57,7 @@ impl Caller {
     #[cold]
     pub(super) fn publish_after<const N: usize>(
         &mut self,
-        mut error: TrySendError,
+        mut error: NotSent,
         operation: Operation,
         flags: u16,
         body: [&[u8]; N],
@@ -74,13 +74,9 @@ impl Caller {
 
     /// Does what it takes to try once more to send a request, if anything can be done.
     #[cold]
-    pub(super) fn clear_the_way(
-        &mut self,
-        error: TrySendError,
-        deadline: &mut Deadline,
-    ) -> Result<(), CallError> {
+    pub(super) fn clear_the_way(&mut self, error: NotSent, deadline: &mut Deadline) -> Result<(), CallError> {
         match error {
-            TrySendError::Full => match self.requester.make_room(deadline) {
+            NotSent::Full => match self.requester.make_room(deadline) {
                 Ok(()) => Ok(()),
                 Err(NoRoom::Uncollected { most }) => Err(CallError::Uncollected { most }),
                 Err(NoRoom::Stopped(stop)) => {
@@ -89,7 +85,7 @@ impl Caller {
                     Err(error)
                 }
             },
-            TrySendError::Disconnected(reason) => self.renew(reason, deadline),
+            NotSent::Closed(reason) => self.renew(reason.into(), deadline),
             error => Err(unsendable(error)),
         }
     }
@@ -154,19 +150,20 @@ impl Caller {
 
     #[cold]
     pub(super) fn violation(&mut self, violation: Violation) -> CallError {
-        CallError::Violation(self.requester.reject(violation))
+        self.requester.reject();
+        CallError::Violation(violation)
     }
 }
 
 /// Why a request cannot be sent, now or at all.
 #[cold]
-pub(super) fn unsendable(error: TrySendError) -> CallError {
+pub(super) fn unsendable(error: NotSent) -> CallError {
     match error {
-        TrySendError::Full => CallError::Full,
-        TrySendError::TooLarge { len, max } => {
+        NotSent::Full => CallError::Full,
+        NotSent::TooLarge { len, max } => {
             CallError::TooLarge { len: len - BLOCK_HEADER, max: max - BLOCK_HEADER }
         }
-        TrySendError::Disconnected(reason) => CallError::NotSent(reason),
-        TrySendError::Violation(violation) => CallError::Violation(violation),
+        NotSent::Closed(reason) => CallError::NotSent(reason.into()),
+        NotSent::Fault(violation) => CallError::Violation(violation.into()),
     }
 }

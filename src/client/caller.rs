@@ -15,9 +15,9 @@ use super::event::ReconnectError;
 use super::reconnect::{Asking, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
 use crate::link::Requester;
-use crate::ring::{CloseReason, Consumer, Deadline, Producer};
+use crate::ring::{Consumer, Deadline, Producer};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Key, Name, Operation};
+use crate::wire::{CloseReason, Key, Name, Operation};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl Caller {
     fn reconnect_until(&mut self, mut deadline: Deadline) -> Result<Key, ReconnectError> {
         let reconnector = self.reconnector.clone().ok_or(ReconnectError::NotAsked)?;
         loop {
-            match self.session.closer.reason() {
+            match self.session.closer.reason().map(CloseReason::from) {
                 None => return Ok(self.session.key),
                 Some(CloseReason::Forked) => return Err(ReconnectError::Ended(CloseReason::Forked)),
                 Some(_) => {}
@@ -160,7 +160,7 @@ impl Caller {
     /// Goes on with another channel. What came over the old one stays to be collected.
     #[cold]
     pub(super) fn install(&mut self, (requests, responses, session): Asking) {
-        let reason = self.session.closer.reason().unwrap_or(CloseReason::Died);
+        let reason = self.session.closer.reason().map_or(CloseReason::Died, CloseReason::from);
         self.requester.resume(reason, requests, responses);
         self.session = session;
     }

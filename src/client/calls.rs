@@ -6,8 +6,8 @@ use super::ask::unsendable;
 use super::caller::Caller;
 use super::error::{CallError, no_response, refused};
 use crate::codec::{Payload, Reply};
-use crate::ring::{CloseReason, Deadline, TrySendError};
-use crate::wire::{Operation, Status};
+use crate::ring::{Deadline, NotSent};
+use crate::wire::{CloseReason, Operation, Status};
 
 impl Caller {
     /// Calls the server's service and waits for its response, which stays readable until the next operation.
@@ -127,7 +127,7 @@ impl Caller {
         loop {
             let submitted = self.requester.try_publish(Operation::Call, 0, [request]);
             match submitted {
-                Err(TrySendError::Disconnected(reason)) => self.renew_now(reason)?,
+                Err(NotSent::Closed(reason)) => self.renew_now(reason.into())?,
                 submitted => {
                     self.requester.notify();
                     return submitted.map(|_| ()).map_err(unsendable);

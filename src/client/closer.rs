@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::reconnect::{Reconnector, reconnector_of, show};
 use super::session::Session;
-use crate::ring::CloseReason;
+use crate::wire::CloseReason;
 
 /// Ends a client from any thread: [`Client::closer`](super::Client::closer).
 ///
@@ -69,5 +69,6 @@ impl Closer {
             Some(reconnector) => reconnector.newest().closer.reason(),
             None => self.session.closer.reason(),
         }
+        .map(CloseReason::from)
     }
 }

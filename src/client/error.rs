@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use crate::channel::ChannelError;
 use crate::codec::EncodeError;
 use crate::connect::is_unknown_user;
+use crate::link::Stop;
 use crate::os::remedy::on_memory_or_threads;
-use crate::ring::{CloseReason, RecvTimeoutError, Violation};
-use crate::wire::{NameError, Status};
+use crate::wire::{CloseReason, NameError, Status, Violation};
 
 /// Why a client was not registered, or a server could not be asked. The texts say what to do.
 ///
@@ -417,11 +417,11 @@ impl From<CallError> for SendError {
 }
 
 /// A response did not come.
-pub(super) fn no_response(error: RecvTimeoutError) -> CallError {
-    match error {
-        RecvTimeoutError::TimedOut => CallError::TimedOut,
-        RecvTimeoutError::Disconnected(reason) => CallError::Disconnected(reason),
-        RecvTimeoutError::Violation(violation) => CallError::Violation(violation),
+pub(super) fn no_response(stop: Stop) -> CallError {
+    match stop {
+        Stop::Deadline => CallError::TimedOut,
+        Stop::Closed(reason) => CallError::Disconnected(reason),
+        Stop::Fault(violation) => CallError::Violation(violation),
     }
 }
 

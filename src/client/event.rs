@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::RegisterError;
-use crate::ring::CloseReason;
+use crate::wire::CloseReason;
 use crate::wire::Key;
 
 /// What happens to the registration of a client that [registers again](super::Reconnect).

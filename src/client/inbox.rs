@@ -10,8 +10,8 @@ use super::error::RecvError;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
 use crate::codec::{FromPayload, PayloadError};
-use crate::ring::{CloseReason, Consumer, Deadline, Incoming, RecvTimeoutError, TryRecvError, Violation};
-use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, Key, MESSAGE, Name};
+use crate::ring::{self, Block, Consumer, Deadline, Ended};
+use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Name, Violation};
 
 /// The receiving half of a [`Client`](super::Client): [`Client::split`](super::Client::split).
 ///
@@ -151,14 +151,15 @@ impl Inbox {
     /// See [`RecvError`]; never [`TimedOut`](RecvError::TimedOut).
     pub fn try_recv(&mut self) -> Result<Option<Message>, RecvError> {
         loop {
-            return match self.ring.try_incoming() {
-                Ok(incoming) => match read(incoming, &mut self.last_sender) {
+            return match self.ring.next_block() {
+                Ok(Some(block)) => match read(block, &mut self.last_sender) {
                     Ok(message) => Ok(Some(message)),
                     Err(Malformed) => Err(self.malformed()),
                 },
-                Err(TryRecvError::Empty) => Ok(None),
-                Err(TryRecvError::Violation(violation)) => Err(RecvError::Violation(violation)),
-                Err(TryRecvError::Disconnected(reason)) => {
+                Ok(None) => Ok(None),
+                Err(Ended::Fault(violation)) => Err(RecvError::Violation(violation.into())),
+                Err(Ended::Closed(reason)) => {
+                    let reason = reason.into();
                     match self.renew(reason, Reconnector::renew_inbox_now) {
                         Ok(()) => continue,
                         Err(stop) => Err(RecvError::Disconnected(stop.reason(reason).unwrap_or(reason))),
@@ -190,18 +191,15 @@ impl Inbox {
 
     fn recv_until(&mut self, mut deadline: Deadline) -> Result<Message, RecvError> {
         loop {
-            let found = match self.ring.find_soon() {
-                Some(found) => Ok(found),
-                None => self.ring.find(deadline.start()),
-            };
-            return match found {
-                Ok(found) => match read(self.ring.take(found), &mut self.last_sender) {
+            return match self.ring.wait_for_block(&mut deadline) {
+                Ok(block) => match read(block, &mut self.last_sender) {
                     Ok(message) => Ok(message),
                     Err(Malformed) => Err(self.malformed()),
                 },
-                Err(RecvTimeoutError::TimedOut) => Err(RecvError::TimedOut),
-                Err(RecvTimeoutError::Violation(violation)) => Err(RecvError::Violation(violation)),
-                Err(RecvTimeoutError::Disconnected(reason)) => {
+                Err(ring::Stop::Deadline) => Err(RecvError::TimedOut),
+                Err(ring::Stop::Fault(violation)) => Err(RecvError::Violation(violation.into())),
+                Err(ring::Stop::Closed(reason)) => {
+                    let reason = reason.into();
                     let until = deadline.start();
                     match self.renew(reason, |reconnector| reconnector.renew_inbox(until)) {
                         Ok(()) => continue,
@@ -216,7 +214,8 @@ impl Inbox {
 
     #[cold]
     fn malformed(&mut self) -> RecvError {
-        RecvError::Violation(self.ring.reject(Violation::MalformedBlock))
+        self.ring.reject();
+        RecvError::Violation(Violation::MalformedBlock)
     }
 
     /// The ring has ended and is empty: goes on with the next one if this client registers again.
@@ -250,7 +249,7 @@ struct Malformed;
 
 /// Takes a block out of the ring and apart. The server wrote it, and every part of it is checked all the
 /// same. The name is not checked again if it is that of the last sender.
-fn read(incoming: Incoming<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
+fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
     const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {
         return Err(Malformed);
@@ -287,7 +286,7 @@ mod tests {
     fn read_block(block: &[u8]) -> Option<Message> {
         let (mut producer, mut consumer) = local(4096).unwrap();
         producer.try_send(block).unwrap();
-        read(consumer.try_incoming().unwrap(), &mut None).ok()
+        read(consumer.recv_ref().unwrap(), &mut None).ok()
     }
 
     fn message(code: u16, name_len: u16, key: u128, name: &[u8], payload: &[u8]) -> Vec<u8> {

@@ -12,9 +12,9 @@ use super::error::{CallError, no_response, refused};
 use super::reconnect::passes;
 use crate::connect::listing::decode_page;
 use crate::registry::{ClientInfo, Counters};
-use crate::ring::{Deadline, Violation};
+use crate::ring::Deadline;
 use crate::shm::backend::now;
-use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, take};
+use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, Violation, take};
 
 /// The pauses of [`Caller::wait_for`] between two questions, from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);

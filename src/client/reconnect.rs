@@ -34,7 +34,8 @@ use super::error::RegisterError;
 use super::event::{ReconnectError, ReconnectEvent};
 use super::session::{Place, Session, deadline_in};
 use crate::os::futex::{self, Scope, Wait};
-use crate::ring::{CloseReason, Consumer, Producer};
+use crate::ring::{Consumer, Producer};
+use crate::wire::CloseReason;
 
 /// What an attempt is given, however near the operation's deadline is: one that was cut short would be for
 /// nothing.
@@ -333,7 +334,7 @@ impl Reconnector {
         if let Some(part) = take(&mut state) {
             return Ok(part);
         }
-        match (&state.over, state.session.closer.reason()) {
+        match (&state.over, state.session.closer.reason().map(CloseReason::from)) {
             (Some(over), _) => Err(Stop::Over(over.clone())),
             (None, Some(reason)) if state.told[half as usize] => Err(Stop::Tell(reason)),
             (None, reason) => {
@@ -379,7 +380,7 @@ impl Reconnector {
             }
             // A half comes here with its channel closed and no newer one laid ready, so its own is the
             // newest.
-            let reason = state.session.closer.reason().unwrap_or(CloseReason::Died);
+            let reason = state.session.closer.reason().map_or(CloseReason::Died, Into::into);
             if !passes(reason) {
                 state.over = Some(ReconnectError::Ended(reason));
                 continue;
@@ -422,7 +423,7 @@ impl Reconnector {
                 let mut state = self.lock();
                 let key = session.key;
                 // Nobody will look again at what is closed and empty.
-                state.receiving.retain_mut(|(ring, _)| ring.try_incoming().is_ok());
+                state.receiving.retain_mut(|(ring, _)| matches!(ring.next_block(), Ok(Some(_))));
                 if state.without_inbox {
                     guest.inbox.give_up();
                 } else {
@@ -500,7 +501,7 @@ mod tests {
         reconnector.close();
         assert_eq!(session.closer.reason(), None, "nobody had the lock");
         drop(state);
-        assert_eq!(session.closer.reason(), Some(CloseReason::Local));
+        assert_eq!(session.closer.reason(), Some(CloseReason::Local.into()));
         assert!(matches!(reconnector.lock().over, Some(ReconnectError::Ended(CloseReason::Local))));
         reconnector.close();
     }
@@ -509,7 +510,7 @@ mod tests {
     fn a_close_without_the_lock_is_done_at_once_and_ends_the_connection() {
         let (reconnector, mut there) = reconnector();
         reconnector.close();
-        assert_eq!(reconnector.newest().closer.reason(), Some(CloseReason::Local));
+        assert_eq!(reconnector.newest().closer.reason(), Some(CloseReason::Local.into()));
         there.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         assert_eq!(std::io::Read::read(&mut there, &mut [0]).unwrap(), 0);
     }

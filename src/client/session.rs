@@ -15,8 +15,9 @@ use crate::channel::{self, Guest};
 use crate::connect::connection::Connection;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Refusal, Reply, cannot_be_allowed, is_unknown_user};
-use crate::ring::{CloseReason, Closer, WaitStrategy};
+use crate::ring::{Closer, WaitStrategy};
 use crate::testing::failpoints::failpoint;
+use crate::wire::CloseReason;
 use crate::wire::{BLOCK_HEADER, Key, MESSAGE_OVERHEAD, Name, PROTOCOL_VERSION};
 
 /// One registration. When the last half of the client is gone, so is the lifeline, and with it the

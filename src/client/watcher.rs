@@ -24,9 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::connect::connection::Connection;
 use crate::os::descriptors::{CutOff, Waits, Wake};
 use crate::os::threads;
-use crate::ring::{CloseReason, Closer};
+use crate::ring::Closer;
 use crate::shm::PerProcess;
 use crate::testing::failpoints::failpoint;
+use crate::wire::CloseReason;
 
 /// The process's watcher, once there is one.
 type Current = Mutex<Option<Arc<Watcher>>>;
@@ -111,7 +112,7 @@ impl Watcher {
                     let _ = epoll::delete(&self.waits, &lifeline);
                     failpoint!("watch.removed");
                     // A server that went in good order left the reason in the channel.
-                    closer.close_as(closer.reason().unwrap_or(CloseReason::Died));
+                    closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
                     failpoint!("watch.closed");
                 }
             }

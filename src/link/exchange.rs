@@ -101,7 +101,7 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
 mod tests {
     use super::*;
     use crate::ring::layout::CONSUMER_PARKED;
-    use crate::ring::{RecvTimeoutError, Setup, TryRecvError, WaitStrategy, local_setup};
+    use crate::ring::{Setup, Stop, WaitStrategy, local_setup};
     use crate::shm::backend::{AtomicU32, Ordering};
 
     /// Both ends of two rings. Nobody really sleeps: the parked words are set by hand.
@@ -129,7 +129,7 @@ mod tests {
     }
 
     impl Serves for Both {
-        type End = RecvTimeoutError;
+        type End = Stop;
 
         fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
             (&mut self.requests.1, &mut self.responses.0)
@@ -139,11 +139,11 @@ mod tests {
             &mut self.served
         }
 
-        fn wait(&mut self) -> Result<Found, RecvTimeoutError> {
-            Err(RecvTimeoutError::TimedOut)
+        fn wait(&mut self) -> Result<Found, Stop> {
+            Err(Stop::Deadline)
         }
 
-        fn serve(&mut self, found: Found) -> Result<(), RecvTimeoutError> {
+        fn serve(&mut self, found: Found) -> Result<(), Stop> {
             self.seen.push(self.parked(1).load(Ordering::Relaxed));
             self.requests.1.take(found).release_quietly();
             self.responses.0.try_publish(None, [b"response"]).unwrap();
@@ -153,18 +153,18 @@ mod tests {
 
     impl Asks for Both {
         type Answer = ();
-        type Error = TryRecvError;
+        type Error = Stop;
 
         fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
             (&mut self.requests.0, &mut self.responses.1)
         }
 
-        fn find(&mut self) -> Result<Found, TryRecvError> {
+        fn find(&mut self) -> Result<Found, Stop> {
             self.waited = Some(self.parked(0).load(Ordering::Relaxed) == 1);
-            Err(TryRecvError::Empty)
+            Err(Stop::Deadline)
         }
 
-        fn accept(&mut self, found: Found) -> Result<Option<()>, TryRecvError> {
+        fn accept(&mut self, found: Found) -> Result<Option<()>, Stop> {
             let earlier = self.responses.1.take(found);
             let answer = (!earlier.is_empty()).then_some(());
             earlier.release_quietly();
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_drain_ends_with_what_is_there_or_with_its_limit() {
         let mut both = both();
-        assert_eq!(drain(&mut both, 3), Err(RecvTimeoutError::TimedOut), "nothing there");
+        assert_eq!(drain(&mut both, 3), Err(Stop::Deadline), "nothing there");
         for limit in [3, 9] {
             for _ in 0..4 {
                 both.requests.0.try_publish(None, []).unwrap();
@@ -183,7 +183,7 @@ mod tests {
             both.served = 0;
             assert_eq!(drain(&mut both, limit), Ok(()));
             assert_eq!(both.served, limit.min(5), "four, and then the one that was left and four");
-            while both.responses.1.try_recv(&mut Vec::new()).is_ok() {}
+            while both.responses.1.try_recv(&mut Vec::new()).unwrap().is_some() {}
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
         let mut both = both();
         both.requests.0.try_publish(None, []).unwrap();
         both.parked(0).store(1, Ordering::Relaxed);
-        assert_eq!(await_answer(&mut both), Err(TryRecvError::Empty));
+        assert_eq!(await_answer(&mut both), Err(Stop::Deadline));
         assert_eq!(both.waited, Some(false));
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let mut both = both();
         both.requests.0.try_publish(None, []).unwrap();
         both.responses.0.try_publish(None, []).unwrap();
-        assert_eq!(await_answer(&mut both), Err(TryRecvError::Empty));
+        assert_eq!(await_answer(&mut both), Err(Stop::Deadline));
         assert!(!both.requests.0.owes_wake());
     }
 

@@ -8,6 +8,7 @@ mod requester;
 mod responder;
 mod scheduler;
 mod service;
+mod stop;
 
 #[cfg(test)]
 pub(crate) use requester::SLICE;
@@ -15,3 +16,4 @@ pub(crate) use requester::{NoRoom, Requester};
 pub(crate) use responder::{DRAIN, End, Handler, Responder, dispose};
 pub(crate) use scheduler::{Scheduler, Slot};
 pub use service::{Request, Response, Service, ServiceError};
+pub(crate) use stop::Stop;

@@ -11,13 +11,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::Stop;
 use super::exchange::{Asks, await_answer};
-use crate::ring::{
-    CloseReason, Consumer, Deadline, Found, Producer, RecvTimeoutError as Stop, TryRecvError, TrySendError,
-    Violation, notify_both,
-};
+use crate::ring::{self, Consumer, Deadline, Ended, Found, NotSent, Producer, notify_both};
 use crate::shm::backend::{effective_deadline, now};
-use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
 /// The longest sleep with several requests outstanding. The responder may overlook a requester that goes to
 /// sleep just as a response is committed, until it has served the other requests.
@@ -90,7 +88,7 @@ impl Requester {
         operation: Operation,
         flags: u16,
         body: [&[u8]; N],
-    ) -> Result<u32, TrySendError> {
+    ) -> Result<u32, NotSent> {
         let sequence = self.next;
         let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
         self.requests.try_publish(Some(header), body)?;
@@ -156,10 +154,10 @@ impl Requester {
     pub(crate) fn try_receive(&mut self) -> Result<Option<Status>, Stop> {
         loop {
             let found = match self.responses.try_find() {
-                Ok(found) => found,
-                Err(TryRecvError::Empty) => return Ok(None),
-                Err(TryRecvError::Disconnected(reason)) => return Err(Stop::Disconnected(reason)),
-                Err(TryRecvError::Violation(violation)) => return Err(Stop::Violation(violation)),
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(None),
+                Err(Ended::Closed(reason)) => return Err(Stop::Closed(reason.into())),
+                Err(Ended::Fault(violation)) => return Err(Stop::Fault(violation.into())),
             };
             if let Some((_, status)) = self.accept(found, |stop| stop)? {
                 return Ok(Some(status));
@@ -173,7 +171,7 @@ impl Requester {
             match self.take_next(&mut until.into(), |stop| stop) {
                 Ok(Some((_, status))) => self.keep(status),
                 Ok(None) => {}
-                Err(Stop::TimedOut) => return Ok(()),
+                Err(Stop::Deadline) => return Ok(()),
                 Err(stop) => return Err(stop),
             }
         }
@@ -207,7 +205,7 @@ impl Requester {
     #[cold]
     pub(crate) fn resume(&mut self, reason: CloseReason, requests: Producer, responses: Consumer) {
         // The ring is closed, so this takes what is there and does not wait.
-        while let Ok(found) = self.responses.find(None) {
+        while let Ok(found) = self.responses.find(&mut Deadline::until(None)) {
             match self.accept(found, |stop| stop) {
                 Ok(Some((_, status))) => self.keep(status),
                 Ok(None) => {}
@@ -221,8 +219,8 @@ impl Requester {
 
     /// Closes the rings because the responder broke this rule.
     #[cold]
-    pub(crate) fn reject(&mut self, violation: Violation) -> Violation {
-        self.responses.reject(violation)
+    pub(crate) fn reject(&mut self) {
+        self.responses.reject();
     }
 
     fn keep(&mut self, status: Status) {
@@ -254,9 +252,9 @@ impl Requester {
             let several = self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
             let slice = several.then(|| now() + SLICE);
             let until = [slice, deadline].into_iter().flatten().min();
-            match self.responses.find(until) {
-                Err(Stop::TimedOut) if until != deadline => {}
-                found => return found,
+            match self.responses.find(&mut Deadline::until(until)) {
+                Err(ring::Stop::Deadline) if until != deadline => {}
+                found => return Ok(found?),
             }
         }
     }
@@ -289,7 +287,8 @@ impl Requester {
 
     #[cold]
     fn violation(&mut self, violation: Violation) -> Stop {
-        Stop::Violation(self.reject(violation))
+        self.reject();
+        Stop::Fault(violation)
     }
 }
 

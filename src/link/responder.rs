@@ -13,11 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::exchange::{Serves, drain};
 use super::scheduler::Slot;
 use super::service::{Finished, Response, ServiceError};
-use crate::ring::{
-    CloseReason, Consumer, Found, Producer, RecvTimeoutError as Stop, SendTimeoutError, TrySendError,
-    Violation, notify_both,
-};
-use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+use crate::ring::{Consumer, Deadline, Found, NotSent, Producer, SendError, Stop, notify_both};
+use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
 /// The most requests that are served between two fences.
 pub(crate) const DRAIN: usize = 64;
@@ -95,22 +92,22 @@ impl Responder {
         let body = &body[..body.len().min(self.max_body())];
         let error = match self.responses.try_publish(header, [body]) {
             Ok(()) => return Ok(()),
-            Err(TrySendError::Full) => {
+            Err(NotSent::Full) => {
                 self.before_wait();
-                match self.responses.publish(header, [body], None) {
+                match self.responses.publish(header, [body], Deadline::NEVER) {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 }
             }
-            Err(TrySendError::Violation(violation)) => SendTimeoutError::Violation(violation),
-            Err(TrySendError::Disconnected(reason)) => SendTimeoutError::Disconnected(reason),
-            Err(TrySendError::TooLarge { len, max }) => SendTimeoutError::TooLarge { len, max },
+            Err(error) => error.into(),
         };
         Err(match error {
-            SendTimeoutError::Violation(violation) => End::Violation(violation),
-            SendTimeoutError::Disconnected(reason) => End::Closed(reason),
-            // Neither can be: there was no deadline, and the body was cut to fit.
-            SendTimeoutError::TimedOut | SendTimeoutError::TooLarge { .. } => End::Closed(CloseReason::Local),
+            SendError::Violation(violation) => End::Violation(violation.into()),
+            SendError::Disconnected(reason) => End::Closed(reason.into()),
+            // None of these can be: there was no deadline, and the body was cut to fit.
+            SendError::Full | SendError::TimedOut | SendError::TooLarge { .. } => {
+                End::Closed(CloseReason::Local)
+            }
         })
     }
 
@@ -129,7 +126,7 @@ impl Responder {
     /// Whether no request is there.
     #[cfg(fuzzing)]
     pub(crate) fn is_idle(&mut self) -> bool {
-        matches!(self.requests.find(Some(std::time::Instant::now())), Err(Stop::TimedOut))
+        matches!(self.requests.find(&mut Deadline::from(std::time::Instant::now())), Err(Stop::Deadline))
     }
 
     #[inline(always)]
@@ -228,10 +225,10 @@ impl<H: Handler> Serves for Serving<'_, H> {
             let Responder { slot, requests, .. } = &mut *self.responder;
             match slot.wait(requests) {
                 Ok(found) => return Ok(found),
-                Err(Stop::Disconnected(reason)) => return Err(End::Closed(reason)),
-                Err(Stop::Violation(violation)) => return Err(End::Violation(violation)),
+                Err(Stop::Closed(reason)) => return Err(End::Closed(reason.into())),
+                Err(Stop::Fault(violation)) => return Err(End::Violation(violation.into())),
                 // There was no deadline.
-                Err(Stop::TimedOut) => {}
+                Err(Stop::Deadline) => {}
             }
         }
     }
@@ -245,7 +242,8 @@ impl<H: Handler> Serves for Serving<'_, H> {
         responder.responses.prepare();
         let incoming = responder.requests.take(found);
         let Some(header) = BlockHeader::of(&incoming) else {
-            return Err(End::Violation(responder.requests.reject(Violation::MalformedBlock)));
+            responder.requests.reject();
+            return Err(End::Violation(Violation::MalformedBlock));
         };
         responder.body.clear();
         let len = incoming.len() - BLOCK_HEADER;

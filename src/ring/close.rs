@@ -5,7 +5,7 @@
 //! not trust its peer to keep it never looks at it.
 //!
 //! **Fork.** A client's private word is one that a forked child does not inherit (`shm/own.rs`): there it
-//! reads neither open nor any reason, and that is the reason [`Forked`](CloseReason::Forked). So whoever
+//! reads neither open nor any reason, and that is the reason `FORKED`. So whoever
 //! looks whether the channel is closed learns of a fork by the same load. In a child closing does nothing:
 //! the channel is its parent's.
 //!
@@ -27,91 +27,103 @@ use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{FOREIGN, ForkSafeWord, View, Word32};
 use crate::testing::failpoints::failpoint;
 
-/// Why a channel is closed. It comes with every `Disconnected`.
+/// Why a ring or a channel is closed.
+///
+/// Rings know of three reasons. Layers above give reasons of their own, which a ring passes on; for clients
+/// and servers that is [`ringpost::CloseReason`](crate::CloseReason).
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, CloseReason, RecvError, Server};
+/// use ringpost::ring::{self, CloseReason};
 ///
-/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-/// let server = Server::builder(&path).start()?;
-/// let mut client = Client::register(&path, "alice")?;
-/// server.join_after_shutdown();
-/// match client.recv() {
-///     Err(RecvError::Disconnected(CloseReason::Shutdown)) => println!("the server left in good order"),
-///     Err(RecvError::Disconnected(reason)) => println!("connect again: {reason}"),
-///     other => panic!("{other:?}"),
-/// }
+/// let (producer, consumer) = ring::local(4096)?;
+/// drop(consumer);
+/// assert_eq!(producer.closer().reason(), Some(CloseReason::PEER));
+/// assert_eq!(CloseReason::PEER.to_string(), "closed by the other side");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-#[repr(u32)]
-pub enum CloseReason {
-    /// This side closed it: the handle was dropped or its close handle was used.
-    #[error("closed on this side")]
-    Local = 1,
-    /// The other side closed it, or dropped its end.
-    #[error("closed by the other side")]
-    Peer = 2,
-    /// The client unregistered.
-    #[error("the client unregistered")]
-    Unregistered = 3,
-    /// The server shut down in good order.
-    #[error("the server shut down")]
-    Shutdown = 4,
-    /// The other process died, or its connection broke.
-    #[error("the other process is gone")]
-    Died = 5,
-    /// The other side broke a rule of the protocol.
-    #[error("the other side broke the protocol")]
-    ProtocolViolation = 6,
-    /// This process is a child that was forked after the client was registered. The client is its parent's,
-    /// and was not touched: register another one here, under another name.
-    #[error("this process was forked after the client was registered: register one of its own")]
-    Forked = 7,
-    /// The client was to [register again](crate::Reconnect), and has given up: the server did not come back
-    /// in time, or refused.
-    #[error("the server did not come back in time, or refused to register the client again: register anew")]
-    GaveUp = 8,
-    /// This process has closed the descriptors of the connection, as a program does that becomes a daemon and
-    /// closes all that it has. The client is gone: register after that, or use
-    /// [`Reconnect`](crate::Reconnect).
-    #[error("this process has closed the descriptors of its own connection: register again after that")]
-    CutOff = 9,
-}
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloseReason(u32);
 
 /// The private word of what is not closed. No reason has it, and neither has a word that was not inherited.
 const OPEN: u32 = u32::MAX;
 
+/// Marks a reason that only this process can know: it never stands in the shared word.
+const PRIVATE: u32 = 1 << 31;
+
 impl CloseReason {
+    /// This side closed it.
+    pub const LOCAL: CloseReason = CloseReason(1);
+    /// The other side closed it, or dropped its end.
+    pub const PEER: CloseReason = CloseReason(2);
+    /// One side broke a rule, and the other found it.
+    pub const FAULT: CloseReason = CloseReason(6);
+    /// This process is a forked child of the one whose channel this is.
+    pub(crate) const FORKED: CloseReason = CloseReason::private(7);
+
+    /// Two reasons of a layer above.
+    #[cfg(test)]
+    pub(crate) const ABOVE: CloseReason = CloseReason::told(4);
+    #[cfg(test)]
+    pub(crate) const ANOTHER: CloseReason = CloseReason::told(5);
+
+    /// A reason of a layer above that the other side is told.
+    pub(crate) const fn told(word: u32) -> CloseReason {
+        assert!(word != 0 && word & PRIVATE == 0);
+        CloseReason(word)
+    }
+
+    /// A reason of a layer above that only this process can know; the other side is told
+    /// [`PEER`](Self::PEER).
+    pub(crate) const fn private(number: u32) -> CloseReason {
+        assert!(number != 0 && number & PRIVATE == 0);
+        CloseReason(number | PRIVATE)
+    }
+
+    /// The word that tells the other side, if it can be told.
+    pub(crate) fn as_told(self) -> Option<u32> {
+        (self.0 & PRIVATE == 0).then_some(self.0)
+    }
+
     /// From this side's word, which is not open.
     #[cold]
     fn from_own(word: u32) -> CloseReason {
-        const CUT_OFF: u32 = CloseReason::CutOff as u32;
-        match word {
-            FOREIGN => CloseReason::Forked,
-            // Nobody else can know.
-            CUT_OFF => CloseReason::CutOff,
-            word => CloseReason::from_known(word),
-        }
+        if word == FOREIGN { CloseReason::FORKED } else { CloseReason(word) }
     }
 
-    /// From a word that may have been written by the peer: 0 is open, anything unknown is the peer's doing.
+    /// From a word that may have been written by the peer: 0 is open, and what only this process can know is
+    /// the peer's doing.
     #[cold]
     fn from_shared(word: u32) -> Option<CloseReason> {
-        if word == 0 { None } else { Some(CloseReason::from_known(word)) }
-    }
-
-    pub(crate) fn from_known(word: u32) -> CloseReason {
         match word {
-            1 => CloseReason::Local,
-            3 => CloseReason::Unregistered,
-            4 => CloseReason::Shutdown,
-            5 => CloseReason::Died,
-            6 => CloseReason::ProtocolViolation,
-            _ => CloseReason::Peer,
+            0 => None,
+            word if word & PRIVATE != 0 => Some(CloseReason::PEER),
+            word => Some(CloseReason(word)),
+        }
+    }
+}
+
+impl fmt::Debug for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            CloseReason::LOCAL => "LOCAL",
+            CloseReason::PEER => "PEER",
+            CloseReason::FAULT => "FAULT",
+            CloseReason::FORKED => "FORKED",
+            CloseReason(word) => return f.debug_tuple("CloseReason").field(&(word & !PRIVATE)).finish(),
+        })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            CloseReason::LOCAL => f.write_str("closed on this side"),
+            CloseReason::PEER => f.write_str("closed by the other side"),
+            CloseReason::FAULT => f.write_str("the other side broke the protocol"),
+            CloseReason::FORKED => f.write_str("this process was forked after the channel was opened"),
+            CloseReason(word) => write!(f, "closed for reason {}", word & !PRIVATE),
         }
     }
 }
@@ -145,13 +157,13 @@ struct Closing {
 /// # Examples
 ///
 /// ```
-/// use ringpost::CloseReason;
+/// use ringpost::ring::CloseReason;
 ///
 /// let (producer, consumer) = ringpost::ring::local(4096)?;
 /// let closer = producer.closer();
 /// assert_eq!(closer.reason(), None);
 /// drop(consumer);
-/// assert_eq!(closer.reason(), Some(CloseReason::Peer));
+/// assert_eq!(closer.reason(), Some(CloseReason::PEER));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -190,8 +202,8 @@ impl Closer {
         Ok(Closer { private: ForkSafeWord::not_inherited(OPEN)?, ..self })
     }
 
-    /// Closes this side with [`CloseReason::Local`]; the other side sees [`CloseReason::Peer`], except on a
-    /// ring between threads, whose two ends have one close handle and both see `Local`. Idempotent: the
+    /// Closes this side with [`CloseReason::LOCAL`]; the other side sees [`CloseReason::PEER`], except on a
+    /// ring between threads, whose two ends have one close handle and both see `LOCAL`. Idempotent: the
     /// first reason stays. What was committed before can still be received by the other side. Does not
     /// block.
     ///
@@ -200,17 +212,17 @@ impl Closer {
     /// ```
     /// use ringpost::channel;
     /// use ringpost::ring::RecvError;
-    /// use ringpost::CloseReason;
+    /// use ringpost::ring::CloseReason;
     ///
     /// let (host, descriptor) = channel::create(4096, Default::default())?;
     /// let mut guest = channel::open(&descriptor, Default::default())?; // usually in another process
     /// host.closer.close();
     /// let end = guest.responses.recv(&mut Vec::new());
-    /// assert_eq!(end, Err(RecvError::Disconnected(CloseReason::Peer)));
+    /// assert_eq!(end, Err(RecvError::Disconnected(CloseReason::PEER)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(&self) {
-        self.close_as(CloseReason::Local);
+        self.close_as(CloseReason::LOCAL);
     }
 
     /// Why it is closed, if it is. Does not block.
@@ -218,12 +230,12 @@ impl Closer {
     /// # Examples
     ///
     /// ```
-    /// use ringpost::CloseReason;
+    /// use ringpost::ring::CloseReason;
     ///
     /// let (producer, _consumer) = ringpost::ring::local(4096)?;
     /// let closer = producer.closer();
     /// closer.close();
-    /// assert_eq!(closer.reason(), Some(CloseReason::Local));
+    /// assert_eq!(closer.reason(), Some(CloseReason::LOCAL));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -262,21 +274,25 @@ impl Closer {
         }
     }
 
-    pub(crate) fn close_as(&self, reason: CloseReason) {
+    pub(crate) fn close_as(&self, reason: impl Into<CloseReason>) {
+        self.close_for(reason.into());
+    }
+
+    fn close_for(&self, reason: CloseReason) {
         let Closing { view, shared, parked, scope, sleep_on_private } = &*self.rest;
         // Release: what was committed before is seen by whoever sees the reason. Only the first reason
         // counts, but a repeated close wakes again: it costs nothing and hides no fault.
-        let before = self.private.compare_exchange(OPEN, reason as u32, Ordering::Release, Ordering::Relaxed);
+        let before = self.private.compare_exchange(OPEN, reason.0, Ordering::Release, Ordering::Relaxed);
         if before == Err(FOREIGN) {
             return;
         }
         failpoint!("close.private");
         if let Some(word) = shared {
             let told = match reason {
-                CloseReason::Local | CloseReason::CutOff => CloseReason::Peer,
-                reason => reason,
+                CloseReason::LOCAL => CloseReason::PEER,
+                reason => CloseReason(reason.as_told().unwrap_or(CloseReason::PEER.0)),
             };
-            let _ = word.compare_exchange(0, told as u32, Ordering::Release, Ordering::Relaxed);
+            let _ = word.compare_exchange(0, told.0, Ordering::Release, Ordering::Relaxed);
             failpoint!("close.shared");
         }
         fence(Ordering::SeqCst);
@@ -311,7 +327,7 @@ mod tests {
     use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
     use crate::ring::local::local_setup;
     use crate::ring::tests::{tell, until_all_sleep};
-    use crate::ring::{Consumer, Producer, RecvError, Setup, TryRecvError, TrySendError, WaitStrategy};
+    use crate::ring::{Consumer, Producer, RecvError, SendError, Setup, WaitStrategy};
 
     /// By a handler of the signal that ended the sleep.
     #[test]
@@ -328,7 +344,7 @@ mod tests {
         closer.private.store(FOREIGN, Ordering::Relaxed);
         let word = setup.view.word32(CONSUMER_PARKED);
         futex::wake(word, setup.scope, 1);
-        assert_eq!(sleeper.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Forked)));
+        assert_eq!(sleeper.join().unwrap(), Err(RecvError::Disconnected(CloseReason::FORKED)));
         assert_eq!(word.load(Ordering::Relaxed), 1);
     }
 
@@ -348,13 +364,13 @@ mod tests {
         let private = ForkSafeWord::inherited(FOREIGN);
         let closer = Closer { private, ..Closer::new(view, setup.scope, parked, Some(shared), Peer::Relied) };
         assert!(closer.is_forked() && closer.is_closed() && !setup.closer.is_forked());
-        assert_eq!(closer.reason(), Some(CloseReason::Forked));
+        assert_eq!(closer.reason(), Some(CloseReason::FORKED));
 
         let childs = Setup { closer, ..setup.clone() };
         let (mut producer, mut consumer) = (Producer::new(&childs), Consumer::new(&childs));
-        let forked = CloseReason::Forked;
-        assert_eq!(consumer.try_recv(&mut Vec::new()), Err(TryRecvError::Disconnected(forked)));
-        assert_eq!(producer.try_send(b"x"), Err(TrySendError::Disconnected(forked)));
+        let forked = CloseReason::FORKED;
+        assert_eq!(consumer.try_recv(&mut Vec::new()), Err(RecvError::Disconnected(forked)));
+        assert_eq!(producer.try_send(b"x"), Err(SendError::Disconnected(forked)));
         drop((producer, consumer));
         assert_eq!(setup.view.word32(shared).load(Ordering::Relaxed), 0);
         assert_eq!(words.map(|word| word.load(Ordering::Relaxed)), [1, 1]);

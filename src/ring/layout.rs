@@ -116,8 +116,7 @@ pub(crate) fn check(
     }
 }
 
-/// A rule of the ring or of the protocol on it that the other side broke. The channel is closed; nothing else
-/// notices.
+/// A rule of the ring that the other side broke. The channel is closed; nothing else notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -142,15 +141,9 @@ pub enum Violation {
     /// More wake-ups without anything to read than could be honest.
     #[error("woken again and again for nothing")]
     FruitlessWakes,
-    /// A block too short for its header or its operation, or one that contradicts itself.
+    /// A block that the layer above rejected.
     #[error("a block does not have the form of its operation")]
-    MalformedBlock,
-    /// A response to no request, or in the wrong order.
-    #[error("a response does not belong to the request it should answer")]
-    ResponseOrder,
-    /// Something was sent on the connection after registration, where nothing may be.
-    #[error("data on the connection after registration")]
-    Babble,
+    Rejected,
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub enum RingError {
 /// drop(producer);
 /// let mut block = Vec::new();
 /// assert_eq!(consumer.recv(&mut block), Ok(10)); // what was committed comes first
-/// assert_eq!(consumer.recv(&mut block), Err(RecvError::Disconnected(CloseReason::Peer)));
+/// assert_eq!(consumer.recv(&mut block), Err(RecvError::Disconnected(CloseReason::PEER)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn local(capacity: usize) -> Result<(Producer, Consumer), RingError> {
@@ -93,7 +93,7 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
         scope: Scope::Private,
         closer,
         strategy,
-        closes_on_drop: Some(super::CloseReason::Peer),
+        closes_on_drop: Some(super::CloseReason::PEER),
         start,
     })
 }

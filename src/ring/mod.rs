@@ -5,13 +5,13 @@
 //! apart. A ring may lie between two threads ([`local`]) or, as part of a [channel](crate::channel), between
 //! two processes.
 //!
-//! | | returns at once | waits | waits until a deadline |
+//! | | returns at once | waits | waits until a [`Deadline`] |
 //! | --- | --- | --- | --- |
-//! | write | [`try_send`](Producer::try_send) | [`send`](Producer::send) | [`send_timeout`](Producer::send_timeout), [`send_deadline`](Producer::send_deadline) |
-//! | write in place | [`try_grant`](Producer::try_grant) | [`grant`](Producer::grant) | [`grant_deadline`](Producer::grant_deadline) |
+//! | write | [`try_send`](Producer::try_send) | [`send`](Producer::send) | [`send_timeout`](Producer::send_timeout) |
+//! | write in place | [`try_grant`](Producer::try_grant) | [`grant`](Producer::grant) | [`grant_timeout`](Producer::grant_timeout) |
 //! | write several | [`batch`](Producer::batch) | | |
-//! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | [`recv_timeout`](Consumer::recv_timeout), [`recv_deadline`](Consumer::recv_deadline) |
-//! | read in parts | [`try_incoming`](Consumer::try_incoming) | [`incoming`](Consumer::incoming) | [`incoming_deadline`](Consumer::incoming_deadline) |
+//! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | [`recv_timeout`](Consumer::recv_timeout) |
+//! | read in parts | [`try_recv_ref`](Consumer::try_recv_ref) | [`recv_ref`](Consumer::recv_ref) | [`recv_ref_timeout`](Consumer::recv_ref_timeout) |
 //! | read several | [`drain`](Consumer::drain) | | |
 //!
 //! # Examples
@@ -116,8 +116,9 @@ mod tests;
 pub(crate) use close::Peer;
 pub use close::{CloseReason, Closer};
 pub(crate) use consumer::Found;
-pub use consumer::{Consumer, Drain, Incoming};
-pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use consumer::{Block, Consumer, Drain};
+pub(crate) use error::{Ended, NotSent, Stop};
+pub use error::{RecvError, SendError};
 pub use layout::Violation;
 #[cfg(test)]
 pub(crate) use local::local_setup;

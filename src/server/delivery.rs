@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use crate::registry::CounterCells;
-use crate::ring::{CloseReason, Closer, NotWritten, Producer, TrySendError, Turns};
+use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, Turns};
 use crate::server::member::Member;
 use crate::testing::failpoints::{failpoint, planted_fault};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
@@ -46,7 +46,7 @@ impl Inbox {
             Err(NotWritten::Leaving) => Status::ShuttingDown,
             Err(NotWritten::TooLarge) => Status::TooLarge,
             Err(NotWritten::Violation) => {
-                self.intake.close_as(CloseReason::ProtocolViolation);
+                self.intake.close_as(CloseReason::FAULT);
                 Status::Gone
             }
         }
@@ -69,7 +69,7 @@ impl Inbox {
     }
 
     #[inline(always)]
-    fn put(&self, producer: &mut Producer, number: u32, delivery: &Delivery<'_>) -> Result<(), TrySendError> {
+    fn put(&self, producer: &mut Producer, number: u32, delivery: &Delivery<'_>) -> Result<(), NotSent> {
         let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();
         failpoint!("inbox.locked");

@@ -14,8 +14,8 @@ use super::connections::{Connection, ConnectionId, Connections, State};
 use super::events::Event;
 use super::member::Member;
 use super::shared::{Shared, lock};
-use crate::ring::{CloseReason, Violation};
 use crate::testing::failpoints::{failpoint, planted_fault};
+use crate::wire::{CloseReason, Violation};
 
 impl Shared {
     /// Makes a client unknown: its inbox takes no more messages, its key and name reach nobody, and the name

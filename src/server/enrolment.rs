@@ -26,9 +26,9 @@ use crate::channel;
 use crate::connect::{Accepted, Credentials, Refusal, Reply};
 use crate::os::remedy::on_resources;
 use crate::registry::{CounterCells, Owner, RegisterError, Registered};
-use crate::ring::CloseReason;
 use crate::shm::Segment;
 use crate::testing::failpoints::failpoint;
+use crate::wire::CloseReason;
 use crate::wire::{Name, Peer};
 
 /// The last descriptors, which are not for clients: one of them is needed for a new client's memory, and

@@ -19,8 +19,8 @@ use crate::link::End;
 use crate::link::{Request, Response, ServiceError};
 use crate::os::descriptors::Waits;
 use crate::registry::{Owner, Registered, Registry};
-use crate::ring::{CloseReason, RecvTimeoutError, WaitStrategy};
-use crate::wire::{Key, Name, Peer};
+use crate::ring::WaitStrategy;
+use crate::wire::{CloseReason, Key, Name, Peer};
 
 /// The most clients at once.
 const CLIENTS: u32 = 3;
@@ -146,7 +146,7 @@ impl Dispatcher {
     /// Serves the requests that are there, as the worker's thread does between two sleeps.
     pub fn serve(&mut self) -> Served {
         if self.ended {
-            return Served::Ended(self.alice.closer.reason().expect("closed"));
+            return Served::Ended(self.alice.closer.reason().expect("closed").into());
         }
         if self.worker.responder.is_idle() {
             return Served::Nothing;

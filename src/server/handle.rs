@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Begins to shut down: takes no more connections, answers what was committed, then disconnects everyone
-    /// with the reason [`Shutdown`](crate::ring::CloseReason::Shutdown). Idempotent.
+    /// with the reason [`Shutdown`](crate::CloseReason::Shutdown). Idempotent.
     ///
     /// Does not block: [`join`](Self::join) waits until it is done.
     ///

@@ -22,8 +22,8 @@ use crate::connect::{Listener, Refusal, is_unknown_user};
 use crate::link::Service;
 use crate::os::descriptors::{CutOff, Waits};
 use crate::registry::Registry;
-use crate::ring::CloseReason;
 use crate::testing::failpoints::failpoint;
+use crate::wire::CloseReason;
 
 /// Descriptors besides those of clients: the standard three, epoll, eventfd, socket, lock, the registry, a
 /// segment on its way, spares.

@@ -19,9 +19,9 @@ use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, Refusal};
 use crate::link::{Request, Response};
 use crate::registry::{Owner, Registered, Registry};
-use crate::ring::{CloseReason, RecvTimeoutError, TrySendError, WaitStrategy};
+use crate::ring::{RecvError, SendError, WaitStrategy};
 use crate::wire::{BlockHeader, Operation};
-use crate::wire::{Key, Name, Peer, Status, WAITS};
+use crate::wire::{CloseReason, Key, Name, Peer, Status, WAITS};
 
 /// A member with the smallest channel, and the client's ends of that channel.
 fn member(registry: &Registry, name: &str) -> (Member, Guest) {
@@ -49,9 +49,9 @@ fn a_closed_inbox_takes_no_message_although_it_has_room() {
     let soon = Instant::now() + Duration::from_secs(600);
     assert_eq!(bob.inbox.deliver(&delivery, Some(soon)), Status::Gone);
     let mut block = Vec::new();
-    guest.inbox.try_recv(&mut block).unwrap();
-    let nothing = guest.inbox.recv_deadline(&mut block, Instant::now());
-    assert_eq!(nothing, Err(RecvTimeoutError::TimedOut), "exactly the acknowledged one is there");
+    guest.inbox.try_recv(&mut block).unwrap().unwrap();
+    let nothing = guest.inbox.recv_timeout(&mut block, Instant::now());
+    assert_eq!(nothing, Err(RecvError::TimedOut), "exactly the acknowledged one is there");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_room_of_a_request_is_released_before_its_response() {
     let mut largest = header.to_vec();
     largest.resize(geometry.max_block(), 7);
     guest.requests.try_send(&largest).unwrap();
-    assert_eq!(guest.requests.try_send(&largest), Err(TrySendError::Full));
+    assert_eq!(guest.requests.try_send(&largest), Err(SendError::Full));
     // The service looks, because while it runs there is no response yet.
     let found = Arc::new(Mutex::new(Vec::new()));
     let (seen, requests) = (Arc::clone(&found), Mutex::new(guest.requests));
@@ -98,7 +98,7 @@ fn the_room_of_a_request_is_released_before_its_response() {
     TestWorker::with_service(host, geometry, service).unwrap().serve();
     assert_eq!(*found.lock().unwrap(), [Ok(())]);
     let mut response = Vec::new();
-    assert_eq!(guest.responses.try_recv(&mut response), Ok(8));
+    assert_eq!(guest.responses.try_recv(&mut response), Ok(Some(8)));
 }
 
 /// A response that does not fit before the end of the ring goes to its start, or waits in memory for room.
@@ -118,7 +118,7 @@ fn responses_stay_whole_at_the_end_of_the_ring() {
             guest.requests.try_send(&[&header[..], &body].concat()).unwrap();
             test_worker.serve();
             let mut response = Vec::new();
-            guest.responses.try_recv(&mut response).unwrap();
+            guest.responses.try_recv(&mut response).unwrap().unwrap();
             assert_eq!(response[8..], body, "response {number} of {size} bytes in {pieces} pieces");
         }
     }

@@ -14,10 +14,10 @@ use super::member::Member;
 use super::shared::Shared;
 use crate::connect::listing;
 use crate::link::{DRAIN, End, Handler, Request, Responder, Response, Service, ServiceError, Slot};
-use crate::ring::{CloseReason, Consumer, Producer};
+use crate::ring::{Consumer, Producer};
 use crate::shm::backend::now;
 use crate::testing::failpoints::failpoint;
-use crate::wire::{BlockHeader, KEY, Key, Name, Operation, Peer, Status, WAITS, take};
+use crate::wire::{BlockHeader, CloseReason, KEY, Key, Name, Operation, Peer, Status, WAITS, take};
 
 /// Bytes of the smallest record in a ring.
 const SMALLEST_RECORD: usize = 64;
@@ -94,7 +94,7 @@ impl Worker {
         self.operations.report();
         match self.operations.member.intake.reason() {
             None => Ok(()),
-            Some(reason) => self.count_last(served, reason),
+            Some(reason) => self.count_last(served, reason.into()),
         }
     }
 

@@ -15,8 +15,8 @@ use super::worker::Worker;
 use super::workers::Part;
 use crate::link::End;
 use crate::os::threads;
-use crate::ring::CloseReason;
 use crate::testing::failpoints::failpoint;
+use crate::wire::CloseReason;
 use crate::wire::Name;
 
 /// Starts a worker's thread.

@@ -17,11 +17,12 @@ use crate::connect::{Ask, MOST_BYTES, Quotas, Refusal, Reply, ServerInfo};
 use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
-use crate::ring::{CloseReason, Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
+use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, parse_send};
 use crate::shm::Segment;
 use crate::wire::{
-    BlockHeader, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status, WAITS,
+    BlockHeader, CloseReason, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status,
+    WAITS,
 };
 
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -254,7 +255,7 @@ fn bytes_of(segment: &Segment, start: usize, len: usize) -> Vec<u8> {
 }
 
 fn receive_all(consumer: &mut Consumer) {
-    while consumer.try_recv(&mut Vec::new()).is_ok() {}
+    while consumer.try_recv(&mut Vec::new()).unwrap().is_some() {}
 }
 
 // ---- the tests
@@ -451,7 +452,7 @@ fn close_reasons() {
         table("Closing").into_iter().map(|row| (row[0].parse().unwrap(), row[1].clone())).collect();
     // All that a word can say: an unknown number is the second.
     let said: Vec<(u32, String)> = (1..1000)
-        .map(|word| (word, CloseReason::from_known(word)))
+        .map(|word| (word, CloseReason::from_told(word)))
         .filter(|(word, reason)| *word == *reason as u32)
         .map(|(word, reason)| (word, words(reason)))
         .collect();

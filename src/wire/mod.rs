@@ -6,17 +6,21 @@
 //! `docs/PROTOCOL.md` describes the bodies byte by byte; `protocol_doc.rs` compares it with the code.
 
 mod address;
+mod close_reason;
 pub(crate) mod invisible;
 mod key;
 mod name;
 mod peer;
+mod violation;
 
 pub use address::Address;
+pub use close_reason::CloseReason;
 pub use key::{Key, ParseKeyError};
 pub use name::{Name, NameError};
 pub use peer::Peer;
+pub use violation::Violation;
 
-use crate::ring::Incoming;
+use crate::ring::Block;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -61,7 +65,7 @@ impl BlockHeader {
 
     /// Reads the header of a received block; `None` if the block is too short.
     #[inline(always)]
-    pub(crate) fn of(incoming: &Incoming<'_>) -> Option<BlockHeader> {
+    pub(crate) fn of(incoming: &Block<'_>) -> Option<BlockHeader> {
         incoming.first_word().map(BlockHeader::from_array)
     }
 
@@ -212,7 +216,7 @@ mod tests {
         fn a_block_has_a_header_if_it_is_long_enough(block in vec(any::<u8>(), 0..200)) {
             let (mut producer, mut consumer) = local(1024).unwrap();
             producer.try_send(&block).unwrap();
-            let header = BlockHeader::of(&consumer.try_incoming().unwrap()).map(|header| header.to_word().to_ne_bytes());
+            let header = BlockHeader::of(&consumer.recv_ref().unwrap()).map(|header| header.to_word().to_ne_bytes());
             prop_assert_eq!(header.as_ref(), block.first_chunk::<BLOCK_HEADER>());
         }
 

@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 
 use clap::Args;
 use ringpost::channel::{self, Host};
-use ringpost::ring::TryRecvError;
 
 use super::failpoints::{self, Armed, Side};
 use super::random::Random;
@@ -105,8 +104,8 @@ impl Stream {
     pub fn read(&mut self, most: usize) -> Result<usize, String> {
         for count in 0..most {
             match self.host.requests.try_recv(&mut self.buffer) {
-                Ok(_) => self.check()?,
-                Err(TryRecvError::Empty) => return Ok(count),
+                Ok(Some(_)) => self.check()?,
+                Ok(None) => return Ok(count),
                 Err(error) => return Err(format!("the channel's reader: {error}")),
             }
         }

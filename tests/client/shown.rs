@@ -2,7 +2,7 @@
 
 use crate::common::Bus;
 use ringpost::channel;
-use ringpost::{CloseReason, Reconnect, Server, ring};
+use ringpost::{Reconnect, Server, ring};
 use std::fmt::Debug;
 
 fn shows(what: &impl Debug, parts: &[&str]) {
@@ -68,7 +68,7 @@ fn rings_show_how_large_they_are() {
     shows(&producer.closer(), &["closed: None"]);
     shows(&producer.grant(100).unwrap(), &[&sizes[..], &["len: 100"]].concat());
     producer.closer().close();
-    shows(&consumer, &["Local"]);
+    shows(&consumer, &["LOCAL"]);
 }
 
 #[test]
@@ -79,6 +79,6 @@ fn ends_of_a_channel_show_their_rings() {
         shows(&end, &["capacity: 4096"]);
     }
     host.closer.close();
-    assert_eq!(guest.closer.reason(), Some(CloseReason::Peer));
-    shows(&guest.closer, &["Peer"]);
+    assert_eq!(guest.closer.reason(), Some(ring::CloseReason::PEER));
+    shows(&guest.closer, &["PEER"]);
 }

@@ -5,7 +5,7 @@ use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place, begin, eventually};
 use crate::{advises, skipped};
 use ringpost::channel;
-use ringpost::ring::{self, Producer, SendError as RingSendError, SendTimeoutError, TrySendError};
+use ringpost::ring::{self, Producer, SendError as RingSendError};
 use ringpost::{CallError, Client, RegisterError, Request, Response, Server, ServiceError};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -204,26 +204,16 @@ type Way = fn(&mut Producer, &[u8]) -> Result<(), (usize, usize, String)>;
 
 #[test]
 fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
-    fn tried(error: TrySendError) -> (usize, usize, String) {
+    fn tried(error: RingSendError) -> (usize, usize, String) {
         match error {
-            TrySendError::TooLarge { len, max } => (len, max, error.to_string()),
+            RingSendError::TooLarge { len, max } => (len, max, error.to_string()),
             other => panic!("{other:?}"),
         }
     }
     let ways: [Way; 4] = [
         |producer, block| producer.try_send(block).map_err(tried),
-        |producer, block| {
-            producer.send(block).map_err(|error| match error {
-                RingSendError::TooLarge { len, max } => (len, max, error.to_string()),
-                other => panic!("{other:?}"),
-            })
-        },
-        |producer, block| {
-            producer.send_timeout(block, Duration::from_secs(60)).map_err(|error| match error {
-                SendTimeoutError::TooLarge { len, max } => (len, max, error.to_string()),
-                other => panic!("{other:?}"),
-            })
-        },
+        |producer, block| producer.send(block).map_err(tried),
+        |producer, block| producer.send_timeout(block, Duration::from_secs(60)).map_err(tried),
         |producer, block| {
             let mut batch = producer.batch();
             batch.push(block).map_err(tried)?;

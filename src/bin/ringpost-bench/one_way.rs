@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use ringpost::WaitStrategy;
 use ringpost::channel;
-use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, TrySendError};
+use ringpost::ring::{self, Closer, Consumer, Producer, RecvError, SendError};
 use serde::Serialize;
 
 use ringpost::cli::child::{Helper, die_with_parent};
@@ -127,7 +127,7 @@ impl OneWayRing {
             while pushed < batch.min(left) {
                 match blocks.push(payload) {
                     Ok(()) => pushed += 1,
-                    Err(TrySendError::Full) => break,
+                    Err(SendError::Full) => break,
                     // The next `send` returns the error.
                     Err(_) => break,
                 }

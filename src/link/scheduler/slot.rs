@@ -8,7 +8,7 @@ use rustix::thread::Pid;
 use super::{Scheduler, TURN};
 use crate::os::neighbour::move_to_neighbour;
 use crate::os::usage::ThreadUse;
-use crate::ring::{Closer, Consumer, Found, RecvTimeoutError as Stop, Turn, WaitStrategy, Yields};
+use crate::ring::{Closer, Consumer, Deadline, Found, Stop, Turn, WaitStrategy, Yields};
 
 /// Requests from one look at the clock to the next.
 pub(super) const CHECK: u32 = 64;
@@ -214,7 +214,7 @@ impl Slot {
             // The move was a sleep, too.
             self.held.used.sleeps = ThreadUse::now().sleeps;
         }
-        let found = requests.find_or(None, &mut |yields| self.before_sleep(yields));
+        let found = requests.find_or(&mut Deadline::until(None), &mut |yields| self.before_sleep(yields));
         self.end_wait();
         found
     }

@@ -1,11 +1,9 @@
 //! A block that has arrived: found, copied out, released.
 
-use std::time::Instant;
-
 use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{HEADER, ONE_LINE};
-use crate::ring::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::ring::{Deadline, Ended, RecvError, Stop};
 
 impl Consumer {
     /// The next block, if one is there, to be copied out in parts. Does not block.
@@ -16,35 +14,32 @@ impl Consumer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// producer.send(b"head:body")?;
-    /// let incoming = consumer.try_incoming()?;
-    /// assert_eq!(incoming.len(), 9);
-    /// let mut body = [0; 4];
-    /// incoming.read_at(5, &mut body);
-    /// assert_eq!(&body, b"body");
-    /// incoming.release(); // dropped instead, the block would stay
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Block`].
     #[inline]
-    pub fn try_incoming(&mut self) -> Result<Incoming<'_>, TryRecvError> {
+    pub fn try_recv_ref(&mut self) -> Result<Option<Block<'_>>, RecvError> {
+        Ok(self.next_block()?)
+    }
+
+    /// The same inside: an end is no error yet.
+    #[inline]
+    pub(crate) fn next_block(&mut self) -> Result<Option<Block<'_>>, Ended> {
         let found = match self.look_quickly() {
             Some(found) => found,
-            None => self.try_find()?,
+            None => match self.try_find()? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
-        Ok(Incoming { consumer: self, found })
+        Ok(Some(Block { consumer: self, found }))
     }
 
     #[inline(never)]
-    pub(crate) fn try_find(&mut self) -> Result<Found, TryRecvError> {
-        match self.look() {
-            Some(found) => found,
-            None => {
-                self.pay_wake_if_owed();
-                Err(TryRecvError::Empty)
-            }
+    pub(crate) fn try_find(&mut self) -> Result<Option<Found>, Ended> {
+        let found = self.look()?;
+        if found.is_none() {
+            self.pay_wake_if_owed();
         }
+        Ok(found)
     }
 
     /// The next block, to be copied out in parts. Blocks until one is there, or the ring is closed and empty.
@@ -55,19 +50,12 @@ impl Consumer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// producer.send(b"hello")?;
-    /// let incoming = consumer.incoming()?;
-    /// assert_eq!(incoming.len(), 5);
-    /// incoming.release();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn incoming(&mut self) -> Result<Incoming<'_>, RecvError> {
-        self.incoming_until(None).map_err(RecvTimeoutError::untimed)
+    /// See [`Block`].
+    pub fn recv_ref(&mut self) -> Result<Block<'_>, RecvError> {
+        self.recv_ref_timeout(Deadline::NEVER)
     }
 
-    /// As [`incoming`](Self::incoming), but blocks until the deadline at most.
+    /// As [`recv_ref`](Self::recv_ref), but blocks until the [deadline](Deadline) at most.
     ///
     /// # Errors
     ///
@@ -75,44 +63,35 @@ impl Consumer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// use std::time::Instant;
-    ///
-    /// let (_producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// assert!(consumer.incoming_deadline(Instant::now()).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn incoming_deadline(&mut self, deadline: Instant) -> Result<Incoming<'_>, RecvTimeoutError> {
-        self.incoming_until(Some(deadline))
+    /// See [`Block`].
+    pub fn recv_ref_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<Block<'_>, RecvError> {
+        Ok(self.wait_for_block(&mut deadline.into())?)
     }
 
     #[inline(always)]
-    pub(crate) fn incoming_until(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Incoming<'_>, RecvTimeoutError> {
+    pub(crate) fn wait_for_block(&mut self, deadline: &mut Deadline) -> Result<Block<'_>, Stop> {
         let found = match self.find_soon() {
             Some(found) => found,
             None => self.find(deadline)?,
         };
-        Ok(Incoming { consumer: self, found })
+        Ok(Block { consumer: self, found })
     }
 
     /// The block that was found just now.
     #[inline(always)]
-    pub(crate) fn take(&mut self, found: Found) -> Incoming<'_> {
-        Incoming { consumer: self, found }
+    pub(crate) fn take(&mut self, found: Found) -> Block<'_> {
+        Block { consumer: self, found }
     }
 }
 
 #[inline]
-pub(super) fn copy_whole(incoming: &Incoming<'_>, into: &mut Vec<u8>) -> Found {
+pub(super) fn copy_whole(block: &Block<'_>, into: &mut Vec<u8>) -> Found {
     into.clear();
-    incoming.append_to(0, into);
-    incoming.found
+    block.append_to(0, into);
+    block.found
 }
 
-/// A block that has arrived and still lies in the ring: [`Consumer::incoming`]. What the other side wrote is
+/// A block that has arrived and still lies in the ring: [`Consumer::recv_ref`]. What the other side wrote is
 /// looked at only in copies. It stays the next block until it is [released](Self::release).
 ///
 /// Between processes the other side can change it meanwhile, if it breaks the rules: copy what must not
@@ -123,19 +102,19 @@ pub(super) fn copy_whole(incoming: &Incoming<'_>, into: &mut Vec<u8>) -> Found {
 /// ```
 /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
 /// producer.send(b"hello")?;
-/// drop(consumer.incoming()?); // not released
+/// drop(consumer.recv_ref()?); // not released
 /// let mut block = Vec::new();
 /// consumer.recv(&mut block)?;
 /// assert_eq!(block, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Incoming<'a> {
-    consumer: &'a mut Consumer,
-    found: Found,
+pub struct Block<'a> {
+    pub(super) consumer: &'a mut Consumer,
+    pub(super) found: Found,
 }
 
-impl Incoming<'_> {
+impl Block<'_> {
     /// The block's length in bytes. Does not block.
     ///
     /// # Examples
@@ -143,7 +122,7 @@ impl Incoming<'_> {
     /// ```
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.send(b"hello")?;
-    /// assert_eq!(consumer.incoming()?.len(), 5);
+    /// assert_eq!(consumer.recv_ref()?.len(), 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -158,7 +137,7 @@ impl Incoming<'_> {
     /// ```
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.send(b"")?;
-    /// assert!(consumer.incoming()?.is_empty());
+    /// assert!(consumer.recv_ref()?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -178,7 +157,7 @@ impl Incoming<'_> {
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.send(b"head:body")?;
     /// let mut head = [0; 4];
-    /// consumer.incoming()?.read_at(0, &mut head);
+    /// consumer.recv_ref()?.read_at(0, &mut head);
     /// assert_eq!(&head, b"head");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -198,7 +177,7 @@ impl Incoming<'_> {
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.send(b"head:body")?;
     /// let mut body = b"the ".to_vec();
-    /// consumer.incoming()?.append_to(5, &mut body);
+    /// consumer.recv_ref()?.append_to(5, &mut body);
     /// assert_eq!(body, b"the body");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -225,13 +204,13 @@ impl Incoming<'_> {
     /// ```
     /// let (mut producer, mut consumer) = ringpost::ring::local(128)?;
     /// producer.try_send(b"fills it")?;
-    /// consumer.incoming()?.release();
+    /// consumer.recv_ref()?.release();
     /// producer.try_send(b"again")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline(always)]
     pub fn release(self) {
-        let Incoming { consumer, found } = self;
+        let Block { consumer, found } = self;
         consumer.pass(found);
         consumer.give_back();
         consumer.settle();

@@ -2,7 +2,7 @@
 
 use super::Consumer;
 use super::block::copy_whole;
-use crate::ring::TryRecvError;
+use crate::ring::RecvError;
 
 impl Consumer {
     /// Begins to take several blocks, whose places are given back together: see [`Drain`]. Does not block.
@@ -19,7 +19,7 @@ impl Consumer {
     /// let mut block = Vec::new();
     /// let mut bytes = consumer.recv(&mut block)?;
     /// let mut drain = consumer.drain();
-    /// while let Ok(len) = drain.try_recv(&mut block) {
+    /// while let Some(len) = drain.try_recv(&mut block)? {
     ///     bytes += len;
     /// }
     /// assert_eq!(bytes, 11);
@@ -44,8 +44,6 @@ impl Consumer {
 /// # Examples
 ///
 /// ```
-/// use ringpost::ring::TryRecvError;
-///
 /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
 /// let mut batch = producer.batch();
 /// batch.push(b"one")?;
@@ -54,9 +52,9 @@ impl Consumer {
 ///
 /// let mut block = Vec::new();
 /// let mut drain = consumer.drain();
-/// assert_eq!(drain.try_recv(&mut block), Ok(3));
-/// assert_eq!(drain.try_recv(&mut block), Ok(3));
-/// assert_eq!(drain.try_recv(&mut block), Err(TryRecvError::Empty));
+/// assert_eq!(drain.try_recv(&mut block), Ok(Some(3)));
+/// assert_eq!(drain.try_recv(&mut block), Ok(Some(3)));
+/// assert_eq!(drain.try_recv(&mut block), Ok(None));
 /// drop(drain);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -68,7 +66,7 @@ pub struct Drain<'a> {
 
 impl Drain<'_> {
     /// Takes the next block if one is there: `into` is cleared and holds the block afterwards. Returns its
-    /// length. Does not block.
+    /// length; `None` if nothing is there now. Does not block.
     ///
     /// # Errors
     ///
@@ -80,16 +78,17 @@ impl Drain<'_> {
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.send(b"hello")?;
     /// let mut block = Vec::new();
-    /// assert_eq!(consumer.drain().try_recv(&mut block), Ok(5));
+    /// assert_eq!(consumer.drain().try_recv(&mut block), Ok(Some(5)));
     /// assert_eq!(block, b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
-        let found = copy_whole(&self.consumer.try_incoming()?, into);
+    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<Option<usize>, RecvError> {
+        let Some(block) = self.consumer.try_recv_ref()? else { return Ok(None) };
+        let found = copy_whole(&block, into);
         self.consumer.pass(found);
         self.consumer.settle();
-        Ok(found.len)
+        Ok(Some(found.len))
     }
 }
 

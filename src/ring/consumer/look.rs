@@ -2,7 +2,7 @@
 
 use super::Consumer;
 use crate::ring::layout::{self, EMPTY, Header, LINE, ONE_LINE, record_size};
-use crate::ring::{CloseReason, TryRecvError};
+use crate::ring::{CloseReason, Ended};
 use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
@@ -44,13 +44,13 @@ impl Consumer {
         len <= self.max_block && offset + record_size(len) <= self.capacity()
     }
 
-    /// A block, the end of the ring or a broken rule; `None` if there is nothing now.
-    pub(super) fn look(&mut self) -> Option<Result<Found, TryRecvError>> {
-        let word = self.load_header();
-        if word == EMPTY {
-            return self.look_closed();
+    /// A block; `None` if there is nothing now.
+    pub(super) fn look(&mut self) -> Result<Option<Found>, Ended> {
+        match self.load_header() {
+            EMPTY if self.closer.is_closed() => self.look_after_close(),
+            EMPTY => Ok(None),
+            word => self.examine(word),
         }
-        self.examine(word)
     }
 
     #[inline(always)]
@@ -59,40 +59,36 @@ impl Consumer {
         self.ring.header(self.position).load(Ordering::Acquire)
     }
 
-    pub(super) fn look_closed(&mut self) -> Option<Result<Found, TryRecvError>> {
-        if self.closer.is_closed() { self.look_after_close() } else { None }
-    }
-
     /// Closed was seen; only a look that comes after that tells that nothing is left.
     #[cold]
-    pub(super) fn look_after_close(&mut self) -> Option<Result<Found, TryRecvError>> {
-        let reason = self.closer.reason()?;
+    fn look_after_close(&mut self) -> Result<Option<Found>, Ended> {
+        let Some(reason) = self.closer.reason() else { return Ok(None) };
         if let Some(violation) = self.broken {
-            return Some(Err(TryRecvError::Violation(violation)));
+            return Err(Ended::Fault(violation));
         }
         match self.load_header() {
-            EMPTY => Some(Err(TryRecvError::Disconnected(reason))),
+            EMPTY => Err(Ended::Closed(reason)),
             word => self.examine(word),
         }
     }
 
-    pub(super) fn examine(&mut self, word: u64) -> Option<Result<Found, TryRecvError>> {
+    fn examine(&mut self, word: u64) -> Result<Option<Found>, Ended> {
         if self.closer.is_forked() {
             // What lies here is its parent's, which goes on reading.
-            return Some(Err(TryRecvError::Disconnected(CloseReason::Forked)));
+            return Err(Ended::Closed(CloseReason::FORKED));
         }
         if let Some(violation) = self.broken {
-            return Some(Err(TryRecvError::Violation(violation)));
+            return Err(Ended::Fault(violation));
         }
         match layout::check(word, self.position, self.ring.capacity(), self.max_block) {
-            Ok(Header::Data(len)) => Some(Ok(Found { start: self.position, len })),
+            Ok(Header::Data(len)) => Ok(Some(Found { start: self.position, len })),
             Ok(Header::Padding) => self.skip_padding(),
-            Err(violation) => Some(Err(self.poison(violation))),
+            Err(violation) => Err(self.poison(violation)),
         }
     }
 
     #[cold]
-    pub(super) fn skip_padding(&mut self) -> Option<Result<Found, TryRecvError>> {
+    fn skip_padding(&mut self) -> Result<Option<Found>, Ended> {
         self.position += self.capacity() - (self.position & (self.capacity() - 1));
         self.give_back();
         failpoint!("consume.padding");

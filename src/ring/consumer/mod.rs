@@ -9,13 +9,13 @@ mod wait;
 
 use std::fmt;
 
-pub use block::Incoming;
+pub use block::Block;
 pub use drain::Drain;
 pub(crate) use look::Found;
 
 use super::layout::{self, ONE_LINE, Violation};
 use super::wait::Waiting;
-use super::{CloseReason, Closer, SPARE_HINTS, Setup, TryRecvError, WaitStrategy};
+use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup, WaitStrategy};
 use crate::shm::RingView;
 use crate::shm::futex::Scope;
 
@@ -133,14 +133,14 @@ impl Consumer {
     /// # Examples
     ///
     /// ```
-    /// use ringpost::CloseReason;
+    /// use ringpost::ring::CloseReason;
     /// use ringpost::ring::RecvError;
     ///
     /// let (_producer, mut consumer) = ringpost::ring::local(4096)?;
     /// let closer = consumer.closer();
     /// let reader = std::thread::spawn(move || consumer.recv(&mut Vec::new()));
     /// closer.close();
-    /// assert_eq!(reader.join().unwrap(), Err(RecvError::Disconnected(CloseReason::Local)));
+    /// assert_eq!(reader.join().unwrap(), Err(RecvError::Disconnected(CloseReason::LOCAL)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn closer(&self) -> Closer {
@@ -150,16 +150,15 @@ impl Consumer {
 
 impl Consumer {
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
-    pub(crate) fn reject(&mut self, violation: Violation) -> Violation {
-        self.poison(violation);
-        violation
+    pub(crate) fn reject(&mut self) {
+        self.poison(Violation::Rejected);
     }
 
     #[cold]
-    pub(super) fn poison(&mut self, violation: Violation) -> TryRecvError {
+    pub(super) fn poison(&mut self, violation: Violation) -> Ended {
         self.broken = Some(violation);
-        self.closer.close_as(CloseReason::ProtocolViolation);
-        TryRecvError::Violation(violation)
+        self.closer.close_as(CloseReason::FAULT);
+        Ended::Fault(violation)
     }
 
     #[inline(always)]

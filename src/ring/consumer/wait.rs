@@ -6,8 +6,8 @@ use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{EMPTY, Violation};
 use crate::ring::wait::{Looked, Yields};
-use crate::ring::{RecvTimeoutError, TryRecvError, WaitStrategy};
-use crate::shm::backend::{Ordering, effective_deadline, fence, spin_hint};
+use crate::ring::{Deadline, Stop, WaitStrategy};
+use crate::shm::backend::{Ordering, fence, spin_hint};
 use crate::shm::futex::{self, Wait, Woken};
 use crate::testing::failpoints::failpoint;
 
@@ -16,7 +16,7 @@ impl Consumer {
     /// rules.
     #[cold]
     #[inline(never)]
-    pub(crate) fn find(&mut self, deadline: Option<Instant>) -> Result<Found, RecvTimeoutError> {
+    pub(crate) fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
         self.find_or(deadline, &mut |_| false)
     }
 
@@ -25,13 +25,13 @@ impl Consumer {
     #[cold]
     pub(crate) fn find_or(
         &mut self,
-        deadline: Option<Instant>,
+        deadline: &mut Deadline,
         goes_on: &mut dyn FnMut(Yields) -> bool,
-    ) -> Result<Found, RecvTimeoutError> {
+    ) -> Result<Found, Stop> {
         loop {
-            match self.look() {
-                Some(found) => return found.map_err(not_empty),
-                None => self.wait(deadline, goes_on)?,
+            match self.look()? {
+                Some(found) => return Ok(found),
+                None => self.wait(deadline.start(), goes_on)?,
             }
         }
     }
@@ -57,15 +57,14 @@ impl Consumer {
         &mut self,
         deadline: Option<Instant>,
         goes_on: &mut dyn FnMut(Yields) -> bool,
-    ) -> Result<(), RecvTimeoutError> {
+    ) -> Result<(), Stop> {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
         // it.
         self.pay_wake_if_owed();
-        let deadline = effective_deadline(deadline);
         let mut waiting = self.waiting;
         let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
             Looked::Found => Ok(()),
-            Looked::TimedOut => Err(RecvTimeoutError::TimedOut),
+            Looked::TimedOut => Err(Stop::Deadline),
             Looked::Sleep(_) if !waiting.has_switched_enough() && goes_on(waiting.yields()) => {
                 waiting.spin_again();
                 Ok(())
@@ -87,7 +86,7 @@ impl Consumer {
     }
 
     #[cold]
-    pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+    pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
             futex::set(self.consumer_parked(), 1);
             fence(Ordering::SeqCst);
@@ -109,11 +108,11 @@ impl Consumer {
                 return Ok(());
             }
             match woken {
-                Woken::TimedOut => return Err(RecvTimeoutError::TimedOut),
+                Woken::TimedOut => return Err(Stop::Deadline),
                 Woken::Hint => {
                     self.hints -= 1;
                     if self.hints == 0 {
-                        return Err(not_empty(self.poison(Violation::FruitlessWakes)));
+                        return Err(self.poison(Violation::FruitlessWakes).into());
                     }
                 }
                 Woken::Interrupted | Woken::Slice => {}
@@ -138,13 +137,5 @@ impl Consumer {
     /// Whether a wait may end in sleep.
     pub(crate) fn may_sleep(&self) -> bool {
         self.waiting.strategy != WaitStrategy::Spin
-    }
-}
-
-fn not_empty(error: TryRecvError) -> RecvTimeoutError {
-    match error {
-        TryRecvError::Empty => RecvTimeoutError::TimedOut,
-        TryRecvError::Disconnected(reason) => RecvTimeoutError::Disconnected(reason),
-        TryRecvError::Violation(violation) => RecvTimeoutError::Violation(violation),
     }
 }

@@ -17,10 +17,10 @@ fn what_was_committed_before_the_close_comes_first() {
         let mut came = false;
         for _ in 0..2 {
             match consumer.try_recv(&mut received) {
-                Ok(_) => came = true,
-                Err(TryRecvError::Empty) => {}
+                Ok(Some(_)) => came = true,
+                Ok(None) => {}
                 Err(error) => {
-                    assert_eq!(error, TryRecvError::Disconnected(CloseReason::Local));
+                    assert_eq!(error, RecvError::Disconnected(CloseReason::LOCAL));
                     assert!(came, "closed before the block was received");
                 }
             }
@@ -37,16 +37,16 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
         let (mut producer, mut consumer) = (Producer::new(&server), Consumer::new(&client));
         let sender = thread::spawn(move || {
             producer.try_publish(None, [&block(1, 8)]).unwrap();
-            producer.closer().close_as(CloseReason::Shutdown);
+            producer.closer().close_as(CloseReason::ABOVE);
         });
         let mut received = Vec::new();
         let mut came = false;
         for _ in 0..2 {
             match consumer.try_recv(&mut received) {
-                Ok(_) => came = true,
-                Err(TryRecvError::Empty) => {}
+                Ok(Some(_)) => came = true,
+                Ok(None) => {}
                 Err(error) => {
-                    assert_eq!(error, TryRecvError::Disconnected(CloseReason::Shutdown));
+                    assert_eq!(error, RecvError::Disconnected(CloseReason::ABOVE));
                     assert!(came, "closed before the block was received");
                 }
             }
@@ -61,7 +61,7 @@ fn a_close_is_ones_own() {
     explore(|| {
         let (producer, consumer) = ring(2, 0);
         let closing = thread::spawn(move || producer.closer().close());
-        assert!(matches!(consumer.closer().reason(), None | Some(CloseReason::Local)));
+        assert!(matches!(consumer.closer().reason(), None | Some(CloseReason::LOCAL)));
         closing.join().unwrap();
     });
 }
@@ -74,12 +74,12 @@ fn a_close_wakes_the_consumer_behind_the_last_block() {
         let (mut producer, mut consumer) = ring(2, WRAP - 1);
         let sender = thread::spawn(move || {
             producer.try_send(&block(1, 8)).unwrap();
-            producer.closer().close_as(CloseReason::Peer);
+            producer.closer().close_as(CloseReason::PEER);
         });
         let mut received = Vec::new();
         assert_eq!(consumer.recv(&mut received), Ok(8));
         assert_eq!(received, block(1, 8));
-        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Peer)));
+        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::PEER)));
         sender.join().unwrap();
     });
 }
@@ -88,9 +88,9 @@ fn a_close_wakes_the_consumer_behind_the_last_block() {
 fn a_close_wakes_the_consumer() {
     explore(|| {
         let (producer, mut consumer) = ring(2, 0);
-        let closing = thread::spawn(move || producer.closer().close_as(CloseReason::Peer));
+        let closing = thread::spawn(move || producer.closer().close_as(CloseReason::PEER));
         let mut received = Vec::new();
-        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Peer)));
+        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::PEER)));
         closing.join().unwrap();
     });
 }
@@ -100,8 +100,8 @@ fn a_close_wakes_the_producer() {
     explore(|| {
         let (mut producer, consumer) = ring(2, 0);
         producer.try_send(&[]).unwrap();
-        let closing = thread::spawn(move || consumer.closer().close_as(CloseReason::Peer));
-        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Peer)));
+        let closing = thread::spawn(move || consumer.closer().close_as(CloseReason::PEER));
+        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::PEER)));
         closing.join().unwrap();
     });
 }
@@ -112,17 +112,17 @@ fn the_other_sides_close_wakes_both_ends() {
     explore(|| {
         let (client, server) = shared_setups(2);
         let mut consumer = Consumer::new(&client);
-        let closing = thread::spawn(move || server.closer.close_as(CloseReason::Shutdown));
+        let closing = thread::spawn(move || server.closer.close_as(CloseReason::ABOVE));
         let mut received = Vec::new();
-        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::ABOVE)));
         closing.join().unwrap();
     });
     explore(|| {
         let (client, server) = shared_setups(2);
         let mut producer = Producer::new(&client);
         producer.try_send(&[]).unwrap();
-        let closing = thread::spawn(move || server.closer.close_as(CloseReason::Shutdown));
-        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Shutdown)));
+        let closing = thread::spawn(move || server.closer.close_as(CloseReason::ABOVE));
+        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::ABOVE)));
         closing.join().unwrap();
     });
 }
@@ -139,7 +139,7 @@ fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Clo
         let mut consumer = Consumer::new(&side);
         let closing = closing(&side, CONSUMER_PARKED);
         let mut received = Vec::new();
-        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::Died)));
+        assert_eq!(consumer.recv(&mut received), Err(RecvError::Disconnected(CloseReason::ANOTHER)));
         closing.join().unwrap();
     });
     explore_bounded(Some(6), move || {
@@ -147,7 +147,7 @@ fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Clo
         let mut producer = Producer::new(&side);
         producer.try_send(&[]).unwrap();
         let closing = closing(&side, PRODUCER_PARKED);
-        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::Died)));
+        assert_eq!(producer.send(&[]), Err(SendError::Disconnected(CloseReason::ANOTHER)));
         closing.join().unwrap();
     });
 }
@@ -159,7 +159,7 @@ fn a_close_wakes_a_sleeper_whose_waker_died() {
     let client = || shared_setups(2).0;
     closed_all_the_same(client, |parked, closer| {
         futex::set(parked, 0);
-        closer.close_as(CloseReason::Died);
+        closer.close_as(CloseReason::ANOTHER);
     });
 }
 
@@ -170,7 +170,7 @@ fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
     let server = || shared_setups(2).1;
     closed_all_the_same(server, |parked, closer| {
         futex::set(parked, 0);
-        closer.close_as(CloseReason::Died);
+        closer.close_as(CloseReason::ANOTHER);
         futex::set(parked, 1);
     });
 }

@@ -62,7 +62,7 @@ fn notify_both_wakes_the_consumer() {
         requests.try_send(&block(1, 8)).unwrap();
         let worker = thread::spawn(move || {
             let mut request = Vec::new();
-            worker_requests.try_recv(&mut request).unwrap();
+            worker_requests.try_recv(&mut request).unwrap().unwrap();
             worker_responses.try_publish(None, [&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });

@@ -35,11 +35,11 @@ fn a_look_of_a_drain_that_finds_nothing_wakes_the_producer() {
         let blocks = [block(1, 8), block(2, 248)];
         let mut drain = consumer.drain();
         let mut received = Vec::new();
-        assert_eq!(drain.try_recv(&mut received), Ok(8));
-        let came = drain.try_recv(&mut received).is_ok();
+        assert_eq!(drain.try_recv(&mut received), Ok(Some(8)));
+        let came = drain.try_recv(&mut received).unwrap().is_some();
         drop(sender.join().unwrap());
         if !came {
-            assert_eq!(drain.try_recv(&mut received), Ok(248));
+            assert_eq!(drain.try_recv(&mut received), Ok(Some(248)));
         }
         assert_eq!(received, blocks[1]);
     });
@@ -51,14 +51,14 @@ fn a_quarter_taken_by_a_drain_wakes_the_producer() {
     explore(|| {
         let (mut producer, mut consumer) = first_wake_paid(ring(8, WRAP - 5));
         producer.try_send(&block(1, 60)).unwrap();
-        assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
+        assert_eq!(producer.try_send(&block(2, 248)), Err(SendError::Full));
         let sender = thread::spawn(move || {
             producer.send(&block(2, 248)).unwrap();
             producer
         });
         let mut drain = consumer.drain();
         let mut received = Vec::new();
-        assert_eq!(drain.try_recv(&mut received), Ok(60));
+        assert_eq!(drain.try_recv(&mut received), Ok(Some(60)));
         drop(sender.join().unwrap());
         drop(drain);
     });

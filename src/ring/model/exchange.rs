@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::{WRAP, block, explore_bounded, ring};
 use crate::link::exchange::{Asks, Serves, await_answer, drain};
-use crate::ring::{Consumer, Found, Producer, RecvTimeoutError, notify_both};
+use crate::ring::{Consumer, Deadline, Found, Producer, Stop, notify_both};
 
 struct Client {
     requests: Producer,
@@ -32,17 +32,17 @@ fn pair() -> (Client, Worker) {
 
 impl Asks for Client {
     type Answer = ();
-    type Error = RecvTimeoutError;
+    type Error = Stop;
 
     fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
         (&mut self.requests, &mut self.responses)
     }
 
-    fn find(&mut self) -> Result<Found, RecvTimeoutError> {
-        self.responses.find(None)
+    fn find(&mut self) -> Result<Found, Stop> {
+        self.responses.find(&mut Deadline::until(None))
     }
 
-    fn accept(&mut self, found: Found) -> Result<Option<()>, RecvTimeoutError> {
+    fn accept(&mut self, found: Found) -> Result<Option<()>, Stop> {
         let incoming = self.responses.take(found);
         let mut response = Vec::new();
         incoming.append_to(0, &mut response);
@@ -71,7 +71,7 @@ impl Client {
 }
 
 impl Serves for Worker {
-    type End = RecvTimeoutError;
+    type End = Stop;
 
     fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
         (&mut self.requests, &mut self.responses)
@@ -81,11 +81,11 @@ impl Serves for Worker {
         &mut self.served
     }
 
-    fn wait(&mut self) -> Result<Found, RecvTimeoutError> {
-        self.requests.find(None)
+    fn wait(&mut self) -> Result<Found, Stop> {
+        self.requests.find(&mut Deadline::until(None))
     }
 
-    fn serve(&mut self, found: Found) -> Result<(), RecvTimeoutError> {
+    fn serve(&mut self, found: Found) -> Result<(), Stop> {
         let incoming = self.requests.take(found);
         let mut request = Vec::new();
         incoming.append_to(0, &mut request);

@@ -19,8 +19,7 @@ use loom::thread;
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, LINE, PRODUCER_PARKED, data_header, largest_block};
 use super::{
-    CloseReason, Closer, Consumer, Peer, Producer, RecvError, SendError, Setup, TryRecvError, TrySendError,
-    WaitStrategy, notify_both,
+    CloseReason, Closer, Consumer, Peer, Producer, RecvError, SendError, Setup, WaitStrategy, notify_both,
 };
 use crate::shm::View;
 use crate::shm::backend::{Arc, AtomicU32, Ordering, fence};
@@ -120,17 +119,17 @@ fn drain(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
 fn receive(
     sent: &[Vec<u8>],
     attempts: usize,
-    mut try_recv: impl FnMut(&mut Vec<u8>) -> Result<usize, TryRecvError>,
+    mut try_recv: impl FnMut(&mut Vec<u8>) -> Result<Option<usize>, RecvError>,
 ) -> usize {
     let mut block = Vec::new();
     let mut received = 0;
     for _ in 0..attempts {
         match try_recv(&mut block) {
-            Ok(_) => {
+            Ok(Some(_)) => {
                 assert_eq!(sent.get(received), Some(&block), "block {received} arrived changed");
                 received += 1;
             }
-            Err(TryRecvError::Empty) => {}
+            Ok(None) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -161,7 +160,7 @@ fn send_some(at_least: usize) -> impl FnOnce(&mut Producer, &[Vec<u8>]) -> usize
         for (i, block) in blocks.iter().enumerate() {
             match producer.try_send(block) {
                 Ok(()) => {}
-                Err(TrySendError::Full) if i >= at_least => return i,
+                Err(SendError::Full) if i >= at_least => return i,
                 Err(error) => panic!("{error}"),
             }
         }

@@ -61,9 +61,9 @@ fn a_batch_begun_has_no_gap() {
             batch.commit();
         });
         let mut received = Vec::new();
-        if consumer.try_recv(&mut received).is_ok() {
-            assert_eq!(consumer.try_recv(&mut received), Ok(8));
-            assert_eq!(consumer.try_recv(&mut received), Ok(8));
+        if consumer.try_recv(&mut received).unwrap().is_some() {
+            assert_eq!(consumer.try_recv(&mut received), Ok(Some(8)));
+            assert_eq!(consumer.try_recv(&mut received), Ok(Some(8)));
             assert_eq!(received, block(3, 8));
         }
         sender.join().unwrap();
@@ -91,10 +91,10 @@ fn stale_forgery(lines: u64, start: u64) -> (Producer, Consumer) {
     let (mut producer, mut consumer) = ring(lines, start);
     producer.try_send(&forgery(start + 1 + lines)).unwrap();
     let mut received = Vec::new();
-    assert_eq!(consumer.try_recv(&mut received), Ok(64));
+    assert_eq!(consumer.try_recv(&mut received), Ok(Some(64)));
     for _ in 2..lines {
         producer.try_send(&[]).unwrap();
-        assert_eq!(consumer.try_recv(&mut received), Ok(0));
+        assert_eq!(consumer.try_recv(&mut received), Ok(Some(0)));
     }
     (producer, consumer)
 }
@@ -118,7 +118,7 @@ fn stale_payload_is_not_a_header_behind_two_lines() {
         // Lines 0 and 1, then 2 and 3 with the forgery at 3, one lap early; then up to line 8.
         for block in [vec![], vec![], forgery(WRAP + 11), vec![], vec![], vec![], vec![], vec![]] {
             producer.try_send(&block).unwrap();
-            consumer.try_recv(&mut received).unwrap();
+            consumer.try_recv(&mut received).unwrap().unwrap();
         }
         // At line 9: two lines, then line 11, which is where the forgery lies.
         pass((producer, consumer), vec![block(1, 100)], 2, send_some(1));
@@ -134,9 +134,9 @@ fn stale_payload_is_not_a_header_behind_a_batch() {
         let (mut producer, mut consumer) = ring(4, WRAP);
         producer.try_send(&forgery(WRAP + 5)).unwrap();
         let mut received = Vec::new();
-        assert_eq!(consumer.try_recv(&mut received), Ok(64));
+        assert_eq!(consumer.try_recv(&mut received), Ok(Some(64)));
         producer.try_send(&[]).unwrap();
-        assert_eq!(consumer.try_recv(&mut received), Ok(0));
+        assert_eq!(consumer.try_recv(&mut received), Ok(Some(0)));
         let blocks = vec![block(1, 8), block(2, 8)];
         pass((producer, consumer), blocks, 3, |producer, blocks| {
             let mut batch = producer.batch();
@@ -157,7 +157,7 @@ fn stale_payload_is_not_a_header_behind_padding() {
         // Lines 0, then 1 and 2 with the forgery at 2, one lap early; then up to line 7.
         for block in [vec![], forgery(WRAP + 10), vec![], vec![], vec![], vec![]] {
             producer.try_send(&block).unwrap();
-            consumer.try_recv(&mut received).unwrap();
+            consumer.try_recv(&mut received).unwrap().unwrap();
         }
         // At line 7: one line of padding, two of the record, then line 10, which is where the forgery lies.
         pass((producer, consumer), vec![block(1, 100)], 2, send_some(1));

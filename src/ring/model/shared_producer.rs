@@ -10,7 +10,7 @@ use loom::thread;
 
 use super::{block, explore_bounded, shared_setups};
 use crate::ring::layout::PRODUCER_PARKED;
-use crate::ring::{CloseReason, Closer, Consumer, NotWritten, Peer, Producer, TrySendError, Turns};
+use crate::ring::{CloseReason, Closer, Consumer, NotSent, NotWritten, Peer, Producer, Turns};
 use crate::shm::View;
 use crate::shm::backend::{Arc, Mutex};
 use crate::shm::futex::{self, Scope};
@@ -24,7 +24,7 @@ type Written = Result<(), NotWritten>;
 /// Each block has so many bytes.
 const LEN: usize = 8;
 
-fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
+fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), NotSent> {
     move |producer, _| producer.try_publish(None, [&block(number, LEN)[..]])
 }
 
@@ -105,7 +105,7 @@ fn nobody_overtakes_one_who_waits() {
 /// A block of two lines.
 const LONG: usize = 100;
 
-fn put_long(producer: &mut Producer, _: u32) -> Result<(), TrySendError> {
+fn put_long(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
     producer.try_publish(None, [&block(1, LONG)[..]])
 }
 
@@ -176,7 +176,7 @@ fn one_who_leaves_passes_its_turn() {
         let (turns, _closer, mut consumer) = full();
         let first = own();
         let senders = front(turns, first.clone(), waits(own()));
-        first.close_as(CloseReason::Died);
+        first.close_as(CloseReason::ANOTHER);
         assert_eq!(recv(&mut consumer), block(0, LEN));
         let next = recv(&mut consumer);
         let written = next == block(1, LEN);
@@ -197,7 +197,7 @@ fn one_behind_may_leave() {
         let (turns, _closer, mut consumer) = full();
         let second = own();
         let senders = front(turns, own(), waits(second.clone()));
-        second.close_as(CloseReason::Died);
+        second.close_as(CloseReason::ANOTHER);
         assert_eq!(recv(&mut consumer), block(0, LEN));
         assert_eq!(recv(&mut consumer), block(1, LEN));
         let (first, left) = senders.join().unwrap();
@@ -220,10 +220,10 @@ fn each_one_leaves_by_itself() {
         let waiting = waits(second.clone());
         let senders = front(turns, first, move |turns| {
             let left = waiting(turns);
-            ends_the_first.close_as(CloseReason::Died);
+            ends_the_first.close_as(CloseReason::ANOTHER);
             left
         });
-        second.close_as(CloseReason::Died);
+        second.close_as(CloseReason::ANOTHER);
         let left = Err(NotWritten::Leaving);
         assert_eq!(senders.join().unwrap(), (left, left));
     });
@@ -236,7 +236,7 @@ fn the_receivers_end_sends_both_away() {
         let (turns, closer, _consumer) = full();
         let senders = front(turns.clone(), own(), waits(own()));
         turns.end();
-        closer.close_as(CloseReason::Died);
+        closer.close_as(CloseReason::ANOTHER);
         let gone = Err(NotWritten::Ended);
         assert_eq!(senders.join().unwrap(), (gone, gone));
     });
@@ -268,7 +268,7 @@ fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
         assert!(first == gone || first == Ok(()));
         assert_eq!(second, gone);
         let mut received = Vec::new();
-        assert_eq!(consumer.try_recv(&mut received).is_ok(), first.is_ok());
+        assert_eq!(matches!(consumer.try_recv(&mut received), Ok(Some(_))), first.is_ok());
     });
 }
 
@@ -280,7 +280,7 @@ fn what_was_acknowledged_before_the_end_is_there() {
         let senders = front(turns.clone(), own(), waits(own()));
         assert_eq!(recv(&mut consumer), block(0, LEN));
         turns.end();
-        closer.close_as(CloseReason::Died);
+        closer.close_as(CloseReason::ANOTHER);
         let gone = Err(NotWritten::Ended);
         let (first, second) = senders.join().unwrap();
         assert!(first == gone || first == Ok(()));
@@ -303,7 +303,7 @@ fn the_receivers_close_needs_no_word_of_its_own() {
         let sending = thread::spawn(move || sender.line_up(LEN).write(&put(1), &own(), deadline()));
         futex::set(client.view.word32(PRODUCER_PARKED), 0);
         turns.end();
-        server.closer.close_as(CloseReason::Died);
+        server.closer.close_as(CloseReason::ANOTHER);
         assert_eq!(sending.join().unwrap(), Err(NotWritten::Ended));
     });
 }

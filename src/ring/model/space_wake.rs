@@ -33,7 +33,7 @@ pub(super) fn first_wake_paid((mut producer, mut consumer): (Producer, Consumer)
 pub(super) fn nearly_enough_room() -> (Producer, Consumer) {
     let (mut producer, consumer) = first_wake_paid(ring(8, WRAP - 5));
     producer.try_send(&block(1, 8)).unwrap();
-    assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
+    assert_eq!(producer.try_send(&block(2, 248)), Err(SendError::Full));
     (producer, consumer)
 }
 
@@ -93,7 +93,7 @@ fn a_quarter_given_back_wakes_the_producer() {
     explore(|| {
         let (mut producer, mut consumer) = first_wake_paid(ring(8, WRAP - 5));
         producer.try_send(&block(1, 60)).unwrap();
-        assert_eq!(producer.try_send(&block(2, 248)), Err(TrySendError::Full));
+        assert_eq!(producer.try_send(&block(2, 248)), Err(SendError::Full));
         let sender = thread::spawn(move || {
             producer.send(&block(2, 248)).unwrap();
             producer
@@ -111,9 +111,9 @@ fn a_response_gives_the_room_of_its_request_back() {
         let (mut requests, mut worker_requests) = ring(4, WRAP - 4);
         let (mut worker_responses, mut responses) = ring(2, WRAP - 1);
         requests.try_send(&block(1, 100)).unwrap();
-        assert_eq!(requests.try_send(&block(2, 100)), Err(TrySendError::Full));
+        assert_eq!(requests.try_send(&block(2, 100)), Err(SendError::Full));
         let worker = thread::spawn(move || {
-            let incoming = worker_requests.try_incoming().unwrap();
+            let incoming = worker_requests.try_recv_ref().unwrap().unwrap();
             let mut request = [0; 8];
             incoming.read_at(0, &mut request);
             incoming.release_quietly();
@@ -121,7 +121,7 @@ fn a_response_gives_the_room_of_its_request_back() {
             notify_both(&mut worker_responses, &mut worker_requests);
         });
         let mut response = Vec::new();
-        if responses.try_recv(&mut response).is_ok() {
+        if responses.try_recv(&mut response).unwrap().is_some() {
             assert_eq!(response, block(1, 8));
             assert_eq!(requests.try_send(&block(2, 100)), Ok(()));
         }

@@ -1,8 +1,7 @@
 //! Several blocks that become visible together: `Batch`.
 
-use super::room::NoPlace;
 use super::{NOWHERE, Producer};
-use crate::ring::TrySendError;
+use crate::ring::SendError;
 use crate::ring::layout::{EMPTY, LINE, data_header, padding_header, record_size};
 use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
@@ -40,7 +39,7 @@ impl Producer {
 /// # Examples
 ///
 /// ```
-/// use ringpost::ring::TrySendError;
+/// use ringpost::ring::SendError;
 ///
 /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
 /// let mut batch = producer.batch();
@@ -48,7 +47,7 @@ impl Producer {
 /// loop {
 ///     match batch.push(b"as many as there is room for") {
 ///         Ok(()) => pushed += 1,
-///         Err(TrySendError::Full) => break,
+///         Err(SendError::Full) => break,
 ///         Err(error) => return Err(error.into()),
 ///     }
 /// }
@@ -73,37 +72,31 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](TrySendError::Full), the batch stays as
+    /// Those of [`Producer::try_send`]. If there is no room, [`Full`](SendError::Full), the batch stays as
     /// it was and can be committed.
     ///
     /// # Examples
     ///
     /// ```
-    /// use ringpost::ring::TrySendError;
+    /// use ringpost::ring::SendError;
     ///
     /// let (mut producer, mut consumer) = ringpost::ring::local(128)?;
     /// let mut batch = producer.batch();
     /// batch.push(b"fits")?;
-    /// assert_eq!(batch.push(b"does not"), Err(TrySendError::Full));
+    /// assert_eq!(batch.push(b"does not"), Err(SendError::Full));
     /// batch.commit();
     /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(4));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn push(&mut self, block: &[u8]) -> Result<(), TrySendError> {
+    pub fn push(&mut self, block: &[u8]) -> Result<(), SendError> {
         let len = block.len();
         let producer = &mut *self.producer;
-        if len > producer.max_block {
-            return Err(TrySendError::TooLarge { len, max: producer.max_block });
-        }
+        producer.check_len(len)?;
         if producer.closer.is_closed() {
-            return Err(producer.disconnected());
+            return Err(producer.closed().into());
         }
-        let start = match producer.place(self.at, len) {
-            Ok(start) => start,
-            Err(NoPlace::Full) => return Err(TrySendError::Full),
-            Err(NoPlace::Violation(violation)) => return Err(TrySendError::Violation(violation)),
-        };
+        let start = producer.place(self.at, len)?.ok_or(SendError::Full)?;
         producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
         producer.write_parts(start, None, [block]);
         if start != self.at {

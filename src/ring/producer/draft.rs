@@ -1,7 +1,7 @@
 //! A block written in place whose length is not known when it is begun: `Draft`.
 
 use super::{NOWHERE, Producer};
-use crate::ring::TrySendError;
+use crate::ring::NotSent;
 use crate::ring::layout::{HEADER, LINE, ONE_LINE};
 use crate::testing::failpoints::failpoint;
 
@@ -25,7 +25,7 @@ impl Producer {
     /// Begins a block in place, whose length is not known yet: at first only the first line of it, or `least`
     /// bytes.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, TrySendError> {
+    pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, NotSent> {
         if self.fits_line(least) {
             return Ok(Draft { start: self.position, room: self.one_line, cleared: NOWHERE });
         }

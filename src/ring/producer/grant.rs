@@ -1,12 +1,10 @@
 //! A block written in place: `Grant`.
 
 use std::io;
-use std::time::Instant;
 
-use super::wait::not_full;
 use super::{NOWHERE, Producer};
 use crate::ring::layout::HEADER;
-use crate::ring::{SendError, SendTimeoutError, TrySendError};
+use crate::ring::{Deadline, SendError};
 use crate::testing::failpoints::failpoint;
 
 impl Producer {
@@ -18,23 +16,11 @@ impl Producer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// use std::io::Write;
-    ///
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// let mut grant = producer.try_grant(100)?;
-    /// write!(grant, "{} + {} = {}", 1, 2, 1 + 2)?;
-    /// grant.commit(); // dropped instead, it would leave no trace
-    /// let mut block = Vec::new();
-    /// consumer.try_recv(&mut block)?;
-    /// assert_eq!(block, b"1 + 2 = 3");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Grant`].
     #[inline]
-    pub fn try_grant(&mut self, len: usize) -> Result<Grant<'_>, TrySendError> {
+    pub fn try_grant(&mut self, len: usize) -> Result<Grant<'_>, SendError> {
         let start = self.try_place(len)?;
-        self.cleared = NOWHERE;
-        Ok(Grant { start, len, written: 0, producer: self })
+        Ok(self.granted(start, len))
     }
 
     /// Room for one block of up to `len` bytes, to be written in place. Blocks until there is room or the
@@ -46,22 +32,12 @@ impl Producer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// use std::io::Write;
-    ///
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// let mut grant = producer.grant(100)?;
-    /// grant.write_all(b"as long as what was written")?;
-    /// grant.commit();
-    /// assert_eq!(consumer.recv(&mut Vec::new())?, 27);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// See [`Grant`].
     pub fn grant(&mut self, len: usize) -> Result<Grant<'_>, SendError> {
-        self.wait_for_place(len, None).map_err(SendTimeoutError::untimed)?;
-        self.try_grant(len).map_err(|error| not_full(error).untimed())
+        self.grant_until(len, Deadline::NEVER)
     }
 
-    /// As [`grant`](Self::grant), but blocks until the deadline at most.
+    /// As [`grant`](Self::grant), but blocks until the [deadline](Deadline) at most.
     ///
     /// # Errors
     ///
@@ -69,18 +45,27 @@ impl Producer {
     ///
     /// # Examples
     ///
-    /// ```
-    /// use ringpost::ring::SendTimeoutError;
-    /// use std::time::Instant;
-    ///
-    /// let (mut producer, _consumer) = ringpost::ring::local(128)?;
-    /// producer.send(b"fills it")?;
-    /// assert!(matches!(producer.grant_deadline(8, Instant::now()), Err(SendTimeoutError::TimedOut)));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn grant_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, SendTimeoutError> {
-        self.wait_for_place(len, Some(deadline))?;
-        self.try_grant(len).map_err(not_full)
+    /// See [`Grant`].
+    pub fn grant_timeout(
+        &mut self,
+        len: usize,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Grant<'_>, SendError> {
+        self.grant_until(len, deadline.into())
+    }
+
+    fn grant_until(&mut self, len: usize, deadline: Deadline) -> Result<Grant<'_>, SendError> {
+        self.check_len(len)?;
+        let start = match self.look_for_place(len)? {
+            Some(start) => start,
+            None => self.wait_for_place(len, deadline)?,
+        };
+        Ok(self.granted(start, len))
+    }
+
+    fn granted(&mut self, start: u64, len: usize) -> Grant<'_> {
+        self.cleared = NOWHERE;
+        Grant { start, len, written: 0, producer: self }
     }
 
     /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`,

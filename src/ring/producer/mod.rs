@@ -18,7 +18,7 @@ pub(crate) use wait::{SPACE_SLICE, SpaceWord};
 
 use super::layout::{self, LINE, ONE_LINE, Violation};
 use super::wait::Waiting;
-use super::{CloseReason, Closer, SPARE_HINTS, Setup, TrySendError, WaitStrategy};
+use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup, WaitStrategy};
 use crate::shm::RingView;
 use crate::shm::futex::Scope;
 
@@ -147,12 +147,11 @@ impl Producer {
     /// # Examples
     ///
     /// ```
-    /// use ringpost::CloseReason;
-    /// use ringpost::ring::TrySendError;
+    /// use ringpost::ring::{CloseReason, SendError};
     ///
     /// let (mut producer, _consumer) = ringpost::ring::local(4096)?;
     /// producer.closer().close();
-    /// assert_eq!(producer.try_send(b"x"), Err(TrySendError::Disconnected(CloseReason::Local)));
+    /// assert_eq!(producer.try_send(b"x"), Err(SendError::Disconnected(CloseReason::LOCAL)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn closer(&self) -> Closer {
@@ -162,18 +161,18 @@ impl Producer {
 
 impl Producer {
     #[cold]
-    pub(super) fn disconnected(&self) -> TrySendError {
+    pub(super) fn closed(&self) -> Ended {
         match self.broken {
-            Some(violation) => TrySendError::Violation(violation),
-            None => TrySendError::Disconnected(self.closer.reason().unwrap_or(CloseReason::Peer)),
+            Some(violation) => Ended::Fault(violation),
+            None => Ended::Closed(self.closer.reason().unwrap_or(CloseReason::PEER)),
         }
     }
 
     #[cold]
-    pub(super) fn poison(&mut self, violation: Violation) -> Violation {
+    pub(super) fn poison(&mut self, violation: Violation) -> Ended {
         self.broken = Some(violation);
-        self.closer.close_as(CloseReason::ProtocolViolation);
-        violation
+        self.closer.close_as(CloseReason::FAULT);
+        Ended::Fault(violation)
     }
 }
 

@@ -1,13 +1,10 @@
 //! Publishing a block: its payload, the zero behind it, its header.
 
-use std::time::Instant;
-
 #[cfg(test)]
 use super::NOWHERE;
 use super::Producer;
-use super::wait::not_full;
 use crate::ring::layout::{EMPTY, HEADER, LINE, data_header, padding_header, record_size};
-use crate::ring::{SendTimeoutError, TrySendError};
+use crate::ring::{Deadline, NotSent, SendError};
 use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
@@ -24,7 +21,7 @@ impl Producer {
         &mut self,
         header: Option<u64>,
         parts: [&[u8]; N],
-    ) -> Result<(), TrySendError> {
+    ) -> Result<(), NotSent> {
         let len = length(header, parts);
         if !self.fits_line(len) {
             return self.publish_longer(len, header, parts);
@@ -50,7 +47,7 @@ impl Producer {
         len: usize,
         header: Option<u64>,
         parts: [&[u8]; N],
-    ) -> Result<(), TrySendError> {
+    ) -> Result<(), NotSent> {
         // What was cleared ahead needs no care here: it is behind this record, or within it and will not be
         // asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
@@ -66,14 +63,17 @@ impl Producer {
         &mut self,
         header: Option<u64>,
         parts: [&[u8]; N],
-        deadline: Option<Instant>,
-    ) -> Result<(), SendTimeoutError> {
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
         match self.try_publish(header, parts) {
-            Err(TrySendError::Full) => {
-                self.wait_for_place(length(header, parts), deadline)?;
-                self.try_publish(header, parts).map_err(not_full)
+            Err(NotSent::Full) => {
+                let len = length(header, parts);
+                let place = self.wait_for_place(len, deadline)?;
+                self.write_parts(place, header, parts);
+                self.commit_one(place, len);
+                Ok(())
             }
-            done => done.map_err(not_full),
+            done => Ok(done?),
         }
     }
 

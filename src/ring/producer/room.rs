@@ -1,8 +1,8 @@
 //! Where the next block goes, and whether there is room for it.
 
 use super::Producer;
-use crate::ring::TrySendError;
 use crate::ring::layout::{GIVEN_UP, HEAD, HEADER, LINE, Violation, record_size};
+use crate::ring::{Ended, NotSent};
 use crate::shm::backend::{Ordering, spin_hint};
 
 /// Whoever finds the ring full is ahead of the consumer, and each look at `head` takes the line from it that
@@ -12,12 +12,6 @@ use crate::shm::backend::{Ordering, spin_hint};
 const LINES_PER_PAUSE: u64 = 16;
 
 const MOST_PAUSES: u64 = 64;
-
-/// Why there is no place for a record now.
-pub(super) enum NoPlace {
-    Full,
-    Violation(Violation),
-}
 
 impl Producer {
     #[inline(always)]
@@ -48,25 +42,31 @@ impl Producer {
             && !self.closer.is_closed()
     }
 
+    /// Where a block of `len` bytes goes now.
     #[inline(never)]
-    pub(super) fn try_place(&mut self, len: usize) -> Result<u64, TrySendError> {
-        if len > self.max_block {
-            return Err(TrySendError::TooLarge { len, max: self.max_block });
-        }
+    pub(super) fn try_place(&mut self, len: usize) -> Result<u64, NotSent> {
+        self.check_len(len)?;
+        self.look_for_place(len)?.ok_or(NotSent::Full)
+    }
+
+    pub(in crate::ring) fn check_len(&self, len: usize) -> Result<(), NotSent> {
+        let max = self.max_block;
+        if len > max { Err(NotSent::TooLarge { len, max }) } else { Ok(()) }
+    }
+
+    /// The same for a block that is not too large; `None` if the ring is full.
+    pub(super) fn look_for_place(&mut self, len: usize) -> Result<Option<u64>, Ended> {
         if self.closer.is_closed() {
-            return Err(self.disconnected());
+            return Err(self.closed());
         }
-        match self.place(self.position, len) {
-            Ok(start) => Ok(start),
-            Err(NoPlace::Full) => Err(TrySendError::Full),
-            Err(NoPlace::Violation(violation)) => Err(TrySendError::Violation(violation)),
-        }
+        self.place(self.position, len)
     }
 
     /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the
-    /// start of the ring. The record, its padding and the zeroed line behind it are free.
+    /// start of the ring. The record, its padding and the zeroed line behind it are free. `None` if there is
+    /// too little room now.
     #[inline(always)]
-    pub(super) fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
+    pub(super) fn place(&mut self, at: u64, len: usize) -> Result<Option<u64>, Ended> {
         let size = record_size(len);
         let padding = self.padding(at, size);
         let end = at + padding + size + LINE as u64;
@@ -74,13 +74,13 @@ impl Producer {
             if self.was_full {
                 (0..self.pauses()).for_each(|_| spin_hint());
             }
-            self.refresh_head().map_err(NoPlace::Violation)?;
+            self.refresh_head()?;
             self.was_full = end - self.head > self.capacity();
             if self.was_full {
-                return Err(NoPlace::Full);
+                return Ok(None);
             }
         }
-        Ok(at + padding)
+        Ok(Some(at + padding))
     }
 
     /// How many between two looks.
@@ -110,14 +110,12 @@ impl Producer {
     /// # Errors
     ///
     /// Those of an attempt to write it, but for `Full`.
-    pub(in crate::ring) fn has_room(&mut self, len: usize) -> Result<bool, TrySendError> {
-        if len > self.max_block {
-            return Err(TrySendError::TooLarge { len, max: self.max_block });
-        }
+    pub(in crate::ring) fn has_room(&mut self, len: usize) -> Result<bool, NotSent> {
+        self.check_len(len)?;
         if self.closer.is_closed() {
-            return Err(self.disconnected());
+            return Err(self.closed().into());
         }
-        self.refresh_head().map_err(TrySendError::Violation)?;
+        self.refresh_head()?;
         Ok(self.fits(self.position, len))
     }
 
@@ -142,7 +140,7 @@ impl Producer {
     }
 
     /// Loads and checks `head`, the one word that the consumer tells us.
-    pub(super) fn refresh_head(&mut self) -> Result<(), Violation> {
+    pub(super) fn refresh_head(&mut self) -> Result<(), Ended> {
         // Acquire: the consumer's reads of what it gave back come before our writes to it.
         let head = self.ring.word64::<HEAD>().load(Ordering::Acquire);
         let whole_lines = head.is_multiple_of(LINE as u64);

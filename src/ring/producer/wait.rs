@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::Producer;
 use crate::ring::layout::{LINE, PRODUCER_PARKED, Violation};
 use crate::ring::wait::Looked;
-use crate::ring::{SendTimeoutError, TrySendError};
+use crate::ring::{Deadline, Ended, Stop};
 use crate::shm::RingView;
-use crate::shm::backend::{Ordering, effective_deadline, fence, now, spin_hint};
+use crate::shm::backend::{Ordering, fence, now, spin_hint};
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::testing::failpoints::failpoint;
 
@@ -15,60 +15,60 @@ use crate::testing::failpoints::failpoint;
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 
 impl Producer {
-    /// Waits until a block of `len` bytes has a place. Padding and the zeroed line are part of the question.
+    /// Waits until a block of `len` bytes, which is not too large, has a place, and tells where. Padding and
+    /// the zeroed line are part of the question.
     #[cold]
-    pub(super) fn wait_for_place(
-        &mut self,
-        len: usize,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendTimeoutError> {
-        let deadline = effective_deadline(deadline);
+    pub(super) fn wait_for_place(&mut self, len: usize, mut deadline: Deadline) -> Result<u64, Stop> {
         let mut waiting = self.waiting;
         let mut pauses = 0;
         let mut look = |producer: &mut Producer| {
             if pauses > 0 {
                 pauses -= 1;
-                return false;
+                return None;
             }
             pauses = producer.pauses();
-            producer.is_decided(len)
+            producer.look_again(len)
         };
         for _ in 0..waiting.brief_looks() {
-            if look(self) {
-                return Ok(());
+            if let Some(placed) = look(self) {
+                return Ok(placed?);
             }
             spin_hint();
         }
-        let result = match waiting.look(deadline, self.position / LINE as u64, || look(self)) {
-            Looked::Found => Ok(()),
-            // The last look may have been one that was left out.
-            Looked::TimedOut if self.is_decided(len) => Ok(()),
-            Looked::TimedOut => Err(SendTimeoutError::TimedOut),
-            Looked::Sleep(began) => {
+        let deadline = deadline.start();
+        let mut placed = None;
+        let looked = waiting.look(deadline, self.position / LINE as u64, || {
+            placed = look(self);
+            placed.is_some()
+        });
+        let result = match (looked, placed) {
+            (_, Some(placed)) => placed.map_err(Stop::from),
+            (Looked::Sleep(began), None) => {
                 let slept = self.sleep_for_place(len, deadline);
                 waiting.slept(began, self.position / LINE as u64);
                 slept
             }
+            // The last look may have been one that was left out.
+            (Looked::Found | Looked::TimedOut, None) => match self.look_again(len) {
+                Some(placed) => placed.map_err(Stop::from),
+                None => Err(Stop::Deadline),
+            },
         };
         self.waiting = waiting;
         result
     }
 
-    /// Whether an attempt to place a block would do anything but find the ring full.
-    pub(super) fn is_decided(&mut self, len: usize) -> bool {
+    /// A look within a wait: what it found, if that ends the wait.
+    fn look_again(&mut self, len: usize) -> Option<Result<u64, Ended>> {
         self.was_full = false; // The waits leave time between their looks by themselves.
-        !matches!(self.try_place(len), Err(TrySendError::Full))
+        self.look_for_place(len).transpose()
     }
 
-    pub(super) fn sleep_for_place(
-        &mut self,
-        len: usize,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendTimeoutError> {
+    fn sleep_for_place(&mut self, len: usize, deadline: Option<Instant>) -> Result<u64, Stop> {
         loop {
             let before = self.head;
-            if self.arm_for_place(len) {
-                return Ok(());
+            if let Some(placed) = self.arm_for_place(len) {
+                return Ok(placed?);
             }
             let slice = now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
@@ -77,18 +77,18 @@ impl Producer {
             failpoint!("park.space.slept");
             futex::set(self.producer_parked(), 0);
             failpoint!("park.space.cleared");
-            if self.is_decided(len) {
-                return Ok(());
+            if let Some(placed) = self.look_again(len) {
+                return Ok(placed?);
             }
-            self.account(before, woken).map_err(SendTimeoutError::Violation)?;
+            self.account(before, woken)?;
             if deadline.is_some_and(|deadline| now() >= deadline) {
-                return Err(SendTimeoutError::TimedOut);
+                return Err(Stop::Deadline);
             }
         }
     }
 
     /// Counts a return from a sleep for space that began with this head.
-    pub(crate) fn account(&mut self, before: u64, woken: Woken) -> Result<(), Violation> {
+    pub(in crate::ring) fn account(&mut self, before: u64, woken: Woken) -> Result<(), Ended> {
         if self.head == before && woken == Woken::Hint {
             self.hints = self.hints.saturating_sub(1);
             if self.hints == 0 {
@@ -98,15 +98,15 @@ impl Producer {
         Ok(())
     }
 
-    /// Sets the parked word and looks again. False: there is no place, and a sleep may follow.
-    pub(crate) fn arm_for_place(&mut self, len: usize) -> bool {
+    /// Sets the parked word and looks again. `None`: there is no place, and a sleep may follow.
+    pub(in crate::ring) fn arm_for_place(&mut self, len: usize) -> Option<Result<u64, Ended>> {
         futex::set(self.producer_parked(), 1);
         fence(Ordering::SeqCst);
-        let decided = self.is_decided(len);
-        if decided {
+        let placed = self.look_again(len);
+        if placed.is_some() {
             futex::set(self.producer_parked(), 0);
         }
-        decided
+        placed
     }
 
     /// The word that a sleep for space waits on, for a thread that does not hold the producer meanwhile.
@@ -133,15 +133,5 @@ pub(crate) struct SpaceWord {
 impl SpaceWord {
     pub(crate) fn as_wait(&self) -> Wait<'_> {
         Wait { word: self.ring.word32::<PRODUCER_PARKED>(), expected: 1, scope: self.scope }
-    }
-}
-
-/// For errors of an attempt that is known not to be `Full`.
-pub(super) fn not_full(error: TrySendError) -> SendTimeoutError {
-    match error {
-        TrySendError::Full => SendTimeoutError::TimedOut,
-        TrySendError::TooLarge { len, max } => SendTimeoutError::TooLarge { len, max },
-        TrySendError::Disconnected(reason) => SendTimeoutError::Disconnected(reason),
-        TrySendError::Violation(violation) => SendTimeoutError::Violation(violation),
     }
 }

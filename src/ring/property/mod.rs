@@ -14,7 +14,7 @@ use super::layout::{
     self, HEAD, HEADER, Header, LINE, data_header, largest_block, padding_header, record_size,
 };
 use super::local::local_setup;
-use super::{CloseReason, Consumer, Producer, Setup, TryRecvError, TrySendError, Violation, WaitStrategy};
+use super::{CloseReason, Consumer, Producer, RecvError, SendError, Setup, Violation, WaitStrategy};
 use crate::shm::backend::Ordering;
 
 /// A length, in terms of the ring's maximum, which is not known when it is drawn.
@@ -137,19 +137,19 @@ struct Plain {
 
 impl Plain {
     /// Where a record written behind `tail` begins, or why it cannot be.
-    fn place(&self, tail: u64, len: usize) -> Result<u64, TrySendError> {
+    fn place(&self, tail: u64, len: usize) -> Result<u64, SendError> {
         if len > self.max_block {
-            return Err(TrySendError::TooLarge { len, max: self.max_block });
+            return Err(SendError::TooLarge { len, max: self.max_block });
         }
         if let Some(reason) = self.closed {
-            return Err(TrySendError::Disconnected(reason));
+            return Err(SendError::Disconnected(reason));
         }
         let lines = (HEADER + len).div_ceil(LINE) as u64;
         let until_end = (self.capacity - tail % self.capacity) / LINE as u64;
         let padding = if lines > until_end { until_end } else { 0 };
         let used = (tail - self.head) / LINE as u64;
         if used + padding + lines + 1 > self.capacity / LINE as u64 {
-            return Err(TrySendError::Full);
+            return Err(SendError::Full);
         }
         Ok(tail + padding * LINE as u64)
     }
@@ -160,8 +160,8 @@ impl Plain {
     }
 
     /// What a look says that finds no block.
-    fn nothing(&self) -> TryRecvError {
-        self.closed.map_or(TryRecvError::Empty, TryRecvError::Disconnected)
+    fn nothing(&self) -> Result<Option<usize>, RecvError> {
+        self.closed.map_or(Ok(None), |reason| Err(RecvError::Disconnected(reason)))
     }
 
     /// The most that can be written at `start` in one piece.
@@ -182,12 +182,12 @@ impl Plain {
     }
 
     /// What a look for a whole block gave. Returns where the block's record ends, if there was one.
-    fn take(&mut self, got: Result<usize, TryRecvError>, into: &[u8]) -> Option<u64> {
+    fn take(&mut self, got: Result<Option<usize>, RecvError>, into: &[u8]) -> Option<u64> {
         let Some((start, block)) = self.blocks.pop_front() else {
-            assert_eq!(got, Err(self.nothing()));
+            assert_eq!(got, self.nothing());
             return None;
         };
-        assert_eq!(got, Ok(block.len()));
+        assert_eq!(got, Ok(Some(block.len())));
         assert_eq!(into, block);
         Some(start + record_size(block.len()))
     }
@@ -274,7 +274,7 @@ impl Pair {
                     _ => self.producer.try_publish(None, [&block[..a], &[], &block[a..]]),
                 };
                 self.producer.notify();
-                assert_eq!(done, place.map(|_| ()));
+                assert_eq!(done.map_err(SendError::from), place.map(|_| ()));
                 if let Ok(start) = place {
                     self.plain.commit(start, block);
                 }
@@ -327,7 +327,7 @@ impl Pair {
 
     fn draft(&mut self, least: usize, writes: &[Len], cut: Option<Len>, commit: bool) {
         let place = self.plain.place(self.plain.tail, least);
-        let mut draft = match (self.producer.begin(least), place) {
+        let mut draft = match (self.producer.begin(least).map_err(SendError::from), place) {
             (Ok(draft), Ok(_)) => draft,
             (Err(error), place) => return assert_eq!(Err(error), place),
             (Ok(_), Err(error)) => panic!("began what should fail: {error}"),
@@ -414,9 +414,10 @@ impl Pair {
 
     fn incoming(&mut self, reads: &[(usize, usize)], release: bool) {
         let nothing = self.plain.nothing();
-        let incoming = match (self.consumer.try_incoming(), self.plain.blocks.front()) {
-            (Ok(incoming), Some(_)) => incoming,
-            (got, None) => return assert_eq!(got.map(|i| i.len()), Err(nothing)),
+        let incoming = match (self.consumer.try_recv_ref(), self.plain.blocks.front()) {
+            (Ok(Some(incoming)), Some(_)) => incoming,
+            (got, None) => return assert_eq!(got.map(|found| found.map(|block| block.len())), nothing),
+            (Ok(None), Some(_)) => panic!("nothing in place of a block"),
             (Err(error), Some(_)) => panic!("{error} in place of a block"),
         };
         let (start, block) = self.plain.blocks.front().unwrap();
@@ -471,7 +472,7 @@ impl Pair {
 }
 
 fn reasons() -> impl Strategy<Value = CloseReason> {
-    prop_oneof![Just(CloseReason::Local), Just(CloseReason::Shutdown), Just(CloseReason::Died)]
+    prop_oneof![Just(CloseReason::LOCAL), Just(CloseReason::ABOVE), Just(CloseReason::ANOTHER)]
 }
 
 proptest! {
@@ -509,6 +510,6 @@ proptest! {
             pair.run(&Op::Recv);
         }
         prop_assert_eq!(pair.producer.try_send(&vec![1; shape.max_block]), Ok(()));
-        prop_assert_eq!(pair.consumer.try_recv(&mut pair.into), Ok(shape.max_block));
+        prop_assert_eq!(pair.consumer.try_recv(&mut pair.into), Ok(Some(shape.max_block)));
     }
 }

@@ -38,7 +38,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::producer::{Producer, SPACE_SLICE, SpaceWord};
-use super::{Closer, TrySendError};
+use super::{Closer, NotSent};
 use crate::shm::backend::{Arc, AtomicU32, Mutex, MutexGuard, Ordering, now};
 use crate::shm::futex::{self, Scope, Wait, Woken};
 use crate::testing::failpoints::failpoint;
@@ -95,13 +95,13 @@ pub(crate) enum NotWritten {
     Violation,
 }
 
-impl From<TrySendError> for NotWritten {
-    fn from(error: TrySendError) -> NotWritten {
+impl From<NotSent> for NotWritten {
+    fn from(error: NotSent) -> NotWritten {
         match error {
-            TrySendError::Full => NotWritten::Full,
-            TrySendError::TooLarge { .. } => NotWritten::TooLarge,
-            TrySendError::Disconnected(_) => NotWritten::Ended,
-            TrySendError::Violation(_) => NotWritten::Violation,
+            NotSent::Full => NotWritten::Full,
+            NotSent::TooLarge { .. } => NotWritten::TooLarge,
+            NotSent::Closed(_) => NotWritten::Ended,
+            NotSent::Fault(_) => NotWritten::Violation,
         }
     }
 }
@@ -167,7 +167,7 @@ impl State {
     #[inline(always)]
     fn try_write<P>(&mut self, put: &P) -> Result<(), NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         if self.ended || self.producer.is_given_up() {
             return Err(self.end());
@@ -194,7 +194,7 @@ impl State {
     /// For one with so many before it: writes if it may.
     fn pass<P>(&mut self, len: usize, before: usize, put: &P) -> Result<(), NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         if self.ended || self.producer.is_given_up() {
             return Err(self.end());
@@ -224,9 +224,10 @@ impl State {
     /// space. `slept`: the head before the last sleep, and how that ended.
     fn write_or_arm<P>(&mut self, len: usize, put: &P, slept: Option<(u64, Woken)>) -> Result<(), NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
-        let room = self.producer.arm_for_place(len);
+        let too_large = self.producer.check_len(len).is_err();
+        let room = too_large || self.producer.arm_for_place(len).is_some();
         // Behind the fence of that: a receiver that gives up its ring stores the word, makes a fence, and
         // wakes who is parked.
         if self.producer.is_given_up() {
@@ -265,7 +266,7 @@ impl Turns {
     #[inline(always)]
     pub(crate) fn try_write<P>(&self, put: &P) -> Option<Result<(), NotWritten>>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         let mut state = self.lock();
         state.is_free().then(|| state.try_write(put))
@@ -275,7 +276,7 @@ impl Turns {
     #[cold]
     pub(crate) fn try_pass<P>(&self, len: usize, put: &P) -> Result<(), NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         let mut state = self.lock();
         let before = state.queue.len();
@@ -319,7 +320,7 @@ impl Place<'_> {
     /// ends the wait.
     pub(crate) fn write<P>(self, put: &P, own: &Closer, deadline: Instant) -> Result<(), NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         let Turns { space, closer, .. } = self.turns;
         let mut slept = None;
@@ -357,7 +358,7 @@ impl Place<'_> {
     /// One attempt to write. `slept`: for the front, the head before its last sleep, and how that ended.
     fn look<P>(&self, put: &P, slept: Option<(u64, Woken)>) -> Result<Look, NotWritten>
     where
-        P: Fn(&mut Producer, u32) -> Result<(), TrySendError>,
+        P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
         let mut state = self.turns.lock();
         if state.ended {

@@ -80,7 +80,7 @@ impl Plain {
 }
 
 /// A block of this length; one of at least four bytes begins with its number.
-fn put(number: u32, len: usize) -> impl Fn(&mut Producer, u32) -> Result<(), TrySendError> {
+fn put(number: u32, len: usize) -> impl Fn(&mut Producer, u32) -> Result<(), NotSent> {
     move |producer, _| {
         let mut block = vec![0; len];
         let fits = len.min(4);
@@ -143,7 +143,7 @@ proptest! {
                     let mut block = Vec::new();
                     let received = consumer.try_recv(&mut block);
                     let wanted = plain.records.pop_front();
-                    prop_assert_eq!(received.is_ok(), wanted.is_some());
+                    prop_assert_eq!(received.unwrap().is_some(), wanted.is_some());
                     if let Some((end, number)) = wanted {
                         plain.head = end;
                         prop_assert!(number.to_le_bytes().starts_with(&block[..block.len().min(4)]));

@@ -19,7 +19,7 @@ fn own() -> Closer {
 }
 
 /// A block that says which number it was given.
-fn numbered(producer: &mut Producer, number: u32) -> Result<(), TrySendError> {
+fn numbered(producer: &mut Producer, number: u32) -> Result<(), NotSent> {
     producer.try_publish(None, [&number.to_le_bytes()[..]])
 }
 
@@ -38,7 +38,7 @@ fn blocks_are_numbered_as_they_are_written() {
         assert_eq!(done, Ok(()));
         assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Full));
         assert_eq!(turns.line_up(4).write(&numbered, &own(), now), Err(NotWritten::TimedOut));
-        consumer.try_recv(&mut block).unwrap();
+        consumer.try_recv(&mut block).unwrap().unwrap();
         assert_eq!(block, number.to_le_bytes());
     }
 }
@@ -157,15 +157,15 @@ fn small_blocks_do_not_starve_a_large_one() {
     while turns.try_pass(4, &numbered).is_ok() {
         passed += 1;
         assert!(passed < 1000, "it is starved");
-        consumer.try_recv(&mut block).unwrap();
+        consumer.try_recv(&mut block).unwrap().unwrap();
         assert!(matches!(place.look(&large, None), Ok(Look::NoRoom { .. })));
     }
     assert_eq!(passed, 64);
-    while consumer.try_recv(&mut block).is_ok() {}
+    while consumer.try_recv(&mut block).unwrap().is_some() {}
     assert_eq!(place.look(&large, None), Ok(Look::Written));
 }
 
-fn large(producer: &mut Producer, _: u32) -> Result<(), TrySendError> {
+fn large(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
     producer.try_publish(None, [&[1; 2040][..]])
 }
 
@@ -200,7 +200,7 @@ fn those_who_wait_are_served_in_turn() {
         drop(first);
         let mut block = Vec::new();
         for (written, next) in [(0, Some(3)), (3, Some(5)), (5, None)] {
-            assert_eq!(consumer.try_recv(&mut block), Ok(4));
+            assert_eq!(consumer.try_recv(&mut block), Ok(Some(4)));
             assert_eq!(block, u32::to_le_bytes(written));
             if let Some(who) = next {
                 assert_eq!(outcome(), Ok((who, Ok(()))), "it sleeps on");

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
-    for closes_on_drop in [None, Some(CloseReason::Peer), Some(CloseReason::Died)] {
+    for closes_on_drop in [None, Some(CloseReason::PEER), Some(CloseReason::ANOTHER)] {
         for writing in [true, false] {
             let setup = Setup { closes_on_drop, ..local_setup(128, WaitStrategy::Park, 0).unwrap() };
             if writing {
@@ -27,25 +27,30 @@ fn sides(parked: Vec<usize>) -> (View, [Closer; 3]) {
 
 #[test]
 fn each_reason_is_told_to_the_other_side() {
-    use CloseReason::{Died, Local, Peer, ProtocolViolation, Shutdown, Unregistered};
-    for reason in [Local, Peer, Unregistered, Shutdown, Died, ProtocolViolation] {
+    const OWN: CloseReason = CloseReason::private(9);
+    let told = [CloseReason::PEER, CloseReason::FAULT, CloseReason::ABOVE, CloseReason::ANOTHER];
+    for reason in [CloseReason::LOCAL, OWN].into_iter().chain(told) {
         let (_view, [near, far, heedless]) = sides(vec![]);
         for side in [&near, &far, &heedless] {
             assert_eq!((side.reason(), side.is_closed(), side.is_closed_here()), (None, false, false));
         }
         near.close_as(reason);
-        near.close_as(if reason == Died { Shutdown } else { Died });
+        near.close_as(if reason == CloseReason::ANOTHER { CloseReason::ABOVE } else { CloseReason::ANOTHER });
         assert_eq!((near.reason(), near.is_closed(), near.is_closed_here()), (Some(reason), true, true));
-        let told = if reason == Local { Peer } else { reason };
+        let told = if told.contains(&reason) { reason } else { CloseReason::PEER };
         assert_eq!((far.reason(), far.is_closed(), far.is_closed_here()), (Some(told), true, false));
         assert_eq!((heedless.reason(), heedless.is_closed()), (None, false));
-        far.close_as(Unregistered);
-        assert_eq!(far.reason(), Some(Unregistered), "its own");
+        far.close_as(CloseReason::FAULT);
+        assert_eq!(far.reason(), Some(CloseReason::FAULT), "its own");
         assert_eq!(near.reason(), Some(reason));
     }
     let (view, [near, ..]) = sides(vec![]);
     view.word32(512).store(99, Ordering::Relaxed);
-    assert_eq!(near.reason(), Some(Peer), "whatever the other side wrote");
+    assert_eq!(near.reason(), Some(CloseReason::told(99)), "for the layer above to judge");
+    for word in [1 << 31, 1 << 31 | 7, 1 << 31 | 9, u32::MAX] {
+        view.word32(512).store(word, Ordering::Relaxed);
+        assert_eq!(near.reason(), Some(CloseReason::PEER), "what only this process can know");
+    }
 }
 
 /// Where the other side is not relied on to leave the parked words alone, and only there.
@@ -69,9 +74,9 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
         });
     }
     until_all_sleep(&threads, 3);
-    closer.close_as(CloseReason::Shutdown);
+    closer.close_as(CloseReason::ABOVE);
     for _ in 0..3 {
-        let end = RecvError::Disconnected(CloseReason::Shutdown);
+        let end = RecvError::Disconnected(CloseReason::ABOVE);
         assert_eq!(ends.recv_timeout(LIMIT), Ok(Err(end)), "it sleeps on");
     }
 }
@@ -101,7 +106,7 @@ fn a_close_wakes_a_sleeper_of_whom_no_word_tells() {
         });
         until_all_sleep(&threads, 1);
         word.store(0, Ordering::Relaxed);
-        closer.close_as(CloseReason::Died);
+        closer.close_as(CloseReason::ANOTHER);
         assert_eq!(sleeper.join().unwrap(), Woken::Hint);
     }
 }

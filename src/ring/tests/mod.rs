@@ -14,9 +14,8 @@ use super::layout::{
 };
 use super::local::local_setup;
 use super::{
-    CloseReason, Closer, Consumer, Peer, Producer, RecvError, RecvTimeoutError, RingError, SPARE_HINTS,
-    SendError, SendTimeoutError, Setup, TryRecvError, TrySendError, Violation, WaitStrategy, local,
-    local_with,
+    CloseReason, Closer, Consumer, Peer, Producer, RecvError, RingError, SPARE_HINTS, SendError, Setup,
+    Violation, WaitStrategy, local, local_with,
 };
 use crate::shm::backend::{AtomicU32, Ordering};
 use crate::shm::futex::{self, Scope, Wait, Woken};
@@ -119,7 +118,7 @@ fn a_wait_goes_by_the_strategy_chosen_last() {
         });
         until_parked(setup.view.word32(PRODUCER_PARKED));
         until_all_sleep(&threads, 1);
-        consumer.try_recv(&mut Vec::new()).unwrap();
+        consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
         assert_eq!(writer.join().unwrap(), Ok(()));
     });
 }
@@ -132,31 +131,31 @@ fn waits_end_with_what_they_waited_for_or_at_their_deadline() {
     for strategy in STRATEGIES {
         let (mut producer, mut consumer) = local_with(128, strategy).unwrap();
         let mut block = b"as it was".to_vec();
-        let end = RecvTimeoutError::TimedOut;
+        let end = RecvError::TimedOut;
         assert_eq!(consumer.recv_timeout(&mut block, short), Err(end));
-        assert_eq!(consumer.recv_deadline(&mut block, late()), Err(end));
-        assert_eq!(consumer.incoming_deadline(late()).map(|i| i.len()), Err(end));
+        assert_eq!(consumer.recv_timeout(&mut block, late()), Err(end));
+        assert_eq!(consumer.recv_ref_timeout(late()).map(|i| i.len()), Err(end));
         assert_eq!(block, b"as it was");
 
         let there = Instant::now() + LIMIT;
         producer.send_timeout(b"1", LIMIT).unwrap();
-        let end = SendTimeoutError::TimedOut;
+        let end = SendError::TimedOut;
         assert_eq!(producer.send_timeout(b"!", short), Err(end));
-        assert_eq!(producer.send_deadline(b"!", late()), Err(end));
-        assert_eq!(producer.grant_deadline(1, late()).map(|g| g.remaining()), Err(end));
+        assert_eq!(producer.send_timeout(b"!", late()), Err(end));
+        assert_eq!(producer.grant_timeout(1, late()).map(|g| g.remaining()), Err(end));
         assert_eq!(consumer.recv_timeout(&mut block, LIMIT), Ok(1));
         assert_eq!(block, b"1");
-        producer.send_deadline(b"23", there).unwrap();
-        assert_eq!(consumer.recv_deadline(&mut block, there), Ok(2));
+        producer.send_timeout(b"23", there).unwrap();
+        assert_eq!(consumer.recv_timeout(&mut block, there), Ok(2));
         assert_eq!(block, b"23");
         std::io::Write::write_all(&mut producer.grant(9).unwrap(), b"dropped").unwrap();
-        let mut grant = producer.grant_deadline(3, there).unwrap();
+        let mut grant = producer.grant_timeout(3, there).unwrap();
         std::io::Write::write_all(&mut grant, b"456").unwrap();
         grant.commit();
-        let incoming = consumer.incoming_deadline(there).unwrap();
+        let incoming = consumer.recv_ref_timeout(there).unwrap();
         assert_eq!(incoming.len(), 3);
         incoming.release();
-        assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+        assert_eq!(consumer.try_recv(&mut block), Ok(None));
     }
 }
 
@@ -169,14 +168,14 @@ fn errors_are_told_apart_by_those_who_wait() {
     assert_eq!(producer.send(&[0; 57]), Err(SendError::TooLarge { len, max }));
     assert_eq!(producer.grant(57).map(|g| g.remaining()), Err(SendError::TooLarge { len, max }));
     let there = Instant::now() + LIMIT;
-    assert_eq!(producer.send_deadline(&[0; 57], there), Err(SendTimeoutError::TooLarge { len, max }));
+    assert_eq!(producer.send_timeout(&[0; 57], there), Err(SendError::TooLarge { len, max }));
     consumer.closer().close();
-    let gone = CloseReason::Local;
+    let gone = CloseReason::LOCAL;
     assert_eq!(producer.send(b"x"), Err(SendError::Disconnected(gone)));
     assert_eq!(producer.grant(1).map(|g| g.remaining()), Err(SendError::Disconnected(gone)));
-    assert_eq!(producer.send_deadline(b"x", there), Err(SendTimeoutError::Disconnected(gone)));
+    assert_eq!(producer.send_timeout(b"x", there), Err(SendError::Disconnected(gone)));
     assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Ok(8));
-    let end = RecvTimeoutError::Disconnected(gone);
+    let end = RecvError::Disconnected(gone);
     assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Err(end));
 }
 
@@ -193,10 +192,11 @@ fn lengths_are_judged_at_every_line() {
                 let word = data_header(start, len);
                 ring.view.word64(ring.data + start as usize).store(word, Ordering::Relaxed);
                 let expected = match layout::check(word, start, 1024, max_block) {
-                    Err(violation) => Err(TryRecvError::Violation(violation)),
-                    Ok(_) => Ok(len),
+                    Err(violation) => Err(RecvError::Violation(violation)),
+                    Ok(_) => Ok(Some(len)),
                 };
-                assert_eq!(consumer.try_incoming().map(|i| i.len()), expected, "{len} bytes at {start}");
+                let found = consumer.try_recv_ref().map(|found| found.map(|block| block.len()));
+                assert_eq!(found, expected, "{len} bytes at {start}");
             }
         }
     }
@@ -209,18 +209,18 @@ fn a_head_moves_forward_by_lines_up_to_the_tail() {
         let (mut producer, mut consumer) = ends(&setup);
         for _ in 0..3 {
             producer.try_send(&[]).unwrap();
-            consumer.try_recv(&mut Vec::new()).unwrap();
+            consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
         }
         // The last one seen is that of the second block; the tail is behind the fifth.
         setup.view.word64(HEAD).store(128, Ordering::Relaxed);
         for _ in 0..2 {
             producer.try_send(&[]).unwrap();
         }
-        assert_eq!((producer.try_send(&[]), producer.head()), (Err(TrySendError::Full), 128));
+        assert_eq!((producer.try_send(&[]), producer.head()), (Err(SendError::Full), 128));
         setup.view.word64(HEAD).store(head, Ordering::Relaxed);
         let expected = match (broken, head) {
-            (true, _) => Err(TrySendError::Violation(Violation::Head)),
-            (false, 128) => Err(TrySendError::Full),
+            (true, _) => Err(SendError::Violation(Violation::Head)),
+            (false, 128) => Err(SendError::Full),
             (false, _) => Ok(()),
         };
         assert_eq!(producer.try_send(&[]), expected, "head {head}");
@@ -233,7 +233,7 @@ fn a_read_ends_with_the_block() {
     let (mut producer, mut consumer) = local_with(1024, WaitStrategy::Park).unwrap();
     for block in [vec![1; 20], vec![1; 100]] {
         producer.try_send(&block).unwrap();
-        let incoming = consumer.try_incoming().unwrap();
+        let incoming = consumer.try_recv_ref().unwrap().unwrap();
         let mut byte = [0];
         for offset in [block.len(), block.len() + 1, usize::MAX] {
             let read = std::panic::AssertUnwindSafe(|| incoming.read_at(offset, &mut byte));

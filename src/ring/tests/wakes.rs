@@ -1,7 +1,7 @@
 //! Who is woken, when, and how often for nothing.
 
 use super::*;
-use crate::ring::notify_both;
+use crate::ring::{Ended, notify_both};
 
 /// A wake that leads nowhere does not end a wait, and each thing that is received makes up for one of them.
 #[test]
@@ -15,7 +15,7 @@ fn who_is_woken_for_nothing_lies_down_again() {
             tell(&to);
             for _ in 0..TIMES {
                 assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Ok(4));
-                assert_eq!(consumer.drain().try_recv(&mut Vec::new()), Ok(4));
+                assert_eq!(consumer.drain().try_recv(&mut Vec::new()), Ok(Some(4)));
             }
         });
         let thread = threads.recv().unwrap();
@@ -42,7 +42,7 @@ fn who_is_woken_for_nothing_lies_down_again() {
         let thread = threads.recv().unwrap();
         for _ in 0..TIMES {
             wake_for_nothing(&setup, PRODUCER_PARKED, thread);
-            consumer.try_recv(&mut Vec::new()).unwrap();
+            consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
         }
         writer.join().unwrap();
     });
@@ -57,18 +57,18 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
     let mut block = Vec::new();
     for line in 0..40 {
         producer.try_send(&[]).unwrap();
-        consumer.try_recv(&mut block).unwrap();
+        consumer.try_recv(&mut block).unwrap().unwrap();
         assert_eq!(consumer.owes_wake(), line % 4 != 0, "line {line}");
     }
     let word = setup.view.word32(PRODUCER_PARKED);
     for waits in [false, true] {
         producer.try_send(&[]).unwrap();
-        consumer.try_incoming().unwrap().release_quietly();
+        consumer.try_recv_ref().unwrap().unwrap().release_quietly();
         word.store(1, Ordering::Relaxed);
         if waits {
-            assert_eq!(consumer.recv_timeout(&mut block, Duration::ZERO), Err(RecvTimeoutError::TimedOut));
+            assert_eq!(consumer.recv_timeout(&mut block, Duration::ZERO), Err(RecvError::TimedOut));
         } else {
-            assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+            assert_eq!(consumer.try_recv(&mut block), Ok(None));
         }
         assert_eq!((consumer.owes_wake(), word.swap(0, Ordering::Relaxed)), (false, 0));
     }
@@ -84,26 +84,26 @@ fn a_drain_gives_back_for_many_blocks_at_once() {
     let mut block = Vec::new();
     let mut send = |count| (0..count).for_each(|_| producer.try_send(&[]).unwrap());
     send(1);
-    consumer.try_recv(&mut block).unwrap();
+    consumer.try_recv(&mut block).unwrap().unwrap();
 
     send(7);
     let mut drain = consumer.drain();
     let heads = [1, 1, 1, 5, 5, 5, 5].map(|expected| {
-        drain.try_recv(&mut block).unwrap();
+        drain.try_recv(&mut block).unwrap().unwrap();
         (head(), expected)
     });
     assert!(heads.iter().all(|(head, expected)| head == expected), "{heads:?}");
-    assert_eq!(drain.try_recv(&mut block), Err(TryRecvError::Empty));
+    assert_eq!(drain.try_recv(&mut block), Ok(None));
     assert_eq!(head(), 8, "nothing was left");
     send(2);
-    drain.try_recv(&mut block).unwrap();
+    drain.try_recv(&mut block).unwrap().unwrap();
     assert_eq!(head(), 8);
     drop(drain);
     assert_eq!(head(), 9, "it ended");
 
     let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut drain = consumer.drain();
-        drain.try_recv(&mut block).unwrap();
+        drain.try_recv(&mut block).unwrap().unwrap();
         panic!("the user's code");
     }));
     assert!(thrown.is_err());
@@ -114,15 +114,15 @@ fn a_drain_gives_back_for_many_blocks_at_once() {
         send(1);
         let before = head();
         let mut drain = consumer.drain();
-        drain.try_recv(&mut block).unwrap();
+        drain.try_recv(&mut block).unwrap().unwrap();
         std::mem::forget(drain);
         assert_eq!(head(), before);
         if takes_more {
             send(1);
-            consumer.try_recv(&mut block).unwrap();
+            consumer.try_recv(&mut block).unwrap().unwrap();
             assert_eq!(head(), before + 2);
         } else {
-            assert_eq!(consumer.try_recv(&mut block), Err(TryRecvError::Empty));
+            assert_eq!(consumer.try_recv(&mut block), Ok(None));
             assert_eq!(head(), before + 1);
         }
     }
@@ -140,14 +140,14 @@ fn a_drain_wakes_a_producer_that_sleeps() {
     for _ in 0..4 {
         producer.try_send(&[]).unwrap();
     }
-    consumer.try_recv(&mut block).unwrap();
+    consumer.try_recv(&mut block).unwrap().unwrap();
     let mut drain = consumer.drain();
-    drain.try_recv(&mut block).unwrap();
+    drain.try_recv(&mut block).unwrap().unwrap();
     word.store(1, Ordering::Relaxed);
     assert_eq!(state(), (1, 1));
-    drain.try_recv(&mut block).unwrap();
+    drain.try_recv(&mut block).unwrap().unwrap();
     assert_eq!(state(), (3, 0), "at the next block");
-    drain.try_recv(&mut block).unwrap();
+    drain.try_recv(&mut block).unwrap().unwrap();
     word.store(1, Ordering::Relaxed);
     drop(drain);
     assert_eq!(state(), (4, 0), "at the end");
@@ -158,7 +158,7 @@ fn a_drain_wakes_a_producer_that_sleeps() {
 fn fruitless_wakes_for_space_are_counted() {
     let (mut producer, mut consumer) = local(128).unwrap();
     producer.try_send(b"fills it").unwrap();
-    consumer.try_recv(&mut Vec::new()).unwrap();
+    consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
     assert_eq!(producer.head(), 0, "not looked at");
     producer.try_send(b"again").unwrap();
     let head = producer.head();
@@ -174,8 +174,8 @@ fn fruitless_wakes_for_space_are_counted() {
     for _ in 1..SPARE_HINTS + 1 {
         assert_eq!(producer.account(head, Woken::Hint), Ok(()));
     }
-    assert_eq!(producer.account(head, Woken::Hint), Err(Violation::FruitlessWakes));
-    assert_eq!(producer.try_send(b"x"), Err(TrySendError::Violation(Violation::FruitlessWakes)));
+    assert_eq!(producer.account(head, Woken::Hint), Err(Ended::Fault(Violation::FruitlessWakes)));
+    assert_eq!(producer.try_send(b"x"), Err(SendError::Violation(Violation::FruitlessWakes)));
 }
 
 /// Not only the word: a producer would find its room in the next slice, and nobody would notice.
@@ -197,7 +197,7 @@ fn a_wake_ends_the_sleep_that_it_is_for() {
         });
         until_all_sleep(&threads, 1);
         if parked == PRODUCER_PARKED {
-            consumer.try_recv(&mut Vec::new()).unwrap();
+            consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
         } else {
             producer.try_send(b"data").unwrap();
         }
@@ -222,7 +222,7 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     // What comes first is told of at once; from then on the consumer counts quarters of the ring, four lines
     // of this one.
     producer.try_send(&[]).unwrap();
-    consumer.try_recv(&mut into).unwrap();
+    consumer.try_recv(&mut into).unwrap().unwrap();
 
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "nothing was done");
     assert_eq!(parked_after(&mut || producer.try_send(&[]).unwrap()), [0, 1]);
@@ -230,9 +230,13 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     assert_eq!(parked_after(&mut || producer.try_publish(None, []).unwrap()), [1, 1], "not yet");
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [0, 1]);
 
-    assert_eq!(parked_after(&mut || assert_eq!(consumer.try_recv(&mut into), Ok(0))), [1, 0], "seen parked");
+    assert_eq!(
+        parked_after(&mut || assert_eq!(consumer.try_recv(&mut into), Ok(Some(0)))),
+        [1, 0],
+        "seen parked"
+    );
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "told already");
-    assert_eq!(consumer.try_recv(&mut into), Ok(0));
+    assert_eq!(consumer.try_recv(&mut into), Ok(Some(0)));
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 0]);
 }
 
@@ -254,7 +258,7 @@ fn fruitless_wakes_end_in_a_violation() {
                     }
                     std::thread::yield_now();
                 }
-                setup.closer.close_as(CloseReason::Shutdown);
+                setup.closer.close_as(CloseReason::ABOVE);
             });
             for _ in 0..2 {
                 if end == CONSUMER_PARKED {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shm::backend::now;
+use crate::shm::backend::{effective_deadline, now};
 
 /// How long an operation may wait at most.
 ///
@@ -13,13 +13,13 @@ use crate::shm::backend::now;
 /// # Examples
 ///
 /// ```
-/// use ringpost::ring::{self, RecvTimeoutError};
+/// use ringpost::ring::{self, RecvError};
 /// use std::time::{Duration, Instant};
 ///
 /// let (mut producer, mut consumer) = ring::local(4096)?;
 /// let mut block = Vec::new();
 /// let nothing = consumer.recv_timeout(&mut block, Duration::from_millis(5));
-/// assert_eq!(nothing, Err(RecvTimeoutError::TimedOut));
+/// assert_eq!(nothing, Err(RecvError::TimedOut));
 /// producer.send(b"hello")?;
 /// assert_eq!(consumer.recv_timeout(&mut block, Instant::now()), Ok(5));
 /// producer.send(b"hello")?;
@@ -57,10 +57,16 @@ impl Deadline {
         if let Limit::After(timeout) = self.0 {
             self.0 = now().checked_add(timeout).map_or(Limit::Never, Limit::At);
         }
-        match self.0 {
+        let deadline = match self.0 {
             Limit::At(deadline) => Some(deadline),
             Limit::Never | Limit::After(_) => None,
-        }
+        };
+        effective_deadline(deadline)
+    }
+
+    /// From a point in time that may be missing.
+    pub(crate) fn until(deadline: Option<Instant>) -> Deadline {
+        deadline.map_or(Deadline::NEVER, Deadline::from)
     }
 }
 

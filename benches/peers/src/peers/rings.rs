@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_queue::ArrayQueue;
-use ringpost::ring::{TryRecvError, TrySendError};
+use ringpost::ring::{RecvError, SendError};
 
 use super::one_way::{BATCH, CAPACITY, Message, Over, Put, SIZE, Take, message, run};
 use super::{Kind, Peer, Play, Version};
@@ -87,9 +87,9 @@ fn ringpost_client<const BATCHES: bool>(context: &Context) -> Outcome<Measured> 
 impl<const BATCHES: bool> Put for RingIn<BATCHES> {
     #[inline]
     fn put(&mut self, numbers: Range<u64>, over: &Over) -> Outcome {
-        let room = |sent: Result<(), TrySendError>| match sent {
+        let room = |sent: Result<(), SendError>| match sent {
             Ok(()) => Some(Ok(())),
-            Err(TrySendError::Full) => None,
+            Err(SendError::Full) => None,
             Err(error) => Some(Err(error).or_fail("send")),
         };
         if !BATCHES {
@@ -134,11 +134,11 @@ impl<const BATCHES: bool> Take for RingOut<BATCHES> {
 
 /// Looks until there is one.
 #[inline(always)]
-fn receive(into: &mut Vec<u8>, mut look: impl FnMut(&mut Vec<u8>) -> Result<usize, TryRecvError>) -> Outcome {
+fn receive(into: &mut Vec<u8>, mut look: impl FnMut(&mut Vec<u8>) -> Result<Option<usize>, RecvError>) -> Outcome {
     loop {
         match look(into) {
-            Ok(_) => return Ok(()),
-            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => std::hint::spin_loop(),
             Err(error) => return Err(error).or_fail("receive"),
         }
     }
