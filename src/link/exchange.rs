@@ -1,63 +1,24 @@
-//! Requests on one ring and responses on another: when each end makes the fence that a wake needs, and when
-//! it sleeps.
+//! Deferred fences: when each end of a link makes the fence that a wake needs, and when it sleeps.
 //!
-//! The fence behind a publish is put off for as long as the answer to it may come without: whoever answers is
-//! awake.
+//! The fence after a publish is deferred: if the answer arrives first, the peer was awake and no wake is
+//! needed.
 //!
-//! **Why no wake is lost.** The data wake holds as long as the fence comes *after* the publish and *before*
-//! this end sleeps or leaves, however much later: of the two fences one comes first, and either the sleeper's
-//! look behind its own sees the block, or the look at the parked word behind the other sees the sleeper. The
-//! asking end makes it before every wait for a response, also when responses came since it published:
-//! those to earlier requests tell nothing, for the worker may have given them before it could see the last
-//! request, and have lain down since. Only the answer itself needs no fence. The worker makes it before every
-//! wait for a request (by ending its drain), and by its own hand before it waits for room or for anything
-//! else.
+//! **Why no wake is lost.** The data wake (see [`crate::ring`]) holds if the fence comes *after* the publish
+//! and *before* this end sleeps or leaves, however much later. Of the two ends' fences one comes first. Then
+//! either the sleeper's look after its own fence sees the block, or the look at the parked word after the
+//! other fence sees the sleeper.
 //!
-//! **What is left open.** A client that lies down in the very nanoseconds in which its response is committed,
-//! with other requests of its behind, may be overlooked until the drain ends. So a client with several
-//! requests outstanding looks again now and then.
+//! A requester makes the fence before every wait for a response. It does so even if responses arrived since
+//! it published: those to earlier requests tell nothing, because the responder may have committed them before
+//! it could see the last request, and may sleep by now. Only the answer to the last request makes the fence
+//! superfluous. A responder makes it before every wait for a request, which is the end of its drain, and
+//! before it waits for room or for anything else.
+//!
+//! **What is left open.** A requester that goes to sleep in the very nanoseconds in which its response is
+//! committed, with more requests behind, may be overlooked until the drain ends. So a requester with several
+//! requests outstanding sleeps in slices.
 
 use crate::ring::{Consumer, Found, Producer, notify_both};
-
-/// An end that has published a request and waits for the answer.
-pub(crate) trait Asks {
-    type Answer;
-    type Error;
-
-    fn rings(&mut self) -> (&mut Producer, &mut Consumer);
-
-    /// Waits for the next response.
-    fn find(&mut self) -> Result<Found, Self::Error>;
-
-    /// Takes a response. `None` if it answers an earlier request.
-    fn accept(&mut self, found: Found) -> Result<Option<Self::Answer>, Self::Error>;
-}
-
-/// The answer to the request published last. A worker that sleeps is woken at once. One that seems awake is
-/// asked for sure, which takes a fence, when its response does not come quickly.
-#[inline(always)]
-pub(crate) fn await_answer<A: Asks>(caller: &mut A) -> Result<A::Answer, A::Error> {
-    let (requests, responses) = caller.rings();
-    let asleep = requests.consumer_looks_parked();
-    requests.clear_ahead();
-    let mut soon = if asleep { None } else { responses.find_soon() };
-    loop {
-        let found = match soon.take() {
-            Some(found) => found,
-            None => {
-                let (requests, responses) = caller.rings();
-                notify_both(requests, responses);
-                match responses.find_soon() {
-                    Some(found) => found,
-                    None => caller.find()?,
-                }
-            }
-        };
-        if let Some(answer) = caller.accept(found)? {
-            return Ok(answer);
-        }
-    }
-}
 
 /// An end that answers each request.
 pub(crate) trait Serves {
@@ -71,12 +32,12 @@ pub(crate) trait Serves {
     /// Waits for the next request.
     fn wait(&mut self) -> Result<Found, Self::End>;
 
-    /// Takes a request, gives its place back and publishes the response, with the wakes left to the drain.
+    /// Takes a request, releases its place and publishes the response, and leaves the wakes to the drain.
     fn serve(&mut self, found: Found) -> Result<(), Self::End>;
 }
 
-/// Waits for a request, and serves it and those right behind it, up to so many. The caller is to
-/// [notify](notify_both) afterwards, before it drains again.
+/// Waits for a request, and serves it and those right behind it, at most `most`. The caller must
+/// [notify](notify_both) before it drains again.
 #[inline(always)]
 pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End> {
     while *worker.served() < most {
@@ -97,134 +58,141 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
-    use crate::ring::layout::CONSUMER_PARKED;
-    use crate::ring::{Setup, Stop, WaitStrategy, local_setup};
-    use crate::shm::backend::{AtomicU32, Ordering};
+    use std::time::Instant;
 
-    /// Both ends of two rings. Nobody really sleeps: the parked words are set by hand.
-    struct Both {
-        requests: (Producer, Consumer),
-        responses: (Producer, Consumer),
+    use super::*;
+    use crate::link::Requester;
+    use crate::link::Stop;
+    use crate::ring::layout::CONSUMER_PARKED;
+    use crate::ring::{self, Deadline, Setup, WaitStrategy, local_setup};
+    use crate::shm::backend::{AtomicU32, Ordering};
+    use crate::wire::{BlockHeader, Operation, Status};
+
+    fn setups() -> [Setup; 2] {
+        [0, 1].map(|_| local_setup(1024, WaitStrategy::Park, 0).unwrap())
+    }
+
+    /// The word by which the reader of this ring sleeps. It is set by hand: nobody really sleeps.
+    fn parked(setup: &Setup) -> &AtomicU32 {
+        setup.view.word32(CONSUMER_PARKED)
+    }
+
+    /// Answers every request with an empty block.
+    struct Worker {
+        requests: Consumer,
+        responses: Producer,
         setups: [Setup; 2],
         served: usize,
-        /// What the client's parked word was when each request was served.
+        /// The requester's parked word when each request was served.
         seen: Vec<u32>,
-        /// Whether the worker's parked word was still set when the client began to wait.
-        waited: Option<bool>,
     }
 
-    fn both() -> Both {
-        let setups = [0, 1].map(|_| local_setup(1024, WaitStrategy::Park, 0).unwrap());
-        let [requests, responses] = [0, 1].map(|at| (Producer::new(&setups[at]), Consumer::new(&setups[at])));
-        Both { requests, responses, setups, served: 0, seen: Vec::new(), waited: None }
-    }
-
-    impl Both {
-        fn parked(&self, ring: usize) -> &AtomicU32 {
-            self.setups[ring].view.word32(CONSUMER_PARKED)
-        }
-    }
-
-    impl Serves for Both {
-        type End = Stop;
+    impl Serves for Worker {
+        type End = ring::Stop;
 
         fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
-            (&mut self.requests.1, &mut self.responses.0)
+            (&mut self.requests, &mut self.responses)
         }
 
         fn served(&mut self) -> &mut usize {
             &mut self.served
         }
 
-        fn wait(&mut self) -> Result<Found, Stop> {
-            Err(Stop::Deadline)
+        fn wait(&mut self) -> Result<Found, ring::Stop> {
+            Err(ring::Stop::Deadline)
         }
 
-        fn serve(&mut self, found: Found) -> Result<(), Stop> {
-            self.seen.push(self.parked(1).load(Ordering::Relaxed));
-            self.requests.1.take(found).release_quietly();
-            self.responses.0.try_publish(None, [b"response"]).unwrap();
+        fn serve(&mut self, found: Found) -> Result<(), ring::Stop> {
+            self.seen.push(parked(&self.setups[1]).load(Ordering::Relaxed));
+            self.requests.take(found).release_quietly();
+            self.responses.try_publish(None, []).unwrap();
             Ok(())
         }
     }
 
-    impl Asks for Both {
-        type Answer = ();
-        type Error = Stop;
-
-        fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
-            (&mut self.requests.0, &mut self.responses.1)
-        }
-
-        fn find(&mut self) -> Result<Found, Stop> {
-            self.waited = Some(self.parked(0).load(Ordering::Relaxed) == 1);
-            Err(Stop::Deadline)
-        }
-
-        fn accept(&mut self, found: Found) -> Result<Option<()>, Stop> {
-            let earlier = self.responses.1.take(found);
-            let answer = (!earlier.is_empty()).then_some(());
-            earlier.release_quietly();
-            Ok(answer)
-        }
+    /// A worker, and its peer's ends of the two rings.
+    fn worker() -> (Worker, Producer, Consumer) {
+        let setups = setups();
+        let worker = Worker {
+            requests: Consumer::new(&setups[0]),
+            responses: Producer::new(&setups[1]),
+            setups: setups.clone(),
+            served: 0,
+            seen: Vec::new(),
+        };
+        (worker, Producer::new(&setups[0]), Consumer::new(&setups[1]))
     }
 
     #[test]
     fn a_drain_ends_with_what_is_there_or_with_its_limit() {
-        let mut both = both();
-        assert_eq!(drain(&mut both, 3), Err(Stop::Deadline), "nothing there");
+        let (mut worker, mut requests, mut responses) = worker();
+        assert_eq!(drain(&mut worker, 3), Err(ring::Stop::Deadline), "nothing there");
         for limit in [3, 9] {
             for _ in 0..4 {
-                both.requests.0.try_publish(None, []).unwrap();
+                requests.try_publish(None, []).unwrap();
             }
-            both.served = 0;
-            assert_eq!(drain(&mut both, limit), Ok(()));
-            assert_eq!(both.served, limit.min(5), "four, and then the one that was left and four");
-            while both.responses.1.try_recv(&mut Vec::new()).unwrap().is_some() {}
+            worker.served = 0;
+            assert_eq!(drain(&mut worker, limit), Ok(()));
+            assert_eq!(worker.served, limit.min(5), "four, and then the one that was left and four");
+            while responses.try_recv(&mut Vec::new()).unwrap().is_some() {}
         }
     }
 
-    /// Who waits for its first response does not wait for the second.
     #[test]
-    fn a_client_that_sleeps_is_woken_before_the_next_request_is_served() {
-        let mut both = both();
+    fn a_requester_that_sleeps_is_woken_before_the_next_request_is_served() {
+        let (mut worker, mut requests, _responses) = worker();
         for _ in 0..2 {
-            both.requests.0.try_publish(None, []).unwrap();
+            requests.try_publish(None, []).unwrap();
         }
-        both.parked(1).store(1, Ordering::Relaxed);
-        assert_eq!(drain(&mut both, 9), Ok(()));
-        assert_eq!(both.seen, [1, 0]);
+        parked(&worker.setups[1]).store(1, Ordering::Relaxed);
+        assert_eq!(drain(&mut worker, 9), Ok(()));
+        assert_eq!(worker.seen, [1, 0]);
+    }
+
+    /// A requester, its setups, and the responder's end of the responses.
+    fn requester() -> (Requester, [Setup; 2], Producer) {
+        let setups = setups();
+        let requester = Requester::new(Producer::new(&setups[0]), Consumer::new(&setups[1]));
+        let responses = Producer::new(&setups[1]);
+        (requester, setups, responses)
+    }
+
+    /// Publishes a request and waits for its response, for no time at all.
+    fn ask(requester: &mut Requester) -> Result<Status, Stop> {
+        let sequence = requester.try_publish(Operation::Ping, 0, []).unwrap();
+        requester.await_response(sequence, Deadline::from(Instant::now()), |stop| stop)
+    }
+
+    fn respond(responses: &mut Producer, sequence: u32) {
+        let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_word();
+        responses.try_publish(Some(header), []).unwrap();
     }
 
     #[test]
-    fn a_worker_that_sleeps_is_told_before_the_wait() {
-        let mut both = both();
-        both.requests.0.try_publish(None, []).unwrap();
-        both.parked(0).store(1, Ordering::Relaxed);
-        assert_eq!(await_answer(&mut both), Err(Stop::Deadline));
-        assert_eq!(both.waited, Some(false));
+    fn a_responder_that_sleeps_is_woken_before_the_wait() {
+        let (mut requester, setups, _responses) = requester();
+        parked(&setups[0]).store(1, Ordering::Relaxed);
+        assert_eq!(ask(&mut requester), Err(Stop::Deadline));
+        assert_eq!(parked(&setups[0]).load(Ordering::Relaxed), 0);
     }
 
-    /// Also where it lay down after the first look, and answered something else before.
+    /// Even if the responder went to sleep after the first look, and answered something else before.
     #[test]
-    fn a_response_to_an_earlier_request_does_not_do_instead() {
-        let mut both = both();
-        both.requests.0.try_publish(None, []).unwrap();
-        both.responses.0.try_publish(None, []).unwrap();
-        assert_eq!(await_answer(&mut both), Err(Stop::Deadline));
-        assert!(!both.requests.0.owes_wake());
+    fn a_response_to_an_earlier_request_does_not_spare_the_fence() {
+        let (mut requester, _setups, mut responses) = requester();
+        requester.try_publish(Operation::Ping, 0, []).unwrap();
+        respond(&mut responses, 0);
+        assert_eq!(ask(&mut requester), Err(Stop::Deadline));
+        assert!(!requester.owes_wake());
     }
 
-    /// What the fence is put off for.
     #[test]
     fn an_answer_that_is_there_needs_no_fence() {
-        let mut both = both();
-        both.requests.0.try_publish(None, []).unwrap();
-        both.responses.0.try_publish(None, [b"answer"]).unwrap();
-        assert_eq!(await_answer(&mut both), Ok(()));
-        assert_eq!((both.requests.0.owes_wake(), both.waited), (true, None));
+        let (mut requester, _setups, mut responses) = requester();
+        respond(&mut responses, 0);
+        assert_eq!(ask(&mut requester), Ok(Status::Ok));
+        assert!(requester.owes_wake());
     }
 }

@@ -12,7 +12,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Stop;
-use super::exchange::{Asks, await_answer};
 use crate::ring::{self, Consumer, Deadline, Ended, Found, NotSent, Producer, notify_both};
 use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
@@ -103,6 +102,12 @@ impl Requester {
         notify_both(&mut self.requests, &mut self.responses);
     }
 
+    /// Whether the responder may sleep without having been told of a request.
+    #[cfg(test)]
+    pub(super) fn owes_wake(&self) -> bool {
+        self.requests.owes_wake()
+    }
+
     /// Waits until there may be room for a request: the ring is full of requests whose responses are
     /// outstanding, so the next response makes room.
     #[cold]
@@ -128,11 +133,43 @@ impl Requester {
         deadline: Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Status, E> {
-        match await_answer(&mut Pending { requester: self, sequence, deadline, fail }) {
+        match self.await_answer(sequence, deadline, fail) {
             Ok(status) => Ok(status),
             Err(error) => {
                 self.abandoned.insert(sequence);
                 Err(error)
+            }
+        }
+    }
+
+    /// Looks briefly for the response before it makes the fence that a wake needs, unless the responder looks
+    /// asleep: see [`exchange`](super::exchange).
+    #[inline(always)]
+    fn await_answer<E>(
+        &mut self,
+        sequence: u32,
+        mut deadline: Deadline,
+        fail: impl Fn(Stop) -> E,
+    ) -> Result<Status, E> {
+        let asleep = self.requests.consumer_looks_parked();
+        self.requests.clear_ahead();
+        let mut soon = if asleep { None } else { self.responses.find_soon() };
+        loop {
+            let found = match soon.take() {
+                Some(found) => found,
+                None => {
+                    self.notify();
+                    match self.responses.find_soon() {
+                        Some(found) => found,
+                        None => self.find(&mut deadline).map_err(&fail)?,
+                    }
+                }
+            };
+            match self.accept(found, &fail)? {
+                Some((number, status)) if number == sequence => return Ok(status),
+                // The response to a request that was published before.
+                Some((_, status)) => self.keep(status),
+                None => {}
             }
         }
     }
@@ -289,40 +326,5 @@ impl Requester {
     fn violation(&mut self, violation: Violation) -> Stop {
         self.reject();
         Stop::Fault(violation)
-    }
-}
-
-/// A request whose response is awaited.
-struct Pending<'r, F> {
-    requester: &'r mut Requester,
-    sequence: u32,
-    deadline: Deadline,
-    fail: F,
-}
-
-impl<E, F: Fn(Stop) -> E> Asks for Pending<'_, F> {
-    type Answer = Status;
-    type Error = E;
-
-    #[inline(always)]
-    fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
-        (&mut self.requester.requests, &mut self.requester.responses)
-    }
-
-    fn find(&mut self) -> Result<Found, E> {
-        self.requester.find(&mut self.deadline).map_err(&self.fail)
-    }
-
-    #[inline(always)]
-    fn accept(&mut self, found: Found) -> Result<Option<Status>, E> {
-        match self.requester.accept(found, &self.fail)? {
-            Some((number, status)) if number == self.sequence => Ok(Some(status)),
-            // The response to a request that was published before.
-            Some((_, status)) => {
-                self.requester.keep(status);
-                Ok(None)
-            }
-            None => Ok(None),
-        }
     }
 }

@@ -6,15 +6,15 @@
 use loom::thread;
 
 use super::{WRAP, block, explore_bounded, ring};
-use crate::link::exchange::{Asks, Serves, await_answer, drain};
+use crate::link::Requester;
+use crate::link::exchange::{Serves, drain};
 use crate::ring::{Consumer, Deadline, Found, Producer, Stop, notify_both};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
 
 struct Client {
-    requests: Producer,
-    responses: Consumer,
-    awaited: u8,
-    /// The next response to come.
-    next: u8,
+    requester: Requester,
+    /// How many requests it has published.
+    asked: u8,
 }
 
 struct Worker {
@@ -26,47 +26,26 @@ struct Worker {
 fn pair() -> (Client, Worker) {
     let (requests, worker_requests) = ring(4, WRAP - 1);
     let (worker_responses, responses) = ring(4, WRAP - 2);
-    let client = Client { requests, responses, awaited: 0, next: 1 };
+    let client = Client { requester: Requester::new(requests, responses), asked: 0 };
     (client, Worker { requests: worker_requests, responses: worker_responses, served: 0 })
 }
 
-impl Asks for Client {
-    type Answer = ();
-    type Error = Stop;
-
-    fn rings(&mut self) -> (&mut Producer, &mut Consumer) {
-        (&mut self.requests, &mut self.responses)
-    }
-
-    fn find(&mut self) -> Result<Found, Stop> {
-        self.responses.find(&mut Deadline::until(None))
-    }
-
-    fn accept(&mut self, found: Found) -> Result<Option<()>, Stop> {
-        let incoming = self.responses.take(found);
-        let mut response = Vec::new();
-        incoming.append_to(0, &mut response);
-        incoming.release();
-        assert_eq!(response, block(self.next, 8));
-        self.next += 1;
-        Ok((self.next > self.awaited).then_some(()))
-    }
-}
-
 impl Client {
-    fn publish(&mut self) {
-        self.awaited += 1;
-        self.requests.try_publish(None, [&block(self.awaited, 8)]).unwrap();
+    fn publish(&mut self) -> u32 {
+        self.asked += 1;
+        self.requester.try_publish(Operation::Call, 0, [&block(self.asked, 8)]).unwrap()
     }
 
     fn submit(&mut self) {
         self.publish();
-        notify_both(&mut self.requests, &mut self.responses);
+        self.requester.notify();
     }
 
+    /// The requester checks that the responses come in order.
     fn call(&mut self) {
-        self.publish();
-        await_answer(self).unwrap();
+        let sequence = self.publish();
+        assert_eq!(self.requester.await_response(sequence, Deadline::NEVER, |stop| stop), Ok(Status::Ok));
+        assert_eq!(self.requester.body(), block(self.asked, 8));
     }
 }
 
@@ -87,10 +66,12 @@ impl Serves for Worker {
 
     fn serve(&mut self, found: Found) -> Result<(), Stop> {
         let incoming = self.requests.take(found);
-        let mut request = Vec::new();
-        incoming.append_to(0, &mut request);
+        let header = BlockHeader::of(&incoming).unwrap();
+        let mut body = Vec::new();
+        incoming.append_to(BLOCK_HEADER, &mut body);
         incoming.release_quietly();
-        self.responses.try_publish(None, [&request]).unwrap();
+        let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
+        self.responses.try_publish(Some(header.to_word()), [&body]).unwrap();
         Ok(())
     }
 }
