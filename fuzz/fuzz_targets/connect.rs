@@ -18,7 +18,7 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use ringpost::channel;
 use ringpost::testing::Segment;
-use ringpost::testing::fuzz::{Reception, observe_over, register_over};
+use ringpost::testing::fuzz::{FuzzAcceptor, observe_over, register_over};
 use ringpost::{ClientInfo, CloseReason};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{
@@ -28,7 +28,7 @@ use rustix::net::{
 };
 
 struct Stage {
-    reception: Reception,
+    acceptor: FuzzAcceptor,
     address: SocketAddrUnix,
     /// The lowest free descriptor number while idle.
     lowest: Option<i32>,
@@ -41,8 +41,8 @@ thread_local! {
 impl Stage {
     fn new() -> Stage {
         let path = std::env::temp_dir().join(format!("ringpost-fuzz-{}", std::process::id()));
-        let reception = Reception::open(&path);
-        Stage { reception, address: SocketAddrUnix::new(&path).expect("a short path"), lowest: None }
+        let acceptor = FuzzAcceptor::open(&path);
+        Stage { acceptor, address: SocketAddrUnix::new(&path).expect("a short path"), lowest: None }
     }
 }
 
@@ -186,7 +186,7 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
                 let one = usize::from(input.byte()) % sockets.len();
                 let _ = say(&sockets[one], input);
             }
-            4 | 5 => stage.reception.turn(),
+            4 | 5 => stage.acceptor.turn(),
             6 if !sockets.is_empty() => {
                 let one = usize::from(input.byte()) % sockets.len();
                 hear(&sockets[one]);
@@ -198,13 +198,13 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
             _ => {}
         }
     }
-    stage.reception.turn();
+    stage.acceptor.turn();
     sockets.iter().for_each(hear);
     drop(sockets);
     let limit = Instant::now() + Duration::from_secs(5);
-    while !stage.reception.is_quiet() {
+    while !stage.acceptor.is_quiet() {
         assert!(Instant::now() < limit, "somebody is not forgotten");
-        stage.reception.turn();
+        stage.acceptor.turn();
         std::thread::yield_now();
     }
 }
@@ -267,7 +267,7 @@ fuzz_target!(|data: &[u8]| {
                 "descriptors are left behind: {} after {lowest}",
                 free_descriptor()
             );
-            stage.reception.turn();
+            stage.acceptor.turn();
             std::thread::yield_now();
         }
     });

@@ -15,18 +15,18 @@ use libfuzzer_sys::fuzz_target;
 use peer::{LINE, RING, Reader, Writer, block, record_size, tamper};
 use ringpost::CloseReason;
 use ringpost::testing::fuzz::{
-    Dispatcher, INBOX, Memory, Office, REQUESTS, RESPONSES, SPARE_HINTS, Served, work,
+    Dispatcher, FuzzServer, INBOX, Memory, REQUESTS, RESPONSES, SPARE_HINTS, Served, work,
 };
 
 struct Stage {
-    office: Office,
+    server: FuzzServer,
     alice: Memory,
     bob: Memory,
 }
 
 thread_local! {
     static STAGE: RefCell<Stage> =
-        RefCell::new(Stage { office: Office::new(), alice: Memory::new(), bob: Memory::new() });
+        RefCell::new(Stage { server: FuzzServer::new(), alice: Memory::new(), bob: Memory::new() });
 }
 
 const SEND: u16 = 2;
@@ -123,7 +123,7 @@ fuzz_target!(|data: &[u8]| {
         let mut play = Play {
             alice: &stage.alice,
             bob: &stage.bob,
-            dispatcher: stage.office.admit(&stage.alice, &stage.bob),
+            dispatcher: stage.server.admit(&stage.alice, &stage.bob),
             requests: Writer::new(REQUESTS),
             responses: Reader::new(RESPONSES),
             messages: Reader::new(INBOX),

@@ -1,5 +1,4 @@
-//! Whom the server lets in: accepts connections, asks the kernel who they are, and turns away those that are
-//! not allowed or for whom there is no room.
+//! Decides whom the server lets in: accepts connections, asks the kernel who they are, or turns them away.
 
 #![forbid(unsafe_code)]
 

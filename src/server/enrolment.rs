@@ -1,5 +1,4 @@
-//! Makes a connection a client: its name in the registry, its channel, its worker, and the answer that brings
-//! it the channel.
+//! Makes a connection a client: gives it a name, a channel and a worker, and sends it the channel.
 
 #![forbid(unsafe_code)]
 

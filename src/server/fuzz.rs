@@ -65,9 +65,9 @@ fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Serv
     }
 }
 
-/// What the workers of a server share.
+/// A server without threads: what its workers share.
 #[derive(Debug)]
-pub struct Office(Arc<Shared>);
+pub struct FuzzServer(Arc<Shared>);
 
 /// Two clients, and the worker of the first.
 pub struct Dispatcher {
@@ -95,12 +95,12 @@ pub enum Served {
     Ended(CloseReason),
 }
 
-impl Office {
+impl FuzzServer {
     /// Makes an empty server without threads.
-    pub fn new() -> Office {
+    pub fn new() -> FuzzServer {
         let registry = Registry::create(CLIENTS).expect("a registry");
         let wake = Waits::new().expect("descriptors").1;
-        Office(Arc::new(Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake)))
+        FuzzServer(Arc::new(Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake)))
     }
 
     /// Registers two clients on these channels.
@@ -131,9 +131,9 @@ impl Office {
     }
 }
 
-impl Default for Office {
-    fn default() -> Office {
-        Office::new()
+impl Default for FuzzServer {
+    fn default() -> FuzzServer {
+        FuzzServer::new()
     }
 }
 
@@ -183,22 +183,22 @@ impl Drop for Dispatcher {
 }
 
 /// The server's end of the connect channel, on the caller's thread.
-pub struct Reception {
+pub struct FuzzAcceptor {
     acceptor: Acceptor,
     shared: Arc<Shared>,
 }
 
-impl std::fmt::Debug for Reception {
+impl std::fmt::Debug for FuzzAcceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reception")
+        f.write_str("FuzzAcceptor")
     }
 }
 
-impl Reception {
+impl FuzzAcceptor {
     /// Listens at a path.
-    pub fn open(path: &Path) -> Reception {
+    pub fn open(path: &Path) -> FuzzAcceptor {
         let (acceptor, shared) = Acceptor::prepare(settings(path), Box::new(service)).expect("a socket");
-        Reception { acceptor, shared }
+        FuzzAcceptor { acceptor, shared }
     }
 
     /// Deals with everything that has happened.

@@ -4,5 +4,5 @@
 pub use crate::channel::fuzz::{INBOX, Memory, REQUESTS, RESPONSES};
 pub use crate::client::fuzz::{client_on, observe_over, register_over};
 pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
-pub use crate::server::fuzz::{Dispatcher, Office, Reception, Served};
+pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served};
 pub use crate::shm::backend::fuzz::{Work, give_hints, work};

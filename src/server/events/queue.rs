@@ -1,5 +1,4 @@
-//! The queue between the server's threads and the program's `tracing` subscriber, and the thread that empties
-//! it.
+//! Queues events, and hands them to the program's `tracing` subscriber on a thread of their own.
 //!
 //! A subscriber is code of the program that embeds the server. It may panic, sleep, register a client of this
 //! very server, or shut the server down. So no thread that clients depend on calls it. The acceptor and the
