@@ -30,7 +30,7 @@ use std::sync::atomic::Ordering;
 fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
-        "stranger" => knock_and_reach(setting("PID").unwrap(), &setting::<String>("PATH").unwrap()),
+        "other user" => connect_and_reach_into(setting("PID").unwrap(), &setting::<String>("PATH").unwrap()),
         "tracer" => say(format_args!("got {}", reach_into(setting("PID").unwrap()).join(", "))),
         "embedding server" => serve_and_wait(&stage),
         "holder" => hold_everything(),
@@ -87,7 +87,7 @@ fn the_socket_has_its_mode_and_group_before_anybody_can_connect() {
 
 // ---- other processes, of another user or of the same
 
-const STRANGER: u32 = 65_532;
+const OTHER_USER: u32 = 65_532;
 
 /// Tries every known way to access the server's memory and descriptors, and returns what succeeded.
 fn reach_into(server: u32) -> Vec<String> {
@@ -126,10 +126,10 @@ fn reach_into(server: u32) -> Vec<String> {
 }
 
 /// The role of a process of another user.
-fn knock_and_reach(server: u32, path: &str) {
+fn connect_and_reach_into(server: u32, path: &str) {
     let refused = |error: &RegisterError| matches!(error, RegisterError::NotPermitted { .. });
     let mut got = reach_into(server);
-    if !Client::register(path, "stranger").is_err_and(|error| refused(&error)) {
+    if !Client::register(path, "other_user").is_err_and(|error| refused(&error)) {
         got.push("a registration".to_owned());
     }
     if !Observer::connect(path).and_then(|o| o.list()).is_err_and(|error| refused(&error)) {
@@ -143,7 +143,7 @@ fn knock_and_reach(server: u32, path: &str) {
 fn start_unprivileged(role: &str, settings: &[(&str, &str)]) -> Option<Role> {
     let started = Role::start_as(role, settings, |command| {
         if is_root() {
-            command.uid(STRANGER).gid(STRANGER).current_dir("/");
+            command.uid(OTHER_USER).gid(OTHER_USER).current_dir("/");
         }
     });
     if let Err(error) = &started {
@@ -165,8 +165,8 @@ fn another_user_gets_at_nothing() {
     client.call(b"x").unwrap();
     let pid = std::process::id().to_string();
     let settings = [("PATH", bus.path().to_str().unwrap()), ("PID", &pid)];
-    if let Some(mut stranger) = start_unprivileged("stranger", &settings) {
-        assert_eq!(stranger.hear("got"), "");
+    if let Some(mut other_user) = start_unprivileged("other user", &settings) {
+        assert_eq!(other_user.hear("got"), "");
     }
     assert_eq!(client.call(b"y").unwrap(), b"y");
 }
@@ -175,7 +175,7 @@ fn another_user_gets_at_nothing() {
 fn unprivileged_place() -> Place {
     let place = Place::new();
     if is_root() {
-        chown(place.directory.path(), Some(STRANGER), Some(STRANGER)).unwrap();
+        chown(place.directory.path(), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
     }
     place
 }
@@ -215,7 +215,7 @@ fn the_same_user_gets_at_nothing_of_the_program() {
     let started = Program::try_start_with(SERVER, &["--socket", place.path.to_str().unwrap()], |command| {
         command.current_dir("/");
         if is_root() {
-            command.uid(STRANGER).gid(STRANGER);
+            command.uid(OTHER_USER).gid(OTHER_USER);
         }
     });
     let server = match started {

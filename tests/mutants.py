@@ -617,13 +617,13 @@ MUTANTS = [
     ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < DATA {", "if false {", CHANNELS),
     # Above the rings
     ("client: the number of a response", REQUESTER, "if sequence != self.expected || self.expected == self.next {",
-     "if self.expected == self.next {", process("hostile", "responses_that_break")),
+     "if self.expected == self.next {", process("violations", "responses_that_break")),
     ("client: a status that it knows", REQUESTER,
      "return Err(fail(self.violation(Violation::MalformedBlock)));\n        };\n        self.expected",
-     "return Ok(None);\n        };\n        self.expected", process("hostile", "responses_that_break")),
-    ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("hostile", "messages_that_break")),
+     "return Ok(None);\n        };\n        self.expected", process("violations", "responses_that_break")),
+    ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("violations", "messages_that_break")),
     ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",
-     process("hostile", "messages_that_break")),
+     process("violations", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
     # The server's limits, and the deaths that it must notice

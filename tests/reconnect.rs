@@ -42,16 +42,16 @@ fn serve(stage: &Stage) {
 
 const DIED: CloseReason = CloseReason::Died;
 
-struct Town {
+struct RestartableBus {
     place: Place,
     server: Option<Role>,
 }
 
-impl Town {
-    fn new() -> Town {
-        let mut town = Town { place: Place::new(), server: None };
-        town.start();
-        town
+impl RestartableBus {
+    fn new() -> RestartableBus {
+        let mut bus = RestartableBus { place: Place::new(), server: None };
+        bus.start();
+        bus
     }
 
     fn start(&mut self) {
@@ -124,8 +124,8 @@ fn text(inbox: Result<ringpost::Message, impl Debug>) -> String {
 
 #[test]
 fn a_wait_for_a_message_goes_on_with_the_next_server() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
     let former = client.key();
     let receiver = begin(move || {
         let first = client.recv();
@@ -133,11 +133,11 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
         let second = client.recv();
         (client, first, second)
     });
-    town.kill();
+    bus.kill();
     assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Ended { reason: DIED })));
     assert!(matches!(events.recv_timeout(LIMIT), Ok(ReconnectEvent::Failed { attempt: 1, .. })));
-    town.start();
-    let mut bob = town.plain("bob");
+    bus.start();
+    let mut bob = bus.plain("bob");
     // Retries: the name is found a moment before the server can deliver messages to that client.
     let mut back = None;
     while back.is_none() {
@@ -161,39 +161,39 @@ fn a_wait_for_a_message_goes_on_with_the_next_server() {
 
 #[test]
 fn a_call_on_its_way_is_not_made_again() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
     let caller = begin(move || {
         let end = client.call(b"hang").map(|_| ());
         (client, end)
     });
-    town.server().hear("hangs");
-    town.kill();
+    bus.server().hear("hangs");
+    bus.kill();
     let (mut client, end) = caller.end("the call");
     let end = end.unwrap_err();
     assert_eq!(end, CallError::Disconnected(DIED));
     assert!(end.to_string().contains("may have been executed"), "{end}");
     assert_eq!(client.caller().outstanding(), 0);
-    town.start();
+    bus.start();
     // The call above reported the end, so the next one registers again.
     assert_eq!(client.call(b"next").unwrap(), b"next");
     assert_eq!(hear_of_return(&events, DIED), client.key());
     assert_eq!(client.caller().statistics().unwrap().calls, 1);
     client.unregister().unwrap();
-    let sums = shut_down(town.server.take().unwrap());
+    let sums = shut_down(bus.server.take().unwrap());
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
 #[test]
 fn an_idle_client_is_told_by_its_next_operation() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
     let handle = client.closer();
     for round in 0..3_u8 {
         let own = client.key();
-        town.kill();
+        bus.kill();
         eventually("it is noticed", || handle.reason() == Some(DIED));
-        town.start();
+        bus.start();
         let told = match round {
             0 => client.call(b"x").map(|_| ()).unwrap_err(),
             1 => client.caller().submit(b"x").unwrap_err(),
@@ -218,12 +218,12 @@ fn an_idle_client_is_told_by_its_next_operation() {
 /// Asking them a second time does no harm, so the end is told by an event alone.
 #[test]
 fn questions_are_asked_again_by_themselves() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
     for round in 0..6 {
         let former = client.key();
-        town.kill();
-        town.start();
+        bus.kill();
+        bus.start();
         match round {
             0 => assert_eq!(client.look_up("alice").unwrap().unwrap(), client.key()),
             1 => client.caller().ping().unwrap(),
@@ -237,29 +237,29 @@ fn questions_are_asked_again_by_themselves() {
     }
     assert_eq!(text(client.recv()), "to myself");
     // Not without an end, if the server does not come back.
-    town.kill();
+    bus.kill();
     drop(events);
-    let limited = Client::builder(&town.place.path).timeout(Duration::from_millis(50));
+    let limited = Client::builder(&bus.place.path).timeout(Duration::from_millis(50));
     assert!(limited.register("bob").is_err());
     assert_eq!(client.wait_for("bob", Duration::from_millis(50)), Err(CallError::TimedOut));
 }
 
 #[test]
 fn messages_committed_before_come_first() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
     // Once the inbox reports the end; once the client registers again before it has received anything.
     for explicitly in [false, true] {
-        let mut bob = town.plain("bob");
+        let mut bob = bus.plain("bob");
         for n in 0..3 {
             bob.send(client.key(), format!("old {n}").as_bytes()).unwrap();
         }
-        town.kill();
-        town.start();
+        bus.kill();
+        bus.start();
         if explicitly {
             let key = client.caller().reconnect(None).unwrap();
             assert_eq!(key, client.key());
-            let mut bob = town.plain("bob");
+            let mut bob = bus.plain("bob");
             bob.send(key, b"new").unwrap();
         }
         for n in 0..3 {
@@ -271,7 +271,7 @@ fn messages_committed_before_come_first() {
             assert_eq!(client.try_recv(), Err(RecvError::Disconnected(DIED)));
             client.caller().reconnect(None).unwrap();
             assert_eq!(client.try_recv(), Ok(None));
-            let mut bob = town.plain("robert");
+            let mut bob = bus.plain("robert");
             bob.send(client.key(), b"new").unwrap();
         }
         assert_eq!(text(client.recv_timeout(LIMIT)), "new");
@@ -281,20 +281,20 @@ fn messages_committed_before_come_first() {
 
 #[test]
 fn messages_of_several_connections_come_in_their_order() {
-    let mut town = Town::new();
-    let (mut client, _events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, _events) = bus.steady("alice");
     let mut expected = Vec::new();
     for round in 0..5 {
         // Some connections transport no message.
         for n in 0..round % 3 {
-            let mut bob = town.plain("bob");
+            let mut bob = bus.plain("bob");
             let message = format!("{round}: {n}");
             bob.send(client.key(), message.as_bytes()).unwrap();
             expected.push(message);
             bob.unregister().unwrap();
         }
-        town.kill();
-        town.start();
+        bus.kill();
+        bus.start();
         client.caller().reconnect(None).unwrap();
     }
     for message in expected {
@@ -308,8 +308,8 @@ fn messages_of_several_connections_come_in_their_order() {
 
 #[test]
 fn every_call_of_a_burst_has_one_end() {
-    let mut town = Town::new();
-    let (mut client, _events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (mut client, _events) = bus.steady("alice");
     for told_by_response in [true, false] {
         for n in 0..5_u8 {
             client.caller().submit(&[n]).unwrap();
@@ -318,14 +318,14 @@ fn every_call_of_a_burst_has_one_end() {
         for n in 5..10_u8 {
             client.caller().submit(&[n]).unwrap();
         }
-        town.server().hear("hangs");
-        town.kill();
+        bus.server().hear("hangs");
+        bus.kill();
         if !told_by_response {
             let handle = client.closer();
             eventually("it is noticed", || handle.reason() == Some(DIED));
             assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));
         }
-        town.start();
+        bus.start();
         if !told_by_response {
             // Registers again before any response was collected, and submits another call.
             client.caller().submit(b"behind").unwrap();
@@ -349,12 +349,12 @@ fn every_call_of_a_burst_has_one_end() {
 
 #[test]
 fn a_shutdown_is_an_end_like_any_other() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
-    town.server().tell("shutdown");
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
+    bus.server().tell("shutdown");
     assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
-    town.server().hear("summary");
-    town.start();
+    bus.server().hear("summary");
+    bus.start();
     client.caller().ping().unwrap();
     assert_eq!(hear_of_return(&events, CloseReason::Shutdown), client.key());
 }
@@ -364,8 +364,8 @@ fn a_shutdown_is_an_end_like_any_other() {
 #[test]
 fn both_halves_go_on_with_one_registration() {
     const ROUNDS: usize = 5;
-    let mut town = Town::new();
-    let (client, _events) = town.steady("alice");
+    let mut bus = RestartableBus::new();
+    let (client, _events) = bus.steady("alice");
     let handle = client.closer();
     let (mut caller, inbox) = client.split();
     let (tell, told) = mpsc::channel();
@@ -374,9 +374,9 @@ fn both_halves_go_on_with_one_registration() {
         let own = caller.key();
         caller.send(own, format!("round {round}").as_bytes()).unwrap();
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), format!("round {round}"));
-        town.kill();
+        bus.kill();
         eventually("it is noticed", || handle.reason().is_some() || caller.key() != own);
-        town.start();
+        bus.start();
         if round % 2 == 1 {
             eventually("the inbox has registered for both", || caller.key() != own);
         }
@@ -391,7 +391,7 @@ fn both_halves_go_on_with_one_registration() {
     caller.unregister().unwrap();
     assert_eq!(told.recv_timeout(LIMIT).unwrap(), "the client unregistered");
     receiver.end("the inbox");
-    let sums = shut_down(town.server.take().unwrap());
+    let sums = shut_down(bus.server.take().unwrap());
     assert_eq!((sums["registered"], sums["calls"]), (1, 1));
 }
 
@@ -400,24 +400,24 @@ fn both_halves_go_on_with_one_registration() {
 #[test]
 fn a_dropped_inbox_is_given_up_with_each_registration() {
     for when in 0..3 {
-        let mut town = Town::new();
-        let (mut caller, inbox) = town.steady("alice").0.split();
+        let mut bus = RestartableBus::new();
+        let (mut caller, inbox) = bus.steady("alice").0.split();
         let mut inbox = Some(inbox);
         for round in 0..3 {
             if when == 0 {
                 inbox = None;
             }
-            town.kill();
+            bus.kill();
             assert!(caller.ping().is_err());
             if when == 1 {
                 inbox = None;
             }
-            town.start();
+            bus.start();
             caller.ping().unwrap();
             if when == 2 {
                 inbox = None;
             }
-            let mut bob = town.plain("bob");
+            let mut bob = bus.plain("bob");
             let what = format!("dropped {when}, round {round}");
             assert!(inbox.is_none());
             assert_eq!(bob.send(caller.key(), b"x"), Err(SendError::Gone), "{what}");
@@ -450,12 +450,12 @@ fn receive_all(mut inbox: Inbox, tell: &mpsc::Sender<String>) {
 
 #[test]
 fn a_dropped_caller_ends_a_client_that_was_to_register_again() {
-    let mut town = Town::new();
+    let mut bus = RestartableBus::new();
     for connected in [true, false] {
-        let (client, _events) = town.steady("alice");
+        let (client, _events) = bus.steady("alice");
         let (caller, mut inbox) = client.split();
         if !connected {
-            town.kill();
+            bus.kill();
             assert_eq!(inbox.recv(), Err(RecvError::Disconnected(DIED)));
         }
         let receiver = begin(move || inbox.recv());
@@ -463,18 +463,18 @@ fn a_dropped_caller_ends_a_client_that_was_to_register_again() {
         let end = receiver.end("the inbox").unwrap_err();
         assert_eq!(end, RecvError::Disconnected(CloseReason::Unregistered));
     }
-    town.start();
-    assert!(Observer::connect(&town.place.path).unwrap().list().unwrap().is_empty());
+    bus.start();
+    assert!(Observer::connect(&bus.place.path).unwrap().list().unwrap().is_empty());
 }
 
 // ---- ends for good
 
 #[test]
 fn a_server_gone_for_good_is_given_up() {
-    let mut town = Town::new();
+    let mut bus = RestartableBus::new();
     let (mut client, events) =
-        town.client("alice", |reconnect| reconnect.attempts(3).first_delay(Duration::from_millis(1)));
-    town.kill();
+        bus.client("alice", |reconnect| reconnect.attempts(3).first_delay(Duration::from_millis(1)));
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::GaveUp)));
     assert_eq!(client.call(b"x"), Err(CallError::NotSent(CloseReason::GaveUp)));
@@ -488,20 +488,20 @@ fn a_server_gone_for_good_is_given_up() {
     assert!(matches!(events.recv(), Ok(ReconnectEvent::Failed { attempt: 2, .. })));
     assert!(matches!(events.recv(), Ok(ReconnectEvent::GaveUp { attempts: 3, .. })));
     // A new server does not bring the client back.
-    town.start();
+    bus.start();
     assert_eq!(client.caller().ping(), Err(CallError::NotSent(CloseReason::GaveUp)));
     assert_eq!(client.unregister(), Err(CallError::NotSent(CloseReason::GaveUp)));
-    town.plain("alice").unregister().unwrap();
+    bus.plain("alice").unregister().unwrap();
 }
 
 #[test]
 fn a_name_that_somebody_else_took_is_given_up() {
-    let mut town = Town::new();
-    let (mut client, events) = town.steady("alice");
-    town.kill();
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.steady("alice");
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
-    town.start();
-    let mut other = town.plain("alice");
+    bus.start();
+    let mut other = bus.plain("alice");
     let Err(ReconnectError::GaveUp { error, .. }) = client.caller().reconnect(None) else {
         panic!("not given up")
     };
@@ -515,7 +515,7 @@ fn a_name_that_somebody_else_took_is_given_up() {
 /// This happens when a connection is lost but the server lives on.
 #[test]
 fn a_name_that_becomes_free_is_taken_again() {
-    let mut town = Town::new();
+    let mut bus = RestartableBus::new();
     let (sender, holders) = mpsc::channel::<Client>();
     let holders = std::sync::Mutex::new(holders);
     let reconnect = Reconnect::default().on_event(move |event| {
@@ -526,23 +526,23 @@ fn a_name_that_becomes_free_is_taken_again() {
             drop(holders.lock().unwrap().try_recv());
         }
     });
-    let mut client = Client::builder(&town.place.path).reconnect(reconnect).register("alice").unwrap();
-    town.kill();
+    let mut client = Client::builder(&bus.place.path).reconnect(reconnect).register("alice").unwrap();
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
-    town.start();
-    sender.send(town.plain("alice")).unwrap();
+    bus.start();
+    sender.send(bus.plain("alice")).unwrap();
     assert_eq!(client.caller().reconnect(None).unwrap(), client.key());
     client.caller().ping().unwrap();
 }
 
 #[test]
 fn a_full_server_is_given_up() {
-    let mut town = Town::new();
-    let (mut client, _events) = town.steady("alice");
-    town.kill();
+    let mut bus = RestartableBus::new();
+    let (mut client, _events) = bus.steady("alice");
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
-    town.start_with(&[("CLIENTS", "1")]);
-    let _other = town.plain("bob");
+    bus.start_with(&[("CLIENTS", "1")]);
+    let _other = bus.plain("bob");
     let Err(ReconnectError::GaveUp { error, .. }) = client.caller().reconnect(None) else {
         panic!("not given up")
     };
@@ -551,12 +551,12 @@ fn a_full_server_is_given_up() {
 
 #[test]
 fn a_close_ends_the_attempts() {
-    let mut town = Town::new();
-    let (mut client, events) = town.client("alice", |reconnect| {
+    let mut bus = RestartableBus::new();
+    let (mut client, events) = bus.client("alice", |reconnect| {
         reconnect.first_delay(100 * LIMIT).longest_delay(100 * LIMIT).within(1000 * LIMIT)
     });
     let handle = client.closer();
-    town.kill();
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     let receiver = begin(move || {
         let end = client.recv();
@@ -572,9 +572,9 @@ fn a_close_ends_the_attempts() {
 
 #[test]
 fn deadlines_hold_while_there_is_no_server() {
-    let mut town = Town::new();
-    let (mut client, _events) = town.steady("alice");
-    town.kill();
+    let mut bus = RestartableBus::new();
+    let (mut client, _events) = bus.steady("alice");
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
     let soon = Duration::from_millis(30);
     assert_eq!(client.recv_timeout(soon), Err(RecvError::TimedOut));
@@ -582,19 +582,19 @@ fn deadlines_hold_while_there_is_no_server() {
     assert_eq!(client.call_timeout(b"x", soon), Err(CallError::TimedOut));
     assert_eq!(client.send_timeout(client.key(), b"x", soon), Err(SendError::TimedOut));
     assert!(matches!(client.caller().reconnect(soon), Err(ReconnectError::TimedOut)));
-    town.start();
+    bus.start();
     assert_eq!(client.call(b"x").unwrap(), b"x");
 }
 
 /// A client without the option does not reconnect.
 #[test]
 fn a_plain_client_does_not_register_again() {
-    let mut town = Town::new();
-    let mut client = town.plain("alice");
+    let mut bus = RestartableBus::new();
+    let mut client = bus.plain("alice");
     assert!(matches!(client.caller().reconnect(None), Err(ReconnectError::NotAsked)));
-    town.kill();
+    bus.kill();
     assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
-    town.start();
+    bus.start();
     for _ in 0..2 {
         assert_eq!(client.recv(), Err(RecvError::Disconnected(DIED)));
         assert_eq!(client.call(b"x"), Err(CallError::NotSent(DIED)));

@@ -215,12 +215,12 @@ fn send_descriptors(a: &mut Assault<'_>) {
         if !a.goes_on() {
             return;
         }
-        let Ok(stranger) = try_dial(a.path) else { return };
+        let Ok(connection) = try_dial(a.path) else { return };
         a.load.connections += 1;
         let rubbish: Vec<u8> = (0..a.random.below(200)).map(|_| a.random.next() as u8).collect();
-        let said = if a.random.below(2) == 0 { rubbish } else { datagram(VERSION, 1, b"stranger") };
+        let said = if a.random.below(2) == 0 { rubbish } else { datagram(VERSION, 1, b"connection") };
         let count = if a.random.below(8) == 0 { all.len() } else { 1 + a.random.below(descriptors.len()) };
-        let _ = try_say_with(&stranger, &said, &all[..count]);
+        let _ = try_say_with(&connection, &said, &all[..count]);
     }
     // If the kernel refuses the descriptors, send the datagram without them, which also breaks the rules.
     if try_say_with(&a.client.line, b"psst", &all).is_err() {

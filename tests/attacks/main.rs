@@ -12,20 +12,20 @@ mod common;
 
 mod answers;
 mod attacker;
-mod false_server;
+mod descriptors;
 mod hogs;
-mod honest;
 mod kinds;
-mod strangers;
+mod malicious_server;
+mod well_behaved;
 
 use common::proc::{Holdings, own_threads};
 use common::role::{self, Role, numbers};
 use common::{Bus, LIMIT, Place, becomes, begin, eventually, within_limit};
-use honest::{Honest, median};
 use ringpost::{Client, RecvError, SendError, WaitStrategy};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use well_behaved::{Honest, median};
 
 const RING: u64 = 4096;
 const SLICE: Duration = Duration::from_millis(250);
@@ -45,8 +45,8 @@ fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
         "attacker" => attacker::attacker(&stage),
-        "false server" => false_server::serve_falsely(),
-        "server" => strangers::serve(&stage),
+        "false server" => malicious_server::serve_falsely(),
+        "server" => descriptors::serve(&stage),
         "hog" => hogs::hog(&stage),
         "poor server" => answers::serve_poorly(&stage),
         other => panic!("no role {other:?}"),
@@ -215,7 +215,7 @@ fn descriptors_where_none_belong() {
 
 /// Whatever a malicious server writes, each operation with a deadline returns with an answer or an error.
 #[test]
-fn a_client_of_a_hostile_server() {
+fn a_client_of_a_malicious_server() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::new();
     let mut server = Role::start("false server", &[("PATH", place.path.to_str().unwrap())]);

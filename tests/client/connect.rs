@@ -207,14 +207,14 @@ fn too_many_connections_at_once_are_told_so() {
 fn whoever_talks_on_its_lifeline_is_closed_and_others_go_on() {
     let bus = Bus::start();
     let mut alice = bus.client("alice");
-    let mut babbler = RawClient::register(bus.path(), "babbler");
-    say(&babbler.line, &datagram(VERSION, REGISTER, b"another"));
-    assert!(babbler.response().is_none());
-    assert_eq!(babbler.closed(), 6, "a violation");
-    assert!(matches!(hear(&babbler.line), Heard::End));
+    let mut talker = RawClient::register(bus.path(), "talker");
+    say(&talker.line, &datagram(VERSION, REGISTER, b"another"));
+    assert!(talker.response().is_none());
+    assert_eq!(talker.closed(), 6, "a violation");
+    assert!(matches!(hear(&talker.line), Heard::End));
     assert_eq!(alice.call(b"x").unwrap(), b"x");
     assert_eq!(alice.list().unwrap().len(), 1);
-    bus.client("babbler");
+    bus.client("talker");
     drop(alice);
     assert_eq!(bus.server.join_after_shutdown().violations, 1);
 }

@@ -2,7 +2,7 @@
 
 use crate::common::program::{BENCH, CLIENT, Program, SERVER, command, finish};
 use crate::common::{Bus, LIMIT, Place, await_server, eventually};
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use rustix::process::Signal;
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn a_full_disk_is_a_failure() {
         let mut command = client(bus.path(), line);
         command.stdout(full.try_clone().unwrap());
         let why = finish(command, b"").refused(1);
-        advises(&why, &["cannot write to standard output", "No space left"]);
+        assert_mentions(&why, &["cannot write to standard output", "No space left"]);
     }
     eventually("all have left", || bus.server.info().clients == 0);
 }

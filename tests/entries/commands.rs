@@ -7,7 +7,7 @@ use crate::common::{Bus, Gate, eventually};
 use crate::run::{all_commands, place, ringpost};
 use crate::users::NOBODY;
 use crate::versions::pretend;
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use ringpost::{Key, Request, Response, ServiceError};
 use rustix::process::Signal;
 use std::ffi::OsStr;
@@ -32,7 +32,7 @@ fn names_that_cannot_be() {
         (key.as_bytes(), "form of a key"),
         (b"\xff", "UTF-8"),
     ];
-    for (name, advice) in cases {
+    for (name, remedy) in cases {
         let name = OsStr::from_bytes(name);
         let lines: [&[&OsStr]; 5] = [
             &["call".as_ref(), "--as".as_ref(), name, "y".as_ref()],
@@ -44,7 +44,7 @@ fn names_that_cannot_be() {
         ];
         for line in &lines[..if name.as_bytes() == key.as_bytes() { 4 } else { 5 }] {
             let why = ringpost(bus.path(), line).refused(2);
-            advises(&why, &[advice]);
+            assert_mentions(&why, &[remedy]);
         }
     }
     assert_eq!(bus.server.join_after_shutdown().registered, 0);
@@ -55,20 +55,20 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
     let bus = Bus::start();
     let alice = bus.client("alice");
     for line in [&["call", "--as", "alice", "y"][..], &["listen", "--as", "alice"], &["client", "alice"]] {
-        advises(&ringpost(bus.path(), line).refused(1), &["\"alice\" is taken", "choose another"]);
+        assert_mentions(&ringpost(bus.path(), line).refused(1), &["\"alice\" is taken", "choose another"]);
     }
     let send =
         |to: &str, status| ringpost(bus.path(), &["send", "--as", "x", "--to", to, "z"]).refused(status);
-    advises(&send("nobody", 1), &["nobody", "ringpost ls"]);
+    assert_mentions(&send("nobody", 1), &["nobody", "ringpost ls"]);
     // These are almost keys, and so names, which no client has.
     let key = alice.key().to_string();
     for near in [&key[..25], &format!("{key}0"), &format!("U{}", &key[1..]), &format!("9{}", &key[1..])] {
-        advises(&send(near, 1), &[near, "ringpost ls"]);
+        assert_mentions(&send(near, 1), &[near, "ringpost ls"]);
     }
-    advises(&send(&key.repeat(3), 2), &["at most 64 bytes", "shorten"]);
+    assert_mentions(&send(&key.repeat(3), 2), &["at most 64 bytes", "shorten"]);
     let stale = bus.client("bob").key();
     for key in [stale, Key::from_bytes(u128::to_le_bytes(0)), Key::from_bytes(u128::to_le_bytes(u128::MAX))] {
-        advises(&send(&key.to_string(), 1), &["no client has this key", "look its name up"]);
+        assert_mentions(&send(&key.to_string(), 1), &["no client has this key", "look its name up"]);
     }
     // A client can send to its own name.
     ringpost(bus.path(), &["send", "--as", "x", "--to", "x", "z"]).quiet();
@@ -95,11 +95,11 @@ fn messages_of_the_wrong_size() {
     }
     for len in [call + 1, 4096, 1 << 22] {
         let why = with_input(&["call", "--as", "x"], len).refused(1);
-        advises(&why, &[&len.to_string(), &call.to_string(), "send less", "--ring-size"]);
+        assert_mentions(&why, &[&len.to_string(), &call.to_string(), "send less", "--ring-size"]);
     }
     for len in [message + 1, 4096, 1 << 22] {
         let why = with_input(&send, len).refused(1);
-        advises(&why, &[&len.to_string(), &message.to_string(), "send less"]);
+        assert_mentions(&why, &[&len.to_string(), &message.to_string(), "send less"]);
     }
     // A full inbox.
     let mut sender = bus.client("sender");
@@ -107,7 +107,7 @@ fn messages_of_the_wrong_size() {
     eventually("the server says in time that there is no room", || {
         let line = ["send", "--as", "x", "--to", "alice", "--timeout", "0.5", "z"];
         let why = ringpost(bus.path(), &line).refused(1);
-        advises(&why, &["deadline; ", "raise --timeout"]);
+        assert_mentions(&why, &["deadline; ", "raise --timeout"]);
         why.contains("no room in the receiver's inbox")
     });
 }
@@ -117,15 +117,15 @@ fn places_where_no_server_is() {
     let (place, socket) = place();
     for line in all_commands() {
         let why = ringpost(&place.path, line).refused(1);
-        advises(&why, &["no server", &socket, "start one with ringpost-server --socket"]);
+        assert_mentions(&why, &["no server", &socket, "start one with ringpost-server --socket"]);
     }
     // A socket that a dead server left behind.
     drop(listen_at(&place.path));
     for line in all_commands() {
-        advises(&ringpost(&place.path, line).refused(1), &["no server", "start one"]);
+        assert_mentions(&ringpost(&place.path, line).refused(1), &["no server", "start one"]);
     }
     let long = place.directory.path().join("x".repeat(108));
-    advises(&ringpost(&long, &["ls"]).refused(1), &["too long", "104 bytes"]);
+    assert_mentions(&ringpost(&long, &["ls"]).refused(1), &["too long", "104 bytes"]);
 }
 
 #[test]
@@ -133,15 +133,15 @@ fn places_where_no_server_can_be() {
     let bus = Bus::start();
     let directory = bus.place.directory.path();
     let serve = |path: &std::path::Path| run(SERVER, &[OsStr::new("--socket"), path.as_os_str()]).refused(1);
-    advises(&serve(bus.path()), &["another server is running", "stop it, or choose another socket"]);
+    assert_mentions(&serve(bus.path()), &["another server is running", "stop it, or choose another socket"]);
     let file = directory.join("file");
     fs::write(&file, "").unwrap();
-    advises(&serve(&file), &["not a socket", "remove it"]);
-    advises(&serve(directory), &["not a socket"]);
-    advises(&serve(std::path::Path::new("/")), &["does not end with a file name"]);
-    advises(&serve(&directory.join("missing/bus")), &["make its directory first"]);
-    advises(&serve(&file.join("bus")), &["choose another path"]);
-    advises(&serve(&directory.join("x".repeat(108))), &["too long", "104 bytes"]);
+    assert_mentions(&serve(&file), &["not a socket", "remove it"]);
+    assert_mentions(&serve(directory), &["not a socket"]);
+    assert_mentions(&serve(std::path::Path::new("/")), &["does not end with a file name"]);
+    assert_mentions(&serve(&directory.join("missing/bus")), &["make its directory first"]);
+    assert_mentions(&serve(&file.join("bus")), &["choose another path"]);
+    assert_mentions(&serve(&directory.join("x".repeat(108))), &["too long", "104 bytes"]);
 }
 
 #[test]
@@ -155,22 +155,22 @@ fn directories_that_are_not_ours_to_use() {
             let mut command = command(program);
             command.args(line).env("XDG_RUNTIME_DIR", runtime);
             let why = finish(command, b"").refused(1);
-            advises(&why, &["--socket or RINGPOST_SOCKET"]);
+            assert_mentions(&why, &["--socket or RINGPOST_SOCKET"]);
             why
         })
     };
     symlink(runtime, &ours).unwrap();
-    refused().iter().for_each(|why| advises(why, &["symbolic links are not followed"]));
+    refused().iter().for_each(|why| assert_mentions(why, &["symbolic links are not followed"]));
     fs::remove_file(&ours).unwrap();
     fs::create_dir(&ours).unwrap();
     fs::set_permissions(&ours, Permissions::from_mode(0o755)).unwrap();
-    refused().iter().for_each(|why| advises(why, &["mode 755", "chmod 700"]));
+    refused().iter().for_each(|why| assert_mentions(why, &["mode 755", "chmod 700"]));
     if !is_root() {
         return skipped("a directory of another user, one that cannot be written: only root can play that");
     }
     fs::set_permissions(&ours, Permissions::from_mode(0o700)).unwrap();
     chown(&ours, Some(NOBODY), Some(NOBODY)).unwrap();
-    refused().iter().for_each(|why| advises(why, &["belongs to user 65532"]));
+    refused().iter().for_each(|why| assert_mentions(why, &["belongs to user 65532"]));
 
     fs::set_permissions(runtime, Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |program: &str, line: &[&str]| {
@@ -182,11 +182,14 @@ fn directories_that_are_not_ours_to_use() {
         return skipped("another user cannot reach these programs");
     }
     let why = finish(as_nobody(SERVER, &[]), b"").refused(1);
-    advises(&why, &["cannot create the lock file", "where this user may write"]);
+    assert_mentions(&why, &["cannot create the lock file", "where this user may write"]);
     // The server does not allow this user.
     let _server = ringpost::Server::builder(&place.path).start().unwrap();
     for line in all_commands() {
-        advises(&finish(as_nobody(CLIENT, line), b"").refused(1), &["not permitted", "--allow-user 65532"]);
+        assert_mentions(
+            &finish(as_nobody(CLIENT, line), b"").refused(1),
+            &["not permitted", "--allow-user 65532"],
+        );
     }
 }
 
@@ -195,7 +198,7 @@ fn too_many_clients_and_too_few_descriptors() {
     let bus = Bus::with(|b| b.max_clients(1));
     let alice = bus.client("alice");
     for line in [&["call", "--as", "x", "y"][..], &["listen", "--as", "x"], &["client", "x"]] {
-        advises(&ringpost(bus.path(), line).refused(1), &["is full", "--max-clients"]);
+        assert_mentions(&ringpost(bus.path(), line).refused(1), &["is full", "--max-clients"]);
     }
     ringpost(bus.path(), &["ls"]).quiet();
     drop(alice);
@@ -206,21 +209,21 @@ fn too_many_clients_and_too_few_descriptors() {
         finish(command, b"")
     };
     // From one more than the standard three (the loader needs it) to enough: the program works or gives
-    // advice.
+    // remedy.
     let (spare, _) = place();
     let mut worked = false;
     for most in 4..20 {
         let ended = limited(most, CLIENT, &["call", "--as", "x", "y"], bus.path());
         worked = ended.status == Some(0);
         if !worked {
-            advises(&ended.refused(1), &["ulimit -n"]);
+            assert_mentions(&ended.refused(1), &["ulimit -n"]);
         }
     }
     for most in 4..6 {
         let ended = limited(most, SERVER, &["--max-clients", "1"], &spare.path);
         assert_eq!(ended.status, Some(1), "{ended:?}");
         // It may first print a warning about the low limit.
-        advises(ended.stderr.lines().last().unwrap(), &["ulimit -n"]);
+        assert_mentions(ended.stderr.lines().last().unwrap(), &["ulimit -n"]);
     }
     assert!(worked, "twenty are enough");
     assert!(spare.is_clean());
@@ -232,12 +235,12 @@ fn servers_of_another_version_or_kind() {
         let (place, _) = place();
         let server = pretend(&place, 1, datagram(VERSION + 1, 2, b"go away"), None);
         let why = ringpost(&place.path, line).refused(1);
-        advises(&why, &["protocol version 2", "this program 1", "same ringpost version"]);
+        assert_mentions(&why, &["protocol version 2", "this program 1", "same ringpost version"]);
         server.end("the server by hand");
     }
     let (place, _) = place();
     let server = pretend(&place, 1, b"220 mail.example ESMTP".to_vec(), None);
-    advises(&ringpost(&place.path, &["ls"]).refused(1), &["not a ringpost server", "another socket"]);
+    assert_mentions(&ringpost(&place.path, &["ls"]).refused(1), &["not a ringpost server", "another socket"]);
     server.end("the server by hand");
 }
 
@@ -259,12 +262,12 @@ fn a_service_that_fails_is_the_caller_s_line() {
     let call = |seconds: &str, request: &str| {
         ringpost(bus.path(), &["call", "--as", "x", "--timeout", seconds, request])
     };
-    advises(&call("60", "panic").refused(1), &["the service failed", "panicked"]);
-    advises(&call("60", "much").refused(1), &["answered too much", "maximum"]);
-    advises(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
+    assert_mentions(&call("60", "panic").refused(1), &["the service failed", "panicked"]);
+    assert_mentions(&call("60", "much").refused(1), &["answered too much", "maximum"]);
+    assert_mentions(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
     assert_eq!(call("60", "nothing").quiet(), b"");
     let why = call("0.5", "sleep").refused(1);
-    advises(&why, &["before the deadline", "may have been executed", "raise --timeout"]);
+    assert_mentions(&why, &["before the deadline", "may have been executed", "raise --timeout"]);
     gate.open();
     eventually("all have left", || bus.server.info().clients == 0);
 }
@@ -287,7 +290,7 @@ fn a_signal_ends_a_call_in_a_service_that_sleeps() {
         gate.wait_for(count);
         child.signal(signal);
         let why = child.end().failed();
-        advises(&why, &["ended by", name]);
+        assert_mentions(&why, &["ended by", name]);
         eventually("its name is free", || bus.server.info().clients == 0);
     }
     gate.open();

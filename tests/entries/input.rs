@@ -3,7 +3,7 @@
 
 use crate::common::program::{CLIENT, command, finish};
 use crate::common::{Bus, begin};
-use crate::{advises, run};
+use crate::{assert_mentions, run};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 #[test]
@@ -19,7 +19,7 @@ fn a_time_out_counts_for_reading_too() {
         let mut command = command(CLIENT);
         command.args(line).arg("--socket").arg(bus.path()).stdin(reader);
         let why = finish(command, b"").failed();
-        advises(&why, &["standard input", "did not end in time", "--timeout", "an argument"]);
+        assert_mentions(&why, &["standard input", "did not end in time", "--timeout", "an argument"]);
         drop(writer);
     }
 }
@@ -38,7 +38,7 @@ fn without_a_time_out_input_may_take_long() {
         (line, errors)
     });
     let (line, _errors) = said.end("what is awaited is not said");
-    advises(&line, &["ringpost: waiting for the end of standard input"]);
+    assert_mentions(&line, &["ringpost: waiting for the end of standard input"]);
     child.stdin.take().unwrap().write_all(b"at last").unwrap();
     let mut output = child.stdout.take().unwrap();
     let answer = begin(move || {

@@ -1,6 +1,6 @@
 //! Tests of malformed keys and of keys without a client.
 
-use crate::advises;
+use crate::assert_mentions;
 use crate::common::{Bus, LIMIT, finds_no_room, slot_of};
 use ringpost::{Address, Key, Message, ParseKeyError, RecvError, SendError};
 use std::time::Duration;
@@ -20,10 +20,10 @@ fn a_malformed_key_says_what_is_wrong_with_it() {
         ("0040180G7ZZZZZZZZZZZZZZZZ ", bad(' ', 25), "digits and letters"),
         ("0040180G7ZZZZZZZZZZZZZZZZä", bad('ä', 25), "digits and letters"),
     ];
-    for (text, expected, advice) in cases {
+    for (text, expected, remedy) in cases {
         let error = text.parse::<Key>().unwrap_err();
         assert_eq!(error, expected, "{}", &text[..text.len().min(40)]);
-        advises(&error.to_string(), &[advice]);
+        assert_mentions(&error.to_string(), &[remedy]);
     }
     assert!(matches!(good.parse(), Ok(Address::Key(_))));
 }
@@ -50,7 +50,7 @@ fn a_key_that_leads_nowhere_is_told_apart_from_all_others() {
     for key in unknown {
         for sent in [alice.try_send(key, b"x"), alice.send_timeout(key, b"x", LIMIT)] {
             assert_eq!(sent, Err(SendError::NotFound));
-            advises(&sent.unwrap_err().to_string(), &["no client has this key", "look its name up"]);
+            assert_mentions(&sent.unwrap_err().to_string(), &["no client has this key", "look its name up"]);
         }
     }
     assert_eq!(bob.try_recv(), Ok(None));

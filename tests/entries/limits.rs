@@ -3,7 +3,7 @@
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place, begin, eventually, within_limit};
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use ringpost::{Client, RegisterError, Server, ServerBuilder, StartError, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn too_many_clients() {
     for _ in 0..3 {
         let error = Client::register(bus.path(), "d").unwrap_err();
         assert!(matches!(error, RegisterError::Full(_)), "{error:?}");
-        advises(&error.to_string(), &["is full", "wait until a client leaves", "--max-clients"]);
+        assert_mentions(&error.to_string(), &["is full", "wait until a client leaves", "--max-clients"]);
     }
     for client in &mut clients {
         assert_eq!(client.call(b"x").unwrap(), b"x");
@@ -54,13 +54,13 @@ fn settings_out_of_range_or_against_each_other() {
     for (what, set, words) in cases {
         match set(Server::builder(&place.path)).start() {
             Err(StartError::Listen(_) | StartError::System { .. }) | Ok(_) => panic!("{what}"),
-            Err(error) => advises(&error.to_string(), words),
+            Err(error) => assert_mentions(&error.to_string(), words),
         }
     }
     assert!(place.is_clean());
     for text in ["", "sleep", "Spin", " park"] {
         let error = text.parse::<WaitStrategy>().unwrap_err();
-        advises(&error.to_string(), &["spin", "adaptive", "park"]);
+        assert_mentions(&error.to_string(), &["spin", "adaptive", "park"]);
     }
 }
 
@@ -81,7 +81,7 @@ fn no_time_at_all_is_a_time_out() {
     let bus = Bus::with(|b| b.grace(Duration::ZERO));
     let error = Client::builder(bus.path()).timeout(Duration::ZERO).register("alice").unwrap_err();
     assert!(matches!(error, RegisterError::TimedOut { .. }), "{error:?}");
-    advises(&error.to_string(), &["in time", "try again"]);
+    assert_mentions(&error.to_string(), &["in time", "try again"]);
     let bob = bus.client("bob");
     let summary = within_limit("the shutdown", move || bus.server.join_after_shutdown());
     assert_eq!(summary.abandoned, 0);
@@ -133,7 +133,7 @@ fn a_client_without_descriptors_says_so() {
             break;
         };
         let (kind, why) = failed.split_once(' ').unwrap();
-        advises(why, &["Too many open files", "ulimit -n"]);
+        assert_mentions(why, &["Too many open files", "ulimit -n"]);
         kinds.push(kind.to_owned());
     }
     let watched = kinds.iter().filter(|kind| *kind == "watch").count();
@@ -168,7 +168,7 @@ fn a_server_without_descriptors_does_not_start_and_leaves_nothing() {
         if line == "done" {
             break;
         }
-        advises(line.strip_prefix("failed ").unwrap(), &["Too many open files", "ulimit -n"]);
+        assert_mentions(line.strip_prefix("failed ").unwrap(), &["Too many open files", "ulimit -n"]);
         failed += 1;
     }
     assert!(failed >= 4, "registry, eventfd, epoll, lock, socket: {failed}");
@@ -208,7 +208,7 @@ fn a_server_without_threads_says_so() {
     };
     let place = Place::new();
     let mut server = start(&place, "1");
-    advises(&server.hear("failed"), &["cannot start a thread", "ulimit -u"]);
+    assert_mentions(&server.hear("failed"), &["cannot start a thread", "ulimit -u"]);
     assert!(server.end().success());
     assert!(place.is_clean());
 
@@ -225,7 +225,7 @@ fn a_server_without_threads_says_so() {
     for _ in 0..3 {
         let error = Client::register(&place.path, "bob").unwrap_err();
         assert!(matches!(error, RegisterError::Refused(_)), "{error:?}");
-        advises(&error.to_string(), &["cannot start a thread", "ulimit -u"]);
+        assert_mentions(&error.to_string(), &["cannot start a thread", "ulimit -u"]);
         assert_eq!(alice.call(b"x").unwrap(), b"x");
     }
     assert_eq!(alice.list().unwrap().len(), 1);

@@ -1,11 +1,11 @@
 //! Tests of invalid, taken and unusual names: in the client, at the server, and in look-ups.
 
-use crate::advises;
+use crate::assert_mentions;
 use crate::common::Bus;
 use crate::common::raw::{LOOK_UP, REGISTER, RawClient, VERSION, datagram, dial, hear, say};
 use ringpost::{Address, Client, Key, Name, NameError, RegisterError};
 
-/// Every kind of invalid name, its error, and a word of the advice.
+/// Every kind of invalid name, its error, and a word of the remedy.
 fn wrong() -> Vec<(String, NameError, &'static str)> {
     let key = Key::from_bytes(u128::to_le_bytes(7)).to_string();
     vec![
@@ -61,13 +61,13 @@ fn unseen(what: &'static str, character: char, position: usize) -> NameError {
 #[test]
 fn a_text_that_is_no_name_is_refused_before_anything_is_sent() {
     let bus = Bus::start();
-    for (text, expected, advice) in wrong() {
+    for (text, expected, remedy) in wrong() {
         assert_eq!(Name::new(&text), Err(expected), "{text:?}");
         match Client::register(bus.path(), &text).unwrap_err() {
             RegisterError::InvalidName { name, source } => {
                 assert_eq!((&name, source), (&text, expected));
                 let whole = RegisterError::InvalidName { name, source }.to_string();
-                advises(&whole, &[advice]);
+                assert_mentions(&whole, &[remedy]);
             }
             other => panic!("{text:?}: {other}"),
         }
@@ -79,20 +79,20 @@ fn a_text_that_is_no_name_is_refused_before_anything_is_sent() {
 #[test]
 fn the_server_refuses_the_same_names_in_the_same_words() {
     let bus = Bus::start();
-    for (text, expected, advice) in wrong() {
+    for (text, expected, remedy) in wrong() {
         let line = dial(bus.path());
         say(&line, &datagram(VERSION, REGISTER, text.as_bytes()));
         let (refusal, why) = hear(&line).refusal();
         assert_eq!(refusal, 4, "{text:?}: {why}");
         assert!(why.contains(&expected.to_string()), "{text:?}: {why}");
-        advises(&why, &[advice]);
+        assert_mentions(&why, &[remedy]);
     }
     for bytes in [&b"\xff"[..], b"ab\xc3", &[0xc3, 0x28]] {
         let line = dial(bus.path());
         say(&line, &datagram(VERSION, REGISTER, bytes));
         let (refusal, why) = hear(&line).refusal();
         assert_eq!(refusal, 4);
-        advises(&why, &["UTF-8"]);
+        assert_mentions(&why, &["UTF-8"]);
     }
     // The same for look-ups.
     let mut client = RawClient::register(bus.path(), "asker");
@@ -114,7 +114,7 @@ fn a_taken_name_says_what_to_do_and_is_free_afterwards() {
     let alice = bus.client("alice");
     let error = Client::register(bus.path(), "alice").unwrap_err();
     assert!(matches!(&error, RegisterError::NameTaken { name } if name == "alice"), "{error:?}");
-    advises(&error.to_string(), &["alice", "taken", "choose another"]);
+    assert_mentions(&error.to_string(), &["alice", "taken", "choose another"]);
     // Names are compared byte by byte.
     let _capital = bus.client("Alice");
     alice.unregister().unwrap();

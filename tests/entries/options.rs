@@ -1,6 +1,6 @@
 //! Tests of wrong command lines: unknown, missing, invalid or conflicting options give status 2 and one line.
 
-use crate::advises;
+use crate::assert_mentions;
 use crate::common::program::{BENCH, CLIENT, SERVER, run};
 use crate::run::place;
 
@@ -19,7 +19,7 @@ fn refuse(program: &str, cases: &[Case]) {
             line.extend(["--socket", &socket]);
         }
         let why = run(program, &line).refused(2);
-        advises(&why, words);
+        assert_mentions(&why, words);
     }
     assert!(place.is_clean());
 }
@@ -102,7 +102,10 @@ fn of_the_bench() {
             (&["latency", "--wait", "spin", "--pin", "0,0"], &["--wait adaptive or park"]),
         ],
     );
-    advises(&run(BENCH, &[] as &[&str]).refused(2), &["a command is missing", "ringpost-bench --help"]);
+    assert_mentions(
+        &run(BENCH, &[] as &[&str]).refused(2),
+        &["a command is missing", "ringpost-bench --help"],
+    );
 }
 
 /// Control characters of the command line are escaped in errors.
@@ -117,7 +120,7 @@ fn nothing_typed_steers_the_terminal_or_breaks_the_line() {
         run(CLIENT, line).refused(2);
     }
     let why = run(CLIENT, &["ls", "--socket", "/no\nwhere/\x1b[2J"]).refused(1);
-    advises(&why, &["no server", "\\u{1b}"]);
+    assert_mentions(&why, &["no server", "\\u{1b}"]);
 }
 
 /// A negative number is an invalid value: the error says which values are valid, not how to pass it as an

@@ -5,7 +5,7 @@ use crate::common::role::{Role, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place};
 use crate::users::NOBODY;
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use ringpost::{Client, ListenError, Observer, PathError, RegisterError, Server, StartError};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -48,7 +48,7 @@ fn where_no_server_is_a_client_is_told_how_to_start_one() {
                 matches!(&error, RegisterError::NoServer { path: told, .. } if told == path),
                 "{error:?}"
             );
-            advises(&error.to_string(), &["no server", "start one", path.to_str().unwrap()]);
+            assert_mentions(&error.to_string(), &["no server", "start one", path.to_str().unwrap()]);
         }
     }
 }
@@ -59,10 +59,10 @@ fn paths_that_no_socket_can_have() {
     let long = place.directory.path().join("x".repeat(108));
     let error = Client::register(&long, "alice").unwrap_err();
     assert!(matches!(&error, RegisterError::PathTooLong { path } if *path == long), "{error:?}");
-    advises(&error.to_string(), &["too long", "104 bytes"]);
+    assert_mentions(&error.to_string(), &["too long", "104 bytes"]);
     let error = refused(&long);
     assert!(matches!(error, ListenError::TooLong(_)), "{error:?}");
-    advises(&error.to_string(), &["too long", "104 bytes"]);
+    assert_mentions(&error.to_string(), &["too long", "104 bytes"]);
     // The longest possible path has the length that the error says.
     let rest = 104 - place.directory.path().as_os_str().len() - 1;
     let longest = place.directory.path().join("x".repeat(rest));
@@ -72,7 +72,7 @@ fn paths_that_no_socket_can_have() {
     assert!(matches!(refused(&place.directory.path().join("x".repeat(rest + 1))), ListenError::TooLong(_)));
     let error = refused(Path::new(OsStr::from_bytes(b"/tmp/a\0b")));
     assert!(matches!(error, ListenError::System { .. }), "{error:?}");
-    advises(&error.to_string(), &["choose another path"]);
+    assert_mentions(&error.to_string(), &["choose another path"]);
     let nul = Path::new(OsStr::from_bytes(b"/tmp/a\0b"));
     let folder = format!("{}/", place.directory.path().display());
     let missing = format!("{folder}missing/");
@@ -83,7 +83,7 @@ fn paths_that_no_socket_can_have() {
     for odd in ["", "/", "..", &folder, &missing].map(Path::new) {
         let error = refused(odd);
         assert!(matches!(error, ListenError::NoFileName(_)), "{odd:?}: {error:?}");
-        advises(&error.to_string(), &["does not end with a file name", "add a name"]);
+        assert_mentions(&error.to_string(), &["does not end with a file name", "add a name"]);
     }
     assert!(place.is_clean());
 }
@@ -100,7 +100,7 @@ fn something_else_at_the_path_is_kept_and_named() {
     for path in [&file, &link, &directory.join("folder")] {
         let error = refused(path);
         assert!(matches!(&error, ListenError::NotASocket(told) if told == path), "{error:?}");
-        advises(&error.to_string(), &["not a socket", "remove it", "another path"]);
+        assert_mentions(&error.to_string(), &["not a socket", "remove it", "another path"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
     // The lock file is a symbolic link or a directory.
@@ -109,7 +109,7 @@ fn something_else_at_the_path_is_kept_and_named() {
     for name in ["a", "b"] {
         let error = refused(&directory.join(name));
         assert!(matches!(error, ListenError::System { .. }), "{error:?}");
-        advises(&error.to_string(), &["cannot create", &format!("/{name}."), "another path"]);
+        assert_mentions(&error.to_string(), &["cannot create", &format!("/{name}."), "another path"]);
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
     assert_eq!(fs::read_dir(directory).unwrap().count(), 5);
@@ -117,7 +117,7 @@ fn something_else_at_the_path_is_kept_and_named() {
     let _listener = UnixListener::bind(&stream).unwrap();
     let error = Client::register(&stream, "alice").unwrap_err();
     assert!(matches!(error, RegisterError::NotRingpost { .. }), "{error:?}");
-    advises(&error.to_string(), &["not a ringpost server", "another socket"]);
+    assert_mentions(&error.to_string(), &["not a ringpost server", "another socket"]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_second_server_on_the_path_is_refused_and_the_first_goes_on() {
     for path in [bus.path(), &detour] {
         let error = refused(path);
         assert!(matches!(error, ListenError::InUse(_)), "{error:?}");
-        advises(&error.to_string(), &["another server", "stop it", "choose another socket"]);
+        assert_mentions(&error.to_string(), &["another server", "stop it", "choose another socket"]);
     }
     assert_eq!(alice.call(b"x").unwrap(), b"x");
     bus.client("bob");
@@ -159,9 +159,9 @@ fn a_living_server_is_not_replaced_though_its_lock_file_is_gone() {
     crate::common::eventually("it serves", || Client::register(&place.path, "probe").is_ok());
     let mut alice = Client::register(&place.path, "alice").unwrap();
     fs::remove_file(&lock).unwrap();
-    advises(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
+    assert_mentions(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
     first.signal(Signal::STOP);
-    advises(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
+    assert_mentions(&run(SERVER, &line).failed(), &["another server is running", "stop it"]);
     assert!(matches!(refused(&place.path), ListenError::InUse(_)));
     first.signal(Signal::CONT);
     assert_eq!(alice.call(b"x").unwrap(), b"x");
@@ -199,7 +199,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     fs::set_permissions(place.directory.path(), Permissions::from_mode(0o555)).unwrap();
     let mut server = Role::start("server as told", &[("PATH", place.path.to_str().unwrap())]);
     let why = server.hear("refused");
-    advises(&why, &["cannot create", "bus.lock", "choose a path where this user may write"]);
+    assert_mentions(&why, &["cannot create", "bus.lock", "choose a path where this user may write"]);
     fs::set_permissions(place.directory.path(), Permissions::from_mode(0o755)).unwrap();
     assert!(place.is_clean());
 }
@@ -218,7 +218,7 @@ fn a_squatted_socket_or_lock_is_refused() {
         leave_stale(&squatted);
         let mut server = Role::start("server as told", &[("PATH", place.path.to_str().unwrap())]);
         let why = server.hear("refused");
-        advises(&why, &["cannot create"]);
+        assert_mentions(&why, &["cannot create"]);
         assert!(squatted.exists(), "it was removed");
     }
 }
@@ -256,7 +256,7 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
     fs::set_permissions(&ours, Permissions::from_mode(0o750)).unwrap();
     let why = default_path_in(runtime);
     assert!(why.starts_with("too open"), "{why}");
-    advises(&why, &["mode 750", "chmod 700", elsewhere]);
+    assert_mentions(&why, &["mode 750", "chmod 700", elsewhere]);
     fs::remove_dir(&ours).unwrap();
 
     let real = runtime.join("real");
@@ -265,7 +265,7 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
     symlink(&real, &ours).unwrap();
     let why = default_path_in(runtime);
     assert!(why.starts_with("not a directory"), "{why}");
-    advises(&why, &["symbolic links are not followed", "remove it", elsewhere]);
+    assert_mentions(&why, &["symbolic links are not followed", "remove it", elsewhere]);
     fs::remove_file(&ours).unwrap();
     fs::write(&ours, "").unwrap();
     assert!(default_path_in(runtime).starts_with("not a directory"));
@@ -273,7 +273,7 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
 
     let why = default_path_in(&runtime.join("missing"));
     assert!(why.starts_with("other"), "{why}");
-    advises(&why, &["missing/ringpost", elsewhere]);
+    assert_mentions(&why, &["missing/ringpost", elsewhere]);
     // A relative `$XDG_RUNTIME_DIR` is ignored.
     let fallback = default_path_in(Path::new("relative"));
     assert!(fallback.contains("/tmp/ringpost-"), "{fallback}");
@@ -286,5 +286,5 @@ fn the_default_directory_must_be_a_real_one_of_ours_and_closed() {
     chown(&ours, Some(NOBODY), Some(NOBODY)).unwrap();
     let why = default_path_in(runtime);
     assert!(why.starts_with("foreign"), "{why}");
-    advises(&why, &["belongs to user 65532", elsewhere]);
+    assert_mentions(&why, &["belongs to user 65532", elsewhere]);
 }

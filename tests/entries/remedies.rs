@@ -3,7 +3,7 @@
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, Place, begin, eventually};
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use ringpost::channel;
 use ringpost::ring::{self, Producer, SendError as RingSendError};
 use ringpost::{CallError, Client, RegisterError, Request, Response, Server, ServiceError};
@@ -51,7 +51,7 @@ pub fn serve_or_register_locked(stage: &Stage) {
 }
 
 fn is_about_locked_memory(why: &str) {
-    advises(why, &["ulimit -l", "locks what it maps"]);
+    assert_mentions(why, &["ulimit -l", "locks what it maps"]);
     for other in ["ulimit -u", "ulimit -n", "threads", "address space"] {
         assert!(!why.contains(other), "{other}: {why}");
     }
@@ -187,7 +187,7 @@ fn a_response_may_have_as_much_as_is_told_and_no_byte_more() {
                 match ask(len).unwrap_err() {
                     CallError::ResponseTooLarge(why) => {
                         assert_eq!(why, too_large(max));
-                        advises(
+                        assert_mentions(
                             &why,
                             &[&format!("of {max} bytes"), "answer less", "ring_size", "--ring-size"],
                         );
@@ -234,7 +234,7 @@ fn a_ring_takes_as_much_as_it_tells_and_no_byte_more() {
             assert_eq!(consumer.recv(&mut block), Ok(max));
             let (len, told, why) = way(producer, &vec![7; max + 1]).unwrap_err();
             assert_eq!((len, told), (max + 1, max));
-            advises(&why, &[&len.to_string(), &max.to_string()]);
+            assert_mentions(&why, &[&len.to_string(), &max.to_string()]);
         }
     }
     assert_eq!(guest.requests.max_block(), 2040);
@@ -260,7 +260,7 @@ fn programs_tell_the_limit_of_the_payload() {
         ] {
             run_with(CLIENT, line, &vec![b'x'; max]).well();
             let why = run_with(CLIENT, line, &vec![b'x'; max + 1]).failed();
-            advises(&why, &[&format!("{} bytes", max + 1), &format!("{max} bytes"), "send less"]);
+            assert_mentions(&why, &[&format!("{} bytes", max + 1), &format!("{max} bytes"), "send less"]);
             let rings = why.find("--ring-size").unwrap();
             assert!(why.find("a larger max_block if it was given one").unwrap() > rings, "{why}");
         }
@@ -275,10 +275,10 @@ fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
     let bus = Bus::with(|b| b.max_clients(1));
     let alice = bus.client("alice");
     let full = Client::register(bus.path(), "bob").unwrap_err().to_string();
-    advises(&full, &["ServerBuilder::max_clients", "--max-clients"]);
+    assert_mentions(&full, &["ServerBuilder::max_clients", "--max-clients"]);
     let max = alice.limits().max_call;
     let large = CallError::TooLarge { len: max + 1, max }.to_string();
-    advises(&large, &["ServerBuilder::ring_size", "--ring-size"]);
+    assert_mentions(&large, &["ServerBuilder::ring_size", "--ring-size"]);
 
     let place = Place::new();
     let none = Client::register(&place.path, "alice").unwrap_err().to_string();
@@ -301,6 +301,6 @@ fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
             Client::register(&path, "x").unwrap_err().to_string()
         });
         let option = format!("--allow-user {LOCKING}");
-        advises(&refused.end("the registration"), &["ServerBuilder::allow_user", &option]);
+        assert_mentions(&refused.end("the registration"), &["ServerBuilder::allow_user", &option]);
     }
 }

@@ -1,6 +1,6 @@
 //! Tests of sizes: empty, the maximum, one more, larger than a ring; and full inboxes.
 
-use crate::advises;
+use crate::assert_mentions;
 use crate::common::{Bus, finds_no_room};
 use ringpost::{CallError, SendError};
 use std::time::Duration;
@@ -25,14 +25,17 @@ fn nothing_and_the_most_go_through_and_one_more_does_not() {
         for len in [call + 1, ring_size, ring_size + 1, 1 << 24] {
             let refused = alice.call(&vec![7; len]).unwrap_err();
             assert_eq!(refused, CallError::TooLarge { len, max: call });
-            advises(&refused.to_string(), &[&len.to_string(), &call.to_string(), "send less", "--ring-size"]);
+            assert_mentions(
+                &refused.to_string(),
+                &[&len.to_string(), &call.to_string(), "send less", "--ring-size"],
+            );
             assert_eq!(alice.caller().submit(&vec![7; len]), Err(CallError::TooLarge { len, max: call }));
         }
         for len in [message + 1, ring_size, ring_size + 1, 1 << 24] {
             let too_large = SendError::TooLarge { len, max: message };
             let refused = alice.try_send(bob.key(), &vec![7; len]).unwrap_err();
             assert_eq!(refused, too_large);
-            advises(&refused.to_string(), &[&len.to_string(), &message.to_string(), "send less"]);
+            assert_mentions(&refused.to_string(), &[&len.to_string(), &message.to_string(), "send less"]);
             let waited = alice.send_timeout(bob.key(), &vec![7; len], Duration::from_secs(600));
             assert_eq!(waited, Err(too_large));
         }
@@ -48,10 +51,10 @@ fn a_full_inbox_is_told_at_once_or_at_the_deadline() {
     let (mut alice, bob) = (bus.client("alice"), bus.client("bob"));
     let error = (0..).find_map(|_| alice.try_send(bob.key(), b"x").err()).unwrap();
     assert_eq!(error, SendError::InboxFull);
-    advises(&error.to_string(), &["full", "try again", "time-out"]);
+    assert_mentions(&error.to_string(), &["full", "try again", "time-out"]);
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
         finds_no_room(&mut alice, bob.key(), b"x", patience);
     }
-    advises(&SendError::TimedOut.to_string(), &["no room", "deadline"]);
+    assert_mentions(&SendError::TimedOut.to_string(), &["no room", "deadline"]);
     alice.caller().ping().unwrap();
 }

@@ -7,7 +7,7 @@ use crate::common::program::{CLIENT, Program, SERVER};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Place, await_server, eventually};
-use crate::{advises, skipped};
+use crate::{assert_mentions, skipped};
 use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
 #[cfg(feature = "cli")]
 use rustix::process::Signal;
@@ -21,14 +21,14 @@ const OTHER: u32 = 65_533;
 const GROUP: u32 = 65_000;
 
 /// The role of another user that tries to register, and reports the result.
-pub fn knock() {
+pub fn try_to_register() {
     let groups: String = setting("GROUPS").unwrap_or_default();
     let groups: Vec<u32> = groups.split(',').filter_map(|group| group.parse().ok()).collect();
     let uid = setting("UID").unwrap();
     leave_root(uid, setting("GID").unwrap_or(uid), &groups);
     let path: PathBuf = setting("PATH").unwrap();
     let observed = Observer::connect(&path).and_then(|observer| observer.list());
-    let registered = Client::register(&path, "stranger");
+    let registered = Client::register(&path, "other");
     assert_eq!(observed.is_ok(), registered.is_ok(), "{observed:?}");
     match registered {
         Ok(mut client) => {
@@ -66,9 +66,9 @@ fn open_place(mode: u32) -> Place {
 fn ask(place: &Place, settings: &[(&str, &str)]) -> String {
     let mut all = vec![("PATH", place.path.to_str().unwrap())];
     all.extend_from_slice(settings);
-    let mut stranger = Role::start("knock", &all);
-    let said = stranger.hear("");
-    assert!(stranger.end().success());
+    let mut other = Role::start("other user", &all);
+    let said = other.hear("");
+    assert!(other.end().success());
     said
 }
 
@@ -90,7 +90,7 @@ fn another_user_is_let_in_only_if_allowed() {
     assert_eq!(mode_of(&place), 0o600);
     let why = ask(&place, &nobody);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["--allow-user 65532", "directory that user 65532 may enter"]);
+    assert_mentions(&why, &["--allow-user 65532", "directory that user 65532 may enter"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
     // Another user is allowed: the socket is accessible to all, and the server asks the kernel for the user.
@@ -98,7 +98,7 @@ fn another_user_is_let_in_only_if_allowed() {
     assert_eq!(mode_of(&place), 0o666);
     let why = ask(&place, &nobody);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
+    assert_mentions(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
     assert_eq!(server.join_after_shutdown().refused, 2);
 
@@ -116,16 +116,16 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     let place = open_place(0o755);
     let member = [("UID", "65532"), ("GID", "65000")];
     let further = [("UID", "65532"), ("GROUPS", "1,65000,7")];
-    let stranger = [("UID", "65532"), ("GROUPS", "1,7")];
+    let other = [("UID", "65532"), ("GROUPS", "1,7")];
 
     // One group and no users: the socket belongs to the group.
     let server = Server::builder(&place.path).allow_group(GROUP).start().unwrap();
     assert_eq!(mode_of(&place), 0o660);
     assert_eq!(ask(&place, &member), "registered uid=65532");
     assert_eq!(ask(&place, &further), "registered uid=65532");
-    let why = ask(&place, &stranger);
+    let why = ask(&place, &other);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["--allow-user 65532"]);
+    assert_mentions(&why, &["--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 0);
 
     // Several groups: the socket is accessible to all, and the server asks the kernel.
@@ -133,16 +133,16 @@ fn a_group_is_let_in_by_its_members_first_or_further_group() {
     assert_eq!(mode_of(&place), 0o666);
     assert_eq!(ask(&place, &member), "registered uid=65532");
     assert_eq!(ask(&place, &further), "registered uid=65532");
-    let why = ask(&place, &stranger);
+    let why = ask(&place, &other);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
+    assert_mentions(&why, &["user 65532 is not allowed", "--allow-user 65532"]);
     assert_eq!(server.join_after_shutdown().refused, 2);
 
     // A group and a user.
     let server = Server::builder(&place.path).allow_group(GROUP).allow_user(OTHER).start().unwrap();
     assert_eq!(ask(&place, &further), "registered uid=65532");
     assert_eq!(ask(&place, &[("UID", "65533")]), "registered uid=65533");
-    assert!(ask(&place, &stranger).starts_with("not permitted"));
+    assert!(ask(&place, &other).starts_with("not permitted"));
     drop(server);
 }
 
@@ -172,7 +172,7 @@ fn a_group_that_is_not_one_s_own_cannot_be_let_in() {
     let place = open_place(0o777);
     let settings = [("PATH", place.path.to_str().unwrap()), ("GROUP", "65000")];
     let mut server = Role::start("server as told", &settings);
-    advises(&server.hear("group"), &["group 65000", "not a member", "as root", "allow users"]);
+    assert_mentions(&server.hear("group"), &["group 65000", "not a member", "as root", "allow users"]);
     assert!(place.is_clean());
 }
 
@@ -186,7 +186,7 @@ fn a_closed_directory_says_that_it_is_in_the_way() {
     let _server = Server::builder(&place.path).allow_user(NOBODY).start().unwrap();
     let why = ask(&place, &[("UID", "65532")]);
     assert!(why.starts_with("not permitted"), "{why}");
-    advises(&why, &["in a directory that user 65532 may enter"]);
+    assert_mentions(&why, &["in a directory that user 65532 may enter"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn another_user_s_server_is_believed_only_where_nobody_else_can_put_one() {
     server.hear("ready");
     let why = ask(&place, &[("UID", "65532")]);
     assert!(why.starts_with("untrusted"), "{why}");
-    advises(&why, &["runs as user 65533", "only 65533 or root can write"]);
+    assert_mentions(&why, &["runs as user 65533", "only 65533 or root can write"]);
     let error = Client::register(&place.path, "root").unwrap_err();
     assert!(matches!(error, RegisterError::Untrusted { uid: OTHER, .. }), "{error:?}");
     server.tell("end");
@@ -235,7 +235,7 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     for uid in ["65532", "65533", "0"] {
         let why = ask(&place, &[("UID", uid)]);
         assert!(why.starts_with("not permitted"), "{why}");
-        advises(&why, &["user 65534 is not allowed", "every user without a number"]);
+        assert_mentions(&why, &["user 65534 is not allowed", "every user without a number"]);
     }
     server.signal(Signal::TERM);
     let ended = server.end();
@@ -248,7 +248,10 @@ fn users_without_a_number_in_the_namespace_are_nobody() {
     let mut server = Role::start("foreign server", &[("PATH", path)]);
     server.hear("ready");
     let why = crate::common::program::run("unshare", &["-U", CLIENT, "ls", "--socket", path]).failed();
-    advises(&why, &["runs as user 65534", "others could have put its socket there", "user namespace"]);
+    assert_mentions(
+        &why,
+        &["runs as user 65534", "others could have put its socket there", "user namespace"],
+    );
     server.tell("end");
     assert!(server.end().success());
 
@@ -275,12 +278,12 @@ fn the_number_of_all_who_have_none_cannot_be_let_in() {
     for set in [users, groups] {
         let error = set(Server::builder(&place.path)).start().unwrap_err();
         assert!(matches!(error, ringpost::StartError::UnknownAllowed(65_534)), "{error:?}");
-        advises(&error.to_string(), &["65534", "may be anyone", "a number of its own"]);
+        assert_mentions(&error.to_string(), &["65534", "may be anyone", "a number of its own"]);
     }
     #[cfg(feature = "cli")]
     for option in ["--allow-user", "--allow-group"] {
         let line = ["--socket", place.path.to_str().unwrap(), option, "65534"];
-        advises(&crate::common::program::run(SERVER, &line).refused(2), &["65534 cannot be let in"]);
+        assert_mentions(&crate::common::program::run(SERVER, &line).refused(2), &["65534 cannot be let in"]);
     }
     assert!(place.is_clean());
 }

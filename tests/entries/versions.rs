@@ -1,6 +1,6 @@
 //! Tests of a peer of another version: with a hand-written client and a hand-written server.
 
-use crate::advises;
+use crate::assert_mentions;
 use crate::common::raw::{
     LIST, REGISTER, SERVER, VERSION, accept, datagram, dial, hear, listen_at, say, say_with,
 };
@@ -21,7 +21,7 @@ fn a_client_of_another_version_is_told_both_versions() {
             say(&line, &datagram(version, what, body));
             let (refusal, why) = hear(&line).refusal();
             assert_eq!(refusal, 2, "{why}");
-            advises(
+            assert_mentions(
                 &why,
                 &[
                     &format!("version {version} "),
@@ -66,7 +66,7 @@ fn a_server_of_another_version_is_named_with_its_version() {
                 "{error:?}"
             );
             let words = [&format!("protocol version {version}")[..], "same ringpost version on both sides"];
-            advises(&error.to_string(), &words);
+            assert_mentions(&error.to_string(), &words);
         }
         server.end("the server by hand");
     }
@@ -82,6 +82,6 @@ fn a_channel_of_another_layout_is_named_with_its_version() {
     let server = pretend(&place, 1, datagram(VERSION, 0, &[7; 16]), Some(descriptor));
     let error = Client::register(&place.path, "alice").unwrap_err();
     assert!(matches!(error, RegisterError::Channel(ChannelError::Version { found: 2 })), "{error:?}");
-    advises(&error.to_string(), &["version 2", "version 1", "same ringpost version"]);
+    assert_mentions(&error.to_string(), &["version 2", "version 1", "same ringpost version"]);
     server.end("the server by hand");
 }

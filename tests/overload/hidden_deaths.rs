@@ -18,27 +18,27 @@ pub fn parent(stage: &Stage) {
     };
     fcntl_setfd(&line, FdFlags::empty()).unwrap();
     // The child ends when the test closes the pipe of the orders.
-    let mut heir = Command::new("cat").stdin(Stdio::inherit()).stdout(Stdio::null()).spawn().unwrap();
-    say(format_args!("heir {}", heir.id()));
+    let mut child = Command::new("cat").stdin(Stdio::inherit()).stdout(Stdio::null()).spawn().unwrap();
+    say(format_args!("child {}", child.id()));
     // The test kills this process here.
     let _ = stage.order();
-    let _ = heir.wait();
+    let _ = child.wait();
 }
 
 fn is_found_out(place: &Place, settings: &[(&str, &str)], fill: bool) {
     let server = start_server(place, &[&[("RING", "4096")], settings].concat());
     let baseline = Baseline::of(&server, &place.path);
     let mut parent = Role::start("parent", &[("PATH", place.path.to_str().unwrap())]);
-    let heir: u32 = parent.hear("heir").parse().unwrap();
+    let child: u32 = parent.hear("child").parse().unwrap();
     let mut others = Vec::new();
     while fill && let Ok(client) = Client::register(&place.path, format!("other {}", others.len())) {
         others.push(client);
     }
     assert_eq!(registered(&place.path), others.len() + 1);
     parent.kill();
-    assert!(std::path::Path::new(&format!("/proc/{heir}")).exists());
+    assert!(std::path::Path::new(&format!("/proc/{child}")).exists());
     eventually("its death is seen", || registered(&place.path) == others.len());
-    assert!(std::path::Path::new(&format!("/proc/{heir}")).exists(), "the heir holds the connection");
+    assert!(std::path::Path::new(&format!("/proc/{child}")).exists(), "the child holds the connection");
     for client in &mut others {
         assert_eq!(client.call(b"x").unwrap(), b"x");
     }

@@ -36,21 +36,21 @@ const LINGER: Duration = Duration::from_secs(600);
 const FILE: u64 = 256 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Weapon {
+enum Kind {
     Lingering,
     BigFile,
 }
 
 /// A descriptor, and the other end for which its close waits.
-struct Armed {
+struct TestDescriptor {
     descriptor: OwnedFd,
     other_end: Option<TcpStream>,
 }
 
-impl Weapon {
-    fn arm(self) -> Armed {
+impl Kind {
+    fn make(self) -> TestDescriptor {
         match self {
-            Weapon::Lingering => {
+            Kind::Lingering => {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let (other, _) = listener.accept().unwrap();
@@ -58,13 +58,13 @@ impl Weapon {
                 socket.set_nonblocking(true).unwrap();
                 while socket.write(&[0; 1 << 16]).is_ok_and(|sent| sent > 0) {}
                 set_socket_linger(&socket, Some(LINGER)).unwrap();
-                Armed { descriptor: socket.into(), other_end: Some(other) }
+                TestDescriptor { descriptor: socket.into(), other_end: Some(other) }
             }
-            Weapon::BigFile => {
+            Kind::BigFile => {
                 let file = memfd_create("big", MemfdFlags::CLOEXEC).unwrap();
                 ftruncate(&file, FILE).unwrap();
                 fallocate(&file, FallocateFlags::empty(), 0, FILE).unwrap();
-                Armed { descriptor: file, other_end: None }
+                TestDescriptor { descriptor: file, other_end: None }
             }
         }
     }
@@ -93,9 +93,9 @@ struct Sent {
 
 /// Sends the descriptor so that the server makes its last close. If the server closed it before this process
 /// did, this process made the last close; then it is sent again.
-fn attack(path: &Path, position: &str, weapon: Weapon) -> Sent {
+fn attack(path: &Path, position: &str, kind: Kind) -> Sent {
     loop {
-        let (mut sent, descriptor) = attack_once(path, position, weapon);
+        let (mut sent, descriptor) = attack_once(path, position, kind);
         let closed = thread::spawn(move || drop(descriptor));
         let patience = Instant::now() + Duration::from_millis(200);
         while !closed.is_finished() && Instant::now() < patience {
@@ -109,8 +109,8 @@ fn attack(path: &Path, position: &str, weapon: Weapon) -> Sent {
     }
 }
 
-fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
-    let Armed { descriptor, other_end } = weapon.arm();
+fn attack_once(path: &Path, position: &str, kind: Kind) -> (Sent, OwnedFd) {
+    let TestDescriptor { descriptor, other_end } = kind.make();
     let say_with = |line: &OwnedFd, bytes: &[u8]| try_say_with(line, bytes, &[&descriptor]);
     let server = datagram(VERSION, SERVER, b"");
     let answered = || {
@@ -138,7 +138,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
         }
         "with REGISTER" => {
             let line = dial(path);
-            let sent = say_with(&line, &datagram(VERSION, REGISTER, b"stranger"));
+            let sent = say_with(&line, &datagram(VERSION, REGISTER, b"sender"));
             (line, sent)
         }
         "without bytes" => {
@@ -156,7 +156,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
             (line, sent)
         }
         "on a lifeline" => {
-            let RawClient { line, .. } = RawClient::register(path, "babbler");
+            let RawClient { line, .. } = RawClient::register(path, "talker");
             let sent = say_with(&line, b"psst");
             (line, sent)
         }
@@ -175,7 +175,7 @@ fn attack_once(path: &Path, position: &str, weapon: Weapon) -> (Sent, OwnedFd) {
         Err(errno) => panic!("{position}: {errno}"),
     }
     let sent = Sent { taken: sent.is_ok(), _line: line, other_end };
-    if !sent.taken && weapon == Weapon::Lingering {
+    if !sent.taken && kind == Kind::Lingering {
         set_socket_linger(&descriptor, None).unwrap();
     }
     (sent, descriptor)
@@ -220,10 +220,10 @@ fn closing_threads() -> usize {
 fn withstand(old_kernel: bool) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(bus) = start(old_kernel) else { return };
-    for weapon in [Weapon::Lingering, Weapon::BigFile] {
+    for kind in [Kind::Lingering, Kind::BigFile] {
         let mut kept = Vec::new();
         for position in POSITIONS {
-            let sent = attack(bus.path(), position, weapon);
+            let sent = attack(bus.path(), position, kind);
             assert!(!old_kernel || sent.taken || position == "in the second datagram", "{position}");
             let path = bus.path().to_owned();
             let longest = thread::scope(|s| {
@@ -231,25 +231,25 @@ fn withstand(old_kernel: bool) {
                 eventually("others go on", || others.is_finished());
                 others.join().unwrap()
             });
-            println!("{weapon:?} {position}: taken {}, others waited {longest:?} at most", sent.taken);
+            println!("{kind:?} {position}: taken {}, others waited {longest:?} at most", sent.taken);
             kept.push(sent);
         }
         let taken = kept.iter().filter(|sent| sent.taken).count();
         // Each descriptor is still being closed, because its other end is open: so not by the server's
         // thread.
-        if weapon == Weapon::Lingering && taken > 0 {
+        if kind == Kind::Lingering && taken > 0 {
             eventually("threads of their own close them", || closing_threads() == 2);
         } else if taken == 0 {
             assert_eq!(closing_threads(), 0);
         }
-        if weapon == Weapon::Lingering && old_kernel {
+        if kind == Kind::Lingering && old_kernel {
             let other_ends: Vec<_> = kept.iter_mut().map(|sent| sent.other_end.take()).collect();
             drop(other_ends);
             eventually("their threads end", || closing_threads() == 0);
         }
     }
     // And the shutdown.
-    let sent = attack(bus.path(), "at once", Weapon::Lingering);
+    let sent = attack(bus.path(), "at once", Kind::Lingering);
     let began = Instant::now();
     within_limit("the shutdown", move || bus.server.join_after_shutdown());
     println!("shutdown: {:?}", began.elapsed());
@@ -292,16 +292,16 @@ fn descriptors_that_wait_in_the_backlog_at_the_shutdown() {
         |server: &Role, signal| kill_process(Pid::from_raw(server.pid() as i32).unwrap(), signal).unwrap();
     signal(&server, Signal::STOP);
     // More than the server accepts before it checks whether it must stop.
-    let weapon = Weapon::Lingering.arm();
+    let kind = Kind::Lingering.make();
     let lines: Vec<_> = (0..200)
         .map(|_| {
             let line = try_dial(&place.path).unwrap();
-            try_say_with(&line, b"junk", &[&weapon.descriptor]).unwrap();
+            try_say_with(&line, b"junk", &[&kind.descriptor]).unwrap();
             line
         })
         .collect();
     // From here on the server makes the last close.
-    let Armed { descriptor, other_end } = weapon;
+    let TestDescriptor { descriptor, other_end } = kind;
     drop(descriptor);
     server.tell("stop");
     signal(&server, Signal::CONT);

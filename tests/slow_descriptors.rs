@@ -78,7 +78,7 @@ fn serve() {
             continue;
         }
         let what = u16::from_le_bytes([request[12], request[13]]);
-        let (weapon, other) = lingering();
+        let (slow, other) = lingering();
         others.push(other);
         let (host, channel) = channel::create(4096, WaitStrategy::Park).unwrap();
         let good = match what {
@@ -90,23 +90,23 @@ fn serve() {
         let send =
             |datagram: &[u8], descriptors: &[&OwnedFd]| raw::try_say_with(&line, datagram, descriptors);
         let sent = match way.as_str() {
-            "instead" => send(&good, &[&weapon]),
+            "instead" => send(&good, &[&slow]),
             "large" => send(&good, &large.iter().collect::<Vec<_>>()),
-            "besides" => send(&good, &[&channel, &weapon]),
-            "before" => send(&good, &[&weapon, &channel]),
-            "many" => send(&good, &[&weapon; 253]),
-            "refusal" => send(&datagram(VERSION, 6, b"full"), &[&weapon]),
-            "version" => send(&datagram(9, 0, &[7; 16]), &[&weapon]),
-            "nonsense" => send(b"nonsense", &[&weapon]),
-            "nothing" => send(b"", &[&weapon]),
+            "besides" => send(&good, &[&channel, &slow]),
+            "before" => send(&good, &[&slow, &channel]),
+            "many" => send(&good, &[&slow; 253]),
+            "refusal" => send(&datagram(VERSION, 6, b"full"), &[&slow]),
+            "version" => send(&datagram(9, 0, &[7; 16]), &[&slow]),
+            "nonsense" => send(b"nonsense", &[&slow]),
+            "nothing" => send(b"", &[&slow]),
             // Two datagrams; the second one was not asked for.
             "afterwards" | "afterwards, then gone" => {
                 let _ = send(&good, &[&channel]);
-                send(&good, &[&weapon])
+                send(&good, &[&slow])
             }
             "empty, then armed" => {
                 raw::say(&line, b"");
-                send(b"", &[&weapon])
+                send(b"", &[&slow])
             }
             other => panic!("no way {other:?}"),
         };
@@ -115,7 +115,7 @@ fn serve() {
             Err(errno) => say(format!("refused {errno}")),
         }
         // Closes it on a thread, because the last close blocks.
-        std::thread::spawn(move || drop((weapon, channel, large)));
+        std::thread::spawn(move || drop((slow, channel, large)));
         if way != "afterwards, then gone" && way != "instead" {
             kept.push((line, host));
         }

@@ -19,7 +19,7 @@ fn role() {
     let Some((role, stage)) = role::role() else { return };
     match role.as_str() {
         "server" => may_not_receive(&stage),
-        "parent" => leaves_an_heir(&stage),
+        "parent" => leaves_a_child(&stage),
         other => panic!("no role {other:?}"),
     }
 }
@@ -49,13 +49,13 @@ fn a_server_that_cannot_receive_ends_no_client() {
         let number = errno.raw_os_error().to_string();
         let mut server = start_server(&place, &[("ERRNO", &number)]);
         let mut alice = Client::register(&place.path, "alice").unwrap();
-        let babbler = RawClient::register(&place.path, "babbler");
+        let talker = RawClient::register(&place.path, "talker");
         server.tell("refuse");
         if server.hear("") == "skipped" {
             return skipped();
         }
         // Gives the server a datagram to receive.
-        tell(&babbler.line, b"x");
+        tell(&talker.line, b"x");
         // A client that asks is told that the server failed. After that the server has tried to receive the
         // datagram.
         match Client::builder(&place.path).timeout(Duration::from_secs(20)).register("bob") {
@@ -64,9 +64,9 @@ fn a_server_that_cannot_receive_ends_no_client() {
         }
         assert_eq!(count(&mut server), 2, "{errno}");
         assert_eq!(alice.call(b"x").unwrap(), b"x");
-        assert_eq!(babbler.closed(), 0);
+        assert_eq!(talker.closed(), 0);
         // The end of a connection is still noticed.
-        drop(babbler);
+        drop(talker);
         eventually("the end is noticed", || count(&mut server) == 1);
         drop(alice);
         eventually("the other end is noticed", || count(&mut server) == 0);
@@ -81,19 +81,19 @@ fn count(server: &mut Role) -> u32 {
 // ---- looking after processes
 
 /// The role of a client whose child process holds its connection.
-fn leaves_an_heir(stage: &Stage) {
+fn leaves_a_child(stage: &Stage) {
     let client = RawClient::register(&setting::<PathBuf>("PATH").unwrap(), "parent");
     rustix::io::fcntl_setfd(&client.line, rustix::io::FdFlags::empty()).unwrap();
     // The child ends when the test closes the pipe of the orders.
-    let mut heir = std::process::Command::new("cat")
+    let mut child = std::process::Command::new("cat")
         .stdin(std::process::Stdio::inherit())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    say("heir");
+    say("child");
     // The test kills this process here.
     let _ = stage.order();
-    let _ = heir.wait();
+    let _ = child.wait();
 }
 
 /// Without pidfds, the server checks now and then whether a process lives. A filter returns the errors that
@@ -112,7 +112,7 @@ fn a_process_that_cannot_be_looked_after_is_not_dead() {
             let path = bus.place.path.clone();
             let mut alice = Client::register(&path, "alice").unwrap();
             let mut parent = Role::start("parent", &[("PATH", path.to_str().unwrap())]);
-            parent.hear("heir");
+            parent.hear("child");
             assert_eq!(bus.server.info().clients, 2);
             parent.kill();
             // The check that finds this client dead checks both clients.
