@@ -124,28 +124,7 @@
 //! The first two lines of a program that uses it all: `ringpost = { version = "0.1", features = ["serde"] }`
 //! and, for deriving, `serde = { version = "1", features = ["derive"] }`.
 //!
-//! # Layers
-//!
-//! Each imports only those below it.
-//!
-//! ```text
-//! bin/                            ringpost-server · ringpost · ringpost-bench
-//! server/  client/                acceptor, workers, delivery | register, call, send, receive, watcher
-//! payload/                        values in place of bytes
-//! connect/                        the handshake
-//! registry/                       the entries
-//! protocol/                       keys, names, block headers, status codes
-//! channel/                        one client's comm channel: three rings in one segment, open and closed
-//! ring/                           the SPSC ring: layout, producer, consumer, waiting
-//! shm/                            sealed segments, the copy in and out of shared memory, the futex
-//! threads, descriptors            how the library starts its threads; descriptors that somebody else may close
-//! sys, cpus, advice               what no safe wrapper offers; the CPUs; what to do about a failed system call
-//! sync                            the standard library's atomics or loom's
-//! kill                            failpoints: places where a test lets its process die, and nothing in any other build
-//! ```
-//!
-//! `unsafe` lives in `shm/`, `sys` and the registry's mutex; the other modules forbid it, or deny it where a
-//! derive is to write its own. `SECURITY.md` counts it.
+//! How the library is built, and where its unsafe code is, is in `ARCHITECTURE.md` and `SECURITY.md`.
 
 #![deny(unsafe_code)]
 #![cfg_attr(any(fuzzing, loom), allow(dead_code, unused_imports))]
