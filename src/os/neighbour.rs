@@ -1,4 +1,4 @@
-//! On which CPU a worker runs.
+//! Moves a thread to another CPU that shares its cache.
 
 #![forbid(unsafe_code)]
 
@@ -8,17 +8,16 @@ use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_getcpu, sched_setaffi
 
 use crate::os::processors::ranges;
 
-/// Moves this thread to another CPU that it may use and that shares the largest cache with this one, if there
-/// is any. It may use the same ones afterwards as before.
+/// Moves this thread to another CPU that it may use and that shares the largest cache with the present one,
+/// if there is any. Afterwards it may use the same CPUs as before.
 ///
-/// `reference` is a thread of the server whose CPUs this library never changes once it runs. An operator may
-/// change the CPUs of all threads at any time (`taskset -ap`), also while this thread's are narrowed, and
-/// that is to last. The kernel offers no way to narrow them for one move only. So this thread moves only if
-/// it may use the same CPUs as the reference, and has the same ones as the reference in the end.
+/// The kernel does this by itself when it wakes a thread while another CPU is idle, but not when all CPUs are
+/// busy, and its balancing every few milliseconds comes too late for a slot of half a millisecond.
 ///
-/// The scheduler does that by itself when a thread is woken while another CPU is idle, but not when both are
-/// as busy as they are when turns change hands; its balancing, every few milliseconds, is too late for a
-/// turn.
+/// The kernel has no call that moves a thread once, so this narrows the thread's CPUs and widens them again.
+/// Meanwhile an operator may change the CPUs of all threads (`taskset -ap`), and that change must last.
+/// `reference` is a thread of this process whose CPUs the library never changes: this thread moves only if it
+/// may use the same CPUs as the reference, and has the reference's CPUs in the end.
 pub(crate) fn move_to_neighbour(reference: Option<Pid>) {
     let Some(reference) = reference else { return };
     let allowed = |thread: Option<Pid>| sched_getaffinity(thread).ok();
@@ -26,7 +25,7 @@ pub(crate) fn move_to_neighbour(reference: Option<Pid>) {
     move_within(sched_getcpu(), &|| allowed(None), &|| allowed(Some(reference)), &allow);
 }
 
-/// How often what was allowed may change while this thread moves.
+/// How many changes by an operator are followed while this thread moves.
 const CHANGES: usize = 3;
 
 fn move_within(
@@ -36,7 +35,7 @@ fn move_within(
     allow: &dyn Fn(&CpuSet) -> bool,
 ) {
     let Some(mut allowed) = own() else { return };
-    // A pinned worker comes here in each turn: it need not ask for neighbours.
+    // A pinned worker comes here with every slot: it need not read which CPUs are near.
     if here >= CpuSet::MAX_CPU || allowed.count() < 2 || reference() != Some(allowed) {
         return;
     }
@@ -47,8 +46,8 @@ fn move_within(
     }
     let mut narrowed = others;
     for _ in 0..CHANGES {
-        // Somebody else has set what it is now. And what was allowed a moment ago still is, unless the CPU
-        // was just taken away.
+        // If the CPUs are not those that were set here, an operator has changed them: leave them. Widening
+        // fails only if the kernel has just taken a CPU away.
         if own() != Some(narrowed) || !allow(&allowed) {
             return;
         }
@@ -59,8 +58,7 @@ fn move_within(
     }
 }
 
-/// The CPUs of `allowed` that share the largest cache with this one; all of them, if the kernel does not
-/// tell.
+/// The CPUs of `allowed` that share the largest cache with this one; all of them if the kernel does not say.
 fn neighbours(cpu: usize, allowed: &CpuSet) -> CpuSet {
     let list = fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/cache/index3/shared_cpu_list"));
     let Some(ranges) = list.ok().and_then(|list| ranges(&list)) else { return *allowed };
@@ -84,7 +82,7 @@ mod tests {
             let set = sched_getaffinity(None).unwrap();
             (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect::<Vec<_>>()
         };
-        // In a thread of its own: the affinity is a thread's.
+        // In a thread of its own, because the affinity belongs to a thread.
         let main = Some(rustix::thread::gettid());
         std::thread::spawn(move || {
             let before = allowed();
@@ -106,12 +104,12 @@ mod tests {
         set
     }
 
-    /// An operator changes first the reference's CPUs and then this thread's, at any two moments of a move.
+    /// An operator changes first the reference's CPUs and then this thread's, at any two points of a move.
     #[test]
-    fn what_an_operator_sets_in_the_midst_of_a_move_lasts() {
+    fn cpus_that_an_operator_sets_during_a_move_last() {
         let (before, after) = (set(&[0, 1, 2]), set(&[1, 2]));
         for (first, second) in (0..12).flat_map(|first| (first..12).map(move |second| (first, second))) {
-            let state = RefCell::new((0, before, before)); // how many calls there were, the reference's, this thread's
+            let state = RefCell::new((0, before, before)); // calls so far, the reference's CPUs, this thread's CPUs
             let step = || {
                 let (calls, reference, own) = &mut *state.borrow_mut();
                 if *calls == first {
@@ -137,7 +135,7 @@ mod tests {
             };
             move_within(0, &own, &reference, &allow);
             let calls = state.borrow().0;
-            // What comes after the move comes now.
+            // Changes that come after the move.
             (calls..12).for_each(|_| step());
             assert!(state.borrow().2 == after, "changed at calls {first} and {second} of {calls}");
         }

@@ -1,4 +1,4 @@
-//! A worker without its thread, for this repository's own benchmarks, tests and fuzz targets.
+//! A worker without a thread, for this repository's benchmarks, tests and fuzz targets.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "each of its users needs a part")]
@@ -28,7 +28,7 @@ impl std::fmt::Debug for TestWorker {
     }
 }
 
-/// Another client of the same server, to which messages go. It calls nothing, so that it has no worker.
+/// Another client of the same server, to which messages are sent. It asks for nothing, so it has no worker.
 pub(crate) struct Receiver {
     member: Arc<Member>,
     _ends: (Consumer, Producer),
@@ -51,7 +51,7 @@ impl Receiver {
     }
 }
 
-/// A member of the server, and what its worker would hold.
+/// Registers a client, and returns its entry and the ends of the rings that its worker would hold.
 fn member(
     shared: &Shared,
     name: &str,

@@ -1,7 +1,7 @@
-//! The thread that serves one client: what each request means for the server.
+//! Serves one client: does what each of its requests asks of the server.
 //!
-//! A [`Responder`] takes the requests and commits the responses. This delivers messages, looks names up,
-//! lists clients, unregisters the client, and counts.
+//! A [`Responder`] takes the requests and commits the responses. The [`Operations`] call the service, deliver
+//! messages, look names up, list clients, unregister the client, and count.
 
 #![forbid(unsafe_code)]
 
@@ -22,10 +22,11 @@ use crate::wire::{BlockHeader, CloseReason, KEY, Key, Name, Operation, Peer, Sta
 /// Bytes of the smallest record in a ring.
 const SMALLEST_RECORD: usize = 64;
 
+/// The server's end of one client's channel, and what the server does there.
 pub(super) struct Worker {
     pub(super) responder: Responder,
     pub(super) operations: Operations,
-    /// Requests still to be served after the intake has ended; known from then on.
+    /// How many requests are still served after the intake was closed. `None` before that.
     left: Option<usize>,
 }
 
@@ -35,7 +36,8 @@ pub(super) struct Operations {
     pub(super) member: Arc<Member>,
     pub(super) service: Arc<Box<dyn Service>>,
     totals: Totals,
-    /// What is not in the totals and the client's counters yet; they are updated after each drain.
+    /// What was done since the totals and the client's counters were last updated, which is after each
+    /// drain.
     unreported: Totals,
 }
 
@@ -66,7 +68,7 @@ impl Worker {
     ) -> Worker {
         let strategy = member.share.wait().unwrap_or(shared.settings.wait);
         let slot = Slot::new(&shared.scheduler, strategy, member.intake.clone(), shared.acceptor());
-        // At the server's end its service is taken, and no new client is served.
+        // Only a server that has ended has no service, and it lets nobody in.
         let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
         let (totals, unreported) = (Totals::default(), Totals::default());
         Worker {
@@ -98,8 +100,8 @@ impl Worker {
         }
     }
 
-    /// The intake has ended. What was committed before is served, which is at most a ring full; a client that
-    /// goes on is not.
+    /// Counts down what is served after the intake was closed: at most one ring of requests, which is all
+    /// that can have been committed before. A client that goes on sending is not served for ever.
     #[cold]
     fn count_last(&mut self, served: usize, reason: CloseReason) -> Result<(), End> {
         let ring_full = self.operations.shared.settings.geometry.ring_size() / SMALLEST_RECORD;
@@ -142,8 +144,8 @@ impl Handler for Operations {
 }
 
 impl Operations {
-    /// Adds what was done since the last report to the client's counters and to the sums, unless the client
-    /// was retired meanwhile: its entry may be another's then.
+    /// Adds what was done since the last report to the totals and to the client's counters. A retired
+    /// client's counters are left alone, because its entry may belong to another client by now.
     fn report(&mut self) {
         let done = std::mem::take(&mut self.unreported);
         self.totals.add(&done);
@@ -156,6 +158,7 @@ impl Operations {
         }
     }
 
+    /// Delivers a message to another client's inbox, and answers with how that ended.
     fn send(&mut self, responder: &mut Responder, sequence: u32, flags: u16) -> Result<(), End> {
         let parsed = parse_send(responder.body(), flags);
         let Some((key, patience, payload_at)) = parsed else {
@@ -176,6 +179,7 @@ impl Operations {
         responder.respond(sequence, status, &[])
     }
 
+    /// Tries at once, and then waits for room in the inbox if the sender is ready to wait.
     fn deliver(
         &self,
         responder: &mut Responder,
@@ -248,7 +252,7 @@ impl Operations {
         }
     }
 
-    /// The name is free before the client is told so.
+    /// Unregisters the client. Its name is free before the response says so.
     fn unregister(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
         self.shared.forget(&self.member);
         failpoint!("unregister.forgotten");
@@ -259,7 +263,8 @@ impl Operations {
     }
 }
 
-/// The receiver's key, how long the sender is ready to wait, and where the payload begins.
+/// Reads a send request: the receiver's key, how long the sender is ready to wait, and where the payload
+/// begins.
 pub(crate) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duration>, usize)> {
     let (key, rest) = take::<KEY>(body)?;
     let key = Key::from_bytes(key);
@@ -270,6 +275,7 @@ pub(crate) fn parse_send(body: &[u8], flags: u16) -> Option<(Key, Option<Duratio
     Some((key, Some(Duration::from_nanos(u64::from_le_bytes(nanoseconds))), KEY + 8))
 }
 
+/// The service of a server that has ended.
 fn no_service(_: Request<'_>, _: &mut Response<'_>) -> Result<(), ServiceError> {
     Err(ServiceError::new("the server has ended"))
 }

@@ -1,10 +1,10 @@
-//! The workers that live, and whom the end of the server waits for.
+//! The table of running workers, and the wait for their end when the server stops.
 //!
-//! The end waits for every worker and its thread, and drops the service when the last one is gone. One worker
-//! it must not wait for: the one on which the program's service drops or joins the server itself, which would
-//! wait for its own end. Each thread of a server knows that it is one ([`Part`]), so that such a call is
-//! recognised. That worker is left alone: it keeps its channel, its client's connection and its share of the
-//! service until its service returns, and ends its client by itself.
+//! A server that stops waits for every worker and its thread, and the service is dropped when the last one is
+//! gone. One worker must not be waited for: the one whose service drops or joins the server itself, because
+//! that call would wait for its own end. Each thread of a server knows what it is ([`Part`]), so such a call
+//! is recognised. That worker is left alone: it keeps its channel, its client's connection and its share of
+//! the service until the service returns, and then ends its client by itself.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ use crate::wire::Key;
 /// What a thread is to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// None of its threads.
+    /// A thread of the program, or of another server.
     None,
     /// The worker of the client with this key.
     Worker(Key),
@@ -31,28 +31,29 @@ pub(super) enum Part {
 }
 
 thread_local! {
-    /// Of which server this thread is a part, by the server's number.
+    /// The number of the server that this thread belongs to, and what it is there.
     static PART: Cell<(u64, Part)> = const { Cell::new((0, Part::None)) };
 }
 
 struct Entry {
     member: Arc<Member>,
     thread: Option<JoinHandle<()>>,
-    /// The server's end does not wait for it.
+    /// A server that stops does not wait for it.
     left_alone: bool,
-    /// Its client's connection, once the server's own end has come.
+    /// Its client's connection, kept from the moment when the server has stopped.
     lifeline: Option<Arc<Accepted>>,
 }
 
 #[derive(Default)]
 struct State {
     living: HashMap<Key, Entry>,
-    /// Threads of workers that have ended, or are just about to.
+    /// Threads of workers that have ended, or are about to.
     ending: Vec<JoinHandle<()>>,
 }
 
+/// The workers of one server.
 pub(super) struct Workers {
-    /// Tells this server from others of the process.
+    /// A number that no other server of this process has.
     server: u64,
     state: Mutex<State>,
     one_ended: Condvar,
@@ -72,7 +73,7 @@ impl Workers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From here on this thread is a part of the server.
+    /// Marks this thread as a part of the server.
     pub(super) fn enter(&self, part: Part) {
         PART.set((self.server, part));
     }
@@ -85,13 +86,13 @@ impl Workers {
         }
     }
 
-    /// A worker is about to be started.
+    /// Enters a worker that is about to be started.
     pub(super) fn begins(&self, member: &Arc<Member>) {
         let entry = Entry { member: Arc::clone(member), thread: None, left_alone: false, lifeline: None };
         self.lock().living.insert(member.peer.key, entry);
     }
 
-    /// Its thread. It may have ended already.
+    /// Adds the thread of a worker that was started. The worker may have ended already.
     pub(super) fn has_begun(&self, key: Key, thread: JoinHandle<()>) {
         let mut state = self.lock();
         match state.living.get_mut(&key) {
@@ -100,7 +101,8 @@ impl Workers {
         }
     }
 
-    /// The last thing that a worker's thread does, or that is done in the place of one that was not started.
+    /// Removes a worker. It is the last thing that its thread does, or is done for a thread that could not be
+    /// started.
     pub(super) fn ends(&self, key: Key) {
         let mut state = self.lock();
         let mut ended = state.living.remove(&key);
@@ -109,23 +111,22 @@ impl Workers {
             state.ending.push(thread);
         }
         drop(state);
-        // The member may be the last one that knows its channel's memory, which is given back without the
-        // lock.
+        // This may be the last reference to the channel's memory, which is unmapped without the lock.
         drop(ended);
         self.one_ended.notify_all();
     }
 
-    /// How many live.
+    /// How many workers are running.
     pub(super) fn count(&self) -> usize {
         self.lock().living.len()
     }
 
-    /// Whether the server's end still has to wait for any.
+    /// Whether a server that stops still has to wait for any.
     pub(super) fn are_awaited(&self) -> bool {
         self.lock().living.values().any(|entry| !entry.left_alone)
     }
 
-    /// The server's end does not wait for this one. False if it has ended already, but for its thread.
+    /// Excludes this worker from the wait. False if it has ended already, except for its thread.
     pub(super) fn leave_alone(&self, key: Key) -> bool {
         self.lock().living.get_mut(&key).map(|entry| entry.left_alone = true).is_some()
     }
@@ -145,14 +146,15 @@ impl Workers {
             .collect()
     }
 
-    /// Keeps a client's connection as long as its worker lives, which is not at all if it has ended.
+    /// Keeps a client's connection open until its worker ends; not at all if it has ended already.
     pub(super) fn keep_lifeline(&self, key: Key, lifeline: Arc<Accepted>) {
         if let Some(entry) = self.lock().living.get_mut(&key) {
             entry.lifeline = Some(lifeline);
         }
     }
 
-    /// Waits until none lives that the end has to wait for, or the deadline. Those that still live.
+    /// Waits until all workers have ended that are not left alone, or until the deadline. Returns those that
+    /// still run.
     pub(super) fn wait(&self, deadline: Instant) -> Vec<Arc<Member>> {
         let awaited = |state: &State| -> Vec<Arc<Member>> {
             let entries = state.living.values().filter(|entry| !entry.left_alone);
@@ -170,7 +172,8 @@ impl Workers {
         }
     }
 
-    /// Waits for the threads of the workers that have ended: what is theirs alone is gone then, too.
+    /// Waits for the threads of the workers that have ended, so that their thread-local values are dropped
+    /// too.
     pub(super) fn join_ended(&self) {
         let ending = std::mem::take(&mut self.lock().ending);
         for thread in ending {

@@ -102,8 +102,7 @@ impl Held {
             return if slow { PATIENCE } else { 0 };
         }
         let yields = yields.since(self.yields);
-        // When workers without a slot have the CPUs, few requests tell nothing of this client, except that
-        // all should queue.
+        // While workers without a slot take the CPUs, few requests say nothing about this client.
         if served < FEW && 2 * yields.taken < yields.all { PATIENCE / 2 } else { 0 }
     }
 }

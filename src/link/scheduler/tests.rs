@@ -10,7 +10,7 @@ use super::{ROUND, SHORTEST, Scheduler, TURN};
 use crate::os::usage::ThreadUse;
 use crate::ring::{Closer, Turn, WaitStrategy, Yields};
 
-/// What should come at once may take this long on a busy machine.
+/// Longer than anything that should happen at once takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn gate() -> Closer {
@@ -41,7 +41,7 @@ fn slot(scheduler: &Arc<Scheduler>) -> Slot {
     Slot::new(scheduler, WaitStrategy::Adaptive, gate(), None)
 }
 
-/// A request, and the turn that it may need.
+/// One request, and the wait for the slot that it may need.
 fn request(slot: &mut Slot) {
     if is_due(slot) && slot.needs_slot(NONE) {
         slot.acquire(NONE);
@@ -56,7 +56,7 @@ fn is_due(slot: &mut Slot) -> bool {
 }
 
 #[test]
-fn there_is_a_place_for_each_pair_of_cpus() {
+fn there_is_one_slot_for_each_pair_of_cpus() {
     for (cpus, places) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
         assert_eq!(Scheduler::new(Some(cpus)).slots(), places);
     }
@@ -69,7 +69,7 @@ fn there_is_a_place_for_each_pair_of_cpus() {
 }
 
 #[test]
-fn turns_come_in_order() {
+fn slots_are_handed_out_in_order() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     let [first, second, third] = turns();
     assert!(scheduler.acquire(&first, &gate));
@@ -84,9 +84,9 @@ fn turns_come_in_order() {
     assert!(scheduler.acquire(&second, &gate), "a second time");
 }
 
-/// Though the word in it may still be set from the time before.
+/// Its word may still be set from the time before.
 #[test]
-fn a_second_wait_waits_again() {
+fn a_second_wait_does_not_end_by_the_word_of_the_first() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
     let [holder, waiter] = turns();
     assert!(scheduler.acquire(&holder, &gate));
@@ -96,21 +96,21 @@ fn a_second_wait_waits_again() {
 }
 
 #[test]
-fn one_that_does_not_end_loses_its_place_to_the_first() {
+fn a_holder_that_keeps_its_slot_loses_it_to_the_first_in_the_queue() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     let [stuck, first] = turns();
     assert!(scheduler.acquire(&stuck, &gate));
     assert!(scheduler.acquire(&first, &gate), "after a while");
     assert!(hold(&scheduler, &first) && !hold(&scheduler, &stuck));
     scheduler.release(&stuck);
-    assert!(hold(&scheduler, &first), "that was not its own any more");
+    assert!(hold(&scheduler, &first), "the slot was not its own any more");
     scheduler.release(&first);
     assert!(scheduler.acquire(&stuck, &gate));
 }
 
-/// And whoever comes behind it still gets its turn.
+/// And the next in the queue still gets its slot.
 #[test]
-fn a_closed_channel_ends_the_wait() {
+fn a_closed_channel_ends_the_wait_for_a_slot() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
     let [holder, leaving, next] = turns();
     assert!(scheduler.acquire(&holder, &gate));
@@ -124,9 +124,9 @@ fn a_closed_channel_ends_the_wait() {
     });
 }
 
-/// Its turn came in the moment in which its time was over.
+/// Its slot came just when its time was over.
 #[test]
-fn who_gives_up_too_late_has_its_turn() {
+fn a_worker_that_gives_up_too_late_has_its_slot() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     let [holder, waiter] = turns();
     assert!(scheduler.acquire(&holder, &gate));
@@ -135,9 +135,9 @@ fn who_gives_up_too_late_has_its_turn() {
     assert!(scheduler.give_up(&waiter, &gate) && hold(&scheduler, &waiter));
 }
 
-/// The oldest turn ends, not another, and only for the first in the queue.
+/// Only the first in the queue takes a slot, and from the oldest holder.
 #[test]
-fn who_gives_up_without_being_the_first_gets_nothing() {
+fn a_worker_that_gives_up_without_being_the_first_gets_nothing() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(4))), gate());
     let [old, young, first, second] = turns();
     assert!(scheduler.acquire(&old, &gate) && scheduler.acquire(&young, &gate));
@@ -149,7 +149,7 @@ fn who_gives_up_without_being_the_first_gets_nothing() {
 }
 
 #[test]
-fn turns_are_shorter_the_more_wait_for_them() {
+fn slots_are_held_for_less_time_when_more_wait() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let turn_with = |waiting: usize| {
         let mut state = scheduler.lock();
@@ -165,7 +165,7 @@ fn turns_are_shorter_the_more_wait_for_them() {
 }
 
 #[test]
-fn the_first_request_after_a_sleep_needs_no_turn() {
+fn the_first_request_after_a_sleep_needs_no_slot() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = slot(&scheduler);
     for _ in 0..3 {
@@ -175,12 +175,12 @@ fn the_first_request_after_a_sleep_needs_no_turn() {
         assert_eq!((slot.stage, scheduler.is_full()), (Stage::Holding, true));
         assert!(!slot.before_sleep(NONE));
         assert_eq!((slot.stage, scheduler.is_full()), (Stage::Rested, false), "asleep");
-        slot.pause_until = None; // should this thread have been kept from going on
+        slot.pause_until = None; // in case this thread was kept from running
     }
 }
 
 #[test]
-fn who_never_spins_or_does_nothing_else_takes_no_part() {
+fn workers_that_never_spin_or_only_spin_take_no_part() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     for strategy in [WaitStrategy::Spin, WaitStrategy::Park] {
         let mut slot = Slot::new(&scheduler, strategy, gate.clone(), None);
@@ -192,7 +192,7 @@ fn who_never_spins_or_does_nothing_else_takes_no_part() {
     }
 }
 
-/// A turn that began so long ago.
+/// A slot that was acquired so long ago.
 fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
     let mut slot = slot(scheduler);
     request(&mut slot);
@@ -203,16 +203,16 @@ fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
 }
 
 #[test]
-fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
+fn a_slot_is_kept_until_others_wait_and_its_time_is_over() {
     for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
         let scheduler = Arc::new(Scheduler::new(Some(2)));
         let mut slot = holding(&scheduler, ago);
         if ago.is_zero() {
-            slot.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from asking
+            slot.held.began = Instant::now() + LIMIT; // not over, however long this thread is kept from running
         }
         scheduler.hints.waiting.store(crowd, Ordering::Relaxed);
         for _ in 1..CHECK {
-            assert!(!is_due(&mut slot), "a look at the clock costs too much");
+            assert!(!is_due(&mut slot), "the clock is not read for every request");
         }
         assert!(is_due(&mut slot));
         assert_eq!(slot.needs_slot(NONE), ends);
@@ -221,7 +221,7 @@ fn a_turn_lasts_until_others_wait_and_its_time_is_over() {
 }
 
 #[test]
-fn a_turn_may_last_for_days() {
+fn a_slot_may_be_held_for_days() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = holding(&scheduler, Duration::ZERO);
     (slot.held.served, slot.left, slot.misses) = (u32::MAX - 1, 0, 1);
@@ -230,9 +230,9 @@ fn a_turn_may_last_for_days() {
     assert_eq!((slot.misses, scheduler.is_full()), (0, false));
 }
 
-/// In a wait there is time to look at the clock.
+/// A wait has time to read the clock.
 #[test]
-fn a_turn_that_is_over_ends_behind_a_wait() {
+fn a_slot_whose_time_is_over_ends_after_a_wait() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = holding(&scheduler, TURN);
     assert!(!slot.begin_wait(NONE));
@@ -240,11 +240,11 @@ fn a_turn_that_is_over_ends_behind_a_wait() {
     scheduler.hints.waiting.store(1, Ordering::Relaxed);
     assert!(!slot.begin_wait(NONE));
     assert!(is_due(&mut slot) && slot.needs_slot(NONE));
-    assert_eq!(slot.held.served - slot.left, 2, "it was asked for two, and the one that is to come");
+    assert_eq!(slot.held.served - slot.left, 2, "two were served, and the one that is to come is counted");
 }
 
 #[test]
-fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
+fn a_pair_that_shares_a_cpu_moves_once_for_each_slot() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = holding(&scheduler, Duration::ZERO);
     slot.held.began = Instant::now() + LIMIT;
@@ -255,10 +255,11 @@ fn a_pair_that_shares_a_cpu_moves_once_in_a_turn() {
     assert!(slot.begin_wait(shared));
     assert!(!slot.begin_wait(shared), "once");
     slot.release(NONE);
-    assert!(!slot.begin_wait(TAKEN), "it has no turn");
+    assert!(!slot.begin_wait(TAKEN), "it has no slot");
 }
 
-/// What a turn in which so much was served came to, with the worker's yields in it.
+/// The count of useless slots after one in which so many requests were served, with these yields of the
+/// worker.
 fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Slot)) -> u32 {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = holding(&scheduler, Duration::ZERO);
@@ -271,26 +272,26 @@ fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Slot)) -> u3
 }
 
 #[test]
-fn a_turn_of_many_requests_makes_up_for_useless_ones() {
+fn a_slot_of_many_requests_makes_up_for_useless_ones() {
     assert_eq!(misses_after(10 * FEW, QUIET, |_| {}), 0);
-    // By less than that nothing is decided while others have the CPUs.
+    // Fewer requests say nothing while others have the CPUs.
     assert_eq!(misses_after(FEW - 1, TAKEN, |_| {}), 1);
 }
 
 #[test]
-fn a_client_that_calls_seldom_makes_a_turn_useless() {
+fn a_client_that_calls_seldom_makes_a_slot_useless() {
     let waits = |slot: &mut Slot| {
         assert!(!slot.begin_wait(NONE));
         slot.held.waits_since = slot.held.waits_since.map(|since| since - LIMIT);
         slot.end_wait();
-        assert!(slot.held.waited >= LIMIT, "as long as the turn, at least");
+        assert!(slot.held.waited >= LIMIT, "at least as long as the slot was held");
     };
     assert_eq!(misses_after(1, QUIET, waits), 1 + PATIENCE / 2);
     assert_eq!(misses_after(1, TAKEN, waits), 1);
 }
 
 #[test]
-fn a_service_that_computes_makes_a_turn_useless() {
+fn a_service_that_computes_makes_a_slot_useless() {
     let computes = |_: &mut Slot| {
         let used = ThreadUse::now().cpu;
         while ThreadUse::now().cpu - used < 20 * TURN {
@@ -302,14 +303,14 @@ fn a_service_that_computes_makes_a_turn_useless() {
 }
 
 #[test]
-fn a_service_that_waits_makes_a_turn_useless() {
+fn a_service_that_waits_makes_a_slot_useless() {
     assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TURN)), 1 + PATIENCE);
     // Others had the CPU.
     assert_eq!(misses_after(1, QUIET, |slot| slot.held.began -= 20 * TURN), 1);
 }
 
 #[test]
-fn after_useless_turns_it_goes_without_for_longer_and_longer() {
+fn after_useless_slots_a_worker_goes_without_for_longer_and_longer() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     let mut slot = slot(&scheduler);
     slot.missed(PATIENCE - 1);
@@ -333,7 +334,7 @@ fn after_useless_turns_it_goes_without_for_longer_and_longer() {
     let [holder] = turns();
     assert!(scheduler.acquire(&holder, &gate));
     slot.stage = Stage::Due;
-    assert!(!slot.before_sleep(NONE), "it does not line up either");
+    assert!(!slot.before_sleep(NONE), "it does not queue either");
     scheduler.release(&holder);
     slot.pause_until = Some(Instant::now());
     request(&mut slot);
@@ -342,14 +343,14 @@ fn after_useless_turns_it_goes_without_for_longer_and_longer() {
 }
 
 #[test]
-fn in_a_full_house_it_lines_up_once_more_before_it_sleeps() {
+fn when_no_slot_is_free_a_worker_queues_once_more_before_it_sleeps() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
     let [holder] = turns();
     let mut slot = slot(&scheduler);
     assert!(scheduler.acquire(&holder, &gate));
     assert!(!slot.before_sleep(NONE), "it has served nothing");
     request(&mut slot);
-    assert!(slot.before_sleep(NONE), "in place of the one that does not end");
+    assert!(slot.before_sleep(NONE), "in place of the one that keeps its slot");
     assert_eq!(
         (slot.stage, hold(&scheduler, &slot.turn), hold(&scheduler, &holder)),
         (Stage::Holding, true, false)
