@@ -1,4 +1,4 @@
-//! A channel whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
+//! A channel for fuzz targets, which may write any word and byte of it in place of the other side.
 
 use super::layout::{CLOSED, Ring};
 use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, SERVER};

@@ -1,24 +1,24 @@
-//! Registering again: what the halves of one client share for it.
+//! `Reconnector`: registers a client again after its connection ended. The two halves of the client share it.
 //!
-//! A half that finds its channel closed comes here ([`Reconnector::renew`]), and nowhere else is anything of
-//! this noticed: as long as the channel is open a client with this option does what one without it does. Each
-//! end of a connection is *told* first, by the error of the operation that found it; the next operation
-//! registers again. One half does it, the other one waits or finds its part of the new channel laid ready. An
-//! inbox first gives out all that lies in the old ring, and if the other half has registered several times
-//! meanwhile, all that lies in those between: none is left out, and they come in their order.
+//! A half that finds its channel closed calls [`Reconnector::renew`]. While the channel is open, a
+//! reconnecting client does the same as any other. Each end of a connection is *told* first: the operation
+//! that found it returns the error, and the next operation registers again. One half does that; the other one
+//! waits, or finds its part of the new channel ready. An inbox first returns all messages of the old ring. If
+//! the other half has registered several times meanwhile, the inbox also returns those of the rings in
+//! between, in order.
 //!
-//! The mutex is never held while anything is asked or told. A half that waits sleeps on a word that is raised
-//! with each change: it reads the word before it looks, so that a change between the look and the sleep makes
-//! the kernel's compare fail.
+//! The mutex is never held during a request to a server or a callback. A waiting half sleeps on a word that
+//! is incremented with each change. It reads the word before it checks the state, so a change after that
+//! makes the kernel's compare fail, and the half does not sleep.
 //!
-//! **The close handle** may be used in a signal handler, whose thread may hold the mutex. So it raises a flag
-//! and closes only if it gets the mutex without waiting ([`Reconnector::heed_close`]); else whoever holds it
-//! does so when it lets go. One of the two always does: the handle raises the flag before it tries the mutex,
-//! the holder looks at the flag after it let go, and a fence lies between the two steps of each. The mutex of
-//! the standard library is one atomic word: to try it, and to let go of it, is safe in a handler.
+//! **The closer** may be used in a signal handler, whose thread may hold the mutex. So it sets a flag, and
+//! closes only if it gets the mutex without waiting ([`Reconnector::heed_close`]); otherwise the owner of the
+//! mutex closes after unlocking. One of the two always does: the closer sets the flag before it tries the
+//! mutex, the owner checks the flag after it has unlocked, and both have a fence between the two steps. The
+//! standard library's mutex is one atomic word, so trying and unlocking it is safe in a handler.
 //!
-//! A forked child does not come here ([`reconnector_of`]): another thread may have
-//! held it at the fork, and the client is its parent's.
+//! A forked child never uses it ([`reconnector_of`]): another thread may have held the mutex at the fork, and
+//! the client belongs to the parent.
 
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,8 @@ use crate::os::futex::{self, Scope, Wait};
 use crate::ring::{Consumer, Producer};
 use crate::wire::CloseReason;
 
-/// What an attempt is given, however near the operation's deadline is: one that was cut short would be for
-/// nothing.
+/// The least time for an attempt, even if the operation's deadline is nearer: a shorter attempt could not
+/// succeed.
 const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
 
 /// The halves of a client.
@@ -57,40 +57,39 @@ pub(super) type Receiving = (Consumer, Arc<Session>);
 pub(super) struct Reconnector {
     place: Place,
     policy: Reconnect,
-    /// Whether the halves are two handles, each of which is told by itself.
+    /// Whether the client was split. Then each half is told of an end separately.
     split: AtomicBool,
     state: Mutex<State>,
-    /// Raised with each change that a half may wait for.
+    /// Incremented with each change that a half may wait for.
     changed: AtomicU32,
-    /// A close handle was used.
+    /// Set by the closer.
     closing: AtomicBool,
-    /// And that was heeded.
+    /// The closer's request was carried out.
     closed: AtomicBool,
 }
 
 struct State {
     /// The newest registration.
     session: Arc<Session>,
-    /// Its channel's parts that the halves have not taken yet; of the inbox also those of earlier ones that
-    /// hold something.
+    /// The parts of its channel that the halves have not taken yet. For the inbox, also those of earlier
+    /// channels that still hold messages.
     asking: Option<Asking>,
     receiving: VecDeque<Receiving>,
-    /// Whether the inbox was dropped: that of each later registration is given up, too.
+    /// Whether the inbox was dropped. Then the inboxes of later registrations are dropped, too.
     without_inbox: bool,
-    /// Which halves have told of the end of the newest registration.
+    /// Which halves have reported the end of the newest registration.
     told: [bool; 2],
-    /// The end of an earlier one that a half has not told of, though the other half has registered again
-    /// since.
+    /// For each half, the end of an earlier registration that it has not reported yet, although the other
+    /// half has registered again since.
     owed: [Option<CloseReason>; 2],
     /// Whether an attempt is being made.
     trying: bool,
     schedule: Option<Schedule>,
-    /// Why there will be no other registration.
+    /// Why the client does not register again any more.
     over: Option<ReconnectError>,
 }
 
-/// What a client that registers again shares with its other half. In a forked child nothing: there it is its
-/// parent's.
+/// The reconnector of a half, if it has one. `None` in a forked child, where the client is the parent's.
 pub(super) fn reconnector_of<'h>(
     session: &Session,
     reconnector: &'h Option<Arc<Reconnector>>,
@@ -98,8 +97,7 @@ pub(super) fn reconnector_of<'h>(
     reconnector.as_deref().filter(|_| !session.is_forked())
 }
 
-/// What `{:?}` shows of a client and of its parts: who it is, and whether it has ended, as its close handle
-/// says it.
+/// Implements `Debug` for a client and its halves: name, key, and whether it has ended.
 pub(super) fn show(
     kind: &str,
     session: &Session,
@@ -115,18 +113,18 @@ pub(super) fn show(
         .finish_non_exhaustive()
 }
 
-/// Why a half is not on another channel.
+/// Why a half did not get a new channel.
 pub(super) enum Stop {
-    /// The end was not told yet.
+    /// The end must be reported first.
     Tell(CloseReason),
-    /// The operation's deadline has passed; whatever there is to tell will be told another time.
+    /// The operation's deadline has passed. An end is reported later.
     TimedOut,
-    /// There will be none.
+    /// The client does not register again any more.
     Over(ReconnectError),
 }
 
 impl Stop {
-    /// The reason that an operation gives, or `None` if it was only the deadline that ended it.
+    /// The reason that an operation reports, or `None` if its deadline has passed.
     pub(super) fn reason(self, ended: CloseReason) -> Option<CloseReason> {
         match self {
             Stop::TimedOut => None,
@@ -138,7 +136,7 @@ impl Stop {
     }
 }
 
-/// Ends an attempt, also by a panic.
+/// Marks an attempt as ended when dropped, also by a panic.
 struct Trying<'a>(&'a Reconnector);
 
 impl Drop for Trying<'_> {
@@ -148,7 +146,7 @@ impl Drop for Trying<'_> {
     }
 }
 
-/// The state, under its lock. Whoever lets go of it heeds the close handles that found it locked.
+/// The locked state. After unlocking, it carries out the request of a closer that found it locked.
 struct Locked<'h> {
     state: MutexGuard<'h, State>,
     /// Dropped after the guard.
@@ -212,7 +210,7 @@ impl Reconnector {
         futex::wake(&self.changed, Scope::Private, u32::MAX >> 1);
     }
 
-    /// Sleeps until something changes after the word had this value, at most until then.
+    /// Sleeps until the word differs from `seen`, but not longer than `until`.
     fn wait<'h>(&'h self, state: Locked<'h>, seen: u32, until: Option<Instant>) -> Locked<'h> {
         drop(state);
         futex::wait(&[Wait { word: &self.changed, expected: seen, scope: Scope::Private }], until);
@@ -233,16 +231,14 @@ impl Reconnector {
         self.lock().asking.take()
     }
 
-    /// From now on there is no other registration, and the newest one ends: for a close handle. May be called
-    /// in a signal handler.
+    /// Ends the newest registration for good. For the closer; may be called in a signal handler.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.heed_close();
     }
 
-    /// Does what a close handle asked for, unless that is done, or somebody has the lock: who will come here
-    /// too.
+    /// Carries out the closer's request, unless that is done, or somebody holds the lock, who then does so.
     fn heed_close(&self) {
         if !self.closing.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
             return;
@@ -259,7 +255,7 @@ impl Reconnector {
         self.tell_change();
     }
 
-    /// From now on there is no other registration than this one.
+    /// Makes this the last registration, and returns it.
     pub(super) fn leave(&self, reason: CloseReason) -> Arc<Session> {
         let mut state = self.lock();
         state.over.get_or_insert(ReconnectError::Ended(reason));
@@ -267,7 +263,7 @@ impl Reconnector {
         Arc::clone(&state.session)
     }
 
-    /// The inbox is dropped: nobody takes what is laid ready for it, nor what will be.
+    /// Called when the inbox is dropped: drops its parts of this and all later channels.
     pub(super) fn give_up_inbox(&self) {
         let mut state = self.lock();
         state.without_inbox = true;
@@ -276,7 +272,7 @@ impl Reconnector {
         }
     }
 
-    /// A half's operation that was on its way tells of the end.
+    /// Called when an operation of a half reports the end.
     pub(super) fn tell(&self, half: Half, own: &Arc<Session>, reason: CloseReason) {
         let mut state = self.lock();
         if Arc::ptr_eq(own, &state.session) {
@@ -288,8 +284,8 @@ impl Reconnector {
         }
     }
 
-    /// Marks the end as told by a half, or by both if they are one handle. Whether nobody had told of it
-    /// before.
+    /// Marks the end as reported by a half (by both if the client is not split). Returns whether it was the
+    /// first report.
     fn mark(&self, state: &mut State, half: Half) -> bool {
         let first = state.told == [false; 2];
         if self.split.load(Ordering::Relaxed) {
@@ -306,12 +302,12 @@ impl Reconnector {
         }
     }
 
-    /// The caller's part of another channel than its own, which is closed.
+    /// Gets the caller's part of a new channel, after its own was closed.
     pub(super) fn renew_caller(&self, quietly: bool, deadline: Option<Instant>) -> Result<Asking, Stop> {
         self.renew(Half::Caller, quietly, deadline, |state| state.asking.take())
     }
 
-    /// The inbox's part of the next channel behind its own, which is closed and empty.
+    /// Gets the inbox's part of the next channel, after its own was closed and emptied.
     pub(super) fn renew_inbox(&self, deadline: Option<Instant>) -> Result<Receiving, Stop> {
         self.renew(Half::Inbox, false, deadline, |state| state.receiving.pop_front())
     }
@@ -347,7 +343,7 @@ impl Reconnector {
         }
     }
 
-    /// `quietly` is for whoever knows of the end already.
+    /// With `quietly`, the end need not be reported first.
     fn renew<P>(
         &self,
         half: Half,
@@ -373,13 +369,12 @@ impl Reconnector {
             if let Some(over) = &state.over {
                 return Err(Stop::Over(over.clone()));
             }
-            // Before anything is told or tried, so that what a deadline ends is never taken for anything
-            // else.
+            // Checked before anything is reported or tried, so that a passed deadline is always reported as
+            // such.
             if too_late {
                 return Err(Stop::TimedOut);
             }
-            // A half comes here with its channel closed and no newer one laid ready, so its own is the
-            // newest.
+            // The half's channel is closed and no newer one is ready, so its channel is the newest one.
             let reason = state.session.closer.reason().map_or(CloseReason::Died, Into::into);
             if !passes(reason) {
                 state.over = Some(ReconnectError::Ended(reason));
@@ -404,7 +399,7 @@ impl Reconnector {
                 state = self.lock();
                 continue;
             }
-            // Until it is due, or the half that is at it has done, or the client is closed.
+            // Wait until the attempt is due, the other half's attempt has ended, or the client is closed.
             let due = (!state.trying).then_some(due);
             state = self.wait(state, seen, [due, deadline].into_iter().flatten().min());
         }
@@ -413,7 +408,7 @@ impl Reconnector {
     /// Tries once to register again.
     fn attempt(&self, ended: &Arc<Session>, reason: CloseReason, deadline: Option<Instant>) {
         let trying = Trying(self);
-        // If only the connection's end was announced, this makes the server free the name.
+        // If the connection still exists, this ends it, so that the server frees the name.
         ended.end(reason);
         let whole = deadline_in(self.place.timeout);
         let least = whole.min(Instant::now() + LEAST_ATTEMPT);
@@ -422,7 +417,7 @@ impl Reconnector {
             Ok((guest, session)) => {
                 let mut state = self.lock();
                 let key = session.key;
-                // Nobody will look again at what is closed and empty.
+                // Drop the rings that are closed and empty.
                 state.receiving.retain_mut(|(ring, _)| matches!(ring.next_block(), Ok(Some(_))));
                 if state.without_inbox {
                     guest.inbox.give_up();
@@ -464,7 +459,7 @@ impl Reconnector {
     }
 }
 
-/// Whether another connection may be had after an end for this reason.
+/// Whether reconnecting makes sense after an end for this reason.
 pub(super) fn passes(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::Died | CloseReason::Shutdown | CloseReason::Peer | CloseReason::CutOff)
 }

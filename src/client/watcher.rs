@@ -1,16 +1,16 @@
-//! One thread of the process that notices the death of servers.
+//! The watcher: a thread of the process that notices when a server ends.
 //!
-//! It sleeps on the lifelines of all registered clients of this process. When one ends, whatever was the
-//! reason, it closes that client's channel, which wakes everyone who waits there. So those waits need no
-//! time-out, and an idle client costs nothing.
+//! It sleeps on the lifelines of all clients of this process. When a lifeline ends, for whatever reason, it
+//! closes that client's channel, which wakes all waits there. So those waits need no time-out, and an idle
+//! client costs nothing.
 //!
-//! A forked child has neither the thread nor its clients, though it has copies of everything: it gets a
-//! watcher of its own with its first registration. It leaves its parent's alone, whose locks may be held
-//! there by threads that it does not have, whose epoll instance both processes share, and whose connections a
-//! shutdown would end for both. It only closes its copies of them.
+//! A forked child has copies of everything, but neither the thread nor the clients. It gets its own watcher
+//! with its first registration. It must not use its parent's: other threads may have held the locks at the
+//! fork, both processes share the epoll instance, and a shutdown of a connection would end it for both. The
+//! child only closes its copies of the connections.
 //!
-//! A process may close all its descriptors, and with them these (`descriptors.rs`). Then all channels are
-//! closed as `CutOff`, the thread ends, and the next registration starts another.
+//! If the process closes all its descriptors (`descriptors.rs`), all channels are closed as `CutOff`, the
+//! thread ends, and the next registration starts a new one.
 
 #![forbid(unsafe_code)]
 
@@ -35,28 +35,28 @@ type Current = Mutex<Option<Arc<Watcher>>>;
 struct Watcher {
     waits: Waits,
     watched: Mutex<Watched>,
-    /// What tells the thread that the process's descriptors were closed, by being closed itself.
+    /// When this descriptor is closed, the thread knows that the process has closed its descriptors.
     _wake: Wake,
 }
 
 #[derive(Default)]
 struct Watched {
-    /// The thread has ended: nothing more is watched here.
+    /// Whether the thread has ended.
     ended: bool,
     next: u64,
-    /// The lifeline lies here too, so that it cannot be closed, and its number reused, while it is watched.
+    /// The watched lifelines. Holding them here keeps their descriptor numbers from being reused.
     lines: HashMap<u64, (Arc<Connection>, Closer)>,
 }
 
 static WATCHER: PerProcess<Current> = PerProcess::new();
 
-/// A lifeline under watch, until its [end](Self::end) or drop.
+/// A lifeline that is watched until [`end`](Self::end) or drop.
 pub(super) struct Watch {
     token: u64,
     watcher: Arc<Watcher>,
-    /// Of the process that the watch began in.
+    /// The watcher of the process in which the watch began.
     of: &'static Current,
-    /// Also here, so that a close handle finds it without a lock.
+    /// Also kept here, so that a closer can use it without a lock.
     lifeline: Option<Arc<Connection>>,
 }
 
@@ -70,13 +70,13 @@ impl Watcher {
         Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
     }
 
-    /// The process's, with its thread. Another one, if the last has ended because its descriptors were
-    /// closed.
+    /// The process's watcher. Starts it if there is none, or if the last one ended because its descriptors
+    /// were closed.
     fn get(current: &Current) -> io::Result<Arc<Watcher>> {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watcher) = &*current {
             if !watcher.waits.are_ours() {
-                // Before its thread has come to it.
+                // Its thread may not have noticed yet.
                 watcher.end();
             }
             if !watcher.lock().ended {
@@ -86,7 +86,7 @@ impl Watcher {
         }
         let watcher = Watcher::make()?;
         let own = Arc::clone(&watcher);
-        // Its start can fail, and is then tried again.
+        // If this fails, the next registration tries again.
         threads::spawn("rp-watcher", move || own.run())?;
         *current = Some(Arc::clone(&watcher));
         Ok(watcher)
@@ -111,7 +111,7 @@ impl Watcher {
                     }
                     let _ = epoll::delete(&self.waits, &lifeline);
                     failpoint!("watch.removed");
-                    // A server that went in good order left the reason in the channel.
+                    // A server that shut down has stored the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
                     failpoint!("watch.closed");
                 }
@@ -119,8 +119,8 @@ impl Watcher {
         }
     }
 
-    /// Somebody has closed the descriptors. With them the connections are gone, or nobody would hear of their
-    /// end.
+    /// Closes all channels after the process closed its descriptors: the connections are gone, or their ends
+    /// would not be noticed.
     fn end(&self) {
         let lines = {
             let mut watched = self.lock();
@@ -133,8 +133,8 @@ impl Watcher {
         }
     }
 
-    /// In a forked child: closes its copy of a connection. Whatever another thread was at when the child was
-    /// forked stays as it is.
+    /// In a forked child, closes its copy of a connection. Changes nothing else: the state may be
+    /// inconsistent if another thread was changing it at the fork.
     fn forget_inherited(&self, token: u64) {
         let watched = match self.watched.try_lock() {
             Ok(watched) => Some(watched),
@@ -147,7 +147,7 @@ impl Watcher {
 }
 
 impl Watch {
-    /// Closes the channel when the lifeline ends. Starts the process's watcher with the first.
+    /// Watches a lifeline: closes the channel when it ends. Starts the process's watcher if necessary.
     pub(super) fn begin(lifeline: Connection, closer: Closer) -> io::Result<Watch> {
         let lifeline = Arc::new(lifeline);
         let of = current()?;
@@ -158,7 +158,7 @@ impl Watch {
                 continue;
             }
             let token = watched.next;
-            // Only the end is of interest; a server that sends something more does not keep this thread busy.
+            // Waits for the end only, so that a server which sends data does not keep this thread busy.
             let flags = epoll::EventFlags::RDHUP;
             epoll::add(&watcher.waits, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
             watched.next += 1;
@@ -168,19 +168,19 @@ impl Watch {
         }
     }
 
-    /// Of nothing, for a client without a connection.
+    /// A watch of nothing, for a client without a connection.
     #[cfg(fuzzing)]
     pub(super) fn of_nothing() -> io::Result<Watch> {
         Ok(Watch { token: u64::MAX - 1, watcher: Watcher::make()?, of: current()?, lifeline: None })
     }
 
-    /// Whether it is this process's, and not that of the process which this one was forked from.
+    /// Whether this process made the watch, and not one that it was forked from.
     fn is_ours(&self) -> bool {
         WATCHER.get().is_some_and(|ours| ptr::eq(ours, self.of))
     }
 
-    /// Ends the watch and closes the connection, and with it the registration. Idempotent. In a forked child
-    /// the parent's registration goes on.
+    /// Ends the watch, the connection and so the registration. Idempotent. In a forked child, the parent's
+    /// registration is unaffected.
     pub(super) fn end(&self) {
         if !self.is_ours() {
             return self.watcher.forget_inherited(self.token);
@@ -194,7 +194,7 @@ impl Watch {
         }
     }
 
-    /// Ends the connection, and leaves it to the watcher to forget it. May be called in a signal handler.
+    /// Ends the connection; the watcher does the rest. May be called in a signal handler.
     pub(super) fn hang_up(&self) {
         if let Some(lifeline) = &self.lifeline
             && self.is_ours()

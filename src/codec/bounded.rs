@@ -1,22 +1,23 @@
-//! Decoding within bounds: of memory, and of depth.
+//! Limits the memory and the nesting depth of decoded values.
 //!
-//! A few bytes can stand for a large value: an empty `Option<Large>` is one byte, and as large in memory as a
-//! full one. So what another process sent is decoded through a deserializer that counts, around postcard's:
+//! A few bytes can encode a large value: an empty `Option<Large>` is one byte, but as large in memory as a
+//! full one. So bytes from another process are decoded by a deserializer around postcard's, which counts
+//! memory:
 //!
-//! - Each element of a sequence, and each pair of a map, costs the bytes of its type, and at least
-//!   [`LEAST_ELEMENT`]: elements without any bytes end too.
-//! - A value costs its bytes where it is larger than what was paid for its place, as that behind a `Box` is.
-//!   What lies within a value that was paid for costs nothing more.
-//! - Sequences do not tell their length in advance, so that nobody makes room for elements that never come.
-//! - Options, sequences, maps and enums lie within each other [`MOST_DEPTH`] deep at most. A type that
-//!   contains itself does so through one of these.
-//! - A value that does not fit into the place that it lies in is built on the stack, and stays there while
-//!   its parts are decoded. Such values within an outermost one have [`MOST_NESTED`] bytes at most at a time.
-//!   That one may be larger: its type decides that, not the sender.
+//! - Each element of a sequence and each pair of a map costs the size of its type, and at least
+//!   [`LEAST_ELEMENT`], so that even elements without bytes are limited.
+//! - A value that is larger than the memory already paid for its place (for example behind a `Box`) costs its
+//!   size. The parts of a paid value cost nothing more.
+//! - Sequences do not announce their length, so that no memory is reserved for elements that never come.
+//! - Options, sequences, maps and enums can be nested at most [`MOST_DEPTH`] deep. Every recursive type
+//!   contains one of these.
+//! - A value that does not fit into its place is built on the stack, and stays there while its parts are
+//!   decoded. Such values inside an outermost one have at most [`MOST_NESTED`] bytes at a time. The outermost
+//!   one may be larger, because its type determines that, not the sender.
 //!
-//! Texts and bytes cost nothing: each of their bytes is one that was received. Not counted is what an
-//! allocator and a growing vector take beyond that, a small multiple, and what a type's own `Deserialize`
-//! does besides.
+//! Texts and byte strings cost nothing, because all their bytes were received. The overhead of the allocator
+//! and of growing vectors (a small multiple) is not counted, nor is what a type's own `Deserialize`
+//! allocates.
 
 #![forbid(unsafe_code)]
 
@@ -27,51 +28,50 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// What an element costs at least.
+/// The least cost of an element.
 const LEAST_ELEMENT: usize = 8;
 
-/// How deep values may lie within each other.
+/// The largest nesting depth.
 pub(super) const MOST_DEPTH: usize = 128;
 
-/// The bytes of values that lie on the stack within each other. Each lies there several times, and a worker's
-/// stack has 2 MiB.
+/// The most bytes of nested values on the stack. Each value may be there several times, and a worker's stack
+/// has 2 MiB.
 const MOST_NESTED: usize = 64 << 10;
 
-/// Memory for each byte that is decoded, and at least.
+/// The memory allowed per encoded byte, and the least total.
 const PER_BYTE: usize = 16;
 const LEAST_BUDGET: usize = 4 << 20;
 
-/// Why a decoding went no further.
+/// Which limit a value exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exceeded {
     Memory,
     Depth,
 }
 
-/// What one decoding may use, and has left.
+/// The remaining limits of one decoding.
 #[derive(Debug)]
 pub(super) struct Budget {
     most: usize,
     left: Cell<usize>,
     depth: Cell<usize>,
-    /// What was paid for the place of the value that is decoded now, and is not used up by the parts of it
-    /// that were.
+    /// The memory paid for the place of the current value that its decoded parts have not used.
     place: Cell<usize>,
-    /// The bytes of the values that are being built within the outermost that has a place of its own; `None`
-    /// outside of it.
+    /// The bytes of the values under construction inside the outermost one on the stack; `None` outside of
+    /// it.
     nested: Cell<Option<usize>>,
     exceeded: Cell<Option<Exceeded>>,
 }
 
 impl Budget {
-    /// For a value that lies in so many bytes.
+    /// The budget for a value with this many encoded bytes.
     pub(super) fn for_bytes(bytes: usize) -> Budget {
         let most = bytes.saturating_mul(PER_BYTE).max(LEAST_BUDGET);
         Budget {
             most,
             left: Cell::new(most),
             depth: Cell::new(0),
-            // The value itself lies where its caller put it.
+            // The caller provides the place of the value itself.
             place: Cell::new(usize::MAX),
             nested: Cell::new(None),
             exceeded: Cell::new(None),
@@ -100,16 +100,16 @@ impl Budget {
         }
     }
 
-    /// Decodes an element, whose place is paid for now.
+    /// Pays for an element's place, and decodes it.
     fn element<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         self.pay(bytes.max(LEAST_ELEMENT))?;
         self.nested(bytes, || self.within(bytes, decode))
     }
 
-    /// Decodes a value that has a place of its own, and until then lies on the stack.
+    /// Decodes a value on the stack that will move to its own place.
     fn nested<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let around = self.nested.get();
-        // The outermost is as large as its type is, and there is one.
+        // The outermost value does not count: there is only one, and its type determines its size.
         let nested = around.map_or(0, |around| around + bytes);
         if nested > MOST_NESTED {
             self.exceeded.set(Some(Exceeded::Depth));
@@ -121,7 +121,7 @@ impl Budget {
         decoded
     }
 
-    /// Decodes a part of a value whose place is known to have so many bytes.
+    /// Decodes a part of a value, whose place has this many bytes.
     fn within<R>(&self, place: usize, decode: impl FnOnce() -> R) -> R {
         let outer = self.place.replace(place);
         let decoded = decode();
@@ -129,7 +129,7 @@ impl Budget {
         decoded
     }
 
-    /// Decodes a value of so many bytes, in its place if it fits there.
+    /// Decodes a value of this size, in its place if it fits there.
     fn value<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         if bytes <= self.place.get() {
             return self.within(bytes, decode);
@@ -138,7 +138,7 @@ impl Budget {
         self.nested(bytes, || self.within(bytes, decode))
     }
 
-    /// The same for one that a type may contain within itself.
+    /// Like [`value`](Self::value), and counts a level of nesting.
     fn level<R, E: Error>(&self, bytes: usize, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let depth = self.depth.get();
         if depth == MOST_DEPTH {
@@ -152,11 +152,11 @@ impl Budget {
     }
 }
 
-/// Whatever is wrapped, and the budget that all of it counts on.
+/// A wrapped deserializer or visitor, with the budget.
 pub(super) struct Counted<'b, T> {
     inner: T,
     budget: &'b Budget,
-    /// Whether elements have a place of their own, not one within the value.
+    /// Whether elements have their own places outside of the value.
     elements_cost: bool,
 }
 
@@ -326,7 +326,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Counted<'_, V> {
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Counted<'_, S> {
     type Value = S::Value;
 
-    /// Only called if there is something, so that nothing is paid for an end.
+    /// Called only if there is an element, so that the end of a sequence costs nothing.
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
         let Counted { inner: seed, budget, elements_cost } = self;
         let bytes = size_of::<S::Value>();

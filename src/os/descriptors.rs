@@ -1,16 +1,13 @@
-//! Descriptors that somebody else may close: a program that becomes a daemon closes all numbers from 3 on,
-//! also the library's.
+//! Descriptors that are safe if other code closes them: a program that becomes a daemon closes all from 3 on.
 //!
-//! From then on such a number is nobody's, or another file's. So nothing is asked of a number, and no number
-//! is closed, before it is known to be still ours: [`Ours`] remembers which file it was, and [`Waits`] does
-//! the same for an epoll instance.
+//! Afterwards such a number is unused, or belongs to another file. So a number is not used or closed before
+//! it was checked: [`Ours`] remembers which file it was, and [`Waits`] does the same for an epoll instance.
 //!
-//! A thread that sleeps has to hear of it. A socket in an epoll instance that is closed for good leaves it
-//! without a word, and so does the instance itself. But `poll` holds the files that it sleeps on. So the
-//! thread sleeps in `poll`, on the instance and on one end of a pair of sockets of which nobody else knows:
-//! when the other end is closed, `poll` wakes. It then looks the numbers up again, which may be others' by
-//! that time. So they are high ones, which are not given to others soon; and the thread looks after a while
-//! by itself.
+//! A sleeping thread must notice this, too. Closed sockets silently leave an epoll instance, and closing the
+//! instance is silent as well. But `poll` holds the files on which it sleeps. So the thread sleeps in `poll`,
+//! on the instance and on one end of a private pair of sockets: when the other end is closed, `poll` returns.
+//! Then the thread checks its numbers, which other files may have by then. To make that unlikely, the numbers
+//! are high, and the thread also checks them after some time.
 
 #![forbid(unsafe_code)]
 
@@ -23,16 +20,16 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-/// A socket or a memory file, which is only closed if its number is still its own.
+/// A socket or a memory file that is closed on drop only if its number still belongs to it.
 #[derive(Debug)]
 pub(crate) struct Ours {
-    /// There until it is dropped.
+    /// `Some` until the drop.
     socket: Option<OwnedFd>,
-    /// Device and inode: no other such file has them while it is open.
+    /// Its device and inode, which no other such file can have while it is open.
     file: Option<(u64, u64)>,
 }
 
-/// Which file it is: device and inode. No other socket or memory file has them while it is open.
+/// Identifies a file by its device and inode. No other socket or memory file can have them while it is open.
 pub(crate) fn file(fd: impl AsFd) -> Option<(u64, u64)> {
     fstat(fd).ok().map(|found| (found.st_dev, found.st_ino))
 }
@@ -43,7 +40,7 @@ impl Ours {
         Ours { socket: Some(socket), file }
     }
 
-    /// Whether the number is still that of the socket.
+    /// Whether the number still belongs to the socket.
     pub(crate) fn is_ours(&self) -> bool {
         self.file.is_some() && file(self) == self.file
     }
@@ -65,7 +62,7 @@ impl Drop for Ours {
     }
 }
 
-/// Closes a descriptor, or leaves its number to whoever has it now.
+/// Closes a descriptor if it is ours; otherwise leaves its number to the code that uses it now.
 pub(crate) fn close_if(is_ours: bool, descriptor: Option<OwnedFd>) {
     match descriptor {
         Some(descriptor) if !is_ours => _ = descriptor.into_raw_fd(),
@@ -73,45 +70,45 @@ pub(crate) fn close_if(is_ours: bool, descriptor: Option<OwnedFd>) {
     }
 }
 
-/// Wakes the thread that waits.
+/// Wakes the waiting thread.
 #[derive(Debug)]
 pub(crate) struct Wake(Ours);
 
 impl Wake {
-    /// Neither locks nor allocates, and so can be called in a signal's handler.
+    /// Neither locks nor allocates, so it may be called in a signal handler.
     pub(crate) fn wake(&self) {
         if self.0.is_ours() {
-            // Full means that it is awake already.
+            // If the socket is full, the thread is awake already.
             let _ = send(&self.0, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         }
     }
 }
 
-/// Somebody else has closed the descriptors.
+/// Other code has closed the descriptors.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CutOff;
 
 /// An epoll instance on which one thread waits.
 #[derive(Debug)]
 pub(crate) struct Waits {
-    /// There until it is dropped.
+    /// `Some` until the drop.
     epoll: Option<OwnedFd>,
-    /// The near end of the pair. It is also in the instance, for nothing but to tell it from another.
+    /// The near end of the pair. It is also in the instance, by which that can be told from another one.
     near: Ours,
 }
 
-/// From here on numbers are given to others late, since the kernel gives the lowest one that is free.
+/// Numbers from here on are rarely reused, because the kernel assigns the lowest free number.
 const HIGH: i32 = 512;
 
-/// How long to sleep without a look whether the numbers are still ours.
+/// How often to check whether the numbers are still ours.
 const LOOK: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// With a high number, if the process may have one.
+/// Gives a descriptor a high number, if the process may have one.
 fn raised(descriptor: OwnedFd) -> OwnedFd {
     fcntl_dupfd_cloexec(&descriptor, HIGH).unwrap_or(descriptor)
 }
 
-/// The token of the near end, which no event has.
+/// The token of the near end, which no event uses.
 const MARK: u64 = u64::MAX;
 
 impl Waits {
@@ -124,16 +121,16 @@ impl Waits {
         Ok((Waits { epoll: Some(epoll), near }, Wake(far)))
     }
 
-    /// Whether the numbers are still those of the pair and of the instance. What waits in another instance is
-    /// not this near end.
+    /// Whether the numbers still belong to the pair and to the instance. Another instance does not contain
+    /// this near end.
     pub(crate) fn are_ours(&self) -> bool {
         self.near.is_ours()
             && epoll::modify(self, &self.near, epoll::EventData::new_u64(MARK), epoll::EventFlags::empty())
                 .is_ok()
     }
 
-    /// Waits for events, a [wake](Wake::wake), a signal or the time, for some seconds at most. The tokens of
-    /// what is ready, if anything is.
+    /// Waits for events, a [wake](Wake::wake), a signal or the time-out, but at most some seconds. Returns
+    /// the tokens of the ready descriptors.
     pub(crate) fn wait(&self, timeout: Option<&Timespec>) -> Result<Vec<u64>, CutOff> {
         if !self.are_ours() {
             return Err(CutOff);
@@ -155,8 +152,8 @@ impl Waits {
                 &Timespec { tv_sec: 0, tv_nsec: 0 }
             }
             Err(Errno::INTR) => return Ok(Vec::new()),
-            // The kernel refuses it for a lack of memory, or if the limit of open files is below two. Then
-            // wait for events alone, for a while.
+            // `poll` fails for lack of memory, or if the limit of open files is below two. Then wait for
+            // events only, for a while.
             Err(_) => &Timespec { tv_sec: 0, tv_nsec: 10_000_000 },
         };
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];

@@ -1,21 +1,20 @@
 #![allow(unsafe_code)]
 
-//! Words of this process alone, and how a process that was made by `fork` is told from the one that made it.
+//! Words that forked children do not inherit, by which a child notices that an object belongs to its parent.
 //!
-//! A forked child inherits everything: the mappings of channels, the connections, every position that this
-//! end of a ring keeps to itself. Used by both, a ring's end would be two ends. So what belongs to one
-//! process carries a word that its children do not inherit: it lies in a page that the kernel fills with
-//! zeros in a child (`MADV_WIPEONFORK`, Linux 4.14), and 0 is no value that anybody stores there. Whoever has
-//! to look at the word anyway learns by the same look that it is another's. Numbers of processes would not
-//! do: the first process of a nested namespace has the same as that of the outer one.
+//! A forked child inherits everything: mappings of channels, connections, private positions of a ring's end.
+//! If parent and child both used a ring's end, there would be two ends. So each object that belongs to one
+//! process has a word in a page that the kernel fills with zeros in a child (`MADV_WIPEONFORK`, Linux 4.14);
+//! nobody stores 0 there. Code that loads the word anyway detects the child by the same load. Process ids
+//! would not do: the first process of a nested namespace has the same id as that of the outer one.
 //!
-//! Where the kernel does not know that advice, a handler of the C library (`pthread_atfork`) stores the zeros
-//! in the child.
+//! If the kernel does not know this advice, a handler (`pthread_atfork`) stores the zeros in the child.
 //!
-//! The pages are never given back: a forked child that takes a word must not find one that something
-//! inherited still looks at, so which words are taken is kept elsewhere and inherited. A page has 64 words.
+//! The pages are never freed. A forked child must not take a word that an inherited object still uses; so the
+//! mask of taken words is in ordinary memory, which is inherited. A page has 64 words.
 //!
-//! Nothing here locks: a lock that another thread held at the fork is held in the child for ever.
+//! Nothing here locks, because a lock that another thread held at the fork stays locked in the child for
+//! ever.
 
 use std::io;
 use std::ops::Deref;
@@ -27,21 +26,21 @@ use crossbeam_utils::CachePadded;
 use memmap2::MmapOptions;
 use rustix::mm::{Advice, madvise};
 
-/// What a word reads in a child that was forked after the word was made. Nobody stores it.
+/// The value of a word in a child that was forked after the word was made. It is never stored.
 pub(crate) const FOREIGN: u32 = 0;
 
-/// A 32-bit word in memory of this process.
+/// A 32-bit word that forked children inherit, or that is [`FOREIGN`] in them.
 #[derive(Clone)]
 pub(crate) struct ForkSafeWord {
     word: NonNull<AtomicU32>,
     _keeps: Arc<Kept>,
 }
 
-/// Where the word is.
+/// What keeps the word's memory.
 enum Kept {
-    /// In ordinary memory, of which a child has a copy.
+    /// Ordinary memory, which a child inherits.
     Here(AtomicU32),
-    /// In a page that is not inherited.
+    /// A page that is wiped in children.
     Slot(Slot),
 }
 
@@ -54,18 +53,19 @@ impl Kept {
     }
 }
 
-// SAFETY: a pointer to an atomic word that the `Arc` keeps; any number of threads may use it at once.
+// SAFETY: the pointer is to an atomic word that `_kept` keeps alive; any number of threads may use it at
+// once.
 unsafe impl Send for ForkSafeWord {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for ForkSafeWord {}
 
 impl ForkSafeWord {
-    /// In ordinary memory: a forked child has a copy.
+    /// Makes a word in ordinary memory, of which a forked child gets a copy.
     pub(crate) fn inherited(value: u32) -> ForkSafeWord {
         ForkSafeWord::keeping(Kept::Here(AtomicU32::new(value)))
     }
 
-    /// One that reads [`FOREIGN`] in every forked child. The value must be another.
+    /// Makes a word that is [`FOREIGN`] in every forked child. The value must differ from that.
     pub(crate) fn not_inherited(value: u32) -> io::Result<ForkSafeWord> {
         debug_assert_ne!(value, FOREIGN);
         let slot = WORDS.take()?;
@@ -78,7 +78,8 @@ impl ForkSafeWord {
         ForkSafeWord { word: NonNull::from(keeps.word()), _keeps: keeps }
     }
 
-    /// Whether this process is a forked child of the one that made the word. Never so if it is inherited.
+    /// Whether this process is a forked child of the one that made the word. Always false for an inherited
+    /// word.
     #[inline(always)]
     pub(crate) fn is_foreign(&self) -> bool {
         self.load(Ordering::Relaxed) == FOREIGN
@@ -97,29 +98,29 @@ impl Deref for ForkSafeWord {
 
 // ---- the pages
 
-/// Words of a page, as many as the bits of a mask.
+/// The words of a page: as many as a mask has bits.
 const WORDS_OF_A_PAGE: usize = 64;
 
-/// Each word is read in every call, so a store into another word must not take its cache line away.
+/// Each word has its own cache line, because it is read in every call and other words are stored to.
 type Lines = [CachePadded<AtomicU32>; WORDS_OF_A_PAGE];
 
-/// A page of words. It is made once and stays for ever.
+/// A page of words, which is never freed.
 struct Page {
     words: &'static Lines,
-    /// A bit for each. Inherited, unlike the words.
+    /// A bit for each taken word. Children inherit it, unlike the words.
     taken: AtomicU64,
     next: Option<&'static Page>,
 }
 
 struct Pages {
     newest: AtomicPtr<Page>,
-    /// Whether the handler is installed that does what the kernel does not do.
+    /// Whether the fork handler is installed, because the kernel does not know the advice.
     handled: AtomicBool,
 }
 
 static WORDS: Pages = Pages::new();
 
-/// A word that was taken, until it is dropped.
+/// A taken word. Dropping it makes the word available again.
 struct Slot {
     page: &'static Page,
     index: usize,
@@ -153,7 +154,7 @@ impl Pages {
         std::iter::successors(published(self.newest.load(Ordering::Acquire)), |page| page.next)
     }
 
-    /// Another page, with its first word taken. `advise` is what makes the kernel wipe it in children.
+    /// Adds a page and takes its first word. `advise` tells the kernel to wipe the page in children.
     fn grow(&'static self, advise: impl FnOnce(*mut Lines) -> bool) -> io::Result<Slot> {
         let mut map = MmapOptions::new().len(size_of::<Lines>()).map_anon()?;
         let start: *mut Lines = map.as_mut_ptr().cast();
@@ -161,24 +162,24 @@ impl Pages {
             self.handle_forks()?;
         }
         std::mem::forget(map);
-        // SAFETY: whole pages of zeros, which are valid words and aligned as `Lines` must be; nobody else
-        // knows it, and it is never unmapped.
+        // SAFETY: the mapping is whole pages of zeros, which are valid words, aligned for `Lines`. Nobody
+        // else knows it, and it is never unmapped.
         let words = unsafe { &*start };
         let page = Box::into_raw(Box::new(Page { words, taken: AtomicU64::new(1), next: None }));
         let mut newest = self.newest.load(Ordering::Acquire);
         loop {
-            // SAFETY: it came from a box just now, and nobody else knows it yet.
+            // SAFETY: the pointer came from a box just now, and nobody else knows it yet.
             unsafe { (*page).next = published(newest) };
             match self.newest.compare_exchange(newest, page, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(other) => newest = other,
             }
         }
-        // SAFETY: it is never freed, and from now on nobody writes but to its atomics.
+        // SAFETY: the page is never freed, and from now on only its atomics are written.
         Ok(Slot { page: unsafe { &*page }, index: 0 })
     }
 
-    /// From now on the C library wipes the words in children.
+    /// Installs the fork handler, which wipes the words in children.
     fn handle_forks(&self) -> io::Result<()> {
         extern "C" fn wipe() {
             for page in WORDS.all() {
@@ -190,11 +191,11 @@ impl Pages {
         if self.handled.load(Ordering::Acquire) {
             return Ok(());
         }
-        // SAFETY: `wipe` only loads and stores atomics, which a child may do before anything else; it stays
-        // as long as the program.
+        // SAFETY: `wipe` only loads and stores atomics, which is allowed in a forked child. It stays valid as
+        // long as the program runs.
         match unsafe { libc::pthread_atfork(None, None, Some(wipe)) } {
             0 => {
-                // Two threads may both come here: to wipe twice does no harm.
+                // Two threads may both install it: wiping twice does no harm.
                 self.handled.store(true, Ordering::Release);
                 Ok(())
             }
@@ -210,37 +211,37 @@ impl Page {
             if index == WORDS_OF_A_PAGE {
                 return None;
             }
-            // Another thread may be quicker.
+            // Another thread may take it first.
             if let Some(slot) = self.take_at(index) {
                 return Some(slot);
             }
         }
     }
 
-    /// Unless it is taken.
+    /// Takes the word at this index, unless it is taken.
     fn take_at(&'static self, index: usize) -> Option<Slot> {
         let bit = 1 << index;
-        // Acquire: behind whatever its last holder did with the word.
+        // Acquire: ordered after everything that the last owner did with the word.
         let before = self.taken.fetch_or(bit, Ordering::Acquire);
         (before & bit == 0).then(|| Slot { page: self, index })
     }
 }
 
-/// What an [`AtomicPtr`] here holds, loaded with Acquire.
+/// Converts a pointer that was loaded from an [`AtomicPtr`] of this module with Acquire.
 fn published<T>(pointer: *mut T) -> Option<&'static T> {
-    // SAFETY: null, or what was leaked, and published with Release after it was written for the last time.
+    // SAFETY: the pointer is null, or to a leaked value that was published with Release after its last write.
     unsafe { pointer.as_ref() }
 }
 
 fn wipe_on_fork(page: *mut Lines) -> bool {
-    // SAFETY: a mapping of that length, made just now, to which no reference exists yet. The advice changes
+    // SAFETY: the mapping has this length, was made just now, and has no references yet. The advice changes
     // nothing in this process.
     unsafe { madvise(page.cast(), size_of::<Lines>(), Advice::LinuxWipeOnFork) }.is_ok()
 }
 
 // ---- statics
 
-/// A static of which each process makes one of its own: a forked child does not find its parent's.
+/// A static value that each process makes for itself: a forked child does not use its parent's.
 pub(crate) struct PerProcess<T: 'static> {
     newest: AtomicPtr<(ForkSafeWord, T)>,
 }
@@ -250,32 +251,32 @@ impl<T: Sync + 'static> PerProcess<T> {
         PerProcess { newest: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// This process's, if it has made it.
+    /// This process's value, if it has made one.
     pub(crate) fn get(&self) -> Option<&'static T> {
         own(self.newest.load(Ordering::Acquire))
     }
 
-    /// This process's, made now if it is not there. What several threads make at once is one of them all.
+    /// This process's value, made now if necessary. If several threads make it at once, all get the same one.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<&'static T> {
         let seen = self.newest.load(Ordering::Acquire);
         if let Some(value) = own(seen) {
             return Ok(value);
         }
         let made = Box::into_raw(Box::new((ForkSafeWord::not_inherited(1)?, make()?)));
-        // Only in the place of what was seen, which is nothing or a parent's: never of what another thread
-        // has made meanwhile.
+        // Replaces only what was seen (nothing, or a parent's value), never one made by another thread
+        // meanwhile.
         if self.newest.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            // SAFETY: it came from a box just now and was not published.
+            // SAFETY: the pointer came from a box just now and was not published.
             drop(unsafe { Box::from_raw(made) });
-            // Another thread of this process was quicker; a process has no threads that its parent started.
+            // Another thread of this process was faster. (Threads of a parent do not run in this process.)
             return self.get().ok_or_else(|| io::ErrorKind::Interrupted.into());
         }
-        // SAFETY: published, and so never freed.
+        // SAFETY: the value was published, so it is never freed.
         Ok(unsafe { &(*made).1 })
     }
 }
 
-/// The value of an [`PerProcess`], unless a parent made it.
+/// The value of a [`PerProcess`], unless a parent made it.
 fn own<T>(pointer: *mut (ForkSafeWord, T)) -> Option<&'static T> {
     let (owner, value) = published(pointer)?;
     (!owner.is_foreign()).then_some(value)
@@ -287,7 +288,7 @@ mod tests {
     use crate::registry::fork;
     use rustix::process::{Pid, WaitOptions, waitpid};
 
-    /// Ends a child whose look did not show what it should.
+    /// Ends the child with an error if the condition does not hold.
     fn demand(holds: bool) {
         if !holds {
             std::process::abort();
@@ -303,13 +304,13 @@ mod tests {
     fn a_child_finds_its_parent_s_words_wiped() {
         let ours = ForkSafeWord::not_inherited(7).unwrap();
         let inherited = ForkSafeWord::inherited(8);
-        // What a kernel without the advice leaves to the handler.
+        // Like a kernel without the advice, so that the handler must wipe the page.
         let slot = WORDS.grow(|_| false).unwrap();
         slot.word().store(9, Ordering::Relaxed);
         let child = fork(|| {
             demand(ours.is_foreign() && slot.word().load(Ordering::Relaxed) == FOREIGN);
             demand(inherited.load(Ordering::Relaxed) == 8);
-            // What it takes itself is another one, and its own.
+            // A word that the child takes is a different one, and is its own.
             let other = ForkSafeWord::not_inherited(7);
             demand(other.is_ok_and(|other| !other.is_foreign() && other.word != ours.word));
             demand(ours.is_foreign());
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!((ours.load(Ordering::Relaxed), slot.word().load(Ordering::Relaxed)), (7, 9));
     }
 
-    /// In pages that the handler does not know.
+    /// Uses pages for which the handler is not installed.
     #[test]
     fn the_kernel_wipes_words_in_children() {
         static PAGES: Pages = Pages::new();

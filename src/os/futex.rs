@@ -67,12 +67,12 @@ pub(crate) enum Woken {
 /// How long the fallback sleeps before it looks at the other words, at first.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// How long the fallback sleeps after some slices in which nothing happened. A hostile client can delay the
-/// end of its worker by this much at most. 500 idle clients then cost 1,000 short wakes a second.
+/// The longest sleep of the fallback, after some slices without an event. A malicious client can delay the
+/// end of its worker by at most this much. 500 idle clients then cause 1,000 short wakes per second.
 const LONGEST_SLICE: Duration = Duration::from_millis(500);
 
-/// The most words that any wait sleeps on: those of a sender that waits for room in an inbox (the room and
-/// the end of the inbox, the sender's place in the queue and its own end).
+/// The most words in one wait. A sender that waits for room in an inbox has four: room in the inbox, the
+/// inbox's end, its place in the queue, and its own end.
 const MOST: usize = 4;
 
 /// Whether `futex_waitv` can be used, once that was tried.

@@ -1,9 +1,8 @@
 //! The CPUs of this computer, and how many of them this process may use.
 //!
-//! Each may be limited in three ways: the computer has so many online; the process may be kept on some of
-//! them (`taskset`, a cpuset); and its control group may have a quota, which is a number of CPUs by time. The
-//! least of them counts. All can change at any time, so they are looked at again now and then, by a thread
-//! that has nothing better to do.
+//! The number is the least of three: the CPUs that are online, those to which the process is restricted
+//! (`taskset`, a cpuset), and the CPU quota of its control group. All can change at any time, so a thread
+//! that is about to sleep reads them again now and then.
 
 #![forbid(unsafe_code)]
 
@@ -17,10 +16,10 @@ use std::time::Instant;
 use rustix::process::getpid;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// How many CPUs this process could use when that was last looked at; 0 before.
+/// The number of CPUs that this process could use when it was last read; 0 before that.
 static USABLE: AtomicUsize = AtomicUsize::new(0);
 
-/// How many CPUs this process may use, at least one. A look at a word, but for the first time.
+/// The number of CPUs that this process may use, at least one. Reads only a word, except for the first time.
 pub(crate) fn usable() -> usize {
     match USABLE.load(Ordering::Relaxed) {
         0 => {
@@ -31,15 +30,15 @@ pub(crate) fn usable() -> usize {
     }
 }
 
-/// Reads what [`usable`] gives, if that was not done in this second by any thread of the process. It takes
-/// some 50 µs: for a thread that is about to sleep.
+/// Updates the number for [`usable`], at most once per second in the process. Takes about 50 us, so only
+/// threads that are about to sleep call it.
 pub(crate) fn look_again_if_due() {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
-    /// The second, from 1 on, in which it was last done.
+    /// The second of the last update, counted from 1.
     static SECOND: AtomicU64 = AtomicU64::new(0);
     let second = BEGAN.get_or_init(Instant::now).elapsed().as_secs() + 1;
     let last = SECOND.load(Ordering::Relaxed);
-    // One thread does it. The others go on with what is known.
+    // One thread updates it. The others use the old number.
     if second > last && SECOND.compare_exchange(last, second, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         let limits = [Some(online_now()), allowed(), quota(Path::new("/"))];
         let least = limits.into_iter().flatten().min().unwrap_or(1).max(1);
@@ -47,14 +46,14 @@ pub(crate) fn look_again_if_due() {
     }
 }
 
-/// Those that the process may use: its main thread, and this one, which may have been pinned to others.
+/// The number of CPUs that the main thread or this thread may use (this one may be pinned to others).
 fn allowed() -> Option<usize> {
     let (main, own) = (sched_getaffinity(Some(getpid())).ok()?, sched_getaffinity(None).ok()?);
     Some((0..CpuSet::MAX_CPU).filter(|&cpu| main.is_set(cpu) || own.is_set(cpu)).count())
 }
 
-/// The smallest quota of this process's control group and of those above it, as CPUs, rounded up. `root` is
-/// that of the file system.
+/// The smallest quota of this process's control group and of its parents, in CPUs, rounded up. `root` is the
+/// root of the file system.
 fn quota(root: &Path) -> Option<usize> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mut least: Option<usize> = None;
@@ -70,7 +69,7 @@ fn quota(root: &Path) -> Option<usize> {
         } else {
             continue;
         };
-        // In a container the path may be that outside of it, of which nothing is seen here but its root.
+        // In a container this may be the path outside of it, of which only the root is visible here.
         for (mount, above) in
             mounts.iter().flat_map(|mount| Path::new(group).ancestors().map(move |a| (mount, a)))
         {
@@ -81,7 +80,7 @@ fn quota(root: &Path) -> Option<usize> {
     least
 }
 
-/// The quota of one group, in either form of control groups.
+/// The quota of one group, for control groups of version 1 or 2.
 fn quota_of(group: &Path) -> Option<usize> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     let (quota, period) = match read("cpu.max") {
@@ -91,12 +90,12 @@ fn quota_of(group: &Path) -> Option<usize> {
         }
         None => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
     };
-    // "max" and -1 are none.
+    // "max" and -1 mean no quota.
     let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
     usize::try_from(quota.div_ceil(period.max(1))).ok().map(|cpus| cpus.max(1))
 }
 
-/// How many CPUs the computer has.
+/// The number of online CPUs.
 fn online_now() -> usize {
     let online = fs::read_to_string("/sys/devices/system/cpu/online");
     online
@@ -106,7 +105,7 @@ fn online_now() -> usize {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// A list such as `0-3,8`, which is not empty.
+/// Parses a list such as `0-3,8`, which must not be empty.
 pub(crate) fn ranges(list: &str) -> Option<Vec<RangeInclusive<usize>>> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -157,7 +156,7 @@ mod tests {
         assert_eq!(quota(), Some(3), "of the group above");
         put("sys/fs/cgroup/user.slice/a b/cpu.max", "50000 100000\n");
         assert_eq!(quota(), Some(1), "half a CPU is one thread's");
-        // The first form, with the path of a container's outside: its own group is what is mounted.
+        // Version 1, with the path outside of a container, whose own group is mounted.
         put("proc/self/cgroup", "9:name=systemd:/x\n8:cpu,cpuacct:/box/7\n4:memory:/y\n");
         put("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
         put("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
@@ -168,7 +167,7 @@ mod tests {
         assert_eq!(quota(), None);
     }
 
-    /// In a thread of its own, whose affinity ends with it.
+    /// Uses a new thread, because it changes the thread's affinity.
     #[test]
     fn a_pinned_thread_does_not_hide_the_process_s_other_cpus() {
         let main = sched_getaffinity(Some(getpid())).unwrap();

@@ -42,7 +42,7 @@ impl View {
         }
     }
 
-    /// A word that was checked once and stays at hand.
+    /// A word whose offset was checked once.
     pub(crate) fn pin32(&self, offset: usize) -> Word32 {
         Word32 { word: NonNull::from(self.word32(offset)), _segment: Arc::clone(&self.0) }
     }
@@ -71,15 +71,15 @@ impl Deref for Word32 {
     }
 }
 
-/// A ring's part of a segment, for the hot paths: its bounds were checked once, words of the control block
-/// are named at compile time, and a position is masked to a line of the ring, wherever it points.
+/// A ring's part of a segment, for the hot paths. Its bounds are checked once, offsets in the control block
+/// are constants, and every position is masked to a line of the ring.
 #[derive(Clone)]
 pub(crate) struct RingView {
     control: NonNull<u8>,
     data: NonNull<u8>,
     /// A power of two of at least one line.
     capacity: usize,
-    /// Takes a position to the line that it lies in: `capacity - LINE`.
+    /// `capacity - LINE`: masks a position to the offset of its line.
     mask: usize,
     /// Keeps the mapping alive.
     _segment: Arc<Segment>,
@@ -215,8 +215,7 @@ impl RingView {
         copy::prefetch_for_write(self.data.as_ptr().wrapping_add(self.line(position)));
     }
 
-    /// Where the line at a position begins, in bytes from the start of the ring: less than the capacity,
-    /// whatever the position.
+    /// The offset in the ring of the line at a position. It is less than the capacity for every position.
     #[inline(always)]
     fn line(&self, position: u64) -> usize {
         position as usize & self.mask

@@ -27,7 +27,7 @@ use crate::wire::{
 
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
-/// The headings of all tables. Those at the end are prose, which only people can compare with the code.
+/// The headings of all tables. Those at the end contain prose, which this test cannot compare.
 const TABLES: [&str; 21] = [
     "Versions",
     "Key",
@@ -81,7 +81,7 @@ fn section(heading: &str) -> Vec<&'static str> {
     lines.take_while(|line| heading_in(line).is_none()).collect()
 }
 
-/// The cells of a table's rows, without its head. A section has one table.
+/// The cells of a table, without its heading row. A section has one table.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let rows = section(heading).into_iter().filter(|line| line.starts_with('|'));
     let cells = |row: &str| {
@@ -135,7 +135,8 @@ struct Field {
     end: usize,
 }
 
-/// The fields of a layout of `whole` bytes. They follow each other; one without a size takes the rest.
+/// The fields of a layout of `whole` bytes. They must be adjacent; a field without a size has the remaining
+/// bytes.
 fn layout(heading: &str, whole: usize, named: &[(&str, usize)]) -> Vec<Field> {
     let mut behind = 0;
     let fields = table(heading).into_iter().map(|row| {
@@ -450,7 +451,7 @@ fn bytes_of_a_ring() {
 fn close_reasons() {
     let found: Vec<(u32, String)> =
         table("Closing").into_iter().map(|row| (row[0].parse().unwrap(), row[1].clone())).collect();
-    // All that a word can say: an unknown number is the second.
+    // All close reasons; unknown numbers mean the second one.
     let said: Vec<(u32, String)> = (1..1000)
         .map(|word| (word, CloseReason::from_told(word)))
         .filter(|(word, reason)| *word == *reason as u32)
@@ -582,7 +583,7 @@ fn limits() {
         ("returns from a sleep for nothing, fewer than", SPARE_HINTS.to_string()),
     ]
     .map(|(limit, value)| (limit.to_owned(), value));
-    // A duration shows itself as `2s`.
+    // Durations are written like their `Debug` format: `2s`.
     let found: Vec<(String, String)> =
         table("Limits").into_iter().map(|row| (row[0].clone(), row[1].replace(' ', ""))).collect();
     assert_eq!(found, known);
