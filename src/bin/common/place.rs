@@ -1,11 +1,8 @@
 //! Finds the other programs, and makes private temporary directories.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::exit::Failure;
 
@@ -31,7 +28,7 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
 
 /// A directory that only this user may access. It is removed with its contents on drop.
 #[derive(Debug)]
-pub struct TempDir(PathBuf);
+pub struct TempDir(tempfile::TempDir);
 
 impl TempDir {
     /// Makes `ringpost-PURPOSE-RANDOM` in `$TMPDIR`, or in `/tmp` if a socket's path would be too long there.
@@ -41,39 +38,28 @@ impl TempDir {
         if parent.as_os_str().len() > 47 {
             parent = PathBuf::from("/tmp");
         }
-        let cannot = |path: &Path, error: io::Error| {
-            Failure::failed(format!(
-                "cannot create the directory {}: {error}; set TMPDIR to a directory that you can write to",
-                path.display()
-            ))
-        };
-        for _ in 0..16 {
-            let mut random = [0_u8; 8];
-            getrandom(&mut random, GetRandomFlags::empty()).map_err(|error| cannot(&parent, error.into()))?;
-            let path = parent.join(format!("ringpost-{purpose}-{:016x}", u64::from_ne_bytes(random)));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(TempDir(path)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(cannot(&path, error)),
-            }
-        }
-        Err(cannot(&parent, io::ErrorKind::AlreadyExists.into()))
+        tempfile::Builder::new()
+            .prefix(&format!("ringpost-{purpose}-"))
+            .rand_bytes(16)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(&parent)
+            .map(TempDir)
+            .map_err(|error| {
+                Failure::failed(format!(
+                    "cannot create a directory in {}: {error}; set TMPDIR to a directory that you can write to",
+                    parent.display()
+                ))
+            })
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
 
     use super::*;
 
