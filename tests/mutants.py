@@ -80,7 +80,7 @@ def fuzz(target):
     return ("fuzz", (target,))
 
 
-FAILPOINT = re.compile(r'^ *failpoint!\("[^"]*"\);\n', re.MULTILINE)
+FAILPOINT = re.compile(r'^ *failpoint!\("[^"]*", [^)]*\);\n', re.MULTILINE)
 
 # Each without threads, which a mutant could leave waiting for ever.
 PROPERTY = tests("every_answer", "a_forged_header", "a_forged_head_is", "an_empty_ring", "headers_read_back")

@@ -151,9 +151,9 @@ impl Caller {
         self.unregistered = true;
         self.settle_down();
         let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
-        failpoint!("leave.answered");
+        failpoint!("leave.answered", [client], seldom);
         self.session.closer.close_as(CloseReason::Unregistered);
-        failpoint!("leave.closed");
+        failpoint!("leave.closed", [client], seldom);
         self.done(status)
     }
 

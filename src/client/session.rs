@@ -65,9 +65,9 @@ impl Session {
 
     fn close(&self, reason: CloseReason, end_connection: fn(&Watch)) {
         self.closer.close_as(reason);
-        failpoint!("session.closed");
+        failpoint!("session.closed", [client], seldom);
         end_connection(&self.watch);
-        failpoint!("session.ended");
+        failpoint!("session.ended", [client], seldom);
     }
 }
 
@@ -116,10 +116,10 @@ impl Place {
         let guest = channel::open_for_client(descriptor, self.wait)?;
         // It is what it should be, so that its close takes no time; the mapping stays.
         drop(answer.descriptors.only());
-        failpoint!("join.mapped");
+        failpoint!("join.mapped", [client], seldom);
         let session = Session::begin(&guest, line.into_lifeline(), key, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
-        failpoint!("join.watched");
+        failpoint!("join.watched", [client], seldom);
         Ok((guest, Arc::new(session)))
     }
 }

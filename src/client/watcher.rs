@@ -110,10 +110,10 @@ impl Watcher {
                         continue;
                     }
                     let _ = epoll::delete(&self.waits, &lifeline);
-                    failpoint!("watch.removed");
+                    failpoint!("watch.removed", [client], seldom);
                     // A server that shut down has stored the reason in the channel.
                     closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
-                    failpoint!("watch.closed");
+                    failpoint!("watch.closed", [client], seldom);
                 }
             }
         }

@@ -83,7 +83,7 @@ impl Line {
             errno => DialError::NoServer(errno.into()),
         })?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        failpoint!("dial.socket");
+        failpoint!("dial.socket", [client], seldom);
         let began = Instant::now();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -112,7 +112,7 @@ impl Line {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        failpoint!("dial.connected");
+        failpoint!("dial.connected", [client], seldom);
         let server = peer_credentials(&socket)?;
         let own = rustix::process::geteuid().as_raw();
         if !trustworthy(path, own, server.uid) {
@@ -152,9 +152,9 @@ impl Line {
             Err(Errno::AGAIN) => return Err(DialError::TimedOut),
             Err(errno) => return Err(errno.into()),
         }
-        failpoint!("dial.asked");
+        failpoint!("dial.asked", [client], seldom);
         let (datagram, descriptors) = self.receive(ask, deadline)?;
-        failpoint!("dial.answered");
+        failpoint!("dial.answered", [client], seldom);
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
             ReplyBody::Refused(refusal, why) if reply.version == PROTOCOL_VERSION => {

@@ -122,7 +122,7 @@ impl Listener {
         }
         let lock_path = beside(path, ".lock");
         let lock = Ours::new(lock(path, &lock_path)?);
-        failpoint!("listen.locked");
+        failpoint!("listen.locked", [server], starting);
         let made = remove_stale_socket(path).and_then(|()| listen_at(path, mode, group));
         if made.is_err() {
             remove_own(&lock_path, inode_of_fd(&lock));
@@ -167,10 +167,10 @@ impl Listener {
     pub(crate) fn remove(&mut self) {
         self.hide();
         let Some(lock) = self.lock.take() else { return };
-        failpoint!("listen.hidden");
+        failpoint!("listen.hidden", [server], stopping);
         // Must happen while it is locked: afterwards another server may have locked it.
         remove_own(&self.lock_path, inode_of_fd(&lock));
-        failpoint!("listen.removed");
+        failpoint!("listen.removed", [server], stopping);
     }
 
     /// When [`keep_fresh`](Self::keep_fresh) has something to do.
@@ -330,7 +330,7 @@ fn remove_stale_socket(path: &Path) -> Result<(), ListenError> {
             Err(errno) => return Err(system("create the socket", path)(errno)),
         }
     }
-    failpoint!("listen.cleared");
+    failpoint!("listen.cleared", [server], rarely);
     Ok(())
 }
 
@@ -369,12 +369,12 @@ fn listen_at(
         errno => system("create the socket", path)(errno),
     })?;
     let inode = inode_of(path);
-    failpoint!("listen.bound");
+    failpoint!("listen.bound", [server], starting);
     let listening = open_to(path, mode, group).and_then(|()| {
-        failpoint!("listen.opened");
+        failpoint!("listen.opened", [server], starting);
         listen(&socket, BACKLOG).map_err(system("listen at", path))
     });
-    failpoint!("listen.listening");
+    failpoint!("listen.listening", [server], starting);
     match (listening, inode) {
         (Ok(()), Ok(inode)) => Ok((socket, inode, disposal)),
         (Err(error), inode) => {

@@ -325,7 +325,7 @@ impl<'a> Response<'a> {
     #[inline(always)]
     pub(super) fn begin(ring: &'a mut Producer, spare: &'a mut Vec<u8>, sequence: u32) -> Response<'a> {
         let draft = ring.begin(BLOCK_HEADER).ok();
-        failpoint!("draft.begun");
+        failpoint!("draft.begun", [server], always);
         spare.clear();
         Response { ring, spare, draft, written: 0, sequence }
     }

@@ -46,40 +46,40 @@ impl<'a> Entry<'a> {
         self.word(layout::STATE).store(CLAIMING, Relaxed);
         // No field may be stored before the state: after a death in between, the entry would look free.
         fence(Release);
-        failpoint!("registry.claiming");
+        failpoint!("registry.claiming", [server], seldom);
         let key = Key::new(self.slot, self.next_generation(), *random);
-        failpoint!("registry.generation");
+        failpoint!("registry.generation", [server], seldom);
         layout::store128(self.segment, self.at + layout::KEY, key.to_u128());
-        failpoint!("registry.key");
+        failpoint!("registry.key", [server], seldom);
         self.word(layout::PID).store(owner.pid, Relaxed);
-        failpoint!("registry.pid");
+        failpoint!("registry.pid", [server], seldom);
         self.word(layout::UID).store(owner.uid, Relaxed);
-        failpoint!("registry.uid");
+        failpoint!("registry.uid", [server], seldom);
         self.word(layout::GID).store(owner.gid, Relaxed);
-        failpoint!("registry.gid");
+        failpoint!("registry.gid", [server], seldom);
         self.segment.word64(self.at + layout::REGISTERED).store(*at, Relaxed);
-        failpoint!("registry.registered");
+        failpoint!("registry.registered", [server], seldom);
         self.word(layout::NAME_LEN).store(name.len() as u32, Relaxed);
-        failpoint!("registry.name_length");
+        failpoint!("registry.name_length", [server], seldom);
         self.segment.copy_in(self.at + layout::NAME, name.as_bytes());
-        failpoint!("registry.name");
+        failpoint!("registry.name", [server], seldom);
         counters::clear(self.segment, self.at);
-        failpoint!("registry.counters");
+        failpoint!("registry.counters", [server], seldom);
         self.word(layout::STATE).store(LIVE, Release);
-        failpoint!("registry.live");
+        failpoint!("registry.live", [server], seldom);
         key
     }
 
     /// Ends the registration, with one store.
     pub(super) fn free(self) {
         self.word(layout::STATE).store(FREE, Release);
-        failpoint!("registry.free");
+        failpoint!("registry.free", [server], seldom);
     }
 
     /// Marks the client as leaving, with one store.
     pub(super) fn leave(self) {
         self.word(layout::STATE).store(LEAVING, Release);
-        failpoint!("registry.leaving");
+        failpoint!("registry.leaving", [server], stopping);
     }
 
     /// Frees an incomplete entry. It increments the generation, since the registration may not have done so.
@@ -87,7 +87,7 @@ impl<'a> Entry<'a> {
         self.next_generation();
         // Has no name because the chaos test cannot reach it: no server adopts another's registry yet.
         #[cfg(test)]
-        crate::testing::failpoints::count_point();
+        crate::testing::failpoints::counted::pass_one();
         self.free();
     }
 

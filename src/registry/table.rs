@@ -41,7 +41,7 @@ impl Table {
     pub(super) fn announce(&self) {
         let changes = self.changes().wrapping_add(1);
         self.segment.word64(layout::CHANGES_AT).store(changes, Relaxed);
-        failpoint!("registry.changes");
+        failpoint!("registry.changes", [server], seldom);
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -157,7 +157,7 @@ impl Index {
         let slot = self.free.pop_front().ok_or(RegisterError::Full)?;
         let key = table.claim(slot, registration);
         self.names.insert(registration.name, slot);
-        failpoint!("registry.named");
+        failpoint!("registry.named", [server], seldom);
         self.taken.insert(slot);
         self.seen = table.changes();
         Ok(key)
@@ -169,7 +169,7 @@ impl Index {
         };
         self.seen = table.changes();
         self.names.remove(&name);
-        failpoint!("registry.unnamed");
+        failpoint!("registry.unnamed", [server], seldom);
         self.taken.remove(&key.slot());
         self.free.push_back(key.slot());
         true

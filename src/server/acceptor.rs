@@ -51,7 +51,7 @@ impl Acceptor {
         }
         for member in self.shared.take_finished() {
             self.connections.remove(member.connection());
-            failpoint!("acceptor.let_go");
+            failpoint!("acceptor.let_go", [server], seldom);
         }
         let now = Instant::now();
         self.connections.unread.close_read(now);

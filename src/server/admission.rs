@@ -123,7 +123,7 @@ impl Admission {
 
     /// Adds a connection to `connections`, or turns it away.
     fn admit(&self, connections: &mut Connections, socket: Accepted) -> Option<ConnectionId> {
-        failpoint!("accept.connection");
+        failpoint!("accept.connection", [server], seldom);
         let (socket, refusal, why) = match self.check(connections, &socket) {
             Ok(share) => match connections.add(socket, share) {
                 Ok(id) => return Some(id),

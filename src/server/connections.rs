@@ -144,7 +144,7 @@ impl Connections {
         if self.watch(&socket, Source::Connection(id)).is_err() {
             return Err(socket);
         }
-        failpoint!("accept.watched");
+        failpoint!("accept.watched", [server], seldom);
         self.last_id = id;
         self.asking += 1;
         let deadline = Instant::now() + GREETING_TIME;
@@ -184,7 +184,7 @@ impl Connections {
     pub(super) fn register(&mut self, id: ConnectionId, member: &Arc<Member>) {
         let Some(connection) = self.open.get_mut(&id) else { return };
         self.processes.watch(&self.waits, &connection.socket, id);
-        failpoint!("register.watched");
+        failpoint!("register.watched", [server], seldom);
         connection.state = State::Registered(Arc::clone(member));
         self.asking -= 1;
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::registry::CounterCells;
 use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, Turns};
 use crate::server::member::Member;
-use crate::testing::failpoints::{failpoint, planted_fault};
+use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 
 pub(super) struct Inbox {
@@ -72,18 +72,18 @@ impl Inbox {
     fn put(&self, producer: &mut Producer, number: u32, delivery: &Delivery<'_>) -> Result<(), NotSent> {
         let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
         let header = BlockHeader::new(MESSAGE, name.len() as u16, number).to_word();
-        failpoint!("inbox.locked");
-        if planted_fault!("lost") {
+        failpoint!("inbox.locked", [server], always);
+        if fault!("lost") {
             return Ok(());
         }
-        if planted_fault!("twice") {
+        if fault!("twice") {
             let _ = producer.try_publish(Some(header), [&key, name, delivery.payload]);
         }
         producer.try_publish(Some(header), [&key, name, delivery.payload])?;
-        failpoint!("inbox.committed");
+        failpoint!("inbox.committed", [server], always);
         // Under the producer's lock, because the counter must have one writer at a time.
         self.counters.add_received(1);
-        failpoint!("inbox.counted");
+        failpoint!("inbox.counted", [server], always);
         Ok(())
     }
 

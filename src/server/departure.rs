@@ -14,7 +14,7 @@ use super::connections::{Connection, ConnectionId, Connections, State};
 use super::events::Event;
 use super::member::Member;
 use super::shared::{Shared, lock};
-use crate::testing::failpoints::{failpoint, planted_fault};
+use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{CloseReason, Violation};
 
 impl Shared {
@@ -24,19 +24,19 @@ impl Shared {
         if !member.retire() {
             return false;
         }
-        failpoint!("forget.retired");
+        failpoint!("forget.retired", [server], seldom);
         member.share.leave();
         member.inbox.close();
-        failpoint!("forget.inbox");
+        failpoint!("forget.inbox", [server], seldom);
         self.members.remove(member.peer.key);
-        failpoint!("forget.member");
-        if planted_fault!("name") {
+        failpoint!("forget.member", [server], seldom);
+        if fault!("name") {
             return true;
         }
         if let Err(error) = self.registry.release(member.peer.key) {
             self.events.tell(Event::Registry { name: member.peer.name, error: error.to_string() });
         }
-        failpoint!("forget.released");
+        failpoint!("forget.released", [server], seldom);
         true
     }
 
@@ -45,7 +45,7 @@ impl Shared {
     pub(super) fn end(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
         let first = self.forget(member);
         member.closer.close_as(reason);
-        failpoint!("end.channel");
+        failpoint!("end.channel", [server], seldom);
         member.intake.close_as(reason);
         first
     }
@@ -76,9 +76,9 @@ impl Shared {
 /// Closes a connection that has ended, or whose process has. Its client, if it is one, is ended.
 pub(super) fn client_died(shared: &Shared, connections: &mut Connections, id: ConnectionId) {
     let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else { return };
-    failpoint!("death.unwatched");
+    failpoint!("death.unwatched", [server], seldom);
     if shared.end(&member, CloseReason::Died) {
-        failpoint!("death.ended");
+        failpoint!("death.ended", [server], seldom);
         shared.events.tell(Event::Death { peer: member.peer });
     }
 }

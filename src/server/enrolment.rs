@@ -108,10 +108,10 @@ impl Enrolment {
                 return connections.refuse(&self.shared, id, refusal, &why);
             }
         };
-        failpoint!("register.heard");
+        failpoint!("register.heard", [server], seldom);
         match self.shared.registry.register(name, Owner { pid, uid, gid }) {
             Ok(Registered { key, counters }) => {
-                failpoint!("register.claimed");
+                failpoint!("register.claimed", [server], seldom);
                 let peer = Peer { name: *name, key, pid, uid, gid };
                 let client = NewClient { peer, counters, share };
                 if let Err(why) = self.enroll(connections, id, &socket, client) {
@@ -161,7 +161,7 @@ impl Enrolment {
             |error, asked| format!("no memory for a client: {}", system_limits::in_words(&error, asked));
         let (host, descriptor) = channel::create_for_server(geometry, wait)
             .map_err(|error| no_memory(error, 3 * geometry.ring_size()))?;
-        failpoint!("register.channel");
+        failpoint!("register.channel", [server], seldom);
         // The allocator would end the server if it lacked the little memory that the client needs besides. If
         // there were as many workers before, no more is needed: their threads' stacks are kept.
         let workers = self.shared.workers.count() + 1;
@@ -174,7 +174,7 @@ impl Enrolment {
         let member = Member::new(peer, inbox, closers, counters, id).with_share(share);
         let member = Arc::new(member);
         self.shared.members.insert(Arc::clone(&member));
-        failpoint!("register.member");
+        failpoint!("register.member", [server], seldom);
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
@@ -183,11 +183,11 @@ impl Enrolment {
             return Err(format!("cannot start a thread: {error}{remedy}"));
         }
         self.most_workers = self.most_workers.max(workers);
-        failpoint!("register.worker");
+        failpoint!("register.worker", [server], seldom);
         // Before the answer: once the client has that, its worker may report that it unregistered.
         self.shared.events.tell(Event::Register { peer });
         let sent = socket.send_with(&Reply::registered(peer.key), &descriptor);
-        failpoint!("register.sent");
+        failpoint!("register.sent", [server], seldom);
         // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);
         match sent {

@@ -113,7 +113,7 @@ impl Acceptor {
     /// Answers what was committed, then disconnects everyone.
     fn shut_down(&mut self) -> Result<usize, CutOff> {
         self.admission.hide();
-        failpoint!("shutdown.hidden");
+        failpoint!("shutdown.hidden", [server], stopping);
         // Those who connected before that are told, too.
         self.admission.shut(&self.connections, Refusal::ShuttingDown, SHUTTING_DOWN);
         for (id, asks) in self.connections.all_asking() {
@@ -126,16 +126,16 @@ impl Acceptor {
         }
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.peer.key);
-            failpoint!("shutdown.leaving");
+            failpoint!("shutdown.leaving", [server], stopping);
             member.intake.close_as(CloseReason::Shutdown);
-            failpoint!("shutdown.intake");
+            failpoint!("shutdown.intake", [server], stopping);
         }
         // If the clock cannot count that far, there is no limit.
         let grace = Instant::now().checked_add(self.shared.settings.grace);
         while self.shared.workers.are_awaited() && grace.is_none_or(|end| Instant::now() < end) {
             self.turn(grace)?;
         }
-        failpoint!("shutdown.served");
+        failpoint!("shutdown.served", [server], stopping);
         self.end_all(CloseReason::Shutdown);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
@@ -174,7 +174,7 @@ impl Acceptor {
             if !self.shared.workers.is_left_alone(member.peer.key) {
                 self.shared.end(&member, reason);
             }
-            failpoint!("shutdown.ended");
+            failpoint!("shutdown.ended", [server], stopping);
         }
     }
 

@@ -169,7 +169,7 @@ impl Operations {
             return responder.respond(sequence, Status::NotFound, &[]);
         };
         let status = self.deliver(responder, &target, patience, payload_at);
-        failpoint!("inbox.delivered");
+        failpoint!("inbox.delivered", [server], always);
         let bytes = responder.body().len() - payload_at;
         self.log_message(key, Some(&target.peer.name), bytes, status);
         if status == Status::Ok {
@@ -255,9 +255,9 @@ impl Operations {
     /// Unregisters the client. Its name is free before the response says so.
     fn unregister(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
         self.shared.forget(&self.member);
-        failpoint!("unregister.forgotten");
+        failpoint!("unregister.forgotten", [server], rarely);
         responder.respond(sequence, Status::Ok, &[])?;
-        failpoint!("unregister.answered");
+        failpoint!("unregister.answered", [server], rarely);
         responder.notify();
         Err(End::Finished)
     }

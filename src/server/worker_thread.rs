@@ -99,9 +99,9 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
             shared.end(&member, reason);
         }
     }
-    failpoint!("worker.concluded");
+    failpoint!("worker.concluded", [server], seldom);
     shared.finish(member);
-    failpoint!("worker.finished");
+    failpoint!("worker.finished", [server], seldom);
 }
 
 /// The name of a client's worker. Thread names have at most 15 bytes.

@@ -79,13 +79,13 @@ impl Segment {
             return Err(SegmentError::BadLength { len: bytes });
         }
         let fd = memfd::create(name).map_err(system("create a memory file"))?;
-        failpoint!("segment.created");
+        failpoint!("segment.created", [server], seldom);
         memfd::resize(&fd, bytes).map_err(system("size a memory file"))?;
-        failpoint!("segment.sized");
+        failpoint!("segment.sized", [server], seldom);
         let segment = Segment::map(&fd, len)?;
-        failpoint!("segment.mapped");
+        failpoint!("segment.mapped", [server], seldom);
         memfd::seal(&fd).map_err(system("seal a memory file"))?;
-        failpoint!("segment.sealed");
+        failpoint!("segment.sealed", [server], seldom);
         Ok((segment, fd))
     }
 

@@ -1,9 +1,5 @@
 //! For this repository's tests alone: failpoints, and doors for fuzz targets and instruction counts.
 
-#[cfg_attr(ringpost_failpoints, doc(hidden))]
-#[cfg(ringpost_failpoints)]
-pub mod failpoints;
-#[cfg(not(ringpost_failpoints))]
 pub(crate) mod failpoints;
 #[cfg(fuzzing)]
 #[doc(hidden)]

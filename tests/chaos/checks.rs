@@ -1,7 +1,7 @@
 //! What `cargo test` runs: chaos for half a minute, in which processes die by SIGKILL and, in a build with
 //! `--cfg ringpost_failpoints` (`.ci/run chaos`), between any two stores, and no promise is broken; that a
-//! planted fault is found; deaths in every state of a client; and the unit tests of the harness. No times are
-//! asserted.
+//! injected fault is found; deaths in every state of a client; and the unit tests of the harness. No times
+//! are asserted.
 
 use std::process::{Command, ExitCode, Output, Stdio};
 
@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 use crate::common::{Place, begin};
-use crate::{census, content, history, judge, plan, random};
+use crate::{census, content, failpoints, history, judge, plan, random};
 
 macro_rules! trials {
     ($($check:path),+ $(,)?) => { vec![$(trial(stringify!($check), $check)),+] };
@@ -20,11 +20,13 @@ macro_rules! trials {
 pub fn run() -> ExitCode {
     let trials = trials![
         every_promise_is_kept,
-        a_planted_fault,
+        an_injected_fault_is_found,
         deaths_are_noticed_in_every_state,
         crate::tests::the_definitions_are_sound,
         crate::tests::wrong_values_are_refused,
         census::tests::this_process_holds_something,
+        failpoints::tests::a_failpoint_says_who_passes_it_and_how_often,
+        failpoints::tests::every_failpoint_has_a_name_of_its_own,
         content::tests::content_can_be_told_from_any_other,
         history::tests::what_is_written_is_read,
         judge::tests::what_is_right_is_counted,
@@ -83,7 +85,7 @@ fn every_promise_is_kept() {
 /// It is found, and the command that is named with it finds it again: a harness that cannot fail shows
 /// nothing.
 #[cfg(ringpost_failpoints)]
-fn a_planted_fault() {
+fn an_injected_fault_is_found() {
     // A name that is kept is missed by whoever wants it next, or, if nobody does, when all have gone.
     let kept = ["is not free", "are still registered"];
     // If there is room for one of the two only, its sender is told that there was none.
@@ -109,7 +111,7 @@ fn a_planted_fault() {
 
 /// It is refused where the library has no failpoints.
 #[cfg(not(ringpost_failpoints))]
-fn a_planted_fault() {
+fn an_injected_fault_is_found() {
     let place = Place::new();
     let ended = harness(&place, &["--minutes", "0.1", "--fault", "lost:1"]);
     assert_eq!(ended.status.code(), Some(2));

@@ -1,6 +1,9 @@
-//! The library's failpoints, as far as they are built in (`--cfg ringpost_failpoints`).
+//! The library's failpoints, read from its source code, and which of them to arm.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::random::Random;
 
@@ -13,13 +16,89 @@ pub enum Side {
     Channel,
 }
 
-/// A point at which a process is to die.
+/// How often a process passes a failpoint; see `src/testing/failpoints.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Often {
+    Always,
+    Seldom,
+    Rarely,
+    Starting,
+    Stopping,
+}
+
+/// A failpoint as the source code states it.
+#[derive(Debug, PartialEq, Eq)]
+struct Failpoint {
+    name: String,
+    sides: Vec<Side>,
+    often: Often,
+}
+
+/// Every failpoint of the library, in the order of its files.
+static ALL: LazyLock<Vec<Failpoint>> = LazyLock::new(|| {
+    let mut files = Vec::new();
+    source_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files.sort();
+    files.iter().flat_map(|file| failpoints_in(&fs::read_to_string(file).unwrap())).collect()
+});
+
+fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            source_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The failpoints of one source file: `failpoint!("NAME", [PROCESS, …], HOW_OFTEN)`.
+///
+/// # Panics
+///
+/// If one is not written so.
+fn failpoints_in(text: &str) -> Vec<Failpoint> {
+    text.split(concat!("failpoint", "!(\""))
+        .skip(1)
+        .map(|rest| {
+            let told = rest.split(");").next().unwrap_or(rest);
+            parse(told).unwrap_or_else(|| panic!("a failpoint that says something else: {told}"))
+        })
+        .collect()
+}
+
+fn parse(told: &str) -> Option<Failpoint> {
+    let (name, rest) = told.split_once("\", [")?;
+    let (sides, often) = rest.split_once("],")?;
+    let side = |word: &str| match word.trim() {
+        "server" => Some(Side::Server),
+        "client" => Some(Side::Client),
+        "channel" => Some(Side::Channel),
+        _ => None,
+    };
+    let often = match often.trim() {
+        "always" => Often::Always,
+        "seldom" => Often::Seldom,
+        "rarely" => Often::Rarely,
+        "starting" => Often::Starting,
+        "stopping" => Often::Stopping,
+        _ => return None,
+    };
+    Some(Failpoint {
+        name: name.to_owned(),
+        sides: sides.split(',').map(side).collect::<Option<_>>()?,
+        often,
+    })
+}
+
+/// A failpoint at which a process is to die.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Armed {
     pub name: &'static str,
+    /// At which pass, from 1 on.
     pub count: u64,
-    stopping: bool,
-    rare: bool,
+    often: Often,
 }
 
 impl Armed {
@@ -30,29 +109,30 @@ impl Armed {
 
     /// Whether it is passed only when a ring is full, or nearly.
     pub fn is_rare(&self) -> bool {
-        self.rare
+        self.often == Often::Rarely
     }
 
     /// Whether it is passed only by a server that was told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.stopping
+        self.often == Often::Stopping
     }
 }
 
 pub const VARIABLE: &str = "RINGPOST_FAILPOINT";
-pub const FAULT: &str = "RINGPOST_PLANTED_FAULT";
+pub const FAULT: &str = "RINGPOST_FAULT";
 
-/// Whether there are any.
+/// Whether this build has failpoints.
 pub fn are_built_in() -> bool {
     cfg!(ringpost_failpoints)
 }
 
-/// The `turn`-th of this side's points, and at which passing.
-#[cfg(ringpost_failpoints)]
+/// The `turn`-th of this side's failpoints, and at which pass. None in a build without failpoints.
 pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
-    use ringpost::testing::failpoints::{Often, POINTS};
-    let of_side: Vec<_> = POINTS.iter().filter(|(_, who, _)| who & bit(side) != 0).collect();
-    let (name, _, often) = of_side[(turn % of_side.len() as u64) as usize];
+    if !are_built_in() {
+        return None;
+    }
+    let of_side: Vec<_> = ALL.iter().filter(|point| point.sides.contains(&side)).collect();
+    let Failpoint { name, often, .. } = of_side[(turn % of_side.len() as u64) as usize];
     let count = match often {
         Often::Always => {
             let most = 1 << random.below(9);
@@ -61,45 +141,24 @@ pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
         Often::Seldom => 1 + random.below(4),
         Often::Starting | Often::Rarely | Often::Stopping => 1,
     };
-    let (stopping, rare) = (*often == Often::Stopping, *often == Often::Rarely);
-    Some(Armed { name, count, stopping, rare })
+    Some(Armed { name, count, often: *often })
 }
 
-#[cfg(not(ringpost_failpoints))]
-pub fn choose(_side: Side, _turn: u64, _random: &mut Random) -> Option<Armed> {
-    None
-}
-
-#[cfg(ringpost_failpoints)]
-fn bit(side: Side) -> u8 {
-    match side {
-        Side::Server => ringpost::testing::failpoints::SERVER,
-        Side::Client => ringpost::testing::failpoints::CLIENT,
-        Side::Channel => ringpost::testing::failpoints::CHANNEL,
-    }
-}
-
-/// How many processes of each side died at each point.
+/// How many processes of each side died at each failpoint.
 #[derive(Debug, Default, serde::Serialize)]
 #[serde(transparent)]
 pub struct Hits(BTreeMap<&'static str, BTreeMap<Side, u64>>);
 
 impl Hits {
-    /// Every point, with 0.
-    #[cfg(ringpost_failpoints)]
+    /// Every failpoint of this build, with 0.
     pub fn none() -> Hits {
-        let sides = |who: u8| {
-            let sides = [Side::Server, Side::Client, Side::Channel];
-            sides.into_iter().filter(|side| who & bit(*side) != 0).map(|side| (side, 0)).collect()
+        if !are_built_in() {
+            return Hits::default();
+        }
+        let none = |point: &'static Failpoint| {
+            (point.name.as_str(), point.sides.iter().map(|side| (*side, 0)).collect())
         };
-        Hits(
-            ringpost::testing::failpoints::POINTS.iter().map(|(name, who, _)| (*name, sides(*who))).collect(),
-        )
-    }
-
-    #[cfg(not(ringpost_failpoints))]
-    pub fn none() -> Hits {
-        Hits::default()
+        Hits(ALL.iter().map(none).collect())
     }
 
     pub fn add(&mut self, side: Side, name: &'static str) {
@@ -112,7 +171,7 @@ impl Hits {
         (all().count(), all().min().copied().unwrap_or(0))
     }
 
-    /// Those that were hit less often than that.
+    /// Those that were hit less often than `least`.
     pub fn below(&self, least: u64) -> Vec<String> {
         let mut below = Vec::new();
         for (name, sides) in &self.0 {
@@ -121,5 +180,28 @@ impl Hits {
             }
         }
         below
+    }
+}
+
+pub mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    pub fn a_failpoint_says_who_passes_it_and_how_often() {
+        let text = concat!("a(); failpoint", "!(\"x.y\", [server, client], rarely);\n b();");
+        let sides = vec![Side::Server, Side::Client];
+        assert_eq!(failpoints_in(text), [Failpoint { name: "x.y".to_owned(), sides, often: Often::Rarely }]);
+        for wrong in
+            ["x.y", "x.y\", [server]", "x.y\", [], always", "x.y\", [user], always", "x.y\", [server], daily"]
+        {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    pub fn every_failpoint_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = ALL.iter().map(|point| point.name.as_str()).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(names.len() > 100, "only {} were found", names.len());
     }
 }

@@ -41,7 +41,7 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "R")]
     pub round: Option<u32>,
 
-    /// Plant a fault that must be noticed at its Nth occurrence: `lost` drops an acknowledged message,
+    /// Inject a fault at the Nth occurrence, which must be noticed: `lost` drops an acknowledged message,
     /// `twice` delivers one twice, `name` keeps a dead client's name. Needs a build with --cfg
     /// ringpost_failpoints
     #[arg(long, value_name = "FAULT:N")]
@@ -68,7 +68,7 @@ fn command() -> String {
 pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outcome {
     if options.fault.is_some() && !failpoints::are_built_in() {
         return Err(Failure::usage(
-            "--fault: there are no faults to plant in this program: build it with RUSTFLAGS=\"--cfg ringpost_failpoints\"",
+            "--fault: this program has no faults to inject: build it with RUSTFLAGS=\"--cfg ringpost_failpoints\"",
         ));
     }
     let interrupt = Interrupt::install()?;

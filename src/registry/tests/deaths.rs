@@ -14,7 +14,7 @@ use crate::registry::entry::Registration;
 use crate::registry::mutex::tests::fork;
 use crate::registry::table::Table;
 use crate::registry::{ClientState, RegisterError, entry};
-use crate::testing::failpoints::die_after;
+use crate::testing::failpoints::counted::die_after;
 
 const LONG: Duration = Duration::from_secs(20);
 

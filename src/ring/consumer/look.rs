@@ -91,7 +91,7 @@ impl Consumer {
     fn skip_padding(&mut self) -> Result<Option<Found>, Ended> {
         self.position += self.capacity() - (self.position & (self.capacity() - 1));
         self.give_back();
-        failpoint!("consume.padding");
+        failpoint!("consume.padding", [server, client], always);
         self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
         self.look()

@@ -11,7 +11,7 @@ impl Consumer {
     /// Takes a block that was copied out. Its place is still to be given back.
     #[inline(always)]
     pub(super) fn pass(&mut self, found: Found) {
-        failpoint!("consume.copied");
+        failpoint!("consume.copied", [server, client], always);
         self.hints += 1;
         self.position += found.size();
     }
@@ -21,7 +21,7 @@ impl Consumer {
     pub(super) fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
-        failpoint!("consume.head");
+        failpoint!("consume.head", [server, client], always);
     }
 
     /// Pays what the last block made due.
@@ -72,9 +72,9 @@ impl Consumer {
     pub(super) fn wake_producer(&self) {
         let word = self.producer_parked();
         if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
-            failpoint!("wake.space.swapped");
+            failpoint!("wake.space.swapped", [client], rarely);
             futex::wake(word, self.scope, 1);
-            failpoint!("wake.space.woken");
+            failpoint!("wake.space.woken", [client], rarely);
         }
     }
 
@@ -86,11 +86,11 @@ impl Consumer {
             return;
         }
         self.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
-        failpoint!("give_up.stored");
+        failpoint!("give_up.stored", [client], seldom);
         // As after giving back room: a producer that parks later looks at the word behind its own fence.
         fence(Ordering::SeqCst);
         self.wake_producer();
-        failpoint!("give_up.told");
+        failpoint!("give_up.told", [client], seldom);
     }
 
     #[inline(always)]

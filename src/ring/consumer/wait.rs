@@ -94,16 +94,16 @@ impl Consumer {
                 futex::set(self.consumer_parked(), 0);
                 return Ok(());
             }
-            failpoint!("park.data.set");
+            failpoint!("park.data.set", [server, client], always);
             let woken = self.sleep(deadline);
-            failpoint!("park.data.slept");
+            failpoint!("park.data.slept", [server, client], always);
             if self.closer.is_forked() {
                 // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
                 // it.
                 return Ok(());
             }
             futex::set(self.consumer_parked(), 0);
-            failpoint!("park.data.cleared");
+            failpoint!("park.data.cleared", [server, client], always);
             if self.is_pending() {
                 return Ok(());
             }

@@ -103,7 +103,7 @@ impl Batch<'_> {
             self.put_header(self.at, padding_header(self.at, start - self.at));
         }
         self.put_header(start, data_header(start, len));
-        failpoint!("batch.record");
+        failpoint!("batch.record", [channel], always);
         self.at = start + record_size(len);
         Ok(())
     }
@@ -135,9 +135,9 @@ impl Batch<'_> {
         let (producer, at) = (&mut *self.producer, self.at);
         if at != producer.position {
             producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
-            failpoint!("batch.zero");
+            failpoint!("batch.zero", [channel], always);
             producer.ring.header(producer.position).store(self.first, Ordering::Release);
-            failpoint!("batch.header");
+            failpoint!("batch.header", [channel], always);
             producer.position = at;
             producer.notify();
         }

@@ -188,7 +188,7 @@ impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = &bytes[..bytes.len().min(self.remaining())];
         self.producer.ring.copy_in(self.start, HEADER + self.written, fit);
-        failpoint!("grant.written");
+        failpoint!("grant.written", [channel], always);
         self.written += fit.len();
         Ok(fit.len())
     }

@@ -56,9 +56,9 @@ impl Producer {
         let word = self.consumer_parked();
         // Relaxed: the word carries no order, the fences do.
         if word.swap(0, Ordering::Relaxed) == 1 {
-            failpoint!("wake.data.swapped");
+            failpoint!("wake.data.swapped", [server, client], always);
             futex::wake(word, self.scope, 1);
-            failpoint!("wake.data.woken");
+            failpoint!("wake.data.woken", [server, client], always);
         }
     }
 

@@ -35,7 +35,7 @@ impl Producer {
             self.ring.copy_into_line(self.position, at, part);
             at += part.len();
         }
-        failpoint!("publish.line");
+        failpoint!("publish.line", [server, client, channel], always);
         self.commit_here(len, LINE as u64);
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Producer {
         // asked for again.
         let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
         self.write_parts(start, header, parts);
-        failpoint!("publish.payload");
+        failpoint!("publish.payload", [server, client, channel], always);
         self.commit_one(start, len);
         Ok(())
     }
@@ -106,10 +106,10 @@ impl Producer {
         let next = self.position + size;
         if self.cleared != next {
             self.ring.header(next).store(EMPTY, Ordering::Relaxed);
-            failpoint!("publish.zero");
+            failpoint!("publish.zero", [server, client, channel], always);
         }
         self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);
-        failpoint!("publish.header");
+        failpoint!("publish.header", [server, client, channel], always);
         self.position = next;
         self.last_size = size;
     }
@@ -119,12 +119,12 @@ impl Producer {
     pub(super) fn commit_padded(&mut self, start: u64, len: usize) {
         let next = start + record_size(len);
         self.ring.header(next).store(EMPTY, Ordering::Relaxed);
-        failpoint!("publish.padded.zero");
+        failpoint!("publish.padded.zero", [server, client, channel], rarely);
         self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
-        failpoint!("publish.padded.record");
+        failpoint!("publish.padded.record", [server, client, channel], rarely);
         let padding = padding_header(self.position, start - self.position);
         self.ring.header(self.position).store(padding, Ordering::Release);
-        failpoint!("publish.padded.header");
+        failpoint!("publish.padded.header", [server, client, channel], rarely);
         self.position = next;
     }
 
@@ -136,7 +136,7 @@ impl Producer {
         let ahead = self.position + self.last_size;
         if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
             self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
-            failpoint!("publish.ahead");
+            failpoint!("publish.ahead", [server, client, channel], always);
             self.cleared = ahead;
             if self.last_size > LINE as u64 {
                 self.prepare_lines();

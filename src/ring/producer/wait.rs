@@ -72,11 +72,11 @@ impl Producer {
             }
             let slice = now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            failpoint!("park.space.set");
+            failpoint!("park.space.set", [server, channel], rarely);
             let woken = self.sleep(until);
-            failpoint!("park.space.slept");
+            failpoint!("park.space.slept", [server, channel], rarely);
             futex::set(self.producer_parked(), 0);
-            failpoint!("park.space.cleared");
+            failpoint!("park.space.cleared", [server, channel], rarely);
             if let Some(placed) = self.look_again(len) {
                 return Ok(placed?);
             }

@@ -176,7 +176,7 @@ impl State {
             Ok(()) => {
                 self.written = self.written.wrapping_add(1);
                 self.producer.notify();
-                failpoint!("inbox.notified");
+                failpoint!("inbox.notified", [server], always);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -290,7 +290,7 @@ impl Turns {
     pub(crate) fn line_up(&self, len: usize) -> Place<'_> {
         let turn = Arc::new(Turn::default());
         self.lock().queue.push_back(Waiter { turn: Arc::clone(&turn), len });
-        failpoint!("inbox.queued");
+        failpoint!("inbox.queued", [server], rarely);
         Place { turns: self, turn, len }
     }
 
@@ -311,7 +311,7 @@ pub(crate) struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.turns.lock().leave(&self.turn);
-        failpoint!("inbox.left");
+        failpoint!("inbox.left", [server], rarely);
     }
 }
 
@@ -344,11 +344,11 @@ impl Place<'_> {
             }
             if let Some((_, how)) = &mut slept {
                 // The consumer may never look again, and then wakes nobody: wait for space in slices.
-                failpoint!("inbox.armed");
+                failpoint!("inbox.armed", [server], rarely);
                 let slice = deadline.min(now + SPACE_SLICE);
                 let turn = self.turn.as_wait();
                 *how = futex::wait(&[space.as_wait(), turn, closer.as_wait(), own.as_wait()], Some(slice));
-                failpoint!("inbox.slept");
+                failpoint!("inbox.slept", [server], rarely);
             } else {
                 self.turn.sleep(own, deadline);
             }
