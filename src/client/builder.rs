@@ -47,7 +47,7 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until register is called"]
 pub struct ClientBuilder {
-    place: Place,
+    pub(super) place: Place,
     reconnect: Option<Reconnect>,
 }
 
@@ -175,19 +175,7 @@ impl ClientBuilder {
         Ok(self.client(guest, session))
     }
 
-    /// Asks on a connection that stands.
-    #[cfg(fuzzing)]
-    pub(super) fn register_on(
-        &self,
-        line: crate::connect::dial::Line,
-        name: Name,
-        deadline: std::time::Instant,
-    ) -> Result<Client, RegisterError> {
-        let (guest, session) = self.place.register_on(line, name, deadline)?;
-        Ok(self.client(guest, session))
-    }
-
-    fn client(&self, guest: Guest, session: Arc<Session>) -> Client {
+    pub(super) fn client(&self, guest: Guest, session: Arc<Session>) -> Client {
         let mut inbox = Inbox::new(guest.inbox, Arc::clone(&session));
         let mut caller =
             Caller::new(guest.requests, guest.responses, Arc::clone(&session), self.place.timeout);

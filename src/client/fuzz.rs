@@ -3,16 +3,20 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
-use super::session::Session;
-use super::watcher::Watch;
+use super::observer::Kept;
+use super::session::{Session, explain};
+use super::watcher::{Watch, Watcher, current};
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::fuzz::Memory;
+use crate::connect::Ask;
+use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
 use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name};
@@ -23,22 +27,35 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A client that is registered, on this memory.
 pub fn client_on(memory: &Memory) -> Client {
     let guest = memory.guest();
-    let name = Name::new("alice").expect("a name");
-    // Without a connection: whatever ends that is another matter.
-    let watch = Watch::of_nothing().expect("a watcher");
-    let session = Arc::new(Session::under(watch, &guest, Key::from_u128(7), name));
+    // Without a connection: how a client notices the end of one is another matter.
+    let (watcher, of) = (Watcher::make().expect("descriptors"), current().expect("memory"));
+    let watch = Watch { token: u64::MAX - 1, watcher, of, lifeline: None };
+    let session = Arc::new(Session::under(watch, &guest, Key::from_u128(7), alice()));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Client { caller: Caller::new(guest.requests, guest.responses, session, Duration::ZERO), inbox }
 }
 
-/// Registers over a connection at whose other end the answer lies already.
+/// Registers over a connection on which the answer lies already.
 pub fn register_over(connection: OwnedFd) -> Result<Client, RegisterError> {
     let builder = ClientBuilder::new("unused".into()).wait(WaitStrategy::Park);
-    let name = Name::new("alice").expect("a name");
-    builder.register_on(Line::on(connection), name, Instant::now() + PATIENCE)
+    let line = line_on(connection);
+    let answer = line
+        .ask(&Ask::Register(alice()), Instant::now() + PATIENCE)
+        .map_err(|error| explain(error, &builder.place.path, Some(&alice())))?;
+    let (guest, session) = builder.place.begin(line, answer, alice())?;
+    Ok(builder.client(guest, session))
 }
 
-/// Observes over a connection at whose other end the answers lie already.
+/// Observes over a connection on which the answers lie already.
 pub fn observe_over(connection: OwnedFd) -> Observer {
-    Observer::on(Line::on(connection), PATIENCE)
+    let kept = Kept { line: line_on(connection), used: false };
+    Observer { kept: Mutex::new(Some(kept)), timeout: PATIENCE, path: PathBuf::new() }
+}
+
+fn line_on(connection: OwnedFd) -> Line {
+    Line { connection: Connection::of(connection).expect("memory for a word") }
+}
+
+fn alice() -> Name {
+    Name::new("alice").expect("a name")
 }

@@ -40,17 +40,17 @@ use crate::registry::ClientInfo;
 #[derive(Debug)]
 pub struct Observer {
     /// For the next question.
-    kept: Mutex<Option<Kept>>,
-    timeout: Duration,
-    path: PathBuf,
+    pub(super) kept: Mutex<Option<Kept>>,
+    pub(super) timeout: Duration,
+    pub(super) path: PathBuf,
 }
 
 /// A connection between two questions.
 #[derive(Debug)]
-struct Kept {
-    line: Line,
+pub(super) struct Kept {
+    pub(super) line: Line,
     /// Whether it was used. If not, what lies there is what the server has to say to whoever connects.
-    used: bool,
+    pub(super) used: bool,
 }
 
 /// How long a question may take.
@@ -108,12 +108,6 @@ impl Observer {
         line.refuse_descriptors();
         observer.keep(Kept { line, used: false });
         Ok(observer)
-    }
-
-    /// On a connection that stands.
-    #[cfg(fuzzing)]
-    pub(super) fn on(line: Line, timeout: Duration) -> Observer {
-        Observer { kept: Mutex::new(Some(Kept { line, used: false })), timeout, path: PathBuf::new() }
     }
 
     /// What the server tells about itself. Blocks until it answers, at most the time that

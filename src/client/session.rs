@@ -94,22 +94,13 @@ impl Place {
         self.begin(line, answer, name)
     }
 
-    /// Asks on a connection that stands.
-    #[cfg(fuzzing)]
-    pub(super) fn register_on(
+    /// Opens the channel that came with the answer.
+    pub(super) fn begin(
         &self,
         line: Line,
+        answer: Answer,
         name: Name,
-        deadline: Instant,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
-        let answer = line
-            .ask(&Ask::Register(name), deadline)
-            .map_err(|error| explain(error, &self.path, Some(&name)))?;
-        self.begin(line, answer, name)
-    }
-
-    /// Opens the channel that came with the answer.
-    fn begin(&self, line: Line, answer: Answer, name: Name) -> Result<(Guest, Arc<Session>), RegisterError> {
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
         let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptors.first().ok_or_else(not_ringpost)?;

@@ -32,7 +32,7 @@ use crate::wire::CloseReason;
 /// The process's watcher, once there is one.
 type Current = Mutex<Option<Arc<Watcher>>>;
 
-struct Watcher {
+pub(super) struct Watcher {
     waits: Waits,
     watched: Mutex<Watched>,
     /// When this descriptor is closed, the thread knows that the process has closed its descriptors.
@@ -52,20 +52,20 @@ static WATCHER: PerProcess<Current> = PerProcess::new();
 
 /// A lifeline that is watched until [`end`](Self::end) or drop.
 pub(super) struct Watch {
-    token: u64,
-    watcher: Arc<Watcher>,
+    pub(super) token: u64,
+    pub(super) watcher: Arc<Watcher>,
     /// The watcher of the process in which the watch began.
-    of: &'static Current,
+    pub(super) of: &'static Current,
     /// Also kept here, so that a closer can use it without a lock.
-    lifeline: Option<Arc<Connection>>,
+    pub(super) lifeline: Option<Arc<Connection>>,
 }
 
-fn current() -> io::Result<&'static Current> {
+pub(super) fn current() -> io::Result<&'static Current> {
     WATCHER.get_or_make(|| Ok(Mutex::default()))
 }
 
 impl Watcher {
-    fn make() -> io::Result<Arc<Watcher>> {
+    pub(super) fn make() -> io::Result<Arc<Watcher>> {
         let (waits, wake) = Waits::new()?;
         Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
     }

@@ -8,8 +8,6 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
 use rustix::time::Timespec;
 use std::io;
-#[cfg(fuzzing)]
-use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,7 +50,7 @@ impl From<Errno> for DialError {
 /// A connection to a server whose credentials were checked.
 #[derive(Debug)]
 pub(crate) struct Line {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// The body of a successful answer, and its descriptors: one at most.
@@ -119,12 +117,6 @@ impl Line {
             return Err(DialError::Untrusted { uid: server.uid });
         }
         Ok(Line { connection: Connection::of(socket)? })
-    }
-
-    /// Uses a connected socket without checking its peer.
-    #[cfg(fuzzing)]
-    pub(crate) fn on(socket: OwnedFd) -> Line {
-        Line { connection: Connection::of(socket).expect("memory for a word") }
     }
 
     /// For requests whose answers have no descriptor.

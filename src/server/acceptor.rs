@@ -217,10 +217,4 @@ impl Acceptor {
         self.shared.events.tell(Event::Refused(Refused::new(reason, message).of(who)));
         self.refuse(id, refusal, &why);
     }
-
-    /// How many connections are open.
-    #[cfg(fuzzing)]
-    pub(super) fn connections(&self) -> usize {
-        self.connections.len()
-    }
 }

@@ -208,7 +208,7 @@ impl FuzzAcceptor {
 
     /// Whether nobody is connected or registered and no worker lives.
     pub fn is_quiet(&self) -> bool {
-        self.acceptor.connections() == 0
+        self.acceptor.connections.len() == 0
             && self.shared.workers.count() == 0
             && self.shared.registry.len().ok() == Some(0)
     }

@@ -2,8 +2,8 @@
 //!
 //! Nobody could end a sleep there, so none is slept, nobody is woken, and no input costs a system call for
 //! it. Instead the target says how sleeps end: with how many hints, and with what it wrote meanwhile. A sleep
-//! that nothing ends takes an hour of a clock of its own. What a ring does with shared memory is counted, so
-//! that a target can check how much work a byte of its input may cause.
+//! that nothing ends takes a thousand years of a clock of its own. What a ring does with shared memory is
+//! counted, so that a target can check how much work a byte of its input may cause.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 pub(crate) use super::mapped::*;
 use crate::os::futex::{Scope, Woken};
 
-/// How much the clock advances in a sleep that nothing ends. Longer than every time limit of a target.
-const SLEEP: Duration = Duration::from_secs(3600);
+/// How much the clock advances in a sleep that nothing ends: a thousand years, because a peer can ask for
+/// time limits of up to 2^64 nanoseconds, which are 584 years.
+const SLEEP: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
 
 thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
