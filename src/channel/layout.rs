@@ -1,7 +1,7 @@
-//! Where everything lies in a channel's segment: the table *Channel* in `docs/PROTOCOL.md`.
+//! The layout of a channel's segment, as in the table *Channel* in `docs/PROTOCOL.md`.
 //!
-//! The control blocks lie together in the first page. The data of a ring takes up memory from the first look
-//! or write on, page by page, so an idle client takes a few pages.
+//! All control blocks are in the first page. A ring's data uses memory page by page from the first access on,
+//! so an idle client uses only a few pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,
@@ -21,7 +21,7 @@ const DATA: usize = 4096;
 
 /// The smallest ring of a channel: a page, so that ring data is page-aligned.
 const MIN_RING: usize = 4096;
-/// Three of these still map on any 64-bit machine.
+/// The largest ring. Three of these can be mapped on any 64-bit machine.
 const MAX_RING: usize = MAX_CAPACITY;
 const _: () = assert!(MIN_RING >= MIN_CAPACITY);
 
@@ -32,11 +32,11 @@ pub(crate) struct Geometry {
     max_block: usize,
 }
 
-/// The sizes asked for, or found in a segment, cannot be.
+/// The requested sizes, or those found in a segment, are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
-    /// The ring size is not one that a channel's ring can have.
+    /// The ring size is invalid.
     #[error("a ring size of {0} bytes cannot be: use a power of two from {MIN_RING} to {MAX_RING}")]
     RingSize(u64),
     /// The largest block does not fit the ring.
@@ -46,19 +46,20 @@ pub enum GeometryError {
         most = largest_block(*ring_size)
     )]
     MaxBlock {
-        /// The largest block asked for.
+        /// The requested largest block.
         max_block: u64,
-        /// The ring size it was to go with.
+        /// The ring size.
         ring_size: usize,
     },
 }
 
-/// Every block of the protocol that is not payload fits into this.
+/// The smallest allowed size of the largest block. Every block of the protocol without a payload fits into
+/// it.
 pub(crate) const MIN_BLOCK: usize = 256;
 
 impl Geometry {
-    /// Rings of `ring_size` bytes each, a power of two from 4 KiB to 1 GiB, and the largest blocks that they
-    /// take (`ring_size / 2 - 8` bytes).
+    /// Sizes for rings of `ring_size` bytes (a power of two from 4 KiB to 1 GiB), with the largest possible
+    /// blocks (`ring_size / 2 - 8` bytes).
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Geometry {
         Ok(Geometry { ring_size, max_block: largest_block(ring_size) })
     }
 
-    /// The same rings, with blocks of at most `max_block` bytes (block header included): 256 at least.
+    /// The same ring size, with blocks of at most `max_block` bytes, header included (at least 256).
     ///
     /// # Errors
     ///
@@ -83,12 +84,12 @@ impl Geometry {
         Ok(Geometry { max_block, ..self })
     }
 
-    /// Bytes of each ring.
+    /// The size of each ring, in bytes.
     pub(crate) fn ring_size(&self) -> usize {
         self.ring_size
     }
 
-    /// Bytes of the largest block.
+    /// The size of the largest block, in bytes.
     pub(crate) fn max_block(&self) -> usize {
         self.max_block
     }
@@ -98,7 +99,7 @@ impl Geometry {
     }
 }
 
-/// The rings of a channel, in the order in which they lie.
+/// The rings of a channel, in their order in the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ring {
     Request = 0,
@@ -122,7 +123,7 @@ impl Ring {
     }
 }
 
-/// What the first bytes say, copied out once and then checked.
+/// The words at the start of the segment. They are copied out once and then checked.
 pub(super) struct Words {
     magic: [u8; 8],
     version: u32,

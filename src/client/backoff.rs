@@ -1,4 +1,4 @@
-//! When a client registers again, and how often.
+//! `Reconnect`: when, and how often, a client tries to register again.
 
 #![forbid(unsafe_code)]
 
@@ -15,32 +15,32 @@ const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// The shortest delay, whatever is set: an attempt at a socket that is not there takes some microseconds, and
-/// a server may end each new connection at once. So a client without a server uses a few hundredths of a CPU
-/// at most.
+/// The shortest delay, whatever is set. An attempt without a server takes some microseconds, and a server may
+/// end each new connection at once; so this keeps a client without a server to a few percent of a CPU.
 const LEAST_DELAY: Duration = Duration::from_millis(1);
 
-/// Refusals in a row until they are believed: a server may still hold the name for the client's own former
-/// connection.
+/// The number of successive refusals that count as final. A server may refuse at first, because the client's
+/// former connection still has the name.
 const REFUSALS: u32 = 3;
 
-/// That, and how, a client registers again after the server went away:
+/// How a client registers again after its server has ended: see
 /// [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect).
 ///
-/// The delay before an attempt doubles from the first to the longest. Of each a random part of up to a half
-/// is taken away, so that the clients of a server which comes back do not all come at once.
+/// The delay before an attempt doubles from the first to the longest. Each is shortened by a random part of
+/// up to half, so that the clients of a restarted server do not all connect at once.
 ///
 /// | setting | default |
 /// | --- | --- |
 /// | [`first_delay`](Self::first_delay) | 20 ms |
 /// | [`longest_delay`](Self::longest_delay) | 2 s |
-/// | [`attempts`](Self::attempts) | as many as there is time for |
-/// | [`within`](Self::within) | 60 s from the operation that begins to try |
+/// | [`attempts`](Self::attempts) | unlimited |
+/// | [`within`](Self::within) | 60 s from the first operation that tries |
 /// | [`on_event`](Self::on_event) | nothing |
 ///
-/// It gives up, with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp), when the attempts or the time are
-/// used up, and when the server refuses: three times in a row because the name is taken, the server full, or
-/// this user not allowed; once because it is of another version, not to be trusted, or something else.
+/// The client gives up, with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp), after the last attempt or
+/// at the end of the time. It also gives up after three successive refusals because the name is taken, the
+/// server is full, or the user is not allowed; and at once if the server has another version, is not to be
+/// trusted, or is not Ringpost.
 ///
 /// # Examples
 ///
@@ -99,7 +99,7 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// The delay before the first attempt. 20 ms, if nothing else is said; less than a millisecond is one.
+    /// The delay before the first attempt: 20 ms by default, at least 1 ms.
     ///
     /// # Examples
     ///
@@ -115,8 +115,7 @@ impl Reconnect {
         self
     }
 
-    /// The longest delay before an attempt. Two seconds, if nothing else is said; less than a millisecond is
-    /// one.
+    /// The longest delay before an attempt: 2 s by default, at least 1 ms.
     ///
     /// # Examples
     ///
@@ -132,8 +131,7 @@ impl Reconnect {
         self
     }
 
-    /// The most attempts after one end of a connection. As many as there is time for, if nothing else is
-    /// said; at least one is made.
+    /// The largest number of attempts after the end of a connection: unlimited by default, at least one.
     ///
     /// # Examples
     ///
@@ -148,8 +146,8 @@ impl Reconnect {
         self
     }
 
-    /// The longest to go on trying after one end of a connection, counted from the operation that begins to.
-    /// A minute, if nothing else is said. The last attempt comes at its end.
+    /// How long to try after the end of a connection, from the first operation that tries: 60 s by default.
+    /// The last attempt is made at the end of this time.
     ///
     /// # Examples
     ///
@@ -165,8 +163,8 @@ impl Reconnect {
         self
     }
 
-    /// What is told of everything that happens, on the thread whose operation it happens in. It should return
-    /// soon.
+    /// Sets a function that is called for each event, on the thread whose operation caused it. It should
+    /// return quickly.
     ///
     /// # Examples
     ///
@@ -199,8 +197,7 @@ impl Reconnect {
         }
     }
 
-    /// The delay before an attempt, the first one's number being 0: a half of it for sure, and of the other
-    /// half as much as the random number says.
+    /// The delay before an attempt (the first one is 0), shortened according to the random number.
     fn delay(&self, attempt: u32, random: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
         let whole = self.first.max(LEAST_DELAY).saturating_mul(factor).min(self.longest).max(LEAST_DELAY);
@@ -208,14 +205,14 @@ impl Reconnect {
     }
 }
 
-/// What another attempt would come to.
+/// What a failed attempt says about further ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It may succeed at any time.
+    /// Another attempt may succeed at any time.
     Passing,
-    /// The server refuses. It may do so for the last time.
+    /// The server refused. Another attempt may succeed.
     Refusal,
-    /// Nothing but a person changes it.
+    /// Another attempt cannot succeed without intervention.
     Final,
 }
 
@@ -238,13 +235,13 @@ fn kind(error: &RegisterError) -> Kind {
     }
 }
 
-/// The attempts after one end of a connection.
+/// The schedule of the attempts after the end of a connection.
 pub(super) struct Schedule {
     began: Instant,
-    /// How many failed, and how many of the last of these were refusals.
+    /// The number of failed attempts, and how many of the last ones in a row were refusals.
     pub(super) attempts: u32,
     refusals: u32,
-    /// When the next one is due.
+    /// When the next attempt is due.
     pub(super) next: Instant,
 }
 
@@ -255,7 +252,7 @@ impl Schedule {
         schedule
     }
 
-    /// The delay until the next attempt, or nothing if there is to be none.
+    /// Records a failure. Returns the delay until the next attempt, or `None` if there is none.
     pub(super) fn failed(
         &mut self,
         policy: &Reconnect,
@@ -281,16 +278,16 @@ impl Schedule {
     }
 }
 
-/// Takes a random part of up to a half away from a delay.
+/// Shortens a delay by a random part of up to half.
 pub(super) fn shorten(delay: Duration, random: u32) -> Duration {
     let half = delay / 2;
     half + (delay - half).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// A number that other clients do not draw as well.
+/// A random number.
 pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
-    // It never fails once the computer has started. If it does, there is no jitter.
+    // This never fails after the computer has started. If it did, delays would not be randomised.
     let _ = fill_random(&mut bytes);
     u32::from_ne_bytes(bytes)
 }

@@ -1,4 +1,4 @@
-//! The receiving half of a client, and the messages that it gives out.
+//! `Inbox`: the receiving half of a client. `Message`: what it receives.
 
 #![forbid(unsafe_code)]
 
@@ -15,14 +15,14 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Nam
 
 /// The receiving half of a [`Client`](super::Client): [`Client::split`](super::Client::split).
 ///
-/// It can be moved to another thread. When the [`Caller`](super::Caller) unregisters or is dropped, it gives
-/// out what was delivered before, and then `Disconnected`.
+/// It can be moved to another thread. After the [`Caller`](super::Caller) unregisters or is dropped, it
+/// returns the messages that were delivered before, and then `Disconnected`.
 ///
-/// Dropping it while the caller lives on gives the inbox up for good, also for later registrations of a
-/// client with [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). Senders to this client are told
-/// [`SendError::Gone`](super::SendError::Gone) from then on, those that wait for room at once. What was
-/// delivered and not received is lost, though its senders were told `Ok`. The caller goes on as before. The
-/// drop does not block. An inbox that is leaked (`std::mem::forget`) is not given up: it fills.
+/// Dropping the inbox while the caller lives closes it for good, also for later registrations of a client
+/// with [`ClientBuilder::reconnect`](super::ClientBuilder::reconnect). From then on senders get
+/// [`SendError::Gone`](super::SendError::Gone), including those that wait for room. Messages that were
+/// delivered but not received are lost, although their senders got `Ok`. The caller is unaffected. The drop
+/// does not block. A leaked inbox (`std::mem::forget`) is not closed: it fills.
 ///
 /// # Examples
 ///
@@ -40,9 +40,9 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Nam
 pub struct Inbox {
     ring: Consumer,
     session: Arc<Session>,
-    /// Who sent the last message.
+    /// The sender of the last message.
     last_sender: Option<(Key, Name)>,
-    /// Set for a client that registers again.
+    /// `Some` for a reconnecting client.
     reconnector: Option<Arc<Reconnector>>,
 }
 
@@ -86,22 +86,22 @@ impl fmt::Debug for Message {
 }
 
 impl Message {
-    /// The sender's key. The server puts it in: a sender cannot pretend to be another.
+    /// The sender's key. The server sets it, so a sender cannot pretend to be another client.
     pub fn sender(&self) -> Key {
         self.sender
     }
 
-    /// The sender's name when it sent this. The server puts it in, too.
+    /// The sender's name at the time of sending, also set by the server.
     pub fn sender_name(&self) -> &Name {
         &self.sender_name
     }
 
-    /// What it sent.
+    /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// What it sent, as a value: of a fixed layout, or in a `Postcard`. See [`codec`](crate::codec).
+    /// Reads the payload as a value: one of a fixed layout, or a `Postcard`. See [`codec`](crate::codec).
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Message {
         T::from_payload(&self.payload)
     }
 
-    /// What it sent, to keep.
+    /// Returns the payload, to keep it.
     pub fn into_payload(self) -> Vec<u8> {
         self.payload
     }
@@ -121,7 +121,7 @@ impl Inbox {
         Inbox { ring, session, last_sender: None, reconnector: None }
     }
 
-    /// Makes it go on with another channel when its own has ended.
+    /// Makes it continue with another channel after its own has ended.
     pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
         self.reconnector = Some(reconnector);
     }
@@ -142,9 +142,9 @@ impl Inbox {
         Closer::new(&self.session, self.reconnector.as_ref())
     }
 
-    /// The next message, or `None` if none is there now. Never blocks.
+    /// Receives the next message, or returns `None` if there is none now. Never blocks.
     ///
-    /// It does not register a reconnecting client again: it goes on when another operation has done so.
+    /// It does not register a reconnecting client again; it continues after another operation has done so.
     ///
     /// # Errors
     ///
@@ -169,9 +169,10 @@ impl Inbox {
         }
     }
 
-    /// Waits for the next message. The messages of one sender come in its order.
+    /// Receives the next message. Messages of one sender arrive in order.
     ///
-    /// Blocks until one is there or the connection ends; what was delivered before its end comes first.
+    /// Blocks until there is one or the connection ends. Messages that were delivered before the end come
+    /// first.
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ impl Inbox {
         self.recv_until(Deadline::NEVER)
     }
 
-    /// As [`recv`](Self::recv), but blocks until the [deadline](Deadline) at most.
+    /// Like [`recv`](Self::recv), but blocks at most until the [deadline](Deadline).
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl Inbox {
         RecvError::Violation(Violation::MalformedBlock)
     }
 
-    /// The ring has ended and is empty: goes on with the next one if this client registers again.
+    /// Called when the ring has ended and is empty: continues with the next ring of a reconnecting client.
     #[cold]
     fn renew(
         &mut self,
@@ -235,7 +236,7 @@ impl Inbox {
     }
 }
 
-/// See [`Inbox`]. In a forked child nothing happens: the client is its parent's.
+/// See [`Inbox`]. Does nothing in a forked child, where the client is the parent's.
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.ring.give_up();
@@ -247,8 +248,8 @@ impl Drop for Inbox {
 
 struct Malformed;
 
-/// Takes a block out of the ring and apart. The server wrote it, and every part of it is checked all the
-/// same. The name is not checked again if it is that of the last sender.
+/// Takes a block from the ring and decodes it. Every part is checked, although the server wrote it. The name
+/// is not checked again if it is that of the last sender.
 fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
     const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {

@@ -53,7 +53,7 @@ impl Kept {
     }
 }
 
-// SAFETY: the pointer is to an atomic word that `_kept` keeps alive; any number of threads may use it at
+// SAFETY: the pointer is to an atomic word that `_keeps` keeps alive; any number of threads may use it at
 // once.
 unsafe impl Send for ForkSafeWord {}
 // SAFETY: as for `Send`.

@@ -1,4 +1,4 @@
-//! A ring whose other side is the caller, who may write any word and any byte of it: for the fuzz targets.
+//! A ring for fuzz targets, which may write any word and byte of it in place of the other side.
 
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
 use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};

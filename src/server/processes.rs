@@ -118,7 +118,7 @@ impl Processes {
     }
 }
 
-/// Whether a lack of descriptors is what failed.
+/// Whether an operation failed for lack of descriptors.
 pub(super) fn is_lack_of_descriptors(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE)
 }

@@ -1,5 +1,5 @@
-//! The parts that meet another process, for the fuzz targets that play it. Not part of the library's
-//! interface.
+//! Re-exports the parts that communicate with another process, for the fuzz targets that simulate that
+//! process. Not part of the library's interface.
 
 pub use crate::channel::fuzz::{INBOX, Memory, REQUESTS, RESPONSES};
 pub use crate::client::fuzz::{client_on, observe_over, register_over};

@@ -1,5 +1,6 @@
-//! For this repository's own benchmarks: both halves of a call, or all parts of a message's way, on one
-//! thread, so that each finds the other's block committed and nothing spins. Not part of the library's
+//! Runs all parts of a call or a message on one thread, for this repository's benchmarks.
+//!
+//! Each part finds the block of the other already committed, so nothing spins. Not part of the library's
 //! interface.
 
 use std::error::Error;
@@ -14,7 +15,7 @@ use crate::server::internals::{Receiver, TestWorker};
 use crate::wire::Key;
 use crate::{CallError, Caller, Inbox, SendError};
 
-/// A client and its worker, face to face.
+/// A client and its worker on one thread.
 #[derive(Debug)]
 pub struct FaceToFace {
     caller: Caller,
@@ -25,7 +26,7 @@ pub struct FaceToFace {
     _far_end: OwnedFd,
 }
 
-/// The server's ends of a new channel, and a client on its other ends.
+/// Makes a channel: the server's ends, and a client with the other ends.
 fn channel_with_client(geometry: &Geometry) -> Result<(Host, Caller, Inbox, OwnedFd), Box<dyn Error>> {
     let (host, descriptor) = channel::create_for_server(geometry, WaitStrategy::Spin)?;
     let guest = channel::open_for_client(&descriptor, WaitStrategy::Spin)?;
@@ -35,7 +36,7 @@ fn channel_with_client(geometry: &Geometry) -> Result<(Host, Caller, Inbox, Owne
 }
 
 impl FaceToFace {
-    /// A client whose worker echoes.
+    /// Makes a client whose worker echoes.
     pub fn new(ring_size: usize) -> Result<FaceToFace, Box<dyn Error>> {
         let geometry = Geometry::new(ring_size)?;
         let (host, caller, inbox, far_end) = channel_with_client(&geometry)?;
@@ -43,32 +44,32 @@ impl FaceToFace {
         Ok(FaceToFace { caller, test_worker, next: 0, _inbox: inbox, _far_end: far_end })
     }
 
-    /// The client's first half: the request is committed.
+    /// The client's first half of a call: commits the request.
     #[inline(never)]
     pub fn submit(&mut self, request: &[u8]) -> Result<(), CallError> {
         self.next += 1;
         self.caller.submit(request)
     }
 
-    /// Commits the response to the next request, which is still to be made. Whether there was room.
+    /// Commits the response to the next request in advance. Returns whether there was room.
     pub fn answer_ahead(&mut self, response: &[u8]) -> bool {
         self.next += 1;
         self.test_worker.answer_ahead(self.next - 1, response)
     }
 
-    /// The client's whole part of a call: the response must be there already. Its length.
+    /// The client's whole part of a call. The response must already be committed. Returns its length.
     #[inline(never)]
     pub fn call(&mut self, request: &[u8]) -> Result<usize, CallError> {
         self.caller.call(request).map(|reply| reply.len())
     }
 
-    /// The server's part: a request is there, its response is committed.
+    /// The server's part: takes a request, which must be committed, and commits its response.
     #[inline(never)]
     pub fn serve(&mut self) {
         self.test_worker.serve();
     }
 
-    /// The client's second half: the response is there. Its length.
+    /// The client's second half of a call: takes the response, which must be committed. Returns its length.
     #[inline(never)]
     pub fn collect(&mut self) -> Result<usize, CallError> {
         self.caller.response().map(|reply| reply.len())
@@ -77,12 +78,12 @@ impl FaceToFace {
 
 impl Drop for FaceToFace {
     fn drop(&mut self) {
-        // Nobody serves the caller's farewell.
+        // Nobody would answer the caller's request to unregister.
         self.caller.closer().close();
     }
 }
 
-/// A message's way from one client through the server into another's inbox.
+/// Two clients on one thread, and the worker that forwards messages between them.
 #[derive(Debug)]
 pub struct Forward {
     sender: Caller,
@@ -96,7 +97,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Two clients; the sender's worker serves when it is told to.
+    /// Makes two clients, and the sender's worker, which serves only on request.
     pub fn new(ring_size: usize) -> Result<Forward, Box<dyn Error>> {
         let geometry = Geometry::new(ring_size)?;
         let (host, sender, own_inbox, far_end) = channel_with_client(&geometry)?;
@@ -107,7 +108,7 @@ impl Forward {
         Ok(Forward { sender, test_worker, receiver, to, inbox, next: 0, _rest: rest })
     }
 
-    /// A whole call by the sender, to bring its rings around.
+    /// A whole call by the sender, to advance its rings.
     pub fn call(&mut self, request: &[u8]) -> Result<(), CallError> {
         self.sender.submit(request)?;
         self.test_worker.serve();
@@ -115,32 +116,30 @@ impl Forward {
         self.sender.response().map(|_| ())
     }
 
-    /// Commits the server's acknowledgement of the next message, which is still to be sent. Whether there was
-    /// room.
+    /// Commits the acknowledgement of the next message in advance. Returns whether there was room.
     pub fn acknowledge_ahead(&mut self) -> bool {
         self.next += 1;
         self.test_worker.answer_ahead(self.next - 1, &[])
     }
 
-    /// The sender's part, both halves: the acknowledgement must be there already.
+    /// The sender's whole part. The acknowledgement must already be committed.
     #[inline(never)]
     pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.sender.send(self.receiver.key(), message)
     }
 
-    /// The server's part: messages were sent, they are then in the receiver's inbox. Nothing can be sent
-    /// afterwards.
+    /// The server's part: moves the sent messages to the receiver's inbox. Nothing can be sent afterwards.
     #[inline(never)]
     pub fn serve(&mut self) {
         self.test_worker.serve();
     }
 
-    /// Puts a message into the inbox without a sender. Whether there was room.
+    /// Puts a message into the inbox without a sender. Returns whether there was room.
     pub fn deliver(&self, message: &[u8]) -> bool {
         self.receiver.deliver(message)
     }
 
-    /// The receiver's part: a message is there. Its length; `None` if there is none.
+    /// The receiver's part: takes a message and returns its length; `None` if there is none.
     #[inline(never)]
     pub fn receive(&mut self) -> Option<usize> {
         self.inbox.try_recv().ok()?.map(|message| message.payload().len())

@@ -1,4 +1,5 @@
-//! For this repository's tests alone: failpoints, and doors for fuzz targets and instruction counts.
+//! Support for this repository's tests: failpoints, and access to internals for fuzz targets and instruction
+//! counts.
 
 pub(crate) mod failpoints;
 #[cfg(fuzzing)]
@@ -10,5 +11,5 @@ pub mod internals;
 #[cfg(test)]
 mod protocol_doc;
 
-// Tests and measurements make and map memory of their own, as a peer that breaks the rules would.
+// Tests and measurements make and map their own memory, like a peer that breaks the rules.
 pub use crate::shm::{Segment, futex_wait, futex_wake};
