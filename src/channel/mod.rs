@@ -1,11 +1,11 @@
-//! One client's comm channel: three rings and a closed word in one sealed segment.
+//! A client's channel: three rings and a closed word in one sealed segment.
 //!
-//! The *host* (in Ringpost the server) makes the segment and consumes requests; the *guest* (the client)
-//! receives its descriptor, checks it and consumes responses and its inbox. A channel can be used by itself
-//! between two processes that have some other way to pass a descriptor, such as a socket pair or inheritance.
-//! Neither end trusts a byte that the other can write. What a channel alone cannot tell is that the other
-//! process died: keep the connection over which the descriptor went and [close](Closer::close) when it ends,
-//! as the server and the client do.
+//! The *host* (the server) makes the segment and consumes requests. The *guest* (the client) receives its
+//! descriptor, checks it, and consumes responses and its inbox. Two processes can also use a channel without
+//! a server, if they can pass a descriptor, for example through a socket or by inheritance. Neither end
+//! trusts a byte that the other can write. A channel alone does not notice the death of the other process:
+//! keep the connection that passed the descriptor, and [close](Closer::close) the channel when the connection
+//! ends, as server and client do.
 //!
 //! # Examples
 //!
@@ -60,10 +60,10 @@ pub enum ChannelError {
     /// The segment could not be made or mapped.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// The segment received is not one of a channel.
+    /// The received segment is not a channel.
     #[error("the memory received is not a ringpost channel")]
     NotAChannel,
-    /// The segment is laid out by another version.
+    /// The segment has the layout of another version.
     #[error(
         "the channel is laid out in version {found}, this program knows version {LAYOUT_VERSION}: \
          use programs of the same ringpost version"
@@ -75,7 +75,7 @@ pub enum ChannelError {
     /// The sizes in the segment contradict each other.
     #[error("the channel received is inconsistent: {0}")]
     Geometry(#[from] GeometryError),
-    /// The segment's length is not what its sizes need.
+    /// The segment's length does not match its sizes.
     #[error("the channel received has {found} bytes where its rings need {needed}")]
     Length {
         /// The length found.
@@ -85,8 +85,8 @@ pub enum ChannelError {
     },
 }
 
-/// The side that made the channel and answers requests: [`create`]. Its ends can be moved to different
-/// threads.
+/// The ends of the side that made the channel and answers requests; see [`create`]. They can be moved to
+/// different threads.
 ///
 /// # Examples
 ///
@@ -103,20 +103,20 @@ pub enum ChannelError {
 /// ```
 #[derive(Debug)]
 pub struct Host {
-    /// The requests of the guest.
+    /// Receives the guest's requests.
     pub requests: Consumer,
-    /// The responses to it.
+    /// Sends responses to the guest.
     pub responses: Producer,
-    /// What else the guest is to receive.
+    /// Sends messages to the guest.
     pub inbox: Producer,
     /// Closes the channel.
     pub closer: Closer,
-    /// Ends the intake of requests. For a channel by itself this closes all of it.
+    /// Ends the intake of requests. In a channel without a server this closes the whole channel.
     pub(crate) intake: Closer,
 }
 
-/// The side that received the channel and makes requests: [`open`]. Its ends can be moved to different
-/// threads.
+/// The ends of the side that received the channel and makes requests; see [`open`]. They can be moved to
+/// different threads.
 ///
 /// # Examples
 ///
@@ -133,11 +133,11 @@ pub struct Host {
 /// ```
 #[derive(Debug)]
 pub struct Guest {
-    /// Requests to the host.
+    /// Sends requests to the host.
     pub requests: Producer,
-    /// Its responses.
+    /// Receives the host's responses.
     pub responses: Consumer,
-    /// What else the host sends.
+    /// Receives the host's messages.
     pub inbox: Consumer,
     /// Closes the channel.
     pub closer: Closer,
@@ -145,24 +145,24 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The sizes of the channel's rings, as found in it.
+    /// The sizes of the channel's rings.
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 }
 
-/// How one side treats closing.
+/// How one side closes, and how it notices a close.
 struct EndOptions {
     peer: Peer,
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
     closes_on_drop: Option<CloseReason>,
-    /// Whether a child forked later finds the channel closed. Not for a channel by itself, of which a
-    /// process may make both ends and leave one of them to its child.
+    /// Whether the channel counts as closed in a child that is forked later. Not for a channel without a
+    /// server, of which a process may make both ends and leave one of them to its child.
     ends_at_fork: bool,
 }
 
-/// For a channel used by itself: the shared word is how one side tells the other.
+/// For a channel without a server: the shared word tells the other side of a close.
 const BY_ITSELF: EndOptions = EndOptions {
     peer: Peer::Heard,
     separate_intake: false,
@@ -170,23 +170,22 @@ const BY_ITSELF: EndOptions = EndOptions {
     ends_at_fork: false,
 };
 
-/// The server hears of a client's end through its connection only, and ends a channel explicitly.
+/// The server notices a client's end by its connection only, and closes channels explicitly.
 const SERVER: EndOptions = EndOptions {
     peer: Peer::Unheard,
     separate_intake: true,
     closes_on_drop: None,
-    // Its ends belong to threads, of which a child has none.
+    // The server's ends belong to threads, which do not exist in a child.
     ends_at_fork: false,
 };
 
-/// A client reads the reason of a server's close from the shared word, and ends a channel explicitly. It
-/// waits for nothing but what the server sends: one word to sleep on will do, and costs less than two.
+/// A client reads the reason of a close from the shared word, and closes channels explicitly. It waits only
+/// for what the server sends, so it sleeps on one word, which costs less than two.
 const CLIENT: EndOptions =
     EndOptions { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
-/// Makes a channel whose three rings have `ring_size` bytes each, a power of two from 4 KiB to 1 GiB: the
-/// host's ends, and the descriptor for the guest. Dropping any of the ends closes the channel. Does not
-/// block.
+/// Makes a channel with three rings of `ring_size` bytes (a power of two from 4 KiB to 1 GiB). Returns the
+/// host's ends and the descriptor for the guest. Dropping any of the ends closes the channel. Does not block.
 ///
 /// # Errors
 ///
@@ -196,8 +195,8 @@ pub fn create(ring_size: usize, strategy: WaitStrategy) -> Result<(Host, OwnedFd
     create_with(&Geometry::new(ring_size)?, strategy, &BY_ITSELF)
 }
 
-/// Checks a descriptor received from a host, maps it, and gives the guest's ends. Dropping any of them closes
-/// the channel. The descriptor is not needed afterwards. Does not block.
+/// Checks a descriptor received from a host, maps it, and returns the guest's ends. Dropping any of them
+/// closes the channel. The descriptor is not needed afterwards. Does not block.
 ///
 /// # Errors
 ///
@@ -238,7 +237,7 @@ fn open_with(
     Ok(Ends::new(View::new(segment), geometry, strategy, end_options)?.guest())
 }
 
-/// What all ends of one side share.
+/// Makes the ends of one side, and has what they share.
 struct Ends {
     view: View,
     geometry: Geometry,
@@ -286,7 +285,7 @@ impl Ends {
         }
     }
 
-    /// A closer of one ring alone, of which the other side is not told.
+    /// A closer of one ring only, without telling the other side.
     fn closer_of(&self, ring: Ring) -> Closer {
         Closer::new(self.view.clone(), Scope::Shared, ring.parked_words().to_vec(), None, Peer::Unheard)
     }
@@ -336,8 +335,8 @@ mod tests {
         assert_eq!(host.requests.try_recv(&mut block), Ok(None));
     }
 
-    /// By what its server wakes. Each of the others is woken by its own side, too, whatever the other side
-    /// does to the ring's words.
+    /// A client relies on the server's wakes. Other ends are also woken by their own side, whatever the other
+    /// side does to the ring's words.
     #[test]
     fn only_a_client_relies_on_the_other_side() {
         let geometry = Geometry::new(4096).unwrap();
@@ -368,7 +367,8 @@ mod tests {
         });
     }
 
-    /// Two mappings of the same memory, as in two processes: what sleeps on one is woken through the other.
+    /// With two mappings of the same memory, as in two processes, a sleeper on one is woken through the
+    /// other.
     #[test]
     fn wakes_go_from_one_mapping_to_the_other() {
         const LIMIT: Duration = Duration::from_secs(20);

@@ -12,12 +12,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 const PEER_GROUPS: libc::c_int = 59;
 const PEER_PIDFD: libc::c_int = 77;
 
-/// `SO_PEERCRED`. The pid is 0 if the peer lives in a process namespace that this one does not see.
+/// `SO_PEERCRED`. The pid is 0 if the peer runs in a process namespace that this one cannot see.
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the pointer and `bytes` describe `found`, plain integers for any of whose values there is a
-    // meaning.
+    // SAFETY: the pointer and `bytes` describe `found`, which consists of integers, so any bytes are valid.
     let answer = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -60,8 +59,8 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     }
 }
 
-/// A pidfd of the process that connected: unlike its number it is never another process's. An error where the
-/// kernel does not know the option, or the process is gone.
+/// A pidfd of the process that connected. Unlike its id, it never means another process. Fails if the kernel
+/// does not know the option, or if the process is gone.
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut fd: RawFd = -1;
     let mut bytes = size_of::<RawFd>() as libc::socklen_t;
@@ -75,7 +74,7 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
-    // SAFETY: the call succeeded and made this descriptor for us; nobody else knows it. It is close-on-exec.
+    // SAFETY: the call has made this descriptor, and nobody else owns it. It is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -106,7 +105,7 @@ mod tests {
         assert_eq!(groups, own);
     }
 
-    /// More groups than there is room for at the first attempt.
+    /// Uses more groups than fit into the first attempt's buffer.
     #[test]
     fn all_of_many_groups_are_told() {
         if !rustix::process::geteuid().is_root() {
@@ -114,7 +113,7 @@ mod tests {
         }
         let many: Vec<u32> = (1..=1000).collect();
         let gids: Vec<Gid> = many.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        // The groups of that thread alone, which ends with the test.
+        // Changes only the groups of this thread, which ends with the test.
         let found = std::thread::spawn(move || {
             set_thread_groups(&gids).unwrap();
             let (here, _there) = UnixStream::pair().unwrap();

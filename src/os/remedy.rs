@@ -1,10 +1,10 @@
-//! What to do about a system call that failed, for the texts of errors.
+//! Advice for error texts: what to do about a failed system call.
 
 #![forbid(unsafe_code)]
 
 use std::io;
 
-/// For what a lack of resources makes fail; empty for anything else.
+/// Advice about a lack of resources; empty for other errors.
 pub(crate) fn on_resources(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n)",
@@ -14,7 +14,7 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
              or use fewer clients or smaller rings"
         }
         Some(libc::EFBIG) => "; raise the limit of file sizes, which memory files have too (ulimit -f)",
-        // What the system answers when a process may not have another thread. For memory: see `on_memory`.
+        // The error for a process that may not have more threads. For memory, see `on_memory`.
         Some(libc::EAGAIN) => {
             "; raise the limits of processes and threads (ulimit -u, sysctl kernel.threads-max, pids.max of a container)"
         }
@@ -22,8 +22,8 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
     }
 }
 
-/// For memory that could not be mapped. The system answers EAGAIN where a process that locks all it maps may
-/// lock no more.
+/// Advice about memory that could not be mapped. The error is EAGAIN if the process locks all its memory and
+/// has reached the limit.
 pub(crate) fn on_memory(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => {
@@ -33,8 +33,8 @@ pub(crate) fn on_memory(error: &io::Error) -> &'static str {
     }
 }
 
-/// For what needs memory as well as threads: the system answers EAGAIN for a lack of either. A process that
-/// locks memory is told of that limit, which is by far the smaller one.
+/// Advice about an operation that needs memory and threads, for both of which the error may be EAGAIN. For a
+/// process that locks memory it names that limit, which is by far the smaller one.
 pub(crate) fn on_memory_or_threads(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EAGAIN) if locked_memory() > 0 => on_memory(error),
@@ -42,7 +42,7 @@ pub(crate) fn on_memory_or_threads(error: &io::Error) -> &'static str {
     }
 }
 
-/// Bytes of memory that this process has locked; 0 if the kernel does not tell.
+/// The bytes of memory that this process has locked; 0 if the kernel does not tell.
 pub(crate) fn locked_memory() -> u64 {
     locked_bytes(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()).unwrap_or(0)
 }
@@ -52,7 +52,7 @@ fn locked_bytes(status: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// For a connection that could not be accepted or made.
+/// Advice about a connection that could not be accepted or made.
 pub(crate) fn on_connection(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOMEM | libc::ENOBUFS) => {
@@ -63,7 +63,7 @@ pub(crate) fn on_connection(error: &io::Error) -> &'static str {
     }
 }
 
-/// For what fails with a path.
+/// Advice about an operation that failed for a path.
 pub(crate) fn on_place(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOENT) => "; make its directory first, or choose another path",
@@ -95,7 +95,7 @@ mod tests {
             assert!(on_resources(&error).starts_with("; "), "{error}");
             assert_eq!(on_place(&error), on_resources(&error));
         }
-        // The same answer means something else where something else was asked for.
+        // The same error means something else for other operations.
         let on = |code, of: fn(&io::Error) -> &'static str| of(&io::Error::from_raw_os_error(code));
         assert!(
             on(libc::EAGAIN, on_resources).contains("ulimit -u")

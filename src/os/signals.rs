@@ -1,28 +1,27 @@
 #![allow(unsafe_code)]
 
-//! The signals of one thread: blocked while others are started, or held back from one system call.
+//! Blocks signals in a thread: while it starts other threads, or during one system call.
 
 use std::marker::PhantomData;
 use std::mem::zeroed;
 
-/// Blocks all signals in this thread, until it is dropped, but those that an instruction of the thread itself
-/// raises. Threads that are started meanwhile inherit that.
+/// Blocks all signals in this thread until dropped, except those that the thread's own instructions raise.
+/// Threads started meanwhile inherit the mask.
 pub(crate) struct BlockedSignals {
     before: libc::sigset_t,
-    /// The mask is a thread's: it must be dropped in the same one.
+    /// The mask belongs to the thread, so this must be dropped on the same thread.
     _not_send: PhantomData<*const ()>,
 }
 
-/// A handler for these acts for the very thread that raised one. If it is blocked there, the kernel ends the
-/// process.
+/// The signals that a thread's own instructions raise. If one is blocked when it is raised, the kernel ends
+/// the process.
 const OF_INSTRUCTIONS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
 impl BlockedSignals {
     pub(crate) fn begin() -> BlockedSignals {
-        // SAFETY: a signal set is made of integers alone, for which zeros are valid. `sigfillset` and
-        // `sigdelset` write to the whole sets that they are given, and fail for signals that do not
-        // exist only.
+        // SAFETY: a signal set consists of integers, for which zeros are valid. `sigfillset` and `sigdelset`
+        // write only to the given sets, and fail only for signals that do not exist.
         let (all, mut before) = unsafe {
             let mut all: libc::sigset_t = zeroed();
             libc::sigfillset(&raw mut all);
@@ -31,8 +30,8 @@ impl BlockedSignals {
             }
             (all, zeroed())
         };
-        // SAFETY: both are whole sets. The mask of this thread is all that changes; it fails for an unknown
-        // first argument only.
+        // SAFETY: both are valid sets. The call changes only this thread's mask, and fails only for an
+        // unknown first argument.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before) };
         BlockedSignals { before, _not_send: PhantomData }
     }
@@ -40,24 +39,24 @@ impl BlockedSignals {
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: a whole set, which the same call has filled; no other is asked for.
+        // SAFETY: the set is valid: the same call has filled it. No old set is requested.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
     }
 }
 
-/// Does something for which the kernel raises SIGXFSZ in this thread if it exceeds the limit of file sizes,
-/// and which then fails with EFBIG. The signal is taken back, so that it does not end the process and no
-/// handler of the program sees it. One that was pending before stays pending.
+/// Runs an operation that may exceed the limit of file sizes. It then fails with EFBIG, and the kernel raises
+/// SIGXFSZ in this thread. This function consumes that signal, so that it does not end the process or reach a
+/// handler. One that was pending before stays pending.
 pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: signal sets are made of integers alone, for which zeros are valid; the calls write to whole
-    // sets, and fail for signals that do not exist only.
+    // SAFETY: signal sets consist of integers, for which zeros are valid. The calls write only to the given
+    // sets, and fail only for signals that do not exist.
     let (only, mut before, mut pending) = unsafe {
         let mut only: libc::sigset_t = zeroed();
         libc::sigaddset(&raw mut only, libc::SIGXFSZ);
         (only, zeroed::<libc::sigset_t>(), zeroed::<libc::sigset_t>())
     };
-    // SAFETY: all are whole sets. What changes is this thread's mask; the test reads a set that the call
-    // before has filled.
+    // SAFETY: all are valid sets. Only this thread's mask changes. The test reads a set that the call before
+    // has filled.
     let was_pending = unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, &raw mut before);
         libc::sigpending(&raw mut pending);
@@ -66,11 +65,11 @@ pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
     let done = act();
     if !was_pending {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: a whole set and a whole time; nothing is to be told of the signal. It takes one that is
-        // pending, and does not wait.
+        // SAFETY: the set and the time are valid, and no information is requested. The call takes a pending
+        // signal and does not wait.
         unsafe { libc::sigtimedwait(&raw const only, std::ptr::null_mut(), &raw const at_once) };
     }
-    // SAFETY: a whole set, which the first call has filled.
+    // SAFETY: the set is valid: the first call has filled it.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
     done
 }
@@ -79,7 +78,7 @@ pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
 
-    /// One that the kernel sent is taken; one that was there before stays.
+    /// A signal that the operation caused is consumed; one that was pending before stays.
     #[test]
     fn only_the_signal_of_the_act_itself_is_taken_back() {
         fn pending() -> bool {
@@ -88,15 +87,15 @@ mod tests {
             u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (libc::SIGXFSZ - 1) != 0
         }
         fn raise() {
-            // SAFETY: sends a signal, which is blocked, to this thread.
+            // SAFETY: sends a blocked signal to this thread.
             unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGXFSZ) };
             assert!(pending());
         }
-        // The mask of a thread that ends with the test.
+        // Uses a new thread, because it changes the thread's mask.
         std::thread::spawn(|| {
             without_sigxfsz(raise);
             assert!(!pending(), "and the process lives");
-            // The thread ends with it, and the pending signal with the thread.
+            // Stays blocked until the thread ends, together with its pending signal.
             std::mem::forget(BlockedSignals::begin());
             raise();
             without_sigxfsz(raise);

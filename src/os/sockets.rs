@@ -9,12 +9,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// `SO_PASSRIGHTS` (Linux 6.16), from the kernel's generic socket header.
 const PASS_RIGHTS: libc::c_int = 83;
 
-/// From now on nobody can send descriptors to this Unix socket, nor to those that it will accept: the sender
-/// gets `EPERM`. An error where the kernel does not know the option.
+/// Makes this Unix socket, and those that it accepts, refuse descriptors from now on: the sender gets
+/// `EPERM`. Fails if the kernel does not know the option.
 pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     let pass: libc::c_int = 0;
-    // SAFETY: the pointer and the length are those of a plain integer, which the kernel only reads. The
-    // descriptor is open: it is borrowed.
+    // SAFETY: pointer and length describe an integer, which the kernel only reads. The descriptor is
+    // borrowed, so it is open.
     let answer = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -27,12 +27,11 @@ pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How much of what was sent on this Unix socket the other side has neither received nor lost by closing
-/// (`SIOCOUTQ`). It has no unit: 0 is nothing.
+/// The amount sent on this Unix socket that the other side has neither received nor dropped by closing
+/// (`SIOCOUTQ`). Only 0 has a meaning: nothing.
 pub(crate) fn unreceived(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut amount: libc::c_int = 0;
-    // SAFETY: the request stores an integer where the pointer points, and does nothing else. The descriptor
-    // is open: it is borrowed.
+    // SAFETY: the request only stores an integer at the pointer. The descriptor is borrowed, so it is open.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) };
     if answer == 0 { Ok(amount.unsigned_abs()) } else { Err(io::Error::last_os_error()) }
 }
