@@ -21,7 +21,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIST = ROOT / "tests" / "interface.txt"
-MOST = 210
+MOST = 220
 COUNTED = ("struct", "enum", "union", "type", "trait", "fn", "const")
 
 
@@ -29,7 +29,7 @@ def rustdoc():
     """rustdoc's description of the library."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     command = "cargo rustdoc --locked --quiet --lib --profile checked --features cli,serde,internals -- " \
-        "-Z unstable-options --output-format json"
+        "-Z unstable-options --output-format json --cap-lints allow"
     subprocess.run(command.split(), cwd=ROOT, env={**os.environ, "RUSTC_BOOTSTRAP": "1"}, check=True)
     return json.loads((target / "doc" / "ringpost.json").read_text())
 

@@ -132,11 +132,6 @@ impl Inbox {
             .map_or(self.session.key, |reconnector| reconnector.newest().key)
     }
 
-    /// This client's name. Does not block.
-    pub fn name(&self) -> &Name {
-        &self.session.name
-    }
-
     /// As [`Client::closer`](super::Client::closer).
     pub fn closer(&self) -> Closer {
         Closer::new(&self.session, self.reconnector.as_ref())

@@ -8,10 +8,10 @@
 //! | | returns at once | waits | waits until a [`Deadline`] |
 //! | --- | --- | --- | --- |
 //! | write | [`try_send`](Producer::try_send) | [`send`](Producer::send) | [`send_timeout`](Producer::send_timeout) |
-//! | write in place | [`try_grant`](Producer::try_grant) | [`grant`](Producer::grant) | [`grant_timeout`](Producer::grant_timeout) |
+//! | write in place | [`try_grant`](Producer::try_grant) | [`grant`](Producer::grant) | |
 //! | write several | [`batch`](Producer::batch) | | |
 //! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | [`recv_timeout`](Consumer::recv_timeout) |
-//! | read in parts | [`try_recv_ref`](Consumer::try_recv_ref) | [`recv_ref`](Consumer::recv_ref) | [`recv_ref_timeout`](Consumer::recv_ref_timeout) |
+//! | read in parts | [`try_recv_ref`](Consumer::try_recv_ref) | [`recv_ref`](Consumer::recv_ref) | |
 //! | read several | [`drain`](Consumer::drain) | | |
 //!
 //! # Examples

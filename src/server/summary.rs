@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::worker::Totals;
 /// client.unregister()?;
 /// let summary = server.join_after_shutdown();
 /// assert_eq!((summary.registered, summary.calls, summary.bytes_in), (1, 1, 4));
+/// println!("{summary}"); // 1 clients, 1 calls, 0 messages, 4 bytes in, 4 bytes out in 1.2ms; …
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,6 +55,28 @@ pub struct ServerSummary {
     /// Its clients were disconnected with the reason [`Died`](crate::CloseReason::Died), and its path is
     /// free.
     pub cut_off: bool,
+}
+
+/// One line for people, such as a log's last one.
+impl fmt::Display for ServerSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServerSummary { registered, refused, violations, calls, messages, bytes_in, bytes_out, .. } =
+            self;
+        write!(
+            f,
+            "{registered} clients, {calls} calls, {messages} messages, {bytes_in} bytes in, {bytes_out} bytes out in \
+             {:.1?}; {refused} refused, {violations} violations",
+            self.uptime
+        )?;
+        if self.abandoned > 0 {
+            write!(f, ", {} calls abandoned", self.abandoned)?;
+        }
+        f.write_str(match (self.failed, self.cut_off) {
+            (true, _) => "; the server failed",
+            (_, true) => "; the server's descriptors were closed",
+            _ => "",
+        })
+    }
 }
 
 pub(super) fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {

@@ -64,7 +64,7 @@ impl Consumer {
     /// # Examples
     ///
     /// See [`Block`].
-    pub fn recv_ref_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<Block<'_>, RecvError> {
+    pub(crate) fn recv_ref_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<Block<'_>, RecvError> {
         Ok(self.wait_for_block(&mut deadline.into())?)
     }
 

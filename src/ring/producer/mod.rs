@@ -18,7 +18,7 @@ pub(crate) use wait::{SPACE_SLICE, SpaceWord};
 
 use super::layout::{self, LINE, ONE_LINE, Violation};
 use super::wait::Waiting;
-use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup, WaitStrategy};
+use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup};
 use crate::shm::RingView;
 use crate::shm::futex::Scope;
 
@@ -126,19 +126,8 @@ impl Producer {
     }
 
     /// Chooses how blocking operations of this end wait from now on. Does not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::WaitStrategy;
-    ///
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// producer.set_wait_strategy(WaitStrategy::Spin);
-    /// # producer.try_send(b"x")?;
-    /// # consumer.try_recv(&mut Vec::new())?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
+    #[cfg(test)]
+    pub(crate) fn set_wait_strategy(&mut self, strategy: super::WaitStrategy) {
         self.waiting = Waiting::new(strategy);
     }
 

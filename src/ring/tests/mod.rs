@@ -142,14 +142,14 @@ fn waits_end_with_what_they_waited_for_or_at_their_deadline() {
         let end = SendError::TimedOut;
         assert_eq!(producer.send_timeout(b"!", short), Err(end));
         assert_eq!(producer.send_timeout(b"!", late()), Err(end));
-        assert_eq!(producer.grant_timeout(1, late()).map(|g| g.remaining()), Err(end));
+        assert_eq!(producer.grant_until(1, late().into()).map(|g| g.remaining()), Err(end));
         assert_eq!(consumer.recv_timeout(&mut block, LIMIT), Ok(1));
         assert_eq!(block, b"1");
         producer.send_timeout(b"23", there).unwrap();
         assert_eq!(consumer.recv_timeout(&mut block, there), Ok(2));
         assert_eq!(block, b"23");
         std::io::Write::write_all(&mut producer.grant(9).unwrap(), b"dropped").unwrap();
-        let mut grant = producer.grant_timeout(3, there).unwrap();
+        let mut grant = producer.grant_until(3, there.into()).unwrap();
         std::io::Write::write_all(&mut grant, b"456").unwrap();
         grant.commit();
         let incoming = consumer.recv_ref_timeout(there).unwrap();
