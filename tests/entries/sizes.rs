@@ -51,7 +51,7 @@ fn a_full_inbox_is_told_at_once_or_at_the_deadline() {
     let (mut alice, bob) = (bus.client("alice"), bus.client("bob"));
     let error = (0..).find_map(|_| alice.try_send(bob.key(), b"x").err()).unwrap();
     assert_eq!(error, SendError::InboxFull);
-    assert_mentions(&error.to_string(), &["full", "try again", "time-out"]);
+    assert_mentions(&error.to_string(), &["full", "try again", "wait for room"]);
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
         finds_no_room(&mut alice, bob.key(), b"x", patience);
     }
