@@ -3,7 +3,7 @@ const PUBLISH: u64 = 11_670;
 const CONSUME: u64 = 9_293;
 const BATCH: u64 = 9_735;
 
-// The client's part of 100 calls of 48 bytes whose responses have already arrived; the same in two halves, with a
+// The client's part of 100 calls of 48 bytes, whose responses have arrived; the same in two halves, with a
 // fence each; and the worker's part of 64 calls.
 const CLIENT_CALL: u64 = 23_888;
 const CLIENT_SUBMIT: u64 = 16_178;

@@ -23,88 +23,80 @@
 //!
 //! # The model
 //!
-//! - A **server** ([`Server`]) owns the registry and a socket, the *connect channel*. Any program can be one;
-//!   `ringpost-server` is.
-//! - A **client** ([`Client`]) registers a **name** there, unique while it is registered, and gets a **key**
-//!   ([`Key`]), its address for others. A key is not a secret, and is never given twice.
-//! - Each client has a **channel** of its own: one sealed piece of shared memory with three rings, for
-//!   requests, responses and messages. Neither side believes what the other writes there.
-//! - Each client has a **worker** of its own, a thread of the server that serves its requests in their order.
-//!   A **service** ([`Service`]) is the code that it runs for a call. So a slow call delays its own client
-//!   only.
-//! - A **message** goes by the receiver's key through the sender's worker into the receiver's inbox ring.
-//!   When it is acknowledged it lies there, and is lost with a receiver that dies before it reads it.
-//! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it:
-//!   all waits of the other side end, and name, thread and memory are freed.
+//! - A **server** ([`Server`]) owns the registry of clients and a socket, the *connect channel*. Any program
+//!   can run one; `ringpost-server` is one.
+//! - A **client** ([`Client`]) registers under a **name**, which is unique while it is registered, and gets a
+//!   **key** ([`Key`]), its address. A key is not a secret, and is never used twice.
+//! - Each client has its own **channel**: a sealed segment of shared memory with three rings, for requests,
+//!   responses and messages. Neither side trusts what the other one writes there.
+//! - Each client has its own **worker**, a thread of the server that serves its requests in order. The
+//!   **service** ([`Service`]) is the code that it runs for a call. So a slow call delays only its own
+//!   client.
+//! - A **message** goes to a key. The sender's worker puts it into the receiver's inbox ring, and then
+//!   acknowledges it. It is lost if the receiver dies before reading it.
+//! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it.
+//!   Then all waits of the other side end, and name, thread and memory are freed.
 //!
-//! A [`Client`] is one [`Caller`] and one [`Inbox`], for two threads. An [`Observer`] looks at a server
-//! without registering. Payloads are bytes, or [typed](codec). Rings work without a server, too:
-//! [`ring::local`] between threads, [`channel`] over a descriptor between processes. The [cookbook] has whole
+//! A [`Client`] consists of a [`Caller`] and an [`Inbox`], which two threads can use. An [`Observer`] asks a
+//! server for information without registering. Payloads are bytes, or [typed](codec). Rings also work without
+//! a server: [`ring::local`] between threads, [`channel`] between processes. The [cookbook] has whole
 //! programs.
 //!
 //! # Operations
 //!
-//! What each waits for, and how it fails besides the end of the connection. Nothing waits for another client,
-//! except where a message waits for room.
+//! What each operation waits for, and its own errors:
 //!
-//! | operation | blocks until | errors of its own |
+//! | operation | blocks until | errors |
 //! | --- | --- | --- |
-//! | [`Client::register`] | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`RegisterError`]: `InvalidName`, `NameTaken`, `NoServer`, `Full` … |
-//! | [`call`](Client::call) | the response is there | [`CallError`]: `TooLarge`, `ServiceFailed`, `ResponseTooLarge` |
-//! | [`call_timeout`](Client::call_timeout), `_deadline` | the same, or the deadline | the same, and `TimedOut` |
-//! | [`submit`](Client::submit), [`submit_all`](Client::submit_all) | there is room in the request ring | `TooLarge`, `Uncollected` |
-//! | [`response`](Client::response) | the oldest outstanding response is there; `_timeout` | those of a call, `NothingOutstanding` |
-//! | [`send`](Client::send) | the server answers, at once | [`SendError`]: `UnknownKey`, `InboxFull`, `Gone`, `TooLarge` |
-//! | [`send_timeout`](Client::send_timeout), `_deadline` | there is room in the receiver's inbox, or the deadline | `UnknownKey`, `TimedOut`, `NoAnswer`, `Gone`, `TooLarge` |
-//! | [`try_recv`](Client::try_recv) | | [`TryRecvError`]: `Empty` |
-//! | [`recv`](Client::recv) | a message is there | [`RecvError`] |
-//! | [`recv_timeout`](Client::recv_timeout), `_deadline` | the same, or the deadline | [`RecvTimeoutError`]: `TimedOut` |
-//! | [`look_up`](Client::look_up), [`resolve`](Client::resolve), [`list`](Client::list), [`ping`](Client::ping), [`statistics`](Client::statistics) | the server answers; `_timeout` | [`CallError`] |
-//! | [`unregister`](Client::unregister) | the server confirms; `_timeout` | [`CallError`] |
-//! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
-//! | [`CloseHandle::close`] | | |
+//! | [`Client::register`] | the server answers (5 s at most) | [`RegisterError`] |
+//! | [`call`](Client::call) | the response arrives | [`CallError`] |
+//! | [`submit`](Caller::submit) | the request ring has room | [`CallError`] |
+//! | [`response`](Caller::response) | the oldest response arrives | [`CallError`] |
+//! | [`try_send`](Client::try_send) | the server acknowledges, at once | [`SendError`] |
+//! | [`send`](Client::send) | the receiver's inbox has room | [`SendError`] |
+//! | [`recv`](Client::recv) | a message arrives | [`RecvError`] |
+//! | [`look_up`](Client::look_up), [`list`](Client::list) | the server answers | [`CallError`] |
+//! | [`unregister`](Client::unregister), drop | the server confirms | [`CallError`] |
 //! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
-//! | [`Server::shutdown`], [`Stopper::shutdown`] | | |
-//! | [`Server::join`], dropping a [`Server`] | everything is gone: after a shutdown, the grace period and 2 s at most | |
-//! | a service's [`Response::write`] | | the response is too large, or cannot be encoded |
-//! | rings | [see there](ring) | |
+//! | [`Server::join`], drop | the server has ended | |
 //!
-//! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting,
+//! `call_timeout`, `response_timeout`, `send_timeout` and `recv_timeout` also end at a [`Deadline`]. Nothing
+//! else waits for another client. The server's own answers are limited by [`ClientBuilder::timeout`].
+//!
+//! When the connection ends, each operation fails with a [`CloseReason`]: `Disconnected` if it was waiting,
 //! `NotSent` if nothing was sent. What was committed before is received first. If the other side breaks a
-//! rule the channel is closed with a [`Violation`]. Nothing panics on what another process does.
+//! rule, the channel is closed with a [`Violation`]. Nothing panics because of what another process does.
 //!
-//! How an end waits is its [`WaitStrategy`].
+//! The [`WaitStrategy`] of an end says how it waits.
 //!
 //! # Events
 //!
-//! A server tells what happens to it as [`tracing`] events, all with the target `ringpost` and a field
-//! `event`, their kind. A client tells nothing. A program that sets no subscriber pays one look at a word for
-//! each message, and nothing else.
+//! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
+//! report nothing. Without a subscriber, the only cost is one load of a word for each message.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |
 //! | `register` | info | `name`, `key`, `pid`, `uid` | a client registered |
 //! | `unregister` | info | `name`, `key` | a client unregistered |
-//! | `death` | warn | `name`, `key`, `pid` | a client went without unregistering |
+//! | `death` | warn | `name`, `key`, `pid` | a client ended without unregistering |
 //! | `violation` | warn | `name`, `key`, `pid`, `what` | a client broke the protocol, and was disconnected |
-//! | `refused` | warn | `reason`, and what is known of `name`, `pid`, `uid`, `gid`, `error` | a connection or a registration was refused |
-//! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was delivered, or could not be |
-//! | `limit` | warn | `needed`, `limit` | the process may have too few open files for that many clients |
+//! | `refused` | warn | `reason`; if known `name`, `pid`, `uid`, `gid`, `error` | a connection was refused |
+//! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was sent |
+//! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
-//! | `registry` | error | `name`, `error` | the registry is in trouble |
-//! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return from the service before the end |
-//! | `failed` | error | `error` | a thread of the server panicked, and ended it |
-//! | `left_out` | warn | `of`, `uid`, `events` | one user brought about so many events of one kind that these were only counted |
-//! | `cut_off` | error | | this process closed the server's descriptors, and that ended it |
-//! | `dropped` | warn | `lines`, `total` | events were left out, because the subscriber was too slow for them |
+//! | `registry` | error | `name`, `error` | an operation of the registry failed |
+//! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return before the end |
+//! | `failed` | error | `error` | the main thread panicked, which ended the server |
+//! | `left_out` | warn | `of`, `uid`, `events` | too many events of a kind and user |
+//! | `cut_off` | error | | this process closed the server's descriptors |
+//! | `dropped` | warn | `lines`, `total` | the subscriber was too slow |
 //!
-//! Subscribers are called on one thread of the server, `rp-events`, and on no other; it starts when there is
-//! one. Events wait for it in a queue of 8192; those that do not fit are left out and counted. So a
-//! subscriber may do what it likes: it may panic, which is caught; it may be slow; it may register
-//! a client of the same server, shut the server down, join it or drop it. Nothing of the server waits for it,
-//! except that [`Server::join`] gives it up to a second to take what is left. A thread that is still in a
-//! subscriber then is left behind. (Where a panic aborts the process, as with `panic = "abort"`, one of a
-//! subscriber does so too.)
+//! Only one thread of the server, `rp-events`, calls subscribers. It starts when there is one. Events wait
+//! for it in a queue of 8192; those that do not fit are dropped and counted. So a subscriber may panic (which
+//! is caught), be slow, register a client of the same server, or shut down, join or drop the server. The
+//! server never waits for it, except that [`Server::join`] gives it up to a second to take the remaining
+//! events. A thread that is still in a subscriber after that is abandoned. (With `panic = "abort"`, a panic
+//! in a subscriber ends the process.)
 //!
 //! Nobody can fill a log: of each kind, each user has 200 events at once (100 of `refused`), and then ten
 //! (two) a second. What goes beyond is counted, and `left_out` says every two seconds how many it were. One

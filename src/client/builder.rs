@@ -100,30 +100,28 @@ impl ClientBuilder {
         self
     }
 
-    /// Registers again, under the same name, when the server is back after it went away. Not done, if nothing
-    /// else is said.
+    /// Makes the client register again, under the same name, after its server has ended and a new one has
+    /// started. Off by default.
     ///
-    /// This is what becomes of the operations of such a client:
+    /// The operations of a reconnecting client behave as follows:
     ///
-    /// - When the connection ends, the operation that finds out tells so, once, as without this option:
-    ///   `Disconnected` if it was on its way (a call may have been executed then, a message delivered),
-    ///   `NotSent` if not. Of [submitted](Client::submit) calls each one's response is that error. Nothing is
-    ///   ever sent a second time. Of the two halves of a [split](Client::split) client each one tells.
-    /// - The next operation begins by registering again. It blocks meanwhile, as the [`Reconnect`] says, at
-    ///   most until its own deadline (and for up to 100 ms more if an attempt is on its way), which is then
-    ///   `TimedOut`. [`Client::reconnect`] does only this.
-    /// - The key is another one then, and so are those of all others: look their names up again.
-    /// - Messages that lay in the inbox when the connection ended are received first, then comes the error,
-    ///   then what the new inbox holds. Without any messages received in between, those of several
-    ///   connections come in their order.
-    /// - [`try_recv`](Client::try_recv) never blocks, and so it does not register by itself: it goes on when
-    ///   another operation has.
-    /// - When it gave up, every operation ends with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp);
-    ///   [`Client::reconnect`] tells why. The client has then ended, as it has when the [close
-    ///   handle](Client::close_handle) was used.
+    /// - When the connection ends, the operation that notices it returns the error once, as without this
+    ///   option: `Disconnected` if the operation was under way (the call may have been executed, the message
+    ///   delivered), `NotSent` if not. For [submitted](super::Caller::submit) calls, each response is that
+    ///   error. Nothing is ever sent twice. Each half of a [split](Client::split) client returns the error.
+    /// - The next operation first registers again. Meanwhile it blocks as [`Reconnect`] says, but not longer
+    ///   than its own deadline (plus up to 100 ms for an attempt under way), after which it returns
+    ///   `TimedOut`. [`Caller::reconnect`](super::Caller::reconnect) does nothing else.
+    /// - The client then has another key, and so have all other clients: look up their names again.
+    /// - Messages that were in the inbox when the connection ended are received first; then comes the error;
+    ///   then the messages of the new inbox. Messages of several connections are received in order.
+    /// - [`try_recv`](Client::try_recv) never blocks, so it does not register again; it continues after
+    ///   another operation has done so.
+    /// - After it gave up, every operation fails with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp),
+    ///   and [`Caller::reconnect`](super::Caller::reconnect) returns the reason. The client has ended, as
+    ///   after use of its [closer](Client::closer).
     ///
-    /// Nothing happens in the background: no thread is started, and a client of which no operation is asked
-    /// does nothing.
+    /// There is no background activity: no thread is started, and a client without operations does nothing.
     ///
     /// # Examples
     ///
@@ -163,7 +161,7 @@ impl ClientBuilder {
     /// # let path = directory.path().join("bus");
     /// # let _server = Server::builder(&path).start()?;
     /// let error = Client::builder(&path).register(" alice").unwrap_err();
-    /// assert!(matches!(error, RegisterError::InvalidName { .. })); // names have no white space at either end
+    /// assert!(matches!(error, RegisterError::InvalidName { .. })); // white space at an end
     /// let nowhere = path.with_file_name("nowhere");
     /// assert!(matches!(Client::builder(nowhere).register("alice"), Err(RegisterError::NoServer { .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -65,7 +65,7 @@ pub enum ReconnectEvent {
     },
 }
 
-/// Why [`Client::reconnect`](super::Client::reconnect) did not register the client again.
+/// Why [`Caller::reconnect`](super::Caller::reconnect) did not register the client again.
 ///
 /// # Examples
 ///

@@ -21,12 +21,13 @@ use crate::wire::{Address, Key, Name, NameError};
 ///
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
-/// | [`call`](Self::call), [`call_timeout`](Self::call_timeout) | the service's response | a deadline, if you give one |
+/// | [`call`](Self::call), [`call_timeout`](Self::call_timeout) | the response | the deadline, if any |
 /// | [`try_send`](Self::try_send) | the server's acknowledgement, which is immediate | |
-/// | [`send`](Self::send), [`send_timeout`](Self::send_timeout) | room in the receiver's inbox as well | a deadline, if you give one |
+/// | [`send`](Self::send), [`send_timeout`](Self::send_timeout) | room as well | the deadline, if any |
 /// | [`try_recv`](Self::try_recv) | nothing | |
-/// | [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) | a message | a deadline, if you give one |
-/// | [`look_up`](Self::look_up), [`list`](Self::list), [`unregister`](Self::unregister) | the server's answer | [`ClientBuilder::timeout`], 5 s by default |
+/// | [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) | a message | the deadline, if any |
+/// | [`look_up`](Self::look_up), [`list`](Self::list) | the server's answer | [`ClientBuilder::timeout`] |
+/// | [`unregister`](Self::unregister) | the server's answer | [`ClientBuilder::timeout`] |
 /// | [`wait_for`](Self::wait_for) | another client's registration | the limit that you give |
 ///
 /// Every wait also ends when the server dies, shuts down or closes the channel, and when the

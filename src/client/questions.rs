@@ -85,7 +85,8 @@ impl Caller {
     /// use ringpost::Client;
     /// use std::time::Duration;
     ///
-    /// # let ((_server, path), mut alice) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
+    /// # let ((_server, path), mut alice) =
+    /// #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
     /// let path = path.to_path_buf();
     /// let later = std::thread::spawn(move || Client::register(path, "bob"));
     /// let bob = alice.wait_for("bob", Duration::from_secs(5))?;

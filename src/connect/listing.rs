@@ -319,8 +319,8 @@ mod tests {
             prop_assert_eq!(decode_page(&page, 0), goes_on.then_some((clients, next)));
         }
 
-        /// Random bytes, and pages with a changed byte, are refused, or else decode to a page that encodes and
-        /// decodes to the same again.
+        /// Random bytes and pages with a changed byte are refused, or else decode to a page that encodes
+        /// and decodes to the same again.
         #[test]
         fn any_bytes_are_a_page_or_refused(
             noise in vec(any::<u8>(), 0..300),

@@ -8,11 +8,11 @@ use crate::os::processors;
 ///
 /// | quota | `--quota` | default | beyond the limit |
 /// | --- | --- | --- | --- |
-/// | `asking` | `asking=N` | 256 | the connection is refused and may be tried again |
+/// | `asking` | `asking=N` | 256 | the connection is refused; try again |
 /// | `clients` | `clients=N` | 256 | [`RegisterError::Quota`](crate::RegisterError::Quota) |
-/// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, or a quarter of the server's memory if that is less | the same |
-/// | `spinning` | `spinning=N` | a quarter of the CPUs | the worker waits [adaptively](crate::WaitStrategy::Adaptive) |
-/// | `registrations` | `registrations=N` | 500 per second | the registration is refused and may be tried again |
+/// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, at most a quarter of the memory | the same |
+/// | `spinning` | `spinning=N` | a quarter of the CPUs | the worker waits adaptively |
+/// | `registrations` | `registrations=N` | 500 per second | the registration is refused; try again |
 ///
 /// # Examples
 ///

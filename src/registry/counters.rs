@@ -10,7 +10,7 @@ use crate::shm::Segment;
 
 /// What one client has done since it registered.
 ///
-/// Returned by [`Client::statistics`](crate::Client::statistics), and part of
+/// Returned by [`Caller::statistics`](crate::Caller::statistics), and part of
 /// [`ClientInfo`](crate::ClientInfo).
 ///
 /// # Examples

@@ -7,10 +7,10 @@
 //!
 //! | | returns at once | waits | waits until a [`Deadline`] |
 //! | --- | --- | --- | --- |
-//! | write | [`try_send`](Producer::try_send) | [`send`](Producer::send) | [`send_timeout`](Producer::send_timeout) |
+//! | write | [`try_send`](Producer::try_send) | [`send`](Producer::send) | `send_timeout` |
 //! | write in place | [`try_grant`](Producer::try_grant) | [`grant`](Producer::grant) | |
 //! | write several | [`batch`](Producer::batch) | | |
-//! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | [`recv_timeout`](Consumer::recv_timeout) |
+//! | read | [`try_recv`](Consumer::try_recv) | [`recv`](Consumer::recv) | `recv_timeout` |
 //! | read in parts | [`try_recv_ref`](Consumer::try_recv_ref) | [`recv_ref`](Consumer::recv_ref) | |
 //! | read several | [`drain`](Consumer::drain) | | |
 //!

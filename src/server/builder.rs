@@ -44,11 +44,11 @@ pub(super) struct Settings {
 /// | setting | default | limits |
 /// | --- | --- | --- |
 /// | [`max_clients`](Self::max_clients) | 1024 | 1 to 65536 |
-/// | [`ring_size`](Self::ring_size), each of a client's three rings | 256 KiB | a power of two, 4 KiB to 1 GiB |
+/// | [`ring_size`](Self::ring_size) of each ring | 256 KiB | a power of two, 4 KiB to 1 GiB |
 /// | [`max_block`](Self::max_block), header included | half the ring less 8 bytes | 256 bytes to that |
 /// | [`wait`](Self::wait) | adaptive | |
 /// | [`pin`](Self::pin) | not pinned | a CPU of this machine |
-/// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | only the server's own user and root | |
+/// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | the server's user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
 /// | [`service`](Self::service), [`service_with`](Self::service_with) | echo | |

@@ -14,7 +14,7 @@ use crate::shm::ForkSafeWord;
 pub(super) const OURS: u32 = 1;
 
 /// Shuts a server down from any thread, from its service or from a signal handler. Made by
-/// [`Server::stopper`]. It keeps neither the server's service nor its memory alive.
+/// [`Server::stopper`](crate::Server::stopper). It keeps neither the server's service nor its memory alive.
 ///
 /// # Examples
 ///
@@ -54,7 +54,8 @@ impl fmt::Debug for Stopper {
 }
 
 impl Stopper {
-    /// Begins to shut down, as [`Server::shutdown`] does. Does not block. In a forked child it does nothing.
+    /// Begins to shut down, as [`Server::shutdown`](crate::Server::shutdown) does. Does not block. In a
+    /// forked child it does nothing.
     ///
     /// It is async-signal-safe: it sets a flag, makes one system call, and leaves `errno` as it was.
     pub fn shutdown(&self) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::worker::Totals;
 
-/// What a server did in its life: the result of [`Server::join`].
+/// What a server did in its life: the result of [`Server::join`](crate::Server::join).
 ///
 /// # Examples
 ///

@@ -200,7 +200,7 @@ fn connections_in_the_backlog_are_refused_with_a_reason_at_the_shutdown() {
 }
 
 proptest! {
-    /// A send request is a key, a time-out of eight bytes if the flag is set, and a payload. Shorter ones are refused.
+    /// A send request is a key, 8 bytes of time-out if the flag is set, and a payload. Shorter ones fail.
     #[test]
     fn a_send_request_is_parsed_or_refused(body in vec(any::<u8>(), 0..40), flags: u16) {
         let head = if flags & WAITS == 0 { 16 } else { 24 };

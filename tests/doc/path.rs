@@ -1,4 +1,4 @@
-// Hidden set-up of documentation examples: a place for a server's socket in a temporary directory, removed at the end.
+// Hidden set-up of documentation examples: a socket path in a temporary directory, removed at the end.
 //
 //     # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 //     let server = Server::builder(&path).start()?;

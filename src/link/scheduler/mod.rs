@@ -1,7 +1,7 @@
 //! Limits how many workers run at once when busy clients outnumber CPUs.
 //!
-//! A client that calls again as soon as it is answered, and the worker that serves it, take about 0.15 µs for
-//! a call when each has a CPU. With more such pairs than pairs of CPUs, the kernel seldom runs both ends of
+//! A busy client (it calls again as soon as it is answered) and its worker take about 0.15 µs for a call if
+//! each has a CPU. With more such pairs than pairs of CPUs, the kernel seldom runs both ends of
 //! one pair at once, and nearly every call costs switches between threads: 10 µs and more. So a busy worker
 //! needs a *slot* to go on, and there is one slot for each pair of CPUs. A worker without one leaves its
 //! client's next request in the ring, the client goes to sleep, and the holders have the CPUs to themselves.

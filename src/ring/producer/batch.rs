@@ -34,7 +34,7 @@ impl Producer {
 }
 
 /// Several blocks that become visible together with [`commit`](Self::commit): [`Producer::batch`]. If it is
-/// dropped, none is sent, and their bytes are overwritten with zeros, as those of a [`Grant`].
+/// dropped, none is sent, and their bytes are overwritten with zeros, as those of a [`Grant`](super::Grant).
 ///
 /// # Examples
 ///
@@ -146,7 +146,7 @@ impl Batch<'_> {
 }
 
 impl Drop for Batch<'_> {
-    /// As for a [`Grant`].
+    /// As for a [`Grant`](super::Grant).
     #[inline(always)]
     fn drop(&mut self) {
         self.producer.overwrite_until(self.at);

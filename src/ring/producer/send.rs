@@ -18,7 +18,7 @@ impl Producer {
     /// ```
     /// use ringpost::ring::{self, SendError};
     ///
-    /// let (mut producer, mut consumer) = ring::local(128)?; // room for one line and the zeroed one behind it
+    /// let (mut producer, mut consumer) = ring::local(128)?; // room for one line and a zeroed one
     /// producer.try_send(b"first")?;
     /// assert_eq!(producer.try_send(b"second"), Err(SendError::Full));
     /// let mut block = Vec::new();

@@ -11,8 +11,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A header of any kind, length and line number is taken exactly if it keeps the rules, and nothing outside the
-    /// ring is touched on the way.
+    /// A header with any kind, length and line number is taken exactly if it is valid, without accessing
+    /// anything outside the ring.
     #[test]
     fn a_forged_header_is_taken_only_if_it_could_be_honest(
         shape in any_shape(),

@@ -152,7 +152,8 @@ proptest! {
             }
             // No more than a ring and a block passes a front.
             prop_assert!(plain.passed < 2 * CAPACITY as u64);
-            // Nobody sleeps who could write: the front is woken by the consumer, who takes the parked word back, or each by its turn.
+            // No thread that could write sleeps: the consumer wakes the front and resets the parked
+            // word, and each thread wakes the next one.
             let asleep = |(_, looked, place): &(u32, bool, Place<'_>)| *looked && !place.turn.is_given();
             if places.iter().all(asleep) && parked.load(Ordering::Relaxed) == 1 {
                 let could = (0..places.len()).find(|&at| plain.may_write(places[at].2.len, at));

@@ -1,19 +1,19 @@
 //! How long to look before sleeping.
 //!
 //! Three steps: a microsecond of looks with `pause` (a round trip of 0.1 µs, if the other side runs); rounds
-//! of looks with a `sched_yield` after each (2.6 µs, if the other side needs this CPU); park on a futex (4.3
-//! µs on one CPU, 55 µs across two). Spinning longer than a park and wake would cost is waste, so that bounds
-//! the rounds; and rounds are counted, not microseconds, since while others run a spinner costs nothing.
-//! Below the bound they are learned per ring. A *long* wait halves the next one's rounds, down to none. A
-//! *late* one, which a spin bore only because it went on while the other end woke up, is borne a few times:
-//! if the other end begins to spin as well, both are *early* from then on; if not, spinning stops. After that
-//! the next attempt is put off, longer each time, so that a ring with long gaps costs almost nothing. Many
-//! finds since the last wait that was not early were a burst, whose end says nothing against spinning.
-//! When as many threads spin as there are CPUs that this process may use (`cpus.rs`), the others park: a
-//! yield hands over the CPU, but the scheduler takes it for a waiver, so that many who yield are served
-//! unfairly. For the same reason a yield that takes long ends the spin. And two ends that find each other
-//! only by yields share one CPU: now and then one of them parks instead, so that its wake can move it to an
-//! idle one.
+//! of looks with a `sched_yield` after each (2.6 µs, if the other side needs this CPU); park on a futex
+//! (4.3 µs on one CPU, 55 µs across two). Spinning longer than a park and wake would cost is waste, so that
+//! bounds the rounds; and rounds are counted, not microseconds, since while others run a spinner costs
+//! nothing. Below the bound they are learned per ring. A *long* wait halves the next one's rounds, down to
+//! none. A *late* one, which a spin bore only because it went on while the other end woke up, is borne a few
+//! times: if the other end begins to spin as well, both are *early* from then on; if not, spinning stops.
+//! After that the next attempt is put off, longer each time, so that a ring with long gaps costs almost
+//! nothing. Many finds since the last wait that was not early were a burst, whose end says nothing against
+//! spinning. When as many threads spin as there are CPUs that this process may use (`cpus.rs`), the others
+//! park: a yield hands over the CPU, but the scheduler takes it for a waiver, so that many who yield are
+//! served unfairly. For the same reason a yield that takes long ends the spin. And two ends that find each
+//! other only by yields share one CPU: now and then one of them parks instead, so that its wake can move it
+//! to an idle one.
 
 mod deadline;
 
@@ -33,7 +33,7 @@ pub use deadline::Deadline;
 ///
 /// | | looks | yields | sleeps | for |
 /// | --- | --- | --- | --- | --- |
-/// | `Spin` | all the time | never | never | the lowest latency, where each waiting end can have a CPU of its own |
+/// | `Spin` | all the time | never | never | the lowest latency, if each waiting end has its own CPU |
 /// | `Adaptive` | as long as it has paid off lately | a few times | then | nearly everything |
 /// | `Park` | a look before it sleeps | never | at once | the least CPU time |
 ///
