@@ -1,10 +1,9 @@
 //! Starts the library's own threads.
 //!
-//! A new thread inherits much from the thread that starts it: signal mask, scheduling policy, the CPUs that
-//! it may use. The program's thread that happens to start a server, or to register the first client, may have
-//! set these for its own work. The library's threads must not have them: a watcher that shares its CPU with a
-//! real-time thread which spins never runs, and a library thread must not take a signal that the program
-//! waits for. So [`spawn`] gives each thread what fits any program:
+//! A new thread inherits signal mask, scheduling policy and allowed CPUs from the thread that starts it,
+//! which may have set them for its own work. The library's threads must not keep them: a watcher that shares
+//! its CPU with a spinning real-time thread would never run, and a library thread must not take a signal that
+//! the program waits for. So [`spawn`] gives each thread what fits any program:
 //!
 //! - All signals are blocked, from the first instruction on. The exceptions are those that a thread's own
 //!   instruction raises (such as `SIGSEGV`): if these are blocked, the kernel ends the process without asking
@@ -14,7 +13,7 @@
 //!   and only if others were inherited: a later change, such as `taskset -ap`, stays.
 //! - The stack has an explicit size.
 //!
-//! The nice value is inherited like any thread's.
+//! The nice value is inherited.
 
 #![forbid(unsafe_code)]
 
@@ -30,13 +29,13 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::scheduling::{Policy, set_default_policy};
 use super::signals::BlockedSignals;
 
-/// Services run on these stacks.
+/// The least stack size. Services run on these stacks.
 const STACK: usize = 2 << 20;
 
-/// With a larger one hardly any thread could be started.
+/// The largest stack size: with a larger one hardly any thread could be started.
 const LARGEST_STACK: usize = 1 << 30;
 
-/// How long to wait for a new thread to leave what it inherited.
+/// How long to wait until a new thread has given up what it inherited.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes of a thread's stack: 2 MiB, or more if the program's environment asks for more (`RUST_MIN_STACK`),
@@ -52,9 +51,9 @@ fn stack_for(asked: Option<&str>) -> usize {
 
 /// Starts a thread of the library. Its name should begin with `rp-` and have at most 15 bytes.
 ///
-/// Does not block, unless this thread's policy or CPUs are not what the new one is to have. Then it waits
-/// until the new thread has left them, for 100 ms at most: a real-time thread that goes on at once, and never
-/// sleeps, may never let a new one run that has inherited its priority and its CPU.
+/// Does not block, unless the new thread must not keep this thread's policy or CPUs. Then it waits until the
+/// new thread has given them up, for 100 ms at most: if a real-time thread went on at once and never slept,
+/// the new thread, with the same priority and CPU, might never run.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
@@ -74,22 +73,22 @@ pub(crate) fn spawn<T: Send + 'static>(
     drop(blocked);
     let thread = started?;
     if must_settle {
-        // Ends with the drop of the other end.
+        // Ends when the other end is dropped.
         let _ = is_settled.recv_timeout(SETTLING_TIME);
     }
     Ok(thread)
 }
 
-/// What a thread inherits and is not to keep.
+/// What a thread inherits and must give up.
 struct Inherited {
     /// The process's CPUs, if this thread has others.
     cpus: Option<CpuSet>,
-    /// Whether the policy is not the default one.
+    /// Whether the policy must be given up.
     policy: bool,
 }
 
 impl Inherited {
-    /// What a thread that this one starts must leave, if there is anything.
+    /// What a thread that this one starts must give up, if anything.
     fn of_this_thread() -> Option<Inherited> {
         let own = sched_getaffinity(None).ok();
         let cpus = sched_getaffinity(Some(getpid())).ok().filter(|cpus| own != Some(*cpus));
@@ -97,22 +96,22 @@ impl Inherited {
         (cpus.is_some() || policy).then_some(Inherited { cpus, policy })
     }
 
-    /// CPUs first: with its real-time priority the thread moves at once.
+    /// Changes the CPUs first: while the thread has its real-time priority it moves at once.
     fn leave(&self) {
         if let Some(cpus) = &self.cpus {
-            // Refused only if the CPUs have just been taken away from the process. Then the kernel has chosen
+            // Refused only if these CPUs were just taken away from the process. Then the kernel has chosen
             // others.
             let _ = sched_setaffinity(None, cpus);
         }
         if self.policy {
-            // To lower oneself needs no permission.
+            // Lowering one's own priority needs no permission.
             let _ = set_default_policy();
         }
     }
 }
 
-/// Real-time policies are never kept. Others than the default one (batch, idle) are kept if they are the
-/// whole process's.
+/// Whether a new thread must give the policy up: a real-time one always, another one (batch, idle) unless the
+/// main thread has it too.
 fn is_policy_to_leave(own: Policy, process: impl FnOnce() -> Policy) -> bool {
     match own {
         Policy::Default => false,
@@ -127,7 +126,7 @@ mod tests {
     use rustix::thread::gettid;
     use std::fs;
 
-    /// A line of what the kernel tells of a thread; of this one without a number.
+    /// A line of `/proc` about a thread, or about this one without an id.
     fn status(thread: Option<i32>, key: &str) -> String {
         let path = match thread {
             Some(thread) => format!("/proc/self/task/{thread}/status"),
@@ -142,8 +141,8 @@ mod tests {
         u64::from_str_radix(&status(None, "SigBlk"), 16).unwrap()
     }
 
-    /// All that a thread can block, apart from what its own instructions raise. The C library keeps 32 and
-    /// 33.
+    /// All signals that a thread can block, without those that its own instructions raise. The C library
+    /// reserves 32 and 33.
     fn all_but_faults() -> u64 {
         let excepted = [
             libc::SIGKILL,
@@ -187,7 +186,7 @@ mod tests {
         assert!(!own.contains([',', '-']), "{own}: the caller's stay");
     }
 
-    /// As a program in a closed loop with one CPU and a real-time priority: what it starts runs all the same.
+    /// A spinning real-time thread on one CPU starts a library thread, which must run all the same.
     #[test]
     fn a_real_time_thread_starts_ordinary_ones_that_run_while_it_spins() {
         let spun = std::thread::spawn(|| {
