@@ -156,7 +156,7 @@ impl Observer {
     /// for client in Observer::connect(&path)?.list()? {
     ///     println!("{}: {} calls", client.name, client.counters.calls);
     /// }
-    /// # client.ping()?;
+    /// # client.caller().ping()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn list(&self) -> Result<Vec<ClientInfo>, RegisterError> {
