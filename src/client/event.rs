@@ -77,7 +77,7 @@ pub enum ReconnectEvent {
 /// # let path = directory.path().join("bus");
 /// # let _server = Server::builder(&path).start()?;
 /// let mut plain = Client::register(&path, "alice")?;
-/// assert!(matches!(plain.reconnect(), Err(ReconnectError::NotAsked)));
+/// assert!(matches!(plain.caller().reconnect(None), Err(ReconnectError::NotAsked)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, thiserror::Error)]

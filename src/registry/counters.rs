@@ -18,8 +18,9 @@ use crate::shm::Segment;
 /// ```
 /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
 /// alice.send(bob.key(), b"four")?;
-/// assert_eq!((alice.statistics()?.sent, alice.statistics()?.bytes_in), (1, 4));
-/// assert_eq!(bob.statistics()?.received, 1); // delivered, not yet received
+/// let counted = alice.caller().statistics()?;
+/// assert_eq!((counted.sent, counted.bytes_in), (1, 4));
+/// assert_eq!(bob.caller().statistics()?.received, 1); // delivered, not yet received
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -75,7 +75,11 @@ impl Key {
     /// # Examples
     ///
     /// ```
-    /// assert_eq!(ringpost::Key::from_u128(7).to_bytes()[0], 7);
+    /// # use ringpost::Key;
+    /// let key: Key = "00000000000000000000000007".parse()?;
+    /// assert_eq!(key.to_bytes()[0], 7);
+    /// assert_eq!(Key::from_bytes(key.to_bytes()), key);
+    /// # Ok::<(), ringpost::ParseKeyError>(())
     /// ```
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_le_bytes()

@@ -22,8 +22,8 @@ impl Producer {
     /// batch.push(b"two")?;
     /// batch.commit(); // dropped instead, it would leave no trace
     /// let mut block = Vec::new();
-    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
-    /// assert_eq!(consumer.try_recv(&mut block), Ok(3));
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(Some(3)));
+    /// assert_eq!(consumer.try_recv(&mut block), Ok(Some(3)));
     /// assert_eq!(block, b"two");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -53,7 +53,7 @@ impl Producer {
 /// }
 /// batch.commit();
 /// for _ in 0..pushed {
-///     assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(28));
+///     assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(28)));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -85,7 +85,7 @@ impl Batch<'_> {
     /// batch.push(b"fits")?;
     /// assert_eq!(batch.push(b"does not"), Err(SendError::Full));
     /// batch.commit();
-    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(4));
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(4)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -128,7 +128,7 @@ impl Batch<'_> {
     /// batch.push(b"one")?;
     /// batch.push(b"two")?;
     /// batch.commit();
-    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(3));
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(3)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(self) {

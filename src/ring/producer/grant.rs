@@ -141,7 +141,7 @@ impl Grant<'_> {
     /// ```
     /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
     /// producer.grant(10)?.commit(); // a block of no bytes
-    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(0));
+    /// assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(0)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit(self) {
