@@ -6,11 +6,11 @@
 //! their keys, and *receives* its own, at the speed of two processors passing a cache line.
 //!
 //! ```
-//! use ringpost::{Client, Request, Response, Server};
+//! use ringpost::{Client, Server};
 //!
 //! # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 //! let server = Server::builder(&path)
-//!     .service(|request: Request<'_>, response: &mut Response<'_>| response.write(request.payload()))
+//!     .service(|request, response| response.write(request.payload()))
 //!     .start()?;
 //!
 //! let mut alice = Client::register(&path, "alice")?;

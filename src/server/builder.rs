@@ -1,4 +1,4 @@
-//! What a server is told before it starts.
+//! `ServerBuilder`: a server's settings, and the check of them when it starts.
 
 #![forbid(unsafe_code)]
 
@@ -13,19 +13,19 @@ use crate::connect::{Quotas, is_unknown_group, is_unknown_user};
 use crate::link::{Request, Response, Service, ServiceError};
 use crate::ring::WaitStrategy;
 
-/// Bytes of each ring, if nothing else is said: 256 KiB.
+/// The default size of each ring.
 const DEFAULT_RING_SIZE: usize = 256 * 1024;
 
-/// How many clients can be registered at once, if nothing else is said: 1024.
+/// The default limit of clients that are registered at once.
 const DEFAULT_MAX_CLIENTS: u32 = 1024;
 
-/// Most clients that a server can be told to accept: keys have 16 bits for the slot.
+/// The largest limit of clients: keys have 16 bits for the slot.
 pub(super) const MOST_CLIENTS: u32 = 65_536;
 
-/// How long a shutdown waits for workers, if nothing else is said.
+/// How long a shutdown waits for workers by default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
-/// Everything that was set, checked.
+/// All settings, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) path: PathBuf,
@@ -145,9 +145,9 @@ impl ServerBuilder {
         self
     }
 
-    /// How many clients can be registered at once. Each costs a thread, a descriptor and
-    /// memory as its rings are used; and a second descriptor while there are enough of them, by which the
-    /// server hears at once of a death that a forked child hides.
+    /// Limits how many clients are registered at once. Each costs a thread, a descriptor, and memory as its
+    /// rings are used. While there are enough descriptors it costs a second one, by which the server notices
+    /// a death at once even if a forked child hides it.
     ///
     /// # Examples
     ///
@@ -165,105 +165,51 @@ impl ServerBuilder {
         self
     }
 
-    /// Bytes of each of a client's three rings: a power of two from 4 KiB to 1 GiB. It bounds the largest
-    /// block, how many requests can be on their way, and how many messages wait in an inbox.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path).ring_size(1 << 20).start()?;
-    /// let client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.limits().max_call, (1 << 19) - 16);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Sets the size of each of a client's three rings, in bytes: a power of two from 4 KiB to 1 GiB. It
+    /// bounds the largest block, how many requests can be outstanding, and how many messages fit into an
+    /// inbox.
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
     }
 
-    /// Bytes of the largest block, its 8-byte header included: from 256 to half a ring less 8, which is the
-    /// default.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, Server};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path).max_block(1024).start()?;
-    /// let client = Client::register(&path, "alice")?;
-    /// assert_eq!(client.limits().max_call, 1016);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Sets the size of the largest block in bytes, including its 8-byte header: from 256 to half a ring less
+    /// 8, which is the default.
     pub fn max_block(mut self, bytes: usize) -> Self {
         self.max_block = Some(bytes);
         self
     }
 
-    /// How workers wait for requests, and for room. The clients choose for their own ends:
+    /// Sets how workers wait for requests and for room. Clients choose for their own ends, with
     /// [`ClientBuilder::wait`](crate::ClientBuilder::wait).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Server, WaitStrategy};
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).wait(WaitStrategy::Park).start()?;
-    /// assert_eq!(server.info().wait, WaitStrategy::Park);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn wait(mut self, strategy: WaitStrategy) -> Self {
         self.wait = strategy;
         self
     }
 
-    /// Pins all workers to one CPU. For one client whose calls must be quick, together with
-    /// [`WaitStrategy::Spin`] on both sides and the client on a CPU of its own; several workers that spin
-    /// on one CPU keep each other from working.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use ringpost::{Server, WaitStrategy};
-    ///
-    /// let server = Server::builder(ringpost::default_path()?).wait(WaitStrategy::Spin).pin(1).start()?;
-    /// server.join();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Pins all workers to one CPU. This is for a single client that needs the lowest latency, together with
+    /// [`WaitStrategy::Spin`] on both sides and the client on another CPU. Several workers that spin on one
+    /// CPU keep each other from working.
     pub fn pin(mut self, cpu: usize) -> Self {
         self.pin = Some(cpu);
         self
     }
 
-    /// Lets another user's processes connect, by user id. They must be able to reach the socket's directory.
-    /// Can be used several times.
+    /// Allows the processes of another user to connect, by user id. They must be able to reach the socket's
+    /// directory. Can be used several times.
     ///
-    /// The number by which the kernel shows all users that the server's user namespace does not know (65534,
-    /// `nobody`) is refused: whoever has it may be anyone.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Server;
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let _server = Server::builder(&path).allow_user(1000).allow_user(1001).start()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The number by which the kernel shows every user that the server's user namespace does not know (65534,
+    /// `nobody`) is refused, because a process with it may belong to anyone.
     pub fn allow_user(mut self, uid: u32) -> Self {
         self.users.push(uid);
         self
     }
 
-    /// Lets a group's processes connect, by group id. They must be able to reach the socket's directory. Can
-    /// be used several times.
+    /// Allows the processes of a group to connect, by group id. They must be able to reach the socket's
+    /// directory. Can be used several times.
     ///
-    /// With one group and no users the socket gets this group, which a process can do for its own groups
-    /// only, unless it is privileged.
+    /// With one group and no users, the socket gets this group. An unprivileged process can do that only for
+    /// groups that it is in.
     ///
     /// # Examples
     ///
@@ -282,7 +228,7 @@ impl ServerBuilder {
         self
     }
 
-    /// What each user may have of this server, other than its own and root: see [`Quotas`].
+    /// Limits what each user other than the server's own and root may have of this server: see [`Quotas`].
     ///
     /// # Examples
     ///
@@ -300,21 +246,9 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a shutdown waits for calls that are being served. Workers then have another second to notice
-    /// that their channels are closed; one that still sits in a call after that is left behind, and
+    /// Sets how long a shutdown waits for calls that are being served. Then all channels are closed, and
+    /// workers have another second to end. A worker whose call does not return by then is left behind and
     /// counted as [`abandoned`](crate::ServerSummary::abandoned).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Server;
-    /// use std::time::Duration;
-    ///
-    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-    /// let server = Server::builder(&path).grace(Duration::from_millis(100)).start()?;
-    /// server.join_after_shutdown();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -322,10 +256,10 @@ impl ServerBuilder {
 
     /// Starts the server's threads. When this returns, clients can connect.
     ///
-    /// Blocks only for what the system needs to make them. It changes nothing else of the process: neither
-    /// its limits, signals and their handlers, working directory, nor file mode mask. Each client takes a
-    /// descriptor, so raise the limit of open files (`RLIMIT_NOFILE`) before, if it is lower than the
-    /// number of clients; `ringpost-server` does.
+    /// Blocks only as long as the system takes to make them. It does not change the process's limits,
+    /// signals, signal handlers, working directory or file mode mask. Each client needs a descriptor: if the
+    /// limit of open files (`RLIMIT_NOFILE`) is lower than the number of clients, raise it first, as
+    /// `ringpost-server` does.
     ///
     /// # Errors
     ///
@@ -351,11 +285,11 @@ impl ServerBuilder {
         if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
             return Err(StartError::MaxClients(self.max_clients));
         }
-        // It means "leave it as it is" to the kernel.
+        // To the kernel this number means "leave it as it is".
         if let Some(nobody) = self.users.iter().chain(&self.groups).find(|&&id| id == u32::MAX) {
             return Err(StartError::NobodyAllowed(*nobody));
         }
-        // It stands for strangers of whom nothing is known.
+        // These numbers stand for all users or groups that are unknown in this namespace.
         let user = self.users.iter().find(|&&uid| is_unknown_user(uid));
         if let Some(id) = user.or_else(|| self.groups.iter().find(|&&gid| is_unknown_group(gid))) {
             return Err(StartError::UnknownAllowed(*id));

@@ -30,11 +30,11 @@ use crate::shm::ForkSafeWord;
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, Request, Response, Server};
+/// use ringpost::{Client, Server};
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let server = Server::builder(&path)
-///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///     .service(|request, response| {
 ///         response.write(b"hello ")?;
 ///         response.write(request.payload())
 ///     })

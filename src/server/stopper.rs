@@ -19,13 +19,13 @@ pub(super) const OURS: u32 = 1;
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, Request, Response, Server};
+/// use ringpost::{Client, Server};
 /// use std::sync::OnceLock;
 ///
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// static STOPPER: OnceLock<ringpost::Stopper> = OnceLock::new();
 /// let server = Server::builder(&path)
-///     .service(|request: Request<'_>, response: &mut Response<'_>| {
+///     .service(|request, response| {
 ///         if request.payload() == b"stop" {
 ///             if let Some(stopper) = STOPPER.get() {
 ///                 stopper.shutdown();
