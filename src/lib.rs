@@ -44,26 +44,37 @@
 //!
 //! # Operations
 //!
-//! What each operation waits for, and its own errors:
+//! What each waits for, and how it fails besides the end of the connection. What waits for another party has
+//! a plain form and a `_timeout` form with a [`Deadline`]: a duration, a point in time, or `None`. The clock
+//! is read only if there is something to wait for. `try_` forms never wait.
 //!
 //! | operation | blocks until | errors |
 //! | --- | --- | --- |
-//! | [`Client::register`] | the server answers (5 s at most) | [`RegisterError`] |
-//! | [`call`](Client::call) | the response arrives | [`CallError`] |
-//! | [`submit`](Caller::submit) | the request ring has room | [`CallError`] |
-//! | [`response`](Caller::response) | the oldest response arrives | [`CallError`] |
-//! | [`try_send`](Client::try_send) | the server acknowledges, at once | [`SendError`] |
-//! | [`send`](Client::send) | the receiver's inbox has room | [`SendError`] |
-//! | [`recv`](Client::recv) | a message arrives | [`RecvError`] |
-//! | [`look_up`](Client::look_up), [`list`](Client::list) | the server answers | [`CallError`] |
-//! | [`unregister`](Client::unregister), drop | the server confirms | [`CallError`] |
+//! | [`Client::register`] | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`RegisterError`]: `InvalidName`, `NameTaken`, `NoServer`, `Full` … |
+//! | [`call`](Client::call), [`call_timeout`](Client::call_timeout) | the response is there | [`CallError`]: `TooLarge`, `Encode`, `ServiceFailed`, `ResponseTooLarge`, `TimedOut` |
+//! | [`submit`](Caller::submit), [`submit_all`](Caller::submit_all) | there is room in the request ring | `TooLarge`, `Encode`, `Uncollected` |
+//! | [`try_submit`](Caller::try_submit) | | the same, and `Full` |
+//! | [`response`](Caller::response), [`response_timeout`](Caller::response_timeout) | the oldest outstanding response is there | those of a call, `NothingOutstanding` |
+//! | [`try_response`](Caller::try_response) | | the same; `None` if it is not there yet |
+//! | [`try_send`](Client::try_send) | the server answers, at once | [`SendError`]: `NotFound`, `InvalidName`, `InboxFull`, `Gone`, `TooLarge`, `Encode` |
+//! | [`send`](Client::send), [`send_timeout`](Client::send_timeout) | there is room in the receiver's inbox | the same without `InboxFull`; `TimedOut`, `NoAnswer` |
+//! | [`try_recv`](Client::try_recv) | | [`RecvError`]; `None` if no message is there |
+//! | [`recv`](Client::recv), [`recv_timeout`](Client::recv_timeout) | a message is there | `TimedOut` |
+//! | [`look_up`](Client::look_up), [`list`](Client::list), [`ping`](Caller::ping), [`statistics`](Caller::statistics), [`unregister`](Client::unregister) | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`CallError`] |
+//! | [`wait_for`](Client::wait_for) | a client with this name is registered | [`CallError`]: `TimedOut`, `InvalidName` |
+//! | [`reconnect`](Caller::reconnect) | the client is registered again | [`ReconnectError`] |
+//! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
+//! | [`Closer::close`] | | |
 //! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
 //! | [`Server::join`], drop | the server has ended | |
 //!
-//! `call_timeout`, `response_timeout`, `send_timeout` and `recv_timeout` also end at a [`Deadline`]. Nothing
-//! else waits for another client. The server's own answers are limited by [`ClientBuilder::timeout`].
+//! The operations of one client are served in order: while the server works on a call of it, or a `send`
+//! waits for room, it answers nothing else that this client asks. To do two things at once, register two
+//! clients.
 //!
-//! When the connection ends, each operation fails with a [`CloseReason`]: `Disconnected` if it was waiting,
+//! Errors say what asking again would do: `may_have_executed()`, `is_disconnected()`, `is_timeout()`.
+//!
+//! When the connection ends, each of them ends with a [`CloseReason`]: `Disconnected` if it was waiting,
 //! `NotSent` if nothing was sent. What was committed before is received first. If the other side breaks a
 //! rule, the channel is closed with a [`Violation`]. Nothing panics because of what another process does.
 //!

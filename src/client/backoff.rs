@@ -49,8 +49,7 @@ const REFUSALS: u32 = 3;
 /// use std::time::Duration;
 ///
 /// # use ringpost::Server;
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// # let _server = Server::builder(&path).start()?;
 /// let reconnect = Reconnect::default()
 ///     .longest_delay(Duration::from_millis(500))
@@ -172,8 +171,7 @@ impl Reconnect {
     /// use ringpost::{Client, Reconnect, ReconnectEvent, Server};
     /// use std::sync::mpsc;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// let (sender, events) = mpsc::channel();
     /// let reconnect = Reconnect::default().on_event(move |event| drop(sender.send(event.clone())));

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Caller;
 use super::Client;
 use super::backoff::Reconnect;
-use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
 use super::reconnect::Reconnector;
@@ -26,22 +26,24 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// | setting | default |
 /// | --- | --- |
 /// | [`wait`](Self::wait) | adaptive |
-/// | [`timeout`](Self::timeout) of the registration | 5 s |
+/// | [`timeout`](Self::timeout) of registrations and questions | 5 s |
 /// | [`reconnect`](Self::reconnect) | no |
 ///
 /// # Examples
 ///
 /// ```
-/// use ringpost::{Client, WaitStrategy};
+/// use ringpost::{Client, RegisterError, WaitStrategy};
+/// use std::time::Duration;
 ///
 /// # use ringpost::Server;
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// # let _server = Server::builder(&path).start()?;
-/// let settings = Client::builder(&path).wait(WaitStrategy::Park);
+/// let settings = Client::builder(&path).wait(WaitStrategy::Park).timeout(Duration::from_secs(1));
 /// let alice = settings.register("alice")?; // a builder can be used again
 /// let bob = settings.register("bob")?;
 /// assert_ne!(alice.key(), bob.key());
+/// let error = settings.register(" carol").unwrap_err(); // no white space at either end of a name
+/// assert!(matches!(error, RegisterError::InvalidName { .. }));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -57,79 +59,54 @@ impl ClientBuilder {
         ClientBuilder { place, reconnect: None }
     }
 
-    /// How the client waits for responses and messages. Adaptive, if nothing else is said. The server chooses
-    /// for its own end: [`ServerBuilder::wait`](crate::ServerBuilder::wait).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, WaitStrategy};
-    ///
-    /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// let mut client = Client::builder(&path).wait(WaitStrategy::Spin).register("alice")?;
-    /// assert_eq!(client.call(b"ping")?, b"ping");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// How the client waits for responses and messages. The server chooses for its own end:
+    /// [`ServerBuilder::wait`](crate::ServerBuilder::wait).
     pub fn wait(mut self, strategy: WaitStrategy) -> Self {
         self.place.wait = strategy;
         self
     }
 
-    /// How long the registration may take. Five seconds, if nothing else is said. Not a limit for anything
-    /// later.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Client;
-    /// use std::time::Duration;
-    ///
-    /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// let client = Client::builder(&path).timeout(Duration::from_secs(1)).register("alice")?;
-    /// # assert_eq!(client.name().as_str(), "alice");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// How long the registration may take, and later each question that the server answers itself:
+    /// [`look_up`](Client::look_up), [`list`](Client::list), [`ping`](Caller::ping),
+    /// [`statistics`](Caller::statistics), [`unregister`](Client::unregister).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.place.timeout = timeout;
         self
     }
 
-    /// Makes the client register again, under the same name, after its server has ended and a new one has
-    /// started. Off by default.
+    /// Registers again under the same name when the server is back after it went away.
     ///
-    /// The operations of a reconnecting client behave as follows:
+    /// The operations of such a client behave as follows:
     ///
-    /// - When the connection ends, the operation that notices it returns the error once, as without this
-    ///   option: `Disconnected` if the operation was under way (the call may have been executed, the message
-    ///   delivered), `NotSent` if not. For [submitted](super::Caller::submit) calls, each response is that
-    ///   error. Nothing is ever sent twice. Each half of a [split](Client::split) client returns the error.
-    /// - The next operation first registers again. Meanwhile it blocks as [`Reconnect`] says, but not longer
-    ///   than its own deadline (plus up to 100 ms for an attempt under way), after which it returns
-    ///   `TimedOut`. [`Caller::reconnect`](super::Caller::reconnect) does nothing else.
-    /// - The client then has another key, and so have all other clients: look up their names again.
-    /// - Messages that were in the inbox when the connection ended are received first; then comes the error;
-    ///   then the messages of the new inbox. Messages of several connections are received in order.
-    /// - [`try_recv`](Client::try_recv) never blocks, so it does not register again; it continues after
-    ///   another operation has done so.
+    /// - Questions about the registry ([`look_up`](Client::look_up), [`wait_for`](Client::wait_for),
+    ///   [`list`](Client::list), [`ping`](Caller::ping), [`statistics`](Caller::statistics)) are asked again
+    ///   after the reconnection, within their time limit. Asking twice does no harm.
+    /// - Of the others, the one that finds that the connection has ended reports it, once, as without this
+    ///   option: `Disconnected` if it was under way (a call may have been executed then, a message
+    ///   delivered), `NotSent` if not. Each outstanding [submitted](Caller::submit) call reports it in place
+    ///   of its response. Nothing is ever sent a second time. Of the two halves of a [split](Client::split)
+    ///   client each one reports it.
+    /// - The next operation registers again first. It blocks meanwhile, as the [`Reconnect`] says, at most
+    ///   until its own deadline and 100 ms more if an attempt is being made, and then reports `TimedOut`.
+    ///   [`Caller::reconnect`] does only this.
+    /// - The key is a new one then, and so are those of all others: look their names up again.
+    /// - Messages that lay in the inbox when the connection ended are received first, then the end is
+    ///   reported, then comes what the new inbox holds.
+    /// - [`try_recv`](Client::try_recv), [`try_submit`](Caller::try_submit) and
+    ///   [`try_response`](Caller::try_response) never block, so they do not register by themselves: they go
+    ///   on when another operation has done so.
     /// - After it gave up, every operation fails with [`CloseReason::GaveUp`](crate::CloseReason::GaveUp),
-    ///   and [`Caller::reconnect`](super::Caller::reconnect) returns the reason. The client has ended, as
-    ///   after use of its [closer](Client::closer).
+    ///   and [`Caller::reconnect`] says why. The client has ended then, as it has when its
+    ///   [closer](Client::closer) was used.
     ///
-    /// There is no background activity: no thread is started, and a client without operations does nothing.
+    /// Nothing happens in the background: no thread is started, and a client that is not used does nothing.
     ///
     /// # Examples
     ///
     /// ```
     /// use ringpost::{CallError, Client, CloseReason, Reconnect, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let server = Server::builder(&path).start()?;
     /// let mut client = Client::builder(&path).reconnect(Reconnect::default()).register("alice")?;
     /// let former = client.key();
@@ -145,27 +122,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Registers under a name. Blocks until the server answers, at most the [time](Self::timeout) set.
+    /// Registers under a name. Blocks until the server answers, at most for the [time](Self::timeout) set.
     ///
     /// # Errors
     ///
     /// See [`RegisterError`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Client, RegisterError};
-    ///
-    /// # use ringpost::Server;
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
-    /// # let _server = Server::builder(&path).start()?;
-    /// let error = Client::builder(&path).register(" alice").unwrap_err();
-    /// assert!(matches!(error, RegisterError::InvalidName { .. })); // white space at an end
-    /// let nowhere = path.with_file_name("nowhere");
-    /// assert!(matches!(Client::builder(nowhere).register("alice"), Err(RegisterError::NoServer { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
         let name = Name::new(name.as_ref())
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;

@@ -73,8 +73,7 @@ pub enum ReconnectEvent {
 /// use ringpost::{Client, ReconnectError};
 ///
 /// # use ringpost::Server;
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// # let _server = Server::builder(&path).start()?;
 /// let mut plain = Client::register(&path, "alice")?;
 /// assert!(matches!(plain.caller().reconnect(None), Err(ReconnectError::NotAsked)));

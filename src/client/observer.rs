@@ -28,8 +28,7 @@ use crate::registry::ClientInfo;
 /// ```
 /// use ringpost::{Client, Observer, Server};
 ///
-/// let directory = tempfile::tempdir()?;
-/// let path = directory.path().join("bus");
+/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// let _server = Server::builder(&path).start()?;
 /// let _alice = Client::register(&path, "alice")?;
 /// let observer = Observer::connect(&path)?;
@@ -71,8 +70,7 @@ impl Observer {
     /// ```
     /// use ringpost::{Observer, RegisterError, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// assert!(matches!(Observer::connect(&path), Err(RegisterError::NoServer { .. })));
     /// let _server = Server::builder(&path).start()?;
     /// assert_eq!(Observer::connect(&path)?.server()?.clients, 0);
@@ -94,8 +92,7 @@ impl Observer {
     /// use ringpost::{Observer, Server};
     /// use std::time::Duration;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).start()?;
     /// let observer = Observer::connect_timeout(&path, Duration::from_secs(1))?;
     /// assert!(observer.list()?.is_empty());
@@ -122,8 +119,7 @@ impl Observer {
     /// ```
     /// use ringpost::{Observer, Server};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).max_clients(10).start()?;
     /// let info = Observer::connect(&path)?.server()?;
     /// assert_eq!((info.pid, info.max_clients), (std::process::id(), 10));
@@ -149,8 +145,7 @@ impl Observer {
     /// use ringpost::Observer;
     ///
     /// # use ringpost::{Client, Server};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("bus");
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// # let _server = Server::builder(&path).start()?;
     /// # let mut client = Client::register(&path, "alice")?;
     /// for client in Observer::connect(&path)?.list()? {

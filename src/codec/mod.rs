@@ -12,7 +12,7 @@
 //! | any serde type (feature `serde`) | `call(Postcard(&value))` | `let Postcard(value) = reply.read()?` |
 //! | a format of your own | implement [`Payload`] for a wrapper | implement [`FromPayload`] for it |
 //!
-//! The same holds for [`Client::submit`](crate::Caller::submit), [`send`](crate::Client::send), and for
+//! The same holds for [`submit`](crate::Caller::submit), [`send`](crate::Client::send), and for
 //! [`Request`](crate::Request), [`Message`](crate::Message) and [`Reply`].
 //!
 //! # Fixed-layout types

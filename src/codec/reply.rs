@@ -12,13 +12,12 @@ use super::{FromPayload, PayloadError};
 /// # Examples
 ///
 /// ```
-/// # use ringpost::{Client, Server};
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("bus");
-/// # let _server = Server::builder(&path).start()?;
-/// # let mut alice = Client::register(&path, "alice")?;
-/// # let reply = alice.call(&7_u32.to_ne_bytes())?;
-/// # let _ = reply;
+/// # let (_bus, mut alice) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
+/// let reply = alice.call(&7_u32.to_ne_bytes())?; // the service echoes
+/// assert_eq!(reply, 7_u32.to_ne_bytes());
+/// assert_eq!(reply.len(), 4);
+/// assert_eq!(reply.read::<u32>()?, 7);
+/// assert!(reply.read::<u64>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
