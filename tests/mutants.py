@@ -211,10 +211,10 @@ MUTANTS = [
     ("head: not past the tail", PRODUCER, " || head > self.position {", " {", PROPERTY),
     ("head: not past the tail, by fuzzing", PRODUCER, " || head > self.position {", " {", fuzz("producer")),
     ("a broken producer closes", PRODUCER,
-     "        self.closer.close_as(CloseReason::FAULT);\n        Ended::Fault", "        Ended::Fault", PROPERTY),
+     "        self.closer.close_as(CloseReason::FAULT);\n        violation\n", "        violation\n", PROPERTY),
     ("nothing is sent after the close", PRODUCER,
      "        if self.closer.is_closed() {\n            return Err(self.closed());\n        }\n"
-     "        self.place(", "        self.place(", PROPERTY),
+     "        match self.place(", "        match self.place(", PROPERTY),
     # Data wake
     ("data wake: the producer's fence", PRODUCER,
      "            fence(Ordering::SeqCst);\n            self.wake_after_fence();", "            self.wake_after_fence();",

@@ -1,5 +1,6 @@
 //! Several blocks that become visible together: `Batch`.
 
+use super::room::NoPlace;
 use super::{NOWHERE, Producer};
 use crate::ring::SendError;
 use crate::ring::layout::{EMPTY, LINE, data_header, padding_header, record_size};
@@ -92,11 +93,17 @@ impl Batch<'_> {
     pub fn push(&mut self, block: &[u8]) -> Result<(), SendError> {
         let len = block.len();
         let producer = &mut *self.producer;
-        producer.check_len(len)?;
-        if producer.closer.is_closed() {
-            return Err(producer.closed().into());
+        if len > producer.max_block {
+            return Err(SendError::TooLarge { len, max: producer.max_block });
         }
-        let start = producer.place(self.at, len)?.ok_or(SendError::Full)?;
+        if producer.closer.is_closed() {
+            return Err(producer.send_error());
+        }
+        let start = match producer.place(self.at, len) {
+            Ok(start) => start,
+            Err(NoPlace::Full) => return Err(SendError::Full),
+            Err(NoPlace::Fault(violation)) => return Err(SendError::Violation(violation)),
+        };
         producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
         producer.write_parts(start, None, [block]);
         if start != self.at {

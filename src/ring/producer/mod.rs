@@ -18,7 +18,7 @@ pub(crate) use wait::{SPACE_SLICE, SpaceWord};
 
 use super::layout::{self, LINE, ONE_LINE, Violation};
 use super::wait::Waiting;
-use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup};
+use super::{CloseReason, Closer, Ended, SPARE_HINTS, SendError, Setup};
 use crate::shm::RingView;
 use crate::shm::futex::Scope;
 
@@ -149,6 +149,14 @@ impl Producer {
 }
 
 impl Producer {
+    /// The same as the public error. Apart from its callers, so that a batch stays small enough to be
+    /// inlined.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn send_error(&self) -> SendError {
+        self.closed().into()
+    }
+
     #[cold]
     pub(super) fn closed(&self) -> Ended {
         match self.broken {
@@ -158,10 +166,10 @@ impl Producer {
     }
 
     #[cold]
-    pub(super) fn poison(&mut self, violation: Violation) -> Ended {
+    pub(super) fn poison(&mut self, violation: Violation) -> Violation {
         self.broken = Some(violation);
         self.closer.close_as(CloseReason::FAULT);
-        Ended::Fault(violation)
+        violation
     }
 }
 

@@ -13,6 +13,12 @@ const LINES_PER_PAUSE: u64 = 16;
 
 const MOST_PAUSES: u64 = 64;
 
+/// Why there is no place for a record now. As small as it is so that a batch keeps its result in registers.
+pub(super) enum NoPlace {
+    Full,
+    Fault(Violation),
+}
+
 impl Producer {
     #[inline(always)]
     pub(in crate::ring) fn capacity(&self) -> u64 {
@@ -49,6 +55,7 @@ impl Producer {
         self.look_for_place(len)?.ok_or(NotSent::Full)
     }
 
+    #[inline(always)]
     pub(in crate::ring) fn check_len(&self, len: usize) -> Result<(), NotSent> {
         let max = self.max_block;
         if len > max { Err(NotSent::TooLarge { len, max }) } else { Ok(()) }
@@ -59,14 +66,17 @@ impl Producer {
         if self.closer.is_closed() {
             return Err(self.closed());
         }
-        self.place(self.position, len)
+        match self.place(self.position, len) {
+            Ok(start) => Ok(Some(start)),
+            Err(NoPlace::Full) => Ok(None),
+            Err(NoPlace::Fault(violation)) => Err(Ended::Fault(violation)),
+        }
     }
 
     /// Where a record of `len` bytes goes if the ring is written up to `at`: there, or behind padding at the
-    /// start of the ring. The record, its padding and the zeroed line behind it are free. `None` if there is
-    /// too little room now.
+    /// start of the ring. The record, its padding and the zeroed line behind it are free.
     #[inline(always)]
-    pub(super) fn place(&mut self, at: u64, len: usize) -> Result<Option<u64>, Ended> {
+    pub(super) fn place(&mut self, at: u64, len: usize) -> Result<u64, NoPlace> {
         let size = record_size(len);
         let padding = self.padding(at, size);
         let end = at + padding + size + LINE as u64;
@@ -74,13 +84,13 @@ impl Producer {
             if self.was_full {
                 (0..self.pauses()).for_each(|_| spin_hint());
             }
-            self.refresh_head()?;
+            self.refresh_head().map_err(NoPlace::Fault)?;
             self.was_full = end - self.head > self.capacity();
             if self.was_full {
-                return Ok(None);
+                return Err(NoPlace::Full);
             }
         }
-        Ok(Some(at + padding))
+        Ok(at + padding)
     }
 
     /// How many between two looks.
@@ -115,7 +125,7 @@ impl Producer {
         if self.closer.is_closed() {
             return Err(self.closed().into());
         }
-        self.refresh_head()?;
+        self.refresh_head().map_err(NotSent::Fault)?;
         Ok(self.fits(self.position, len))
     }
 
@@ -140,7 +150,7 @@ impl Producer {
     }
 
     /// Loads and checks `head`, the one word that the consumer tells us.
-    pub(super) fn refresh_head(&mut self) -> Result<(), Ended> {
+    pub(super) fn refresh_head(&mut self) -> Result<(), Violation> {
         // Acquire: the consumer's reads of what it gave back come before our writes to it.
         let head = self.ring.word64::<HEAD>().load(Ordering::Acquire);
         let whole_lines = head.is_multiple_of(LINE as u64);

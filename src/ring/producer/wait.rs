@@ -92,7 +92,7 @@ impl Producer {
         if self.head == before && woken == Woken::Hint {
             self.hints = self.hints.saturating_sub(1);
             if self.hints == 0 {
-                return Err(self.poison(Violation::FruitlessWakes));
+                return Err(Ended::Fault(self.poison(Violation::FruitlessWakes)));
             }
         }
         Ok(())
