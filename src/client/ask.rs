@@ -12,38 +12,41 @@ use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
 impl Caller {
     /// One request and its response, whose body the requester then has.
-    // Always: with its result and its limit in memory, a call takes 23 instructions more.
+    // Always: with its result in memory, a call takes 23 instructions more. The limit is borrowed because
+    // most requests never look at it.
     #[inline(always)]
     pub(super) fn ask<const N: usize>(
         &mut self,
         operation: Operation,
         flags: u16,
         body: [&[u8]; N],
-        deadline: Deadline,
+        deadline: &mut Deadline,
     ) -> Result<Status, CallError> {
-        match self.requester.try_publish(operation, flags, body) {
-            Ok(sequence) => self.await_response(sequence, deadline),
-            Err(error) => self.ask_after(error, operation, flags, body, deadline),
-        }
+        let sequence = match self.requester.try_publish(operation, flags, body) {
+            Ok(sequence) => sequence,
+            Err(error) => self.publish_after(error, operation, flags, body, deadline)?,
+        };
+        self.await_response(sequence, deadline)
     }
 
-    /// The same after a first attempt to send failed.
-    #[cold]
-    fn ask_after<const N: usize>(
+    /// The same, not inlined: for requests of which there are few.
+    #[inline(never)]
+    pub(super) fn ask_rarely<const N: usize>(
         &mut self,
-        error: NotSent,
         operation: Operation,
-        flags: u16,
         body: [&[u8]; N],
         mut deadline: Deadline,
     ) -> Result<Status, CallError> {
-        let sequence = self.publish_after(error, operation, flags, body, &mut deadline)?;
-        self.await_response(sequence, deadline)
+        self.ask(operation, 0, body, &mut deadline)
     }
 
     /// The response to the request that was published last.
     #[inline(always)]
-    pub(super) fn await_response(&mut self, sequence: u32, deadline: Deadline) -> Result<Status, CallError> {
+    pub(super) fn await_response(
+        &mut self,
+        sequence: u32,
+        deadline: &mut Deadline,
+    ) -> Result<Status, CallError> {
         match self.requester.await_response(sequence, deadline, no_response) {
             Ok(status) => Ok(status),
             Err(error) => {

@@ -150,7 +150,7 @@ impl Caller {
     fn unregister_until(&mut self, deadline: Deadline) -> Result<(), CallError> {
         self.unregistered = true;
         self.settle_down();
-        let status = self.ask::<0>(Operation::Unregister, 0, [], deadline)?;
+        let status = self.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
         failpoint!("leave.answered", [client], seldom);
         self.session.closer.close_as(CloseReason::Unregistered);
         failpoint!("leave.closed", [client], seldom);

@@ -66,8 +66,8 @@ impl Caller {
     }
 
     #[inline]
-    fn call_bytes(&mut self, request: &[u8], deadline: Deadline) -> Result<Reply<'_>, CallError> {
-        let status = self.ask(Operation::Call, 0, [request], deadline)?;
+    fn call_bytes(&mut self, request: &[u8], mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
+        let status = self.ask(Operation::Call, 0, [request], &mut deadline)?;
         self.reply(status)
     }
 

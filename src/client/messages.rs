@@ -28,7 +28,10 @@ impl Caller {
         message: impl Payload,
     ) -> Result<(), SendError> {
         let to = address(to)?;
-        message.encode(self.session.limits.max_message, |bytes| self.try_send_bytes(to, bytes))?
+        message.encode(self.session.limits.max_message, |bytes| {
+            let to = self.receiver(to, bytes, Deadline::NEVER)?;
+            self.try_send_bytes(to, bytes)
+        })?
     }
 
     /// Sends a message to another client, by its key or its name, and waits for room in its inbox. `Ok` means
@@ -69,7 +72,15 @@ impl Caller {
         to: impl TryInto<Address, Error: Into<NameError>>,
         message: impl Payload,
     ) -> Result<(), SendError> {
-        self.send_timeout(to, message, Deadline::NEVER)
+        let to = address(to)?;
+        message.encode(self.session.limits.max_message, |bytes| {
+            let to = self.receiver(to, bytes, Deadline::NEVER)?;
+            // Without a time limit in the request while there is room, which is the rule.
+            match self.try_send_bytes(to, bytes) {
+                Err(SendError::InboxFull) => self.send_bytes(to, bytes, Deadline::NEVER),
+                sent => sent,
+            }
+        })?
     }
 
     /// As [`send`](Self::send), but blocks until the [deadline](Deadline) at most.
@@ -89,19 +100,20 @@ impl Caller {
         deadline: impl Into<Deadline>,
     ) -> Result<(), SendError> {
         let (to, deadline) = (address(to)?, deadline.into());
-        message.encode(self.session.limits.max_message, |bytes| self.send_bytes(to, bytes, deadline))?
+        message.encode(self.session.limits.max_message, |bytes| {
+            let to = self.receiver(to, bytes, deadline)?;
+            self.send_bytes(to, bytes, deadline)
+        })?
     }
 
-    fn try_send_bytes(&mut self, to: Address, message: &[u8]) -> Result<(), SendError> {
+    fn try_send_bytes(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
-        let to = self.receiver(to, self.timeout.into())?;
-        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], Deadline::NEVER)?;
+        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut { Deadline::NEVER })?;
         self.sent(status)
     }
 
-    fn send_bytes(&mut self, to: Address, message: &[u8], mut deadline: Deadline) -> Result<(), SendError> {
+    fn send_bytes(&mut self, to: Key, message: &[u8], mut deadline: Deadline) -> Result<(), SendError> {
         self.check_message(message)?;
-        let to = self.receiver(to, deadline)?;
         loop {
             let left = deadline.left();
             // The server is to give up a little before us, so that we hear whether the message was delivered.
@@ -114,8 +126,8 @@ impl Caller {
             match self.requester.try_publish(Operation::Send, WAITS, [&start, message]) {
                 Ok(sequence) => {
                     // However short the time is, the answer itself needs some.
-                    let until = Deadline::from(left.map(|left| left.max(LEAST_PATIENCE)));
-                    let status = self.await_response(sequence, until)?;
+                    let mut until = Deadline::from(left.map(|left| left.max(LEAST_PATIENCE)));
+                    let status = self.await_response(sequence, &mut until)?;
                     return self.sent(status);
                 }
                 // That may take some time, and leave the server less.
@@ -127,16 +139,18 @@ impl Caller {
         }
     }
 
+    /// The key of a message's receiver.
     #[inline]
-    fn receiver(&mut self, to: Address, deadline: Deadline) -> Result<Key, SendError> {
+    fn receiver(&mut self, to: Address, message: &[u8], deadline: Deadline) -> Result<Key, SendError> {
         match to {
             Address::Key(key) => Ok(key),
-            Address::Name(name) => self.find_receiver(&name, deadline),
+            Address::Name(name) => self.find_receiver(&name, message, deadline),
         }
     }
 
     #[cold]
-    fn find_receiver(&mut self, name: &Name, deadline: Deadline) -> Result<Key, SendError> {
+    fn find_receiver(&mut self, name: &Name, message: &[u8], deadline: Deadline) -> Result<Key, SendError> {
+        self.check_message(message)?;
         // However short the time is, the answer itself needs some.
         let most = deadline.left().map_or(self.timeout, |left| left.max(LEAST_PATIENCE).min(self.timeout));
         match self.look_up_until(name, most.into()) {

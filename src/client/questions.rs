@@ -60,7 +60,7 @@ impl Caller {
     }
 
     fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
-        match self.ask(Operation::LookUp, 0, [name.as_bytes()], deadline)? {
+        match self.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)? {
             Status::Ok => match take::<KEY>(self.requester.body()) {
                 Some((key, [])) => Ok(Some(Key::from_bytes(key))),
                 _ => Err(self.violation(Violation::MalformedBlock)),
@@ -156,7 +156,7 @@ impl Caller {
             let mut clients = Vec::new();
             let mut from_slot = 0_u32;
             loop {
-                let status = caller.ask(Operation::List, 0, [&from_slot.to_le_bytes()], deadline)?;
+                let status = caller.ask_rarely(Operation::List, [&from_slot.to_le_bytes()], deadline)?;
                 caller.done(status)?;
                 let Some((page, next)) = decode_page(caller.requester.body(), from_slot) else {
                     return Err(caller.violation(Violation::MalformedBlock));
@@ -183,7 +183,7 @@ impl Caller {
     pub fn ping(&mut self) -> Result<(), CallError> {
         let mut deadline = self.timeout.into();
         self.repeating(&mut deadline, |caller, deadline| {
-            let status = caller.ask::<0>(Operation::Ping, 0, [], deadline)?;
+            let status = caller.ask_rarely::<0>(Operation::Ping, [], deadline)?;
             caller.done(status)
         })
     }
@@ -197,7 +197,7 @@ impl Caller {
     pub fn statistics(&mut self) -> Result<Counters, CallError> {
         let mut deadline = self.timeout.into();
         self.repeating(&mut deadline, |caller, deadline| {
-            let status = caller.ask::<0>(Operation::Statistics, 0, [], deadline)?;
+            let status = caller.ask_rarely::<0>(Operation::Statistics, [], deadline)?;
             caller.done(status)?;
             match decode_page(caller.requester.body(), 0) {
                 Some((own, None)) if own.len() == 1 => Ok(own[0].counters),

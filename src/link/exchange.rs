@@ -162,7 +162,7 @@ mod tests {
     /// Publishes a request and waits for its response, for no time at all.
     fn ask(requester: &mut Requester) -> Result<Status, Stop> {
         let sequence = requester.try_publish(Operation::Ping, 0, []).unwrap();
-        requester.await_response(sequence, Deadline::from(Instant::now()), |stop| stop)
+        requester.await_response(sequence, &mut Deadline::from(Instant::now()), |stop| stop)
     }
 
     fn respond(responses: &mut Producer, sequence: u32) {

@@ -130,7 +130,7 @@ impl Requester {
     pub(crate) fn await_response<E>(
         &mut self,
         sequence: u32,
-        deadline: Deadline,
+        deadline: &mut Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Status, E> {
         match self.await_answer(sequence, deadline, fail) {
@@ -148,7 +148,7 @@ impl Requester {
     fn await_answer<E>(
         &mut self,
         sequence: u32,
-        mut deadline: Deadline,
+        deadline: &mut Deadline,
         fail: impl Fn(Stop) -> E,
     ) -> Result<Status, E> {
         let asleep = self.requests.consumer_looks_parked();
@@ -161,7 +161,7 @@ impl Requester {
                     self.notify();
                     match self.responses.find_soon() {
                         Some(found) => found,
-                        None => self.find(&mut deadline).map_err(&fail)?,
+                        None => self.find(deadline).map_err(&fail)?,
                     }
                 }
             };
