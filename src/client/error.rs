@@ -396,6 +396,7 @@ impl RecvError {
 }
 
 impl From<CallError> for SendError {
+    #[cold]
     fn from(error: CallError) -> SendError {
         match error {
             CallError::TooLarge { len, max } => SendError::TooLarge { len, max },

@@ -75,11 +75,7 @@ impl Caller {
         let to = address(to)?;
         message.encode(self.session.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, Deadline::NEVER)?;
-            // Without a time limit in the request while there is room, which is the rule.
-            match self.try_send_bytes(to, bytes) {
-                Err(SendError::InboxFull) => self.send_bytes(to, bytes, Deadline::NEVER),
-                sent => sent,
-            }
+            self.send_unlimited(to, bytes)
         })?
     }
 
@@ -104,6 +100,18 @@ impl Caller {
             let to = self.receiver(to, bytes, deadline)?;
             self.send_bytes(to, bytes, deadline)
         })?
+    }
+
+    /// The request has no time limit while there is room, which is the rule: that takes less.
+    #[inline(never)]
+    fn send_unlimited(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
+        self.check_message(message)?;
+        match self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut { Deadline::NEVER }) {
+            Ok(Status::Ok) => Ok(()),
+            Ok(Status::InboxFull) => self.send_bytes(to, message, Deadline::NEVER),
+            Ok(status) => Err(self.unsent(status)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn try_send_bytes(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
@@ -171,14 +179,18 @@ impl Caller {
 
     #[inline]
     fn sent(&self, status: Status) -> Result<(), SendError> {
-        Err(match status {
-            Status::Ok => return Ok(()),
+        if status == Status::Ok { Ok(()) } else { Err(self.unsent(status)) }
+    }
+
+    #[cold]
+    fn unsent(&self, status: Status) -> SendError {
+        match status {
             Status::NotFound => SendError::NotFound,
             Status::InboxFull => SendError::InboxFull,
             Status::Gone => SendError::Gone,
             Status::TimedOut => SendError::TimedOut,
             status => refused(status, self.requester.body()).into(),
-        })
+        }
     }
 }
 

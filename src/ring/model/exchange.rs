@@ -44,7 +44,10 @@ impl Client {
     /// The requester checks that the responses come in order.
     fn call(&mut self) {
         let sequence = self.publish();
-        assert_eq!(self.requester.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop), Ok(Status::Ok));
+        assert_eq!(
+            self.requester.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop),
+            Ok(Status::Ok)
+        );
         assert_eq!(self.requester.body(), block(self.asked, 8));
     }
 }
