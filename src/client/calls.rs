@@ -21,7 +21,7 @@ impl Caller {
     /// See [`CallError`]; never [`TimedOut`](CallError::TimedOut).
     #[inline]
     pub fn call(&mut self, request: impl Payload) -> Result<Reply<'_>, CallError> {
-        request.encode(self.session.limits.max_call, |bytes| self.call_bytes(bytes, Deadline::NEVER))?
+        request.encode(self.session.limits.max_call, |bytes| self.call_bytes(bytes, Deadline::never()))?
     }
 
     /// As [`call`](Self::call), but blocks until the [deadline](Deadline) at most: a duration, a point in
@@ -106,9 +106,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.session.limits.max_call, |bytes| self.submit_quietly(bytes))??;
-        self.requester.notify();
-        Ok(())
+        request.encode(self.session.limits.max_call, |bytes| self.submit_bytes(bytes))?
     }
 
     /// As [`submit`](Self::submit), but never blocks.
@@ -158,11 +156,19 @@ impl Caller {
         }
     }
 
+    #[inline(never)]
+    fn submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
+        self.submit_quietly(request)?;
+        self.requester.notify();
+        Ok(())
+    }
+
+    #[inline]
     fn submit_quietly(&mut self, request: &[u8]) -> Result<(), CallError> {
         match self.requester.try_publish(Operation::Call, 0, [request]) {
             Ok(_) => Ok(()),
             Err(error) => {
-                self.publish_after(error, Operation::Call, 0, [request], &mut { Deadline::NEVER }).map(|_| ())
+                self.publish_after(error, Operation::Call, 0, [request], &mut Deadline::never()).map(|_| ())
             }
         }
     }

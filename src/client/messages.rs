@@ -106,7 +106,7 @@ impl Caller {
     #[inline(never)]
     fn send_unlimited(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
-        match self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut { Deadline::NEVER }) {
+        match self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never()) {
             Ok(Status::Ok) => Ok(()),
             Ok(Status::InboxFull) => self.send_bytes(to, message, Deadline::NEVER),
             Ok(status) => Err(self.unsent(status)),
@@ -116,7 +116,7 @@ impl Caller {
 
     fn try_send_bytes(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
-        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut { Deadline::NEVER })?;
+        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never())?;
         self.sent(status)
     }
 
