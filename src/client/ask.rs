@@ -24,7 +24,8 @@ impl Caller {
     ) -> Result<Status, CallError> {
         let sequence = match self.requester.try_publish(operation, flags, body) {
             Ok(sequence) => sequence,
-            Err(error) => self.publish_after(error, operation, flags, body, deadline)?,
+            // A copy of the body, so that the body itself need not lie in memory for the usual case.
+            Err(error) => self.publish_after(error, operation, flags, body.map(|part| part), deadline)?,
         };
         self.await_response(sequence, deadline)
     }
