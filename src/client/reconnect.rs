@@ -109,7 +109,7 @@ pub(super) fn show(
     f.debug_struct(kind)
         .field("name", name)
         .field("key", key)
-        .field("closed", &closer.reason())
+        .field("closed", &closer.reason().map(CloseReason::from))
         .finish_non_exhaustive()
 }
 
