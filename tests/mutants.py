@@ -532,11 +532,13 @@ MUTANTS = [
      "if kept.used { kept.line.is_usable() }", "if kept.used { true }", process("client", "an_observer_dials_anew")),
     # Calls, with the fence put off
     ("exchange: the requester's fence before it waits", REQUESTER,
-     "                    self.notify();\n                    match", "                    match", loom("a_call_is_answered")),
+     "            self.notify();\n            let found = match", "            let found = match", loom("a_call_is_answered")),
     ("exchange: also behind a response to an earlier request", REQUESTER,
-     "Some((_, status)) => self.keep(status),\n                None => {}\n",
-     "Some((_, status)) => {\n                    self.keep(status);\n"
-     "                    soon = Some(self.find(&mut deadline).map_err(&fail)?);\n                }\n                None => {}\n",
+     "            return Ok(status);\n        }\n        self.await_longer(sequence, deadline, fail)\n",
+     "            return Ok(status);\n        }\n"
+     "        let found = self.find(deadline).map_err(&fail)?;\n"
+     "        if let Some(status) = self.accept_if(sequence, found, &fail)? {\n            return Ok(status);\n        }\n"
+     "        self.await_longer(sequence, deadline, fail)\n",
      loom("a_call_behind_another_request_is_answered")),
     ("exchange: a responder waits only where it served nothing", EXCHANGE,
      "            None if *worker.served() > 0 => break,\n", "", loom("a_call_is_answered")),

@@ -153,24 +153,51 @@ impl Requester {
     ) -> Result<Status, E> {
         let asleep = self.requests.consumer_looks_parked();
         self.requests.clear_ahead();
-        let mut soon = if asleep { None } else { self.responses.find_soon() };
+        if !asleep
+            && let Some(found) = self.responses.find_soon()
+            && let Some(status) = self.accept_if(sequence, found, &fail)?
+        {
+            return Ok(status);
+        }
+        self.await_longer(sequence, deadline, fail)
+    }
+
+    /// Goes on after the first look. It is a function of its own so that the first look keeps its values in
+    /// registers.
+    #[cold]
+    fn await_longer<E>(
+        &mut self,
+        sequence: u32,
+        deadline: &mut Deadline,
+        fail: impl Fn(Stop) -> E,
+    ) -> Result<Status, E> {
         loop {
-            let found = match soon.take() {
+            self.notify();
+            let found = match self.responses.find_soon() {
                 Some(found) => found,
-                None => {
-                    self.notify();
-                    match self.responses.find_soon() {
-                        Some(found) => found,
-                        None => self.find(deadline).map_err(&fail)?,
-                    }
-                }
+                None => self.find(deadline).map_err(&fail)?,
             };
-            match self.accept(found, &fail)? {
-                Some((number, status)) if number == sequence => return Ok(status),
-                // The response to a request that was published before.
-                Some((_, status)) => self.keep(status),
-                None => {}
+            if let Some(status) = self.accept_if(sequence, found, &fail)? {
+                return Ok(status);
             }
+        }
+    }
+
+    /// Takes a response. If it answers a request that was published before this one, it is kept.
+    #[inline(always)]
+    fn accept_if<E>(
+        &mut self,
+        sequence: u32,
+        found: Found,
+        fail: impl Fn(Stop) -> E,
+    ) -> Result<Option<Status>, E> {
+        match self.accept(found, fail)? {
+            Some((number, status)) if number == sequence => Ok(Some(status)),
+            Some((_, status)) => {
+                self.keep(status);
+                Ok(None)
+            }
+            None => Ok(None),
         }
     }
 
