@@ -11,6 +11,7 @@ use gungraun::{
 use ringpost::ring::{self, Consumer, Producer};
 use ringpost::testing::internals::{FaceToFace, Forward};
 use std::hint::black_box;
+use std::time::Duration;
 
 include!("instruction_counts.rs");
 
@@ -124,6 +125,17 @@ fn client_call(mut pair: FaceToFace) -> FaceToFace {
     pair
 }
 
+// A limit in time costs what none costs: the clock is read only when the client has to wait.
+#[library_benchmark(config = at_most(CLIENT_CALL))]
+#[bench::calls_of_48_bytes(answered(BLOCKS))]
+fn client_call_timeout(mut pair: FaceToFace) -> FaceToFace {
+    for _ in 0..BLOCKS {
+        let reply = pair.call_timeout(black_box(&[0; 48]), black_box(Duration::from_secs(5)));
+        black_box(reply.expect("a response"));
+    }
+    pair
+}
+
 // The worker serves all requests, in drains of up to 64.
 #[library_benchmark(config = at_most(SERVER_SERVE))]
 #[bench::calls_of_48_bytes(face_to_face(64, false))]
@@ -134,7 +146,7 @@ fn server_serve(mut pair: FaceToFace) -> FaceToFace {
 
 library_benchmark_group!(
     name = call_path,
-    benchmarks = [client_call, client_submit, client_collect, server_serve]
+    benchmarks = [client_call, client_call_timeout, client_submit, client_collect, server_serve]
 );
 
 /// The progress of a message.

@@ -65,7 +65,8 @@ impl Caller {
         request.encode(self.session.limits.max_call, |bytes| self.call_bytes(bytes, deadline))?
     }
 
-    #[inline]
+    // Always inline: as a function it would return its result through memory.
+    #[inline(always)]
     fn call_bytes(&mut self, request: &[u8], mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
         let status = self.ask(Operation::Call, 0, [request], &mut deadline)?;
         self.reply(status)

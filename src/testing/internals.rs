@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -61,6 +62,12 @@ impl FaceToFace {
     #[inline(never)]
     pub fn call(&mut self, request: &[u8]) -> Result<usize, CallError> {
         self.caller.call(request).map(|reply| reply.len())
+    }
+
+    /// The same with a limit in time.
+    #[inline(never)]
+    pub fn call_timeout(&mut self, request: &[u8], timeout: Duration) -> Result<usize, CallError> {
+        self.caller.call_timeout(request, timeout).map(|reply| reply.len())
     }
 
     /// The server's part: takes a request, which must be committed, and commits its response.
