@@ -1,4 +1,4 @@
-use ringpost::{Request, Response, Server};
+use ringpost::Server;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder(ringpost::default_path()?)
