@@ -2,7 +2,7 @@ use ringpost::Server;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder(ringpost::default_path()?)
-        .service(|request: Request<'_>, response: &mut Response<'_>| {
+        .service(|request, response| {
             response.write(b"hello ")?;
             response.write(request.payload())
         })
