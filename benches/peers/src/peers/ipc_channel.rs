@@ -1,6 +1,6 @@
 //! ipc-channel's channels of bytes, one each way, made by the client and handed to the server.
 
-use ipc_channel::RecvError;
+use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender, bytes_channel};
 
 use super::{Kind, Peer, Play, SIZES, Version};
@@ -37,7 +37,7 @@ fn receive<const SPIN: bool>(from: &IpcBytesReceiver) -> Outcome<Vec<u8>> {
     }
     loop {
         match from.try_recv() {
-            Ok(None) => std::hint::spin_loop(),
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
             done => return done.or_fail("receive"),
         }
     }

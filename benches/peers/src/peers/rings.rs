@@ -134,7 +134,10 @@ impl<const BATCHES: bool> Take for RingOut<BATCHES> {
 
 /// Looks until there is one.
 #[inline(always)]
-fn receive(into: &mut Vec<u8>, mut look: impl FnMut(&mut Vec<u8>) -> Result<Option<usize>, RecvError>) -> Outcome {
+fn receive(
+    into: &mut Vec<u8>,
+    mut look: impl FnMut(&mut Vec<u8>) -> Result<Option<usize>, RecvError>,
+) -> Outcome {
     loop {
         match look(into) {
             Ok(Some(_)) => return Ok(()),
