@@ -107,7 +107,7 @@ mod tests {
         fn serve(&mut self, found: Found) -> Result<(), ring::Stop> {
             self.seen.push(parked(&self.setups[1]).load(Ordering::Relaxed));
             self.requests.take(found).release_quietly();
-            self.responses.try_publish(None, []).unwrap();
+            self.responses.try_publish(None, &[]).unwrap();
             Ok(())
         }
     }
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(drain(&mut worker, 3), Err(ring::Stop::Deadline), "nothing there");
         for limit in [3, 9] {
             for _ in 0..4 {
-                requests.try_publish(None, []).unwrap();
+                requests.try_publish(None, &[]).unwrap();
             }
             worker.served = 0;
             assert_eq!(drain(&mut worker, limit), Ok(()));
@@ -144,7 +144,7 @@ mod tests {
     fn a_requester_that_sleeps_is_woken_before_the_next_request_is_served() {
         let (mut worker, mut requests, _responses) = worker();
         for _ in 0..2 {
-            requests.try_publish(None, []).unwrap();
+            requests.try_publish(None, &[]).unwrap();
         }
         parked(&worker.setups[1]).store(1, Ordering::Relaxed);
         assert_eq!(drain(&mut worker, 9), Ok(()));
@@ -167,7 +167,7 @@ mod tests {
 
     fn respond(responses: &mut Producer, sequence: u32) {
         let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_word();
-        responses.try_publish(Some(header), []).unwrap();
+        responses.try_publish(Some(header), &[]).unwrap();
     }
 
     #[test]

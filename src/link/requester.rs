@@ -90,7 +90,7 @@ impl Requester {
     ) -> Result<u32, NotSent> {
         let sequence = self.next;
         let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
-        self.requests.try_publish(Some(header), body)?;
+        self.requests.try_publish(Some(header), &body)?;
         self.next = sequence.wrapping_add(1);
         Ok(sequence)
     }

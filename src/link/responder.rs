@@ -90,11 +90,11 @@ impl Responder {
     pub(crate) fn respond(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {
         let header = Some(BlockHeader::new(status as u16, 0, sequence).to_word());
         let body = &body[..body.len().min(self.max_body())];
-        let error = match self.responses.try_publish(header, [body]) {
+        let error = match self.responses.try_publish(header, &[body]) {
             Ok(()) => return Ok(()),
             Err(NotSent::Full) => {
                 self.before_wait();
-                match self.responses.publish(header, [body], Deadline::NEVER) {
+                match self.responses.publish(header, &[body], Deadline::NEVER) {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 }

@@ -96,12 +96,14 @@
 
 mod close;
 mod consumer;
+mod end;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
 pub(crate) mod layout;
 mod local;
+mod park;
 mod producer;
 mod shared_producer;
 mod wait;

@@ -77,9 +77,9 @@ impl Inbox {
             return Ok(());
         }
         if fault!("twice") {
-            let _ = producer.try_publish(Some(header), [&key, name, delivery.payload]);
+            let _ = producer.try_publish(Some(header), &[&key, name, delivery.payload]);
         }
-        producer.try_publish(Some(header), [&key, name, delivery.payload])?;
+        producer.try_publish(Some(header), &[&key, name, delivery.payload])?;
         failpoint!("inbox.committed", [server], always);
         // Under the producer's lock, because the counter must have one writer at a time.
         self.counters.add_received(1);

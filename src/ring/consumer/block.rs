@@ -165,7 +165,7 @@ impl Block<'_> {
     pub fn read_at(&self, offset: usize, to: &mut [u8]) {
         let inside = offset.checked_add(to.len()).is_some_and(|end| end <= self.found.len);
         assert!(inside, "the block ends before the bytes asked for");
-        self.consumer.ring.copy_out(self.found.start, HEADER + offset, to);
+        self.consumer.end.ring.copy_out(self.found.start, HEADER + offset, to);
     }
 
     /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it. Does not
@@ -185,16 +185,16 @@ impl Block<'_> {
     pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
         let len = self.found.len.saturating_sub(offset);
         if self.found.len <= ONE_LINE && len > 0 {
-            self.consumer.ring.append_from_line(self.found.start, HEADER + offset, len, to);
+            self.consumer.end.ring.append_from_line(self.found.start, HEADER + offset, len, to);
         } else if len > 0 {
-            self.consumer.ring.append_to(self.found.start, HEADER + offset, len, to);
+            self.consumer.end.ring.append_to(self.found.start, HEADER + offset, len, to);
         }
     }
 
     /// The first eight bytes, if there are as many.
     #[inline(always)]
     pub(crate) fn first_word(&self) -> Option<[u8; 8]> {
-        (self.found.len >= 8).then(|| self.consumer.ring.second_word(self.found.start))
+        (self.found.len >= 8).then(|| self.consumer.end.ring.second_word(self.found.start))
     }
 
     /// Gives the block's place back to the producer. Does not block.

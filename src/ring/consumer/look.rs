@@ -30,24 +30,24 @@ impl Consumer {
         let len = (word & 0xffff_ffff) as usize;
         // A broken consumer has closed its channel, and a forked child finds it closed: both take the other
         // way.
-        if word >> 32 != layout::data_mark(self.position) || self.closer.is_closed_here() {
+        if word >> 32 != layout::data_mark(self.end.position) || self.end.closer.is_closed_here() {
             return None;
         }
         // A single line lies within the ring wherever it begins.
-        let sound = len <= self.one_line || self.is_sound(len);
-        sound.then_some(Found { start: self.position, len })
+        let sound = len <= self.end.one_line || self.is_sound(len);
+        sound.then_some(Found { start: self.end.position, len })
     }
 
     #[inline(never)]
     pub(super) fn is_sound(&self, len: usize) -> bool {
-        let offset = self.position & (self.capacity() - 1);
-        len <= self.max_block && offset + record_size(len) <= self.capacity()
+        let offset = self.end.position & (self.end.capacity() - 1);
+        len <= self.end.max_block && offset + record_size(len) <= self.end.capacity()
     }
 
     /// A block; `None` if there is nothing now.
     pub(super) fn look(&mut self) -> Result<Option<Found>, Ended> {
         match self.load_header() {
-            EMPTY if self.closer.is_closed() => self.look_after_close(),
+            EMPTY if self.end.closer.is_closed() => self.look_after_close(),
             EMPTY => Ok(None),
             word => self.examine(word),
         }
@@ -56,14 +56,14 @@ impl Consumer {
     #[inline(always)]
     pub(super) fn load_header(&self) -> u64 {
         // Acquire: whoever sees the header sees the payload, and the zero behind it.
-        self.ring.header(self.position).load(Ordering::Acquire)
+        self.end.ring.header(self.end.position).load(Ordering::Acquire)
     }
 
     /// Closed was seen; only a look that comes after that tells that nothing is left.
     #[cold]
     fn look_after_close(&mut self) -> Result<Option<Found>, Ended> {
-        let Some(reason) = self.closer.reason() else { return Ok(None) };
-        if let Some(violation) = self.broken {
+        let Some(reason) = self.end.closer.reason() else { return Ok(None) };
+        if let Some(violation) = self.end.broken {
             return Err(Ended::Fault(violation));
         }
         match self.load_header() {
@@ -73,15 +73,15 @@ impl Consumer {
     }
 
     fn examine(&mut self, word: u64) -> Result<Option<Found>, Ended> {
-        if self.closer.is_forked() {
+        if self.end.closer.is_forked() {
             // What lies here is its parent's, which goes on reading.
             return Err(Ended::Closed(CloseReason::FORKED));
         }
-        if let Some(violation) = self.broken {
+        if let Some(violation) = self.end.broken {
             return Err(Ended::Fault(violation));
         }
-        match layout::check(word, self.position, self.ring.capacity(), self.max_block) {
-            Ok(Header::Data(len)) => Ok(Some(Found { start: self.position, len })),
+        match layout::check(word, self.end.position, self.end.ring.capacity(), self.end.max_block) {
+            Ok(Header::Data(len)) => Ok(Some(Found { start: self.end.position, len })),
             Ok(Header::Padding) => self.skip_padding(),
             Err(violation) => Err(self.poison(violation)),
         }
@@ -89,7 +89,7 @@ impl Consumer {
 
     #[cold]
     fn skip_padding(&mut self) -> Result<Option<Found>, Ended> {
-        self.position += self.capacity() - (self.position & (self.capacity() - 1));
+        self.end.position += self.end.capacity() - (self.end.position & (self.end.capacity() - 1));
         self.give_back();
         failpoint!("consume.padding", [server, client], always);
         self.settle();

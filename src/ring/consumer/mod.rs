@@ -13,11 +13,10 @@ pub use block::Block;
 pub use drain::Drain;
 pub(crate) use look::Found;
 
-use super::layout::{self, ONE_LINE, Violation};
+use super::end::End;
+use super::layout::Violation;
 use super::wait::Waiting;
-use super::{CloseReason, Closer, Ended, SPARE_HINTS, Setup, WaitStrategy};
-use crate::shm::RingView;
-use crate::shm::futex::Scope;
+use super::{Closer, Ended, Setup, WaitStrategy};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 ///
@@ -48,53 +47,20 @@ use crate::shm::futex::Scope;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Consumer {
-    ring: RingView,
-    max_block: usize,
-    /// The longest block that comes as one line.
-    one_line: usize,
-    /// Where the next record begins. What lies before was taken, and given back but for what a drain
-    /// withholds; then it is owed, too.
-    position: u64,
-    broken: Option<Violation>,
-    /// What was taken when the producer was last notified; all of it was given back then.
-    notified: u64,
+    end: End,
     /// From this position on a fence is due, whatever else happens: the next quarter of the ring.
     next_quarter: u64,
-    closer: Closer,
-    scope: Scope,
-    waiting: Waiting,
-    hints: u64,
-    closes_on_drop: Option<CloseReason>,
 }
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer")
-            .field("capacity", &self.ring.capacity())
-            .field("max_block", &self.max_block)
-            .field("closed", &self.closer.reason())
-            .finish_non_exhaustive()
+        self.end.debug("Consumer", f)
     }
 }
 
 impl Consumer {
     pub(crate) fn new(setup: &Setup) -> Consumer {
-        debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
-        debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
-        Consumer {
-            ring: setup.view.ring(setup.control, setup.data, setup.capacity),
-            max_block: setup.max_block,
-            one_line: setup.max_block.min(ONE_LINE),
-            position: setup.start,
-            broken: None,
-            notified: setup.start,
-            next_quarter: setup.start,
-            closer: setup.closer.clone(),
-            scope: setup.scope,
-            waiting: Waiting::new(setup.strategy),
-            hints: SPARE_HINTS,
-            closes_on_drop: setup.closes_on_drop,
-        }
+        Consumer { end: End::new(setup), next_quarter: setup.start }
     }
 
     /// The largest block that can arrive, in bytes. Does not block.
@@ -108,7 +74,7 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn max_block(&self) -> usize {
-        self.max_block
+        self.end.max_block
     }
 
     /// Chooses how blocking operations of this end wait from now on. Does not block.
@@ -125,7 +91,7 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
-        self.waiting = Waiting::new(strategy);
+        self.end.waiting = Waiting::new(strategy);
     }
 
     /// A handle that closes the channel from any thread and ends this end's waits. Does not block.
@@ -144,7 +110,7 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn closer(&self) -> Closer {
-        self.closer.clone()
+        self.end.closer.clone()
     }
 }
 
@@ -156,21 +122,6 @@ impl Consumer {
 
     #[cold]
     pub(super) fn poison(&mut self, violation: Violation) -> Ended {
-        self.broken = Some(violation);
-        self.closer.close_as(CloseReason::FAULT);
-        Ended::Fault(violation)
-    }
-
-    #[inline(always)]
-    pub(super) fn capacity(&self) -> u64 {
-        self.ring.capacity() as u64
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        if let Some(reason) = self.closes_on_drop {
-            self.closer.close_as(reason);
-        }
+        Ended::Fault(self.end.poison(violation))
     }
 }

@@ -2,9 +2,8 @@
 
 use super::Consumer;
 use super::look::Found;
-use crate::ring::layout::{CONSUMER_PARKED, GIVEN_UP, HEAD, PRODUCER_PARKED};
+use crate::ring::layout::{GIVEN_UP, HEAD, PRODUCER_PARKED};
 use crate::shm::backend::{Ordering, fence};
-use crate::shm::futex;
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
@@ -12,22 +11,22 @@ impl Consumer {
     #[inline(always)]
     pub(super) fn pass(&mut self, found: Found) {
         failpoint!("consume.copied", [server, client], always);
-        self.hints += 1;
-        self.position += found.size();
+        self.end.progress += 1;
+        self.end.position += found.size();
     }
 
     /// Gives all that was taken back to the producer.
     #[inline(always)]
     pub(super) fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
-        self.ring.word64::<HEAD>().store(self.position, Ordering::Release);
+        self.end.ring.word64::<HEAD>().store(self.end.position, Ordering::Release);
         failpoint!("consume.head", [server, client], always);
     }
 
     /// Pays what the last block made due.
     #[inline(always)]
     pub(crate) fn settle(&mut self) {
-        if self.position >= self.next_quarter || self.producer_parked().load(Ordering::Relaxed) == 1 {
+        if self.end.position >= self.next_quarter || self.end.looks_parked::<PRODUCER_PARKED>() {
             self.pay_wake();
         }
     }
@@ -45,7 +44,7 @@ impl Consumer {
     pub(super) fn pay_wake(&mut self) {
         // Again, unless a drain took the last blocks.
         self.give_back();
-        self.next_quarter = self.position + self.capacity() / 4;
+        self.next_quarter = self.end.position + self.end.capacity() / 4;
         fence(Ordering::SeqCst);
         self.wake_after_fence();
     }
@@ -53,27 +52,24 @@ impl Consumer {
     /// Whether anything was taken that a parked producer may not know of.
     #[inline(always)]
     pub(crate) fn owes_wake(&self) -> bool {
-        self.notified != self.position
+        self.end.owes_wake()
     }
 
     /// The same behind a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
-        // A producer that parks later sees, behind its own fence, all that was given back: nothing is owed to
-        // it.
+        // A producer that parks later makes its own fence, and then sees everything that was given back.
         if !self.owes_wake() {
             return;
         }
-        self.notified = self.position;
+        self.end.notified = self.end.position;
         self.wake_producer();
     }
 
     #[inline(always)]
     pub(super) fn wake_producer(&self) {
-        let word = self.producer_parked();
-        if word.load(Ordering::Relaxed) == 1 && word.swap(0, Ordering::Relaxed) == 1 {
-            failpoint!("wake.space.swapped", [client], rarely);
-            futex::wake(word, self.scope, 1);
+        let swapped = || failpoint!("wake.space.swapped", [client], rarely);
+        if self.end.looks_parked::<PRODUCER_PARKED>() && self.end.wake::<PRODUCER_PARKED>(swapped) {
             failpoint!("wake.space.woken", [client], rarely);
         }
     }
@@ -82,23 +78,14 @@ impl Consumer {
     /// whose receiver is gone while its channel stays open. On a closed channel, and in a forked child,
     /// it does nothing.
     pub(crate) fn give_up(&self) {
-        if self.closer.is_closed() {
+        if self.end.closer.is_closed() {
             return;
         }
-        self.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
+        self.end.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
         failpoint!("give_up.stored", [client], seldom);
         // As after giving back room: a producer that parks later looks at the word behind its own fence.
         fence(Ordering::SeqCst);
         self.wake_producer();
         failpoint!("give_up.told", [client], seldom);
-    }
-
-    #[inline(always)]
-    pub(super) fn producer_parked(&self) -> &crate::shm::backend::AtomicU32 {
-        self.ring.word32::<PRODUCER_PARKED>()
-    }
-
-    pub(super) fn consumer_parked(&self) -> &crate::shm::backend::AtomicU32 {
-        self.ring.word32::<CONSUMER_PARKED>()
     }
 }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::Consumer;
 use super::look::Found;
-use crate::ring::layout::{EMPTY, Violation};
+use crate::ring::layout::{CONSUMER_PARKED, EMPTY};
 use crate::ring::wait::{Looked, Yields};
 use crate::ring::{Deadline, Stop, WaitStrategy};
-use crate::shm::backend::{Ordering, fence, spin_hint};
-use crate::shm::futex::{self, Wait, Woken};
+use crate::shm::backend::spin_hint;
+use crate::shm::futex::Woken;
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
@@ -40,7 +40,7 @@ impl Consumer {
     /// clock.
     #[inline(always)]
     pub(crate) fn find_soon(&self) -> Option<Found> {
-        let mut looks = self.waiting.brief_looks();
+        let mut looks = self.end.waiting.brief_looks();
         loop {
             let found = self.look_quickly();
             if found.is_some() || looks == 0 {
@@ -61,8 +61,8 @@ impl Consumer {
         // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
         // it.
         self.pay_wake_if_owed();
-        let mut waiting = self.waiting;
-        let result = match waiting.look(deadline, self.hints, || self.is_pending()) {
+        let mut waiting = self.end.waiting;
+        let result = match waiting.look(deadline, self.end.progress, || self.is_pending()) {
             Looked::Found => Ok(()),
             Looked::TimedOut => Err(Stop::Deadline),
             Looked::Sleep(_) if !waiting.has_switched_enough() && goes_on(waiting.yields()) => {
@@ -71,71 +71,56 @@ impl Consumer {
             }
             Looked::Sleep(began) => {
                 let slept = self.sleep_for_data(deadline);
-                waiting.slept(began, self.hints);
+                waiting.slept(began, self.end.progress);
                 slept
             }
         };
-        self.waiting = waiting;
+        self.end.waiting = waiting;
         result
     }
 
     /// Whether a look would find something, or the end.
     #[inline(always)]
     pub(super) fn is_pending(&self) -> bool {
-        self.load_header() != EMPTY || self.closer.is_closed()
+        self.load_header() != EMPTY || self.end.closer.is_closed()
     }
 
     #[cold]
     pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
-            futex::set(self.consumer_parked(), 1);
-            fence(Ordering::SeqCst);
+            self.end.arm::<CONSUMER_PARKED>();
             if self.is_pending() {
-                futex::set(self.consumer_parked(), 0);
+                self.end.disarm::<CONSUMER_PARKED>();
                 return Ok(());
             }
             failpoint!("park.data.set", [server, client], always);
-            let woken = self.sleep(deadline);
+            let woken = self.end.sleep::<CONSUMER_PARKED>(deadline);
             failpoint!("park.data.slept", [server, client], always);
-            if self.closer.is_forked() {
+            if self.end.closer.is_forked() {
                 // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
                 // it.
                 return Ok(());
             }
-            futex::set(self.consumer_parked(), 0);
+            self.end.disarm::<CONSUMER_PARKED>();
             failpoint!("park.data.cleared", [server, client], always);
             if self.is_pending() {
                 return Ok(());
             }
             match woken {
                 Woken::TimedOut => return Err(Stop::Deadline),
-                Woken::Hint => {
-                    self.hints -= 1;
-                    if self.hints == 0 {
-                        return Err(self.poison(Violation::FruitlessWakes).into());
-                    }
-                }
+                Woken::Hint => self.end.count_fruitless_wake().map_err(Stop::Fault)?,
                 Woken::Interrupted | Woken::Slice => {}
             }
         }
     }
 
-    pub(super) fn sleep(&self, deadline: Option<Instant>) -> Woken {
-        let data = Wait { word: self.consumer_parked(), expected: 1, scope: self.scope };
-        if self.closer.sleeps_on_private() {
-            futex::wait(&[data, self.closer.as_wait()], deadline)
-        } else {
-            futex::wait(&[data], deadline)
-        }
-    }
-
     /// How often its waits gave the CPU away.
     pub(crate) fn yields(&self) -> Yields {
-        self.waiting.yields()
+        self.end.waiting.yields()
     }
 
     /// Whether a wait may end in sleep.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.waiting.strategy != WaitStrategy::Spin
+        self.end.waiting.strategy != WaitStrategy::Spin
     }
 }

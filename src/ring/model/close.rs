@@ -10,7 +10,7 @@ fn what_was_committed_before_the_close_comes_first() {
         let (mut producer, mut consumer) = ring(2, WRAP - 1);
         let sender = thread::spawn(move || {
             // Not told of: only the close itself says that there is something.
-            producer.try_publish(None, [&block(1, 8)]).unwrap();
+            producer.try_publish(None, &[&block(1, 8)]).unwrap();
             producer.closer().close();
         });
         let mut received = Vec::new();
@@ -36,7 +36,7 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
         let (client, server) = shared_setups(2);
         let (mut producer, mut consumer) = (Producer::new(&server), Consumer::new(&client));
         let sender = thread::spawn(move || {
-            producer.try_publish(None, [&block(1, 8)]).unwrap();
+            producer.try_publish(None, &[&block(1, 8)]).unwrap();
             producer.closer().close_as(CloseReason::ABOVE);
         });
         let mut received = Vec::new();

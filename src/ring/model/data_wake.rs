@@ -63,7 +63,7 @@ fn notify_both_wakes_the_consumer() {
         let worker = thread::spawn(move || {
             let mut request = Vec::new();
             worker_requests.try_recv(&mut request).unwrap().unwrap();
-            worker_responses.try_publish(None, [&request]).unwrap();
+            worker_responses.try_publish(None, &[&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });
         let mut response = Vec::new();

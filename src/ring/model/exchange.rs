@@ -74,7 +74,7 @@ impl Serves for Worker {
         incoming.append_to(BLOCK_HEADER, &mut body);
         incoming.release_quietly();
         let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
-        self.responses.try_publish(Some(header.to_word()), [&body]).unwrap();
+        self.responses.try_publish(Some(header.to_word()), &[&body]).unwrap();
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ type Written = Result<(), NotWritten>;
 const LEN: usize = 8;
 
 fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), NotSent> {
-    move |producer, _| producer.try_publish(None, [&block(number, LEN)[..]])
+    move |producer, _| producer.try_publish(None, &[&block(number, LEN)[..]])
 }
 
 /// A full ring: block 0 is in it.
@@ -106,7 +106,7 @@ fn nobody_overtakes_one_who_waits() {
 const LONG: usize = 100;
 
 fn put_long(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
-    producer.try_publish(None, [&block(1, LONG)[..]])
+    producer.try_publish(None, &[&block(1, LONG)[..]])
 }
 
 /// One line of four is taken, and a block of two lines has no room: padding goes before it. One of a line

@@ -81,7 +81,7 @@ fn a_publish_elsewhere_wakes_the_producer() {
             producer
         });
         assert_eq!(look(&mut consumer, &[block(1, 8)], 1), 1);
-        elsewhere.try_publish(None, [b"x"]).unwrap();
+        elsewhere.try_publish(None, &[b"x"]).unwrap();
         notify_both(&mut elsewhere, &mut consumer);
         drop(sender.join().unwrap());
     });
@@ -117,7 +117,7 @@ fn a_response_gives_the_room_of_its_request_back() {
             let mut request = [0; 8];
             incoming.read_at(0, &mut request);
             incoming.release_quietly();
-            worker_responses.try_publish(None, [&request]).unwrap();
+            worker_responses.try_publish(None, &[&request]).unwrap();
             notify_both(&mut worker_responses, &mut worker_requests);
         });
         let mut response = Vec::new();

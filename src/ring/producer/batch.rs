@@ -30,7 +30,7 @@ impl Producer {
     /// ```
     pub fn batch(&mut self) -> Batch<'_> {
         self.cleared = NOWHERE;
-        Batch { at: self.position, first: EMPTY, producer: self }
+        Batch { at: self.end.position, first: EMPTY, producer: self }
     }
 }
 
@@ -93,10 +93,10 @@ impl Batch<'_> {
     pub fn push(&mut self, block: &[u8]) -> Result<(), SendError> {
         let len = block.len();
         let producer = &mut *self.producer;
-        if len > producer.max_block {
-            return Err(SendError::TooLarge { len, max: producer.max_block });
+        if len > producer.end.max_block {
+            return Err(SendError::TooLarge { len, max: producer.end.max_block });
         }
-        if producer.closer.is_closed() {
+        if producer.end.closer.is_closed() {
             return Err(producer.send_error());
         }
         let start = match producer.place(self.at, len) {
@@ -104,8 +104,8 @@ impl Batch<'_> {
             Err(NoPlace::Full) => return Err(SendError::Full),
             Err(NoPlace::Fault(violation)) => return Err(SendError::Violation(violation)),
         };
-        producer.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
-        producer.write_parts(start, None, [block]);
+        producer.end.ring.prefetch_for_write(start + LINES_AHEAD_IN_BATCH);
+        producer.write_parts(start, None, &[block]);
         if start != self.at {
             self.put_header(self.at, padding_header(self.at, start - self.at));
         }
@@ -118,10 +118,10 @@ impl Batch<'_> {
     /// The first header waits for the commit; the others are hidden behind it and can be stored at once.
     #[inline]
     fn put_header(&mut self, position: u64, header: u64) {
-        if position == self.producer.position {
+        if position == self.producer.end.position {
             self.first = header;
         } else {
-            self.producer.ring.header(position).store(header, Ordering::Relaxed);
+            self.producer.end.ring.header(position).store(header, Ordering::Relaxed);
         }
     }
 
@@ -140,12 +140,12 @@ impl Batch<'_> {
     /// ```
     pub fn commit(self) {
         let (producer, at) = (&mut *self.producer, self.at);
-        if at != producer.position {
-            producer.ring.header(at).store(EMPTY, Ordering::Relaxed);
+        if at != producer.end.position {
+            producer.end.ring.header(at).store(EMPTY, Ordering::Relaxed);
             failpoint!("batch.zero", [channel], always);
-            producer.ring.header(producer.position).store(self.first, Ordering::Release);
+            producer.end.ring.header(producer.end.position).store(self.first, Ordering::Release);
             failpoint!("batch.header", [channel], always);
-            producer.position = at;
+            producer.end.position = at;
             producer.notify();
         }
         std::mem::forget(self); // Its drop is for what is not committed.

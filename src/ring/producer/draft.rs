@@ -27,7 +27,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn begin(&mut self, least: usize) -> Result<Draft, NotSent> {
         if self.fits_line(least) {
-            return Ok(Draft { start: self.position, room: self.one_line, cleared: NOWHERE });
+            return Ok(Draft { start: self.end.position, room: self.end.one_line, cleared: NOWHERE });
         }
         let start = self.try_place(least)?;
         self.cleared = NOWHERE;
@@ -61,7 +61,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn write(&mut self, draft: &Draft, at: usize, bytes: &[u8]) {
         debug_assert!(at <= draft.room && bytes.len() <= draft.room - at, "no room");
-        self.ring.copy_in(draft.start, HEADER + at, bytes);
+        self.end.ring.copy_in(draft.start, HEADER + at, bytes);
         failpoint!("draft.written", [server], always);
     }
 
@@ -69,14 +69,14 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn write_first_word(&mut self, draft: &Draft, word: u64) {
         debug_assert!(draft.room >= 8);
-        self.ring.set_second_word(draft.start, word);
+        self.end.ring.set_second_word(draft.start, word);
         failpoint!("draft.header", [server], always);
     }
 
     /// Copies back what was written behind the first `from` bytes. The other side may have changed it
     /// meanwhile.
     pub(crate) fn read_back(&self, draft: &Draft, bytes: std::ops::Range<usize>, into: &mut Vec<u8>) {
-        self.ring.append_to(draft.start, HEADER + bytes.start, bytes.len(), into);
+        self.end.ring.append_to(draft.start, HEADER + bytes.start, bytes.len(), into);
     }
 
     /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been
@@ -84,7 +84,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn commit_draft(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "a draft is committed within its room");
-        if draft.start == self.position && len <= ONE_LINE {
+        if draft.start == self.end.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
             // What the draft went over lies within it and is not asked for again, or was overwritten with

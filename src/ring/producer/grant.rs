@@ -56,7 +56,7 @@ impl Producer {
     #[cold]
     #[inline(never)]
     pub(super) fn overwrite_until(&self, end: u64) {
-        let (start, len) = (self.position, end - self.position);
+        let (start, len) = (self.end.position, end - self.end.position);
         if len > 0 {
             let until_end = len.min(self.capacity() - self.offset(start));
             self.overwrite(start, HEADER, until_end as usize - HEADER);
@@ -74,7 +74,7 @@ impl Producer {
         let mut at = from;
         while at < end {
             let piece = ZEROS.len().min(end - at);
-            self.ring.copy_in(start, at, &ZEROS[..piece]);
+            self.end.ring.copy_in(start, at, &ZEROS[..piece]);
             at += piece;
         }
     }
@@ -162,7 +162,7 @@ impl Drop for Grant<'_> {
 impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = &bytes[..bytes.len().min(self.remaining())];
-        self.producer.ring.copy_in(self.start, HEADER + self.written, fit);
+        self.producer.end.ring.copy_in(self.start, HEADER + self.written, fit);
         failpoint!("grant.written", [channel], always);
         self.written += fit.len();
         Ok(fit.len())

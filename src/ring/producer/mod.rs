@@ -16,11 +16,9 @@ pub(crate) use draft::Draft;
 pub use grant::Grant;
 pub(crate) use wait::{SPACE_SLICE, SpaceWord};
 
-use super::layout::{self, LINE, ONE_LINE, Violation};
-use super::wait::Waiting;
-use super::{CloseReason, Closer, Ended, SPARE_HINTS, SendError, Setup};
-use crate::shm::RingView;
-use crate::shm::futex::Scope;
+use super::end::End;
+use super::layout::LINE;
+use super::{CloseReason, Closer, Ended, SendError, Setup};
 
 /// No position: those are multiples of a line.
 const NOWHERE: u64 = u64::MAX;
@@ -52,14 +50,7 @@ const NOWHERE: u64 = u64::MAX;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Producer {
-    ring: RingView,
-    max_block: usize,
-    /// The longest block that is written as one line.
-    one_line: usize,
-    /// The committed tail: where the next record, or its padding, begins.
-    position: u64,
-    /// The committed tail when the consumer was last notified.
-    notified: u64,
+    end: End,
     /// The last head seen.
     head: u64,
     /// Whether there was no room when it was seen last.
@@ -70,44 +61,22 @@ pub struct Producer {
     cleared: u64,
     /// Bytes of the last record: the next one is often as long.
     last_size: u64,
-    broken: Option<Violation>,
-    closer: Closer,
-    scope: Scope,
-    waiting: Waiting,
-    hints: u64,
-    closes_on_drop: Option<CloseReason>,
 }
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("capacity", &self.ring.capacity())
-            .field("max_block", &self.max_block)
-            .field("closed", &self.closer.reason())
-            .finish_non_exhaustive()
+        self.end.debug("Producer", f)
     }
 }
 
 impl Producer {
     pub(crate) fn new(setup: &Setup) -> Producer {
-        debug_assert!(setup.capacity.is_power_of_two() && setup.capacity >= layout::MIN_CAPACITY);
-        debug_assert!(setup.max_block <= layout::largest_block(setup.capacity));
         Producer {
-            ring: setup.view.ring(setup.control, setup.data, setup.capacity),
-            max_block: setup.max_block,
-            one_line: setup.max_block.min(ONE_LINE),
-            position: setup.start,
-            notified: setup.start,
+            end: End::new(setup),
             head: setup.start,
             was_full: false,
             cleared: NOWHERE,
             last_size: LINE as u64,
-            broken: None,
-            closer: setup.closer.clone(),
-            scope: setup.scope,
-            waiting: Waiting::new(setup.strategy),
-            hints: SPARE_HINTS,
-            closes_on_drop: setup.closes_on_drop,
         }
     }
 
@@ -122,13 +91,13 @@ impl Producer {
     /// ```
     #[inline]
     pub fn max_block(&self) -> usize {
-        self.max_block
+        self.end.max_block
     }
 
     /// Chooses how blocking operations of this end wait from now on. Does not block.
     #[cfg(test)]
     pub(crate) fn set_wait_strategy(&mut self, strategy: super::WaitStrategy) {
-        self.waiting = Waiting::new(strategy);
+        self.end.waiting = super::wait::Waiting::new(strategy);
     }
 
     /// A handle that closes the channel from any thread and ends this end's waits. Does not block.
@@ -144,7 +113,7 @@ impl Producer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn closer(&self) -> Closer {
-        self.closer.clone()
+        self.end.closer.clone()
     }
 }
 
@@ -159,24 +128,9 @@ impl Producer {
 
     #[cold]
     pub(super) fn closed(&self) -> Ended {
-        match self.broken {
+        match self.end.broken {
             Some(violation) => Ended::Fault(violation),
-            None => Ended::Closed(self.closer.reason().unwrap_or(CloseReason::PEER)),
-        }
-    }
-
-    #[cold]
-    pub(super) fn poison(&mut self, violation: Violation) -> Violation {
-        self.broken = Some(violation);
-        self.closer.close_as(CloseReason::FAULT);
-        violation
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        if let Some(reason) = self.closes_on_drop {
-            self.closer.close_as(reason);
+            None => Ended::Closed(self.end.closer.reason().unwrap_or(CloseReason::PEER)),
         }
     }
 }

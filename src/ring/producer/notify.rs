@@ -1,9 +1,8 @@
 //! Waking the consumer.
 
 use super::Producer;
-use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
+use crate::ring::layout::CONSUMER_PARKED;
 use crate::shm::backend::{Ordering, fence};
-use crate::shm::futex;
 use crate::testing::failpoints::failpoint;
 
 impl Producer {
@@ -22,29 +21,27 @@ impl Producer {
     /// at it, holds a copy that has to be taken away first.
     #[inline(always)]
     pub(crate) fn prepare(&self) {
-        self.ring.prefetch_for_write(self.position);
+        self.end.ring.prefetch_for_write(self.end.position);
     }
 
     /// Whether anything was published that a parked consumer may not know of.
     #[inline(always)]
     pub(crate) fn owes_wake(&self) -> bool {
-        self.notified != self.position
+        self.end.owes_wake()
     }
 
-    /// The consumer looks asleep. Without the fence this can miss one that is just lying down, but costs
-    /// nothing.
+    /// Whether the consumer looks asleep. Without a fence this can miss one that is just falling asleep.
     #[inline(always)]
     pub(crate) fn consumer_looks_parked(&self) -> bool {
-        self.consumer_parked().load(Ordering::Relaxed) == 1
+        self.end.looks_parked::<CONSUMER_PARKED>()
     }
 
     /// The producer's half of the data wake, behind a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
-        // A consumer that parks later sees, behind its own fence, all that was published: nothing is owed to
-        // it.
+        // A consumer that parks later makes its own fence, and then sees everything that was published.
         if self.owes_wake() {
-            self.notified = self.position;
+            self.end.notified = self.end.position;
             if self.consumer_looks_parked() {
                 self.wake_consumer();
             }
@@ -53,21 +50,9 @@ impl Producer {
 
     #[cold]
     pub(super) fn wake_consumer(&mut self) {
-        let word = self.consumer_parked();
-        // Relaxed: the word carries no order, the fences do.
-        if word.swap(0, Ordering::Relaxed) == 1 {
-            failpoint!("wake.data.swapped", [server, client], always);
-            futex::wake(word, self.scope, 1);
+        let swapped = || failpoint!("wake.data.swapped", [server, client], always);
+        if self.end.wake::<CONSUMER_PARKED>(swapped) {
             failpoint!("wake.data.woken", [server, client], always);
         }
-    }
-
-    #[inline(always)]
-    pub(super) fn consumer_parked(&self) -> &crate::shm::backend::AtomicU32 {
-        self.ring.word32::<CONSUMER_PARKED>()
-    }
-
-    pub(super) fn producer_parked(&self) -> &crate::shm::backend::AtomicU32 {
-        self.ring.word32::<PRODUCER_PARKED>()
     }
 }

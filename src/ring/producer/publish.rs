@@ -20,7 +20,7 @@ impl Producer {
     pub(crate) fn try_publish<const N: usize>(
         &mut self,
         header: Option<u64>,
-        parts: [&[u8]; N],
+        parts: &[&[u8]; N],
     ) -> Result<(), NotSent> {
         let len = length(header, parts);
         if !self.fits_line(len) {
@@ -28,11 +28,11 @@ impl Producer {
         }
         let mut at = HEADER;
         if let Some(header) = header {
-            self.ring.set_second_word(self.position, header);
+            self.end.ring.set_second_word(self.end.position, header);
             at += 8;
         }
-        for part in parts {
-            self.ring.copy_into_line(self.position, at, part);
+        for &part in parts {
+            self.end.ring.copy_into_line(self.end.position, at, part);
             at += part.len();
         }
         failpoint!("publish.line", [server, client, channel], always);
@@ -46,11 +46,11 @@ impl Producer {
         &mut self,
         len: usize,
         header: Option<u64>,
-        parts: [&[u8]; N],
+        parts: &[&[u8]; N],
     ) -> Result<(), NotSent> {
         // What was cleared ahead needs no care here: it is behind this record, or within it and will not be
         // asked for again.
-        let start = if self.fits_here(len) { self.position } else { self.try_place(len)? };
+        let start = if self.fits_here(len) { self.end.position } else { self.try_place(len)? };
         self.write_parts(start, header, parts);
         failpoint!("publish.payload", [server, client, channel], always);
         self.commit_one(start, len);
@@ -62,7 +62,7 @@ impl Producer {
     pub(crate) fn publish<const N: usize>(
         &mut self,
         header: Option<u64>,
-        parts: [&[u8]; N],
+        parts: &[&[u8]; N],
         deadline: Deadline,
     ) -> Result<(), SendError> {
         match self.try_publish(header, parts) {
@@ -78,14 +78,14 @@ impl Producer {
     }
 
     #[inline(always)]
-    pub(super) fn write_parts<const N: usize>(&self, start: u64, header: Option<u64>, parts: [&[u8]; N]) {
+    pub(super) fn write_parts<const N: usize>(&self, start: u64, header: Option<u64>, parts: &[&[u8]; N]) {
         let mut at = HEADER;
         if let Some(header) = header {
-            self.ring.set_second_word(start, header);
+            self.end.ring.set_second_word(start, header);
             at += 8;
         }
-        for part in parts {
-            self.ring.copy_in(start, at, part);
+        for &part in parts {
+            self.end.ring.copy_in(start, at, part);
             at += part.len();
         }
     }
@@ -93,7 +93,7 @@ impl Producer {
     /// Makes the record at `start`, and the padding before it if there is any, visible.
     #[inline(always)]
     pub(super) fn commit_one(&mut self, start: u64, len: usize) {
-        if start == self.position {
+        if start == self.end.position {
             self.commit_here(len, record_size(len));
         } else {
             self.commit_padded(start, len);
@@ -103,14 +103,14 @@ impl Producer {
     /// Makes the record of this size at the committed tail visible.
     #[inline(always)]
     pub(super) fn commit_here(&mut self, len: usize, size: u64) {
-        let next = self.position + size;
+        let next = self.end.position + size;
         if self.cleared != next {
-            self.ring.header(next).store(EMPTY, Ordering::Relaxed);
+            self.end.ring.header(next).store(EMPTY, Ordering::Relaxed);
             failpoint!("publish.zero", [server, client, channel], always);
         }
-        self.ring.header(self.position).store(data_header(self.position, len), Ordering::Release);
+        self.end.ring.header(self.end.position).store(data_header(self.end.position, len), Ordering::Release);
         failpoint!("publish.header", [server, client, channel], always);
-        self.position = next;
+        self.end.position = next;
         self.last_size = size;
     }
 
@@ -118,14 +118,14 @@ impl Producer {
     #[cold]
     pub(super) fn commit_padded(&mut self, start: u64, len: usize) {
         let next = start + record_size(len);
-        self.ring.header(next).store(EMPTY, Ordering::Relaxed);
+        self.end.ring.header(next).store(EMPTY, Ordering::Relaxed);
         failpoint!("publish.padded.zero", [server, client, channel], rarely);
-        self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
+        self.end.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
         failpoint!("publish.padded.record", [server, client, channel], rarely);
-        let padding = padding_header(self.position, start - self.position);
-        self.ring.header(self.position).store(padding, Ordering::Release);
+        let padding = padding_header(self.end.position, start - self.end.position);
+        self.end.ring.header(self.end.position).store(padding, Ordering::Release);
         failpoint!("publish.padded.header", [server, client, channel], rarely);
-        self.position = next;
+        self.end.position = next;
     }
 
     /// Stores the 0 that the next block of one line needs behind it, while nobody waits for that: a line that
@@ -133,15 +133,15 @@ impl Producer {
     /// after a publish and the fence behind it, if there is one, for that would wait too.
     #[inline(always)]
     pub(crate) fn clear_ahead(&mut self) {
-        let ahead = self.position + self.last_size;
+        let ahead = self.end.position + self.last_size;
         if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
-            self.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
+            self.end.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
             failpoint!("publish.ahead", [server, client, channel], always);
             self.cleared = ahead;
             if self.last_size > LINE as u64 {
                 self.prepare_lines();
             } else {
-                self.ring.prefetch_for_write(self.position + LINES_AHEAD);
+                self.end.ring.prefetch_for_write(self.end.position + LINES_AHEAD);
             }
         }
     }
@@ -149,19 +149,19 @@ impl Producer {
     /// What a commit that ends there will take to be 0 already.
     #[cfg(test)]
     pub(in crate::ring) fn cleared(&self) -> Option<u64> {
-        (self.cleared != NOWHERE && self.cleared > self.position).then_some(self.cleared)
+        (self.cleared != NOWHERE && self.cleared > self.end.position).then_some(self.cleared)
     }
 
     #[inline(never)]
     pub(super) fn prepare_lines(&self) {
         for line in 1..(self.last_size / LINE as u64).min(4) {
-            self.ring.prefetch_for_write(self.position + line * LINE as u64);
+            self.end.ring.prefetch_for_write(self.end.position + line * LINE as u64);
         }
     }
 }
 
 /// The length of a block of these parts.
 #[inline(always)]
-fn length<const N: usize>(header: Option<u64>, parts: [&[u8]; N]) -> usize {
+fn length<const N: usize>(header: Option<u64>, parts: &[&[u8]; N]) -> usize {
     header.map_or(0, |_| 8) + parts.iter().map(|part| part.len()).sum::<usize>()
 }

@@ -22,7 +22,7 @@ pub(super) enum NoPlace {
 impl Producer {
     #[inline(always)]
     pub(in crate::ring) fn capacity(&self) -> u64 {
-        self.ring.capacity() as u64
+        self.end.capacity()
     }
 
     #[inline(always)]
@@ -35,17 +35,17 @@ impl Producer {
     /// everything itself.
     #[inline(always)]
     pub(super) fn fits_line(&self, len: usize) -> bool {
-        let end = self.position + 2 * LINE as u64; // with the zeroed line
-        len <= self.one_line && end - self.head <= self.capacity() && !self.closer.is_closed()
+        let end = self.end.position + 2 * LINE as u64; // with the zeroed line
+        len <= self.end.one_line && end - self.head <= self.capacity() && !self.end.closer.is_closed()
     }
 
     /// The same for a block of any length.
     #[inline(always)]
     pub(super) fn fits_here(&self, len: usize) -> bool {
-        len <= self.max_block
-            && self.offset(self.position) + record_size(len) <= self.capacity()
-            && self.position + record_size(len) + LINE as u64 - self.head <= self.capacity()
-            && !self.closer.is_closed()
+        len <= self.end.max_block
+            && self.offset(self.end.position) + record_size(len) <= self.capacity()
+            && self.end.position + record_size(len) + LINE as u64 - self.head <= self.capacity()
+            && !self.end.closer.is_closed()
     }
 
     /// Where a block of `len` bytes goes now.
@@ -57,16 +57,16 @@ impl Producer {
 
     #[inline(always)]
     pub(in crate::ring) fn check_len(&self, len: usize) -> Result<(), NotSent> {
-        let max = self.max_block;
+        let max = self.end.max_block;
         if len > max { Err(NotSent::TooLarge { len, max }) } else { Ok(()) }
     }
 
     /// The same for a block that is not too large; `None` if the ring is full.
     pub(super) fn look_for_place(&mut self, len: usize) -> Result<Option<u64>, Ended> {
-        if self.closer.is_closed() {
+        if self.end.closer.is_closed() {
             return Err(self.closed());
         }
-        match self.place(self.position, len) {
+        match self.place(self.end.position, len) {
             Ok(start) => Ok(Some(start)),
             Err(NoPlace::Full) => Ok(None),
             Err(NoPlace::Fault(violation)) => Err(Ended::Fault(violation)),
@@ -122,23 +122,23 @@ impl Producer {
     /// Those of an attempt to write it, but for `Full`.
     pub(in crate::ring) fn has_room(&mut self, len: usize) -> Result<bool, NotSent> {
         self.check_len(len)?;
-        if self.closer.is_closed() {
+        if self.end.closer.is_closed() {
             return Err(self.closed().into());
         }
         self.refresh_head().map_err(NotSent::Fault)?;
-        Ok(self.fits(self.position, len))
+        Ok(self.fits(self.end.position, len))
     }
 
     /// Whether the consumer has given up the ring: see [`Consumer::give_up`](super::Consumer::give_up).
     /// Relaxed: it carries no data.
     #[inline(always)]
     pub(in crate::ring) fn is_given_up(&self) -> bool {
-        self.ring.word32::<GIVEN_UP>().load(Ordering::Relaxed) != 0
+        self.end.ring.word32::<GIVEN_UP>().load(Ordering::Relaxed) != 0
     }
 
     /// The committed tail.
     pub(in crate::ring) fn position(&self) -> u64 {
-        self.position
+        self.end.position
     }
 
     /// How many payload bytes a record at `start` can have without wrapping, within what is known to be free.
@@ -146,20 +146,19 @@ impl Producer {
     pub(super) fn free_behind(&self, start: u64) -> usize {
         let until_end = self.capacity() - self.offset(start);
         let free = (self.head + self.capacity()).saturating_sub(start + LINE as u64);
-        (until_end.min(free) as usize).saturating_sub(HEADER).min(self.max_block)
+        (until_end.min(free) as usize).saturating_sub(HEADER).min(self.end.max_block)
     }
 
     /// Loads and checks `head`, the one word that the consumer tells us.
     pub(super) fn refresh_head(&mut self) -> Result<(), Violation> {
         // Acquire: the consumer's reads of what it gave back come before our writes to it.
-        let head = self.ring.word64::<HEAD>().load(Ordering::Acquire);
+        let head = self.end.ring.word64::<HEAD>().load(Ordering::Acquire);
         let whole_lines = head.is_multiple_of(LINE as u64);
-        if !whole_lines || head < self.head || head > self.position {
-            return Err(self.poison(Violation::Head));
+        if !whole_lines || head < self.head || head > self.end.position {
+            return Err(self.end.poison(Violation::Head));
         }
         if head != self.head {
-            // The wake that came with it may yet come, and then finds nothing.
-            self.hints = self.hints.saturating_add(1);
+            self.end.progress += 1;
         }
         self.head = head;
         Ok(())

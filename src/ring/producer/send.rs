@@ -28,7 +28,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn try_send(&mut self, block: &[u8]) -> Result<(), SendError> {
-        self.try_publish(None, [block])?;
+        self.try_publish(None, &[block])?;
         self.notify();
         Ok(())
     }
@@ -61,7 +61,7 @@ impl Producer {
     }
 
     fn send_until(&mut self, block: &[u8], deadline: Deadline) -> Result<(), SendError> {
-        self.publish(None, [block], deadline)?;
+        self.publish(None, &[block], deadline)?;
         self.notify();
         Ok(())
     }

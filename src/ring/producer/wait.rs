@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Producer;
-use crate::ring::layout::{LINE, PRODUCER_PARKED, Violation};
+use crate::ring::layout::{LINE, PRODUCER_PARKED};
+use crate::ring::park::as_wait;
 use crate::ring::wait::Looked;
 use crate::ring::{Deadline, Ended, Stop};
 use crate::shm::RingView;
-use crate::shm::backend::{Ordering, fence, now, spin_hint};
-use crate::shm::futex::{self, Scope, Wait, Woken};
+use crate::shm::backend::{now, spin_hint};
+use crate::shm::futex::{Scope, Wait, Woken};
 use crate::testing::failpoints::failpoint;
 
 /// The longest sleep for space: a consumer may stop looking, and then sends no wake.
@@ -19,7 +20,7 @@ impl Producer {
     /// the zeroed line are part of the question.
     #[cold]
     pub(super) fn wait_for_place(&mut self, len: usize, mut deadline: Deadline) -> Result<u64, Stop> {
-        let mut waiting = self.waiting;
+        let mut waiting = self.end.waiting;
         let mut pauses = 0;
         let mut look = |producer: &mut Producer| {
             if pauses > 0 {
@@ -37,7 +38,7 @@ impl Producer {
         }
         let deadline = deadline.start();
         let mut placed = None;
-        let looked = waiting.look(deadline, self.position / LINE as u64, || {
+        let looked = waiting.look(deadline, self.end.position / LINE as u64, || {
             placed = look(self);
             placed.is_some()
         });
@@ -45,7 +46,7 @@ impl Producer {
             (_, Some(placed)) => placed.map_err(Stop::from),
             (Looked::Sleep(began), None) => {
                 let slept = self.sleep_for_place(len, deadline);
-                waiting.slept(began, self.position / LINE as u64);
+                waiting.slept(began, self.end.position / LINE as u64);
                 slept
             }
             // The last look may have been one that was left out.
@@ -54,7 +55,7 @@ impl Producer {
                 None => Err(Stop::Deadline),
             },
         };
-        self.waiting = waiting;
+        self.end.waiting = waiting;
         result
     }
 
@@ -73,9 +74,9 @@ impl Producer {
             let slice = now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
             failpoint!("park.space.set", [server, channel], rarely);
-            let woken = self.sleep(until);
+            let woken = self.end.sleep::<PRODUCER_PARKED>(Some(until));
             failpoint!("park.space.slept", [server, channel], rarely);
-            futex::set(self.producer_parked(), 0);
+            self.end.disarm::<PRODUCER_PARKED>();
             failpoint!("park.space.cleared", [server, channel], rarely);
             if let Some(placed) = self.look_again(len) {
                 return Ok(placed?);
@@ -90,37 +91,24 @@ impl Producer {
     /// Counts a return from a sleep for space that began with this head.
     pub(in crate::ring) fn account(&mut self, before: u64, woken: Woken) -> Result<(), Ended> {
         if self.head == before && woken == Woken::Hint {
-            self.hints = self.hints.saturating_sub(1);
-            if self.hints == 0 {
-                return Err(Ended::Fault(self.poison(Violation::FruitlessWakes)));
-            }
+            self.end.count_fruitless_wake().map_err(Ended::Fault)?;
         }
         Ok(())
     }
 
     /// Sets the parked word and looks again. `None`: there is no place, and a sleep may follow.
     pub(in crate::ring) fn arm_for_place(&mut self, len: usize) -> Option<Result<u64, Ended>> {
-        futex::set(self.producer_parked(), 1);
-        fence(Ordering::SeqCst);
+        self.end.arm::<PRODUCER_PARKED>();
         let placed = self.look_again(len);
         if placed.is_some() {
-            futex::set(self.producer_parked(), 0);
+            self.end.disarm::<PRODUCER_PARKED>();
         }
         placed
     }
 
     /// The word that a sleep for space waits on, for a thread that does not hold the producer meanwhile.
     pub(crate) fn space_word(&self) -> SpaceWord {
-        SpaceWord { ring: self.ring.clone(), scope: self.scope }
-    }
-
-    pub(super) fn sleep(&self, until: Instant) -> Woken {
-        let space = Wait { word: self.producer_parked(), expected: 1, scope: self.scope };
-        if self.closer.sleeps_on_private() {
-            futex::wait(&[space, self.closer.as_wait()], Some(until))
-        } else {
-            futex::wait(&[space], Some(until))
-        }
+        SpaceWord { ring: self.end.ring.clone(), scope: self.end.scope }
     }
 }
 
@@ -132,6 +120,6 @@ pub(crate) struct SpaceWord {
 
 impl SpaceWord {
     pub(crate) fn as_wait(&self) -> Wait<'_> {
-        Wait { word: self.ring.word32::<PRODUCER_PARKED>(), expected: 1, scope: self.scope }
+        as_wait::<PRODUCER_PARKED>(&self.ring, self.scope)
     }
 }

@@ -269,9 +269,9 @@ impl Pair {
                 let done = match block.split_first_chunk::<HEADER>() {
                     Some((first, rest)) if a >= HEADER => {
                         let header = Some(u64::from_ne_bytes(*first));
-                        self.producer.try_publish(header, [&rest[..a - HEADER], &[], &block[a..]])
+                        self.producer.try_publish(header, &[&rest[..a - HEADER], &[], &block[a..]])
                     }
-                    _ => self.producer.try_publish(None, [&block[..a], &[], &block[a..]]),
+                    _ => self.producer.try_publish(None, &[&block[..a], &[], &block[a..]]),
                 };
                 self.producer.notify();
                 assert_eq!(done.map_err(SendError::from), place.map(|_| ()));

@@ -85,7 +85,7 @@ fn put(number: u32, len: usize) -> impl Fn(&mut Producer, u32) -> Result<(), Not
         let mut block = vec![0; len];
         let fits = len.min(4);
         block[..fits].copy_from_slice(&number.to_le_bytes()[..fits]);
-        producer.try_publish(None, [&block[..]])
+        producer.try_publish(None, &[&block[..]])
     }
 }
 

@@ -20,7 +20,7 @@ fn own() -> Closer {
 
 /// A block that says which number it was given.
 fn numbered(producer: &mut Producer, number: u32) -> Result<(), NotSent> {
-    producer.try_publish(None, [&number.to_le_bytes()[..]])
+    producer.try_publish(None, &[&number.to_le_bytes()[..]])
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_sender_that_waits_looks_whether_the_ring_was_given_up() {
 #[test]
 fn what_cannot_be_written_is_told_apart() {
     let (turns, setup) = one_place();
-    let long = |producer: &mut Producer, _| producer.try_publish(None, [&[0; 57][..]]);
+    let long = |producer: &mut Producer, _| producer.try_publish(None, &[&[0; 57][..]]);
     assert_eq!(turns.try_pass(57, &long), Err(NotWritten::TooLarge));
     assert_eq!(turns.line_up(57).write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
     let closed = own();
@@ -166,7 +166,7 @@ fn small_blocks_do_not_starve_a_large_one() {
 }
 
 fn large(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
-    producer.try_publish(None, [&[1; 2040][..]])
+    producer.try_publish(None, &[&[1; 2040][..]])
 }
 
 /// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps,
@@ -180,7 +180,7 @@ fn those_who_wait_are_served_in_turn() {
     let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, Peer::Unheard);
     let (mine, closed) = (own(), own());
     let written_by = |who: u32| {
-        move |producer: &mut Producer, _: u32| producer.try_publish(None, [&who.to_le_bytes()[..]])
+        move |producer: &mut Producer, _: u32| producer.try_publish(None, &[&who.to_le_bytes()[..]])
     };
     assert_eq!(second.write(&written_by(2), &mine, Instant::now()), Err(NotWritten::TimedOut));
     let (to, threads) = mpsc::channel();

@@ -227,7 +227,7 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 1], "nothing was done");
     assert_eq!(parked_after(&mut || producer.try_send(&[]).unwrap()), [0, 1]);
     assert_eq!(parked_after(&mut || producer.notify()), [1, 1], "told already");
-    assert_eq!(parked_after(&mut || producer.try_publish(None, []).unwrap()), [1, 1], "not yet");
+    assert_eq!(parked_after(&mut || producer.try_publish(None, &[]).unwrap()), [1, 1], "not yet");
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [0, 1]);
 
     assert_eq!(

@@ -1,0 +1,71 @@
+//! Parking an end of a ring on its parked word, and waking the other end from its own.
+//!
+//! Each end has a parked word in the ring: [`PRODUCER_PARKED`](super::layout::PRODUCER_PARKED) and
+//! [`CONSUMER_PARKED`](super::layout::CONSUMER_PARKED), here the parameter `WORD`. The head of
+//! [`crate::ring`] argues why no wake is lost.
+
+use std::time::Instant;
+
+use super::end::End;
+use crate::shm::RingView;
+use crate::shm::backend::{AtomicU32, Ordering, fence};
+use crate::shm::futex::{self, Scope, Wait, Woken};
+
+/// The values of a parked word.
+const AWAKE: u32 = 0;
+const PARKED: u32 = 1;
+
+impl End {
+    #[inline(always)]
+    fn parked<const WORD: usize>(&self) -> &AtomicU32 {
+        self.ring.word32::<WORD>()
+    }
+
+    /// Announces that this end is about to sleep. It must look once more before it does.
+    pub(super) fn arm<const WORD: usize>(&self) {
+        futex::set(self.parked::<WORD>(), PARKED);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes that back: this end is awake.
+    pub(super) fn disarm<const WORD: usize>(&self) {
+        futex::set(self.parked::<WORD>(), AWAKE);
+    }
+
+    /// Sleeps until the other end wakes this one, the channel is closed, or the deadline passes. May return
+    /// early. Behind [`arm`](Self::arm) and another look.
+    pub(super) fn sleep<const WORD: usize>(&self, deadline: Option<Instant>) -> Woken {
+        let parked = as_wait::<WORD>(&self.ring, self.scope);
+        if self.closer.sleeps_on_private() {
+            futex::wait(&[parked, self.closer.as_wait()], deadline)
+        } else {
+            futex::wait(&[parked], deadline)
+        }
+    }
+
+    /// Whether the other end looks asleep. Without a fence this can miss one that is just falling asleep, but
+    /// costs nothing.
+    #[inline(always)]
+    pub(super) fn looks_parked<const WORD: usize>(&self) -> bool {
+        self.parked::<WORD>().load(Ordering::Relaxed) == PARKED
+    }
+
+    /// Wakes the other end if it sleeps, and tells whether it did. `swapped` is called between the change of
+    /// the word and the wake.
+    #[inline(always)]
+    pub(super) fn wake<const WORD: usize>(&self, swapped: impl FnOnce()) -> bool {
+        let word = self.parked::<WORD>();
+        // Relaxed: the fences make the order, not this word.
+        let parked = word.swap(AWAKE, Ordering::Relaxed) == PARKED;
+        if parked {
+            swapped();
+            futex::wake(word, self.scope, 1);
+        }
+        parked
+    }
+}
+
+/// A parked word as something to sleep on while it says that its end is parked.
+pub(super) fn as_wait<const WORD: usize>(ring: &RingView, scope: Scope) -> Wait<'_> {
+    Wait { word: ring.word32::<WORD>(), expected: PARKED, scope }
+}
