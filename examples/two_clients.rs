@@ -70,7 +70,7 @@ fn bob(path: &Path) -> Result<(), Failure> {
 
 /// The key of the client with this name, once there is one.
 fn find(client: &mut Client, name: &str) -> Result<Key, Failure> {
-    let name = Name::new(name)?;
+    let name = Name::try_from(name)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match client.look_up(&name)? {

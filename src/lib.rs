@@ -138,9 +138,13 @@ mod os;
 #[forbid(unsafe_code)]
 pub mod ring;
 mod shm;
+#[cfg(any(feature = "cli", feature = "internals", fuzzing))]
 #[doc(hidden)]
 #[forbid(unsafe_code)]
 pub mod testing;
+#[cfg(not(any(feature = "cli", feature = "internals", fuzzing)))]
+#[forbid(unsafe_code)]
+mod testing;
 
 #[forbid(unsafe_code)]
 pub mod channel;
@@ -170,10 +174,9 @@ pub use self::{
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
     link::{Request, Response, Service, ServiceError},
-    registry::{ClientInfo, ClientState, Counters, RegistryError},
+    registry::{ClientInfo, ClientState, Counters},
     ring::{Deadline, WaitStrategy},
     server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
-    shm::SegmentError,
     wire::{Address, CloseReason, Key, Name, NameError, ParseKeyError, Peer, Violation},
 };
 

@@ -237,8 +237,8 @@ fn fork_split(stage: &Stage) {
             try_receiving(&mut inbox);
             try_asking(&mut caller);
             assert!(matches!(caller.reconnect(None), Err(ReconnectError::Ended(FORKED))));
-            inbox.closer().close();
-            assert_eq!(inbox.closer().reason(), Some(FORKED));
+            caller.closer().close();
+            assert_eq!(caller.closer().reason(), Some(FORKED));
             // Dropping the copy must not close the parent's inbox.
             inbox = register("child").split().1;
         }));

@@ -75,8 +75,8 @@ fuzz_target!(|data: &[u8]| {
                     match consumer.try_recv_ref() {
                         Ok(Some(incoming)) => {
                             let offset = offset % (incoming.len() + 1);
-                            into.clear();
-                            incoming.append_to(offset, into);
+                            into.resize(incoming.len() - offset, 0);
+                            incoming.read_at(offset, into);
                             part.resize((incoming.len() - offset) / 2, 0);
                             incoming.read_at(offset, part);
                             if release {

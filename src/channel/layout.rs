@@ -20,9 +20,9 @@ const CONTROLS: usize = 256;
 const DATA: usize = 4096;
 
 /// The smallest ring of a channel: a page, so that ring data is page-aligned.
-const MIN_RING: usize = 4096;
+pub(super) const MIN_RING: usize = 4096;
 /// The largest ring. Three of these can be mapped on any 64-bit machine.
-const MAX_RING: usize = MAX_CAPACITY;
+pub(super) const MAX_RING: usize = MAX_CAPACITY;
 const _: () = assert!(MIN_RING >= MIN_CAPACITY);
 
 /// The sizes of a channel.
@@ -30,27 +30,6 @@ const _: () = assert!(MIN_RING >= MIN_CAPACITY);
 pub(crate) struct Geometry {
     ring_size: usize,
     max_block: usize,
-}
-
-/// The requested sizes, or those found in a segment, are invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GeometryError {
-    /// The ring size is invalid.
-    #[error("a ring size of {0} bytes cannot be: use a power of two from {MIN_RING} to {MAX_RING}")]
-    RingSize(u64),
-    /// The largest block does not fit the ring.
-    #[error(
-        "a largest block of {max_block} bytes cannot be with rings of {ring_size}: \
-         use {MIN_BLOCK} to {most}, or larger rings",
-        most = largest_block(*ring_size)
-    )]
-    MaxBlock {
-        /// The requested largest block.
-        max_block: u64,
-        /// The ring size.
-        ring_size: usize,
-    },
 }
 
 /// The smallest allowed size of the largest block. Every block of the protocol without a payload fits into
@@ -63,10 +42,10 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// [`GeometryError::RingSize`].
-    pub(crate) fn new(ring_size: usize) -> Result<Geometry, GeometryError> {
+    /// [`ChannelError::RingSize`].
+    pub(crate) fn new(ring_size: usize) -> Result<Geometry, ChannelError> {
         if !ring_size.is_power_of_two() || !(MIN_RING..=MAX_RING).contains(&ring_size) {
-            return Err(GeometryError::RingSize(ring_size as u64));
+            return Err(ChannelError::RingSize(ring_size as u64));
         }
         Ok(Geometry { ring_size, max_block: largest_block(ring_size) })
     }
@@ -75,10 +54,10 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// [`GeometryError::MaxBlock`].
-    pub(crate) fn with_max_block(self, max_block: usize) -> Result<Geometry, GeometryError> {
+    /// [`ChannelError::MaxBlock`].
+    pub(crate) fn with_max_block(self, max_block: usize) -> Result<Geometry, ChannelError> {
         if !(MIN_BLOCK..=largest_block(self.ring_size)).contains(&max_block) {
-            let error = GeometryError::MaxBlock { max_block: max_block as u64, ring_size: self.ring_size };
+            let error = ChannelError::MaxBlock { max_block: max_block as u64, ring_size: self.ring_size };
             return Err(error);
         }
         Ok(Geometry { max_block, ..self })
@@ -170,7 +149,7 @@ impl Words {
             return Err(ChannelError::Version { found: self.version });
         }
         let ring_size =
-            usize::try_from(self.ring_size).map_err(|_| GeometryError::RingSize(self.ring_size))?;
+            usize::try_from(self.ring_size).map_err(|_| ChannelError::RingSize(self.ring_size))?;
         let max_block = usize::try_from(self.max_block).unwrap_or(usize::MAX);
         let geometry = Geometry::new(ring_size)?.with_max_block(max_block)?;
         let needed = geometry.segment_len();

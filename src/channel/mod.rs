@@ -29,15 +29,16 @@
 pub mod fuzz;
 mod layout;
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::os::remedy::on_memory;
+use crate::ring::layout::largest_block;
 use crate::ring::{CloseReason, Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
-pub use layout::GeometryError;
-#[cfg(test)]
 pub(crate) use layout::MIN_BLOCK;
-use layout::{CLOSED, Ring, Words};
+use layout::{CLOSED, MAX_RING, MIN_RING, Ring, Words};
 pub(crate) use layout::{Geometry, LAYOUT_VERSION};
 
 /// Why a channel could not be made or opened.
@@ -46,20 +47,35 @@ pub(crate) use layout::{Geometry, LAYOUT_VERSION};
 ///
 /// ```
 /// use ringpost::channel::{self, ChannelError};
-/// use ringpost::SegmentError;
 ///
 /// match channel::open(std::io::stdin(), Default::default()) {
 ///     Ok(guest) => println!("blocks of up to {} bytes", guest.requests.max_block()),
-///     Err(ChannelError::Segment(SegmentError::NotMemory)) => println!("that is something else"),
+///     Err(ChannelError::NotMemory) => println!("that is something else"),
 ///     Err(error) => println!("{error}"),
 /// }
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// The segment could not be made or mapped.
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
+    /// A system call failed.
+    #[error("shared memory: cannot {action}: {source}{}", on_memory(source))]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The descriptor is not a memfd, or lies on a file system whose pages can vanish.
+    #[error("the descriptor received is not a sealable memory file, so it cannot be a channel")]
+    NotMemory,
+    /// The descriptor could still be resized by whoever else holds it.
+    #[error("the memory received is not sealed against resizing (seals {found:#x}, needed {needed:#x})")]
+    NotSealed {
+        /// The seals present.
+        found: u32,
+        /// The seals needed.
+        needed: u32,
+    },
     /// The received segment is not a channel.
     #[error("the memory received is not a ringpost channel")]
     NotAChannel,
@@ -72,9 +88,21 @@ pub enum ChannelError {
         /// The version found.
         found: u32,
     },
-    /// The sizes in the segment contradict each other.
-    #[error("the channel received is inconsistent: {0}")]
-    Geometry(#[from] GeometryError),
+    /// The ring size requested, or found in the segment, is invalid.
+    #[error("a ring size of {0} bytes cannot be: use a power of two from {MIN_RING} to {MAX_RING}")]
+    RingSize(u64),
+    /// The largest block requested, or found in the segment, does not fit the ring.
+    #[error(
+        "a largest block of {max_block} bytes cannot be with rings of {ring_size}: \
+         use {MIN_BLOCK} to {most}, or larger rings",
+        most = largest_block(*ring_size)
+    )]
+    MaxBlock {
+        /// The largest block.
+        max_block: u64,
+        /// The ring size.
+        ring_size: usize,
+    },
     /// The segment's length does not match its sizes.
     #[error("the channel received has {found} bytes where its rings need {needed}")]
     Length {
@@ -83,6 +111,17 @@ pub enum ChannelError {
         /// The length needed.
         needed: usize,
     },
+}
+
+impl From<SegmentError> for ChannelError {
+    fn from(error: SegmentError) -> ChannelError {
+        match error {
+            SegmentError::System { action, source } => ChannelError::System { action, source },
+            SegmentError::NotMemory => ChannelError::NotMemory,
+            SegmentError::NotSealed { found, needed } => ChannelError::NotSealed { found, needed },
+            SegmentError::BadLength { .. } => ChannelError::NotAChannel,
+        }
+    }
 }
 
 /// The ends of the side that made the channel and answers requests; see [`create`]. They can be moved to
@@ -189,7 +228,7 @@ const CLIENT: EndOptions =
 ///
 /// # Errors
 ///
-/// [`ChannelError::Geometry`] for another size; [`ChannelError::Segment`] if there is no memory for it, or no
+/// [`ChannelError::RingSize`] for another size; [`ChannelError::System`] if there is no memory for it, or no
 /// descriptor.
 pub fn create(ring_size: usize, strategy: WaitStrategy) -> Result<(Host, OwnedFd), ChannelError> {
     create_with(&Geometry::new(ring_size)?, strategy, &BY_ITSELF)
@@ -462,11 +501,11 @@ mod tests {
         ));
         assert!(matches!(
             reject(&|s| s.copy_in(16, &5000_u64.to_le_bytes()), right),
-            ChannelError::Geometry(_)
+            ChannelError::RingSize(_) | ChannelError::MaxBlock { .. }
         ));
         assert!(matches!(
             reject(&|s| s.copy_in(24, &5000_u64.to_le_bytes()), right),
-            ChannelError::Geometry(_)
+            ChannelError::RingSize(_) | ChannelError::MaxBlock { .. }
         ));
         assert!(matches!(reject(&|_| {}, right + 4096), ChannelError::Length { .. }));
         assert!(matches!(reject(&|_| {}, 4096), ChannelError::Length { .. }));

@@ -125,13 +125,6 @@ pub enum RegisterError {
     },
 }
 
-impl RegisterError {
-    /// Whether the server did not answer in time. Trying again may help.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, RegisterError::TimedOut { .. })
-    }
-}
-
 /// Why a request to the server has no result: a call, or a question about the registry.
 ///
 /// [`may_have_executed`](Self::may_have_executed) tells what asking again would do.

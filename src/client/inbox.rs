@@ -5,7 +5,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::closer::Closer;
 use super::error::RecvError;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
@@ -130,11 +129,6 @@ impl Inbox {
     pub fn key(&self) -> Key {
         reconnector_of(&self.session, &self.reconnector)
             .map_or(self.session.key, |reconnector| reconnector.newest().key)
-    }
-
-    /// As [`Client::closer`](super::Client::closer).
-    pub fn closer(&self) -> Closer {
-        Closer::new(&self.session, self.reconnector.as_ref())
     }
 
     /// Receives the next message, or returns `None` if there is none now. Never blocks.

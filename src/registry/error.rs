@@ -8,26 +8,9 @@ use crate::shm::SegmentError;
 
 /// Why the registry could not be made, adopted or used.
 ///
-/// Returned by [`Server::clients`](crate::Server::clients) and part of
-/// [`StartError::Registry`](crate::StartError::Registry).
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::{RegistryError, Server};
-///
-/// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
-/// let server = Server::builder(&path).start()?;
-/// match server.clients() {
-///     Ok(clients) => println!("{} clients", clients.len()),
-///     Err(RegistryError::NotRecoverable) => println!("start it again"),
-///     Err(error) => println!("{error}"),
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A server reports it as text, or as an [`io::Error`]: nobody handles one kind unlike another.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistryError {
+pub(crate) enum RegistryError {
     /// The shared memory could not be made or mapped.
     #[error(transparent)]
     Segment(#[from] SegmentError),

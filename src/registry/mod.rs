@@ -54,7 +54,7 @@ pub(crate) use self::counters::CounterCells;
 pub use self::counters::Counters;
 use self::entry::Registration;
 pub(crate) use self::error::RegisterError;
-pub use self::error::RegistryError;
+pub(crate) use self::error::RegistryError;
 pub(crate) use self::info::Owner;
 pub use self::info::{ClientInfo, ClientState};
 use self::mutex::RobustMutex;

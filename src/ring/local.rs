@@ -1,29 +1,12 @@
 //! A ring between two threads of one process.
 
+use std::io;
+
 use super::layout::{CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
 use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
+use crate::os::remedy::on_memory;
 use crate::shm::futex::Scope;
-use crate::shm::{Segment, SegmentError, View};
-
-/// Why a ring could not be made.
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::ring::{self, RingError};
-///
-/// assert!(matches!(ring::local(100), Err(RingError::Capacity(100))));
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RingError {
-    /// The capacity is not one that a ring can have.
-    #[error("a ring cannot have {0} bytes: use a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}")]
-    Capacity(usize),
-    /// There is no memory for it.
-    #[error(transparent)]
-    Memory(#[from] SegmentError),
-}
+use crate::shm::{Segment, View};
 
 /// A ring of `capacity` bytes between two threads: a power of two from 128 bytes to 1 GiB. Its largest block
 /// has `capacity / 2 - 8` bytes. Waits are [adaptive](WaitStrategy::Adaptive). Dropping either end closes it.
@@ -31,7 +14,8 @@ pub enum RingError {
 ///
 /// # Errors
 ///
-/// [`RingError::Capacity`], or [`RingError::Memory`] if there is none.
+/// Of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) for another capacity; the system's if there is
+/// no memory.
 ///
 /// # Examples
 ///
@@ -46,7 +30,7 @@ pub enum RingError {
 /// assert_eq!(consumer.recv(&mut block), Err(RecvError::Disconnected(CloseReason::PEER)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn local(capacity: usize) -> Result<(Producer, Consumer), RingError> {
+pub fn local(capacity: usize) -> io::Result<(Producer, Consumer)> {
     local_with(capacity, WaitStrategy::Adaptive)
 }
 
@@ -59,14 +43,14 @@ pub fn local(capacity: usize) -> Result<(Producer, Consumer), RingError> {
 /// # Examples
 ///
 /// ```
-/// use ringpost::WaitStrategy;
-/// use ringpost::ring::{self, RingError};
+/// use ringpost::{WaitStrategy, ring};
 ///
 /// let (_producer, _consumer) = ring::local_with(4096, WaitStrategy::Spin)?;
-/// assert!(matches!(ring::local_with(5000, WaitStrategy::Spin), Err(RingError::Capacity(5000))));
+/// let error = ring::local_with(5000, WaitStrategy::Spin).unwrap_err(); // no power of two
+/// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn local_with(capacity: usize, strategy: WaitStrategy) -> Result<(Producer, Consumer), RingError> {
+pub fn local_with(capacity: usize, strategy: WaitStrategy) -> io::Result<(Producer, Consumer)> {
     let setup = local_setup(capacity, strategy, 0)?;
     Ok((Producer::new(&setup), Consumer::new(&setup)))
 }
@@ -75,11 +59,14 @@ pub fn local_with(capacity: usize, strategy: WaitStrategy) -> Result<(Producer, 
 const CLOSED: usize = CONTROL;
 const DATA: usize = 4096;
 
-pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -> Result<Setup, RingError> {
+pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -> io::Result<Setup> {
     if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-        return Err(RingError::Capacity(capacity));
+        let text = format!(
+            "a ring cannot have {capacity} bytes: use a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let view = View::new(Segment::anonymous(DATA + capacity)?);
+    let view = View::new(Segment::anonymous(DATA + capacity).map_err(without_memory)?);
     view.word64(super::layout::HEAD).store(start, crate::shm::backend::Ordering::Relaxed);
     let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
     // One closer for both ends: they trust each other, so the parked words suffice to end their waits.
@@ -96,4 +83,9 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
         closes_on_drop: Some(super::CloseReason::PEER),
         start,
     })
+}
+
+fn without_memory(error: io::Error) -> io::Error {
+    let text = format!("cannot map memory for a ring: {error}{}", on_memory(&error));
+    io::Error::new(error.kind(), text)
 }

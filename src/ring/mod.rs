@@ -124,14 +124,14 @@ pub use error::{RecvError, SendError};
 pub use layout::Violation;
 #[cfg(test)]
 pub(crate) use local::local_setup;
-pub use local::{RingError, local, local_with};
+pub use local::{local, local_with};
 pub(crate) use producer::Draft;
 #[cfg(test)]
 pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
 pub(crate) use shared_producer::{NotWritten, Turn, Turns};
 pub(crate) use wait::Yields;
-pub use wait::{Deadline, ParseWaitStrategyError, WaitStrategy};
+pub use wait::{Deadline, WaitStrategy};
 
 use crate::shm::View;
 use crate::shm::futex::Scope;

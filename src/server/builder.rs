@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Server, StartError};
-use crate::channel::{Geometry, GeometryError};
+use crate::channel::{ChannelError, Geometry};
 use crate::connect::lasting;
 use crate::connect::{Quotas, is_unknown_group, is_unknown_user};
 use crate::link::{Request, Response, Service, ServiceError};
@@ -314,7 +314,7 @@ fn echo(request: Request<'_>, response: &mut Response<'_>) -> Result<(), Service
     response.write(request.payload())
 }
 
-fn geometry(ring_size: usize, max_block: Option<usize>) -> Result<Geometry, GeometryError> {
+fn geometry(ring_size: usize, max_block: Option<usize>) -> Result<Geometry, ChannelError> {
     let geometry = Geometry::new(ring_size)?;
     match max_block {
         Some(bytes) => geometry.with_max_block(bytes),

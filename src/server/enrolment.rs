@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::system_limits;
 use super::worker::Worker;
 use super::worker_thread::start_worker;
-use crate::channel;
+use crate::channel::{self, ChannelError};
 use crate::connect::{Accepted, Credentials, Refusal, Reply};
 use crate::os::remedy::on_resources;
 use crate::registry::{CounterCells, Owner, RegisterError, Registered};
@@ -167,7 +167,9 @@ impl Enrolment {
         let workers = self.shared.workers.count() + 1;
         if workers > self.most_workers {
             let spare = Segment::anonymous(system_limits::HEADROOM);
-            drop(spare.map_err(|error| no_memory(error.into(), system_limits::HEADROOM))?);
+            drop(spare.map_err(|source| {
+                no_memory(ChannelError::System { action: "map memory", source }, system_limits::HEADROOM)
+            })?);
         }
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);

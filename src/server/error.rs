@@ -6,7 +6,7 @@ use std::io;
 
 use super::builder::MOST_CLIENTS;
 use super::system_limits;
-use crate::channel::GeometryError;
+use crate::channel::ChannelError;
 use crate::connect::ListenError;
 use crate::registry::RegistryError;
 
@@ -33,7 +33,7 @@ pub enum StartError {
     MaxClients(u32),
     /// The sizes of the rings are not possible.
     #[error(transparent)]
-    Geometry(#[from] GeometryError),
+    Geometry(#[from] ChannelError),
     /// An allowed user or group has the number that stands for none.
     #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
     NobodyAllowed(u32),
@@ -58,8 +58,8 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The registry cannot be created.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
+    #[error("{0}")]
+    Registry(String),
     /// A system call failed.
     #[error("cannot {action}: {source}{}", system_limits::on_start(action, source))]
     System {
@@ -68,4 +68,10 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl From<RegistryError> for StartError {
+    fn from(error: RegistryError) -> StartError {
+        StartError::Registry(error.to_string())
+    }
 }

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,7 +18,7 @@ use super::workers::Part;
 use crate::connect::ServerInfo;
 use crate::link::Service;
 use crate::os::threads;
-use crate::registry::{ClientInfo, RegistryError};
+use crate::registry::ClientInfo;
 use crate::shm::ForkSafeWord;
 
 /// A running server. Dropping it shuts it down and waits until it is gone, as
@@ -88,11 +89,6 @@ impl Server {
         Ok(Server { shared, acceptor: Some(acceptor), process })
     }
 
-    /// The absolute path of its socket. Does not block.
-    pub fn path(&self) -> &Path {
-        &self.shared.settings.path
-    }
-
     /// Describes the server, as [`Observer::server`](crate::Observer::server) does. Blocks at most for the
     /// registry's lock, which is held briefly.
     pub fn info(&self) -> ServerInfo {
@@ -104,7 +100,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// See [`RegistryError`]. The registry of a running server does not fail.
+    /// If the registry cannot be locked, or a repair of it failed. The registry of a running server does not
+    /// fail.
     ///
     /// # Examples
     ///
@@ -118,8 +115,9 @@ impl Server {
     /// assert_eq!((clients[0].name.as_str(), clients[0].key), ("alice", alice.key()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn clients(&self) -> Result<Vec<ClientInfo>, RegistryError> {
-        Ok(self.shared.registry.list(0, usize::MAX)?.0)
+    pub fn clients(&self) -> io::Result<Vec<ClientInfo>> {
+        let (clients, _) = self.shared.registry.list(0, usize::MAX).map_err(io::Error::other)?;
+        Ok(clients)
     }
 
     /// Begins to shut down: takes no more connections, answers what was committed, then disconnects everyone

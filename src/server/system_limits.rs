@@ -12,7 +12,6 @@ use std::io;
 use crate::channel::ChannelError;
 use crate::os::remedy::{locked_memory, on_memory, on_resources};
 use crate::os::threads::stack_size;
-use crate::shm::SegmentError;
 
 /// Address space that must remain free when a client is added: what the server and its service need.
 pub(super) const HEADROOM: usize = 16 << 20;
@@ -57,7 +56,7 @@ pub(super) fn on_start(action: &str, error: &io::Error) -> String {
 /// The text of a failed attempt to get memory for a client, with what to do about it.
 pub(super) fn in_words(error: &ChannelError, asked: usize) -> String {
     match error {
-        ChannelError::Segment(SegmentError::System { action, source }) => {
+        ChannelError::System { action, source } => {
             // A mapping that is refused with EAGAIN lacks not threads but memory that it may lock.
             let remedy = match source.raw_os_error() {
                 Some(libc::EAGAIN) => on_memory(source).to_owned(),
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn a_lack_of_lockable_memory_is_not_reported_as_a_lack_of_threads() {
         let source = io::Error::from_raw_os_error(libc::EAGAIN);
-        let error = ChannelError::Segment(SegmentError::System { action: "map a memory file", source });
+        let error = ChannelError::System { action: "map a memory file", source };
         let why = in_words(&error, 1);
         assert!(why.contains("ulimit -l") && !why.contains("ulimit -u"), "{why}");
         assert!(error.to_string().contains("ulimit -l"), "{error}");

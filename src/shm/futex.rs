@@ -2,20 +2,22 @@
 //!
 //! The system calls are in `os::futex`, with the argument why no wake is lost.
 
-use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+#[cfg(any(test, feature = "cli", feature = "internals", fuzzing))]
+use std::{sync::atomic::AtomicU32, time::Instant};
 
 pub(crate) use super::backend::{Wait, set, wait, wake};
 pub(crate) use crate::os::futex::{Scope, Woken};
 
 /// Sleeps while `word`, in shared memory, holds `expected`, at most until the deadline. May return early:
 /// look again.
+#[cfg(any(test, feature = "cli", feature = "internals", fuzzing))]
 pub fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
     crate::os::futex::wait(&[crate::os::futex::Wait { word, expected, scope: Scope::Shared }], deadline);
 }
 
 /// Ends the sleep of up to `count` [`futex_wait`]s on `word`, which must have been changed before. Does not
 /// block.
+#[cfg(any(test, feature = "cli", feature = "internals", fuzzing))]
 pub fn futex_wake(word: &AtomicU32, count: u32) {
     crate::os::futex::wake(word, Scope::Shared, count);
 }

@@ -13,6 +13,7 @@ pub(crate) mod futex;
 mod segment;
 mod view;
 
+#[cfg(any(feature = "cli", feature = "internals", fuzzing))]
 pub use futex::{futex_wait, futex_wake};
 pub use segment::{Segment, SegmentError};
 

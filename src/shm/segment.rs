@@ -113,17 +113,12 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`SegmentError::BadLength`] or [`SegmentError::System`].
-    pub fn anonymous(len: usize) -> Result<Segment, SegmentError> {
-        let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+    /// The system's: there is no memory, or the length is 0 or more than can be.
+    pub fn anonymous(len: usize) -> io::Result<Segment> {
         if len == 0 || i64::try_from(len).is_err() {
-            return Err(SegmentError::BadLength { len: bytes });
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        let map = MmapOptions::new()
-            .len(len)
-            .map_anon()
-            .map_err(|source| SegmentError::System { action: "map memory", source })?;
-        Ok(Segment { map: map.into() })
+        Ok(Segment { map: MmapOptions::new().len(len).map_anon()?.into() })
     }
 
     fn map(fd: &impl AsFd, len: usize) -> Result<Segment, SegmentError> {
@@ -141,6 +136,7 @@ impl Segment {
     }
 
     /// Never true: a segment has at least one byte.
+    #[cfg(any(test, feature = "cli", feature = "internals", fuzzing))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -290,7 +286,7 @@ mod tests {
     #[test]
     fn lengths_that_cannot_be_are_errors() {
         assert!(matches!(Segment::create("test", 0), Err(SegmentError::BadLength { len: 0 })));
-        assert!(matches!(Segment::anonymous(0), Err(SegmentError::BadLength { len: 0 })));
+        assert!(Segment::anonymous(0).is_err());
         assert!(matches!(Segment::create("test", usize::MAX), Err(SegmentError::BadLength { .. })));
         assert!(Segment::create("test", 1 << 62).is_err());
     }

@@ -11,5 +11,6 @@ pub mod internals;
 #[cfg(test)]
 mod protocol_doc;
 
-// Tests and measurements make and map their own memory, like a peer that breaks the rules.
+// The bench program, tests and measurements make and map their own memory, like a peer that breaks the rules.
+#[cfg(any(feature = "cli", feature = "internals", fuzzing))]
 pub use crate::shm::{Segment, futex_wait, futex_wake};

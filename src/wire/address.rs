@@ -17,7 +17,7 @@ use super::{Key, Name, NameError};
 /// ```
 /// use ringpost::{Address, Name};
 ///
-/// assert_eq!("bob".parse(), Ok(Address::Name(Name::new("bob")?)));
+/// assert_eq!("bob".parse(), Ok(Address::Name(Name::try_from("bob")?)));
 /// assert!(matches!("0040180G7ZZZZZZZZZZZZZZZZZ".parse(), Ok(Address::Key(_))));
 /// # Ok::<(), ringpost::NameError>(())
 /// ```

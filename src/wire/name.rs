@@ -30,10 +30,10 @@ use super::{Key, invisible};
 /// ```
 /// use ringpost::{Name, NameError};
 ///
-/// let name = Name::new("sensor 7")?;
+/// let name = Name::try_from("sensor 7")?;
 /// assert_eq!(name.as_str(), "sensor 7");
 /// assert!(name.starts_with("sensor")); // a name derefs to `str`
-/// assert_eq!(Name::new(" bob"), Err(NameError::OuterSpace));
+/// assert_eq!(Name::try_from(" bob"), Err(NameError::OuterSpace));
 /// # Ok::<(), NameError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,8 +50,8 @@ pub struct Name {
 /// ```
 /// use ringpost::{Name, NameError};
 ///
-/// assert_eq!(Name::new(""), Err(NameError::Empty));
-/// assert_eq!(Name::new("tab\there"), Err(NameError::Control { character: '\t', position: 3 }));
+/// assert_eq!(Name::try_from(""), Err(NameError::Empty));
+/// assert_eq!(Name::try_from("tab\there"), Err(NameError::Control { character: '\t', position: 3 }));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -101,22 +101,8 @@ impl Name {
     /// The longest name, in bytes.
     pub(crate) const MAX_LEN: usize = 64;
 
-    /// Makes a name from a text.
-    ///
-    /// # Errors
-    ///
-    /// [`NameError`] says which rule of [`Name`] the text breaks.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::{Name, NameError};
-    ///
-    /// assert_eq!(Name::new("alice")?, "alice");
-    /// assert_eq!(Name::new(&"x".repeat(65)), Err(NameError::TooLong { found: 65 }));
-    /// # Ok::<(), NameError>(())
-    /// ```
-    pub fn new(name: &str) -> Result<Name, NameError> {
+    /// Makes a name from a text. `TryFrom` and `FromStr` do the same for users.
+    pub(crate) fn new(name: &str) -> Result<Name, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
         }
@@ -171,7 +157,7 @@ impl Name {
     /// # Examples
     ///
     /// ```
-    /// assert_eq!(ringpost::Name::new("alice")?.as_str(), "alice");
+    /// assert_eq!(ringpost::Name::try_from("alice")?.as_str(), "alice");
     /// # Ok::<(), ringpost::NameError>(())
     /// ```
     pub fn as_str(&self) -> &str {

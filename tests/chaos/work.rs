@@ -228,7 +228,7 @@ impl<'a> Work<'a> {
         if let Some(key) = self.keys.get(slot) {
             return Ok(Some((slot, key)));
         }
-        let Ok(name) = Name::new(&name_of(slot)) else { return Ok(None) };
+        let Ok(name) = Name::try_from(&*name_of(slot)) else { return Ok(None) };
         self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
         let found = self.caller.look_up(&name);
         let outcome = outcome_of_call(self.client, Op::Ask, found.as_ref().err());

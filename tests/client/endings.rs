@@ -204,8 +204,8 @@ fn the_closer_ends_waits_of_other_threads() {
     assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Local)));
     gate.open();
 
-    let (_caller, mut inbox) = bus.client("carol").split();
-    let handle = inbox.closer();
+    let (caller, mut inbox) = bus.client("carol").split();
+    let handle = caller.closer();
     let recv = begin(move || inbox.recv());
     handle.close();
     assert_eq!(recv.end("recv"), Err(RecvError::Disconnected(CloseReason::Local)));

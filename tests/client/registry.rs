@@ -15,8 +15,8 @@ fn names_lead_to_keys() {
     let mut alice = bus.client("alice");
     let bob = bus.client("Bob the second, 東京");
     assert_eq!(alice.look_up(bob.name()).unwrap(), Some(bob.key()));
-    assert_eq!(alice.look_up(&Name::new("alice").unwrap()).unwrap(), Some(alice.key()));
-    assert_eq!(alice.look_up(&Name::new("nobody").unwrap()).unwrap(), None);
+    assert_eq!(alice.look_up(&Name::try_from("alice").unwrap()).unwrap(), Some(alice.key()));
+    assert_eq!(alice.look_up(&Name::try_from("nobody").unwrap()).unwrap(), None);
     assert_eq!(alice.look_up(&Address::Name(*bob.name())).unwrap(), Some(bob.key()));
     assert_eq!(alice.look_up(&Address::Key(bob.key())).unwrap(), Some(bob.key()));
     let name = *bob.name();

@@ -201,7 +201,7 @@ fn one_deadline_serves_several_operations() {
 /// What comes from elsewhere as a name goes in as it is.
 #[test]
 fn names_and_keys_are_addresses() {
-    let name = Name::new("bob").unwrap();
+    let name = Name::try_from("bob").unwrap();
     assert_eq!(Address::try_from("bob"), Ok(Address::from(name)));
     assert_eq!(Address::from(&name), Address::Name(name));
     assert_eq!(Address::from(&Address::from(name)), Address::Name(name));

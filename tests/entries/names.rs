@@ -62,7 +62,7 @@ fn unseen(what: &'static str, character: char, position: usize) -> NameError {
 fn a_text_that_is_no_name_is_refused_before_anything_is_sent() {
     let bus = Bus::start();
     for (text, expected, remedy) in wrong() {
-        assert_eq!(Name::new(&text), Err(expected), "{text:?}");
+        assert_eq!(Name::try_from(&*text), Err(expected), "{text:?}");
         match Client::register(bus.path(), &text).unwrap_err() {
             RegisterError::InvalidName { name, source } => {
                 assert_eq!((&name, source), (&text, expected));
@@ -101,7 +101,7 @@ fn the_server_refuses_the_same_names_in_the_same_words() {
         let text = &text.as_bytes()[..text.len().min(40)];
         client.request(LOOK_UP, 0, text);
         let (status, _, why) = client.response().unwrap();
-        match Name::new(str::from_utf8(text).unwrap()) {
+        match Name::try_from(str::from_utf8(text).unwrap()) {
             Ok(_) => assert_eq!(status, 3, "nobody is called so"),
             Err(_) => assert_eq!((status, String::from_utf8(why).unwrap()), (2, expected.to_string())),
         }
@@ -126,7 +126,7 @@ fn the_longest_names_and_those_with_inner_space_work() {
     let bus = Bus::start();
     for name in ["x".repeat(64), "ä".repeat(32), "inner  space".into(), "…".into(), "-".into()] {
         let mut client = bus.client(&name);
-        assert_eq!(client.look_up(&Name::new(&name).unwrap()).unwrap(), Some(client.key()));
+        assert_eq!(client.look_up(&Name::try_from(&*name).unwrap()).unwrap(), Some(client.key()));
         assert_eq!(name.parse(), Ok(Address::Name(*client.name())));
     }
 }

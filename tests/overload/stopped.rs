@@ -38,7 +38,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
         while alice.try_send(key, format!("message {acknowledged}").as_bytes()).is_ok() {
             acknowledged += 1;
         }
-        let name = Name::new("victim").unwrap();
+        let name = Name::try_from("victim").unwrap();
         let (began, stopped) = (Instant::now(), stop_time());
         let mut rounds = 0_u32;
         while began.elapsed() < stopped {

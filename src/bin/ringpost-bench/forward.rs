@@ -95,7 +95,7 @@ impl Forward {
             let arguments = ["echo-client".as_ref(), setup.socket().as_os_str(), wait.as_ref()];
             setup.helper(&arguments, Duration::from_secs(10))?
         };
-        let name = Name::new(ECHO).map_err(Failure::failed)?;
+        let name = Name::try_from(ECHO).map_err(Failure::failed)?;
         let found = setup.client.look_up(&name).map_err(Failure::failed)?;
         let echo_key = found.ok_or_else(|| Failure::failed("the echoing client is not registered"))?;
 

@@ -168,21 +168,9 @@ impl Block<'_> {
         self.consumer.end.ring.copy_out(self.found.start, HEADER + offset, to);
     }
 
-    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it. Does not
-    /// block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (mut producer, mut consumer) = ringpost::ring::local(4096)?;
-    /// producer.send(b"head:body")?;
-    /// let mut body = b"the ".to_vec();
-    /// consumer.recv_ref()?.append_to(5, &mut body);
-    /// assert_eq!(body, b"the body");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Appends the bytes from `offset` to the end of the block; none if `offset` is beyond it.
     #[inline(always)]
-    pub fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
+    pub(crate) fn append_to(&self, offset: usize, to: &mut Vec<u8>) {
         let len = self.found.len.saturating_sub(offset);
         if self.found.len <= ONE_LINE && len > 0 {
             self.consumer.end.ring.append_from_line(self.found.start, HEADER + offset, len, to);

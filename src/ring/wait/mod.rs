@@ -17,5 +17,5 @@ mod waiting;
 
 pub use deadline::Deadline;
 pub(crate) use spin::Yields;
-pub use strategy::{ParseWaitStrategyError, WaitStrategy};
+pub use strategy::WaitStrategy;
 pub(crate) use waiting::{Looked, Waiting};

@@ -50,28 +50,16 @@ impl fmt::Display for WaitStrategy {
     }
 }
 
-/// The word is not the name of a [`WaitStrategy`].
-///
-/// # Examples
-///
-/// ```
-/// use ringpost::WaitStrategy;
-///
-/// assert!("sleepy".parse::<WaitStrategy>().is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a wait strategy: use spin, adaptive or park")]
-pub struct ParseWaitStrategyError(String);
-
+/// From the words `spin`, `adaptive` and `park`. The error is a text for people.
 impl FromStr for WaitStrategy {
-    type Err = ParseWaitStrategyError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "spin" => Ok(WaitStrategy::Spin),
             "adaptive" => Ok(WaitStrategy::Adaptive),
             "park" => Ok(WaitStrategy::Park),
-            _ => Err(ParseWaitStrategyError(text.to_owned())),
+            _ => Err(format!("{text:?} is not a wait strategy: use spin, adaptive or park")),
         }
     }
 }
