@@ -73,7 +73,7 @@ fn find(client: &mut Client, name: &str) -> Result<Key, Failure> {
     let name = Name::try_from(name)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match client.look_up(&name)? {
+        match client.look_up(name)? {
             Some(key) => return Ok(key),
             None if Instant::now() >= deadline => return Err(format!("{name} did not register").into()),
             None => thread::sleep(Duration::from_millis(5)),

@@ -259,7 +259,7 @@ fn the_seed_scenario() {
     let bob_key = key_of(&mut bob);
     let mut alice = Client::register(&place.path, "alice").unwrap();
     assert_ne!(alice.key(), bob_key);
-    assert_eq!(alice.look_up(&Name::try_from("bob").unwrap()).unwrap(), Some(bob_key));
+    assert_eq!(alice.look_up(Name::try_from("bob").unwrap()).unwrap(), Some(bob_key));
     let taken = Client::register(&place.path, "bob").unwrap_err();
     assert!(matches!(taken, RegisterError::NameTaken { .. }), "{taken}");
     assert_eq!(alice.call(b"ping").unwrap(), b"ping");
@@ -316,9 +316,9 @@ fn a_name_is_free_after_any_end_of_its_owner() {
             }
             let name = Name::try_from("name").unwrap();
             if end == "unregister" || end == "drop" {
-                assert_eq!(watcher.look_up(&name).unwrap(), None, "{end}");
+                assert_eq!(watcher.look_up(name).unwrap(), None, "{end}");
             }
-            eventually("the name is free", || watcher.look_up(&name).unwrap().is_none());
+            eventually("the name is free", || watcher.look_up(name).unwrap().is_none());
             assert_eq!(watcher.try_send(key, b"x"), Err(SendError::NotFound), "{end}");
             // The server has only one other slot, so this reuses it.
             let next = Client::register(&place.path, "name").unwrap();
@@ -556,7 +556,7 @@ fn a_stopped_client_holds_up_nobody() {
     for _ in 0..1000 {
         assert_eq!(alice.call(b"x").unwrap(), b"x");
     }
-    let key = alice.look_up(&Name::try_from("pump").unwrap()).unwrap().expect("it keeps its name");
+    let key = alice.look_up(Name::try_from("pump").unwrap()).unwrap().expect("it keeps its name");
     while alice.try_send(key, b"x").is_ok() {}
     finds_no_room(&mut alice, key, b"x", Duration::from_millis(50));
     kill_process(pid, Signal::CONT).unwrap();

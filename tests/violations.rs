@@ -446,7 +446,7 @@ fn answers_without_the_form_of_their_question() {
     let malformed = Violation::MalformedBlock;
     for body in [&[][..], &[1; 15], &[1; 17]] {
         let looked_up = with_false_server(answer(block(0, 0, 0, body)), |client| {
-            client.look_up(&Name::try_from("bob").unwrap())
+            client.look_up(Name::try_from("bob").unwrap())
         });
         assert_eq!(looked_up, Err(CallError::Violation(malformed)));
     }

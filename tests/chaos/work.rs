@@ -230,7 +230,7 @@ impl<'a> Work<'a> {
         }
         let Ok(name) = Name::try_from(&*name_of(slot)) else { return Ok(None) };
         self.client.history.begin(0, Op::Ask, timeout(PATIENCE));
-        let found = self.caller.look_up(&name);
+        let found = self.caller.look_up(name);
         let outcome = outcome_of_call(self.client, Op::Ask, found.as_ref().err());
         self.client.history.end(0, Op::Ask, outcome, timeout(PATIENCE));
         self.after(outcome)?;

@@ -212,7 +212,7 @@ fn questions_to_the_registry_have_deadlines_too() {
     gate.wait_for(1);
     // The worker is at the gate, and answers in the order of the requests.
     assert_eq!(client.caller().ping(), Err(CallError::TimedOut));
-    assert_eq!(client.look_up(&name), Err(CallError::TimedOut));
+    assert_eq!(client.look_up(name), Err(CallError::TimedOut));
     assert_eq!(client.look_up(key), Ok(Some(key)), "this asks nobody");
     assert_eq!(client.wait_for("nobody", MOMENT), Err(CallError::TimedOut));
     assert_eq!(client.send("alice", b"x"), Err(SendError::TimedOut), "the name could not be looked up");
@@ -221,7 +221,7 @@ fn questions_to_the_registry_have_deadlines_too() {
     assert_eq!(client.caller().outstanding(), 1);
     gate.open();
     assert_eq!(client.caller().response().unwrap(), b"held");
-    assert_eq!(client.look_up(&name), Ok(Some(key)));
+    assert_eq!(client.look_up(name), Ok(Some(key)));
     assert_eq!(client.list().unwrap().len(), 1);
     assert_eq!(client.caller().statistics().unwrap().calls, 1);
     client.caller().ping().unwrap();

@@ -75,7 +75,7 @@ fn the_closer_ends_every_wait_behind_a_service_that_sleeps() {
         ("response_timeout", |c| format!("{:?}", c.response_timeout(LIMIT).unwrap_err())),
         ("submit", |c| format!("{:?}", (0..).find_map(|_| c.submit(&[0; 900]).err()).unwrap())),
         ("send", |c| format!("{:?}", c.send(c.key(), b"x").unwrap_err())),
-        ("look_up", |c| format!("{:?}", c.look_up(&Name::try_from("bob").unwrap()).unwrap_err())),
+        ("look_up", |c| format!("{:?}", c.look_up(Name::try_from("bob").unwrap()).unwrap_err())),
         ("list", |c| format!("{:?}", c.list().unwrap_err())),
         ("ping", |c| format!("{:?}", c.ping().unwrap_err())),
     ];

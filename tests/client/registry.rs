@@ -15,13 +15,13 @@ fn names_lead_to_keys() {
     let mut alice = bus.client("alice");
     let bob = bus.client("Bob the second, 東京");
     assert_eq!(alice.look_up(bob.name()).unwrap(), Some(bob.key()));
-    assert_eq!(alice.look_up(&Name::try_from("alice").unwrap()).unwrap(), Some(alice.key()));
-    assert_eq!(alice.look_up(&Name::try_from("nobody").unwrap()).unwrap(), None);
-    assert_eq!(alice.look_up(&Address::Name(*bob.name())).unwrap(), Some(bob.key()));
-    assert_eq!(alice.look_up(&Address::Key(bob.key())).unwrap(), Some(bob.key()));
+    assert_eq!(alice.look_up(Name::try_from("alice").unwrap()).unwrap(), Some(alice.key()));
+    assert_eq!(alice.look_up(Name::try_from("nobody").unwrap()).unwrap(), None);
+    assert_eq!(alice.look_up(Address::Name(*bob.name())).unwrap(), Some(bob.key()));
+    assert_eq!(alice.look_up(Address::Key(bob.key())).unwrap(), Some(bob.key()));
     let name = *bob.name();
     bob.unregister().unwrap();
-    assert_eq!(alice.look_up(&name).unwrap(), None);
+    assert_eq!(alice.look_up(name).unwrap(), None);
 }
 
 /// The smallest blocks hold one client each, and a datagram of the connect channel about a hundred.

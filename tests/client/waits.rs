@@ -54,6 +54,7 @@ fn a_send_without_a_limit_ends_with_its_receiver() {
 }
 
 #[test]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "references are taken, too")]
 fn a_receiver_is_given_by_its_name_or_its_key() {
     let bus = Bus::start();
     let (mut alice, mut bob) = (bus.client("alice"), bus.client("bob"));

@@ -126,7 +126,7 @@ fn the_longest_names_and_those_with_inner_space_work() {
     let bus = Bus::start();
     for name in ["x".repeat(64), "ä".repeat(32), "inner  space".into(), "…".into(), "-".into()] {
         let mut client = bus.client(&name);
-        assert_eq!(client.look_up(&Name::try_from(&*name).unwrap()).unwrap(), Some(client.key()));
+        assert_eq!(client.look_up(Name::try_from(&*name).unwrap()).unwrap(), Some(client.key()));
         assert_eq!(name.parse(), Ok(Address::Name(*client.name())));
     }
 }

@@ -48,14 +48,14 @@ fn a_full_registry_is_right_at_every_time() {
         if !here.is_empty() {
             let place = random.below(here.len());
             let (name, key) = (*here[place].name(), here[place].key());
-            assert_eq!(watcher.look_up(&name).unwrap(), Some(key));
+            assert_eq!(watcher.look_up(name).unwrap(), Some(key));
             watcher.send(key, &step.to_le_bytes()).unwrap();
             let message = here[place].recv().unwrap();
             assert_eq!((message.sender(), message.payload()), (watcher.key(), &step.to_le_bytes()[..]));
         }
         if !gone.is_empty() {
             let (name, key) = gone[random.below(gone.len())];
-            assert_eq!(watcher.look_up(&name).unwrap(), None);
+            assert_eq!(watcher.look_up(name).unwrap(), None);
             assert_eq!(watcher.send(key, b"x"), Err(SendError::NotFound));
         }
         if step % 100 == 0 {

@@ -66,7 +66,7 @@ fn a_stopped_client_keeps_what_is_its_and_goes_on() {
                 others.into_iter().for_each(|other| other.unregister().unwrap());
                 let taken = Client::register(&place.path, "victim").unwrap_err();
                 assert!(matches!(taken, RegisterError::NameTaken { .. }), "{taken:?}");
-                assert_eq!(alice.look_up(&name).unwrap(), Some(key));
+                assert_eq!(alice.look_up(name).unwrap(), Some(key));
             }
         }
         signal(&victim, Signal::CONT);

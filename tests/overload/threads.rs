@@ -50,7 +50,7 @@ fn refused_and_nothing_left(place: &Place, baseline: &Baseline, words: &[&str]) 
     assert_eq!(registered(&place.path), served);
     for round in 0..200 {
         let name = Name::try_from(&*format!("refused {round}")).unwrap();
-        assert_eq!(clients[0].look_up(&name).unwrap(), None);
+        assert_eq!(clients[0].look_up(name).unwrap(), None);
     }
     let (last, first) = (clients.pop().unwrap(), clients[0].key());
     last.unregister().unwrap();

@@ -96,7 +96,7 @@ impl Forward {
             setup.helper(&arguments, Duration::from_secs(10))?
         };
         let name = Name::try_from(ECHO).map_err(Failure::failed)?;
-        let found = setup.client.look_up(&name).map_err(Failure::failed)?;
+        let found = setup.client.look_up(name).map_err(Failure::failed)?;
         let echo_key = found.ok_or_else(|| Failure::failed("the echoing client is not registered"))?;
 
         let mut messages = Requests::new(self.size);

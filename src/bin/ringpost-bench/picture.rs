@@ -19,8 +19,11 @@ const NAMES: f64 = 200.0;
 const TEXTS: f64 = 180.0;
 const MARGIN: f64 = 14.0;
 
+/// Peers by their names in the comparison and on the picture.
+type Peers = &'static [(&'static str, &'static str)];
+
 /// What is drawn: the groups, and in each the peers' names in the comparison and on the picture.
-const GROUPS: [(&str, &str, &[(&str, &str)]); 3] = [
+const GROUPS: [(&str, &str, Peers); 3] = [
     (
         "spinning",
         "Call and response, both ends polling",

@@ -79,7 +79,7 @@ fn act(client: &mut Client, line: &str) -> Result<String, String> {
     match verb {
         "find" => {
             let name: Name = rest.parse().map_err(text)?;
-            let key = client.look_up(&name).map_err(text)?;
+            let key = client.look_up(name).map_err(text)?;
             key.map(|key| key.to_string()).ok_or_else(|| format!("no client is registered as {name}"))
         }
         "send" => {
