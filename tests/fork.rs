@@ -137,7 +137,7 @@ fn goes_on(client: &mut Client) {
     let own = client.key();
     client.send_timeout(own, b"to myself", LIMIT).unwrap();
     assert_eq!(client.recv_timeout(LIMIT).unwrap().payload(), b"to myself");
-    assert_eq!(client.look_up(client.name().clone()).unwrap(), Some(own));
+    assert_eq!(client.look_up(*client.name()).unwrap(), Some(own));
 }
 
 // ---- a client as it is, with messages in its inbox
