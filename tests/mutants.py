@@ -413,11 +413,11 @@ MUTANTS = [
     ("fork: a child does not close", CLOSE,
      "        if before == Err(FOREIGN) {\n            return;\n        }\n", "", process("fork", "a_child_cannot_use")),
     ("fork: a child does not take", CONSUMER,
-     "        if self.end.closer.is_forked() {\n            // What lies here is its parent's, which goes on reading.\n"
+     "        if self.end.closer.is_forked() {\n            // What is in the ring belongs to its parent, which goes on reading.\n"
      "            return Err(Ended::Closed(CloseReason::FORKED));\n        }\n", "",
      process("fork", "a_child_cannot_use")),
     ("fork: a child does not wake from its parent's sleep", CONSUMER,
-     "            if self.end.closer.is_forked() {\n                // By a handler", "            if false {\n                // By a handler",
+     "            if self.end.closer.is_forked() {\n                // Forked by", "            if false {\n                // Forked by",
      tests("a_child_forked_within_a_sleep")),
     ("fork: a child does not write within an operation", CALLS,
      "        if !self.session.is_forked() {\n            self.requester.notify", "        if true {\n            self.requester.notify",
@@ -506,7 +506,7 @@ MUTANTS = [
     ("turns: who waits looks whether the ring was given up", TURNS,
      "        if self.producer.is_given_up() {\n", "        if false {\n", loom("an_inbox_given_up")),
     ("turns: giving up comes with a fence", CONSUMER,
-     "store(1, Ordering::Relaxed);\n        // As after giving back room: a producer that parks later looks at the word behind its own fence.\n"
+     "store(1, Ordering::Relaxed);\n        // As after releasing room: a producer that parks later makes its own fence and then sees the word.\n"
      "        fence(Ordering::SeqCst);\n", "store(1, Ordering::Relaxed);\n", loom("an_inbox_given_up")),
     ("turns: giving up wakes who waits", CONSUMER,
      "        fence(Ordering::SeqCst);\n        self.wake_producer();\n", "        fence(Ordering::SeqCst);\n", loom("an_inbox_given_up")),

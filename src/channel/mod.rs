@@ -276,7 +276,7 @@ fn open_with(
     Ok(Ends::new(View::new(segment), geometry, strategy, end_options)?.guest())
 }
 
-/// Makes the ends of one side, and has what they share.
+/// Makes the ends of one side from what they share.
 struct Ends {
     view: View,
     geometry: Geometry,
@@ -324,7 +324,7 @@ impl Ends {
         }
     }
 
-    /// A closer of one ring only, without telling the other side.
+    /// A close handle of one ring only, which does not tell the other side.
     fn closer_of(&self, ring: Ring) -> Closer {
         Closer::new(self.view.clone(), Scope::Shared, ring.parked_words().to_vec(), None, Peer::Unheard)
     }

@@ -4,21 +4,20 @@
 //! set, clear nor hide it. The *shared* one lies in the segment and tells the other process; an end that does
 //! not trust its peer to keep it never looks at it.
 //!
-//! **Fork.** A client's private word is one that a forked child does not inherit (`shm/own.rs`): there it
-//! reads neither open nor any reason, and that is the reason `FORKED`. So whoever
-//! looks whether the channel is closed learns of a fork by the same load. In a child closing does nothing:
-//! the channel is its parent's.
+//! **Fork.** A forked child does not inherit a client's private word (`ForkSafeWord`). In the child the word
+//! is neither open nor a reason that anyone stored; it reads as `FORKED`. So the load that checks for a close
+//! also detects a fork. Closing does nothing in a child, because the channel belongs to its parent.
 //!
 //! **Closed against a waiter.** The waiter: `parked = 1; fence; look (closed, then header); sleep`. The
 //! closer: `closed = reason; fence; swap parked; wake`. One of the two fences comes first in their single
 //! order: either the waiter's look sees the reason, or the closer's swap sees the 1 and wakes.
 //!
-//! **A parked word that the peer writes** may be 0 while its sleeper sleeps: a peer that dies between its
-//! swap and its wake leaves it so. A side that relies on another process ([`Peer::Relied`]) therefore wakes
-//! whatever the swap says: who lay down before is woken, and who comes later finds the word changed. A peer
-//! that *wants* to keep a sleeper can do so for all that, by setting the word again or by moving its sleepers
-//! elsewhere. So where that must not be, the waiter sleeps on the private word too, and closing wakes that
-//! one.
+//! **A parked word that the peer writes** may be 0 while its owner sleeps, if the peer died between its swap
+//! and its wake. A side that relies on another process ([`Peer::Relied`]) therefore wakes whatever the swap
+//! returned: a thread that already sleeps is woken, and a thread that is about to sleep finds the word
+//! changed. A malicious peer can still keep a thread asleep, by setting the word again or by requeueing its
+//! waiters. Where that must be impossible, the waiter also sleeps on the private word, and closing wakes it
+//! there.
 
 use std::fmt;
 
@@ -46,10 +45,10 @@ use crate::testing::failpoints::failpoint;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseReason(u32);
 
-/// The private word of what is not closed. No reason has it, and neither has a word that was not inherited.
+/// The value of the private word while the channel is open. It differs from every reason and from `FOREIGN`.
 const OPEN: u32 = u32::MAX;
 
-/// Marks a reason that only this process can know: it never stands in the shared word.
+/// Marks a reason that only this process can know. It is never stored in the shared word.
 const PRIVATE: u32 = 1 << 31;
 
 impl CloseReason {
@@ -86,14 +85,14 @@ impl CloseReason {
         (self.0 & PRIVATE == 0).then_some(self.0)
     }
 
-    /// From this side's word, which is not open.
+    /// The reason in the private word, which is not [`OPEN`].
     #[cold]
     fn from_own(word: u32) -> CloseReason {
         if word == FOREIGN { CloseReason::FORKED } else { CloseReason(word) }
     }
 
-    /// From a word that may have been written by the peer: 0 is open, and what only this process can know is
-    /// the peer's doing.
+    /// The reason in the shared word, which the peer may have written: 0 is open. A private reason there was
+    /// stored by the peer, so it means no more than that the peer closed.
     #[cold]
     fn from_shared(word: u32) -> Option<CloseReason> {
         match word {
@@ -128,19 +127,19 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What a side makes of the other one.
+/// How far this side trusts the other one when it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// Another thread, or the process whose answers this one waits for: it is heard when it closes, and may
+    /// Another thread, or the process whose answers this one waits for: its close is noticed, and it could
     /// keep this side asleep.
     Relied,
-    /// Heard when it closes, but it cannot keep this side asleep.
+    /// Its close is noticed, but it cannot keep this side asleep.
     Heard,
-    /// Neither.
+    /// Its close is not noticed, and it cannot keep this side asleep.
     Unheard,
 }
 
-/// What closing has to reach.
+/// What a close has to change and to wake.
 struct Closing {
     /// Whether waits sleep on the private word as well.
     sleep_on_private: bool,
@@ -170,7 +169,7 @@ struct Closing {
 pub struct Closer {
     /// [`OPEN`], or why it is closed.
     private: ForkSafeWord,
-    /// The shared word if this end looks at it, and does not only inform the peer by it.
+    /// The shared word, if this end also reads it and does not only write it for the peer.
     heeded: Option<Word32>,
     rest: Arc<Closing>,
 }
@@ -196,8 +195,8 @@ impl Closer {
         Closer { private: ForkSafeWord::inherited(OPEN), heeded, rest }
     }
 
-    /// One that a forked child finds closed, and cannot close for its parent. Of a close handle that nobody
-    /// uses yet.
+    /// Makes the channel look closed in a forked child, which then cannot close it for its parent. For a
+    /// close handle that nobody uses yet.
     pub(crate) fn of_this_process(self) -> std::io::Result<Closer> {
         Ok(Closer { private: ForkSafeWord::not_inherited(OPEN)?, ..self })
     }
@@ -250,7 +249,7 @@ impl Closer {
             || self.heeded.as_ref().is_some_and(|shared| shared.load(Ordering::Acquire) != 0)
     }
 
-    /// Whether this side has closed it, or is not the one that may use it.
+    /// Whether this side has closed it, or this process is a forked child.
     #[inline(always)]
     pub(crate) fn is_closed_here(&self) -> bool {
         self.private.load(Ordering::Acquire) != OPEN
@@ -262,12 +261,12 @@ impl Closer {
         self.private.load(Ordering::Relaxed) == FOREIGN
     }
 
-    /// Why, once closed was seen.
+    /// The reason, after a load has shown that it is closed.
     #[cold]
     fn closed_as(&self) -> Option<CloseReason> {
-        // A close by this side sets the private word and then tells the peer by the shared one. Whoever came
-        // in between has seen the shared word, and so sees the private one now: our own reason, not
-        // what the peer is told. Relaxed: the look that saw it closed has made the order.
+        // A close by this side sets the private word before the shared one. So if the shared word of our own
+        // close was seen, the private word is visible now, and gives our reason and not the one for the peer.
+        // Relaxed: the load that saw it closed has established the order.
         match self.private.load(Ordering::Relaxed) {
             OPEN => CloseReason::from_shared(self.heeded.as_ref()?.load(Ordering::Relaxed)),
             own => Some(CloseReason::from_own(own)),
@@ -280,8 +279,8 @@ impl Closer {
 
     fn close_for(&self, reason: CloseReason) {
         let Closing { view, shared, parked, scope, sleep_on_private } = &*self.rest;
-        // Release: what was committed before is seen by whoever sees the reason. Only the first reason
-        // counts, but a repeated close wakes again: it costs nothing and hides no fault.
+        // Release: a thread that sees the reason also sees what was committed before. Only the first reason
+        // counts, but a repeated close wakes again, which costs nothing.
         let before = self.private.compare_exchange(OPEN, reason.0, Ordering::Release, Ordering::Relaxed);
         if before == Err(FOREIGN) {
             return;

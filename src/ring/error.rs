@@ -75,7 +75,7 @@ pub enum RecvError {
     Violation(Violation),
 }
 
-/// The end of a ring, as a look at it finds it.
+/// Why a ring has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// It is closed. For a consumer: and nothing is left in it.
@@ -84,7 +84,7 @@ pub(crate) enum Ended {
     Fault(Violation),
 }
 
-/// What ended a wait before it found what it was for.
+/// Why a wait ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// The deadline passed. Only a wait that has one says so.
@@ -109,7 +109,7 @@ pub(crate) enum NotSent {
     Fault(Violation),
 }
 
-/// What each error calls the end of a ring.
+/// Converts an [`Ended`] to the variants of each error.
 macro_rules! from_ended {
     ($($error:ident: $closed:ident, $fault:ident;)*) => {$(
         impl From<Ended> for $error {

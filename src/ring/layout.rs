@@ -11,8 +11,8 @@ pub(crate) use crate::shm::CONTROL;
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
 pub(crate) const CONSUMER_PARKED: usize = 128;
-/// 0, or anything else once the consumer takes nothing any more. Seldom written, and by whom the parked word
-/// beside it is.
+/// Not 0 once the consumer has given up the ring. Seldom written, by the consumer, as the parked word beside
+/// it.
 pub(crate) const GIVEN_UP: usize = 192;
 pub(crate) const PRODUCER_PARKED: usize = 256;
 
@@ -45,10 +45,10 @@ const KIND_PADDING: u64 = 0b10 << KIND_SHIFT;
 const KIND_MASK: u64 = 0b11 << KIND_SHIFT;
 const LINE_SHIFT: u32 = 34;
 
-/// A header that stands for nothing committed.
+/// The header where nothing is committed yet.
 pub(crate) const EMPTY: u64 = 0;
 
-/// The part of a header that a position demands: its line number, modulo 2^30.
+/// The part of a header that its position determines: the line number, modulo 2^30.
 #[inline(always)]
 const fn line_bits(position: u64) -> u64 {
     (position / LINE as u64) << LINE_SHIFT
@@ -73,7 +73,7 @@ pub(crate) const fn padding_header(position: u64, size: u64) -> u64 {
     line_bits(position) | KIND_PADDING | (size - HEADER as u64)
 }
 
-/// What a header that the other side wrote says, once it was checked against the position where it stands.
+/// The meaning of a header that the other side wrote, after [`check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Header {
     /// A block of this many bytes.
@@ -82,8 +82,8 @@ pub(crate) enum Header {
     Padding,
 }
 
-/// Takes apart a header other than [`EMPTY`] found at `position` of a ring. `word` is whatever the other side
-/// left there; it was loaded once.
+/// Checks and decodes a header other than [`EMPTY`] found at `position`. The other side may have written any
+/// `word`; the caller loaded it once.
 #[inline(always)]
 pub(crate) fn check(
     word: u64,

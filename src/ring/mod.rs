@@ -46,12 +46,12 @@
 //! with Acquire, so whoever sees the header sees the payload, and sees 0 (or something newer) behind it.
 //! Hence bytes of an earlier lap are never taken for a header, and the consumer clears nothing.
 //!
-//! **Cleared ahead.** That 0 goes to a line which the other end's cache may hold, and the header behind it
-//! becomes visible only after it. So once a block is out and nobody waits for this thread, the producer
-//! stores the 0 that the next block will need if it is as long as this one, and remembers where
-//! (`Producer::clear_ahead`). It forgets it when a grant, a batch or a draft of more than one line is begun,
-//! for payload is then written over it and may be abandoned; a publish that finds nothing remembered stores
-//! the 0 itself. Whatever is committed takes the tail past it.
+//! **Cleared ahead.** The other end's cache may hold the line of that 0, and the header becomes visible only
+//! after the 0. So after a publish, when nobody waits for this thread, the producer stores the 0 that the
+//! next block will need if it is as long as this one, and remembers where (`Producer::clear_ahead`). It
+//! forgets the place when it begins a grant, a batch or a draft of more than one line, because these write
+//! payload over the 0 and may be abandoned. A publish that finds no remembered place stores the 0 itself.
+//! Every commit moves the tail past the place.
 //!
 //! **Room.** A record of k lines at offset o, preceded by padding if it would run past the end, needs all
 //! those lines *and* the line of the zeroed header to be free: `position + padding + record + 64 - head <=
@@ -77,19 +77,19 @@
 //! the store buffer while the load behind it is served.
 //!
 //! **Why no wake is lost (space).** The same handshake with `head` in the header's place, except that the
-//! consumer does not pay for a fence after each record: it makes its half when a quarter of the ring was
-//! given back since the last time, when a look finds nothing (in a wait: after the first few looks), beside
-//! any publish, and whenever a relaxed load of the parked word shows 1. Because a consumer may never look
-//! again, a producer waits for space in slices of at most 50 ms.
+//! consumer does not make a fence after each record. It does its half when it has released a quarter of the
+//! ring since the last time, when a look finds nothing (in a wait: after the first few looks), together with
+//! any publish, and whenever a relaxed load of the parked word shows 1. A consumer may never look again, so a
+//! producer sleeps for space at most 50 ms at a time.
 //!
 //! **A drain** stores `head` not after each record but with the consumer's half of that handshake, just
-//! before its fence, and when it is dropped. So less than a quarter of the ring is withheld, and nothing
-//! while the consumer looks in vain or waits. A drain that is forgotten instead of dropped withholds that
-//! until the consumer next takes a block or finds none.
+//! before its fence, and when it is dropped. So it withholds less than a quarter of the ring, and nothing
+//! once the consumer finds the ring empty or waits. A drain that is forgotten instead of dropped withholds
+//! that room until the consumer next takes a block or finds none.
 //!
-//! **Requests and responses** lie on two rings, and the fence behind a publish can wait for as long as the
-//! answer may come without it: see `link::exchange`. **Threads that share a producer** wait for room in turn:
-//! see `turns`.
+//! **Requests and responses** use two rings, and the fence after a publish is deferred until it is known that
+//! the answer does not come without it: see `link::exchange`. **Threads that share a producer** wait for room
+//! in turn: see `shared_producer`.
 //!
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
 //! empty look is the end of the ring reported. What was committed before a close is received first.
@@ -157,12 +157,12 @@ pub(crate) struct Setup {
     pub(crate) start: u64,
 }
 
-/// Hints (returns from a sleep) that may lead nowhere beyond one for each thing received. An honest peer's
-/// wake can come late, after the sleeper found its block by itself; it cannot come out of nothing, because
-/// each end looks for a sleeper only when it has published or given back something since it last looked.
+/// How many fruitless wakes an end tolerates beyond one for each step of progress. A correct peer's wake can
+/// be late and reach a sleeper that has found its block by itself. It cannot come without progress, because
+/// each end wakes only if it has published or released something since it last did.
 pub(crate) const SPARE_HINTS: u64 = 64;
 
-/// After publishing on one ring and consuming from another: one fence, and both parked checks.
+/// Notifies the other side after publishing on one ring and consuming from another: one fence, two checks.
 #[inline]
 pub(crate) fn notify_both(published: &mut Producer, consumed: &mut Consumer) {
     if published.owes_wake() || consumed.owes_wake() {

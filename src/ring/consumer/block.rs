@@ -91,8 +91,8 @@ pub(super) fn copy_whole(block: &Block<'_>, into: &mut Vec<u8>) -> Found {
     block.found
 }
 
-/// A block that has arrived and still lies in the ring: [`Consumer::recv_ref`]. What the other side wrote is
-/// looked at only in copies. It stays the next block until it is [released](Self::release).
+/// A block that has arrived and is still in the ring: [`Consumer::recv_ref`]. It is read only by copying. It
+/// stays the next block until it is [released](Self::release).
 ///
 /// Between processes the other side can change it meanwhile, if it breaks the rules: copy what must not
 /// change, once.
@@ -204,7 +204,7 @@ impl Block<'_> {
         consumer.settle();
     }
 
-    /// The same, with a wake that is due left to the caller: see [`Consumer::settle`].
+    /// The same, but the caller must call [`Consumer::settle`] to send the wake.
     #[inline(always)]
     pub(crate) fn release_quietly(self) {
         self.consumer.pass(self.found);

@@ -14,7 +14,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What its record takes.
+    /// The size of its record in bytes.
     #[inline(always)]
     pub(super) fn size(self) -> u64 {
         if self.len <= ONE_LINE { LINE as u64 } else { record_size(self.len) }
@@ -22,14 +22,14 @@ impl Found {
 }
 
 impl Consumer {
-    /// A block that keeps every rule, which is what is there nearly always. On anything else `look` decides,
-    /// which looks for itself.
+    /// Finds a block that keeps every rule, which is nearly always what is there. In any other case the
+    /// caller calls `look`, which checks everything itself.
     #[inline(always)]
     pub(super) fn look_quickly(&self) -> Option<Found> {
         let word = self.load_header();
         let len = (word & 0xffff_ffff) as usize;
-        // A broken consumer has closed its channel, and a forked child finds it closed: both take the other
-        // way.
+        // A poisoned consumer has closed its channel, and in a forked child it reads as closed: `look`
+        // handles both.
         if word >> 32 != layout::data_mark(self.end.position) || self.end.closer.is_closed_here() {
             return None;
         }
@@ -59,7 +59,7 @@ impl Consumer {
         self.end.ring.header(self.end.position).load(Ordering::Acquire)
     }
 
-    /// Closed was seen; only a look that comes after that tells that nothing is left.
+    /// Closed was seen first; only a look after that can show that nothing is left.
     #[cold]
     fn look_after_close(&mut self) -> Result<Option<Found>, Ended> {
         let Some(reason) = self.end.closer.reason() else { return Ok(None) };
@@ -74,7 +74,7 @@ impl Consumer {
 
     fn examine(&mut self, word: u64) -> Result<Option<Found>, Ended> {
         if self.end.closer.is_forked() {
-            // What lies here is its parent's, which goes on reading.
+            // What is in the ring belongs to its parent, which goes on reading.
             return Err(Ended::Closed(CloseReason::FORKED));
         }
         if let Some(violation) = self.end.broken {

@@ -48,7 +48,7 @@ use super::{Closer, Ended, Setup, WaitStrategy};
 /// ```
 pub struct Consumer {
     end: End,
-    /// From this position on a fence is due, whatever else happens: the next quarter of the ring.
+    /// The position from which the producer must be notified: a quarter of the ring after the last time.
     next_quarter: u64,
 }
 

@@ -7,7 +7,7 @@ use crate::shm::backend::{Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
-    /// Takes a block that was copied out. Its place is still to be given back.
+    /// Moves past a block that was copied out. [`give_back`](Self::give_back) then releases its place.
     #[inline(always)]
     pub(super) fn pass(&mut self, found: Found) {
         failpoint!("consume.copied", [server, client], always);
@@ -15,7 +15,7 @@ impl Consumer {
         self.end.position += found.size();
     }
 
-    /// Gives all that was taken back to the producer.
+    /// Releases everything that was taken to the producer.
     #[inline(always)]
     pub(super) fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
@@ -23,7 +23,7 @@ impl Consumer {
         failpoint!("consume.head", [server, client], always);
     }
 
-    /// Pays what the last block made due.
+    /// Wakes the producer if a quarter of the ring was taken, or if it looks asleep.
     #[inline(always)]
     pub(crate) fn settle(&mut self) {
         if self.end.position >= self.next_quarter || self.end.looks_parked::<PRODUCER_PARKED>() {
@@ -42,7 +42,7 @@ impl Consumer {
     #[cold]
     #[inline(never)]
     pub(super) fn pay_wake(&mut self) {
-        // Again, unless a drain took the last blocks.
+        // For blocks that a drain took; for others `head` already has this value.
         self.give_back();
         self.next_quarter = self.end.position + self.end.capacity() / 4;
         fence(Ordering::SeqCst);
@@ -55,7 +55,7 @@ impl Consumer {
         self.end.owes_wake()
     }
 
-    /// The same behind a SeqCst fence that the caller made.
+    /// The same after a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
         // A producer that parks later makes its own fence, and then sees everything that was given back.
@@ -74,16 +74,16 @@ impl Consumer {
         }
     }
 
-    /// Tells the other side that nothing is taken any more, and wakes it if it waits for room. For an inbox
-    /// whose receiver is gone while its channel stays open. On a closed channel, and in a forked child,
-    /// it does nothing.
+    /// Tells the producer that this end takes nothing any more, and wakes it if it waits for room. For an
+    /// inbox whose receiver is gone while its channel stays open. Does nothing on a closed channel, and in a
+    /// forked child.
     pub(crate) fn give_up(&self) {
         if self.end.closer.is_closed() {
             return;
         }
         self.end.ring.word32::<GIVEN_UP>().store(1, Ordering::Relaxed);
         failpoint!("give_up.stored", [client], seldom);
-        // As after giving back room: a producer that parks later looks at the word behind its own fence.
+        // As after releasing room: a producer that parks later makes its own fence and then sees the word.
         fence(Ordering::SeqCst);
         self.wake_producer();
         failpoint!("give_up.told", [client], seldom);

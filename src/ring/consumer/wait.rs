@@ -12,16 +12,15 @@ use crate::shm::futex::Woken;
 use crate::testing::failpoints::failpoint;
 
 impl Consumer {
-    /// Whatever the first looks did not find: a block that comes later, padding, the end of the ring, broken
-    /// rules.
+    /// Waits for what the first looks did not find: a later block, padding, the end of the ring, a broken
+    /// rule.
     #[cold]
     #[inline(never)]
     pub(crate) fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
         self.find_or(deadline, &mut |_| false)
     }
 
-    /// The same. Before it sleeps because nothing came while it looked, it asks `goes_on` whether to look as
-    /// long again instead.
+    /// The same, but before it sleeps it asks `goes_on` whether to look once more for as long.
     #[cold]
     pub(crate) fn find_or(
         &mut self,
@@ -58,7 +57,7 @@ impl Consumer {
         deadline: Option<Instant>,
         goes_on: &mut dyn FnMut(Yields) -> bool,
     ) -> Result<(), Stop> {
-        // What is owed for space is paid after the first few looks: in a quick exchange the next publish pays
+        // Notify the producer only now, after the first few looks: in a quick exchange the next publish does
         // it.
         self.pay_wake_if_owed();
         let mut waiting = self.end.waiting;
@@ -97,8 +96,8 @@ impl Consumer {
             let woken = self.end.sleep::<CONSUMER_PARKED>(deadline);
             failpoint!("park.data.slept", [server, client], always);
             if self.end.closer.is_forked() {
-                // By a handler of a signal that ended the sleep: the word is its parent's, who may sleep by
-                // it.
+                // Forked by a signal handler that ended the sleep. The word belongs to the parent, which may
+                // sleep on it.
                 return Ok(());
             }
             self.end.disarm::<CONSUMER_PARKED>();
@@ -114,7 +113,7 @@ impl Consumer {
         }
     }
 
-    /// How often its waits gave the CPU away.
+    /// How often its waits yielded the CPU.
     pub(crate) fn yields(&self) -> Yields {
         self.end.waiting.yields()
     }

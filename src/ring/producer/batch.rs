@@ -7,7 +7,8 @@ use crate::ring::layout::{EMPTY, LINE, data_header, padding_header, record_size}
 use crate::shm::backend::Ordering;
 use crate::testing::failpoints::failpoint;
 
-/// The same within a batch, whose stores are closer together: 0.8 to 1.02 of the time.
+/// How far ahead lines are prefetched within a batch, whose stores are closer together: 0.8 to 1.02 of the
+/// time.
 const LINES_AHEAD_IN_BATCH: u64 = 2 * LINE as u64;
 
 impl Producer {
@@ -115,7 +116,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The first header waits for the commit; the others are hidden behind it and can be stored at once.
+    /// Keeps the first header for the commit. The others cannot be seen before it and are stored at once.
     #[inline]
     fn put_header(&mut self, position: u64, header: u64) {
         if position == self.producer.end.position {

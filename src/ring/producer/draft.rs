@@ -37,7 +37,7 @@ impl Producer {
     /// Makes room for `len` bytes in a draft, or for as many as lie free in one piece.
     #[inline(never)]
     pub(crate) fn extend(&mut self, draft: &mut Draft, len: usize) {
-        // What is written now may go over the line that was cleared ahead; only the commit can tell.
+        // The draft may overwrite the line that was cleared ahead. The commit restores `cleared`.
         if self.cleared != NOWHERE {
             draft.cleared = std::mem::replace(&mut self.cleared, NOWHERE);
         }
@@ -49,8 +49,8 @@ impl Producer {
         draft.room = room.max(draft.room);
     }
 
-    /// Overwrites the first `len` bytes of a draft with zeros: they were written and are not to be sent, and
-    /// the other side can read the ring's memory.
+    /// Overwrites the first `len` bytes of an abandoned draft with zeros: the other side can read the ring's
+    /// memory.
     pub(crate) fn take_back(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "no more is taken back than was written");
         self.overwrite(draft.start, HEADER, len);
@@ -79,8 +79,8 @@ impl Producer {
         self.end.ring.append_to(draft.start, HEADER + bytes.start, bytes.len(), into);
     }
 
-    /// Commits the first `len` bytes of a draft, with the wake left to the caller. Nothing else may have been
-    /// published since it was begun.
+    /// Commits the first `len` bytes of a draft; the caller sends the wake. Nothing else may have been
+    /// published since the draft was begun.
     #[inline(always)]
     pub(crate) fn commit_draft(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "a draft is committed within its room");

@@ -51,8 +51,8 @@ impl Producer {
         Grant { start, len, written: 0, producer: self }
     }
 
-    /// Puts zeros where something was written that is not committed: all from the committed tail up to `end`,
-    /// but for the header at the tail, which was not stored.
+    /// Overwrites everything from the committed tail to `end` with zeros, except the header at the tail,
+    /// which was not stored.
     #[cold]
     #[inline(never)]
     pub(super) fn overwrite_until(&self, end: u64) {
@@ -64,8 +64,8 @@ impl Producer {
         }
     }
 
-    /// Puts zeros where something was written that is not committed. `from` counts from the start of the line
-    /// at `start`.
+    /// Overwrites `len` bytes with zeros that were written and not committed. `from` counts from the start of
+    /// the line at `start`.
     #[cold]
     #[inline(never)]
     pub(super) fn overwrite(&self, start: u64, from: usize, len: usize) {
@@ -152,7 +152,7 @@ impl Grant<'_> {
 }
 
 impl Drop for Grant<'_> {
-    /// What was written and not committed is not for the other side, who can read the ring's memory.
+    /// Overwrites what was written: the other side can read the ring's memory.
     #[inline(always)]
     fn drop(&mut self) {
         self.producer.overwrite(self.start, HEADER, self.written);

@@ -53,13 +53,13 @@ pub struct Producer {
     end: End,
     /// The last head seen.
     head: u64,
-    /// Whether there was no room when it was seen last.
+    /// Whether there was no room at the last look at the head.
     was_full: bool,
-    /// A position whose header is known to be 0: stored by this end, and nothing written there since.
-    /// [`NOWHERE`] if there is none. It is forgotten before anything is written there that may not be
-    /// committed; once the tail has passed it, it says nothing.
+    /// A position whose header is known to be 0: this end stored it and has written nothing there since.
+    /// [`NOWHERE`] if there is none. It is reset before anything is written there that may not be committed.
+    /// It means nothing once the tail has passed it.
     cleared: u64,
-    /// Bytes of the last record: the next one is often as long.
+    /// The size of the last record in bytes. The next one often has the same size.
     last_size: u64,
 }
 
@@ -118,8 +118,7 @@ impl Producer {
 }
 
 impl Producer {
-    /// The same as the public error. Apart from its callers, so that a batch stays small enough to be
-    /// inlined.
+    /// [`closed`](Self::closed) as the public error. Not inlined, so that a batch stays small enough to be.
     #[cold]
     #[inline(never)]
     pub(super) fn send_error(&self) -> SendError {

@@ -6,8 +6,8 @@ use crate::shm::backend::{Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
 impl Producer {
-    /// Wakes the consumer if it sleeps. Owed after each publish before this thread does anything that may
-    /// take long.
+    /// Wakes the consumer if it sleeps. Must be called after each publish, before this thread does anything
+    /// that may take long.
     #[inline(always)]
     pub(crate) fn notify(&mut self) {
         if self.owes_wake() {
@@ -17,8 +17,8 @@ impl Producer {
         self.clear_ahead();
     }
 
-    /// Asks for the line of the next block: this thread is about to write it, and the consumer, which looks
-    /// at it, holds a copy that has to be taken away first.
+    /// Prefetches the line of the next block for writing. The consumer polls that line and holds a copy of
+    /// it, which must be invalidated before this thread can write.
     #[inline(always)]
     pub(crate) fn prepare(&self) {
         self.end.ring.prefetch_for_write(self.end.position);
@@ -36,7 +36,7 @@ impl Producer {
         self.end.looks_parked::<CONSUMER_PARKED>()
     }
 
-    /// The producer's half of the data wake, behind a SeqCst fence that the caller made.
+    /// The producer's half of the data wake, after a SeqCst fence that the caller made.
     #[inline(always)]
     pub(crate) fn wake_after_fence(&mut self) {
         // A consumer that parks later makes its own fence, and then sees everything that was published.

@@ -5,15 +5,15 @@ use crate::ring::layout::{GIVEN_UP, HEAD, HEADER, LINE, Violation, record_size};
 use crate::ring::{Ended, NotSent};
 use crate::shm::backend::{Ordering, spin_hint};
 
-/// Whoever finds the ring full is ahead of the consumer, and each look at `head` takes the line from it that
-/// it stores into after each block. So repeated looks are some `pause`s apart: one for each so many lines of
-/// the ring, and at most so many (about 1.2 µs, where a consumer takes 15 for a ring of 1,024 lines). A
-/// stream into a full ring takes 0.4 to 0.8 of the time.
+/// A producer that finds the ring full is faster than the consumer, and each look at `head` takes away the
+/// line that the consumer stores to after each block. So repeated looks are some `pause`s apart: one for this
+/// many lines of the ring, and at most [`MOST_PAUSES`] (about 1.2 µs; a consumer takes 15 µs for 1,024
+/// lines). A stream into a full ring takes 0.4 to 0.8 of the time.
 const LINES_PER_PAUSE: u64 = 16;
 
 const MOST_PAUSES: u64 = 64;
 
-/// Why there is no place for a record now. As small as it is so that a batch keeps its result in registers.
+/// Why there is no place for a record now. Small, so that a batch keeps the result in registers.
 pub(super) enum NoPlace {
     Full,
     Fault(Violation),
@@ -30,9 +30,9 @@ impl Producer {
         position & (self.capacity() - 1)
     }
 
-    /// Whether a block of one line goes right behind the committed tail as far as is known, and nothing else
-    /// is to be said, which is so nearly always. On anything else `try_place` decides, which asks
-    /// everything itself.
+    /// Whether a block of one line fits at the committed tail by the last head seen, and the ring is open.
+    /// That is so nearly always. In any other case the caller calls `try_place`, which checks everything
+    /// itself.
     #[inline(always)]
     pub(super) fn fits_line(&self, len: usize) -> bool {
         let end = self.end.position + 2 * LINE as u64; // with the zeroed line
@@ -93,24 +93,24 @@ impl Producer {
         Ok(at + padding)
     }
 
-    /// How many between two looks.
+    /// How many pauses to make between two looks at a full ring.
     pub(super) fn pauses(&self) -> u64 {
         (self.capacity() / (LINE as u64 * LINES_PER_PAUSE)).min(MOST_PAUSES)
     }
 
-    /// How much of it goes before a record of that size, which is contiguous.
+    /// The padding in bytes that a record of this size needs before it, so as not to wrap.
     #[inline(always)]
     pub(super) fn padding(&self, at: u64, size: u64) -> u64 {
         let until_end = self.capacity() - self.offset(at);
         if size <= until_end { 0 } else { until_end }
     }
 
-    /// Where the tail is behind a block of `len` bytes, if it was at `at` before.
+    /// The tail after a block of `len` bytes that is written at tail `at`.
     pub(in crate::ring) fn end_of(&self, at: u64, len: usize) -> u64 {
         at + self.padding(at, record_size(len)) + record_size(len)
     }
 
-    /// Whether such a block has room, as far as is known: the head is not looked at.
+    /// Whether such a block has room by the last head seen.
     pub(in crate::ring) fn fits(&self, at: u64, len: usize) -> bool {
         self.end_of(at, len) + LINE as u64 - self.head <= self.capacity()
     }
@@ -119,7 +119,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// Those of an attempt to write it, but for `Full`.
+    /// Those of an attempt to write it, except `Full`.
     pub(in crate::ring) fn has_room(&mut self, len: usize) -> Result<bool, NotSent> {
         self.check_len(len)?;
         if self.end.closer.is_closed() {
@@ -149,9 +149,9 @@ impl Producer {
         (until_end.min(free) as usize).saturating_sub(HEADER).min(self.end.max_block)
     }
 
-    /// Loads and checks `head`, the one word that the consumer tells us.
+    /// Loads and checks `head`, the only position that the consumer publishes.
     pub(super) fn refresh_head(&mut self) -> Result<(), Violation> {
-        // Acquire: the consumer's reads of what it gave back come before our writes to it.
+        // Acquire: the consumer's reads of what it released happen before our writes there.
         let head = self.end.ring.word64::<HEAD>().load(Ordering::Acquire);
         let whole_lines = head.is_multiple_of(LINE as u64);
         if !whole_lines || head < self.head || head > self.end.position {

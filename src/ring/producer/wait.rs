@@ -12,12 +12,12 @@ use crate::shm::backend::{now, spin_hint};
 use crate::shm::futex::{Scope, Wait, Woken};
 use crate::testing::failpoints::failpoint;
 
-/// The longest sleep for space: a consumer may stop looking, and then sends no wake.
+/// The longest sleep for space: a consumer may never look again, and then sends no wake.
 pub(crate) const SPACE_SLICE: Duration = Duration::from_millis(50);
 
 impl Producer {
-    /// Waits until a block of `len` bytes, which is not too large, has a place, and tells where. Padding and
-    /// the zeroed line are part of the question.
+    /// Waits until a block of `len` bytes, which is not too large, has room with its padding and the zeroed
+    /// line, and returns where.
     #[cold]
     pub(super) fn wait_for_place(&mut self, len: usize, mut deadline: Deadline) -> Result<u64, Stop> {
         let mut waiting = self.end.waiting;
@@ -49,7 +49,7 @@ impl Producer {
                 waiting.slept(began, self.end.position / LINE as u64);
                 slept
             }
-            // The last look may have been one that was left out.
+            // The last look may have been skipped for a pause.
             (Looked::Found | Looked::TimedOut, None) => match self.look_again(len) {
                 Some(placed) => placed.map_err(Stop::from),
                 None => Err(Stop::Deadline),
@@ -61,7 +61,7 @@ impl Producer {
 
     /// A look within a wait: what it found, if that ends the wait.
     fn look_again(&mut self, len: usize) -> Option<Result<u64, Ended>> {
-        self.was_full = false; // The waits leave time between their looks by themselves.
+        self.was_full = false; // A wait makes its own pauses between looks.
         self.look_for_place(len).transpose()
     }
 
