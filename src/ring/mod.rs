@@ -87,8 +87,8 @@
 //! once the consumer finds the ring empty or waits. A drain that is forgotten instead of dropped withholds
 //! that room until the consumer next takes a block or finds none.
 //!
-//! **Requests and responses** use two rings, and the fence after a publish is deferred until it is known that
-//! the answer does not come without it: see `link::exchange`. **Threads that share a producer** wait for room
+//! **Requests and responses** use two rings, and the fence after a publish is deferred: if the answer arrives
+//! first, no fence is needed. See `link::exchange`. **Threads that share a producer** wait for room
 //! in turn: see `shared_producer`.
 //!
 //! **Closed against commit.** `closed` is loaded first, then the header; only if closed was seen *before* an
@@ -106,6 +106,7 @@ mod local;
 mod park;
 mod producer;
 mod shared_producer;
+mod signal;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -129,7 +130,8 @@ pub(crate) use producer::Draft;
 #[cfg(test)]
 pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
-pub(crate) use shared_producer::{NotWritten, Turn, Turns};
+pub(crate) use shared_producer::{NotWritten, SharedProducer};
+pub(crate) use signal::Signal;
 pub(crate) use wait::Yields;
 pub use wait::{Deadline, WaitStrategy};
 

@@ -1,20 +1,21 @@
 //! Delivers messages from many senders' workers into one client's inbox.
 //!
 //! A message is acknowledged to its sender only after it was committed in the ring. The senders share the
-//! ring's one producer: [`crate::ring::Turns`] says how, and in which order waiting senders are served.
+//! ring's one producer: [`crate::ring::SharedProducer`] says how, and in which order waiting senders are
+//! served.
 
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
 
 use crate::registry::CounterCells;
-use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, Turns};
+use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, SharedProducer};
 use crate::server::member::Member;
 use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
 
 pub(super) struct Inbox {
-    turns: Turns,
+    producer: SharedProducer,
     /// Ends the receiver's worker if its client breaks a rule of the inbox ring.
     intake: Closer,
     counters: CounterCells,
@@ -28,14 +29,14 @@ pub(super) struct Delivery<'a> {
 
 impl Inbox {
     pub(super) fn new(producer: Producer, intake: Closer, counters: CounterCells) -> Inbox {
-        Inbox { turns: Turns::new(producer), intake, counters }
+        Inbox { producer: SharedProducer::new(producer), intake, counters }
     }
 
     /// Delivers a message at once. If there is no room, waits until the deadline, if there is one.
     pub(super) fn deliver(&self, delivery: &Delivery<'_>, deadline: Option<Instant>) -> Status {
         let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
         let done = match deadline {
-            None => self.turns.try_write(&put).unwrap_or_else(|| self.pass(delivery)),
+            None => self.producer.try_write(&put).unwrap_or_else(|| self.pass(delivery)),
             Some(deadline) => self.wait(delivery, deadline),
         };
         match done {
@@ -56,7 +57,7 @@ impl Inbox {
     #[cold]
     #[inline(never)]
     fn pass(&self, delivery: &Delivery<'_>) -> Result<(), NotWritten> {
-        self.turns
+        self.producer
             .try_pass(delivery.len(), &|producer: &mut Producer, number| self.put(producer, number, delivery))
     }
 
@@ -65,7 +66,7 @@ impl Inbox {
     fn wait(&self, delivery: &Delivery<'_>, deadline: Instant) -> Result<(), NotWritten> {
         let put = |producer: &mut Producer, number| self.put(producer, number, delivery);
         // The sender's intake is closed together with its channel, or earlier when a shutdown begins.
-        self.turns.line_up(delivery.len()).write(&put, &delivery.from.intake, deadline)
+        self.producer.enqueue(delivery.len()).write(&put, &delivery.from.intake, deadline)
     }
 
     #[inline(always)]
@@ -89,7 +90,7 @@ impl Inbox {
 
     /// Takes no more messages. Senders that wait are sent away when the channel is closed, which must follow.
     pub(super) fn close(&self) {
-        self.turns.end();
+        self.producer.end();
     }
 }
 

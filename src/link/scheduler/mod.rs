@@ -15,14 +15,14 @@
 //! way again and again, at last once a second, and one of its calls may wait for that.
 //!
 //! **Why nobody waits for ever.** Only speed depends on slots. A holder gives its slot back before it sleeps
-//! for want of requests, before it waits for anything else, and, when others wait, after [`TURN`]. If it does
-//! not, because its service takes long or waits for another worker, the first in the queue takes its place
-//! after [`STALE`] for itself and for each that was before it. Nobody waits longer than [`LONGEST`], or after
-//! its intake has closed; then it serves without a slot. A holder may sleep once and keep its slot: the sleep
-//! that lets the kernel move one end of the pair to another CPU by the wake. If its client is gone just then,
-//! the slot is lost until the next in the queue takes it.
+//! for want of requests, before it waits for anything else, and, when others wait, after [`TIME_SLICE`]. If
+//! it does not, because its service takes long or waits for another worker, the first in the queue takes its
+//! place after [`STALE`] for itself and for each that was before it. Nobody waits longer than [`LONGEST`], or
+//! after its intake has closed; then it serves without a slot. A holder may sleep once and keep its slot: the
+//! sleep that lets the kernel move one end of the pair to another CPU by the wake. If its client is gone just
+//! then, the slot is lost until the next in the queue takes it.
 //!
-//! Each change is made under the lock: a worker's word ([`Turn`]) is reset when it joins the queue, and set
+//! Each change is made under the lock: a worker's word ([`Signal`]) is reset when it joins the queue, and set
 //! when it becomes a holder.
 
 mod slot;
@@ -37,12 +37,12 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use crate::os::processors;
-use crate::ring::{Closer, Turn};
+use crate::ring::{Closer, Signal};
 
 pub(crate) use slot::Slot;
 
 /// How long a worker keeps its slot while others wait. To hand it over takes some 100 µs.
-const TURN: Duration = Duration::from_micros(500);
+const TIME_SLICE: Duration = Duration::from_micros(500);
 
 /// When more are queued than can be served in this time, each keeps its slot for less, down to the shortest.
 const ROUND: Duration = Duration::from_millis(40);
@@ -67,8 +67,8 @@ pub(crate) struct Scheduler {
 #[derive(Default)]
 struct State {
     /// The one that has held its slot for longest comes first.
-    holders: Vec<Arc<Turn>>,
-    queue: VecDeque<Arc<Turn>>,
+    holders: Vec<Arc<Signal>>,
+    queue: VecDeque<Arc<Signal>>,
 }
 
 #[derive(Default)]
@@ -109,64 +109,66 @@ impl Scheduler {
     }
 
     /// How long a holder may keep its slot now.
-    fn turn(&self) -> Duration {
+    fn time_slice(&self) -> Duration {
         match self.hints.waiting.load(Ordering::Relaxed) {
             0 => Duration::MAX,
-            waiting => (ROUND / waiting).clamp(SHORTEST, TURN),
+            waiting => (ROUND / waiting).clamp(SHORTEST, TIME_SLICE),
         }
     }
 
     /// Waits for a slot, until `gate` is closed. False if none was to be had.
-    fn acquire(&self, turn: &Arc<Turn>, gate: &Closer) -> bool {
+    fn acquire(&self, signal: &Arc<Signal>, gate: &Closer) -> bool {
         processors::look_again_if_due();
         let ahead = {
             let mut state = self.lock();
             let ahead = state.queue.len();
             if ahead == 0 && state.holders.len() < self.slots() {
-                state.holders.push(Arc::clone(turn));
+                state.holders.push(Arc::clone(signal));
                 self.update_hints(&state);
                 return true;
             }
-            turn.take_back();
-            state.queue.push_back(Arc::clone(turn));
+            signal.reset();
+            state.queue.push_back(Arc::clone(signal));
             self.update_hints(&state);
             ahead
         };
         let patience = u32::try_from(ahead + 1).map_or(LONGEST, |places| STALE.saturating_mul(places));
         let deadline = Instant::now() + patience.min(LONGEST);
-        while !turn.is_given() && !gate.is_closed() && Instant::now() < deadline {
-            turn.sleep(gate, deadline);
+        while !signal.is_set() && !gate.is_closed() && Instant::now() < deadline {
+            signal.sleep(gate, deadline);
         }
-        turn.is_given() || self.give_up(turn, gate)
+        signal.is_set() || self.give_up(signal, gate)
     }
 
     /// Leaves the queue, unless the slot came meanwhile. The first in the queue takes the place of the holder
     /// that did not give its slot back.
-    fn give_up(&self, turn: &Arc<Turn>, gate: &Closer) -> bool {
+    fn give_up(&self, signal: &Arc<Signal>, gate: &Closer) -> bool {
         let mut state = self.lock();
-        let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, turn)) else { return true };
+        let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, signal)) else {
+            return true;
+        };
         state.queue.remove(place);
         let replaces = place == 0 && !gate.is_closed();
         if replaces {
             let oldest = state.holders.len().min(1);
             state.holders.drain(..oldest);
-            state.holders.push(Arc::clone(turn));
+            state.holders.push(Arc::clone(signal));
         }
         self.update_hints(&state);
         replaces
     }
 
     /// Gives a slot back, unless another has taken its place. The next in the queue gets it.
-    fn release(&self, turn: &Arc<Turn>) {
+    fn release(&self, signal: &Arc<Signal>) {
         let mut state = self.lock();
-        state.holders.retain(|other| !Arc::ptr_eq(other, turn));
+        state.holders.retain(|other| !Arc::ptr_eq(other, signal));
         // More than one, if the process may use more CPUs than before.
         while state.holders.len() < self.slots()
             && let Some(next) = state.queue.pop_front()
         {
             state.holders.push(Arc::clone(&next));
             // Under the lock: later its owner may have had this slot, and wait for another.
-            next.give();
+            next.set();
         }
         self.update_hints(&state);
     }

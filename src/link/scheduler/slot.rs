@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::Pid;
 
-use super::{Scheduler, TURN};
+use super::{Scheduler, TIME_SLICE};
 use crate::os::neighbour::move_to_neighbour;
 use crate::os::usage::ThreadUse;
-use crate::ring::{Closer, Consumer, Deadline, Found, Stop, Turn, WaitStrategy, Yields};
+use crate::ring::{Closer, Consumer, Deadline, Found, Signal, Stop, WaitStrategy, Yields};
 
 /// Requests from one look at the clock to the next.
 pub(super) const CHECK: u32 = 64;
@@ -50,7 +50,7 @@ pub(crate) struct Slot {
     /// A thread of the process whose CPUs are never changed; see [`move_to_neighbour`].
     reference: Option<Pid>,
     pub(super) stage: Stage,
-    pub(super) turn: Arc<Turn>,
+    pub(super) signal: Arc<Signal>,
     /// Requests until the slot is looked at again.
     pub(super) left: u32,
     pub(super) held: Held,
@@ -93,7 +93,7 @@ impl Held {
     /// How many useless slots this one counts for.
     fn misses(&self, served: u32, yields: Yields) -> u32 {
         let waited = self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let much = served.saturating_add(4) * (TURN / FEW);
+        let much = served.saturating_add(4) * (TIME_SLICE / FEW);
         if self.began.elapsed().saturating_sub(waited) > much {
             // The service computes or waits for something. Or others had the CPU, which tells nothing.
             let used = ThreadUse::now();
@@ -120,7 +120,7 @@ impl Slot {
             gate,
             reference,
             stage: if exempt { Stage::Exempt } else { Stage::Rested },
-            turn: Arc::default(),
+            signal: Arc::default(),
             left: 0,
             held: Held::new(Yields::default()),
             misses: 0,
@@ -150,7 +150,7 @@ impl Slot {
             Stage::Due => return true,
             Stage::Without => self.stage = Stage::Due,
             Stage::Holding => {
-                if self.scheduler.has_queue() && self.held.began.elapsed() >= self.scheduler.turn() {
+                if self.scheduler.has_queue() && self.held.began.elapsed() >= self.scheduler.time_slice() {
                     self.end(yields);
                     return true;
                 }
@@ -171,7 +171,7 @@ impl Slot {
 
     /// Waits for a slot; without one, the worker goes without for some requests.
     pub(crate) fn acquire(&mut self, yields: Yields) {
-        if self.scheduler.acquire(&self.turn, &self.gate) {
+        if self.scheduler.acquire(&self.signal, &self.gate) {
             self.held = Held::new(yields);
             self.held.served = CHECK;
             (self.stage, self.left) = (Stage::Holding, CHECK - 1);
@@ -188,7 +188,7 @@ impl Slot {
             0 => {}
             misses => self.missed(misses),
         }
-        self.scheduler.release(&self.turn);
+        self.scheduler.release(&self.signal);
         (self.stage, self.left) = (Stage::Due, 0);
     }
 
@@ -229,7 +229,7 @@ impl Slot {
         if !self.scheduler.has_queue() {
             return false;
         }
-        if now - self.held.began >= self.scheduler.turn() {
+        if now - self.held.began >= self.scheduler.time_slice() {
             // The next request is one too many.
             self.held.served -= std::mem::take(&mut self.left);
         }

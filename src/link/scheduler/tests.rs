@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::slot::{CHECK, FEW, Held, LONGEST_PAUSE, PATIENCE, SHARED, SHORTEST_PAUSE, Slot, Stage};
-use super::{ROUND, SHORTEST, Scheduler, TURN};
+use super::{ROUND, SHORTEST, Scheduler, TIME_SLICE};
 use crate::os::usage::ThreadUse;
-use crate::ring::{Closer, Turn, WaitStrategy, Yields};
+use crate::ring::{Closer, Signal, WaitStrategy, Yields};
 
 /// Longer than anything that should happen at once takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ fn gate() -> Closer {
     closer
 }
 
-fn turns<const N: usize>() -> [Arc<Turn>; N] {
+fn signals<const N: usize>() -> [Arc<Signal>; N] {
     [(); N].map(|()| Arc::default())
 }
 
@@ -29,8 +29,8 @@ fn queued(scheduler: &Scheduler) -> usize {
     scheduler.lock().queue.len()
 }
 
-fn hold(scheduler: &Scheduler, turn: &Arc<Turn>) -> bool {
-    scheduler.lock().holders.iter().any(|other| Arc::ptr_eq(other, turn))
+fn hold(scheduler: &Scheduler, signal: &Arc<Signal>) -> bool {
+    scheduler.lock().holders.iter().any(|other| Arc::ptr_eq(other, signal))
 }
 
 const NONE: Yields = Yields { all: 0, taken: 0 };
@@ -61,7 +61,7 @@ fn there_is_one_slot_for_each_pair_of_cpus() {
         assert_eq!(Scheduler::new(Some(cpus)).slots(), places);
     }
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(4))), gate());
-    let [first, second] = turns();
+    let [first, second] = signals();
     assert!(scheduler.acquire(&first, &gate) && !scheduler.is_full());
     assert!(scheduler.acquire(&second, &gate) && scheduler.is_full());
     scheduler.release(&first);
@@ -71,13 +71,13 @@ fn there_is_one_slot_for_each_pair_of_cpus() {
 #[test]
 fn slots_are_handed_out_in_order() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
-    let [first, second, third] = turns();
+    let [first, second, third] = signals();
     assert!(scheduler.acquire(&first, &gate));
     scheduler.lock().queue.extend([Arc::clone(&second), Arc::clone(&third)]);
     for (ends, next) in [(&first, &second), (&second, &third)] {
-        assert!(!next.is_given());
+        assert!(!next.is_set());
         scheduler.release(ends);
-        assert!(next.is_given() && hold(&scheduler, next) && !hold(&scheduler, ends));
+        assert!(next.is_set() && hold(&scheduler, next) && !hold(&scheduler, ends));
     }
     scheduler.release(&third);
     assert!(!scheduler.has_queue() && !scheduler.is_full());
@@ -88,9 +88,9 @@ fn slots_are_handed_out_in_order() {
 #[test]
 fn a_second_wait_does_not_end_by_the_word_of_the_first() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
-    let [holder, waiter] = turns();
+    let [holder, waiter] = signals();
     assert!(scheduler.acquire(&holder, &gate));
-    waiter.give();
+    waiter.set();
     closed.close();
     assert!(!scheduler.acquire(&waiter, &closed));
 }
@@ -98,7 +98,7 @@ fn a_second_wait_does_not_end_by_the_word_of_the_first() {
 #[test]
 fn a_holder_that_keeps_its_slot_loses_it_to_the_first_in_the_queue() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
-    let [stuck, first] = turns();
+    let [stuck, first] = signals();
     assert!(scheduler.acquire(&stuck, &gate));
     assert!(scheduler.acquire(&first, &gate), "after a while");
     assert!(hold(&scheduler, &first) && !hold(&scheduler, &stuck));
@@ -112,7 +112,7 @@ fn a_holder_that_keeps_its_slot_loses_it_to_the_first_in_the_queue() {
 #[test]
 fn a_closed_channel_ends_the_wait_for_a_slot() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
-    let [holder, leaving, next] = turns();
+    let [holder, leaving, next] = signals();
     assert!(scheduler.acquire(&holder, &gate));
     closed.close();
     assert!(!scheduler.acquire(&leaving, &closed));
@@ -128,7 +128,7 @@ fn a_closed_channel_ends_the_wait_for_a_slot() {
 #[test]
 fn a_worker_that_gives_up_too_late_has_its_slot() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
-    let [holder, waiter] = turns();
+    let [holder, waiter] = signals();
     assert!(scheduler.acquire(&holder, &gate));
     scheduler.lock().queue.push_back(Arc::clone(&waiter));
     scheduler.release(&holder);
@@ -139,7 +139,7 @@ fn a_worker_that_gives_up_too_late_has_its_slot() {
 #[test]
 fn a_worker_that_gives_up_without_being_the_first_gets_nothing() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(4))), gate());
-    let [old, young, first, second] = turns();
+    let [old, young, first, second] = signals();
     assert!(scheduler.acquire(&old, &gate) && scheduler.acquire(&young, &gate));
     scheduler.lock().queue.extend([Arc::clone(&first), Arc::clone(&second)]);
     assert!(!scheduler.give_up(&second, &gate));
@@ -151,17 +151,17 @@ fn a_worker_that_gives_up_without_being_the_first_gets_nothing() {
 #[test]
 fn slots_are_held_for_less_time_when_more_wait() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
-    let turn_with = |waiting: usize| {
+    let slice_with = |waiting: usize| {
         let mut state = scheduler.lock();
         state.queue = (0..waiting).map(|_| Arc::default()).collect();
         scheduler.update_hints(&state);
         drop(state);
-        scheduler.turn()
+        scheduler.time_slice()
     };
-    assert_eq!(turn_with(0), Duration::MAX);
-    assert_eq!(turn_with(63), TURN);
-    assert_eq!(turn_with(160), ROUND / 160);
-    assert_eq!(turn_with(10_000), SHORTEST);
+    assert_eq!(slice_with(0), Duration::MAX);
+    assert_eq!(slice_with(63), TIME_SLICE);
+    assert_eq!(slice_with(160), ROUND / 160);
+    assert_eq!(slice_with(10_000), SHORTEST);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
 
 #[test]
 fn a_slot_is_kept_until_others_wait_and_its_time_is_over() {
-    for (crowd, ago, ends) in [(1, TURN, true), (0, TURN, false), (1, Duration::ZERO, false)] {
+    for (crowd, ago, ends) in [(1, TIME_SLICE, true), (0, TIME_SLICE, false), (1, Duration::ZERO, false)] {
         let scheduler = Arc::new(Scheduler::new(Some(2)));
         let mut slot = holding(&scheduler, ago);
         if ago.is_zero() {
@@ -234,7 +234,7 @@ fn a_slot_may_be_held_for_days() {
 #[test]
 fn a_slot_whose_time_is_over_ends_after_a_wait() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
-    let mut slot = holding(&scheduler, TURN);
+    let mut slot = holding(&scheduler, TIME_SLICE);
     assert!(!slot.begin_wait(NONE));
     assert!(!is_due(&mut slot), "nobody else wants one");
     scheduler.hints.waiting.store(1, Ordering::Relaxed);
@@ -294,7 +294,7 @@ fn a_client_that_calls_seldom_makes_a_slot_useless() {
 fn a_service_that_computes_makes_a_slot_useless() {
     let computes = |_: &mut Slot| {
         let used = ThreadUse::now().cpu;
-        while ThreadUse::now().cpu - used < 20 * TURN {
+        while ThreadUse::now().cpu - used < 20 * TIME_SLICE {
             std::hint::spin_loop();
         }
     };
@@ -304,9 +304,9 @@ fn a_service_that_computes_makes_a_slot_useless() {
 
 #[test]
 fn a_service_that_waits_makes_a_slot_useless() {
-    assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TURN)), 1 + PATIENCE);
+    assert_eq!(misses_after(1, TAKEN, |_| thread::sleep(20 * TIME_SLICE)), 1 + PATIENCE);
     // Others had the CPU.
-    assert_eq!(misses_after(1, QUIET, |slot| slot.held.began -= 20 * TURN), 1);
+    assert_eq!(misses_after(1, QUIET, |slot| slot.held.began -= 20 * TIME_SLICE), 1);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn after_useless_slots_a_worker_goes_without_for_longer_and_longer() {
             assert!(!scheduler.is_full());
         }
     }
-    let [holder] = turns();
+    let [holder] = signals();
     assert!(scheduler.acquire(&holder, &gate));
     slot.stage = Stage::Due;
     assert!(!slot.before_sleep(NONE), "it does not queue either");
@@ -345,14 +345,14 @@ fn after_useless_slots_a_worker_goes_without_for_longer_and_longer() {
 #[test]
 fn when_no_slot_is_free_a_worker_queues_once_more_before_it_sleeps() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
-    let [holder] = turns();
+    let [holder] = signals();
     let mut slot = slot(&scheduler);
     assert!(scheduler.acquire(&holder, &gate));
     assert!(!slot.before_sleep(NONE), "it has served nothing");
     request(&mut slot);
     assert!(slot.before_sleep(NONE), "in place of the one that keeps its slot");
     assert_eq!(
-        (slot.stage, hold(&scheduler, &slot.turn), hold(&scheduler, &holder)),
+        (slot.stage, hold(&scheduler, &slot.signal), hold(&scheduler, &holder)),
         (Stage::Holding, true, false)
     );
 }

@@ -10,7 +10,7 @@ use loom::thread;
 
 use super::{block, explore_bounded, shared_setups};
 use crate::ring::layout::PRODUCER_PARKED;
-use crate::ring::{CloseReason, Closer, Consumer, NotSent, NotWritten, Peer, Producer, Turns};
+use crate::ring::{CloseReason, Closer, Consumer, NotSent, NotWritten, Peer, Producer, SharedProducer};
 use crate::shm::View;
 use crate::shm::backend::{Arc, Mutex};
 use crate::shm::futex::{self, Scope};
@@ -29,12 +29,12 @@ fn put(number: u8) -> impl Fn(&mut Producer, u32) -> Result<(), NotSent> {
 }
 
 /// A full ring: block 0 is in it.
-fn full() -> (Arc<Turns>, Closer, Consumer) {
+fn full() -> (Arc<SharedProducer>, Closer, Consumer) {
     let (client, server) = shared_setups(2);
-    let turns = Turns::new(Producer::new(&server));
-    turns.try_pass(LEN, &put(0)).unwrap();
-    assert_eq!(turns.try_pass(LEN, &put(9)), Err(NotWritten::Full));
-    (Arc::new(turns), server.closer, Consumer::new(&client))
+    let shared = SharedProducer::new(Producer::new(&server));
+    shared.try_pass(LEN, &put(0)).unwrap();
+    assert_eq!(shared.try_pass(LEN, &put(9)), Err(NotWritten::Full));
+    (Arc::new(shared), server.closer, Consumer::new(&client))
 }
 
 /// The channel of a sender, as far as a wait for another's inbox looks at it.
@@ -47,24 +47,25 @@ fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(1 << 30)
 }
 
-/// One thread lines up, and only then starts the other; then it waits and writes block 1. What came of both.
+/// One thread joins the queue, and only then starts the other; then it waits and writes block 1. What came of
+/// both.
 fn front(
-    turns: Arc<Turns>,
+    shared: Arc<SharedProducer>,
     own: Closer,
-    behind: impl FnOnce(&Turns) -> Written + 'static,
+    behind: impl FnOnce(&SharedProducer) -> Written + 'static,
 ) -> thread::JoinHandle<(Written, Written)> {
     thread::spawn(move || {
-        let place = turns.line_up(LEN);
-        let other = turns.clone();
+        let waiter = shared.enqueue(LEN);
+        let other = shared.clone();
         let behind = thread::spawn(move || behind(&other));
-        let written = place.write(&put(1), &own, deadline());
+        let written = waiter.write(&put(1), &own, deadline());
         (written, behind.join().unwrap())
     })
 }
 
-/// The one behind lines up, too, and writes block 2.
-fn waits(own: Closer) -> impl FnOnce(&Turns) -> Written {
-    move |turns| turns.line_up(LEN).write(&put(2), &own, deadline())
+/// The one behind joins the queue, too, and writes block 2.
+fn waits(own: Closer) -> impl FnOnce(&SharedProducer) -> Written {
+    move |shared| shared.enqueue(LEN).write(&put(2), &own, deadline())
 }
 
 fn recv(consumer: &mut Consumer) -> Vec<u8> {
@@ -76,8 +77,8 @@ fn recv(consumer: &mut Consumer) -> Vec<u8> {
 #[test]
 fn two_who_wait_are_served_in_their_order() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, mut consumer) = full();
-        let senders = front(turns, own(), waits(own()));
+        let (shared, _closer, mut consumer) = full();
+        let senders = front(shared, own(), waits(own()));
         for number in 0..3 {
             assert_eq!(recv(&mut consumer), block(number, LEN));
         }
@@ -89,8 +90,8 @@ fn two_who_wait_are_served_in_their_order() {
 #[test]
 fn nobody_overtakes_one_who_waits() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, mut consumer) = full();
-        let senders = front(turns, own(), |turns| turns.try_pass(LEN, &put(2)));
+        let (shared, _closer, mut consumer) = full();
+        let senders = front(shared, own(), |shared| shared.try_pass(LEN, &put(2)));
         assert_eq!(recv(&mut consumer), block(0, LEN));
         assert_eq!(recv(&mut consumer), block(1, LEN), "block 2 overtook it");
         let (first, second) = senders.join().unwrap();
@@ -115,16 +116,17 @@ fn put_long(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
 fn what_fits_passes_one_who_waits_for_more() {
     explore_bounded(PREEMPTIONS, || {
         let (client, server) = shared_setups(4);
-        let (turns, mut consumer) = (Arc::new(Turns::new(Producer::new(&server))), Consumer::new(&client));
+        let (shared, mut consumer) =
+            (Arc::new(SharedProducer::new(Producer::new(&server))), Consumer::new(&client));
         for _ in 0..3 {
-            turns.try_pass(LEN, &put(9)).unwrap();
+            shared.try_pass(LEN, &put(9)).unwrap();
             recv(&mut consumer);
         }
-        turns.try_pass(LEN, &put(0)).unwrap();
+        shared.try_pass(LEN, &put(0)).unwrap();
         let senders = thread::spawn(move || {
-            let place = turns.line_up(LONG);
-            let small = turns.try_pass(LEN, &put(2));
-            (place.write(&put_long, &own(), deadline()), small)
+            let waiter = shared.enqueue(LONG);
+            let small = shared.try_pass(LEN, &put(2));
+            (waiter.write(&put_long, &own(), deadline()), small)
         });
         assert_eq!(recv(&mut consumer), block(0, LEN));
         let mut next = recv(&mut consumer);
@@ -144,21 +146,22 @@ fn what_fits_passes_one_who_waits_for_more() {
 fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     explore_bounded(Some(2), || {
         let (client, server) = shared_setups(4);
-        let (turns, consumer) = (Arc::new(Turns::new(Producer::new(&server))), Consumer::new(&client));
+        let (shared, consumer) =
+            (Arc::new(SharedProducer::new(Producer::new(&server))), Consumer::new(&client));
         for _ in 0..3 {
-            turns.try_pass(LEN, &put(0)).unwrap();
+            shared.try_pass(LEN, &put(0)).unwrap();
         }
         let consumer = Arc::new(Mutex::new(consumer));
         let reader = consumer.clone();
         let senders = thread::spawn(move || {
-            let place = turns.line_up(LONG);
-            let other = turns.clone();
+            let waiter = shared.enqueue(LONG);
+            let other = shared.clone();
             let behind = thread::spawn(move || {
-                other.line_up(LEN).write(&put(2), &own(), deadline()).unwrap();
+                other.enqueue(LEN).write(&put(2), &own(), deadline()).unwrap();
                 let mut consumer = reader.lock().unwrap();
                 while recv(&mut consumer) != block(2, LEN) {}
             });
-            let written = place.write(&put_long, &own(), deadline());
+            let written = waiter.write(&put_long, &own(), deadline());
             behind.join().unwrap();
             written
         });
@@ -168,14 +171,13 @@ fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     });
 }
 
-/// The one at the front leaves without having written, since its own channel ends: the turn goes on to the
-/// next.
+/// The front leaves without having written, because its own channel ends: it signals the next.
 #[test]
-fn one_who_leaves_passes_its_turn() {
+fn a_front_that_leaves_signals_the_next() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, mut consumer) = full();
+        let (shared, _closer, mut consumer) = full();
         let first = own();
-        let senders = front(turns, first.clone(), waits(own()));
+        let senders = front(shared, first.clone(), waits(own()));
         first.close_as(CloseReason::ANOTHER);
         assert_eq!(recv(&mut consumer), block(0, LEN));
         let next = recv(&mut consumer);
@@ -194,9 +196,9 @@ fn one_who_leaves_passes_its_turn() {
 #[test]
 fn one_behind_may_leave() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, mut consumer) = full();
+        let (shared, _closer, mut consumer) = full();
         let second = own();
-        let senders = front(turns, own(), waits(second.clone()));
+        let senders = front(shared, own(), waits(second.clone()));
         second.close_as(CloseReason::ANOTHER);
         assert_eq!(recv(&mut consumer), block(0, LEN));
         assert_eq!(recv(&mut consumer), block(1, LEN));
@@ -214,12 +216,12 @@ fn one_behind_may_leave() {
 #[test]
 fn each_one_leaves_by_itself() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, _consumer) = full();
+        let (shared, _closer, _consumer) = full();
         let (first, second) = (own(), own());
         let ends_the_first = first.clone();
         let waiting = waits(second.clone());
-        let senders = front(turns, first, move |turns| {
-            let left = waiting(turns);
+        let senders = front(shared, first, move |shared| {
+            let left = waiting(shared);
             ends_the_first.close_as(CloseReason::ANOTHER);
             left
         });
@@ -233,9 +235,9 @@ fn each_one_leaves_by_itself() {
 #[test]
 fn the_receivers_end_sends_both_away() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, closer, _consumer) = full();
-        let senders = front(turns.clone(), own(), waits(own()));
-        turns.end();
+        let (shared, closer, _consumer) = full();
+        let senders = front(shared.clone(), own(), waits(own()));
+        shared.end();
         closer.close_as(CloseReason::ANOTHER);
         let gone = Err(NotWritten::Ended);
         assert_eq!(senders.join().unwrap(), (gone, gone));
@@ -247,8 +249,8 @@ fn the_receivers_end_sends_both_away() {
 #[test]
 fn an_inbox_given_up_sends_both_away() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, consumer) = full();
-        let senders = front(turns, own(), waits(own()));
+        let (shared, _closer, consumer) = full();
+        let senders = front(shared, own(), waits(own()));
         consumer.give_up();
         let gone = Err(NotWritten::Ended);
         assert_eq!(senders.join().unwrap(), (gone, gone));
@@ -259,8 +261,8 @@ fn an_inbox_given_up_sends_both_away() {
 #[test]
 fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, _closer, mut consumer) = full();
-        let senders = front(turns, own(), waits(own()));
+        let (shared, _closer, mut consumer) = full();
+        let senders = front(shared, own(), waits(own()));
         assert_eq!(recv(&mut consumer), block(0, LEN));
         consumer.give_up();
         let gone = Err(NotWritten::Ended);
@@ -276,10 +278,10 @@ fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
 #[test]
 fn what_was_acknowledged_before_the_end_is_there() {
     explore_bounded(PREEMPTIONS, || {
-        let (turns, closer, mut consumer) = full();
-        let senders = front(turns.clone(), own(), waits(own()));
+        let (shared, closer, mut consumer) = full();
+        let senders = front(shared.clone(), own(), waits(own()));
         assert_eq!(recv(&mut consumer), block(0, LEN));
-        turns.end();
+        shared.end();
         closer.close_as(CloseReason::ANOTHER);
         let gone = Err(NotWritten::Ended);
         let (first, second) = senders.join().unwrap();
@@ -297,12 +299,12 @@ fn what_was_acknowledged_before_the_end_is_there() {
 fn the_receivers_close_needs_no_word_of_its_own() {
     explore_bounded(Some(5), || {
         let (client, server) = shared_setups(2);
-        let turns = Arc::new(Turns::new(Producer::new(&server)));
-        turns.try_pass(LEN, &put(0)).unwrap();
-        let sender = turns.clone();
-        let sending = thread::spawn(move || sender.line_up(LEN).write(&put(1), &own(), deadline()));
+        let shared = Arc::new(SharedProducer::new(Producer::new(&server)));
+        shared.try_pass(LEN, &put(0)).unwrap();
+        let sender = shared.clone();
+        let sending = thread::spawn(move || sender.enqueue(LEN).write(&put(1), &own(), deadline()));
         futex::set(client.view.word32(PRODUCER_PARKED), 0);
-        turns.end();
+        shared.end();
         server.closer.close_as(CloseReason::ANOTHER);
         assert_eq!(sending.join().unwrap(), Err(NotWritten::Ended));
     });

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::waiter::Look;
 use super::*;
 use crate::ring::layout::{PRODUCER_PARKED, largest_block, record_size};
 use crate::ring::local::local_setup;
 use crate::ring::{Consumer, Setup, WaitStrategy};
+use crate::shm::backend::Ordering;
 
 const CAPACITY: usize = 1024;
 
@@ -17,7 +19,7 @@ const CAPACITY: usize = 1024;
 enum Op {
     /// One who does not wait.
     Send(usize),
-    LineUp(usize),
+    Enqueue(usize),
     /// One of those in the queue looks.
     Look(prop::sample::Index),
     Leave(prop::sample::Index),
@@ -28,7 +30,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     let len = || prop_oneof![3 => 0..60_usize, 1 => 60..=largest_block(CAPACITY)];
     prop_oneof![
         4 => len().prop_map(Op::Send),
-        1 => len().prop_map(Op::LineUp),
+        1 => len().prop_map(Op::Enqueue),
         3 => any::<prop::sample::Index>().prop_map(Op::Look),
         1 => any::<prop::sample::Index>().prop_map(Op::Leave),
         3 => Just(Op::Receive),
@@ -93,9 +95,9 @@ proptest! {
     #[test]
     fn who_may_write_is_what_the_rule_says(start in 0..16_u64, ops in vec(any_op(), 0..200)) {
         let setup: Setup = local_setup(CAPACITY, WaitStrategy::Park, start * 64).unwrap();
-        let (turns, mut consumer) = (Turns::new(Producer::new(&setup)), Consumer::new(&setup));
+        let (shared, mut consumer) = (SharedProducer::new(Producer::new(&setup)), Consumer::new(&setup));
         let parked = setup.view.word32(PRODUCER_PARKED);
-        let mut places: VecDeque<(u32, bool, Place<'_>)> = VecDeque::new();
+        let mut waiters: VecDeque<(u32, bool, Waiter<'_>)> = VecDeque::new();
         let mut plain = Plain {
             tail: setup.start,
             head: setup.start,
@@ -106,36 +108,36 @@ proptest! {
         for (number, op) in (0_u32..).zip(ops) {
             match op {
                 Op::Send(len) => {
-                    let may = plain.may_write(len, places.len());
+                    let may = plain.may_write(len, waiters.len());
                     let wanted = if may { Ok(()) } else { Err(NotWritten::Full) };
-                    prop_assert_eq!(turns.try_pass(len, &put(number, len)), wanted);
+                    prop_assert_eq!(shared.try_pass(len, &put(number, len)), wanted);
                     if may {
-                        plain.write(number, len, places.len());
+                        plain.write(number, len, waiters.len());
                     }
                 }
-                Op::LineUp(len) => {
-                    places.push_back((number, false, turns.line_up(len)));
+                Op::Enqueue(len) => {
+                    waiters.push_back((number, false, shared.enqueue(len)));
                     plain.queue.push_back((number, len));
                 }
-                Op::Look(index) if !places.is_empty() => {
-                    let at = index.index(places.len());
-                    let (number, looked, place) = &mut places[at];
+                Op::Look(index) if !waiters.is_empty() => {
+                    let at = index.index(waiters.len());
+                    let (number, looked, waiter) = &mut waiters[at];
                     *looked = true;
-                    let (first, len) = (at == 0, place.len);
-                    let look = place.look(&put(*number, len), None);
+                    let (first, len) = (at == 0, waiter.len);
+                    let look = waiter.look(&put(*number, len), None);
                     if plain.may_write(len, at) {
                         prop_assert_eq!(look, Ok(Look::Written));
                         plain.write(*number, len, at);
                         plain.leave(at);
-                        places.remove(at);
+                        waiters.remove(at);
                     } else {
                         let front = Look::NoRoom { head: plain.head };
                         prop_assert_eq!(look, Ok(if first { front } else { Look::Behind }));
                     }
                 }
-                Op::Leave(index) if !places.is_empty() => {
-                    let at = index.index(places.len());
-                    places.remove(at);
+                Op::Leave(index) if !waiters.is_empty() => {
+                    let at = index.index(waiters.len());
+                    waiters.remove(at);
                     plain.leave(at);
                 }
                 Op::Look(_) | Op::Leave(_) => {}
@@ -154,9 +156,9 @@ proptest! {
             prop_assert!(plain.passed < 2 * CAPACITY as u64);
             // No thread that could write sleeps: the consumer wakes the front and resets the parked
             // word, and each thread wakes the next one.
-            let asleep = |(_, looked, place): &(u32, bool, Place<'_>)| *looked && !place.turn.is_given();
-            if places.iter().all(asleep) && parked.load(Ordering::Relaxed) == 1 {
-                let could = (0..places.len()).find(|&at| plain.may_write(places[at].2.len, at));
+            let asleep = |(_, looked, waiter): &(u32, bool, Waiter<'_>)| *looked && !waiter.signal.is_set();
+            if waiters.iter().all(asleep) && parked.load(Ordering::Relaxed) == 1 {
+                let could = (0..waiters.len()).find(|&at| plain.may_write(waiters[at].2.len, at));
                 prop_assert_eq!(could, None, "it sleeps on");
             }
         }

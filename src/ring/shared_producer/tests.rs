@@ -1,17 +1,20 @@
 //! Who writes, who waits, and how each wait ends.
 
+use super::waiter::Look;
 use super::*;
 use crate::ring::layout::{GIVEN_UP, HEAD, PRODUCER_PARKED};
 use crate::ring::local::local_setup;
 use crate::ring::tests::{tell, until_all_sleep};
 use crate::ring::{Consumer, Peer, Setup, WaitStrategy};
+use crate::shm::backend::Ordering;
+use crate::shm::futex::{self, Scope};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The smallest ring, which takes one block.
-fn one_place() -> (Turns, Setup) {
+fn one_place() -> (SharedProducer, Setup) {
     let setup = local_setup(128, WaitStrategy::Park, 0).unwrap();
-    (Turns::new(Producer::new(&setup)), setup)
+    (SharedProducer::new(Producer::new(&setup)), setup)
 }
 
 fn own() -> Closer {
@@ -25,19 +28,19 @@ fn numbered(producer: &mut Producer, number: u32) -> Result<(), NotSent> {
 
 #[test]
 fn blocks_are_numbered_as_they_are_written() {
-    let (turns, setup) = one_place();
+    let (shared, setup) = one_place();
     let (mut consumer, mut block) = (Consumer::new(&setup), Vec::new());
     for number in 0..3_u32 {
         let waited = number == 1;
         let now = Instant::now();
         let done = if waited {
-            turns.line_up(4).write(&numbered, &own(), now)
+            shared.enqueue(4).write(&numbered, &own(), now)
         } else {
-            turns.try_pass(4, &numbered)
+            shared.try_pass(4, &numbered)
         };
         assert_eq!(done, Ok(()));
-        assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Full));
-        assert_eq!(turns.line_up(4).write(&numbered, &own(), now), Err(NotWritten::TimedOut));
+        assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Full));
+        assert_eq!(shared.enqueue(4).write(&numbered, &own(), now), Err(NotWritten::TimedOut));
         consumer.try_recv(&mut block).unwrap().unwrap();
         assert_eq!(block, number.to_le_bytes());
     }
@@ -46,13 +49,13 @@ fn blocks_are_numbered_as_they_are_written() {
 /// Before the channel is closed, too: that may take the server a while.
 #[test]
 fn the_end_is_told_though_there_is_no_room() {
-    let (turns, _setup) = one_place();
-    turns.try_pass(4, &numbered).unwrap();
-    let place = turns.line_up(4);
-    turns.end();
-    assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended), "while somebody waits");
-    assert_eq!(place.write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
-    assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Ended));
+    let (shared, _setup) = one_place();
+    shared.try_pass(4, &numbered).unwrap();
+    let waiter = shared.enqueue(4);
+    shared.end();
+    assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Ended), "while somebody waits");
+    assert_eq!(waiter.write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+    assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Ended));
 }
 
 /// Whatever the word says, whether there is room or not, and whatever it says later.
@@ -60,22 +63,22 @@ fn the_end_is_told_though_there_is_no_room() {
 fn a_ring_that_was_given_up_takes_nothing_more() {
     const GONE: Result<(), NotWritten> = Err(NotWritten::Ended);
     for value in [1, 2, 1 << 31, u32::MAX] {
-        let (turns, setup) = one_place();
+        let (shared, setup) = one_place();
         let word = setup.view.word32(GIVEN_UP);
         word.store(value, Ordering::Relaxed);
-        assert_eq!(turns.try_write(&numbered), Some(GONE), "though there is room");
+        assert_eq!(shared.try_write(&numbered), Some(GONE), "though there is room");
         word.store(0, Ordering::Relaxed);
-        assert_eq!(turns.try_write(&numbered), Some(GONE), "for good");
+        assert_eq!(shared.try_write(&numbered), Some(GONE), "for good");
 
-        let (turns, setup) = one_place();
-        turns.try_pass(4, &numbered).unwrap();
-        let [front, behind] = [(); 2].map(|()| turns.line_up(4));
+        let (shared, setup) = one_place();
+        shared.try_pass(4, &numbered).unwrap();
+        let [front, behind] = [(); 2].map(|()| shared.enqueue(4));
         assert!(matches!(front.look(&numbered, None), Ok(Look::NoRoom { .. })));
         setup.view.word32(GIVEN_UP).store(value, Ordering::Relaxed);
-        assert_eq!(turns.try_pass(4, &numbered), GONE);
+        assert_eq!(shared.try_pass(4, &numbered), GONE);
         setup.view.word32(GIVEN_UP).store(0, Ordering::Relaxed);
-        for place in [behind, front] {
-            assert_eq!(place.write(&numbered, &own(), Instant::now()), GONE);
+        for waiter in [behind, front] {
+            assert_eq!(waiter.write(&numbered, &own(), Instant::now()), GONE);
         }
     }
 }
@@ -83,32 +86,32 @@ fn a_ring_that_was_given_up_takes_nothing_more() {
 /// The one at the front finds it by itself, though nothing wakes it and there is no room.
 #[test]
 fn a_sender_that_waits_looks_whether_the_ring_was_given_up() {
-    let (turns, setup) = one_place();
-    turns.try_pass(4, &numbered).unwrap();
-    let place = turns.line_up(4);
-    assert!(matches!(place.look(&numbered, None), Ok(Look::NoRoom { .. })));
+    let (shared, setup) = one_place();
+    shared.try_pass(4, &numbered).unwrap();
+    let waiter = shared.enqueue(4);
+    assert!(matches!(waiter.look(&numbered, None), Ok(Look::NoRoom { .. })));
     setup.view.word32(GIVEN_UP).store(1, Ordering::Relaxed);
-    assert_eq!(place.write(&numbered, &own(), far()), Err(NotWritten::Ended));
+    assert_eq!(waiter.write(&numbered, &own(), far()), Err(NotWritten::Ended));
 }
 
 #[test]
 fn what_cannot_be_written_is_told_apart() {
-    let (turns, setup) = one_place();
+    let (shared, setup) = one_place();
     let long = |producer: &mut Producer, _| producer.try_publish(None, &[&[0; 57][..]]);
-    assert_eq!(turns.try_pass(57, &long), Err(NotWritten::TooLarge));
-    assert_eq!(turns.line_up(57).write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
+    assert_eq!(shared.try_pass(57, &long), Err(NotWritten::TooLarge));
+    assert_eq!(shared.enqueue(57).write(&long, &own(), Instant::now()), Err(NotWritten::TooLarge));
     let closed = own();
     closed.close();
-    assert_eq!(turns.line_up(4).write(&numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
-    turns.try_pass(4, &numbered).unwrap();
+    assert_eq!(shared.enqueue(4).write(&numbered, &closed, Instant::now()), Err(NotWritten::Leaving));
+    shared.try_pass(4, &numbered).unwrap();
     setup.view.word64(HEAD).store(1, Ordering::Relaxed);
-    assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Violation));
-    let (turns, setup) = one_place();
-    turns.try_pass(4, &numbered).unwrap();
+    assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Violation));
+    let (shared, setup) = one_place();
+    shared.try_pass(4, &numbered).unwrap();
     setup.view.word64(HEAD).store(1, Ordering::Relaxed);
-    assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Violation));
+    assert_eq!(shared.enqueue(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Violation));
     setup.closer.close();
-    assert_eq!(turns.line_up(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
+    assert_eq!(shared.enqueue(4).write(&numbered, &own(), Instant::now()), Err(NotWritten::Ended));
 }
 
 /// What should come at once may take this long on a busy machine.
@@ -121,12 +124,12 @@ fn far() -> Instant {
 
 #[test]
 fn who_waits_comes_before_who_does_not() {
-    let (turns, _setup) = one_place();
-    let place = turns.line_up(4);
-    assert_eq!(turns.try_write(&numbered), None, "others wait");
-    assert_eq!(turns.try_pass(4, &numbered), Err(NotWritten::Full), "for others");
-    drop(place);
-    assert_eq!(turns.try_pass(4, &numbered), Ok(()));
+    let (shared, _setup) = one_place();
+    let waiter = shared.enqueue(4);
+    assert_eq!(shared.try_write(&numbered), None, "others wait");
+    assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Full), "for others");
+    drop(waiter);
+    assert_eq!(shared.try_pass(4, &numbered), Ok(()));
 }
 
 /// One block of the largest size waits, and one line is unread before it: what is small passes until the
@@ -134,11 +137,11 @@ fn who_waits_comes_before_who_does_not() {
 #[test]
 fn small_blocks_pass_a_large_one() {
     let setup = local_setup(4096, WaitStrategy::Park, 2048).unwrap();
-    let turns = Turns::new(Producer::new(&setup));
-    turns.try_pass(4, &numbered).unwrap();
-    let place = turns.line_up(2040);
-    assert!(matches!(place.look(&large, None), Ok(Look::NoRoom { .. })));
-    let passed = (0..).take_while(|_| turns.try_pass(4, &numbered).is_ok()).count();
+    let shared = SharedProducer::new(Producer::new(&setup));
+    shared.try_pass(4, &numbered).unwrap();
+    let waiter = shared.enqueue(2040);
+    assert!(matches!(waiter.look(&large, None), Ok(Look::NoRoom { .. })));
+    let passed = (0..).take_while(|_| shared.try_pass(4, &numbered).is_ok()).count();
     assert_eq!(passed, 62, "a ring of 64 lines without the unread one and the zeroed one");
 }
 
@@ -147,36 +150,36 @@ fn small_blocks_pass_a_large_one() {
 #[test]
 fn small_blocks_do_not_starve_a_large_one() {
     let setup = local_setup(4096, WaitStrategy::Park, 0).unwrap();
-    let (turns, mut consumer) = (Turns::new(Producer::new(&setup)), Consumer::new(&setup));
+    let (shared, mut consumer) = (SharedProducer::new(Producer::new(&setup)), Consumer::new(&setup));
     let mut block = Vec::new();
     for _ in 0..33 {
-        turns.try_pass(4, &numbered).unwrap();
+        shared.try_pass(4, &numbered).unwrap();
     }
-    let place = turns.line_up(2040);
+    let waiter = shared.enqueue(2040);
     let mut passed = 0;
-    while turns.try_pass(4, &numbered).is_ok() {
+    while shared.try_pass(4, &numbered).is_ok() {
         passed += 1;
         assert!(passed < 1000, "it is starved");
         consumer.try_recv(&mut block).unwrap().unwrap();
-        assert!(matches!(place.look(&large, None), Ok(Look::NoRoom { .. })));
+        assert!(matches!(waiter.look(&large, None), Ok(Look::NoRoom { .. })));
     }
     assert_eq!(passed, 64);
     while consumer.try_recv(&mut block).unwrap().is_some() {}
-    assert_eq!(place.look(&large, None), Ok(Look::Written));
+    assert_eq!(waiter.look(&large, None), Ok(Look::Written));
 }
 
 fn large(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
     producer.try_publish(None, &[&[1; 2040][..]])
 }
 
-/// The second's deadline comes while it is not its turn, the fourth's channel is closed while it sleeps,
-/// and the first leaves without a word: the third and the fifth are told that it is their turn.
+/// The second's deadline comes while it is not the front, the fourth's channel is closed while it sleeps,
+/// and the first leaves without having looked: the third and the fifth are signalled.
 #[test]
-fn those_who_wait_are_served_in_turn() {
-    let (turns, setup) = one_place();
+fn those_who_wait_are_served_in_their_order() {
+    let (shared, setup) = one_place();
     let mut consumer = Consumer::new(&setup);
-    turns.try_pass(4, &numbered).unwrap();
-    let [first, second, third, fourth, fifth] = [(); 5].map(|()| turns.line_up(4));
+    shared.try_pass(4, &numbered).unwrap();
+    let [first, second, third, fourth, fifth] = [(); 5].map(|()| shared.enqueue(4));
     let own = || Closer::new(setup.view.clone(), Scope::Shared, vec![], None, Peer::Unheard);
     let (mine, closed) = (own(), own());
     let written_by = |who: u32| {
@@ -186,11 +189,11 @@ fn those_who_wait_are_served_in_turn() {
     let (to, threads) = mpsc::channel();
     let (done, outcomes) = mpsc::channel();
     std::thread::scope(|scope| {
-        for (who, place, own) in [(3, third, &mine), (4, fourth, &closed), (5, fifth, &mine)] {
+        for (who, waiter, own) in [(3, third, &mine), (4, fourth, &closed), (5, fifth, &mine)] {
             let (to, done, put) = (to.clone(), done.clone(), written_by(who));
             scope.spawn(move || {
                 tell(&to);
-                done.send((who, place.write(&put, own, far()))).unwrap();
+                done.send((who, waiter.write(&put, own, far()))).unwrap();
             });
         }
         until_all_sleep(&threads, 3);
@@ -207,15 +210,15 @@ fn those_who_wait_are_served_in_turn() {
             }
         }
     });
-    assert!(turns.lock().is_free());
+    assert!(shared.lock().nobody_waits());
 }
 
 #[test]
 fn wakes_for_nothing_are_found_out() {
-    let (turns, setup) = one_place();
-    turns.try_pass(4, &numbered).unwrap();
+    let (shared, setup) = one_place();
+    shared.try_pass(4, &numbered).unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| turns.line_up(4).write(&numbered, &own(), Instant::now() + LIMIT));
+        let waiter = scope.spawn(|| shared.enqueue(4).write(&numbered, &own(), Instant::now() + LIMIT));
         let word = setup.view.word32(PRODUCER_PARKED);
         while !waiter.is_finished() {
             if word.swap(0, Ordering::Relaxed) == 1 {
