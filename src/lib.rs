@@ -50,23 +50,52 @@
 //!
 //! | operation | blocks until | errors |
 //! | --- | --- | --- |
-//! | [`Client::register`] | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`RegisterError`]: `InvalidName`, `NameTaken`, `NoServer`, `Full` … |
-//! | [`call`](Client::call), [`call_timeout`](Client::call_timeout) | the response is there | [`CallError`]: `TooLarge`, `Encode`, `ServiceFailed`, `ResponseTooLarge`, `TimedOut` |
-//! | [`submit`](Caller::submit), [`submit_all`](Caller::submit_all) | there is room in the request ring | `TooLarge`, `Encode`, `Uncollected` |
-//! | [`try_submit`](Caller::try_submit) | | the same, and `Full` |
-//! | [`response`](Caller::response), [`response_timeout`](Caller::response_timeout) | the oldest outstanding response is there | those of a call, `NothingOutstanding` |
-//! | [`try_response`](Caller::try_response) | | the same; `None` if it is not there yet |
-//! | [`try_send`](Client::try_send) | the server answers, at once | [`SendError`]: `NotFound`, `InvalidName`, `InboxFull`, `Gone`, `TooLarge`, `Encode` |
-//! | [`send`](Client::send), [`send_timeout`](Client::send_timeout) | there is room in the receiver's inbox | the same without `InboxFull`; `TimedOut`, `NoAnswer` |
-//! | [`try_recv`](Client::try_recv) | | [`RecvError`]; `None` if no message is there |
-//! | [`recv`](Client::recv), [`recv_timeout`](Client::recv_timeout) | a message is there | `TimedOut` |
-//! | [`look_up`](Client::look_up), [`list`](Client::list), [`ping`](Caller::ping), [`statistics`](Caller::statistics), [`unregister`](Client::unregister) | the server answers, 5 s at most ([`ClientBuilder::timeout`]) | [`CallError`] |
-//! | [`wait_for`](Client::wait_for) | a client with this name is registered | [`CallError`]: `TimedOut`, `InvalidName` |
-//! | [`reconnect`](Caller::reconnect) | the client is registered again | [`ReconnectError`] |
+//! | [`register`] | the server answers | `InvalidName`, `NameTaken`, `NoServer`, `Full` … |
+//! | [`call`], [`call_timeout`] | the response is there | `TooLarge`, `ServiceFailed`, `ResponseTooLarge` |
+//! | [`submit`], [`submit_all`] | there is room in the request ring | `TooLarge`, `Uncollected` |
+//! | [`try_submit`] | | the same, and `Full` |
+//! | [`response`], [`response_timeout`] | the oldest response is there | as `call`; `NothingOutstanding` |
+//! | [`try_response`] | | the same; `None` if it is not there yet |
+//! | [`try_send`] | the server answers, at once | `NotFound`, `InboxFull`, `Gone`, `TooLarge` |
+//! | [`send`], [`send_timeout`] | there is room in the inbox | `NotFound`, `NoAnswer`, `Gone`, `TooLarge` |
+//! | [`try_recv`] | | `None` if no message is there |
+//! | [`recv`], [`recv_timeout`] | a message is there | |
+//! | [`look_up`], [`list`], [`ping`], [`statistics`] | the server answers | |
+//! | [`wait_for`] | a client with this name is registered | `InvalidName` |
+//! | [`reconnect`] | the client is registered again | |
+//! | [`unregister`] | the server answers | |
 //! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
 //! | [`Closer::close`] | | |
 //! | [`ServerBuilder::start`] | clients can connect | [`StartError`] |
 //! | [`Server::join`], drop | the server has ended | |
+//!
+//! Calls and questions fail with a [`CallError`], messages with a [`SendError`] or a [`RecvError`], the first
+//! registration with a [`RegisterError`], and later ones with a [`ReconnectError`]. A limit that passed is
+//! `TimedOut`, a value that has no encoding `Encode`. What the server answers by itself is given 5 s, or what
+//! [`ClientBuilder::timeout`] says.
+//!
+//! [`register`]: Client::register
+//! [`call`]: Client::call
+//! [`call_timeout`]: Client::call_timeout
+//! [`submit`]: Caller::submit
+//! [`submit_all`]: Caller::submit_all
+//! [`try_submit`]: Caller::try_submit
+//! [`response`]: Caller::response
+//! [`response_timeout`]: Caller::response_timeout
+//! [`try_response`]: Caller::try_response
+//! [`try_send`]: Client::try_send
+//! [`send`]: Client::send
+//! [`send_timeout`]: Client::send_timeout
+//! [`try_recv`]: Client::try_recv
+//! [`recv`]: Client::recv
+//! [`recv_timeout`]: Client::recv_timeout
+//! [`look_up`]: Client::look_up
+//! [`list`]: Client::list
+//! [`ping`]: Caller::ping
+//! [`statistics`]: Caller::statistics
+//! [`wait_for`]: Client::wait_for
+//! [`reconnect`]: Caller::reconnect
+//! [`unregister`]: Client::unregister
 //!
 //! The operations of one client are served in order: while the server works on a call of it, or a `send`
 //! waits for room, it answers nothing else that this client asks. To do two things at once, register two

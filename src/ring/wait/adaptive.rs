@@ -24,9 +24,9 @@ const LONGEST_PAUSE: u32 = 64;
 /// | --- | --- | --- | --- |
 /// | `Early` | | spinning pays off | trust: spin fully, patience full, the next pause is 1 |
 /// | `Late` | after a burst | the burst ended, which says nothing against spinning | as for `Early` |
-/// | `Late` | patience is left | the other end probably slept; if it spins next time, both are early | patience - 1 |
+/// | `Late` | patience is left | the other end probably slept, and may spin next time | patience - 1 |
 /// | `Late` | no patience is left | the other end keeps sleeping | stop |
-/// | `Long` | after a burst | the burst ended, but a long gap follows | as for `Early`, then half the rounds |
+/// | `Long` | after a burst | the burst ended, and a long gap follows | as `Early`, then half the rounds |
 /// | `Long` | more than one round is left | no spin lasts that long | half the rounds |
 /// | `Long` | one round is left | the gaps stay long | stop |
 /// | `Short` | the pause is not over | spinning may pay off, but did not the last time | pause - 1 |
