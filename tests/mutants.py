@@ -468,7 +468,7 @@ MUTANTS = [
     ("shared producer: the front tells one behind it", SHARED_PRODUCER,
      "        if !(first && look == Look::Written) {\n            state.signal_next();\n        }\n", "", loom("one_behind_is_told")),
     ("shared producer: whoever leaves tells one behind it", SHARED_PRODUCER,
-     "            // It may have been signalled, and leaves without having looked.\n            self.signal_next();\n", "", tests("who_may_write")),
+     "            // The leaving thread may have been signalled, and has not looked since.\n            self.signal_next();\n", "", tests("who_may_write")),
     ("shared producer: who passes looks at the head", SHARED_PRODUCER, "if !self.producer.has_room(len)? || ", "if ", tests("who_may_write")),
     ("shared producer: who looks resets its signal", SHARED_PRODUCER, "        self.signal.reset();\n", "", loom("one_behind_is_told")),
     ("shared producer: who comes last stands last", SENDER_QUEUE, "queue.push_back(", "queue.push_front(", loom("two_who_wait")),

@@ -33,11 +33,11 @@ impl Memory {
         Memory { view: View::new(memory), geometry }
     }
 
-    /// Makes every byte 0 again, for the next input. From then on blocks have at most so many bytes.
+    /// Makes every byte 0 again, for the next input. From then on blocks have at most `max_block` bytes.
     ///
     /// # Panics
     ///
-    /// If an end from the last input lives on.
+    /// If an end of the last input still exists.
     pub fn begin(&mut self, max_block: usize) {
         fuzz::begin();
         fuzz::wipe(&mut self.view);
@@ -82,14 +82,14 @@ impl Memory {
         self.view.word64(self.at(ring, position / 64 * 64)).store(header, Ordering::Relaxed);
     }
 
-    /// Reads the bytes at a position; what would lie behind the end of the ring is left out.
+    /// Reads the bytes at a position, up to the end of the ring.
     pub fn read(&self, ring: usize, position: u64, len: usize, into: &mut Vec<u8>) {
         into.clear();
         into.resize(len.min(RING - position as usize % RING), 0);
         self.view.copy_out(self.at(ring, position), into);
     }
 
-    /// Writes bytes at a position; what would lie behind the end of the ring is left out.
+    /// Writes bytes at a position, up to the end of the ring.
     pub fn set_bytes(&self, ring: usize, position: u64, bytes: &[u8]) {
         let fits = bytes.len().min(RING - position as usize % RING);
         self.view.copy_in(self.at(ring, position), &bytes[..fits]);
@@ -100,7 +100,7 @@ impl Memory {
         self.view.word64(Self::control(ring) + HEAD).load(Ordering::Relaxed)
     }
 
-    /// Says how far a ring was consumed.
+    /// Sets how far a ring was consumed.
     pub fn set_head(&self, ring: usize, head: u64) {
         self.view.word64(Self::control(ring) + HEAD).store(head, Ordering::Relaxed);
     }
@@ -112,17 +112,17 @@ impl Memory {
         }
     }
 
-    /// Why the channel was closed, as its other side is told.
+    /// The shared closed word: why the channel was closed.
     pub fn closed(&self) -> u32 {
         self.view.word32(CLOSED).load(Ordering::Relaxed)
     }
 
-    /// Writes that word.
+    /// Writes the shared closed word.
     pub fn set_closed(&self, word: u32) {
         self.view.word32(CLOSED).store(word, Ordering::Relaxed);
     }
 
-    /// Does something to the memory while an end sleeps the next time.
+    /// Calls `act` with the memory during an end's next sleep.
     pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
         let memory = self.clone();
         fuzz::meanwhile(Box::new(move || act(&memory)));

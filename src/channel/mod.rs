@@ -196,8 +196,8 @@ struct EndOptions {
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
     closes_on_drop: Option<CloseReason>,
-    /// Whether the channel counts as closed in a child that is forked later. Not for a channel without a
-    /// server, of which a process may make both ends and leave one of them to its child.
+    /// Whether the channel counts as closed in a child that is forked later. Not so for a channel without a
+    /// server: a process may make both its ends and leave one to a child.
     ends_at_fork: bool,
 }
 

@@ -487,7 +487,7 @@ mod tests {
         (Reconnector::new(place, Reconnect::default(), Arc::new(session)), there)
     }
 
-    /// As by a signal's handler on the thread that has the lock.
+    /// As a signal handler does on the thread that holds the lock.
     #[test]
     fn a_close_within_the_lock_is_done_behind_it() {
         let (reconnector, _there) = reconnector();
@@ -516,7 +516,7 @@ mod tests {
         let state = reconnector.lock();
         let seen = reconnector.changed.load(Ordering::Acquire);
         reconnector.close();
-        // The lock is let go of within, which heeds the close and changes the word.
+        // `wait` releases the lock, which carries out the close and changes the word.
         let far = Instant::now() + Duration::from_secs(60);
         let state = reconnector.wait(state, seen, Some(far));
         assert!(state.over.is_some() && Instant::now() < far);

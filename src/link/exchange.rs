@@ -14,9 +14,9 @@
 //! superfluous. A responder makes it before every wait for a request, which is the end of its drain, and
 //! before it waits for room or for anything else.
 //!
-//! **What is left open.** A requester that goes to sleep in the very nanoseconds in which its response is
-//! committed, with more requests behind, may be overlooked until the drain ends. So a requester with several
-//! requests outstanding sleeps in slices.
+//! **What is left open.** A drain may overlook a requester that goes to sleep at the very moment when its
+//! response is committed, while more requests are in the ring. That requester is woken when the drain ends.
+//! So a requester with several requests outstanding sleeps in slices.
 
 use crate::ring::{Consumer, Found, Producer, notify_both};
 
@@ -74,7 +74,7 @@ mod tests {
         [0, 1].map(|_| local_setup(1024, WaitStrategy::Park, 0).unwrap())
     }
 
-    /// The word by which the reader of this ring sleeps. It is set by hand: nobody really sleeps.
+    /// The word that the reader of this ring parks on. The tests set it by hand; nobody really sleeps.
     fn parked(setup: &Setup) -> &AtomicU32 {
         setup.view.word32(CONSUMER_PARKED)
     }
@@ -178,7 +178,8 @@ mod tests {
         assert_eq!(parked(&setups[0]).load(Ordering::Relaxed), 0);
     }
 
-    /// Even if the responder went to sleep after the first look, and answered something else before.
+    /// The responder may have gone to sleep after the requester's first look, having answered only an earlier
+    /// request.
     #[test]
     fn a_response_to_an_earlier_request_does_not_spare_the_fence() {
         let (mut requester, _setups, mut responses) = requester();

@@ -30,10 +30,10 @@ pub(crate) struct Requester {
     /// The number of the next request, and of the next response to come.
     next: u32,
     expected: u32,
-    /// Requests for whose response nobody waits any more; it is discarded when it comes.
+    /// Requests whose callers no longer wait. Their responses are discarded when they arrive.
     abandoned: BTreeSet<u32>,
-    /// Responses that arrived before anybody asked for them, and the ends of requests that get none, in the
-    /// order of the requests.
+    /// Responses that arrived before anybody asked for them, in the order of the requests. For a request
+    /// that gets no response: the reason.
     kept: VecDeque<Result<Response, CloseReason>>,
     /// The body of the response that was taken last.
     body: Vec<u8>,
@@ -95,14 +95,14 @@ impl Requester {
         Ok(sequence)
     }
 
-    /// Wakes the responder if it sleeps and was not told of all requests. Must be called before this thread
-    /// does anything but wait for a response.
+    /// Wakes the responder if it sleeps and was not notified of every request. Must be called before this
+    /// thread does anything but wait for a response.
     #[inline]
     pub(crate) fn notify(&mut self) {
         notify_both(&mut self.requests, &mut self.responses);
     }
 
-    /// Whether the responder may sleep without having been told of a request.
+    /// Whether the responder may be asleep without having been notified of a request.
     #[cfg(test)]
     pub(super) fn owes_wake(&self) -> bool {
         self.requests.owes_wake()
@@ -124,8 +124,8 @@ impl Requester {
 
     /// Waits for the response to the request that was published last. Without one, the request is abandoned.
     ///
-    /// `fail` makes the caller's own error. That is not done behind the call because a result of a status or
-    /// a [`Stop`] is packed into one register, which takes 16 instructions.
+    /// `fail` makes the caller's own error. It is called inside, not on the returned result, because a result
+    /// of a status or a [`Stop`] is packed into one register, which takes 16 instructions.
     #[inline(always)]
     pub(crate) fn await_response<E>(
         &mut self,
@@ -229,7 +229,7 @@ impl Requester {
         }
     }
 
-    /// Keeps the responses that arrive until then. Notices the end of the rings meanwhile.
+    /// Keeps the responses that arrive before `until`. Also notices the end of the rings.
     pub(crate) fn keep_until(&mut self, until: Instant) -> Result<(), Stop> {
         loop {
             match self.take_next(&mut until.into(), |stop| stop) {
@@ -241,7 +241,7 @@ impl Requester {
         }
     }
 
-    /// Whether a response, or a request's end, is kept.
+    /// Whether anything is kept: a response, or the reason for which a request gets none.
     pub(crate) fn has_kept(&self) -> bool {
         !self.kept.is_empty()
     }
@@ -254,7 +254,8 @@ impl Requester {
         }))
     }
 
-    /// The outstanding requests get no response any more. Whoever collects them is told why, once for each.
+    /// Gives up the outstanding requests, which get no response. Collecting one of them returns the reason,
+    /// once.
     pub(crate) fn end_outstanding(&mut self, reason: CloseReason) {
         while self.expected != self.next {
             if !self.abandoned.remove(&self.expected) {
@@ -307,7 +308,7 @@ impl Requester {
         self.accept(found, fail)
     }
 
-    /// Waits for the next response, in slices while the responder may overlook this end.
+    /// Waits for the next response. Sleeps in slices while the responder may overlook this end.
     #[cold]
     fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
         let deadline = effective_deadline(deadline.start());

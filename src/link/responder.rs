@@ -50,7 +50,7 @@ pub(crate) struct Responder {
     body: Vec<u8>,
     /// A response that does not fit into the ring in one piece.
     spare: Vec<u8>,
-    /// The number of the call that the handler is at.
+    /// The number of the call that the handler is serving.
     serving: Option<u32>,
 }
 
@@ -111,14 +111,14 @@ impl Responder {
         })
     }
 
-    /// Must be called before a handler waits for anything: nothing committed so far may depend on a wake that
-    /// comes later, and no other responder on this one's slot.
+    /// Must be called before a handler waits for anything. It wakes a requester that sleeps, because no wake
+    /// follows before the wait ends, and gives the slot back, so that no other responder waits for it.
     pub(crate) fn before_wait(&mut self) {
         self.notify();
         self.slot.release(self.requests.yields());
     }
 
-    /// Wakes the requester if it sleeps and was not told of all responses.
+    /// Wakes the requester if it sleeps and was not notified of every response.
     pub(crate) fn notify(&mut self) {
         notify_both(&mut self.responses, &mut self.requests);
     }
@@ -131,8 +131,8 @@ impl Responder {
 
     #[inline(always)]
     fn call(&mut self, handler: &mut impl Handler, sequence: u32, len: usize) -> Result<(), End> {
-        // With the length at hand: the vector's own was stored just now, and is slow to come back together
-        // with its pointer.
+        // By the known length: the vector's own length was stored just now, and loading it back together with
+        // its pointer is slow.
         let payload = &self.body[..len];
         let mut response = Response::begin(&mut self.responses, &mut self.spare, sequence);
         self.serving = Some(sequence);
@@ -177,7 +177,8 @@ impl Responder {
         self.respond(sequence, Status::ServiceFailed, TEXT)
     }
 
-    /// A request for which there is no memory must not end the process, which serves others too.
+    /// Answers a request for which there is no memory. The process must not end, because it serves others,
+    /// too.
     #[cold]
     fn no_memory(&mut self, sequence: u32, len: usize) -> Result<(), End> {
         let text =
@@ -193,7 +194,7 @@ impl Responder {
 }
 
 impl Drop for Responder {
-    /// However it ends, nobody waits for its slot.
+    /// Frees the slot, so that nobody waits for it, however the responder ends.
     fn drop(&mut self) {
         self.slot.release(self.requests.yields());
     }
@@ -260,7 +261,7 @@ impl<H: Handler> Serves for Serving<'_, H> {
     }
 }
 
-/// Drops what code of the program panicked with. If that panics too, the rest of it is leaked.
+/// Drops the value of a panic in the program's code. If the drop panics too, the rest of the value is leaked.
 pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

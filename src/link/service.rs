@@ -107,7 +107,7 @@ pub struct ServiceError(Box<Failure>);
 
 struct Failure {
     text: String,
-    /// The response was too large, of which the caller is told by a status of its own.
+    /// The response was too large. A status of its own tells the caller so.
     too_large: bool,
 }
 
@@ -123,7 +123,7 @@ impl ServiceError {
         TooLarge { max }.into()
     }
 
-    /// What the caller is told.
+    /// The status and the text that the caller receives.
     pub(super) fn into_parts(self) -> (Status, String) {
         let Failure { text, too_large } = *self.0;
         (if too_large { Status::ResponseTooLarge } else { Status::ServiceFailed }, text)
@@ -160,7 +160,7 @@ struct TooLarge {
     max: usize,
 }
 
-/// Whether this is [`TooLarge`], be it within the error of an [`io::Write`].
+/// Whether this is [`TooLarge`], directly or inside an [`io::Error`].
 fn is_too_large(error: &(dyn Error + 'static)) -> bool {
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.is::<TooLarge>() || inner.is_some_and(|inner| inner.is::<TooLarge>())
@@ -220,12 +220,12 @@ fn is_too_large(error: &(dyn Error + 'static)) -> bool {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// Answers one call. What was written to the response when this returns `Ok` is the response, be it
+    /// Answers one call. When this returns `Ok`, the response is what was written to it, even if that is
     /// empty.
     ///
     /// # Errors
     ///
-    /// Whatever the service says: the caller gets its text and nothing of what was written.
+    /// Any error that the service chooses. The caller gets its text, and nothing of what was written.
     fn call(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError>;
 
     /// A client has left: it unregistered, died, broke the protocol or was disconnected. Called once for each
@@ -379,7 +379,7 @@ impl<'a> Response<'a> {
                 self.written += bytes.len();
                 return Ok(());
             }
-            // With nothing written yet, it may have a place at the start of the ring.
+            // Nothing was written yet, so it may fit at the start of the ring.
             if self.written == 0
                 && let Ok(elsewhere) = self.ring.begin(BLOCK_HEADER + bytes.len())
             {
@@ -389,7 +389,7 @@ impl<'a> Response<'a> {
                 return Ok(());
             }
         }
-        // A response for which there is no memory fails, and does not end the process.
+        // If there is no memory for the response, the call fails; the process must not end.
         let more = self.written + bytes.len() - self.spare.len();
         self.spare.try_reserve(more).map_err(|_| ServiceError::new("no memory for the response"))?;
         if let Some(draft) = &self.draft {

@@ -328,7 +328,7 @@ mod tests {
     use crate::ring::tests::{tell, until_all_sleep};
     use crate::ring::{Consumer, Producer, RecvError, SendError, Setup, WaitStrategy};
 
-    /// By a handler of the signal that ended the sleep.
+    /// The fork is made by a handler of the signal that ended the sleep.
     #[test]
     fn a_child_forked_within_a_sleep_leaves_its_parents_word_alone() {
         let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -347,8 +347,8 @@ mod tests {
         assert_eq!(word.load(Ordering::Relaxed), 1);
     }
 
-    /// In a forked child the private word reads as one that was not inherited; the ring, and what is told,
-    /// are its parent's.
+    /// In a forked child the private word reads as not inherited. The ring and the shared word belong to the
+    /// parent.
     #[test]
     fn a_forked_child_finds_it_closed_and_closes_nothing() {
         let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();

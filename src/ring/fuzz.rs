@@ -11,7 +11,7 @@ const DATA: usize = CONTROL + 128;
 const GUARD: usize = 64;
 const MOST_SHIFTS: u32 = 5;
 
-/// Sleeps that an end bears which lead nowhere, besides one for each thing received.
+/// How many fruitless wakes an end tolerates, beyond one for each thing that it received.
 pub const SPARE_HINTS: u64 = super::SPARE_HINTS;
 
 /// The memory of a ring, as the other side sees it.
@@ -35,7 +35,7 @@ impl Memory {
     ///
     /// # Panics
     ///
-    /// If the end from the last input lives on.
+    /// If the end of the last input still exists.
     pub fn begin(&mut self, shift: u32, start_line: u64) {
         fuzz::begin();
         fuzz::wipe(&mut self.view);
@@ -106,7 +106,7 @@ impl Memory {
         self.view.copy_in(DATA + offset, &bytes[..fits]);
     }
 
-    /// Does something to the memory while the end sleeps the next time.
+    /// Calls `act` with the memory during the end's next sleep.
     pub fn meanwhile(&self, act: impl FnOnce(&Memory) + 'static) {
         let memory = self.clone();
         fuzz::meanwhile(Box::new(move || act(&memory)));

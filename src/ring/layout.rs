@@ -11,16 +11,15 @@ pub(crate) use crate::shm::CONTROL;
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
 pub(crate) const CONSUMER_PARKED: usize = 128;
-/// Not 0 once the consumer has given up the ring. Seldom written, by the consumer, as the parked word beside
-/// it.
+/// Not 0 once the consumer has given up the ring. Only the consumer writes it. It is seldom written, as is
+/// the parked word beside it.
 pub(crate) const GIVEN_UP: usize = 192;
 pub(crate) const PRODUCER_PARKED: usize = 256;
 
-/// The smallest ring: it holds one block of 56 bytes, and with its padding and its zeroed line never more
-/// than that.
+/// The smallest ring: one line for a block of up to 56 bytes, and one for the zeroed header behind it.
 pub(crate) const MIN_CAPACITY: usize = 2 * LINE;
 
-/// The largest ring. A header's 32-bit length and 30-bit line number are far from being exhausted by it.
+/// The largest ring. Its lengths and line numbers are far below the limits of a header's 32 and 30 bits.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
 /// The largest block that a ring of `capacity` bytes takes: with k lines for the record, k - 1 for padding
@@ -116,7 +115,7 @@ pub(crate) fn check(
     }
 }
 
-/// A rule of the ring that the other side broke. The channel is closed; nothing else notices.
+/// A rule of the ring that the other side broke. This closes the channel and affects nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -132,13 +131,13 @@ pub enum Violation {
     /// A record that runs past the end of the ring.
     #[error("a record runs past the end of the ring")]
     BlockBounds,
-    /// A padding record that is not one.
+    /// A padding record that does not end exactly at the end of the ring.
     #[error("a padding record does not reach exactly to the end of the ring")]
     Padding,
-    /// A head that moved backwards, past the committed tail, or off the lines.
+    /// A head that moved backwards or past the committed tail, or is no multiple of a line.
     #[error("the head of the ring is where it cannot be")]
     Head,
-    /// More wake-ups without anything to read than could be honest.
+    /// More fruitless wakes than a correct peer can cause.
     #[error("woken again and again for nothing")]
     FruitlessWakes,
     /// A block that the layer above rejected.

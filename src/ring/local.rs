@@ -14,8 +14,8 @@ use crate::shm::{Segment, View};
 ///
 /// # Errors
 ///
-/// Of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) for another capacity; the system's if there is
-/// no memory.
+/// An error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) for any other capacity; the system's
+/// error if there is no memory.
 ///
 /// # Examples
 ///

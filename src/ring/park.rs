@@ -33,7 +33,7 @@ impl End {
     }
 
     /// Sleeps until the other end wakes this one, the channel is closed, or the deadline passes. May return
-    /// early. Behind [`arm`](Self::arm) and another look.
+    /// early. Call [`arm`](Self::arm) and look once more before it.
     pub(super) fn sleep<const WORD: usize>(&self, deadline: Option<Instant>) -> Woken {
         let parked = as_wait::<WORD>(&self.ring, self.scope);
         if self.closer.sleeps_on_private() {

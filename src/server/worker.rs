@@ -68,7 +68,7 @@ impl Worker {
     ) -> Worker {
         let strategy = member.share.wait().unwrap_or(shared.settings.wait);
         let slot = Slot::new(&shared.scheduler, strategy, member.intake.clone(), shared.acceptor());
-        // Only a server that has ended has no service, and it lets nobody in.
+        // A server without a service has ended, and admits nobody.
         let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
         let (totals, unreported) = (Totals::default(), Totals::default());
         Worker {
@@ -100,8 +100,9 @@ impl Worker {
         }
     }
 
-    /// Counts down what is served after the intake was closed: at most one ring of requests, which is all
-    /// that can have been committed before. A client that goes on sending is not served for ever.
+    /// Counts down the requests that are still served after the intake was closed: at most one full ring,
+    /// because no more can have been committed before. So a client that goes on sending is not served for
+    /// ever.
     #[cold]
     fn count_last(&mut self, served: usize, reason: CloseReason) -> Result<(), End> {
         let ring_full = self.operations.shared.settings.geometry.ring_size() / SMALLEST_RECORD;
@@ -179,7 +180,7 @@ impl Operations {
         responder.respond(sequence, status, &[])
     }
 
-    /// Tries at once, and then waits for room in the inbox if the sender is ready to wait.
+    /// Tries at once. If that fails and the sender is ready to wait, waits for room in the inbox.
     fn deliver(
         &self,
         responder: &mut Responder,

@@ -11,16 +11,16 @@
 //! once. Workers that never spin, or only spin, take no part. A worker whose slots were of little use (fewer
 //! than [`FEW`] requests, because its service or its client is slow) goes without, for longer each time. A
 //! worker that runs out of requests while all slots are taken queues once more before it sleeps, because a
-//! busy client has called again by the time that the slot comes. A client that calls seldom is tested in this
-//! way again and again, at last once a second, and one of its calls may wait for that.
+//! busy client has called again by the time that the slot comes. So a client that calls seldom is tested,
+//! too, more and more seldom, in the end once a second; one of its calls may wait during a test.
 //!
 //! **Why nobody waits for ever.** Only speed depends on slots. A holder gives its slot back before it sleeps
-//! for want of requests, before it waits for anything else, and, when others wait, after [`TIME_SLICE`]. If
-//! it does not, because its service takes long or waits for another worker, the first in the queue takes its
-//! place after [`STALE`] for itself and for each that was before it. Nobody waits longer than [`LONGEST`], or
-//! after its intake has closed; then it serves without a slot. A holder may sleep once and keep its slot: the
-//! sleep that lets the kernel move one end of the pair to another CPU by the wake. If its client is gone just
-//! then, the slot is lost until the next in the queue takes it.
+//! for want of requests, before it waits for anything else, and, when others wait, after [`TIME_SLICE`]. It
+//! may fail to do so, because its service takes long or waits for another worker. Then the first in the queue
+//! takes its place, after [`STALE`] for itself and for each that was before it. A wait ends after
+//! [`LONGEST`], or when the worker's intake closes; then the worker serves without a slot. In one kind of
+//! sleep a holder keeps its slot: the sleep whose wake lets the kernel move one end of the pair to another
+//! CPU. If its client leaves during that sleep, the slot is lost until the next in the queue takes it.
 //!
 //! Each change is made under the lock: a worker's word ([`Signal`]) is reset when it joins the queue, and set
 //! when it becomes a holder.
@@ -41,7 +41,7 @@ use crate::ring::{Closer, Signal};
 
 pub(crate) use slot::Slot;
 
-/// How long a worker keeps its slot while others wait. To hand it over takes some 100 µs.
+/// How long a worker keeps its slot while others wait. Handing it over takes about 100 µs.
 const TIME_SLICE: Duration = Duration::from_micros(500);
 
 /// When more are queued than can be served in this time, each keeps its slot for less, down to the shortest.
@@ -56,17 +56,17 @@ const LONGEST: Duration = Duration::from_millis(200);
 
 /// Hands out the slots.
 pub(crate) struct Scheduler {
-    /// How many CPUs to count on; without a number, as many as the process may use at each time.
+    /// The number of CPUs to assume. `None`: as many as the process may use at the time.
     cpus: Option<usize>,
     state: Mutex<State>,
-    /// For looks without the lock. They may be out of date, and lie apart from the lock, which is written at
-    /// each hand-over.
+    /// Read without the lock, so they may be out of date. They do not share a line with the lock, which is
+    /// written at each hand-over.
     hints: CachePadded<Hints>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The one that has held its slot for longest comes first.
+    /// The oldest holder comes first.
     holders: Vec<Arc<Signal>>,
     queue: VecDeque<Arc<Signal>>,
 }
@@ -80,7 +80,7 @@ struct Hints {
 }
 
 impl Scheduler {
-    /// For so many CPUs; without a number, for as many as the process may use at each time.
+    /// A scheduler for this many CPUs. `None`: for as many as the process may use at the time.
     pub(crate) fn new(cpus: Option<usize>) -> Scheduler {
         Scheduler { cpus, state: Mutex::default(), hints: CachePadded::default() }
     }
@@ -116,7 +116,7 @@ impl Scheduler {
         }
     }
 
-    /// Waits for a slot, until `gate` is closed. False if none was to be had.
+    /// Waits for a slot until `gate` is closed. Returns false if the worker got none.
     fn acquire(&self, signal: &Arc<Signal>, gate: &Closer) -> bool {
         processors::look_again_if_due();
         let ahead = {
@@ -140,8 +140,9 @@ impl Scheduler {
         signal.is_set() || self.give_up(signal, gate)
     }
 
-    /// Leaves the queue, unless the slot came meanwhile. The first in the queue takes the place of the holder
-    /// that did not give its slot back.
+    /// Ends a wait for a slot: the worker leaves the queue. If it was the first there, it takes the place of
+    /// the oldest holder, which did not give its slot back, unless `gate` is closed. Returns whether it now
+    /// has a slot, also if one came meanwhile.
     fn give_up(&self, signal: &Arc<Signal>, gate: &Closer) -> bool {
         let mut state = self.lock();
         let Some(place) = state.queue.iter().position(|other| Arc::ptr_eq(other, signal)) else {
@@ -158,16 +159,16 @@ impl Scheduler {
         replaces
     }
 
-    /// Gives a slot back, unless another has taken its place. The next in the queue gets it.
+    /// Gives a slot back, unless another worker has taken its place. The next in the queue gets it.
     fn release(&self, signal: &Arc<Signal>) {
         let mut state = self.lock();
         state.holders.retain(|other| !Arc::ptr_eq(other, signal));
-        // More than one, if the process may use more CPUs than before.
+        // More than one gets a slot if the process may use more CPUs than before.
         while state.holders.len() < self.slots()
             && let Some(next) = state.queue.pop_front()
         {
             state.holders.push(Arc::clone(&next));
-            // Under the lock: later its owner may have had this slot, and wait for another.
+            // Set under the lock: a later set could end the owner's wait for another slot.
             next.set();
         }
         self.update_hints(&state);

@@ -10,21 +10,22 @@ use crate::os::neighbour::move_to_neighbour;
 use crate::os::usage::ThreadUse;
 use crate::ring::{Closer, Consumer, Deadline, Found, Signal, Stop, WaitStrategy, Yields};
 
-/// Requests from one look at the clock to the next.
+/// How many requests are served between two looks at the clock.
 pub(super) const CHECK: u32 = 64;
 
-/// A slot in which fewer requests were served was of little use: one takes as long as the switches that the
-/// slot is to save.
+/// A slot in which fewer requests were served was of little use: each request then takes as long as the
+/// thread switches that the slot saves.
 pub(super) const FEW: u32 = 64;
 
-/// So many useless slots, and the worker goes without. One with a slow service counts for as many at once.
+/// After this many useless slots in a row, the worker goes without. A slot with a slow service counts for as
+/// many at once.
 pub(super) const PATIENCE: u32 = 4;
 
-/// For how long a worker goes without, at first and at most; the latter as a power of two.
+/// For how long a worker goes without: the first time, and at most. The latter is given as a power of two.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 pub(super) const LONGEST_PAUSE: u32 = 10;
 
-/// Yields to the other end of the pair, within one slot, after which the worker looks for another CPU.
+/// After this many yields to the client's thread within one slot, the worker looks for another CPU.
 pub(super) const SHARED: u32 = 2;
 
 /// Where a worker is.
@@ -60,19 +61,19 @@ pub(crate) struct Slot {
     pub(super) pause_until: Option<Instant>,
 }
 
-/// What came of a slot so far.
+/// What happened in a slot so far.
 pub(super) struct Held {
     pub(super) began: Instant,
-    /// What the worker's thread had used.
+    /// What the worker's thread had used at the beginning of the slot.
     pub(super) used: ThreadUse,
-    /// Requests, when [`Slot::left`] was last set.
+    /// How many requests were served when [`Slot::left`] was last set.
     pub(super) served: u32,
     /// How long the worker waited for requests, apart from the first looks, and when the present wait began.
     pub(super) waited: Duration,
     pub(super) waits_since: Option<Instant>,
-    /// The worker's yields when it began.
+    /// The worker's yields at the beginning of the slot.
     pub(super) yields: Yields,
-    /// It has looked for another CPU.
+    /// The worker has looked for another CPU.
     pub(super) moved: bool,
 }
 
@@ -95,7 +96,7 @@ impl Held {
         let waited = self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
         let much = served.saturating_add(4) * (TIME_SLICE / FEW);
         if self.began.elapsed().saturating_sub(waited) > much {
-            // The service computes or waits for something. Or others had the CPU, which tells nothing.
+            // Either the service computes or waits for something, or others had the CPU, which says nothing.
             let used = ThreadUse::now();
             let computed = used.cpu.saturating_sub(self.used.cpu).saturating_sub(waited) > much;
             let slow = computed || used.sleeps != self.used.sleeps;
@@ -199,7 +200,7 @@ impl Slot {
         }
     }
 
-    /// Gives the slot back, if there is one. Before the worker waits for anything but a request.
+    /// Gives the slot back, if there is one. Called before the worker waits for anything but a request.
     pub(crate) fn release(&mut self, yields: Yields) {
         if self.stage == Stage::Holding {
             self.end(yields);
@@ -210,7 +211,7 @@ impl Slot {
     pub(crate) fn wait(&mut self, requests: &mut Consumer) -> Result<Found, Stop> {
         if self.begin_wait(requests.yields()) {
             move_to_neighbour(self.reference);
-            // The move was a sleep, too.
+            // The move slept, too, and that sleep must not count.
             self.held.used.sleeps = ThreadUse::now().sleeps;
         }
         let found = requests.find_or(&mut Deadline::until(None), &mut |yields| self.before_sleep(yields));
@@ -218,8 +219,8 @@ impl Slot {
         found
     }
 
-    /// Whether the worker should look for a CPU where its client is not: the two have the CPUs to themselves,
-    /// and share one.
+    /// Whether the worker should move to a CPU where its client does not run: no other thread needs the CPUs,
+    /// and the two share one.
     pub(super) fn begin_wait(&mut self, yields: Yields) -> bool {
         if self.stage != Stage::Holding {
             return false;
@@ -230,7 +231,7 @@ impl Slot {
             return false;
         }
         if now - self.held.began >= self.scheduler.time_slice() {
-            // The next request is one too many.
+            // The slot's time is over: look at it before the next request.
             self.held.served -= std::mem::take(&mut self.left);
         }
         let should_move = !self.held.moved && yields.since(self.held.yields).taken >= SHARED;
@@ -244,8 +245,8 @@ impl Slot {
         }
     }
 
-    /// Before the worker sleeps because no request comes. True: it has got a slot instead, and must look
-    /// again.
+    /// Called before the worker sleeps for want of requests. Returns true if it has got a slot instead of
+    /// sleeping, and must look again.
     pub(super) fn before_sleep(&mut self, yields: Yields) -> bool {
         match self.stage {
             Stage::Exempt | Stage::Rested => return false,
@@ -254,7 +255,7 @@ impl Slot {
             Stage::Due | Stage::Without if self.scheduler.is_full() => {
                 self.acquire(yields);
                 if self.stage == Stage::Holding {
-                    // In the middle of a wait, and without a request yet.
+                    // The slot begins in the middle of a wait, and no request was served in it yet.
                     self.held.waits_since = Some(self.held.began);
                     (self.held.served, self.left) = (0, 0);
                     return true;

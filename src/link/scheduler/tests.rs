@@ -41,7 +41,7 @@ fn slot(scheduler: &Arc<Scheduler>) -> Slot {
     Slot::new(scheduler, WaitStrategy::Adaptive, gate(), None)
 }
 
-/// One request, and the wait for the slot that it may need.
+/// Serves one request, and first waits for a slot if that is needed.
 fn request(slot: &mut Slot) {
     if is_due(slot) && slot.needs_slot(NONE) {
         slot.acquire(NONE);
@@ -84,7 +84,7 @@ fn slots_are_handed_out_in_order() {
     assert!(scheduler.acquire(&second, &gate), "a second time");
 }
 
-/// Its word may still be set from the time before.
+/// The waiter's word may still be set from an earlier wait.
 #[test]
 fn a_second_wait_does_not_end_by_the_word_of_the_first() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
@@ -108,7 +108,7 @@ fn a_holder_that_keeps_its_slot_loses_it_to_the_first_in_the_queue() {
     assert!(scheduler.acquire(&stuck, &gate));
 }
 
-/// And the next in the queue still gets its slot.
+/// The next in the queue still gets its slot.
 #[test]
 fn a_closed_channel_ends_the_wait_for_a_slot() {
     let (scheduler, gate, closed) = (Arc::new(Scheduler::new(Some(2))), gate(), gate());
@@ -124,7 +124,7 @@ fn a_closed_channel_ends_the_wait_for_a_slot() {
     });
 }
 
-/// Its slot came just when its time was over.
+/// The slot came just as the worker's wait timed out.
 #[test]
 fn a_worker_that_gives_up_too_late_has_its_slot() {
     let (scheduler, gate) = (Arc::new(Scheduler::new(Some(2))), gate());
@@ -192,7 +192,7 @@ fn workers_that_never_spin_or_only_spin_take_no_part() {
     }
 }
 
-/// A slot that was acquired so long ago.
+/// A worker that acquired its slot that long ago.
 fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
     let mut slot = slot(scheduler);
     request(&mut slot);
@@ -230,7 +230,7 @@ fn a_slot_may_be_held_for_days() {
     assert_eq!((slot.misses, scheduler.is_full()), (0, false));
 }
 
-/// A wait has time to read the clock.
+/// A wait reads the clock, so it notices that the slot's time is over.
 #[test]
 fn a_slot_whose_time_is_over_ends_after_a_wait() {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
@@ -258,8 +258,8 @@ fn a_pair_that_shares_a_cpu_moves_once_for_each_slot() {
     assert!(!slot.begin_wait(TAKEN), "it has no slot");
 }
 
-/// The count of useless slots after one in which so many requests were served, with these yields of the
-/// worker.
+/// The count of useless slots after a slot in which `served` requests were served and the worker yielded as
+/// in `yields`.
 fn misses_after(served: u32, yields: Yields, work: impl FnOnce(&mut Slot)) -> u32 {
     let scheduler = Arc::new(Scheduler::new(Some(2)));
     let mut slot = holding(&scheduler, Duration::ZERO);

@@ -20,7 +20,7 @@ impl Consumer {
         Ok(self.next_block()?)
     }
 
-    /// The same inside: an end is no error yet.
+    /// As [`try_recv_ref`](Self::try_recv_ref), for use in this crate: reports an end as [`Ended`].
     #[inline]
     pub(crate) fn next_block(&mut self) -> Result<Option<Block<'_>>, Ended> {
         let found = match self.look_quickly() {

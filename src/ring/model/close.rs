@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// A block committed before the close is received before the close is reported, also by one that does not
+/// A block committed before the close is received before the close is reported, even if the consumer does not
 /// sleep.
 #[test]
 fn what_was_committed_before_the_close_comes_first() {
     explore(|| {
         let (mut producer, mut consumer) = ring(2, WRAP - 1);
         let sender = thread::spawn(move || {
-            // Not told of: only the close itself says that there is something.
+            // Published without a wake: only the close announces the block.
             producer.try_publish(None, &[&block(1, 8)]).unwrap();
             producer.closer().close();
         });
@@ -29,7 +29,8 @@ fn what_was_committed_before_the_close_comes_first() {
     });
 }
 
-/// The same where the closer's process has its own private word, and only the shared one tells.
+/// The same where the closer's process has its own private word, so that only the shared word reports the
+/// close.
 #[test]
 fn what_was_committed_before_the_other_side_closed_comes_first() {
     explore(|| {
@@ -55,7 +56,7 @@ fn what_was_committed_before_the_other_side_closed_comes_first() {
     });
 }
 
-/// A close by this side is never taken for the other's, though the other is told so.
+/// A side that closes sees its own reason, never the one that the shared word holds for the other side.
 #[test]
 fn a_close_is_ones_own() {
     explore(|| {
@@ -127,8 +128,8 @@ fn the_other_sides_close_wakes_both_ends() {
     });
 }
 
-/// A consumer and then a producer of one side of a channel sleeps, or is about to, while the other side
-/// spoils its parked word and this side is closed: the wait ends. At most 6 preemptions.
+/// Ends a wait by a close of its own side, while the other side changes the parked word. First a consumer
+/// waits, then a producer; each sleeps or is about to. At most 6 preemptions.
 fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Closer)) {
     let closing = move |side: &Setup, parked: usize| {
         let (closer, view) = (side.closer.clone(), side.view.clone());
@@ -152,8 +153,8 @@ fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Clo
     });
 }
 
-/// The peer dies between the change of the parked word and the wake: a side that relies on it closes when it
-/// hears of that, and wakes its sleeper all the same.
+/// The peer dies between the change of the parked word and the wake. A side that relies on it closes when it
+/// learns of the death, and that wakes its sleeper.
 #[test]
 fn a_close_wakes_a_sleeper_whose_waker_died() {
     let client = || shared_setups(2).0;
@@ -163,8 +164,9 @@ fn a_close_wakes_a_sleeper_whose_waker_died() {
     });
 }
 
-/// The peer clears the parked word without a wake, so that a closer finds nobody asleep there, and sets it
-/// again for whoever is about to lie down: the private word ends the sleep all the same.
+/// The peer clears the parked word without a wake, so the closer finds nobody asleep there; then it sets the
+/// word again, so a thread that is about to sleep finds its word unchanged. The private word still ends the
+/// sleep.
 #[test]
 fn a_close_wakes_a_sleeper_whose_parked_word_the_peer_clears() {
     let server = || shared_setups(2).1;

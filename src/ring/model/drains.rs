@@ -1,9 +1,9 @@
-//! Drains: what they take is given back after it was read, and a producer that waits is woken.
+//! Drains: blocks are given back only after they were read, and a waiting producer is woken.
 
 use super::space_wake::{first_wake_paid, nearly_enough_room};
 use super::*;
 
-/// A full ring: what is sent meanwhile lies where the drain reads.
+/// The ring is full, so the producer writes its next blocks where the drain reads.
 #[test]
 fn what_a_drain_takes_is_given_back_after_it_was_read() {
     explore(|| {
@@ -23,7 +23,7 @@ fn what_a_drain_takes_is_given_back_after_it_was_read() {
     });
 }
 
-/// A producer that sleeps, or is about to, is told by a look that finds nothing; the drain goes on.
+/// A producer sleeps, or is about to. The drain wakes it when a look finds nothing, and then goes on.
 #[test]
 fn a_look_of_a_drain_that_finds_nothing_wakes_the_producer() {
     explore(|| {
@@ -45,7 +45,7 @@ fn a_look_of_a_drain_that_finds_nothing_wakes_the_producer() {
     });
 }
 
-/// The same by a block that crosses a quarter, while the drain goes on and looks no more.
+/// The same when a block completes a quarter of the ring, and the drain looks no more.
 #[test]
 fn a_quarter_taken_by_a_drain_wakes_the_producer() {
     explore(|| {

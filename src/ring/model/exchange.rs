@@ -1,7 +1,7 @@
-//! Calls: the asking end and the worker as they ship, each with its fence put off, on a ring for requests and
+//! Calls: the real requester and the real worker, each with its deferred fence, on a ring for requests and
 //! one for responses.
 //!
-//! Both ends sleep without a time-out, so a request or a response that nobody is woken for is a deadlock.
+//! Both ends sleep without a time-out, so a lost wake is a deadlock.
 
 use loom::thread;
 
@@ -80,7 +80,7 @@ impl Serves for Worker {
 }
 
 impl Worker {
-    /// Serves so many requests in drains of at most so many.
+    /// Serves this many requests, in drains of at most `most`.
     fn run(mut self, requests: usize, most: usize) {
         let mut left = requests;
         while left > 0 {
@@ -118,7 +118,7 @@ fn calls_one_after_the_other_are_answered() {
     });
 }
 
-/// The response to the earlier request comes first, and tells nothing of whether the worker sees the later
+/// The response to the earlier request arrives first. It does not show whether the worker has seen the later
 /// one.
 #[test]
 fn a_call_behind_another_request_is_answered() {

@@ -41,8 +41,9 @@ fn explore_bounded(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 
     builder.preemption_bound = preemptions;
     builder.max_branches = 10_000;
     builder.check(move || {
-        // The first use of a static passes on what its thread has done until then, to every later user. Here
-        // that is nothing; later it would order what the ring leaves unordered.
+        // The first use of a static orders everything that its thread did before it for every later user.
+        // Nothing was done yet, so it orders nothing here. A later first use would order what the ring leaves
+        // unordered.
         fence(Ordering::SeqCst);
         futex::wake(&AtomicU32::new(0), Scope::Private, 0);
         model();
@@ -88,7 +89,7 @@ fn shared_setups(lines: u64) -> (Setup, Setup) {
     (client, server)
 }
 
-/// A block of `len` bytes whose content tells which one it is.
+/// A block of `len` bytes, filled so that its number can be recognised.
 fn block(number: u8, len: usize) -> Vec<u8> {
     (0..len).map(|i| number.wrapping_mul(50).wrapping_add(i as u8)).collect()
 }
@@ -101,7 +102,7 @@ fn forgery(line: u64) -> Vec<u8> {
     block
 }
 
-/// So many attempts to receive; what came must be the beginning of `sent`, block by block. Returns how many
+/// Tries `attempts` times to receive. The blocks received must be the first ones of `sent`. Returns how many
 /// came.
 #[track_caller]
 fn look(consumer: &mut Consumer, sent: &[Vec<u8>], attempts: usize) -> usize {
@@ -136,8 +137,8 @@ fn receive(
     received
 }
 
-/// One thread sends by `send`, which tells how many of `blocks` it could send; this one looks so many times
-/// meanwhile. In the end exactly what was sent has arrived.
+/// One thread sends by `send`, which returns how many of `blocks` it could send. Meanwhile this thread tries
+/// `attempts` times to receive. In the end exactly what was sent has arrived.
 fn pass(
     (mut producer, mut consumer): (Producer, Consumer),
     blocks: Vec<Vec<u8>>,

@@ -48,7 +48,7 @@ fn a_batch_is_all_or_nothing() {
     });
 }
 
-/// A batch of which a part was seen is seen whole: after its first block no look finds the ring empty.
+/// Once the first block of a batch was seen, no look finds the ring empty before its last block.
 #[test]
 fn a_batch_begun_has_no_gap() {
     explore(|| {
@@ -85,8 +85,8 @@ fn an_abandoned_batch_is_never_seen() {
     });
 }
 
-/// Sends and receives a forged header into the second line of the ring, and then brings the committed tail to
-/// the line before it, one lap later: whoever looks behind the next record must not believe the forgery.
+/// Sends and receives a block whose second line is a forged header. Then moves the committed tail to the line
+/// before it, one lap later. A consumer that looks behind the next record must not believe the forgery.
 fn stale_forgery(lines: u64, start: u64) -> (Producer, Consumer) {
     let (mut producer, mut consumer) = ring(lines, start);
     producer.try_send(&forgery(start + 1 + lines)).unwrap();

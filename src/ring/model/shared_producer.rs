@@ -1,10 +1,10 @@
-//! Threads that share a producer, as the workers of senders share an inbox: two that wait for room, and the
-//! receiver.
+//! Threads that share a producer, as the workers of senders share an inbox: two threads that wait for room,
+//! and the receiver.
 //!
-//! Three threads make too many interleavings for all of them: each model states how many preemptions it
-//! allows. The one who stands at the front starts the other, so it is known who came first. The ring is the
-//! smallest, full, and begins just below 2^30 lines; the producer's side trusts nothing that the consumer's
-//! side writes, as in the server.
+//! Three threads make too many interleavings for all of them, so each model states how many preemptions it
+//! allows. The front starts the other thread, so the order in the queue is known. The ring is the smallest,
+//! full, and begins just below 2^30 lines. As in the server, the producer's side trusts nothing that the
+//! consumer's side writes.
 
 use loom::thread;
 
@@ -37,7 +37,7 @@ fn full() -> (Arc<SharedProducer>, Closer, Consumer) {
     (Arc::new(shared), server.closer, Consumer::new(&client))
 }
 
-/// The channel of a sender, as far as a wait for another's inbox looks at it.
+/// A sender's own channel: only the part that a wait for another client's inbox uses.
 fn own() -> Closer {
     Closer::new(View::of_len(0), Scope::Shared, Vec::new(), None, Peer::Unheard)
 }
@@ -47,8 +47,8 @@ fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(1 << 30)
 }
 
-/// One thread joins the queue, and only then starts the other; then it waits and writes block 1. What came of
-/// both.
+/// One thread joins the queue, and only then starts the other. Then it waits and writes block 1. Returns both
+/// results.
 fn front(
     shared: Arc<SharedProducer>,
     own: Closer,
@@ -63,7 +63,7 @@ fn front(
     })
 }
 
-/// The one behind joins the queue, too, and writes block 2.
+/// The other thread joins the queue, too, and writes block 2.
 fn waits(own: Closer) -> impl FnOnce(&SharedProducer) -> Written {
     move |shared| shared.enqueue(LEN).write(&put(2), &own, deadline())
 }
@@ -86,7 +86,7 @@ fn two_who_wait_are_served_in_their_order() {
     });
 }
 
-/// Whoever does not want to wait does not take the room that one who waits could use.
+/// A sender that does not wait takes no room that a waiting one could use.
 #[test]
 fn nobody_overtakes_one_who_waits() {
     explore_bounded(PREEMPTIONS, || {
@@ -110,8 +110,8 @@ fn put_long(producer: &mut Producer, _: u32) -> Result<(), NotSent> {
     producer.try_publish(None, &[&block(1, LONG)[..]])
 }
 
-/// One line of four is taken, and a block of two lines has no room: padding goes before it. One of a line
-/// has, and passes it; the one that waits goes in when the line was read.
+/// One line of four is taken. A waiting block of two lines does not fit, because it needs padding before it.
+/// A block of one line fits and passes it. The waiting block is written once the line was read.
 #[test]
 fn what_fits_passes_one_who_waits_for_more() {
     explore_bounded(PREEMPTIONS, || {
@@ -130,7 +130,7 @@ fn what_fits_passes_one_who_waits_for_more() {
         });
         assert_eq!(recv(&mut consumer), block(0, LEN));
         let mut next = recv(&mut consumer);
-        // Where the line was read already, the room is that of the one who waits.
+        // If the line was read before, the waiting block fits, and the small one may not pass it.
         let small = if next == block(2, LEN) { Ok(()) } else { Err(NotWritten::Full) };
         if small.is_ok() {
             next = recv(&mut consumer);
@@ -140,8 +140,8 @@ fn what_fits_passes_one_who_waits_for_more() {
     });
 }
 
-/// Three lines of four are taken, and one is given back: too little for the one at the front, and enough for
-/// the one behind it, which is told by the front. Nothing more is read before it has written.
+/// Three lines of four are taken, and one is given back. That is too little for the front and enough for the
+/// second in the queue, which the front signals. Nothing more is read before the second has written.
 #[test]
 fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     explore_bounded(Some(2), || {
@@ -171,7 +171,7 @@ fn one_behind_is_told_of_room_that_is_too_small_for_the_front() {
     });
 }
 
-/// The front leaves without having written, because its own channel ends: it signals the next.
+/// The front's own channel ends, so it leaves without having written, and signals the next.
 #[test]
 fn a_front_that_leaves_signals_the_next() {
     explore_bounded(PREEMPTIONS, || {
@@ -192,7 +192,7 @@ fn a_front_that_leaves_signals_the_next() {
     });
 }
 
-/// The same for the one behind: the front does not need it.
+/// The same for the second in the queue: the front goes on without it.
 #[test]
 fn one_behind_may_leave() {
     explore_bounded(PREEMPTIONS, || {
@@ -211,8 +211,7 @@ fn one_behind_may_leave() {
     });
 }
 
-/// The same where there is no room for the front either: nothing but its own end wakes the one behind, and
-/// nothing but its own the front.
+/// The same without room for the front: each of the two is woken only by the close of its own channel.
 #[test]
 fn each_one_leaves_by_itself() {
     explore_bounded(PREEMPTIONS, || {
@@ -231,7 +230,7 @@ fn each_one_leaves_by_itself() {
     });
 }
 
-/// The receiver dies or unregisters: both are sent away, and nothing is written any more.
+/// The receiver dies or unregisters: both waits end, and nothing more is written.
 #[test]
 fn the_receivers_end_sends_both_away() {
     explore_bounded(PREEMPTIONS, || {
@@ -244,8 +243,8 @@ fn the_receivers_end_sends_both_away() {
     });
 }
 
-/// The receiver gives up its inbox and its channel stays open: both are sent away, with no wake but the one
-/// of giving up.
+/// The receiver gives up its inbox, and its channel stays open. Both waits end, though only `give_up` wakes
+/// anybody.
 #[test]
 fn an_inbox_given_up_sends_both_away() {
     explore_bounded(PREEMPTIONS, || {
@@ -257,7 +256,8 @@ fn an_inbox_given_up_sends_both_away() {
     });
 }
 
-/// The same where room is made just before: what was acknowledged is in the ring, though nobody will read it.
+/// The same just after the receiver made room. An acknowledged block is in the ring, though nobody will read
+/// it.
 #[test]
 fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
     explore_bounded(PREEMPTIONS, || {
@@ -274,7 +274,7 @@ fn an_inbox_given_up_after_a_read_keeps_nobody_waiting() {
     });
 }
 
-/// The receiver makes room before it ends: what was acknowledged is in the ring, and nothing else.
+/// The receiver makes room before it ends: the ring holds the block that was acknowledged, and nothing else.
 #[test]
 fn what_was_acknowledged_before_the_end_is_there() {
     explore_bounded(PREEMPTIONS, || {
@@ -293,8 +293,8 @@ fn what_was_acknowledged_before_the_end_is_there() {
     });
 }
 
-/// The receiver clears the parked word without a wake, and then ends: its close reaches the front all the
-/// same. Two threads.
+/// The receiver clears the parked word without a wake, and then ends. The close still wakes the front. Two
+/// threads.
 #[test]
 fn the_receivers_close_needs_no_word_of_its_own() {
     explore_bounded(Some(5), || {

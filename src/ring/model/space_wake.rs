@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// The smallest ring: each block waits for the one before, each look for the next block; both sides sleep. At
-/// most 5 preemptions.
+/// In the smallest ring each block waits until the one before was read, and each look waits for the next
+/// block, so both sides sleep. At most 5 preemptions.
 #[test]
 fn both_sides_sleep_in_turn() {
     explore_bounded(Some(5), || {
@@ -21,15 +21,15 @@ fn both_sides_sleep_in_turn() {
     });
 }
 
-/// What comes first is told of at once; from then on the consumer counts quarters.
+/// The first block taken sends a wake at once; from then on one is due for each quarter of the ring.
 pub(super) fn first_wake_paid((mut producer, mut consumer): (Producer, Consumer)) -> (Producer, Consumer) {
     producer.try_send(&[]).unwrap();
     assert_eq!(look(&mut consumer, &[vec![]], 1), 1);
     (producer, consumer)
 }
 
-/// A ring in which one consumed line is less than a quarter, with one line committed before its last three: a
-/// block of half the ring needs that line.
+/// A ring in which one line is less than a quarter. It holds one block of one line, behind which three lines
+/// follow to the end. A block of half the ring needs that line, too.
 pub(super) fn nearly_enough_room() -> (Producer, Consumer) {
     let (mut producer, consumer) = first_wake_paid(ring(8, WRAP - 5));
     producer.try_send(&block(1, 8)).unwrap();
@@ -37,8 +37,8 @@ pub(super) fn nearly_enough_room() -> (Producer, Consumer) {
     (producer, consumer)
 }
 
-/// Less than a quarter was given back, so the wake is due when the next look finds nothing; there may be no
-/// other.
+/// Less than a quarter was given back, so the consumer must send the wake when its next look finds nothing.
+/// There may be no other wake.
 #[test]
 fn a_look_that_finds_nothing_wakes_the_producer() {
     explore(|| {
@@ -87,7 +87,7 @@ fn a_publish_elsewhere_wakes_the_producer() {
     });
 }
 
-/// The same where the block taken crosses a quarter, and the consumer does nothing afterwards.
+/// The same where the block taken completes a quarter, and the consumer does nothing afterwards.
 #[test]
 fn a_quarter_given_back_wakes_the_producer() {
     explore(|| {
@@ -103,8 +103,8 @@ fn a_quarter_given_back_wakes_the_producer() {
     });
 }
 
-/// Whoever has the response to a request has the request's room back: a lone call is never refused or kept
-/// waiting.
+/// A requester that has its response also has the request's room back, so a lone call is never refused or
+/// delayed.
 #[test]
 fn a_response_gives_the_room_of_its_request_back() {
     explore(|| {

@@ -87,8 +87,8 @@ impl Producer {
         if draft.start == self.end.position && len <= ONE_LINE {
             self.commit_here(len, LINE as u64);
         } else {
-            // What the draft went over lies within it and is not asked for again, or was overwritten with
-            // zeros when it was taken back.
+            // What the draft overwrote lies within this record, where no commit needs a 0 again, or was
+            // zeroed by `take_back`.
             self.cleared = draft.cleared;
             self.commit_one(draft.start, len);
         }

@@ -82,8 +82,9 @@ impl Producer {
 
 /// Room for one block, written in place through [`io::Write`]: [`Producer::grant`]. It becomes visible with
 /// [`commit`](Self::commit). If it is dropped, nothing is sent, and what was written is overwritten with
-/// zeros. Until then the other side can read it in the ring's memory, and also if the grant is leaked
-/// ([`std::mem::forget`]). More than its room is written in part, as to any full writer.
+/// zeros. Before that the other side can read it in the ring's memory; if the grant is leaked
+/// ([`std::mem::forget`]), it stays readable. A write of more than the room is cut to the room, as by any
+/// full writer.
 ///
 /// # Examples
 ///

@@ -8,10 +8,10 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`Full`](SendError::Full) leaves everything as it was; an attempt behind one that ended so looks again
-    /// after about a microsecond (less in a ring of less than 64 KiB), for looks without pause hold up the
-    /// consumer. Else [`TooLarge`](SendError::TooLarge), [`Disconnected`](SendError::Disconnected), or
-    /// [`Violation`](SendError::Violation).
+    /// [`Full`](SendError::Full), and then nothing has changed. The next attempt after `Full` waits about a
+    /// microsecond before it looks (less in a ring of less than 64 KiB), because looks without a pause slow
+    /// down the consumer. Otherwise [`TooLarge`](SendError::TooLarge),
+    /// [`Disconnected`](SendError::Disconnected), or [`Violation`](SendError::Violation).
     ///
     /// # Examples
     ///

@@ -1,5 +1,4 @@
-//! Headers and heads that the other side forged: each is taken exactly if an honest side could have written
-//! it.
+//! Forged headers and heads: each is accepted exactly if an honest side could have written it.
 
 use super::*;
 
@@ -11,8 +10,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A header with any kind, length and line number is taken exactly if it is valid, without accessing
-    /// anything outside the ring.
+    /// A header with any kind, length and line number is accepted exactly if it is valid. Nothing outside the
+    /// ring is accessed.
     #[test]
     fn a_forged_header_is_taken_only_if_it_could_be_honest(
         shape in any_shape(),
@@ -59,7 +58,7 @@ proptest! {
                     prop_assert_eq!(consumer.try_recv(&mut into), Err(RecvError::Violation(violation)));
                 }
                 prop_assert_eq!(consumer.closer().reason(), Some(CloseReason::FAULT));
-                // It stays broken whatever the other side does now.
+                // The end stays poisoned whatever the other side writes now.
                 for word in [0, data_header(position, 0)] {
                     let offset = setup.data + (position % capacity) as usize;
                     setup.view.word64(offset).store(word, Ordering::Relaxed);
@@ -69,7 +68,8 @@ proptest! {
         }
     }
 
-    /// Any head is believed exactly if it is a whole line between the last one seen and the committed tail.
+    /// A head is accepted exactly if it is a multiple of a line between the last head seen and the committed
+    /// tail.
     #[test]
     fn a_forged_head_is_believed_only_if_it_could_be_honest(
         shape in any_shape(),
@@ -81,7 +81,7 @@ proptest! {
         let mut into = Vec::new();
         let mut tail = shape.start;
         let mut last = shape.start;
-        // Full, some blocks given back and that seen, full again.
+        // Fill the ring, give some blocks back, let the producer see that, and fill it again.
         for _ in 0..=given_back {
             while producer.try_send(&[]).is_ok() {
                 tail += 64;
@@ -110,7 +110,8 @@ proptest! {
         }
     }
 
-    /// Headers written by the producer's own functions are read back, and no other position takes them.
+    /// Headers made by the producer's own functions are decoded correctly, and are rejected at every other
+    /// position.
     #[test]
     fn headers_read_back(shape in any_shape(), offset in 0..64u64, len in 0..4096usize, elsewhere in 1..1u64 << 30) {
         let capacity = shape.capacity as u64;

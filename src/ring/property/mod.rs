@@ -1,6 +1,6 @@
-//! The ring against a plain queue: arbitrary operations, sizes, capacities and starting places, with each
-//! answer of either end foretold; and every word that a hostile peer can write against the rule it has to
-//! keep.
+//! Compares the ring with a plain queue, for arbitrary operations, sizes, capacities and start positions: the
+//! model predicts each answer of either end. Also checks every word that a hostile peer can write against the
+//! rule for it.
 
 mod forged;
 
@@ -20,7 +20,7 @@ use crate::shm::backend::Ordering;
 /// A length, in terms of the ring's maximum, which is not known when it is drawn.
 #[derive(Debug, Clone, Copy)]
 enum Len {
-    /// This many, or what remains of it by the maximum and one.
+    /// This many, modulo the maximum plus two: at most one more than the ring takes.
     Any(usize),
     /// Around the end of a line.
     Lines(usize, isize),
@@ -58,14 +58,14 @@ enum Op {
     Parts(Len, Len),
     /// Room asked for, bytes written, and whether it is committed.
     Grant(Len, Vec<Len>, bool),
-    /// A grant of unknown length: least, appends, then cut back to this many if so, and whether it is
+    /// A draft: the least room, the appends, the length to cut it back to (if any), and whether it is
     /// committed.
     Draft(Len, Vec<Len>, Option<Len>, bool),
     Batch(Vec<Len>, bool),
     Recv,
     /// Reads of (offset, length) from the next block, and whether it is released.
     Incoming(Vec<(usize, usize)>, bool),
-    /// A drain: takes, and sends meanwhile.
+    /// A drain: each step takes a block or sends one.
     Drain(Vec<Option<Len>>),
     Close(CloseReason),
 }
@@ -92,7 +92,7 @@ struct Shape {
     start: u64,
 }
 
-/// Any small capacity, mostly with its largest maximum, beginning a little before any place where some number
+/// Any small capacity, mostly with the largest `max_block`, and a start position shortly before some number
 /// wraps.
 fn any_shape() -> impl Strategy<Value = Shape> {
     let wrap = prop_oneof![
@@ -159,7 +159,7 @@ impl Plain {
         self.blocks.push_back((start, block));
     }
 
-    /// What a look says that finds no block.
+    /// The result of a look that finds no block.
     fn nothing(&self) -> Result<Option<usize>, RecvError> {
         self.closed.map_or(Ok(None), |reason| Err(RecvError::Disconnected(reason)))
     }
@@ -181,7 +181,8 @@ impl Plain {
         }
     }
 
-    /// What a look for a whole block gave. Returns where the block's record ends, if there was one.
+    /// Checks the result of a look for a whole block. Returns where the block's record ends, if there was
+    /// one.
     fn take(&mut self, got: Result<Option<usize>, RecvError>, into: &[u8]) -> Option<u64> {
         let Some((start, block)) = self.blocks.pop_front() else {
             assert_eq!(got, self.nothing());
@@ -192,12 +193,12 @@ impl Plain {
         Some(start + record_size(block.len()))
     }
 
-    /// Content for a record at `start`: each line of it begins like a committed header of the next lap.
-    /// Whether what is not committed is leaked this time, and so is not overwritten.
+    /// Whether an uncommitted grant, draft or batch is leaked this time, so that its bytes stay.
     fn leaks(&self) -> bool {
         self.number.is_multiple_of(2)
     }
 
+    /// Content for a record at `start`: each line of it begins like a committed header of the next lap.
     fn content(&mut self, start: u64, len: usize) -> Vec<u8> {
         self.number += 1;
         let mut block: Vec<u8> = (0..len as u64).map(|i| (self.number * 7 + i) as u8).collect();
@@ -237,7 +238,7 @@ impl Pair {
         }
     }
 
-    /// That a block of this length, written at `start` and not committed, was overwritten.
+    /// Checks that a block of this length, written at `start` and not committed, was overwritten.
     fn is_overwritten(&self, start: u64, len: usize) {
         let mut bytes = vec![1; len];
         self.setup
@@ -265,7 +266,7 @@ impl Pair {
                 let (a, b) = (a.of(self.plain.max_block), b.of(self.plain.max_block));
                 let place = self.plain.place(self.plain.tail, a + b);
                 let block = self.plain.content(place.unwrap_or(0), a + b);
-                // With its first word as a header where it has one.
+                // If the block has a first word, it is sent as the header.
                 let done = match block.split_first_chunk::<HEADER>() {
                     Some((first, rest)) if a >= HEADER => {
                         let header = Some(u64::from_ne_bytes(*first));
@@ -341,7 +342,7 @@ impl Pair {
             let len = write.of(self.plain.max_block);
             if len > draft.room() - written {
                 self.producer.extend(&mut draft, written + len);
-                // As much as is needed, or all there is.
+                // It has grown to at least the room that is needed, or to all there is.
                 let all = most.max(least);
                 assert!(draft.room() == all || (written + len..all).contains(&draft.room()));
             }
@@ -356,7 +357,7 @@ impl Pair {
             self.producer.write_first_word(&draft, first);
         }
         if let Some(cut) = cut {
-            // Taken back, and begun anew with less.
+            // Taken back, and begun again with less.
             self.producer.take_back(&draft, written);
             self.is_overwritten(start, written);
             written = cut.of(self.plain.max_block).min(written);
@@ -443,8 +444,8 @@ impl Pair {
 }
 
 impl Pair {
-    /// While a drain goes on, less than a quarter of the ring is missing, and nothing after a look that found
-    /// nothing.
+    /// While a drain goes on, it withholds less than a quarter of the ring, and nothing after a look that
+    /// found nothing.
     fn drain(&mut self, steps: &[Option<Len>]) {
         let Pair { setup, producer, consumer, plain, into } = self;
         let mut taken = plain.head;

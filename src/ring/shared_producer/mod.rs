@@ -100,7 +100,7 @@ impl SharedProducer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under this lock leaves the state whole: the ring commits with one store.
+        // A panic under this lock leaves the state consistent, because the ring commits with one store.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -114,7 +114,7 @@ impl SharedProducer {
         state.nobody_waits().then(|| state.try_write(put))
     }
 
-    /// Writes `len` bytes at once, even if others wait, provided that there is room which they do not need.
+    /// Writes `len` bytes at once, even if others wait, provided that they do not need that room.
     #[cold]
     pub(crate) fn try_pass<P>(&self, len: usize, put: &P) -> Result<(), NotWritten>
     where
@@ -123,7 +123,7 @@ impl SharedProducer {
         let mut state = self.lock();
         let before = state.waiting();
         let passed = state.pass(len, before, put);
-        // Also after a failure: it has read the ring's head, perhaps before the front did.
+        // Also after a failure: this thread may have loaded the ring's head before the front did.
         state.signal_next();
         passed
     }
@@ -136,8 +136,8 @@ impl SharedProducer {
         Waiter { shared: self, signal, len }
     }
 
-    /// Accepts no more blocks. The front learns it by the close of the channel, which must follow, or within
-    /// [`SPACE_SLICE`]; the others when the front leaves.
+    /// Accepts no more blocks. The front learns it from the close of the channel, which must follow, or
+    /// within [`SPACE_SLICE`]; the others learn it when the front leaves.
     pub(crate) fn end(&self) {
         self.lock().end();
     }

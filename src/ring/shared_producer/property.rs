@@ -1,5 +1,5 @@
-//! Threads that share a producer, played by one: who may write is asked in every order, and compared with a
-//! plain model.
+//! Threads that share a producer, all simulated by one thread: they try to write in every order, and a plain
+//! model says which of them may.
 
 use std::collections::VecDeque;
 
@@ -17,10 +17,10 @@ const CAPACITY: usize = 1024;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// One who does not wait.
+    /// A sender that does not wait.
     Send(usize),
     Enqueue(usize),
-    /// One of those in the queue looks.
+    /// One of the waiting threads looks.
     Look(prop::sample::Index),
     Leave(prop::sample::Index),
     Receive,
@@ -43,7 +43,7 @@ struct Plain {
     head: u64,
     /// Where each record in the ring ends, and its block's number.
     records: VecDeque<(u64, u32)>,
-    /// Number and length of the block of each that waits.
+    /// For each waiting thread, the number and length of its block.
     queue: VecDeque<(u32, usize)>,
     passed: u64,
 }
@@ -57,7 +57,8 @@ impl Plain {
         (end + 64 - self.head <= capacity).then_some(end)
     }
 
-    /// As the head of the module says it, for one with so many before it.
+    /// The rule at the head of `shared_producer/mod.rs`, for a thread with `before` others before it in the
+    /// queue.
     fn may_write(&self, len: usize, before: usize) -> bool {
         let fits = |len| self.place(self.tail, len).is_some();
         let passes = self.passed < CAPACITY as u64 && !(0..before).any(|at| fits(self.queue[at].1));
@@ -152,7 +153,7 @@ proptest! {
                     }
                 }
             }
-            // No more than a ring and a block passes a front.
+            // At most a capacity and one block pass a front.
             prop_assert!(plain.passed < 2 * CAPACITY as u64);
             // No thread that could write sleeps: the consumer wakes the front and resets the parked
             // word, and each thread wakes the next one.

@@ -66,7 +66,7 @@ impl State {
                 next.signal.set();
             }
         } else {
-            // It may have been signalled, and leaves without having looked.
+            // The leaving thread may have been signalled, and has not looked since.
             self.signal_next();
         }
     }

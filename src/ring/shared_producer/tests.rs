@@ -46,7 +46,7 @@ fn blocks_are_numbered_as_they_are_written() {
     }
 }
 
-/// Before the channel is closed, too: that may take the server a while.
+/// Reported even before the channel is closed, which may take the server a while.
 #[test]
 fn the_end_is_told_though_there_is_no_room() {
     let (shared, _setup) = one_place();
@@ -58,7 +58,7 @@ fn the_end_is_told_though_there_is_no_room() {
     assert_eq!(shared.try_pass(4, &numbered), Err(NotWritten::Ended));
 }
 
-/// Whatever the word says, whether there is room or not, and whatever it says later.
+/// This is final for every value of the word, with and without room, whatever the word says later.
 #[test]
 fn a_ring_that_was_given_up_takes_nothing_more() {
     const GONE: Result<(), NotWritten> = Err(NotWritten::Ended);
@@ -83,7 +83,7 @@ fn a_ring_that_was_given_up_takes_nothing_more() {
     }
 }
 
-/// The one at the front finds it by itself, though nothing wakes it and there is no room.
+/// The front notices it without a wake and without room.
 #[test]
 fn a_sender_that_waits_looks_whether_the_ring_was_given_up() {
     let (shared, setup) = one_place();
@@ -132,8 +132,8 @@ fn who_waits_comes_before_who_does_not() {
     assert_eq!(shared.try_pass(4, &numbered), Ok(()));
 }
 
-/// One block of the largest size waits, and one line is unread before it: what is small passes until the
-/// ring is full.
+/// One line is unread, and a block of the largest size waits behind it. Small blocks pass it until the ring
+/// is full.
 #[test]
 fn small_blocks_pass_a_large_one() {
     let setup = local_setup(4096, WaitStrategy::Park, 2048).unwrap();
@@ -145,8 +145,8 @@ fn small_blocks_pass_a_large_one() {
     assert_eq!(passed, 62, "a ring of 64 lines without the unread one and the zeroed one");
 }
 
-/// The receiver reads, but never so much that the large block fits: a ring of small ones passes it, and
-/// it is next.
+/// The receiver reads, but never enough for the large block. Small blocks pass it until they fill a ring;
+/// then it is next.
 #[test]
 fn small_blocks_do_not_starve_a_large_one() {
     let setup = local_setup(4096, WaitStrategy::Park, 0).unwrap();

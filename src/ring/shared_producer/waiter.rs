@@ -43,7 +43,8 @@ impl Waiter<'_> {
         let SharedProducer { space, closer, .. } = self.shared;
         let mut slept = None;
         loop {
-            // First: a wake by either close is not one for nothing, and a sender that is gone sends nothing.
+            // Checked first: a wake by either close must not count as fruitless, and a sender that has left
+            // sends nothing.
             if own.is_closed() {
                 return Err(NotWritten::Leaving);
             }

@@ -17,7 +17,8 @@ fn an_end_closes_what_it_is_told_to_when_it_is_dropped() {
     }
 }
 
-/// Two sides of one channel, each with its own private word, and a third that does not heed the shared one.
+/// Two sides of one channel, each with its own private word, and a third side that does not read the shared
+/// word.
 fn sides(parked: Vec<usize>) -> (View, [Closer; 3]) {
     let view = View::new(Segment::anonymous(4096).unwrap());
     let side = |peer| Closer::new(view.clone(), Scope::Shared, parked.clone(), Some(512), peer);
@@ -53,7 +54,7 @@ fn each_reason_is_told_to_the_other_side() {
     }
 }
 
-/// Where the other side is not relied on to leave the parked words alone, and only there.
+/// Exactly those waits whose other side is not trusted to leave the parked words alone.
 #[test]
 fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     let setup = || local_setup(128, WaitStrategy::Park, 0).unwrap();
@@ -61,8 +62,8 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     let (_view, [closer, ..]) = sides(vec![]);
     assert!(closer.sleeps_on_private());
 
-    // A closer that finds no parked word, and so wakes all that sleep by the private one. An end that closes
-    // when it is dropped would wake the next.
+    // This closer knows no parked word, so it wakes each sleeper by the private word. No end closes when it
+    // is dropped, because that would wake the next sleeper.
     let setup = || Setup { closer: closer.clone(), scope: Scope::Shared, closes_on_drop: None, ..setup() };
     let (to, threads) = mpsc::channel();
     let (ended, ends) = mpsc::channel();
@@ -81,8 +82,7 @@ fn a_wait_among_processes_is_ended_by_the_private_word_too() {
     }
 }
 
-/// A peer that was to wake a sleeper, and died between the change of its word and the wake, leaves it to the
-/// close.
+/// A peer changed the sleeper's word and died before the wake. Then the close must wake the sleeper.
 #[test]
 fn a_close_wakes_a_sleeper_of_whom_no_word_tells() {
     for parked in [CONSUMER_PARKED, PRODUCER_PARKED] {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The head is looked at where what is known of it is not enough, and only there.
+/// Drafts and batches load the head exactly if the last head seen does not show enough room.
 #[test]
 fn drafts_and_batches_grow_into_what_was_given_back() {
     let (mut producer, mut consumer) = local(1024).unwrap();
@@ -49,7 +49,7 @@ fn a_draft_behind_padding_may_end_within_its_first_line() {
     assert_eq!(block, b"short");
 }
 
-/// What was written before lies behind the end of what is committed, where a 0 had been stored ahead.
+/// The draft wrote over a 0 that had been stored ahead, and then a shorter block is committed.
 #[test]
 fn a_draft_begun_anew_leaves_nothing_behind_its_end() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();

@@ -1,4 +1,5 @@
-//! What the properties do not ask: what an end tells of itself, how its waits end, and what each close says.
+//! What the property tests do not cover: what an end reports about itself, how its waits end, and what each
+//! close reports.
 
 mod closes;
 mod drafts;
@@ -26,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 const STRATEGIES: [WaitStrategy; 3] = [WaitStrategy::Spin, WaitStrategy::Adaptive, WaitStrategy::Park];
 
-/// Waits until the word says that its sleeper lies down.
+/// Waits until the parked word says that its end is about to sleep.
 fn until_parked(word: &AtomicU32) {
     let until = Instant::now() + LIMIT;
     while word.load(Ordering::Relaxed) != 1 {
@@ -35,7 +36,7 @@ fn until_parked(word: &AtomicU32) {
     }
 }
 
-/// The threads that tell their numbers sleep nowhere but where they are expected to.
+/// Waits until the thread sleeps. The threads of these tests sleep only where a test expects it.
 fn until_asleep(thread: i32) {
     let until = Instant::now() + LIMIT;
     while !std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap().contains(") S ") {
@@ -54,7 +55,7 @@ pub(super) fn tell(threads: &mpsc::Sender<i32>) {
     threads.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
 }
 
-/// A wake that tells nothing: the sleeper has to lie down again.
+/// Wakes the sleeper without any news, and waits until it parks again.
 fn wake_for_nothing(setup: &Setup, parked: usize, thread: i32) {
     let word = setup.view.word32(parked);
     until_parked(word);
@@ -98,7 +99,7 @@ fn a_ring_has_the_capacity_asked_for_or_is_refused() {
     assert_eq!(told, "a ring cannot have 100 bytes: use a power of two from 128 to 1073741824");
 }
 
-/// Whoever spun sleeps from now on.
+/// An end that was spinning sleeps from now on.
 #[test]
 fn a_wait_goes_by_the_strategy_chosen_last() {
     let setup = local_setup(128, WaitStrategy::Spin, 0).unwrap();
@@ -125,7 +126,7 @@ fn a_wait_goes_by_the_strategy_chosen_last() {
     });
 }
 
-/// Each operation that waits, with and without reason.
+/// Each operation that waits, with and without something to wait for.
 #[test]
 fn waits_end_with_what_they_waited_for_or_at_their_deadline() {
     let short = Duration::from_millis(2);
@@ -161,7 +162,7 @@ fn waits_end_with_what_they_waited_for_or_at_their_deadline() {
     }
 }
 
-/// What can never be, or not any more, is told without a wait.
+/// What can never succeed, or no longer can, fails without a wait.
 #[test]
 fn errors_are_told_apart_by_those_who_wait() {
     let (mut producer, mut consumer) = local_with(128, WaitStrategy::Park).unwrap();
@@ -181,7 +182,8 @@ fn errors_are_told_apart_by_those_who_wait() {
     assert_eq!(consumer.recv_timeout(&mut Vec::new(), LIMIT), Err(end));
 }
 
-/// The quick look takes nothing that the rules forbid: at every line of a ring, around the end of every line.
+/// The quick look accepts nothing that the rules forbid: at every line of a ring, for lengths around the end
+/// of every line.
 #[test]
 fn lengths_are_judged_at_every_line() {
     let ring = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -213,7 +215,7 @@ fn a_head_moves_forward_by_lines_up_to_the_tail() {
             producer.try_send(&[]).unwrap();
             consumer.try_recv(&mut Vec::new()).unwrap().unwrap();
         }
-        // The last one seen is that of the second block; the tail is behind the fifth.
+        // The last head seen is that of the second block; the tail is behind the fifth.
         setup.view.word64(HEAD).store(128, Ordering::Relaxed);
         for _ in 0..2 {
             producer.try_send(&[]).unwrap();
@@ -229,7 +231,7 @@ fn a_head_moves_forward_by_lines_up_to_the_tail() {
     }
 }
 
-/// Whatever an offset and a length are, together they end with the block.
+/// Whatever the offset and the length, a read ends at the end of the block.
 #[test]
 fn a_read_ends_with_the_block() {
     let (mut producer, mut consumer) = local_with(1024, WaitStrategy::Park).unwrap();

@@ -1,9 +1,9 @@
-//! Who is woken, when, and how often for nothing.
+//! Which end is woken, when, and how many fruitless wakes are tolerated.
 
 use super::*;
 use crate::ring::{Ended, notify_both};
 
-/// A wake that leads nowhere does not end a wait, and each thing that is received makes up for one of them.
+/// A fruitless wake does not end a wait, and each thing received excuses one of them.
 #[test]
 fn who_is_woken_for_nothing_lies_down_again() {
     let setup = local_setup(256, WaitStrategy::Park, 0).unwrap();
@@ -74,8 +74,8 @@ fn what_was_given_back_is_told_by_quarters_or_when_nothing_is_left() {
     }
 }
 
-/// A drain gives back what it took by quarters of the ring, when nothing is left, and when it ends, however
-/// it ends.
+/// A drain gives back what it took: after each quarter of the ring, when it finds nothing, and when it ends
+/// in any way.
 #[test]
 fn a_drain_gives_back_for_many_blocks_at_once() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -109,7 +109,7 @@ fn a_drain_gives_back_for_many_blocks_at_once() {
     assert!(thrown.is_err());
     assert_eq!(head(), 10, "it ended by a panic");
 
-    // One that is forgotten keeps what it took until the consumer goes on.
+    // A drain that is forgotten withholds what it took until the consumer goes on.
     for takes_more in [true, false] {
         send(1);
         let before = head();
@@ -128,7 +128,8 @@ fn a_drain_gives_back_for_many_blocks_at_once() {
     }
 }
 
-/// Who is seen asleep need not wait for a quarter of the ring: the next block tells it, or the drain's end.
+/// A producer that is seen asleep need not wait for a quarter of the ring: the drain wakes it with the next
+/// block, or when it ends.
 #[test]
 fn a_drain_wakes_a_producer_that_sleeps() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -153,7 +154,7 @@ fn a_drain_wakes_a_producer_that_sleeps() {
     assert_eq!(state(), (4, 0), "at the end");
 }
 
-/// Sleeps for space that were ended for nothing are counted, and each head that moved makes up for one.
+/// Fruitless wakes of a sleep for space are counted, and each move of the head excuses one.
 #[test]
 fn fruitless_wakes_for_space_are_counted() {
     let (mut producer, mut consumer) = local(128).unwrap();
@@ -178,7 +179,8 @@ fn fruitless_wakes_for_space_are_counted() {
     assert_eq!(producer.try_send(b"x"), Err(SendError::Violation(Violation::FruitlessWakes)));
 }
 
-/// Not only the word: a producer would find its room in the next slice, and nobody would notice.
+/// It is not enough to change the parked word: the sleeper must be woken. Other tests would not notice a
+/// missing wake, because a producer that sleeps finds its room after its 50 ms slice.
 #[test]
 fn a_wake_ends_the_sleep_that_it_is_for() {
     for parked in [CONSUMER_PARKED, PRODUCER_PARKED] {
@@ -205,7 +207,7 @@ fn a_wake_ends_the_sleep_that_it_is_for() {
     }
 }
 
-/// Who looks for a sleeper, and who does not: both parked words are set by hand to tell.
+/// Which operations look for a sleeper. Both parked words are set by hand to find out.
 #[test]
 fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
@@ -219,8 +221,8 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
         words.map(|word| word.swap(0, Ordering::Relaxed))
     };
     let mut into = Vec::new();
-    // What comes first is told of at once; from then on the consumer counts quarters of the ring, four lines
-    // of this one.
+    // The first block taken sends a wake at once; from then on one is due for each quarter of the ring, which
+    // is four lines here.
     producer.try_send(&[]).unwrap();
     consumer.try_recv(&mut into).unwrap().unwrap();
 
@@ -240,7 +242,7 @@ fn a_wake_is_sent_where_something_is_owed_and_only_there() {
     assert_eq!(parked_after(&mut || notify_both(&mut producer, &mut consumer)), [1, 0]);
 }
 
-/// A peer that wakes a sleeper again and again for nothing is found out.
+/// A peer that sends fruitless wakes without end is detected.
 #[test]
 fn fruitless_wakes_end_in_a_violation() {
     let broken = Violation::FruitlessWakes;

@@ -58,7 +58,8 @@ pub(super) struct Adaptive {
     /// Short sleeps to pass over before spinning is tried again, and how many it will be the next time.
     pause: u32,
     next_pause: u32,
-    /// What had been found in all at the last wait that counts for a burst.
+    /// How much had been found in all at the last wait that changed anything other than by `Early` or a
+    /// running pause.
     found: u64,
 }
 

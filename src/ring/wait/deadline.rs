@@ -32,7 +32,7 @@ pub struct Deadline(Limit);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     Never,
-    /// So long after [`Deadline::start`], which is called when something is about to wait.
+    /// This long after [`Deadline::start`], which is called when something is about to wait.
     After(Duration),
     At(Instant),
 }
@@ -41,13 +41,13 @@ impl Deadline {
     /// No limit.
     pub(crate) const NEVER: Deadline = Deadline(Limit::Never);
 
-    /// The same, made in place: less is stored than by a copy of the constant.
+    /// `NEVER`, made in place, which stores less than a copy of the constant.
     #[inline(always)]
     pub(crate) fn never() -> Deadline {
         Deadline(Limit::Never)
     }
 
-    /// How long it is until then. Reads no clock for a duration that was not started.
+    /// The time left until the deadline. Reads no clock for a duration that was not started.
     pub(crate) fn left(&self) -> Option<Duration> {
         match self.0 {
             Limit::Never => None,
@@ -56,8 +56,8 @@ impl Deadline {
         }
     }
 
-    /// The point in time, if there is a limit. Reads the clock once, the first time, for a duration: whoever
-    /// finds what it looks for without a wait never calls this, and pays nothing for the limit.
+    /// The point in time, if there is a limit. For a duration it reads the clock at the first call. An
+    /// operation that need not wait never calls this, so its limit costs nothing.
     #[cold]
     pub(crate) fn start(&mut self) -> Option<Instant> {
         if let Limit::After(timeout) = self.0 {
@@ -90,7 +90,7 @@ impl From<Instant> for Deadline {
     }
 }
 
-/// The only conversion from an `Option`: with a second one a bare `None` would not say which it is.
+/// The only conversion from an `Option`: with a second one, the type of a bare `None` would be ambiguous.
 impl From<Option<Duration>> for Deadline {
     #[inline]
     fn from(timeout: Option<Duration>) -> Deadline {

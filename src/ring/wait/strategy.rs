@@ -27,10 +27,10 @@ pub enum WaitStrategy {
     /// Looks all the time; never yields and never sleeps. The lowest latency, and one CPU for each waiting
     /// end.
     ///
-    /// Do not use it under a real-time policy (`SCHED_FIFO`, `SCHED_RR`) on a CPU that other threads need:
-    /// the other end of the channel, if it is an ordinary thread there, waits until the kernel takes the
-    /// CPU away from the spinner, so that a call takes whole seconds, or never ends where the kernel is
-    /// told not to do that.
+    /// Do not use it under a real-time policy (`SCHED_FIFO`, `SCHED_RR`) on a CPU that other threads need. If
+    /// the other end is an ordinary thread on that CPU, it runs only when the kernel takes the CPU away from
+    /// the spinner. Then a call takes whole seconds, or never ends if the kernel is configured not to do
+    /// that.
     Spin,
     /// Spins as long as it has paid off lately, at most about as long as sleeping would cost, giving the CPU
     /// to others in between; then sleeps.

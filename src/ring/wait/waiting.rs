@@ -9,8 +9,8 @@ use super::spin::{LOOKS, Spinner, Spun, Yields, spin_in_rounds, spin_until};
 use crate::os::processors;
 use crate::shm::backend::{SPINS, now};
 
-/// After so many finds behind a yield in which another thread ran, the next wait sleeps: two ends that find
-/// each other only by yields share one CPU, and a wake can move one of them to an idle CPU.
+/// After this many finds that each followed a yield to another thread, the next wait sleeps: two ends that
+/// find each other only by yields share one CPU, and a wake can move one of them to an idle CPU.
 const MOST_SWITCHES: u32 = 64;
 
 /// A wait that slept and yet ended within this time is short: without the sleep, it would have been shorter.
@@ -31,7 +31,7 @@ pub(crate) struct Waiting {
 pub(crate) enum Looked {
     Found,
     TimedOut,
-    /// It is time to sleep. When the wait began, if something can be learned from that.
+    /// It is time to sleep. Holds when the wait began, if the sleep can teach anything.
     Sleep(Option<Instant>),
 }
 
@@ -105,7 +105,7 @@ impl Waiting {
         let Some(began) = began else { return };
         let short = began.elapsed() <= SHORT;
         if std::mem::take(&mut self.switches) >= MOST_SWITCHES {
-            // It slept in order to be woken: how long that took says nothing.
+            // It slept only to be woken on another CPU, so its duration says nothing.
             return;
         }
         match (self.learned.rounds > 0, short) {
@@ -145,7 +145,8 @@ mod tests {
         Some(Instant::now() - time)
     }
 
-    /// The beginning of a short wait, however long this thread is kept from running: it lies in the future.
+    /// The beginning of a wait that counts as short however long this thread is kept from running, because it
+    /// lies in the future.
     fn just_now() -> Option<Instant> {
         Some(Instant::now() + FAR)
     }
