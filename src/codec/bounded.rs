@@ -34,8 +34,8 @@ const LEAST_ELEMENT: usize = 8;
 /// The largest nesting depth.
 pub(super) const MOST_DEPTH: usize = 128;
 
-/// The most bytes of nested values on the stack. Each value may be there several times, and a worker's stack
-/// has 2 MiB.
+/// The most bytes of nested values on the stack, of which a worker has 2 MiB. Decoding may copy each value
+/// several times before it is in its place.
 const MOST_NESTED: usize = 64 << 10;
 
 /// The memory allowed per encoded byte, and the least total.

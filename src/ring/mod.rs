@@ -118,7 +118,7 @@ mod tests;
 
 pub(crate) use close::Peer;
 pub use close::{CloseReason, Closer};
-pub(crate) use consumer::Found;
+pub(crate) use consumer::{Awake, Found};
 pub use consumer::{Block, Consumer, Drain};
 pub(crate) use error::{Ended, NotSent, Stop};
 pub use error::{RecvError, SendError};

@@ -72,7 +72,7 @@ pub(super) struct Asking {
     pub(super) asks: u32,
     /// A registration that waits until earlier answers were read.
     pub(super) put_off: Option<Name>,
-    /// Its place among its user's connections.
+    /// What it takes of its user's quota of connections.
     _share: AskingShare,
 }
 
@@ -104,7 +104,7 @@ impl Connections {
 
     // ---- waiting
 
-    /// Waits until something happens, or for the time.
+    /// Waits until something happens or `until` has come.
     pub(super) fn wait(
         &self,
         until: Option<Instant>,

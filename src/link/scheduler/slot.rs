@@ -8,7 +8,7 @@ use rustix::thread::Pid;
 use super::{Scheduler, TIME_SLICE};
 use crate::os::neighbour::move_to_neighbour;
 use crate::os::usage::ThreadUse;
-use crate::ring::{Closer, Consumer, Deadline, Found, Signal, Stop, WaitStrategy, Yields};
+use crate::ring::{Awake, Closer, Consumer, Deadline, Found, Signal, Stop, WaitStrategy, Yields};
 
 /// How many requests are served between two looks at the clock.
 pub(super) const CHECK: u32 = 64;
@@ -214,9 +214,22 @@ impl Slot {
             // The move slept, too, and that sleep must not count.
             self.held.used.sleeps = ThreadUse::now().sleeps;
         }
-        let found = requests.find_or(&mut Deadline::until(None), &mut |yields| self.before_sleep(yields));
+        let found = self.find(requests);
         self.end_wait();
         found
+    }
+
+    fn find(&mut self, requests: &mut Consumer) -> Result<Found, Stop> {
+        let mut never = Deadline::NEVER;
+        loop {
+            match requests.find_awake(&mut never)? {
+                Awake::Found(found) => return Ok(found),
+                Awake::Sleep(sleep) if !sleep.to_be_woken && self.before_sleep(requests.yields()) => {
+                    requests.look_longer();
+                }
+                Awake::Sleep(sleep) => requests.sleep(&mut never, sleep)?,
+            }
+        }
     }
 
     /// Whether the worker should move to a CPU where its client does not run: no other thread needs the CPUs,

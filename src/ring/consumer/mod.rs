@@ -12,6 +12,7 @@ use std::fmt;
 pub use block::Block;
 pub use drain::Drain;
 pub(crate) use look::Found;
+pub(crate) use wait::Awake;
 
 use super::end::End;
 use super::layout::Violation;

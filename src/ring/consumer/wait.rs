@@ -11,28 +11,71 @@ use crate::shm::backend::spin_hint;
 use crate::shm::futex::Woken;
 use crate::testing::failpoints::failpoint;
 
+/// What came of looking for a block.
+pub(crate) enum Awake {
+    Found(Found),
+    /// Nothing came, and the strategy says that it is time to [sleep](Consumer::sleep).
+    Sleep(Sleep),
+}
+
+/// A sleep that is due.
+pub(crate) struct Sleep {
+    /// When the wait began, if something can be learned from that.
+    began: Option<Instant>,
+    /// It is meant to end by a wake, which may move this thread to another CPU. Looking again is no
+    /// substitute.
+    pub(crate) to_be_woken: bool,
+}
+
 impl Consumer {
     /// Waits for what the first looks did not find: a later block, padding, the end of the ring, a broken
     /// rule.
     #[cold]
     #[inline(never)]
     pub(crate) fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
-        self.find_or(deadline, &mut |_| false)
-    }
-
-    /// The same, but before it sleeps it asks `goes_on` whether to look once more for as long.
-    #[cold]
-    pub(crate) fn find_or(
-        &mut self,
-        deadline: &mut Deadline,
-        goes_on: &mut dyn FnMut(Yields) -> bool,
-    ) -> Result<Found, Stop> {
         loop {
-            match self.look()? {
-                Some(found) => return Ok(found),
-                None => self.wait(deadline.start(), goes_on)?,
+            match self.find_awake(deadline)? {
+                Awake::Found(found) => return Ok(found),
+                Awake::Sleep(sleep) => self.sleep(deadline, sleep)?,
             }
         }
+    }
+
+    /// The part of a wait before it sleeps.
+    #[cold]
+    pub(crate) fn find_awake(&mut self, deadline: &mut Deadline) -> Result<Awake, Stop> {
+        loop {
+            if let Some(found) = self.look()? {
+                return Ok(Awake::Found(found));
+            }
+            // Notify the producer only now, after the first few looks: in a quick exchange the next publish
+            // does it.
+            self.pay_wake_if_owed();
+            let mut waiting = self.end.waiting;
+            let looked = waiting.look(deadline.start(), self.end.progress, || self.is_pending());
+            self.end.waiting = waiting;
+            match looked {
+                Looked::Found => {}
+                Looked::TimedOut => return Err(Stop::Deadline),
+                Looked::Sleep(began) => {
+                    let to_be_woken = waiting.has_switched_enough();
+                    return Ok(Awake::Sleep(Sleep { began, to_be_woken }));
+                }
+            }
+        }
+    }
+
+    /// The part of a wait that sleeps, until a look would find something, or the end.
+    #[cold]
+    pub(crate) fn sleep(&mut self, deadline: &mut Deadline, sleep: Sleep) -> Result<(), Stop> {
+        let slept = self.sleep_for_data(deadline.start());
+        self.end.waiting.slept(sleep.began, self.end.progress);
+        slept
+    }
+
+    /// Lets the next wait look for as long as ever, whatever earlier waits taught.
+    pub(crate) fn look_longer(&mut self) {
+        self.end.waiting.spin_again();
     }
 
     /// A block that is there or comes within the looks that a wait makes before its first reading of the
@@ -48,34 +91,6 @@ impl Consumer {
             looks -= 1;
             spin_hint();
         }
-    }
-
-    /// Waits until a look would find something, or the end.
-    #[cold]
-    pub(super) fn wait(
-        &mut self,
-        deadline: Option<Instant>,
-        goes_on: &mut dyn FnMut(Yields) -> bool,
-    ) -> Result<(), Stop> {
-        // Notify the producer only now, after the first few looks: in a quick exchange the next publish does
-        // it.
-        self.pay_wake_if_owed();
-        let mut waiting = self.end.waiting;
-        let result = match waiting.look(deadline, self.end.progress, || self.is_pending()) {
-            Looked::Found => Ok(()),
-            Looked::TimedOut => Err(Stop::Deadline),
-            Looked::Sleep(_) if !waiting.has_switched_enough() && goes_on(waiting.yields()) => {
-                waiting.spin_again();
-                Ok(())
-            }
-            Looked::Sleep(began) => {
-                let slept = self.sleep_for_data(deadline);
-                waiting.slept(began, self.end.progress);
-                slept
-            }
-        };
-        self.end.waiting = waiting;
-        result
     }
 
     /// Whether a look would find something, or the end.
