@@ -51,7 +51,8 @@ impl Memory {
     }
 
     fn ends(&self, end_options: &EndOptions) -> Ends {
-        Ends::new(self.view.clone(), self.geometry, WaitStrategy::Park, end_options).expect("memory")
+        Ends::new(self.view.clone(), &Ring::ALL, self.geometry, WaitStrategy::Park, end_options)
+            .expect("memory")
     }
 
     /// The server's ends.

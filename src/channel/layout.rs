@@ -1,4 +1,5 @@
-//! The layout of a channel's segment, as in the table *Channel* in `docs/PROTOCOL.md`.
+//! The layout of a channel's and a link's segment, as in the tables *Channel* and *A link's segment* in
+//! `docs/PROTOCOL.md`.
 //!
 //! All control blocks are in the first page. A ring's data uses memory page by page from the first access on,
 //! so an idle client uses only a few pages.
@@ -11,12 +12,16 @@ use crate::shm::Segment;
 use super::ChannelError;
 
 /// The version of the layout described here and of the ring protocol in it.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const WORDS: usize = 32;
 pub(super) const CLOSED: usize = 128;
 const CONTROLS: usize = 256;
+/// Not 0 while the client takes links; only the client writes it.
+pub(super) const SERVING: usize = 2048;
+/// A bit for each link of the client, which the client changes when the link ends for it.
+pub(super) const ENDED: usize = 2112;
 const DATA: usize = 4096;
 
 /// The smallest ring of a channel: a page, so that ring data is page-aligned.
@@ -73,12 +78,22 @@ impl Geometry {
         self.max_block
     }
 
+    /// The length of a channel's segment.
     pub(crate) fn segment_len(&self) -> usize {
-        DATA + Ring::ALL.len() * self.ring_size
+        self.len_with(&Ring::ALL)
+    }
+
+    /// The length of a link's segment.
+    pub(crate) fn link_len(&self) -> usize {
+        self.len_with(&Ring::OF_LINK)
+    }
+
+    fn len_with(&self, rings: &[Ring]) -> usize {
+        DATA + rings.len() * self.ring_size
     }
 }
 
-/// The rings of a channel, in their order in the segment.
+/// The rings, in their order in the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ring {
     Request = 0,
@@ -87,7 +102,10 @@ pub(super) enum Ring {
 }
 
 impl Ring {
+    /// The rings of a channel.
     pub(super) const ALL: [Ring; 3] = [Ring::Request, Ring::Response, Ring::Inbox];
+    /// The rings of a link.
+    pub(super) const OF_LINK: [Ring; 2] = [Ring::Request, Ring::Response];
 
     pub(super) fn control(self) -> usize {
         CONTROLS + self as usize * CONTROL

@@ -28,6 +28,10 @@
 #[doc(hidden)]
 pub mod fuzz;
 mod layout;
+#[allow(dead_code)] // Until clients have links.
+mod link;
+#[allow(dead_code)] // As for `link`.
+mod link_words;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,6 +44,9 @@ use crate::shm::{Segment, SegmentError, View};
 pub(crate) use layout::MIN_BLOCK;
 use layout::{CLOSED, MAX_RING, MIN_RING, Ring, Words};
 pub(crate) use layout::{Geometry, LAYOUT_VERSION};
+#[allow(unused_imports)] // As for `link`.
+pub(crate) use link::{LinkEnds, Side, create_link, open_link};
+pub(crate) use link_words::LinkWords;
 
 /// Why a channel could not be made or opened.
 ///
@@ -152,6 +159,9 @@ pub struct Host {
     pub closer: Closer,
     /// Ends the intake of requests. In a channel without a server this closes the whole channel.
     pub(crate) intake: Closer,
+    /// What the client says about its links.
+    #[allow(dead_code)] // As for `link`.
+    pub(crate) links: LinkWords,
 }
 
 /// The ends of the side that received the channel and makes requests; see [`open`]. They can be moved to
@@ -180,6 +190,9 @@ pub struct Guest {
     pub inbox: Consumer,
     /// Closes the channel.
     pub closer: Closer,
+    /// What this client tells the server about its links.
+    #[allow(dead_code)] // As for `link`.
+    pub(crate) links: LinkWords,
     geometry: Geometry,
 }
 
@@ -262,7 +275,7 @@ fn create_with(
 ) -> Result<(Host, OwnedFd), ChannelError> {
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
-    let ends = Ends::new(View::new(segment), *geometry, strategy, end_options)?;
+    let ends = Ends::new(View::new(segment), &Ring::ALL, *geometry, strategy, end_options)?;
     Ok((ends.host(end_options), descriptor))
 }
 
@@ -273,7 +286,7 @@ fn open_with(
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    Ok(Ends::new(View::new(segment), geometry, strategy, end_options)?.guest())
+    Ok(Ends::new(View::new(segment), &Ring::ALL, geometry, strategy, end_options)?.guest())
 }
 
 /// Makes the ends of one side from what they share.
@@ -288,11 +301,12 @@ struct Ends {
 impl Ends {
     fn new(
         view: View,
+        rings: &[Ring],
         geometry: Geometry,
         strategy: WaitStrategy,
         end_options: &EndOptions,
     ) -> Result<Ends, SegmentError> {
-        let parked = Ring::ALL.iter().flat_map(|ring| ring.parked_words()).collect();
+        let parked = rings.iter().flat_map(|ring| ring.parked_words()).collect();
         let mut closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), end_options.peer);
         if end_options.ends_at_fork {
             closer = closer
@@ -311,6 +325,7 @@ impl Ends {
             inbox: Producer::new(&self.setup(Ring::Inbox)),
             closer: self.closer.clone(),
             intake,
+            links: self.link_words(),
         }
     }
 
@@ -320,8 +335,13 @@ impl Ends {
             responses: Consumer::new(&self.setup(Ring::Response)),
             inbox: Consumer::new(&self.setup(Ring::Inbox)),
             closer: self.closer.clone(),
+            links: self.link_words(),
             geometry: self.geometry,
         }
+    }
+
+    fn link_words(&self) -> LinkWords {
+        LinkWords::new(self.view.clone(), self.closer.clone())
     }
 
     /// A close handle of one ring only, which does not tell the other side.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const PROTOCOL: u32 = 1;
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Codes of requests on the socket.
 pub const REGISTER: u16 = 1;
