@@ -82,7 +82,7 @@ fn serve() {
         others.push(other);
         let (host, channel) = channel::create(4096, WaitStrategy::Park).unwrap();
         let good = match what {
-            raw::REGISTER => datagram(VERSION, 0, &[7; 16]),
+            raw::REGISTER => datagram(VERSION, 0, &[7; 32]),
             // An empty list.
             raw::LIST => datagram(VERSION, 0, &[255; 4]),
             _ => datagram(VERSION, 0, &[0; 41]),
@@ -96,7 +96,7 @@ fn serve() {
             "before" => send(&good, &[&slow, &channel]),
             "many" => send(&good, &[&slow; 253]),
             "refusal" => send(&datagram(VERSION, 6, b"full"), &[&slow]),
-            "version" => send(&datagram(9, 0, &[7; 16]), &[&slow]),
+            "version" => send(&datagram(9, 0, &[7; 32]), &[&slow]),
             "nonsense" => send(b"nonsense", &[&slow]),
             "nothing" => send(b"", &[&slow]),
             // Two datagrams; the second one was not asked for.

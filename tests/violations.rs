@@ -402,7 +402,7 @@ fn with_false_server<T: Send + 'static>(
             let line = accept(&socket);
             let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
             let (mut host, descriptor) = channel::create(RING as usize, WaitStrategy::Park).unwrap();
-            say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
+            say_with(&line, &datagram(VERSION, 0, &[7; 32]), &[&descriptor]);
             serve(&mut host);
             // Wait until the client closes the connection.
             let _ = rustix::io::read(&line, &mut [0; 1]);

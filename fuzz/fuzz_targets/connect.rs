@@ -61,8 +61,8 @@ fn datagram(input: &mut Input<'_>) -> Vec<u8> {
     let mut datagram = Vec::new();
     if form % 16 != 0 {
         datagram.extend_from_slice(b"RINGPOST");
-        datagram.extend_from_slice(&(1 + u32::from(form / 240)).to_le_bytes());
-        datagram.extend_from_slice(&u16::from(input.byte() % 12).to_le_bytes());
+        datagram.extend_from_slice(&(2 + u32::from(form / 240)).to_le_bytes());
+        datagram.extend_from_slice(&u16::from(input.byte() % 18).to_le_bytes());
         datagram.extend_from_slice(&[0; 2]);
     }
     match form % 4 {

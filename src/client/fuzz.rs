@@ -15,9 +15,9 @@ use super::session::{Session, explain};
 use super::watcher::{Watch, Watcher, current};
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::fuzz::Memory;
-use crate::connect::Ask;
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
+use crate::connect::{Ask, Proof};
 use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name};
 
@@ -30,7 +30,7 @@ pub fn client_on(memory: &Memory) -> Client {
     // Without a connection: how a client notices the end of one is another matter.
     let (watcher, of) = (Watcher::make().expect("descriptors"), current().expect("memory"));
     let watch = Watch { token: u64::MAX - 1, watcher, of, lifeline: None };
-    let session = Arc::new(Session::under(watch, &guest, Key::from_u128(7), alice()));
+    let session = Arc::new(Session::under(watch, &guest, Proof::without_secret(Key::from_u128(7)), alice()));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Client { caller: Caller::new(guest.requests, guest.responses, session, Duration::ZERO), inbox }
 }

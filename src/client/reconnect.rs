@@ -468,6 +468,7 @@ pub(super) fn passes(reason: CloseReason) -> bool {
 mod tests {
     use super::*;
     use crate::channel;
+    use crate::connect::Proof;
     use crate::connect::connection::Connection;
     use crate::ring::WaitStrategy;
     use crate::wire::{Key, Name};
@@ -481,7 +482,8 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let connection = Connection::of(OwnedFd::from(here)).unwrap();
         let name = Name::new("alice").unwrap();
-        let session = Session::begin(&guest, connection, Key::from_u128(7), name).unwrap();
+        let session =
+            Session::begin(&guest, connection, Proof::without_secret(Key::from_u128(7)), name).unwrap();
         let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
         std::mem::forget(host); // its drop would close the channel
         (Reconnector::new(place, Reconnect::default(), Arc::new(session)), there)

@@ -14,7 +14,7 @@ use super::watcher::Watch;
 use crate::channel::{self, Guest};
 use crate::connect::connection::Connection;
 use crate::connect::dial::{Answer, DialError, Line};
-use crate::connect::{Ask, Refusal, Reply, cannot_be_allowed, is_unknown_user};
+use crate::connect::{Ask, Proof, Refusal, Reply, Secret, cannot_be_allowed, is_unknown_user};
 use crate::ring::{Closer, WaitStrategy};
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
@@ -27,24 +27,37 @@ pub(super) struct Session {
     pub(super) name: Name,
     pub(super) limits: Limits,
     pub(super) closer: Closer,
+    secret: Secret,
     watch: Watch,
 }
 
 impl Session {
     /// Begins to watch the lifeline.
-    pub(super) fn begin(guest: &Guest, lifeline: Connection, key: Key, name: Name) -> io::Result<Session> {
+    pub(super) fn begin(
+        guest: &Guest,
+        lifeline: Connection,
+        proof: Proof,
+        name: Name,
+    ) -> io::Result<Session> {
         let watch = Watch::begin(lifeline, guest.closer.clone())?;
-        Ok(Session::under(watch, guest, key, name))
+        Ok(Session::under(watch, guest, proof, name))
     }
 
-    pub(super) fn under(watch: Watch, guest: &Guest, key: Key, name: Name) -> Session {
+    pub(super) fn under(watch: Watch, guest: &Guest, proof: Proof, name: Name) -> Session {
         let geometry = guest.geometry();
         let limits = Limits {
             max_call: geometry.max_block() - BLOCK_HEADER,
             max_message: geometry.max_block() - MESSAGE_OVERHEAD,
             ring_size: geometry.ring_size(),
         };
-        Session { key, name, limits, closer: guest.closer.clone(), watch }
+        let Proof { key, secret } = proof;
+        Session { key, name, limits, closer: guest.closer.clone(), secret, watch }
+    }
+
+    /// What shows the server on another connection that this client asks.
+    #[allow(dead_code, reason = "for links")]
+    pub(super) fn proof(&self) -> Proof {
+        Proof { key: self.key, secret: self.secret }
     }
 
     /// Whether this process was forked after the client was registered.
@@ -102,13 +115,13 @@ impl Place {
         name: Name,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
-        let key = Reply::key(&answer.body).ok_or_else(not_ringpost)?;
+        let proof = Reply::registration(&answer.body).ok_or_else(not_ringpost)?;
         let descriptor = answer.descriptors.first().ok_or_else(not_ringpost)?;
         let guest = channel::open_for_client(descriptor, self.wait)?;
         // It is what it should be, so that its close takes no time; the mapping stays.
         drop(answer.descriptors.only());
         failpoint!("join.mapped", [client], seldom);
-        let session = Session::begin(&guest, line.into_lifeline(), key, name)
+        let session = Session::begin(&guest, line.into_lifeline(), proof, name)
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
         failpoint!("join.watched", [client], seldom);
         Ok((guest, Arc::new(session)))
@@ -190,7 +203,11 @@ pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> Reg
             | Refusal::InvalidName
             | Refusal::ShuttingDown
             | Refusal::Busy
-            | Refusal::NoResources => RegisterError::Refused(why),
+            | Refusal::NoResources
+            | Refusal::NotFound
+            | Refusal::NotServing
+            | Refusal::Backlog
+            | Refusal::NotRegistered => RegisterError::Refused(why),
         },
     }
 }

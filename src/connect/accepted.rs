@@ -45,6 +45,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
+use super::introduction::Introduction;
 use crate::os::descriptors;
 use crate::os::sockets;
 
@@ -165,12 +166,18 @@ impl Accepted {
         send(self.socket(), datagram, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
-    /// Like [`send`](Self::send), with a descriptor of this process.
-    pub(crate) fn send_with(&self, datagram: &[u8], descriptor: &OwnedFd) -> rustix::io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    /// Like [`send`](Self::send), with descriptors of this process, at most as many as come with an
+    /// introduction.
+    pub(crate) fn send_with(
+        &self,
+        datagram: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> rustix::io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Introduction::DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [descriptor.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(Errno::INVAL);
+        }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(self.socket(), &[IoSlice::new(datagram)], &mut control, flags)
     }

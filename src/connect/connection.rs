@@ -5,8 +5,8 @@
 //! connection never drops a datagram with descriptors nor closes the last copy of one:
 //!
 //! - [`look`](Connection::look) peeks: it leaves the datagram in place and returns copies of the descriptors.
-//! - [`take`](Connection::take) removes a datagram only if it has no descriptors, or the one expected while a
-//!   copy of that one is held.
+//! - [`take`](Connection::take) removes a datagram only if it has no descriptors, or those expected while
+//!   copies of them are held.
 //! - A connection that is not empty is closed on another thread. An empty one that can receive nothing more
 //!   is closed at once.
 
@@ -69,6 +69,15 @@ impl Descriptors {
     /// Returns the descriptor if there is exactly one; the caller closes it.
     pub(crate) fn only(mut self) -> Option<OwnedFd> {
         if self.len() == 1 { self.0.pop() } else { None }
+    }
+
+    /// Returns the descriptors, in the order in which they were sent, if there are exactly so many; the
+    /// caller closes them.
+    pub(crate) fn exactly<const N: usize>(mut self) -> Option<[OwnedFd; N]> {
+        if self.len() != N {
+            return None;
+        }
+        std::mem::take(&mut self.0).try_into().ok()
     }
 }
 
@@ -276,6 +285,18 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through it", "and no copy is left open");
+    }
+
+    #[test]
+    fn several_descriptors_come_whole_and_in_order() {
+        let (client, server) = connected();
+        let pipes = [(); 4].map(|()| io::pipe().unwrap());
+        let readers = pipes.each_ref().map(|(reader, _)| reader.as_fd());
+        send_with(&server, b"x", &readers).unwrap();
+        let look = || client.look(&mut [0; 8]).unwrap().descriptors;
+        assert!(look().exactly::<3>().is_none() && look().exactly::<5>().is_none());
+        let found = look().exactly::<4>().unwrap();
+        assert_eq!(found.map(|fd| descriptors::file(&fd)), readers.map(|fd| descriptors::file(&fd)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Descriptors};
 use super::path::{address, trustworthy};
-use super::{Ask, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
+use super::{Ask, Introduction, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::testing::failpoints::failpoint;
 use crate::wire::PROTOCOL_VERSION;
 
@@ -53,7 +53,7 @@ pub(crate) struct Line {
     pub(crate) connection: Connection,
 }
 
-/// The body of a successful answer, and its descriptors: one at most.
+/// The body of a successful answer, and its descriptors: as many as the request may bring.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
@@ -178,10 +178,9 @@ impl Line {
                 return Err(closed());
             }
             match (seen.descriptors.len(), seen.cut) {
-                // A descriptor was sent, but this process may not have another one.
-                (0, true) => return Err(Errno::MFILE.into()),
-                (0, false) => {}
-                (1, false) if matches!(ask, Ask::Register(_)) => {}
+                (found, false) if ask.may_bring(found) => {}
+                // Some descriptors are missing, because this process may not have so many.
+                (found, true) if found < Introduction::DESCRIPTORS => return Err(Errno::MFILE.into()),
                 _ => return Err(DialError::NotRingpost),
             }
             self.connection.take()?;

@@ -1,6 +1,7 @@
 //! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
-use crate::wire::{KEY, Key, Name, NameError, PROTOCOL_VERSION, take};
+use super::introduction::{Introduction, Proof, Reported, decode_report, encode_report};
+use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const HEADER: usize = 16;
@@ -12,8 +13,29 @@ pub(crate) const MOST_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     Register(Name),
-    List { from_slot: u32 },
+    List {
+        from_slot: u32,
+    },
     Server,
+    /// A link to another client, with rings of this size; 0 stands for the server's.
+    Connect {
+        proof: Proof,
+        ring_size: u64,
+        to: Address,
+    },
+    /// A bell, to listen for links of others.
+    Listen(Proof),
+    /// The next introduction that waits.
+    Take(Proof),
+    /// The links that the client had before it registered here.
+    Report {
+        proof: Proof,
+        links: Vec<Reported>,
+    },
+    /// A page of all links.
+    Links {
+        from: u64,
+    },
 }
 
 /// Why a datagram is not a valid request.
@@ -48,6 +70,14 @@ pub(crate) enum Refusal {
     NoResources = 10,
     /// The user's quota is exhausted.
     Quota = 11,
+    /// No client has this key or name.
+    NotFound = 12,
+    /// The client does not take links.
+    NotServing = 13,
+    /// Too many introductions wait for the client.
+    Backlog = 14,
+    /// The proof is not that of a client which this process registered.
+    NotRegistered = 15,
 }
 
 impl Refusal {
@@ -65,6 +95,10 @@ impl Refusal {
             Busy,
             NoResources,
             Quota,
+            NotFound,
+            NotServing,
+            Backlog,
+            NotRegistered,
         ]
         .into_iter()
         .find(|refusal| *refusal as u16 == code)
@@ -77,8 +111,28 @@ impl Ask {
             Ask::Register(name) => (1, name.as_bytes().to_vec()),
             Ask::List { from_slot } => (2, from_slot.to_le_bytes().to_vec()),
             Ask::Server => (3, Vec::new()),
+            Ask::Connect { proof, ring_size, to } => {
+                let (kind, to) = match to {
+                    Address::Name(name) => (0, name.as_bytes().to_vec()),
+                    Address::Key(key) => (1, key.to_bytes().to_vec()),
+                };
+                (4, [&proof.encode()[..], &ring_size.to_le_bytes(), &[kind], &to].concat())
+            }
+            Ask::Listen(proof) => (5, proof.encode().to_vec()),
+            Ask::Take(proof) => (6, proof.encode().to_vec()),
+            Ask::Report { proof, links } => (7, [&proof.encode()[..], &encode_report(links)].concat()),
+            Ask::Links { from } => (8, from.to_le_bytes().to_vec()),
         };
         frame(what, &body)
+    }
+
+    /// Whether an answer may come with so many descriptors.
+    pub(super) fn may_bring(&self, descriptors: usize) -> bool {
+        match self {
+            Ask::Register(_) | Ask::Listen(_) => descriptors <= 1,
+            Ask::Connect { .. } | Ask::Take(_) => matches!(descriptors, 0 | Introduction::DESCRIPTORS),
+            Ask::List { .. } | Ask::Server | Ask::Report { .. } | Ask::Links { .. } => descriptors == 0,
+        }
     }
 
     pub(crate) fn decode(datagram: &[u8]) -> Result<Ask, AskError> {
@@ -93,8 +147,38 @@ impl Ask {
                 _ => Err(AskError::Unknown),
             },
             3 if body.is_empty() => Ok(Ask::Server),
+            4 => decode_connect(body),
+            5 => only_a_proof(body).map(Ask::Listen),
+            6 => only_a_proof(body).map(Ask::Take),
+            7 => {
+                let (proof, links) = Proof::take(body).ok_or(AskError::Unknown)?;
+                let links = decode_report(links).ok_or(AskError::Unknown)?;
+                Ok(Ask::Report { proof, links })
+            }
+            8 => match take::<8>(body) {
+                Some((from, [])) => Ok(Ask::Links { from: u64::from_le_bytes(from) }),
+                _ => Err(AskError::Unknown),
+            },
             _ => Err(AskError::Unknown),
         }
+    }
+}
+
+fn decode_connect(body: &[u8]) -> Result<Ask, AskError> {
+    let (proof, rest) = Proof::take(body).ok_or(AskError::Unknown)?;
+    let (ring_size, rest) = take(rest).ok_or(AskError::Unknown)?;
+    let to = match take(rest) {
+        Some(([0], name)) => Address::Name(Name::from_bytes(name).map_err(AskError::Name)?),
+        Some(([1], key)) => Address::Key(Key::from_bytes(key.try_into().map_err(|_| AskError::Unknown)?)),
+        _ => return Err(AskError::Unknown),
+    };
+    Ok(Ask::Connect { proof, ring_size: u64::from_le_bytes(ring_size), to })
+}
+
+fn only_a_proof(body: &[u8]) -> Result<Proof, AskError> {
+    match Proof::take(body) {
+        Some((proof, [])) => Ok(proof),
+        _ => Err(AskError::Unknown),
     }
 }
 
@@ -130,8 +214,8 @@ impl<'a> Reply<'a> {
         frame(0, body)
     }
 
-    pub(crate) fn registered(key: Key) -> Vec<u8> {
-        frame(0, &key.to_bytes())
+    pub(crate) fn registered(proof: &Proof) -> Vec<u8> {
+        frame(0, &proof.encode())
     }
 
     pub(crate) fn refused(refusal: Refusal, why: &str) -> Vec<u8> {
@@ -158,12 +242,9 @@ impl<'a> Reply<'a> {
         Some(Reply { version, body })
     }
 
-    /// The key in the body of a registration's reply.
-    pub(crate) fn key(body: &[u8]) -> Option<Key> {
-        match take::<KEY>(body) {
-            Some((key, [])) => Some(Key::from_bytes(key)),
-            _ => None,
-        }
+    /// The key and the secret in the body of a registration's reply.
+    pub(crate) fn registration(body: &[u8]) -> Option<Proof> {
+        only_a_proof(body).ok()
     }
 }
 
@@ -187,13 +268,29 @@ fn unframe(datagram: &[u8]) -> Option<(u32, u16, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::introduction::{Role, Secret};
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    fn proof(byte: u8) -> Proof {
+        Proof { key: Key::from_u128(u128::from(byte) << 64), secret: Secret::new([byte; 16]) }
+    }
+
     #[test]
     fn requests_decode_to_what_was_encoded() {
-        let asks = [Ask::Register(Name::new("bob").unwrap()), Ask::List { from_slot: 7 }, Ask::Server];
+        let (bob, proof) = (Name::new("bob").unwrap(), proof(7));
+        let asks = [
+            Ask::Register(bob),
+            Ask::List { from_slot: 7 },
+            Ask::Server,
+            Ask::Connect { proof, ring_size: 0, to: bob.into() },
+            Ask::Connect { proof, ring_size: 1 << 20, to: proof.key.into() },
+            Ask::Listen(proof),
+            Ask::Take(proof),
+            Ask::Report { proof, links: vec![(Role::Caller, bob), (Role::Callee, bob)] },
+            Ask::Links { from: 9 },
+        ];
         for ask in asks {
             assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
         }
@@ -213,6 +310,38 @@ mod tests {
         assert_eq!(Ask::decode(&frame(3, b"x")), Err(AskError::Unknown));
         assert!(matches!(Ask::decode(&frame(1, b"")), Err(AskError::Name(_))));
         assert!(matches!(Ask::decode(&frame(1, b"\xff")), Err(AskError::Name(_))));
+        let connect = [&[7; Proof::LEN + 8][..], &[0, 0xff]].concat();
+        assert!(matches!(Ask::decode(&frame(4, &connect)), Err(AskError::Name(_))));
+        for kind in [1, 2] {
+            let connect = [&[7; Proof::LEN + 8][..], &[kind; 16]].concat();
+            assert_eq!(
+                Ask::decode(&frame(4, &connect)),
+                Err(AskError::Unknown),
+                "a key of 15 bytes, no kind"
+            );
+        }
+        for what in 4..=7 {
+            assert_eq!(Ask::decode(&frame(what, &[7; Proof::LEN - 1])), Err(AskError::Unknown));
+        }
+    }
+
+    #[test]
+    fn each_answer_brings_the_descriptors_that_belong_to_it() {
+        let (name, proof) = (Name::new("bob").unwrap(), proof(1));
+        let asks: [(Ask, &[usize]); 8] = [
+            (Ask::Register(name), &[0, 1]),
+            (Ask::List { from_slot: 0 }, &[0]),
+            (Ask::Server, &[0]),
+            (Ask::Connect { proof, ring_size: 0, to: name.into() }, &[0, 4]),
+            (Ask::Listen(proof), &[0, 1]),
+            (Ask::Take(proof), &[0, 4]),
+            (Ask::Report { proof, links: Vec::new() }, &[0]),
+            (Ask::Links { from: 0 }, &[0]),
+        ];
+        for (ask, allowed) in asks {
+            let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
+            assert_eq!(found, allowed, "{ask:?}");
+        }
     }
 
     #[test]
@@ -225,10 +354,9 @@ mod tests {
             ReplyBody::Refused(Refusal::Full, why) => assert!(why.contains("no reason"), "{why}"),
             other => panic!("{other:?}"),
         }
-        let key = Key::from_u128(42);
-        let datagram = Reply::registered(key);
+        let datagram = Reply::registered(&proof(42));
         match Reply::decode(&datagram).unwrap().body {
-            ReplyBody::Done(body) => assert_eq!(Reply::key(body), Some(key)),
+            ReplyBody::Done(body) => assert_eq!(Reply::registration(body), Some(proof(42))),
             other => panic!("{other:?}"),
         }
         assert_eq!(Reply::decode(b"RINGPOS?00000000"), None);
@@ -240,12 +368,30 @@ mod tests {
             "[a-zé][ -~]{0,61}[a-z]".prop_map(|text| Name::new(&text).map_or(Ask::Server, Ask::Register)),
             any::<u32>().prop_map(|from_slot| Ask::List { from_slot }),
             Just(Ask::Server),
+            any_ask_with_proof(),
+            any::<u64>().prop_map(|from| Ask::Links { from }),
         ]
+    }
+
+    fn any_ask_with_proof() -> impl Strategy<Value = Ask> {
+        let to = prop_oneof![
+            "[a-z]{1,20}".prop_map(|text| Address::Name(Name::new(&text).unwrap())),
+            any::<u128>().prop_map(|number| Address::Key(Key::from_u128(number))),
+        ];
+        (any::<u8>(), any::<u64>(), to, 0..5).prop_map(|(byte, ring_size, to, what)| {
+            let (proof, name) = (proof(byte), Name::new("bob").unwrap());
+            match what {
+                0 => Ask::Listen(proof),
+                1 => Ask::Take(proof),
+                2 => Ask::Report { proof, links: vec![(Role::Callee, name); usize::from(byte % 4)] },
+                _ => Ask::Connect { proof, ring_size, to },
+            }
+        })
     }
 
     /// Random bytes, a random body with a valid header, or a request that was changed or cut.
     fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
-        let framed = (0..5u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
+        let framed = (0..10u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
         let changed = (any_ask(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(ask, at, byte)| {
             let mut datagram = ask.encode();
             let at = at.index(datagram.len());
@@ -283,13 +429,20 @@ mod tests {
                     prop_assert!(whole && found == version && version != PROTOCOL_VERSION);
                 }
                 Err(AskError::Name(error)) => {
-                    prop_assert!(whole && version == PROTOCOL_VERSION && datagram[12..14] == [1, 0]);
-                    prop_assert_eq!(Name::from_bytes(&datagram[HEADER..]), Err(error));
+                    prop_assert!(whole && version == PROTOCOL_VERSION);
+                    let before = match datagram[12..14] {
+                        [1, 0] => 0,
+                        [4, 0] => Proof::LEN + 8 + 1,
+                        _ => return Err(TestCaseError::fail("a request without a name")),
+                    };
+                    prop_assert_eq!(Name::from_bytes(&datagram[HEADER + before..]), Err(error));
                 }
                 Err(AskError::Unknown) => {
                     prop_assert!(whole && version == PROTOCOL_VERSION && datagram[12..14] != [1, 0]);
                     prop_assert!(datagram[12..14] != [3, 0] || datagram.len() > HEADER);
                     prop_assert!(datagram[12..14] != [2, 0] || datagram.len() != HEADER + 4);
+                    prop_assert!(!matches!(datagram[12..14], [5 | 6, 0]) || datagram.len() != HEADER + Proof::LEN);
+                    prop_assert!(datagram[12..14] != [8, 0] || datagram.len() != HEADER + 8);
                 }
             }
         }
@@ -299,21 +452,21 @@ mod tests {
             let datagram = Reply::done(&body);
             let reply = Reply { version: PROTOCOL_VERSION, body: ReplyBody::Done(&body) };
             prop_assert_eq!(Reply::decode(&datagram), Some(reply));
-            prop_assert_eq!(Reply::key(&body).is_some(), body.len() == KEY);
-            let key = Key::from_u128(number);
-            prop_assert_eq!(Reply::key(&Reply::registered(key)[HEADER..]), Some(key));
+            prop_assert_eq!(Reply::registration(&body).is_some(), body.len() == Proof::LEN);
+            let proof = Proof { key: Key::from_u128(number), secret: Secret::new(number.to_be_bytes()) };
+            prop_assert_eq!(Reply::registration(&Reply::registered(&proof)[HEADER..]), Some(proof));
         }
 
         /// A decoded text never contains control characters.
         #[test]
-        fn any_datagram_is_a_reply_or_none(datagram in any_datagram(), status in 0..13u16, text in ".{0,40}") {
+        fn any_datagram_is_a_reply_or_none(datagram in any_datagram(), status in 0..18u16, text in ".{0,40}") {
             let whole = datagram.len() >= HEADER && datagram.starts_with(&MAGIC);
             prop_assert_eq!(Reply::decode(&datagram).is_some(), whole);
             let datagram = frame(status, text.as_bytes());
             match Reply::decode(&datagram).unwrap().body {
                 ReplyBody::Done(body) => prop_assert!(status == 0 && body == text.as_bytes()),
                 ReplyBody::Refused(refusal, why) => {
-                    let known = if status <= 11 { status } else { Refusal::Unknown as u16 };
+                    let known = if status <= 15 { status } else { Refusal::Unknown as u16 };
                     prop_assert_eq!(refusal as u16, known);
                     prop_assert!(!why.chars().any(char::is_control) && !why.trim().is_empty());
                     let shown: String = text.chars().filter(|c| !c.is_control()).collect();

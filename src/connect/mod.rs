@@ -10,6 +10,7 @@ mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;
 mod greeting;
+mod introduction;
 mod listener;
 pub(crate) mod listing;
 mod path;
@@ -21,6 +22,11 @@ pub(crate) use credentials::{
     peer_in_groups, peer_is_dead, peer_pidfd, same_user,
 };
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
+pub use introduction::LinkInfo;
+pub(crate) use introduction::{
+    Introduction, MOST_REPORTED, Proof, Reported, Role, Secret, decode_indices, decode_links, encode_indices,
+    encode_links, links_per_page,
+};
 pub use listener::ListenError;
 pub(crate) use listener::Listener;
 pub use listing::ServerInfo;

@@ -153,6 +153,11 @@ impl Acceptor {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
             }
+            Ok(
+                Ask::Connect { .. } | Ask::Listen(_) | Ask::Take(_) | Ask::Report { .. } | Ask::Links { .. },
+            ) => {
+                self.refuse(id, Refusal::Unknown, "not yet");
+            }
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
                 refused.who = self.connections.get(id).map(|connection| connection.socket.who());

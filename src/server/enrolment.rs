@@ -4,6 +4,7 @@
 
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,10 +23,11 @@ use super::system_limits;
 use super::worker::Worker;
 use super::worker_thread::start_worker;
 use crate::channel::{self, ChannelError};
-use crate::connect::{Accepted, Credentials, Refusal, Reply};
+use crate::connect::{Accepted, Credentials, Proof, Refusal, Reply, Secret};
 use crate::os::remedy::on_resources;
 use crate::registry::{CounterCells, Owner, RegisterError, Registered};
 use crate::shm::Segment;
+use crate::shm::backend::fill_random;
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
 use crate::wire::{Name, Peer};
@@ -155,6 +157,9 @@ impl Enrolment {
         client: NewClient,
     ) -> Result<(), String> {
         let NewClient { peer, counters, share } = client;
+        let mut random = [0; 16];
+        fill_random(&mut random).map_err(|error| format!("cannot get random bytes for a secret: {error}"))?;
+        let proof = Proof { key: peer.key, secret: Secret::new(random) };
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let wait = share.wait().unwrap_or(*wait);
         let no_memory =
@@ -173,7 +178,7 @@ impl Enrolment {
         }
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
-        let member = Member::new(peer, inbox, closers, counters, id).with_share(share);
+        let member = Member::new(peer, inbox, closers, counters, id).with(proof.secret, share);
         let member = Arc::new(member);
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member", [server], seldom);
@@ -188,7 +193,7 @@ impl Enrolment {
         failpoint!("register.worker", [server], seldom);
         // Before the answer: once the client has that, its worker may report that it unregistered.
         self.shared.events.tell(Event::Register { peer });
-        let sent = socket.send_with(&Reply::registered(peer.key), &descriptor);
+        let sent = socket.send_with(&Reply::registered(&proof), &[descriptor.as_fd()]);
         failpoint!("register.sent", [server], seldom);
         // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);

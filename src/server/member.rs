@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::connections::ConnectionId;
 use super::delivery::Inbox;
 use super::quotas::Share;
+use crate::connect::Secret;
 use crate::registry::CounterCells;
 use crate::ring::Closer;
 use crate::wire::{Key, Peer};
@@ -27,6 +28,8 @@ pub(crate) struct Member {
     retired: AtomicBool,
     /// Its share of its user's quotas.
     pub(super) share: Share,
+    /// What only the client knows besides. `None` if it has no connection, in tests.
+    secret: Option<Secret>,
 }
 
 impl fmt::Debug for Member {
@@ -45,11 +48,11 @@ impl Member {
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        Member { peer, inbox, closer, intake, counters, connection, retired, share }
+        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret: None }
     }
 
-    pub(super) fn with_share(self, share: Share) -> Member {
-        Member { share, ..self }
+    pub(super) fn with(self, secret: Secret, share: Share) -> Member {
+        Member { secret: Some(secret), share, ..self }
     }
 
     pub(super) fn connection(&self) -> ConnectionId {

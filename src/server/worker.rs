@@ -135,7 +135,7 @@ impl Handler for Operations {
             Some(Operation::Ping) => responder.respond(sequence, Status::Ok, &[]),
             Some(Operation::Statistics) => self.statistics(responder, sequence),
             Some(Operation::Unregister) => self.unregister(responder, sequence),
-            Some(Operation::Call) | None => responder.respond(
+            Some(Operation::Call | Operation::Hello | Operation::Post) | None => responder.respond(
                 sequence,
                 Status::UnknownOperation,
                 b"this server does not know the operation: use the same ringpost version on both sides",

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
 use crate::connect::listing::{decode_page, encode_page};
-use crate::connect::{Ask, MOST_BYTES, Quotas, Refusal, Reply, ServerInfo};
+use crate::connect::{Ask, MOST_BYTES, Proof, Quotas, Refusal, Reply, Secret, ServerInfo};
 use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
@@ -195,6 +195,10 @@ fn key() -> Key {
     Key::new(3, 9, random)
 }
 
+fn proof() -> Proof {
+    Proof { key: key(), secret: Secret::new([0x55; 16]) }
+}
+
 fn name() -> Name {
     Name::new("alice").unwrap()
 }
@@ -338,21 +342,30 @@ fn datagrams() {
             [("magic", &magic), ("version", &version), ("code", &code), ("unused", &unused)];
         compare("Datagram header", &datagram[..16], &[], &values);
     }
-    assert_eq!(example("register"), [ask, Reply::registered(key())].concat());
+    assert_eq!(example("register"), [ask, Reply::registered(&proof())].concat());
     assert_eq!(example("observing"), [Ask::List { from_slot: 256 }.encode(), Ask::Server.encode()].concat());
     assert_eq!(example("refused"), Reply::refused(Refusal::NameTaken, "taken"));
 }
 
 #[test]
 fn requests_and_refusals() {
-    let asks =
-        [("REGISTER", Ask::Register(name())), ("LIST", Ask::List { from_slot: 0 }), ("SERVER", Ask::Server)];
+    let proof = proof();
+    let asks = [
+        ("REGISTER", Ask::Register(name())),
+        ("LIST", Ask::List { from_slot: 0 }),
+        ("SERVER", Ask::Server),
+        ("CONNECT", Ask::Connect { proof, ring_size: 0, to: name().into() }),
+        ("LISTEN", Ask::Listen(proof)),
+        ("TAKE", Ask::Take(proof)),
+        ("REPORT", Ask::Report { proof, links: Vec::new() }),
+        ("LINKS", Ask::Links { from: 0 }),
+    ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();
     let rows = table("Requests");
     let found: Vec<_> = rows.iter().map(|row| (number(&row[0], &[]), row[1].as_str())).collect();
     assert_eq!(found, known);
-    assert_eq!(in_brackets(&rows[0][3]), Reply::registered(key()).len() - 16);
+    assert_eq!(in_brackets(&rows[0][3]), Reply::registered(&proof).len() - 16);
     assert_eq!(in_brackets(&rows[1][2]), asks[1].1.encode().len() - 16);
     compare_codes("Refusals", Refusal::from_code);
 }

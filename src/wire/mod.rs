@@ -25,7 +25,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 1;
+pub(crate) const PROTOCOL_VERSION: u32 = 2;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;
@@ -96,6 +96,10 @@ pub(crate) enum Operation {
     Ping = 5,
     Statistics = 6,
     Unregister = 7,
+    /// The first block of a link's caller.
+    Hello = 8,
+    /// Like a call, but nothing is answered. Only on links.
+    Post = 9,
 }
 
 impl Operation {
@@ -109,6 +113,8 @@ impl Operation {
             5 => Operation::Ping,
             6 => Operation::Statistics,
             7 => Operation::Unregister,
+            8 => Operation::Hello,
+            9 => Operation::Post,
             _ => return None,
         })
     }
@@ -142,6 +148,12 @@ pub(crate) enum Status {
     ShuttingDown = 10,
     /// The server could not do what was asked; the body says why.
     Internal = 11,
+    /// The first block of a link's callee.
+    Hello = 12,
+    /// The callee refused the link; the body says why.
+    Refused = 13,
+    /// Too many links wait to be accepted by the callee.
+    Busy = 14,
 }
 
 impl Status {
@@ -160,6 +172,9 @@ impl Status {
             9 => Status::ResponseTooLarge,
             10 => Status::ShuttingDown,
             11 => Status::Internal,
+            12 => Status::Hello,
+            13 => Status::Refused,
+            14 => Status::Busy,
             _ => return None,
         })
     }
@@ -195,9 +210,9 @@ mod tests {
     #[test]
     fn known_codes_decode_and_all_others_are_refused() {
         for code in 0..=u16::MAX {
-            let known = (1..=7).contains(&code).then_some(code);
+            let known = (1..=9).contains(&code).then_some(code);
             assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
-            let known = (code <= 11).then_some(code);
+            let known = (code <= 14).then_some(code);
             assert_eq!(Status::from_code(code).map(|status| status as u16), known);
         }
     }

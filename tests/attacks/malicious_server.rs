@@ -33,7 +33,7 @@ pub fn serve_falsely() {
         }
         let (_host, descriptor) = channel::create(RING as usize, WaitStrategy::Park).unwrap();
         let segment = Segment::open(&descriptor).unwrap();
-        say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
+        say_with(&line, &datagram(VERSION, 0, &[7; 32]), &[&descriptor]);
         let until = Instant::now() + A_CLIENT;
         while Instant::now() < until {
             noise::rewrite(&segment, RING, &mut random, 500);

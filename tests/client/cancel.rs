@@ -125,7 +125,7 @@ fn forgetful(place: &Place) -> Begun<()> {
         let _ = rustix::io::read(&line, &mut [0; 100]).unwrap();
         let (mut host, descriptor) = channel::create(4096, WaitStrategy::Park).unwrap();
         let segment = Segment::open(&descriptor).unwrap();
-        say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&descriptor]);
+        say_with(&line, &datagram(VERSION, 0, &[7; 32]), &[&descriptor]);
         let mut block = Vec::new();
         host.requests.recv(&mut block).unwrap();
         host.requests.recv(&mut block).unwrap();

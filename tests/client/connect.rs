@@ -294,13 +294,13 @@ fn a_server_that_answers_nonsense_is_not_believed() {
     assert!(matches!(error, RegisterError::NotRingpost { .. }));
     let error = registered_by(Some((datagram(7, 2, b"no"), None)));
     assert!(matches!(error, RegisterError::VersionMismatch { server: 7, own: 1 }));
-    assert!(matches!(registered_by(Some((done(&[1; 16]), None))), RegisterError::NotRingpost { .. }));
+    assert!(matches!(registered_by(Some((done(&[1; 32]), None))), RegisterError::NotRingpost { .. }));
     let error = registered_by(Some((done(&[1; 15]), memory(true))));
     assert!(matches!(error, RegisterError::NotRingpost { .. }));
     // A segment that could be shrunk under our feet; one that is no channel.
-    let error = registered_by(Some((done(&[1; 16]), memory(false))));
+    let error = registered_by(Some((done(&[1; 32]), memory(false))));
     assert!(matches!(error, RegisterError::Channel(_)), "{error:?}");
-    let error = registered_by(Some((done(&[1; 16]), memory(true))));
+    let error = registered_by(Some((done(&[1; 32]), memory(true))));
     assert!(matches!(error, RegisterError::Channel(_)), "{error:?}");
     // A refusal without a known number is still a refusal, and its words steer no terminal.
     let error = registered_by(Some((datagram(VERSION, 999, b"\x1b[2Jgo away"), None)));

@@ -79,7 +79,7 @@ fn a_busy_server_is_asked_again() {
     let line = accept(&socket);
     assert!(matches!(hear(&line), Heard::Reply { status: REGISTER, .. }));
     let (_host, channel) = channel::create(4096, WaitStrategy::Park).unwrap();
-    raw::say_with(&line, &datagram(VERSION, 0, &[7; 16]), &[&channel]);
+    raw::say_with(&line, &datagram(VERSION, 0, &[7; 32]), &[&channel]);
     registering.end("a registration with a busy server").unwrap();
     // An observer's questions, too.
     let path = place.path.clone();

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;
@@ -196,7 +196,7 @@ impl RawClient {
         };
         let segment = Segment::open(&descriptor).unwrap();
         let ring_size = segment.word64(16).load(Ordering::Relaxed);
-        let key = Key::from_bytes(key.try_into().unwrap());
+        let key = Key::from_bytes(*key.first_chunk().unwrap());
         Ok(RawClient { line, key, segment, descriptor, ring_size, tail: 0, taken: 0, sequence: 0 })
     }
 

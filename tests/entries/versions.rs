@@ -79,7 +79,7 @@ fn a_channel_of_another_layout_is_named_with_its_version() {
     segment.copy_in(0, b"RINGPOST");
     segment.copy_in(8, &2_u32.to_le_bytes());
     let place = Place::new();
-    let server = pretend(&place, 1, datagram(VERSION, 0, &[7; 16]), Some(descriptor));
+    let server = pretend(&place, 1, datagram(VERSION, 0, &[7; 32]), Some(descriptor));
     let error = Client::register(&place.path, "alice").unwrap_err();
     assert!(matches!(error, RegisterError::Channel(ChannelError::Version { found: 2 })), "{error:?}");
     assert_mentions(&error.to_string(), &["version 2", "version 1", "same ringpost version"]);

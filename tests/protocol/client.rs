@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 const LAYOUT: u32 = 2;
 
 /// Codes of requests on the socket.
@@ -394,7 +394,7 @@ impl Client {
         };
         Ok(Client {
             connection,
-            key: body.try_into().unwrap(),
+            key: body[..16].try_into().unwrap(),
             largest,
             requests: ring(0),
             responses: ring(1),
