@@ -1,16 +1,172 @@
-//! What all operations of a caller share: one request, its response, and a new channel when the old one
+//! `Calls`: what a caller and a link share: requests, their responses, another channel when the old one
 //! ended.
 
 #![forbid(unsafe_code)]
 
-use super::caller::Caller;
+use std::sync::Arc;
+
 use super::error::{CallError, no_response, refused};
-use super::reconnect::Half;
-use crate::link::NoRoom;
-use crate::ring::{Deadline, NotSent};
+use super::reconnect::{Asking, Half, Reconnector};
+use super::session::Session;
+use crate::codec::{Payload, Reply};
+use crate::link::{NoRoom, Requester};
+use crate::ring::{Consumer, Deadline, NotSent, Producer};
 use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
-impl Caller {
+/// The asking end of a client's channel.
+pub(super) struct Calls {
+    pub(super) requester: Requester,
+    pub(super) session: Arc<Session>,
+    /// Set for a client that registers again.
+    pub(super) reconnector: Option<Arc<Reconnector>>,
+}
+
+impl Calls {
+    pub(super) fn new(requests: Producer, responses: Consumer, session: Arc<Session>) -> Calls {
+        Calls { requester: Requester::new(requests, responses), session, reconnector: None }
+    }
+
+    /// One call and its response. The callers encode the request themselves: each closure of its own is
+    /// inlined.
+    // Always inline: as a function it would return its result through memory.
+    #[inline(always)]
+    pub(super) fn call(&mut self, request: &[u8], mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
+        let status = self.ask(Operation::Call, 0, [request], &mut deadline)?;
+        self.reply(status)
+    }
+
+    /// The most bytes of a call.
+    #[inline(always)]
+    pub(super) fn max_call(&self) -> usize {
+        self.session.limits.max_call
+    }
+
+    #[inline(always)]
+    fn reply(&self, status: Status) -> Result<Reply<'_>, CallError> {
+        match status {
+            Status::Ok => Ok(Reply::new(self.requester.body())),
+            status => Err(refused(status, self.requester.body())),
+        }
+    }
+
+    /// Sends a call without waiting for its response.
+    #[inline]
+    pub(super) fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
+        request.encode(self.max_call(), |bytes| self.submit_bytes(bytes))?
+    }
+
+    #[inline(never)]
+    fn submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
+        self.submit_quietly(request)?;
+        self.requester.notify();
+        Ok(())
+    }
+
+    /// The same without waking the peer.
+    #[inline]
+    fn submit_quietly(&mut self, request: &[u8]) -> Result<(), CallError> {
+        match self.requester.try_publish(Operation::Call, 0, [request]) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.publish_after(error, Operation::Call, 0, [request], &mut Deadline::never()).map(|_| ())
+            }
+        }
+    }
+
+    /// Sends a call if there is room now.
+    #[inline]
+    pub(super) fn try_submit(&mut self, request: impl Payload) -> Result<(), CallError> {
+        request.encode(self.max_call(), |bytes| self.try_submit_bytes(bytes))?
+    }
+
+    fn try_submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
+        loop {
+            let submitted = self.requester.try_publish(Operation::Call, 0, [request]);
+            match submitted {
+                Err(NotSent::Closed(reason)) => self.renew_now(reason.into())?,
+                submitted => {
+                    self.requester.notify();
+                    return submitted.map(|_| ()).map_err(unsendable);
+                }
+            }
+        }
+    }
+
+    /// Sends several calls without waiting for their responses.
+    pub(super) fn submit_all<P: Payload>(
+        &mut self,
+        requests: impl IntoIterator<Item = P>,
+    ) -> Result<(), CallError> {
+        // Declared before the guard, and so dropped after it: its drop is the user's code too.
+        let mut requests = requests.into_iter();
+        let submitting = Submitting(self);
+        loop {
+            submitting.0.wake_peer();
+            let Some(request) = requests.next() else { return Ok(()) };
+            let max = submitting.0.max_call();
+            request.encode(max, |bytes| submitting.0.submit_quietly(bytes))??;
+        }
+    }
+
+    /// Wakes the peer if it sleeps and was not told of all requests. Must be called before this thread leaves
+    /// or runs the user's code, which may wait for what a request does.
+    #[inline]
+    fn wake_peer(&mut self) {
+        // That code may have forked, and this be the child; then the rings are its parent's.
+        if !self.session.is_forked() {
+            self.requester.notify();
+        }
+    }
+
+    /// Waits for the response to the oldest submitted call.
+    #[inline]
+    pub(super) fn response(&mut self, mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
+        let status = match self.kept_response()? {
+            Some(status) => status,
+            None => match self.requester.receive(&mut deadline, no_response) {
+                Ok(status) => status,
+                Err(error) => {
+                    self.ended(&error, true);
+                    return Err(error);
+                }
+            },
+        };
+        self.reply(status)
+    }
+
+    /// The same without waiting.
+    pub(super) fn try_response(&mut self) -> Result<Option<Reply<'_>>, CallError> {
+        if let Some(status) = self.kept_response()? {
+            return self.reply(status).map(Some);
+        }
+        match self.requester.try_receive() {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => self.reply(status).map(Some),
+            Err(stop) => {
+                let error = no_response(stop);
+                self.ended(&error, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// The response to the oldest submitted call, if it was kept. An error if there is none to come.
+    fn kept_response(&mut self) -> Result<Option<Status>, CallError> {
+        if self.outstanding() == 0 {
+            return Err(CallError::NothingOutstanding);
+        }
+        // In a forked child even what has arrived is the parent's.
+        if self.requester.has_kept() && self.session.is_forked() {
+            return Err(CallError::Disconnected(CloseReason::Forked));
+        }
+        self.requester.take_kept().transpose().map_err(CallError::Disconnected)
+    }
+
+    /// How many submitted calls have responses that were not collected yet.
+    pub(super) fn outstanding(&self) -> usize {
+        self.requester.outstanding()
+    }
+
     /// One request and its response, whose body the requester then has.
     // Always: with its result in memory, a call takes 23 instructions more. The limit is borrowed because
     // most requests never look at it.
@@ -60,7 +216,7 @@ impl Caller {
     /// After a first attempt that failed: waits for room, or for another channel if that is what was missing,
     /// and sends the request.
     #[cold]
-    pub(super) fn publish_after<const N: usize>(
+    fn publish_after<const N: usize>(
         &mut self,
         mut error: NotSent,
         operation: Operation,
@@ -115,7 +271,7 @@ impl Caller {
 
     /// The same without waiting: goes on with another channel only if the other half has made one.
     #[cold]
-    pub(super) fn renew_now(&mut self, reason: CloseReason) -> Result<(), CallError> {
+    fn renew_now(&mut self, reason: CloseReason) -> Result<(), CallError> {
         match &self.reconnector {
             Some(reconnector) if reason != CloseReason::Forked => match reconnector.renew_caller_now() {
                 Ok(asking) => {
@@ -145,6 +301,14 @@ impl Caller {
         }
     }
 
+    /// Goes on with another channel. What came over the old one stays to be collected.
+    #[cold]
+    pub(super) fn install(&mut self, (requests, responses, session): Asking) {
+        let reason = self.session.closer.reason().map_or(CloseReason::Died, CloseReason::from);
+        self.requester.resume(reason, requests, responses);
+        self.session = session;
+    }
+
     /// The result of a request that has none but its status.
     pub(super) fn done(&self, status: Status) -> Result<(), CallError> {
         match status {
@@ -160,9 +324,19 @@ impl Caller {
     }
 }
 
+/// A caller that submits several calls. However that ends, also by a panic of the user's iterator, the peer
+/// is told of all that were committed.
+struct Submitting<'c>(&'c mut Calls);
+
+impl Drop for Submitting<'_> {
+    fn drop(&mut self) {
+        self.0.wake_peer();
+    }
+}
+
 /// Why a request cannot be sent, now or at all.
 #[cold]
-pub(super) fn unsendable(error: NotSent) -> CallError {
+fn unsendable(error: NotSent) -> CallError {
     match error {
         NotSent::Full => CallError::Full,
         NotSent::TooLarge { len, max } => {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
+use super::ask::Calls;
 use super::closer::Closer;
 use super::error::CallError;
 use super::event::ReconnectError;
-use super::reconnect::{Asking, Reconnector, Stop, reconnector_of, show};
+use super::reconnect::{Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
-use crate::link::Requester;
 use crate::ring::{Consumer, Deadline, Producer};
 use crate::testing::failpoints::failpoint;
 use crate::wire::{CloseReason, Key, Name, Operation};
@@ -33,10 +33,7 @@ const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 /// also ends when the server dies, shuts down or closes the channel, and when a [closer](Self::closer) is
 /// used. The [crate's page](crate#operations) has a table of the operations.
 pub struct Caller {
-    pub(super) requester: Requester,
-    pub(super) session: Arc<Session>,
-    /// Set for a client that registers again.
-    pub(super) reconnector: Option<Arc<Reconnector>>,
+    pub(super) calls: Calls,
     /// How long a question that the server answers itself may take.
     pub(super) timeout: Duration,
     unregistered: bool,
@@ -55,30 +52,29 @@ impl Caller {
         session: Arc<Session>,
         timeout: Duration,
     ) -> Caller {
-        let requester = Requester::new(requests, responses);
-        Caller { requester, session, reconnector: None, timeout, unregistered: false }
+        Caller { calls: Calls::new(requests, responses, session), timeout, unregistered: false }
     }
 
     /// This client's key: its address for others. Does not block.
     pub fn key(&self) -> Key {
-        reconnector_of(&self.session, &self.reconnector)
-            .map_or(self.session.key, |reconnector| reconnector.newest().key)
+        reconnector_of(&self.calls.session, &self.calls.reconnector)
+            .map_or(self.calls.session.key, |reconnector| reconnector.newest().key)
     }
 
     /// This client's name. Does not block.
     pub fn name(&self) -> &Name {
-        &self.session.name
+        &self.calls.session.name
     }
 
     /// What the server's settings allow. Does not block.
     pub fn limits(&self) -> Limits {
-        reconnector_of(&self.session, &self.reconnector)
-            .map_or(self.session.limits, |reconnector| reconnector.newest().limits)
+        reconnector_of(&self.calls.session, &self.calls.reconnector)
+            .map_or(self.calls.session.limits, |reconnector| reconnector.newest().limits)
     }
 
     /// As [`Client::closer`](super::Client::closer).
     pub fn closer(&self) -> Closer {
-        Closer::new(&self.session, self.reconnector.as_ref())
+        Closer::new(&self.calls.session, self.calls.reconnector.as_ref())
     }
 
     /// Registers again now if the connection has ended, as the next operation would: for a client with
@@ -117,15 +113,15 @@ impl Caller {
     }
 
     fn reconnect_until(&mut self, mut deadline: Deadline) -> Result<Key, ReconnectError> {
-        let reconnector = self.reconnector.clone().ok_or(ReconnectError::NotAsked)?;
+        let reconnector = self.calls.reconnector.clone().ok_or(ReconnectError::NotAsked)?;
         loop {
-            match self.session.closer.reason().map(CloseReason::from) {
-                None => return Ok(self.session.key),
+            match self.calls.session.closer.reason().map(CloseReason::from) {
+                None => return Ok(self.calls.session.key),
                 Some(CloseReason::Forked) => return Err(ReconnectError::Ended(CloseReason::Forked)),
                 Some(_) => {}
             }
             match reconnector.renew_caller(true, deadline.start()) {
-                Ok(asking) => self.install(asking),
+                Ok(asking) => self.calls.install(asking),
                 Err(Stop::TimedOut) => return Err(ReconnectError::TimedOut),
                 Err(Stop::Over(why)) => return Err(why),
                 Err(Stop::Tell(reason)) => return Err(ReconnectError::Ended(reason)),
@@ -150,44 +146,36 @@ impl Caller {
     fn unregister_until(&mut self, deadline: Deadline) -> Result<(), CallError> {
         self.unregistered = true;
         self.settle_down();
-        let status = self.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
+        let status = self.calls.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
         failpoint!("leave.answered", [client], seldom);
-        self.session.closer.close_as(CloseReason::Unregistered);
+        self.calls.session.closer.close_as(CloseReason::Unregistered);
         failpoint!("leave.closed", [client], seldom);
-        self.done(status)
-    }
-
-    /// Goes on with another channel. What came over the old one stays to be collected.
-    #[cold]
-    pub(super) fn install(&mut self, (requests, responses, session): Asking) {
-        let reason = self.session.closer.reason().map_or(CloseReason::Died, CloseReason::from);
-        self.requester.resume(reason, requests, responses);
-        self.session = session;
+        self.calls.done(status)
     }
 
     /// What `{:?}` shows of it, or of the client that it is a half of.
     pub(super) fn show_as(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(kind, &self.session, &self.reconnector, f)
+        show(kind, &self.calls.session, &self.calls.reconnector, f)
     }
 
     /// Makes it go on with another channel when its own has ended.
     pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
-        self.reconnector = Some(reconnector);
+        self.calls.reconnector = Some(reconnector);
     }
 
     /// Its inbox is a separate handle from now on.
     pub(super) fn part(&self) {
-        if let Some(reconnector) = reconnector_of(&self.session, &self.reconnector) {
+        if let Some(reconnector) = reconnector_of(&self.calls.session, &self.calls.reconnector) {
             reconnector.split();
         }
     }
 
     /// Before the end: takes the newest channel and prevents another registration.
     fn settle_down(&mut self) {
-        if let Some(reconnector) = reconnector_of(&self.session, &self.reconnector) {
+        if let Some(reconnector) = reconnector_of(&self.calls.session, &self.calls.reconnector) {
             reconnector.leave(CloseReason::Unregistered);
             if let Some(asking) = reconnector.take_asking() {
-                self.install(asking);
+                self.calls.install(asking);
             }
         }
     }
@@ -196,11 +184,11 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         self.settle_down();
-        if !self.unregistered && self.session.closer.reason().is_none() {
+        if !self.unregistered && self.calls.session.closer.reason().is_none() {
             // The connection ends in any case; this only makes the name free before we return.
             let _ = self.unregister_until(PATIENCE_OF_DROP.into());
         }
         // An inbox that lives on gives out what was delivered, then the reason.
-        self.session.end(CloseReason::Unregistered);
+        self.calls.session.end(CloseReason::Unregistered);
     }
 }

@@ -2,12 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::ask::unsendable;
 use super::caller::Caller;
-use super::error::{CallError, no_response, refused};
+use super::error::CallError;
 use crate::codec::{Payload, Reply};
-use crate::ring::{Deadline, NotSent};
-use crate::wire::{CloseReason, Operation, Status};
+use crate::ring::Deadline;
 
 impl Caller {
     /// Calls the server's service and waits for its response, which stays readable until the next operation.
@@ -21,7 +19,7 @@ impl Caller {
     /// See [`CallError`]; never [`TimedOut`](CallError::TimedOut).
     #[inline]
     pub fn call(&mut self, request: impl Payload) -> Result<Reply<'_>, CallError> {
-        request.encode(self.session.limits.max_call, |bytes| self.call_bytes(bytes, Deadline::never()))?
+        request.encode(self.calls.max_call(), |bytes| self.calls.call(bytes, Deadline::never()))?
     }
 
     /// As [`call`](Self::call), but blocks until the [deadline](Deadline) at most: a duration, a point in
@@ -62,22 +60,7 @@ impl Caller {
         deadline: impl Into<Deadline>,
     ) -> Result<Reply<'_>, CallError> {
         let deadline = deadline.into();
-        request.encode(self.session.limits.max_call, |bytes| self.call_bytes(bytes, deadline))?
-    }
-
-    // Always inline: as a function it would return its result through memory.
-    #[inline(always)]
-    fn call_bytes(&mut self, request: &[u8], mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
-        let status = self.ask(Operation::Call, 0, [request], &mut deadline)?;
-        self.reply(status)
-    }
-
-    #[inline(always)]
-    fn reply(&self, status: Status) -> Result<Reply<'_>, CallError> {
-        match status {
-            Status::Ok => Ok(Reply::new(self.requester.body())),
-            status => Err(refused(status, self.requester.body())),
-        }
+        request.encode(self.calls.max_call(), |bytes| self.calls.call(bytes, deadline))?
     }
 
     /// Sends a call without waiting for its response, which [`response`](Self::response) collects. Several
@@ -107,7 +90,7 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.session.limits.max_call, |bytes| self.submit_bytes(bytes))?
+        self.calls.submit(request)
     }
 
     /// As [`submit`](Self::submit), but never blocks.
@@ -119,20 +102,7 @@ impl Caller {
     /// See [`CallError`]; [`Full`](CallError::Full) if there is no room in the request ring now. The call was
     /// not sent.
     pub fn try_submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.session.limits.max_call, |bytes| self.try_submit_bytes(bytes))?
-    }
-
-    fn try_submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
-        loop {
-            let submitted = self.requester.try_publish(Operation::Call, 0, [request]);
-            match submitted {
-                Err(NotSent::Closed(reason)) => self.renew_now(reason.into())?,
-                submitted => {
-                    self.requester.notify();
-                    return submitted.map(|_| ()).map_err(unsendable);
-                }
-            }
-        }
+        self.calls.try_submit(request)
     }
 
     /// Sends several calls as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than
@@ -146,42 +116,7 @@ impl Caller {
     /// See [`CallError`]. The calls before the one that failed were submitted;
     /// [`outstanding`](Self::outstanding) tells how many.
     pub fn submit_all<P: Payload>(&mut self, requests: impl IntoIterator<Item = P>) -> Result<(), CallError> {
-        // Declared before the guard, and so dropped after it: its drop is the user's code too.
-        let mut requests = requests.into_iter();
-        let submitting = Submitting(self);
-        loop {
-            submitting.0.wake_worker();
-            let Some(request) = requests.next() else { return Ok(()) };
-            let max = submitting.0.session.limits.max_call;
-            request.encode(max, |bytes| submitting.0.submit_quietly(bytes))??;
-        }
-    }
-
-    #[inline(never)]
-    fn submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
-        self.submit_quietly(request)?;
-        self.requester.notify();
-        Ok(())
-    }
-
-    #[inline]
-    fn submit_quietly(&mut self, request: &[u8]) -> Result<(), CallError> {
-        match self.requester.try_publish(Operation::Call, 0, [request]) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.publish_after(error, Operation::Call, 0, [request], &mut Deadline::never()).map(|_| ())
-            }
-        }
-    }
-
-    /// Wakes the worker if it sleeps and was not told of all requests. Must be called before this thread
-    /// leaves or runs the user's code, which may wait for what a request does.
-    #[inline]
-    fn wake_worker(&mut self) {
-        // That code may have forked, and this be the child; then the rings are its parent's.
-        if !self.session.is_forked() {
-            self.requester.notify();
-        }
+        self.calls.submit_all(requests)
     }
 
     /// Waits for the response to the oldest submitted call. It stays readable until the next operation.
@@ -193,7 +128,7 @@ impl Caller {
     /// See [`CallError`]; [`NothingOutstanding`](CallError::NothingOutstanding) if every response was
     /// collected. A response that says that the service failed counts as collected.
     pub fn response(&mut self) -> Result<Reply<'_>, CallError> {
-        self.response_until(Deadline::NEVER)
+        self.calls.response(Deadline::NEVER)
     }
 
     /// As [`response`](Self::response), but blocks until the [deadline](Deadline) at most.
@@ -203,7 +138,7 @@ impl Caller {
     /// See [`CallError`]. After [`TimedOut`](CallError::TimedOut) the response is still outstanding: ask
     /// again.
     pub fn response_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<Reply<'_>, CallError> {
-        self.response_until(deadline.into())
+        self.calls.response(deadline.into())
     }
 
     /// As [`response`](Self::response), but never blocks: `None` if the response is not there yet.
@@ -213,58 +148,11 @@ impl Caller {
     /// See [`CallError`]; [`NothingOutstanding`](CallError::NothingOutstanding) if every response was
     /// collected.
     pub fn try_response(&mut self) -> Result<Option<Reply<'_>>, CallError> {
-        if let Some(status) = self.kept_response()? {
-            return self.reply(status).map(Some);
-        }
-        match self.requester.try_receive() {
-            Ok(None) => Ok(None),
-            Ok(Some(status)) => self.reply(status).map(Some),
-            Err(stop) => {
-                let error = no_response(stop);
-                self.ended(&error, true);
-                Err(error)
-            }
-        }
-    }
-
-    fn response_until(&mut self, mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
-        let status = match self.kept_response()? {
-            Some(status) => status,
-            None => match self.requester.receive(&mut deadline, no_response) {
-                Ok(status) => status,
-                Err(error) => {
-                    self.ended(&error, true);
-                    return Err(error);
-                }
-            },
-        };
-        self.reply(status)
-    }
-
-    /// The response to the oldest submitted call, if it was kept. An error if there is none to come.
-    fn kept_response(&mut self) -> Result<Option<Status>, CallError> {
-        if self.outstanding() == 0 {
-            return Err(CallError::NothingOutstanding);
-        }
-        // In a forked child even what has arrived is the parent's.
-        if self.requester.has_kept() && self.session.is_forked() {
-            return Err(CallError::Disconnected(CloseReason::Forked));
-        }
-        self.requester.take_kept().transpose().map_err(CallError::Disconnected)
+        self.calls.try_response()
     }
 
     /// How many submitted calls have responses that were not collected yet. Does not block.
     pub fn outstanding(&self) -> usize {
-        self.requester.outstanding()
-    }
-}
-
-/// A caller that submits several calls. However that ends, also by a panic of the user's iterator, the worker
-/// is told of all that were committed.
-struct Submitting<'c>(&'c mut Caller);
-
-impl Drop for Submitting<'_> {
-    fn drop(&mut self) {
-        self.0.wake_worker();
+        self.calls.outstanding()
     }
 }

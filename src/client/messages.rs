@@ -28,7 +28,7 @@ impl Caller {
         message: impl Payload,
     ) -> Result<(), SendError> {
         let to = address(to)?;
-        message.encode(self.session.limits.max_message, |bytes| {
+        message.encode(self.calls.session.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, Deadline::NEVER)?;
             self.try_send_bytes(to, bytes)
         })?
@@ -73,7 +73,7 @@ impl Caller {
         message: impl Payload,
     ) -> Result<(), SendError> {
         let to = address(to)?;
-        message.encode(self.session.limits.max_message, |bytes| {
+        message.encode(self.calls.session.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, Deadline::NEVER)?;
             self.send_unlimited(to, bytes)
         })?
@@ -96,7 +96,7 @@ impl Caller {
         deadline: impl Into<Deadline>,
     ) -> Result<(), SendError> {
         let (to, deadline) = (address(to)?, deadline.into());
-        message.encode(self.session.limits.max_message, |bytes| {
+        message.encode(self.calls.session.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, deadline)?;
             self.send_bytes(to, bytes, deadline)
         })?
@@ -106,7 +106,7 @@ impl Caller {
     #[inline(never)]
     fn send_unlimited(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
-        match self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never()) {
+        match self.calls.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never()) {
             Ok(Status::Ok) => Ok(()),
             Ok(Status::InboxFull) => self.send_bytes(to, message, Deadline::NEVER),
             Ok(status) => Err(self.unsent(status)),
@@ -116,7 +116,7 @@ impl Caller {
 
     fn try_send_bytes(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {
         self.check_message(message)?;
-        let status = self.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never())?;
+        let status = self.calls.ask(Operation::Send, 0, [&to.to_bytes(), message], &mut Deadline::never())?;
         self.sent(status)
     }
 
@@ -131,18 +131,20 @@ impl Caller {
             let mut start = [0; KEY + 8];
             start[..KEY].copy_from_slice(&to.to_bytes());
             start[KEY..].copy_from_slice(&nanoseconds.to_le_bytes());
-            match self.requester.try_publish(Operation::Send, WAITS, [&start, message]) {
+            match self.calls.requester.try_publish(Operation::Send, WAITS, [&start, message]) {
                 Ok(sequence) => {
                     // However short the time is, the answer itself needs some.
                     let mut until = Deadline::from(left.map(|left| left.max(LEAST_PATIENCE)));
-                    let status = self.await_response(sequence, &mut until)?;
+                    let status = self.calls.await_response(sequence, &mut until)?;
                     return self.sent(status);
                 }
                 // That may take some time, and leave the server less.
-                Err(error) => self.clear_the_way(error, &mut deadline).map_err(|error| match error {
-                    CallError::TimedOut => SendError::TimedOut,
-                    error => error.into(),
-                })?,
+                Err(error) => {
+                    self.calls.clear_the_way(error, &mut deadline).map_err(|error| match error {
+                        CallError::TimedOut => SendError::TimedOut,
+                        error => error.into(),
+                    })?
+                }
             }
         }
     }
@@ -170,7 +172,7 @@ impl Caller {
 
     #[inline]
     fn check_message(&self, message: &[u8]) -> Result<(), SendError> {
-        let max = self.session.limits.max_message;
+        let max = self.calls.session.limits.max_message;
         if message.len() > max {
             return Err(SendError::TooLarge { len: message.len(), max });
         }
@@ -189,7 +191,7 @@ impl Caller {
             Status::InboxFull => SendError::InboxFull,
             Status::Gone => SendError::Gone,
             Status::TimedOut => SendError::TimedOut,
-            status => refused(status, self.requester.body()).into(),
+            status => refused(status, self.calls.requester.body()).into(),
         }
     }
 }

@@ -60,13 +60,13 @@ impl Caller {
     }
 
     fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
-        match self.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)? {
-            Status::Ok => match take::<KEY>(self.requester.body()) {
+        match self.calls.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)? {
+            Status::Ok => match take::<KEY>(self.calls.requester.body()) {
                 Some((key, [])) => Ok(Some(Key::from_bytes(key))),
-                _ => Err(self.violation(Violation::MalformedBlock)),
+                _ => Err(self.calls.violation(Violation::MalformedBlock)),
             },
             Status::NotFound => Ok(None),
-            status => Err(refused(status, self.requester.body())),
+            status => Err(refused(status, self.calls.requester.body())),
         }
     }
 
@@ -120,9 +120,9 @@ impl Caller {
                 let again = until.map_or(now + pause, |until| until.min(now + pause));
                 pause = LONGEST_PAUSE.min(2 * pause);
                 // Nothing comes but responses to calls that were submitted before, and the end.
-                if let Err(stop) = caller.requester.keep_until(again) {
+                if let Err(stop) = caller.calls.requester.keep_until(again) {
                     let error = no_response(stop);
-                    caller.ended(&error, false);
+                    caller.calls.ended(&error, false);
                     return Err(error);
                 }
             }
@@ -156,10 +156,11 @@ impl Caller {
             let mut clients = Vec::new();
             let mut from_slot = 0_u32;
             loop {
-                let status = caller.ask_rarely(Operation::List, [&from_slot.to_le_bytes()], deadline)?;
-                caller.done(status)?;
-                let Some((page, next)) = decode_page(caller.requester.body(), from_slot) else {
-                    return Err(caller.violation(Violation::MalformedBlock));
+                let status =
+                    caller.calls.ask_rarely(Operation::List, [&from_slot.to_le_bytes()], deadline)?;
+                caller.calls.done(status)?;
+                let Some((page, next)) = decode_page(caller.calls.requester.body(), from_slot) else {
+                    return Err(caller.calls.violation(Violation::MalformedBlock));
                 };
                 clients.extend(page);
                 match next {
@@ -183,8 +184,8 @@ impl Caller {
     pub fn ping(&mut self) -> Result<(), CallError> {
         let mut deadline = self.timeout.into();
         self.repeating(&mut deadline, |caller, deadline| {
-            let status = caller.ask_rarely::<0>(Operation::Ping, [], deadline)?;
-            caller.done(status)
+            let status = caller.calls.ask_rarely::<0>(Operation::Ping, [], deadline)?;
+            caller.calls.done(status)
         })
     }
 
@@ -197,11 +198,11 @@ impl Caller {
     pub fn statistics(&mut self) -> Result<Counters, CallError> {
         let mut deadline = self.timeout.into();
         self.repeating(&mut deadline, |caller, deadline| {
-            let status = caller.ask_rarely::<0>(Operation::Statistics, [], deadline)?;
-            caller.done(status)?;
-            match decode_page(caller.requester.body(), 0) {
+            let status = caller.calls.ask_rarely::<0>(Operation::Statistics, [], deadline)?;
+            caller.calls.done(status)?;
+            match decode_page(caller.calls.requester.body(), 0) {
                 Some((own, None)) if own.len() == 1 => Ok(own[0].counters),
-                _ => Err(caller.violation(Violation::MalformedBlock)),
+                _ => Err(caller.calls.violation(Violation::MalformedBlock)),
             }
         })
     }
@@ -213,14 +214,14 @@ impl Caller {
         deadline: &mut Deadline,
         mut ask: impl FnMut(&mut Caller, Deadline) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        if self.reconnector.is_some() {
+        if self.calls.reconnector.is_some() {
             // One limit for all attempts.
             deadline.start();
         }
         loop {
             match ask(self, *deadline) {
                 Err(CallError::Disconnected(reason) | CallError::NotSent(reason))
-                    if self.reconnector.is_some() && passes(reason) => {}
+                    if self.calls.reconnector.is_some() && passes(reason) => {}
                 answered => return answered,
             }
         }
