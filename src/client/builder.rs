@@ -11,6 +11,7 @@ use super::Client;
 use super::backoff::Reconnect;
 use super::error::RegisterError;
 use super::inbox::Inbox;
+use super::links::Links;
 use super::reconnect::Reconnector;
 use super::session::{Place, Session, deadline_in};
 use crate::channel::Guest;
@@ -130,7 +131,8 @@ impl ClientBuilder {
     pub fn register(&self, name: impl AsRef<str>) -> Result<Client, RegisterError> {
         let name = Name::new(name.as_ref())
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;
-        let (guest, session) = self.place.register(name, deadline_in(self.place.timeout))?;
+        let links = Links::new(self.place.clone());
+        let (guest, session) = self.place.register(name, &links, deadline_in(self.place.timeout))?;
         Ok(self.client(guest, session))
     }
 

@@ -184,6 +184,9 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         self.settle_down();
+        if !self.calls.session.is_forked() {
+            self.calls.session.links.end(CloseReason::Unregistered);
+        }
         if !self.unregistered && self.calls.session.closer.reason().is_none() {
             // The connection ends in any case; this only makes the name free before we return.
             let _ = self.unregister_until(PATIENCE_OF_DROP.into());

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
+use super::links::Links;
 use super::observer::Kept;
-use super::session::{Session, explain};
-use super::watcher::{Watch, Watcher, current};
+use super::session::{Place, Session, explain};
+use super::watcher::Watch;
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::fuzz::Memory;
 use crate::connect::connection::Connection;
@@ -28,9 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub fn client_on(memory: &Memory) -> Client {
     let guest = memory.guest();
     // Without a connection: how a client notices the end of one is another matter.
-    let (watcher, of) = (Watcher::make().expect("descriptors"), current().expect("memory"));
-    let watch = Watch { token: u64::MAX - 1, watcher, of, lifeline: None };
-    let session = Arc::new(Session::under(watch, &guest, Proof::without_secret(Key::from_u128(7)), alice()));
+    let watch = Watch::of_nothing().expect("descriptors and memory");
+    let (proof, links) = (Proof::without_secret(Key::from_u128(7)), Links::new(place()));
+    let session = Arc::new(Session::under(watch, None, &guest, proof, alice(), links));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Client { caller: Caller::new(guest.requests, guest.responses, session, Duration::ZERO), inbox }
 }
@@ -42,7 +43,7 @@ pub fn register_over(connection: OwnedFd) -> Result<Client, RegisterError> {
     let answer = line
         .ask(&Ask::Register(alice()), Instant::now() + PATIENCE)
         .map_err(|error| explain(error, &builder.place.path, Some(&alice())))?;
-    let (guest, session) = builder.place.begin(line, answer, alice())?;
+    let (guest, session) = builder.place.begin(line, answer, alice(), &Links::new(place()))?;
     Ok(builder.client(guest, session))
 }
 
@@ -54,6 +55,10 @@ pub fn observe_over(connection: OwnedFd) -> Observer {
 
 fn line_on(connection: OwnedFd) -> Line {
     Line { connection: Connection::of(connection).expect("memory for a word") }
+}
+
+fn place() -> Place {
+    Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: PATIENCE }
 }
 
 fn alice() -> Name {

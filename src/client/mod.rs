@@ -15,6 +15,7 @@ mod inbox;
 #[cfg(feature = "internals")]
 pub(crate) mod internals;
 mod limits;
+mod links;
 mod messages;
 mod observer;
 mod questions;

@@ -413,7 +413,7 @@ impl Reconnector {
         let whole = deadline_in(self.place.timeout);
         let least = whole.min(Instant::now() + LEAST_ATTEMPT);
         let until = deadline.map_or(whole, |deadline| whole.min(deadline.max(least)));
-        let event = match self.place.register(ended.name, until) {
+        let event = match self.place.register(ended.name, &ended.links, until) {
             Ok((guest, session)) => {
                 let mut state = self.lock();
                 let key = session.key;
@@ -468,6 +468,7 @@ pub(super) fn passes(reason: CloseReason) -> bool {
 mod tests {
     use super::*;
     use crate::channel;
+    use crate::client::links::Links;
     use crate::connect::Proof;
     use crate::connect::connection::Connection;
     use crate::ring::WaitStrategy;
@@ -482,9 +483,9 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let connection = Connection::of(OwnedFd::from(here)).unwrap();
         let name = Name::new("alice").unwrap();
-        let session =
-            Session::begin(&guest, connection, Proof::without_secret(Key::from_u128(7)), name).unwrap();
         let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+        let (proof, links) = (Proof::without_secret(Key::from_u128(7)), Links::new(place.clone()));
+        let session = Session::begin(&guest, connection, proof, name, links).unwrap();
         std::mem::forget(host); // its drop would close the channel
         (Reconnector::new(place, Reconnect::default(), Arc::new(session)), there)
     }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::Limits;
 use super::backoff::{random, shorten};
 use super::error::RegisterError;
-use super::watcher::Watch;
-use crate::channel::{self, Guest};
+use super::links::Links;
+use super::watcher::{Watch, Watched};
+use crate::channel::{self, Guest, LinkWords};
 use crate::connect::connection::Connection;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Proof, Refusal, Reply, Secret, cannot_be_allowed, is_unknown_user};
@@ -27,8 +28,15 @@ pub(super) struct Session {
     pub(super) name: Name,
     pub(super) limits: Limits,
     pub(super) closer: Closer,
+    #[allow(dead_code, reason = "for links")]
     secret: Secret,
+    /// The words by which the server sees which links have ended, and whether the client serves.
+    pub(super) words: LinkWords,
+    /// The client's links, which outlive the registration.
+    pub(super) links: Arc<Links>,
     watch: Watch,
+    /// Also kept here, so that a closer can use it without a lock.
+    lifeline: Option<Arc<Connection>>,
 }
 
 impl Session {
@@ -38,20 +46,34 @@ impl Session {
         lifeline: Connection,
         proof: Proof,
         name: Name,
+        links: Arc<Links>,
     ) -> io::Result<Session> {
-        let watch = Watch::begin(lifeline, guest.closer.clone())?;
-        Ok(Session::under(watch, guest, proof, name))
+        let lifeline = Arc::new(lifeline);
+        let watch = Watch::begin(Watched::Lifeline {
+            lifeline: Arc::clone(&lifeline),
+            closer: guest.closer.clone(),
+            links: Arc::clone(&links),
+        })?;
+        Ok(Session::under(watch, Some(lifeline), guest, proof, name, links))
     }
 
-    pub(super) fn under(watch: Watch, guest: &Guest, proof: Proof, name: Name) -> Session {
+    pub(super) fn under(
+        watch: Watch,
+        lifeline: Option<Arc<Connection>>,
+        guest: &Guest,
+        proof: Proof,
+        name: Name,
+        links: Arc<Links>,
+    ) -> Session {
         let geometry = guest.geometry();
         let limits = Limits {
             max_call: geometry.max_block() - BLOCK_HEADER,
             max_message: geometry.max_block() - MESSAGE_OVERHEAD,
             ring_size: geometry.ring_size(),
         };
+        let (closer, words) = (guest.closer.clone(), guest.links.clone());
         let Proof { key, secret } = proof;
-        Session { key, name, limits, closer: guest.closer.clone(), secret, watch }
+        Session { key, name, limits, closer, secret, words, links, watch, lifeline }
     }
 
     /// What shows the server on another connection that this client asks.
@@ -68,19 +90,33 @@ impl Session {
     /// Ends every wait, and the connection with it: the server frees the name. In a forked child it does
     /// neither.
     pub(super) fn end(&self, reason: CloseReason) {
-        self.close(reason, Watch::end);
+        self.close(reason, |session| session.watch.end());
     }
 
     /// The same with atomics and system calls only, for a signal handler. The watcher does what is left.
     pub(super) fn hang_up(&self, reason: CloseReason) {
-        self.close(reason, Watch::hang_up);
+        self.close(reason, |session| {
+            if session.watch.is_ours() {
+                session.links.end_soon();
+                session.watch.sweep();
+                if let Some(lifeline) = &session.lifeline {
+                    lifeline.hang_up();
+                }
+            }
+        });
     }
 
-    fn close(&self, reason: CloseReason, end_connection: fn(&Watch)) {
+    fn close(&self, reason: CloseReason, end_connection: fn(&Session)) {
         self.closer.close_as(reason);
         failpoint!("session.closed", [client], seldom);
-        end_connection(&self.watch);
+        end_connection(self);
         failpoint!("session.ended", [client], seldom);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.watch.end();
     }
 }
 
@@ -97,6 +133,7 @@ impl Place {
     pub(super) fn register(
         &self,
         name: Name,
+        links: &Arc<Links>,
         deadline: Instant,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
         let asked = ask_anew(&self.path, deadline, |line| {
@@ -104,7 +141,7 @@ impl Place {
             Ok((line, answer))
         });
         let (line, answer) = asked.map_err(|error| explain(error, &self.path, Some(&name)))?;
-        self.begin(line, answer, name)
+        self.begin(line, answer, name, links)
     }
 
     /// Opens the channel that came with the answer.
@@ -113,6 +150,7 @@ impl Place {
         line: Line,
         answer: Answer,
         name: Name,
+        links: &Arc<Links>,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
         let not_ringpost = || RegisterError::NotRingpost { path: self.path.clone() };
         let proof = Reply::registration(&answer.body).ok_or_else(not_ringpost)?;
@@ -121,7 +159,7 @@ impl Place {
         // It is what it should be, so that its close takes no time; the mapping stays.
         drop(answer.descriptors.only());
         failpoint!("join.mapped", [client], seldom);
-        let session = Session::begin(&guest, line.into_lifeline(), proof, name)
+        let session = Session::begin(&guest, line.into_lifeline(), proof, name, Arc::clone(links))
             .map_err(|source| RegisterError::System { action: "watch the server", source })?;
         failpoint!("join.watched", [client], seldom);
         Ok((guest, Arc::new(session)))

@@ -1,26 +1,28 @@
-//! The watcher: a thread of the process that notices when a server ends.
+//! The watcher: a thread of the process that notices when a server or the peer of a link ends.
 //!
-//! It sleeps on the lifelines of all clients of this process. When a lifeline ends, for whatever reason, it
-//! closes that client's channel, which wakes all waits there. So those waits need no time-out, and an idle
-//! client costs nothing.
+//! It sleeps on the lifelines and links of all clients of this process. When one ends, for whatever reason,
+//! it closes that client's channel or that link, which wakes all waits there. So those waits need no
+//! time-out, and an idle client costs nothing.
 //!
 //! A forked child has copies of everything, but neither the thread nor the clients. It gets its own watcher
 //! with its first registration. It must not use its parent's: other threads may have held the locks at the
 //! fork, both processes share the epoll instance, and a shutdown of a connection would end it for both. The
-//! child only closes its copies of the connections.
+//! child only closes its copies of the descriptors.
 //!
-//! If the process closes all its descriptors (`descriptors.rs`), all channels are closed as `CutOff`, the
-//! thread ends, and the next registration starts a new one.
+//! If the process closes all its descriptors (`descriptors.rs`), all channels and links are closed as
+//! `CutOff`, the thread ends, and the next registration starts a new one.
 
 #![forbid(unsafe_code)]
 
-use rustix::event::epoll;
+use rustix::event::epoll::{self, EventFlags};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::links::{Links, OpenLink, PeerDescriptors};
 use crate::connect::connection::Connection;
 use crate::os::descriptors::{CutOff, Waits, Wake};
 use crate::os::threads;
@@ -34,40 +36,125 @@ type Current = Mutex<Option<Arc<Watcher>>>;
 
 pub(super) struct Watcher {
     waits: Waits,
-    watched: Mutex<Watched>,
+    all: Mutex<All>,
     /// When this descriptor is closed, the thread knows that the process has closed its descriptors.
-    _wake: Wake,
+    wake: Wake,
+    /// Whether something was closed where no lock could be taken.
+    sweep: AtomicBool,
 }
 
 #[derive(Default)]
-struct Watched {
+struct All {
     /// Whether the thread has ended.
     ended: bool,
     next: u64,
-    /// The watched lifelines. Holding them here keeps their descriptor numbers from being reused.
-    lines: HashMap<u64, (Arc<Connection>, Closer)>,
+    /// What is watched. Holding it here keeps its descriptor numbers from being reused.
+    watched: HashMap<u64, Watched>,
 }
 
 static WATCHER: PerProcess<Current> = PerProcess::new();
 
-/// A lifeline that is watched until [`end`](Self::end) or drop.
-pub(super) struct Watch {
-    pub(super) token: u64,
-    pub(super) watcher: Arc<Watcher>,
-    /// The watcher of the process in which the watch began.
-    pub(super) of: &'static Current,
-    /// Also kept here, so that a closer can use it without a lock.
-    pub(super) lifeline: Option<Arc<Connection>>,
+/// Something whose end is noticed.
+pub(super) enum Watched {
+    /// The connection of a registered client.
+    Lifeline { lifeline: Arc<Connection>, closer: Closer, links: Arc<Links> },
+    /// One end of a link.
+    Link { link: Arc<OpenLink>, descriptors: PeerDescriptors },
 }
 
-pub(super) fn current() -> io::Result<&'static Current> {
+impl Watched {
+    /// Its descriptors, and the events of each that mean the end. The kernel adds errors and hang-ups.
+    fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, EventFlags)> {
+        let [first, second] = match self {
+            // The end only, so that a server which sends data does not keep this thread busy.
+            Watched::Lifeline { lifeline, .. } => [Some((lifeline.as_fd(), EventFlags::RDHUP)), None],
+            Watched::Link { descriptors, .. } => {
+                let [pipe, process] = descriptors.watched();
+                [Some((pipe, EventFlags::empty())), Some((process, EventFlags::IN))]
+            }
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Whether the numbers of its descriptors still belong to them.
+    fn has_its_numbers(&self) -> bool {
+        match self {
+            Watched::Lifeline { lifeline, .. } => lifeline.has_its_number(),
+            Watched::Link { descriptors, .. } => descriptors.have_their_numbers(),
+        }
+    }
+
+    /// Whether it was closed on this side, and only its watch is left.
+    fn is_to_end(&self) -> bool {
+        match self {
+            // Its connection is shut down then, which the thread notices.
+            Watched::Lifeline { .. } => false,
+            Watched::Link { link, .. } => link.is_to_end(),
+        }
+    }
+
+    /// The other side is gone.
+    fn ended(&self) {
+        match self {
+            Watched::Lifeline { closer, links, .. } => {
+                // A server that shut down has stored the reason in the channel.
+                closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
+                failpoint!("watch.closed", [client], seldom);
+                links.registration_has_ended();
+            }
+            Watched::Link { link, .. } => link.peer_is_gone(),
+        }
+    }
+
+    /// It was closed on this side.
+    fn swept(&self) {
+        match self {
+            Watched::Lifeline { .. } => {}
+            Watched::Link { link, .. } => link.swept(),
+        }
+    }
+
+    /// The process has closed the descriptors.
+    fn cut_off(&self) {
+        match self {
+            Watched::Lifeline { closer, links, .. } => {
+                closer.close_as(CloseReason::CutOff);
+                links.registration_has_ended();
+            }
+            Watched::Link { link, .. } => link.close_as(CloseReason::CutOff),
+        }
+    }
+
+    /// Gives the descriptors back. A connection ends by that for both sides, if `hang_up` says so.
+    fn dismiss(self, hang_up: bool) {
+        match self {
+            Watched::Lifeline { lifeline, .. } if hang_up => lifeline.hang_up(),
+            Watched::Lifeline { .. } => {}
+            Watched::Link { link, descriptors } => {
+                drop(descriptors);
+                failpoint!("watch.dropped", [client], seldom);
+                link.note_the_end();
+            }
+        }
+    }
+}
+
+/// Something that is watched until [`end`](Self::end).
+pub(super) struct Watch {
+    token: u64,
+    watcher: Arc<Watcher>,
+    /// The watcher of the process in which the watch began.
+    of: &'static Current,
+}
+
+fn current() -> io::Result<&'static Current> {
     WATCHER.get_or_make(|| Ok(Mutex::default()))
 }
 
 impl Watcher {
-    pub(super) fn make() -> io::Result<Arc<Watcher>> {
+    fn make() -> io::Result<Arc<Watcher>> {
         let (waits, wake) = Waits::new()?;
-        Ok(Arc::new(Watcher { waits, watched: Mutex::default(), _wake: wake }))
+        Ok(Arc::new(Watcher { waits, all: Mutex::default(), wake, sweep: AtomicBool::new(false) }))
     }
 
     /// The process's watcher. Starts it if there is none, or if the last one ended because its descriptors
@@ -92,8 +179,8 @@ impl Watcher {
         Ok(watcher)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
@@ -103,109 +190,134 @@ impl Watcher {
                 Err(CutOff) => return self.end(),
             };
             for token in tokens {
-                let line = self.lock().lines.remove(&token);
-                if let Some((lifeline, closer)) = line {
-                    if !lifeline.has_its_number() {
-                        closer.close_as(CloseReason::CutOff);
-                        continue;
-                    }
-                    let _ = epoll::delete(&self.waits, &lifeline);
-                    failpoint!("watch.removed", [client], seldom);
-                    // A server that shut down has stored the reason in the channel.
-                    closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
-                    failpoint!("watch.closed", [client], seldom);
+                let watched = self.lock().watched.remove(&token);
+                if let Some(watched) = watched {
+                    self.has_ended(watched);
                 }
+            }
+            if self.sweep.swap(false, Ordering::SeqCst) {
+                self.sweep();
             }
         }
     }
 
-    /// Closes all channels after the process closed its descriptors: the connections are gone, or their ends
-    /// would not be noticed.
-    fn end(&self) {
-        let lines = {
-            let mut watched = self.lock();
-            watched.ended = true;
-            std::mem::take(&mut watched.lines)
-        };
-        for (lifeline, closer) in lines.into_values() {
-            closer.close_as(CloseReason::CutOff);
-            lifeline.hang_up();
+    fn has_ended(&self, watched: Watched) {
+        if watched.has_its_numbers() {
+            self.forget(&watched);
+            failpoint!("watch.removed", [client], seldom);
+            watched.ended();
+        } else {
+            watched.cut_off();
+        }
+        watched.dismiss(false);
+    }
+
+    /// Takes descriptors out of the epoll instance: closing them does not, if a forked child has copies.
+    fn forget(&self, watched: &Watched) {
+        if self.waits.are_ours() {
+            for (descriptor, _) in watched.descriptors() {
+                let _ = epoll::delete(&self.waits, descriptor);
+            }
         }
     }
 
-    /// In a forked child, closes its copy of a connection. Changes nothing else: the state may be
+    /// Ends what was closed where no lock could be taken.
+    fn sweep(&self) {
+        let closed: Vec<Watched> = self
+            .lock()
+            .watched
+            .extract_if(|_, watched| watched.is_to_end())
+            .map(|(_, watched)| watched)
+            .collect();
+        for watched in closed {
+            self.forget(&watched);
+            watched.swept();
+            watched.dismiss(true);
+        }
+    }
+
+    /// Closes all channels and links after the process closed its descriptors: the connections are gone, or
+    /// their ends would not be noticed.
+    fn end(&self) {
+        let watched = {
+            let mut all = self.lock();
+            all.ended = true;
+            std::mem::take(&mut all.watched)
+        };
+        for watched in watched.into_values() {
+            watched.cut_off();
+            watched.dismiss(true);
+        }
+    }
+
+    /// In a forked child, closes its copies of the descriptors. Changes nothing else: the state may be
     /// inconsistent if another thread was changing it at the fork.
     fn forget_inherited(&self, token: u64) {
-        let watched = match self.watched.try_lock() {
-            Ok(watched) => Some(watched),
+        let all = match self.all.try_lock() {
+            Ok(all) => Some(all),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         };
-        let line = watched.and_then(|mut watched| watched.lines.remove(&token));
-        drop(line);
+        let watched = all.and_then(|mut all| all.watched.remove(&token));
+        drop(watched);
     }
 }
 
 impl Watch {
-    /// Watches a lifeline: closes the channel when it ends. Starts the process's watcher if necessary.
-    pub(super) fn begin(lifeline: Connection, closer: Closer) -> io::Result<Watch> {
-        let lifeline = Arc::new(lifeline);
+    /// Watches something: closes it when the other side ends. Starts the process's watcher if necessary.
+    pub(super) fn begin(watched: Watched) -> io::Result<Watch> {
         let of = current()?;
         loop {
             let watcher = Watcher::get(of)?;
-            let mut watched = watcher.lock();
-            if watched.ended {
+            let mut all = watcher.lock();
+            if all.ended {
                 continue;
             }
-            let token = watched.next;
-            // Waits for the end only, so that a server which sends data does not keep this thread busy.
-            let flags = epoll::EventFlags::RDHUP;
-            epoll::add(&watcher.waits, lifeline.as_fd(), epoll::EventData::new_u64(token), flags)?;
-            watched.next += 1;
-            watched.lines.insert(token, (Arc::clone(&lifeline), closer));
-            drop(watched);
-            return Ok(Watch { token, watcher, of, lifeline: Some(lifeline) });
+            let token = all.next;
+            for (descriptor, events) in watched.descriptors() {
+                let added = epoll::add(&watcher.waits, descriptor, epoll::EventData::new_u64(token), events);
+                if let Err(errno) = added {
+                    drop(all);
+                    watcher.forget(&watched);
+                    return Err(errno.into());
+                }
+            }
+            all.next += 1;
+            all.watched.insert(token, watched);
+            drop(all);
+            return Ok(Watch { token, watcher, of });
         }
     }
 
     /// A watch of nothing, for a client without a connection.
     #[cfg(fuzzing)]
     pub(super) fn of_nothing() -> io::Result<Watch> {
-        Ok(Watch { token: u64::MAX - 1, watcher: Watcher::make()?, of: current()?, lifeline: None })
+        Ok(Watch { token: u64::MAX - 1, watcher: Watcher::make()?, of: current()? })
     }
 
     /// Whether this process made the watch, and not one that it was forked from.
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         WATCHER.get().is_some_and(|ours| ptr::eq(ours, self.of))
     }
 
-    /// Ends the watch, the connection and so the registration. Idempotent. In a forked child, the parent's
-    /// registration is unaffected.
+    /// Ends the watch, and gives the descriptors back: a client's connection ends for both sides. Idempotent.
+    /// In a forked child, what is the parent's is unaffected.
     pub(super) fn end(&self) {
         if !self.is_ours() {
             return self.watcher.forget_inherited(self.token);
         }
-        let line = self.watcher.lock().lines.remove(&self.token);
-        if let Some((lifeline, _)) = line {
-            if self.watcher.waits.are_ours() {
-                let _ = epoll::delete(&self.watcher.waits, &lifeline);
-            }
-            lifeline.hang_up();
+        let watched = self.watcher.lock().watched.remove(&self.token);
+        if let Some(watched) = watched {
+            self.watcher.forget(&watched);
+            watched.dismiss(true);
         }
     }
 
-    /// Ends the connection; the watcher does the rest. May be called in a signal handler.
-    pub(super) fn hang_up(&self) {
-        if let Some(lifeline) = &self.lifeline
-            && self.is_ours()
-        {
-            lifeline.hang_up();
+    /// Lets the watcher end what was closed on this side. May be called in a signal handler.
+    pub(super) fn sweep(&self) {
+        if self.is_ours() {
+            self.watcher.sweep.store(true, Ordering::SeqCst);
+            self.watcher.wake.wake();
         }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.end();
     }
 }

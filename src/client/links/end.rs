@@ -1,0 +1,463 @@
+//! `LinkEnd`: one end of a link in this process, from the introduction to the end.
+//!
+//! An end is closed by its owner, or by the watcher when the peer is gone: the peer has dropped the read end
+//! of its pipe, or its process has ended. Either way the reason is stored first, so that every wait ends with
+//! it. Then the descriptors are closed, by which the peer's watcher learns of it, and the server is told by a
+//! bit of the client's channel.
+
+#![forbid(unsafe_code)]
+
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::Errno;
+use rustix::pipe::fcntl_getpipe_size;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use super::set::Links;
+use crate::channel::LinkWords;
+use crate::client::session::Session;
+use crate::client::watcher::{Watch, Watched};
+use crate::connect::disposal::close_elsewhere;
+use crate::connect::{Introduction, Role};
+use crate::os::descriptors::Ours;
+use crate::ring::Closer;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{CloseReason, Peer};
+
+/// The descriptors by which each end of a link notices the end of the other.
+#[derive(Debug)]
+pub(in crate::client) struct PeerDescriptors {
+    /// The read end of this end's pipe. The peer sees when it is closed.
+    own: Ours,
+    /// The write end of the peer's pipe.
+    peers: Ours,
+    /// The peer's process.
+    process: Ours,
+}
+
+impl PeerDescriptors {
+    /// Takes what a server sent: the read end of one pipe, the write end of another, and a process. If they
+    /// are not that, they are closed on another thread, because the close may take long.
+    pub(in crate::client) fn check(
+        own: OwnedFd,
+        peers: OwnedFd,
+        process: OwnedFd,
+    ) -> Option<PeerDescriptors> {
+        let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
+            && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
+            && is_process(process.as_fd());
+        if !known {
+            [own, peers, process].into_iter().for_each(close_elsewhere);
+            return None;
+        }
+        let [own, peers, process] = [own, peers, process].map(Ours::new);
+        Some(PeerDescriptors { own, peers, process })
+    }
+
+    /// What shows that the peer is gone: an error on its pipe, or that its process can be waited for.
+    pub(in crate::client) fn watched(&self) -> [BorrowedFd<'_>; 2] {
+        [self.peers.as_fd(), self.process.as_fd()]
+    }
+
+    /// Whether the numbers still belong to these files: other code may have closed them.
+    pub(in crate::client) fn have_their_numbers(&self) -> bool {
+        self.own.is_ours() && self.peers.is_ours() && self.process.is_ours()
+    }
+}
+
+/// Whether it is this end of a pipe. The calls ask the kernel alone, so they cannot take long.
+pub(super) fn is_pipe_end(descriptor: BorrowedFd<'_>, mode: OFlags) -> bool {
+    let access = fcntl_getfl(descriptor).map(|flags| flags & OFlags::RWMODE);
+    fcntl_getpipe_size(descriptor).is_ok() && access == Ok(mode)
+}
+
+/// Whether it stands for a process. Asks for a state that is not taken away by that, so it changes nothing,
+/// and fails with `ECHILD` for a process that is no child.
+fn is_process(descriptor: BorrowedFd<'_>) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::PidFd(descriptor), look), Err(Errno::BADF | Errno::INVAL))
+}
+
+/// What the owner of an end, the watcher and the client's [`Links`] share of it.
+pub(in crate::client) struct OpenLink {
+    pub(super) role: Role,
+    pub(super) peer: Peer,
+    closer: Closer,
+    links: Weak<Links>,
+    /// Its number among the client's links.
+    pub(super) number: u64,
+    watch: OnceLock<Watch>,
+    noted: Mutex<Noted>,
+}
+
+/// Where the server looks for the end of a link.
+enum Noted {
+    /// The server does not know of the link.
+    Nowhere,
+    /// At this bit of the client's channel.
+    At(LinkWords, u16),
+    /// The link has ended.
+    Over,
+}
+
+/// An end of a link. Dropping it closes the link as `Local`.
+pub(in crate::client) struct LinkEnd {
+    /// Who is at the other end, as the server said when it introduced the two.
+    pub(in crate::client) peer: Peer,
+    pub(in crate::client) closer: Closer,
+    pub(in crate::client) open: Arc<OpenLink>,
+}
+
+impl LinkEnd {
+    /// Begins the watch of the peer, which keeps the descriptors until the link ends. From then on the end
+    /// belongs to the client: if the client has ended already, so has the link.
+    ///
+    /// # Errors
+    ///
+    /// The system's. The server is told that the link has ended.
+    pub(in crate::client) fn begin(
+        links: &Arc<Links>,
+        session: &Session,
+        role: Role,
+        introduction: &Introduction,
+        descriptors: PeerDescriptors,
+        closer: Closer,
+    ) -> io::Result<LinkEnd> {
+        let peer = introduction.peer;
+        let open = Arc::new(OpenLink {
+            role,
+            peer,
+            closer: closer.clone(),
+            links: Arc::downgrade(links),
+            number: links.number(),
+            watch: OnceLock::new(),
+            noted: Mutex::new(Noted::At(session.words.clone(), introduction.index)),
+        });
+        let end = LinkEnd { peer, closer, open };
+        let watched = Watched::Link { link: Arc::clone(&end.open), descriptors };
+        let _ = end.open.watch.set(Watch::begin(watched)?);
+        failpoint!("link.watched", [client], seldom);
+        if let Err(reason) = links.add(&end.open) {
+            end.close(reason);
+        }
+        Ok(end)
+    }
+
+    /// Closes the link: ends its waits, tells the peer the reason, and gives the descriptors back.
+    /// Idempotent: the first reason stays. In a forked child it only closes the child's copies.
+    pub(in crate::client) fn close(&self, reason: CloseReason) {
+        self.open.close(reason);
+    }
+
+    /// Why the link has ended, if it has.
+    pub(in crate::client) fn reason(&self) -> Option<CloseReason> {
+        self.open.reason()
+    }
+}
+
+impl Drop for LinkEnd {
+    fn drop(&mut self) {
+        self.close(CloseReason::Local);
+    }
+}
+
+impl OpenLink {
+    /// See [`LinkEnd::close`].
+    pub(super) fn close(&self, reason: CloseReason) {
+        self.closer.close_as(reason);
+        failpoint!("link.closed", [client], seldom);
+        if let Some(watch) = self.watch.get() {
+            watch.end();
+        }
+        failpoint!("link.unwatched", [client], seldom);
+        self.note_the_end();
+    }
+
+    /// The same with atomics and system calls only, for a signal handler. The watcher does what is left.
+    pub(in crate::client) fn hang_up(&self) {
+        self.closer.close_as(CloseReason::Local);
+        if let Some(watch) = self.watch.get() {
+            watch.sweep();
+        }
+    }
+
+    /// Why the link has ended, if it has.
+    pub(in crate::client) fn reason(&self) -> Option<CloseReason> {
+        self.closer.reason().map(CloseReason::from)
+    }
+
+    /// Whether this end was closed, or its client wants it to be, and the watcher has not heard of it.
+    pub(in crate::client) fn is_to_end(&self) -> bool {
+        self.closer.is_closed_here() || self.links.upgrade().is_none_or(|links| links.is_to_end())
+    }
+
+    /// For the watcher, after the peer's end: nothing more can come, and the peer may have said why.
+    pub(in crate::client) fn peer_is_gone(&self) {
+        self.closer.close_as(self.closer.reason().unwrap_or(CloseReason::Died.into()));
+    }
+
+    /// For the watcher, after a close on this side: so have the other links, if it was the client's.
+    pub(in crate::client) fn swept(&self) {
+        self.close_as(CloseReason::Local);
+        if let Some(links) = self.links.upgrade().filter(|links| links.is_to_end()) {
+            links.end(CloseReason::Local);
+        }
+    }
+
+    /// For the watcher: closes the words, and no more.
+    pub(in crate::client) fn close_as(&self, reason: CloseReason) {
+        self.closer.close_as(reason);
+    }
+
+    /// Tells the server that the link has ended, and forgets it.
+    pub(in crate::client) fn note_the_end(&self) {
+        if self.closer.is_forked() {
+            return;
+        }
+        let noted = {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *noted, Noted::Over)
+        };
+        if let Noted::At(words, index) = noted {
+            words.flip(index);
+            failpoint!("link.flipped", [client], seldom);
+        }
+        if let Some(links) = self.links.upgrade() {
+            links.remove(self.number);
+        }
+    }
+
+    /// From now on the end is told at this bit, which the newest server gave the link; if it has ended
+    /// meanwhile, at once. Without a bit the server does not know of the link.
+    pub(super) fn note(&self, bit: Option<(LinkWords, u16)>) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*noted, bit) {
+            (Noted::Over, Some((words, index))) => words.flip(index),
+            (Noted::Over, None) => {}
+            (_, Some((words, index))) => *noted = Noted::At(words, index),
+            (_, None) => *noted = Noted::Nowhere,
+        }
+    }
+
+    /// Whether the end was noted.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.noted.lock().unwrap_or_else(PoisonError::into_inner), Noted::Over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{self, Geometry, Host, LinkEnds, Side, create_link, open_link};
+    use crate::client::session::Place;
+    use crate::connect::Proof;
+    use crate::connect::connection::Connection;
+    use crate::ring::WaitStrategy;
+    use crate::wire::{Key, Name};
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+    use rustix::time::Timespec;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A client without a server, its server's ends, and the server's end of its connection.
+    struct Bob {
+        host: Host,
+        session: Session,
+        links: Arc<Links>,
+        _server: UnixStream,
+    }
+
+    fn bob() -> Bob {
+        let geometry = Geometry::new(4096).unwrap();
+        let (host, memory) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+        let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
+        let (here, server) = UnixStream::pair().unwrap();
+        let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+        let (links, proof) = (Links::new(place), Proof::without_secret(Key::from_u128(1)));
+        let (lifeline, name) = (Connection::of(here.into()).unwrap(), Name::new("bob").unwrap());
+        let session = Session::begin(&guest, lifeline, proof, name, Arc::clone(&links)).unwrap();
+        Bob { host, session, links, _server: server }
+    }
+
+    fn alice() -> Peer {
+        let name = Name::new("alice").unwrap();
+        Peer { name, key: Key::from_u128(2), pid: 1, uid: 2, gid: 3 }
+    }
+
+    /// What alice's process has of a link.
+    struct Alices {
+        ends: LinkEnds,
+        /// The read end of her pipe.
+        own: Option<OwnedFd>,
+        /// The write end of bob's.
+        bobs: OwnedFd,
+    }
+
+    impl Alices {
+        fn bob_has_left(&self) -> bool {
+            let mut poll_fd = [PollFd::new(&self.bobs, PollFlags::empty())];
+            poll(&mut poll_fd, Some(&Timespec::default())).unwrap();
+            poll_fd[0].revents().contains(PollFlags::ERR)
+        }
+    }
+
+    const INDEX: u16 = 77;
+
+    fn link(bob: &Bob, process: OwnedFd) -> (LinkEnd, Alices) {
+        let geometry = Geometry::new(4096).unwrap();
+        let segment = create_link(&geometry).unwrap();
+        let open = |side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap();
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let ([own, bobs], [alices, hers]) =
+            (<[_; 2]>::from(pipe_with(flags).unwrap()), pipe_with(flags).unwrap().into());
+        let descriptors = PeerDescriptors::check(own, hers, process).unwrap();
+        let max_block = geometry.max_block();
+        let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer: alice() };
+        let closer = open(Side::Callee).closer;
+        let end = LinkEnd::begin(&bob.links, &bob.session, Role::Callee, &introduction, descriptors, closer)
+            .unwrap();
+        (end, Alices { ends: open(Side::Caller), own: Some(alices), bobs })
+    }
+
+    fn this_process() -> OwnedFd {
+        pidfd_open(getpid(), PidfdFlags::empty()).unwrap()
+    }
+
+    /// A process that ends when its standard input does.
+    fn process() -> (Child, OwnedFd) {
+        let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        (child, pidfd_open(pid, PidfdFlags::empty()).unwrap())
+    }
+
+    #[test]
+    fn a_peer_that_drops_its_pipe_has_died() {
+        let bob = bob();
+        let (end, mut alice) = link(&bob, this_process());
+        assert_eq!((end.reason(), bob.links.open(), bob.host.links.bit(INDEX)), (None, 1, false));
+        alice.own = None;
+        until("the end is noticed", || bob.links.open() == 0);
+        assert_eq!(end.reason(), Some(CloseReason::Died));
+        assert!(bob.host.links.bit(INDEX) && alice.bob_has_left());
+        drop(end);
+        assert!(bob.host.links.bit(INDEX), "it is said once");
+    }
+
+    /// Somebody else still holds its end of the pipe, as a forked child of it does.
+    #[test]
+    fn a_peer_whose_process_ends_has_died() {
+        let bob = bob();
+        let (mut child, process) = process();
+        let (end, alice) = link(&bob, process);
+        assert_eq!(end.reason(), None);
+        drop(child.stdin.take());
+        until("the end is noticed", || bob.links.open() == 0);
+        assert_eq!(end.reason(), Some(CloseReason::Died));
+        assert!(alice.bob_has_left());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_reason_that_a_peer_gave_is_told() {
+        let bob = bob();
+        let (end, mut alice) = link(&bob, this_process());
+        alice.ends.closer.close_as(CloseReason::Unregistered);
+        alice.own = None;
+        until("the end is noticed", || bob.links.open() == 0);
+        assert_eq!(end.reason(), Some(CloseReason::Unregistered));
+    }
+
+    #[test]
+    fn a_close_tells_the_peer_and_the_server_once() {
+        let bob = bob();
+        let (end, alice) = link(&bob, this_process());
+        assert!(!alice.bob_has_left());
+        end.close(CloseReason::Unregistered);
+        assert_eq!(alice.ends.closer.reason(), Some(CloseReason::Unregistered.into()));
+        assert!(alice.bob_has_left() && bob.host.links.bit(INDEX));
+        end.close(CloseReason::Local);
+        drop(end);
+        assert!(bob.host.links.bit(INDEX));
+        let (end, alice) = link(&bob, this_process());
+        drop(end);
+        assert_eq!(alice.ends.closer.reason(), Some(CloseReason::Peer.into()));
+        assert!(alice.bob_has_left() && !bob.host.links.bit(INDEX));
+    }
+
+    #[test]
+    fn links_end_with_their_client() {
+        let bob = bob();
+        let (end, alice) = link(&bob, this_process());
+        bob.links.end(CloseReason::Unregistered);
+        assert_eq!(end.reason(), Some(CloseReason::Unregistered));
+        assert!(alice.bob_has_left() && bob.host.links.bit(INDEX));
+        let (late, alice) = link(&bob, this_process());
+        assert_eq!(late.reason(), Some(CloseReason::Unregistered), "it came too late");
+        assert!(alice.bob_has_left() && !bob.host.links.bit(INDEX));
+        assert_eq!(bob.links.open(), 0);
+    }
+
+    #[test]
+    fn the_watcher_ends_what_a_signal_handler_closed() {
+        let bob = bob();
+        let (one, alice) = link(&bob, this_process());
+        let (other, _alice) = link(&bob, this_process());
+        one.open.hang_up();
+        assert_eq!(alice.ends.closer.reason(), Some(CloseReason::Peer.into()), "at once");
+        until("the watcher does the rest", || alice.bob_has_left());
+        assert_eq!((one.reason(), other.reason()), (Some(CloseReason::Local), None));
+        bob.session.hang_up(CloseReason::Local);
+        until("so end the links of a client", || bob.links.open() == 0);
+        assert_eq!(other.reason(), Some(CloseReason::Local));
+    }
+
+    #[test]
+    fn the_end_is_told_to_the_newest_server() {
+        let (bob, newer) = (bob(), bob());
+        let bit = || Some((newer.session.words.clone(), 9));
+        let (end, _alice) = link(&bob, this_process());
+        end.open.note(bit());
+        assert!(!newer.host.links.bit(9));
+        drop(end);
+        assert!(newer.host.links.bit(9) && !bob.host.links.bit(INDEX));
+        let (end, _alice) = link(&bob, this_process());
+        end.close(CloseReason::Local);
+        end.open.note(bit());
+        assert!(!newer.host.links.bit(9), "flipped again, because it had ended meanwhile");
+        let (end, _alice) = link(&bob, this_process());
+        end.open.note(None);
+        drop(end);
+        assert!(bob.host.links.bit(INDEX), "as the link before left it");
+    }
+
+    #[test]
+    fn other_descriptors_are_refused() {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let socket = || OwnedFd::from(UnixStream::pair().unwrap().0);
+        let cases = [
+            (pipe().0, pipe().1, this_process(), true),
+            (pipe().1, pipe().1, this_process(), false),
+            (pipe().0, pipe().0, this_process(), false),
+            (socket(), pipe().1, this_process(), false),
+            (pipe().0, socket(), this_process(), false),
+            (pipe().0, pipe().1, socket(), false),
+            (pipe().0, pipe().1, pipe().0, false),
+        ];
+        for (own, peers, process, known) in cases {
+            assert_eq!(PeerDescriptors::check(own, peers, process).is_some(), known);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `Links`: the open links of one client, over all its registrations.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::end::OpenLink;
+use crate::client::session::Place;
+use crate::wire::CloseReason;
+
+/// The links of one client. They belong to it and not to one of its registrations: they go on when the server
+/// ends, and end with the client.
+pub(in crate::client) struct Links {
+    /// Where the client's servers are asked.
+    pub(in crate::client) place: Place,
+    numbers: AtomicU64,
+    state: Mutex<State>,
+    /// Set when the client is closed where no lock can be taken. The watcher does the rest.
+    to_end: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    open: HashMap<u64, Arc<OpenLink>>,
+    /// Why the client has ended, once it has.
+    ended: Option<CloseReason>,
+}
+
+impl Links {
+    pub(in crate::client) fn new(place: Place) -> Arc<Links> {
+        Arc::new(Links {
+            place,
+            numbers: AtomicU64::new(0),
+            state: Mutex::default(),
+            to_end: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for another link.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a link that is watched, unless it has ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the client has ended.
+    pub(super) fn add(&self, link: &Arc<OpenLink>) -> Result<(), CloseReason> {
+        let mut state = self.lock();
+        let soon = self.is_to_end().then_some(CloseReason::Local);
+        if let Some(reason) = state.ended.or(soon) {
+            return Err(reason);
+        }
+        // The watcher notes the end before it takes this lock.
+        if !link.is_over() {
+            state.open.insert(link.number, Arc::clone(link));
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        let removed = self.lock().open.remove(&number);
+        drop(removed);
+    }
+
+    /// How many are open.
+    pub(in crate::client) fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Closes all links for this reason, because the client ends. Not in a forked child.
+    pub(in crate::client) fn end(&self, reason: CloseReason) {
+        let open = {
+            let mut state = self.lock();
+            state.ended.get_or_insert(reason);
+            std::mem::take(&mut state.open)
+        };
+        for link in open.into_values() {
+            link.close(reason);
+        }
+    }
+
+    /// The same where no lock can be taken. The watcher must be told.
+    pub(in crate::client) fn end_soon(&self) {
+        self.to_end.store(true, Ordering::SeqCst);
+    }
+
+    /// For the watcher: the client is not registered any more, for now or for good.
+    pub(in crate::client) fn registration_has_ended(&self) {
+        if self.is_to_end() {
+            self.end(CloseReason::Local);
+        }
+    }
+
+    /// Whether the watcher must end the links.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.to_end.load(Ordering::SeqCst)
+    }
+}
