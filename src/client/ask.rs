@@ -92,6 +92,16 @@ impl Calls {
         }
     }
 
+    /// Sends a request that gets no response.
+    #[allow(dead_code, reason = "until clients have links")]
+    pub(super) fn post(&mut self, message: &[u8]) -> Result<(), CallError> {
+        let mut deadline = Deadline::never();
+        while let Err(error) = self.requester.try_post(message) {
+            self.clear_the_way(error, message.len(), &mut deadline)?;
+        }
+        Ok(())
+    }
+
     /// Sends several calls without waiting for their responses.
     pub(super) fn submit_all<P: Payload>(
         &mut self,
@@ -225,7 +235,8 @@ impl Calls {
         deadline: &mut Deadline,
     ) -> Result<u32, CallError> {
         loop {
-            self.clear_the_way(error, deadline)?;
+            let len = body.iter().map(|part| part.len()).sum();
+            self.clear_the_way(error, len, deadline)?;
             match self.requester.try_publish(operation, flags, body) {
                 Ok(sequence) => return Ok(sequence),
                 Err(again) => error = again,
@@ -233,11 +244,17 @@ impl Calls {
         }
     }
 
-    /// Does what it takes to try once more to send a request, if anything can be done.
+    /// Does what it takes to try once more to send a request with a body of this length, if anything can be
+    /// done.
     #[cold]
-    pub(super) fn clear_the_way(&mut self, error: NotSent, deadline: &mut Deadline) -> Result<(), CallError> {
+    pub(super) fn clear_the_way(
+        &mut self,
+        error: NotSent,
+        len: usize,
+        deadline: &mut Deadline,
+    ) -> Result<(), CallError> {
         match error {
-            NotSent::Full => match self.requester.make_room(deadline) {
+            NotSent::Full => match self.requester.make_room(len, deadline) {
                 Ok(()) => Ok(()),
                 Err(NoRoom::Uncollected { most }) => Err(CallError::Uncollected { most }),
                 Err(NoRoom::Stopped(stop)) => {

@@ -139,12 +139,13 @@ impl Caller {
                     return self.sent(status);
                 }
                 // That may take some time, and leave the server less.
-                Err(error) => {
-                    self.calls.clear_the_way(error, &mut deadline).map_err(|error| match error {
+                Err(error) => self
+                    .calls
+                    .clear_the_way(error, KEY + 8 + message.len(), &mut deadline)
+                    .map_err(|error| match error {
                         CallError::TimedOut => SendError::TimedOut,
                         error => error.into(),
-                    })?
-                }
+                    })?,
             }
         }
     }

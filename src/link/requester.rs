@@ -5,8 +5,12 @@
 //! is discarded as soon as it arrives.
 //!
 //! Two full rings cannot block each other: while there is no room for a request, the requester takes
-//! responses off their ring and keeps them in memory. With nothing outstanding the request ring is empty,
-//! because the responder releases a request's place before it commits the response.
+//! responses off their ring and keeps them in memory. With nothing outstanding the request ring holds no
+//! calls, because the responder releases a request's place before it commits the response.
+//!
+//! A *post* is a request without a number and without a response, in order with the others. A ring that posts
+//! fill may get room without a response: with nothing outstanding the requester waits for space, and else
+//! looks again now and then while it waits for the next response.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -32,6 +36,8 @@ pub(crate) struct Requester {
     expected: u32,
     /// Requests whose callers no longer wait. Their responses are discarded when they arrive.
     abandoned: BTreeSet<u32>,
+    /// The end of the last post in the request ring.
+    posted_to: u64,
     /// Responses that arrived before anybody asked for them, in the order of the requests. For a request
     /// that gets no response: the reason.
     kept: VecDeque<Result<Response, CloseReason>>,
@@ -63,6 +69,7 @@ impl Requester {
             next: 0,
             expected: 0,
             abandoned: BTreeSet::new(),
+            posted_to: 0,
             kept: VecDeque::new(),
             body: Vec::new(),
         }
@@ -95,6 +102,15 @@ impl Requester {
         Ok(sequence)
     }
 
+    /// Commits a post and wakes the responder if it sleeps. Does not block.
+    pub(crate) fn try_post(&mut self, body: &[u8]) -> Result<(), NotSent> {
+        let header = BlockHeader::new(Operation::Post as u16, 0, 0).to_word();
+        self.requests.try_publish(Some(header), &[body])?;
+        self.posted_to = self.requests.position();
+        self.notify();
+        Ok(())
+    }
+
     /// Wakes the responder if it sleeps and was not notified of every request. Must be called before this
     /// thread does anything but wait for a response.
     #[inline]
@@ -108,16 +124,28 @@ impl Requester {
         self.requests.owes_wake()
     }
 
-    /// Waits until there may be room for a request: the ring is full of requests whose responses are
-    /// outstanding, so the next response makes room.
+    /// Waits until there may be room for a request with a body of `len` bytes, for which there was none:
+    /// until the next response, or with nothing outstanding until there is space.
     #[cold]
-    pub(crate) fn make_room(&mut self, deadline: &mut Deadline) -> Result<(), NoRoom> {
+    pub(crate) fn make_room(&mut self, len: usize, deadline: &mut Deadline) -> Result<(), NoRoom> {
         self.notify();
+        if self.expected == self.next {
+            let deadline = Deadline::until(deadline.start());
+            let waited = self.requests.wait_for_room(BLOCK_HEADER + len, deadline);
+            return waited.map_err(|stop| NoRoom::Stopped(stop.into()));
+        }
         if self.kept.len() >= MOST_KEPT {
             return Err(NoRoom::Uncollected { most: MOST_KEPT });
         }
-        if let Some((_, status)) = self.take_next(deadline, NoRoom::Stopped)? {
-            self.keep(status);
+        let until = deadline.start();
+        // Posts may leave before the next response comes.
+        let slice = (self.requests.head() < self.posted_to).then(|| now() + SLICE);
+        let soonest = [slice, until].into_iter().flatten().min();
+        match self.take_next(&mut Deadline::until(soonest), |stop| stop) {
+            Ok(Some((_, status))) => self.keep(status),
+            Ok(None) => {}
+            Err(Stop::Deadline) if soonest != until => {}
+            Err(stop) => return Err(NoRoom::Stopped(stop)),
         }
         Ok(())
     }
@@ -279,7 +307,7 @@ impl Requester {
         }
         self.end_outstanding(reason);
         (self.requests, self.responses) = (requests, responses);
-        (self.next, self.expected) = (0, 0);
+        (self.next, self.expected, self.posted_to) = (0, 0, 0);
     }
 
     /// Closes the rings because the responder broke this rule.
@@ -313,15 +341,21 @@ impl Requester {
     fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
         let deadline = effective_deadline(deadline.start());
         loop {
-            // With one request outstanding, the responder looks for a sleeper as soon as it has answered.
-            let several = self.next.wrapping_sub(self.expected) > 1 && self.responses.may_sleep();
-            let slice = several.then(|| now() + SLICE);
+            // With nothing behind the awaited request, the responder looks for a sleeper as soon as it has
+            // answered.
+            let several = self.next.wrapping_sub(self.expected) > 1 || self.ends_with_post();
+            let slice = (several && self.responses.may_sleep()).then(|| now() + SLICE);
             let until = [slice, deadline].into_iter().flatten().min();
             match self.responses.find(&mut Deadline::until(until)) {
                 Err(ring::Stop::Deadline) if until != deadline => {}
                 found => return Ok(found?),
             }
         }
+    }
+
+    /// Whether the request that was published last is a post.
+    fn ends_with_post(&self) -> bool {
+        self.posted_to == self.requests.position()
     }
 
     /// Takes the response that was found: see [`take_next`](Self::take_next).
@@ -354,5 +388,141 @@ impl Requester {
     fn violation(&mut self, violation: Violation) -> Stop {
         self.reject();
         Stop::Fault(violation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::ring::layout::PRODUCER_PARKED;
+    use crate::ring::{Setup, WaitStrategy, local_setup};
+    use crate::shm::backend::Ordering;
+
+    fn setups() -> [Setup; 2] {
+        [0, 1].map(|_| local_setup(1024, WaitStrategy::Park, 0).unwrap())
+    }
+
+    /// A requester, and the responder's ends.
+    fn requester_on(setups: &[Setup; 2]) -> (Requester, Consumer, Producer) {
+        let requester = Requester::new(Producer::new(&setups[0]), Consumer::new(&setups[1]));
+        (requester, Consumer::new(&setups[0]), Producer::new(&setups[1]))
+    }
+
+    fn requester() -> (Requester, Consumer, Producer) {
+        requester_on(&setups())
+    }
+
+    /// Waits until the requester sleeps, or is about to sleep, for space.
+    fn until_parked([requests, _]: &[Setup; 2]) {
+        while requests.view.word32(PRODUCER_PARKED).load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+    }
+
+    fn fill_with_posts(requester: &mut Requester) -> usize {
+        (0..).find(|_| requester.try_post(&[7; 40]) == Err(NotSent::Full)).unwrap()
+    }
+
+    fn take(requests: &mut Consumer) -> (u16, u32) {
+        let found = requests.find(&mut Deadline::until(None)).unwrap();
+        let block = requests.take(found);
+        let header = BlockHeader::of(&block).unwrap();
+        block.release();
+        (header.code.get(), header.sequence.get())
+    }
+
+    fn respond(responses: &mut Producer, sequence: u32) {
+        let header = BlockHeader::new(Status::Ok as u16, 0, sequence).to_word();
+        responses.try_publish(Some(header), &[]).unwrap();
+    }
+
+    fn room(requester: &mut Requester, deadline: impl Into<Deadline>) -> Result<(), Stop> {
+        requester.make_room(40, &mut deadline.into()).map_err(|error| match error {
+            NoRoom::Stopped(stop) => stop,
+            NoRoom::Uncollected { most } => panic!("{most} kept"),
+        })
+    }
+
+    #[test]
+    fn a_post_has_no_number_and_no_response_and_keeps_its_place() {
+        let (mut requester, mut requests, mut responses) = requester();
+        requester.try_publish(Operation::Call, 0, []).unwrap();
+        requester.try_post(b"one").unwrap();
+        requester.try_publish(Operation::Call, 0, []).unwrap();
+        assert_eq!(requester.outstanding(), 2);
+        let (call, post) = (Operation::Call as u16, Operation::Post as u16);
+        assert_eq!([(); 3].map(|()| take(&mut requests)), [(call, 0), (post, 0), (call, 1)]);
+        for sequence in 0..2 {
+            respond(&mut responses, sequence);
+            assert_eq!(requester.receive(&mut Deadline::never(), |stop| stop), Ok(Status::Ok));
+        }
+        assert_eq!(requester.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_ring_full_of_posts_has_room_when_one_is_taken_and_nobody_answers() {
+        let setups = setups();
+        let (mut requester, mut requests, _responses) = requester_on(&setups);
+        assert!(fill_with_posts(&mut requester) > 1);
+        assert_eq!(room(&mut requester, Instant::now()), Err(Stop::Deadline));
+        let taker = thread::spawn(move || {
+            until_parked(&setups);
+            take(&mut requests);
+            requests
+        });
+        assert_eq!(room(&mut requester, None), Ok(()));
+        requester.try_publish(Operation::Call, 0, [&[1; 40]]).unwrap();
+        let mut requests = taker.join().unwrap();
+        while take(&mut requests) != (Operation::Call as u16, 0) {}
+    }
+
+    #[test]
+    fn posts_before_a_call_that_takes_long_leave_room_before_its_response() {
+        let (mut requester, mut requests, _responses) = requester();
+        requester.try_post(&[7; 40]).unwrap();
+        requester.try_publish(Operation::Call, 0, []).unwrap();
+        fill_with_posts(&mut requester);
+        take(&mut requests);
+        assert_eq!(room(&mut requester, None), Ok(()), "no response came");
+        requester.try_post(&[7; 40]).unwrap();
+        assert_eq!(room(&mut requester, Instant::now()), Err(Stop::Deadline));
+    }
+
+    #[test]
+    fn a_response_makes_room_among_posts_and_is_kept() {
+        let (mut requester, mut requests, mut responses) = requester();
+        requester.try_publish(Operation::Call, 0, []).unwrap();
+        fill_with_posts(&mut requester);
+        take(&mut requests);
+        respond(&mut responses, 0);
+        assert_eq!(room(&mut requester, None), Ok(()));
+        assert_eq!((requester.has_kept(), requester.outstanding()), (true, 1));
+    }
+
+    #[test]
+    fn a_close_ends_a_wait_for_posts_to_be_taken() {
+        let setups = setups();
+        let (mut requester, requests, _responses) = requester_on(&setups);
+        fill_with_posts(&mut requester);
+        let waiter = thread::spawn(move || room(&mut requester, None));
+        until_parked(&setups);
+        drop(requests);
+        assert!(matches!(waiter.join().unwrap(), Err(Stop::Closed(_))));
+    }
+
+    /// The responder may overlook the sleeper while it serves the post: see `exchange`.
+    #[test]
+    fn a_requester_whose_request_has_a_post_behind_it_sleeps_in_slices() {
+        let (mut requester, _requests, mut responses) = requester();
+        requester.try_publish(Operation::Call, 0, []).unwrap();
+        requester.try_post(b"").unwrap();
+        let waiter = thread::spawn(move || requester.receive(&mut Deadline::never(), |stop| stop));
+        while !responses.consumer_looks_parked() {
+            thread::yield_now();
+        }
+        respond(&mut responses, 0);
+        assert_eq!(waiter.join().unwrap(), Ok(Status::Ok), "without a wake");
     }
 }

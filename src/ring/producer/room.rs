@@ -137,7 +137,7 @@ impl Producer {
     }
 
     /// The committed tail.
-    pub(in crate::ring) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.end.position
     }
 

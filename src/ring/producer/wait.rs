@@ -59,6 +59,15 @@ impl Producer {
         result
     }
 
+    /// Waits until a block of `len` bytes has room. Does not wait for one that never has.
+    #[cold]
+    pub(crate) fn wait_for_room(&mut self, len: usize, deadline: Deadline) -> Result<(), Stop> {
+        if self.check_len(len).is_err() {
+            return Ok(());
+        }
+        self.wait_for_place(len, deadline).map(|_| ())
+    }
+
     /// A look within a wait: what it found, if that ends the wait.
     fn look_again(&mut self, len: usize) -> Option<Result<u64, Ended>> {
         self.was_full = false; // A wait makes its own pauses between looks.
