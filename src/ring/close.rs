@@ -91,13 +91,13 @@ impl CloseReason {
         if word == FOREIGN { CloseReason::FORKED } else { CloseReason(word) }
     }
 
-    /// The reason in the shared word, which the peer may have written: 0 is open. A private reason there was
-    /// stored by the peer, so it means no more than that the peer closed.
+    /// The reason in the shared word, which the peer may have written: 0 is open. A reason that no side
+    /// stores there, a private one or [`LOCAL`](Self::LOCAL), means no more than that the peer closed.
     #[cold]
     fn from_shared(word: u32) -> Option<CloseReason> {
         match word {
             0 => None,
-            word if word & PRIVATE != 0 => Some(CloseReason::PEER),
+            word if word & PRIVATE != 0 || word == CloseReason::LOCAL.0 => Some(CloseReason::PEER),
             word => Some(CloseReason(word)),
         }
     }
@@ -345,6 +345,21 @@ mod tests {
         futex::wake(word, setup.scope, 1);
         assert_eq!(sleeper.join().unwrap(), Err(RecvError::Disconnected(CloseReason::FORKED)));
         assert_eq!(word.load(Ordering::Relaxed), 1);
+    }
+
+    /// Whatever the other side stores, this side did not close.
+    #[test]
+    fn reasons_that_no_side_stores_are_the_other_sides_doing() {
+        let setup = local_setup(1024, WaitStrategy::Park, 0).unwrap();
+        let (view, shared) = (setup.view.clone(), 512);
+        let closer = Closer::new(view.clone(), setup.scope, vec![], Some(shared), Peer::Heard);
+        let stored = [CloseReason::LOCAL, CloseReason::PEER, CloseReason::FORKED, CloseReason::private(1)];
+        for reason in stored {
+            view.word32(shared).store(reason.0, Ordering::Relaxed);
+            assert_eq!(closer.reason(), Some(CloseReason::PEER), "{reason:?}");
+        }
+        view.word32(shared).store(CloseReason::ABOVE.0, Ordering::Relaxed);
+        assert_eq!(closer.reason(), Some(CloseReason::ABOVE));
     }
 
     /// In a forked child the private word reads as not inherited. The ring and the shared word belong to the

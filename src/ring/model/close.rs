@@ -130,7 +130,7 @@ fn the_other_sides_close_wakes_both_ends() {
 
 /// Ends a wait by a close of its own side, while the other side changes the parked word. First a consumer
 /// waits, then a producer; each sleeps or is about to. At most 6 preemptions.
-fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Closer)) {
+pub(super) fn closed_all_the_same(side: fn() -> Setup, spoil_and_close: fn(&AtomicU32, &Closer)) {
     let closing = move |side: &Setup, parked: usize| {
         let (closer, view) = (side.closer.clone(), side.view.clone());
         thread::spawn(move || spoil_and_close(view.word32(parked), &closer))

@@ -11,6 +11,7 @@ mod close;
 mod data_wake;
 mod drains;
 mod exchange;
+mod links;
 mod publish;
 mod shared_producer;
 mod space_wake;

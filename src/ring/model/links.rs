@@ -1,0 +1,348 @@
+//! Links: both ends sleep on two words, either side may close at any moment, and posts are owed no response.
+
+use super::close::closed_all_the_same;
+use super::*;
+use crate::link::exchange::{Serves, drain};
+use crate::link::{self, Requester};
+use crate::ring::{Deadline, Found, NotSent, Stop};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+
+/// The words of a modelled link: two control blocks, a line for the closed word, the data of two rings.
+const CONTROLS: [usize; 2] = [0, CONTROL];
+const LINK_CLOSED: usize = 2 * CONTROL;
+const LINK_DATA: usize = LINK_CLOSED + LINE;
+
+const POST: u16 = 9;
+
+struct Side {
+    producer: Producer,
+    consumer: Consumer,
+    closer: Closer,
+}
+
+/// The caller's and the callee's side of a link with rings of so many lines.
+fn sides(lines: u64) -> (Side, Side) {
+    let (capacity, start) = (lines as usize * LINE, (WRAP - 1) * LINE as u64);
+    let view = View::of_len(LINK_DATA + 2 * capacity);
+    for control in CONTROLS {
+        view.word64(control + HEAD).store(start, Ordering::Relaxed);
+    }
+    let side = |produces: usize, consumes: usize| {
+        let parked = CONTROLS.iter().flat_map(|at| [at + CONSUMER_PARKED, at + PRODUCER_PARKED]).collect();
+        let closer = Closer::new(view.clone(), Scope::Shared, parked, Some(LINK_CLOSED), Peer::Heard);
+        let setup = |ring: usize| Setup {
+            view: view.clone(),
+            control: CONTROLS[ring],
+            data: LINK_DATA + ring * capacity,
+            capacity,
+            max_block: largest_block(capacity),
+            scope: Scope::Shared,
+            closer: closer.clone(),
+            strategy: WaitStrategy::Park,
+            closes_on_drop: None,
+            start,
+        };
+        Side { producer: Producer::new(&setup(produces)), consumer: Consumer::new(&setup(consumes)), closer }
+    };
+    (side(0, 1), side(1, 0))
+}
+
+/// Serves as a responder does: a response for each call, and none for a post.
+struct Callee<F> {
+    side: Side,
+    /// How many requests were served in this drain, and in all.
+    served: usize,
+    total: usize,
+    /// What the service does with each request; the place of the request was given back before.
+    service: F,
+}
+
+impl<F: FnMut(&[u8])> Serves for Callee<F> {
+    type End = Stop;
+
+    fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
+        (&mut self.side.consumer, &mut self.side.producer)
+    }
+
+    fn served(&mut self) -> &mut usize {
+        &mut self.served
+    }
+
+    fn wait(&mut self) -> Result<Found, Stop> {
+        self.side.consumer.find(&mut Deadline::until(None))
+    }
+
+    fn serve(&mut self, found: Found) -> Result<(), Stop> {
+        let incoming = self.side.consumer.take(found);
+        let header = BlockHeader::of(&incoming).unwrap();
+        let mut body = Vec::new();
+        incoming.append_to(BLOCK_HEADER, &mut body);
+        incoming.release_quietly();
+        self.total += 1;
+        (self.service)(&body);
+        if header.code.get() != POST {
+            let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
+            self.side.producer.try_publish(Some(header.to_word()), &[&body]).unwrap();
+        }
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&[u8])> Callee<F> {
+    fn new(side: Side, service: F) -> Callee<F> {
+        Callee { side, served: 0, total: 0, service }
+    }
+
+    /// Serves in drains of at most `most` until the link is closed or so many requests were served.
+    fn run(&mut self, requests: usize, most: usize) -> Option<CloseReason> {
+        while self.total < requests {
+            self.served = 0;
+            match drain(self, most) {
+                Ok(()) => notify_both(&mut self.side.producer, &mut self.side.consumer),
+                Err(Stop::Closed(reason)) => return Some(reason),
+                Err(stop) => panic!("{stop:?}"),
+            }
+        }
+        None
+    }
+}
+
+/// A service that demands that the requests come in their order.
+fn in_order() -> impl FnMut(&[u8]) {
+    let mut number = 0;
+    move |body| {
+        number += 1;
+        assert_eq!(body, block(number, 8));
+    }
+}
+
+/// Posts the block with this number, and waits while the ring is full.
+fn post(producer: &mut Producer, number: u8) -> Result<(), SendError> {
+    let header = BlockHeader::new(POST, 0, 0).to_word();
+    let sent = producer.publish(Some(header), &[&block(number, 8)], Deadline::NEVER);
+    producer.notify();
+    sent
+}
+
+/// Three posts fill the ring. The caller then waits for room, and the callee for requests; each sleeps on two
+/// words, and nobody answers.
+#[test]
+fn posts_into_a_full_ring_arrive_in_order() {
+    for most in [1, 64] {
+        explore_bounded(Some(3), move || {
+            let (mut caller, callee) = sides(4);
+            let serving = thread::spawn(move || Callee::new(callee, in_order()).run(4, most));
+            for number in 1..=4 {
+                assert_eq!(post(&mut caller.producer, number), Ok(()));
+            }
+            assert_eq!(serving.join().unwrap(), None);
+        });
+    }
+}
+
+/// A service that takes long does not keep a caller waiting for room that was given back before. Here the
+/// service of the second post does not return before the caller has posted the fourth.
+#[test]
+fn room_is_announced_before_the_drain_ends() {
+    explore_bounded(Some(4), || {
+        let (mut caller, callee) = sides(4);
+        for number in 1..=3 {
+            post(&mut caller.producer, number).unwrap();
+        }
+        let posting = thread::spawn(move || {
+            post(&mut caller.producer, 4).unwrap();
+        });
+        let mut posting = Some(posting);
+        let mut number = 0;
+        let service = |_: &[u8]| {
+            number += 1;
+            if number == 2 {
+                posting.take().unwrap().join().unwrap();
+            }
+        };
+        assert_eq!(Callee::new(callee, service).run(4, 64), None);
+    });
+}
+
+/// Both ends of each ring sleep on two words.
+#[test]
+fn calls_over_a_link_are_answered() {
+    explore_bounded(Some(3), || {
+        let (caller, callee) = sides(4);
+        let serving = thread::spawn(move || Callee::new(callee, in_order()).run(2, 64));
+        let mut requester = Requester::new(caller.producer, caller.consumer);
+        for number in 1..=2 {
+            assert_eq!(call(&mut requester, number), Ok(Status::Ok));
+            assert_eq!(requester.body(), block(number, 8));
+        }
+        assert_eq!(serving.join().unwrap(), None);
+    });
+}
+
+fn call(requester: &mut Requester, number: u8) -> Result<Status, link::Stop> {
+    let sequence = match requester.try_publish(Operation::Call, 0, [&block(number, 8)]) {
+        Ok(sequence) => sequence,
+        Err(NotSent::Closed(reason)) => return Err(link::Stop::Closed(reason.into())),
+        Err(error) => panic!("{error:?}"),
+    };
+    requester.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop)
+}
+
+/// Who closes, and the reason that the caller then sees.
+#[derive(Clone, Copy)]
+enum Closes {
+    /// The callee.
+    Other,
+    /// Another thread of the caller's own process, which has learned of the callee's death.
+    Watcher,
+}
+
+impl Closes {
+    const BOTH: [Closes; 2] = [Closes::Other, Closes::Watcher];
+
+    fn closer(self, caller: &Side, callee: &Side) -> Closer {
+        match self {
+            Closes::Other => callee.closer.clone(),
+            Closes::Watcher => caller.closer.clone(),
+        }
+    }
+
+    fn spawn(self, caller: &Side, callee: &Side) -> thread::JoinHandle<()> {
+        let closer = self.closer(caller, callee);
+        thread::spawn(move || closer.close_as(self.stored()))
+    }
+
+    fn stored(self) -> CloseReason {
+        match self {
+            Closes::Other => CloseReason::LOCAL,
+            Closes::Watcher => CloseReason::ABOVE,
+        }
+    }
+
+    fn seen(self) -> CloseReason {
+        match self {
+            Closes::Other => CloseReason::PEER,
+            Closes::Watcher => CloseReason::ABOVE,
+        }
+    }
+}
+
+/// A post that went out is there; one that did not is told why, as is every later one.
+#[test]
+fn a_close_against_posts() {
+    for closes in Closes::BOTH {
+        explore(move || {
+            let (mut caller, mut callee) = sides(4);
+            let closing = closes.spawn(&caller, &callee);
+            let sent: Vec<_> = (1..=3).map(|number| post(&mut caller.producer, number)).collect();
+            closing.join().unwrap();
+            let went = sent.iter().take_while(|sent| sent.is_ok()).count();
+            let closed = Err(SendError::Disconnected(closes.seen()));
+            assert!(sent[went..].iter().all(|sent| *sent == closed), "{sent:?}");
+            assert_eq!(post(&mut caller.producer, 9), closed);
+            let mut received = Vec::new();
+            for number in 1..=went {
+                assert!(callee.consumer.try_recv(&mut received).unwrap().is_some());
+                assert_eq!(received[BLOCK_HEADER..], block(number as u8, 8));
+            }
+            assert!(callee.consumer.try_recv(&mut received).is_err());
+        });
+    }
+}
+
+/// What the caller posted before it closed is served first, also by a callee that sleeps.
+#[test]
+fn posts_before_a_close_are_served_first() {
+    explore_bounded(Some(4), || {
+        let (mut caller, callee) = sides(4);
+        let posting = thread::spawn(move || {
+            post(&mut caller.producer, 1).unwrap();
+            caller.closer.close();
+        });
+        let mut callee = Callee::new(callee, in_order());
+        assert_eq!(callee.run(2, 64), Some(CloseReason::PEER));
+        assert_eq!(callee.total, 1);
+        posting.join().unwrap();
+    });
+}
+
+/// A post waits, or is about to, and nothing is served any more.
+#[test]
+fn a_close_against_a_wait_for_room() {
+    for closes in Closes::BOTH {
+        explore(move || {
+            let (mut caller, callee) = sides(2);
+            post(&mut caller.producer, 1).unwrap();
+            let closing = closes.spawn(&caller, &callee);
+            assert_eq!(post(&mut caller.producer, 2), Err(SendError::Disconnected(closes.seen())));
+            closing.join().unwrap();
+        });
+    }
+}
+
+/// The callee takes the request, and does not answer before the end.
+#[test]
+fn a_close_against_a_wait_for_a_response() {
+    for closes in Closes::BOTH {
+        explore_bounded(Some(5), move || {
+            let (caller, callee) = sides(4);
+            let closing = closes.spawn(&caller, &callee);
+            let mut requester = Requester::new(caller.producer, caller.consumer);
+            let end = link::Stop::Closed(closes.seen().into());
+            assert_eq!(call(&mut requester, 1), Err(end));
+            closing.join().unwrap();
+        });
+    }
+}
+
+/// The callee's last response is received before its close, though nobody announced it.
+#[test]
+fn a_response_before_a_close_comes_first() {
+    explore_bounded(Some(4), || {
+        let (caller, mut callee) = sides(4);
+        let refusing = thread::spawn(move || {
+            let header = BlockHeader::new(Status::NotFound as u16, 0, 0).to_word();
+            callee.producer.try_publish(Some(header), &[&block(1, 8)]).unwrap();
+            callee.closer.close();
+        });
+        let mut caller = caller.consumer;
+        let mut received = Vec::new();
+        assert_eq!(caller.recv(&mut received), Ok(16));
+        assert_eq!(received[BLOCK_HEADER..], block(1, 8));
+        assert_eq!(caller.recv(&mut received), Err(RecvError::Disconnected(CloseReason::PEER)));
+        refusing.join().unwrap();
+    });
+}
+
+/// Both sides close at once. Each sees its own reason afterwards, and never the one for the other.
+#[test]
+fn both_sides_may_close() {
+    explore(|| {
+        let (caller, callee) = sides(2);
+        let closing = thread::spawn(move || {
+            callee.closer.close_as(CloseReason::ABOVE);
+            assert_eq!(callee.closer.reason(), Some(CloseReason::ABOVE));
+        });
+        assert!(matches!(caller.closer.reason(), None | Some(CloseReason::ABOVE)));
+        caller.closer.close();
+        assert_eq!(caller.closer.reason(), Some(CloseReason::LOCAL));
+        closing.join().unwrap();
+    });
+}
+
+/// The other side clears this one's parked word without a wake, or dies between the two. This side's own
+/// process then closes.
+#[test]
+fn a_close_wakes_a_side_whose_parked_word_the_other_clears() {
+    let side = || {
+        let (client, _) = shared_setups(2);
+        let parked = vec![CONSUMER_PARKED, PRODUCER_PARKED];
+        let closer = Closer::new(client.view.clone(), Scope::Shared, parked, Some(CLOSED), Peer::Heard);
+        Setup { closer, ..client }
+    };
+    closed_all_the_same(side, |parked, closer| {
+        futex::set(parked, 0);
+        closer.close_as(CloseReason::ANOTHER);
+        futex::set(parked, 1);
+    });
+}
