@@ -89,7 +89,7 @@ fn memory(len: u64, seals: SealFlags, flags: MemfdFlags) -> Option<OwnedFd> {
 fn channel_words() -> [u8; WORDS] {
     let mut words = [0; WORDS];
     words[..8].copy_from_slice(b"RINGPOST");
-    words[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    words[8..12].copy_from_slice(&2_u32.to_le_bytes());
     words[16..24].copy_from_slice(&RING.to_le_bytes());
     words[24..].copy_from_slice(&(RING / 2 - 8).to_le_bytes());
     words
