@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use crate::os::credentials;
+use crate::wire::Peer;
 
 /// The peer's process, user and group at the time when it connected (or, for a server, began to listen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub(crate) struct Credentials {
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+impl From<&Peer> for Credentials {
+    fn from(Peer { pid, uid, gid, .. }: &Peer) -> Credentials {
+        Credentials { pid: *pid, uid: *uid, gid: *gid }
+    }
 }
 
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {

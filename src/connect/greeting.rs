@@ -126,6 +126,11 @@ impl Ask {
         frame(what, &body)
     }
 
+    /// The most descriptors that an answer may come with.
+    pub(crate) fn most_descriptors(&self) -> usize {
+        (0..=Introduction::DESCRIPTORS).rev().find(|most| self.may_bring(*most)).unwrap_or(0)
+    }
+
     /// Whether an answer may come with so many descriptors.
     pub(super) fn may_bring(&self, descriptors: usize) -> bool {
         match self {
@@ -341,6 +346,7 @@ mod tests {
         for (ask, allowed) in asks {
             let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
             assert_eq!(found, allowed, "{ask:?}");
+            assert_eq!(ask.most_descriptors(), allowed[allowed.len() - 1]);
         }
     }
 

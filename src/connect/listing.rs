@@ -8,7 +8,7 @@ use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name, PROTOCOL_VERSION, take};
 
 /// The largest encoding of one client in a page, in bytes.
-const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + Name::MAX_LEN;
+const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + 4 + 1 + Name::MAX_LEN;
 
 /// Bytes before the entries of a page: the slot at which the next page starts.
 const PAGE_HEADER: usize = 4;
@@ -38,6 +38,8 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
         for number in [calls, sent, received, bytes_in, bytes_out] {
             page.extend_from_slice(&number.to_le_bytes());
         }
+        page.push(client.serves.into());
+        page.extend_from_slice(&client.links.to_le_bytes());
         let name = client.name.as_bytes();
         page.push(name.len() as u8);
         page.extend_from_slice(name);
@@ -84,6 +86,8 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     let (received, rest) = number64(rest)?;
     let (bytes_in, rest) = number64(rest)?;
     let (bytes_out, rest) = number64(rest)?;
+    let ([serves], rest) = take::<1>(rest)?;
+    let (links, rest) = number32(rest)?;
     let ([len], rest) = take::<1>(rest)?;
     let (name, rest) = rest.split_at_checked(len.into())?;
     let client = ClientInfo {
@@ -95,6 +99,8 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
         gid,
         registered: at_epoch(registered),
         counters: Counters { calls, sent, received, bytes_in, bytes_out },
+        serves: serves != 0,
+        links,
     };
     Some((client, rest))
 }
@@ -232,6 +238,8 @@ mod tests {
             gid: 3,
             registered: at_epoch(4),
             counters: Counters { calls: 5, sent: 6, received: 7, bytes_in: 8, bytes_out: u64::MAX },
+            serves: true,
+            links: 9,
         }
     }
 
@@ -288,22 +296,26 @@ mod tests {
     }
 
     fn any_client() -> impl Strategy<Value = ClientInfo> {
-        let numbers = (any::<u128>(), any::<[u32; 3]>(), any::<u64>(), any::<[u64; 5]>());
+        let numbers = (any::<u128>(), any::<[u32; 4]>(), any::<u64>(), any::<[u64; 5]>());
         let name = prop_oneof!["[a-z]{1,64}", "[à-é]{1,32}"];
-        (name, any::<bool>(), numbers).prop_map(|(name, leaving, (key, [pid, uid, gid], at, counts))| {
-            let [calls, sent, received, bytes_in, bytes_out] = counts;
-            ClientInfo {
-                // 26 such letters may be a key.
-                name: Name::new(&name).unwrap_or_else(|_| Name::new("x").unwrap()),
-                key: Key::from_u128(key),
-                state: if leaving { ClientState::Leaving } else { ClientState::Live },
-                pid,
-                uid,
-                gid,
-                registered: at_epoch(at),
-                counters: Counters { calls, sent, received, bytes_in, bytes_out },
-            }
-        })
+        (name, any::<bool>(), numbers).prop_map(
+            |(name, leaving, (key, [pid, uid, gid, links], at, counts))| {
+                let [calls, sent, received, bytes_in, bytes_out] = counts;
+                ClientInfo {
+                    // 26 such letters may be a key.
+                    name: Name::new(&name).unwrap_or_else(|_| Name::new("x").unwrap()),
+                    key: Key::from_u128(key),
+                    state: if leaving { ClientState::Leaving } else { ClientState::Live },
+                    pid,
+                    uid,
+                    gid,
+                    registered: at_epoch(at),
+                    counters: Counters { calls, sent, received, bytes_in, bytes_out },
+                    serves: links % 2 == 1,
+                    links,
+                }
+            },
+        )
     }
 
     proptest! {

@@ -12,7 +12,8 @@ use crate::os::processors;
 /// | `clients` | `clients=N` | 256 | [`RegisterError::Quota`](crate::RegisterError::Quota) |
 /// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, at most a quarter of the memory | the same |
 /// | `spinning` | `spinning=N` | a quarter of the CPUs | the worker waits adaptively |
-/// | `registrations` | `registrations=N` | 500 per second | the registration is refused; try again |
+/// | `registrations` | `registrations=N` | 500 per second | the registration or link is refused; try again |
+/// | `links` | `links=N` | 1024 | the link is refused |
 ///
 /// # Examples
 ///
@@ -33,13 +34,16 @@ pub struct Quotas {
     pub asking: u32,
     /// Registered clients.
     pub clients: u32,
-    /// Bytes of the clients' rings, used or not: three rings and a page for each client.
+    /// Bytes of the clients' rings, used or not: three rings and a page for each client, two rings and a
+    /// page for each link that a client opened.
     pub ring_bytes: u64,
     /// Workers that spin without pause, if the server's wait strategy is
     /// [`WaitStrategy::Spin`](crate::WaitStrategy::Spin).
     pub spinning: u32,
-    /// Registrations per second.
+    /// Registrations and new links per second.
     pub registrations: u32,
+    /// Links that its clients opened, in all, and at most as many to one client.
+    pub links: u32,
 }
 
 impl Default for Quotas {
@@ -53,6 +57,7 @@ impl Default for Quotas {
             ring_bytes: memory.min(MOST),
             spinning: (processors::usable() / 4) as u32,
             registrations: 500,
+            links: 1024,
         }
     }
 }
@@ -60,9 +65,10 @@ impl Default for Quotas {
 impl Quotas {
     /// The quotas as text: `asking=256 clients=256` and so on.
     pub(crate) fn encode(&self) -> String {
-        let Quotas { asking, clients, ring_bytes, spinning, registrations } = self;
+        let Quotas { asking, clients, ring_bytes, spinning, registrations, links } = self;
         format!(
-            "asking={asking} clients={clients} ring-bytes={ring_bytes} spinning={spinning} registrations={registrations}"
+            "asking={asking} clients={clients} ring-bytes={ring_bytes} spinning={spinning} registrations={registrations} \
+             links={links}"
         )
     }
 
@@ -79,6 +85,7 @@ impl Quotas {
             ring_bytes: of("ring-bytes")?,
             spinning: small("spinning")?,
             registrations: small("registrations")?,
+            links: small("links")?,
         })
     }
 }

@@ -124,6 +124,9 @@ impl<'a> Entry<'a> {
             gid: self.word(layout::GID).load(Relaxed),
             registered: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(at))?,
             counters: counters::read(self.segment, self.at),
+            // The registry knows nothing of links.
+            serves: false,
+            links: 0,
         })
     }
 

@@ -43,6 +43,10 @@ pub struct ClientInfo {
     pub registered: SystemTime,
     /// What it has done since it registered.
     pub counters: Counters,
+    /// Whether it takes links.
+    pub serves: bool,
+    /// How many links it has, calling or serving.
+    pub links: u32,
 }
 
 /// Whether a client can be reached.

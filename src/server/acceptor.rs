@@ -6,27 +6,29 @@
 #![forbid(unsafe_code)]
 
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{ACCEPTS_AT_ONCE, Admission, Next};
-use super::connections::{Connection, ConnectionId, Connections, GREETING_TIME, Source, State};
+use super::broker::Broker;
+use super::connections::{Connection, ConnectionId, Connections, GREETING_TIME, MOST_BODY, Source, State};
 use super::departure::{client_babbled, client_died};
 use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
 use super::shared::Shared;
 use super::unread_answers::not_read;
-use crate::connect::{Ask, AskError, Heard, MOST_BYTES, Refusal, Reply, listing};
+use crate::connect::{Ask, AskError, Heard, MOST_BYTES, Refusal, listing};
 use crate::os::descriptors::CutOff;
 use crate::os::remedy::on_connection;
 use crate::testing::failpoints::failpoint;
+use crate::wire::Key;
 
 /// If this thread is that late with a deadline, something kept it from running.
 const HELD_UP: Duration = Duration::from_millis(200);
 
-/// How long an observer may go on asking, and how often.
-pub(crate) const OBSERVING_TIME: Duration = Duration::from_secs(10);
-pub(crate) const MOST_ASKS: u32 = 4096;
+/// How often requests that were put off are tried again.
+const SOON: Duration = Duration::from_millis(1);
 
 /// The parts that the loop puts together. Its thread is the only one that uses them.
 pub(super) struct Acceptor {
@@ -34,6 +36,15 @@ pub(super) struct Acceptor {
     pub(super) admission: Admission,
     pub(super) connections: Connections,
     pub(super) enrolment: Enrolment,
+    pub(super) broker: Broker,
+    pub(super) put_off: PutOff,
+}
+
+/// The connections whose requests were put off, in the order in which they asked, and when to try again.
+#[derive(Default)]
+pub(super) struct PutOff {
+    waiting: VecDeque<ConnectionId>,
+    due: Option<Instant>,
 }
 
 impl Acceptor {
@@ -46,19 +57,21 @@ impl Acceptor {
             match source {
                 Source::Listener => self.accept_some(),
                 Source::Connection(id) => self.hear(id),
-                Source::Process(id) => client_died(&self.shared, &mut self.connections, id),
+                Source::Process(id) => self.end(id, client_died),
             }
         }
         for member in self.shared.take_finished() {
             self.connections.remove(member.connection());
+            self.broker.left(member.peer.key);
             failpoint!("acceptor.let_go", [server], seldom);
         }
         let now = Instant::now();
         self.connections.unread.close_read(now);
-        self.enrolment.retry(&mut self.connections, now);
+        self.retry(now);
+        self.broker.look_after(now);
         self.close_overdue();
         for id in self.connections.find_dead(Instant::now()) {
-            client_died(&self.shared, &mut self.connections, id);
+            self.end(id, client_died);
         }
         self.admission.look_after(&self.connections);
         Ok(())
@@ -70,7 +83,8 @@ impl Acceptor {
             self.connections.first_deadline(),
             self.connections.processes_due(),
             self.connections.unread.due(),
-            self.enrolment.due(),
+            self.put_off.due,
+            self.broker.due(),
             Some(self.admission.due()),
         ];
         due.into_iter().flatten().min()
@@ -84,6 +98,13 @@ impl Acceptor {
                 Next::NotAdmitted => {}
                 Next::Nothing => return,
             }
+        }
+    }
+
+    /// Ends a connection, and its client if it is one.
+    fn end(&mut self, id: ConnectionId, how: fn(&Shared, &mut Connections, ConnectionId) -> Option<Key>) {
+        if let Some(key) = how(&self.shared, &mut self.connections, id) {
+            self.broker.left(key);
         }
     }
 
@@ -104,9 +125,9 @@ impl Acceptor {
         };
         match heard {
             Heard::Nothing => {}
-            Heard::End => client_died(&self.shared, &mut self.connections, id),
+            Heard::End => self.end(id, client_died),
             Heard::Failed(errno) => self.cannot_hear(id, registered, errno),
-            _ if registered => client_babbled(&self.shared, &mut self.connections, id),
+            _ if registered => self.end(id, client_babbled),
             Heard::Descriptors => {
                 let refused = Refused::new("request", "a request with descriptors").of(socket.who());
                 self.shared.events.tell(Event::Refused(refused));
@@ -141,10 +162,20 @@ impl Acceptor {
 
     fn answer(&mut self, id: ConnectionId, ask: Result<Ask, AskError>) {
         match ask {
+            Ok(ask) if !self.may_answer(id, &ask) => self.put_off(id, ask),
             Ok(Ask::Register(name)) => self.enrolment.register(&mut self.connections, id, &name),
+            Ok(Ask::Connect { proof, ring_size, to }) => {
+                self.broker.connect(&mut self.connections, id, &proof, ring_size, &to);
+            }
+            Ok(Ask::Listen(proof)) => self.broker.listen(&mut self.connections, id, &proof),
+            Ok(Ask::Take(proof)) => self.broker.take(&mut self.connections, id, &proof),
+            Ok(Ask::Report { proof, links }) => {
+                self.broker.report(&mut self.connections, id, &proof, &links);
+            }
+            Ok(Ask::Links { from }) => self.broker.list(&mut self.connections, id, from),
             Ok(Ask::List { from_slot }) => {
-                let most = listing::clients_per_page(MOST_BYTES - 64);
-                match self.shared.registry.list(from_slot, most) {
+                let most = listing::clients_per_page(MOST_BODY);
+                match self.shared.list(from_slot, most) {
                     Ok((clients, next)) => self.answer_observer(id, &listing::encode_page(&clients, next)),
                     Err(error) => self.refuse(id, Refusal::NoResources, &error.to_string()),
                 }
@@ -152,11 +183,6 @@ impl Acceptor {
             Ok(Ask::Server) => {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
-            }
-            Ok(
-                Ask::Connect { .. } | Ask::Listen(_) | Ask::Take(_) | Ask::Report { .. } | Ask::Links { .. },
-            ) => {
-                self.refuse(id, Refusal::Unknown, "not yet");
             }
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
@@ -168,17 +194,42 @@ impl Acceptor {
         }
     }
 
-    /// Answers an observer, who may go on asking for a while.
     fn answer_observer(&mut self, id: ConnectionId, body: &[u8]) {
-        let Some(asking) = self.connections.asking_mut(id) else { return };
-        asking.asks += 1;
-        let asks = asking.asks;
-        if asks == 1 {
-            self.connections.set_deadline(id, Instant::now() + OBSERVING_TIME);
-        }
-        let sent = self.connections.get(id).is_some_and(|it| it.socket.send(&Reply::done(body)).is_ok());
-        if !sent || asks >= MOST_ASKS {
+        if self.connections.answer(id, body, &[]).is_err() {
             self.connections.remove(id);
+        }
+    }
+
+    /// Whether as many descriptors may be sent as the answer may have.
+    fn may_answer(&mut self, id: ConnectionId, ask: &Ask) -> bool {
+        let descriptors = ask.most_descriptors();
+        let Some(uid) = self.connections.get(id).map(|connection| connection.socket.who().uid) else {
+            return true;
+        };
+        descriptors == 0 || self.connections.unread.may_send(uid, descriptors)
+    }
+
+    /// A request waits until earlier answers were read.
+    fn put_off(&mut self, id: ConnectionId, ask: Ask) {
+        if let Some(asking) = self.connections.asking_mut(id) {
+            asking.put_off = Some(Box::new(ask));
+            self.put_off.waiting.push_back(id);
+            self.put_off.due.get_or_insert_with(|| Instant::now() + SOON);
+        }
+    }
+
+    /// Tries the requests again that were put off, if it is time. Those that still cannot be answered are put
+    /// off again.
+    fn retry(&mut self, now: Instant) {
+        if self.put_off.due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.put_off.due = None;
+        for id in std::mem::take(&mut self.put_off.waiting) {
+            let put_off = self.connections.asking_mut(id).and_then(|asking| asking.put_off.take());
+            if let Some(ask) = put_off {
+                self.answer(id, Ok(*ask));
+            }
         }
     }
 
@@ -213,7 +264,7 @@ impl Acceptor {
         let put_off = self.connections.asking_mut(id).is_some_and(|asking| asking.put_off.is_some());
         let Some(who) = self.connections.get(id).map(|connection| connection.socket.who()) else { return };
         let (reason, message, refusal, why) = if put_off {
-            let message = "a registration of a user who does not read the answers to earlier ones";
+            let message = "a request of a user who does not read the answers to earlier ones";
             ("answers", message, Refusal::Busy, not_read(who.uid))
         } else {
             let why = "nothing was asked in time: connect again".to_owned();

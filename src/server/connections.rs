@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll;
+use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,19 @@ use super::processes::Processes;
 use super::quotas::AskingShare;
 use super::shared::Shared;
 use super::unread_answers::UnreadAnswers;
-use crate::connect::{Accepted, Refusal};
+use crate::connect::{Accepted, Ask, MOST_BYTES, Refusal, Reply};
 use crate::os::descriptors::{CutOff, Waits};
 use crate::testing::failpoints::failpoint;
-use crate::wire::Name;
 
 /// How long a connection may take to ask for something.
 pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
+
+/// How long an observer may go on asking, and how often.
+pub(crate) const OBSERVING_TIME: Duration = Duration::from_secs(10);
+pub(crate) const MOST_ASKS: u32 = 4096;
+
+/// The longest body of a page.
+pub(super) const MOST_BODY: usize = MOST_BYTES - 64;
 
 /// A connection's number. It is never used again.
 pub(super) type ConnectionId = u64;
@@ -70,8 +77,8 @@ pub(super) struct Asking {
     deadline: Instant,
     /// How many questions were answered.
     pub(super) asks: u32,
-    /// A registration that waits until earlier answers were read.
-    pub(super) put_off: Option<Name>,
+    /// A request that waits until earlier answers were read.
+    pub(super) put_off: Option<Box<Ask>>,
     /// What it takes of its user's quota of connections.
     _share: AskingShare,
 }
@@ -220,6 +227,36 @@ impl Connections {
         self.processes.abandon();
     }
 
+    /// Answers a connection that may go on asking for a while, with descriptors. If that fails, nothing was
+    /// sent.
+    pub(super) fn answer(
+        &mut self,
+        id: ConnectionId,
+        body: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> rustix::io::Result<()> {
+        let Some(asking) = self.asking_mut(id) else { return Err(Errno::PIPE) };
+        asking.asks += 1;
+        let asks = asking.asks;
+        if asks == 1 {
+            self.set_deadline(id, Instant::now() + OBSERVING_TIME);
+        }
+        let Some(socket) = self.get(id).map(|connection| Arc::clone(&connection.socket)) else {
+            return Err(Errno::PIPE);
+        };
+        let datagram = Reply::done(body);
+        if descriptors.is_empty() {
+            socket.send(&datagram)?;
+        } else {
+            socket.send_with(&datagram, descriptors)?;
+            self.unread.sent(&socket, descriptors.len());
+        }
+        if asks >= MOST_ASKS {
+            self.remove(id);
+        }
+        Ok(())
+    }
+
     // ---- deadlines
 
     /// When the first connection must be closed. Entries of those that have registered or are gone are
@@ -263,6 +300,11 @@ impl Connections {
     pub(super) fn find_dead(&mut self, now: Instant) -> Vec<ConnectionId> {
         let open = &self.open;
         self.processes.find_dead(now, |id| open.get(&id).map(|connection| &*connection.socket))
+    }
+
+    /// A descriptor of the process of a client, if it is watched.
+    pub(super) fn pidfd(&self, id: ConnectionId) -> Option<OwnedFd> {
+        self.processes.pidfd(id)
     }
 
     /// Frees a descriptor by giving up watching a process. False if none is watched.

@@ -15,7 +15,7 @@ use super::events::Event;
 use super::member::Member;
 use super::shared::{Shared, lock};
 use crate::testing::failpoints::{failpoint, fault};
-use crate::wire::{CloseReason, Violation};
+use crate::wire::{CloseReason, Key, Violation};
 
 impl Shared {
     /// Makes a client unknown: its inbox takes no more messages, its key and name reach nobody, and the name
@@ -73,19 +73,29 @@ impl Shared {
     }
 }
 
-/// Closes a connection that has ended, or whose process has. Its client, if it is one, is ended.
-pub(super) fn client_died(shared: &Shared, connections: &mut Connections, id: ConnectionId) {
-    let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else { return };
+/// Closes a connection that has ended, or whose process has. Its client, if it is one, is ended. Returns the
+/// client's key.
+pub(super) fn client_died(shared: &Shared, connections: &mut Connections, id: ConnectionId) -> Option<Key> {
+    let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else {
+        return None;
+    };
     failpoint!("death.unwatched", [server], seldom);
     if shared.end(&member, CloseReason::Died) {
         failpoint!("death.ended", [server], seldom);
         shared.events.tell(Event::Death { peer: member.peer });
     }
+    Some(member.peer.key)
 }
 
-/// Ends a client that said something on its lifeline.
-pub(super) fn client_babbled(shared: &Shared, connections: &mut Connections, id: ConnectionId) {
-    if let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) {
-        shared.end_for(&member, Violation::Babble);
-    }
+/// Ends a client that said something on its lifeline. Returns the client's key.
+pub(super) fn client_babbled(
+    shared: &Shared,
+    connections: &mut Connections,
+    id: ConnectionId,
+) -> Option<Key> {
+    let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else {
+        return None;
+    };
+    shared.end_for(&member, Violation::Babble);
+    Some(member.peer.key)
 }

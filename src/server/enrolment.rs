@@ -3,13 +3,12 @@
 #![forbid(unsafe_code)]
 
 use rustix::io::Errno;
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use super::admission::NO_DESCRIPTORS;
+use super::broker::LinkMarks;
 use super::builder::Settings;
 use super::connections::{ConnectionId, Connections};
 use super::delivery::Inbox;
@@ -34,18 +33,11 @@ use crate::wire::{Name, Peer};
 
 /// The last descriptors, which are not for clients: one of them is needed for a new client's memory, and
 /// observers must still be answered.
-const LAST_DESCRIPTORS: u64 = 8;
+pub(super) const LAST_DESCRIPTORS: u64 = 8;
 
-/// How often registrations that were put off are tried again.
-const SOON: Duration = Duration::from_millis(1);
-
-/// The registrations that were put off, and how many workers there were.
+/// Registers clients, and remembers how many workers there were.
 pub(super) struct Enrolment {
     shared: Arc<Shared>,
-    /// Connections whose registration was put off, in the order in which they asked.
-    waiting: VecDeque<ConnectionId>,
-    /// When to try them again.
-    due: Option<Instant>,
     /// The most workers that there were at once.
     most_workers: usize,
 }
@@ -59,30 +51,10 @@ struct NewClient {
 
 impl Enrolment {
     pub(super) fn new(shared: Arc<Shared>) -> Enrolment {
-        Enrolment { shared, waiting: VecDeque::new(), due: None, most_workers: 0 }
+        Enrolment { shared, most_workers: 0 }
     }
 
-    /// When [`retry`](Self::retry) has something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Tries the registrations again that were put off, if it is time. Those that still cannot go on are put
-    /// off again.
-    pub(super) fn retry(&mut self, connections: &mut Connections, now: Instant) {
-        if self.due.is_none_or(|due| now < due) {
-            return;
-        }
-        self.due = None;
-        for id in std::mem::take(&mut self.waiting) {
-            let put_off = connections.asking_mut(id).and_then(|asking| asking.put_off.take());
-            if let Some(name) = put_off {
-                self.register(connections, id, &name);
-            }
-        }
-    }
-
-    /// Registers the client at the other end of a connection, puts it off, or refuses it.
+    /// Registers the client at the other end of a connection, or refuses it.
     pub(super) fn register(&mut self, connections: &mut Connections, id: ConnectionId, name: &Name) {
         let Some(connection) = connections.get(id) else { return };
         let socket = Arc::clone(&connection.socket);
@@ -95,10 +67,6 @@ impl Enrolment {
         if nearly_the_last(&*socket, LAST_DESCRIPTORS) {
             self.shared.events.tell(Event::Refused(refused("descriptors", NO_DESCRIPTORS)));
             return connections.refuse(&self.shared, id, Refusal::NoResources, NO_DESCRIPTORS);
-        }
-        // Before it costs anything.
-        if !connections.unread.may_send(uid) {
-            return self.put_off(connections, id, name);
         }
         let Settings { geometry, wait, max_clients, .. } = &self.shared.settings;
         let bytes = geometry.segment_len() as u64;
@@ -138,15 +106,6 @@ impl Enrolment {
         }
     }
 
-    /// The registration waits until an earlier answer was read.
-    fn put_off(&mut self, connections: &mut Connections, id: ConnectionId, name: &Name) {
-        if let Some(asking) = connections.asking_mut(id) {
-            asking.put_off = Some(*name);
-            self.waiting.push_back(id);
-            self.due.get_or_insert_with(|| Instant::now() + SOON);
-        }
-    }
-
     /// Makes everything that a registered client needs, and sends it its key and channel. Otherwise says why
     /// not.
     fn enroll(
@@ -178,7 +137,11 @@ impl Enrolment {
         }
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
-        let member = Member::new(peer, inbox, closers, counters, id).with(proof.secret, share);
+        let member = Member::new(peer, inbox, closers, counters, id).with(
+            proof.secret,
+            LinkMarks::new(host.links),
+            share,
+        );
         let member = Arc::new(member);
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member", [server], seldom);
@@ -198,14 +161,14 @@ impl Enrolment {
         // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);
         match sent {
-            Ok(_) => connections.unread.sent(socket),
+            Ok(_) => connections.unread.sent(socket, 1),
             // The client has left.
             Err(Errno::PIPE | Errno::CONNRESET) => {}
             // Only the worker is left of this client. It finds its channel closed.
             Err(errno) => {
                 self.shared.end(&member, CloseReason::Died);
                 self.shared.events.tell(Event::Unregister { peer });
-                return Err(cannot_send(errno));
+                return Err(cannot_send("a client its channel", errno));
             }
         }
         connections.register(id, &member);
@@ -218,8 +181,8 @@ impl Enrolment {
     }
 }
 
-/// Why the kernel does not send a client its channel, and what the server's owner can do.
-fn cannot_send(errno: Errno) -> String {
+/// Why the kernel does not send descriptors, and what the server's owner can do.
+pub(super) fn cannot_send(what: &str, errno: Errno) -> String {
     let remedy = match errno {
         Errno::TOOMANYREFS => {
             "; too many descriptors that the server's user sent were not received: end the programs that do not receive \
@@ -227,5 +190,5 @@ fn cannot_send(errno: Errno) -> String {
         }
         _ => on_resources(&errno.into()),
     };
-    format!("the server cannot send a client its channel: {errno}{remedy}")
+    format!("the server cannot send {what}: {errno}{remedy}")
 }

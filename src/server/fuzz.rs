@@ -211,5 +211,6 @@ impl FuzzAcceptor {
         self.acceptor.connections.len() == 0
             && self.shared.workers.count() == 0
             && self.shared.registry.len().ok() == Some(0)
+            && self.acceptor.broker.is_empty()
     }
 }

@@ -116,7 +116,7 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clients(&self) -> io::Result<Vec<ClientInfo>> {
-        let (clients, _) = self.shared.registry.list(0, usize::MAX).map_err(io::Error::other)?;
+        let (clients, _) = self.shared.list(0, usize::MAX).map_err(io::Error::other)?;
         Ok(clients)
     }
 

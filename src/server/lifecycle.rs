@@ -7,8 +7,9 @@ use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, PutOff};
 use super::admission::Admission;
+use super::broker::Broker;
 use super::builder::Settings;
 use super::connections::Connections;
 use super::enrolment::Enrolment;
@@ -67,6 +68,8 @@ impl Acceptor {
             admission: Admission::new(Arc::clone(&shared), listener),
             connections: Connections::new(waits),
             enrolment: Enrolment::new(Arc::clone(&shared)),
+            broker: Broker::new(Arc::clone(&shared)),
+            put_off: PutOff::default(),
         };
         acceptor.admission.open(&acceptor.connections).map_err(|errno: Errno| StartError::System {
             action: "watch the socket",
@@ -124,6 +127,9 @@ impl Acceptor {
                 self.connections.remove(id);
             }
         }
+        // Links go on without the server, but nobody is introduced any more.
+        self.broker.clear();
+        failpoint!("shutdown.cleared", [server], stopping);
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.peer.key);
             failpoint!("shutdown.leaving", [server], stopping);
@@ -150,6 +156,7 @@ impl Acceptor {
     fn end_without_descriptors(&mut self) -> usize {
         self.shared.stop.request();
         self.connections.abandon();
+        self.broker.abandon();
         self.admission.abandon();
         self.end_all(CloseReason::Died);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT).len();

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::broker::LinkMarks;
 use super::connections::ConnectionId;
 use super::delivery::Inbox;
 use super::quotas::Share;
@@ -30,6 +31,8 @@ pub(crate) struct Member {
     pub(super) share: Share,
     /// What only the client knows besides. `None` if it has no connection, in tests.
     secret: Option<Secret>,
+    /// What it says about its links.
+    pub(super) links: LinkMarks,
 }
 
 impl fmt::Debug for Member {
@@ -48,11 +51,17 @@ impl Member {
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret: None }
+        let (secret, links) = (None, LinkMarks::default());
+        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret, links }
     }
 
-    pub(super) fn with(self, secret: Secret, share: Share) -> Member {
-        Member { secret: Some(secret), share, ..self }
+    pub(super) fn with(self, secret: Secret, links: LinkMarks, share: Share) -> Member {
+        Member { secret: Some(secret), links, share, ..self }
+    }
+
+    /// Whether this is the client's secret.
+    pub(super) fn has(&self, secret: &Secret) -> bool {
+        self.secret.as_ref() == Some(secret)
     }
 
     pub(super) fn connection(&self) -> ConnectionId {

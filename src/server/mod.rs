@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod admission;
+mod broker;
 mod builder;
 mod connections;
 mod delivery;
@@ -33,12 +34,10 @@ mod workers;
 mod tests;
 
 #[cfg(test)]
-pub(crate) use acceptor::{MOST_ASKS, OBSERVING_TIME};
-#[cfg(test)]
 pub(crate) use admission::MOST_GREETING;
 pub use builder::ServerBuilder;
 #[cfg(test)]
-pub(crate) use connections::GREETING_TIME;
+pub(crate) use connections::{GREETING_TIME, MOST_ASKS, OBSERVING_TIME};
 pub use error::StartError;
 pub use handle::Server;
 pub use stopper::Stopper;

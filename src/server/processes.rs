@@ -12,7 +12,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::connections::{ConnectionId, Source};
@@ -55,6 +55,11 @@ impl Processes {
             }
             None => self.leave_unwatched(id),
         }
+    }
+
+    /// A copy of the pidfd of a connection's process, if there is one.
+    pub(super) fn pidfd(&self, id: ConnectionId) -> Option<OwnedFd> {
+        self.pidfds.get(&id)?.as_fd().try_clone_to_owned().ok()
     }
 
     /// Gives a connection that was just accepted the place of a pidfd, if its descriptor is one of the last.

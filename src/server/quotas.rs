@@ -33,6 +33,7 @@ struct Use {
     spinning: u32,
     /// When the last registration would have come if they came evenly spaced.
     registered: Option<Instant>,
+    links: u32,
 }
 
 /// How much each user has.
@@ -60,6 +61,14 @@ pub(super) struct Share {
     left: AtomicBool,
 }
 
+/// A link's share of the quotas of one side's user, until this is dropped.
+#[derive(Debug)]
+pub(super) struct LinkShare {
+    ledger: Arc<Ledger>,
+    uid: u32,
+    ring_bytes: u64,
+}
+
 impl Ledger {
     pub(super) fn new(quotas: Quotas) -> Ledger {
         Ledger { quotas, own: rustix::process::geteuid().as_raw(), users: Mutex::default() }
@@ -69,7 +78,7 @@ impl Ledger {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_exempt(&self, uid: u32) -> bool {
+    pub(super) fn is_exempt(&self, uid: u32) -> bool {
         same_user(uid, self.own) || is_root(uid)
     }
 
@@ -120,38 +129,25 @@ impl Ledger {
             let spinners = self.of_others(&users, |user| user.spinning) as usize;
             let user = users.entry(uid).or_default();
             let Quotas { clients, ring_bytes: bytes, spinning, registrations, .. } = self.quotas;
-            let over = |refusal, what: String, option: &str| {
-                let why = format!(
-                    "user {uid} has {what}, which is its quota: the server's owner can start it with a larger one \
-                     (ServerBuilder::quotas, --quota {option})"
-                );
-                Err(Over { refusal, why })
-            };
             if user.clients >= clients {
-                return over(Refusal::Quota, format!("{clients} clients"), "clients=N");
+                return Err(over(Refusal::Quota, uid, &format!("{clients} clients"), "clients=N"));
             }
             if user.ring_bytes.saturating_add(ring_bytes) > bytes {
                 let what =
                     format!("{} of {bytes} bytes of rings, and a client takes {ring_bytes}", user.ring_bytes);
-                return over(
+                return Err(over(
                     Refusal::Quota,
-                    what,
+                    uid,
+                    &what,
                     "ring-bytes=BYTES), or with smaller rings (ServerBuilder::ring_size, --ring-size",
-                );
+                ));
             }
             if others >= most - most / RESERVE {
                 let why = "the server is full for other users than its own: wait until a client is gone, or start it for more \
                            (ServerBuilder::max_clients, --max-clients)";
                 return Err(Over { refusal: Refusal::Full, why: why.into() });
             }
-            // A user may be ahead of even spacing by one second's registrations.
-            let step = Duration::from_secs(1) / registrations.max(1);
-            let due = user.registered.map_or(now, |due| due.max(now)) + step;
-            if registrations == 0 || due > now + Duration::from_secs(1) + step {
-                let what = format!("{registrations} registrations a second");
-                return over(Refusal::Busy, what, "registrations=N; try again later");
-            }
-            user.registered = Some(due);
+            user.pace(uid, registrations, now)?;
             if wait == WaitStrategy::Spin
                 && (user.spinning >= spinning || spinners > processors::usable() / 2)
             {
@@ -165,6 +161,79 @@ impl Ledger {
         drop(users);
         let of = Some((Arc::clone(self), uid));
         Ok(Share { of, ring_bytes, wait: Some(wait), left: AtomicBool::new(false) })
+    }
+}
+
+/// The refusal for a user who has as much as its quota allows.
+fn over(refusal: Refusal, uid: u32, what: &str, option: &str) -> Over {
+    let why = format!(
+        "user {uid} has {what}, which is its quota: the server's owner can start it with a larger one \
+         (ServerBuilder::quotas, --quota {option})"
+    );
+    Over { refusal, why }
+}
+
+impl Use {
+    /// Counts one more registration or link, if there were not too many in the last second.
+    fn pace(&mut self, uid: u32, registrations: u32, now: Instant) -> Result<(), Over> {
+        // A user may be ahead of even spacing by one second's registrations.
+        let step = Duration::from_secs(1) / registrations.max(1);
+        let due = self.registered.map_or(now, |due| due.max(now)) + step;
+        if registrations == 0 || due > now + Duration::from_secs(1) + step {
+            let what = format!("{registrations} registrations or new links a second");
+            return Err(over(Refusal::Busy, uid, &what, "registrations=N; try again later"));
+        }
+        self.registered = Some(due);
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// One more link of this user, with so many bytes of rings. A link that was there before the server is
+    /// `old`: it comes as fast as it likes, and its bytes are not known.
+    pub(super) fn begin_link(
+        self: &Arc<Self>,
+        uid: u32,
+        ring_bytes: u64,
+        old: bool,
+    ) -> Result<LinkShare, Over> {
+        let mut users = self.lock();
+        let user = users.entry(uid).or_default();
+        if !self.is_exempt(uid) {
+            let Quotas { links, ring_bytes: bytes, registrations, .. } = self.quotas;
+            if user.links >= links {
+                return Err(over(Refusal::Quota, uid, &format!("{links} links"), "links=N"));
+            }
+            if user.ring_bytes.saturating_add(ring_bytes) > bytes {
+                let what = format!(
+                    "{} of {bytes} bytes of rings, and this link takes {ring_bytes}",
+                    user.ring_bytes
+                );
+                let option = "ring-bytes=BYTES), or the link can have smaller rings (LinkOptions::ring_size";
+                return Err(over(Refusal::Quota, uid, &what, option));
+            }
+            if !old {
+                user.pace(uid, registrations, Instant::now())?;
+            }
+        }
+        user.links += 1;
+        user.ring_bytes += ring_bytes;
+        drop(users);
+        Ok(LinkShare { ledger: Arc::clone(self), uid, ring_bytes })
+    }
+
+    /// The most links that one user may have at one client; no limit for those who are exempt.
+    pub(super) fn links_at_one_client(&self, uid: u32) -> u32 {
+        if self.is_exempt(uid) { u32::MAX } else { self.quotas.links }
+    }
+}
+
+impl Drop for LinkShare {
+    fn drop(&mut self) {
+        if let Some(user) = self.ledger.lock().get_mut(&self.uid) {
+            user.links = user.links.saturating_sub(1);
+            user.ring_bytes = user.ring_bytes.saturating_sub(self.ring_bytes);
+        }
     }
 }
 
@@ -214,7 +283,8 @@ mod tests {
     const BOB: u32 = 70_002;
 
     fn ledger(set: impl FnOnce(&mut Quotas)) -> Arc<Ledger> {
-        let mut quotas = Quotas { asking: 3, clients: 3, ring_bytes: 1000, spinning: 1, registrations: 100 };
+        let mut quotas =
+            Quotas { asking: 3, clients: 3, ring_bytes: 1000, spinning: 1, registrations: 100, links: 2 };
         set(&mut quotas);
         Arc::new(Ledger::new(quotas))
     }
@@ -288,13 +358,35 @@ mod tests {
         let over = client().unwrap_err();
         assert_eq!(over.refusal, Refusal::Busy);
         assert!(
-            over.why.contains("5 registrations a second") && over.why.contains("--quota registrations=N")
+            over.why.contains("5 registrations or new links a second")
+                && over.why.contains("--quota registrations=N")
         );
         let deadline = Instant::now() + Duration::from_secs(60);
         while client().is_err() {
             assert!(Instant::now() < deadline, "none for ever");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn links_count_for_their_user_until_they_end() {
+        let ledger = ledger(|quotas| quotas.registrations = 5);
+        let link = |uid, bytes| ledger.begin_link(uid, bytes, false);
+        let (one, _two) = (link(ALICE, 400).unwrap(), link(ALICE, 0).unwrap());
+        let over = link(ALICE, 0).unwrap_err();
+        assert_eq!(over.refusal, Refusal::Quota);
+        assert!(over.why.contains("2 links") && over.why.contains("--quota links=N"), "{}", over.why);
+        drop(one);
+        let _one = link(ALICE, 1000).unwrap();
+        let over = link(BOB, 1001).unwrap_err();
+        assert_eq!(over.refusal, Refusal::Quota);
+        assert!(over.why.contains("LinkOptions::ring_size"), "{}", over.why);
+        let _own: Vec<LinkShare> = (0..50).map(|_| link(ledger.own, 100).unwrap()).collect();
+        assert_eq!((ledger.links_at_one_client(ALICE), ledger.links_at_one_client(0)), (2, u32::MAX));
+        let over = (0..100).find_map(|_| link(BOB, 0).map(drop).err()).expect("too many a second");
+        assert_eq!(over.refusal, Refusal::Busy);
+        assert!(over.why.contains("--quota registrations=N"), "{}", over.why);
+        (0..100).for_each(|_| drop(ledger.begin_link(BOB, 0, true).unwrap()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::link::{Scheduler, Service};
 use crate::os::descriptors::Wake;
-use crate::registry::Registry;
+use crate::registry::{ClientInfo, Registry, RegistryError};
 use crate::wire::PROTOCOL_VERSION;
 
 pub(super) struct Shared {
@@ -100,6 +100,21 @@ impl Shared {
             wait: self.settings.wait,
             quotas: Some(self.settings.quotas),
         }
+    }
+
+    /// A page of clients, as [`Registry::list`] gives it, with what is known about their links.
+    pub(super) fn list(
+        &self,
+        from_slot: u32,
+        most: usize,
+    ) -> Result<(Vec<ClientInfo>, Option<u32>), RegistryError> {
+        let (mut clients, next) = self.registry.list(from_slot, most)?;
+        for client in &mut clients {
+            if let Some(member) = self.members.get(client.key) {
+                (client.serves, client.links) = (member.links.serves(), member.links.open());
+            }
+        }
+        Ok((clients, next))
     }
 
     // ---- workers

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::connect::{Accepted, is_root, same_user};
 
-/// How many unread answers one user may have. With 4, up to half of 2,300 threads that registered at once
-/// found no place to ask, because earlier ones waited so long; with 64 hardly any.
+/// How many unread descriptors one user may have, each answer with as many as it has. With 4, up to half of
+/// 2,300 threads that registered at once found no place to ask, because earlier ones waited so long; with 64
+/// hardly any.
 const OF_ONE_USER: usize = 64;
-/// How many unread answers there may be in all: less than a third of the usual limit of open files.
+/// How many unread descriptors there may be in all: less than a third of the usual limit of open files.
 const IN_ALL: usize = 320;
 /// The part of these that is kept for root and the server's own user.
 const RESERVE: usize = 64;
@@ -35,7 +36,7 @@ const BRIEFLY: Duration = Duration::from_micros(100);
 /// The refusal's text for whoever waited in vain for earlier answers to be read.
 pub(super) fn not_read(uid: u32) -> String {
     format!(
-        "user {uid} has {OF_ONE_USER} answers to registrations that it does not read, or all users have {}: read them, or \
+        "user {uid} has answers with {OF_ONE_USER} descriptors that it does not read, or all users have {}: read them, or \
          close their connections, and try again",
         IN_ALL - RESERVE
     )
@@ -62,12 +63,14 @@ struct Answer {
     connection: Arc<Accepted>,
     /// The connection is kept open only for this answer.
     closed: bool,
+    /// How many descriptors it has. Several answers on one connection count as one.
+    descriptors: usize,
 }
 
 impl UnreadAnswers {
-    /// Whether one more answer may be sent to this user now.
-    pub(super) fn may_send(&mut self, uid: u32) -> bool {
-        if self.has_room(uid) {
+    /// Whether one more answer with so many descriptors may be sent to this user now.
+    pub(super) fn may_send(&mut self, uid: u32, descriptors: usize) -> bool {
+        if self.has_room(uid, descriptors) {
             return true;
         }
         // A thousand registrations that are tried again at once must not look a thousand times.
@@ -76,12 +79,15 @@ impl UnreadAnswers {
             return false;
         }
         self.look(now);
-        self.has_room(uid)
+        self.has_room(uid, descriptors)
     }
 
-    fn has_room(&self, uid: u32) -> bool {
-        let of_user = self.answers.iter().filter(|answer| answer.connection.who().uid == uid).count();
-        of_user < OF_ONE_USER && self.answers.len() < most_in_all(uid)
+    fn has_room(&self, uid: u32, descriptors: usize) -> bool {
+        let unread = |of: &dyn Fn(&&Answer) -> bool| -> usize {
+            self.answers.iter().filter(of).map(|answer| answer.descriptors).sum()
+        };
+        unread(&|answer| answer.connection.who().uid == uid) + descriptors <= OF_ONE_USER
+            && unread(&|_| true) + descriptors <= most_in_all(uid)
     }
 
     /// Forgets the answers that were read.
@@ -90,9 +96,14 @@ impl UnreadAnswers {
         self.looked = Some(now);
     }
 
-    /// An answer was sent on this connection.
-    pub(super) fn sent(&mut self, connection: &Arc<Accepted>) {
-        self.answers.push(Answer { connection: Arc::clone(connection), closed: false });
+    /// An answer with so many descriptors was sent on this connection.
+    pub(super) fn sent(&mut self, connection: &Arc<Accepted>, descriptors: usize) {
+        match self.answers.iter_mut().find(|answer| Arc::ptr_eq(&answer.connection, connection)) {
+            Some(earlier) => earlier.descriptors += descriptors,
+            None => {
+                self.answers.push(Answer { connection: Arc::clone(connection), closed: false, descriptors });
+            }
+        }
     }
 
     /// The server is about to close this connection. It stays open here if an answer on it was not read.
@@ -135,21 +146,21 @@ mod tests {
         let (mut answers, mut others) = (UnreadAnswers::default(), Vec::new());
         let first = 70_001;
         let mut uid = first;
-        while answers.may_send(uid) {
+        while answers.may_send(uid, 1) {
             for _ in 0..OF_ONE_USER {
                 let (here, there) = pair();
                 let here = Accepted::for_test(here, uid);
                 here.send(b"unread").unwrap();
-                answers.sent(&Arc::new(here));
+                answers.sent(&Arc::new(here), 1);
                 others.push(there);
             }
-            assert!(!answers.has_room(uid), "one user has no more than its share");
+            assert!(!answers.has_room(uid, 1), "one user has no more than its share");
             uid += 1;
         }
         assert_eq!(others.len(), IN_ALL - RESERVE);
-        assert!(answers.may_send(0) && answers.may_send(rustix::process::geteuid().as_raw()));
+        assert!(answers.may_send(0, 1) && answers.may_send(rustix::process::geteuid().as_raw(), 1));
         others.drain(..OF_ONE_USER);
         answers.look(Instant::now());
-        assert!(answers.has_room(first) && answers.has_room(uid));
+        assert!(answers.has_room(first, OF_ONE_USER) && answers.has_room(uid, 1));
     }
 }

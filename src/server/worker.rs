@@ -234,7 +234,7 @@ impl Operations {
             return responder.respond(sequence, Status::Malformed, b"not the form of a list request");
         };
         let most = listing::clients_per_page(responder.max_body());
-        match self.shared.registry.list(u32::from_le_bytes(from_slot), most) {
+        match self.shared.list(u32::from_le_bytes(from_slot), most) {
             Ok((clients, next)) => {
                 responder.respond(sequence, Status::Ok, &listing::encode_page(&clients, next))
             }

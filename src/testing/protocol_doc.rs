@@ -217,6 +217,8 @@ fn client() -> ClientInfo {
         gid: 1002,
         registered: at(1_000_000_000),
         counters: Counters { calls: 1, sent: 2, received: 3, bytes_in: 4, bytes_out: 5 },
+        serves: true,
+        links: 6,
     }
 }
 
@@ -238,6 +240,7 @@ fn server() -> ServerInfo {
             ring_bytes: 268_435_456,
             spinning: 0,
             registrations: 500,
+            links: 1024,
         }),
     }
 }
@@ -434,7 +437,8 @@ fn pages() {
     let [pid, uid, gid] = [1000_u32, 1001, 1002].map(u32::to_le_bytes);
     let registered = 1_000_000_000_000_000_000_u64.to_le_bytes();
     let [calls, sent, received, bytes_in, bytes_out] = [1_u64, 2, 3, 4, 5].map(u64::to_le_bytes);
-    let values: [(&str, &[u8]); 13] = [
+    let links = 6_u32.to_le_bytes();
+    let values: [(&str, &[u8]); 15] = [
         ("key", &key),
         ("state", &[0]),
         ("pid", &pid),
@@ -446,6 +450,8 @@ fn pages() {
         ("received", &received),
         ("bytes in", &bytes_in),
         ("bytes out", &bytes_out),
+        ("serves", &[1]),
+        ("links", &links),
         ("length of the name", &[5]),
         ("name", b"alice"),
     ];

@@ -12,6 +12,7 @@ pub enum Quota {
     RingBytes(u64),
     Spinning(u32),
     Registrations(u32),
+    Links(u32),
 }
 
 impl Quota {
@@ -22,12 +23,13 @@ impl Quota {
             Quota::RingBytes(number) => quotas.ring_bytes = number,
             Quota::Spinning(number) => quotas.spinning = number,
             Quota::Registrations(number) => quotas.registrations = number,
+            Quota::Links(number) => quotas.links = number,
         }
     }
 }
 
 pub fn quota(text: &str) -> Result<Quota, String> {
-    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N or registrations=N";
+    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N, registrations=N or links=N";
     let (name, value) = text.split_once('=').ok_or_else(|| format!("the value is missing: {NAMES}"))?;
     let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number: {NAMES}"));
     match name {
@@ -36,6 +38,7 @@ pub fn quota(text: &str) -> Result<Quota, String> {
         "ring-bytes" => Ok(Quota::RingBytes(bytes(value)? as u64)),
         "spinning" => number().map(Quota::Spinning),
         "registrations" => number().map(Quota::Registrations),
+        "links" => number().map(Quota::Links),
         _ => Err(format!("there is no quota {name:?}: {NAMES}")),
     }
 }
@@ -47,11 +50,11 @@ mod tests {
     #[test]
     fn each_quota_is_set_by_its_name() {
         let mut quotas = Quotas::default();
-        for text in ["asking=1", "clients=2", "ring-bytes=3M", "spinning=0", "registrations=5"] {
+        for text in ["asking=1", "clients=2", "ring-bytes=3M", "spinning=0", "registrations=5", "links=6"] {
             quota(text).unwrap().set(&mut quotas);
         }
-        let found = (quotas.asking, quotas.clients, quotas.ring_bytes, quotas.spinning, quotas.registrations);
-        assert_eq!(found, (1, 2, 3 << 20, 0, 5));
+        let Quotas { asking, clients, ring_bytes, spinning, registrations, links, .. } = quotas;
+        assert_eq!((asking, clients, ring_bytes, spinning, registrations, links), (1, 2, 3 << 20, 0, 5, 6));
     }
 
     #[test]

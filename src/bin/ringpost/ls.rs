@@ -77,12 +77,13 @@ struct QuotasObject {
     ring_bytes: u64,
     spinning: u32,
     registrations: u32,
+    links: u32,
 }
 
 impl QuotasObject {
     fn new(quotas: Quotas) -> QuotasObject {
-        let Quotas { asking, clients, ring_bytes, spinning, registrations, .. } = quotas;
-        QuotasObject { asking, clients, ring_bytes, spinning, registrations }
+        let Quotas { asking, clients, ring_bytes, spinning, registrations, links, .. } = quotas;
+        QuotasObject { asking, clients, ring_bytes, spinning, registrations, links }
     }
 }
 
@@ -103,14 +104,15 @@ fn users(clients: &[ClientInfo]) -> Vec<UserObject> {
 
 /// The line with the quotas and each user's number of clients.
 fn quotas_line(server: &ServerInfo, clients: &[ClientInfo]) -> String {
-    let Some(Quotas { asking, clients: most, ring_bytes, spinning, registrations, .. }) = server.quotas
+    let Some(Quotas { asking, clients: most, ring_bytes, spinning, registrations, links, .. }) =
+        server.quotas
     else {
         return String::new();
     };
     let used: Vec<String> =
         users(clients).iter().map(|user| format!("; user {} has {}", user.uid, user.clients)).collect();
     format!(
-        "limits for each other user: {most} clients, {} of rings, {asking} unregistered connections, {spinning} spinning \
+        "limits for each other user: {most} clients, {links} links, {} of rings, {asking} unregistered connections, {spinning} spinning \
          workers, {registrations} registrations per second{}\n",
         readable_bytes(usize::try_from(ring_bytes).unwrap_or(usize::MAX)),
         used.concat(),

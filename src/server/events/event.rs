@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use tracing::{Level, debug, error, event_enabled, info, warn};
 
 use super::limits::{Cause, Kind, LeftOut};
-use crate::connect::Credentials;
-use crate::wire::{Key, Name, Peer, Status};
+use crate::connect::{Credentials, Refusal};
+use crate::wire::{Address, Key, Name, Peer, Status};
 
 /// The target of every event.
 const TARGET: &str = "ringpost";
@@ -22,6 +22,7 @@ pub(crate) enum Event {
     Violation { peer: Peer, what: String },
     Refused(Refused),
     Message { from: Name, from_key: Key, to: Option<Name>, to_key: Key, bytes: usize, outcome: Status },
+    Introduction { from: Peer, to: Address, refusal: Option<Refusal> },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
@@ -61,7 +62,7 @@ impl Event {
             | Event::UnknownUser { .. }
             | Event::Abandoned { .. } => Level::WARN,
             Event::Registry { .. } | Event::Failed { .. } | Event::CutOff => Level::ERROR,
-            Event::Message { .. } => Level::DEBUG,
+            Event::Message { .. } | Event::Introduction { .. } => Level::DEBUG,
         }
     }
 
@@ -77,8 +78,9 @@ impl Event {
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Messages are only logged on request; the others come once in a server's life.
+            // Messages and introductions are only logged on request; the others come once in a server's life.
             Event::Message { .. }
+            | Event::Introduction { .. }
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
             | Event::Failed { .. }
@@ -113,6 +115,10 @@ impl Event {
                 target: TARGET, event = "message", from = %from, from_key = %from_key,
                 to = to.as_ref().map_or("", |name| name.as_str()), to_key = %to_key, bytes, outcome = ?outcome,
                 "message"
+            ),
+            Event::Introduction { from: Peer { name, key, .. }, to, refusal } => debug!(
+                target: TARGET, event = "introduction", from = %name, from_key = %key, to = %to,
+                refusal = refusal.map(tracing::field::debug), "introduction"
             ),
             Event::Limit { needed, limit } => warn!(
                 target: TARGET, event = "limit", needed, limit,

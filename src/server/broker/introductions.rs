@@ -1,0 +1,475 @@
+//! `Broker`: answers what clients ask about links, and forgets what nobody takes.
+//!
+//! Whoever asks shows by a proof which registered client it is. What a client can bring about is limited by
+//! quotas, by how much waits, and by how many descriptors it leaves unread; each refusal says which limit it
+//! was. An introduction that cannot be handed over to its caller was never made.
+
+#![forbid(unsafe_code)]
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::table::{NoPlace, Noted, Table};
+use super::waiting::{AT_ONE_CLIENT, OF_ONE_USER, Part, TooMany, Waiting};
+use crate::channel::{self, ChannelError, Geometry, LinkWords};
+use crate::connect::{
+    Credentials, Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page,
+    peer_is_dead, peer_pidfd,
+};
+use crate::os::remedy::on_resources;
+use crate::server::admission::NO_DESCRIPTORS;
+use crate::server::connections::{ConnectionId, Connections, MOST_BODY};
+use crate::server::enrolment::{LAST_DESCRIPTORS, cannot_send};
+use crate::server::events::{Event, Refused};
+use crate::server::member::Member;
+use crate::server::processes::nearly_the_last;
+use crate::server::quotas::{LinkShare, Over};
+use crate::server::shared::Shared;
+use crate::server::system_limits;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{Address, Key};
+
+/// The size of a link's pipes: the least that the system gives. One byte wakes.
+const PIPE: usize = 4096;
+
+/// The table of links, and what waits to be taken.
+pub(in crate::server) struct Broker {
+    shared: Arc<Shared>,
+    table: Table,
+    waiting: Waiting,
+}
+
+/// Why something was not done.
+struct Declined {
+    refusal: Refusal,
+    why: String,
+}
+
+impl From<Over> for Declined {
+    fn from(Over { refusal, why }: Over) -> Declined {
+        Declined { refusal, why }
+    }
+}
+
+fn declined(refusal: Refusal, why: impl Into<String>) -> Declined {
+    Declined { refusal, why: why.into() }
+}
+
+fn no_resources(what: &str, error: &std::io::Error) -> Declined {
+    declined(Refusal::NoResources, format!("the server cannot {what}: {error}{}", on_resources(error)))
+}
+
+/// What is made for a link, in the order in which each side gets it: the segment, its end of its own pipe,
+/// its end of the other's, and the other's process.
+struct Made {
+    segment: OwnedFd,
+    caller: [OwnedFd; 3],
+    callee: [OwnedFd; 3],
+}
+
+impl Broker {
+    pub(in crate::server) fn new(shared: Arc<Shared>) -> Broker {
+        Broker { shared, table: Table::default(), waiting: Waiting::default() }
+    }
+
+    // ---- what is asked
+
+    /// Introduces the client that asks to another one.
+    pub(in crate::server) fn connect(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        proof: &Proof,
+        ring_size: u64,
+        to: &Address,
+    ) {
+        let answered = self.member_of(connections, id, proof).and_then(|caller| {
+            let introduced = self.introduce(connections, id, &caller, ring_size, to);
+            let tell = self.shared.events.wants_messages();
+            if tell {
+                let outcome = introduced.as_ref().map_or_else(|declined| Some(declined.refusal), |()| None);
+                self.shared.events.tell(Event::Introduction { from: caller.peer, to: *to, refusal: outcome });
+            }
+            introduced
+        });
+        self.conclude(connections, id, answered);
+    }
+
+    /// Gives a client a bell, in place of an earlier one.
+    pub(in crate::server) fn listen(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        proof: &Proof,
+    ) {
+        let answered = self.member_of(connections, id, proof).and_then(|member| {
+            let (own, bell) = pipe()?;
+            failpoint!("listen.made", [server], rarely);
+            connections.answer(id, &[], &[own.as_fd()]).map_err(cannot_hand_over("a bell"))?;
+            failpoint!("listen.answered", [server], rarely);
+            self.waiting.set_bell(member.peer.key, bell);
+            member.links.set_bell(true);
+            Ok(())
+        });
+        self.conclude(connections, id, answered);
+    }
+
+    /// Hands a client its side of the link that has waited longest.
+    pub(in crate::server) fn take(&mut self, connections: &mut Connections, id: ConnectionId, proof: &Proof) {
+        let answered = self.member_of(connections, id, proof).and_then(|member| {
+            let key = member.peer.key;
+            let Some(part) = self.waiting.take(key) else {
+                return connections.answer(id, &[], &[]).map_err(cannot_hand_over("an answer"));
+            };
+            failpoint!("take.taken", [server], seldom);
+            let descriptors = part.descriptors.each_ref().map(AsFd::as_fd);
+            let sent = connections.answer(id, &part.introduction.encode(), &descriptors);
+            failpoint!("take.answered", [server], seldom);
+            sent.map_err(|errno| {
+                self.waiting.put_back(key, part);
+                cannot_hand_over("a link")(errno)
+            })
+        });
+        self.conclude(connections, id, answered);
+    }
+
+    /// Notes the links that a client had before it registered here.
+    pub(in crate::server) fn report(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        proof: &Proof,
+        links: &[Reported],
+    ) {
+        let answered = self.member_of(connections, id, proof).and_then(|member| {
+            let note = |(role, name): &Reported| {
+                let share = self.share(member.peer.uid, 0, true).ok()?;
+                self.table.report(&member, *role, *name, share).ok()
+            };
+            let indices: Vec<Option<u16>> = links.iter().map(note).collect();
+            failpoint!("report.noted", [server], rarely);
+            let body = encode_indices(&indices);
+            connections.answer(id, &body, &[]).map_err(cannot_hand_over("an answer"))
+        });
+        self.conclude(connections, id, answered);
+    }
+
+    /// Lists the links, from a number on.
+    pub(in crate::server) fn list(&mut self, connections: &mut Connections, id: ConnectionId, from: u64) {
+        let (links, next) = self.table.page(from, links_per_page(MOST_BODY));
+        let answered = connections.answer(id, &encode_links(&links, next), &[]);
+        self.conclude(connections, id, answered.map_err(cannot_hand_over("an answer")));
+    }
+
+    /// The client that asks. It has the secret of that client, its process and its user.
+    fn member_of(
+        &self,
+        connections: &Connections,
+        id: ConnectionId,
+        proof: &Proof,
+    ) -> Result<Arc<Member>, Declined> {
+        let who = connections.get(id).map(|connection| connection.socket.who());
+        let member = self.shared.members.get(proof.key).filter(|member| {
+            let Credentials { pid, uid, .. } = Credentials::from(&member.peer);
+            member.has(&proof.secret) && who.is_some_and(|who| who.pid == pid && who.uid == uid)
+        });
+        if self.shared.is_stopping() {
+            return Err(declined(
+                Refusal::ShuttingDown,
+                "the server is shutting down: try again when it is back",
+            ));
+        }
+        member.ok_or_else(|| {
+            let mut refused = Refused::new("proof", "a request about links of no client of that process");
+            refused.who = who;
+            self.shared.events.tell(Event::Refused(refused));
+            let why = "no client with this key and secret is registered by this process: register first, and ask in \
+                       the process that registered";
+            declined(Refusal::NotRegistered, why)
+        })
+    }
+
+    /// Refuses what was declined. The connection is closed then.
+    fn conclude(&self, connections: &mut Connections, id: ConnectionId, answered: Result<(), Declined>) {
+        let Err(Declined { refusal, why }) = answered else { return };
+        let reason = match refusal {
+            Refusal::Quota => "quota",
+            Refusal::NoResources => "resources",
+            // The caller's own business, or told already.
+            _ => return connections.refuse(&self.shared, id, refusal, &why),
+        };
+        if let Some(connection) = connections.get(id) {
+            let mut refused = Refused::new(reason, "a link was refused");
+            refused.error = Some(why.clone());
+            self.shared.events.tell(Event::Refused(refused.of(connection.socket.who())));
+        }
+        connections.refuse(&self.shared, id, refusal, &why);
+    }
+
+    // ---- a link is made
+
+    fn introduce(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        caller: &Arc<Member>,
+        ring_size: u64,
+        to: &Address,
+    ) -> Result<(), Declined> {
+        failpoint!("connect.heard", [server], seldom);
+        let callee = self.find(to)?;
+        let geometry = self.geometry(ring_size)?;
+        let (caller_key, callee_key) = (caller.peer.key, callee.peer.key);
+        self.check_that_it_serves(&callee)?;
+        self.check_the_backlog(&callee, caller.peer.uid)?;
+        self.check_the_links_of_one_user(&callee, caller.peer.uid)?;
+        let share = self.share(caller.peer.uid, geometry.link_len() as u64, false)?;
+        let made = make(connections, id, &callee, &geometry)?;
+        failpoint!("connect.made", [server], seldom);
+        let Noted { id: link, caller: at_caller, callee: at_callee } =
+            self.table.begin(caller, &callee, share).map_err(|NoPlace(role)| {
+                let who = if role == Role::Caller { caller } else { &callee };
+                too_many_of_one_client(who)
+            })?;
+        failpoint!("connect.noted", [server], seldom);
+        let Made { segment, caller: callers, callee: callees } = made;
+        let side = |index, peer| Introduction {
+            id: link,
+            index,
+            ring_size: geometry.ring_size(),
+            max_block: geometry.max_block(),
+            peer,
+        };
+        let [own, others, process] = &callers;
+        let descriptors: [BorrowedFd<'_>; 4] =
+            [segment.as_fd(), own.as_fd(), others.as_fd(), process.as_fd()];
+        let sent = connections.answer(id, &side(at_caller, callee.peer).encode(), &descriptors);
+        failpoint!("connect.answered", [server], seldom);
+        if let Err(errno) = sent {
+            self.table.end(link, Role::Callee);
+            self.table.end(link, Role::Caller);
+            return Err(cannot_hand_over("a link")(errno));
+        }
+        drop(callers);
+        let [own, others, process] = callees;
+        let part = Part::new(side(at_callee, caller.peer), [segment, own, others, process]);
+        self.waiting.push(callee_key, part);
+        failpoint!("connect.queued", [server], seldom);
+        self.waiting.ring(callee_key);
+        failpoint!("connect.rung", [server], seldom);
+        debug_assert!(caller_key != callee_key || at_caller != at_callee);
+        Ok(())
+    }
+
+    fn find(&self, to: &Address) -> Result<Arc<Member>, Declined> {
+        let key = match to {
+            Address::Key(key) => Some(*key),
+            Address::Name(name) => self
+                .shared
+                .registry
+                .key_of(name)
+                .map_err(|error| declined(Refusal::NoResources, error.to_string()))?,
+        };
+        let found = key.and_then(|key| self.shared.members.get(key)).filter(|member| !member.is_retired());
+        found.ok_or_else(|| {
+            let why = match to {
+                Address::Name(name) => format!(
+                    "no client has the name {:?} now: wait until it registers, or look who is there (`ringpost ls`)",
+                    name.as_str()
+                ),
+                Address::Key(key) => {
+                    format!("no client has the key {key} now: it has left, and its key is not given again")
+                }
+            };
+            declined(Refusal::NotFound, why)
+        })
+    }
+
+    fn geometry(&self, ring_size: u64) -> Result<Geometry, Declined> {
+        if ring_size == 0 {
+            return Ok(self.shared.settings.geometry);
+        }
+        let asked = usize::try_from(ring_size).map_err(|_| ChannelError::RingSize(ring_size));
+        asked.and_then(Geometry::new).map_err(|error| declined(Refusal::Unknown, error.to_string()))
+    }
+
+    fn check_that_it_serves(&mut self, callee: &Member) -> Result<(), Declined> {
+        if callee.links.serves() && self.waiting.can_hear(callee.peer.key) {
+            return Ok(());
+        }
+        let why = format!(
+            "client {:?} takes no links now: it must listen for them first (Client::listen)",
+            callee.peer.name.as_str()
+        );
+        Err(declined(Refusal::NotServing, why))
+    }
+
+    fn check_the_backlog(&self, callee: &Member, uid: u32) -> Result<(), Declined> {
+        let is_exempt = |uid| self.shared.ledger.is_exempt(uid);
+        let name = callee.peer.name.as_str();
+        match self.waiting.may_wait(callee.peer.key, uid, is_exempt) {
+            Ok(()) => Ok(()),
+            Err(TooMany::AtTheClient) => Err(declined(
+                Refusal::Backlog,
+                format!(
+                    "{AT_ONE_CLIENT} links wait for client {name:?} already, which are all that may: try again when it \
+                     has taken some"
+                ),
+            )),
+            Err(TooMany::OfTheUserAtTheClient) => Err(declined(
+                Refusal::Backlog,
+                format!(
+                    "{OF_ONE_USER} links of user {uid} wait for client {name:?} already, which are all that may: try \
+                     again when it has taken some"
+                ),
+            )),
+            Err(TooMany::InAll) => Err(declined(
+                Refusal::Busy,
+                "too many links wait for clients that do not take them: try again later, or raise the server's limit \
+                 of open files (ulimit -n)",
+            )),
+        }
+    }
+
+    /// One user's callers must not take all places of a client.
+    fn check_the_links_of_one_user(&mut self, callee: &Member, uid: u32) -> Result<(), Declined> {
+        let (most, key) = (self.shared.ledger.links_at_one_client(uid), callee.peer.key);
+        if self.table.of_user_at(uid, key) >= most {
+            self.table.look_at(key, Instant::now());
+        }
+        if self.table.of_user_at(uid, key) < most {
+            return Ok(());
+        }
+        let why = format!(
+            "user {uid} has {most} links to client {:?}, which is its quota: close some, or the server's owner can start \
+             it with a larger one (ServerBuilder::quotas, --quota links=N)",
+            callee.peer.name.as_str()
+        );
+        Err(declined(Refusal::Quota, why))
+    }
+
+    /// A share of a user's quotas. If they are used up, those links are counted out that have ended.
+    fn share(&mut self, uid: u32, ring_bytes: u64, old: bool) -> Result<LinkShare, Over> {
+        let ledger = &self.shared.ledger;
+        match ledger.begin_link(uid, ring_bytes, old) {
+            Err(Over { refusal: Refusal::Quota, .. }) => {
+                self.table.look_at_user(uid, Instant::now());
+                ledger.begin_link(uid, ring_bytes, old)
+            }
+            share => share,
+        }
+    }
+
+    // ---- what comes to its end
+
+    /// When [`look_after`](Self::look_after) has something to do.
+    pub(in crate::server) fn due(&mut self) -> Option<Instant> {
+        self.waiting.due()
+    }
+
+    /// Drops what nobody has taken in time. The callers see the pipes' end.
+    pub(in crate::server) fn look_after(&mut self, now: Instant) {
+        for id in self.waiting.expire(now) {
+            failpoint!("link.expired", [server], rarely);
+            self.table.end(id, Role::Callee);
+        }
+    }
+
+    /// A client is gone.
+    pub(in crate::server) fn left(&mut self, key: Key) {
+        self.waiting.left(key);
+        failpoint!("link.dropped", [server], seldom);
+        self.table.left(key);
+    }
+
+    /// Drops all that waits, and all bells: the server ends. The links go on.
+    pub(in crate::server) fn clear(&mut self) {
+        self.waiting = Waiting::default();
+        self.table = Table::default();
+    }
+
+    /// Forgets all without closing it: the descriptors' numbers may be others' by now.
+    pub(in crate::server) fn abandon(&mut self) {
+        self.waiting.abandon();
+    }
+
+    /// Whether it has neither a line nor a descriptor.
+    #[cfg(any(fuzzing, test))]
+    pub(in crate::server) fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.waiting.len() == 0
+    }
+}
+
+fn too_many_of_one_client(member: &Member) -> Declined {
+    let why = format!(
+        "client {:?} has {} links, which is the most that one client may have: close some, or use another client",
+        member.peer.name.as_str(),
+        LinkWords::MOST
+    );
+    declined(Refusal::Quota, why)
+}
+
+fn cannot_hand_over(what: &'static str) -> impl FnOnce(Errno) -> Declined {
+    move |errno| declined(Refusal::NoResources, cannot_send(what, errno))
+}
+
+/// A pipe whose ends never block, of the least size: another size would be paid by the server's user.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Declined> {
+    let cannot = |errno: Errno| no_resources("make a pipe", &errno.into());
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(cannot)?;
+    fcntl_setpipe_size(&writer, PIPE).map_err(cannot)?;
+    if nearly_the_last(&writer, LAST_DESCRIPTORS) {
+        return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
+    }
+    Ok((reader, writer))
+}
+
+/// Makes what both sides of a link get.
+fn make(
+    connections: &Connections,
+    id: ConnectionId,
+    callee: &Member,
+    geometry: &Geometry,
+) -> Result<Made, Declined> {
+    let segment = channel::create_link(geometry).map_err(|error| {
+        let why = system_limits::in_words(&error, geometry.link_len());
+        declined(Refusal::NoResources, format!("no memory for a link: {why}"))
+    })?;
+    let (callers_own, callees_other) = pipe()?;
+    let (callees_own, callers_other) = pipe()?;
+    let callees_process = process_of(connections, callee)?;
+    let asking = connections.get(id).map(|connection| &connection.socket);
+    let callers_process =
+        asking.and_then(|socket| peer_pidfd(&**socket, socket.who().pid)).ok_or_else(no_pidfd)?;
+    if nearly_the_last(&callers_process, LAST_DESCRIPTORS) {
+        return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
+    }
+    Ok(Made {
+        segment,
+        caller: [callers_own, callers_other, callees_process],
+        callee: [callees_own, callees_other, callers_process],
+    })
+}
+
+/// A pidfd of a client's process.
+fn process_of(connections: &Connections, member: &Member) -> Result<OwnedFd, Declined> {
+    let id = member.connection();
+    if let Some(pidfd) = connections.pidfd(id) {
+        return Ok(pidfd);
+    }
+    let lifeline = connections.get(id).map(|connection| &connection.socket).ok_or_else(no_pidfd)?;
+    let pid = lifeline.who().pid;
+    if peer_is_dead(&**lifeline, pid) {
+        return Err(declined(Refusal::NotFound, "the client has just died: try again when it is back"));
+    }
+    peer_pidfd(&**lifeline, pid).ok_or_else(no_pidfd)
+}
+
+fn no_pidfd() -> Declined {
+    let why = "the server cannot get a descriptor of a client's process, by which the other side would notice its death: raise \
+               the server's limit of open files (ulimit -n), allow pidfd_open and SO_PEERPIDFD, or use Linux 6.5";
+    declined(Refusal::NoResources, why)
+}
