@@ -197,8 +197,8 @@ mod wire;
 
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, Closer, Inbox, Limits, Message, Observer, Reconnect,
-        ReconnectError, ReconnectEvent, RecvError, RegisterError, SendError,
+        CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Inbox, Limits, Link, LinkOptions,
+        Message, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError, RegisterError, SendError,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},

@@ -5,25 +5,52 @@
 
 use std::sync::Arc;
 
+use super::Limits;
 use super::error::{CallError, no_response, refused};
 use super::reconnect::{Asking, Half, Reconnector};
 use super::session::Session;
 use crate::codec::{Payload, Reply};
 use crate::link::{NoRoom, Requester};
-use crate::ring::{Consumer, Deadline, NotSent, Producer};
+use crate::ring::{Closer, Consumer, Deadline, NotSent, Producer};
 use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
-/// The asking end of a client's channel.
+/// The asking end of a client's channel or of a link.
 pub(super) struct Calls {
     pub(super) requester: Requester,
+    pub(super) limits: Limits,
+    closer: Closer,
+    /// Whose channel it is; a link has none.
+    registration: Option<Registration>,
+}
+
+/// The registration that a channel belongs to.
+pub(super) struct Registration {
     pub(super) session: Arc<Session>,
     /// Set for a client that registers again.
     pub(super) reconnector: Option<Arc<Reconnector>>,
 }
 
 impl Calls {
-    pub(super) fn new(requests: Producer, responses: Consumer, session: Arc<Session>) -> Calls {
-        Calls { requester: Requester::new(requests, responses), session, reconnector: None }
+    pub(super) fn of_client(requests: Producer, responses: Consumer, session: Arc<Session>) -> Calls {
+        let (limits, closer) = (session.limits, session.closer.clone());
+        let registration = Some(Registration { session, reconnector: None });
+        Calls { requester: Requester::new(requests, responses), limits, closer, registration }
+    }
+
+    pub(super) fn of_link(requests: Producer, responses: Consumer, limits: Limits, closer: Closer) -> Calls {
+        Calls { requester: Requester::new(requests, responses), limits, closer, registration: None }
+    }
+
+    /// The registration of a client's calls.
+    pub(super) fn registration(&self) -> &Registration {
+        self.registration.as_ref().expect("only a link has none")
+    }
+
+    /// Makes it go on with another channel when its own has ended.
+    pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
+        if let Some(registration) = &mut self.registration {
+            registration.reconnector = Some(reconnector);
+        }
     }
 
     /// One call and its response. The callers encode the request themselves: each closure of its own is
@@ -33,12 +60,6 @@ impl Calls {
     pub(super) fn call(&mut self, request: &[u8], mut deadline: Deadline) -> Result<Reply<'_>, CallError> {
         let status = self.ask(Operation::Call, 0, [request], &mut deadline)?;
         self.reply(status)
-    }
-
-    /// The most bytes of a call.
-    #[inline(always)]
-    pub(super) fn max_call(&self) -> usize {
-        self.session.limits.max_call
     }
 
     #[inline(always)]
@@ -52,7 +73,7 @@ impl Calls {
     /// Sends a call without waiting for its response.
     #[inline]
     pub(super) fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.max_call(), |bytes| self.submit_bytes(bytes))?
+        request.encode(self.limits.max_call, |bytes| self.submit_bytes(bytes))?
     }
 
     #[inline(never)]
@@ -76,7 +97,7 @@ impl Calls {
     /// Sends a call if there is room now.
     #[inline]
     pub(super) fn try_submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.max_call(), |bytes| self.try_submit_bytes(bytes))?
+        request.encode(self.limits.max_call, |bytes| self.try_submit_bytes(bytes))?
     }
 
     fn try_submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
@@ -93,7 +114,6 @@ impl Calls {
     }
 
     /// Sends a request that gets no response.
-    #[allow(dead_code, reason = "until clients have links")]
     pub(super) fn post(&mut self, message: &[u8]) -> Result<(), CallError> {
         let mut deadline = Deadline::never();
         while let Err(error) = self.requester.try_post(message) {
@@ -113,7 +133,7 @@ impl Calls {
         loop {
             submitting.0.wake_peer();
             let Some(request) = requests.next() else { return Ok(()) };
-            let max = submitting.0.max_call();
+            let max = submitting.0.limits.max_call;
             request.encode(max, |bytes| submitting.0.submit_quietly(bytes))??;
         }
     }
@@ -123,7 +143,7 @@ impl Calls {
     #[inline]
     fn wake_peer(&mut self) {
         // That code may have forked, and this be the child; then the rings are its parent's.
-        if !self.session.is_forked() {
+        if !self.closer.is_forked() {
             self.requester.notify();
         }
     }
@@ -166,7 +186,7 @@ impl Calls {
             return Err(CallError::NothingOutstanding);
         }
         // In a forked child even what has arrived is the parent's.
-        if self.requester.has_kept() && self.session.is_forked() {
+        if self.requester.has_kept() && self.closer.is_forked() {
             return Err(CallError::Disconnected(CloseReason::Forked));
         }
         self.requester.take_kept().transpose().map_err(CallError::Disconnected)
@@ -271,8 +291,8 @@ impl Calls {
     /// The channel has ended, and a request was not sent: goes on with another one if this client registers
     /// again.
     #[cold]
-    fn renew(&mut self, reason: CloseReason, deadline: &mut Deadline) -> Result<(), CallError> {
-        match &self.reconnector {
+    pub(super) fn renew(&mut self, reason: CloseReason, deadline: &mut Deadline) -> Result<(), CallError> {
+        match self.reconnector() {
             Some(reconnector) if reason != CloseReason::Forked => {
                 match reconnector.renew_caller(false, deadline.start()) {
                     Ok(asking) => {
@@ -289,7 +309,7 @@ impl Calls {
     /// The same without waiting: goes on with another channel only if the other half has made one.
     #[cold]
     fn renew_now(&mut self, reason: CloseReason) -> Result<(), CallError> {
-        match &self.reconnector {
+        match self.reconnector() {
             Some(reconnector) if reason != CloseReason::Forked => match reconnector.renew_caller_now() {
                 Ok(asking) => {
                     self.install(asking);
@@ -307,23 +327,31 @@ impl Calls {
     pub(super) fn ended(&mut self, error: &CallError, collecting: bool) {
         if let CallError::Disconnected(reason) = *error
             && reason != CloseReason::Forked
-            && let Some(reconnector) = &self.reconnector
+            && let Some(Registration { session, reconnector: Some(reconnector) }) = &self.registration
         {
             self.requester.end_outstanding(reason);
             if collecting {
                 let _ = self.requester.take_kept();
             }
             // Last, because this runs the user's code, which may panic.
-            reconnector.tell(Half::Caller, &self.session, reason);
+            reconnector.tell(Half::Caller, session, reason);
         }
+    }
+
+    /// What registers again, if anything does.
+    fn reconnector(&self) -> Option<&Reconnector> {
+        self.registration.as_ref()?.reconnector.as_deref()
     }
 
     /// Goes on with another channel. What came over the old one stays to be collected.
     #[cold]
     pub(super) fn install(&mut self, (requests, responses, session): Asking) {
-        let reason = self.session.closer.reason().map_or(CloseReason::Died, CloseReason::from);
+        let reason = self.closer.reason().map_or(CloseReason::Died, CloseReason::from);
         self.requester.resume(reason, requests, responses);
-        self.session = session;
+        (self.limits, self.closer) = (session.limits, session.closer.clone());
+        if let Some(registration) = &mut self.registration {
+            registration.session = session;
+        }
     }
 
     /// The result of a request that has none but its status.

@@ -8,16 +8,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Limits;
 use super::ask::Calls;
 use super::closer::Closer;
 use super::error::CallError;
 use super::event::ReconnectError;
 use super::reconnect::{Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
+use super::{ConnectError, Limits, Link};
 use crate::ring::{Consumer, Deadline, Producer};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{CloseReason, Key, Name, Operation};
+use crate::wire::{Address, CloseReason, Key, Name, NameError, Operation};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
@@ -52,29 +52,27 @@ impl Caller {
         session: Arc<Session>,
         timeout: Duration,
     ) -> Caller {
-        Caller { calls: Calls::new(requests, responses, session), timeout, unregistered: false }
+        Caller { calls: Calls::of_client(requests, responses, session), timeout, unregistered: false }
     }
 
     /// This client's key: its address for others. Does not block.
     pub fn key(&self) -> Key {
-        reconnector_of(&self.calls.session, &self.calls.reconnector)
-            .map_or(self.calls.session.key, |reconnector| reconnector.newest().key)
+        self.reconnector().map_or(self.session().key, |reconnector| reconnector.newest().key)
     }
 
     /// This client's name. Does not block.
     pub fn name(&self) -> &Name {
-        &self.calls.session.name
+        &self.session().name
     }
 
     /// What the server's settings allow. Does not block.
     pub fn limits(&self) -> Limits {
-        reconnector_of(&self.calls.session, &self.calls.reconnector)
-            .map_or(self.calls.session.limits, |reconnector| reconnector.newest().limits)
+        self.reconnector().map_or(self.calls.limits, |reconnector| reconnector.newest().limits)
     }
 
     /// As [`Client::closer`](super::Client::closer).
     pub fn closer(&self) -> Closer {
-        Closer::new(&self.calls.session, self.calls.reconnector.as_ref())
+        Closer::new(self.session(), self.calls.registration().reconnector.as_ref())
     }
 
     /// Registers again now if the connection has ended, as the next operation would: for a client with
@@ -113,10 +111,10 @@ impl Caller {
     }
 
     fn reconnect_until(&mut self, mut deadline: Deadline) -> Result<Key, ReconnectError> {
-        let reconnector = self.calls.reconnector.clone().ok_or(ReconnectError::NotAsked)?;
+        let reconnector = self.calls.registration().reconnector.clone().ok_or(ReconnectError::NotAsked)?;
         loop {
-            match self.calls.session.closer.reason().map(CloseReason::from) {
-                None => return Ok(self.calls.session.key),
+            match self.session().closer.reason().map(CloseReason::from) {
+                None => return Ok(self.session().key),
                 Some(CloseReason::Forked) => return Err(ReconnectError::Ended(CloseReason::Forked)),
                 Some(_) => {}
             }
@@ -127,6 +125,39 @@ impl Caller {
                 Err(Stop::Tell(reason)) => return Err(ReconnectError::Ended(reason)),
             }
         }
+    }
+
+    /// Opens a link to another client, by its key or its name: a direct channel, over which that client
+    /// serves this one. It has to [listen](super::Client::listen). [`Link::options`] chooses other rings,
+    /// another way to wait or another limit in time.
+    ///
+    /// Blocks until the other client has accepted or refused, at most for
+    /// [`ClientBuilder::timeout`](super::ClientBuilder::timeout). A client that registers again does so first
+    /// if its registration has ended. To connect to oneself, another thread must accept.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`]. Nothing is left of the attempt, so trying again does no harm.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let _serving = bob.listen()?.serve(|request, response| {
+    ///     let mut reply = b"hello ".to_vec();
+    ///     reply.extend_from_slice(request.payload());
+    ///     response.write(&reply)
+    /// })?;
+    /// let (mut caller, _inbox) = alice.split();
+    /// let mut link = caller.connect("bob")?;
+    /// assert_eq!(link.call(b"alice")?, b"hello alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect(
+        &mut self,
+        to: impl TryInto<Address, Error: Into<NameError>>,
+    ) -> Result<Link, ConnectError> {
+        Link::options().connect(self, to)
     }
 
     /// Leaves the bus. When this returns `Ok`, the name is free. Messages that were delivered before can
@@ -148,31 +179,40 @@ impl Caller {
         self.settle_down();
         let status = self.calls.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
         failpoint!("leave.answered", [client], seldom);
-        self.calls.session.closer.close_as(CloseReason::Unregistered);
+        self.session().closer.close_as(CloseReason::Unregistered);
         failpoint!("leave.closed", [client], seldom);
         self.calls.done(status)
     }
 
+    /// The registration that it uses now.
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.calls.registration().session
+    }
+
+    fn reconnector(&self) -> Option<&Reconnector> {
+        reconnector_of(self.session(), &self.calls.registration().reconnector)
+    }
+
     /// What `{:?}` shows of it, or of the client that it is a half of.
     pub(super) fn show_as(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(kind, &self.calls.session, &self.calls.reconnector, f)
+        show(kind, self.session(), &self.calls.registration().reconnector, f)
     }
 
     /// Makes it go on with another channel when its own has ended.
     pub(super) fn settle(&mut self, reconnector: Arc<Reconnector>) {
-        self.calls.reconnector = Some(reconnector);
+        self.calls.settle(reconnector);
     }
 
     /// Its inbox is a separate handle from now on.
     pub(super) fn part(&self) {
-        if let Some(reconnector) = reconnector_of(&self.calls.session, &self.calls.reconnector) {
+        if let Some(reconnector) = self.reconnector() {
             reconnector.split();
         }
     }
 
     /// Before the end: takes the newest channel and prevents another registration.
     fn settle_down(&mut self) {
-        if let Some(reconnector) = reconnector_of(&self.calls.session, &self.calls.reconnector) {
+        if let Some(reconnector) = self.reconnector() {
             reconnector.leave(CloseReason::Unregistered);
             if let Some(asking) = reconnector.take_asking() {
                 self.calls.install(asking);
@@ -184,14 +224,14 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         self.settle_down();
-        if !self.calls.session.is_forked() {
-            self.calls.session.links.end(CloseReason::Unregistered);
+        if !self.session().is_forked() {
+            self.session().links.end(CloseReason::Unregistered);
         }
-        if !self.unregistered && self.calls.session.closer.reason().is_none() {
+        if !self.unregistered && self.session().closer.reason().is_none() {
             // The connection ends in any case; this only makes the name free before we return.
             let _ = self.unregister_until(PATIENCE_OF_DROP.into());
         }
         // An inbox that lives on gives out what was delivered, then the reason.
-        self.calls.session.end(CloseReason::Unregistered);
+        self.session().end(CloseReason::Unregistered);
     }
 }

@@ -19,7 +19,7 @@ impl Caller {
     /// See [`CallError`]; never [`TimedOut`](CallError::TimedOut).
     #[inline]
     pub fn call(&mut self, request: impl Payload) -> Result<Reply<'_>, CallError> {
-        request.encode(self.calls.max_call(), |bytes| self.calls.call(bytes, Deadline::never()))?
+        request.encode(self.calls.limits.max_call, |bytes| self.calls.call(bytes, Deadline::never()))?
     }
 
     /// As [`call`](Self::call), but blocks until the [deadline](Deadline) at most: a duration, a point in
@@ -60,7 +60,7 @@ impl Caller {
         deadline: impl Into<Deadline>,
     ) -> Result<Reply<'_>, CallError> {
         let deadline = deadline.into();
-        request.encode(self.calls.max_call(), |bytes| self.calls.call(bytes, deadline))?
+        request.encode(self.calls.limits.max_call, |bytes| self.calls.call(bytes, deadline))?
     }
 
     /// Sends a call without waiting for its response, which [`response`](Self::response) collects. Several

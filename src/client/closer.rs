@@ -1,21 +1,23 @@
-//! Ending a client from another thread.
+//! Ending a client or a link from another thread.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::links::{LinkEnd, OpenLink};
 use super::reconnect::{Reconnector, reconnector_of, show};
 use super::session::Session;
 use crate::wire::CloseReason;
 
-/// Ends a client from any thread: [`Client::closer`](super::Client::closer).
+/// Ends a client or one of its links from any thread: [`Client::closer`](super::Client::closer),
+/// [`Link::closer`](super::Link::closer).
 ///
-/// [`close`](Self::close) ends every wait of the client with `Disconnected`, and its registration. (A server
+/// [`close`](Self::close) ends every wait there with `Disconnected`, and a client's registration. (A server
 /// that works against its client can keep a wait without a deadline asleep, as it can by not answering.)
 /// It may be called in a signal handler.
 ///
-/// It keeps the client's descriptor and memory until it is dropped; do not drop it in a signal handler.
+/// It keeps the memory, and a client's descriptor, until it is dropped; do not drop it in a signal handler.
 ///
 /// # Examples
 ///
@@ -32,43 +34,61 @@ use crate::wire::CloseReason;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Closer {
-    session: Arc<Session>,
-    reconnector: Option<Arc<Reconnector>>,
+pub struct Closer(Of);
+
+/// What a closer ends.
+#[derive(Clone)]
+enum Of {
+    Client { session: Arc<Session>, reconnector: Option<Arc<Reconnector>> },
+    Link(Arc<OpenLink>),
 }
 
 impl fmt::Debug for Closer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show("Closer", &self.session, &self.reconnector, f)
+        match &self.0 {
+            Of::Client { session, reconnector } => show("Closer", session, reconnector, f),
+            Of::Link(link) => link.show("Closer", f),
+        }
     }
 }
 
 impl Closer {
     pub(super) fn new(session: &Arc<Session>, reconnector: Option<&Arc<Reconnector>>) -> Closer {
-        Closer { session: Arc::clone(session), reconnector: reconnector.cloned() }
+        Closer(Of::Client { session: Arc::clone(session), reconnector: reconnector.cloned() })
     }
 
-    /// Ends the client, also one that [registers again](crate::Reconnect). Idempotent. Messages that were
-    /// delivered before can still be received. Does not block; the server frees the name when it sees the end
-    /// of the connection.
+    /// For one end of a link.
+    pub(super) fn of_link(end: &LinkEnd) -> Closer {
+        Closer(Of::Link(Arc::clone(&end.open)))
+    }
+
+    /// Ends the client, also one that [registers again](crate::Reconnect), with its links; or that link only.
+    /// Idempotent. Messages that were delivered before can still be received. Does not block; the server
+    /// frees the name when it sees the end of the connection.
     ///
     /// It is async-signal-safe: it makes system calls only, allocates nothing, waits for no lock, and leaves
     /// `errno` as it was. If it interrupts a thread that is just registering this client again, the new
     /// connection is closed when the handler has returned.
     pub fn close(&self) {
-        match reconnector_of(&self.session, &self.reconnector) {
-            Some(reconnector) => reconnector.close(),
-            None => self.session.hang_up(CloseReason::Local),
+        match &self.0 {
+            Of::Client { session, reconnector } => match reconnector_of(session, reconnector) {
+                Some(reconnector) => reconnector.close(),
+                None => session.hang_up(CloseReason::Local),
+            },
+            Of::Link(link) => link.hang_up(),
         }
     }
 
-    /// Why the client has ended, if it has. A client that registers again counts as ended while it is not
-    /// registered. Does not block, but is not for a signal handler.
+    /// Why the client or the link has ended, if it has. A client that registers again counts as ended while
+    /// it is not registered. Does not block, but is not for a signal handler.
     pub fn reason(&self) -> Option<CloseReason> {
-        match reconnector_of(&self.session, &self.reconnector) {
-            Some(reconnector) => reconnector.newest().closer.reason(),
-            None => self.session.closer.reason(),
+        match &self.0 {
+            Of::Client { session, reconnector } => match reconnector_of(session, reconnector) {
+                Some(reconnector) => reconnector.newest().closer.reason(),
+                None => session.closer.reason(),
+            }
+            .map(CloseReason::from),
+            Of::Link(link) => link.reason(),
         }
-        .map(CloseReason::from)
     }
 }

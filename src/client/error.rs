@@ -443,7 +443,7 @@ fn on_untrusted(uid: u32) -> String {
 }
 
 /// Another process's text, without anything that could steer a terminal.
-fn printable(text: &[u8]) -> String {
+pub(super) fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect()
 }
 

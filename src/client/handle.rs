@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{
-    CallError, Caller, ClientBuilder, Closer, Inbox, Limits, Message, RecvError, RegisterError, SendError,
+    CallError, Caller, ClientBuilder, Closer, ConnectError, Inbox, Limits, Link, Message, RecvError,
+    RegisterError, SendError,
 };
 use crate::codec::{Payload, Reply};
 use crate::registry::ClientInfo;
@@ -26,6 +27,7 @@ use crate::wire::{Address, Key, Name, NameError};
 /// | [`send`](Self::send), [`send_timeout`](Self::send_timeout) | room as well | the deadline, if any |
 /// | [`try_recv`](Self::try_recv) | nothing | |
 /// | [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) | a message | the deadline, if any |
+/// | [`connect`](Self::connect) | the other client's acceptance | [`ClientBuilder::timeout`] |
 /// | [`look_up`](Self::look_up), [`list`](Self::list) | the server's answer | [`ClientBuilder::timeout`] |
 /// | [`unregister`](Self::unregister) | the server's answer | [`ClientBuilder::timeout`] |
 /// | [`wait_for`](Self::wait_for) | another client's registration | the limit that you give |
@@ -295,6 +297,18 @@ impl Client {
         limit: impl Into<Deadline>,
     ) -> Result<Key, CallError> {
         self.caller.wait_for(client, limit)
+    }
+
+    /// Opens a link to another client that [listens](Self::listen); see [`Caller::connect`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        to: impl TryInto<Address, Error: Into<NameError>>,
+    ) -> Result<Link, ConnectError> {
+        self.caller.connect(to)
     }
 
     /// Who is registered now; see [`Caller::list`].

@@ -28,7 +28,7 @@ impl Caller {
         message: impl Payload,
     ) -> Result<(), SendError> {
         let to = address(to)?;
-        message.encode(self.calls.session.limits.max_message, |bytes| {
+        message.encode(self.calls.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, Deadline::NEVER)?;
             self.try_send_bytes(to, bytes)
         })?
@@ -73,7 +73,7 @@ impl Caller {
         message: impl Payload,
     ) -> Result<(), SendError> {
         let to = address(to)?;
-        message.encode(self.calls.session.limits.max_message, |bytes| {
+        message.encode(self.calls.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, Deadline::NEVER)?;
             self.send_unlimited(to, bytes)
         })?
@@ -96,7 +96,7 @@ impl Caller {
         deadline: impl Into<Deadline>,
     ) -> Result<(), SendError> {
         let (to, deadline) = (address(to)?, deadline.into());
-        message.encode(self.calls.session.limits.max_message, |bytes| {
+        message.encode(self.calls.limits.max_message, |bytes| {
             let to = self.receiver(to, bytes, deadline)?;
             self.send_bytes(to, bytes, deadline)
         })?
@@ -173,7 +173,7 @@ impl Caller {
 
     #[inline]
     fn check_message(&self, message: &[u8]) -> Result<(), SendError> {
-        let max = self.calls.session.limits.max_message;
+        let max = self.calls.limits.max_message;
         if message.len() > max {
             return Err(SendError::TooLarge { len: message.len(), max });
         }

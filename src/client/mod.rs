@@ -32,4 +32,5 @@ pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::Client;
 pub use inbox::{Inbox, Message};
 pub use limits::Limits;
+pub use links::{ConnectError, Link, LinkOptions};
 pub use observer::Observer;

@@ -214,14 +214,14 @@ impl Caller {
         deadline: &mut Deadline,
         mut ask: impl FnMut(&mut Caller, Deadline) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        if self.calls.reconnector.is_some() {
+        if self.calls.registration().reconnector.is_some() {
             // One limit for all attempts.
             deadline.start();
         }
         loop {
             match ask(self, *deadline) {
                 Err(CallError::Disconnected(reason) | CallError::NotSent(reason))
-                    if self.calls.reconnector.is_some() && passes(reason) => {}
+                    if self.calls.registration().reconnector.is_some() && passes(reason) => {}
                 answered => return answered,
             }
         }

@@ -129,6 +129,13 @@ impl Connection {
         receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).map(drop)
     }
 
+    /// Makes sure that nothing more arrives. Does nothing in a forked child.
+    pub(super) fn end_receiving(&self) {
+        if self.is_ours() && self.has_its_number() {
+            let _ = shutdown(self, Shutdown::Read);
+        }
+    }
+
     /// Ends the connection for both sides, even if a forked child holds it too. The descriptor stays open.
     /// Async-signal-safe: it makes two system calls and leaves `errno` unchanged.
     pub(crate) fn hang_up(&self) {

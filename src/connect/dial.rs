@@ -158,6 +158,24 @@ impl Line {
         }
     }
 
+    /// Ends the connection without the answer that may still come. Nothing more can arrive, and nothing is
+    /// left in the socket, of which a forked child may have a copy. Returns an answer that has arrived.
+    pub(crate) fn give_up(&self) -> Option<Answer> {
+        self.connection.end_receiving();
+        let mut datagram = vec![0; MOST_BYTES];
+        let mut first = None;
+        while let Ok(seen) = self.connection.look(&mut datagram) {
+            if seen.bytes == 0 || self.connection.take().is_err() {
+                break;
+            }
+            let reply = Reply::decode(&datagram[..seen.bytes]);
+            if let Some(Reply { body: ReplyBody::Done(body), .. }) = reply {
+                first = first.or(Some(Answer { body: body.to_vec(), descriptors: seen.descriptors }));
+            }
+        }
+        first
+    }
+
     fn receive(&self, ask: &Ask, deadline: Instant) -> Result<(Vec<u8>, Descriptors), DialError> {
         let mut datagram = vec![0; MOST_BYTES];
         let mut reset = false;

@@ -11,6 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -186,6 +187,11 @@ impl OpenLink {
     /// Why the link has ended, if it has.
     pub(in crate::client) fn reason(&self) -> Option<CloseReason> {
         self.closer.reason().map(CloseReason::from)
+    }
+
+    /// What `{:?}` shows of it, or of who holds it.
+    pub(in crate::client) fn show(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(kind).field("peer", &self.peer).field("closed", &self.reason()).finish_non_exhaustive()
     }
 
     /// Whether this end was closed, or its client wants it to be, and the watcher has not heard of it.
