@@ -3,7 +3,7 @@
 use super::close::closed_all_the_same;
 use super::*;
 use crate::link::exchange::{Serves, drain};
-use crate::link::{self, Requester};
+use crate::link::{self, NoRoom, Requester};
 use crate::ring::{Deadline, Found, NotSent, Stop};
 use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
 
@@ -12,12 +12,17 @@ const CONTROLS: [usize; 2] = [0, CONTROL];
 const LINK_CLOSED: usize = 2 * CONTROL;
 const LINK_DATA: usize = LINK_CLOSED + LINE;
 
-const POST: u16 = 9;
-
+/// One side's ends.
 struct Side {
     producer: Producer,
     consumer: Consumer,
     closer: Closer,
+}
+
+impl Side {
+    fn requester(self) -> Requester {
+        Requester::new(self.producer, self.consumer)
+    }
 }
 
 /// The caller's and the callee's side of a link with rings of so many lines.
@@ -80,7 +85,7 @@ impl<F: FnMut(&[u8])> Serves for Callee<F> {
         incoming.release_quietly();
         self.total += 1;
         (self.service)(&body);
-        if header.code.get() != POST {
+        if header.code.get() == Operation::Call as u16 {
             let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
             self.side.producer.try_publish(Some(header.to_word()), &[&body]).unwrap();
         }
@@ -117,11 +122,40 @@ fn in_order() -> impl FnMut(&[u8]) {
 }
 
 /// Posts the block with this number, and waits while the ring is full.
-fn post(producer: &mut Producer, number: u8) -> Result<(), SendError> {
-    let header = BlockHeader::new(POST, 0, 0).to_word();
-    let sent = producer.publish(Some(header), &[&block(number, 8)], Deadline::NEVER);
-    producer.notify();
-    sent
+fn post(caller: &mut Requester, number: u8) -> Result<(), link::Stop> {
+    loop {
+        match caller.try_post(&block(number, 8)) {
+            Ok(()) => return Ok(()),
+            Err(NotSent::Full) => make_room(caller)?,
+            Err(error) => return Err(ended(error)),
+        }
+    }
+}
+
+/// Calls with the block with this number, and waits for the response.
+fn call(caller: &mut Requester, number: u8) -> Result<Status, link::Stop> {
+    let sequence = loop {
+        match caller.try_publish(Operation::Call, 0, [&block(number, 8)]) {
+            Ok(sequence) => break sequence,
+            Err(NotSent::Full) => make_room(caller)?,
+            Err(error) => return Err(ended(error)),
+        }
+    };
+    caller.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop)
+}
+
+fn make_room(caller: &mut Requester) -> Result<(), link::Stop> {
+    caller.make_room(8, &mut { Deadline::NEVER }).map_err(|error| match error {
+        NoRoom::Stopped(stop) => stop,
+        NoRoom::Uncollected { most } => panic!("{most} kept"),
+    })
+}
+
+fn ended(error: NotSent) -> link::Stop {
+    match error {
+        NotSent::Closed(reason) => link::Stop::Closed(reason.into()),
+        error => panic!("{error:?}"),
+    }
 }
 
 /// Three posts fill the ring. The caller then waits for room, and the callee for requests; each sleeps on two
@@ -129,11 +163,12 @@ fn post(producer: &mut Producer, number: u8) -> Result<(), SendError> {
 #[test]
 fn posts_into_a_full_ring_arrive_in_order() {
     for most in [1, 64] {
-        explore_bounded(Some(3), move || {
-            let (mut caller, callee) = sides(4);
+        explore_bounded(Some(2), move || {
+            let (caller, callee) = sides(4);
             let serving = thread::spawn(move || Callee::new(callee, in_order()).run(4, most));
+            let mut caller = caller.requester();
             for number in 1..=4 {
-                assert_eq!(post(&mut caller.producer, number), Ok(()));
+                assert_eq!(post(&mut caller, number), Ok(()));
             }
             assert_eq!(serving.join().unwrap(), None);
         });
@@ -145,13 +180,12 @@ fn posts_into_a_full_ring_arrive_in_order() {
 #[test]
 fn room_is_announced_before_the_drain_ends() {
     explore_bounded(Some(4), || {
-        let (mut caller, callee) = sides(4);
+        let (caller, callee) = sides(4);
+        let mut caller = caller.requester();
         for number in 1..=3 {
-            post(&mut caller.producer, number).unwrap();
+            post(&mut caller, number).unwrap();
         }
-        let posting = thread::spawn(move || {
-            post(&mut caller.producer, 4).unwrap();
-        });
+        let posting = thread::spawn(move || post(&mut caller, 4).unwrap());
         let mut posting = Some(posting);
         let mut number = 0;
         let service = |_: &[u8]| {
@@ -170,22 +204,42 @@ fn calls_over_a_link_are_answered() {
     explore_bounded(Some(3), || {
         let (caller, callee) = sides(4);
         let serving = thread::spawn(move || Callee::new(callee, in_order()).run(2, 64));
-        let mut requester = Requester::new(caller.producer, caller.consumer);
+        let mut caller = caller.requester();
         for number in 1..=2 {
-            assert_eq!(call(&mut requester, number), Ok(Status::Ok));
-            assert_eq!(requester.body(), block(number, 8));
+            assert_eq!(call(&mut caller, number), Ok(Status::Ok));
+            assert_eq!(caller.body(), block(number, 8));
         }
         assert_eq!(serving.join().unwrap(), None);
     });
 }
 
-fn call(requester: &mut Requester, number: u8) -> Result<Status, link::Stop> {
-    let sequence = match requester.try_publish(Operation::Call, 0, [&block(number, 8)]) {
-        Ok(sequence) => sequence,
-        Err(NotSent::Closed(reason)) => return Err(link::Stop::Closed(reason.into())),
-        Err(error) => panic!("{error:?}"),
-    };
-    requester.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop)
+/// A call waits for the room that the posts before it take, and then for its response. Posts owe none.
+#[test]
+fn a_call_behind_a_ring_full_of_posts_is_answered() {
+    explore_bounded(Some(3), || {
+        let (caller, callee) = sides(2);
+        let serving = thread::spawn(move || Callee::new(callee, in_order()).run(2, 64));
+        let mut caller = caller.requester();
+        assert_eq!(post(&mut caller, 1), Ok(()));
+        assert_eq!(call(&mut caller, 2), Ok(Status::Ok));
+        assert_eq!(caller.body(), block(2, 8));
+        assert_eq!(serving.join().unwrap(), None);
+    });
+}
+
+/// A post leaves nobody behind who must be told later: its caller does nothing more.
+#[test]
+fn a_post_wakes_a_callee_that_sleeps() {
+    explore(|| {
+        let (caller, callee) = sides(4);
+        let posting = thread::spawn(move || {
+            let mut caller = caller.requester();
+            post(&mut caller, 1).unwrap();
+            caller
+        });
+        assert_eq!(Callee::new(callee, in_order()).run(1, 64), None);
+        drop(posting.join().unwrap());
+    });
 }
 
 /// Who closes, and the reason that the caller then sees.
@@ -232,14 +286,15 @@ impl Closes {
 fn a_close_against_posts() {
     for closes in Closes::BOTH {
         explore(move || {
-            let (mut caller, mut callee) = sides(4);
+            let (caller, mut callee) = sides(4);
             let closing = closes.spawn(&caller, &callee);
-            let sent: Vec<_> = (1..=3).map(|number| post(&mut caller.producer, number)).collect();
+            let mut caller = caller.requester();
+            let sent: Vec<_> = (1..=2).map(|number| post(&mut caller, number)).collect();
             closing.join().unwrap();
             let went = sent.iter().take_while(|sent| sent.is_ok()).count();
-            let closed = Err(SendError::Disconnected(closes.seen()));
+            let closed = Err(link::Stop::Closed(closes.seen().into()));
             assert!(sent[went..].iter().all(|sent| *sent == closed), "{sent:?}");
-            assert_eq!(post(&mut caller.producer, 9), closed);
+            assert_eq!(post(&mut caller, 9), closed);
             let mut received = Vec::new();
             for number in 1..=went {
                 assert!(callee.consumer.try_recv(&mut received).unwrap().is_some());
@@ -254,10 +309,11 @@ fn a_close_against_posts() {
 #[test]
 fn posts_before_a_close_are_served_first() {
     explore_bounded(Some(4), || {
-        let (mut caller, callee) = sides(4);
+        let (caller, callee) = sides(4);
         let posting = thread::spawn(move || {
-            post(&mut caller.producer, 1).unwrap();
-            caller.closer.close();
+            let closer = caller.closer.clone();
+            post(&mut caller.requester(), 1).unwrap();
+            closer.close();
         });
         let mut callee = Callee::new(callee, in_order());
         assert_eq!(callee.run(2, 64), Some(CloseReason::PEER));
@@ -271,10 +327,13 @@ fn posts_before_a_close_are_served_first() {
 fn a_close_against_a_wait_for_room() {
     for closes in Closes::BOTH {
         explore(move || {
-            let (mut caller, callee) = sides(2);
-            post(&mut caller.producer, 1).unwrap();
+            let (caller, callee) = sides(2);
             let closing = closes.spawn(&caller, &callee);
-            assert_eq!(post(&mut caller.producer, 2), Err(SendError::Disconnected(closes.seen())));
+            let mut caller = caller.requester();
+            let end = link::Stop::Closed(closes.seen().into());
+            // The first may find the link closed already; the second has no room.
+            assert!([Ok(()), Err(end)].contains(&post(&mut caller, 1)));
+            assert_eq!(post(&mut caller, 2), Err(end));
             closing.join().unwrap();
         });
     }
@@ -287,9 +346,8 @@ fn a_close_against_a_wait_for_a_response() {
         explore_bounded(Some(5), move || {
             let (caller, callee) = sides(4);
             let closing = closes.spawn(&caller, &callee);
-            let mut requester = Requester::new(caller.producer, caller.consumer);
             let end = link::Stop::Closed(closes.seen().into());
-            assert_eq!(call(&mut requester, 1), Err(end));
+            assert_eq!(call(&mut caller.requester(), 1), Err(end));
             closing.join().unwrap();
         });
     }
@@ -314,7 +372,19 @@ fn a_response_before_a_close_comes_first() {
     });
 }
 
-/// Both sides close at once. Each sees its own reason afterwards, and never the one for the other.
+/// A side whose own thread closes never sees the reason for the other side.
+#[test]
+fn a_close_of_ones_own_is_not_the_other_sides() {
+    explore(|| {
+        let (caller, _callee) = sides(2);
+        let closer = caller.closer.clone();
+        let closing = thread::spawn(move || closer.close());
+        assert!(matches!(caller.closer.reason(), None | Some(CloseReason::LOCAL)));
+        closing.join().unwrap();
+    });
+}
+
+/// Both sides close at once, and each sees its own reason afterwards.
 #[test]
 fn both_sides_may_close() {
     explore(|| {
