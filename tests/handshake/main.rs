@@ -6,7 +6,7 @@
 //! search. The rings themselves are modelled under loom (`src/ring/model`): here a block that was committed
 //! can be read, and a wait may look at any time.
 //!
-//! The search is our own, 160 lines, and not the crate `stateright`. Its tree would be 45 crates, with a web
+//! The search is our own, 150 lines, and not the crate `stateright`. Its tree would be 45 crates, with a web
 //! server; and its check of *something happens at last* does not look for runs that go in circles, and knows
 //! no steps that may but need not happen. Here all runs are shown to be finite, and the states in which
 //! nothing more happens by itself are checked.

@@ -111,6 +111,8 @@ pub enum Fault {
     TakesOnce,
     /// The watcher empties its bell after it took.
     BellEmptiedLate,
+    /// A bell that rings while TAKE is under way is emptied, and forgotten.
+    RingForgotten,
     /// A new listener's bell is not rung for what waits already.
     NewBellSilent,
     /// A link that is opened while its client unregisters is not closed.

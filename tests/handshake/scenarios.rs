@@ -185,6 +185,7 @@ pub const FAULTS: &[(Fault, Model, &str)] = &[
     (Fault::CallerForgotten, ONE_LINK, rules::TAKEN_FOR_ENDED),
     (Fault::TakesOnce, QUICK_CALLERS, rules::NEEDLESS),
     (Fault::BellEmptiedLate, QUICK_CALLERS, rules::NEEDLESS),
+    (Fault::RingForgotten, QUICK_CALLERS, rules::NEEDLESS),
     (Fault::NewBellSilent, QUICK_LISTENERS, rules::NEEDLESS),
     (Fault::OpenedAfterLeaving, ONE_LINK, rules::AFTER_LEAVING),
     (Fault::EndWhileReported, RESTART, rules::LINE_STAYS),

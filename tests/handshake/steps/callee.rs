@@ -1,5 +1,9 @@
 //! The callee: its watcher takes what its bell announces, says hello, and puts it into the backlog; the
 //! listener's owner decides.
+//!
+//! In the code (`src/client/links/`): `Takes::rung` hears the bell, `ask` and `answered` take, `again` gives
+//! up; `Intake::meet` opens, `admit` says hello and keeps or refuses; `Incoming::accept` and `refuse` decide;
+//! `Intake::end` drops a listener.
 
 use super::{Fault, Harm, Steps, Who};
 use crate::model::Model;
@@ -15,6 +19,11 @@ impl Steps<'_> {
             return;
         }
         let late = self.has(Fault::BellEmptiedLate);
+        if self.has(Fault::RingForgotten) && it.bell && it.taker != Taker::Idle {
+            self.must(who, "hears the bell while TAKE is under way", None, |next| {
+                next.clients[client].bell = false;
+            });
+        }
         match it.taker {
             Taker::Idle => {
                 // A registration that the server ended has no bell.

@@ -1,4 +1,8 @@
 //! The caller: asks CONNECT, opens what it gets, says hello, and waits for the callee's hello and decision.
+//!
+//! In the code (`src/client/links/handshake/`): `be_introduced` asks, and drains what it gives up with
+//! `Line::give_up` and `note_unused`; `begin` opens, `say_hello` and `hear` do the rest, and the drop of the
+//! `LinkEnd` closes.
 
 use super::{Fault, Harm, Steps, Who};
 use crate::state::{Block, CALLER, Child, Process, Server, Stage, State, Why};

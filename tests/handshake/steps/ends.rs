@@ -1,4 +1,8 @@
 //! What both sides of a link do alike: receive, open, notice the peer's end, and close.
+//!
+//! In the code: `LinkEnd::begin` opens and `OpenLink::close` closes; `Watcher::has_ended` is the watcher's
+//! close, and `OpenLink::note_the_end` the flip. That a wait finds a link closed is the ring's
+//! `look_after_close`: what was committed comes first. `Links::end` closes all of a client that leaves.
 
 use super::{Fault, Harm, Steps, Who, other};
 use crate::model::Model;

@@ -1,4 +1,7 @@
 //! After a restart of the server: clients register anew, listen again, and report the links that go on.
+//!
+//! In the code: `Broker::report` notes, and `OpenLink::note` takes the new index or tells at once that the
+//! link has ended.
 
 use super::{Fault, Harm, Steps, Who, bit_of};
 use crate::model::Model;

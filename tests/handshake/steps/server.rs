@@ -1,4 +1,9 @@
 //! The server: introduces, hands out what is taken, lets what is not taken expire, and keeps its table.
+//!
+//! In the code: CONNECT is `Broker::connect` (`introduce`, `Table::begin`), TAKE `Broker::take`
+//! (`Waiting::put_back` if the answer cannot be sent), the expiry `Broker::look_after`, a client's end
+//! `Broker::left`, the shutdown `Broker::clear`. An index is a place of `LinkMarks`; `Table::look` reads the
+//! bits.
 
 use super::{Fault, Steps, Who};
 use crate::model::Model;
