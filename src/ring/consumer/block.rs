@@ -23,7 +23,7 @@ impl Consumer {
     /// As [`try_recv_ref`](Self::try_recv_ref), for use in this crate: reports an end as [`Ended`].
     #[inline]
     pub(crate) fn next_block(&mut self) -> Result<Option<Block<'_>>, Ended> {
-        let found = match self.look_quickly() {
+        let found = match self.look_quickly(self.load_header()) {
             Some(found) => found,
             None => match self.try_find()? {
                 Some(found) => found,

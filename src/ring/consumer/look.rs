@@ -22,11 +22,10 @@ impl Found {
 }
 
 impl Consumer {
-    /// Finds a block that keeps every rule, which is nearly always what is there. In any other case the
-    /// caller calls `look`, which checks everything itself.
+    /// Finds a block that keeps every rule in a header that was loaded here, which is nearly always what is
+    /// there. In any other case the caller calls `look`, which checks everything itself.
     #[inline(always)]
-    pub(super) fn look_quickly(&self) -> Option<Found> {
-        let word = self.load_header();
+    pub(super) fn look_quickly(&self, word: u64) -> Option<Found> {
         let len = (word & 0xffff_ffff) as usize;
         // A poisoned consumer has closed its channel, and in a forked child it reads as closed: `look`
         // handles both.

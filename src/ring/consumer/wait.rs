@@ -81,16 +81,36 @@ impl Consumer {
     /// A block that is there or comes within the looks that a wait makes before its first reading of the
     /// clock.
     #[inline(always)]
-    pub(crate) fn find_soon(&self) -> Option<Found> {
+    pub(crate) fn find_soon(&mut self) -> Option<Found> {
         let mut looks = self.end.waiting.brief_looks();
         loop {
-            let found = self.look_quickly();
-            if found.is_some() || looks == 0 {
+            let word = self.load_header();
+            let found = self.look_quickly(word);
+            if found.is_some() {
                 return found;
+            }
+            if word != EMPTY {
+                // No further look at padding would find the block behind it, and all together take longer
+                // than a call. Anything else is left to the wait that follows, which reports it.
+                if self.passes_padding() {
+                    continue;
+                }
+                return None;
+            }
+            if looks == 0 {
+                return None;
             }
             looks -= 1;
             spin_hint();
         }
+    }
+
+    /// Skips padding, if that is what lies here and nothing forbids to go on.
+    #[cold]
+    #[inline(never)]
+    fn passes_padding(&mut self) -> bool {
+        let start = self.end.position;
+        self.look().is_ok() && self.end.position != start
     }
 
     /// Whether a look would find something, or the end.

@@ -273,3 +273,15 @@ fn fruitless_wakes_end_in_a_violation() {
         });
     }
 }
+
+/// Without this, each lap of the ring costs as many looks as a wait makes before it reads the clock.
+#[test]
+fn a_block_behind_padding_is_found_by_the_first_look() {
+    for strategy in STRATEGIES {
+        let setup = local_setup(1024, strategy, 1024 - LINE as u64).unwrap();
+        let (mut producer, mut consumer) = ends(&setup);
+        producer.try_send(&[1; 100]).unwrap();
+        let found = consumer.find_soon().expect("the block lies behind one line of padding");
+        assert_eq!(consumer.take(found).len(), 100);
+    }
+}
