@@ -9,7 +9,7 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use ringpost::ring::{self, Consumer, Producer};
-use ringpost::testing::internals::{FaceToFace, Forward};
+use ringpost::testing::internals::{FaceToFace, Forward, LinkedPair};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -149,6 +149,42 @@ library_benchmark_group!(
     benchmarks = [client_call, client_call_timeout, client_submit, client_collect, server_serve]
 );
 
+/// The two ends of a link after some calls and posts, with the responses to the next calls already committed.
+fn linked(calls: usize) -> LinkedPair {
+    let mut pair = LinkedPair::new(1 << 16).expect("a link");
+    for _ in 0..1 << 11 {
+        assert!(pair.answer_ahead(&[0; 48]), "room");
+        pair.call(&[0; 48]).expect("a response");
+        pair.post(&[0; 48]).expect("room");
+        pair.take_all();
+    }
+    for _ in 0..calls {
+        assert!(pair.answer_ahead(&[0; 48]), "room");
+    }
+    pair
+}
+
+// A call to another client costs what a call to the server costs.
+#[library_benchmark(config = at_most(CLIENT_CALL))]
+#[bench::calls_of_48_bytes(linked(BLOCKS))]
+fn link_call(mut pair: LinkedPair) -> LinkedPair {
+    for _ in 0..BLOCKS {
+        black_box(pair.call(black_box(&[0; 48])).expect("a response"));
+    }
+    pair
+}
+
+#[library_benchmark(config = at_most(LINK_POST))]
+#[bench::posts_of_48_bytes(linked(0))]
+fn link_post(mut pair: LinkedPair) -> LinkedPair {
+    for _ in 0..BLOCKS {
+        pair.post(black_box(&[0; 48])).expect("room");
+    }
+    pair
+}
+
+library_benchmark_group!(name = link_path, benchmarks = [link_call, link_post]);
+
 /// The progress of a message.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -216,4 +252,4 @@ fn client_receive(mut pair: Forward) -> Forward {
 
 library_benchmark_group!(name = forward_path, benchmarks = [client_send, server_forward, client_receive]);
 
-main!(library_benchmark_groups = ring_path, call_path, forward_path);
+main!(library_benchmark_groups = ring_path, call_path, link_path, forward_path);

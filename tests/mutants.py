@@ -584,7 +584,6 @@ MUTANTS = [
     ("links: room is announced while a drain goes on", EXCHANGE, "        requests.settle();\n", "", loom("room_is_announced")),
     ("links: who announces room makes a fence", CONSUMER, "        fence(Ordering::SeqCst);\n        self.wake_after_fence();\n",
      "        self.wake_after_fence();\n", loom("room_is_announced")),
-    ("links: a drain ends with the wake for room", RING, "        consumed.wake_after_fence();\n", "", loom("posts_into_a_full_ring")),
     ("links: a call's fence", REQUESTER,
      "            self.notify();\n            let found = match", "            let found = match", loom("calls_over_a_link")),
     ("links: nobody stores that this side closed", CLOSE, " || word == CloseReason::LOCAL.0 =>", " =>",

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::channel::{self, Geometry, Host};
-use crate::client::internals::client_on;
-use crate::ring::WaitStrategy;
+use crate::channel::{self, Geometry, Host, Side};
+use crate::client::internals::{client_on, link_on};
+use crate::ring::{Consumer, Producer, WaitStrategy};
 use crate::server::internals::{Receiver, TestWorker};
-use crate::wire::Key;
-use crate::{CallError, Caller, Inbox, SendError};
+use crate::wire::{BlockHeader, Key, Status};
+use crate::{CallError, Caller, Inbox, Link, SendError};
 
 /// A client and its worker on one thread.
 #[derive(Debug)]
@@ -158,5 +158,53 @@ impl Drop for Forward {
         // As above.
         self.sender.closer().close();
         self.to.closer().close();
+    }
+}
+
+/// Both ends of a link on one thread.
+#[derive(Debug)]
+pub struct LinkedPair {
+    link: Link,
+    requests: Consumer,
+    responses: Producer,
+    /// The number of the next call.
+    next: u32,
+}
+
+impl LinkedPair {
+    /// Makes a link.
+    pub fn new(ring_size: usize) -> Result<LinkedPair, Box<dyn Error>> {
+        let geometry = Geometry::new(ring_size)?;
+        let descriptor = channel::create_link(&geometry)?;
+        let open = |side| channel::open_link(&descriptor, &geometry, WaitStrategy::Spin, side);
+        let (caller, callee) = (open(Side::Caller)?, open(Side::Callee)?);
+        let link = link_on(caller, &geometry)?;
+        Ok(LinkedPair { link, requests: callee.consumer, responses: callee.producer, next: 0 })
+    }
+
+    /// Commits the response to the next call in advance. Returns whether there was room.
+    pub fn answer_ahead(&mut self, response: &[u8]) -> bool {
+        let header = BlockHeader::new(Status::Ok as u16, 0, self.next).to_word();
+        self.next += 1;
+        let published = self.responses.try_publish(Some(header), &[response]).is_ok();
+        self.responses.notify();
+        published
+    }
+
+    /// Takes what the caller has sent, so that there is room again.
+    pub fn take_all(&mut self) {
+        while let Ok(Some(_)) = self.requests.try_recv(&mut Vec::new()) {}
+    }
+
+    /// The caller's part of a call. The response must already be committed. Returns its length.
+    #[inline(never)]
+    pub fn call(&mut self, request: &[u8]) -> Result<usize, CallError> {
+        self.link.call(request).map(|reply| reply.len())
+    }
+
+    /// The caller's part of a post.
+    #[inline(never)]
+    pub fn post(&mut self, message: &[u8]) -> Result<(), CallError> {
+        self.link.post(message)
     }
 }

@@ -146,6 +146,26 @@ impl LinkEnd {
         Ok(end)
     }
 
+    /// An end without descriptors, of which no server knows, for benchmarks and fuzz targets.
+    #[cfg(any(feature = "internals", fuzzing))]
+    pub(in crate::client) fn unwatched(
+        links: &Arc<Links>,
+        role: Role,
+        peer: Peer,
+        closer: Closer,
+    ) -> LinkEnd {
+        let open = Arc::new(OpenLink {
+            role,
+            peer,
+            closer: closer.clone(),
+            links: Arc::downgrade(links),
+            number: links.number(),
+            watch: OnceLock::new(),
+            noted: Mutex::new(Noted::Nowhere),
+        });
+        LinkEnd { peer, closer, open }
+    }
+
     /// Closes the link: ends its waits, tells the peer the reason, and gives the descriptors back.
     /// Idempotent: the first reason stays. In a forked child it only closes the child's copies.
     pub(in crate::client) fn close(&self, reason: CloseReason) {

@@ -64,7 +64,7 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Of a peer that has accepted.
-    pub(super) fn new(end: LinkEnd, ends: LinkEnds, geometry: &Geometry) -> Link {
+    pub(in crate::client) fn new(end: LinkEnd, ends: LinkEnds, geometry: &Geometry) -> Link {
         let max_call = geometry.max_block() - BLOCK_HEADER;
         let limits = Limits { max_call, max_message: max_call, ring_size: geometry.ring_size() };
         Link { calls: Calls::of_link(ends.producer, ends.consumer, limits, ends.closer), end }
