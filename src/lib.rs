@@ -197,8 +197,9 @@ mod wire;
 
 pub use self::{
     client::{
-        CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Inbox, Limits, Link, LinkOptions,
-        Message, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError, RegisterError, SendError,
+        AcceptError, CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Inbox, Incoming, Limits,
+        Link, LinkOptions, Listener, Message, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
+        RegisterError, Responder, SendError, ServeError, ServeHandle,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{ListenError, PathError, Quotas, ServerInfo, default_path},

@@ -1,23 +1,24 @@
-//! Ending a client or a link from another thread.
+//! Ending a client from another thread.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::links::{LinkEnd, OpenLink};
+use super::links::{Intake, LinkEnd, OpenLink};
 use super::reconnect::{Reconnector, reconnector_of, show};
 use super::session::Session;
 use crate::wire::CloseReason;
 
-/// Ends a client or one of its links from any thread: [`Client::closer`](super::Client::closer),
-/// [`Link::closer`](super::Link::closer).
+/// Ends a client, a link or a listener from any thread: [`Client::closer`](super::Client::closer),
+/// [`Link::closer`](super::Link::closer), [`Responder::closer`](super::Responder::closer),
+/// [`Listener::closer`](super::Listener::closer).
 ///
-/// [`close`](Self::close) ends every wait there with `Disconnected`, and a client's registration. (A server
-/// that works against its client can keep a wait without a deadline asleep, as it can by not answering.)
-/// It may be called in a signal handler.
+/// [`close`](Self::close) ends every wait with `Disconnected`; that of a client ends its registration, its
+/// links and its listener, too. (A server that works against its client can keep a wait for it without a
+/// deadline asleep, as it can by not answering.) It may be called in a signal handler.
 ///
-/// It keeps the memory, and a client's descriptor, until it is dropped; do not drop it in a signal handler.
+/// It keeps descriptors and memory until it is dropped; do not drop it in a signal handler.
 ///
 /// # Examples
 ///
@@ -41,6 +42,7 @@ pub struct Closer(Of);
 enum Of {
     Client { session: Arc<Session>, reconnector: Option<Arc<Reconnector>> },
     Link(Arc<OpenLink>),
+    Listener { intake: Arc<Intake>, reconnector: Option<Arc<Reconnector>> },
 }
 
 impl fmt::Debug for Closer {
@@ -48,6 +50,9 @@ impl fmt::Debug for Closer {
         match &self.0 {
             Of::Client { session, reconnector } => show("Closer", session, reconnector, f),
             Of::Link(link) => link.show("Closer", f),
+            Of::Listener { .. } => {
+                f.debug_struct("Closer").field("closed", &self.reason()).finish_non_exhaustive()
+            }
         }
     }
 }
@@ -62,9 +67,14 @@ impl Closer {
         Closer(Of::Link(Arc::clone(&end.open)))
     }
 
-    /// Ends the client, also one that [registers again](crate::Reconnect), with its links; or that link only.
-    /// Idempotent. Messages that were delivered before can still be received. Does not block; the server
-    /// frees the name when it sees the end of the connection.
+    /// For a listener.
+    pub(super) fn of_listener(intake: &Arc<Intake>, reconnector: Option<&Arc<Reconnector>>) -> Closer {
+        Closer(Of::Listener { intake: Arc::clone(intake), reconnector: reconnector.cloned() })
+    }
+
+    /// Ends the client, also one that [registers again](crate::Reconnect), or the link, or the listener,
+    /// whose links go on. Idempotent. Messages and responses that were delivered before can still be
+    /// received. Does not block; the server frees a client's name when it sees the end of the connection.
     ///
     /// It is async-signal-safe: it makes system calls only, allocates nothing, waits for no lock, and leaves
     /// `errno` as it was. If it interrupts a thread that is just registering this client again, the new
@@ -76,11 +86,17 @@ impl Closer {
                 None => session.hang_up(CloseReason::Local),
             },
             Of::Link(link) => link.hang_up(),
+            Of::Listener { intake, reconnector } => {
+                intake.close(CloseReason::Local);
+                if let Some(reconnector) = reconnector.as_ref().filter(|_| !intake.is_forked()) {
+                    reconnector.tell_change();
+                }
+            }
         }
     }
 
-    /// Why the client or the link has ended, if it has. A client that registers again counts as ended while
-    /// it is not registered. Does not block, but is not for a signal handler.
+    /// Why it has ended, if it has. A client that registers again counts as ended while it is not registered.
+    /// Does not block, but is not for a signal handler.
     pub fn reason(&self) -> Option<CloseReason> {
         match &self.0 {
             Of::Client { session, reconnector } => match reconnector_of(session, reconnector) {
@@ -89,6 +105,7 @@ impl Closer {
             }
             .map(CloseReason::from),
             Of::Link(link) => link.reason(),
+            Of::Listener { intake, .. } => intake.reason(),
         }
     }
 }

@@ -32,5 +32,7 @@ pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::Client;
 pub use inbox::{Inbox, Message};
 pub use limits::Limits;
-pub use links::{ConnectError, Link, LinkOptions};
+pub use links::{
+    AcceptError, ConnectError, Incoming, Link, LinkOptions, Listener, Responder, ServeError, ServeHandle,
+};
 pub use observer::Observer;

@@ -46,6 +46,8 @@ const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
 pub(super) enum Half {
     Caller = 0,
     Inbox = 1,
+    /// Not a half, but it is told of an end by itself, and goes on with another registration.
+    Listener = 2,
 }
 
 /// The caller's part of a channel.
@@ -78,10 +80,10 @@ struct State {
     /// Whether the inbox was dropped. Then the inboxes of later registrations are dropped, too.
     without_inbox: bool,
     /// Which halves have reported the end of the newest registration.
-    told: [bool; 2],
+    told: [bool; 3],
     /// For each half, the end of an earlier registration that it has not reported yet, although the other
     /// half has registered again since.
-    owed: [Option<CloseReason>; 2],
+    owed: [Option<CloseReason>; 3],
     /// Whether an attempt is being made.
     trying: bool,
     schedule: Option<Schedule>,
@@ -136,6 +138,11 @@ impl Stop {
     }
 }
 
+/// The newest registration, if it is another one.
+fn newer(state: &State, own: &Arc<Session>) -> Option<Arc<Session>> {
+    (!Arc::ptr_eq(own, &state.session)).then(|| Arc::clone(&state.session))
+}
+
 /// Marks an attempt as ended when dropped, also by a panic.
 struct Trying<'a>(&'a Reconnector);
 
@@ -183,8 +190,8 @@ impl Reconnector {
             asking: None,
             receiving: VecDeque::new(),
             without_inbox: false,
-            told: [false; 2],
-            owed: [None; 2],
+            told: [false; 3],
+            owed: [None; 3],
             trying: false,
             schedule: None,
             over: None,
@@ -205,7 +212,7 @@ impl Reconnector {
         Locked { state, _heeds: HeedsClose(self) }
     }
 
-    fn tell_change(&self) {
+    pub(super) fn tell_change(&self) {
         self.changed.fetch_add(1, Ordering::Release);
         futex::wake(&self.changed, Scope::Private, u32::MAX >> 1);
     }
@@ -287,11 +294,11 @@ impl Reconnector {
     /// Marks the end as reported by a half (by both if the client is not split). Returns whether it was the
     /// first report.
     fn mark(&self, state: &mut State, half: Half) -> bool {
-        let first = state.told == [false; 2];
-        if self.split.load(Ordering::Relaxed) {
-            state.told[half as usize] = true;
-        } else {
-            state.told = [true; 2];
+        let first = state.told == [false; 3];
+        state.told[half as usize] = true;
+        if half != Half::Listener && !self.split.load(Ordering::Relaxed) {
+            state.told[Half::Caller as usize] = true;
+            state.told[Half::Inbox as usize] = true;
         }
         first
     }
@@ -310,6 +317,32 @@ impl Reconnector {
     /// Gets the inbox's part of the next channel, after its own was closed and emptied.
     pub(super) fn renew_inbox(&self, deadline: Option<Instant>) -> Result<Receiving, Stop> {
         self.renew(Half::Inbox, false, deadline, |state| state.receiving.pop_front())
+    }
+
+    /// The client has a listener from now on, which knows of no end.
+    pub(super) fn listener_begins(&self) {
+        let mut state = self.lock();
+        (state.told[Half::Listener as usize], state.owed[Half::Listener as usize]) = (false, None);
+    }
+
+    /// Gets the registration that comes after the listener's own, which has ended, unless the listener is
+    /// closed meanwhile.
+    pub(super) fn renew_listener(
+        &self,
+        own: &Arc<Session>,
+        closed: &dyn Fn() -> Option<CloseReason>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Session>, Stop> {
+        let take = |state: &mut State| match closed() {
+            Some(reason) => Some(Err(Stop::Tell(reason))),
+            None => newer(state, own).map(Ok),
+        };
+        self.renew(Half::Listener, false, deadline, take)?
+    }
+
+    /// The same without waiting.
+    pub(super) fn renew_listener_now(&self, own: &Arc<Session>) -> Result<Arc<Session>, Stop> {
+        self.renew_now(Half::Listener, |state| newer(state, own))
     }
 
     /// The caller's part of another channel, if the other half has made one.
@@ -415,6 +448,7 @@ impl Reconnector {
         let until = deadline.map_or(whole, |deadline| whole.min(deadline.max(least)));
         let event = match self.place.register(ended.name, &ended.links, until) {
             Ok((guest, session)) => {
+                session.links.renew(&session, until);
                 let mut state = self.lock();
                 let key = session.key;
                 // Drop the rings that are closed and empty.

@@ -28,7 +28,6 @@ pub(super) struct Session {
     pub(super) name: Name,
     pub(super) limits: Limits,
     pub(super) closer: Closer,
-    #[allow(dead_code, reason = "for links")]
     secret: Secret,
     /// The words by which the server sees which links have ended, and whether the client serves.
     pub(super) words: LinkWords,
@@ -77,7 +76,6 @@ impl Session {
     }
 
     /// What shows the server on another connection that this client asks.
-    #[allow(dead_code, reason = "for links")]
     pub(super) fn proof(&self) -> Proof {
         Proof { key: self.key, secret: self.secret }
     }

@@ -15,14 +15,16 @@
 #![forbid(unsafe_code)]
 
 use rustix::event::epoll::{self, EventFlags};
+use rustix::time::Timespec;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
-use super::links::{Links, OpenLink, PeerDescriptors};
+use super::links::{Bell, Intake, Links, OpenLink, PeerDescriptors, Takes};
 use crate::connect::connection::Connection;
 use crate::os::descriptors::{CutOff, Waits, Wake};
 use crate::os::threads;
@@ -60,6 +62,8 @@ pub(super) enum Watched {
     Lifeline { lifeline: Arc<Connection>, closer: Closer, links: Arc<Links> },
     /// One end of a link.
     Link { link: Arc<OpenLink>, descriptors: PeerDescriptors },
+    /// The bell by which a server announces introductions. It rings often, and ends with the server.
+    Bell { bell: Bell, intake: Arc<Intake> },
 }
 
 impl Watched {
@@ -72,6 +76,7 @@ impl Watched {
                 let [pipe, process] = descriptors.watched();
                 [Some((pipe, EventFlags::empty())), Some((process, EventFlags::IN))]
             }
+            Watched::Bell { bell, .. } => [Some((bell.as_fd(), EventFlags::IN)), None],
         };
         first.into_iter().chain(second)
     }
@@ -81,6 +86,7 @@ impl Watched {
         match self {
             Watched::Lifeline { lifeline, .. } => lifeline.has_its_number(),
             Watched::Link { descriptors, .. } => descriptors.have_their_numbers(),
+            Watched::Bell { bell, .. } => bell.has_its_number(),
         }
     }
 
@@ -88,7 +94,7 @@ impl Watched {
     fn is_to_end(&self) -> bool {
         match self {
             // Its connection is shut down then, which the thread notices.
-            Watched::Lifeline { .. } => false,
+            Watched::Lifeline { .. } | Watched::Bell { .. } => false,
             Watched::Link { link, .. } => link.is_to_end(),
         }
     }
@@ -103,13 +109,15 @@ impl Watched {
                 links.registration_has_ended();
             }
             Watched::Link { link, .. } => link.peer_is_gone(),
+            // The lifeline tells.
+            Watched::Bell { .. } => {}
         }
     }
 
     /// It was closed on this side.
     fn swept(&self) {
         match self {
-            Watched::Lifeline { .. } => {}
+            Watched::Lifeline { .. } | Watched::Bell { .. } => {}
             Watched::Link { link, .. } => link.swept(),
         }
     }
@@ -122,6 +130,7 @@ impl Watched {
                 links.registration_has_ended();
             }
             Watched::Link { link, .. } => link.close_as(CloseReason::CutOff),
+            Watched::Bell { .. } => {}
         }
     }
 
@@ -129,7 +138,7 @@ impl Watched {
     fn dismiss(self, hang_up: bool) {
         match self {
             Watched::Lifeline { lifeline, .. } if hang_up => lifeline.hang_up(),
-            Watched::Lifeline { .. } => {}
+            Watched::Lifeline { .. } | Watched::Bell { .. } => {}
             Watched::Link { link, descriptors } => {
                 drop(descriptors);
                 failpoint!("watch.dropped", [client], seldom);
@@ -184,20 +193,43 @@ impl Watcher {
     }
 
     fn run(&self) {
+        let mut takes = Takes::default();
         loop {
-            let tokens = match self.waits.wait(None) {
+            let tokens = match self.waits.wait(takes.due().map(until).as_ref()) {
                 Ok(tokens) => tokens,
                 Err(CutOff) => return self.end(),
             };
             for token in tokens {
+                if takes.heard(&self.waits, token) || self.has_rung(token, &mut takes) {
+                    continue;
+                }
                 let watched = self.lock().watched.remove(&token);
                 if let Some(watched) = watched {
                     self.has_ended(watched);
                 }
             }
+            takes.go_on(&self.waits);
             if self.sweep.swap(false, Ordering::SeqCst) {
                 self.sweep();
             }
+        }
+    }
+
+    /// Whether it was a bell, which still can ring.
+    fn has_rung(&self, token: u64, takes: &mut Takes) -> bool {
+        let (announced, intake) = match self.lock().watched.get(&token) {
+            Some(Watched::Bell { bell, intake }) if bell.has_its_number() => {
+                (bell.announced(), Arc::clone(intake))
+            }
+            _ => return false,
+        };
+        match announced {
+            Some(0) => true,
+            Some(most) => {
+                takes.rung(&self.waits, token, &intake, most);
+                true
+            }
+            None => false,
         }
     }
 
@@ -261,6 +293,12 @@ impl Watcher {
         let watched = all.and_then(|mut all| all.watched.remove(&token));
         drop(watched);
     }
+}
+
+/// How long it is until then.
+fn until(then: Instant) -> Timespec {
+    let left = then.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
 }
 
 impl Watch {

@@ -137,6 +137,12 @@ impl Line {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn ask(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
+        self.send(ask)?;
+        self.answer(ask, deadline)
+    }
+
+    /// Sends a request. Does not block.
+    pub(crate) fn send(&self, ask: &Ask) -> Result<(), DialError> {
         // A server that refuses at once may have closed already. Its answer can still be received.
         match send(&self.connection, &ask.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
@@ -145,6 +151,11 @@ impl Line {
             Err(errno) => return Err(errno.into()),
         }
         failpoint!("dial.asked", [client], seldom);
+        Ok(())
+    }
+
+    /// Waits for the answer to the request that was sent last.
+    pub(crate) fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
         let (datagram, descriptors) = self.receive(ask, deadline)?;
         failpoint!("dial.answered", [client], seldom);
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;

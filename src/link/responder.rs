@@ -24,6 +24,11 @@ pub(crate) trait Handler {
     /// Answers a call with what it writes to the response. It may panic: the caller is told, nobody else.
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError>;
 
+    /// As [`call`](Self::call), for a request that gets no response: what is written is thrown away.
+    fn post(&mut self, payload: &[u8], response: &mut Response<'_>) {
+        let _ = (payload, response);
+    }
+
     /// A call was answered: the bytes of its request and of its response.
     fn answered(&mut self, request: usize, response: usize);
 
@@ -73,6 +78,44 @@ impl Responder {
         }
         self.notify();
         Ok(served)
+    }
+
+    /// Serves the post that is [`body`](Self::body). What the handler writes is overwritten with zeros, and
+    /// nobody is told if it panics.
+    pub(crate) fn post(&mut self, handler: &mut impl Handler) {
+        // The service may take long. A requester that waits for room goes on meanwhile: no response will wake
+        // it.
+        match self.responses.owes_wake() {
+            // Nor one that waits for a response to an earlier request.
+            true => self.notify(),
+            false => self.requests.settle(),
+        }
+        let mut response = Response::begin(&mut self.responses, &mut self.spare, 0);
+        let posted = catch_unwind(AssertUnwindSafe(|| handler.post(&self.body, &mut response)));
+        drop(response);
+        if let Err(panic) = posted {
+            dispose(panic);
+        }
+    }
+
+    /// Serves the posts that are left after the requester has ended, among the next `most` requests, and
+    /// nothing else. A requester that goes on publishing is not served for ever.
+    pub(crate) fn serve_posts_left(&mut self, handler: &mut impl Handler, most: usize) {
+        for _ in 0..most {
+            let Ok(Some(found)) = self.requests.try_find() else { return };
+            let incoming = self.requests.take(found);
+            let post = BlockHeader::of(&incoming).is_some_and(|header| is_post(&header));
+            self.body.clear();
+            let len = incoming.len().saturating_sub(BLOCK_HEADER);
+            let read = post && self.body.try_reserve(len).is_ok();
+            if read {
+                incoming.append_to(BLOCK_HEADER, &mut self.body);
+            }
+            incoming.release();
+            if read {
+                self.post(handler);
+            }
+        }
     }
 
     /// The body of the request that is being served.
@@ -180,10 +223,13 @@ impl Responder {
     /// Answers a request for which there is no memory. The process must not end, because it serves others,
     /// too.
     #[cold]
-    fn no_memory(&mut self, sequence: u32, len: usize) -> Result<(), End> {
+    fn no_memory(&mut self, header: BlockHeader, len: usize) -> Result<(), End> {
+        if is_post(&header) {
+            return Ok(());
+        }
         let text =
             format!("it has no memory for {len} bytes; send less at once, or give it more (ulimit -v)");
-        self.respond(sequence, Status::Internal, text.as_bytes())
+        self.respond(header.sequence.get(), Status::Internal, text.as_bytes())
     }
 
     #[cold]
@@ -198,6 +244,11 @@ impl Drop for Responder {
     fn drop(&mut self) {
         self.slot.release(self.requests.yields());
     }
+}
+
+/// Whether a request gets no response.
+pub(crate) fn is_post(header: &BlockHeader) -> bool {
+    header.code.get() == Operation::Post as u16
 }
 
 /// A responder and its handler at work.
@@ -250,7 +301,7 @@ impl<H: Handler> Serves for Serving<'_, H> {
         let len = incoming.len() - BLOCK_HEADER;
         if len > responder.body.capacity() && responder.body.try_reserve(len).is_err() {
             incoming.release_quietly();
-            return responder.no_memory(header.sequence.get(), len);
+            return responder.no_memory(header, len);
         }
         incoming.append_to(BLOCK_HEADER, &mut responder.body);
         incoming.release_quietly();

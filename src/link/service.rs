@@ -39,11 +39,18 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, Peer, Status};
 pub struct Request<'a> {
     payload: &'a [u8],
     peer: &'a Peer,
+    wants_response: bool,
 }
 
 impl<'a> Request<'a> {
+    #[inline(always)]
     pub(crate) fn new(payload: &'a [u8], peer: &'a Peer) -> Request<'a> {
-        Request { payload, peer }
+        Request { payload, peer, wants_response: true }
+    }
+
+    /// A request that nobody waits for.
+    pub(crate) fn posted(payload: &'a [u8], peer: &'a Peer) -> Request<'a> {
+        Request { payload, peer, wants_response: false }
     }
 
     /// What the client sent: the server's own copy, which nobody changes any more.
@@ -66,6 +73,12 @@ impl<'a> Request<'a> {
     /// Who calls, as the server knows it: a client cannot pretend to be another.
     pub fn peer(&self) -> &'a Peer {
         self.peer
+    }
+
+    /// Whether the caller gets a response. One that [posted](crate::Link::post) its request does not: what
+    /// the service writes is thrown away, and nobody is told if it fails.
+    pub fn wants_response(&self) -> bool {
+        self.wants_response
     }
 }
 

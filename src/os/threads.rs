@@ -35,6 +35,9 @@ const STACK: usize = 2 << 20;
 /// The largest stack size: with a larger one hardly any thread could be started.
 const LARGEST_STACK: usize = 1 << 30;
 
+/// The longest name of a thread, in bytes.
+const LONGEST_NAME: usize = 15;
+
 /// How long to wait until a new thread has given up what it inherited.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,13 @@ pub(crate) fn stack_size() -> usize {
 
 fn stack_for(asked: Option<&str>) -> usize {
     asked.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).clamp(STACK, LARGEST_STACK)
+}
+
+/// The name of a thread that works for the one with this name.
+pub(crate) fn name_for(name: &str) -> String {
+    let text = format!("rp-{name}");
+    let cut = (0..=text.len().min(LONGEST_NAME)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text[..cut].to_owned()
 }
 
 /// Starts a thread of the library. Its name should begin with `rp-` and have at most 15 bytes.

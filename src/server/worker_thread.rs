@@ -17,14 +17,13 @@ use crate::link::End;
 use crate::os::threads;
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
-use crate::wire::Name;
 
 /// Starts a worker's thread.
 pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
     let shared = Arc::clone(&worker.operations.shared);
     let member = Arc::clone(&worker.operations.member);
     shared.workers.begins(&member);
-    let started = threads::spawn(&thread_name(&member.peer.name), move || {
+    let started = threads::spawn(&threads::name_for(member.peer.name.as_str()), move || {
         let exit = OnExit {
             shared: Arc::clone(&worker.operations.shared),
             member: Arc::clone(&worker.operations.member),
@@ -102,13 +101,6 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
     failpoint!("worker.concluded", [server], seldom);
     shared.finish(member);
     failpoint!("worker.finished", [server], seldom);
-}
-
-/// The name of a client's worker. Thread names have at most 15 bytes.
-fn thread_name(name: &Name) -> String {
-    let text = format!("rp-{}", name.as_str());
-    let cut = (0..=text.len().min(15)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text[..cut].to_owned()
 }
 
 fn pin_to(cpu: usize) -> rustix::io::Result<()> {

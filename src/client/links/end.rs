@@ -14,6 +14,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::set::Links;
@@ -90,6 +91,8 @@ pub(in crate::client) struct OpenLink {
     /// Its number among the client's links.
     pub(super) number: u64,
     watch: OnceLock<Watch>,
+    /// Whether this side was the first to close it.
+    closed_here: AtomicBool,
     noted: Mutex<Noted>,
 }
 
@@ -134,6 +137,7 @@ impl LinkEnd {
             links: Arc::downgrade(links),
             number: links.number(),
             watch: OnceLock::new(),
+            closed_here: AtomicBool::new(false),
             noted: Mutex::new(Noted::At(session.words.clone(), introduction.index)),
         });
         let end = LinkEnd { peer, closer, open };
@@ -187,7 +191,7 @@ impl Drop for LinkEnd {
 impl OpenLink {
     /// See [`LinkEnd::close`].
     pub(super) fn close(&self, reason: CloseReason) {
-        self.closer.close_as(reason);
+        self.close_here(reason);
         failpoint!("link.closed", [client], seldom);
         if let Some(watch) = self.watch.get() {
             watch.end();
@@ -198,10 +202,22 @@ impl OpenLink {
 
     /// The same with atomics and system calls only, for a signal handler. The watcher does what is left.
     pub(in crate::client) fn hang_up(&self) {
-        self.closer.close_as(CloseReason::Local);
+        self.close_here(CloseReason::Local);
         if let Some(watch) = self.watch.get() {
             watch.sweep();
         }
+    }
+
+    fn close_here(&self, reason: CloseReason) {
+        if self.closer.reason().is_none() {
+            self.closed_here.store(true, Ordering::Relaxed);
+        }
+        self.closer.close_as(reason);
+    }
+
+    /// Whether this side was the first to close it.
+    pub(super) fn was_closed_here(&self) -> bool {
+        self.closed_here.load(Ordering::Relaxed)
     }
 
     /// Why the link has ended, if it has.

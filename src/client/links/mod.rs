@@ -1,16 +1,29 @@
 //! Links: direct channels between two clients, one of which calls and the other serves.
 
-#![allow(dead_code, unused_imports, reason = "until clients have links")]
-
 mod end;
 mod error;
 mod handshake;
+mod incoming;
+mod intake;
 mod link;
+mod listener;
 mod options;
+mod responder;
+mod serve;
+mod serving_error;
 mod set;
+mod takes;
+
+pub use error::ConnectError;
+pub use incoming::Incoming;
+pub use link::Link;
+pub use listener::Listener;
+pub use options::LinkOptions;
+pub use responder::Responder;
+pub use serve::ServeHandle;
+pub use serving_error::{AcceptError, ServeError};
 
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors};
-pub use error::ConnectError;
-pub use link::Link;
-pub use options::LinkOptions;
+pub(super) use intake::{Bell, Intake};
 pub(super) use set::Links;
+pub(super) use takes::Takes;

@@ -4,10 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use super::end::OpenLink;
-use crate::client::session::Place;
+use super::intake::Intake;
+use crate::client::session::{Place, Session, ask_anew};
+use crate::connect::dial::{DialError, Line};
+use crate::connect::{Ask, MOST_REPORTED, decode_indices};
+use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
 
 /// The links of one client. They belong to it and not to one of its registrations: they go on when the server
@@ -24,6 +29,8 @@ pub(in crate::client) struct Links {
 #[derive(Default)]
 struct State {
     open: HashMap<u64, Arc<OpenLink>>,
+    /// What the client's listener takes, if it has one.
+    intake: Weak<Intake>,
     /// Why the client has ended, once it has.
     ended: Option<CloseReason>,
 }
@@ -70,18 +77,72 @@ impl Links {
         drop(removed);
     }
 
+    /// What the client's listener takes, if it has one.
+    pub(super) fn intake(&self) -> Option<Arc<Intake>> {
+        self.lock().intake.upgrade()
+    }
+
+    /// The client has a listener now. If the client has ended, so has the listener.
+    pub(super) fn set_intake(&self, intake: &Arc<Intake>) {
+        let ended = {
+            let mut state = self.lock();
+            state.intake = Arc::downgrade(intake);
+            state.ended
+        };
+        if let Some(reason) = ended {
+            intake.close(reason);
+            intake.end();
+        }
+    }
+
+    /// The client has registered again: reports the open links to the new server, and listens there if the
+    /// client has a listener. What fails is left: the links go on without the server, and the listener asks
+    /// again. Blocks until the server has answered, at most until the deadline.
+    pub(in crate::client) fn renew(&self, session: &Arc<Session>, deadline: Instant) {
+        let open: Vec<_> = self.lock().open.values().cloned().collect();
+        if !open.is_empty() {
+            let _ = self.report(session, &open, deadline);
+        }
+        if let Some(intake) = self.intake().filter(|intake| intake.reason().is_none()) {
+            let _ = intake.listen(session, deadline);
+        }
+    }
+
+    /// Tells the server of a new registration which links the client has, and learns where it looks for their
+    /// ends.
+    fn report(&self, session: &Session, open: &[Arc<OpenLink>], deadline: Instant) -> Result<(), DialError> {
+        ask_anew(&self.place.path, deadline, |line: Line| {
+            for links in open.chunks(MOST_REPORTED) {
+                let reported = links.iter().map(|link| (link.role, link.peer.name)).collect();
+                let ask = Ask::Report { proof: session.proof(), links: reported };
+                let answer = line.ask(&ask, deadline)?;
+                failpoint!("report.answered", [client], seldom);
+                let indices = decode_indices(&answer.body, links.len()).ok_or(DialError::NotRingpost)?;
+                for (link, index) in links.iter().zip(indices) {
+                    link.note(index.map(|index| (session.words.clone(), index)));
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// How many are open.
+    #[cfg(test)]
     pub(in crate::client) fn open(&self) -> usize {
         self.lock().open.len()
     }
 
     /// Closes all links for this reason, because the client ends. Not in a forked child.
     pub(in crate::client) fn end(&self, reason: CloseReason) {
-        let open = {
+        let (open, intake) = {
             let mut state = self.lock();
             state.ended.get_or_insert(reason);
-            std::mem::take(&mut state.open)
+            (std::mem::take(&mut state.open), state.intake.upgrade())
         };
+        if let Some(intake) = intake {
+            intake.close(reason);
+            intake.end();
+        }
         for link in open.into_values() {
             link.close(reason);
         }
@@ -96,6 +157,8 @@ impl Links {
     pub(in crate::client) fn registration_has_ended(&self) {
         if self.is_to_end() {
             self.end(CloseReason::Local);
+        } else if let Some(intake) = self.intake() {
+            intake.tell_change();
         }
     }
 

@@ -1,0 +1,299 @@
+//! `Intake`: what a listener and the watcher share: the callers that were introduced and wait to be accepted.
+//!
+//! The server announces an introduction by a byte in a pipe, the bell, on which the watcher sleeps. The
+//! watcher takes it ([`takes`](super::takes)), says hello to the caller, and puts it here, so that callers
+//! do not wait for a listener that is busy, and are told at once when too many wait.
+//!
+//! A waiting listener sleeps on a word that is incremented with each change. It reads the word before it
+//! looks, so a change after that makes the kernel's compare fail.
+
+#![forbid(unsafe_code)]
+
+use rustix::fs::OFlags;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
+
+use super::end::{LinkEnd, PeerDescriptors, is_pipe_end};
+use super::incoming::Incoming;
+use super::set::Links;
+use crate::channel::{Geometry, Side, open_link};
+use crate::client::session::{Session, ask_anew};
+use crate::client::watcher::{Watch, Watched};
+use crate::connect::dial::{Answer, DialError, Line};
+use crate::connect::disposal::close_elsewhere;
+use crate::connect::{Ask, Introduction, Role};
+use crate::os::descriptors::Ours;
+use crate::os::futex::{self, Scope, Wait};
+use crate::ring::Closer;
+use crate::testing::failpoints::failpoint;
+use crate::wire::{CloseReason, Status};
+
+/// How many callers may wait to be accepted.
+pub(super) const BACKLOG: usize = 128;
+
+/// A listener's queue of callers. It belongs to a client, over all its registrations.
+pub(in crate::client) struct Intake {
+    pub(super) links: Arc<Links>,
+    state: Mutex<State>,
+    /// Incremented with each change that a listener may wait for.
+    changed: AtomicU32,
+    /// 0, or why it takes nobody any more.
+    closed: AtomicU32,
+    /// By which a forked child knows that it is one.
+    process: Closer,
+}
+
+struct State {
+    /// The newest registration, under which it listens.
+    session: Arc<Session>,
+    /// The watch of the bell that this registration's server gave.
+    bell: Option<Watch>,
+    waiting: VecDeque<Incoming>,
+}
+
+/// The read end of a pipe into which the server writes a byte for each introduction, and one for all that
+/// wait at the beginning.
+#[derive(Debug)]
+pub(in crate::client) struct Bell {
+    pipe: Ours,
+    has_rung: AtomicBool,
+}
+
+impl Bell {
+    /// Takes what a server sent. If it is no pipe, it is closed on another thread.
+    pub(super) fn check(descriptor: OwnedFd) -> Option<Bell> {
+        if is_pipe_end(descriptor.as_fd(), OFlags::RDONLY) {
+            return Some(Bell { pipe: Ours::new(descriptor), has_rung: AtomicBool::new(false) });
+        }
+        close_elsewhere(descriptor);
+        None
+    }
+
+    /// How many introductions it has announced since the last time, or `None` if it will not ring any more.
+    /// Does not block, even if the server has made the pipe one that does.
+    pub(in crate::client) fn announced(&self) -> Option<usize> {
+        match self.read()? {
+            0 => Some(0),
+            _ if !self.has_rung.swap(true, Ordering::Relaxed) => Some(usize::MAX),
+            times => Some(times),
+        }
+    }
+
+    fn read(&self) -> Option<usize> {
+        use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
+        let mut bytes = [0; 256];
+        // With this offset the call reads like `read`.
+        match preadv2(&self.pipe, &mut [IoSliceMut::new(&mut bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
+            Ok(0) => None,
+            Ok(read) => Some(read),
+            Err(Errno::AGAIN | Errno::INTR) => Some(0),
+            // Before Linux 5.16 there is no such read of a pipe.
+            Err(Errno::OPNOTSUPP) => {
+                rustix::io::read(&self.pipe, &mut bytes[..1]).ok().filter(|read| *read > 0)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether its number is still its own.
+    pub(in crate::client) fn has_its_number(&self) -> bool {
+        self.pipe.is_ours()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl Intake {
+    /// Begins to listen under this registration. Blocks until the server answers, at most until the deadline.
+    pub(super) fn begin(session: &Arc<Session>, deadline: Instant) -> Result<Arc<Intake>, DialError> {
+        let intake = Arc::new(Intake {
+            links: Arc::clone(&session.links),
+            state: Mutex::new(State { session: Arc::clone(session), bell: None, waiting: VecDeque::new() }),
+            changed: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+            process: session.closer.clone(),
+        });
+        intake.listen(session, deadline)?;
+        Ok(intake)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the server for a bell, and goes on with it under this registration.
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        deadline: Instant,
+    ) -> Result<(), DialError> {
+        let place = &self.links.place;
+        let ask = Ask::Listen(session.proof());
+        let Answer { descriptors, .. } =
+            ask_anew(&place.path, deadline, |line: Line| line.ask(&ask, deadline))?;
+        failpoint!("listen.answered", [client], seldom);
+        let bell = descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
+        let watch = Watch::begin(Watched::Bell { bell, intake: Arc::clone(self) })?;
+        let former = {
+            let mut state = self.lock();
+            state.session = Arc::clone(session);
+            state.bell.replace(watch)
+        };
+        if let Some(former) = former {
+            former.end();
+        }
+        session.words.set_serving(true);
+        failpoint!("listen.serving", [client], seldom);
+        if self.reason().is_some() {
+            self.end();
+        }
+        self.tell_change();
+        Ok(())
+    }
+
+    /// Whether this process is a forked child of the one that listens.
+    pub(in crate::client) fn is_forked(&self) -> bool {
+        self.process.is_forked()
+    }
+
+    /// The newest registration under which it listens.
+    pub(super) fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.lock().session)
+    }
+
+    /// Takes nobody any more from now on, for this reason; the first one stays. With atomics and a system
+    /// call only, for a signal handler.
+    pub(in crate::client) fn close(&self, reason: CloseReason) {
+        let _ = self.closed.compare_exchange(0, reason as u32, Ordering::SeqCst, Ordering::SeqCst);
+        self.tell_change();
+    }
+
+    /// Why it takes nobody any more, if it does not.
+    pub(in crate::client) fn reason(&self) -> Option<CloseReason> {
+        match self.closed.load(Ordering::SeqCst) {
+            0 => None,
+            word => Some(CloseReason::from_told(word)),
+        }
+    }
+
+    /// What is left to do after a [close](Self::close): gives the bell back, says that the client does not
+    /// serve, and sends those away that wait.
+    pub(super) fn end(&self) {
+        let (session, bell, waiting) = {
+            let mut state = self.lock();
+            (Arc::clone(&state.session), state.bell.take(), std::mem::take(&mut state.waiting))
+        };
+        session.words.set_serving(false);
+        if let Some(bell) = bell {
+            bell.end();
+        }
+        drop(waiting);
+    }
+
+    /// In a forked child, closes its copies of the descriptors, as far as that can be done without a lock.
+    pub(super) fn forget_inherited(&self) {
+        let state = match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some(mut state) = state {
+            if let Some(bell) = state.bell.take() {
+                bell.end();
+            }
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            drop(waiting);
+        }
+    }
+
+    /// The next caller that is still there.
+    pub(super) fn next(&self) -> Option<Incoming> {
+        loop {
+            let incoming = self.lock().waiting.pop_front()?;
+            if incoming.is_there() {
+                return Some(incoming);
+            }
+        }
+    }
+
+    /// The word to read before a look.
+    pub(super) fn changes(&self) -> u32 {
+        self.changed.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until something changes after the word was read, at most until the deadline. Returns whether it
+    /// has passed.
+    pub(super) fn sleep(&self, seen: u32, until: Option<Instant>) -> bool {
+        futex::wait(&[Wait { word: &self.changed, expected: seen, scope: Scope::Private }], until);
+        until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    pub(in crate::client) fn tell_change(&self) {
+        self.changed.fetch_add(1, Ordering::Release);
+        futex::wake(&self.changed, Scope::Private, u32::MAX >> 1);
+    }
+
+    /// Admits a caller that was introduced: says hello to it, and lets it wait. Called by the watcher; does
+    /// not block. If anything is wrong with what came, the caller finds the link closed.
+    pub(super) fn admit(&self, session: &Session, introduction: &Introduction, descriptors: [OwnedFd; 4]) {
+        let Some(mut incoming) = self.meet(session, introduction, descriptors) else { return };
+        failpoint!("link.met", [client], seldom);
+        if !incoming.say(Status::Hello, &[]) {
+            return;
+        }
+        failpoint!("link.greeted", [client], seldom);
+        let mut gone = VecDeque::new();
+        let turned_away = {
+            let mut state = self.lock();
+            if state.waiting.len() >= BACKLOG {
+                // Those that gave up need no place.
+                let (there, left) =
+                    std::mem::take(&mut state.waiting).into_iter().partition(Incoming::is_there);
+                (state.waiting, gone) = (there, left);
+            }
+            if self.reason().is_some() || state.waiting.len() >= BACKLOG {
+                Some(incoming)
+            } else {
+                state.waiting.push_back(incoming);
+                None
+            }
+        };
+        drop(gone);
+        match turned_away {
+            Some(mut incoming) => _ = incoming.say(Status::Busy, &[]),
+            None => self.tell_change(),
+        }
+    }
+
+    /// Opens the link, and begins to watch the caller.
+    fn meet(
+        &self,
+        session: &Session,
+        introduction: &Introduction,
+        descriptors: [OwnedFd; 4],
+    ) -> Option<Incoming> {
+        let [segment, own, peers, process] = descriptors;
+        let descriptors = PeerDescriptors::check(own, peers, process);
+        let strategy = self.links.place.wait;
+        let geometry = Geometry::new(introduction.ring_size)
+            .and_then(|geometry| geometry.with_max_block(introduction.max_block));
+        let opened = geometry.and_then(|geometry| open_link(&segment, &geometry, strategy, Side::Callee));
+        let Ok(ends) = opened else {
+            close_elsewhere(segment);
+            return None;
+        };
+        // It is what it should be, so that its close takes no time; the mapping stays.
+        drop(segment);
+        let (role, closer) = (Role::Callee, ends.closer);
+        let end = LinkEnd::begin(&self.links, session, role, introduction, descriptors?, closer).ok()?;
+        Some(Incoming::new(end, ends.consumer, ends.producer, introduction.ring_size, strategy))
+    }
+}

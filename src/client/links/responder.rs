@@ -1,0 +1,187 @@
+//! `Responder`: the serving end of a link, on a thread of its owner.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustix::thread::Pid;
+
+use super::end::LinkEnd;
+use crate::client::Closer;
+use crate::link;
+use crate::link::{DRAIN, End, Handler, Request, Response, Scheduler, ServiceError, Slot, is_post};
+use crate::ring::{self, Consumer, Producer, WaitStrategy};
+use crate::shm::PerProcess;
+use crate::wire::{BlockHeader, CloseReason, Peer, Status, Violation};
+
+/// Bytes of the smallest record in a ring.
+const SMALLEST_RECORD: usize = 64;
+
+/// The serving end of a link: [`Incoming::accept`](super::Incoming::accept). It answers the calls of one
+/// client, on the thread that calls [`serve`](Self::serve). Dropping it ends the link.
+///
+/// # Examples
+///
+/// ```
+/// use ringpost::CloseReason;
+///
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+/// let mut listener = bob.listen()?;
+/// let serves = std::thread::spawn(move || -> Result<u32, ringpost::AcceptError> {
+///     let mut responder = listener.accept()?.accept()?;
+///     let mut calls = 0; // the service belongs to this thread, so it may change what it captures
+///     let end = responder.serve(|request, response| {
+///         calls += 1;
+///         response.write(request.payload())
+///     });
+///     assert_eq!(end, Ok(CloseReason::Peer)); // alice has dropped her end
+///     Ok(calls)
+/// });
+/// let mut link = alice.connect("bob")?;
+/// assert_eq!(link.call(b"one")?, b"one");
+/// assert_eq!(link.call(b"two")?, b"two");
+/// drop(link);
+/// assert_eq!(serves.join().unwrap()?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Responder {
+    end: LinkEnd,
+    responder: link::Responder,
+    /// How many requests a full ring holds.
+    most_left: usize,
+    ended: Option<Result<CloseReason, Violation>>,
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("peer", &self.end.peer.name)
+            .field("closed", &self.end.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Responder {
+    /// `reference` is a thread whose CPUs the library never changes, if those of the serving thread may be.
+    pub(super) fn new(
+        end: LinkEnd,
+        (requests, responses): (Consumer, Producer),
+        ring_size: usize,
+        strategy: WaitStrategy,
+        reference: Option<Pid>,
+    ) -> Responder {
+        let slot = Slot::new(&scheduler(), strategy, end.closer.clone(), reference);
+        let responder = link::Responder::new(requests, responses, slot);
+        Responder { end, responder, most_left: ring_size / SMALLEST_RECORD, ended: None }
+    }
+
+    /// Who calls, as the server knew it when it introduced the two. Does not block.
+    pub fn peer(&self) -> &Peer {
+        &self.end.peer
+    }
+
+    /// A handle that ends this link from another thread or a signal handler. Does not block.
+    pub fn closer(&self) -> Closer {
+        Closer::of_link(&self.end)
+    }
+
+    /// Answers the caller's requests, in their order, until the link ends. Returns why it ended; later calls
+    /// return the same at once.
+    ///
+    /// The service is as a server's: it answers by what it writes to the response, and the caller gets the
+    /// text of its error, or is told that it panicked. For a [post](crate::Link::post),
+    /// [`Request::wants_response`](crate::Request::wants_response) is false. What was posted before the
+    /// caller's end is still served, at most one ring of it; calls are not.
+    ///
+    /// Blocks until the link ends: because the caller is gone, either client has ended, or a
+    /// [closer](Self::closer) was used. It does not end with the server. While the service runs, nothing else
+    /// of this link is served, and the end is not noticed.
+    ///
+    /// # Errors
+    ///
+    /// The [rule](Violation) that the caller broke. The link is closed then.
+    pub fn serve<F>(&mut self, service: F) -> Result<CloseReason, Violation>
+    where
+        F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+    {
+        if let Some(ended) = self.ended {
+            return ended;
+        }
+        let mut answers = Answers { service, peer: &self.end.peer, closer: &self.end.closer };
+        let end = loop {
+            if let Err(end) = self.responder.serve_some(&mut answers, DRAIN) {
+                break end;
+            }
+        };
+        let ended = match end {
+            End::Violation(violation) => Err(violation),
+            End::Closed(reason) => {
+                if !self.end.open.was_closed_here() {
+                    self.responder.serve_posts_left(&mut answers, self.most_left);
+                }
+                Ok(reason)
+            }
+            // No request ends a link.
+            End::Finished => Ok(CloseReason::Local),
+        };
+        self.end.close(ended.unwrap_or(CloseReason::ProtocolViolation));
+        self.ended = Some(ended);
+        ended
+    }
+}
+
+/// Calls the service for each request of a link.
+struct Answers<'a, F> {
+    service: F,
+    peer: &'a Peer,
+    closer: &'a ring::Closer,
+}
+
+impl<F> Handler for Answers<'_, F>
+where
+    F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+{
+    #[inline(always)]
+    fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
+        if self.closer.is_closed() {
+            return Err(too_late());
+        }
+        (self.service)(Request::new(payload, self.peer), response)
+    }
+
+    fn post(&mut self, payload: &[u8], response: &mut Response<'_>) {
+        let _ = (self.service)(Request::posted(payload, self.peer), response);
+    }
+
+    #[inline(always)]
+    fn answered(&mut self, _request: usize, _response: usize) {}
+
+    #[inline(never)]
+    fn other(&mut self, header: BlockHeader, responder: &mut link::Responder) -> Result<(), End> {
+        if !is_post(&header) {
+            let text =
+                b"this client does not know the operation: use the same ringpost version on both sides";
+            return responder.respond(header.sequence.get(), Status::UnknownOperation, text);
+        }
+        responder.post(self);
+        // What is left behind it is counted.
+        self.closer.reason().map_or(Ok(()), |reason| Err(End::Closed(reason.into())))
+    }
+}
+
+/// The caller is gone, so nobody reads this.
+#[cold]
+fn too_late() -> ServiceError {
+    ServiceError::new("the link has ended")
+}
+
+/// The scheduler of all serving ends in this process.
+fn scheduler() -> Arc<Scheduler> {
+    static SCHEDULER: PerProcess<Arc<Scheduler>> = PerProcess::new();
+    match SCHEDULER.get_or_make(|| Ok(Arc::new(Scheduler::new(None)))) {
+        Ok(scheduler) => Arc::clone(scheduler),
+        // Out of memory for a word: this end takes part alone.
+        Err(_) => Arc::new(Scheduler::new(None)),
+    }
+}

@@ -1,0 +1,3 @@
+//! Links.
+
+mod serving;
