@@ -10,8 +10,8 @@ const CLIENT_SUBMIT: u64 = 16_178;
 const CLIENT_COLLECT: u64 = 18_486;
 const SERVER_SERVE: u64 = 18_251;
 
-// 100 posts of 48 bytes over a link, with a fence each. A call over a link may take no more than a call to
-// the server, so it has no count of its own.
+// 100 posts of 48 bytes over a link, with a fence each. Calls over a link, and serving them, may take no more
+// than calls to the server, so they have no counts of their own.
 const LINK_POST: u64 = 16_163;
 
 // Messages of 48 bytes from client to client: 100 sends with their acknowledgements; the worker's part of 64;

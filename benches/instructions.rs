@@ -9,7 +9,7 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use ringpost::ring::{self, Consumer, Producer};
-use ringpost::testing::internals::{FaceToFace, Forward, LinkedPair};
+use ringpost::testing::internals::{CallingEnd, FaceToFace, Forward, ServingEnd};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -149,41 +149,69 @@ library_benchmark_group!(
     benchmarks = [client_call, client_call_timeout, client_submit, client_collect, server_serve]
 );
 
-/// The two ends of a link after some calls and posts, with the responses to the next calls already committed.
-fn linked(calls: usize) -> LinkedPair {
-    let mut pair = LinkedPair::new(1 << 16).expect("a link");
+/// The calling end of a link after some calls and posts, with the responses to its next calls already
+/// committed.
+fn calling(calls: usize) -> CallingEnd {
+    let mut end = CallingEnd::new(1 << 16).expect("a link");
     for _ in 0..1 << 11 {
-        assert!(pair.answer_ahead(&[0; 48]), "room");
-        pair.call(&[0; 48]).expect("a response");
-        pair.post(&[0; 48]).expect("room");
-        pair.take_all();
+        assert!(end.answer_ahead(&[0; 48]), "room");
+        end.call(&[0; 48]).expect("a response");
+        end.post(&[0; 48]).expect("room");
+        end.take_all();
     }
     for _ in 0..calls {
-        assert!(pair.answer_ahead(&[0; 48]), "room");
+        assert!(end.answer_ahead(&[0; 48]), "room");
     }
-    pair
+    end
+}
+
+/// The serving end of a link after some calls, with more already committed.
+fn serving(calls: usize) -> ServingEnd {
+    let mut end = ServingEnd::new(1 << 16).expect("a link");
+    for _ in 0..1 << 11 {
+        assert!(end.call(&[0; 48]), "room");
+        end.serve();
+        assert_eq!(end.collect(), 1);
+    }
+    for _ in 0..calls {
+        assert!(end.call(&[0; 48]), "room");
+    }
+    end
 }
 
 // A call to another client costs what a call to the server costs.
 #[library_benchmark(config = at_most(CLIENT_CALL))]
-#[bench::calls_of_48_bytes(linked(BLOCKS))]
-fn link_call(mut pair: LinkedPair) -> LinkedPair {
+#[bench::calls_of_48_bytes(calling(BLOCKS))]
+fn link_call(mut end: CallingEnd) -> CallingEnd {
     for _ in 0..BLOCKS {
-        black_box(pair.call(black_box(&[0; 48])).expect("a response"));
+        black_box(end.call(black_box(&[0; 48])).expect("a response"));
     }
-    pair
+    end
 }
 
 #[library_benchmark(config = at_most(LINK_POST))]
-#[bench::posts_of_48_bytes(linked(0))]
-fn link_post(mut pair: LinkedPair) -> LinkedPair {
+#[bench::posts_of_48_bytes(calling(0))]
+fn link_post(mut end: CallingEnd) -> CallingEnd {
     for _ in 0..BLOCKS {
-        pair.post(black_box(&[0; 48])).expect("room");
+        end.post(black_box(&[0; 48])).expect("room");
     }
-    pair
+    end
 }
 
-library_benchmark_group!(name = link_path, benchmarks = [link_call, link_post]);
+/// They are all there.
+fn collect_64(mut end: ServingEnd) {
+    assert_eq!(end.collect(), 64);
+}
+
+// So does serving it.
+#[library_benchmark(config = at_most(SERVER_SERVE))]
+#[bench::calls_of_48_bytes(args = (64), setup = serving, teardown = collect_64)]
+fn link_serve(mut end: ServingEnd) -> ServingEnd {
+    end.serve();
+    end
+}
+
+library_benchmark_group!(name = link_path, benchmarks = [link_call, link_post, link_serve]);
 
 /// The progress of a message.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
 //! A channel for fuzz targets, which may write any word and byte of it in place of the other side.
 
 use super::layout::{CLOSED, Ring};
-use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, SERVER};
+use super::link::LINK;
+use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, LinkEnds, SERVER, Side};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
 use crate::shm::backend::Ordering;
@@ -18,7 +19,7 @@ pub const INBOX: usize = 2;
 const RING: usize = 4096;
 const GUARD: usize = 64;
 
-/// The memory of the smallest channel, as the other side sees it.
+/// The memory of the smallest channel or link, as the other side sees it.
 #[derive(Debug, Clone)]
 pub struct Memory {
     view: View,
@@ -50,19 +51,28 @@ impl Memory {
         self.geometry.max_block()
     }
 
-    fn ends(&self, end_options: &EndOptions) -> Ends {
-        Ends::new(self.view.clone(), &Ring::ALL, self.geometry, WaitStrategy::Park, end_options)
-            .expect("memory")
+    /// The sizes of the rings.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn ends(&self, rings: &[Ring], end_options: &EndOptions) -> Ends {
+        Ends::new(self.view.clone(), rings, self.geometry, WaitStrategy::Park, end_options).expect("memory")
     }
 
     /// The server's ends.
     pub(crate) fn host(&self) -> Host {
-        self.ends(&SERVER).host(&SERVER)
+        self.ends(&Ring::ALL, &SERVER).host(&SERVER)
     }
 
     /// The client's ends.
     pub(crate) fn guest(&self) -> Guest {
-        self.ends(&CLIENT).guest()
+        self.ends(&Ring::ALL, &CLIENT).guest()
+    }
+
+    /// One side's ends of a link, whose rings are the first two of a channel.
+    pub(crate) fn link(&self, side: Side) -> LinkEnds {
+        self.ends(&Ring::OF_LINK, &LINK).link(side)
     }
 
     fn control(ring: usize) -> usize {

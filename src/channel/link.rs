@@ -32,7 +32,7 @@ pub(crate) struct LinkEnds {
     pub(crate) closer: Closer,
 }
 
-const LINK: EndOptions =
+pub(super) const LINK: EndOptions =
     EndOptions { peer: Peer::Heard, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
 
 /// Makes the sealed segment of a link and writes nothing into it. Does not block.
@@ -66,7 +66,7 @@ pub(crate) fn open_link(
 }
 
 impl Ends {
-    fn link(&self, side: Side) -> LinkEnds {
+    pub(super) fn link(&self, side: Side) -> LinkEnds {
         let (produces, consumes) = match side {
             Side::Caller => (Ring::Request, Ring::Response),
             Side::Callee => (Ring::Response, Ring::Request),

@@ -1,4 +1,4 @@
-//! Clients of a server that the fuzz targets play.
+//! Clients of a server, and ends of links to another client, that the fuzz targets play.
 
 #![forbid(unsafe_code)]
 
@@ -10,17 +10,20 @@ use std::time::{Duration, Instant};
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
-use super::links::Links;
+use super::links::{ConnectError, Incoming, Link, LinkEnd, Links, Responder, greet};
 use super::observer::Kept;
 use super::session::{Place, Session, explain};
 use super::watcher::Watch;
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::fuzz::Memory;
+use crate::channel::{LinkEnds, Side};
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
-use crate::connect::{Ask, Proof};
+use crate::connect::{Ask, Proof, Role};
+use crate::link::{Request, Response, ServiceError};
 use crate::ring::WaitStrategy;
-use crate::wire::{Key, Name};
+use crate::shm::backend::now;
+use crate::wire::{CloseReason, Key, Name, Peer, Status, Violation};
 
 /// How long a client of these waits for an answer on its connection.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -34,6 +37,54 @@ pub fn client_on(memory: &Memory) -> Client {
     let session = Arc::new(Session::under(watch, None, &guest, proof, alice(), links));
     let inbox = Inbox::new(guest.inbox, Arc::clone(&session));
     Client { caller: Caller::new(guest.requests, guest.responses, session, Duration::ZERO), inbox }
+}
+
+/// How long the callee of a link has for what it says first; a sleep in vain takes longer.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Opens a link on this memory, to a callee of whose handshake everything lies there already, or comes while
+/// the caller sleeps.
+pub fn link_on(memory: &Memory) -> Result<Link, ConnectError> {
+    let ends = memory.link(Side::Caller);
+    let end = end_of(Role::Caller, &ends);
+    greet(ends, memory.geometry(), end, now() + LONG, now() + LONG)
+}
+
+/// A caller on this memory, to whom hello was said.
+pub fn incoming_on(memory: &Memory) -> Incoming {
+    let ends = memory.link(Side::Callee);
+    let end = end_of(Role::Callee, &ends);
+    let ring_size = memory.geometry().ring_size();
+    let mut incoming = Incoming::new(end, ends.consumer, ends.producer, ring_size, WaitStrategy::Park);
+    incoming.say(Status::Hello, &[]);
+    incoming
+}
+
+/// What a serving end did when told to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedLink {
+    /// There was no request.
+    Nothing,
+    /// It served requests that were there, at most those of one drain.
+    Some,
+    /// The link has ended.
+    Ended(Result<CloseReason, Violation>),
+}
+
+/// Serves the requests that are there, as [`Responder::serve`] does between two sleeps.
+pub fn serve_link<F>(responder: &mut Responder, service: &mut F) -> ServedLink
+where
+    F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+{
+    if responder.is_idle() {
+        return ServedLink::Nothing;
+    }
+    responder.serve_some(service).map_or(ServedLink::Some, ServedLink::Ended)
+}
+
+fn end_of(role: Role, ends: &LinkEnds) -> LinkEnd {
+    let peer = Peer { name: alice(), key: Key::from_u128(7), pid: 1, uid: 2, gid: 3 };
+    LinkEnd::unwatched(&Links::new(place()), role, peer, ends.closer.clone())
 }
 
 /// Registers over a connection on which the answer lies already.

@@ -2,7 +2,9 @@
 //! process. Not part of the library's interface.
 
 pub use crate::channel::fuzz::{INBOX, Memory, REQUESTS, RESPONSES};
-pub use crate::client::fuzz::{client_on, observe_over, register_over};
+pub use crate::client::fuzz::{
+    ServedLink, client_on, incoming_on, link_on, observe_over, register_over, serve_link,
+};
 pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
 pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served};
 pub use crate::shm::backend::fuzz::{Work, give_hints, work};

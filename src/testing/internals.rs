@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::channel::{self, Geometry, Host, Side};
-use crate::client::internals::{client_on, link_on};
+use crate::channel::{self, Geometry, Host, LinkEnds, Side};
+use crate::client::internals::{client_on, link_on, responder_on, serve_some};
 use crate::ring::{Consumer, Producer, WaitStrategy};
 use crate::server::internals::{Receiver, TestWorker};
-use crate::wire::{BlockHeader, Key, Status};
-use crate::{CallError, Caller, Inbox, Link, SendError};
+use crate::wire::{BlockHeader, Key, Operation, Status};
+use crate::{CallError, Caller, Inbox, Link, Responder, SendError};
 
 /// A client and its worker on one thread.
 #[derive(Debug)]
@@ -161,9 +161,9 @@ impl Drop for Forward {
     }
 }
 
-/// Both ends of a link on one thread.
+/// The calling end of a link, whose other end is served by hand.
 #[derive(Debug)]
-pub struct LinkedPair {
+pub struct CallingEnd {
     link: Link,
     requests: Consumer,
     responses: Producer,
@@ -171,15 +171,20 @@ pub struct LinkedPair {
     next: u32,
 }
 
-impl LinkedPair {
+/// Makes a link: the sizes, and the ends of the caller and the callee.
+fn link(ring_size: usize) -> Result<(Geometry, [LinkEnds; 2]), Box<dyn Error>> {
+    let geometry = Geometry::new(ring_size)?;
+    let descriptor = channel::create_link(&geometry)?;
+    let open = |side| channel::open_link(&descriptor, &geometry, WaitStrategy::Spin, side);
+    Ok((geometry, [open(Side::Caller)?, open(Side::Callee)?]))
+}
+
+impl CallingEnd {
     /// Makes a link.
-    pub fn new(ring_size: usize) -> Result<LinkedPair, Box<dyn Error>> {
-        let geometry = Geometry::new(ring_size)?;
-        let descriptor = channel::create_link(&geometry)?;
-        let open = |side| channel::open_link(&descriptor, &geometry, WaitStrategy::Spin, side);
-        let (caller, callee) = (open(Side::Caller)?, open(Side::Callee)?);
+    pub fn new(ring_size: usize) -> Result<CallingEnd, Box<dyn Error>> {
+        let (geometry, [caller, callee]) = link(ring_size)?;
         let link = link_on(caller, &geometry)?;
-        Ok(LinkedPair { link, requests: callee.consumer, responses: callee.producer, next: 0 })
+        Ok(CallingEnd { link, requests: callee.consumer, responses: callee.producer, next: 0 })
     }
 
     /// Commits the response to the next call in advance. Returns whether there was room.
@@ -206,5 +211,41 @@ impl LinkedPair {
     #[inline(never)]
     pub fn post(&mut self, message: &[u8]) -> Result<(), CallError> {
         self.link.post(message)
+    }
+}
+
+/// The serving end of a link, whose other end calls by hand. It echoes.
+#[derive(Debug)]
+pub struct ServingEnd {
+    responder: Responder,
+    requests: Producer,
+    responses: Consumer,
+}
+
+impl ServingEnd {
+    /// Makes a link.
+    pub fn new(ring_size: usize) -> Result<ServingEnd, Box<dyn Error>> {
+        let (geometry, [caller, callee]) = link(ring_size)?;
+        let responder = responder_on(callee, &geometry)?;
+        Ok(ServingEnd { responder, requests: caller.producer, responses: caller.consumer })
+    }
+
+    /// Commits a call. Returns whether there was room.
+    pub fn call(&mut self, request: &[u8]) -> bool {
+        let header = BlockHeader::new(Operation::Call as u16, 0, 0).to_word();
+        let published = self.requests.try_publish(Some(header), &[request]).is_ok();
+        self.requests.notify();
+        published
+    }
+
+    /// The callee's part: takes up to 64 calls, of which one must be committed, and commits their responses.
+    #[inline(never)]
+    pub fn serve(&mut self) {
+        serve_some(&mut self.responder);
+    }
+
+    /// Takes all responses, and returns how many there were.
+    pub fn collect(&mut self) -> usize {
+        std::iter::from_fn(|| self.responses.try_recv(&mut Vec::new()).ok()?).count()
     }
 }

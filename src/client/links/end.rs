@@ -164,6 +164,7 @@ impl LinkEnd {
             closer: closer.clone(),
             links: Arc::downgrade(links),
             number: links.number(),
+            closed_here: AtomicBool::new(false),
             watch: OnceLock::new(),
             noted: Mutex::new(Noted::Nowhere),
         });

@@ -59,7 +59,7 @@ impl fmt::Debug for Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(
+    pub(in crate::client) fn new(
         end: LinkEnd,
         requests: Consumer,
         responses: Producer,
@@ -80,7 +80,7 @@ impl Incoming {
     }
 
     /// Publishes a block that is no response. Returns whether it could.
-    pub(super) fn say(&mut self, status: Status, body: &[u8]) -> bool {
+    pub(in crate::client) fn say(&mut self, status: Status, body: &[u8]) -> bool {
         let header = BlockHeader::new(status as u16, 0, 0).to_word();
         let said = self.responses.try_publish(Some(header), &[body]).is_ok();
         failpoint!("link.said", [client], seldom);

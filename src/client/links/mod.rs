@@ -24,6 +24,8 @@ pub use serve::ServeHandle;
 pub use serving_error::{AcceptError, ServeError};
 
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors};
+#[cfg(fuzzing)]
+pub(super) use handshake::greet;
 pub(super) use intake::{Bell, Intake};
 pub(super) use set::Links;
 pub(super) use takes::Takes;

@@ -64,7 +64,7 @@ impl fmt::Debug for Responder {
 
 impl Responder {
     /// `reference` is a thread whose CPUs the library never changes, if those of the serving thread may be.
-    pub(super) fn new(
+    pub(in crate::client) fn new(
         end: LinkEnd,
         (requests, responses): (Consumer, Producer),
         ring_size: usize,
@@ -101,20 +101,30 @@ impl Responder {
     /// # Errors
     ///
     /// The [rule](Violation) that the caller broke. The link is closed then.
-    pub fn serve<F>(&mut self, service: F) -> Result<CloseReason, Violation>
+    pub fn serve<F>(&mut self, mut service: F) -> Result<CloseReason, Violation>
     where
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
     {
-        if let Some(ended) = self.ended {
-            return ended;
+        loop {
+            if let Some(ended) = self.serve_some(&mut service) {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits for a request, and serves it and those right behind it. Returns how the link ended, if it has.
+    pub(in crate::client) fn serve_some<F>(
+        &mut self,
+        service: &mut F,
+    ) -> Option<Result<CloseReason, Violation>>
+    where
+        F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+    {
+        if self.ended.is_some() {
+            return self.ended;
         }
         let mut answers = Answers { service, peer: &self.end.peer, closer: &self.end.closer };
-        let end = loop {
-            if let Err(end) = self.responder.serve_some(&mut answers, DRAIN) {
-                break end;
-            }
-        };
-        let ended = match end {
+        let ended = match self.responder.serve_some(&mut answers, DRAIN).err()? {
             End::Violation(violation) => Err(violation),
             End::Closed(reason) => {
                 if !self.end.open.was_closed_here() {
@@ -127,7 +137,13 @@ impl Responder {
         };
         self.end.close(ended.unwrap_or(CloseReason::ProtocolViolation));
         self.ended = Some(ended);
-        ended
+        self.ended
+    }
+
+    /// Whether nothing is there to be served.
+    #[cfg(fuzzing)]
+    pub(in crate::client) fn is_idle(&mut self) -> bool {
+        self.ended.is_none() && self.responder.is_idle()
     }
 }
 

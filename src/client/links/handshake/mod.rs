@@ -47,18 +47,28 @@ pub(super) fn connect(caller: &mut Caller, to: Address, options: &LinkOptions) -
     failpoint!("connect.answered", [client], seldom);
     let since = Instant::now();
     let strategy = options.wait.unwrap_or(session.links.place.wait);
-    let (mut ends, geometry, end) = begin(&session, answer, strategy)?;
-    // From here on the end closes the link if this fails.
+    let (ends, geometry, end) = begin(&session, answer, strategy)?;
+    greet(ends, &geometry, end, deadline.min(since + HELLO), deadline)
+}
+
+/// The caller's half of what the two clients say to each other before the first call. The other one's hello
+/// must come before `soon`. If there is no link, the end closes what there is.
+pub(in crate::client) fn greet(
+    mut ends: LinkEnds,
+    geometry: &Geometry,
+    end: LinkEnd,
+    soon: Instant,
+    deadline: Instant,
+) -> Result<Link, ConnectError> {
     say_hello(&mut ends)?;
     failpoint!("connect.hello", [client], seldom);
-    let mut soon = Deadline::from(deadline.min(since + HELLO));
-    match hear(&mut ends.consumer, &mut soon)? {
+    match hear(&mut ends.consumer, &mut soon.into())? {
         (Status::Hello, _) => {}
         _ => return Err(broken(&mut ends.consumer)),
     }
     failpoint!("connect.greeted", [client], seldom);
     match hear(&mut ends.consumer, &mut deadline.into())? {
-        (Status::Ok, _) => Ok(Link::new(end, ends, &geometry)),
+        (Status::Ok, _) => Ok(Link::new(end, ends, geometry)),
         (Status::Refused, mut text) => {
             text.truncate(LONGEST_TEXT);
             let text = Some(printable(&text)).filter(|text| !text.trim().is_empty());
