@@ -1,16 +1,19 @@
 //! The caller's half of the handshake, against a server and a callee that the test plays block by block.
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use tempfile::TempDir;
 
 use super::*;
 use crate::channel::LinkEnds;
 use crate::client::{Client, Link};
+use crate::connect::Reply;
+use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
+use crate::wire::Peer;
 use crate::{Server, WaitStrategy};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -142,4 +145,162 @@ fn an_accepted_caller_calls() {
     assert_eq!(heard, [(Some(Operation::Hello), 0, vec![]), posted, called]);
     drop(link);
     assert_eq!(callee.end(), CloseReason::Peer);
+}
+
+#[test]
+fn a_refusal_is_told_with_its_text_and_leaves_nothing() {
+    let mut bus = Bus::new();
+    let mut refuse = |text: &[u8]| {
+        let (told, closed) = bus.told(|callee| {
+            callee.say(Status::Hello, 0, b"");
+            callee.say(Status::Refused, 0, text);
+            // What was said before a close is heard.
+            callee.ends.closer.close_as(CloseReason::Local);
+        });
+        assert_eq!(closed, CloseReason::Local);
+        let ConnectError::Refused(text) = told else { panic!("{told}") };
+        text
+    };
+    assert_eq!(refuse(b"not \x1b[31mtoday"), "not [31mtoday");
+    assert_eq!(refuse(b""), "it gave no reason");
+    assert_eq!(refuse(&[b'x'; 9000]).len(), LONGEST_TEXT);
+    let (told, _) = bus.told(|callee| {
+        callee.say(Status::Hello, 0, b"");
+        callee.say(Status::Busy, 0, b"");
+    });
+    assert!(matches!(told, ConnectError::Busy(_)), "{told}");
+    assert_eq!(bus.links(), 0);
+}
+
+#[test]
+fn a_callee_that_breaks_the_handshake_is_left() {
+    let mut bus = Bus::new();
+    let cases: [&dyn Fn(&mut Callee); 7] = [
+        &|callee| callee.say(Status::Ok, 0, b""),
+        &|callee| callee.say(Status::Hello, 1, b""),
+        &|callee| callee.ends.producer.send(b"short").unwrap(),
+        &|callee| callee.ends.producer.send(&[0xff; 8]).unwrap(),
+        &|callee| (0..2).for_each(|_| callee.say(Status::Hello, 0, b"")),
+        &|callee| {
+            callee.say(Status::Hello, 0, b"");
+            callee.say(Status::Ok, 1, b"");
+        },
+        &|callee| {
+            callee.say(Status::Hello, 0, b"");
+            callee.say(Status::ServiceFailed, 0, b"no");
+        },
+    ];
+    for (number, say) in cases.into_iter().enumerate() {
+        let (told, closed) = bus.told(say);
+        let ConnectError::Violation(violation) = told else { panic!("{number}: {told}") };
+        assert_eq!((violation, closed), (Violation::MalformedBlock, CloseReason::ProtocolViolation));
+    }
+    assert_eq!(bus.links(), 0);
+}
+
+/// The statuses of the handshake are no answer to a call.
+#[test]
+fn a_callee_that_greets_again_is_left() {
+    for status in [Status::Hello, Status::Refused, Status::Busy] {
+        let mut bus = Bus::new();
+        let connecting = bus.connecting(Link::options());
+        let mut callee = bus.take();
+        callee.say(Status::Hello, 0, b"");
+        callee.say(Status::Ok, 0, b"");
+        let (link, _alice) = connecting.join().unwrap();
+        callee.say(status, 0, b"");
+        let mut link = link.unwrap();
+        assert_eq!(link.call(b"ping"), Err(CallError::Violation(Violation::MalformedBlock)));
+        drop(link);
+        assert_eq!(callee.end(), CloseReason::ProtocolViolation);
+    }
+}
+
+#[test]
+fn a_callee_that_goes_away_is_gone() {
+    let mut bus = Bus::new();
+    let leave: [&dyn Fn(&mut Callee); 3] = [
+        &|callee| callee.ends.closer.close_as(CloseReason::Unregistered),
+        &|callee| {
+            callee.say(Status::Hello, 0, b"");
+            callee.ends.closer.close_as(CloseReason::Unregistered);
+        },
+        // As the kernel does when it dies.
+        &|callee| drop(std::mem::replace(&mut callee.own, callee.callers.try_clone().unwrap())),
+    ];
+    for (leave, reason) in
+        leave.into_iter().zip([CloseReason::Unregistered, CloseReason::Unregistered, CloseReason::Died])
+    {
+        let (told, closed) = bus.told(leave);
+        assert!(matches!(told, ConnectError::Gone(found) if found == reason), "{told}");
+        assert_eq!(closed, reason);
+    }
+    assert_eq!(bus.links(), 0);
+}
+
+#[test]
+fn a_caller_gives_up_at_its_deadline() {
+    let mut bus = Bus::new();
+    for greets in [false, true] {
+        let connecting = bus.connecting(Link::options().timeout(Duration::from_millis(300)));
+        let mut callee = bus.take();
+        if greets {
+            callee.say(Status::Hello, 0, b"");
+        }
+        let (told, alice) = connecting.join().unwrap();
+        assert!(told.unwrap_err().is_timeout());
+        assert_eq!(callee.end(), CloseReason::Peer);
+        bus.alice = alice;
+    }
+    // Nobody took this one.
+    let (told, alice) = bus.connecting(Link::options().timeout(Duration::from_millis(20))).join().unwrap();
+    assert!(told.unwrap_err().is_timeout());
+    bus.alice = alice;
+    assert_eq!(bus.links(), 0);
+}
+
+#[test]
+fn a_closer_ends_the_wait_for_a_callee() {
+    let mut bus = Bus::new();
+    let closer = bus.alice.closer();
+    let connecting = bus.connecting(Link::options().timeout(LONG));
+    let callee = bus.take();
+    closer.close();
+    let (told, mut alice) = connecting.join().unwrap();
+    assert!(matches!(told, Err(ConnectError::Gone(CloseReason::Local))));
+    assert_eq!(callee.end(), CloseReason::Peer);
+    let told = alice.connect("bob").unwrap_err();
+    assert!(matches!(told, ConnectError::ServerGone(CloseReason::Local)) && told.is_disconnected());
+}
+
+#[test]
+fn rings_that_cannot_be_are_not_asked_for() {
+    let mut bus = Bus::new();
+    for size in [0, 2048, 5000, 1 << 31] {
+        let told = Link::options().ring_size(size).connect(bus.alice.caller(), "bob").unwrap_err();
+        assert!(matches!(told, ConnectError::Channel(_)), "{told}");
+    }
+    let mut nothing = [0];
+    rustix::io::ioctl_fionbio(&bus.bell, true).unwrap();
+    assert_eq!(rustix::io::read(&bus.bell, &mut nothing), Err(rustix::io::Errno::AGAIN));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_given_up_and_noted() {
+    let bus = Bus::new();
+    let (near, server) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let line = Line { connection: Connection::of(near).unwrap() };
+    let session = bus.alice.caller.session();
+    let (key, name) = (bus.bob.key(), *bus.bob.name());
+    let peer = Peer { name, key, pid: 1, uid: 2, gid: 3 };
+    let introduction = Introduction { id: 1, index: 77, ring_size: 4096, max_block: 2040, peer };
+    send(&server, &Reply::done(&introduction.encode()), SendFlags::empty()).unwrap();
+    send(&server, &Reply::refused(Refusal::Full, ""), SendFlags::empty()).unwrap();
+    let before = session.words.bit(77);
+    note_unused(session, &line.give_up().unwrap());
+    assert_ne!(session.words.bit(77), before);
+    assert!(line.give_up().is_none());
+    let late = send(&server, b"more", SendFlags::NOSIGNAL);
+    assert_eq!(late, Err(rustix::io::Errno::PIPE));
 }
