@@ -34,6 +34,8 @@
 //!   client.
 //! - A **message** goes to a key. The sender's worker puts it into the receiver's inbox ring, and then
 //!   acknowledges it. It is lost if the receiver dies before reading it.
+//! - A **link** ([`Link`]) is a direct channel between two clients, one of which calls and the other serves.
+//!   The server introduces the two; the data goes past it, and the link goes on when the server dies.
 //! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it.
 //!   Then all waits of the other side end, and name, thread and memory are freed.
 //!
@@ -63,6 +65,11 @@
 //! | [`look_up`], [`list`], [`ping`], [`statistics`] | the server answers | |
 //! | [`wait_for`] | a client with this name is registered | `InvalidName` |
 //! | [`reconnect`] | the client is registered again | |
+//! | [`connect`] | the other client has accepted | [`ConnectError`] |
+//! | [`Link::call`], [`Link::call_timeout`] | the response is there | as `call` |
+//! | [`Link::post`], [`Link::submit`], [`Link::submit_all`] | there is room in the link's ring | as `submit` |
+//! | [`Link::response`], [`Link::response_timeout`] | the oldest response is there | as `response` |
+//! | [`Link::try_response`] | | as `try_response` |
 //! | [`unregister`] | the server answers | |
 //! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
 //! | [`Closer::close`] | | |
@@ -95,6 +102,7 @@
 //! [`statistics`]: Caller::statistics
 //! [`wait_for`]: Client::wait_for
 //! [`reconnect`]: Caller::reconnect
+//! [`connect`]: Client::connect
 //! [`unregister`]: Client::unregister
 //!
 //! The operations of one client are served in order: while the server works on a call of it, or a `send`

@@ -125,7 +125,8 @@ pub enum RegisterError {
     },
 }
 
-/// Why a request to the server has no result: a call, or a question about the registry.
+/// Why a request has no result: a call of the server's or, over a [`Link`](super::Link), another client's
+/// service, or a question about the registry.
 ///
 /// [`may_have_executed`](Self::may_have_executed) tells what asking again would do.
 ///
@@ -154,7 +155,8 @@ pub enum CallError {
     /// The request is larger than a block; nothing was sent.
     #[error(
         "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
-         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one; a link can have larger ones of its own \
+         (LinkOptions::ring_size)"
     )]
     TooLarge {
         /// Its length in bytes.
@@ -191,8 +193,8 @@ pub enum CallError {
     /// The server is shutting down and did not execute the request.
     #[error("the server is shutting down: register again when it is back")]
     ShuttingDown,
-    /// The server could not execute the request, in its own words.
-    #[error("the server could not do it: {0}")]
+    /// The server, or a link's other client, could not execute the request, in its own words.
+    #[error("the other side could not do it: {0}")]
     Server(String),
     /// Too many responses to submitted calls are waiting to be collected; this call was not sent.
     #[error("{most} responses were not collected: collect some with response() before submitting more")]
@@ -203,8 +205,8 @@ pub enum CallError {
     /// Every submitted call's response was collected.
     #[error("nothing was submitted that a response could come for: submit() first")]
     NothingOutstanding,
-    /// The server broke a rule; the channel was closed.
-    #[error("the server broke the protocol: {0}")]
+    /// The server, or a link's other client, broke a rule; the channel or the link was closed.
+    #[error("the other side broke the protocol: {0}")]
     Violation(Violation),
 }
 

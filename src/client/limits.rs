@@ -1,8 +1,9 @@
-//! How much a client may send, as its server's settings say.
+//! How much can be sent at once over a client's channel or a link.
 
 #![forbid(unsafe_code)]
 
-/// What a server's settings allow its clients: [`Client::limits`](super::Client::limits).
+/// How much can be sent at once, as the server's settings say: [`Client::limits`](super::Client::limits), or
+/// over a link [`Link::limits`](super::Link::limits).
 ///
 /// # Examples
 ///
@@ -20,9 +21,9 @@
 pub struct Limits {
     /// The most bytes of a call, and of its response.
     pub max_call: usize,
-    /// The most bytes of a message to another client.
+    /// The most bytes of a message to another client, or of a link's post.
     pub max_message: usize,
-    /// The size of each of the client's rings in bytes. That of the inbox limits how many messages can wait
-    /// to be received.
+    /// The size of each of the client's or the link's rings in bytes. That of the inbox limits how many
+    /// messages can wait to be received.
     pub ring_size: usize,
 }
