@@ -1,14 +1,15 @@
-//! Tests that a call makes no allocation and no system call while both ends spin, in over a million calls.
+//! Tests that a call makes no allocation and no system call while both ends spin, in over a million calls of
+//! the server's service, and as many over a link.
 //!
-//! Each test runs in a separate process with a server and a client. In one, the allocator counts all
-//! requests. In the other, both ends enter seccomp's strict mode after warming up: the kernel then kills a
+//! Each test runs in a separate process with a server and its clients. In some, the allocator counts all
+//! requests. In the others, both ends enter seccomp's strict mode after warming up: the kernel then kills a
 //! thread that makes any system call except `read`, `write` and `exit`.
 
 mod common;
 
 use common::Bus;
 use common::role::{self, Role, numbers, say};
-use ringpost::{Client, Request, Response, WaitStrategy};
+use ringpost::{CallError, Client, Link, Reply, Request, Response, ServiceError, WaitStrategy};
 use rustix::thread::{SecureComputingMode, gettid, set_secure_computing_mode};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -68,8 +69,10 @@ static STRICT: [AtomicI32; 2] = [AtomicI32::new(0), AtomicI32::new(0)];
 fn role() {
     let Some((role, _stage)) = role::role() else { return };
     match role.as_str() {
-        "counted" => make_calls(false),
-        "strict" => make_calls(true),
+        "counted" => make_calls(false, false),
+        "strict" => make_calls(true, false),
+        "link-counted" => make_calls(false, true),
+        "link-strict" => make_calls(true, true),
         other => panic!("no role {other:?}"),
     }
 }
@@ -79,17 +82,55 @@ fn renounce_system_calls(end: &AtomicI32) -> bool {
     set_secure_computing_mode(SecureComputingMode::Strict).is_ok()
 }
 
-/// The role of a process with a server and a client that calls it.
-fn make_calls(strict: bool) {
-    let bus = Bus::with(|builder| {
-        builder.wait(WaitStrategy::Spin).service(|request: Request<'_>, response: &mut Response<'_>| {
-            if request.payload() == RENOUNCE {
-                return response.write(&[u8::from(renounce_system_calls(&STRICT[0]))]);
-            }
-            response.write(request.payload())
-        })
-    });
-    let mut client = Client::builder(bus.path()).wait(WaitStrategy::Spin).register("alice").unwrap();
+/// Who calls: a client its server, or over a link another client.
+enum Caller {
+    Client(Client),
+    Link(Link),
+}
+
+impl Caller {
+    fn call(&mut self, payload: &[u8]) -> Result<Reply<'_>, CallError> {
+        match self {
+            Caller::Client(client) => client.call(payload),
+            Caller::Link(link) => link.call(payload),
+        }
+    }
+
+    fn submit_lot(&mut self, payload: &[u8]) -> Result<(), CallError> {
+        let lot = std::iter::repeat_n(payload, LOT);
+        match self {
+            Caller::Client(client) => client.caller().submit_all(lot),
+            Caller::Link(link) => link.submit_all(lot),
+        }
+    }
+
+    fn response(&mut self) -> Result<Reply<'_>, CallError> {
+        match self {
+            Caller::Client(client) => client.caller().response(),
+            Caller::Link(link) => link.response(),
+        }
+    }
+}
+
+fn serve(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+    if request.payload() == RENOUNCE {
+        return response.write(&[u8::from(renounce_system_calls(&STRICT[0]))]);
+    }
+    response.write(request.payload())
+}
+
+/// The role of a process with a server and a client that calls it, or another client over a link.
+fn make_calls(strict: bool, over_link: bool) {
+    let bus = Bus::with(|builder| builder.wait(WaitStrategy::Spin).service(serve));
+    let spinning = Client::builder(bus.path()).wait(WaitStrategy::Spin);
+    let mut alice = spinning.register("alice").unwrap();
+    let mut bob = spinning.register("bob").unwrap();
+    let serving = bob.listen().unwrap().serve(serve).unwrap();
+    let (mut client, idle) = if over_link {
+        (Caller::Link(alice.connect("bob").unwrap()), Some(alice))
+    } else {
+        (Caller::Client(alice), None)
+    };
     thread::spawn(move || {
         let payloads = SIZES.map(|size| vec![0x5a; size]);
         warm_up(&mut client, &payloads);
@@ -110,7 +151,7 @@ fn make_calls(strict: bool) {
     while !DONE.load(Ordering::Acquire) {
         thread::sleep(Duration::from_millis(1));
         LATE.store(began.elapsed() > TIME_FOR_SINGLE_CALLS, Ordering::Relaxed);
-        for (thread, end) in STRICT.iter().zip(["the server's worker", "the client"]) {
+        for (thread, end) in STRICT.iter().zip(["the thread that serves", "the client"]) {
             let id = thread.load(Ordering::Relaxed);
             if id != 0 && !std::fs::exists(format!("/proc/self/task/{id}")).unwrap() {
                 let calls = CALLS.load(Ordering::Relaxed);
@@ -121,11 +162,13 @@ fn make_calls(strict: bool) {
     }
     let allocations = ALLOCATIONS.load(Ordering::Relaxed);
     say(format_args!("calls={} allocations={allocations}", CALLS.load(Ordering::Relaxed)));
+    // In strict mode, the threads that a drop would wait for do not end.
+    std::mem::forget((serving, idle, bob));
     drop(bus.place);
     std::process::exit(0);
 }
 
-fn warm_up(client: &mut Client, payloads: &[Vec<u8>]) {
+fn warm_up(client: &mut Caller, payloads: &[Vec<u8>]) {
     for payload in payloads.iter().cycle().take(400) {
         assert_eq!(client.call(payload).unwrap(), payload);
     }
@@ -134,14 +177,14 @@ fn warm_up(client: &mut Client, payloads: &[Vec<u8>]) {
     }
 }
 
-fn call_lot(client: &mut Client, payload: &[u8]) {
-    client.caller().submit_all(std::iter::repeat_n(payload, LOT)).unwrap();
+fn call_lot(client: &mut Caller, payload: &[u8]) {
+    client.submit_lot(payload).unwrap();
     for _ in 0..LOT {
-        assert!(client.caller().response().is_ok_and(|response| response == payload));
+        assert!(client.response().is_ok_and(|response| response == payload));
     }
 }
 
-fn call(client: &mut Client, payloads: &[Vec<u8>]) {
+fn call(client: &mut Caller, payloads: &[Vec<u8>]) {
     for payload in payloads.iter().cycle().take(SINGLE_CALLS as usize) {
         assert!(client.call(payload).is_ok_and(|response| response == payload));
         CALLS.fetch_add(1, Ordering::Relaxed);
@@ -160,20 +203,38 @@ fn played(role: &str) -> String {
     Role::start(role, &[]).hear_within("", Duration::from_secs(300))
 }
 
-#[test]
-fn a_call_allocates_nothing() {
-    let said = played("counted");
+fn allocates_nothing(role: &str) {
+    let said = played(role);
     let numbers = numbers(&said);
     assert!(numbers["calls"] >= LEAST, "{said}");
     assert_eq!(numbers["allocations"], 0, "{said}");
 }
 
-#[test]
-fn a_call_makes_no_system_call() {
-    let said = played("strict");
+fn makes_no_system_call(role: &str) {
+    let said = played(role);
     if said.starts_with("calls=0 ") {
         return eprintln!("skipped: the kernel's strict mode is not to be had here");
     }
     assert!(!said.starts_with("killed"), "{said}: strace tells which");
     assert!(numbers(&said)["calls"] >= LEAST, "{said}");
+}
+
+#[test]
+fn a_call_allocates_nothing() {
+    allocates_nothing("counted");
+}
+
+#[test]
+fn a_call_makes_no_system_call() {
+    makes_no_system_call("strict");
+}
+
+#[test]
+fn a_call_over_a_link_allocates_nothing() {
+    allocates_nothing("link-counted");
+}
+
+#[test]
+fn a_call_over_a_link_makes_no_system_call() {
+    makes_no_system_call("link-strict");
 }

@@ -22,7 +22,7 @@ use crate::wire::{CloseReason, NameError, Violation};
 /// assert!(matches!(alice.connect("carol"), Err(ConnectError::NotFound)));
 /// assert!(matches!(alice.connect("bob"), Err(ConnectError::NotServing)));
 /// let mut listener = bob.listen()?;
-/// let bobs = std::thread::spawn(move || listener.accept()?.refuse("not today"));
+/// let bobs = std::thread::spawn(move || listener.accept().map(|alice| alice.refuse("not today")));
 /// match alice.connect("bob") {
 ///     Err(ConnectError::Refused(why)) => assert_eq!(why, "not today"),
 ///     other => panic!("{other:?}"),

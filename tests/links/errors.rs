@@ -1,0 +1,174 @@
+//! Each way in which a link does not come about: the error, its text, and that nothing is left.
+
+use super::common::role::{Role, Stage, say, setting};
+use super::common::users::{is_root, leave_root};
+use super::common::{Bus, begin, eventually};
+use super::{Pair, echo};
+use ringpost::{Client, CloseReason, ConnectError, Key, Link, Quotas, Reconnect, RegisterError, Server};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn error(alice: &mut Client, to: &str) -> ConnectError {
+    alice.connect(to).unwrap_err()
+}
+
+fn says(error: &ConnectError, parts: &[&str]) {
+    let text = error.to_string();
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+}
+
+#[test]
+fn whoever_cannot_be_reached_is_named_with_the_remedy() {
+    let mut pair = Pair::new(echo);
+    let alice = &mut pair.alice;
+    let told = error(alice, " bob");
+    assert!(matches!(told, ConnectError::InvalidName(_)));
+    says(&told, &["no client can have this name"]);
+    let told = error(alice, "nobody");
+    assert!(matches!(told, ConnectError::NotFound));
+    says(&told, &["left, or never was", "wait_for"]);
+    assert!(matches!(alice.connect(Key::from_bytes([7; 16])), Err(ConnectError::NotFound)));
+    let _carol = pair.bus.client("carol");
+    let told = error(alice, "carol");
+    assert!(matches!(told, ConnectError::NotServing));
+    says(&told, &["Client::listen"]);
+    let told = Link::options().ring_size(5000).connect(alice.caller(), "bob").unwrap_err();
+    assert!(matches!(told, ConnectError::Channel(_)));
+    says(&told, &["5000", "power of two"]);
+    assert_eq!(pair.links_of("alice"), 0);
+}
+
+#[test]
+fn a_refusal_comes_with_its_text() {
+    let bus = Bus::start();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let mut listener = bob.listen().unwrap();
+    let refusing = begin(move || {
+        let incoming = listener.accept().unwrap();
+        assert_eq!(incoming.peer().name.as_str(), "alice");
+        incoming.refuse("not today");
+        listener
+    });
+    let told = error(&mut alice, "bob");
+    assert!(matches!(&told, ConnectError::Refused(why) if why == "not today"));
+    says(&told, &["refused", "not today"]);
+    refusing.end("a refusal");
+}
+
+#[test]
+fn nobody_who_accepts_is_a_matter_of_time() {
+    let bus = Bus::start();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let listener = bob.listen().unwrap();
+    let short = Link::options().timeout(Duration::from_millis(30));
+    let told = short.connect(alice.caller(), "bob").unwrap_err();
+    assert!(told.is_timeout());
+    says(&told, &["in time", "LinkOptions::timeout"]);
+    // The client's own limit holds without options.
+    let mut carol = Client::builder(bus.path()).timeout(Duration::from_millis(30)).register("carol").unwrap();
+    assert!(error(&mut carol, "bob").is_timeout());
+    drop(listener);
+    assert!(matches!(error(&mut alice, "bob"), ConnectError::NotServing));
+}
+
+#[test]
+fn a_listener_that_goes_away_is_gone() {
+    let bus = Bus::start();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let mut listener = bob.listen().unwrap();
+    let leaving = begin(move || {
+        let incoming = listener.accept().unwrap();
+        bob.unregister().unwrap();
+        drop(incoming);
+    });
+    let told = error(&mut alice, "bob");
+    assert!(matches!(told, ConnectError::Gone(CloseReason::Unregistered)), "{told}");
+    says(&told, &["before it was accepted", "unregistered"]);
+    leaving.end("a client that leaves");
+}
+
+/// Any user but the server's own, who has no quota.
+const OTHER: u32 = 65533;
+
+/// The role of another user that opens as many links as it may.
+pub fn open_many(stage: &Stage) {
+    leave_root(OTHER, OTHER, &[]);
+    let mut other = Client::register(setting::<PathBuf>("PATH").unwrap(), "other").unwrap();
+    let mut links = Vec::new();
+    let told = loop {
+        match other.connect("bob") {
+            Ok(link) => links.push(link),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(told, ConnectError::Quota(_)), "{told}");
+    say(format_args!("opened {} {told}", links.len()));
+    stage.await_order("close one");
+    links.pop();
+    let mut link = other.connect("bob").unwrap();
+    assert_eq!(link.call(b"room again").unwrap(), b"room again");
+    say("done");
+}
+
+#[test]
+fn quotas_are_named_with_the_option_that_raises_them() {
+    if !is_root() {
+        return eprintln!("skipped: only root can play another user");
+    }
+    let mut quotas = Quotas::default();
+    quotas.links = 2;
+    let mut pair = Pair::on(|builder| builder.allow_user(OTHER).quotas(quotas), echo);
+    let everybody = Permissions::from_mode(0o755);
+    std::fs::set_permissions(pair.bus.place.directory.path(), everybody).unwrap();
+    let own: Vec<Link> = (0..5).map(|_| pair.alice.connect("bob").unwrap()).collect();
+    let mut other = Role::start("other", &[("PATH", pair.bus.path().to_str().unwrap())]);
+    let told = other.hear("opened");
+    assert!(told.starts_with("2 ") && told.contains("--quota links=N"), "{told}");
+    assert_eq!((pair.links_of("other"), pair.links_of("alice")), (2, own.len() as u32));
+    other.tell("close one");
+    other.hear("done");
+}
+
+#[test]
+fn a_client_without_its_server_opens_no_links() {
+    let Pair { mut alice, bob, serving, bus } = Pair::new(echo);
+    bus.server.join_after_shutdown();
+    let told = error(&mut alice, "bob");
+    assert!(matches!(told, ConnectError::ServerGone(CloseReason::Shutdown)), "{told}");
+    assert!(told.is_disconnected());
+    says(&told, &["not registered", "register again"]);
+    drop((bob, serving));
+}
+
+/// The server lives, but its socket is gone: nobody can reach it.
+#[test]
+fn a_server_that_cannot_be_reached_is_named() {
+    let mut pair = Pair::new(echo);
+    std::fs::remove_file(pair.bus.path()).unwrap();
+    let told = error(&mut pair.alice, "bob");
+    assert!(matches!(told, ConnectError::Server(RegisterError::NoServer { .. })), "{told}");
+    says(&told, &["no server at"]);
+    assert_eq!(pair.alice.call(b"still there").unwrap(), b"still there");
+}
+
+/// As every question, without an error in between.
+#[test]
+fn a_client_that_registers_again_connects_after_that() {
+    let bus = Bus::start();
+    let again =
+        |name: &str| Client::builder(bus.path()).reconnect(Reconnect::default()).register(name).unwrap();
+    let [mut alice, mut bob] = ["alice", "bob"].map(again);
+    let serving = bob.listen().unwrap().serve(echo).unwrap();
+    let former = alice.key();
+    bus.server.join_after_shutdown();
+    let _server = Server::builder(&bus.place.path).start().unwrap();
+    eventually("bob serves at the new server", || match alice.connect("bob") {
+        Ok(mut link) => link.call(b"ping").unwrap() == *b"ping",
+        Err(ConnectError::NotFound | ConnectError::NotServing) => false,
+        Err(error) => panic!("{error}"),
+    });
+    assert_ne!(alice.key(), former);
+    drop(serving);
+}
