@@ -111,6 +111,7 @@ const RESTART: Model = Model {
 
 const RESTART_TWICE: Model = Model {
     name: "two links, the server comes back",
+    harm: &[Harm::Dies, Harm::IsSlow, Harm::GivesUp, Harm::Closes, Harm::ServerDies],
     links: &[(0, 1), (0, 1)],
     coarse: true,
     harms: 1,
