@@ -222,6 +222,12 @@ impl Ledger {
         Ok(LinkShare { ledger: Arc::clone(self), uid, ring_bytes })
     }
 
+    /// How many links count against a user's quota.
+    #[cfg(test)]
+    pub(super) fn links_of(&self, uid: u32) -> u32 {
+        self.lock().get(&uid).map_or(0, |user| user.links)
+    }
+
     /// The most links that one user may have at one client; no limit for those who are exempt.
     pub(super) fn links_at_one_client(&self, uid: u32) -> u32 {
         if self.is_exempt(uid) { u32::MAX } else { self.quotas.links }

@@ -10,6 +10,7 @@ pub mod proc;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod raw;
+pub mod raw_links;
 pub mod role;
 pub mod server;
 pub mod traffic;

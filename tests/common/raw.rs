@@ -104,6 +104,16 @@ impl Heard {
 }
 
 pub fn hear(socket: &OwnedFd) -> Heard {
+    match hear_all(socket) {
+        Some((status, body, descriptors)) => {
+            Heard::Reply { status, body, descriptor: descriptors.into_iter().next() }
+        }
+        None => Heard::End,
+    }
+}
+
+/// The status, body and descriptors of the next reply; `None` if the connection ended.
+pub fn hear_all(socket: &OwnedFd) -> Option<(u16, Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; 1 << 17];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     loop {
@@ -117,15 +127,17 @@ pub fn hear(socket: &OwnedFd) -> Heard {
             Err(errno) => panic!("nothing was heard: {errno}"),
         };
         if received == 0 {
-            return Heard::End;
+            return None;
         }
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
-            _ => None,
-        });
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
+        }
         assert_eq!(&bytes[..8], b"RINGPOST");
         let status = u16::from_le_bytes([bytes[12], bytes[13]]);
-        return Heard::Reply { status, body: bytes[16..received].to_vec(), descriptor };
+        return Some((status, bytes[16..received].to_vec(), descriptors));
     }
 }
 
@@ -171,6 +183,7 @@ pub fn block(operation: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> 
 pub struct RawClient {
     pub line: OwnedFd,
     pub key: Key,
+    pub secret: [u8; 16],
     pub segment: Segment,
     pub descriptor: OwnedFd,
     ring_size: u64,
@@ -196,8 +209,9 @@ impl RawClient {
         };
         let segment = Segment::open(&descriptor).unwrap();
         let ring_size = segment.word64(16).load(Ordering::Relaxed);
+        let secret = *key.last_chunk().unwrap();
         let key = Key::from_bytes(*key.first_chunk().unwrap());
-        Ok(RawClient { line, key, segment, descriptor, ring_size, tail: 0, taken: 0, sequence: 0 })
+        Ok(RawClient { line, key, secret, segment, descriptor, ring_size, tail: 0, taken: 0, sequence: 0 })
     }
 
     pub fn ring_size(&self) -> u64 {

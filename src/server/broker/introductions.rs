@@ -297,8 +297,11 @@ impl Broker {
     }
 
     fn check_that_it_serves(&mut self, callee: &Member) -> Result<(), Declined> {
-        if callee.links.serves() && self.waiting.can_hear(callee.peer.key) {
-            return Ok(());
+        if callee.links.serves() {
+            if self.waiting.can_hear(callee.peer.key) {
+                return Ok(());
+            }
+            callee.links.set_bell(false);
         }
         let why = format!(
             "client {:?} takes no links now: it must listen for them first (Client::listen)",
@@ -397,7 +400,7 @@ impl Broker {
     }
 
     /// Whether it has neither a line nor a descriptor.
-    #[cfg(any(fuzzing, test))]
+    #[cfg(fuzzing)]
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.table.is_empty() && self.waiting.len() == 0
     }

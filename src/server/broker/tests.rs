@@ -1,227 +1,183 @@
-//! Tests of introductions with a whole server, by clients that ask what they like.
+//! Tests of the table of links, with clients that have a channel and no connection.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-
-use crate::channel::{self, Geometry, Guest, Side};
-use crate::connect::dial::{DialError, Line};
-use crate::connect::{
-    Ask, Introduction, LinkInfo, Proof, Refusal, Reply, Role, Secret, decode_indices, decode_links,
-};
+use super::LinkMarks;
+use super::table::{NoPlace, Noted, Table};
+use crate::channel::{self, Geometry, Guest, LinkWords};
+use crate::connect::{Quotas, Role, Secret};
+use crate::registry::{Owner, Registered, Registry};
 use crate::ring::WaitStrategy;
-use crate::server::Server;
-use crate::wire::{Address, CloseReason, Key, Name};
+use crate::server::delivery::Inbox;
+use crate::server::member::Member;
+use crate::server::quotas::{Ledger, LinkShare, Share};
+use crate::wire::{Name, Peer};
 
-/// Longer than any test.
-const LIMIT: Duration = Duration::from_secs(60);
-
-struct Bus {
-    server: Server,
-    path: PathBuf,
-    _scratch: tempfile::TempDir,
+struct Stage {
+    registry: Registry,
+    ledger: Arc<Ledger>,
+    table: Table,
 }
 
-impl Bus {
-    fn new() -> Bus {
-        Bus::with(|quotas| quotas.links = 1024)
-    }
+/// A user other than this process's and root.
+const USER: u32 = 70_001;
 
-    fn with(set: impl FnOnce(&mut crate::Quotas)) -> Bus {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("bus");
-        let mut quotas = crate::Quotas::default();
-        set(&mut quotas);
-        let server = Server::builder(&path).quotas(quotas).ring_size(4096).start().unwrap();
-        Bus { server, path, _scratch: scratch }
-    }
-
-    fn register(&self, name: &str) -> Raw {
-        Raw::register(&self.path, name)
-    }
-}
-
-/// A registered client that asks by hand.
-struct Raw {
-    path: PathBuf,
-    proof: Proof,
-    name: Name,
-    guest: Guest,
-    lifeline: Line,
-    bell: Option<OwnedFd>,
-}
-
-/// One side of a link, as it was introduced.
-#[derive(Debug)]
-struct Taken {
-    introduction: Introduction,
-    segment: OwnedFd,
-    own: OwnedFd,
-    others: OwnedFd,
-    process: OwnedFd,
-}
-
-fn deadline() -> Instant {
-    Instant::now() + LIMIT
-}
-
-fn ask(path: &Path, ask: &Ask) -> Result<crate::connect::dial::Answer, DialError> {
-    Line::connect(path, deadline()).unwrap().ask(ask, deadline())
-}
-
-/// The refusal of a request, and its text.
-fn refused<T: std::fmt::Debug>(answer: Result<T, DialError>) -> (Refusal, String) {
-    match answer.unwrap_err() {
-        DialError::Refused(refusal, why) => (refusal, why),
-        other => panic!("{other:?}"),
-    }
-}
-
-impl Raw {
-    fn register(path: &Path, name: &str) -> Raw {
-        let name = Name::new(name).unwrap();
-        let lifeline = Line::connect(path, deadline()).unwrap();
-        let answer = lifeline.ask(&Ask::Register(name), deadline()).unwrap();
-        let proof = Reply::registration(&answer.body).unwrap();
-        let guest =
-            channel::open_for_client(answer.descriptors.first().unwrap(), WaitStrategy::Park).unwrap();
-        Raw { path: path.to_owned(), proof, name, guest, lifeline, bell: None }
-    }
-
-    fn serving(bus: &Bus, name: &str) -> Raw {
-        let mut client = bus.register(name);
-        client.listen();
-        client
-    }
-
-    fn listen(&mut self) {
-        self.guest.links.set_serving(true);
-        let answer = ask(&self.path, &Ask::Listen(self.proof)).unwrap();
-        assert!(answer.body.is_empty());
-        self.bell = Some(answer.descriptors.only().unwrap());
-    }
-
-    fn connect(&self, to: &str) -> Result<Taken, DialError> {
-        self.connect_with(0, Name::new(to).unwrap().into())
-    }
-
-    fn connect_with(&self, ring_size: u64, to: Address) -> Result<Taken, DialError> {
-        let answer = ask(&self.path, &Ask::Connect { proof: self.proof, ring_size, to })?;
-        Ok(Taken::from(answer))
-    }
-
-    fn take(&self) -> Option<Taken> {
-        let answer = ask(&self.path, &Ask::Take(self.proof)).unwrap();
-        if answer.body.is_empty() { None } else { Some(Taken::from(answer)) }
-    }
-
-    /// Whether the bell rings within a time. Then it is silent again.
-    fn hears(&self, within: Duration) -> bool {
-        let bell = self.bell.as_ref().unwrap();
-        let rings = is_ready(bell, PollFlags::IN, within);
-        while rustix::io::read(bell, &mut [0; 64]).is_ok_and(|read| read > 0) {}
-        rings
-    }
-
-    /// How many links the server counts for this client, and whether it serves.
-    fn listed(&self, bus: &Bus) -> (u32, bool) {
-        let all = bus.server.clients().unwrap();
-        let own = all.iter().find(|client| client.name == self.name).unwrap();
-        (own.links, own.serves)
-    }
-
-    fn flip(&self, taken: &Taken) {
-        self.guest.links.flip(taken.introduction.index);
-    }
-}
-
-impl Taken {
-    fn from(answer: crate::connect::dial::Answer) -> Taken {
-        let introduction = Introduction::decode(&answer.body).unwrap();
-        let [segment, own, others, process] = answer.descriptors.exactly().unwrap();
-        Taken { introduction, segment, own, others, process }
-    }
-
-    /// Whether the other side has no end of this side's pipe any more.
-    fn is_cut_off(&self, within: Duration) -> bool {
-        is_ready(&self.others, PollFlags::empty(), within)
-    }
-
-    fn geometry(&self) -> Geometry {
-        let Introduction { ring_size, max_block, .. } = self.introduction;
-        Geometry::new(ring_size).unwrap().with_max_block(max_block).unwrap()
-    }
-}
-
-fn is_ready(fd: impl AsFd, flags: PollFlags, within: Duration) -> bool {
-    let within = rustix::time::Timespec::try_from(within).unwrap();
-    poll(&mut [PollFd::new(&fd, flags)], Some(&within)).unwrap() > 0
-}
-
-/// Descriptors of this process, in which server and clients live.
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = deadline();
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::yield_now();
-    }
-}
-
-fn links(bus: &Bus) -> Vec<LinkInfo> {
-    let (mut links, mut from) = (Vec::new(), 0);
-    loop {
-        let body = ask(&bus.path, &Ask::Links { from }).unwrap().body;
-        let (page, next) = decode_links(&body, from).unwrap();
-        links.extend(page);
-        match next {
-            Some(next) => from = next,
-            None => return links,
+impl Stage {
+    fn new() -> Stage {
+        let mut quotas = Quotas::default();
+        quotas.links = 5000;
+        Stage {
+            registry: Registry::create(8).unwrap(),
+            ledger: Arc::new(Ledger::new(quotas)),
+            table: Table::default(),
         }
+    }
+
+    fn client(&self, name: &str) -> (Arc<Member>, Guest) {
+        let name = Name::new(name).unwrap();
+        let owner = Owner { pid: 1, uid: USER, gid: 3 };
+        let Registered { key, counters } = self.registry.register(&name, owner).unwrap();
+        let peer = Peer { name, key, pid: 1, uid: USER, gid: 3 };
+        let geometry = Geometry::new(4096).unwrap();
+        let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+        let guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
+        let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
+        let member = Member::new(peer, inbox, (host.closer, host.intake), counters, 2);
+        let member = member.with(Secret::new([7; 16]), LinkMarks::new(host.links), Share::default());
+        (Arc::new(member), guest)
+    }
+
+    fn share(&self) -> LinkShare {
+        self.ledger.begin_link(USER, 10, true).unwrap()
+    }
+
+    fn begin(&mut self, caller: &Arc<Member>, callee: &Arc<Member>) -> Result<Noted, NoPlace> {
+        let share = self.share();
+        self.table.begin(caller, callee, share)
+    }
+
+    /// How many links count against the user's quota.
+    fn counted(&self) -> u32 {
+        self.ledger.links_of(USER)
     }
 }
 
 #[test]
-fn both_sides_of_a_link_get_what_belongs_together() {
-    let bus = Bus::new();
-    let (alice, bob) = (bus.register("alice"), Raw::serving(&bus, "bob"));
-    for (ring_size, to) in [(0, Address::Name(bob.name)), (8192, Address::Key(bob.proof.key))] {
-        assert!(bob.take().is_none() && !bob.hears(Duration::ZERO));
-        let caller = alice.connect_with(ring_size, to).unwrap();
-        assert!(bob.hears(LIMIT));
-        let callee = bob.take().unwrap();
-        assert!(bob.take().is_none());
-        let (one, other) = (&caller.introduction, &callee.introduction);
-        assert_eq!((one.id, one.ring_size, one.max_block), (other.id, other.ring_size, other.max_block));
-        assert_eq!(one.ring_size as u64, ring_size.max(4096));
-        assert_eq!(
-            (one.peer.key, one.peer.name, one.peer.pid),
-            (bob.proof.key, bob.name, std::process::id())
-        );
-        assert_eq!((other.peer.key, other.peer.name), (alice.proof.key, alice.name));
-        // The rings are one memory, and each end of a pipe belongs to the other's end.
-        let open = |taken: &Taken, side| {
-            channel::open_link(&taken.segment, &taken.geometry(), WaitStrategy::Park, side).unwrap()
-        };
-        let (mut calls, mut serves) = (open(&caller, Side::Caller), open(&callee, Side::Callee));
-        calls.producer.send(b"hello").unwrap();
-        let mut block = Vec::new();
-        serves.consumer.recv(&mut block).unwrap();
-        assert_eq!(block, b"hello");
-        for (from, to) in [(&caller, &callee), (&callee, &caller)] {
-            assert_eq!(rustix::io::write(&from.others, b"x"), Ok(1));
-            assert_eq!(rustix::io::read(&to.own, &mut [0; 4]), Ok(1));
-            assert_eq!(rustix::io::read(&to.own, &mut [0; 4]), Err(rustix::io::Errno::AGAIN));
-            assert_eq!(rustix::pipe::fcntl_getpipe_size(&from.own), Ok(4096));
-            assert!(!is_ready(&from.process, PollFlags::IN, Duration::ZERO), "this process lives");
-            assert!(!from.is_cut_off(Duration::ZERO));
-        }
-        drop(callee);
-        assert!(caller.is_cut_off(LIMIT), "the server keeps no end of the pipes");
-    }
+fn each_side_counts_for_itself_and_the_line_goes_with_the_last() {
+    let mut stage = Stage::new();
+    let ((alice, alices), (bob, bobs)) = (stage.client("alice"), stage.client("bob"));
+    let (key, now) = (bob.peer.key, Instant::now());
+    let one = stage.begin(&alice, &bob).unwrap();
+    let other = stage.begin(&alice, &bob).unwrap();
+    assert!(one.id < other.id && one.caller != other.caller && one.callee != other.callee);
+    assert_eq!((stage.counted(), stage.table.of_user_at(USER, key)), (2, 2));
+    // The caller says that it has ended, which frees its quota and not its place at the callee.
+    alices.links.flip(one.caller);
+    stage.table.look_at(alice.peer.key, now);
+    assert_eq!((stage.counted(), stage.table.of_user_at(USER, key), stage.table.len()), (1, 2, 2));
+    bobs.links.flip(one.callee);
+    stage.table.look_at(key, now);
+    assert_eq!((stage.counted(), stage.table.of_user_at(USER, key), stage.table.len()), (1, 1, 1));
+    // The callee says so first.
+    bobs.links.flip(other.callee);
+    stage.table.look_at_user(USER, now);
+    assert_eq!((stage.counted(), stage.table.of_user_at(USER, key), stage.table.len()), (1, 0, 1));
+    alices.links.flip(other.caller);
+    stage.table.look_at_user(USER, now);
+    assert_eq!((stage.counted(), stage.table.len()), (0, 0));
+    assert!(stage.table.is_empty());
+}
+
+/// A caller that did not get its introduction never says that its link has ended.
+#[test]
+fn a_caller_that_never_heard_of_its_link_has_it_no_longer_than_the_callee_and_a_while() {
+    let mut stage = Stage::new();
+    let ((alice, _alices), (bob, bobs)) = (stage.client("alice"), stage.client("bob"));
+    let link = stage.begin(&alice, &bob).unwrap();
+    bobs.links.flip(link.callee);
+    let now = Instant::now();
+    stage.table.look_at(bob.peer.key, now);
+    stage.table.look_at(alice.peer.key, now);
+    assert_eq!((stage.counted(), stage.table.len()), (1, 1));
+    stage.table.look_at(alice.peer.key, now + Duration::from_secs(11));
+    assert_eq!((stage.counted(), stage.table.len()), (0, 0));
+    // The other way round it is not so: a caller that lies must not get more of the callee than its quota.
+    let link = stage.begin(&alice, &bob).unwrap();
+    stage.table.end(link.id, Role::Caller);
+    stage.table.look_at(bob.peer.key, now + Duration::from_secs(1000));
+    assert_eq!((stage.table.of_user_at(USER, bob.peer.key), stage.table.len()), (1, 1));
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_sides_only() {
+    let mut stage = Stage::new();
+    let ((alice, _alices), (bob, bobs)) = (stage.client("alice"), stage.client("bob"));
+    let link = stage.begin(&alice, &bob).unwrap();
+    let own = stage.begin(&alice, &alice).unwrap();
+    assert_ne!(own.caller, own.callee);
+    stage.begin(&bob, &alice).unwrap();
+    assert_eq!((alice.links.open(), bob.links.open(), stage.counted()), (4, 2, 3));
+    stage.table.left(alice.peer.key);
+    assert_eq!((alice.links.open(), bob.links.open(), stage.counted(), stage.table.len()), (0, 2, 1, 2));
+    assert!(stage.table.page(0, 10).0.is_empty());
+    bobs.links.flip(link.callee);
+    stage.table.left(bob.peer.key);
+    assert!(stage.table.is_empty() && stage.counted() == 0 && bob.links.open() == 0);
+}
+
+#[test]
+fn places_that_ended_are_found_when_all_are_taken() {
+    let mut stage = Stage::new();
+    let ((alice, alices), (bob, bobs)) = (stage.client("alice"), stage.client("bob"));
+    let mut all: Vec<Noted> = (0..LinkWords::MOST).map(|_| stage.begin(&alice, &bob).unwrap()).collect();
+    assert_eq!(stage.begin(&alice, &bob), Err(NoPlace(Role::Caller)));
+    assert_eq!(alice.links.open(), u32::from(LinkWords::MOST), "nothing is taken by what failed");
+    let ended = all.remove(100);
+    alices.links.flip(ended.caller);
+    assert_eq!(stage.begin(&alice, &bob), Err(NoPlace(Role::Callee)));
+    assert_eq!(u32::from(LinkWords::MOST) - 1, alice.links.open());
+    bobs.links.flip(ended.callee);
+    let again = stage.begin(&alice, &bob).unwrap();
+    assert_eq!((again.caller, again.callee), (ended.caller, ended.callee));
+    assert_eq!(stage.counted(), u32::from(LinkWords::MOST));
+}
+
+/// A page may be short, and its next number leads on.
+#[test]
+fn pages_have_the_open_links_in_order() {
+    let mut stage = Stage::new();
+    let ((alice, alices), (bob, _bobs)) = (stage.client("alice"), stage.client("bob"));
+    let all: Vec<Noted> = (0..10).map(|_| stage.begin(&alice, &bob).unwrap()).collect();
+    alices.links.flip(all[3].caller);
+    let ids = |page: &[crate::connect::LinkInfo]| page.iter().map(|link| link.id).collect::<Vec<_>>();
+    let (first, next) = stage.table.page(0, 4);
+    assert_eq!((ids(&first), next), (vec![1, 2, 3, 5], Some(6)));
+    let (second, next) = stage.table.page(6, 4);
+    assert_eq!((ids(&second), next), (vec![6, 7, 8, 9], Some(10)));
+    let (third, next) = stage.table.page(10, 4);
+    assert_eq!((ids(&third), next), (vec![10], None));
+    assert_eq!((third[0].caller.as_str(), third[0].callee.as_str()), ("alice", "bob"));
+    assert_eq!(stage.table.page(11, 4), (vec![], None));
+}
+
+#[test]
+fn a_link_reported_by_both_is_one_and_pays_for_its_caller() {
+    let mut stage = Stage::new();
+    let ((alice, alices), (bob, _bobs)) = (stage.client("alice"), stage.client("bob"));
+    let (alices_name, bobs_name) = (alice.peer.name, bob.peer.name);
+    let share = || stage.ledger.begin_link(USER, 0, true).unwrap();
+    stage.table.report(&bob, Role::Callee, alices_name, share()).unwrap();
+    assert_eq!((stage.table.of_user_at(USER, bob.peer.key), stage.table.page(0, 9).0.len()), (0, 0));
+    let calls = stage.table.report(&alice, Role::Caller, bobs_name, share()).unwrap();
+    assert_eq!((stage.table.len(), stage.table.of_user_at(USER, bob.peer.key)), (1, 1));
+    assert_eq!(stage.table.page(0, 9).0.len(), 1);
+    stage.table.report(&alice, Role::Caller, bobs_name, share()).unwrap();
+    assert_eq!((stage.table.len(), stage.counted()), (2, 2), "another one");
+    alices.links.flip(calls);
+    stage.table.look_at_user(USER, Instant::now());
+    assert_eq!((stage.table.len(), stage.counted()), (2, 1));
+    stage.table.left(alice.peer.key);
+    stage.table.left(bob.peer.key);
+    assert!(stage.table.is_empty() && stage.counted() == 0);
 }
