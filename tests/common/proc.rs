@@ -47,7 +47,7 @@ pub fn own_threads() -> Vec<String> {
     names
 }
 
-/// The number of a process's threads, descriptors and channel mappings.
+/// The number of a process's threads, descriptors and mappings of channels and links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
     pub threads: usize,
@@ -67,7 +67,7 @@ impl Holdings {
         Holdings {
             threads: count("task"),
             descriptors: count("fd"),
-            channels: maps.lines().filter(|line| line.contains("ringpost-channel")).count(),
+            channels: maps.lines().filter(|line| line.contains("ringpost-")).count(),
         }
     }
 }

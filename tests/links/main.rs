@@ -6,6 +6,7 @@
 mod common;
 
 mod calls;
+mod ends;
 mod errors;
 mod fork;
 mod outlive;
@@ -26,6 +27,12 @@ fn role() {
         "leaves" => fork::leave_a_child(&stage),
         "calls" => outlive::call_on(&stage),
         "other" => errors::open_many(&stage),
+        "serves" => ends::serve(&stage),
+        "listens" => ends::listen(&stage),
+        "calls bob" => ends::call(&stage),
+        "forks while serving" => serving::fork_while_serving(&stage),
+        "cut off while serving" => serving::cut_off_while_serving(&stage),
+        "serves many" => serving::serve_many(&stage),
         "server" => common::server::serve(common::server::as_set(), &stage),
         other => panic!("no role {other:?}"),
     }
