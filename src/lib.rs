@@ -130,6 +130,7 @@
 //! | `violation` | warn | `name`, `key`, `pid`, `what` | a client broke the protocol, and was disconnected |
 //! | `refused` | warn | `reason`; if known `name`, `pid`, `uid`, `gid`, `error` | a connection was refused |
 //! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was sent |
+//! | `introduction` | debug | `from`, `from_key`, `to`; `refusal` if refused | a client asked for a link |
 //! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
 //! | `registry` | error | `name`, `error` | an operation of the registry failed |
@@ -210,7 +211,7 @@ pub use self::{
         RegisterError, Responder, SendError, ServeError, ServeHandle,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
-    connect::{ListenError, PathError, Quotas, ServerInfo, default_path},
+    connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, default_path},
     link::{Request, Response, Service, ServiceError},
     registry::{ClientInfo, ClientState, Counters},
     ring::{Deadline, WaitStrategy},

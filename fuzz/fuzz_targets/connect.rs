@@ -1,7 +1,8 @@
 //! Fuzzes both ends of the connect channel with arbitrary datagrams, with and without descriptors.
 //!
 //! Neither end must panic or leak descriptors. The server must answer each request with a valid reply, and
-//! forget clients that hang up. The client must accept only sealed channels as memory.
+//! forget clients that hang up, with all that waits for them. The client must accept only sealed channels as
+//! memory. Clients that were registered ask for links, too, with their secret or another one.
 
 #![no_main]
 
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use input::Input;
@@ -127,6 +129,128 @@ fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
     })
 }
 
+/// The names that clients have who call each other.
+const NAMES: [&[u8]; 4] = [b"a", b"bb", b"ccc", b"nobody"];
+
+/// A request to register under one of these names, or one about links by a client that was registered.
+fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
+    let mut datagram = b"RINGPOST\x02\0\0\0".to_vec();
+    let what = input.byte() % 8;
+    let name = NAMES[usize::from(input.byte()) % NAMES.len()];
+    let code = match what {
+        0 | 1 => 1,
+        2 | 3 => 4,
+        what => u16::from(what) + 1,
+    };
+    datagram.extend_from_slice(&code.to_le_bytes());
+    datagram.extend_from_slice(&[0; 2]);
+    if code == 1 {
+        datagram.extend_from_slice(name);
+        return datagram;
+    }
+    if code == 8 {
+        datagram.extend_from_slice(&u64::from(input.byte()).to_le_bytes());
+        return datagram;
+    }
+    let own = proofs.get(usize::from(input.byte()) % proofs.len().max(1)).copied().unwrap_or([0; 32]);
+    datagram.extend_from_slice(&own);
+    match code {
+        4 => {
+            let ring_size = [0, 4096, 8192, 1 << 20, 77, u64::MAX][usize::from(input.byte()) % 6];
+            datagram.extend_from_slice(&u64::to_le_bytes(ring_size));
+            match input.byte() % 4 {
+                0 if !proofs.is_empty() => {
+                    datagram.push(1);
+                    let other = proofs[usize::from(input.byte()) % proofs.len()];
+                    datagram.extend_from_slice(&other[..16]);
+                }
+                _ => {
+                    datagram.push(0);
+                    datagram.extend_from_slice(name);
+                }
+            }
+        }
+        7 => {
+            let count = u16::from(input.byte() % 9);
+            datagram.extend_from_slice(&count.to_le_bytes());
+            for _ in 0..count {
+                let name = NAMES[usize::from(input.byte()) % NAMES.len()];
+                datagram.extend_from_slice(&[input.byte() % 2, name.len() as u8]);
+                datagram.extend_from_slice(name);
+            }
+        }
+        _ => {}
+    }
+    // Seldom spoilt.
+    if input.byte() % 16 == 0 {
+        let at = usize::from(input.byte()) % datagram.len();
+        datagram[at] = input.byte();
+    }
+    datagram
+}
+
+/// What the clients know: their proofs, and their channels.
+#[derive(Default)]
+struct Known {
+    proofs: Vec<[u8; 32]>,
+    channels: Vec<Segment>,
+    /// Bells and sides of links that are not closed yet.
+    kept: Vec<OwnedFd>,
+}
+
+/// The words of a channel that say whether its client takes links, and which have ended.
+const SERVING: usize = 2048;
+const ENDED: usize = 2112;
+
+impl Known {
+    /// What an answer with descriptors brought: a channel, a bell, or one side of a link.
+    fn take(&mut self, body: &[u8], descriptors: Vec<OwnedFd>, input: &mut Input<'_>) {
+        match (descriptors.len(), body.len()) {
+            (0, _) => {}
+            (1, 32) => {
+                channel::open(&descriptors[0], Default::default()).expect("what a server sends is a channel");
+                let segment = Segment::open(&descriptors[0]).expect("it is sealed");
+                segment.word32(SERVING).store(u32::from(input.byte() % 8 != 0), Ordering::Relaxed);
+                self.proofs.push(body.try_into().expect("32 bytes"));
+                self.channels.push(segment);
+                return;
+            }
+            (1, 0) => assert!(is_pipe(&descriptors[0]), "a bell"),
+            (4, 56..) => {
+                let ring_size = u64::from_le_bytes(body[10..18].try_into().expect("8 bytes"));
+                let segment = Segment::open(&descriptors[0]).expect("it is sealed");
+                assert_eq!(segment.len() as u64, 4096 + 2 * ring_size);
+                assert!(is_pipe(&descriptors[1]) && is_pipe(&descriptors[2]) && !is_pipe(&descriptors[3]));
+            }
+            other => panic!("an answer of another form: {other:?}"),
+        }
+        if input.byte() % 2 == 0 {
+            self.kept.extend(descriptors);
+        }
+    }
+
+    /// Says something about links in a channel, or closes what was kept.
+    fn act(&mut self, input: &mut Input<'_>) {
+        if input.byte() % 4 == 0 {
+            self.kept.clear();
+        }
+        if self.channels.is_empty() {
+            return;
+        }
+        let channel = &self.channels[usize::from(input.byte()) % self.channels.len()];
+        if input.byte() % 8 == 0 {
+            channel.word32(SERVING).fetch_xor(1, Ordering::Relaxed);
+        }
+        let word = usize::from(input.byte() % 128) / (1 + 127 * usize::from(input.byte() % 2));
+        channel.word32(ENDED + 4 * word).fetch_xor(input.word32(), Ordering::Relaxed);
+    }
+}
+
+fn is_pipe(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo)
+}
+
 /// Sends a datagram with up to five descriptors. `None` if it was not sent: it is too long, or nobody reads.
 /// Else whether the first descriptor is valid as a channel.
 fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
@@ -143,12 +267,11 @@ fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     Some(descriptors.first().is_some_and(|(_, channel)| *channel))
 }
 
-/// Reads the available answers. Each must be valid, and have at most one descriptor, and that only if it is
-/// Ok.
-fn hear(socket: &OwnedFd) {
+/// Reads the available answers. Each must be valid, and have descriptors only if it is Ok.
+fn hear(socket: &OwnedFd, known: &mut Known, input: &mut Input<'_>) {
     let mut bytes = [0; 20_000];
     loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let buffers = &mut [IoSliceMut::new(&mut bytes)];
         let Ok(received) = recvmsg(socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) else { return };
@@ -163,18 +286,22 @@ fn hear(socket: &OwnedFd) {
                 descriptors.extend(rights);
             }
         }
-        assert!(descriptors.len() <= usize::from(!refused));
-        for descriptor in &descriptors {
-            channel::open(descriptor, Default::default()).expect("what a server sends is a channel");
-        }
+        assert!(!refused || descriptors.is_empty());
+        known.take(&bytes[16..received.bytes], descriptors, input);
     }
+}
+
+fn say_plainly(socket: &OwnedFd, datagram: &[u8]) {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let _ = rustix::net::send(socket, datagram, flags);
 }
 
 /// Arbitrary clients of a server.
 fn ask(stage: &mut Stage, input: &mut Input<'_>) {
     let mut sockets: Vec<OwnedFd> = Vec::new();
+    let mut known = Known::default();
     while !input.is_empty() {
-        match input.byte() % 8 {
+        match input.byte() % 16 {
             0 if sockets.len() < 5 => {
                 let socket =
                     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("a socket");
@@ -189,8 +316,27 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
             4 | 5 => stage.acceptor.turn(),
             6 if !sockets.is_empty() => {
                 let one = usize::from(input.byte()) % sockets.len();
-                hear(&sockets[one]);
+                hear(&sockets[one], &mut known, input);
             }
+            // A request about links, on a connection of its own or one that asked before.
+            8 | 9 if sockets.len() < 9 => {
+                let socket =
+                    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("a socket");
+                connect(&socket, &stage.address).expect("a server");
+                sockets.push(socket);
+                say_plainly(&sockets[sockets.len() - 1], &link_datagram(input, &known.proofs));
+            }
+            10 | 11 if !sockets.is_empty() => {
+                let one = usize::from(input.byte()) % sockets.len();
+                say_plainly(&sockets[one], &link_datagram(input, &known.proofs));
+            }
+            12 | 13 => {
+                stage.acceptor.turn();
+                for socket in &sockets {
+                    hear(socket, &mut known, input);
+                }
+            }
+            14 => known.act(input),
             7 if !sockets.is_empty() => {
                 let one = usize::from(input.byte()) % sockets.len();
                 sockets.swap_remove(one);
@@ -199,8 +345,10 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
         }
     }
     stage.acceptor.turn();
-    sockets.iter().for_each(hear);
-    drop(sockets);
+    for socket in &sockets {
+        hear(socket, &mut known, input);
+    }
+    drop((sockets, known));
     let limit = Instant::now() + Duration::from_secs(5);
     while !stage.acceptor.is_quiet() {
         assert!(Instant::now() < limit, "somebody is not forgotten");

@@ -15,7 +15,7 @@ use super::error::RegisterError;
 use super::session::{ask_anew, deadline_in, explain};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
-use crate::connect::{Ask, Refusal, ServerInfo, lasting};
+use crate::connect::{Ask, LinkInfo, Refusal, ServerInfo, decode_links, lasting};
 use crate::registry::ClientInfo;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
@@ -165,6 +165,45 @@ impl Observer {
                 match next {
                     None => return Ok(clients),
                     Some(next) => from_slot = next,
+                }
+            }
+        })
+    }
+
+    /// The links between this server's clients that are open now, as the clients say. Blocks as
+    /// [`list`](Self::list) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`server`](Self::server).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Observer;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// # let _server = Server::builder(&path).start()?;
+    /// let mut bob = Client::register(&path, "bob")?;
+    /// let _serving = bob.listen()?.serve(|request, response| response.write(request.payload()))?;
+    /// let mut alice = Client::register(&path, "alice")?;
+    /// let _link = alice.connect("bob")?;
+    /// let links = Observer::connect(&path)?.links()?;
+    /// assert_eq!((links[0].caller.as_str(), links[0].callee.as_str()), ("alice", "bob"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn links(&self) -> Result<Vec<LinkInfo>, RegisterError> {
+        self.question(|line, deadline| {
+            let mut links = Vec::new();
+            let mut from = 0;
+            loop {
+                let body = line.ask(&Ask::Links { from }, deadline)?.body;
+                let (page, next) = decode_links(&body, from).ok_or(DialError::NotRingpost)?;
+                links.extend(page);
+                match next {
+                    None => return Ok(links),
+                    Some(next) => from = next,
                 }
             }
         })

@@ -2,8 +2,6 @@
 //!
 //! `docs/PROTOCOL.md` describes them byte by byte.
 
-#![allow(dead_code, reason = "until the server and the client speak of links")]
-
 use std::fmt;
 use std::hint::black_box;
 use std::time::Duration;
@@ -192,7 +190,8 @@ pub(crate) fn decode_indices(bytes: &[u8], reported: usize) -> Option<Vec<Option
     fits.then(|| indices.iter().map(|index| noted(*index)).collect())
 }
 
-/// A link between two clients, as its server knows it.
+/// A link between two clients, as its server knows it. [`Observer::links`](crate::Observer::links) returns
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkInfo {

@@ -126,9 +126,25 @@ fn ls_shows_the_server_and_its_clients_and_not_itself() {
     assert_eq!(clients[0]["uid"], rustix::process::geteuid().as_raw());
     assert_eq!(clients[0]["state"], "live");
     assert_eq!(clients[0]["received"], 1);
+    assert_eq!((&clients[0]["serves"], &clients[0]["links"]), (&Value::Bool(false), &0.into()));
     let for_people = run(CLIENT, &["ls", "--socket", text(&place.path)]).well();
     let for_people = String::from_utf8(for_people).unwrap();
     assert!(for_people.contains("alice") && for_people.contains(&key), "{for_people}");
+    assert!(!for_people.contains("CALLEE"), "{for_people}");
+    let mut serving = ringpost::Client::register(&place.path, "serving one").unwrap();
+    let _serves = serving.listen().unwrap().serve(|_, _| Ok(())).unwrap();
+    let mut calling = ringpost::Client::register(&place.path, "calling one").unwrap();
+    let _link = calling.connect("serving one").unwrap();
+    let for_people = run(CLIENT, &["ls", "--links", "--socket", text(&place.path)]).well();
+    let for_people = String::from_utf8(for_people).unwrap();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = for_people.lines().map(words).collect();
+    let at = lines.iter().position(|line| line[..] == ["CALLER", "CALLEE", "AGE"]).expect("links");
+    assert_eq!(lines[at + 1][..4], ["calling", "one", "serving", "one"]);
+    assert!(lines[..at].iter().any(|line| line.contains(&"serving".to_owned()) && line[0] == "serving"));
+    let listing = run(CLIENT, &["ls", "--links", "--json", "--socket", text(&place.path)]).well();
+    let listing: Value = serde_json::from_slice(&listing).unwrap();
+    assert_eq!((&listing["links"][0]["caller"], &listing["links"][1]), (&"calling one".into(), &Value::Null));
 }
 
 #[test]

@@ -130,9 +130,13 @@ pub struct ListenOptions {
 
 #[derive(Debug, Args)]
 pub struct LsOptions {
-    /// Print one JSON object: {"server":{…},"clients":[…]}
+    /// Print one JSON object: {"server":{…},"clients":[…]}, with --links also "links":[…]
     #[arg(long)]
     pub json: bool,
+
+    /// List the links between clients, too
+    #[arg(long)]
+    pub links: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringpost::{ClientInfo, Observer, Quotas, ServerInfo};
+use ringpost::{ClientInfo, ClientState, LinkInfo, Observer, Quotas, ServerInfo};
 use serde::Serialize;
 
+use crate::cli::LsOptions;
 use ringpost::cli::args::{readable_bytes, readable_time};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
 use ringpost::cli::stats::thousands;
 
-pub fn run(socket: &Path, json: bool) -> Outcome {
+pub fn run(socket: &Path, options: &LsOptions) -> Outcome {
     let observer = Observer::connect(socket).map_err(Failure::failed)?;
     let server = observer.server().map_err(Failure::failed)?;
     let mut clients = observer.list().map_err(Failure::failed)?;
-    if json {
+    let links = options.links.then(|| observer.links()).transpose().map_err(Failure::failed)?;
+    if options.json {
         sort(&mut clients);
         let server = ServerObject::new(&server, socket);
         let users = users(&clients);
@@ -25,11 +27,23 @@ pub fn run(socket: &Path, json: bool) -> Outcome {
             server,
             users,
             clients: clients.iter().map(ClientObject::new).collect(),
+            links: links.as_ref().map(|links| links.iter().map(LinkObject::new).collect()),
         });
     }
     let last = server_line(&server, clients.len());
     let quotas = quotas_line(&server, &clients);
-    out::put(format!("{}{last}\n{quotas}", self::clients(clients)).as_bytes())
+    let links = links.map_or(String::new(), |links| self::links(&links));
+    out::put(format!("{}{links}{last}\n{quotas}", self::clients(clients)).as_bytes())
+}
+
+/// Formats links as a table.
+fn links(links: &[LinkInfo]) -> String {
+    let cells = |link: &LinkInfo| {
+        let [caller, callee] = [link.caller, link.callee].map(|name| out::readable(name.as_bytes()));
+        [caller, callee, readable_time(link.age)]
+    };
+    let rows: Vec<[String; 3]> = links.iter().map(cells).collect();
+    table(&["CALLER", "CALLEE", "AGE"], &rows)
 }
 
 /// Formats the clients as a table.
@@ -49,6 +63,25 @@ struct Listing<'a> {
     server: ServerObject<'a>,
     users: Vec<UserObject>,
     clients: Vec<ClientObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<Vec<LinkObject<'a>>>,
+}
+
+#[derive(Serialize)]
+struct LinkObject<'a> {
+    caller: &'a str,
+    callee: &'a str,
+    age_seconds: f64,
+}
+
+impl<'a> LinkObject<'a> {
+    fn new(link: &'a LinkInfo) -> LinkObject<'a> {
+        LinkObject {
+            caller: link.caller.as_str(),
+            callee: link.callee.as_str(),
+            age_seconds: seconds(link.age),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -134,6 +167,9 @@ struct ClientObject<'a> {
     received: u64,
     bytes_in: u64,
     bytes_out: u64,
+    /// Whether it takes links.
+    serves: bool,
+    links: u32,
 }
 
 impl<'a> ServerObject<'a> {
@@ -172,6 +208,8 @@ impl<'a> ClientObject<'a> {
             received: counters.received,
             bytes_in: counters.bytes_in,
             bytes_out: counters.bytes_out,
+            serves: client.serves,
+            links: client.links,
         }
     }
 }
@@ -192,7 +230,10 @@ fn row(client: &ClientInfo) -> [String; 9] {
     [
         out::readable(client.name.as_bytes()),
         client.key.to_string(),
-        client.state.to_string(),
+        match client.state {
+            ClientState::Live if client.serves => "serving".to_owned(),
+            state => state.to_string(),
+        },
         client.pid.to_string(),
         client.uid.to_string(),
         counters.calls.to_string(),

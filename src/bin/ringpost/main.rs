@@ -28,7 +28,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Send(options) => send::run(&socket.path()?, &options),
         Command::Call(options) => call::run(&socket.path()?, &options),
         Command::Listen(options) => listen::run(&socket.path()?, &options),
-        Command::Ls(options) => ls::run(&socket.path()?, options.json),
+        Command::Ls(options) => ls::run(&socket.path()?, &options),
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
         Command::Generate(generate) => generate.run::<Cli>(),
