@@ -73,6 +73,7 @@ pub fn tamper(memory: &Memory, tails: &[(usize, u64)], input: &mut Input<'_>) {
 }
 
 /// Writes valid blocks like a producer, but without checking for room.
+#[derive(Clone)]
 pub struct Writer {
     ring: usize,
     pub tail: u64,
@@ -99,6 +100,15 @@ impl Writer {
             memory.set_header(self.ring, self.tail, header(self.tail, PADDING, until_end - 8));
         }
         self.tail = start + size;
+    }
+
+    /// Writes a block while the other end sleeps the next time. What is written later lies behind it.
+    pub fn put_later(&mut self, memory: &Memory, block: Vec<u8>) {
+        let mut then = self.clone();
+        let size = record_size(block.len() as u64);
+        let until_end = RING - self.tail % RING;
+        self.tail += if size <= until_end { size } else { until_end + size };
+        memory.meanwhile(move |memory| then.put(memory, &block));
     }
 }
 

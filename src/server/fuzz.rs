@@ -41,7 +41,7 @@ fn settings(path: &Path) -> Settings {
 
 /// A service that does what the request's first byte says, so that every way in which a service can end
 /// occurs.
-fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+pub fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
     let payload = request.payload();
     match payload.first() {
         Some(1) => {

@@ -6,5 +6,5 @@ pub use crate::client::fuzz::{
     ServedLink, client_on, incoming_on, link_on, observe_over, register_over, serve_link,
 };
 pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
-pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served};
+pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served, service};
 pub use crate::shm::backend::fuzz::{Work, give_hints, work};
