@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod links;
 mod memory;
 
 use std::fmt::Debug;
@@ -15,12 +16,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
 use crate::connect::listing::{decode_page, encode_page};
-use crate::connect::{Ask, MOST_BYTES, Proof, Quotas, Refusal, Reply, Secret, ServerInfo};
+use crate::connect::{Ask, MOST_BYTES, MOST_REPORTED, Proof, Quotas, Refusal, Reply, Secret, ServerInfo};
 use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
-use crate::server::{GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, parse_send};
+use crate::server::{
+    AT_ONE_CLIENT, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, OF_ONE_USER, PATIENCE, parse_send,
+};
 use crate::shm::Segment;
 use crate::wire::{
     BlockHeader, CloseReason, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status,
@@ -30,7 +33,7 @@ use crate::wire::{
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 26] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -47,6 +50,10 @@ const TABLES: [&str; 22] = [
     "SEND",
     "Message",
     "Statuses",
+    "CONNECT",
+    "Introduction",
+    "REPORT",
+    "A page of links",
     "Entry",
     "The server's description",
     "Quotas",
@@ -56,10 +63,13 @@ const TABLES: [&str; 22] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 15] = [
     "call",
     "channel",
+    "connect",
     "description",
+    "introduction",
+    "links",
     "message",
     "observing",
     "padding",
@@ -67,6 +77,7 @@ const EXAMPLES: [&str; 11] = [
     "records",
     "refused",
     "register",
+    "report",
     "send",
 ];
 
@@ -506,6 +517,11 @@ fn limits() {
         ("time in which a connection must ask", format!("{GREETING_TIME:?}")),
         ("time in which an observer may ask on", format!("{OBSERVING_TIME:?}")),
         ("answers to an observer", MOST_ASKS.to_string()),
+        ("time in which an introduction is taken", format!("{PATIENCE:?}")),
+        ("introductions that wait for one client", AT_ONE_CLIENT.to_string()),
+        ("of these of one user's callers", OF_ONE_USER.to_string()),
+        ("links of one client", LinkWords::MOST.to_string()),
+        ("links in one report", MOST_REPORTED.to_string()),
         ("responses before a fence", DRAIN.to_string()),
         ("a server's sleep for room", format!("{SPACE_SLICE:?}")),
         ("a client's sleep with several requests outstanding", format!("{SLICE:?}")),
