@@ -23,13 +23,18 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
-const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 2;
 const LAYOUT: u32 = 2;
 
 /// Codes of requests on the socket.
 pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;
+pub const CONNECT: u16 = 4;
+pub const LISTEN: u16 = 5;
+pub const TAKE: u16 = 6;
+pub const REPORT: u16 = 7;
+pub const LINKS: u16 = 8;
 
 /// Longer than anything in these tests takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,7 +46,7 @@ const LINE: u64 = 64;
 const DATA: u64 = 1;
 const PADDING: u64 = 2;
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
@@ -61,7 +66,7 @@ pub struct Connection(OwnedFd);
 /// A reply of the server, or the end of the connection.
 #[derive(Debug)]
 pub enum Reply {
-    Done { body: Vec<u8>, descriptor: Option<OwnedFd> },
+    Done { body: Vec<u8>, descriptors: Vec<OwnedFd> },
     Refused { code: u16, version: u32, text: String },
     End,
 }
@@ -113,19 +118,19 @@ impl Connection {
 
     pub fn receive(&self) -> Reply {
         let mut bytes = vec![0; 16_384];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut resets = 0;
-        let (length, descriptor) = loop {
+        let (length, descriptors) = loop {
             assert!(self.is_readable(LIMIT), "no reply");
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let buffers = &mut [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => {
                     let rights = |message| match message {
-                        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
-                        _ => None,
+                        RecvAncillaryMessage::ScmRights(rights) => rights.collect::<Vec<_>>(),
+                        _ => Vec::new(),
                     };
-                    break (received.bytes, control.drain().find_map(rights));
+                    break (received.bytes, control.drain().flat_map(rights).collect());
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) if resets == 0 => resets += 1,
@@ -139,7 +144,7 @@ impl Connection {
         assert!(length >= 16 && bytes[..8] == MAGIC, "not a reply");
         let body = bytes[16..length].to_vec();
         match u16_at(&bytes, 12) {
-            0 => Reply::Done { body, descriptor },
+            0 => Reply::Done { body, descriptors },
             code => {
                 let version = u32_at(&bytes, 8);
                 Reply::Refused { code, version, text: String::from_utf8(body).unwrap() }
@@ -148,7 +153,7 @@ impl Connection {
     }
 
     /// Whether something (or the end) can be received within that time.
-    fn is_readable(&self, within: Duration) -> bool {
+    pub fn is_readable(&self, within: Duration) -> bool {
         let within = rustix::time::Timespec::try_from(within).unwrap();
         matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&within)), Ok(1))
     }
@@ -166,9 +171,18 @@ impl Connection {
 
 // ---- shared memory
 
-struct Memory(MmapRaw);
+pub struct Memory(MmapRaw);
 
 impl Memory {
+    /// Maps a memory file, if it is sealed as it should be and has that length.
+    pub fn open(descriptor: &OwnedFd, length: impl FnOnce(&Memory) -> u64) -> Arc<Memory> {
+        let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        assert!(fcntl_get_seals(descriptor).unwrap().contains(needed), "not sealed");
+        let memory = Memory(MmapRaw::map_raw(descriptor).unwrap());
+        assert_eq!(fstat(descriptor).unwrap().st_size as u64, length(&memory));
+        Arc::new(memory)
+    }
+
     /// The address of an object of that size and alignment.
     fn address(&self, at: usize, size: usize) -> *mut u8 {
         assert!(at.is_multiple_of(size) && at + size <= self.0.len());
@@ -181,7 +195,7 @@ impl Memory {
         unsafe { AtomicU64::from_ptr(self.address(at, 8).cast()) }
     }
 
-    fn word32(&self, at: usize) -> &AtomicU32 {
+    pub fn word32(&self, at: usize) -> &AtomicU32 {
         // SAFETY: as above.
         unsafe { AtomicU32::from_ptr(self.address(at, 4).cast()) }
     }
@@ -203,7 +217,7 @@ impl Memory {
 }
 
 /// One end of a ring.
-struct Ring {
+pub struct Ring {
     memory: Arc<Memory>,
     control: usize,
     data: usize,
@@ -215,6 +229,19 @@ struct Ring {
 }
 
 impl Ring {
+    /// The ring of that number in a channel or a link with rings of that size.
+    pub fn of(memory: &Arc<Memory>, number: usize, size: u64, largest: usize) -> Ring {
+        Ring {
+            memory: Arc::clone(memory),
+            control: 256 + number * 384,
+            data: 4096 + number * size as usize,
+            size,
+            largest,
+            position: 0,
+            head: 0,
+        }
+    }
+
     fn at(&self, position: u64) -> usize {
         self.data + (position % self.size) as usize
     }
@@ -227,7 +254,7 @@ impl Ring {
         self.memory.word64(self.control)
     }
 
-    fn consumer_parked(&self) -> &AtomicU32 {
+    pub fn consumer_parked(&self) -> &AtomicU32 {
         self.memory.word32(self.control + 128)
     }
 
@@ -251,7 +278,7 @@ impl Ring {
     }
 
     /// Publishes a block if there is room.
-    fn publish(&mut self, block: &[u8]) -> bool {
+    pub fn publish(&mut self, block: &[u8]) -> bool {
         assert!(block.len() <= self.largest);
         if !self.has_room(block.len()) {
             return false;
@@ -275,12 +302,12 @@ impl Ring {
         true
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.header(self.position).load(Ordering::Acquire) == 0
     }
 
     /// Takes a block if there is one.
-    fn take(&mut self) -> Option<Vec<u8>> {
+    pub fn take(&mut self) -> Option<Vec<u8>> {
         let header = self.header(self.position).load(Ordering::Acquire);
         if header == 0 {
             return None;
@@ -304,7 +331,7 @@ impl Ring {
     }
 }
 
-fn wake(parked: &AtomicU32) {
+pub fn wake(parked: &AtomicU32) {
     fence(Ordering::SeqCst);
     if parked.load(Ordering::Relaxed) == 1 && parked.swap(0, Ordering::Relaxed) == 1 {
         futex::wake(parked, futex::Flags::empty(), 1).unwrap();
@@ -312,7 +339,7 @@ fn wake(parked: &AtomicU32) {
 }
 
 /// Sleeps on a parked word, unless the condition already holds.
-fn sleep(parked: &AtomicU32, is_there: impl FnOnce() -> bool) {
+pub fn sleep(parked: &AtomicU32, is_there: impl FnOnce() -> bool) {
     parked.store(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     if !is_there() {
@@ -352,6 +379,8 @@ pub struct Message {
 pub struct Client {
     pub connection: Connection,
     pub key: [u8; 16],
+    /// Key and secret, for other connections.
+    pub proof: [u8; 32],
     /// Bytes of the largest block, header included.
     pub largest: usize,
     memory: Arc<Memory>,
@@ -369,32 +398,23 @@ impl Client {
     }
 
     pub fn register_on(connection: Connection, name: &str) -> Result<Client, Reply> {
-        let (body, descriptor) = match connection.ask(REGISTER, name.as_bytes()) {
-            Reply::Done { body, descriptor: Some(descriptor) } => (body, descriptor),
+        let (body, descriptors) = match connection.ask(REGISTER, name.as_bytes()) {
+            Reply::Done { body, descriptors } => (body, descriptors),
             other => return Err(other),
         };
-        let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        assert!(fcntl_get_seals(&descriptor).unwrap().contains(needed), "not sealed");
-        let length = fstat(&descriptor).unwrap().st_size as u64;
-        let memory = Arc::new(Memory(MmapRaw::map_raw(&descriptor).unwrap()));
+        let [descriptor] = &descriptors[..] else { panic!("one descriptor") };
+        let memory = Memory::open(descriptor, |memory| 4096 + 3 * u64_at(&memory.read(0, 32), 16));
         let header = memory.read(0, 32);
         let (size, largest) = (u64_at(&header, 16), u64_at(&header, 24));
         assert!(header[..8] == MAGIC && u32_at(&header, 8) == LAYOUT);
-        assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size) && length == 4096 + 3 * size);
+        assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size));
         assert!((256..=size / 2 - 8).contains(&largest));
         let largest = largest as usize;
-        let ring = |number: usize| Ring {
-            memory: Arc::clone(&memory),
-            control: 256 + number * 384,
-            data: 4096 + number * size as usize,
-            size,
-            largest,
-            position: 0,
-            head: 0,
-        };
+        let ring = |number: usize| Ring::of(&memory, number, size, largest);
         Ok(Client {
             connection,
             key: body[..16].try_into().unwrap(),
+            proof: body.try_into().unwrap(),
             largest,
             requests: ring(0),
             responses: ring(1),
@@ -403,6 +423,17 @@ impl Client {
             next: 0,
             expected: 0,
         })
+    }
+
+    /// Says whether this client takes links.
+    pub fn set_serving(&self, serves: bool) {
+        self.memory.word32(2048).store(serves.into(), Ordering::Relaxed);
+    }
+
+    /// Says that the link with that index has ended.
+    pub fn end_link(&self, index: u16) {
+        let word = self.memory.word32(2112 + usize::from(index) / 32 * 4);
+        word.fetch_xor(1 << (index % 32), Ordering::Relaxed);
     }
 
     /// 0, or why the server closed the channel.
@@ -526,6 +557,8 @@ pub struct Entry {
     pub registered: u64,
     /// Calls, sent, received, bytes in, bytes out.
     pub counters: [u64; 5],
+    pub serves: bool,
+    pub links: u32,
     pub name: String,
 }
 
@@ -535,7 +568,7 @@ pub fn page(mut bytes: &[u8], from: u32) -> (Vec<Entry>, Option<u32>) {
     bytes = &bytes[4..];
     let (mut entries, mut least) = (Vec::new(), from);
     while !bytes.is_empty() {
-        let end = 78 + usize::from(bytes[77]);
+        let end = 83 + usize::from(bytes[82]);
         let slot = u32::from(u16_at(bytes, 14));
         assert!(slot >= least, "slots do not rise");
         least = slot + 1;
@@ -545,7 +578,9 @@ pub fn page(mut bytes: &[u8], from: u32) -> (Vec<Entry>, Option<u32>) {
             owner: [17, 21, 25].map(|at| u32_at(bytes, at)),
             registered: u64_at(bytes, 29),
             counters: [37, 45, 53, 61, 69].map(|at| u64_at(bytes, at)),
-            name: String::from_utf8(bytes[78..end].to_vec()).unwrap(),
+            serves: bytes[77] == 1,
+            links: u32_at(bytes, 78),
+            name: String::from_utf8(bytes[83..end].to_vec()).unwrap(),
         });
         bytes = &bytes[end..];
     }

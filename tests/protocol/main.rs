@@ -1,13 +1,16 @@
-//! Tests that `docs/PROTOCOL.md` is enough to write a client: `client.rs` was written from it alone.
+//! Tests that `docs/PROTOCOL.md` is enough to write a client: `client.rs` and `link.rs` were written from it
+//! alone.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod client;
+mod link;
+mod links;
 
 use client::{
-    CALL, Client, Closed, Connection, LIST, LIST_CLIENTS, LOOK_UP, Message, PING, REGISTER, Reply, SEND,
-    SERVER, STATISTICS, UNREGISTER, WAITS, datagram, pages, u32_at, u64_at,
+    CALL, Client, Closed, Connection, LIST, LIST_CLIENTS, LOOK_UP, Message, PING, PROTOCOL, REGISTER, Reply,
+    SEND, SERVER, STATISTICS, UNREGISTER, WAITS, datagram, pages, u32_at, u64_at,
 };
 use common::payload::{Random, content};
 use common::{Bus, begin, eventually};
@@ -34,9 +37,11 @@ fn bytes_of(key: Key) -> [u8; 16] {
 
 #[test]
 fn the_client_shares_no_code_with_the_library() {
-    let text = include_str!("client.rs");
-    for path in ["ringpost::", "super::", "crate::", "mod "] {
-        assert!(!text.contains(path), "{path}");
+    let own = include_str!("link.rs").replace("super::client::", "");
+    for text in [include_str!("client.rs"), &own] {
+        for path in ["ringpost::", "super::", "crate::", "mod "] {
+            assert!(!text.contains(path), "{path}");
+        }
     }
 }
 
@@ -219,18 +224,18 @@ fn refusals_have_their_codes() {
         code
     };
     assert_eq!(say(b"RINGPOS?\x01\0\0\0\x03\0\0\0"), 1);
-    assert_eq!(say(&datagram(1, SERVER, b"")[..15]), 1);
-    assert_eq!(say(&datagram(1, REGISTER, &[b'a'; 16_400])), 1);
-    assert_eq!(say(&datagram(2, SERVER, b"")), 2);
-    assert_eq!(say(&datagram(1, 4, b"")), 3);
-    assert_eq!(say(&datagram(1, SERVER, b"x")), 3);
-    assert_eq!(say(&datagram(1, LIST, b"abc")), 3);
+    assert_eq!(say(&datagram(PROTOCOL, SERVER, b"")[..15]), 1);
+    assert_eq!(say(&datagram(PROTOCOL, REGISTER, &[b'a'; 16_400])), 1);
+    assert_eq!(say(&datagram(PROTOCOL + 1, SERVER, b"")), 2);
+    assert_eq!(say(&datagram(PROTOCOL, 99, b"")), 3);
+    assert_eq!(say(&datagram(PROTOCOL, SERVER, b"x")), 3);
+    assert_eq!(say(&datagram(PROTOCOL, LIST, b"abc")), 3);
     for name in ["", " a", "a\n", "0040180g7zzzzzzzzzzzzzzzzz", &"a".repeat(65)] {
-        assert_eq!(say(&datagram(1, REGISTER, name.as_bytes())), 4, "{name:?}");
+        assert_eq!(say(&datagram(PROTOCOL, REGISTER, name.as_bytes())), 4, "{name:?}");
     }
     let _held = [64, 5].map(|bytes| Client::register(bus.path(), &"a".repeat(bytes)).unwrap());
-    assert_eq!(say(&datagram(1, REGISTER, b"aaaaa")), 5);
-    assert_eq!(say(&datagram(1, REGISTER, b"b")), 6);
+    assert_eq!(say(&datagram(PROTOCOL, REGISTER, b"aaaaa")), 5);
+    assert_eq!(say(&datagram(PROTOCOL, REGISTER, b"b")), 6);
     let silent = Connection::to(bus.path());
     assert_eq!(silent.receive().refusal(), 3, "nothing was asked");
 }
