@@ -318,3 +318,165 @@ pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
         std::mem::forget(again);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::link::Scheduler;
+    use crate::ring::layout::{CONSUMER_PARKED, PRODUCER_PARKED};
+    use crate::ring::{Closer, Peer, Setup, WaitStrategy, local_setup};
+    use crate::shm::backend::Ordering;
+
+    const RING: usize = 4096;
+    const SECRET: &[u8; 8] = b"a secret";
+
+    /// Both ends of a link, whose requester does not heed its close.
+    struct Link {
+        setups: [Setup; 2],
+        responder: Responder,
+        requests: Producer,
+        responses: Consumer,
+    }
+
+    fn link() -> Link {
+        let setups = [0, 1].map(|_| local_setup(RING, WaitStrategy::Park, 0).unwrap());
+        let gate = setups[0].closer.clone();
+        let slot = Slot::new(&Arc::new(Scheduler::new(Some(2))), WaitStrategy::Park, gate, None);
+        let others = |setup: &Setup| {
+            let closer = Closer::new(setup.view.clone(), setup.scope, Vec::new(), None, Peer::Unheard);
+            Setup { closer, closes_on_drop: None, ..setup.clone() }
+        };
+        Link {
+            responder: Responder::new(Consumer::new(&setups[0]), Producer::new(&setups[1]), slot),
+            requests: Producer::new(&others(&setups[0])),
+            responses: Consumer::new(&others(&setups[1])),
+            setups,
+        }
+    }
+
+    fn ask(requests: &mut Producer, operation: Operation, body: &[u8]) {
+        let header = BlockHeader::new(operation as u16, 0, 0).to_word();
+        requests.try_publish(Some(header), &[body]).unwrap();
+    }
+
+    /// Echoes calls; remembers posts, answers them with what nobody may see, and does more as it is told.
+    struct Notes<F> {
+        posts: Vec<Vec<u8>>,
+        calls: usize,
+        at_post: F,
+    }
+
+    fn notes<F: FnMut()>(at_post: F) -> Notes<F> {
+        Notes { posts: Vec::new(), calls: 0, at_post }
+    }
+
+    impl<F: FnMut()> Handler for Notes<F> {
+        fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
+            self.calls += 1;
+            response.write(payload)
+        }
+
+        fn post(&mut self, payload: &[u8], response: &mut Response<'_>) {
+            self.posts.push(payload.to_vec());
+            response.write(SECRET).unwrap();
+            (self.at_post)();
+        }
+
+        fn answered(&mut self, _request: usize, _response: usize) {}
+
+        fn other(&mut self, header: BlockHeader, responder: &mut Responder) -> Result<(), End> {
+            assert!(is_post(&header));
+            responder.post(self);
+            Ok(())
+        }
+    }
+
+    /// Whether the ring of the responses holds what a service wrote for nobody.
+    fn shows_a_secret(link: &Link) -> bool {
+        let Setup { view, control, data, capacity, .. } = &link.setups[1];
+        let mut ring = Vec::new();
+        view.ring(*control, *data, *capacity).append_to(0, 0, RING, &mut ring);
+        ring.windows(SECRET.len()).any(|bytes| bytes == SECRET)
+    }
+
+    #[test]
+    fn a_post_is_not_answered_and_what_was_written_is_overwritten() {
+        let mut link = link();
+        ask(&mut link.requests, Operation::Post, b"one");
+        ask(&mut link.requests, Operation::Call, b"two");
+        ask(&mut link.requests, Operation::Post, b"three");
+        let mut notes = notes(|| {});
+        assert_eq!(link.responder.serve_some(&mut notes, DRAIN).unwrap(), 3);
+        assert_eq!((notes.posts, notes.calls), (vec![b"one".to_vec(), b"three".to_vec()], 1));
+        let mut block = Vec::new();
+        assert_eq!(link.responses.try_recv(&mut block), Ok(Some(BLOCK_HEADER + 3)));
+        assert_eq!(&block[BLOCK_HEADER..], b"two");
+        assert_eq!(link.responses.try_recv(&mut block), Ok(None));
+        assert!(!shows_a_secret(&link));
+    }
+
+    #[test]
+    fn nobody_hears_of_a_post_that_panics() {
+        let mut link = link();
+        for body in [b"one", b"two"] {
+            ask(&mut link.requests, Operation::Post, body);
+        }
+        let mut notes = notes(|| panic!("at every post"));
+        assert_eq!(link.responder.serve_some(&mut notes, DRAIN).unwrap(), 2);
+        assert_eq!(notes.posts.len(), 2);
+        assert_eq!(link.responses.try_recv(&mut Vec::new()), Ok(None));
+        assert!(!shows_a_secret(&link));
+    }
+
+    /// The service of a post may take long, and no response of it wakes anybody.
+    #[test]
+    fn a_requester_that_sleeps_is_woken_before_a_post_is_served() {
+        for (answers_a_call, ring, parked) in [(true, 1, CONSUMER_PARKED), (false, 0, PRODUCER_PARKED)] {
+            let mut link = link();
+            let word = link.setups[ring].view.pin32(parked);
+            if answers_a_call {
+                ask(&mut link.requests, Operation::Call, b"");
+                // It falls asleep behind the look that follows the response, so that only the fence finds it.
+                let mut notes = notes(|| {});
+                drain_one(&mut link, &mut notes);
+            }
+            ask(&mut link.requests, Operation::Post, b"");
+            word.store(1, Ordering::Relaxed);
+            let mut seen = None;
+            let mut notes = notes(|| seen = Some(word.load(Ordering::Relaxed)));
+            drain_one(&mut link, &mut notes);
+            drop(notes);
+            assert_eq!(seen, Some(0));
+        }
+    }
+
+    /// Serves one request and leaves the wakes, as in the middle of a drain.
+    fn drain_one(link: &mut Link, handler: &mut impl Handler) {
+        let mut served = 0;
+        let mut serving = Serving { responder: &mut link.responder, handler, served: &mut served };
+        drain(&mut serving, 1).unwrap();
+    }
+
+    /// A requester that has ended may go on publishing.
+    #[test]
+    fn after_the_end_at_most_so_many_posts_are_served_and_no_call() {
+        let mut link = link();
+        link.setups[0].closer.close();
+        ask(&mut link.requests, Operation::Call, b"no");
+        for _ in 0..3 {
+            ask(&mut link.requests, Operation::Post, b"one");
+            ask(&mut link.requests, Operation::Call, b"no");
+        }
+        let requests = &mut link.requests;
+        let mut notes = notes(|| ask(requests, Operation::Post, b"more"));
+        link.responder.serve_posts_left(&mut notes, 20);
+        assert_eq!((notes.posts.len(), notes.calls), (16, 0), "of twenty requests four were calls");
+        drop(notes);
+        assert!(!shows_a_secret(&link));
+        let mut quiet = Notes { posts: Vec::new(), calls: 0, at_post: || {} };
+        link.responder.serve_posts_left(&mut quiet, usize::MAX);
+        assert_eq!(quiet.posts.len(), 3, "those that came meanwhile, and it ends with the ring");
+    }
+}

@@ -291,7 +291,7 @@ impl OpenLink {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::channel::{self, Geometry, Host, LinkEnds, Side, create_link, open_link};
     use crate::client::session::Place;
@@ -307,7 +307,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
-    fn until(what: &str, holds: impl Fn() -> bool) {
+    pub(in crate::client::links) fn until(what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !holds() {
             assert!(Instant::now() < deadline, "{what}");
@@ -316,14 +316,14 @@ mod tests {
     }
 
     /// A client without a server, its server's ends, and the server's end of its connection.
-    struct Bob {
+    pub(in crate::client::links) struct Bob {
         host: Host,
         session: Session,
         links: Arc<Links>,
         _server: UnixStream,
     }
 
-    fn bob() -> Bob {
+    pub(in crate::client::links) fn bob() -> Bob {
         let geometry = Geometry::new(4096).unwrap();
         let (host, memory) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
         let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
@@ -341,10 +341,10 @@ mod tests {
     }
 
     /// What alice's process has of a link.
-    struct Alices {
-        ends: LinkEnds,
+    pub(in crate::client::links) struct Alices {
+        pub(in crate::client::links) ends: LinkEnds,
         /// The read end of her pipe.
-        own: Option<OwnedFd>,
+        pub(in crate::client::links) own: Option<OwnedFd>,
         /// The write end of bob's.
         bobs: OwnedFd,
     }
@@ -367,6 +367,15 @@ mod tests {
     const INDEX: u16 = 77;
 
     fn link(bob: &Bob, process: OwnedFd) -> (LinkEnd, Alices) {
+        let (end, _, alice) = link_with_rings(bob, process);
+        (end, alice)
+    }
+
+    /// The same with bob's rings.
+    pub(in crate::client::links) fn link_with_rings(
+        bob: &Bob,
+        process: OwnedFd,
+    ) -> (LinkEnd, LinkEnds, Alices) {
         let geometry = Geometry::new(4096).unwrap();
         let segment = create_link(&geometry).unwrap();
         let open = |side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap();
@@ -376,13 +385,14 @@ mod tests {
         let descriptors = PeerDescriptors::check(own, hers, process).unwrap();
         let max_block = geometry.max_block();
         let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer: alice() };
-        let closer = open(Side::Callee).closer;
+        let bobs_ends = open(Side::Callee);
+        let closer = bobs_ends.closer.clone();
         let end = LinkEnd::begin(&bob.links, &bob.session, Role::Callee, &introduction, descriptors, closer)
             .unwrap();
-        (end, Alices { ends: open(Side::Caller), own: Some(alices), bobs })
+        (end, bobs_ends, Alices { ends: open(Side::Caller), own: Some(alices), bobs })
     }
 
-    fn this_process() -> OwnedFd {
+    pub(in crate::client::links) fn this_process() -> OwnedFd {
         pidfd_open(getpid(), PidfdFlags::empty()).unwrap()
     }
 

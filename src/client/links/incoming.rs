@@ -148,3 +148,103 @@ impl Incoming {
         AcceptError::Disconnected(self.end.reason().unwrap_or(CloseReason::Peer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::end::tests::{Alices, bob, link_with_rings, this_process};
+    use super::*;
+    use crate::ring::{self, RecvError};
+
+    /// Bob's part of a link that alice has asked for, and hers.
+    fn incoming() -> (Incoming, Alices) {
+        let bob = bob();
+        let (end, ends, alice) = link_with_rings(&bob, this_process());
+        // A link ends with its client.
+        std::mem::forget(bob);
+        (Incoming::new(end, ends.consumer, ends.producer, 4096, WaitStrategy::Park), alice)
+    }
+
+    fn publish(alice: &mut Alices, (code, flags, sequence): (u16, u16, u32), body: &[u8]) {
+        let header = BlockHeader::new(code, flags, sequence).to_word();
+        alice.ends.producer.try_publish(Some(header), &[body]).unwrap();
+    }
+
+    const HELLO: (u16, u16, u32) = (Operation::Hello as u16, 0, 0);
+
+    /// What alice hears next.
+    fn heard(alice: &mut Alices) -> Result<(Option<Status>, Vec<u8>), RecvError> {
+        let mut block = Vec::new();
+        alice.ends.consumer.recv(&mut block)?;
+        let header = BlockHeader::from_array(*block.first_chunk().unwrap());
+        assert_eq!((header.flags.get(), header.sequence.get()), (0, 0));
+        Ok((Status::from_code(header.code.get()), block.split_off(BLOCK_HEADER)))
+    }
+
+    #[test]
+    fn a_caller_that_says_hello_is_accepted() {
+        let (incoming, mut alice) = incoming();
+        publish(&mut alice, HELLO, b"");
+        let responder = incoming.accept().unwrap();
+        assert_eq!(heard(&mut alice), Ok((Some(Status::Ok), Vec::new())));
+        assert_eq!(responder.peer().name, "alice");
+        drop(responder);
+        let ended = RecvError::Disconnected(ring::CloseReason::PEER);
+        assert_eq!(heard(&mut alice), Err(ended));
+    }
+
+    #[test]
+    fn any_other_first_block_breaks_a_rule() {
+        let (code, ..) = HELLO;
+        let cases: [((u16, u16, u32), &[u8]); 5] = [
+            ((code, 1, 0), b""),
+            ((code, 0, 1), b""),
+            ((code, 0, 0), b"x"),
+            ((Operation::Call as u16, 0, 0), b""),
+            ((Status::Hello as u16, 0, 0), b""),
+        ];
+        for (header, body) in cases {
+            let (incoming, mut alice) = incoming();
+            publish(&mut alice, header, body);
+            assert_eq!(
+                incoming.accept().unwrap_err(),
+                AcceptError::Violation(Violation::MalformedBlock),
+                "{header:?}"
+            );
+            let ended = RecvError::Disconnected(ring::CloseReason::FAULT);
+            assert_eq!(heard(&mut alice), Err(ended));
+        }
+        let (incoming, mut alice) = incoming();
+        alice.ends.producer.try_publish(None, &[b"short"]).unwrap();
+        assert_eq!(incoming.accept().unwrap_err(), AcceptError::Violation(Violation::MalformedBlock));
+    }
+
+    #[test]
+    fn a_caller_that_says_nothing_or_leaves_is_given_up() {
+        let (incoming, mut alice) = incoming();
+        let now = Incoming { until: Instant::now(), ..incoming };
+        assert_eq!(now.accept().unwrap_err(), AcceptError::TimedOut);
+        assert_eq!(heard(&mut alice), Err(RecvError::Disconnected(ring::CloseReason::PEER)));
+        let (incoming, alice) = self::incoming();
+        alice.ends.closer.close();
+        assert!(!incoming.is_there());
+        assert_eq!(incoming.accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Peer));
+        // She said hello, and left.
+        let (incoming, mut alice) = self::incoming();
+        publish(&mut alice, HELLO, b"");
+        alice.ends.closer.close_as(CloseReason::Unregistered);
+        assert_eq!(incoming.accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Unregistered));
+    }
+
+    #[test]
+    fn a_refusal_is_cut_between_characters_and_comes_before_the_end() {
+        for (text, wanted) in [("not today", 9), ("", 0), (&"é".repeat(600), 1024), (&"x€".repeat(600), 1024)]
+        {
+            let (incoming, mut alice) = incoming();
+            incoming.refuse(text);
+            let (status, body) = heard(&mut alice).unwrap();
+            assert_eq!(status, Some(Status::Refused));
+            assert_eq!((body.len(), text.starts_with(str::from_utf8(&body).unwrap())), (wanted, true));
+            assert_eq!(heard(&mut alice), Err(RecvError::Disconnected(ring::CloseReason::PEER)));
+        }
+    }
+}
