@@ -105,7 +105,7 @@ impl Watched {
             Watched::Lifeline { closer, links, .. } => {
                 // A server that shut down has stored the reason in the channel.
                 closer.close_as(closer.reason().unwrap_or(CloseReason::Died.into()));
-                failpoint!("watch.closed", [client], seldom);
+                failpoint!("watch.closed", [client, link], seldom);
                 links.registration_has_ended();
             }
             Watched::Link { link, .. } => link.peer_is_gone(),
@@ -141,7 +141,7 @@ impl Watched {
             Watched::Lifeline { .. } | Watched::Bell { .. } => {}
             Watched::Link { link, descriptors } => {
                 drop(descriptors);
-                failpoint!("watch.dropped", [client], seldom);
+                failpoint!("watch.dropped", [link], seldom);
                 link.note_the_end();
             }
         }
@@ -236,7 +236,7 @@ impl Watcher {
     fn has_ended(&self, watched: Watched) {
         if watched.has_its_numbers() {
             self.forget(&watched);
-            failpoint!("watch.removed", [client], seldom);
+            failpoint!("watch.removed", [client, link], seldom);
             watched.ended();
         } else {
             watched.cut_off();

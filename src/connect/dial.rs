@@ -81,7 +81,7 @@ impl Line {
             errno => DialError::NoServer(errno.into()),
         })?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        failpoint!("dial.socket", [client], seldom);
+        failpoint!("dial.socket", [client, link], seldom);
         let began = Instant::now();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -110,7 +110,7 @@ impl Line {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        failpoint!("dial.connected", [client], seldom);
+        failpoint!("dial.connected", [client, link], seldom);
         let server = peer_credentials(&socket)?;
         let own = rustix::process::geteuid().as_raw();
         if !trustworthy(path, own, server.uid) {
@@ -150,14 +150,14 @@ impl Line {
             Err(Errno::AGAIN) => return Err(DialError::TimedOut),
             Err(errno) => return Err(errno.into()),
         }
-        failpoint!("dial.asked", [client], seldom);
+        failpoint!("dial.asked", [client, link], seldom);
         Ok(())
     }
 
     /// Waits for the answer to the request that was sent last.
     pub(crate) fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Answer, DialError> {
         let (datagram, descriptors) = self.receive(ask, deadline)?;
-        failpoint!("dial.answered", [client], seldom);
+        failpoint!("dial.answered", [client, link], seldom);
         let reply = Reply::decode(&datagram).ok_or(DialError::NotRingpost)?;
         match reply.body {
             ReplyBody::Refused(refusal, why) if reply.version == PROTOCOL_VERSION => {

@@ -338,7 +338,7 @@ impl<'a> Response<'a> {
     #[inline(always)]
     pub(super) fn begin(ring: &'a mut Producer, spare: &'a mut Vec<u8>, sequence: u32) -> Response<'a> {
         let draft = ring.begin(BLOCK_HEADER).ok();
-        failpoint!("draft.begun", [server], always);
+        failpoint!("draft.begun", [server, link], always);
         spare.clear();
         Response { ring, spare, draft, written: 0, sequence }
     }

@@ -285,26 +285,26 @@ impl Closer {
         if before == Err(FOREIGN) {
             return;
         }
-        failpoint!("close.private", [server, client], seldom);
+        failpoint!("close.private", [server, client, link], seldom);
         if let Some(word) = shared {
             let told = match reason {
                 CloseReason::LOCAL => CloseReason::PEER,
                 reason => CloseReason(reason.as_told().unwrap_or(CloseReason::PEER.0)),
             };
             let _ = word.compare_exchange(0, told.0, Ordering::Release, Ordering::Relaxed);
-            failpoint!("close.shared", [server, client], seldom);
+            failpoint!("close.shared", [server, client, link], seldom);
         }
         fence(Ordering::SeqCst);
-        failpoint!("close.fence", [server, client], seldom);
+        failpoint!("close.fence", [server, client, link], seldom);
         if *sleep_on_private {
             futex::wake(&self.private, Scope::Private, u32::MAX >> 1);
-            failpoint!("close.woken", [server], seldom);
+            failpoint!("close.woken", [server, link], seldom);
         }
         let unsure = !sleep_on_private && *scope == Scope::Shared;
         for offset in parked {
             let word = view.word32(*offset);
             if word.swap(0, Ordering::Relaxed) == 1 || unsure {
-                failpoint!("close.swapped", [server, client], seldom);
+                failpoint!("close.swapped", [server, client, link], seldom);
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
         }

@@ -6,20 +6,22 @@
 //! such build, a forked child can die at any of the failpoints that it passes. In every other build a
 //! failpoint is nothing.
 //!
-//! Each failpoint states which processes pass it (`server`, `client`, or `channel` for a process that uses a
-//! channel without a server) and how often:
+//! Each failpoint states which processes pass it (`server`, `client`, `link` for a client with links, or
+//! `channel` for a process that uses a channel without a server) and how often:
 //!
 //! - `always`: with each call or message;
 //! - `seldom`: with each registration;
 //! - `rarely`: only with a full ring, or when several things coincide;
 //! - `starting`: about once in a process's life, at its start;
-//! - `stopping`: when a server is told to stop.
+//! - `stopping`: when a server is told to stop;
+//! - `waiting`: when a client has not taken a link for seconds.
 //!
 //! The harness reads names, processes and frequencies from the source code, so there is no other list.
 //!
 //! `RINGPOST_FAULT=NAME:N` injects a fault at the Nth occurrence instead: `lost` loses a message after it was
-//! acknowledged, `twice` delivers one twice, `name` does not free the name of a client that left. It shows
-//! that the harness would notice.
+//! acknowledged, `twice` delivers one twice, `name` does not free the name of a client that left, `post`
+//! loses a post over a link, `bit` does not tell the server of a link's end. It shows that the harness would
+//! notice.
 
 #![forbid(unsafe_code)]
 
@@ -87,9 +89,12 @@ mod armed {
             && armed.is_due(name)
         {
             // Not one more instruction here: the signal ends the process at once, leaves no core and has no
-            // handler. Nobody else sends it, so whoever waits for the process learns why it died.
+            // handler. Nobody else sends it, so whoever waits for the process learns why it died. If the
+            // process is just being stopped, it dies when it goes on.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2);
-            std::process::abort();
+            loop {
+                std::thread::park();
+            }
         }
     }
 

@@ -4,12 +4,13 @@ use std::fs;
 
 use serde::Serialize;
 
-/// Threads, descriptors, mappings of channels, memory.
+/// Threads, descriptors, mappings of channels and links, memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Holdings {
     pub threads: u64,
     pub descriptors: u64,
     pub channels: u64,
+    pub links: u64,
     /// Resident, without pages of files.
     pub memory_kib: u64,
 }
@@ -23,6 +24,7 @@ impl Holdings {
         };
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let mapped = |name: &str| maps.lines().filter(|line| line.contains(name)).count() as u64;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
@@ -30,7 +32,8 @@ impl Holdings {
         Some(Holdings {
             threads: count("task")?,
             descriptors: count("fd")?,
-            channels: maps.lines().filter(|line| line.contains("ringpost-channel")).count() as u64,
+            channels: mapped("ringpost-channel"),
+            links: mapped("ringpost-link"),
             memory_kib: field("RssAnon:")? + field("RssShmem:")?,
         })
     }
@@ -40,6 +43,7 @@ impl Holdings {
         self.threads == base.threads
             && self.descriptors == base.descriptors
             && self.channels == base.channels
+            && self.links == base.links
             && self.memory_kib <= base.memory_kib + allowance_kib
     }
 }

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 use crate::common::{Place, begin};
-use crate::{census, content, failpoints, history, judge, plan, random};
+use crate::{census, content, failpoints, history, judge, linker, plan, random};
 
 macro_rules! trials {
     ($($check:path),+ $(,)?) => { vec![$(trial(stringify!($check), $check)),+] };
@@ -28,6 +28,7 @@ pub fn run() -> ExitCode {
         failpoints::tests::a_failpoint_says_who_passes_it_and_how_often,
         failpoints::tests::every_failpoint_has_a_name_of_its_own,
         content::tests::content_can_be_told_from_any_other,
+        linker::content::tests::content_of_links_can_be_told_from_any_other,
         history::tests::what_is_written_is_read,
         judge::tests::what_is_right_is_counted,
         judge::tests::what_is_wrong_is_told,
@@ -70,12 +71,20 @@ fn every_promise_is_kept() {
     for field in ["/clients/killed", "/servers/killed", "/channels/killed", "/stops", "/quiet_rounds"] {
         assert!(number(&object, field) > 0, "{field}: {object}");
     }
+    for field in ["opened", "calls", "posts", "local", "peer", "died"] {
+        assert!(number(&object, &format!("/counts/links/{field}")) > 0, "{field}: {object}");
+    }
     for field in ["/messages/acknowledged", "/messages/received", "/counts/calls", "/counts/registrations"] {
         assert!(number(&object, field) > 0, "{field}: {object}");
     }
     assert_eq!(object["failpoints_built_in"], cfg!(ringpost_failpoints));
     if cfg!(ringpost_failpoints) {
-        for field in ["/clients/at_failpoints", "/servers/at_failpoints", "/channels/at_failpoints"] {
+        for field in [
+            "/clients/at_failpoints",
+            "/links/at_failpoints",
+            "/servers/at_failpoints",
+            "/channels/at_failpoints",
+        ] {
             assert!(number(&object, field) > 0, "{field}: {object}");
         }
     }
@@ -90,7 +99,13 @@ fn an_injected_fault_is_found() {
     let kept = ["is not free", "are still registered"];
     // If there is room for one of the two only, its sender is told that there was none.
     let doubled = ["twice", "was told InboxFull"];
-    for (fault, said) in [("lost:40", ["acknowledged"; 2]), ("twice:40", doubled), ("name:5", kept)] {
+    let faults = [
+        ("lost:40", ["acknowledged"; 2]),
+        ("twice:40", doubled),
+        ("name:5", kept),
+        ("post:20", ["behind Posts"; 2]),
+    ];
+    for (fault, said) in faults {
         let place = Place::new();
         let arguments = ["--minutes", "0.5", "--seed", "1", "--clients", "8", "--fault", fault];
         let ended = harness(&place, &arguments);

@@ -8,7 +8,7 @@ use ringpost::Key;
 use ringpost::testing::Segment;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::failpoints::{self, Armed};
+use super::failpoints::{self, Armed, Side};
 use super::history::{BYTES, Event, Gate, Kind, Reader, now};
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
@@ -18,6 +18,8 @@ const SHOWN: usize = 60;
 
 /// The process in a slot.
 pub struct ClientProcess {
+    /// A client, or one with links.
+    pub side: Side,
     pub slot: u64,
     /// How many processes its slot had before it in this round.
     pub life: u64,
@@ -45,7 +47,26 @@ pub struct Launch<'a> {
     pub program: &'a Path,
     pub socket: &'a Path,
     pub seed: u64,
-    pub slots: u64,
+    /// How many clients there are, and how many with links, whose slots come behind.
+    pub clients: u64,
+    pub links: u64,
+    /// What is to go wrong in a client with links.
+    pub fault: Option<&'a str>,
+}
+
+impl Launch<'_> {
+    /// Who is in this slot, and the role's arguments: its number among its like, and how many these are.
+    fn role(&self, slot: u64) -> (Side, &'static str, [u64; 2]) {
+        match slot.checked_sub(self.clients) {
+            None => (Side::Client, "role-client", [slot, self.clients]),
+            Some(slot) => (Side::Link, "role-linker", [slot, self.links]),
+        }
+    }
+
+    /// Whether it has links.
+    pub fn side(&self, slot: u64) -> Side {
+        self.role(slot).0
+    }
 }
 
 impl ClientProcess {
@@ -60,16 +81,21 @@ impl ClientProcess {
         let reader = Reader::new(segment);
         reader.set_life(life);
         reader.set_gate(gate);
+        let (side, role, [number, of]) = launch.role(slot);
         let mut command = Command::new(launch.program);
-        bound(&mut command).arg("role-client").arg(launch.socket);
-        command.args([launch.seed, slot, launch.slots].map(|number| number.to_string()));
+        bound(&mut command).arg(role).arg(launch.socket);
+        command.args([launch.seed, number, of].map(|number| number.to_string()));
         command.stdin(Stdio::from(descriptor)).stdout(Stdio::null());
         command.env_remove(failpoints::VARIABLE).env_remove(failpoints::FAULT);
+        if let (Side::Link, Some(fault)) = (side, launch.fault) {
+            command.env(failpoints::FAULT, fault);
+        }
         if let Some(point) = &point {
             command.env(failpoints::VARIABLE, point.told());
         }
         let child = command.spawn().map_err(Failure::failed)?;
         Ok(ClientProcess {
+            side,
             slot,
             life,
             child,
@@ -148,12 +174,18 @@ impl ClientProcess {
         self.child.id()
     }
 
+    /// What it is called in what is told of it.
+    pub fn name(&self) -> String {
+        let kind = if self.side == Side::Link { "client with links" } else { "client" };
+        format!("{kind} {}", self.slot)
+    }
+
     /// Its last records as lines of text, oldest first.
     pub fn story(&self) -> Vec<String> {
         let begin = self.recent.front().map_or(0, |event| event.time);
         let mut lines = vec![format!(
-            "client {} life {} pid {} key {} point {}",
-            self.slot,
+            "{} life {} pid {} key {} point {}",
+            self.name(),
             self.life,
             self.child.id(),
             self.key.map_or_else(|| "none".into(), |key| key.to_string()),

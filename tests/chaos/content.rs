@@ -26,7 +26,7 @@ pub enum Task {
 
 /// The words of a service that was told to fail.
 pub const REFUSAL: &str = "told to fail";
-const PANIC: &str = "told to panic";
+pub const PANIC: &str = "told to panic";
 
 /// Task, number, how much.
 pub const REQUEST: usize = 17;

@@ -7,6 +7,7 @@ use ringpost::Observer;
 use rustix::process::Signal;
 
 use super::census::Holdings;
+use super::client_process::ClientProcess;
 use super::failpoints::Side;
 use super::history::{Gate, Op};
 use super::plan::{Finish, Plan};
@@ -52,12 +53,14 @@ impl Chaos {
         }
         if plan.held && server.ended().is_none() {
             self.set_gate(Gate::Hold(self.round + 1));
+            self.set_link_gate(Gate::Hold(self.round + 1));
             self.await_messages(server, due)?;
         }
         if let Some(base) = base
             && server.ended().is_none()
         {
             self.set_gate(Gate::Leave(self.round + 1));
+            self.set_link_gate(Gate::Leave(self.round + 1));
             self.await_quiet(&base, server, due)?;
         }
         let alive = server.ended().is_none();
@@ -129,7 +132,7 @@ impl Chaos {
         });
         freed.map_err(|broken| match (broken, slot) {
             (Broken::Vain(_), Some(slot)) => {
-                Broken::Promise(format!("the name of client {slot} is not free again after its death"))
+                Broken::Promise(format!("the name in slot {slot} is not free again after its death"))
             }
             (broken, _) => broken,
         })
@@ -163,23 +166,28 @@ impl Chaos {
         Ok(())
     }
 
+    /// Whether it waits at its gate, or need not.
+    fn is_idle(&self, process: &ClientProcess) -> bool {
+        let gate = self.gate_of(process.side);
+        let works = process.side == Side::Link && matches!(gate, Gate::Open(_));
+        works || process.idle == Some(gate.word().into())
+    }
+
     /// Waits until every client waits at the gate.
-    fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut ServerProcess>) -> Done {
-        let gate = u64::from(self.gate.word());
-        let idle = self.until(due, "everybody is idle", Duration::ZERO, |chaos| {
+    pub(super) fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut ServerProcess>) -> Done {
+        // A client with links may first have to see an attempt to its end.
+        let idle = self.until(due, "everybody is idle", Duration::from_secs(3), |chaos| {
             // The server may still reach its failpoint; then there is nothing to wait for.
             let over = server.as_mut().is_some_and(|server| server.ended().is_some());
-            Ok(over || chaos.processes.iter().all(|process| process.idle == Some(gate)))
+            Ok(over || chaos.processes.iter().all(|process| chaos.is_idle(process)))
         });
         match idle {
             Err(Broken::Vain(_)) => {
                 let busy: Vec<String> = self
                     .processes
                     .iter()
-                    .filter(|process| process.idle != Some(gate))
-                    .map(|process| {
-                        format!("client {} (pid {}): {:?}", process.slot, process.pid(), process.open)
-                    })
+                    .filter(|process| !self.is_idle(process))
+                    .map(|process| format!("{} (pid {}): {:?}", process.name(), process.pid(), process.open))
                     .collect();
                 Err(Broken::Promise(format!("still not at an end: {}", busy.join("; "))))
             }

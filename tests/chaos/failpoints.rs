@@ -14,6 +14,8 @@ pub enum Side {
     Server,
     Client,
     Channel,
+    /// A client with links.
+    Link,
 }
 
 /// How often a process passes a failpoint; see `src/testing/failpoints.rs`.
@@ -24,6 +26,7 @@ enum Often {
     Rarely,
     Starting,
     Stopping,
+    Waiting,
 }
 
 /// A failpoint as the source code states it.
@@ -75,6 +78,7 @@ fn parse(told: &str) -> Option<Failpoint> {
         "server" => Some(Side::Server),
         "client" => Some(Side::Client),
         "channel" => Some(Side::Channel),
+        "link" => Some(Side::Link),
         _ => None,
     };
     let often = match often.trim() {
@@ -83,6 +87,7 @@ fn parse(told: &str) -> Option<Failpoint> {
         "rarely" => Often::Rarely,
         "starting" => Often::Starting,
         "stopping" => Often::Stopping,
+        "waiting" => Often::Waiting,
         _ => return None,
     };
     Some(Failpoint {
@@ -116,6 +121,11 @@ impl Armed {
     pub fn is_stopping(&self) -> bool {
         self.often == Often::Stopping
     }
+
+    /// Whether it is passed only when a client has not taken a link for seconds.
+    pub fn is_waiting(&self) -> bool {
+        self.often == Often::Waiting
+    }
 }
 
 pub const VARIABLE: &str = "RINGPOST_FAILPOINT";
@@ -139,7 +149,7 @@ pub fn choose(side: Side, turn: u64, random: &mut Random) -> Option<Armed> {
             1 + random.below(most)
         }
         Often::Seldom => 1 + random.below(4),
-        Often::Starting | Often::Rarely | Often::Stopping => 1,
+        Often::Starting | Often::Rarely | Often::Stopping | Often::Waiting => 1,
     };
     Some(Armed { name, count, often: *often })
 }

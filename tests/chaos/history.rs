@@ -61,6 +61,8 @@ coded! {
         Over,
         /// A message was received. Words: 0, the sender's key, the number.
         Received,
+        /// A link has ended. Words: 0, the peer's process, the reason.
+        LinkOver,
         /// It stands before the gate, and has nothing under way. Words: the gate's.
         Idle,
         /// A promise was broken; the text says which.
@@ -70,7 +72,31 @@ coded! {
 
 coded! {
     /// What a client is at.
-    Op { Register, Call, Submit, Respond, Send, SendWaiting, Receive, ReceiveLong, Ask, Unregister, Drop, Starve, None }
+    Op {
+        Register,
+        Call,
+        Submit,
+        Respond,
+        Send,
+        SendWaiting,
+        Receive,
+        ReceiveLong,
+        Ask,
+        Unregister,
+        Drop,
+        Starve,
+        Connect,
+        LinkCall,
+        LinkSubmit,
+        LinkRespond,
+        Post,
+        CloseLink,
+        Listen,
+        Serve,
+        StopServing,
+        Quieten,
+        None,
+    }
 }
 
 coded! {
@@ -92,6 +118,9 @@ coded! {
         NoServer,
         System,
         Empty,
+        NotServing,
+        Busy,
+        Quota,
     }
 }
 

@@ -18,6 +18,7 @@ mod ending;
 mod failpoints;
 mod history;
 mod judge;
+mod linker;
 mod plan;
 mod random;
 mod report;
@@ -81,6 +82,9 @@ enum Role {
     /// A client that is to be killed
     #[command(name = "role-client", hide = true)]
     Client(client::ClientOptions),
+    /// A client with links that is to be killed
+    #[command(name = "role-linker", hide = true)]
+    Linker(linker::LinkerOptions),
     /// A writer of a channel that is to be killed
     #[command(name = "role-writer", hide = true)]
     Writer(stream::StreamOptions),
@@ -114,6 +118,7 @@ fn dispatch(options: Cli) -> Outcome {
         None => run::run(options.socket, &options.chaos, options.json),
         Some(Role::Server(options)) => server::serve(&options),
         Some(Role::Client(options)) => client::run(options),
+        Some(Role::Linker(options)) => linker::run(options),
         Some(Role::Writer(options)) => stream::write(&options),
         Some(Role::DeathServer(options)) => death::serve(&options),
         Some(Role::DeathClient(options)) => death::client(&options),
@@ -136,6 +141,7 @@ mod tests {
         for line in [
             ["--minutes", "0"],
             ["--clients", "1"],
+            ["--links", "33"],
             ["--seed", "-1"],
             ["--deaths", "0"],
             ["--states", "parked"],

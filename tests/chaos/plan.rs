@@ -35,6 +35,8 @@ pub struct Plan {
     pub held: bool,
     /// All clients leave before the server ends, and then what it holds is compared with the beginning.
     pub quiet: bool,
+    /// Clients with links are stopped for so long that the server gives up waiting for them.
+    pub waiting: bool,
     /// The server's limit of open files; 0 leaves it.
     pub descriptors: u64,
     pub server_failpoint: Option<Armed>,
@@ -42,11 +44,14 @@ pub struct Plan {
     pub acts: Vec<(Duration, Act)>,
 }
 
+/// Longer than a server lets a link wait for a client.
+pub const WAITING: Duration = Duration::from_millis(7000);
+
 /// One round in this many ends quietly.
 const QUIET: u32 = 8;
 
 impl Plan {
-    pub fn of(seed: u64, round: u32, clients: u64) -> Plan {
+    pub fn of(seed: u64, round: u32, [clients, links]: [u64; 2]) -> Plan {
         let mut random = Random::of(&[seed, round.into()]);
         let quiet = round % QUIET == QUIET - 1;
         let server_failpoint = if quiet || random.once_in(6) {
@@ -55,19 +60,24 @@ impl Plan {
             failpoints::choose(Side::Server, u64::from(round) + seed, &mut random)
         };
         let stopping = server_failpoint.as_ref().is_some_and(Armed::is_stopping);
+        let waiting = server_failpoint.as_ref().is_some_and(Armed::is_waiting);
         let rare = server_failpoint.as_ref().is_some_and(Armed::is_rare);
         let finish = if stopping || random.once_in(8) { Finish::Terminate } else { Finish::Kill };
         let milliseconds = if quiet { 150 + random.below(150) } else { 40 + random.below(120) };
-        let length = Duration::from_millis(milliseconds);
+        let length = if waiting { WAITING } else { Duration::from_millis(milliseconds) };
         let descriptors = if random.once_in(12) { 16 + random.below(2 * clients) } else { 0 };
         let mut acts = Vec::new();
         let mut at = Duration::ZERO;
+        while waiting && acts.len() < links as usize / 2 {
+            let slot = clients + acts.len() as u64;
+            acts.push((Duration::from_millis(100), Act::Stop(slot, WAITING)));
+        }
         loop {
             at += Duration::from_micros(2000 + random.below(12_000));
-            if at >= length {
+            if at >= length || waiting {
                 break;
             }
-            let slot = random.below(clients);
+            let slot = random.below(clients + links);
             let act = match random.below(16) {
                 0..=9 => Act::Kill(slot),
                 10..=14 => Act::Stop(slot, Duration::from_millis(2 + random.below(50))),
@@ -87,6 +97,7 @@ impl Plan {
             finish,
             held: quiet || random.once_in(2),
             quiet,
+            waiting,
             descriptors,
             server_failpoint,
             acts,
@@ -99,11 +110,11 @@ pub mod tests {
 
     pub fn a_round_can_be_planned_again() {
         for round in 0..50 {
-            let (one, two) = (Plan::of(7, round, 12), Plan::of(7, round, 12));
+            let (one, two) = (Plan::of(7, round, [12, 5]), Plan::of(7, round, [12, 5]));
             assert_eq!(format!("{one:?}"), format!("{two:?}"));
             assert!(one.acts.iter().all(|(at, _)| *at < one.length));
             assert!(!one.quiet || one.server_failpoint.is_none());
         }
-        assert_ne!(format!("{:?}", Plan::of(7, 0, 12)), format!("{:?}", Plan::of(8, 0, 12)));
+        assert_ne!(format!("{:?}", Plan::of(7, 0, [12, 5])), format!("{:?}", Plan::of(8, 0, [12, 5])));
     }
 }

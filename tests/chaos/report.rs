@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::failpoints::{self, Hits};
 use super::judge::Messages;
 use super::round::{ALLOWANCE_KIB, Chaos, Deaths};
-use super::watch::Counts;
+use super::watch::{Counts, Links};
 use crate::command_line;
 use ringpost::cli::cpu;
 use ringpost::cli::stats::{Summary, nanoseconds, thousands};
@@ -23,6 +23,7 @@ pub struct Report<'a> {
     rounds: u64,
     seconds: f64,
     clients: Deaths,
+    links: Deaths,
     servers: Deaths,
     channels: Deaths,
     stops: u64,
@@ -60,6 +61,7 @@ impl<'a> Report<'a> {
             rounds,
             seconds: (time.as_secs_f64() * 10.0).round() / 10.0,
             clients: chaos.clients,
+            links: chaos.links,
             servers: chaos.servers,
             channels: chaos.channels,
             stops: chaos.stops,
@@ -99,6 +101,7 @@ impl<'a> Report<'a> {
             thousands(self.stops)
         );
         text += &deaths("clients", self.clients);
+        text += &deaths("clients with links", self.links);
         text += &deaths("servers", self.servers);
         text += &deaths("writers of a channel", self.channels);
         text += &format!(
@@ -112,6 +115,23 @@ impl<'a> Report<'a> {
             thousands(unknown),
             thousands(received),
             thousands(missed),
+        );
+        let Links { attempts, opened, not_serving, refused, timed_out, .. } = self.counts.links;
+        let Links { calls, posts, local, peer, unregistered, died, .. } = self.counts.links;
+        text += &format!(
+            "links: {} attempts, {} opened, {} not served, {} refused, {} timed out; {} calls, {} posts; ended: {} on this \
+             side, {} on the other, {} because a client left, {} because it died\n",
+            thousands(attempts),
+            thousands(opened),
+            thousands(not_serving),
+            thousands(refused),
+            thousands(timed_out),
+            thousands(calls),
+            thousands(posts),
+            thousands(local),
+            thousands(peer),
+            thousands(unregistered),
+            thousands(died),
         );
         text += &format!(
             "after quiet, {} times: as at first, and at most {} KiB more memory (allowed: {})\n",

@@ -1,5 +1,6 @@
 //! Runs one round: one server's life, and what happens to it and to its clients.
 
+use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::client_process::{ClientProcess, Launch};
 use super::failpoints::{self, Armed, Hits, Side};
 use super::history::{Gate, now};
 use super::judge::End;
-use super::plan::{Act, Plan};
+use super::plan::{Act, Plan, WAITING};
 use super::random::Random;
 use super::server_process::ServerProcess;
 use super::stream::Stream;
@@ -66,14 +67,18 @@ pub struct Chaos {
     pub(super) program: PathBuf,
     pub(super) socket: PathBuf,
     pub seed: u64,
-    pub(super) slots: u64,
+    /// How many clients, and how many with links.
+    pub(super) slots: [u64; 2],
     pub(super) fault: Option<String>,
     pub(super) processes: Vec<ClientProcess>,
     pub(super) gate: Gate,
+    /// That of the clients with links.
+    pub(super) link_gate: Gate,
     pub round: u32,
     pub watch: Watch,
     pub hits: Hits,
     pub clients: Deaths,
+    pub links: Deaths,
     pub servers: Deaths,
     pub channels: Deaths,
     pub stops: u64,
@@ -82,6 +87,8 @@ pub struct Chaos {
     pub most_memory_kib: u64,
     pub margins: Times,
     pub(super) interrupt: Interrupt,
+    /// The processes of clients that died.
+    dead: HashSet<u32>,
 }
 
 /// What is still to be done in a round, and when.
@@ -99,7 +106,7 @@ impl Chaos {
     pub fn new(
         socket: &Path,
         seed: u64,
-        slots: u64,
+        slots: [u64; 2],
         fault: Option<String>,
         interrupt: Interrupt,
     ) -> Result<Chaos, Failure> {
@@ -111,10 +118,12 @@ impl Chaos {
             fault,
             processes: Vec::new(),
             gate: Gate::Closed(0),
+            link_gate: Gate::Closed(0),
             round: 0,
             watch: Watch::new(),
             hits: Hits::none(),
             clients: Deaths::default(),
+            links: Deaths::default(),
             servers: Deaths::default(),
             channels: Deaths::default(),
             stops: 0,
@@ -123,6 +132,7 @@ impl Chaos {
             most_memory_kib: 0,
             margins: Times::new(),
             interrupt,
+            dead: HashSet::new(),
         })
     }
 
@@ -130,25 +140,33 @@ impl Chaos {
     pub fn run(&mut self, round: u32) -> Done {
         self.round = round;
         let plan = Plan::of(self.seed, round, self.slots);
-        self.watch.begin();
+        self.watch.begin(if plan.waiting { WAITING } else { Duration::ZERO });
         // A process that survived the last round counts as the first one of this round in its slot.
         for process in &mut self.processes {
             process.reader.set_life(0);
             (process.predecessor_died, process.taken_since) = (None, None);
         }
         self.set_gate(Gate::Closed(round + 1));
+        if plan.quiet {
+            self.set_link_gate(Gate::Closed(round + 1));
+        }
         let mut due = Due {
             began: Instant::now(),
             acts: plan.acts.clone().into_iter(),
             next: None,
             resumes: Vec::new(),
             connections: Vec::new(),
-            lives: (0..self.slots).map(|slot| u64::from((slot as usize) < self.processes.len())).collect(),
+            lives: (0..self.slots.iter().sum())
+                .map(|slot| u64::from((slot as usize) < self.processes.len()))
+                .collect(),
         };
         due.next = due.acts.next();
-        for slot in self.processes.len() as u64..self.slots {
+        for slot in self.processes.len() as u64..self.slots.iter().sum() {
             let process = self.start_client(slot, &mut due)?;
             self.processes.push(process);
+        }
+        if plan.quiet {
+            self.await_idle(&mut due, None)?;
         }
         let mut server = ServerProcess::start(&self.program, &self.socket, &plan, self.fault.as_deref())?;
         let mut stream = Stream::start(
@@ -158,6 +176,7 @@ impl Chaos {
         )?;
         let base = if plan.quiet { Some(self.await_server(&mut server, &mut due)?) } else { None };
         self.set_gate(Gate::Open(round + 1));
+        self.set_link_gate(Gate::Open(round + 1));
         due.began = Instant::now();
 
         while due.began.elapsed() < plan.length && server.ended().is_none() {
@@ -171,6 +190,7 @@ impl Chaos {
         }
         self.end_server(&plan, &mut server, base, &mut due)?;
         self.settle(&mut due)?;
+        self.check_bereaved(&mut due)?;
         self.end_stream(stream)?;
         self.margins.record(self.watch.margin());
         match self.watch.judge.verdict() {
@@ -187,25 +207,45 @@ impl Chaos {
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
-        for process in &mut self.processes {
+        for process in self.processes.iter_mut().filter(|process| process.side == Side::Client) {
             process.reader.set_gate(gate);
         }
+    }
+
+    pub(super) fn set_link_gate(&mut self, gate: Gate) {
+        self.link_gate = gate;
+        for process in self.processes.iter_mut().filter(|process| process.side == Side::Link) {
+            process.reader.set_gate(gate);
+        }
+    }
+
+    /// The gate of this process.
+    pub(super) fn gate_of(&self, side: Side) -> Gate {
+        if side == Side::Link { self.link_gate } else { self.gate }
     }
 
     fn start_client(&mut self, slot: u64, due: &mut Due) -> Result<ClientProcess, Failure> {
         let lives = &mut due.lives[slot as usize];
         let life = *lives;
         *lives += 1;
+        let [clients, links] = self.slots;
+        let launch = Launch {
+            program: &self.program,
+            socket: &self.socket,
+            seed: self.seed,
+            clients,
+            links,
+            fault: self.fault.as_deref(),
+        };
+        let side = launch.side(slot);
         let mut random = Random::of(&[self.seed, self.round.into(), slot, life]);
         let point = if random.once_in(3) {
             None
         } else {
             let turn = random.next();
-            failpoints::choose(Side::Client, turn, &mut random)
+            failpoints::choose(side, turn, &mut random)
         };
-        let launch =
-            Launch { program: &self.program, socket: &self.socket, seed: self.seed, slots: self.slots };
-        ClientProcess::start(&launch, slot, life, point, self.gate)
+        ClientProcess::start(&launch, slot, life, point, self.gate_of(side))
     }
 
     // ---- from moment to moment
@@ -239,16 +279,18 @@ impl Chaos {
     /// Counts how a client's process ended and starts another in its slot.
     fn replace_dead(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
         let process = &self.processes[index];
+        let deaths = if process.side == Side::Link { &mut self.links } else { &mut self.clients };
         match (status.signal(), &process.point, process.killed_at) {
-            (Some(signal), _, Some(_)) if signal == Signal::KILL.as_raw() => self.clients.killed += 1,
+            (Some(signal), _, Some(_)) if signal == Signal::KILL.as_raw() => deaths.killed += 1,
             (Some(signal), Some(point), _) if signal == Signal::USR2.as_raw() => {
-                self.clients.at_failpoints += 1;
-                self.hits.add(Side::Client, point.name);
+                deaths.at_failpoints += 1;
+                self.hits.add(process.side, point.name);
             }
             _ => {
-                return Err(Broken::Promise(format!("client {} ended by itself: {status}", process.slot)));
+                return Err(Broken::Promise(format!("{} ended by itself: {status}", process.name())));
             }
         }
+        self.dead.insert(process.pid());
         let slot = process.slot;
         if let Some(key) = process.key {
             self.watch.judge.ended(key, End::Died);
@@ -260,6 +302,18 @@ impl Chaos {
         next.taken_since = taken_since;
         self.processes[index] = next;
         Ok(())
+    }
+
+    /// Who was told that the process at the other end of a link had died must be right.
+    fn check_bereaved(&mut self, due: &mut Due) -> Done {
+        // Those that have died are noticed here at the latest.
+        self.tick(due)?;
+        match self.watch.bereaved.drain(..).find(|(_, pid)| !self.dead.contains(pid)) {
+            None => Ok(()),
+            Some((who, pid)) => Err(Broken::Promise(format!(
+                "{who} was told that the process {pid} at the other end of a link had died, and it lives"
+            ))),
+        }
     }
 
     fn act(&mut self, due: &mut Due) -> Done {

@@ -37,12 +37,17 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=32), default_value = "12")]
     pub clients: u64,
 
+    /// Client processes with links at a time: 0 to 32
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=32), default_value = "5")]
+    pub links: u64,
+
     /// Only the round of this number, again and again: the one that a failure names
     #[arg(long, value_name = "R")]
     pub round: Option<u32>,
 
     /// Inject a fault at the Nth occurrence, which must be noticed: `lost` drops an acknowledged message,
-    /// `twice` delivers one twice, `name` keeps a dead client's name. Needs a build with --cfg
+    /// `twice` delivers one twice, `name` keeps a dead client's name, `post` loses a post over a link, `bit`
+    /// does not tell the server of a link's end. Needs a build with --cfg
     /// ringpost_failpoints
     #[arg(long, value_name = "FAULT:N")]
     pub fault: Option<String>,
@@ -75,7 +80,8 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outco
     let directory = TempDir::new("chaos")?;
     let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
     let seed = options.seed.unwrap_or_else(|| history::now() % 1_000_000);
-    let mut chaos = Chaos::new(&socket, seed, options.clients, options.fault.clone(), interrupt)?;
+    let mut chaos =
+        Chaos::new(&socket, seed, [options.clients, options.links], options.fault.clone(), interrupt)?;
     let began = Instant::now();
     let mut progress = Progress::new();
     let (mut rounds, mut broken) = (0_u64, None);
@@ -111,11 +117,12 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outco
             }
             Err(Failure::failed(format!(
                 "round {} broke a promise: {what}; its history stands above, and this tries it again: {} --seed {seed} \
-                 --round {} --clients {}",
+                 --round {} --clients {} --links {}",
                 chaos.round,
                 command(),
                 chaos.round,
-                options.clients
+                options.clients,
+                options.links
             )))
         }
     }

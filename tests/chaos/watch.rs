@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ringpost::CloseReason;
 
 use super::client_process::ClientProcess;
+use super::failpoints::Side;
 use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
 use ringpost::cli::stats::Times;
@@ -29,6 +30,39 @@ pub struct Counts {
     pub timed_out: u64,
     pub starved: u64,
     pub service_failures: u64,
+    pub links: Links,
+}
+
+/// What was done over links, and how they ended.
+#[derive(Debug, Default, Clone, Copy, serde::Serialize)]
+pub struct Links {
+    pub attempts: u64,
+    pub opened: u64,
+    /// Nobody was there, or it did not serve.
+    pub not_serving: u64,
+    /// By the other client, because too many waited, or for a quota.
+    pub refused: u64,
+    pub timed_out: u64,
+    pub calls: u64,
+    pub posts: u64,
+    /// By this side, by the other, because a client left, or because its process died.
+    pub local: u64,
+    pub peer: u64,
+    pub unregistered: u64,
+    pub died: u64,
+}
+
+impl Links {
+    fn attempted(&mut self, outcome: Outcome) {
+        self.attempts += 1;
+        match outcome {
+            Outcome::Ok => self.opened += 1,
+            Outcome::UnknownKey | Outcome::NotServing => self.not_serving += 1,
+            Outcome::Refused | Outcome::Busy | Outcome::Quota => self.refused += 1,
+            Outcome::TimedOut => self.timed_out += 1,
+            _ => {}
+        }
+    }
 }
 
 pub struct Watch {
@@ -48,6 +82,10 @@ pub struct Watch {
     suspects: Vec<(Duration, String)>,
     /// When, and in which slot, a client was told that the server had died.
     pub orphaned: Vec<(u64, u64)>,
+    /// Who was told that the process at the other end of a link had died, and which.
+    pub bereaved: Vec<(String, u32)>,
+    /// How much longer than usual operations may take in this round.
+    pub more: Duration,
 }
 
 /// An error says which promise was broken.
@@ -66,12 +104,14 @@ impl Watch {
             last_look: None,
             suspects: Vec::new(),
             orphaned: Vec::new(),
+            bereaved: Vec::new(),
+            more: Duration::ZERO,
         }
     }
 
     /// How late an operation may end on this computer in this round.
     pub fn margin(&self) -> Duration {
-        PATIENCE + PER_DELAY * self.round_delay
+        PATIENCE + self.more + PER_DELAY * self.round_delay
     }
 
     /// Sleeps for a moment, and measures how late this process came back.
@@ -90,7 +130,8 @@ impl Watch {
     }
 
     /// Begins another round. The time until the next look does not count as a delay.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, more: Duration) {
+        self.more = more;
         (self.last_look, self.round_delay) = (None, Duration::ZERO);
         self.judge = Judge::default();
         self.orphaned.clear();
@@ -102,7 +143,7 @@ impl Watch {
             let before = process.open;
             let Some(event) = process.hear() else { return Ok(()) };
             self.note(process, &event, before[usize::from(event.thread) % 2])
-                .map_err(|what| format!("client {}: {what}", process.slot))?;
+                .map_err(|what| format!("{}: {what}", process.name()))?;
         }
     }
 
@@ -139,10 +180,24 @@ impl Watch {
                     _ => {}
                 }
             }
+            Kind::LinkOver => self.link_over(process, event),
             Kind::Idle => process.idle = Some(event.words[0]),
             Kind::Violation => return Err(process.reader.text()),
         }
         Ok(())
+    }
+
+    fn link_over(&mut self, process: &ClientProcess, event: &Event) {
+        let links = &mut self.counts.links;
+        match event.words[2] {
+            reason if reason == CloseReason::Died as u64 => {
+                links.died += 1;
+                self.bereaved.push((process.name(), event.words[1] as u32));
+            }
+            reason if reason == CloseReason::Local as u64 => links.local += 1,
+            reason if reason == CloseReason::Unregistered as u64 => links.unregistered += 1,
+            _ => links.peer += 1,
+        }
     }
 
     fn registered(&mut self, process: &mut ClientProcess, event: &Event) -> Promise {
@@ -164,6 +219,12 @@ impl Watch {
         match event.op {
             Op::Call => counts.calls += 1,
             Op::Submit => counts.bursts += 1,
+            Op::LinkCall | Op::LinkRespond => counts.links.calls += 1,
+            Op::Post => counts.links.posts += 1,
+            Op::Connect => counts.links.attempted(event.outcome),
+            Op::Register if process.side == Side::Link && event.outcome == Outcome::Ok => {
+                counts.registrations += 1;
+            }
             Op::Unregister if event.outcome == Outcome::Ok => counts.unregistered += 1,
             Op::Starve if event.outcome != Outcome::Ok => counts.starved += 1,
             _ => {}
@@ -186,8 +247,7 @@ impl Watch {
             let late = Duration::from_nanos(took.saturating_sub(event.words[0]));
             self.late.record(late);
             if late > self.margin() {
-                let what =
-                    format!("client {}: {:?} came {late:?} after its deadline", process.slot, event.op);
+                let what = format!("{}: {:?} came {late:?} after its deadline", process.name(), event.op);
                 self.suspects.push((late, what));
             }
         }
@@ -207,8 +267,8 @@ impl Watch {
             let at_it = now.saturating_sub(event.time).saturating_sub(process.still_since(event.time));
             if at_it > event.words[0] + self.margin().as_nanos() as u64 {
                 return Err(format!(
-                    "client {} hangs: {:?} for {} ms, its deadline after {} ms",
-                    process.slot,
+                    "{} hangs: {:?} for {} ms, its deadline after {} ms",
+                    process.name(),
                     event.op,
                     at_it / 1_000_000,
                     event.words[0] / 1_000_000

@@ -25,7 +25,7 @@ use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Introduction, Role};
 use crate::os::descriptors::Ours;
 use crate::ring::Closer;
-use crate::testing::failpoints::failpoint;
+use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{CloseReason, Peer};
 
 /// The descriptors by which each end of a link notices the end of the other.
@@ -143,7 +143,7 @@ impl LinkEnd {
         let end = LinkEnd { peer, closer, open };
         let watched = Watched::Link { link: Arc::clone(&end.open), descriptors };
         let _ = end.open.watch.set(Watch::begin(watched)?);
-        failpoint!("link.watched", [client], seldom);
+        failpoint!("link.watched", [link], seldom);
         if let Err(reason) = links.add(&end.open) {
             end.close(reason);
         }
@@ -193,11 +193,11 @@ impl OpenLink {
     /// See [`LinkEnd::close`].
     pub(super) fn close(&self, reason: CloseReason) {
         self.close_here(reason);
-        failpoint!("link.closed", [client], seldom);
+        failpoint!("link.closed", [link], seldom);
         if let Some(watch) = self.watch.get() {
             watch.end();
         }
-        failpoint!("link.unwatched", [client], seldom);
+        failpoint!("link.unwatched", [link], seldom);
         self.note_the_end();
     }
 
@@ -264,8 +264,10 @@ impl OpenLink {
             std::mem::replace(&mut *noted, Noted::Over)
         };
         if let Noted::At(words, index) = noted {
-            words.flip(index);
-            failpoint!("link.flipped", [client], seldom);
+            if !fault!("bit") {
+                words.flip(index);
+            }
+            failpoint!("link.flipped", [link], seldom);
         }
         if let Some(links) = self.links.upgrade() {
             links.remove(self.number);

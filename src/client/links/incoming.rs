@@ -83,7 +83,7 @@ impl Incoming {
     pub(in crate::client) fn say(&mut self, status: Status, body: &[u8]) -> bool {
         let header = BlockHeader::new(status as u16, 0, 0).to_word();
         let said = self.responses.try_publish(Some(header), &[body]).is_ok();
-        failpoint!("link.said", [client], seldom);
+        failpoint!("link.said", [link], seldom);
         self.responses.notify();
         said
     }
@@ -113,7 +113,7 @@ impl Incoming {
         if !self.say(Status::Ok, &[]) {
             return Err(self.gone());
         }
-        failpoint!("link.accepted", [client], seldom);
+        failpoint!("link.accepted", [link], seldom);
         let rings = (self.requests, self.responses);
         Ok(Responder::new(self.end, rings, self.ring_size, self.strategy, reference))
     }

@@ -138,7 +138,7 @@ impl Intake {
         let ask = Ask::Listen(session.proof());
         let Answer { descriptors, .. } =
             ask_anew(&place.path, deadline, |line: Line| line.ask(&ask, deadline))?;
-        failpoint!("listen.answered", [client], seldom);
+        failpoint!("listen.heard", [link], seldom);
         let bell = descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
         let watch = Watch::begin(Watched::Bell { bell, intake: Arc::clone(self) })?;
         let former = {
@@ -150,7 +150,7 @@ impl Intake {
             former.end();
         }
         session.words.set_serving(true);
-        failpoint!("listen.serving", [client], seldom);
+        failpoint!("listen.serving", [link], seldom);
         if self.reason().is_some() {
             self.end();
         }
@@ -191,6 +191,7 @@ impl Intake {
             (Arc::clone(&state.session), state.bell.take(), std::mem::take(&mut state.waiting))
         };
         session.words.set_serving(false);
+        failpoint!("listen.over", [link], seldom);
         if let Some(bell) = bell {
             bell.end();
         }
@@ -245,11 +246,11 @@ impl Intake {
     /// not block. If anything is wrong with what came, the caller finds the link closed.
     pub(super) fn admit(&self, session: &Session, introduction: &Introduction, descriptors: [OwnedFd; 4]) {
         let Some(mut incoming) = self.meet(session, introduction, descriptors) else { return };
-        failpoint!("link.met", [client], seldom);
+        failpoint!("link.met", [link], seldom);
         if !incoming.say(Status::Hello, &[]) {
             return;
         }
-        failpoint!("link.greeted", [client], seldom);
+        failpoint!("link.greeted", [link], seldom);
         let mut gone = VecDeque::new();
         let turned_away = {
             let mut state = self.lock();
@@ -292,6 +293,7 @@ impl Intake {
         };
         // It is what it should be, so that its close takes no time; the mapping stays.
         drop(segment);
+        failpoint!("take.mapped", [link], seldom);
         let (role, closer) = (Role::Callee, ends.closer);
         let end = LinkEnd::begin(&self.links, session, role, introduction, descriptors?, closer).ok()?;
         Some(Incoming::new(end, ends.consumer, ends.producer, introduction.ring_size, strategy))

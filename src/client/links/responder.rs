@@ -13,6 +13,7 @@ use crate::link;
 use crate::link::{DRAIN, End, Handler, Request, Response, Scheduler, ServiceError, Slot, is_post};
 use crate::ring::{self, Consumer, Producer, WaitStrategy};
 use crate::shm::PerProcess;
+use crate::testing::failpoints::fault;
 use crate::wire::{BlockHeader, CloseReason, Peer, Status, Violation};
 
 /// Bytes of the smallest record in a ring.
@@ -167,6 +168,9 @@ where
     }
 
     fn post(&mut self, payload: &[u8], response: &mut Response<'_>) {
+        if fault!("post") {
+            return;
+        }
         let _ = (self.service)(Request::posted(payload, self.peer), response);
     }
 

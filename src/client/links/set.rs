@@ -116,10 +116,11 @@ impl Links {
                 let reported = links.iter().map(|link| (link.role, link.peer.name)).collect();
                 let ask = Ask::Report { proof: session.proof(), links: reported };
                 let answer = line.ask(&ask, deadline)?;
-                failpoint!("report.answered", [client], seldom);
+                failpoint!("report.answered", [link], rarely);
                 let indices = decode_indices(&answer.body, links.len()).ok_or(DialError::NotRingpost)?;
                 for (link, index) in links.iter().zip(indices) {
                     link.note(index.map(|index| (session.words.clone(), index)));
+                    failpoint!("report.heeded", [link], rarely);
                 }
             }
             Ok(())
@@ -143,6 +144,7 @@ impl Links {
             intake.close(reason);
             intake.end();
         }
+        failpoint!("links.ended", [link], rarely);
         for link in open.into_values() {
             link.close(reason);
         }

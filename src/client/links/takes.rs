@@ -106,7 +106,7 @@ impl Takes {
             epoll::add(waits, &line, EventData::new_u64(bell | TAKE), EventFlags::IN | EventFlags::RDHUP)?;
             Ok(line)
         });
-        failpoint!("take.asked", [client], seldom);
+        failpoint!("take.asked", [link], seldom);
         match asked {
             Ok(line) => take.asked = Asked::Until(line, Instant::now() + PATIENCE),
             Err(_) => take.asked = Asked::Again(Instant::now() + PAUSE),
@@ -125,7 +125,7 @@ impl Takes {
             let introduction = Introduction::decode(&answer.body);
             introduction.zip(answer.descriptors.exactly()).map(Some).ok_or(DialError::NotRingpost)
         });
-        failpoint!("take.answered", [client], seldom);
+        failpoint!("take.received", [link], seldom);
         match taken {
             Ok(Some((introduction, descriptors))) => {
                 // As many as there are, if nobody knows how many.

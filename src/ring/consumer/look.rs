@@ -90,7 +90,7 @@ impl Consumer {
     fn skip_padding(&mut self) -> Result<Option<Found>, Ended> {
         self.end.position += self.end.capacity() - (self.end.position & (self.end.capacity() - 1));
         self.give_back();
-        failpoint!("consume.padding", [server, client], always);
+        failpoint!("consume.padding", [server, client, link], always);
         self.settle();
         // At offset 0 there is no padding, so this does not go on for ever.
         self.look()

@@ -10,7 +10,7 @@ impl Consumer {
     /// Moves past a block that was copied out. [`give_back`](Self::give_back) then releases its place.
     #[inline(always)]
     pub(super) fn pass(&mut self, found: Found) {
-        failpoint!("consume.copied", [server, client], always);
+        failpoint!("consume.copied", [server, client, link], always);
         self.end.progress += 1;
         self.end.position += found.size();
     }
@@ -20,7 +20,7 @@ impl Consumer {
     pub(super) fn give_back(&self) {
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.end.ring.word64::<HEAD>().store(self.end.position, Ordering::Release);
-        failpoint!("consume.head", [server, client], always);
+        failpoint!("consume.head", [server, client, link], always);
     }
 
     /// Wakes the producer if a quarter of the ring was taken, or if it looks asleep.
@@ -68,9 +68,9 @@ impl Consumer {
 
     #[inline(always)]
     pub(super) fn wake_producer(&self) {
-        let swapped = || failpoint!("wake.space.swapped", [client], rarely);
+        let swapped = || failpoint!("wake.space.swapped", [client, link], rarely);
         if self.end.looks_parked::<PRODUCER_PARKED>() && self.end.wake::<PRODUCER_PARKED>(swapped) {
-            failpoint!("wake.space.woken", [client], rarely);
+            failpoint!("wake.space.woken", [client, link], rarely);
         }
     }
 

@@ -127,16 +127,16 @@ impl Consumer {
                 self.end.disarm::<CONSUMER_PARKED>();
                 return Ok(());
             }
-            failpoint!("park.data.set", [server, client], always);
+            failpoint!("park.data.set", [server, client, link], always);
             let woken = self.end.sleep::<CONSUMER_PARKED>(deadline);
-            failpoint!("park.data.slept", [server, client], always);
+            failpoint!("park.data.slept", [server, client, link], always);
             if self.end.closer.is_forked() {
                 // Forked by a signal handler that ended the sleep. The word belongs to the parent, which may
                 // sleep on it.
                 return Ok(());
             }
             self.end.disarm::<CONSUMER_PARKED>();
-            failpoint!("park.data.cleared", [server, client], always);
+            failpoint!("park.data.cleared", [server, client, link], always);
             if self.is_pending() {
                 return Ok(());
             }

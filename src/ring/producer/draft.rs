@@ -45,7 +45,7 @@ impl Producer {
         if room < len && self.refresh_head().is_ok() {
             room = self.free_behind(draft.start);
         }
-        failpoint!("draft.extended", [server], rarely);
+        failpoint!("draft.extended", [server, link], rarely);
         draft.room = room.max(draft.room);
     }
 
@@ -54,7 +54,7 @@ impl Producer {
     pub(crate) fn take_back(&mut self, draft: &Draft, len: usize) {
         debug_assert!(len <= draft.room, "no more is taken back than was written");
         self.overwrite(draft.start, HEADER, len);
-        failpoint!("draft.overwritten", [server], rarely);
+        failpoint!("draft.overwritten", [server, link], rarely);
     }
 
     /// Writes into a draft behind its first `at` bytes, within its room.
@@ -62,7 +62,7 @@ impl Producer {
     pub(crate) fn write(&mut self, draft: &Draft, at: usize, bytes: &[u8]) {
         debug_assert!(at <= draft.room && bytes.len() <= draft.room - at, "no room");
         self.end.ring.copy_in(draft.start, HEADER + at, bytes);
-        failpoint!("draft.written", [server], always);
+        failpoint!("draft.written", [server, link], always);
     }
 
     /// Writes the first eight bytes of a draft of at least that length.
@@ -70,7 +70,7 @@ impl Producer {
     pub(crate) fn write_first_word(&mut self, draft: &Draft, word: u64) {
         debug_assert!(draft.room >= 8);
         self.end.ring.set_second_word(draft.start, word);
-        failpoint!("draft.header", [server], always);
+        failpoint!("draft.header", [server, link], always);
     }
 
     /// Copies back what was written behind the first `from` bytes. The other side may have changed it

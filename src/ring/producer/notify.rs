@@ -50,9 +50,9 @@ impl Producer {
 
     #[cold]
     pub(super) fn wake_consumer(&mut self) {
-        let swapped = || failpoint!("wake.data.swapped", [server, client], always);
+        let swapped = || failpoint!("wake.data.swapped", [server, client, link], always);
         if self.end.wake::<CONSUMER_PARKED>(swapped) {
-            failpoint!("wake.data.woken", [server, client], always);
+            failpoint!("wake.data.woken", [server, client, link], always);
         }
     }
 }

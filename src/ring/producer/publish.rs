@@ -35,7 +35,7 @@ impl Producer {
             self.end.ring.copy_into_line(self.end.position, at, part);
             at += part.len();
         }
-        failpoint!("publish.line", [server, client, channel], always);
+        failpoint!("publish.line", [server, client, channel, link], always);
         self.commit_here(len, LINE as u64);
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Producer {
         // `cleared` stays as it is: that position is after this record, or within it and not used again.
         let start = if self.fits_here(len) { self.end.position } else { self.try_place(len)? };
         self.write_parts(start, header, parts);
-        failpoint!("publish.payload", [server, client, channel], always);
+        failpoint!("publish.payload", [server, client, channel, link], always);
         self.commit_one(start, len);
         Ok(())
     }
@@ -105,10 +105,10 @@ impl Producer {
         let next = self.end.position + size;
         if self.cleared != next {
             self.end.ring.header(next).store(EMPTY, Ordering::Relaxed);
-            failpoint!("publish.zero", [server, client, channel], always);
+            failpoint!("publish.zero", [server, client, channel, link], always);
         }
         self.end.ring.header(self.end.position).store(data_header(self.end.position, len), Ordering::Release);
-        failpoint!("publish.header", [server, client, channel], always);
+        failpoint!("publish.header", [server, client, channel, link], always);
         self.end.position = next;
         self.last_size = size;
     }
@@ -118,12 +118,12 @@ impl Producer {
     pub(super) fn commit_padded(&mut self, start: u64, len: usize) {
         let next = start + record_size(len);
         self.end.ring.header(next).store(EMPTY, Ordering::Relaxed);
-        failpoint!("publish.padded.zero", [server, client, channel], rarely);
+        failpoint!("publish.padded.zero", [server, client, channel, link], rarely);
         self.end.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
-        failpoint!("publish.padded.record", [server, client, channel], rarely);
+        failpoint!("publish.padded.record", [server, client, channel, link], rarely);
         let padding = padding_header(self.end.position, start - self.end.position);
         self.end.ring.header(self.end.position).store(padding, Ordering::Release);
-        failpoint!("publish.padded.header", [server, client, channel], rarely);
+        failpoint!("publish.padded.header", [server, client, channel, link], rarely);
         self.end.position = next;
     }
 
@@ -135,7 +135,7 @@ impl Producer {
         let ahead = self.end.position + self.last_size;
         if self.cleared != ahead && ahead + LINE as u64 - self.head <= self.capacity() {
             self.end.ring.header(ahead).store(EMPTY, Ordering::Relaxed);
-            failpoint!("publish.ahead", [server, client, channel], always);
+            failpoint!("publish.ahead", [server, client, channel, link], always);
             self.cleared = ahead;
             if self.last_size > LINE as u64 {
                 self.prepare_lines();

@@ -82,11 +82,11 @@ impl Producer {
             }
             let slice = now() + SPACE_SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            failpoint!("park.space.set", [server, channel], rarely);
+            failpoint!("park.space.set", [server, channel, link], rarely);
             let woken = self.end.sleep::<PRODUCER_PARKED>(Some(until));
-            failpoint!("park.space.slept", [server, channel], rarely);
+            failpoint!("park.space.slept", [server, channel, link], rarely);
             self.end.disarm::<PRODUCER_PARKED>();
-            failpoint!("park.space.cleared", [server, channel], rarely);
+            failpoint!("park.space.cleared", [server, channel, link], rarely);
             if let Some(placed) = self.look_again(len) {
                 return Ok(placed?);
             }

@@ -107,9 +107,9 @@ impl Broker {
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             let (own, bell) = pipe()?;
-            failpoint!("listen.made", [server], rarely);
+            failpoint!("listen.made", [server], seldom);
             connections.answer(id, &[], &[own.as_fd()]).map_err(cannot_hand_over("a bell"))?;
-            failpoint!("listen.answered", [server], rarely);
+            failpoint!("listen.answered", [server], seldom);
             self.waiting.set_bell(member.peer.key, bell);
             member.links.set_bell(true);
             Ok(())
@@ -376,7 +376,7 @@ impl Broker {
     /// Drops what nobody has taken in time. The callers see the pipes' end.
     pub(in crate::server) fn look_after(&mut self, now: Instant) {
         for id in self.waiting.expire(now) {
-            failpoint!("link.expired", [server], rarely);
+            failpoint!("link.expired", [server], waiting);
             self.table.end(id, Role::Callee);
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn connect(caller: &mut Caller, to: Address, options: &LinkOptions) -
     let ring_size = options.ring_size.map(Geometry::new).transpose()?.map_or(0, |sizes| sizes.ring_size());
     let deadline = deadline_in(options.timeout.unwrap_or(caller.timeout));
     let (session, answer) = be_introduced(caller, to, ring_size, deadline)?;
-    failpoint!("connect.answered", [client], seldom);
+    failpoint!("connect.introduced", [link], seldom);
     let since = Instant::now();
     let strategy = options.wait.unwrap_or(session.links.place.wait);
     let (ends, geometry, end) = begin(&session, answer, strategy)?;
@@ -61,12 +61,12 @@ pub(in crate::client) fn greet(
     deadline: Instant,
 ) -> Result<Link, ConnectError> {
     say_hello(&mut ends)?;
-    failpoint!("connect.hello", [client], seldom);
+    failpoint!("connect.hello", [link], seldom);
     match hear(&mut ends.consumer, &mut soon.into())? {
         (Status::Hello, _) => {}
         _ => return Err(broken(&mut ends.consumer)),
     }
-    failpoint!("connect.greeted", [client], seldom);
+    failpoint!("connect.greeted", [link], seldom);
     match hear(&mut ends.consumer, &mut deadline.into())? {
         (Status::Ok, _) => Ok(Link::new(end, ends, geometry)),
         (Status::Refused, mut text) => {
@@ -182,7 +182,7 @@ fn begin(
     };
     // It is what it should be, so that its close takes no time; the mapping stays.
     drop(segment);
-    failpoint!("connect.mapped", [client], seldom);
+    failpoint!("connect.mapped", [link], seldom);
     let Some(descriptors) = descriptors else {
         ends.closer.close_as(CloseReason::Local);
         return Err(unused(not_ringpost()));
