@@ -63,10 +63,19 @@ impl Calls {
     }
 
     #[inline(always)]
-    fn reply(&self, status: Status) -> Result<Reply<'_>, CallError> {
+    fn reply(&mut self, status: Status) -> Result<Reply<'_>, CallError> {
         match status {
             Status::Ok => Ok(Reply::new(self.requester.body())),
-            status => Err(refused(status, self.requester.body())),
+            status => Err(self.not_done(status)),
+        }
+    }
+
+    #[cold]
+    fn not_done(&mut self, status: Status) -> CallError {
+        match status {
+            // Those of a link's handshake are no answer to a call.
+            Status::Hello | Status::Refused | Status::Busy => self.violation(Violation::MalformedBlock),
+            status => refused(status, self.requester.body()),
         }
     }
 

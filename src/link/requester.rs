@@ -374,7 +374,7 @@ impl Requester {
         if sequence != self.expected || self.expected == self.next {
             return Err(fail(self.violation(Violation::ResponseOrder)));
         }
-        let Some(status) = of_request(header.code.get()) else {
+        let Some(status) = Status::from_code(header.code.get()) else {
             return Err(fail(self.violation(Violation::MalformedBlock)));
         };
         self.expected = sequence.wrapping_add(1);
@@ -389,12 +389,6 @@ impl Requester {
         self.reject();
         Stop::Fault(violation)
     }
-}
-
-/// How a request ended. The statuses of a link's handshake are no answer to a request.
-#[inline(always)]
-fn of_request(code: u16) -> Option<Status> {
-    Status::from_code(code).filter(|_| code < Status::Hello as u16)
 }
 
 #[cfg(test)]
