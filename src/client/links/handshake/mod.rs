@@ -193,18 +193,19 @@ fn begin(
     Ok((ends, geometry, end))
 }
 
+/// Says hello. If the link is closed already, what the other client said before is still to be heard.
 fn say_hello(ends: &mut LinkEnds) -> Result<(), ConnectError> {
     let hello = BlockHeader::new(Operation::Hello as u16, 0, 0).to_word();
     match ends.producer.try_publish(Some(hello), &[]) {
-        Ok(()) => {
-            ends.producer.notify();
-            Ok(())
-        }
-        Err(NotSent::Closed(reason)) => Err(ConnectError::Gone(reason.into())),
-        Err(NotSent::Fault(violation)) => Err(ConnectError::Violation(violation.into())),
+        Ok(()) => ends.producer.notify(),
+        Err(NotSent::Closed(_)) => {}
+        Err(NotSent::Fault(violation)) => return Err(ConnectError::Violation(violation.into())),
         // An empty ring has room for the smallest block.
-        Err(NotSent::Full | NotSent::TooLarge { .. }) => Err(ConnectError::Gone(CloseReason::Local)),
+        Err(NotSent::Full | NotSent::TooLarge { .. }) => {
+            return Err(ConnectError::Violation(Violation::MalformedBlock));
+        }
     }
+    Ok(())
 }
 
 /// Waits for the next block of the handshake.

@@ -172,6 +172,26 @@ fn a_refusal_is_told_with_its_text_and_leaves_nothing() {
     assert_eq!(bus.links(), 0);
 }
 
+/// The callee need not wait for the caller's hello before it refuses.
+#[test]
+fn a_refusal_before_the_callers_hello_is_heard() {
+    let geometry = Geometry::new(4096).unwrap();
+    let segment = crate::channel::create_link(&geometry).unwrap();
+    let [mut ends, callees] = [Side::Caller, Side::Callee]
+        .map(|side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap());
+    let (own, callers) = rustix::pipe::pipe().unwrap();
+    let mut callee = Callee { ends: callees, own, callers };
+    callee.say(Status::Hello, 0, b"");
+    callee.say(Status::Refused, 0, b"no");
+    callee.ends.closer.close_as(CloseReason::Local);
+    say_hello(&mut ends).unwrap();
+    for status in [Status::Hello, Status::Refused] {
+        assert_eq!(hear(&mut ends.consumer, &mut LONG.into()).unwrap().0, status);
+    }
+    let told = hear(&mut ends.consumer, &mut LONG.into());
+    assert!(matches!(told, Err(ConnectError::Gone(CloseReason::Peer))));
+}
+
 #[test]
 fn a_callee_that_breaks_the_handshake_is_left() {
     let mut bus = Bus::new();
