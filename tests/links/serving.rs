@@ -93,11 +93,16 @@ fn callers_beyond_the_backlog_are_told() {
     let waiting: Vec<_> = (0..128)
         .map(|number| {
             let mut client = bus.client(&format!("caller {number}"));
-            begin(move || client.connect("bob").map(|mut link| link.call(b"x").unwrap().to_vec()))
+            begin(move || {
+                let patient = Link::options().timeout(LIMIT);
+                patient.connect(client.caller(), "bob").map(|mut link| link.call(b"x").unwrap().to_vec())
+            })
         })
         .collect();
     let mut late = bus.client("late");
-    eventually("the backlog is full", || match late.connect("bob") {
+    // Shorter than the others wait: it may come before some of them, and must make room for them again.
+    let impatient = Link::options().timeout(Duration::from_millis(100));
+    eventually("the backlog is full", || match impatient.connect(late.caller(), "bob") {
         Err(ConnectError::Busy(_)) => true,
         // It came before the others, and gave up.
         Err(ConnectError::TimedOut) => false,
