@@ -58,7 +58,7 @@ PROCESSES = "src/server/processes.rs"
 QUOTAS = "src/server/quotas.rs"
 UNREAD = "src/server/unread_answers.rs"
 LISTENER = "src/connect/listener.rs"
-CALLS = "src/client/calls.rs"
+CALLS = "src/client/ask.rs"
 REQUESTER = "src/link/requester.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
@@ -430,10 +430,10 @@ MUTANTS = [
      "            if self.end.closer.is_forked() {\n                // Forked by", "            if false {\n                // Forked by",
      tests("a_child_forked_within_a_sleep")),
     ("fork: a child does not write within an operation", CALLS,
-     "        if !self.session.is_forked() {\n            self.requester.notify", "        if true {\n            self.requester.notify",
+     "        if !self.closer.is_forked() {\n            self.requester.notify", "        if true {\n            self.requester.notify",
      process("fork", "in_the_middle")),
     ("fork: a child does not get what has arrived", CALLS,
-     "if self.requester.has_kept() && self.session.is_forked() {", "if false {", process("fork", "responses")),
+     "if self.requester.has_kept() && self.closer.is_forked() {", "if false {", process("fork", "responses")),
     ("fork: a child leaves the connection alone", WATCHER,
      "if !self.is_ours() {\n            return self.watcher.forget_inherited", "if false {\n            return self.watcher.forget_inherited", process("fork", "a_child_cannot_use")),
     ("fork: a child has a watcher of its own", OWN,
@@ -529,9 +529,9 @@ MUTANTS = [
      "                    guest.inbox.give_up();\n", "", process("reconnect", "a_dropped_inbox")),
     # The user's code in the middle of an operation
     ("submit_all: the worker is told before the iterator runs on", CALLS,
-     "            submitting.0.wake_worker();\n", "", process("client", "may_wait_for_what")),
+     "            submitting.0.wake_peer();\n", "", process("client", "may_wait_for_what")),
     ("submit_all: the worker is told however it ends", CALLS,
-     "    fn drop(&mut self) {\n        self.0.wake_worker();\n", "    fn drop(&mut self) {\n", process("client", "before_a_call_that_cannot_go")),
+     "    fn drop(&mut self) {\n        self.0.wake_peer();\n", "    fn drop(&mut self) {\n", process("client", "before_a_call_that_cannot_go")),
     # A server that sends what takes long to close
     ("connection: a look leaves it where it is", "src/connect/connection.rs",
      "let seen = receive(self.as_fd(), into, &mut control, RecvFlags::PEEK)?;",
@@ -752,21 +752,21 @@ MUTANTS = [
         .and_then(|()| open_to(path, mode, group));""",
      process("boundaries", "has_its_mode")),
     ("unread answers: they are counted", UNREAD,
-     "of_user < OF_ONE_USER && self.answers.len() < most_in_all(uid)",
-     "of_user < 100 * OF_ONE_USER && self.answers.len() < 100 * most_in_all(uid)",
+     "+ descriptors <= OF_ONE_USER\n            && unread(&|_| true) + descriptors <= most_in_all(uid)",
+     "+ descriptors <= 100 * OF_ONE_USER\n            && unread(&|_| true) + descriptors <= 100 * most_in_all(uid)",
      process("attacks", "unread_answers_are_few")),
     ("unread answers: also when their clients are gone", UNREAD,
      "if connection.is_all_taken() {\n            self.answers.swap_remove(place);",
      "if true {\n            self.answers.swap_remove(place);", process("attacks", "unread_answers_are_few")),
-    ("unread answers: what was put off is tried again", ENROLMENT,
-     "if let Some(name) = put_off {", "if let Some(name) = put_off.filter(|_| false) {",
+    ("unread answers: what was put off is tried again", ACCEPTOR,
+     "if let Some(ask) = put_off {", "if let Some(ask) = put_off.filter(|_| false) {",
      process("attacks", "unread_answers_are_few")),
     ("quotas: clients", QUOTAS, "if user.clients >= clients {", "if user.clients > clients {",
      tests("server::quotas::tests::quotas_hold")),
     ("quotas: connections that ask", QUOTAS, "if asking >= quota as usize {", "if asking > quota as usize {",
      tests("server::quotas::tests::places_are_kept")),
     ("deaths: the end of a process is heeded", ACCEPTOR,
-     "Source::Process(id) => client_died(&self.shared, &mut self.connections, id),", "Source::Process(_) => {}",
+     "Source::Process(id) => self.end(id, client_died),", "Source::Process(_) => {}",
      process("overload", "forked_child_hides_is_seen")),
     ("deaths: processes without a pidfd are looked at", PROCESSES,
      "self.unwatched.iter().copied().filter(is_dead).collect()",
