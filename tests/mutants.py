@@ -688,7 +688,7 @@ MUTANTS = [
      "self.closer.close_as(self.closer.reason().unwrap_or(CloseReason::Died.into()));", "self.closer.close_as(CloseReason::Died);",
      tests("the_reason_that_a_peer_gave")),
     ("ends: the server is told", LINK_END,
-     "        if let Noted::At(words, index) = noted {\n            words.flip(index);\n", "        if let Noted::At(..) = noted {\n",
+     "            if !fault!(\"bit\") {\n                words.flip(index);\n            }\n", "            let _ = (words, index);\n",
      tests("a_close_tells_the_peer_and_the_server")),
     ("ends: once", LINK_END,
      "std::mem::replace(&mut *noted, Noted::Over)", "match &*noted {\n                Noted::At(words, index) => Noted::At(words.clone(), *index),\n                _ => Noted::Nowhere,\n            }",
