@@ -187,9 +187,8 @@ fn is_too_large(error: &(dyn Error + 'static)) -> bool {
 /// nobody else notices. It may call its own server as a client: another worker serves that call.
 ///
 /// A worker has the default scheduling policy, a stack of 2 MiB (or what `RUST_MIN_STACK` asks for if that is
-/// more, up to 1 GiB), and all signals blocked that its own instructions do not raise. Threads that a service
-/// starts inherit that. Programs that it starts by `std::process::Command` do not: it gives them an empty
-/// signal mask.
+/// more, up to 1 GiB), and all signals blocked that its own instructions do not raise. Threads and programs
+/// that a service starts inherit that: such a program ignores SIGTERM unless it unblocks it.
 ///
 /// Closures `Fn(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>` are services, and
 /// [`ServerBuilder::service`](crate::ServerBuilder::service) takes them without naming those types. So are

@@ -44,6 +44,17 @@ impl Drop for BlockedSignals {
     }
 }
 
+/// Blocks no signal in this thread any more.
+#[cfg(feature = "cli")]
+pub(crate) fn unblock_all() {
+    // SAFETY: a signal set consists of integers, for which zeros are valid: they stand for no signal. The
+    // call changes only this thread's mask, and no old set is requested.
+    unsafe {
+        let none: libc::sigset_t = zeroed();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Runs an operation that may exceed the limit of file sizes. It then fails with EFBIG, and the kernel raises
 /// SIGXFSZ in this thread. This function consumes that signal, so that it does not end the process or reach a
 /// handler. One that was pending before stays pending.

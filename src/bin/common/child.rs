@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Observer;
+use crate::os::signals;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process, set_parent_process_death_signal, waitid,
 };
@@ -31,6 +32,15 @@ pub fn bound(command: &mut Command) -> &mut Command {
     command.env(PARENT, std::process::id().to_string())
 }
 
+/// Becomes this command, as if it had been started by a shell: without the parent's process id, and with no
+/// signal blocked. (A thread of the library, which started this process, blocks them all.) Returns only if
+/// that fails.
+pub fn become_command(command: &mut Command) -> io::Error {
+    use std::os::unix::process::CommandExt;
+    signals::unblock_all();
+    command.env_remove(PARENT).exec()
+}
+
 /// Kills this process when the thread that started it ends. This is for parents that were killed; others end
 /// their children in an orderly way. It uses SIGKILL because that also ends a stopped process.
 pub fn die_with_parent() {
@@ -46,6 +56,29 @@ pub fn die_with_parent() {
 fn signal(child: &Child, signal: Signal) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
+    }
+}
+
+/// Stops a child with SIGSTOP. Returns once all its threads are stopped, or `false` if it has ended.
+fn pause(child: &Child) -> Result<bool, Failure> {
+    signal(child, Signal::STOP);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::failed("a process that was started has no process id"))?;
+    loop {
+        // `NOWAIT`: if it has ended, its owner still has to wait for it.
+        let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(pid), either) {
+            Ok(Some(status)) if status.stopped() => {
+                let taken = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+                let _ = waitid(WaitId::Pid(pid), taken);
+                return Ok(true);
+            }
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                return Err(Failure::failed(format!("cannot wait for a process to stop: {error}")));
+            }
+        }
     }
 }
 
@@ -154,6 +187,16 @@ impl Helper {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Stops the process with SIGSTOP, and returns once all its threads are stopped.
+    pub fn pause(&mut self) -> Outcome {
+        if pause(&self.child)? { Ok(()) } else { self.check() }
+    }
+
+    /// Continues the process after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        signal(&self.child, Signal::CONT);
     }
 
     /// Fails if the process has ended.
@@ -268,25 +311,7 @@ impl ServerChild {
 
     /// Stops the process with SIGSTOP, and returns once all its threads are stopped.
     pub fn pause(&mut self) -> Outcome {
-        signal(&self.child, Signal::STOP);
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Failure::failed("the server has no process id"))?;
-        loop {
-            // `NOWAIT`: if the server has ended, its owner still has to wait for it.
-            let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            match waitid(WaitId::Pid(pid), either) {
-                Ok(Some(status)) if status.stopped() => {
-                    let taken = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-                    let _ = waitid(WaitId::Pid(pid), taken);
-                    return Ok(());
-                }
-                Ok(Some(_)) => return self.check(),
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => {
-                    return Err(Failure::failed(format!("cannot wait for the server to stop: {error}")));
-                }
-            }
-        }
+        if pause(&self.child)? { Ok(()) } else { self.check() }
     }
 
     /// Fails if the server has ended, which then explains other failures.
