@@ -261,7 +261,7 @@ fn the_demo_runs_and_cleans_up() {
     });
     let ended = demo.end();
     let said = String::from_utf8(ended.well()).unwrap();
-    for word in ["alice", "bob", "server", "p50", "p99"] {
+    for word in ["alice", "bob", "server", "p50", "p99", "over the link", "bare round trips"] {
         assert!(said.contains(word), "{word} is not in the transcript:\n{said}");
     }
     assert!(place.is_clean(), "the demo leaves something behind");

@@ -26,6 +26,11 @@ fn a_wrong_command_line_is_status_2() {
         (CLIENT, &["send", "--as", "x", "message"]),
         (CLIENT, &["call", "--as", "x", "--timeout", "-3"]),
         (CLIENT, &["call", "--as", "x", "a", "b"]),
+        (CLIENT, &["call", "--as", "x", "--to", " x", "a"]),
+        (CLIENT, &["serve", "--as", "x"]),
+        (CLIENT, &["serve", "--echo"]),
+        (CLIENT, &["serve", "--as", "x", "--exec"]),
+        (CLIENT, &["serve", "--as", "x", "--echo", "--exec", "cat"]),
         (SERVER, &["--max-clients", "0"]),
         (SERVER, &["--max-clients", "65537"]),
         (SERVER, &["--ring-size", "x"]),
@@ -54,6 +59,8 @@ fn failures_are_status_1_and_one_line() {
         &["call", "--as", "x", "y", "--socket", socket],
         &["send", "--as", "x", "--to", "y", "z", "--socket", socket],
         &["listen", "--as", "x", "--socket", socket],
+        &["call", "--as", "x", "--to", "y", "z", "--socket", socket],
+        &["serve", "--as", "x", "--echo", "--socket", socket],
         &["client", "x", "--socket", socket],
     ] {
         let why = run(CLIENT, arguments).failed();

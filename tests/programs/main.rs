@@ -13,5 +13,6 @@ mod commands;
 mod contract;
 mod generate;
 mod log;
+mod serve;
 mod signals;
 mod terminal;

@@ -3,6 +3,7 @@
 pub use crate::common::program::*;
 
 use crate::common::{Place, eventually};
+use ringpost::Client;
 use serde_json::Value;
 use std::path::Path;
 
@@ -28,6 +29,16 @@ pub fn start_listener(place: &Place, name: &str, more: &[&str]) -> (Program, Str
     let key = registered["registered"]["key"].as_str().unwrap().to_owned();
     assert_eq!(key.len(), 26);
     (listener, key)
+}
+
+/// Starts `ringpost serve`, and waits until it accepts links, by opening one.
+pub fn start_serving(place: &Place, name: &str, more: &[&str]) -> Program {
+    let serving =
+        Program::start(CLIENT, &[&["serve", "--socket", text(&place.path), "--as", name], more].concat());
+    eventually("it serves", || {
+        Client::register(&place.path, "probe").is_ok_and(|mut probe| probe.connect(name).is_ok())
+    });
+    serving
 }
 
 pub fn ls(place: &Place) -> Value {

@@ -125,7 +125,7 @@ fn no_text_can_spoil_the_terminal() {
     tty.shows(r"): \u{1b}[2J\u{1b}]0;title\u{7}two\nlines\r\u{202e}turned\t\u{9b}31m");
     tty.line_is("> typing");
     // Responses and errors are escaped, too.
-    tty.press("\x15/call a\x16\tb\r");
+    tty.press("\x15/server a\x16\tb\r");
     tty.shows("\na\\tb\n");
     tty.line_is(">");
     tty.press("\"x\x16\ty\" z\r");
@@ -163,7 +163,7 @@ fn names_and_commands_are_completed() {
     tty.line_is(&format!("> {bobby_key}"));
     tty.press("\x15/w\t");
     tty.line_is("> /who");
-    tty.press("\x15/c\techo\r");
+    tty.press("\x15/s\techo\r");
     tty.until("the response", |screen| screen.shows_above("echo") && screen.current() == ">");
     tty.press("\x04");
     left_well(&place, tty, "alice");
@@ -185,14 +185,20 @@ fn commands_do_what_help_says() {
         row("alice", &key) && row("bob", &bob_key) && screen.current() == ">"
     });
     tty.press("/help\r");
-    for word in ["/who", "/call TEXT", "/help", "/quit", "NAME message", "KEY message", "Tab"] {
+    for word in
+        ["/who", "/call NAME TEXT", "/server TEXT", "/help", "/quit", "NAME message", "KEY message", "Tab"]
+    {
         tty.shows(word);
     }
     tty.line_is(">");
     for (line, answer) in [
-        ("/call two words", "two words"),
+        ("/server two words", "two words"),
         ("/nothing", "there is no command /nothing"),
+        ("/server", "the text of the request"),
         ("/call", "the text of the request"),
+        ("/call bob", "the text of the request"),
+        ("/call bob x", "bob answers no calls"),
+        ("/call nobody x", "/who lists"),
         ("/who is there", "takes no arguments"),
         ("nobody hello", "/who lists"),
         ("bob", "a space"),
@@ -212,6 +218,29 @@ fn commands_do_what_help_says() {
     tty.press("\x1b[B\r");
     assert_eq!(bob.json_line()["payload"], "once");
     tty.line_is(">");
+    tty.press("/quit\r");
+    left_well(&place, tty, "alice");
+}
+
+#[test]
+fn clients_are_called_over_links_that_stay_open() {
+    let place = Place::new();
+    let _server = start_server(&place, &[]);
+    let mut tty = registered(&place, "alice");
+    for round in 1..=2 {
+        let serving = start_serving(&place, "my echo", &["--echo"]);
+        tty.press(&format!("/call \"my echo\" one {round}\r"));
+        tty.until("the response", |screen| screen.shows_above(&format!("one {round}")));
+        tty.line_is(">");
+        tty.press(&format!("/call m\t\x16\ta \u{fc} {round}\r"));
+        tty.until("the response", |screen| screen.shows_above(&format!("\\ta \u{fc} {round}")));
+        tty.line_is(">");
+        serving.signal(Signal::TERM);
+        let ended = serving.end();
+        assert!(ended.stderr.contains("served 2 calls over 2 links"), "{}", ended.stderr);
+    }
+    tty.press("/call \"my echo\" gone\r");
+    tty.shows("/who lists the clients");
     tty.press("/quit\r");
     left_well(&place, tty, "alice");
 }
@@ -328,7 +357,7 @@ fn without_a_terminal_on_both_sides_it_is_plain() {
     tty.line_is("name:");
     tty.press("alice\n");
     tty.shows("/help shows the commands");
-    tty.press("/call hello\n");
+    tty.press("/server hello\n");
     eventually("the response is in the file", || {
         let text = std::fs::read_to_string(&output).unwrap();
         text.starts_with("registered as alice, key ") && text.ends_with("\nhello\n")

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringpost::{Address, Name, WaitStrategy};
+use ringpost::{Address, Name};
 
 use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
@@ -28,14 +28,23 @@ pub enum Command {
     /// Register, send each typed line as a message, and show arriving messages
     ///
     /// A line has the form `KEY|NAME message`; put a name with spaces between double quotes. On a terminal
-    /// you can also type /who, /call TEXT, /help and /quit, edit lines, and complete names and commands with
-    /// Tab; Ctrl-D or Ctrl-C unregisters and ends. If stdin or stdout is not a terminal, lines are read
-    /// without editing, and the exit status is 1 if a line failed.
+    /// you can also type /who, /call NAME TEXT, /server TEXT, /help and /quit, edit lines, and complete names
+    /// and commands with Tab; Ctrl-D or Ctrl-C unregisters and ends. If stdin or stdout is not a
+    /// terminal, lines are read without editing, and the exit status is 1 if a line failed.
     Client(ClientOptions),
     /// Send a message to another client
     Send(SendOptions),
-    /// Call the server's service once and print the response
+    /// Call another client, or the server's service, once and print the response
+    ///
+    /// With --to the call goes over a link, a direct connection to a client that serves (see `ringpost
+    /// serve`), else to the server's own service.
     Call(CallOptions),
+    /// Register and answer the calls of other clients
+    ///
+    /// Clients call with `ringpost call --to NAME`, or with `connect` in the library. Each one gets a link,
+    /// which is served by a thread of its own. SIGINT and SIGTERM end it; then it says how many calls it
+    /// served.
+    Serve(ServeOptions),
     /// Register and print arriving messages
     Listen(ListenOptions),
     /// List the registered clients, without registering
@@ -45,6 +54,12 @@ pub enum Command {
     /// A client of the demo, controlled through its stdin
     #[command(hide = true)]
     DemoClient(DemoClientOptions),
+    /// The process of a call of `serve --exec`, which becomes the command
+    #[command(hide = true)]
+    Become {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     #[command(hide = true)]
     Generate(Generate),
     /// The partner process of the floor measurement
@@ -92,12 +107,43 @@ pub struct CallOptions {
     #[arg(long = "as", value_name = "NAME")]
     pub name: Name,
 
+    /// The key or name of the client to call [default: the server's own service]
+    #[arg(long, value_name = "KEY|NAME")]
+    pub to: Option<Address>,
+
     /// Give up after this time, including reading stdin [default: no limit for stdin, then 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
     /// The request [default: all bytes of stdin]
     pub message: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// The name to register under, by which others call
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Name,
+
+    /// Answer each call with its request
+    #[arg(long, required_unless_present = "exec")]
+    pub echo: bool,
+
+    /// Answer each call with what a command writes: the rest of the command line
+    ///
+    /// Each call starts the command anew, without a shell. Its standard input is the request, its standard
+    /// output the response. If it ends with another status than 0, the caller is told the status and the
+    /// first line of its standard error; what else it writes there is dropped. Commands of different
+    /// links run at the same time. To limit their time use `timeout`, as in --exec timeout 5 COMMAND
+    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true, conflicts_with = "echo")]
+    pub exec: Option<Vec<OsString>>,
+
+    /// When the server ends, wait for a new one and register again
+    ///
+    /// Open links go on meanwhile. Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is
+    /// taken by then or the server is full
+    #[arg(long)]
+    pub reconnect: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,9 +191,6 @@ pub struct DemoClientOptions {
 
     #[arg(long)]
     pub cpu: Option<usize>,
-
-    #[arg(long)]
-    pub wait: WaitStrategy,
 }
 
 #[cfg(test)]

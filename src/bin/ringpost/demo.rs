@@ -1,4 +1,5 @@
-//! `ringpost demo`: runs a server and two clients as processes, reports what they do, and measures calls.
+//! `ringpost demo`: runs a server and two clients as processes, reports what they do, and measures calls: to
+//! the server and from client to client.
 //!
 //! This process gives the clients their commands, and measures the floor between their blocks of calls.
 
@@ -46,14 +47,13 @@ pub fn run(socket: Option<&Path>) -> Outcome {
     let directory = TempDir::new("demo")?;
     let socket = socket.map_or_else(|| directory.path().join("bus.sock"), Path::to_path_buf);
     let pins = Pins::default_pins();
-    let wait = if pins.is_some() { WaitStrategy::Spin } else { WaitStrategy::Adaptive };
     if pins.is_none() {
         note("this process may use only one CPU: both ends of a call share it, so the times are much longer");
     }
 
     let mut server = ServerChild::start(&server_program, &socket, &server_options(pins), &interrupt, |_| {})?;
     tell("server", server.id(), &format!("listens on {}", socket.display()))?;
-    let measured = match play(&this_program, &socket, pins, wait, &interrupt) {
+    let measured = match play(&this_program, &socket, pins, &interrupt) {
         // If a signal came or the server ended, report that as the reason.
         Err(Failure::Failed(why)) => {
             return interrupt.check().and_then(|()| server.check()).and(Err(Failure::Failed(why)));
@@ -72,12 +72,11 @@ fn play(
     program: &Path,
     socket: &Path,
     pins: Option<Pins>,
-    wait: WaitStrategy,
     interrupt: &Interrupt,
 ) -> Result<Measured, Failure> {
     let mut floor = Floor::start(program, partner_options(pins))?;
-    let mut alice = DemoClient::start(program, socket, "alice", pins, wait, interrupt)?;
-    let mut bob = DemoClient::start(program, socket, "bob", pins, wait, interrupt)?;
+    let mut alice = DemoClient::start(program, socket, "alice", pins, interrupt)?;
+    let mut bob = DemoClient::start(program, socket, "bob", pins, interrupt)?;
     converse(&mut alice, &mut bob)?;
     converse(&mut bob, &mut alice)?;
 
@@ -87,8 +86,13 @@ fn play(
     }
     let mut measured = Measured::new(pins);
     for client in [&mut alice, &mut bob] {
-        measured.client(client, &mut floor, interrupt)?;
+        measured.client(client, Whom::Server, &mut floor, interrupt)?;
     }
+    bob.order(&format!("serve {}", pins.map_or("-".into(), |pins| pins.server.to_string())))?;
+    bob.tell("serves calls")?;
+    alice.order("connect bob")?;
+    alice.tell("opens a link to bob")?;
+    measured.client(&mut alice, Whom::Link, &mut floor, interrupt)?;
     for client in [&mut alice, &mut bob] {
         client.order("unregister")?;
         client.tell("has unregistered")?;
@@ -96,8 +100,8 @@ fn play(
     Ok(measured)
 }
 
-/// The workers share one CPU, so they wait adaptively: a worker spins while its client calls and sleeps
-/// otherwise.
+/// All ends wait adaptively: the workers, the server of the link and the floor's partner share one CPU, and
+/// one that has nothing to do sleeps.
 fn server_options(pins: Option<Pins>) -> Vec<OsString> {
     let mut options = vec!["--wait".into(), WaitStrategy::Adaptive.to_string().into()];
     if let Some(pins) = pins {
@@ -156,12 +160,11 @@ impl DemoClient {
         socket: &Path,
         name: &'static str,
         pins: Option<Pins>,
-        wait: WaitStrategy,
         interrupt: &Interrupt,
     ) -> Result<DemoClient, Failure> {
         let cannot = |error| Failure::failed(format!("cannot start {}: {error}", program.display()));
         let mut command = Command::new(program);
-        command.arg("demo-client").arg(name).arg("--socket").arg(socket).arg("--wait").arg(wait.to_string());
+        command.arg("demo-client").arg(name).arg("--socket").arg(socket);
         if let Some(pins) = pins {
             command.arg("--cpu").arg(pins.client.to_string());
         }
@@ -234,13 +237,20 @@ impl Drop for DemoClient {
     }
 }
 
+/// Whom a client calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    Server,
+    Link,
+}
+
 struct Measured {
     pins: Option<Pins>,
     floor: Blocks,
-    /// Nanoseconds per call, one value for each block.
-    blocks: Vec<f64>,
+    /// Nanoseconds per call, one value for each block of the floor.
+    blocks: Vec<(Whom, f64)>,
     calls: u64,
-    times: Vec<(&'static str, Summary)>,
+    times: Vec<(String, Summary)>,
 }
 
 impl Measured {
@@ -254,7 +264,17 @@ impl Measured {
         }
     }
 
-    fn client(&mut self, client: &mut DemoClient, floor: &mut Floor, interrupt: &Interrupt) -> Outcome {
+    fn client(
+        &mut self,
+        client: &mut DemoClient,
+        whom: Whom,
+        floor: &mut Floor,
+        interrupt: &Interrupt,
+    ) -> Outcome {
+        let (word, to) = match whom {
+            Whom::Server => ("server", "the server"),
+            Whom::Link => ("link", "bob over a link"),
+        };
         let (warm, count) = if self.pins.is_some() { BLOCK } else { BLOCK_ON_ONE };
         let start = Instant::now();
         let mut calls = 0;
@@ -263,46 +283,51 @@ impl Measured {
                 break;
             }
             self.floor.measure(floor, warm, count, interrupt)?;
-            let answer = client.order(&format!("block {warm} {count}"))?;
-            self.blocks
-                .push(answer.parse().map_err(|_| Failure::failed(format!("{answer:?} is not a time")))?);
+            let answer = client.order(&format!("block {word} {warm} {count}"))?;
+            let time = answer.parse().map_err(|_| Failure::failed(format!("{answer:?} is not a time")))?;
+            self.blocks.push((whom, time));
             calls += u64::from(warm) + u64::from(count);
         }
-        let answer = client.order(&format!("timed {} {TIMED_SECONDS}", CALLS - calls))?;
+        let answer = client.order(&format!("timed {word} {} {TIMED_SECONDS}", CALLS - calls))?;
         let timed: Timed =
             serde_json::from_str(&answer).map_err(|error| Failure::failed(format!("{answer:?}: {error}")))?;
         calls += timed.calls;
-        self.times.push((client.name, timed.times));
+        self.times.push((format!("{} to {to}, each timed", client.name), timed.times));
         self.calls += calls;
         let short = if calls < CALLS { " (this computer is slow or busy)" } else { "" };
-        client.tell(&format!("has made {} calls{short}", thousands(calls)))
+        client.tell(&format!("has made {} calls to {to}{short}", thousands(calls)))
     }
 
     fn report(&self, start: Instant) -> String {
-        let mut text =
-            format!("Round trip of a call ({SIZE} bytes to the server and back; {})\n", placed(self.pins));
+        let mut text = format!("Round trip of a call ({SIZE} bytes there and back; {})\n", placed(self.pins));
         let mut row = |name: &str, cells: [String; 5]| {
             let [a, b, c, d, e] = cells;
-            text.push_str(&format!("  {name:<34}{a:>10}{b:>10}{c:>10}{d:>10}{e:>10}\n"));
+            text.push_str(&format!("  {name:<38}{a:>10}{b:>10}{c:>10}{d:>10}{e:>10}\n"));
         };
         row("", ["p50", "p90", "p99", "p99.9", "max"].map(String::from));
         for (name, times) in &self.times {
             let cells = [times.p50, times.p90, times.p99, times.p999, times.max];
-            row(&format!("{name}, each call timed"), cells.map(|time| nanoseconds(time as f64)));
+            row(name, cells.map(|time| nanoseconds(time as f64)));
         }
         let (look, floor) = self.floor.faster();
         let none = || String::from("-");
         let blocks = |values: &[f64]| {
             [nanoseconds(quantile(values, 0.5)), nanoseconds(quantile(values, 0.9)), none(), none(), none()]
         };
-        row("calls, timed in blocks", blocks(&self.blocks));
+        let pairs = |whom| self.blocks.iter().zip(floor).filter(move |((to, _), _)| *to == whom);
+        let times = |whom| pairs(whom).map(|((_, time), _)| *time).collect::<Vec<_>>();
+        row("calls to the server, timed in blocks", blocks(&times(Whom::Server)));
+        row("calls over the link, timed in blocks", blocks(&times(Whom::Link)));
         row("bare round trips, timed in blocks", blocks(floor));
-        let ratios: Vec<f64> = self.blocks.iter().zip(floor).map(|(call, floor)| call / floor).collect();
+        let to_floor =
+            |whom| quantile(&pairs(whom).map(|((_, call), floor)| call / floor).collect::<Vec<_>>(), 0.5);
         let clock = clock();
         text.push_str(&format!(
-            "A call takes {:.2} times as long as a bare shared-memory round trip between the same CPUs{}. \
-             Reading the clock takes {:.0} ns.\n{} calls and 2 messages between 3 processes in {:.1} s.\n",
-            quantile(&ratios, 0.5),
+            "A call to the server takes {:.2} times, one over the link {:.2} times as long as a bare shared-memory round trip \
+             between the same CPUs{}. Reading the clock takes {:.0} ns.\n{} calls and 2 messages between 3 processes in \
+             {:.1} s.\n",
+            to_floor(Whom::Server),
+            to_floor(Whom::Link),
             match look {
                 Look::Pause => ", with `pause`",
                 Look::Plain => ", without `pause`",
@@ -319,7 +344,7 @@ impl Measured {
 fn placed(pins: Option<Pins>) -> String {
     match pins {
         Some(pins) => {
-            format!("client on CPU {}, server on CPU {}, spinning", pins.client, pins.server)
+            format!("the caller on CPU {}, who answers on CPU {}", pins.client, pins.server)
         }
         None => "one CPU for both ends".to_string(),
     }

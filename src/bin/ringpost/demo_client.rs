@@ -6,18 +6,21 @@
 //! | `find NAME` | the key |
 //! | `send KEY TEXT` | |
 //! | `receive` | name, key, text |
-//! | `block WARM COUNT` | nanoseconds per call of COUNT calls, after WARM others |
-//! | `timed COUNT SECONDS` | the number of calls made in that time and their percentiles, as JSON |
+//! | `serve CPU` | serves calls from now on, on that CPU; `-` for any |
+//! | `connect NAME` | opens a link to that client |
+//! | `block WHOM WARM COUNT` | nanoseconds per call of COUNT calls, after WARM others |
+//! | `timed WHOM COUNT SECONDS` | the number of calls made in that time and their percentiles, as JSON |
 //! | `unregister` | |
 //!
-//! A failed command answers `error TEXT`. At the end of its input the client unregisters. It ignores signals,
-//! which its parent handles.
+//! `WHOM` is `server` or `link`. A failed command answers `error TEXT`. At the end of its input the client
+//! unregisters. It ignores signals, which its parent handles.
 
+use std::cell::Cell;
 use std::io::{self, BufRead};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringpost::{Client, Key, Name};
+use ringpost::{CallError, Client, Key, Link, Name, Reply, ServeHandle};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::DemoClientOptions;
@@ -34,8 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
     child::die_with_parent();
     let _interrupt = Interrupt::install()?;
-    let registered =
-        Client::builder(socket).wait(options.wait).timeout(PATIENCE).register(options.name.as_str());
+    let registered = Client::builder(socket).timeout(PATIENCE).register(options.name.as_str());
     let mut client = match registered {
         Ok(client) => client,
         // The parent tells the user.
@@ -57,14 +59,22 @@ pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
 
 /// Executes commands from stdin. Returns true after `unregister`, false at the end of input.
 fn follow(client: &mut Client) -> Result<bool, Failure> {
+    let mut open = Open { client, link: None, serving: None };
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
         if line == "unregister" {
             return Ok(true);
         }
-        answer(act(client, &line))?;
+        answer(open.act(&line))?;
     }
     Ok(false)
+}
+
+/// What this client has opened.
+struct Open<'a> {
+    client: &'a mut Client,
+    link: Option<Link>,
+    serving: Option<ServeHandle>,
 }
 
 fn answer(result: Result<String, String>) -> Outcome {
@@ -74,33 +84,87 @@ fn answer(result: Result<String, String>) -> Outcome {
     }
 }
 
-fn act(client: &mut Client, line: &str) -> Result<String, String> {
-    let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-    match verb {
-        "find" => {
-            let name: Name = rest.parse().map_err(text)?;
-            let key = client.look_up(name).map_err(text)?;
-            key.map(|key| key.to_string()).ok_or_else(|| format!("no client is registered as {name}"))
+impl Open<'_> {
+    fn act(&mut self, line: &str) -> Result<String, String> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let client = &mut *self.client;
+        match verb {
+            "find" => {
+                let name: Name = rest.parse().map_err(text)?;
+                let key = client.look_up(name).map_err(text)?;
+                key.map(|key| key.to_string()).ok_or_else(|| format!("no client is registered as {name}"))
+            }
+            "send" => {
+                let (key, message) = rest.split_once(' ').ok_or("send KEY TEXT")?;
+                let key: Key = key.parse().map_err(text)?;
+                client.send_timeout(key, message.as_bytes(), PATIENCE).map_err(text)?;
+                Ok(String::new())
+            }
+            "receive" => {
+                let message = client.recv_timeout(PATIENCE).map_err(text)?;
+                let payload = out::readable(message.payload());
+                Ok(format!("{} {} {payload}", message.sender_name(), message.sender()))
+            }
+            "serve" => {
+                let cpu = rest.parse().ok();
+                let listener = client.listen().map_err(text)?;
+                let serving = listener.serve(move |request, response| {
+                    if let Some(cpu) = cpu {
+                        pin_once(cpu);
+                    }
+                    response.write(request.payload())
+                });
+                self.serving = Some(serving.map_err(text)?);
+                Ok(String::new())
+            }
+            "connect" => {
+                let name: Name = rest.parse().map_err(text)?;
+                self.link = Some(client.connect(name).map_err(text)?);
+                Ok(String::new())
+            }
+            "block" | "timed" => {
+                let [whom, one, two] = words(rest).ok_or("WHOM and two numbers")?;
+                let calls: &mut dyn Calls = match (whom, &mut self.link) {
+                    ("server", _) => client,
+                    (_, Some(link)) => link,
+                    (_, None) => return Err("connect NAME first".into()),
+                };
+                match verb {
+                    "block" => block(calls, one.parse().map_err(text)?, two.parse().map_err(text)?),
+                    _ => timed(calls, one.parse().map_err(text)?, two.parse().map_err(text)?),
+                }
+            }
+            _ => Err(format!("{verb:?} is not a command")),
         }
-        "send" => {
-            let (key, message) = rest.split_once(' ').ok_or("send KEY TEXT")?;
-            let key: Key = key.parse().map_err(text)?;
-            client.send_timeout(key, message.as_bytes(), PATIENCE).map_err(text)?;
-            Ok(String::new())
-        }
-        "receive" => {
-            let message = client.recv_timeout(PATIENCE).map_err(text)?;
-            Ok(format!("{} {} {}", message.sender_name(), message.sender(), out::readable(message.payload())))
-        }
-        "block" => {
-            let (warm, count) = rest.split_once(' ').ok_or("block WARM COUNT")?;
-            block(client, warm.parse().map_err(text)?, count.parse().map_err(text)?)
-        }
-        "timed" => {
-            let (count, seconds) = rest.split_once(' ').ok_or("timed COUNT SECONDS")?;
-            timed(client, count.parse().map_err(text)?, seconds.parse().map_err(text)?)
-        }
-        _ => Err(format!("{verb:?} is not a command")),
+    }
+}
+
+fn words(text: &str) -> Option<[&str; 3]> {
+    text.split(' ').collect::<Vec<_>>().try_into().ok()
+}
+
+/// Keeps the calling thread, which the library started, on this CPU.
+fn pin_once(cpu: usize) {
+    thread_local! { static PINNED: Cell<bool> = const { Cell::new(false) } }
+    if !PINNED.replace(true) {
+        let _ = cpu::pin(cpu);
+    }
+}
+
+/// Makes calls: to the server's service, or over a link.
+trait Calls {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError>;
+}
+
+impl Calls for Client {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError> {
+        Client::call(self, request)
+    }
+}
+
+impl Calls for Link {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError> {
+        Link::call(self, request)
     }
 }
 
@@ -111,7 +175,7 @@ fn request(number: u64) -> [u8; SIZE] {
     bytes
 }
 
-fn block(client: &mut Client, warm: u64, count: u32) -> Result<String, String> {
+fn block(client: &mut dyn Calls, warm: u64, count: u32) -> Result<String, String> {
     for number in 0..warm {
         verified_call(client, number)?;
     }
@@ -126,7 +190,7 @@ fn block(client: &mut Client, warm: u64, count: u32) -> Result<String, String> {
     Ok(format!("{}", start.elapsed().as_nanos() as f64 / f64::from(count)))
 }
 
-fn timed(client: &mut Client, count: u64, seconds: u64) -> Result<String, String> {
+fn timed(client: &mut dyn Calls, count: u64, seconds: u64) -> Result<String, String> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut times = Times::new();
     let mut done = 0;
@@ -147,7 +211,7 @@ pub struct Timed {
 }
 
 /// Makes a call and returns its time. Checks the response after that.
-fn verified_call(client: &mut Client, number: u64) -> Result<Duration, String> {
+fn verified_call(client: &mut dyn Calls, number: u64) -> Result<Duration, String> {
     let request = request(number);
     let start = Instant::now();
     let response = client.call(&request).map_err(text)?;

@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ringpost::{
-    CallError, Client, CloseReason, Inbox, Key, Message, Name, Reconnect, ReconnectEvent, RecvError,
-};
+use ringpost::{Client, CloseReason, Inbox, Key, Message, Name, Reconnect, ReconnectEvent, RecvError};
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
@@ -75,11 +73,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
         }
     };
 
-    let left = match caller.unregister() {
-        // The client was waiting for a new server, so there is none to unregister from.
-        Err(CallError::NotSent(_)) if options.reconnect => Ok(()),
-        left => left,
-    };
+    let left = session::left(caller, options.reconnect);
     let (end, left) = match end {
         End::Signal | End::Time => (drain(&arrived, end), left),
         // The other thread has finished. If the server is lost, there is no need to warn about unregistering.
@@ -134,7 +128,7 @@ fn receive(mut inbox: Inbox, json: bool, again: bool, wanted: Option<u64>, print
 }
 
 /// Prints the key by which others reach this client.
-fn announce(name: &Name, key: Key, json: bool) -> Outcome {
+pub fn announce(name: &Name, key: Key, json: bool) -> Outcome {
     if json {
         return out::json(&Registered { registered: Who { name, key: &key.to_string() } });
     }
@@ -143,7 +137,7 @@ fn announce(name: &Name, key: Key, json: bool) -> Outcome {
 }
 
 /// Prints the events of reconnecting. An output error is ignored here; the next message finds it again.
-fn show(event: &ReconnectEvent, name: &Name, json: bool) {
+pub fn show(event: &ReconnectEvent, name: &Name, json: bool) {
     match event {
         ReconnectEvent::Ended { reason } => note(format_args!("{reason}: waiting for the next server")),
         ReconnectEvent::Registered { key, .. } => drop(announce(name, *key, json)),

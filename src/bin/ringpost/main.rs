@@ -1,4 +1,4 @@
-//! `ringpost`: an interactive client, and commands to send, call, listen and list clients.
+//! `ringpost`: an interactive client, and commands to send, call, serve, listen and list clients.
 
 #![forbid(unsafe_code)]
 
@@ -7,9 +7,11 @@ mod cli;
 mod client;
 mod demo;
 mod demo_client;
+mod exec;
 mod listen;
 mod ls;
 mod send;
+mod serve;
 mod session;
 
 use std::process::ExitCode;
@@ -27,10 +29,12 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Client(options) => client::run(&socket.path()?, options.name),
         Command::Send(options) => send::run(&socket.path()?, &options),
         Command::Call(options) => call::run(&socket.path()?, &options),
+        Command::Serve(options) => serve::run(&socket.path()?, &options),
         Command::Listen(options) => listen::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
+        Command::Become { command } => exec::r#become(&command),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
     }

@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringpost::{Address, CallError, Client, CloseReason, Key, Name, RecvError, SendError};
+use ringpost::{
+    Address, CallError, Caller, Client, CloseReason, ConnectError, Key, Name, RecvError, SendError,
+};
 
 use ringpost::cli::exit::{Failure, note};
 use ringpost::cli::signals::Interrupt;
@@ -108,6 +110,15 @@ pub fn with_client<T>(
     }
 }
 
+/// Unregisters. If there is no server now, because a client that registers again (`again`) waits for the next
+/// one, that is no failure.
+pub fn left(caller: Caller, again: bool) -> Result<(), CallError> {
+    match caller.unregister() {
+        Err(CallError::NotSent(_)) if again => Ok(()),
+        left => left,
+    }
+}
+
 /// Warns if unregistering failed. The server frees the name anyway when this process ends.
 pub fn warn(left: Result<(), CallError>) {
     let why = match left {
@@ -161,6 +172,18 @@ pub fn failed_send(error: SendError) -> Failure {
         _ => "",
     };
     Failure::failed(format!("{error}{hint}"))
+}
+
+/// The failure of connecting to `to`, with a hint what to do. The command `who` lists the clients.
+pub fn failed_connect(error: ConnectError, to: &Address, who: &str) -> Failure {
+    Failure::failed(match &error {
+        ConnectError::NotFound => format!("no client is registered as {to}: {who} lists the clients"),
+        ConnectError::NotServing => {
+            format!("{to} answers no calls: a client has to serve them, as `ringpost serve` does")
+        }
+        ConnectError::TimedOut => format!("{error}{LONGER}"),
+        _ => error.to_string(),
+    })
 }
 
 const LONGER: &str = "; raise --timeout";

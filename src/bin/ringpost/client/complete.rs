@@ -32,11 +32,12 @@ impl Completer for Completion {
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = &line[..cursor];
         let word = before.trim_start();
+        let word = called(word).unwrap_or(word);
         let start = before.len() - word.len();
         if !self.on {
             return Ok((start, Vec::new()));
         }
-        if word.starts_with('/') {
+        if word.starts_with('/') && start == before.len() - before.trim_start().len() {
             return Ok((start, commands(word)));
         }
         // If the server does not answer, nothing is completed.
@@ -48,6 +49,12 @@ impl Completer for Completion {
             .collect();
         Ok((start, receivers(word, &clients)))
     }
+}
+
+/// What comes after `/call`, which begins with a client like a message.
+fn called(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("/call")?;
+    rest.starts_with(|letter: char| letter.is_ascii_whitespace()).then(|| rest.trim_start())
 }
 
 fn commands(word: &str) -> Vec<Pair> {
@@ -164,11 +171,26 @@ mod tests {
     }
 
     #[test]
+    fn the_client_after_a_call_is_completed_like_that_of_a_message() {
+        for (line, rest) in [
+            ("/call ", Some("")),
+            ("/call  bo", Some("bo")),
+            ("/call bob te", Some("bob te")),
+            ("/call", None),
+            ("/caller x", None),
+            ("/server x", None),
+            ("bob /call x", None),
+        ] {
+            assert_eq!(called(line), rest, "{line:?}");
+        }
+    }
+
+    #[test]
     fn commands_are_completed() {
         let found = |word| commands(word).into_iter().map(|pair| pair.replacement).collect::<Vec<_>>();
         assert_eq!(found("/w"), ["/who"]);
         assert_eq!(found("/ca"), ["/call "]);
-        assert_eq!(found("/").len(), 4);
+        assert_eq!(found("/").len(), 5);
         assert_eq!(found("/x"), [""; 0]);
     }
 }

@@ -4,6 +4,9 @@ use ringpost::Address;
 
 const WANTED: &str = "type KEY|NAME, a space, and the message; put a name with spaces between double quotes";
 
+const CALL: &str =
+    "type /call KEY|NAME, a space, and the text of the request; put a name with spaces between double quotes";
+
 /// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -17,20 +20,24 @@ pub enum Line<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     Who,
-    Call(&'a [u8]),
+    /// A call to another client.
+    Call(Address, &'a [u8]),
+    /// A call to the server's service.
+    Server(&'a [u8]),
     Help,
     Quit,
 }
 
 /// The commands, as completed by Tab. One that takes a text ends with a space.
-pub const COMMANDS: [&str; 4] = ["/who", "/call ", "/help", "/quit"];
+pub const COMMANDS: [&str; 5] = ["/who", "/call ", "/server ", "/help", "/quit"];
 
 pub const HELP: &str = "\
 NAME message      send a message to the client with this name
 KEY message       send a message to the client with this key (see /who)
 \"NAME\" message    for a name with spaces, or one that begins with a slash
 /who              list the clients
-/call TEXT        call the server's service and show the response
+/call NAME TEXT   call the client with this name or key, and show its response
+/server TEXT      call the server's service, and show its response
 /help             show this list
 /quit             unregister and end, like Ctrl-D and Ctrl-C
 Tab completes names and commands; the arrow keys recall earlier lines.
@@ -45,23 +52,29 @@ pub fn parse(line: &[u8], commands: bool) -> Result<Line<'_>, String> {
     if commands && line[0] == b'/' {
         return command(line).map(Line::Command);
     }
+    let (to, message) = addressed(line).map_err(|why| why.unwrap_or_else(|| WANTED.to_string()))?;
+    Ok(Line::Message(to, message))
+}
+
+/// Splits a line into an address and a text. Fails without a reason if the text is missing.
+fn addressed(line: &[u8]) -> Result<(Address, &[u8]), Option<String>> {
     let (to, rest) = match line.strip_prefix(b"\"") {
         Some(quoted) => {
             let end = quoted
                 .iter()
                 .position(|&byte| byte == b'"')
-                .ok_or("the closing quote of the name is missing")?;
+                .ok_or_else(|| Some("the closing quote of the name is missing".to_string()))?;
             (&quoted[..end], &quoted[end + 1..])
         }
         None => split_word(line),
     };
-    // One space ends the address. Everything after it is the message, including further spaces.
-    let message = match rest.split_first() {
-        Some((space, message)) if space.is_ascii_whitespace() => message,
-        _ => return Err(WANTED.to_string()),
+    // One space ends the address. Everything after it is the text, including further spaces.
+    let text = match rest.split_first() {
+        Some((space, text)) if space.is_ascii_whitespace() => text,
+        _ => return Err(None),
     };
-    let to = std::str::from_utf8(to).map_err(|_| "a name must be UTF-8 text".to_string())?;
-    Ok(Line::Message(to.parse::<Address>().map_err(|error| error.to_string())?, message))
+    let to = std::str::from_utf8(to).map_err(|_| Some("a name must be UTF-8 text".to_string()))?;
+    Ok((to.parse::<Address>().map_err(|error| Some(error.to_string()))?, text))
 }
 
 fn command(line: &[u8]) -> Result<Command<'_>, String> {
@@ -71,8 +84,12 @@ fn command(line: &[u8]) -> Result<Command<'_>, String> {
         b"/who" if plain => Ok(Command::Who),
         b"/help" if plain => Ok(Command::Help),
         b"/quit" if plain => Ok(Command::Quit),
-        b"/call" if !plain => Ok(Command::Call(&rest[1..])),
-        b"/call" => Err("type /call, a space, and the text of the request".into()),
+        b"/call" => match addressed(rest.trim_ascii_start()) {
+            Ok((to, request)) => Ok(Command::Call(to, request)),
+            Err(why) => Err(why.unwrap_or_else(|| CALL.to_string())),
+        },
+        b"/server" if !plain => Ok(Command::Server(&rest[1..])),
+        b"/server" => Err("type /server, a space, and the text of the request".into()),
         b"/who" | b"/help" | b"/quit" => Err(format!("{} takes no arguments", String::from_utf8_lossy(word))),
         _ => Err(format!(
             "there is no command {}: /help lists them; put a name that begins with a slash between double quotes",
@@ -131,8 +148,25 @@ mod tests {
         assert_eq!(parse(b"/who", true), Ok(Line::Command(Command::Who)));
         assert_eq!(parse(b" /help ", true), Ok(Line::Command(Command::Help)));
         assert_eq!(parse(b"/quit", true), Ok(Line::Command(Command::Quit)));
-        assert_eq!(parse(b"/call  a b ", true), Ok(Line::Command(Command::Call(b" a b "))));
-        for wrong in [&b"/call"[..], b"/call ", b"/who is it", b"/nothing", b"/", b"/whom hi", b"/\xff"] {
+        assert_eq!(parse(b"/server  a b ", true), Ok(Line::Command(Command::Server(b" a b "))));
+        let call =
+            |name: &str, text| Ok(Line::Command(Command::Call(Address::Name(name.parse().unwrap()), text)));
+        assert_eq!(parse(b"/call  bob  a b ", true), call("bob", b" a b "));
+        assert_eq!(parse(b"/call \"my service\" x", true), call("my service", b"x"));
+        assert_eq!(parse(b"/call bob ", true), call("bob", b""));
+        for wrong in [
+            &b"/call"[..],
+            b"/call ",
+            b"/call bob",
+            b"/call \"bob x",
+            b"/server",
+            b"/server ",
+            b"/who is it",
+            b"/nothing",
+            b"/",
+            b"/whom hi",
+            b"/\xff",
+        ] {
             assert!(parse(wrong, true).is_err(), "{wrong:?}");
         }
         assert_eq!(parse(b"/who hi", false), message("/who", b"hi"));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-use ringpost::{Address, Caller};
+use ringpost::{Address, CallError, Caller, Link};
 
 use super::editor::Ask;
 use super::line::{self, Command, Line};
@@ -14,6 +15,9 @@ use crate::session;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
+
+/// How many links stay open. The one that was not used for longest is closed.
+const MOST_LINKS: usize = 16;
 
 /// The number of non-blank lines, and how many of them failed.
 #[derive(Default)]
@@ -26,14 +30,16 @@ pub struct Count {
 pub struct Talk {
     pub caller: Caller,
     person: bool,
-    /// Whether a request to the server is under way.
+    /// Links to the clients that were called, the last one first. They stay open for further calls.
+    links: Vec<(Address, Link)>,
+    /// Whether a request is under way.
     pub busy: Arc<AtomicBool>,
     pub count: Count,
 }
 
 impl Talk {
     pub fn new(caller: Caller, person: bool) -> Talk {
-        Talk { caller, person, busy: Arc::default(), count: Count::default() }
+        Talk { caller, person, links: Vec::new(), busy: Arc::default(), count: Count::default() }
     }
 
     /// Handles events until there is a reason to end.
@@ -84,7 +90,11 @@ impl Talk {
     fn act(&mut self, line: &Line<'_>) -> Result<String, Failure> {
         match line {
             Line::Message(to, message) => self.send(to, message).map(|()| String::new()),
-            Line::Command(Command::Call(request)) => {
+            Line::Command(Command::Call(to, request)) => {
+                let response = self.call(to, request)?;
+                Ok(format!("{}\n", out::readable(&response)))
+            }
+            Line::Command(Command::Server(request)) => {
                 let response = self.caller.call_timeout(request, PATIENCE).map_err(Failure::failed)?;
                 Ok(format!("{}\n", out::readable(&response)))
             }
@@ -94,6 +104,36 @@ impl Talk {
             }
             Line::Command(Command::Help) => Ok(line::HELP.into()),
             Line::Blank | Line::Command(Command::Quit) => Ok(String::new()),
+        }
+    }
+
+    /// Calls another client, over the link that is open to it or a new one.
+    fn call(&mut self, to: &Address, request: &[u8]) -> Result<Vec<u8>, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut open =
+            self.links.iter().position(|(peer, _)| peer == to).map(|index| self.links.remove(index).1);
+        loop {
+            let known = open.is_some();
+            let mut link = match open.take() {
+                Some(link) => link,
+                None => {
+                    let who = if self.person { "/who" } else { session::WHO };
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let link = Link::options().timeout(left).connect(&mut self.caller, to);
+                    link.map_err(|error| session::failed_connect(error, to, who))?
+                }
+            };
+            match link.call_timeout(request, deadline).map(|reply| reply.to_vec()) {
+                // It ended since the last call, and nothing was sent: another client may serve under this
+                // name.
+                Err(CallError::NotSent(_)) if known => {}
+                Err(error) if error.is_disconnected() => return Err(Failure::failed(error)),
+                called => {
+                    self.links.insert(0, (*to, link));
+                    self.links.truncate(MOST_LINKS);
+                    return called.map_err(Failure::failed);
+                }
+            }
         }
     }
 
