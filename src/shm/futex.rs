@@ -15,6 +15,14 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
     crate::os::futex::wait(&[crate::os::futex::Wait { word, expected, scope: Scope::Shared }], deadline);
 }
 
+/// As [`futex_wait`], but also ends when `other`, a word of this process, holds something else than 0.
+#[cfg(feature = "cli")]
+pub fn futex_wait_on_two(word: &AtomicU32, expected: u32, other: &AtomicU32) {
+    use crate::os::futex::{Scope, Wait, wait};
+    let other = Wait { word: other, expected: 0, scope: Scope::Private };
+    wait(&[Wait { word, expected, scope: Scope::Shared }, other], None);
+}
+
 /// Ends the sleep of up to `count` [`futex_wait`]s on `word`, which must have been changed before. Does not
 /// block.
 #[cfg(any(test, feature = "cli", feature = "internals", fuzzing))]

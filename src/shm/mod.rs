@@ -13,6 +13,8 @@ pub(crate) mod futex;
 mod segment;
 mod view;
 
+#[cfg(feature = "cli")]
+pub use futex::futex_wait_on_two;
 #[cfg(any(feature = "cli", feature = "internals", fuzzing))]
 pub use futex::{futex_wait, futex_wake};
 pub use segment::{Segment, SegmentError};

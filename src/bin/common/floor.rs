@@ -33,6 +33,7 @@ use crate::testing::{Segment, futex_wait, futex_wake};
 
 use super::child::{bound, die_with_parent, end, when_it_ends};
 use super::exit::{Failure, Outcome};
+use super::floor_futex::Sleep;
 use super::signals::Interrupt;
 use super::{cpu, floor_copy, floor_futex, stats};
 
@@ -84,7 +85,7 @@ pub(super) enum Task {
     /// Answers words by polling.
     Words(Look),
     /// Answers words by sleeping on futexes.
-    Futex,
+    Futex(Sleep),
     /// Copies each payload out and back in again.
     Copies(Look),
     /// Copies each payload out.
@@ -92,11 +93,12 @@ pub(super) enum Task {
 }
 
 impl Task {
-    const ALL: [Task; 10] = [
+    const ALL: [Task; 11] = [
         Task::Words(Look::Pause),
         Task::Words(Look::Plain),
         Task::Words(Look::Yield),
-        Task::Futex,
+        Task::Futex(Sleep::OneWord),
+        Task::Futex(Sleep::TwoWords),
         Task::Copies(Look::Pause),
         Task::Copies(Look::Plain),
         Task::Copies(Look::Yield),
@@ -111,7 +113,7 @@ impl Task {
     }
 
     fn of(code: u32) -> Task {
-        Task::ALL.get(code as usize).copied().unwrap_or(Task::Futex)
+        Task::ALL.get(code as usize).copied().unwrap_or(Task::Futex(Sleep::OneWord))
     }
 }
 
@@ -395,7 +397,7 @@ pub fn partner(cpu: Option<usize>) -> Outcome {
             Task::Words(Look::Pause) => answer::<Pause>(&segment, first..end),
             Task::Words(Look::Plain) => answer::<Plain>(&segment, first..end),
             Task::Words(Look::Yield) => answer::<Yield>(&segment, first..end),
-            Task::Futex => floor_futex::answer(&segment, first..end),
+            Task::Futex(sleep) => floor_futex::answer(&segment, sleep, first..end),
             Task::Copies(Look::Pause) => floor_copy::answer::<Pause>(&segment, size, first..end),
             Task::Copies(Look::Plain) => floor_copy::answer::<Plain>(&segment, size, first..end),
             Task::Copies(Look::Yield) => floor_copy::answer::<Yield>(&segment, size, first..end),

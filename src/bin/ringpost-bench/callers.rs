@@ -1,4 +1,5 @@
-//! `Callers`: client processes that all call in a loop at the same time, over the bus or over sockets.
+//! `Callers`: client processes that all call in a loop at the same time: to the server, over sockets, or over
+//! links to one serving client.
 //!
 //! They share a segment with this process. A *turn* says over what to call and how many processes take part.
 //! These call until `stop` has the number of the turn. Then each stores the number of its calls and the time
@@ -15,7 +16,7 @@ use clap::Args;
 use ringpost::testing::{Segment, futex_wait, futex_wake};
 use ringpost::{Client, WaitStrategy};
 
-use crate::calls::{Requests, wrong};
+use crate::calls::Requests;
 use ringpost::cli::child::{Helper, die_with_parent};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor_socket::Echo;
@@ -42,6 +43,7 @@ const ALL: u32 = 1 << 20;
 pub enum Over {
     Bus,
     Socket,
+    Link,
 }
 
 impl Over {
@@ -49,6 +51,7 @@ impl Over {
         match self {
             Over::Bus => 0,
             Over::Socket => 1,
+            Over::Link => 2,
         }
     }
 }
@@ -57,10 +60,26 @@ impl Over {
 #[derive(Debug, Args)]
 pub struct CallerOptions {
     socket: PathBuf,
-    echo: PathBuf,
     index: usize,
     size: usize,
     wait: WaitStrategy,
+
+    /// The socket of an echo server.
+    #[arg(long)]
+    echo: Option<PathBuf>,
+
+    /// The name of a client that serves links.
+    #[arg(long)]
+    serving: Option<String>,
+}
+
+/// What the callers call beside the server.
+#[derive(Clone, Copy)]
+pub enum Beside<'a> {
+    /// An echo server on this socket.
+    Echo(&'a Path),
+    /// A client of this name that serves links.
+    Serving(&'a str),
 }
 
 /// The result of one turn.
@@ -95,7 +114,7 @@ impl Callers {
     pub fn start(
         count: usize,
         socket: &Path,
-        echo: &Path,
+        beside: Beside<'_>,
         size: usize,
         wait: WaitStrategy,
         interrupt: &Interrupt,
@@ -107,13 +126,18 @@ impl Callers {
         let program = this_program()?;
         let mut processes = Vec::with_capacity(count);
         for index in 0..count {
-            let arguments: [OsString; 6] = [
+            let (option, value) = match beside {
+                Beside::Echo(path) => ("--echo", path.as_os_str()),
+                Beside::Serving(name) => ("--serving", name.as_ref()),
+            };
+            let arguments: [OsString; 7] = [
                 "loop-client".into(),
                 socket.into(),
-                echo.into(),
                 index.to_string().into(),
                 size.to_string().into(),
                 wait.to_string().into(),
+                option.into(),
+                value.into(),
             ];
             let stdin = descriptor.try_clone().map_err(Failure::failed)?;
             processes.push(Helper::start(&program, arguments, Stdio::from(stdin))?);
@@ -181,7 +205,9 @@ pub fn caller(options: &CallerOptions) -> Outcome {
         .timeout(Duration::from_secs(30))
         .register(format!("ringpost-bench-{}", options.index))
         .map_err(Failure::failed)?;
-    let mut echo = Echo::connect(&options.echo, options.size)?;
+    let mut echo = options.echo.as_deref().map(|path| Echo::connect(path, options.size)).transpose()?;
+    let mut link =
+        options.serving.as_deref().map(|name| client.connect(name)).transpose().map_err(Failure::failed)?;
     let mut requests = Requests::new(options.size);
     out::line("ready")?;
     let word = segment.word32(TURN);
@@ -194,21 +220,21 @@ pub fn caller(options: &CallerOptions) -> Outcome {
         if options.index >= segment.word32(ACTIVE).load(Ordering::Relaxed) as usize {
             continue;
         }
-        let over_socket = segment.word32(OVER).load(Ordering::Relaxed) == Over::Socket.code();
-        let stop = segment.word64(STOP);
+        let over = segment.word32(OVER).load(Ordering::Relaxed);
+        let going = || segment.word64(STOP).load(Ordering::Acquire) != u64::from(turn);
         let request = requests.next();
-        let (start, mut count) = (Instant::now(), 0_u64);
-        while stop.load(Ordering::Acquire) != u64::from(turn) {
-            let response = if over_socket {
-                echo.call(request)?
-            } else {
-                client.call(request).map_err(Failure::failed)?.payload()
-            };
-            if response.len() != request.len() {
-                return Err(wrong(request, response));
+        let start = Instant::now();
+        let count = match (&mut echo, &mut link) {
+            (Some(echo), _) if over == Over::Socket.code() => {
+                count_calls(request, going, |request| Ok(echo.call(request)?.len()))
             }
-            count += 1;
-        }
+            (_, Some(link)) if over == Over::Link.code() => {
+                count_calls(request, going, |request| Ok(link.call(request).map_err(Failure::failed)?.len()))
+            }
+            _ => count_calls(request, going, |request| {
+                Ok(client.call(request).map_err(Failure::failed)?.len())
+            }),
+        }?;
         let time = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         segment.word64(at + COUNT).store(count, Ordering::Relaxed);
         segment.word64(at + NANOSECONDS).store(time, Ordering::Relaxed);
@@ -216,6 +242,23 @@ pub fn caller(options: &CallerOptions) -> Outcome {
         done.fetch_add(1, Ordering::AcqRel);
         futex_wake(done, 1);
     }
+}
+
+/// Calls as long as `going` says so, and returns how often. `call` returns the length of the response.
+fn count_calls(
+    request: &[u8],
+    going: impl Fn() -> bool,
+    mut call: impl FnMut(&[u8]) -> Result<usize, Failure>,
+) -> Result<u64, Failure> {
+    let mut count = 0;
+    while going() {
+        let len = call(request)?;
+        if len != request.len() {
+            return Err(Failure::failed(format!("a response has {len} bytes instead of {}", request.len())));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Makes and times calls, singly and in blocks, and checks their responses.
 
+use std::iter::repeat_n;
 use std::time::{Duration, Instant};
 
-use ringpost::Client;
+use ringpost::{CallError, Client, Link, Reply};
 
 use ringpost::cli::exit::Failure;
 
@@ -20,10 +21,55 @@ pub fn calls_in_block(size: usize) -> u32 {
     u32::try_from(calls).unwrap_or(IN_BLOCK).max(FEWEST)
 }
 
+/// Makes calls: to the server's service, or over a link.
+pub trait Calls {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError>;
+
+    /// Submits the same request so many times.
+    fn submit(&mut self, request: &[u8], times: u32) -> Result<(), CallError>;
+
+    /// The next response to a submitted request.
+    fn response(&mut self) -> Result<Reply<'_>, CallError>;
+}
+
+impl Calls for Client {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError> {
+        Client::call(self, request)
+    }
+
+    fn submit(&mut self, request: &[u8], times: u32) -> Result<(), CallError> {
+        match times {
+            1 => self.caller().submit(request),
+            _ => self.caller().submit_all(repeat_n(request, times as usize)),
+        }
+    }
+
+    fn response(&mut self) -> Result<Reply<'_>, CallError> {
+        self.caller().response()
+    }
+}
+
+impl Calls for Link {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError> {
+        Link::call(self, request)
+    }
+
+    fn submit(&mut self, request: &[u8], times: u32) -> Result<(), CallError> {
+        match times {
+            1 => Link::submit(self, request),
+            _ => self.submit_all(repeat_n(request, times as usize)),
+        }
+    }
+
+    fn response(&mut self) -> Result<Reply<'_>, CallError> {
+        Link::response(self)
+    }
+}
+
 /// Makes `warm` calls and checks their responses byte by byte, then times `count` calls as a whole. Returns
 /// the nanoseconds of one.
 pub fn call_block(
-    client: &mut Client,
+    client: &mut impl Calls,
     requests: &mut Requests,
     warm: u32,
     count: u32,
@@ -43,12 +89,42 @@ pub fn call_block(
 }
 
 /// Makes a call and returns its time. Checks the response after that.
-pub fn verified_call(client: &mut Client, requests: &mut Requests) -> Result<Duration, Failure> {
+pub fn verified_call(client: &mut impl Calls, requests: &mut Requests) -> Result<Duration, Failure> {
     let request = requests.next();
     let start = Instant::now();
     let response = client.call(request).map_err(Failure::failed)?;
     let time = start.elapsed();
     if response == request { Ok(time) } else { Err(wrong(request, &response)) }
+}
+
+/// Makes `calls` calls with `window` of them outstanding, and returns the nanoseconds per call. Each step
+/// collects a quarter of the window and then submits as many new calls together.
+pub fn window_block(
+    client: &mut impl Calls,
+    request: &[u8],
+    window: u32,
+    calls: u32,
+) -> Result<f64, Failure> {
+    let step = (window / 4).max(1);
+    let start = Instant::now();
+    let mut submitted = window.min(calls);
+    client.submit(request, submitted).map_err(Failure::failed)?;
+    let mut collected = 0;
+    while collected < calls {
+        for _ in 0..step.min(calls - collected) {
+            let response = client.response().map_err(Failure::failed)?;
+            if response.len() != request.len() {
+                return Err(wrong(request, &response));
+            }
+            collected += 1;
+        }
+        let more = step.min(calls - submitted);
+        if more > 0 {
+            client.submit(request, more).map_err(Failure::failed)?;
+        }
+        submitted += more;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(calls))
 }
 
 pub fn wrong(request: &[u8], response: &[u8]) -> Failure {

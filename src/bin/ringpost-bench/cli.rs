@@ -10,6 +10,8 @@ use ringpost::cli::generate::Generate;
 use crate::callers::CallerOptions;
 use crate::forward::EchoOptions;
 use crate::idle::IdleClientsOptions;
+use crate::link::serving::ServingOptions;
+use crate::link::{self, IdleLinksOptions};
 use crate::measurement::Options;
 use crate::report::ReportOptions;
 use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
@@ -85,6 +87,14 @@ pub enum Command {
     /// The floor is the kernel's part of that work: connect, send a packet in each direction, receive and map
     /// a sealed memory file, and close everything. --pin pins client and worker to those CPUs.
     Register(Options<register::Register>),
+    /// Calls from client to client over a link
+    ///
+    /// Single calls with each way of waiting, on one CPU and across two; by size; with several outstanding;
+    /// one way; opening and closing; many busy links, and many idle ones. The floors are a bare
+    /// shared-memory round trip, a raw futex pair, and raw copies; beside them, in turn, the same call
+    /// goes to the server's own service. --wait is the way of waiting in the parts sizes, windows and
+    /// posts.
+    Link(Options<link::Link>),
     /// Run all measurements and write an HTML page
     ///
     /// The page needs no network. The JSON objects behind it are written to the same directory.
@@ -110,6 +120,12 @@ pub enum Command {
     /// A calling client of `clients`
     #[command(hide = true)]
     LoopClient(CallerOptions),
+    /// The serving client of `link`
+    #[command(hide = true)]
+    LinkServer(ServingOptions),
+    /// The idle links of `link`
+    #[command(hide = true)]
+    IdleLinks(IdleLinksOptions),
     /// The idle clients of `clients`
     #[command(hide = true)]
     IdleClients(IdleClientsOptions),
@@ -143,6 +159,8 @@ mod tests {
             ["gaps", "--gaps", "1"],
             ["copy", "--sizes", "1X"],
             ["register", "--blocks", "0"],
+            ["link", "--parts", "all"],
+            ["link", "--idle", "5000"],
             ["report", "--peers", "x"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");

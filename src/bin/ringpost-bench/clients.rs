@@ -13,7 +13,7 @@ use ringpost::cli::table::Table;
 use ringpost::cli::usage::Memory;
 use serde::Serialize;
 
-use crate::callers::{Callers, Over, Turn};
+use crate::callers::{Beside, Callers, Over, Turn};
 use crate::idle::{self, Idle};
 use crate::measurement::{About, Figures, Measurement, Session, Waiting, apart, warn_too_few};
 use crate::rows::ratio;
@@ -132,7 +132,8 @@ fn loops(
     let mut partner = setup.helper(&arguments, Duration::from_secs(10))?;
     setup.progress.show(format_args!("starting {most} clients"));
     let socket = setup.socket().to_owned();
-    let mut callers = Callers::start(most, &socket, &echo, options.size, wait, &setup.interrupt)?;
+    let mut callers =
+        Callers::start(most, &socket, Beside::Echo(&echo), options.size, wait, &setup.interrupt)?;
     let mut turns: Vec<(Vec<Turn>, Vec<Turn>)> = vec![Default::default(); counts.len()];
     for block in setup.blocks() {
         for (&count, (bus, sockets)) in counts.iter().zip(&mut turns) {

@@ -9,6 +9,7 @@ use ringpost::cli::child::die_with_parent;
 use ringpost::cli::cpu::{self, Pins};
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::Blocks;
+use ringpost::cli::floor_futex::Sleep;
 use ringpost::cli::out;
 use ringpost::cli::stats::{Beside, Summary, Times};
 use ringpost::cli::table::Table;
@@ -106,7 +107,10 @@ impl Forward {
             setup.begin(block, "there and back")?;
             echo.check()?;
             setup.floor(&mut words, WARM, FLOOR)?;
-            futex.push(2.0 * setup.beside(|floor, interrupt| floor.futex_block(20, 100, interrupt))?);
+            futex.push(
+                2.0 * setup
+                    .beside(|floor, interrupt| floor.futex_block(Sleep::OneWord, 20, 100, interrupt))?,
+            );
             for _ in 0..WARM {
                 forward(&mut setup.client, echo_key, &mut messages)?;
             }

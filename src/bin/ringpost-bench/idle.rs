@@ -183,7 +183,7 @@ fn server_time(setup: &mut Setup, idle: Duration) -> Result<Duration, Failure> {
     Ok(after.saturating_sub(before))
 }
 
-fn rest(time: Duration, interrupt: &Interrupt) -> Outcome {
+pub fn rest(time: Duration, interrupt: &Interrupt) -> Outcome {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         interrupt.check()?;

@@ -13,6 +13,7 @@ mod gap;
 mod gaps;
 mod idle;
 mod latency;
+mod link;
 mod machine;
 mod measurement;
 mod one_way;
@@ -54,6 +55,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Gaps(gaps) => gaps.run(socket),
         Command::Copy(copy) => copy.run(socket),
         Command::Register(register) => register.run(socket),
+        Command::Link(link) => link.run(socket),
         Command::Report(report) => report::run(socket, &report),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
@@ -63,6 +65,8 @@ fn dispatch(options: Cli) -> Outcome {
         Command::RingReader { wait, cpu } => one_way::reader(wait, cpu),
         Command::EchoClient(echo) => forward::echo(&echo),
         Command::LoopClient(caller) => callers::caller(&caller),
+        Command::LinkServer(serving) => link::serving::serve(&serving),
+        Command::IdleLinks(many) => link::idle_links(&many),
         Command::IdleClients(many) => idle::idle_clients(&many),
     }
 }

@@ -82,7 +82,7 @@ fn measure(setup: &mut Setup, count: u32) -> Result<Beside, Failure> {
 }
 
 /// Times `count` operations after some untimed ones, and returns the nanoseconds of one.
-fn timed(count: u32, interrupt: &Interrupt, mut act: impl FnMut() -> Outcome) -> Result<f64, Failure> {
+pub fn timed(count: u32, interrupt: &Interrupt, mut act: impl FnMut() -> Outcome) -> Result<f64, Failure> {
     for _ in 0..WARM.min(count) {
         act()?;
     }

@@ -112,6 +112,11 @@ impl Setup {
         &self.socket
     }
 
+    /// The CPUs to which client and server are pinned.
+    pub fn pins(&self) -> Option<Pins> {
+        self.plan.pins
+    }
+
     /// The CPUs to which the floor's two processes are pinned.
     pub fn floor_pins(&self) -> Option<Pins> {
         self.plan.floor_pins
@@ -159,6 +164,20 @@ impl Setup {
         }
         self.server.pause()?;
         let measured = measure(&mut self.floor, &self.interrupt);
+        self.server.resume();
+        measured
+    }
+
+    /// Measures while the server stands still, if it would spin: for ends that share its CPU.
+    pub fn without_server<T>(
+        &mut self,
+        measure: impl FnOnce(&mut Setup) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if self.plan.wait != WaitStrategy::Spin {
+            return measure(self);
+        }
+        self.server.pause()?;
+        let measured = measure(self);
         self.server.resume();
         measured
     }

@@ -1,6 +1,7 @@
 //! `ringpost-bench throughput`: measures a ring in one direction, and pipelined calls.
 
 use clap::Args;
+use ringpost::WaitStrategy;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::exit::Failure;
 use ringpost::cli::floor::{Blocks, Floor, Look};
@@ -9,10 +10,9 @@ use ringpost::cli::place::this_program;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Spread, nanoseconds, ratios, tenths, thousandths};
 use ringpost::cli::table::Table;
-use ringpost::{Client, WaitStrategy};
 use serde::Serialize;
 
-use crate::calls::{Requests, WARM, verified_call};
+use crate::calls::{Requests, WARM, verified_call, window_block};
 use crate::measurement::{About, Figures, Measurement, Session, Waiting};
 use crate::one_way::{Between, OneWayRing};
 use crate::rows::ratio;
@@ -233,34 +233,6 @@ fn pipelined(setup: &mut Setup, options: &Throughput) -> Result<Vec<Window>, Fai
         }
     };
     Ok(windows.iter().zip(&blocks).map(window).collect())
-}
-
-/// Makes `calls` calls with `window` of them outstanding, and returns the nanoseconds per call. Each step
-/// collects a quarter of the window and then submits as many new calls together.
-fn window_block(client: &mut Client, request: &[u8], window: u32, calls: u32) -> Result<f64, Failure> {
-    use std::iter::repeat_n;
-    let step = (window / 4).max(1);
-    let start = std::time::Instant::now();
-    let mut submitted = window.min(calls);
-    client.caller().submit_all(repeat_n(request, submitted as usize)).map_err(Failure::failed)?;
-    let mut collected = 0;
-    while collected < calls {
-        for _ in 0..step.min(calls - collected) {
-            let response = client.caller().response().map_err(Failure::failed)?;
-            if response.len() != request.len() {
-                return Err(crate::calls::wrong(request, &response));
-            }
-            collected += 1;
-        }
-        let more = step.min(calls - submitted);
-        if more == 1 {
-            client.caller().submit(request).map_err(Failure::failed)?;
-        } else if more > 1 {
-            client.caller().submit_all(repeat_n(request, more as usize)).map_err(Failure::failed)?;
-        }
-        submitted += more;
-    }
-    Ok(start.elapsed().as_nanos() as f64 / f64::from(calls))
 }
 
 impl Figures for Rates {

@@ -5,6 +5,7 @@ use ringpost::WaitStrategy;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::cpu::{Pins, allowed};
 use ringpost::cli::exit::Failure;
+use ringpost::cli::floor_futex::Sleep;
 use ringpost::cli::stats::{Beside, Summary, Times, nanoseconds};
 use ringpost::cli::table::Table;
 use serde::Serialize;
@@ -87,7 +88,11 @@ impl Wakeup {
         let (mut floor, mut calls, mut times) = (Vec::new(), Vec::new(), Times::new());
         for block in setup.blocks() {
             setup.begin(block, place)?;
-            floor.push(setup.beside(|floor, interrupt| floor.futex_block(WARM, self.count, interrupt))?);
+            floor.push(
+                setup.beside(|floor, interrupt| {
+                    floor.futex_block(Sleep::OneWord, WARM, self.count, interrupt)
+                })?,
+            );
             calls.push(call_block(&mut setup.client, &mut requests, WARM, self.count)?);
             for _ in 0..self.count {
                 times.record(verified_call(&mut setup.client, &mut requests)?);
