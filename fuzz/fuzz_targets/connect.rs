@@ -1,8 +1,9 @@
 //! Fuzzes both ends of the connect channel with arbitrary datagrams, with and without descriptors.
 //!
 //! Neither end must panic or leak descriptors. The server must answer each request with a valid reply, and
-//! forget clients that hang up, with all that waits for them. The client must accept only sealed channels as
-//! memory. Clients that were registered ask for links, too, with their secret or another one.
+//! forget clients that hang up, with all that waits for them. The client must accept only sealed channels and
+//! links as memory, and only pipes and processes beside it. Clients that were registered ask for links, too,
+//! with their secret or another one.
 
 #![no_main]
 
@@ -20,8 +21,10 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use ringpost::channel;
 use ringpost::testing::Segment;
-use ringpost::testing::fuzz::{FuzzAcceptor, observe_over, register_over};
-use ringpost::{ClientInfo, CloseReason};
+use ringpost::testing::fuzz::{
+    FuzzAcceptor, Memory, bell_over, client_on, is_link, link_over, observe_over, register_over, take_over,
+};
+use ringpost::{Client, ClientInfo, CloseReason, ConnectError};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -32,6 +35,8 @@ use rustix::net::{
 struct Stage {
     acceptor: FuzzAcceptor,
     address: SocketAddrUnix,
+    /// A client of the servers whose answers are arbitrary.
+    client: Client,
     /// The lowest free descriptor number while idle.
     lowest: Option<i32>,
 }
@@ -44,7 +49,8 @@ impl Stage {
     fn new() -> Stage {
         let path = std::env::temp_dir().join(format!("ringpost-fuzz-{}", std::process::id()));
         let acceptor = FuzzAcceptor::open(&path);
-        Stage { acceptor, address: SocketAddrUnix::new(&path).expect("a short path"), lowest: None }
+        let address = SocketAddrUnix::new(&path).expect("a short path");
+        Stage { acceptor, address, client: client_on(&Memory::new()), lowest: None }
     }
 }
 
@@ -53,7 +59,10 @@ const CLOEXEC: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING)
 const RING: u64 = 4096;
 /// The size of a channel with such rings, in bytes.
 const CHANNEL: u64 = 4096 + 3 * RING;
-/// The bytes at its start that describe it.
+/// The size of a link with such rings, and where its responses are.
+const LINK: u64 = 4096 + 2 * RING;
+const RESPONSES: u64 = 4096 + RING;
+/// The bytes at a channel's start that describe it.
 const WORDS: usize = 32;
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -256,15 +265,21 @@ fn is_pipe(fd: &OwnedFd) -> bool {
 fn say(socket: &OwnedFd, input: &mut Input<'_>) -> Option<bool> {
     let datagram = datagram(input);
     let descriptors: Vec<_> = (0..input.byte() % 6).filter_map(|_| descriptor(input)).collect();
-    let borrowed: Vec<_> = descriptors.iter().map(|(descriptor, _)| descriptor.as_fd()).collect();
+    let channel = descriptors.first().is_some_and(|(_, channel)| *channel);
+    let descriptors: Vec<_> = descriptors.into_iter().map(|(descriptor, _)| descriptor).collect();
+    send(socket, &datagram, &descriptors).then_some(channel)
+}
+
+/// Sends a datagram with descriptors. Returns whether it was sent.
+fn send(socket: &OwnedFd, datagram: &[u8], descriptors: &[OwnedFd]) -> bool {
+    let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !borrowed.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, &[IoSlice::new(&datagram)], &mut control, flags).ok()?;
-    Some(descriptors.first().is_some_and(|(_, channel)| *channel))
+    sendmsg(socket, &[IoSlice::new(datagram)], &mut control, flags).is_ok()
 }
 
 /// Reads the available answers. Each must be valid, and have descriptors only if it is Ok.
@@ -385,6 +400,94 @@ fn answer(input: &mut Input<'_>) {
     }
 }
 
+/// An introduction, of which one byte may be another one, or the last ones be missing.
+fn introduction(input: &mut Input<'_>) -> Vec<u8> {
+    let max_block = if input.byte() % 4 == 0 { 256 + u64::from(input.byte()) * 7 } else { RING / 2 - 8 };
+    let mut body = [&7_u64.to_le_bytes()[..], &input.word16().to_le_bytes()].concat();
+    body.extend_from_slice(&RING.to_le_bytes());
+    body.extend_from_slice(&max_block.to_le_bytes());
+    body.extend_from_slice(&[3; 16 + 3 * 4]);
+    body.extend_from_slice(b"\x03bob");
+    match input.byte() {
+        at @ 0..58 => body[usize::from(at)] = input.byte(),
+        at @ 58..70 => body.truncate(usize::from(at) - 12),
+        _ => {}
+    }
+    body
+}
+
+/// Memory of a link, in which the other client has said hello and something else.
+fn link_memory(input: &mut Input<'_>) -> Option<OwnedFd> {
+    let file = memfd_create("fuzz", CLOEXEC).ok()?;
+    let said = [12, [0, 13, 14, 99][usize::from(input.byte()) % 4]];
+    for (line, status) in (0..).zip(said) {
+        let header = line << 34 | 1 << 32 | 8;
+        let record = [u64::to_le_bytes(header), u64::to_le_bytes(status)].concat();
+        rustix::io::pwrite(&file, &record, RESPONSES + 64 * line).ok()?;
+    }
+    ftruncate(&file, LINK).ok()?;
+    fcntl_add_seals(&file, SEALS).ok()?;
+    Some(file)
+}
+
+/// The descriptors of an introduction: all are right, or else one is another one, some are missing, or one is
+/// too many. Also the other client's ends of the pipes.
+fn link_descriptors(input: &mut Input<'_>) -> Option<(Vec<OwnedFd>, bool, [OwnedFd; 2])> {
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+    let ((own, far_own), (far, others)) = (std::io::pipe().ok()?, std::io::pipe().ok()?);
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
+    let mut all = vec![link_memory(input)?, own.into(), others.into(), process];
+    let wrong = input.byte();
+    if wrong % 4 != 0 {
+        return Some((all, true, [far_own.into(), far.into()]));
+    }
+    match usize::from(wrong / 4) % 6 {
+        4 => all.truncate(usize::from(input.byte()) % 4),
+        5 => all.push(descriptor(input)?.0),
+        at => all[at] = descriptor(input)?.0,
+    }
+    // The read end of another pipe is as good.
+    let right = wrong / 4 % 6 == 1 && is_pipe(&all[1]);
+    Some((all, right, [far_own.into(), far.into()]))
+}
+
+/// A server with arbitrary answers to a client that asks about links.
+fn answer_about_links(client: &mut Client, input: &mut Input<'_>) {
+    let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("sockets");
+    let form = input.byte();
+    let (mut right, mut pipes) = (false, None);
+    if form % 8 == 0 {
+        let _ = say(&far, input);
+    } else if let Some((descriptors, all, ends)) = link_descriptors(input) {
+        let body = if form % 8 == 1 { Vec::new() } else { introduction(input) };
+        let head = [&b"RINGPOST\x02\0\0\0"[..], &[0; 4]].concat();
+        let sent = send(&far, &[head, body.clone()].concat(), &descriptors);
+        right = sent && all && is_link(&body, &descriptors[0]);
+        // The other client lives on, or has ended.
+        pipes = Some(ends).filter(|_| form % 32 < 16);
+    }
+    // The server hangs up, unless the client is to wait in vain.
+    let _far = Some(far).filter(|_| form % 16 == 7);
+    match form / 32 % 4 {
+        0 => assert!(!bell_over(client, near) || form % 8 < 2, "only an empty answer brings a bell"),
+        1 => {
+            if let Some(incoming) = take_over(client, near) {
+                assert!(right, "it took something that is not a link");
+                incoming.refuse("enough");
+            }
+        }
+        _ => match link_over(client, near) {
+            Ok(link) => {
+                assert!(right, "it took something that is not a link");
+                assert_eq!(link.limits().ring_size as u64, RING);
+            }
+            Err(ConnectError::Refused(text)) => assert!(right && !text.is_empty()),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        },
+    }
+    drop(pipes);
+}
+
 /// The descriptors that the process's watcher keeps: an epoll instance and a pair of sockets.
 const OF_THE_WATCHER: i32 = 3;
 
@@ -397,10 +500,10 @@ fn free_descriptor() -> i32 {
 fuzz_target!(|data: &[u8]| {
     STAGE.with_borrow_mut(|stage| {
         let mut input = Input(data);
-        if input.byte() % 3 == 0 {
-            answer(&mut input);
-        } else {
-            ask(stage, &mut input);
+        match input.byte() {
+            240.. => answer_about_links(&mut stage.client, &mut input),
+            form if form % 3 == 0 => answer(&mut input),
+            _ => ask(stage, &mut input),
         }
         let Some(lowest) = stage.lowest else {
             stage.lowest = Some(free_descriptor());

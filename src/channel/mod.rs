@@ -28,9 +28,7 @@
 #[doc(hidden)]
 pub mod fuzz;
 mod layout;
-#[allow(dead_code)] // Until clients have links.
 mod link;
-#[allow(dead_code)] // As for `link`.
 mod link_words;
 
 use std::io;
@@ -44,7 +42,6 @@ use crate::shm::{Segment, SegmentError, View};
 pub(crate) use layout::MIN_BLOCK;
 use layout::{CLOSED, MAX_RING, MIN_RING, Ring, Words};
 pub(crate) use layout::{Geometry, LAYOUT_VERSION};
-#[allow(unused_imports)] // As for `link`.
 pub(crate) use link::{LinkEnds, Side, create_link, open_link};
 pub(crate) use link_words::LinkWords;
 
@@ -160,7 +157,6 @@ pub struct Host {
     /// Ends the intake of requests. In a channel without a server this closes the whole channel.
     pub(crate) intake: Closer,
     /// What the client says about its links.
-    #[allow(dead_code)] // As for `link`.
     pub(crate) links: LinkWords,
 }
 
@@ -191,7 +187,6 @@ pub struct Guest {
     /// Closes the channel.
     pub closer: Closer,
     /// What this client tells the server about its links.
-    #[allow(dead_code)] // As for `link`.
     pub(crate) links: LinkWords,
     geometry: Geometry,
 }

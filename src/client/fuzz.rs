@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
-use super::links::{ConnectError, Incoming, Link, LinkEnd, Links, Responder, greet};
+use super::links::{
+    Bell, ConnectError, Incoming, Intake, Link, LinkEnd, Links, Responder, connect_over, greet, taken,
+};
 use super::observer::Kept;
 use super::session::{Place, Session, explain};
 use super::watcher::Watch;
 use super::{Client, ClientBuilder, Observer};
 use crate::channel::fuzz::Memory;
-use crate::channel::{LinkEnds, Side};
+use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
-use crate::connect::{Ask, Proof, Role};
+use crate::connect::{Ask, Introduction, Proof, Role};
 use crate::link::{Request, Response, ServiceError};
 use crate::ring::WaitStrategy;
 use crate::shm::backend::now;
@@ -102,6 +104,39 @@ pub fn register_over(connection: OwnedFd) -> Result<Client, RegisterError> {
 pub fn observe_over(connection: OwnedFd) -> Observer {
     let kept = Kept { line: line_on(connection), used: false };
     Observer { kept: Mutex::new(Some(kept)), timeout: PATIENCE, path: PathBuf::new() }
+}
+
+/// Connects over a connection on which the answer lies already.
+pub fn link_over(client: &mut Client, connection: OwnedFd) -> Result<Link, ConnectError> {
+    let session = client.caller.session();
+    let ask = Ask::Connect { proof: session.proof(), ring_size: 0, to: alice().into() };
+    connect_over(&line_on(connection), &ask, session, Instant::now() + PATIENCE)
+}
+
+/// Takes an introduction over a connection on which the answer lies already.
+pub fn take_over(client: &mut Client, connection: OwnedFd) -> Option<Incoming> {
+    let session = client.caller.session();
+    let ask = Ask::Take(session.proof());
+    let answer = line_on(connection).ask(&ask, Instant::now() + PATIENCE).ok()?;
+    let (introduction, descriptors) = taken(answer).ok()??;
+    let intake = Intake::without_bell(session);
+    intake.admit(session, &introduction, descriptors);
+    intake.next()
+}
+
+/// Whether a bell comes over a connection on which the answer lies already.
+pub fn bell_over(client: &mut Client, connection: OwnedFd) -> bool {
+    let ask = Ask::Listen(client.caller.session().proof());
+    let answer = line_on(connection).ask(&ask, Instant::now() + PATIENCE);
+    answer.is_ok_and(|answer| answer.descriptors.only().and_then(Bell::check).is_some())
+}
+
+/// Whether this is an introduction, and memory that belongs to it.
+pub fn is_link(introduction: &[u8], segment: &OwnedFd) -> bool {
+    let Some(introduction) = Introduction::decode(introduction) else { return false };
+    let geometry = Geometry::new(introduction.ring_size)
+        .and_then(|geometry| geometry.with_max_block(introduction.max_block));
+    geometry.is_ok_and(|geometry| open_link(segment, &geometry, WaitStrategy::Park, Side::Caller).is_ok())
 }
 
 fn line_on(connection: OwnedFd) -> Line {

@@ -64,7 +64,7 @@ pub(in crate::client) struct Bell {
 
 impl Bell {
     /// Takes what a server sent. If it is no pipe, it is closed on another thread.
-    pub(super) fn check(descriptor: OwnedFd) -> Option<Bell> {
+    pub(in crate::client) fn check(descriptor: OwnedFd) -> Option<Bell> {
         if is_pipe_end(descriptor.as_fd(), OFlags::RDONLY) {
             return Some(Bell { pipe: Ours::new(descriptor), has_rung: AtomicBool::new(false) });
         }
@@ -113,15 +113,19 @@ impl AsFd for Bell {
 impl Intake {
     /// Begins to listen under this registration. Blocks until the server answers, at most until the deadline.
     pub(super) fn begin(session: &Arc<Session>, deadline: Instant) -> Result<Arc<Intake>, DialError> {
-        let intake = Arc::new(Intake {
+        let intake = Intake::without_bell(session);
+        intake.listen(session, deadline)?;
+        Ok(intake)
+    }
+
+    pub(in crate::client) fn without_bell(session: &Arc<Session>) -> Arc<Intake> {
+        Arc::new(Intake {
             links: Arc::clone(&session.links),
             state: Mutex::new(State { session: Arc::clone(session), bell: None, waiting: VecDeque::new() }),
             changed: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             process: session.closer.clone(),
-        });
-        intake.listen(session, deadline)?;
-        Ok(intake)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,7 +220,7 @@ impl Intake {
     }
 
     /// The next caller that is still there.
-    pub(super) fn next(&self) -> Option<Incoming> {
+    pub(in crate::client) fn next(&self) -> Option<Incoming> {
         loop {
             let incoming = self.lock().waiting.pop_front()?;
             if incoming.is_there() {
@@ -244,7 +248,12 @@ impl Intake {
 
     /// Admits a caller that was introduced: says hello to it, and lets it wait. Called by the watcher; does
     /// not block. If anything is wrong with what came, the caller finds the link closed.
-    pub(super) fn admit(&self, session: &Session, introduction: &Introduction, descriptors: [OwnedFd; 4]) {
+    pub(in crate::client) fn admit(
+        &self,
+        session: &Session,
+        introduction: &Introduction,
+        descriptors: [OwnedFd; 4],
+    ) {
         let Some(mut incoming) = self.meet(session, introduction, descriptors) else { return };
         failpoint!("link.met", [link], seldom);
         if !incoming.say(Status::Hello, &[]) {

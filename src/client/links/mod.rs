@@ -25,7 +25,9 @@ pub use serving_error::{AcceptError, ServeError};
 
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors};
 #[cfg(fuzzing)]
-pub(super) use handshake::greet;
+pub(super) use handshake::{connect_over, greet};
 pub(super) use intake::{Bell, Intake};
 pub(super) use set::Links;
 pub(super) use takes::Takes;
+#[cfg(fuzzing)]
+pub(super) use takes::taken;

@@ -7,13 +7,13 @@
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::intake::Intake;
 use crate::client::session::Session;
-use crate::connect::dial::{DialError, Line};
+use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Introduction, Refusal};
 use crate::os::descriptors::Waits;
 use crate::testing::failpoints::failpoint;
@@ -118,13 +118,7 @@ impl Takes {
         let Some(take) = self.0.get_mut(&bell) else { return };
         let Asked::Until(line, until) = &mut take.asked else { return };
         let ask = Ask::Take(take.session.proof());
-        let taken = line.answer(&ask, Instant::now() + STEP).and_then(|answer| {
-            if answer.body.is_empty() {
-                return Ok(None);
-            }
-            let introduction = Introduction::decode(&answer.body);
-            introduction.zip(answer.descriptors.exactly()).map(Some).ok_or(DialError::NotRingpost)
-        });
+        let taken = line.answer(&ask, Instant::now() + STEP).and_then(taken);
         failpoint!("take.received", [link], seldom);
         match taken {
             Ok(Some((introduction, descriptors))) => {
@@ -170,4 +164,13 @@ impl Takes {
             let _ = epoll::delete(waits, line.as_fd());
         }
     }
+}
+
+/// What came with an answer, if anything waited.
+pub(in crate::client) fn taken(answer: Answer) -> Result<Option<(Introduction, [OwnedFd; 4])>, DialError> {
+    if answer.body.is_empty() {
+        return Ok(None);
+    }
+    let introduction = Introduction::decode(&answer.body);
+    introduction.zip(answer.descriptors.exactly()).map(Some).ok_or(DialError::NotRingpost)
 }

@@ -22,7 +22,7 @@ use crate::client::error::printable;
 use crate::client::reconnect::passes;
 use crate::client::session::{Session, ask_anew, deadline_in, explain};
 use crate::client::{CallError, Caller};
-use crate::connect::dial::{Answer, DialError};
+use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Introduction, Refusal, Role};
 use crate::link::Stop;
@@ -93,13 +93,7 @@ fn be_introduced(
         let session = registered(caller, deadline)?;
         let ask = Ask::Connect { proof: session.proof(), ring_size: ring_size as u64, to };
         let path = &session.links.place.path;
-        let answered = ask_anew(path, deadline, |line| {
-            line.ask(&ask, deadline).inspect_err(|_| {
-                if let Some(answer) = line.give_up() {
-                    note_unused(&session, &answer);
-                }
-            })
-        });
+        let answered = ask_anew(path, deadline, |line| ask_on(&line, &ask, &session, deadline));
         let error = match answered {
             Ok(answer) => return Ok((session, answer)),
             Err(error) => error,
@@ -120,6 +114,29 @@ fn be_introduced(
             error => ConnectError::Server(explain(error, path, None)),
         });
     }
+}
+
+fn ask_on(line: &Line, ask: &Ask, session: &Session, deadline: Instant) -> Result<Answer, DialError> {
+    line.ask(ask, deadline).inspect_err(|_| {
+        if let Some(answer) = line.give_up() {
+            note_unused(session, &answer);
+        }
+    })
+}
+
+/// Opens a link over a connection on which the answer lies already.
+#[cfg(fuzzing)]
+pub(in crate::client) fn connect_over(
+    line: &Line,
+    ask: &Ask,
+    session: &Session,
+    deadline: Instant,
+) -> Result<Link, ConnectError> {
+    let place = &session.links.place;
+    let answer = ask_on(line, ask, session, deadline)
+        .map_err(|error| ConnectError::Server(explain(error, &place.path, None)))?;
+    let (ends, geometry, end) = begin(session, answer, place.wait)?;
+    greet(ends, &geometry, end, deadline, deadline)
 }
 
 /// The caller's registration, if it stands; otherwise another one, if the client registers again.
