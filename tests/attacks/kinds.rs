@@ -6,6 +6,7 @@ use crate::common::noise;
 use crate::common::payload::Random;
 use crate::common::raw::{CALL, DATA_RECORD, LINE, PING, RawClient, Ring, VERSION, datagram, header};
 use crate::common::raw::{try_dial, try_say_with};
+use crate::introductions;
 use ringpost::testing::{Segment, futex_wake};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -44,6 +45,8 @@ pub fn called(name: &str) -> Kind {
         "flood" => (flood, Pace::Asks, 1),
         "cut" => (leave_in_mid_block, Pace::Rests, 1),
         "babble" => (send_descriptors, Pace::Rests, 1),
+        // Under its own name, which it calls.
+        "attack" => (introductions::flood, Pace::Rests, 1),
         other => panic!("no attack {other:?}"),
     };
     Kind { attack, pace, threads }

@@ -14,6 +14,7 @@ mod answers;
 mod attacker;
 mod descriptors;
 mod hogs;
+mod introductions;
 mod kinds;
 mod malicious_server;
 mod well_behaved;
@@ -48,6 +49,7 @@ fn role() {
         "false server" => malicious_server::serve_falsely(),
         "server" => descriptors::serve(&stage),
         "hog" => hogs::hog(&stage),
+        "introducer" => introductions::attack_others(&stage),
         "poor server" => answers::serve_poorly(&stage),
         other => panic!("no role {other:?}"),
     }
@@ -211,6 +213,11 @@ fn clients_that_leave_in_mid_block() {
 #[test]
 fn descriptors_where_none_belong() {
     withstand("babble", Breaks::Always);
+}
+
+#[test]
+fn a_flood_of_introductions() {
+    withstand("attack", Breaks::Never);
 }
 
 /// Whatever a malicious server writes, each operation with a deadline returns with an answer or an error.

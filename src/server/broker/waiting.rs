@@ -1,7 +1,8 @@
 //! What waits to be taken by the clients that listen, and the bells by which they hear of it.
 //!
 //! An introduction that waits holds descriptors of the server, so how many wait is limited: at one client, of
-//! one user, and in all. Whatever is not taken in time is dropped.
+//! one user, and in all. Whatever is not taken in time is dropped. What waits for one client is taken in turn
+//! from each user's callers, so that a user who fills its share delays others by one introduction only.
 
 #![forbid(unsafe_code)]
 
@@ -57,7 +58,51 @@ impl Part {
 #[derive(Debug, Default)]
 struct Listening {
     bell: Option<Ours>,
-    parts: VecDeque<Part>,
+    /// What waits, by the callers' users. The first of the first user is the next.
+    users: VecDeque<(u32, VecDeque<Part>)>,
+}
+
+impl Listening {
+    /// How many wait, in all and of one user.
+    fn count(&self, uid: u32) -> (usize, usize) {
+        let of_user = self.users.iter().find(|(user, _)| *user == uid).map_or(0, |(_, parts)| parts.len());
+        (self.users.iter().map(|(_, parts)| parts.len()).sum(), of_user)
+    }
+
+    fn push(&mut self, part: Part) {
+        match self.users.iter_mut().find(|(user, _)| *user == part.uid()) {
+            Some((_, parts)) => parts.push_back(part),
+            None => self.users.push_back((part.uid(), VecDeque::from([part]))),
+        }
+    }
+
+    fn put_back(&mut self, part: Part) {
+        let at = self.users.iter().position(|(user, _)| *user == part.uid());
+        let (_, mut parts) = at.and_then(|at| self.users.remove(at)).unwrap_or_default();
+        let uid = part.uid();
+        parts.push_front(part);
+        self.users.push_front((uid, parts));
+    }
+
+    fn take(&mut self) -> Option<Part> {
+        let (uid, mut parts) = self.users.pop_front()?;
+        let part = parts.pop_front();
+        if !parts.is_empty() {
+            self.users.push_back((uid, parts));
+        }
+        part
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Part> {
+        let is_it = |part: &Part| part.introduction.id == id;
+        let at = self.users.iter().position(|(_, parts)| parts.iter().any(is_it))?;
+        let parts = &mut self.users.get_mut(at)?.1;
+        let part = parts.iter().position(is_it).and_then(|place| parts.remove(place));
+        if parts.is_empty() {
+            self.users.remove(at);
+        }
+        part
+    }
 }
 
 /// Why no more may wait.
@@ -93,15 +138,14 @@ impl Waiting {
         uid: u32,
         is_exempt: impl Fn(u32) -> bool,
     ) -> Result<(), TooMany> {
-        let parts = self.clients.get(&key).map(|client| &client.parts);
-        let of_user = parts.map_or(0, |parts| parts.iter().filter(|part| part.uid() == uid).count());
+        let (at_client, of_user) = self.clients.get(&key).map_or((0, 0), |client| client.count(uid));
         let in_all = most();
         let others = || -> usize {
             self.of_users.iter().filter(|(uid, _)| !is_exempt(**uid)).map(|(_, parts)| parts).sum()
         };
         let own = self.of_users.get(&uid).copied().unwrap_or(0);
         let has_its_share = || own >= in_all / 2 || others() >= in_all - in_all / RESERVE;
-        if parts.is_some_and(|parts| parts.len() >= AT_ONE_CLIENT) {
+        if at_client >= AT_ONE_CLIENT {
             Err(TooMany::AtTheClient)
         } else if of_user >= OF_ONE_USER {
             Err(TooMany::OfTheUserAtTheClient)
@@ -112,11 +156,11 @@ impl Waiting {
         }
     }
 
-    /// Puts a part behind those that wait for a client.
+    /// Puts a part behind those of its user that wait for a client.
     pub(super) fn push(&mut self, key: Key, part: Part) {
         self.due.push_back((part.due, key, part.introduction.id));
         self.note(&part);
-        self.clients.entry(key).or_default().parts.push_back(part);
+        self.clients.entry(key).or_default().push(part);
     }
 
     /// Puts a part back that could not be handed over.
@@ -124,12 +168,13 @@ impl Waiting {
         let at = self.due.partition_point(|(due, ..)| *due < part.due);
         self.due.insert(at, (part.due, key, part.introduction.id));
         self.note(&part);
-        self.clients.entry(key).or_default().parts.push_front(part);
+        self.clients.entry(key).or_default().put_back(part);
     }
 
-    /// Takes the part that has waited longest for a client.
+    /// Takes the part that is next for a client: of the user whose turn it is, the one that has waited
+    /// longest.
     pub(super) fn take(&mut self, key: Key) -> Option<Part> {
-        let part = self.clients.get_mut(&key)?.parts.pop_front()?;
+        let part = self.clients.get_mut(&key)?.take()?;
         self.forget(&part);
         Some(part)
     }
@@ -165,9 +210,7 @@ impl Waiting {
         let mut expired = Vec::new();
         while self.due().is_some_and(|due| due <= now) {
             let Some((_, key, id)) = self.due.pop_front() else { break };
-            let Some(client) = self.clients.get_mut(&key) else { continue };
-            let Some(at) = client.parts.iter().position(|part| part.introduction.id == id) else { continue };
-            if let Some(part) = client.parts.remove(at) {
+            if let Some(part) = self.clients.get_mut(&key).and_then(|client| client.remove(id)) {
                 self.forget(&part);
                 expired.push(id);
             }
@@ -181,7 +224,7 @@ impl Waiting {
     pub(super) fn set_bell(&mut self, key: Key, bell: OwnedFd) {
         let client = self.clients.entry(key).or_default();
         client.bell = Some(Ours::new(bell));
-        if !client.parts.is_empty() {
+        if !client.users.is_empty() {
             self.ring(key);
         }
     }
@@ -214,7 +257,7 @@ impl Waiting {
     /// A client is gone: drops what waits for it.
     pub(super) fn left(&mut self, key: Key) {
         if let Some(client) = self.clients.remove(&key) {
-            client.parts.iter().for_each(|part| self.forget(part));
+            client.users.iter().flat_map(|(_, parts)| parts).for_each(|part| self.forget(part));
         }
     }
 
@@ -222,7 +265,7 @@ impl Waiting {
     pub(super) fn abandon(&mut self) {
         for (_, client) in std::mem::take(self).clients {
             std::mem::forget(client.bell);
-            client.parts.into_iter().for_each(std::mem::forget);
+            client.users.into_iter().for_each(std::mem::forget);
         }
     }
 
@@ -259,6 +302,24 @@ mod tests {
         let taken: Vec<LinkId> = (0..3).map(|_| waiting.take(CALLEE).unwrap().introduction.id).collect();
         assert_eq!(taken, [1, 2, 3]);
         assert!(waiting.due().is_none() && waiting.due.is_empty() && waiting.of_users.is_empty());
+    }
+
+    /// A user who fills its share does not keep others waiting.
+    #[test]
+    fn users_take_turns() {
+        let mut waiting = Waiting::default();
+        let users = [1, 1, 1, 1, 2, 2, 3];
+        (1..).zip(users).for_each(|(id, uid)| waiting.push(CALLEE, part(id, uid)));
+        let mut take = || waiting.take(CALLEE).unwrap();
+        let taken: Vec<LinkId> = (0..4).map(|_| take().introduction.id).collect();
+        assert_eq!(taken, [1, 5, 7, 2]);
+        let next = take();
+        assert_eq!(next.introduction.id, 6);
+        waiting.put_back(CALLEE, next);
+        waiting.push(CALLEE, part(8, 3));
+        let taken: Vec<LinkId> = (0..4).map(|_| waiting.take(CALLEE).unwrap().introduction.id).collect();
+        assert_eq!(taken, [6, 3, 8, 4]);
+        assert!(waiting.take(CALLEE).is_none() && waiting.clients[&CALLEE].users.is_empty());
     }
 
     #[test]
