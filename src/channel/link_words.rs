@@ -48,6 +48,14 @@ impl LinkWords {
         self.view.word32(word).load(Ordering::Relaxed) & bit != 0
     }
 
+    /// 32 bits at once: those of the links from index 32 · `word` on, the first of them lowest.
+    pub(crate) fn bits(&self, word: u16) -> u32 {
+        if word >= LinkWords::MOST / BITS {
+            return 0;
+        }
+        self.view.word32(ENDED + usize::from(word) * 4).load(Ordering::Relaxed)
+    }
+
     /// Says that the link with this index has ended for this client; to be said once. Does nothing for an
     /// index without a bit, nor in a forked child, whose parent's link goes on.
     pub(crate) fn flip(&self, index: u16) {
@@ -72,6 +80,7 @@ impl fmt::Debug for LinkWords {
 
 #[cfg(test)]
 mod tests {
+    use super::BITS;
     use crate::channel::LinkWords;
     use crate::channel::{Geometry, Guest, Host, create_for_server, open_for_client};
     use crate::ring::WaitStrategy;
@@ -98,6 +107,7 @@ mod tests {
             };
             guest.links.flip(index);
             assert!(host.links.bit(index) && others(false), "{index}");
+            assert_eq!(host.links.bits(index / BITS), 1 << (index % BITS));
             guest.links.flip(index);
             assert!(!host.links.bit(index), "{index}");
         }
@@ -111,6 +121,7 @@ mod tests {
             guest.links.flip(index);
             assert!(!guest.links.bit(index));
         }
+        assert_eq!(guest.links.bits(LinkWords::MOST / BITS), 0);
         assert!((0..LinkWords::MOST).all(|index| !host.links.bit(index)));
     }
 

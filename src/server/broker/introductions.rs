@@ -145,8 +145,14 @@ impl Broker {
         links: &[Reported],
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
+            let (uid, key) = (member.peer.uid, member.peer.key);
+            // Once for all links, because each may be beyond the quota.
+            if self.table.is_full(&member) || self.shared.ledger.begin_link(uid, 0, true).is_err() {
+                self.table.look_at_user(uid, Instant::now());
+                self.table.look_at(key, Instant::now());
+            }
             let note = |(role, name): &Reported| {
-                let share = self.share(member.peer.uid, 0, true).ok()?;
+                let share = self.shared.ledger.begin_link(uid, 0, true).ok()?;
                 self.table.report(&member, *role, *name, share).ok()
             };
             let indices: Vec<Option<u16>> = links.iter().map(note).collect();
@@ -226,7 +232,7 @@ impl Broker {
         self.check_that_it_serves(&callee)?;
         self.check_the_backlog(&callee, caller.peer.uid)?;
         self.check_the_links_of_one_user(&callee, caller.peer.uid)?;
-        let share = self.share(caller.peer.uid, geometry.link_len() as u64, false)?;
+        let share = self.share(caller.peer.uid, geometry.link_len() as u64)?;
         let made = make(connections, id, &callee, &geometry)?;
         failpoint!("connect.made", [server], seldom);
         let Noted { id: link, caller: at_caller, callee: at_callee } =
@@ -355,12 +361,12 @@ impl Broker {
     }
 
     /// A share of a user's quotas. If they are used up, those links are counted out that have ended.
-    fn share(&mut self, uid: u32, ring_bytes: u64, old: bool) -> Result<LinkShare, Over> {
+    fn share(&mut self, uid: u32, ring_bytes: u64) -> Result<LinkShare, Over> {
         let ledger = &self.shared.ledger;
-        match ledger.begin_link(uid, ring_bytes, old) {
+        match ledger.begin_link(uid, ring_bytes, false) {
             Err(Over { refusal: Refusal::Quota, .. }) => {
                 self.table.look_at_user(uid, Instant::now());
-                ledger.begin_link(uid, ring_bytes, old)
+                ledger.begin_link(uid, ring_bytes, false)
             }
             share => share,
         }

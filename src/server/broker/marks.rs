@@ -54,16 +54,28 @@ impl LinkMarks {
         self.words.as_ref().is_some_and(|words| words.bit(index))
     }
 
+    /// For each word of places: which are taken, and which of these have ended, as far as the client says.
+    fn words(&self) -> impl Iterator<Item = (u32, u32)> {
+        let places = self.places.get().into_iter().flat_map(|places| places.taken.iter().zip(&places.before));
+        (0..).zip(places).map(|(word, (taken, before))| {
+            let bits = self.words.as_ref().map_or(0, |words| words.bits(word));
+            let taken = taken.load(Ordering::Relaxed);
+            (taken, taken & (bits ^ before.load(Ordering::Relaxed)))
+        })
+    }
+
     /// How many links are open for the client, as far as it says.
     pub(in crate::server) fn open(&self) -> u32 {
-        let Some(places) = self.places.get() else { return 0 };
-        let taken = places.taken.iter().map(|word| word.load(Ordering::Relaxed)).enumerate();
-        let open = taken.filter(|(_, word)| *word != 0).map(|(at, word)| {
-            let first = at as u16 * BITS;
-            let is_open = |bit: &u16| word & 1 << bit != 0 && !self.has_ended(first + bit);
-            (0..BITS).filter(is_open).count() as u32
+        self.words().map(|(taken, ended)| (taken & !ended).count_ones()).sum()
+    }
+
+    /// The places of links that the client says have ended.
+    pub(super) fn ended(&self) -> Vec<u16> {
+        let words = (0..).zip(self.words()).filter(|(_, (_, ended))| *ended != 0);
+        let indices = words.flat_map(|(word, (_, ended))| {
+            (0..BITS).filter(move |bit| ended & 1 << bit != 0).map(move |bit| word * BITS + bit)
         });
-        open.sum()
+        indices.collect()
     }
 
     /// Takes a free place, from `first` on if there is one. `None` if all are taken.
@@ -142,10 +154,10 @@ mod tests {
             assert!(!marks.has_ended(one) && !marks.has_ended(other));
             guest.links.flip(one);
             assert!(marks.has_ended(one) && !marks.has_ended(other));
-            assert_eq!(marks.open(), 1);
+            assert_eq!((marks.open(), marks.ended()), (1, vec![100]));
             marks.free(one);
             marks.free(other);
-            assert_eq!(marks.open(), 0);
+            assert_eq!((marks.open(), marks.ended()), (0, vec![]));
         }
     }
 

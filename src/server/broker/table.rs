@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::channel::LinkWords;
 use crate::connect::{LinkInfo, Role};
 use crate::server::member::Member;
 use crate::server::quotas::LinkShare;
@@ -24,7 +25,10 @@ use crate::wire::{Key, Name};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How many lines are looked at for one page.
-const LOOKED_AT: usize = 4096;
+const LOOKED_AT: usize = 512;
+
+/// How often it is looked for callers that do not say that their links have ended.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// The number of a link. It is never used again.
 pub(super) type LinkId = u64;
@@ -76,6 +80,8 @@ struct Client {
     next: u16,
     /// How many links each user has here.
     of_users: HashMap<u32, u32>,
+    /// When each of its links was last looked at.
+    looked: Option<Instant>,
 }
 
 /// A link that was noted.
@@ -111,21 +117,20 @@ impl Table {
             links: HashMap::new(),
             next: 0,
             of_users: HashMap::new(),
+            looked: None,
         })
     }
 
-    /// Takes a place for a link at a client. If all are taken, those are freed whose links have ended.
+    /// Whether all places of a client are taken.
+    pub(super) fn is_full(&self, member: &Member) -> bool {
+        let client = self.clients.get(&member.peer.key);
+        client.is_some_and(|client| client.links.len() >= LinkWords::MOST.into())
+    }
+
+    /// Takes a place for a link at a client.
     fn place(&mut self, member: &Arc<Member>, id: LinkId, role: Role) -> Result<u16, NoPlace> {
-        let key = member.peer.key;
-        let next = self.client(member).next;
-        let index = match member.links.take(next) {
-            Some(index) => index,
-            None => {
-                self.look_at(key, Instant::now());
-                member.links.take(next).ok_or(NoPlace(role))?
-            }
-        };
         let client = self.client(member);
+        let index = member.links.take(client.next).ok_or(NoPlace(role))?;
         client.links.insert(index, (id, role));
         client.next = index + 1;
         Ok(index)
@@ -138,6 +143,11 @@ impl Table {
         callee: &Arc<Member>,
         share: LinkShare,
     ) -> Result<Noted, NoPlace> {
+        for member in [caller, callee] {
+            if self.is_full(member) {
+                self.look_at(member.peer.key, Instant::now());
+            }
+        }
         let id = self.last_id + 1;
         let at_caller = self.place(caller, id, Role::Caller)?;
         let at_callee = match self.place(callee, id, Role::Callee) {
@@ -282,11 +292,19 @@ impl Table {
         }
     }
 
-    /// Looks which links of a client have ended.
+    /// Looks which links of a client have ended for it. This costs little, however many links it has:
+    /// strangers can bring it about. Seldom it also looks which have ended for the other side.
     pub(super) fn look_at(&mut self, key: Key, now: Instant) {
-        let Some(client) = self.clients.get(&key) else { return };
-        let ids: Vec<LinkId> = client.links.values().map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.look(id, now));
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let ended = client.member.links.ended();
+        let ended: Vec<_> = ended.iter().filter_map(|index| client.links.get(index).copied()).collect();
+        let mut others = Vec::new();
+        if client.looked.is_none_or(|looked| now >= looked + SELDOM) {
+            client.looked = Some(now);
+            others.extend(client.links.values().map(|(id, _)| *id));
+        }
+        ended.into_iter().for_each(|(id, role)| self.end(id, role));
+        others.into_iter().for_each(|id| self.look(id, now));
     }
 
     /// Looks which links of a user's clients have ended.
