@@ -57,6 +57,12 @@ HANDLE = "src/server/handle.rs"
 PROCESSES = "src/server/processes.rs"
 QUOTAS = "src/server/quotas.rs"
 UNREAD = "src/server/unread_answers.rs"
+INTRODUCTIONS = "src/server/broker/introductions.rs"
+LINK_TABLE = "src/server/broker/table.rs"
+LINK_MARKS = "src/server/broker/marks.rs"
+WAITING = "src/server/broker/waiting.rs"
+CONNECTIONS = "src/server/connections.rs"
+PROOF = "src/connect/introduction.rs"
 LISTENER = "src/connect/listener.rs"
 CALLS = "src/client/ask.rs"
 REQUESTER = "src/link/requester.rs"
@@ -761,6 +767,53 @@ MUTANTS = [
     ("unread answers: what was put off is tried again", ACCEPTOR,
      "if let Some(ask) = put_off {", "if let Some(ask) = put_off.filter(|_| false) {",
      process("attacks", "unread_answers_are_few")),
+    ("introductions: only with the secret", INTRODUCTIONS, "member.has(&proof.secret) && ", "",
+     process("introductions", "only_the_process_and_user")),
+    ("introductions: only by the process", INTRODUCTIONS, "who.pid == pid && ", "",
+     process("introductions", "only_the_process_and_user")),
+    ("introductions: only by the user", INTRODUCTIONS, " && who.uid == uid", "",
+     process("introductions", "only_the_process_and_user")),
+    ("introductions: all of the secret counts", PROOF, "self.0.iter().zip(other.0)", "self.0.iter().zip(other.0).take(15)",
+     tests("each_bit_of_a_secret")),
+    ("introductions: only to those who serve", INTRODUCTIONS, "if callee.links.serves() {", "if true {",
+     process("introductions", "whoever_is_not_there")),
+    ("introductions: only to those who hear", INTRODUCTIONS, "if self.waiting.can_hear(callee.peer.key) {", "if true {",
+     process("introductions", "whoever_is_not_there")),
+    ("introductions: one that was not handed over was never made", INTRODUCTIONS,
+     "            self.table.end(link, Role::Callee);\n            self.table.end(link, Role::Caller);\n", "",
+     process("introductions", "callers_that_hang_up")),
+    ("introductions: what is not taken ends for the callee", INTRODUCTIONS,
+     "            self.table.end(id, Role::Callee);\n", "            let _ = id;\n",
+     process("introductions", "what_nobody_takes")),
+    ("introductions: what is not taken is dropped", INTRODUCTIONS, "for id in self.waiting.expire(now) {", "for id in Vec::new() {",
+     process("introductions", "what_nobody_takes")),
+    ("introductions: nothing is kept for those who are gone", INTRODUCTIONS, "        self.waiting.left(key);\n", "",
+     process("introductions", "a_callee_that_died")),
+    ("introductions: unread answers count with all their descriptors", CONNECTIONS, "self.unread.sent(&socket, descriptors.len());",
+     "self.unread.sent(&socket, 1);", process("introductions", "whoever_does_not_read")),
+    ("introductions: a user's share of a backlog", WAITING, "} else if of_user >= OF_ONE_USER {", "} else if false {",
+     tests("how_many_wait_is_limited")),
+    ("introductions: a client's backlog", WAITING, "if at_client >= AT_ONE_CLIENT {", "if false {", tests("how_many_wait_is_limited")),
+    ("introductions: how many wait in all", WAITING, "self.ids.len() >= in_all || ", "", tests("how_many_wait_is_limited")),
+    ("introductions: users take turns", WAITING, "            self.users.push_back((uid, parts));\n        }\n        part\n",
+     "            self.users.push_front((uid, parts));\n        }\n        part\n", tests("users_take_turns")),
+    ("introductions: a new bell rings for what waits", WAITING, "        if !client.users.is_empty() {\n", "        if false {\n",
+     tests("a_bell_rings_for_what_waits")),
+    ("introductions: a closed bell is noticed", WAITING, "!looked[0].revents().contains(PollFlags::ERR)", "true",
+     tests("a_bell_rings_for_what_waits")),
+    ("introductions: an ended link is no longer in the quota", LINK_TABLE,
+     "if line.share.as_ref().is_some_and(|(payer, _)| *payer == role) {", "if false {", tests("each_side_counts_for_itself")),
+    ("introductions: an ended link is no longer at its callee", LINK_TABLE, "            *count = count.saturating_sub(1);\n", "",
+     tests("each_side_counts_for_itself")),
+    ("introductions: a caller's word frees no place at its callee", LINK_TABLE,
+     "        if role == Role::Callee && let (Some(uid), Some(client))", "        if let (Some(uid), Some(client))",
+     tests("each_side_counts_for_itself")),
+    ("introductions: a caller that heard of nothing lets go", LINK_TABLE,
+     "        caller |= line.callee_ended.is_some_and(|since| now >= since + GRACE);\n", "        caller |= false;\n",
+     tests("a_caller_that_never_heard")),
+    ("introductions: a bit is compared with what it was", LINK_MARKS, "        if self.bit(index) {\n", "        if false {\n",
+     tests("a_link_has_ended_when_its_bit")),
+    ("quotas: links", QUOTAS, "if user.links >= links {", "if user.links > links {", tests("links_count_for_their_user")),
     ("quotas: clients", QUOTAS, "if user.clients >= clients {", "if user.clients > clients {",
      tests("server::quotas::tests::quotas_hold")),
     ("quotas: connections that ask", QUOTAS, "if asking >= quota as usize {", "if asking > quota as usize {",

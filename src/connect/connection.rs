@@ -303,7 +303,7 @@ mod tests {
         let look = || client.look(&mut [0; 8]).unwrap().descriptors;
         assert!(look().exactly::<3>().is_none() && look().exactly::<5>().is_none());
         let found = look().exactly::<4>().unwrap();
-        assert_eq!(found.map(|fd| descriptors::file(&fd)), readers.map(|fd| descriptors::file(&fd)));
+        assert_eq!(found.map(|fd| descriptors::file(&fd)), readers.map(descriptors::file));
     }
 
     #[test]

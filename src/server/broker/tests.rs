@@ -25,8 +25,7 @@ const USER: u32 = 70_001;
 
 impl Stage {
     fn new() -> Stage {
-        let mut quotas = Quotas::default();
-        quotas.links = 5000;
+        let quotas = Quotas { links: 5000, ..Quotas::default() };
         Stage {
             registry: Registry::create(8).unwrap(),
             ledger: Arc::new(Ledger::new(quotas)),

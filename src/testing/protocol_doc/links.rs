@@ -60,7 +60,7 @@ fn reports() {
 #[test]
 fn pages_of_links() {
     let link = LinkInfo { id: 7, caller: name(), callee: bob(), age: Duration::from_millis(1500) };
-    let page = encode_links(&[link.clone()], None);
+    let page = encode_links(std::slice::from_ref(&link), None);
     assert_eq!(example("links"), page);
     assert_eq!(decode_links(&page, 0), Some((vec![link], None)));
     let values: [(&str, &[u8]); 6] = [
