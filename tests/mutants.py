@@ -911,7 +911,7 @@ def check(kind, what):
         names = what if kind != "loom" else [f"::{name}" for name in what]
         return run_tests(program, names)
     if kind == "process":
-        program, output = build(["cargo", "test", "--test", what[0]], CARGO_TARGET_DIR=str(BUILD / "tests"))
+        program, output = build(["cargo", "test", "--features", "cli", "--test", what[0]], CARGO_TARGET_DIR=str(BUILD / "tests"))
         return ("broken", output) if program is None else run_tests(program, what[1:])
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}

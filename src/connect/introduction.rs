@@ -140,7 +140,7 @@ impl Introduction {
 /// A link that a client has when it registers anew: what the client is in it, and the other side's name.
 pub(crate) type Reported = (Role, Name);
 
-/// Links that certainly fit into one report.
+/// Links in one report, at most. So many fit in any case.
 pub(crate) const MOST_REPORTED: usize = 240;
 
 /// In place of an index: the link was not noted.
@@ -157,8 +157,12 @@ pub(super) fn encode_report(links: &[Reported]) -> Vec<u8> {
 
 pub(super) fn decode_report(bytes: &[u8]) -> Option<Vec<Reported>> {
     let (count, mut rest) = take(bytes)?;
+    let count = u16::from_le_bytes(count);
+    if usize::from(count) > MOST_REPORTED {
+        return None;
+    }
     let mut links = Vec::new();
-    for _ in 0..u16::from_le_bytes(count) {
+    for _ in 0..count {
         let ([role], behind) = take(rest)?;
         let role = match role {
             0 => Role::Caller,
@@ -416,6 +420,8 @@ mod tests {
         let longest = Name::new(&"x".repeat(Name::MAX_LEN)).unwrap();
         let report = encode_report(&[(Role::Callee, longest); MOST_REPORTED]);
         assert!(16 + Proof::LEN + report.len() <= super::super::MOST_BYTES);
+        assert_eq!(decode_report(&report).map(|links| links.len()), Some(MOST_REPORTED));
+        assert_eq!(decode_report(&encode_report(&[(Role::Callee, longest); MOST_REPORTED + 1])), None);
     }
 
     /// As for pages of clients.

@@ -40,7 +40,7 @@ pub struct Quotas {
     /// Workers that spin without pause, if the server's wait strategy is
     /// [`WaitStrategy::Spin`](crate::WaitStrategy::Spin).
     pub spinning: u32,
-    /// Registrations and new links per second.
+    /// Registrations, new links and reports of links per second.
     pub registrations: u32,
     /// Links that its clients opened, in all, and at most as many to one client.
     pub links: u32,

@@ -222,6 +222,14 @@ impl Ledger {
         Ok(LinkShare { ledger: Arc::clone(self), uid, ring_bytes })
     }
 
+    /// One more report of links that were there before the server.
+    pub(super) fn begin_report(&self, uid: u32) -> Result<(), Over> {
+        if self.is_exempt(uid) {
+            return Ok(());
+        }
+        self.lock().entry(uid).or_default().pace(uid, self.quotas.registrations, Instant::now())
+    }
+
     /// How many links count against a user's quota.
     #[cfg(test)]
     pub(super) fn links_of(&self, uid: u32) -> u32 {
@@ -393,6 +401,8 @@ mod tests {
         assert_eq!(over.refusal, Refusal::Busy);
         assert!(over.why.contains("--quota registrations=N"), "{}", over.why);
         (0..100).for_each(|_| drop(ledger.begin_link(BOB, 0, true).unwrap()));
+        assert_eq!(ledger.begin_report(BOB).unwrap_err().refusal, Refusal::Busy);
+        (0..100).for_each(|_| ledger.begin_report(0).unwrap());
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Broker {
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             let (uid, key) = (member.peer.uid, member.peer.key);
+            self.shared.ledger.begin_report(uid)?;
             // Once for all links, because each may be beyond the quota.
             if self.table.is_full(&member) || self.shared.ledger.begin_link(uid, 0, true).is_err() {
                 self.table.look_at_user(uid, Instant::now());

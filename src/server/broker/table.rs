@@ -293,7 +293,8 @@ impl Table {
     }
 
     /// Looks which links of a client have ended for it. This costs little, however many links it has:
-    /// strangers can bring it about. Seldom it also looks which have ended for the other side.
+    /// strangers can bring it about. Seldom it also looks for links that it calls over and that have ended
+    /// for the other side, of which there are no more than its user's quota.
     pub(super) fn look_at(&mut self, key: Key, now: Instant) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let ended = client.member.links.ended();
@@ -301,7 +302,8 @@ impl Table {
         let mut others = Vec::new();
         if client.looked.is_none_or(|looked| now >= looked + SELDOM) {
             client.looked = Some(now);
-            others.extend(client.links.values().map(|(id, _)| *id));
+            let calls = client.links.values().filter(|(_, role)| *role == Role::Caller);
+            others.extend(calls.map(|(id, _)| *id));
         }
         ended.into_iter().for_each(|(id, role)| self.end(id, role));
         others.into_iter().for_each(|id| self.look(id, now));

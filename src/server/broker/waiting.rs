@@ -130,8 +130,8 @@ fn most() -> usize {
 }
 
 impl Waiting {
-    /// Whether one more may wait for a client, of a caller of this user. One user gets at most half of all
-    /// places, and a part of them is kept for those who are exempt from quotas.
+    /// Whether one more may wait for a client, of a caller of this user. One user gets at most a quarter of
+    /// all places, and a part of them is kept for those who are exempt from quotas.
     pub(super) fn may_wait(
         &self,
         key: Key,
@@ -144,7 +144,7 @@ impl Waiting {
             self.of_users.iter().filter(|(uid, _)| !is_exempt(**uid)).map(|(_, parts)| parts).sum()
         };
         let own = self.of_users.get(&uid).copied().unwrap_or(0);
-        let has_its_share = || own >= in_all / 2 || others() >= in_all - in_all / RESERVE;
+        let has_its_share = || own >= in_all / 4 || others() >= in_all - in_all / RESERVE;
         if at_client >= AT_ONE_CLIENT {
             Err(TooMany::AtTheClient)
         } else if of_user >= OF_ONE_USER {
@@ -349,14 +349,14 @@ mod tests {
             }
             may
         };
-        let of_user = OF_ONE_USER.min(most / 2);
+        let of_user = OF_ONE_USER.min(most / 4);
         for _ in 0..of_user {
             push(&mut waiting, CALLEE, 70_001).unwrap();
         }
         let why = if of_user == OF_ONE_USER { TooMany::OfTheUserAtTheClient } else { TooMany::InAll };
         assert_eq!(push(&mut waiting, CALLEE, 70_001), Err(why));
         push(&mut waiting, CALLEE, 70_002).unwrap();
-        if most > 2 * AT_ONE_CLIENT {
+        if most > 4 * OF_ONE_USER {
             (1..OF_ONE_USER).for_each(|_| push(&mut waiting, CALLEE, 70_002).unwrap());
             assert_eq!(push(&mut waiting, CALLEE, 70_003), Err(TooMany::AtTheClient));
             push(&mut waiting, Key::from_u128(8), 70_001).unwrap();
