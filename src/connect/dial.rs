@@ -176,12 +176,12 @@ impl Line {
         let mut datagram = vec![0; MOST_BYTES];
         let mut first = None;
         while let Ok(seen) = self.connection.look(&mut datagram) {
-            if seen.bytes == 0 || self.connection.take().is_err() {
-                break;
-            }
-            let reply = Reply::decode(&datagram[..seen.bytes]);
-            if let Some(Reply { body: ReplyBody::Done(body), .. }) = reply {
+            if let Some(Reply { body: ReplyBody::Done(body), .. }) = Reply::decode(&datagram[..seen.bytes]) {
                 first = first.or(Some(Answer { body: body.to_vec(), descriptors: seen.descriptors }));
+            }
+            // Descriptors of which there is no copy are closed on another thread, with the connection.
+            if seen.bytes == 0 || seen.cut || self.connection.take().is_err() {
+                break;
             }
         }
         first

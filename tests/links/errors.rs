@@ -5,6 +5,7 @@ use super::common::users::{is_root, leave_root};
 use super::common::{Bus, begin, eventually};
 use super::{Pair, echo};
 use ringpost::{Client, CloseReason, ConnectError, Key, Link, Quotas, Reconnect, RegisterError, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -175,4 +176,35 @@ fn a_client_that_registers_again_connects_after_that() {
     });
     assert_ne!(alice.key(), former);
     drop(serving);
+}
+
+/// The role of a client that may open ever more files, from none on.
+pub fn lack_descriptors(stage: &Stage) {
+    let mut carol = Client::register(setting::<PathBuf>("PATH").unwrap(), "carol").unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let mut failed = 0;
+    let mut link = (3..)
+        .find_map(|current| {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit }).unwrap();
+            let connected = carol.connect("bob");
+            setrlimit(Resource::Nofile, limit).unwrap();
+            let Err(error) = connected else { return connected.ok() };
+            says(&error, &["ulimit -n"]);
+            failed += 1;
+            None
+        })
+        .unwrap();
+    assert_eq!(link.call(b"enough").unwrap(), b"enough");
+    say(format_args!("failed {failed}"));
+    stage.await_order("end");
+}
+
+/// Each attempt gets a little further, and leaves nothing.
+#[test]
+fn a_lack_of_descriptors_is_named_with_the_remedy() {
+    let mut pair = Pair::new(echo);
+    let mut carol = Role::start("lacks", &[("PATH", pair.bus.path().to_str().unwrap())]);
+    let failed: u32 = carol.hear("failed").parse().unwrap();
+    assert!(failed >= 4, "{failed}");
+    eventually("one link is left", || pair.links_of("carol") == 1 && pair.links_of("bob") == 1);
 }

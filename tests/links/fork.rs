@@ -5,8 +5,10 @@ use super::common::{begin, eventually};
 use super::{Pair, echo};
 use ringpost::{CallError, Client, CloseReason, ConnectError};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Runs `child` in a forked process, which exits with status 0 if `child` returns.
 fn fork(child: impl FnOnce()) -> Pid {
@@ -76,6 +78,17 @@ pub fn leave_a_child(stage: &Stage) {
     stage.await_order("never");
 }
 
+/// The role of a caller that becomes another program, which ends with its input.
+pub fn become_another(stage: &Stage) {
+    let mut carol = register("carol");
+    let mut link = carol.connect("bob").unwrap();
+    assert_eq!(link.call(b"x").unwrap(), b"x");
+    say("called");
+    stage.await_order("execute");
+    let error = Command::new("sleep").arg("600").exec();
+    panic!("it was not executed: {error}");
+}
+
 fn role(pair: &Pair, name: &str) -> Role {
     Role::start(name, &[("PATH", pair.bus.path().to_str().unwrap())])
 }
@@ -103,7 +116,21 @@ fn a_caller_that_dies_is_noticed_although_its_child_lives() {
     rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
 }
 
-/// A caller in another process that is killed in the middle of a call.
+/// Its process lives on, but it is another program, which has not the descriptors.
+#[test]
+fn a_caller_that_executes_another_program_is_noticed() {
+    let mut pair = Pair::new(echo);
+    let mut carol = role(&pair, "executes");
+    carol.hear("called");
+    assert_eq!(pair.serving.links().len(), 1);
+    carol.tell("execute");
+    eventually("bob notices the end", || pair.serving.links().is_empty());
+    let pid = Pid::from_raw(carol.pid().cast_signed()).unwrap();
+    assert!(rustix::process::test_kill_process(pid).is_ok(), "the process lives");
+    assert_eq!(pair.links_of("bob"), 0);
+}
+
+/// A callee in another process that is killed in the middle of a call.
 #[test]
 fn a_callee_that_dies_is_noticed() {
     let bus = super::common::Bus::start();

@@ -26,6 +26,8 @@ fn role() {
         "forks" => fork::use_in_a_child(&stage),
         "leaves" => fork::leave_a_child(&stage),
         "calls" => outlive::call_on(&stage),
+        "executes" => fork::become_another(&stage),
+        "lacks" => errors::lack_descriptors(&stage),
         "other" => errors::open_many(&stage),
         "serves" => ends::serve(&stage),
         "listens" => ends::listen(&stage),
