@@ -266,11 +266,11 @@ fn a_caller_that_is_killed_before_it_is_accepted_is_passed_over() {
     let mut alice = start("calls bob", &bus);
     let waits = || {
         let list = ringpost::Observer::connect(bus.path()).unwrap().list().unwrap();
-        list.iter().any(|client| client.name.as_str() == "alice" && client.links == 1)
+        list.iter().any(|client| client.name.as_str() == "bob" && client.links == 1)
     };
     eventually("alice is introduced", waits);
     alice.kill();
-    eventually("alice is gone", || !waits());
+    eventually("bob has noticed that alice is gone", || !waits());
     let mut carol = bus.client("carol");
     let connecting = begin(move || carol.connect("bob").map(|_| ()));
     let incoming = listener.accept_timeout(LIMIT).unwrap();
