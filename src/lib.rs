@@ -67,7 +67,7 @@
 //! | [`reconnect`] | the client is registered again | |
 //! | [`connect`] | the other client has accepted | [`ConnectError`] |
 //! | [`Link::call`], [`Link::call_timeout`] | the response is there | as `call` |
-//! | [`Link::post`], [`Link::submit`], [`Link::submit_all`] | there is room in the link's ring | as `submit` |
+//! | [`Link::post`], [`Link::submit`], [`Link::submit_all`] | there is room in the ring | as `submit` |
 //! | [`Link::response`], [`Link::response_timeout`] | the oldest response is there | as `response` |
 //! | [`Link::try_response`] | | as `try_response` |
 //! | [`unregister`] | the server answers | |

@@ -26,9 +26,9 @@ use crate::wire::{BLOCK_HEADER, Peer};
 ///
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
-/// | [`call`](Self::call), [`call_timeout`](Self::call_timeout) | the response | the deadline, if any |
+/// | [`call`](Self::call) and its twin | the response | the deadline, if any |
 /// | [`post`](Self::post), [`submit`](Self::submit), [`submit_all`](Self::submit_all) | room | |
-/// | [`response`](Self::response), [`response_timeout`](Self::response_timeout) | the oldest submitted call's response | the deadline, if any |
+/// | [`response`](Self::response) and its twin | the oldest submitted call's response | the deadline, if any |
 /// | [`try_response`](Self::try_response) | nothing | |
 ///
 /// Every wait also ends when the other client ends, closes the link or dies, and when this client does or a
