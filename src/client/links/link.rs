@@ -28,7 +28,7 @@ use crate::wire::{BLOCK_HEADER, Peer};
 /// | --- | --- | --- |
 /// | [`call`](Self::call) and its twin | the response | the deadline, if any |
 /// | [`post`](Self::post), [`submit`](Self::submit), [`submit_all`](Self::submit_all) | room | |
-/// | [`response`](Self::response) and its twin | the oldest submitted call's response | the deadline, if any |
+/// | [`response`](Self::response) and its twin | the oldest call's response | the deadline, if any |
 /// | [`try_response`](Self::try_response) | nothing | |
 ///
 /// Every wait also ends when the other client ends, closes the link or dies, and when this client does or a
