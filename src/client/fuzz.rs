@@ -22,7 +22,7 @@ use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
 use crate::connect::{Ask, Introduction, Proof, Role};
-use crate::link::{Request, Response, ServiceError};
+use crate::link::{DRAIN, Request, Response, ServiceError};
 use crate::ring::WaitStrategy;
 use crate::shm::backend::now;
 use crate::wire::{CloseReason, Key, Name, Peer, Status, Violation};
@@ -81,7 +81,7 @@ where
     if responder.is_idle() {
         return ServedLink::Nothing;
     }
-    responder.serve_some(service).map_or(ServedLink::Some, ServedLink::Ended)
+    responder.serve_some(service, DRAIN).map_or(ServedLink::Some, ServedLink::Ended)
 }
 
 fn end_of(role: Role, ends: &LinkEnds) -> LinkEnd {

@@ -15,7 +15,7 @@ use super::session::{Place, Session};
 use crate::channel::{Geometry, Guest, LinkEnds};
 use crate::connect::connection::Connection;
 use crate::connect::{Proof, Role};
-use crate::link::{Request, Response};
+use crate::link::{DRAIN, Request, Response};
 use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name, Peer};
 
@@ -42,7 +42,7 @@ pub(crate) fn responder_on(ends: LinkEnds, geometry: &Geometry) -> io::Result<Re
 /// Serves up to 64 requests that are there with an echo.
 pub(crate) fn serve_some(responder: &mut Responder) {
     let mut echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
-    responder.serve_some(&mut echo);
+    responder.serve_some(&mut echo, DRAIN);
 }
 
 fn end_of(role: Role, ends: &LinkEnds) -> io::Result<LinkEnd> {

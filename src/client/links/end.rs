@@ -150,8 +150,8 @@ impl LinkEnd {
         Ok(end)
     }
 
-    /// An end without descriptors, of which no server knows, for benchmarks and fuzz targets.
-    #[cfg(any(feature = "internals", fuzzing))]
+    /// An end without descriptors, of which no server knows, for benchmarks, tests and fuzz targets.
+    #[cfg(any(feature = "internals", fuzzing, test))]
     pub(in crate::client) fn unwatched(
         links: &Arc<Links>,
         role: Role,

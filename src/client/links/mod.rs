@@ -8,6 +8,8 @@ mod intake;
 mod link;
 mod listener;
 mod options;
+#[cfg(test)]
+mod property;
 mod responder;
 mod serve;
 mod serving_error;

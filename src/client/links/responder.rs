@@ -107,16 +107,18 @@ impl Responder {
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
     {
         loop {
-            if let Some(ended) = self.serve_some(&mut service) {
+            if let Some(ended) = self.serve_some(&mut service, DRAIN) {
                 return ended;
             }
         }
     }
 
-    /// Waits for a request, and serves it and those right behind it. Returns how the link ended, if it has.
+    /// Waits for a request, and serves it and those right behind it, at most `most`. Returns how the link
+    /// ended, if it has.
     pub(in crate::client) fn serve_some<F>(
         &mut self,
         service: &mut F,
+        most: usize,
     ) -> Option<Result<CloseReason, Violation>>
     where
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
@@ -125,7 +127,7 @@ impl Responder {
             return self.ended;
         }
         let mut answers = Answers { service, peer: &self.end.peer, closer: &self.end.closer };
-        let ended = match self.responder.serve_some(&mut answers, DRAIN).err()? {
+        let ended = match self.responder.serve_some(&mut answers, most).err()? {
             End::Violation(violation) => Err(violation),
             End::Closed(reason) => {
                 if !self.end.open.was_closed_here() {
