@@ -34,7 +34,12 @@ fn a_client_has_one_listener_at_a_time() {
     assert!(matches!(bob.listen(), Err(ServeError::Listening)));
     assert_eq!(alice.connect("bob").unwrap().call(b"x").unwrap(), b"x");
     serving.stop();
-    let _listener = bob.listen().unwrap();
+    let listener = bob.listen().unwrap();
+    // Whose end comes late, must not end another's.
+    serving.join();
+    let serving = listener.serve(echo).unwrap();
+    assert_eq!(alice.connect("bob").unwrap().call(b"x").unwrap(), b"x");
+    drop(serving);
 }
 
 #[test]

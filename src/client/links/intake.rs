@@ -52,6 +52,8 @@ struct State {
     /// The watch of the bell that this registration's server gave.
     bell: Option<Watch>,
     waiting: VecDeque<Incoming>,
+    /// Whether it was [ended](Intake::end). From then on the client's words are another listener's.
+    over: bool,
 }
 
 /// The read end of a pipe into which the server writes a byte for each introduction, and one for all that
@@ -121,7 +123,12 @@ impl Intake {
     pub(in crate::client) fn without_bell(session: &Arc<Session>) -> Arc<Intake> {
         Arc::new(Intake {
             links: Arc::clone(&session.links),
-            state: Mutex::new(State { session: Arc::clone(session), bell: None, waiting: VecDeque::new() }),
+            state: Mutex::new(State {
+                session: Arc::clone(session),
+                bell: None,
+                waiting: VecDeque::new(),
+                over: false,
+            }),
             changed: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             process: session.closer.clone(),
@@ -147,13 +154,17 @@ impl Intake {
         let watch = Watch::begin(Watched::Bell { bell, intake: Arc::clone(self) })?;
         let former = {
             let mut state = self.lock();
-            state.session = Arc::clone(session);
-            state.bell.replace(watch)
+            if state.over {
+                Some(watch)
+            } else {
+                state.session = Arc::clone(session);
+                session.words.set_serving(true);
+                state.bell.replace(watch)
+            }
         };
         if let Some(former) = former {
             former.end();
         }
-        session.words.set_serving(true);
         failpoint!("listen.serving", [link], seldom);
         if self.reason().is_some() {
             self.end();
@@ -188,13 +199,15 @@ impl Intake {
     }
 
     /// What is left to do after a [close](Self::close): gives the bell back, says that the client does not
-    /// serve, and sends those away that wait.
+    /// serve, and sends those away that wait. Only the first time: the client may have another listener then.
     pub(super) fn end(&self) {
-        let (session, bell, waiting) = {
+        let (bell, waiting) = {
             let mut state = self.lock();
-            (Arc::clone(&state.session), state.bell.take(), std::mem::take(&mut state.waiting))
+            if !std::mem::replace(&mut state.over, true) {
+                state.session.words.set_serving(false);
+            }
+            (state.bell.take(), std::mem::take(&mut state.waiting))
         };
-        session.words.set_serving(false);
         failpoint!("listen.over", [link], seldom);
         if let Some(bell) = bell {
             bell.end();

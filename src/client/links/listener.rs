@@ -98,8 +98,12 @@ impl Caller {
         if let Some(reason) = session.closer.reason() {
             return Err(ServeError::Disconnected(reason.into()));
         }
-        if session.links.intake().is_some_and(|intake| intake.reason().is_none()) {
-            return Err(ServeError::Listening);
+        if let Some(former) = session.links.intake() {
+            if former.reason().is_none() {
+                return Err(ServeError::Listening);
+            }
+            // The thread that accepted may not have come to it.
+            former.end();
         }
         let intake = Intake::begin(&session, deadline).map_err(|error| explain(error, &session))?;
         session.links.set_intake(&intake);
