@@ -371,6 +371,7 @@ fn the_report_has_every_part() {
         "forward",
         "clients",
         "register",
+        "link",
         "peers",
         "method",
     ] {
@@ -393,6 +394,7 @@ fn the_report_has_every_part() {
         "forward",
         "clients",
         "register",
+        "link",
         "peers",
     ];
     for name in parts {

@@ -55,7 +55,7 @@ const fn item(
 }
 
 /// All measurements, in the order of the page.
-pub const SET: [Item; 11] = [
+pub const SET: [Item; 12] = [
     item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
     item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
     item("rate-10000", &["latency", "--rate", "10000"], &["--blocks", "2", "--count", "500"]),
@@ -86,6 +86,30 @@ pub const SET: [Item; 11] = [
         ],
     ),
     item("register", &["register"], &["--blocks", "2", "--count", "10"]),
+    item(
+        "link",
+        &["link"],
+        &[
+            "--blocks",
+            "2",
+            "--count",
+            "500",
+            "--sizes",
+            "64,4K",
+            "--windows",
+            "1,16",
+            "--opens",
+            "5",
+            "--busy",
+            "4",
+            "--seconds",
+            "0.05",
+            "--idle",
+            "20",
+            "--idle-seconds",
+            "0.1",
+        ],
+    ),
 ];
 
 /// The result of one measurement.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use ringpost::{Address, Name};
 
 use ringpost::cli::args::{SocketOption, seconds};
@@ -120,13 +120,14 @@ pub struct CallOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("how").required(true).args(["echo", "exec"]))]
 pub struct ServeOptions {
     /// The name to register under, by which others call
     #[arg(long = "as", value_name = "NAME")]
     pub name: Name,
 
     /// Answer each call with its request
-    #[arg(long, required_unless_present = "exec")]
+    #[arg(long)]
     pub echo: bool,
 
     /// Answer each call with what a command writes: the rest of the command line
@@ -135,7 +136,7 @@ pub struct ServeOptions {
     /// output the response. If it ends with another status than 0, the caller is told the status and the
     /// first line of its standard error; what else it writes there is dropped. Commands of different
     /// links run at the same time. To limit their time use `timeout`, as in --exec timeout 5 COMMAND
-    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true, conflicts_with = "echo")]
+    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Option<Vec<OsString>>,
 
     /// When the server ends, wait for a new one and register again
@@ -223,12 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn the_command_takes_the_rest_of_the_line() {
+        let line =
+            ["ringpost", "serve", "--as", "a", "--exec", "sh", "-c", "x", "--socket", "s", "--", "--echo"];
+        let Some(Command::Serve(options)) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        assert_eq!(options.exec.unwrap(), line[5..].iter().map(OsString::from).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for line in [
             &["ringpost", "listen", "--as", "a", "--count", "0"][..],
             &["ringpost", "listen", "--as", " a"],
             &["ringpost", "listen", "--as", ""],
             &["ringpost", "listen"],
+            &["ringpost", "serve", "--as", "a"],
+            &["ringpost", "serve", "--as", "a", "--exec"],
+            &["ringpost", "serve", "--as", "a", "--echo", "--exec", "cat"],
             &["ringpost", "call", "--as", "a", "--timeout", "0"],
             &["ringpost", "call", "--as", "a", "--timeout", "-1"],
             &["ringpost", "send", "--as", "a", "x"],

@@ -1,5 +1,6 @@
 //! Builds the sections of the report's page from the measurements' JSON objects.
 
+mod links;
 mod loads;
 mod peers;
 pub mod read;
@@ -32,6 +33,7 @@ pub fn page(machine: &Machine, set: &[Ran], others: Option<&Value>, quick: bool)
     part(&mut page, set, "forward", "From client to client", loads::forward);
     part(&mut page, set, "clients", "Many clients", loads::clients);
     part(&mut page, set, "register", "Registering", loads::register);
+    part(&mut page, set, "link", "Links", links::links);
     if let Some(others) = others {
         peers::peers(&mut page, others);
     }
@@ -103,6 +105,10 @@ fn at_a_glance(page: &mut Page, set: &[Ran]) {
         if [4096.0, 65_536.0, 1_048_576.0].contains(&number(copied, "/size")) {
             add(&format!("call of {}", size(copied, "/size")), copied, BESIDE);
         }
+    }
+    for call in rows(set, "link", "/calls") {
+        let place = if text(call, "/place") == "same" { "one CPU" } else { "two CPUs" };
+        add(&format!("call over a link, {}, {place}", text(call, "/wait")), call, BESIDE);
     }
     for (name, what) in
         [("forward", "message from client to client and back"), ("register", "register and unregister")]

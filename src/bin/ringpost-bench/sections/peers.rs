@@ -76,6 +76,7 @@ fn title(kind: &str) -> &str {
         "spinning" => "Round trip, both ends spinning",
         "blocking" => "Round trip, ends that may sleep",
         "forwarding" => "From client to client and back through a broker",
+        "named" => "A method call by name from client to client",
         "one-way" => "One way",
         other => other,
     }
