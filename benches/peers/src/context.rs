@@ -101,7 +101,7 @@ fn try_play(role: RoleArgs) -> Outcome {
                 .map_err(|error| Failure::new(format!("cannot write the result: {error}")))?;
             say(MEASURED, &json)
         }
-        (Part::Server, Play::Pair { server, .. }) => {
+        (Part::Server, Play::Pair { server, .. } | Play::Named { server, .. }) => {
             pin(context.pins.server)?;
             server(&context)
         }
@@ -110,7 +110,7 @@ fn try_play(role: RoleArgs) -> Outcome {
             pin(context.pins.client)?;
             server(&context)
         }
-        (Part::Broker, Play::Brokered { broker, .. }) => {
+        (Part::Broker, Play::Brokered { broker, .. } | Play::Named { broker, .. }) => {
             pin(context.pins.server)?;
             broker(&context)
         }

@@ -66,7 +66,7 @@ fn table(machine: &Machine, rounds: u32, milliseconds: u64, entries: &[Entry]) -
          {rounds} rounds in turn, {milliseconds} ms for each peer in each; every response or message is compared whole\n",
         pins.client, pins.server
     );
-    for kind in [Kind::Spinning, Kind::Blocking, Kind::Forwarding, Kind::OneWay] {
+    for kind in [Kind::Spinning, Kind::Blocking, Kind::Forwarding, Kind::Named, Kind::OneWay] {
         let mut sizes: Vec<usize> =
             entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.size).collect();
         sizes.sort_unstable();

@@ -15,7 +15,7 @@ use crate::machine::{Machine, Pins};
 use crate::measure::Measured;
 use crate::output;
 use crate::parts::Process;
-use crate::peers::{ALL, Kind, Peer, Play, Version, shm_prefix};
+use crate::peers::{ALL, Peer, Play, Version, shm_prefix};
 use crate::result::{Entry, Round, finish};
 
 /// How long a process may take until it can be reached, and, once it has answered its last request, to its
@@ -98,7 +98,7 @@ fn entries(options: &Options, pins: Pins) -> Outcome<Vec<Entry>> {
             let mut entry = Entry::new(peer, size, version.clone().unwrap_or_default());
             if let Err(why) = &version {
                 entry.give_up(why, 0);
-            } else if !pins.differ() && matches!(peer.kind, Kind::Spinning | Kind::OneWay) {
+            } else if !pins.differ() && peer.spins() {
                 entry.give_up(
                     &Failure::new("both ends spin: that takes two CPUs, and this process may use one"),
                     0,
@@ -142,11 +142,11 @@ impl Run {
         let mut broker = None;
         let mut server = None;
         let mut address = String::new();
-        if let Play::Brokered { .. } = peer.play {
+        if let Play::Brokered { .. } | Play::Named { .. } = peer.play {
             let broker = broker.insert(self.process(peer, size, dir, Part::Broker, "")?);
             address = broker.hear(READY, START, &mut [])?;
         }
-        if let Play::Brokered { .. } | Play::Pair { .. } = peer.play {
+        if let Play::Brokered { .. } | Play::Named { .. } | Play::Pair { .. } = peer.play {
             let server = server.insert(self.process(peer, size, dir, Part::Server, &address)?);
             address = server.hear(READY, START, &mut Vec::from_iter(broker.as_mut()))?;
         }

@@ -26,6 +26,9 @@ pub static DBUS: Peer = Peer {
     play: Play::Brokered { broker, server, client },
 };
 
+pub static NAMED: Peer =
+    Peer { name: "named-dbus", kind: Kind::Named, play: Play::Named { broker, server, client }, ..DBUS };
+
 /// `D-Bus Message Bus Daemon 1.14.10` without what nobody needs.
 fn short(line: &str) -> String {
     line.rsplit(' ').next().unwrap_or(line).to_string()

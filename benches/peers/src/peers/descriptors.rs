@@ -83,6 +83,8 @@ pub static PIPE: Peer = peer(
     },
 );
 
+pub static NAMED: Peer = Peer { name: "named-unix-stream", kind: Kind::Named, ..STREAM };
+
 /// The descriptors of one end.
 struct End<const SPIN: bool> {
     from: OwnedFd,

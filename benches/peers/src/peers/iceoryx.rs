@@ -33,6 +33,10 @@ pub static EVENT: Peer = Peer {
     play: Play::Pair { server: |context| serve(context, true), client: |context| call(context, true) },
 };
 
+pub static NAMED: Peer = Peer { name: "named-iceoryx2-event", kind: Kind::Named, ..EVENT };
+
+pub static NAMED_SPIN: Peer = Peer { name: "named-iceoryx2-spin", kind: Kind::Named, ..SPIN };
+
 type Factory = Calls<ipc::Service, [u8], (), [u8], ()>;
 
 /// One end: its node, the service for calls, and how it waits.

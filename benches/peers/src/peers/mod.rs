@@ -20,7 +20,7 @@ use crate::failure::Outcome;
 use crate::measure::Measured;
 
 /// One way to do the work.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Peer {
     pub name: &'static str,
     pub kind: Kind,
@@ -33,6 +33,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Whether both ends look all the time.
+    pub fn spins(&self) -> bool {
+        matches!(self.kind, Kind::Spinning | Kind::OneWay) || self.name == iceoryx::NAMED_SPIN.name
+    }
+
     pub fn is_floor(&self) -> bool {
         self.kind.floor() == Some(self.name)
     }
@@ -45,6 +50,7 @@ pub enum Kind {
     Spinning,
     Blocking,
     Forwarding,
+    Named,
     OneWay,
 }
 
@@ -54,6 +60,7 @@ impl Kind {
             Kind::Spinning => "A call and its response between two processes, both ends look all the time",
             Kind::Blocking => "A call and its response between two processes, ends that wait may sleep",
             Kind::Forwarding => "A to B and back between two clients of a broker, ends that wait may sleep",
+            Kind::Named => "A method call by name from client to client, as each system does it by default",
             Kind::OneWay => "One way between two threads of one process, for each message",
         }
     }
@@ -63,13 +70,13 @@ impl Kind {
         match self {
             Kind::Spinning => Some(floor::SPINNING.name),
             Kind::Blocking => Some(floor::BLOCKING.name),
-            Kind::Forwarding | Kind::OneWay => None,
+            Kind::Forwarding | Kind::Named | Kind::OneWay => None,
         }
     }
 }
 
 /// How a peer's version is known.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Version {
     /// It is the kernel's.
     None,
@@ -84,12 +91,14 @@ pub type Client = fn(&Context) -> Outcome<Measured>;
 pub type Other = fn(&Context) -> Outcome;
 
 /// A peer's processes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Play {
     /// The client on one CPU, the server on the other.
     Pair { server: Other, client: Client },
     /// The client and the other end on one CPU, the broker between them on the other.
     Brokered { broker: Other, server: Other, client: Client },
+    /// The client on one CPU, the other end and the broker between them on the other.
+    Named { broker: Other, server: Other, client: Client },
     /// One process, whose second thread is on the other CPU.
     Alone { client: Client },
 }
@@ -97,7 +106,10 @@ pub enum Play {
 impl Play {
     pub fn client(&self) -> Client {
         match self {
-            Play::Pair { client, .. } | Play::Brokered { client, .. } | Play::Alone { client } => *client,
+            Play::Pair { client, .. }
+            | Play::Brokered { client, .. }
+            | Play::Named { client, .. }
+            | Play::Alone { client } => *client,
         }
     }
 }
@@ -126,6 +138,12 @@ pub static ALL: &[&Peer] = &[
     &ringpost::FORWARD_PARK,
     &redis::REDIS,
     &dbus::DBUS,
+    &ringpost::LINK,
+    &iceoryx::NAMED,
+    &iceoryx::NAMED_SPIN,
+    &descriptors::NAMED,
+    &dbus::NAMED,
+    &redis::NAMED,
     &rings::RINGPOST,
     &rings::RTRB,
     &rings::ARRAY_QUEUE,

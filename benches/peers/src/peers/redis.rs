@@ -25,6 +25,9 @@ pub static REDIS: Peer = Peer {
     play: Play::Brokered { broker, server, client },
 };
 
+pub static NAMED: Peer =
+    Peer { name: "named-redis", kind: Kind::Named, play: Play::Named { broker, server, client }, ..REDIS };
+
 /// `Redis server v=7.0.15 sha=…` without what nobody needs.
 fn short(line: &str) -> String {
     let version = line.split_whitespace().find_map(|word| word.strip_prefix("v="));

@@ -77,6 +77,19 @@ pub static FORWARD_PARK: Peer = Peer {
     },
 };
 
+pub static LINK: Peer = Peer {
+    name: "named-ringpost-link",
+    kind: Kind::Named,
+    what: "a call over a link, the default way of waiting",
+    sizes: SIZES,
+    version: VERSION,
+    play: Play::Named {
+        broker: |context| forward(context, WaitStrategy::Adaptive),
+        server: serve_link,
+        client: call_link,
+    },
+};
+
 fn serve(context: &Context, strategy: WaitStrategy) -> Outcome {
     let (ended, end) = mpsc::channel();
     let path = context.path("bus");
@@ -148,6 +161,32 @@ fn send_messages(context: &Context, strategy: WaitStrategy) -> Outcome<Measured>
         client.send(other, work.next()).or_fail("send")?;
         let message = client.recv().or_fail("receive")?;
         work.check(message.payload())
+    };
+    measure(ask, context.size, context.budget)
+}
+
+fn serve_link(context: &Context) -> Outcome {
+    let mut client = Client::register(context.other(), "b").or_fail("register with the server")?;
+    let mut listener = client.listen().or_fail("listen")?;
+    context.ready(&context.address)?;
+    let incoming = listener.accept().or_fail("accept a link")?;
+    let mut responder = incoming.accept().or_fail("open the link")?;
+    // Until the caller closes it.
+    let ended = responder.serve(|request, response| {
+        let request = request.payload();
+        let (first, _) = answer_to(request).map_err(|why| ServiceError::new(why.to_string()))?;
+        response.write(&first)?;
+        response.write(&request[NUMBER..])
+    });
+    ended.map(drop).or_fail("serve the link")
+}
+
+fn call_link(context: &Context) -> Outcome<Measured> {
+    let mut client = Client::register(context.other(), "a").or_fail("register with the server")?;
+    let mut link = client.connect("b").or_fail("connect to the other client")?;
+    let ask = |work: &mut Work| {
+        let response = link.call(work.next()).or_fail("call")?;
+        work.check(&response)
     };
     measure(ask, context.size, context.budget)
 }
