@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use ringpost::{Client, WaitStrategy};
+use ringpost::{Client, Closer, WaitStrategy};
 
 use ringpost::cli::child::{Helper, ServerChild};
 use ringpost::cli::cpu::{self, Pins, SavedAffinity};
@@ -93,16 +93,17 @@ impl Setup {
             _directory: directory,
             _freedom: freedom,
         };
-        setup.end_waits_on_signals();
+        setup.end_waits_on_signals(None);
         Ok(setup)
     }
 
-    /// From now on, a signal ends a wait of this thread for a call or for the floor's partner.
-    pub fn end_waits_on_signals(&self) {
-        let handle = self.client.closer();
+    /// From now on, a signal ends a wait of this thread for a call or for the floor's partner, also of a call
+    /// over the link of `link`.
+    pub fn end_waits_on_signals(&self, link: Option<Closer>) {
+        let closers = [Some(self.client.closer()), link];
         let breaker = self.floor.breaker();
         self.interrupt.then(move || {
-            handle.close();
+            closers.iter().flatten().for_each(Closer::close);
             breaker();
         });
     }

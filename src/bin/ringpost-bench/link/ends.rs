@@ -31,7 +31,7 @@ pub struct Posts {
 /// answered.
 pub fn posts(session: &Session, size: usize, count: u32) -> Result<Posts, Failure> {
     session.with(session.plan(size), |setup| {
-        let mut linked = Linked::open(setup, session.wait)?;
+        let mut linked = Linked::open(setup, session.wait, size)?;
         let look = Look::usual(setup.floor_pins());
         // A block has 16 bytes of headers.
         let lines = (size + 16).div_ceil(64) as f64;
@@ -83,8 +83,8 @@ pub fn opened(session: &Session, count: u32) -> Result<Opened, Failure> {
 }
 
 fn open_in(setup: &mut Setup, count: u32) -> Result<Opened, Failure> {
-    let _serving = start(setup, WaitStrategy::Adaptive)?;
     let socket = setup.socket().to_owned();
+    let _serving = start(setup, &socket, WaitStrategy::Adaptive)?;
     let register = || {
         let client = Client::register(&socket, "ringpost-bench-register").map_err(Failure::failed)?;
         client.unregister().map_err(Failure::failed)

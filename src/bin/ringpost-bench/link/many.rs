@@ -46,7 +46,7 @@ pub fn busy(session: &Session, links: u32, size: usize, time: Duration) -> Resul
 }
 
 fn busy_in(setup: &mut Setup, links: u32, size: usize, time: Duration) -> Result<Busy, Failure> {
-    let mut serving = start(setup, WaitStrategy::Adaptive)?;
+    let mut serving = start(setup, setup.socket(), WaitStrategy::Adaptive)?;
     setup.progress.show(format_args!("starting {links} clients"));
     let socket = setup.socket().to_owned();
     let count = links as usize;
@@ -140,7 +140,7 @@ fn kernel_memory() -> Option<u64> {
 }
 
 fn idle_in(setup: &mut Setup, links: u32, time: Duration) -> Result<Idle, Failure> {
-    let serving = start(setup, WaitStrategy::Adaptive)?;
+    let serving = start(setup, setup.socket(), WaitStrategy::Adaptive)?;
     // One link alone, so that what a process needs once is not counted.
     setup.progress.show("one link");
     let one = open(setup, 1)?;

@@ -101,7 +101,7 @@ pub fn calls(session: &Session, mode: &Mode, size: usize) -> Result<Calls, Failu
 }
 
 fn calls_in(setup: &mut Setup, mode: &Mode, size: usize) -> Result<Calls, Failure> {
-    let mut linked = Linked::open(setup, mode.wait)?;
+    let mut linked = Linked::open(setup, mode.wait, size)?;
     let asleep = mode.wait == WaitStrategy::Park || mode.place == "same";
     let (warm, count) = if asleep { SLEEPING } else { (WARM, calls_in_block(size)) };
     let mut requests = Requests::new(size);
@@ -163,7 +163,8 @@ pub fn sizes(session: &Session, sizes: &[usize]) -> Result<Vec<Size>, Failure> {
 }
 
 fn sizes_in(setup: &mut Setup, session: &Session, sizes: &[usize]) -> Result<Vec<Size>, Failure> {
-    let mut linked = Linked::open(setup, session.wait)?;
+    let largest = sizes.last().copied().unwrap_or(0);
+    let mut linked = Linked::open(setup, session.wait, largest)?;
     let look = Look::usual(setup.floor_pins());
     let mut blocks: Vec<[Vec<f64>; 3]> = vec![Default::default(); sizes.len()];
     let mut requests: Vec<Requests> = sizes.iter().map(|&size| Requests::new(size)).collect();
@@ -206,7 +207,7 @@ fn windows_in(
     size: usize,
     calls: u32,
 ) -> Result<Vec<Window>, Failure> {
-    let mut linked = Linked::open(setup, session.wait)?;
+    let mut linked = Linked::open(setup, session.wait, size)?;
     let mut floor = Blocks::new(ways(setup.floor_pins()));
     let mut requests = Requests::new(size);
     let mut blocks: Vec<[Vec<f64>; 2]> = vec![Default::default(); windows.len()];
