@@ -70,6 +70,13 @@
 //! | [`Link::post`], [`Link::submit`], [`Link::submit_all`] | there is room in the ring | as `submit` |
 //! | [`Link::response`], [`Link::response_timeout`] | the oldest response is there | as `response` |
 //! | [`Link::try_response`] | | as `try_response` |
+//! | [`listen`] | the server answers | [`ServeError`] |
+//! | [`Listener::accept`], [`Listener::accept_timeout`] | a client asks for a link | [`AcceptError`] |
+//! | [`Listener::try_accept`] | | the same; `None` if nobody asks now |
+//! | [`Incoming::accept`] | the caller has opened its end, 5 s at most | [`AcceptError`] |
+//! | [`Responder::serve`] | the link has ended | [`Violation`] |
+//! | [`Listener::serve`], [`ServeHandle::stop`] | | [`ServeError`] |
+//! | [`ServeHandle::join`] | all links have ended | |
 //! | [`unregister`] | the server answers | |
 //! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
 //! | [`Closer::close`] | | |
@@ -103,6 +110,7 @@
 //! [`wait_for`]: Client::wait_for
 //! [`reconnect`]: Caller::reconnect
 //! [`connect`]: Client::connect
+//! [`listen`]: Client::listen
 //! [`unregister`]: Client::unregister
 //!
 //! The operations of one client are served in order: while the server works on a call of it, or a `send`
