@@ -266,11 +266,20 @@ mod client {
     }
 }
 
+mod link {
+    include!("link.rs");
+
+    pub fn run() {
+        main().unwrap();
+    }
+}
+
 #[test]
 fn role() {
     match role::role() {
         Some((role, _)) if role == "server" => server::run(),
         Some((role, _)) if role == "client" => client::run(),
+        Some((role, _)) if role == "link" => link::run(),
         _ => {}
     }
 }
@@ -284,7 +293,7 @@ fn the_server_and_the_client_of_the_readme_work_side_by_side() {
         .collect();
     assert_eq!(
         code,
-        [include_str!("server.rs"), include_str!("client.rs")],
+        [include_str!("server.rs"), include_str!("client.rs"), include_str!("link.rs")],
         "tests/readme has what runs here"
     );
 
@@ -298,4 +307,5 @@ fn the_server_and_the_client_of_the_readme_work_side_by_side() {
     let _server = start("server");
     await_server(&directory.path().join("ringpost/bus.sock"));
     assert!(start("client").end().success());
+    assert!(start("link").end().success());
 }
