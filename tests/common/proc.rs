@@ -67,7 +67,10 @@ impl Holdings {
         Holdings {
             threads: count("task"),
             descriptors: count("fd"),
-            channels: maps.lines().filter(|line| line.contains("ringpost-")).count(),
+            channels: maps
+                .lines()
+                .filter(|line| line.contains("ringpost-channel") || line.contains("ringpost-link"))
+                .count(),
         }
     }
 }

@@ -7,10 +7,11 @@ mod common;
 mod client;
 mod link;
 mod links;
+mod pages;
 
 use client::{
     CALL, Client, Closed, Connection, LIST, LIST_CLIENTS, LOOK_UP, Message, PING, PROTOCOL, REGISTER, Reply,
-    SEND, SERVER, STATISTICS, UNREGISTER, WAITS, datagram, pages, u32_at, u64_at,
+    SEND, SERVER, STATISTICS, UNREGISTER, WAITS, datagram, u32_at, u64_at,
 };
 use common::payload::{Random, content};
 use common::{Bus, begin, eventually};
@@ -37,8 +38,10 @@ fn bytes_of(key: Key) -> [u8; 16] {
 
 #[test]
 fn the_client_shares_no_code_with_the_library() {
-    let own = include_str!("link.rs").replace("super::client::", "");
-    for text in [include_str!("client.rs"), &own] {
+    let of = |text: &str| text.replace("super::client::", "");
+    for text in
+        [include_str!("client.rs").to_owned(), of(include_str!("link.rs")), of(include_str!("pages.rs"))]
+    {
         for path in ["ringpost::", "super::", "crate::", "mod "] {
             assert!(!text.contains(path), "{path}");
         }
@@ -181,7 +184,7 @@ fn it_lists_clients_and_their_statistics() {
     let others: Vec<_> = (0..5).map(|n| bus.client(&format!("other {n}"))).collect();
     client.ask(CALL, 0, b"four");
     client.ask(SEND, 0, &[&bytes_of(others[0].key())[..], b"seven b"].concat());
-    let on_the_ring = pages(|from| client.ask(LIST_CLIENTS, 0, from).1);
+    let on_the_ring = pages::pages(|from| client.ask(LIST_CLIENTS, 0, from).1);
     assert_eq!(on_the_ring.len(), 6);
     for entry in &on_the_ring {
         let found = bus.server.clients().unwrap();
@@ -191,14 +194,13 @@ fn it_lists_clients_and_their_statistics() {
         assert_eq!(([found.pid, found.uid, found.gid], 0), (entry.owner, entry.state));
     }
     let (status, own) = client.ask(STATISTICS, 0, b"");
-    let (own, next) = client::page(&own, 0);
+    let (own, next) = pages::page(&own, 0);
     assert_eq!((status, own.len(), next), (OK, 1, None));
     assert_eq!((own[0].key, own[0].counters), (client.key, [1, 1, 0, 11, 4]));
 
     let observer = Connection::to(bus.path());
-    let on_the_socket = pages(|from| observer.ask(LIST, from).body());
-    let names =
-        |entries: &[client::Entry]| entries.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
+    let on_the_socket = pages::pages(|from| observer.ask(LIST, from).body());
+    let names = |entries: &[pages::Entry]| entries.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&on_the_socket), names(&on_the_ring));
     let description = observer.ask(SERVER, b"").body();
     let info = bus.server.info();
