@@ -4,7 +4,7 @@ mod common;
 
 use common::role::{self, Role, say};
 use common::{LIMIT, Place};
-use ringpost::{CallError, Client, CloseReason, Closer, Reconnect, Server, Stopper};
+use ringpost::{AcceptError, CallError, Client, CloseReason, Closer, Reconnect, Server, Stopper};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ fn role() {
     match role.as_str() {
         "closing" => close_in_handlers(false),
         "closing, registering again" => close_in_handlers(true),
+        "closing links" => close_links_in_handlers(),
         "stopping" => stop_in_a_handler(),
         "waiting" => close_while_waiting(),
         other => panic!("no role {other:?}"),
@@ -117,6 +118,81 @@ fn close_in_handlers(again: bool) {
     say("done");
 }
 
+/// The same while this thread opens, closes and drops links and listeners. The handlers close other links,
+/// both ends of them, and listeners.
+fn close_links_in_handlers() {
+    const LINKS: usize = 100;
+    const LISTENERS: usize = 100;
+    let place = Place::new();
+    let server =
+        Server::builder(&place.path).max_clients(2 * LISTENERS as u32).ring_size(4096).start().unwrap();
+    let client = |name: &str| Client::register(&place.path, name).unwrap();
+    let [mut alice, mut bob, mut carol] = ["alice", "bob", "carol"].map(client);
+    let mut bobs = bob.listen().unwrap();
+    let _carols = carol.listen().unwrap().serve(|_, response| response.write(b"carol")).unwrap();
+    // Bob accepts on this thread's behalf, and keeps his ends.
+    let accepting = std::thread::spawn(move || {
+        let ends: Vec<_> = (0..LINKS).map(|_| bobs.accept().unwrap().accept().unwrap()).collect();
+        (bobs, ends)
+    });
+    let mut links: Vec<_> = (0..LINKS).map(|_| alice.connect("bob").unwrap()).collect();
+    let (_bobs, mut ends) = accepting.join().unwrap();
+    let mut servers: Vec<_> = (0..LISTENERS).map(|n| client(&format!("client {n}"))).collect();
+    let mut listeners: Vec<_> = servers.iter_mut().map(|client| client.listen().unwrap()).collect();
+    let mut closers: Vec<Closer> = listeners.iter().map(ringpost::Listener::closer).collect();
+    for (number, (link, end)) in links.iter().zip(&ends).enumerate() {
+        closers.push(if number % 2 == 0 { link.closer() } else { end.closer() });
+    }
+    let all = closers.len();
+    HANDLES.set(closers).unwrap();
+    handle_signals();
+    // SAFETY: it has no preconditions.
+    let busy = unsafe { libc::pthread_self() } as usize;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0.. {
+                if OVER.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(100 + n * 37 % 400));
+                // SAFETY: the thread lives: it waits for this one at the end of the scope.
+                unsafe { libc::pthread_kill(busy as libc::pthread_t, libc::SIGUSR1) };
+            }
+        });
+        let deadline = Instant::now() + LIMIT / 2;
+        let mut dave = client("dave");
+        while CLOSED.load(Ordering::Relaxed) < all && Instant::now() < deadline {
+            let mut link = dave.connect("carol").unwrap();
+            assert_eq!(link.call(b"x").unwrap(), b"carol");
+            link.closer().close();
+            assert!(link.call(b"x").is_err());
+            drop(link);
+            let listener = dave.listen().unwrap();
+            listener.closer().close();
+            drop(listener);
+        }
+        OVER.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(CLOSED.load(Ordering::Relaxed), all);
+    assert_eq!(CHANGED.load(Ordering::Relaxed), 0, "errno was not left alone");
+    for listener in &mut listeners {
+        assert_eq!(listener.try_accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Local));
+    }
+    for (number, (link, end)) in links.iter_mut().zip(&mut ends).enumerate() {
+        let (own, others) = (CloseReason::Local, CloseReason::Peer);
+        let [callers, callees] = if number % 2 == 0 { [own, others] } else { [others, own] };
+        assert_eq!(link.call(b"x"), Err(CallError::NotSent(callers)));
+        assert_eq!(end.serve(|_, _| Ok(())), Ok(callees));
+    }
+    // The watcher has done what a handler cannot: it told the server.
+    let deadline = Instant::now() + LIMIT / 2;
+    while server.clients().unwrap().iter().any(|client| client.links > 0 && client.name != "dave") {
+        assert!(Instant::now() < deadline, "the server still knows of links: {:?}", server.clients());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    say("done");
+}
+
 /// Closes a client that waits for its server to come back.
 fn close_while_waiting() {
     let place = Place::new();
@@ -163,6 +239,11 @@ fn a_closer_may_be_used_in_a_handler() {
 #[test]
 fn also_that_of_a_client_that_registers_again() {
     Role::start("closing, registering again", &[]).hear("done");
+}
+
+#[test]
+fn also_those_of_links_and_listeners() {
+    Role::start("closing links", &[]).hear("done");
 }
 
 #[test]
