@@ -141,18 +141,22 @@ impl RawClient {
 
     /// Reports links: for each, whether this client calls, and the other's name. Returns their indices.
     pub fn report(&self, path: &Path, links: &[(bool, &str)]) -> Vec<u16> {
+        let (body, descriptors) = ask(path, REPORT, &self.report_body(links)).unwrap();
+        assert!(descriptors.is_empty());
+        let numbers: Vec<u16> =
+            body.chunks(2).map(|pair| u16::from_le_bytes(pair.try_into().unwrap())).collect();
+        assert_eq!(usize::from(numbers[0]), links.len());
+        numbers[1..].to_vec()
+    }
+
+    pub fn report_body(&self, links: &[(bool, &str)]) -> Vec<u8> {
         let mut body = self.proof();
         body.extend_from_slice(&(links.len() as u16).to_le_bytes());
         for (calls, name) in links {
             body.extend_from_slice(&[u8::from(!calls), name.len() as u8]);
             body.extend_from_slice(name.as_bytes());
         }
-        let (body, descriptors) = ask(path, REPORT, &body).unwrap();
-        assert!(descriptors.is_empty());
-        let numbers: Vec<u16> =
-            body.chunks(2).map(|pair| u16::from_le_bytes(pair.try_into().unwrap())).collect();
-        assert_eq!(usize::from(numbers[0]), links.len());
-        numbers[1..].to_vec()
+        body
     }
 
     pub fn set_serving(&self, serves: bool) {

@@ -90,8 +90,8 @@ fn callers_that_hang_up_at_once_leave_nothing() {
         let _ = send(&line, &connect, SendFlags::NOSIGNAL);
     }
     eventually("all were heard", || {
-        let links = std::iter::from_fn(|| bob.take(bus.path()));
-        assert!(links.map(|side| side.is_cut_off(LIMIT)).all(|cut_off| cut_off));
+        let mut links = std::iter::from_fn(|| bob.take(bus.path()));
+        assert!(links.all(|side| side.is_cut_off(LIMIT)));
         all_links(bus.path()).is_empty()
     });
     bus.comes_to(2, 1, 0);

@@ -1,7 +1,9 @@
 //! Tests of reports: a client tells a new server which links it has.
 
-use super::common::raw_links::all_links;
+use super::common::raw::{VERSION, datagram, dial};
+use super::common::raw_links::{REPORT, all_links};
 use super::{ALICES, Bus, as_user};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 const NOT_NOTED: u16 = u16::MAX;
 
@@ -55,4 +57,20 @@ fn what_a_client_can_report_is_bounded() {
     super::common::eventually("bob is gone", || {
         ringpost::Observer::connect(bus.path()).unwrap().list().unwrap().len() == 2
     });
+}
+
+/// Nobody knows the places then, so nobody could give them back.
+#[test]
+fn a_report_that_cannot_be_answered_was_never_made() {
+    let bus = Bus::start(&[]);
+    let alice = bus.register("alice");
+    let report = datagram(VERSION, REPORT, &alice.report_body(&[(true, "bob"), (false, "bob")]));
+    let deaf = dial(bus.path());
+    shutdown(&deaf, Shutdown::Read).unwrap();
+    // The server closes a connection on which it cannot answer.
+    super::common::eventually("it was heard", || send(&deaf, &report, SendFlags::NOSIGNAL).is_err());
+    assert_eq!(bus.listed("alice").links, 0);
+    drop(deaf);
+    assert_eq!(alice.report(bus.path(), &[(true, "bob")]).len(), 1);
+    assert_eq!(bus.listed("alice").links, 1);
 }

@@ -149,17 +149,24 @@ impl Broker {
             self.shared.ledger.begin_report(uid)?;
             // Once for all links, because each may be beyond the quota.
             if self.table.is_full(&member) || self.shared.ledger.begin_link(uid, 0, true).is_err() {
-                self.table.look_at_user(uid, Instant::now());
-                self.table.look_at(key, Instant::now());
+                self.table.look_at_user(uid);
+                self.table.look_at(key);
             }
             let note = |(role, name): &Reported| {
                 let share = self.shared.ledger.begin_link(uid, 0, true).ok()?;
-                self.table.report(&member, *role, *name, share).ok()
+                let (link, index) = self.table.report(&member, *role, *name, share).ok()?;
+                Some((link, *role, index))
             };
-            let indices: Vec<Option<u16>> = links.iter().map(note).collect();
+            // If there is no room for one, there is none for the next.
+            let noted: Vec<_> = links.iter().map_while(note).collect();
             failpoint!("report.noted", [server], rarely);
-            let body = encode_indices(&indices);
-            connections.answer(id, &body, &[]).map_err(cannot_hand_over("an answer"))
+            let mut indices: Vec<_> = noted.iter().map(|(.., index)| Some(*index)).collect();
+            indices.resize(links.len(), None);
+            connections.answer(id, &encode_indices(&indices), &[]).map_err(|errno| {
+                // The client does not know these places, and could never say that they are free.
+                noted.iter().for_each(|(link, role, _)| self.table.end(*link, *role));
+                cannot_hand_over("an answer")(errno)
+            })
         });
         self.conclude(connections, id, answered);
     }
@@ -348,7 +355,7 @@ impl Broker {
     fn check_the_links_of_one_user(&mut self, callee: &Member, uid: u32) -> Result<(), Declined> {
         let (most, key) = (self.shared.ledger.links_at_one_client(uid), callee.peer.key);
         if self.table.of_user_at(uid, key) >= most {
-            self.table.look_at(key, Instant::now());
+            self.table.look_at(key);
         }
         if self.table.of_user_at(uid, key) < most {
             return Ok(());
@@ -366,7 +373,7 @@ impl Broker {
         let ledger = &self.shared.ledger;
         match ledger.begin_link(uid, ring_bytes, false) {
             Err(Over { refusal: Refusal::Quota, .. }) => {
-                self.table.look_at_user(uid, Instant::now());
+                self.table.look_at_user(uid);
                 ledger.begin_link(uid, ring_bytes, false)
             }
             share => share,

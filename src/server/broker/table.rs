@@ -6,14 +6,14 @@
 //!
 //! - What a user has of its quota is freed when *its* client says that the link has ended.
 //! - How many links a user may have at one client counts until *that* client says so.
-//! - The line goes when both have. A caller that does not say so, although the callee did some time ago,
-//!   never got its introduction, or cheats itself only.
+//! - The line goes when both have. Until a client says so, or is gone, its place is not given to another link:
+//!   a bit that is flipped late would end that one. A client that never says so cheats itself only.
 
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::channel::LinkWords;
 use crate::connect::{LinkInfo, Role};
@@ -21,14 +21,8 @@ use crate::server::member::Member;
 use crate::server::quotas::LinkShare;
 use crate::wire::{Key, Name};
 
-/// How long after the callee a caller may say that a link has ended, before it is taken for that.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// How many lines are looked at for one page.
 const LOOKED_AT: usize = 512;
-
-/// How often it is looked for callers that do not say that their links have ended.
-const SELDOM: Duration = Duration::from_secs(1);
 
 /// The number of a link. It is never used again.
 pub(super) type LinkId = u64;
@@ -49,8 +43,6 @@ struct Line {
     /// The caller's user, if the server has seen the caller.
     uid: Option<u32>,
     made: Instant,
-    /// Since when the link is known to have ended for the callee.
-    callee_ended: Option<Instant>,
     /// What it takes of the quotas of the side that pays.
     share: Option<(Role, LinkShare)>,
 }
@@ -80,8 +72,6 @@ struct Client {
     next: u16,
     /// How many links each user has here.
     of_users: HashMap<u32, u32>,
-    /// When each of its links was last looked at.
-    looked: Option<Instant>,
 }
 
 /// A link that was noted.
@@ -117,7 +107,6 @@ impl Table {
             links: HashMap::new(),
             next: 0,
             of_users: HashMap::new(),
-            looked: None,
         })
     }
 
@@ -145,7 +134,7 @@ impl Table {
     ) -> Result<Noted, NoPlace> {
         for member in [caller, callee] {
             if self.is_full(member) {
-                self.look_at(member.peer.key, Instant::now());
+                self.look_at(member.peer.key);
             }
         }
         let id = self.last_id + 1;
@@ -168,21 +157,21 @@ impl Table {
             callee: Side { name: callee_name, state: State::Open(callee.peer.key, at_callee) },
             uid: Some(uid),
             made: Instant::now(),
-            callee_ended: None,
             share: Some((Role::Caller, share)),
         };
         self.lines.insert(id, line);
         Ok(Noted { id, caller: at_caller, callee: at_callee })
     }
 
-    /// Notes a link that a client had before it registered here. The other side may report it, too.
+    /// Notes a link that a client had before it registered here. The other side may report it, too. Returns
+    /// the link's number, and its place at the client.
     pub(super) fn report(
         &mut self,
         member: &Arc<Member>,
         role: Role,
         other: Name,
         share: LinkShare,
-    ) -> Result<u16, NoPlace> {
+    ) -> Result<(LinkId, u16), NoPlace> {
         let own = member.peer.name;
         let names = match role {
             Role::Caller => (own, other),
@@ -199,7 +188,7 @@ impl Table {
         let uid = member.peer.uid;
         if unseen.is_some() {
             self.forget_half(names, id);
-            let Some(line) = self.lines.get_mut(&id) else { return Ok(index) };
+            let Some(line) = self.lines.get_mut(&id) else { return Ok((id, index)) };
             line.side(role).state = state;
             if role == Role::Caller {
                 line.uid = Some(uid);
@@ -211,7 +200,7 @@ impl Table {
             {
                 *client.of_users.entry(uid).or_default() += 1;
             }
-            return Ok(index);
+            return Ok((id, index));
         }
         self.last_id = id;
         let own = Side { name: Arc::clone(&self.client(member).name), state };
@@ -221,10 +210,10 @@ impl Table {
             Role::Callee => (other, own, None),
         };
         let made = Instant::now();
-        let line = Line { caller, callee, uid, made, callee_ended: None, share: Some((role, share)) };
+        let line = Line { caller, callee, uid, made, share: Some((role, share)) };
         self.lines.insert(id, line);
         self.halves.entry(names).or_default().push(id);
-        Ok(index)
+        Ok((id, index))
     }
 
     fn forget_half(&mut self, names: (Name, Name), id: LinkId) {
@@ -251,9 +240,6 @@ impl Table {
         if line.share.as_ref().is_some_and(|(payer, _)| *payer == role) {
             line.share = None;
         }
-        if role == Role::Callee {
-            line.callee_ended = Some(Instant::now());
-        }
         let (uid, is_over) = (line.uid, line.is_over());
         self.free(key, index);
         if role == Role::Callee
@@ -274,7 +260,7 @@ impl Table {
     }
 
     /// Looks whether a link has ended, for either side.
-    fn look(&mut self, id: LinkId, now: Instant) {
+    fn look(&mut self, id: LinkId) {
         let Some(line) = self.lines.get(&id) else { return };
         let has_ended = |state| match state {
             State::Open(key, index) => {
@@ -282,8 +268,7 @@ impl Table {
             }
             State::Ended | State::Unseen => false,
         };
-        let (mut caller, callee) = (has_ended(line.caller.state), has_ended(line.callee.state));
-        caller |= line.callee_ended.is_some_and(|since| now >= since + GRACE);
+        let (caller, callee) = (has_ended(line.caller.state), has_ended(line.callee.state));
         if callee {
             self.end(id, Role::Callee);
         }
@@ -293,27 +278,19 @@ impl Table {
     }
 
     /// Looks which links of a client have ended for it. This costs little, however many links it has:
-    /// strangers can bring it about. Seldom it also looks for links that it calls over and that have ended
-    /// for the other side, of which there are no more than its user's quota.
-    pub(super) fn look_at(&mut self, key: Key, now: Instant) {
-        let Some(client) = self.clients.get_mut(&key) else { return };
+    /// strangers can bring it about.
+    pub(super) fn look_at(&mut self, key: Key) {
+        let Some(client) = self.clients.get(&key) else { return };
         let ended = client.member.links.ended();
         let ended: Vec<_> = ended.iter().filter_map(|index| client.links.get(index).copied()).collect();
-        let mut others = Vec::new();
-        if client.looked.is_none_or(|looked| now >= looked + SELDOM) {
-            client.looked = Some(now);
-            let calls = client.links.values().filter(|(_, role)| *role == Role::Caller);
-            others.extend(calls.map(|(id, _)| *id));
-        }
         ended.into_iter().for_each(|(id, role)| self.end(id, role));
-        others.into_iter().for_each(|id| self.look(id, now));
     }
 
     /// Looks which links of a user's clients have ended.
-    pub(super) fn look_at_user(&mut self, uid: u32, now: Instant) {
+    pub(super) fn look_at_user(&mut self, uid: u32) {
         let of_user = self.clients.values().filter(|client| client.member.peer.uid == uid);
         let keys: Vec<Key> = of_user.map(|client| client.member.peer.key).collect();
-        keys.into_iter().for_each(|key| self.look_at(key, now));
+        keys.into_iter().for_each(|key| self.look_at(key));
     }
 
     /// A client is gone, and all its links have ended for it.
@@ -339,7 +316,7 @@ impl Table {
             if links.len() == most || looked_at == LOOKED_AT {
                 return (links, Some(id));
             }
-            self.look(id, now);
+            self.look(id);
             let Some(line) = self.lines.get(&id) else { continue };
             if let (State::Open(..), State::Open(..)) = (line.caller.state, line.callee.state) {
                 let (caller, callee) = (*line.caller.name, *line.callee.name);
