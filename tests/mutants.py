@@ -74,6 +74,8 @@ LINKS = "src/client/links/set.rs"
 INTAKE = "src/client/links/intake.rs"
 INCOMING = "src/client/links/incoming.rs"
 LINK_RESPONDER = "src/client/links/responder.rs"
+TAKES = "src/client/links/takes.rs"
+BROKER = "src/server/broker"
 OWN = "src/os/fork_safe.rs"
 SCHEDULER = "src/link/scheduler/mod.rs"
 SLOT = "src/link/scheduler/slot.rs"
@@ -603,6 +605,29 @@ MUTANTS = [
      "        if self.closer.is_closed() {\n            return Err(too_late());\n        }\n", "", tests("links::property")),
     ("links: nobody stores that this side closed", CLOSE, " || word == CloseReason::LOCAL.0 =>", " =>",
      tests("reasons_that_no_side_stores")),
+    # How the ends of links, and links that came too late, are told
+    ("links: a place is kept until its client gives it back", BROKER + "/table.rs",
+     "let (caller, callee) = (has_ended(line.caller.state), has_ended(line.callee.state));",
+     "let callee = has_ended(line.callee.state);\n        let caller = has_ended(line.caller.state) || line.callee.state == State::Ended;",
+     tests("a_place_is_kept")),
+    ("links: a report that cannot be answered is undone", BROKER + "/introductions.rs",
+     "                noted.iter().for_each(|(link, role, _)| self.table.end(*link, *role));\n", "",
+     process("introductions", "a_report_that_cannot_be_answered")),
+    ("links: a ring behind the question is not lost", TAKES, "Ok(None) if take.since > 0 =>",
+     "Ok(None) if take.since == usize::MAX =>", tests("a_ring_behind_the_question")),
+    ("links: what is taken too late is told", TAKES, "                    note_unused(&take.session, &answer);\n",
+     "                    drop(answer);\n", tests("what_comes_too_late")),
+    ("links: a take that is given up leaves no way open", TAKES, "if let Some(answer) = line.give_up() {",
+     "if let Some(answer) = None {", tests("what_comes_too_late")),
+    ("links: what cannot be opened is told", INTAKE, "            session.words.flip(introduction.index);\n", "",
+     tests("what_cannot_be_opened")),
+    ("links: a place that was given twice is given back", LINK_END,
+     "Noted::At(words, index) => Some((words, index)),\n                    Noted::Nowhere", "Noted::At(..) => None,\n                    Noted::Nowhere",
+     tests("the_end_is_told_to_the_newest_server")),
+    ("links: a report that is answered too late is heeded", LINKS, ".or_else(|error| line.give_up().ok_or(error))", "",
+     tests("a_report_that_is_answered_too_late")),
+    ("connect: an answer behind a reset is received", "src/connect/dial.rs", "let (mut first, mut reset) = (None, false);",
+     "let (mut first, mut reset) = (None, true);", tests("of_a_server_that_did_not_read_all")),
     ("scheduler: only so many at once", SCHEDULER, "if ahead == 0 && state.holders.len() < self.slots() {", "if ahead == 0 {",
      tests("link::scheduler::")),
     ("scheduler: the word is reset before a wait", SCHEDULER, "            signal.reset();\n", "", tests("link::scheduler::")),
@@ -812,9 +837,6 @@ MUTANTS = [
     ("introductions: a caller's word frees no place at its callee", LINK_TABLE,
      "        if role == Role::Callee && let (Some(uid), Some(client))", "        if let (Some(uid), Some(client))",
      tests("each_side_counts_for_itself")),
-    ("introductions: a caller that heard of nothing lets go", LINK_TABLE,
-     "        caller |= line.callee_ended.is_some_and(|since| now >= since + GRACE);\n", "        caller |= false;\n",
-     tests("a_caller_that_never_heard")),
     ("introductions: a bit is compared with what it was", LINK_MARKS, "        if self.bit(index) {\n", "        if false {\n",
      tests("a_link_has_ended_when_its_bit")),
     ("quotas: links", QUOTAS, "if user.links >= links {", "if user.links > links {", tests("links_count_for_their_user")),

@@ -174,17 +174,28 @@ impl Line {
     pub(crate) fn give_up(&self) -> Option<Answer> {
         self.connection.end_receiving();
         let mut datagram = vec![0; MOST_BYTES];
-        let mut first = None;
-        while let Ok(seen) = self.connection.look(&mut datagram) {
-            if let Some(Reply { body: ReplyBody::Done(body), .. }) = Reply::decode(&datagram[..seen.bytes]) {
+        let (mut first, mut reset) = (None, false);
+        loop {
+            let seen = match self.connection.look(&mut datagram) {
+                Ok(seen) if seen.bytes > 0 => seen,
+                // Reported once, before an answer that the server sent before it closed.
+                Err(Errno::CONNRESET) if !reset => {
+                    reset = true;
+                    continue;
+                }
+                _ => return first,
+            };
+            // The kernel would close what this process may not have, and that may take long. The drop of the
+            // connection does so on another thread.
+            let taken = !seen.cut && self.connection.take().is_ok();
+            let reply = Reply::decode(&datagram[..seen.bytes]);
+            if let Some(Reply { body: ReplyBody::Done(body), .. }) = reply {
                 first = first.or(Some(Answer { body: body.to_vec(), descriptors: seen.descriptors }));
             }
-            // Descriptors of which there is no copy are closed on another thread, with the connection.
-            if seen.bytes == 0 || seen.cut || self.connection.take().is_err() {
-                break;
+            if !taken {
+                return first;
             }
         }
-        first
     }
 
     fn receive(&self, ask: &Ask, deadline: Instant) -> Result<(Vec<u8>, Descriptors), DialError> {
@@ -251,4 +262,37 @@ impl AsFd for Line {
 
 fn closed() -> DialError {
     DialError::NoServer(io::ErrorKind::ConnectionReset.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::{Proof, Role};
+    use crate::wire::{Key, Name};
+    use rustix::net::socketpair;
+    use std::os::fd::OwnedFd;
+
+    fn line() -> (Line, OwnedFd) {
+        let (near, server) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (Line { connection: Connection::of(near).unwrap() }, server)
+    }
+
+    /// The kernel reports that the server has not read all, and only then gives what it has sent.
+    #[test]
+    fn an_answer_of_a_server_that_did_not_read_all_is_received() {
+        let name = Name::new("bob").unwrap();
+        let proof = Proof::without_secret(Key::from_u128(1));
+        let ask = Ask::Report { proof, links: vec![(Role::Caller, name)] };
+        let answered = || {
+            let (line, server) = line();
+            line.send(&ask).unwrap();
+            send(&server, &Reply::done(b"yes"), SendFlags::empty()).unwrap();
+            drop(server);
+            line
+        };
+        assert_eq!(answered().give_up().unwrap().body, b"yes");
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert_eq!(answered().answer(&ask, soon).unwrap().body, b"yes");
+    }
 }

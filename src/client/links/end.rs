@@ -275,14 +275,22 @@ impl OpenLink {
     }
 
     /// From now on the end is told at this bit, which the newest server gave the link; if it has ended
-    /// meanwhile, at once. Without a bit the server does not know of the link.
+    /// meanwhile, at once. Without a bit the server does not know of the link. The bit before is free: the
+    /// server that gave it is gone, or has noted the link twice.
     pub(super) fn note(&self, bit: Option<(LinkWords, u16)>) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*noted, bit) {
-            (Noted::Over, Some((words, index))) => words.flip(index),
-            (Noted::Over, None) => {}
-            (_, Some((words, index))) => *noted = Noted::At(words, index),
-            (_, None) => *noted = Noted::Nowhere,
+        let unused = match (&*noted, bit) {
+            (Noted::Over, bit) => bit,
+            (_, bit) => {
+                let next = bit.map_or(Noted::Nowhere, |(words, index)| Noted::At(words, index));
+                match std::mem::replace(&mut *noted, next) {
+                    Noted::At(words, index) => Some((words, index)),
+                    Noted::Nowhere | Noted::Over => None,
+                }
+            }
+        };
+        if let Some((words, index)) = unused {
+            words.flip(index);
         }
     }
 
@@ -296,12 +304,15 @@ impl OpenLink {
 pub(super) mod tests {
     use super::*;
     use crate::channel::{self, Geometry, Host, LinkEnds, Side, create_link, open_link};
+    use crate::client::links::set::report_on;
     use crate::client::session::Place;
-    use crate::connect::Proof;
     use crate::connect::connection::Connection;
+    use crate::connect::dial::Line;
+    use crate::connect::{Proof, Reply, encode_indices};
     use crate::ring::WaitStrategy;
     use crate::wire::{Key, Name};
     use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
     use rustix::pipe::{PipeFlags, pipe_with};
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
     use rustix::time::Timespec;
@@ -493,20 +504,41 @@ pub(super) mod tests {
     #[test]
     fn the_end_is_told_to_the_newest_server() {
         let (bob, newer) = (bob(), bob());
-        let bit = || Some((newer.session.words.clone(), 9));
+        let bit = |index| Some((newer.session.words.clone(), index));
         let (end, _alice) = link(&bob, this_process());
-        end.open.note(bit());
+        end.open.note(bit(8));
+        assert!(!newer.host.links.bit(8));
+        end.open.note(bit(9));
+        assert!(newer.host.links.bit(8), "a server that notes a link twice gets one of them back");
         assert!(!newer.host.links.bit(9));
         drop(end);
-        assert!(newer.host.links.bit(9) && !bob.host.links.bit(INDEX));
+        assert!(newer.host.links.bit(8) && newer.host.links.bit(9));
         let (end, _alice) = link(&bob, this_process());
         end.close(CloseReason::Local);
-        end.open.note(bit());
+        end.open.note(bit(9));
         assert!(!newer.host.links.bit(9), "flipped again, because it had ended meanwhile");
         let (end, _alice) = link(&bob, this_process());
+        end.open.note(bit(9));
         end.open.note(None);
+        assert!(newer.host.links.bit(9));
         drop(end);
-        assert!(bob.host.links.bit(INDEX), "as the link before left it");
+        assert!(newer.host.links.bit(9), "it is said once");
+    }
+
+    /// The answer came just when the client gave the report up.
+    #[test]
+    fn a_report_that_is_answered_too_late_is_heeded() {
+        let (bob, newer) = (bob(), bob());
+        let (near, server) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let line = Line { connection: Connection::of(near).unwrap() };
+        let (end, _alice) = link(&bob, this_process());
+        let open = [Arc::clone(&end.open)];
+        send(&server, &Reply::done(&encode_indices(&[Some(9)])), SendFlags::empty()).unwrap();
+        report_on(&line, &newer.session, &open, Instant::now()).unwrap();
+        assert!(!newer.host.links.bit(9));
+        drop(end);
+        assert!(newer.host.links.bit(9));
     }
 
     #[test]

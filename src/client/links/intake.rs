@@ -19,7 +19,7 @@ use std::time::Instant;
 use super::end::{LinkEnd, PeerDescriptors, is_pipe_end};
 use super::incoming::Incoming;
 use super::set::Links;
-use crate::channel::{Geometry, Side, open_link};
+use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::session::{Session, ask_anew};
 use crate::client::watcher::{Watch, Watched};
 use crate::connect::dial::{Answer, DialError, Line};
@@ -27,7 +27,7 @@ use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Introduction, Role};
 use crate::os::descriptors::Ours;
 use crate::os::futex::{self, Scope, Wait};
-use crate::ring::Closer;
+use crate::ring::{Closer, WaitStrategy};
 use crate::testing::failpoints::failpoint;
 use crate::wire::{CloseReason, Status};
 
@@ -296,28 +296,41 @@ impl Intake {
         }
     }
 
-    /// Opens the link, and begins to watch the caller.
+    /// Opens the link, and begins to watch the caller. If that fails, the server is told that the link has
+    /// ended: by the end itself once there is one, before that here.
     fn meet(
         &self,
         session: &Session,
         introduction: &Introduction,
         descriptors: [OwnedFd; 4],
     ) -> Option<Incoming> {
-        let [segment, own, peers, process] = descriptors;
-        let descriptors = PeerDescriptors::check(own, peers, process);
         let strategy = self.links.place.wait;
-        let geometry = Geometry::new(introduction.ring_size)
-            .and_then(|geometry| geometry.with_max_block(introduction.max_block));
-        let opened = geometry.and_then(|geometry| open_link(&segment, &geometry, strategy, Side::Callee));
-        let Ok(ends) = opened else {
-            close_elsewhere(segment);
+        let Some((ends, descriptors)) = open(introduction, descriptors, strategy) else {
+            session.words.flip(introduction.index);
             return None;
         };
-        // It is what it should be, so that its close takes no time; the mapping stays.
-        drop(segment);
         failpoint!("take.mapped", [link], seldom);
         let (role, closer) = (Role::Callee, ends.closer);
-        let end = LinkEnd::begin(&self.links, session, role, introduction, descriptors?, closer).ok()?;
+        let end = LinkEnd::begin(&self.links, session, role, introduction, descriptors, closer).ok()?;
         Some(Incoming::new(end, ends.consumer, ends.producer, introduction.ring_size, strategy))
+    }
+}
+
+/// Opens what the server sent. What is wrong is closed on another thread.
+fn open(
+    introduction: &Introduction,
+    [segment, own, peers, process]: [OwnedFd; 4],
+    strategy: WaitStrategy,
+) -> Option<(LinkEnds, PeerDescriptors)> {
+    let descriptors = PeerDescriptors::check(own, peers, process);
+    let geometry = Geometry::new(introduction.ring_size)
+        .and_then(|geometry| geometry.with_max_block(introduction.max_block));
+    match geometry.and_then(|geometry| open_link(&segment, &geometry, strategy, Side::Callee)) {
+        // It is what it should be, so that its close takes no time; the mapping stays.
+        Ok(ends) => Some((ends, descriptors?)),
+        Err(_) => {
+            close_elsewhere(segment);
+            None
+        }
     }
 }

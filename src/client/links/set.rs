@@ -98,6 +98,9 @@ impl Links {
     /// The client has registered again: reports the open links to the new server, and listens there if the
     /// client has a listener. What fails is left: the links go on without the server, and the listener asks
     /// again. Blocks until the server has answered, at most until the deadline.
+    ///
+    /// A link that the former server introduced, and that is opened only after the list was made, is not
+    /// reported: nothing is missing but its line in the new server's table.
     pub(in crate::client) fn renew(&self, session: &Arc<Session>, deadline: Instant) {
         let open: Vec<_> = self.lock().open.values().cloned().collect();
         if !open.is_empty() {
@@ -109,22 +112,10 @@ impl Links {
     }
 
     /// Tells the server of a new registration which links the client has, and learns where it looks for their
-    /// ends.
+    /// ends. It may be asked twice about a link, or too late: what it noted and nobody needs is told to have
+    /// ended.
     fn report(&self, session: &Session, open: &[Arc<OpenLink>], deadline: Instant) -> Result<(), DialError> {
-        ask_anew(&self.place.path, deadline, |line: Line| {
-            for links in open.chunks(MOST_REPORTED) {
-                let reported = links.iter().map(|link| (link.role, link.peer.name)).collect();
-                let ask = Ask::Report { proof: session.proof(), links: reported };
-                let answer = line.ask(&ask, deadline)?;
-                failpoint!("report.answered", [link], rarely);
-                let indices = decode_indices(&answer.body, links.len()).ok_or(DialError::NotRingpost)?;
-                for (link, index) in links.iter().zip(indices) {
-                    link.note(index.map(|index| (session.words.clone(), index)));
-                    failpoint!("report.heeded", [link], rarely);
-                }
-            }
-            Ok(())
-        })
+        ask_anew(&self.place.path, deadline, |line| report_on(&line, session, open, deadline))
     }
 
     /// How many are open.
@@ -168,4 +159,25 @@ impl Links {
     pub(super) fn is_to_end(&self) -> bool {
         self.to_end.load(Ordering::SeqCst)
     }
+}
+
+/// Reports open links on one connection.
+pub(super) fn report_on(
+    line: &Line,
+    session: &Session,
+    open: &[Arc<OpenLink>],
+    deadline: Instant,
+) -> Result<(), DialError> {
+    for links in open.chunks(MOST_REPORTED) {
+        let reported = links.iter().map(|link| (link.role, link.peer.name)).collect();
+        let ask = Ask::Report { proof: session.proof(), links: reported };
+        let answer = line.ask(&ask, deadline).or_else(|error| line.give_up().ok_or(error))?;
+        failpoint!("report.answered", [link], rarely);
+        let indices = decode_indices(&answer.body, links.len()).ok_or(DialError::NotRingpost)?;
+        for (link, index) in links.iter().zip(indices) {
+            link.note(index.map(|index| (session.words.clone(), index)));
+            failpoint!("report.heeded", [link], rarely);
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,11 @@
 //!
 //! The watcher must not wait for a server, because it notices the ends of other servers and peers. So it asks
 //! on a connection of its own, and goes on with the answer when that is there.
+//!
+//! No ring may be lost, or a caller waits in vain. The bell says how often it rang, and the watcher asks that
+//! often, which saves a question to which nothing is left. That is only a guess: when the server says that
+//! nothing waits, and the bell has rung after the question, something may have come behind the answer, and it
+//! asks again.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handshake::note_unused;
 use super::intake::Intake;
 use crate::client::session::Session;
 use crate::connect::dial::{Answer, DialError, Line};
@@ -38,8 +44,10 @@ struct Take {
     intake: Arc<Intake>,
     /// The registration under which was asked last.
     session: Arc<Session>,
-    /// How many introductions are to be taken; the server may have fewer.
+    /// How many introductions are to be taken; the server may have fewer. `usize::MAX`: nobody knows.
     left: usize,
+    /// How often the bell has rung since the server was asked.
+    since: usize,
     asked: Asked,
 }
 
@@ -55,10 +63,11 @@ impl Takes {
     pub(in crate::client) fn rung(&mut self, waits: &Waits, bell: u64, intake: &Arc<Intake>, most: usize) {
         if let Some(take) = self.0.get_mut(&bell) {
             take.left = take.left.saturating_add(most);
+            take.since = take.since.saturating_add(most);
             return;
         }
         let (session, asked) = (intake.session(), Asked::Again(Instant::now()));
-        self.0.insert(bell, Take { intake: Arc::clone(intake), session, left: most, asked });
+        self.0.insert(bell, Take { intake: Arc::clone(intake), session, left: most, since: 0, asked });
         self.ask(waits, bell);
     }
 
@@ -101,10 +110,17 @@ impl Takes {
             self.0.remove(&bell);
             return;
         }
+        take.since = 0;
         let asked = Line::connect(&take.intake.links.place.path, Instant::now() + STEP).and_then(|line| {
-            line.send(&Ask::Take(take.session.proof()))?;
+            // In this order, so that whatever was asked is heard.
             epoll::add(waits, &line, EventData::new_u64(bell | TAKE), EventFlags::IN | EventFlags::RDHUP)?;
-            Ok(line)
+            match line.send(&Ask::Take(take.session.proof())) {
+                Ok(()) => Ok(line),
+                Err(error) => {
+                    let _ = epoll::delete(waits, &line);
+                    Err(error)
+                }
+            }
         });
         failpoint!("take.asked", [link], seldom);
         match asked {
@@ -116,25 +132,25 @@ impl Takes {
     /// Receives an answer, which is there.
     fn answered(&mut self, waits: &Waits, bell: u64) {
         let Some(take) = self.0.get_mut(&bell) else { return };
-        let Asked::Until(line, until) = &mut take.asked else { return };
+        let Asked::Until(line, _) = &take.asked else { return };
         let ask = Ask::Take(take.session.proof());
         let taken = line.answer(&ask, Instant::now() + STEP).and_then(taken);
         failpoint!("take.received", [link], seldom);
         match taken {
             Ok(Some((introduction, descriptors))) => {
-                // As many as there are, if nobody knows how many.
                 take.left -= usize::from(take.left < usize::MAX);
-                let more = take.left > 0;
-                let asked = if more { line.send(&ask) } else { Ok(()) };
-                *until = Instant::now() + PATIENCE;
                 let (intake, session) = (Arc::clone(&take.intake), Arc::clone(&take.session));
-                match asked {
-                    Ok(()) if more => {}
-                    Ok(()) => self.end(waits, bell),
-                    Err(_) => self.again(waits, bell, PAUSE),
+                if take.left > 0 {
+                    self.ask_next(waits, bell);
+                } else {
+                    self.end(waits, bell);
                 }
                 // After the next question, which the server answers meanwhile.
                 intake.admit(&session, &introduction, descriptors);
+            }
+            Ok(None) if take.since > 0 => {
+                take.left = take.since;
+                self.ask_next(waits, bell);
             }
             Ok(None) => self.end(waits, bell),
             // Nothing was there after all.
@@ -147,7 +163,18 @@ impl Takes {
         }
     }
 
-    /// Gives this connection up, and asks on another one after a while.
+    /// Asks for the next introduction, on the same connection.
+    fn ask_next(&mut self, waits: &Waits, bell: u64) {
+        let Some(take) = self.0.get_mut(&bell) else { return };
+        let Asked::Until(line, until) = &mut take.asked else { return };
+        (take.since, *until) = (0, Instant::now() + PATIENCE);
+        if line.send(&Ask::Take(take.session.proof())).is_err() {
+            self.again(waits, bell, PAUSE);
+        }
+    }
+
+    /// Gives this connection up, and asks on another one after a while. An introduction that arrives too late
+    /// is dropped, and the server is told that the link has ended.
     fn again(&mut self, waits: &Waits, bell: u64, pause: Duration) {
         if let Some(take) = self.0.get_mut(&bell) {
             // Nobody knows what became of the last one.
@@ -155,10 +182,14 @@ impl Takes {
             let again = Asked::Again(Instant::now() + pause);
             if let Asked::Until(line, _) = std::mem::replace(&mut take.asked, again) {
                 let _ = epoll::delete(waits, line.as_fd());
+                if let Some(answer) = line.give_up() {
+                    note_unused(&take.session, &answer);
+                }
             }
         }
     }
 
+    /// The last question was answered.
     fn end(&mut self, waits: &Waits, bell: u64) {
         if let Some(Take { asked: Asked::Until(line, _), .. }) = self.0.remove(&bell) {
             let _ = epoll::delete(waits, line.as_fd());
@@ -173,4 +204,188 @@ pub(in crate::client) fn taken(answer: Answer) -> Result<Option<(Introduction, [
     }
     let introduction = Introduction::decode(&answer.body);
     introduction.zip(answer.descriptors.exactly()).map(Some).ok_or(DialError::NotRingpost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{self, Geometry, Host, create_link};
+    use crate::client::links::set::Links;
+    use crate::client::session::Place;
+    use crate::connect::connection::Connection;
+    use crate::connect::{Proof, Reply};
+    use crate::os::descriptors::Wake;
+    use crate::ring::WaitStrategy;
+    use crate::wire::{Key, Name, Peer};
+    use rustix::io::Errno;
+    use rustix::net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+        SocketFlags, SocketType, accept, bind, listen, recv, sendmsg, socket_with,
+    };
+    use std::io::IoSlice;
+    use std::mem::MaybeUninit;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use tempfile::TempDir;
+
+    const BELL: u64 = 5;
+    const INDEX: u16 = 77;
+
+    /// A client that listens at a server which the test plays, and the watcher's part, which the test calls.
+    struct Stage {
+        takes: Takes,
+        waits: Waits,
+        intake: Arc<Intake>,
+        host: Host,
+        listener: OwnedFd,
+        _kept: (Wake, UnixStream, TempDir),
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("bus");
+            let listener =
+                socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            listen(&listener, 8).unwrap();
+            let geometry = Geometry::new(4096).unwrap();
+            let (host, memory) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+            let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
+            let (here, there) = UnixStream::pair().unwrap();
+            let place = Place { path, wait: WaitStrategy::Park, timeout: Duration::ZERO };
+            let (links, proof) = (Links::new(place), Proof::without_secret(Key::from_u128(1)));
+            let (lifeline, name) = (Connection::of(here.into()).unwrap(), Name::new("bob").unwrap());
+            let session = Session::begin(&guest, lifeline, proof, name, links).unwrap();
+            let (waits, wake) = Waits::new().unwrap();
+            let intake = Intake::without_bell(&Arc::new(session));
+            Stage { takes: Takes::default(), waits, intake, host, listener, _kept: (wake, there, directory) }
+        }
+
+        fn ring(&mut self, times: usize) {
+            self.takes.rung(&self.waits, BELL, &self.intake, times);
+        }
+
+        /// The watcher hears what the server has sent.
+        fn hear(&mut self) {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < deadline {
+                if self
+                    .waits
+                    .wait(None)
+                    .unwrap()
+                    .into_iter()
+                    .any(|token| self.takes.heard(&self.waits, token))
+                {
+                    return;
+                }
+            }
+            panic!("nothing came");
+        }
+
+        /// The server's end of the next connection, on which was asked.
+        fn asked(&self) -> OwnedFd {
+            let server = accept(&self.listener).unwrap();
+            assert!(was_asked(&server));
+            server
+        }
+    }
+
+    /// Whether one more question was asked on this connection.
+    fn was_asked(server: &OwnedFd) -> bool {
+        match recv(server, &mut [0_u8; 256][..], RecvFlags::DONTWAIT) {
+            Ok((bytes, _)) => bytes > 0,
+            Err(errno) => {
+                assert_eq!(errno, Errno::AGAIN);
+                false
+            }
+        }
+    }
+
+    fn nothing(server: &OwnedFd) {
+        answer(server, b"", &[]).unwrap();
+    }
+
+    /// An introduction, with these four descriptors.
+    fn introduce(server: &OwnedFd, descriptors: [OwnedFd; 4]) {
+        let peer = Peer { name: Name::new("alice").unwrap(), key: Key::from_u128(2), pid: 1, uid: 2, gid: 3 };
+        let max_block = Geometry::new(4096).unwrap().max_block();
+        let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer };
+        answer(server, &introduction.encode(), &descriptors).unwrap();
+    }
+
+    fn answer(server: &OwnedFd, body: &[u8], descriptors: &[OwnedFd]) -> rustix::io::Result<usize> {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        sendmsg(server, &[IoSlice::new(&Reply::done(body))], &mut control, SendFlags::NOSIGNAL)
+    }
+
+    /// Four descriptors that are no link.
+    fn others() -> [OwnedFd; 4] {
+        std::array::from_fn(|_| std::io::pipe().unwrap().0.into())
+    }
+
+    #[test]
+    fn it_asks_as_often_as_the_bell_rang() {
+        let mut stage = Stage::new();
+        stage.ring(2);
+        let server = stage.asked();
+        stage.ring(1);
+        for left in [2, 1, 0] {
+            introduce(&server, others());
+            stage.hear();
+            assert_eq!((!stage.takes.0.is_empty(), left > 0 && was_asked(&server)), (left > 0, left > 0));
+        }
+        assert_eq!(answer(&server, b"", &[]), Err(Errno::PIPE), "it has closed the connection");
+    }
+
+    /// The server has answered, then another caller came, and both are heard, the bell first.
+    #[test]
+    fn a_ring_behind_the_question_makes_it_ask_again() {
+        let mut stage = Stage::new();
+        for first in [usize::MAX, 1] {
+            stage.ring(first);
+            let server = stage.asked();
+            nothing(&server);
+            stage.ring(1);
+            stage.hear();
+            assert!(was_asked(&server));
+            nothing(&server);
+            stage.hear();
+            assert!(stage.takes.0.is_empty() && stage.takes.due().is_none());
+        }
+    }
+
+    #[test]
+    fn what_comes_too_late_is_dropped_and_told() {
+        let mut stage = Stage::new();
+        stage.ring(1);
+        let server = stage.asked();
+        introduce(&server, others());
+        stage.takes.again(&stage.waits, BELL, Duration::ZERO);
+        assert!(stage.host.links.bit(INDEX));
+        assert_eq!(answer(&server, b"", &[]), Err(Errno::PIPE), "nothing more can come");
+        // It asks on another connection, for whatever waits.
+        stage.takes.go_on(&stage.waits);
+        let server = stage.asked();
+        introduce(&server, others());
+        stage.hear();
+        assert!(was_asked(&server));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told() {
+        let mut stage = Stage::new();
+        let mut without_peer = others();
+        without_peer[0] = create_link(&Geometry::new(4096).unwrap()).unwrap();
+        for (times, descriptors) in [others(), without_peer].into_iter().enumerate() {
+            stage.ring(1);
+            let server = stage.asked();
+            introduce(&server, descriptors);
+            stage.hear();
+            assert_eq!(stage.host.links.bit(INDEX), times == 0, "it is flipped each time");
+        }
+    }
 }

@@ -6,8 +6,8 @@
 //!
 //! - What a user has of its quota is freed when *its* client says that the link has ended.
 //! - How many links a user may have at one client counts until *that* client says so.
-//! - The line goes when both have. Until a client says so, or is gone, its place is not given to another link:
-//!   a bit that is flipped late would end that one. A client that never says so cheats itself only.
+//! - The line goes when both have. Until a client says so, or is gone, its place is not given to another
+//!   link: a bit that is flipped late would end that one. A client that never says so cheats itself only.
 
 #![forbid(unsafe_code)]
 

@@ -163,7 +163,7 @@ fn ends_before(caller: &mut Caller, until: Instant) -> bool {
 }
 
 /// An introduction came that nobody uses: the server is told that the link has ended for this client.
-fn note_unused(session: &Session, answer: &Answer) {
+pub(super) fn note_unused(session: &Session, answer: &Answer) {
     if let Some(introduction) = Introduction::decode(&answer.body) {
         session.words.flip(introduction.index);
     }
