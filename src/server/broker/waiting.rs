@@ -163,10 +163,8 @@ impl Waiting {
         self.clients.entry(key).or_default().push(part);
     }
 
-    /// Puts a part back that could not be handed over.
+    /// Puts a part back that was just taken and could not be handed over. It is still listed as due.
     pub(super) fn put_back(&mut self, key: Key, part: Part) {
-        let at = self.due.partition_point(|(due, ..)| *due < part.due);
-        self.due.insert(at, (part.due, key, part.introduction.id));
         self.note(&part);
         self.clients.entry(key).or_default().put_back(part);
     }
@@ -299,6 +297,7 @@ mod tests {
         let first = waiting.take(CALLEE).unwrap();
         assert_eq!((first.introduction.id, waiting.len()), (1, 2));
         waiting.put_back(CALLEE, first);
+        assert_eq!((waiting.len(), waiting.due.len()), (3, 3));
         let taken: Vec<LinkId> = (0..3).map(|_| waiting.take(CALLEE).unwrap().introduction.id).collect();
         assert_eq!(taken, [1, 2, 3]);
         assert!(waiting.due().is_none() && waiting.due.is_empty() && waiting.of_users.is_empty());
