@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn any_other_first_block_breaks_a_rule() {
         let (code, ..) = HELLO;
-        let cases: [((u16, u16, u32), &[u8]); 5] = [
+        type Case = ((u16, u16, u32), &'static [u8]);
+        let cases: [Case; 5] = [
             ((code, 1, 0), b""),
             ((code, 0, 1), b""),
             ((code, 0, 0), b"x"),
