@@ -35,12 +35,12 @@ fn measure(arguments: &[&str]) -> Value {
     object
 }
 
-/// That each of these is a number, and more than nothing. Ratios are rounded: beside a floor that was held up
-/// they can be nothing.
+/// That each of these is a number, and more than nothing. Ratios and shares are rounded: beside a floor that
+/// was held up, or if the measured work was, they can be nothing.
 fn has(object: &Value, fields: &[&str]) {
     for field in fields {
         let value = object.pointer(field).and_then(Value::as_f64);
-        let least = if field.contains("ratio") { 0.0 } else { f64::MIN_POSITIVE };
+        let least = if field.contains("ratio") || field.contains("share") { 0.0 } else { f64::MIN_POSITIVE };
         assert!(value.is_some_and(|value| value >= least), "{field}: {object}");
     }
 }
