@@ -60,21 +60,24 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// Stops a child with SIGSTOP. Returns once all its threads are stopped, or `false` if it has ended.
+///
+/// Somebody else may continue it: the kernel does, when its process group loses its shell. So it is stopped
+/// again until it is seen to be.
 fn pause(child: &Child) -> Result<bool, Failure> {
-    signal(child, Signal::STOP);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Failure::failed("a process that was started has no process id"))?;
     loop {
+        signal(child, Signal::STOP);
         // `NOWAIT`: if it has ended, its owner still has to wait for it.
         let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::Pid(pid), either) {
+        match waitid(WaitId::Pid(pid), either | WaitIdOptions::NOHANG) {
             Ok(Some(status)) if status.stopped() => {
                 let taken = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
                 let _ = waitid(WaitId::Pid(pid), taken);
                 return Ok(true);
             }
             Ok(Some(_)) => return Ok(false),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(rustix::io::Errno::INTR) => std::thread::sleep(Duration::from_millis(1)),
             Err(error) => {
                 return Err(Failure::failed(format!("cannot wait for a process to stop: {error}")));
             }
