@@ -32,7 +32,7 @@ pub struct Load {
 
 impl Load {
     /// The part of the load that is due after this fraction of the time.
-    fn due(&self, since: Duration) -> Load {
+    pub fn due(&self, since: Duration) -> Load {
         let part = since.as_secs_f64() / self.time.as_secs_f64();
         let of = |number: u64| (number as f64 * part) as u64;
         Load {
@@ -43,7 +43,7 @@ impl Load {
         }
     }
 
-    fn tell(&self) {
+    pub fn tell(&self) {
         let Load { registered, connections, requests, closed, busy, .. } = self;
         let busy = busy.as_micros();
         say(format_args!(
@@ -52,7 +52,7 @@ impl Load {
     }
 }
 
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
@@ -169,7 +169,7 @@ fn behave(path: &Path, kind: &Kind, load: &Load, time: Duration) -> Load {
 }
 
 /// Spreads the load evenly over the time.
-fn pass_time(pace: Pace) {
+pub fn pass_time(pace: Pace) {
     match pace {
         Pace::Asks => {}
         Pace::Computes => {
@@ -236,7 +236,7 @@ fn ask_honestly(path: &Path, pace: Pace, load: &Load, began: Instant, until: Ins
     done
 }
 
-fn ask_for_the_server(path: &Path) {
+pub fn ask_for_the_server(path: &Path) {
     let line = dial(path);
     tell(&line, &datagram(VERSION, SERVER, b""));
     assert!(matches!(hear(&line), Heard::Reply { status: 0, .. }));

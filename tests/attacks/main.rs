@@ -16,6 +16,7 @@ mod descriptors;
 mod hogs;
 mod introductions;
 mod kinds;
+mod links;
 mod malicious_server;
 mod well_behaved;
 
@@ -47,6 +48,7 @@ fn role() {
     match role.as_str() {
         "attacker" => attacker::attacker(&stage),
         "false server" => malicious_server::serve_falsely(),
+        "link attacker" => links::attacker::attack(&stage),
         "server" => descriptors::serve(&stage),
         "hog" => hogs::hog(&stage),
         "introducer" => introductions::attack_others(&stage),
