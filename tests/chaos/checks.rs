@@ -104,6 +104,7 @@ fn an_injected_fault_is_found() {
         ("twice:40", doubled),
         ("name:5", kept),
         ("post:20", ["behind Posts"; 2]),
+        ("bit:5", ["the server counts some"; 2]),
     ];
     for (fault, said) in faults {
         let place = Place::new();

@@ -14,6 +14,9 @@ use super::plan::{Finish, Plan};
 use super::round::{ALLOWANCE_KIB, Broken, Chaos, Done, Due};
 use super::server_process::{GRACE, ServerProcess};
 
+/// How long an introduction may wait for a client that does not listen any more.
+const NOT_TAKEN: Duration = Duration::from_secs(6);
+
 impl Chaos {
     /// Waits until the server takes connections. Returns what it holds before its first client.
     pub(super) fn await_server(
@@ -55,6 +58,9 @@ impl Chaos {
             self.set_gate(Gate::Hold(self.round + 1));
             self.set_link_gate(Gate::Hold(self.round + 1));
             self.await_messages(server, due)?;
+            if plan.descriptors == 0 {
+                self.await_no_links(server, due)?;
+            }
         }
         if let Some(base) = base
             && server.ended().is_none()
@@ -116,6 +122,26 @@ impl Chaos {
                 "client {slot} waits for messages, and {missing} that were acknowledged do not come"
             )),
             (broken, _) => broken,
+        })
+    }
+
+    /// All links were closed at both ends; then the server must know of none.
+    fn await_no_links(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
+        let (socket, mut left) = (self.socket.clone(), Vec::new());
+        let forgotten = self.until(due, "the server knows of no link", NOT_TAKEN, |_| {
+            if server.ended().is_some() {
+                return Ok(true);
+            }
+            let listed = Observer::connect(&socket).ok().and_then(|observer| observer.list().ok());
+            let Some(clients) = listed else { return Ok(false) };
+            left = clients.into_iter().filter(|client| client.links > 0).collect();
+            Ok(left.is_empty())
+        });
+        forgotten.map_err(|broken| match broken {
+            Broken::Vain(_) if !left.is_empty() => {
+                Broken::Promise(format!("all links have ended, and the server counts some: {left:?}"))
+            }
+            broken => broken,
         })
     }
 
