@@ -63,17 +63,8 @@ fn handle_signals() {
     }
 }
 
-/// Sends signals while this thread registers, closes and drops clients, so that they interrupt it in every
-/// lock.
-fn close_in_handlers(again: bool) {
-    let place = Place::new();
-    let server =
-        Server::builder(&place.path).max_clients(2 * CLIENTS as u32).ring_size(4096).start().unwrap();
-    let builder = Client::builder(&place.path);
-    let builder = if again { builder.reconnect(Reconnect::default()) } else { builder };
-    let clients: Vec<_> = (0..CLIENTS).map(|n| builder.register(format!("client {n}")).unwrap()).collect();
-    HANDLES.set(clients.iter().map(Client::closer).collect()).unwrap();
-    handle_signals();
+/// Works on this thread while signals interrupt it, until their handlers have made this many closes.
+fn while_interrupted(closes: usize, mut work: impl FnMut()) {
     // SAFETY: it has no preconditions.
     let busy = unsafe { libc::pthread_self() } as usize;
     std::thread::scope(|scope| {
@@ -88,24 +79,40 @@ fn close_in_handlers(again: bool) {
             }
         });
         let deadline = Instant::now() + LIMIT / 2;
-        let mut round = 0;
-        while CLOSED.load(Ordering::Relaxed) < CLIENTS && Instant::now() < deadline {
-            let mut busy = builder.register("busy").unwrap();
-            let handle = busy.closer();
-            assert_eq!(handle.reason(), None);
-            if round % 2 == 0 {
-                handle.close();
-                assert!(busy.call(b"x").is_err());
-            }
-            drop(busy);
-            // The name is free once the server has seen the end of the connection.
-            while round % 2 == 0 && builder.register("busy").is_err() {}
-            round += 1;
+        while CLOSED.load(Ordering::Relaxed) < closes && Instant::now() < deadline {
+            work();
         }
         OVER.store(true, Ordering::Relaxed);
     });
-    assert_eq!(CLOSED.load(Ordering::Relaxed), CLIENTS);
+    assert_eq!(CLOSED.load(Ordering::Relaxed), closes);
     assert_eq!(CHANGED.load(Ordering::Relaxed), 0, "errno was not left alone");
+}
+
+/// Sends signals while this thread registers, closes and drops clients, so that they interrupt it in every
+/// lock.
+fn close_in_handlers(again: bool) {
+    let place = Place::new();
+    let server =
+        Server::builder(&place.path).max_clients(2 * CLIENTS as u32).ring_size(4096).start().unwrap();
+    let builder = Client::builder(&place.path);
+    let builder = if again { builder.reconnect(Reconnect::default()) } else { builder };
+    let clients: Vec<_> = (0..CLIENTS).map(|n| builder.register(format!("client {n}")).unwrap()).collect();
+    HANDLES.set(clients.iter().map(Client::closer).collect()).unwrap();
+    handle_signals();
+    let mut round = 0;
+    while_interrupted(CLIENTS, || {
+        let mut busy = builder.register("busy").unwrap();
+        let handle = busy.closer();
+        assert_eq!(handle.reason(), None);
+        if round % 2 == 0 {
+            handle.close();
+            assert!(busy.call(b"x").is_err());
+        }
+        drop(busy);
+        // The name is free once the server has seen the end of the connection.
+        while round % 2 == 0 && builder.register("busy").is_err() {}
+        round += 1;
+    });
     for (mut client, handle) in clients.into_iter().zip(HANDLES.get().unwrap()) {
         assert_eq!(handle.reason(), Some(CloseReason::Local));
         assert!(client.call(b"x").is_err());
@@ -146,35 +153,17 @@ fn close_links_in_handlers() {
     let all = closers.len();
     HANDLES.set(closers).unwrap();
     handle_signals();
-    // SAFETY: it has no preconditions.
-    let busy = unsafe { libc::pthread_self() } as usize;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for n in 0.. {
-                if OVER.load(Ordering::Relaxed) {
-                    break;
-                }
-                std::thread::sleep(Duration::from_micros(100 + n * 37 % 400));
-                // SAFETY: the thread lives: it waits for this one at the end of the scope.
-                unsafe { libc::pthread_kill(busy as libc::pthread_t, libc::SIGUSR1) };
-            }
-        });
-        let deadline = Instant::now() + LIMIT / 2;
-        let mut dave = client("dave");
-        while CLOSED.load(Ordering::Relaxed) < all && Instant::now() < deadline {
-            let mut link = dave.connect("carol").unwrap();
-            assert_eq!(link.call(b"x").unwrap(), b"carol");
-            link.closer().close();
-            assert!(link.call(b"x").is_err());
-            drop(link);
-            let listener = dave.listen().unwrap();
-            listener.closer().close();
-            drop(listener);
-        }
-        OVER.store(true, Ordering::Relaxed);
+    let mut dave = client("dave");
+    while_interrupted(all, || {
+        let mut link = dave.connect("carol").unwrap();
+        assert_eq!(link.call(b"x").unwrap(), b"carol");
+        link.closer().close();
+        assert!(link.call(b"x").is_err());
+        drop(link);
+        let listener = dave.listen().unwrap();
+        listener.closer().close();
+        drop(listener);
     });
-    assert_eq!(CLOSED.load(Ordering::Relaxed), all);
-    assert_eq!(CHANGED.load(Ordering::Relaxed), 0, "errno was not left alone");
     for listener in &mut listeners {
         assert_eq!(listener.try_accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Local));
     }

@@ -36,7 +36,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use admission::MOST_GREETING;
 #[cfg(test)]
-pub(crate) use broker::{AT_ONE_CLIENT, OF_ONE_USER, PATIENCE};
+pub(crate) use broker::{AT_ONE_CLIENT, OF_ONE_USER};
 pub use builder::ServerBuilder;
 #[cfg(test)]
 pub(crate) use connections::{GREETING_TIME, MOST_ASKS, OBSERVING_TIME};

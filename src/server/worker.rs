@@ -14,13 +14,11 @@ use super::member::Member;
 use super::shared::Shared;
 use crate::connect::listing;
 use crate::link::{DRAIN, End, Handler, Request, Responder, Response, Service, ServiceError, Slot};
+use crate::ring::layout::LINE;
 use crate::ring::{Consumer, Producer};
 use crate::shm::backend::now;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{BlockHeader, CloseReason, KEY, Key, Name, Operation, Peer, Status, WAITS, take};
-
-/// Bytes of the smallest record in a ring.
-const SMALLEST_RECORD: usize = 64;
 
 /// The server's end of one client's channel, and what the server does there.
 pub(super) struct Worker {
@@ -105,7 +103,7 @@ impl Worker {
     /// ever.
     #[cold]
     fn count_last(&mut self, served: usize, reason: CloseReason) -> Result<(), End> {
-        let ring_full = self.operations.shared.settings.geometry.ring_size() / SMALLEST_RECORD;
+        let ring_full = self.operations.shared.settings.geometry.ring_size() / LINE;
         let left = self.left.map_or(ring_full, |left| left.saturating_sub(served));
         self.left = Some(left);
         if left > 0 { Ok(()) } else { Err(End::Closed(reason)) }

@@ -22,12 +22,12 @@ use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{
-    AT_ONE_CLIENT, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, OF_ONE_USER, PATIENCE, parse_send,
+    AT_ONE_CLIENT, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, OF_ONE_USER, parse_send,
 };
 use crate::shm::Segment;
 use crate::wire::{
-    BlockHeader, CloseReason, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation, PROTOCOL_VERSION, Status,
-    WAITS,
+    BlockHeader, CloseReason, HELLO_TIME, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation,
+    PROTOCOL_VERSION, Status, WAITS,
 };
 
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
@@ -517,7 +517,7 @@ fn limits() {
         ("time in which a connection must ask", format!("{GREETING_TIME:?}")),
         ("time in which an observer may ask on", format!("{OBSERVING_TIME:?}")),
         ("answers to an observer", MOST_ASKS.to_string()),
-        ("time in which an introduction is taken", format!("{PATIENCE:?}")),
+        ("time in which an introduction is taken", format!("{HELLO_TIME:?}")),
         ("introductions that wait for one client", AT_ONE_CLIENT.to_string()),
         ("of these of one user's callers", OF_ONE_USER.to_string()),
         ("links of one client", LinkWords::MOST.to_string()),

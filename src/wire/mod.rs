@@ -20,6 +20,8 @@ pub use name::{Name, NameError};
 pub use peer::Peer;
 pub use violation::Violation;
 
+use std::time::Duration;
+
 use crate::ring::Block;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -43,6 +45,12 @@ const _: () = assert!(SEND_OVERHEAD <= MESSAGE_OVERHEAD);
 
 /// Flag of a send request: the server waits for room in the inbox, up to the time-out in the body.
 pub(crate) const WAITS: u16 = 1;
+
+/// How long each side of a link has to take it, and then to say hello.
+pub(crate) const HELLO_TIME: Duration = Duration::from_secs(5);
+
+/// The longest text with which a link is refused, in bytes.
+pub(crate) const LONGEST_REFUSAL: usize = 1024;
 
 /// The operation of a block in an inbox.
 pub(crate) const MESSAGE: u16 = 0x100;

@@ -79,6 +79,13 @@ impl Assault<'_> {
     }
 }
 
+/// What to do next, and for how long.
+pub fn next_order(stage: &Stage) -> (String, Duration) {
+    let order = stage.order();
+    let (what, time) = order.split_once(' ').unwrap();
+    (what.to_owned(), Duration::from_millis(time.parse().unwrap()))
+}
+
 /// The attacker's role: executes orders until they end.
 pub fn attacker(stage: &Stage) {
     let path: PathBuf = setting("PATH").unwrap();
@@ -87,10 +94,8 @@ pub fn attacker(stage: &Stage) {
     let mut load = Load::default();
     say("ready");
     loop {
-        let order = stage.order();
-        let (what, time) = order.split_once(' ').unwrap();
-        let time = Duration::from_millis(time.parse().unwrap());
-        match what {
+        let (what, time) = next_order(stage);
+        match what.as_str() {
             "attack" => {
                 load = attack(&path, &name, time, &mut random);
                 load.tell();

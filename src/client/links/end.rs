@@ -129,18 +129,8 @@ impl LinkEnd {
         descriptors: PeerDescriptors,
         closer: Closer,
     ) -> io::Result<LinkEnd> {
-        let peer = introduction.peer;
-        let open = Arc::new(OpenLink {
-            role,
-            peer,
-            closer: closer.clone(),
-            links: Arc::downgrade(links),
-            number: links.number(),
-            watch: OnceLock::new(),
-            closed_here: AtomicBool::new(false),
-            noted: Mutex::new(Noted::At(session.words.clone(), introduction.index)),
-        });
-        let end = LinkEnd { peer, closer, open };
+        let noted = Noted::At(session.words.clone(), introduction.index);
+        let end = LinkEnd::new(links, role, introduction.peer, closer, noted);
         let watched = Watched::Link { link: Arc::clone(&end.open), descriptors };
         let _ = end.open.watch.set(Watch::begin(watched)?);
         failpoint!("link.watched", [link], seldom);
@@ -158,17 +148,21 @@ impl LinkEnd {
         peer: Peer,
         closer: Closer,
     ) -> LinkEnd {
-        let open = Arc::new(OpenLink {
+        LinkEnd::new(links, role, peer, closer, Noted::Nowhere)
+    }
+
+    fn new(links: &Arc<Links>, role: Role, peer: Peer, closer: Closer, noted: Noted) -> LinkEnd {
+        let open = OpenLink {
             role,
             peer,
             closer: closer.clone(),
             links: Arc::downgrade(links),
             number: links.number(),
-            closed_here: AtomicBool::new(false),
             watch: OnceLock::new(),
-            noted: Mutex::new(Noted::Nowhere),
-        });
-        LinkEnd { peer, closer, open }
+            closed_here: AtomicBool::new(false),
+            noted: Mutex::new(noted),
+        };
+        LinkEnd { peer, closer, open: Arc::new(open) }
     }
 
     /// Closes the link: ends its waits, tells the peer the reason, and gives the descriptors back.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::thread::Pid;
 
@@ -12,13 +12,9 @@ use super::responder::Responder;
 use super::serving_error::AcceptError;
 use crate::ring::{Consumer, Deadline, Producer, Stop, WaitStrategy};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Peer, Status, Violation};
-
-/// How long the other side has to say hello.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The longest text of a refusal, in bytes.
-const MOST_TEXT: usize = 1024;
+use crate::wire::{
+    BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, LONGEST_REFUSAL, Operation, Peer, Status, Violation,
+};
 
 /// A client that asks for a link: [`accept`](Self::accept) or [`refuse`](Self::refuse) it. Given by
 /// [`Listener::accept`](super::Listener::accept). Its `connect` waits meanwhile. Dropping this ends the
@@ -66,7 +62,7 @@ impl Incoming {
         ring_size: usize,
         strategy: WaitStrategy,
     ) -> Incoming {
-        Incoming { end, requests, responses, ring_size, strategy, until: Instant::now() + PATIENCE }
+        Incoming { end, requests, responses, ring_size, strategy, until: Instant::now() + HELLO_TIME }
     }
 
     /// Who asks, as the server knows it: a client cannot pretend to be another. Does not block.
@@ -122,7 +118,7 @@ impl Incoming {
     /// [`ConnectError::Refused`](crate::ConnectError::Refused). Does not block.
     pub fn refuse(mut self, why: impl AsRef<str>) {
         let text = why.as_ref();
-        let most = MOST_TEXT.min(self.responses.max_block() - BLOCK_HEADER);
+        let most = LONGEST_REFUSAL.min(self.responses.max_block() - BLOCK_HEADER);
         let cut = (0..=text.len().min(most)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         self.say(Status::Refused, &text.as_bytes()[..cut]);
     }

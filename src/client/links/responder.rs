@@ -11,13 +11,11 @@ use super::end::LinkEnd;
 use crate::client::Closer;
 use crate::link;
 use crate::link::{DRAIN, End, Handler, Request, Response, Scheduler, ServiceError, Slot, is_post};
+use crate::ring::layout::LINE;
 use crate::ring::{self, Consumer, Producer, WaitStrategy};
 use crate::shm::PerProcess;
 use crate::testing::failpoints::fault;
 use crate::wire::{BlockHeader, CloseReason, Peer, Status, Violation};
-
-/// Bytes of the smallest record in a ring.
-const SMALLEST_RECORD: usize = 64;
 
 /// The serving end of a link: [`Incoming::accept`](super::Incoming::accept). It answers the calls of one
 /// client, on the thread that calls [`serve`](Self::serve). Dropping it ends the link.
@@ -74,7 +72,7 @@ impl Responder {
     ) -> Responder {
         let slot = Slot::new(&scheduler(), strategy, end.closer.clone(), reference);
         let responder = link::Responder::new(requests, responses, slot);
-        Responder { end, responder, most_left: ring_size / SMALLEST_RECORD, ended: None }
+        Responder { end, responder, most_left: ring_size / LINE, ended: None }
     }
 
     /// Who calls, as the server knew it when it introduced the two. Does not block.

@@ -236,14 +236,14 @@ impl Serving {
     /// The body of a link's thread.
     fn serve(&self, incoming: Incoming, reference: Pid) {
         let link = Arc::clone(&incoming.end.open);
-        if let Ok(mut responder) = incoming.accept_as(Some(reference)) {
+        let accepted = incoming.accept_as(Some(reference)).map(|mut responder| {
             let _ = responder.serve(|request, response| self.service.call(request, response));
-            drop(responder);
-            self.lock().links.remove(&link.number);
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service.left(&link.peer))) {
-                dispose(panic);
-            }
-        }
+        });
         self.lock().links.remove(&link.number);
+        if accepted.is_ok()
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service.left(&link.peer)))
+        {
+            dispose(panic);
+        }
     }
 }

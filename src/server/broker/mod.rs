@@ -17,4 +17,4 @@ mod waiting;
 pub(super) use introductions::Broker;
 pub(super) use marks::LinkMarks;
 #[cfg(test)]
-pub(crate) use waiting::{AT_ONE_CLIENT, OF_ONE_USER, PATIENCE};
+pub(crate) use waiting::{AT_ONE_CLIENT, OF_ONE_USER};

@@ -10,15 +10,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, getrlimit};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::table::LinkId;
 use crate::connect::Introduction;
 use crate::os::descriptors::Ours;
-use crate::wire::Key;
-
-/// How long an introduction waits.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+use crate::wire::{HELLO_TIME, Key};
 
 /// How many introductions wait for one client.
 pub(crate) const AT_ONE_CLIENT: usize = 128;
@@ -45,7 +42,7 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn new(introduction: Introduction, descriptors: [OwnedFd; Introduction::DESCRIPTORS]) -> Part {
-        Part { introduction, descriptors, due: Instant::now() + PATIENCE }
+        Part { introduction, descriptors, due: Instant::now() + HELLO_TIME }
     }
 
     /// The caller's user.
@@ -329,8 +326,8 @@ mod tests {
         waiting.push(Key::from_u128(8), part(4, 70_001));
         assert_eq!(waiting.take(CALLEE).unwrap().introduction.id, 1);
         assert!(waiting.expire(began).is_empty());
-        assert!(waiting.due().unwrap() >= began + PATIENCE);
-        assert_eq!(waiting.expire(Instant::now() + PATIENCE), [2, 3, 4]);
+        assert!(waiting.due().unwrap() >= began + HELLO_TIME);
+        assert_eq!(waiting.expire(Instant::now() + HELLO_TIME), [2, 3, 4]);
         assert!(waiting.take(CALLEE).is_none() && waiting.due().is_none() && waiting.len() == 0);
     }
 

@@ -4,7 +4,7 @@
 
 use super::kinds::{self, Assault, Kind, SERVED};
 use super::raw::{CALL, HELLO, Kept, OK, RawLink, STATUS_HELLO, VIOLATION};
-use crate::attacker::{Load, ask_for_the_server, cpu_time, pass_time};
+use crate::attacker::{Load, ask_for_the_server, cpu_time, next_order, pass_time};
 use crate::common::LIMIT;
 use crate::common::payload::Random;
 use crate::common::raw::RawClient;
@@ -43,10 +43,8 @@ pub fn attack(stage: &Stage) {
     let mut load = Load::default();
     say("ready");
     loop {
-        let order = stage.order();
-        let (what, time) = order.split_once(' ').unwrap();
-        let time = Duration::from_millis(time.parse().unwrap());
-        match what {
+        let (what, time) = next_order(stage);
+        match what.as_str() {
             "attack" => {
                 load = attacker.attack(time).0;
                 load.tell();

@@ -28,16 +28,13 @@ use crate::connect::{Ask, Introduction, Refusal, Role};
 use crate::link::Stop;
 use crate::ring::{Consumer, Deadline, NotSent, WaitStrategy};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Address, BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
-
-/// How long the other client has for its hello.
-const HELLO: Duration = Duration::from_secs(5);
+use crate::wire::{
+    Address, BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, LONGEST_REFUSAL, Operation, Status,
+    Violation,
+};
 
 /// How long to wait for the end of a registration that the server at its place does not know.
 const NOTICE: Duration = Duration::from_secs(1);
-
-/// The longest text of a refusal; a longer one is cut.
-const LONGEST_TEXT: usize = 1024;
 
 /// Opens a link. Blocks until the other client has accepted or refused.
 pub(super) fn connect(caller: &mut Caller, to: Address, options: &LinkOptions) -> Result<Link, ConnectError> {
@@ -48,7 +45,7 @@ pub(super) fn connect(caller: &mut Caller, to: Address, options: &LinkOptions) -
     let since = Instant::now();
     let strategy = options.wait.unwrap_or(session.links.place.wait);
     let (ends, geometry, end) = begin(&session, answer, strategy)?;
-    greet(ends, &geometry, end, deadline.min(since + HELLO), deadline)
+    greet(ends, &geometry, end, deadline.min(since + HELLO_TIME), deadline)
 }
 
 /// The caller's half of what the two clients say to each other before the first call. The other one's hello
@@ -70,7 +67,7 @@ pub(in crate::client) fn greet(
     match hear(&mut ends.consumer, &mut deadline.into())? {
         (Status::Ok, _) => Ok(Link::new(end, ends, geometry)),
         (Status::Refused, mut text) => {
-            text.truncate(LONGEST_TEXT);
+            text.truncate(LONGEST_REFUSAL);
             let text = Some(printable(&text)).filter(|text| !text.trim().is_empty());
             Err(ConnectError::Refused(text.unwrap_or_else(|| "it gave no reason".into())))
         }

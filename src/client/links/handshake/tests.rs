@@ -163,7 +163,7 @@ fn a_refusal_is_told_with_its_text_and_leaves_nothing() {
     };
     assert_eq!(refuse(b"not \x1b[31mtoday"), "not [31mtoday");
     assert_eq!(refuse(b""), "it gave no reason");
-    assert_eq!(refuse(&[b'x'; 9000]).len(), LONGEST_TEXT);
+    assert_eq!(refuse(&[b'x'; 9000]).len(), LONGEST_REFUSAL);
     let (told, _) = bus.told(|callee| {
         callee.say(Status::Hello, 0, b"");
         callee.say(Status::Busy, 0, b"");
