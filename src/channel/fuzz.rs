@@ -56,23 +56,19 @@ impl Memory {
         &self.geometry
     }
 
-    fn ends(&self, rings: &[Ring], end_options: &EndOptions) -> Ends {
-        Ends::new(self.view.clone(), rings, self.geometry, WaitStrategy::Park, end_options).expect("memory")
-    }
-
     /// The server's ends.
     pub(crate) fn host(&self) -> Host {
-        self.ends(&Ring::ALL, &SERVER).host(&SERVER)
+        host_of(self.view.clone(), self.geometry, WaitStrategy::Park, &SERVER).expect("memory")
     }
 
     /// The client's ends.
     pub(crate) fn guest(&self) -> Guest {
-        self.ends(&Ring::ALL, &CLIENT).guest()
+        guest_of(self.view.clone(), self.geometry, WaitStrategy::Park, &CLIENT).expect("memory")
     }
 
     /// One side's ends of a link, whose rings are the first two of a channel.
     pub(crate) fn link(&self, side: Side) -> LinkEnds {
-        self.ends(&Ring::OF_LINK, &LINK).link(side)
+        link::ends_of(self.view.clone(), self.geometry, WaitStrategy::Park, side).expect("memory")
     }
 
     fn control(ring: usize) -> usize {

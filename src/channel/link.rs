@@ -8,9 +8,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::layout::{Geometry, Ring};
-use super::{ChannelError, EndOptions, Ends};
-use crate::ring::{Closer, Consumer, Peer, Producer, WaitStrategy};
-use crate::shm::{Segment, View};
+use super::{ChannelError, EndOptions, Ends, Sleepers};
+use crate::ring::{Closer, Consumer, Kick, Peer, Producer, WaitStrategy};
+use crate::shm::{Segment, SegmentError, View};
 
 /// Which side of a link this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub(crate) struct LinkEnds {
     pub(crate) consumer: Consumer,
     /// Closes the link.
     pub(crate) closer: Closer,
+    /// The pipe of this side, for its own closers, and the other side's. Empty at first.
+    pub(crate) own: Kick,
+    pub(crate) peers: Kick,
 }
 
 pub(super) const LINK: EndOptions =
@@ -62,19 +65,37 @@ pub(crate) fn open_link(
     if found != needed {
         return Err(ChannelError::Length { found, needed });
     }
-    Ok(Ends::new(View::new(segment), &Ring::OF_LINK, *geometry, strategy, &LINK)?.link(side))
+    Ok(ends_of(View::new(segment), *geometry, strategy, side)?)
 }
 
-impl Ends {
-    pub(super) fn link(&self, side: Side) -> LinkEnds {
-        let (produces, consumes) = match side {
+pub(super) fn ends_of(
+    view: View,
+    geometry: Geometry,
+    strategy: WaitStrategy,
+    side: Side,
+) -> Result<LinkEnds, SegmentError> {
+    let (own, peers) = (Kick::default(), Kick::default());
+    let (produces, consumes) = side.rings();
+    let rings = [
+        Sleepers { consumer: peers.clone(), ..Sleepers::of(produces) },
+        Sleepers { producer: peers.clone(), ..Sleepers::of(consumes) },
+    ];
+    let ends = Ends::new(view, &rings, vec![own.clone()], geometry, strategy, &LINK)?;
+    Ok(LinkEnds {
+        producer: Producer::new(&ends.setup(produces, &peers)),
+        consumer: Consumer::new(&ends.setup(consumes, &peers)),
+        closer: ends.closer,
+        own,
+        peers,
+    })
+}
+
+impl Side {
+    /// The ring that it produces into, and the one that it consumes from.
+    fn rings(self) -> (Ring, Ring) {
+        match self {
             Side::Caller => (Ring::Request, Ring::Response),
             Side::Callee => (Ring::Response, Ring::Request),
-        };
-        LinkEnds {
-            producer: Producer::new(&self.setup(produces)),
-            consumer: Consumer::new(&self.setup(consumes)),
-            closer: self.closer.clone(),
         }
     }
 }
@@ -156,7 +177,7 @@ mod tests {
         {
             let (caller, callee) = link();
             let (sleeping, other) = if side == Side::Caller { (caller, callee) } else { (callee, caller) };
-            let LinkEnds { mut producer, mut consumer, closer } = sleeping;
+            let LinkEnds { mut producer, mut consumer, closer, .. } = sleeping;
             let largest = vec![0; producer.max_block()];
             while producer.try_send(&largest).is_ok() {}
             let sender = thread::spawn(move || producer.send(&largest));

@@ -36,7 +36,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::os::remedy::on_memory;
 use crate::ring::layout::largest_block;
-use crate::ring::{CloseReason, Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
+use crate::ring::{CloseReason, Closer, Consumer, Kick, Peer, Producer, Setup, Sleeper, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
 pub(crate) use layout::MIN_BLOCK;
@@ -158,6 +158,7 @@ pub struct Host {
     pub(crate) intake: Closer,
     /// What the client says about its links.
     pub(crate) links: LinkWords,
+    pub(crate) kicks: Kicks,
 }
 
 /// The ends of the side that received the channel and makes requests; see [`open`]. They can be moved to
@@ -188,6 +189,7 @@ pub struct Guest {
     pub closer: Closer,
     /// What this client tells the server about its links.
     pub(crate) links: LinkWords,
+    pub(crate) kicks: Kicks,
     geometry: Geometry,
 }
 
@@ -270,8 +272,7 @@ fn create_with(
 ) -> Result<(Host, OwnedFd), ChannelError> {
     let (segment, descriptor) = Segment::create("ringpost-channel", geometry.segment_len())?;
     Words::describing(geometry).write(&segment);
-    let ends = Ends::new(View::new(segment), &Ring::ALL, *geometry, strategy, end_options)?;
-    Ok((ends.host(end_options), descriptor))
+    Ok((host_of(View::new(segment), *geometry, strategy, end_options)?, descriptor))
 }
 
 fn open_with(
@@ -281,7 +282,73 @@ fn open_with(
 ) -> Result<Guest, ChannelError> {
     let segment = Segment::open(descriptor)?;
     let geometry = Words::read(&segment)?.check(segment.len())?;
-    Ok(Ends::new(View::new(segment), &Ring::ALL, geometry, strategy, end_options)?.guest())
+    Ok(guest_of(View::new(segment), geometry, strategy, end_options)?)
+}
+
+fn host_of(
+    view: View,
+    geometry: Geometry,
+    strategy: WaitStrategy,
+    end_options: &EndOptions,
+) -> Result<Host, SegmentError> {
+    let kicks = Kicks::default();
+    let rings = kicks.at_the_host();
+    Ok(Ends::new(view, &rings, Vec::new(), geometry, strategy, end_options)?.host(kicks, end_options))
+}
+
+fn guest_of(
+    view: View,
+    geometry: Geometry,
+    strategy: WaitStrategy,
+    end_options: &EndOptions,
+) -> Result<Guest, SegmentError> {
+    let kicks = Kicks::default();
+    // The host sleeps on its words, and waits in no event loop.
+    let (rings, own) = (Ring::ALL.map(Sleepers::of), vec![kicks.caller.clone(), kicks.inbox.clone()]);
+    Ok(Ends::new(view, &rings, own, geometry, strategy, end_options)?.guest(kicks))
+}
+
+/// The pipes by which the ends of a client are kicked that wait in an event loop. The server holds the write
+/// ends, and the client's own closers have others. Each is empty until the client asks for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kicks {
+    /// Of the half that calls: it waits for responses, and for room for requests.
+    pub(crate) caller: Kick,
+    /// Of the half that receives messages.
+    pub(crate) inbox: Kick,
+}
+
+impl Kicks {
+    /// The three rings with the pipes that the host kicks.
+    fn at_the_host(&self) -> [Sleepers; 3] {
+        [
+            Sleepers { producer: self.caller.clone(), ..Sleepers::of(Ring::Request) },
+            Sleepers { consumer: self.caller.clone(), ..Sleepers::of(Ring::Response) },
+            Sleepers { consumer: self.inbox.clone(), ..Sleepers::of(Ring::Inbox) },
+        ]
+    }
+}
+
+/// A ring, and the pipes by which this side kicks its ends.
+struct Sleepers {
+    ring: Ring,
+    consumer: Kick,
+    producer: Kick,
+}
+
+impl Sleepers {
+    /// Nobody is kicked.
+    fn of(ring: Ring) -> Sleepers {
+        Sleepers { ring, consumer: Kick::default(), producer: Kick::default() }
+    }
+
+    fn all(&self) -> [Sleeper; 2] {
+        let [consumer, producer] = self.ring.parked_words();
+        [
+            Sleeper { word: consumer, kick: self.consumer.clone() },
+            Sleeper { word: producer, kick: self.producer.clone() },
+        ]
+    }
 }
 
 /// Makes the ends of one side from what they share.
@@ -296,13 +363,15 @@ struct Ends {
 impl Ends {
     fn new(
         view: View,
-        rings: &[Ring],
+        rings: &[Sleepers],
+        own: Vec<Kick>,
         geometry: Geometry,
         strategy: WaitStrategy,
         end_options: &EndOptions,
     ) -> Result<Ends, SegmentError> {
-        let parked = rings.iter().flat_map(|ring| ring.parked_words()).collect();
-        let mut closer = Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED), end_options.peer);
+        let parked = rings.iter().flat_map(Sleepers::all).collect();
+        let mut closer =
+            Closer::with_pipes(view.clone(), Scope::Shared, parked, own, Some(CLOSED), end_options.peer);
         if end_options.ends_at_fork {
             closer = closer
                 .of_this_process()
@@ -311,26 +380,30 @@ impl Ends {
         Ok(Ends { view, geometry, strategy, closer, closes_on_drop: end_options.closes_on_drop })
     }
 
-    fn host(&self, end_options: &EndOptions) -> Host {
-        let intake =
-            if end_options.separate_intake { self.closer_of(Ring::Request) } else { self.closer.clone() };
+    fn host(&self, kicks: Kicks, end_options: &EndOptions) -> Host {
+        let [request, _, _] = kicks.at_the_host();
+        let intake = if end_options.separate_intake { self.closer_of(&request) } else { self.closer.clone() };
+        let requests = Setup { closer: intake.clone(), ..self.setup(Ring::Request, &kicks.caller) };
         Host {
-            requests: Consumer::new(&Setup { closer: intake.clone(), ..self.setup(Ring::Request) }),
-            responses: Producer::new(&self.setup(Ring::Response)),
-            inbox: Producer::new(&self.setup(Ring::Inbox)),
+            requests: Consumer::new(&requests),
+            responses: Producer::new(&self.setup(Ring::Response, &kicks.caller)),
+            inbox: Producer::new(&self.setup(Ring::Inbox, &kicks.inbox)),
             closer: self.closer.clone(),
             intake,
             links: self.link_words(),
+            kicks,
         }
     }
 
-    fn guest(&self) -> Guest {
+    fn guest(&self, kicks: Kicks) -> Guest {
+        let setup = |ring| self.setup(ring, &Kick::default());
         Guest {
-            requests: Producer::new(&self.setup(Ring::Request)),
-            responses: Consumer::new(&self.setup(Ring::Response)),
-            inbox: Consumer::new(&self.setup(Ring::Inbox)),
+            requests: Producer::new(&setup(Ring::Request)),
+            responses: Consumer::new(&setup(Ring::Response)),
+            inbox: Consumer::new(&setup(Ring::Inbox)),
             closer: self.closer.clone(),
             links: self.link_words(),
+            kicks,
             geometry: self.geometry,
         }
     }
@@ -340,11 +413,13 @@ impl Ends {
     }
 
     /// A close handle of one ring only, which does not tell the other side.
-    fn closer_of(&self, ring: Ring) -> Closer {
-        Closer::new(self.view.clone(), Scope::Shared, ring.parked_words().to_vec(), None, Peer::Unheard)
+    fn closer_of(&self, ring: &Sleepers) -> Closer {
+        let parked = ring.all().into();
+        Closer::with_pipes(self.view.clone(), Scope::Shared, parked, Vec::new(), None, Peer::Unheard)
     }
 
-    fn setup(&self, ring: Ring) -> Setup {
+    /// One side of a ring. `kick` is the pipe of the other side.
+    fn setup(&self, ring: Ring, kick: &Kick) -> Setup {
         Setup {
             view: self.view.clone(),
             control: ring.control(),
@@ -353,6 +428,7 @@ impl Ends {
             max_block: self.geometry.max_block(),
             scope: Scope::Shared,
             closer: self.closer.clone(),
+            kick: kick.clone(),
             strategy: self.strategy,
             closes_on_drop: self.closes_on_drop,
             start: 0,

@@ -17,6 +17,9 @@
 //! **What is left open.** A drain may overlook a requester that goes to sleep at the very moment when its
 //! response is committed, while more requests are in the ring. That requester is woken when the drain ends.
 //! So a requester with several requests outstanding sleeps in slices.
+//!
+//! An event loop has no slices. So a requester that may wait in one says so before it does for the first time,
+//! and from then on the responder makes the fence behind each response, too.
 
 use crate::ring::{Consumer, Found, Producer, notify_both};
 
@@ -25,6 +28,9 @@ pub(crate) trait Serves {
     type End;
 
     fn rings(&mut self) -> (&mut Consumer, &mut Producer);
+
+    /// Whether the requester may wait in an event loop.
+    fn wakes_after_each(&self) -> bool;
 
     /// How many requests were served in this drain.
     fn served(&mut self) -> &mut usize;
@@ -48,8 +54,9 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
         };
         *worker.served() += 1;
         worker.serve(found)?;
+        let after_each = worker.wakes_after_each();
         let (requests, responses) = worker.rings();
-        if responses.consumer_looks_parked() {
+        if after_each || responses.consumer_looks_parked() {
             notify_both(responses, requests);
         }
         requests.settle();
@@ -94,6 +101,10 @@ mod tests {
 
         fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
             (&mut self.requests, &mut self.responses)
+        }
+
+        fn wakes_after_each(&self) -> bool {
+            false
         }
 
         fn served(&mut self) -> &mut usize {

@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Stop;
-use crate::ring::{self, Consumer, Deadline, Ended, Found, NotSent, Producer, notify_both};
+use crate::ring::{self, Consumer, Deadline, Found, NotSent, Producer, notify_both};
 use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
@@ -229,6 +229,66 @@ impl Requester {
         }
     }
 
+    /// The response to this request if it is there, or comes within the looks that a wait begins with. Earlier
+    /// ones are kept. Does not block.
+    pub(crate) fn try_await(&mut self, sequence: u32) -> Result<Option<Status>, Stop> {
+        let mut found = match self.requests.consumer_looks_parked() {
+            true => None,
+            false => self.responses.find_soon(),
+        };
+        loop {
+            let next = match found.take() {
+                Some(found) => found,
+                None => match self.responses.try_find() {
+                    Ok(Some(found)) => found,
+                    Ok(None) => {
+                        self.notify();
+                        return Ok(None);
+                    }
+                    Err(ended) => return Err(ended.into()),
+                },
+            };
+            if let Some(status) = self.accept_if(sequence, next, |stop| stop)? {
+                return Ok(Some(status));
+            }
+        }
+    }
+
+    /// Gives a request up whose response did not come yet: that is discarded when it comes.
+    pub(crate) fn abandon(&mut self, sequence: u32) {
+        // It may have been answered, or have ended with its rings.
+        if sequence.wrapping_sub(self.expected) < self.next.wrapping_sub(self.expected) {
+            self.abandoned.insert(sequence);
+        }
+    }
+
+    /// Announces that this end waits in an event loop: for a response, and with `wanted` also for room for a
+    /// request with a body of that length. Returns false if one of them is there already: then look again.
+    #[must_use]
+    pub(crate) fn arm(&mut self, wanted: Option<usize>) -> bool {
+        self.notify();
+        if wanted.is_some_and(|len| !self.requests.arm_for_room(BLOCK_HEADER + len)) {
+            return false;
+        }
+        let armed = self.responses.arm();
+        if !armed && wanted.is_some() {
+            self.requests.disarm();
+        }
+        armed
+    }
+
+    /// The responder may wait in an event loop for room for a response: from now on it is told of each that is
+    /// taken.
+    pub(crate) fn release_aloud(&mut self) {
+        self.responses.release_aloud();
+    }
+
+    /// Closes the rings because the responder woke this end too often.
+    #[cold]
+    pub(crate) fn reject_kicks(&mut self) -> Stop {
+        self.responses.reject_kicks().into()
+    }
+
     /// Waits for the response to the oldest outstanding request, when none is [kept](Self::take_kept).
     pub(crate) fn receive<E>(
         &mut self,
@@ -248,8 +308,7 @@ impl Requester {
             let found = match self.responses.try_find() {
                 Ok(Some(found)) => found,
                 Ok(None) => return Ok(None),
-                Err(Ended::Closed(reason)) => return Err(Stop::Closed(reason.into())),
-                Err(Ended::Fault(violation)) => return Err(Stop::Fault(violation.into())),
+                Err(ended) => return Err(ended.into()),
             };
             if let Some((_, status)) = self.accept(found, |stop| stop)? {
                 return Ok(Some(status));

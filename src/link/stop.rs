@@ -1,6 +1,6 @@
 //! Why a wait on a link ended before it found what it was for.
 
-use crate::ring;
+use crate::ring::{self, Ended};
 use crate::wire::{CloseReason, Violation};
 
 /// As the ring's [`Stop`](ring::Stop), with the reasons and rules of the protocol.
@@ -12,6 +12,15 @@ pub(crate) enum Stop {
     Closed(CloseReason),
     /// The other side broke a rule.
     Fault(Violation),
+}
+
+impl From<Ended> for Stop {
+    fn from(ended: Ended) -> Stop {
+        match ended {
+            Ended::Closed(reason) => Stop::Closed(reason.into()),
+            Ended::Fault(violation) => Stop::Fault(violation.into()),
+        }
+    }
 }
 
 impl From<ring::Stop> for Stop {

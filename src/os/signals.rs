@@ -55,15 +55,25 @@ pub(crate) fn unblock_all() {
     }
 }
 
-/// Runs an operation that may exceed the limit of file sizes. It then fails with EFBIG, and the kernel raises
-/// SIGXFSZ in this thread. This function consumes that signal, so that it does not end the process or reach a
-/// handler. One that was pending before stays pending.
+/// Runs an operation that may exceed the limit of file sizes: it then fails with EFBIG.
 pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
+    without(libc::SIGXFSZ, act)
+}
+
+/// Runs a write into a pipe or socket that perhaps nobody reads any more: it then fails with EPIPE.
+pub(crate) fn without_sigpipe<T>(act: impl FnOnce() -> T) -> T {
+    without(libc::SIGPIPE, act)
+}
+
+/// Runs an operation that, when it fails, makes the kernel raise this signal in this thread. This function
+/// consumes it, so that it does not end the process or reach a handler. One that was pending before stays
+/// pending.
+fn without<T>(signal: libc::c_int, act: impl FnOnce() -> T) -> T {
     // SAFETY: signal sets consist of integers, for which zeros are valid. The calls write only to the given
     // sets, and fail only for signals that do not exist.
     let (only, mut before, mut pending) = unsafe {
         let mut only: libc::sigset_t = zeroed();
-        libc::sigaddset(&raw mut only, libc::SIGXFSZ);
+        libc::sigaddset(&raw mut only, signal);
         (only, zeroed::<libc::sigset_t>(), zeroed::<libc::sigset_t>())
     };
     // SAFETY: all are valid sets. Only this thread's mask changes. The test reads a set that the call before
@@ -71,7 +81,7 @@ pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
     let was_pending = unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, &raw mut before);
         libc::sigpending(&raw mut pending);
-        libc::sigismember(&raw const pending, libc::SIGXFSZ) == 1
+        libc::sigismember(&raw const pending, signal) == 1
     };
     let done = act();
     if !was_pending {

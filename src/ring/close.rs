@@ -17,10 +17,13 @@
 //! returned: a thread that already sleeps is woken, and a thread that is about to sleep finds the word
 //! changed. A malicious peer can still keep a thread asleep, by setting the word again or by requeueing its
 //! waiters. Where that must be impossible, the waiter also sleeps on the private word, and closing wakes it
-//! there.
+//! there. An end that waits in an event loop hears of a close on its own side by its pipe, whatever its word
+//! says.
 
 use std::fmt;
 
+use super::kick::Kick;
+use super::park::{ARMED, AWAKE, PARKED};
 use crate::shm::backend::{Arc, Ordering, fence};
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{FOREIGN, ForkSafeWord, View, Word32};
@@ -146,9 +149,24 @@ struct Closing {
     view: View,
     /// The shared closed word, if there is one.
     shared: Option<Word32>,
-    /// Offsets of all parked words of the channel.
-    parked: Vec<usize>,
+    /// All parked words of the channel.
+    parked: Vec<Sleeper>,
+    /// The pipes of this side's ends.
+    own: Vec<Kick>,
     scope: Scope,
+}
+
+/// An end that may sleep: where its parked word is, and its pipe if it may wait in an event loop.
+#[derive(Debug, Clone)]
+pub(crate) struct Sleeper {
+    pub(crate) word: usize,
+    pub(crate) kick: Kick,
+}
+
+impl From<usize> for Sleeper {
+    fn from(word: usize) -> Sleeper {
+        Sleeper { word, kick: Kick::default() }
+    }
 }
 
 /// The close handle of a channel's side: closes it from any thread, and ends every wait on it.
@@ -188,10 +206,23 @@ impl Closer {
         shared: Option<usize>,
         peer: Peer,
     ) -> Closer {
+        let parked = parked.into_iter().map(Sleeper::from).collect();
+        Closer::with_pipes(view, scope, parked, Vec::new(), shared, peer)
+    }
+
+    /// The same for a channel whose ends may wait in an event loop. `own` are the pipes of this side's.
+    pub(crate) fn with_pipes(
+        view: View,
+        scope: Scope,
+        parked: Vec<Sleeper>,
+        own: Vec<Kick>,
+        shared: Option<usize>,
+        peer: Peer,
+    ) -> Closer {
         let shared = shared.map(|offset| view.pin32(offset));
         let heeded = shared.clone().filter(|_| peer != Peer::Unheard);
         let sleep_on_private = peer != Peer::Relied;
-        let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, scope });
+        let rest = Arc::new(Closing { sleep_on_private, view, shared, parked, own, scope });
         Closer { private: ForkSafeWord::inherited(OPEN), heeded, rest }
     }
 
@@ -278,7 +309,7 @@ impl Closer {
     }
 
     fn close_for(&self, reason: CloseReason) {
-        let Closing { view, shared, parked, scope, sleep_on_private } = &*self.rest;
+        let Closing { view, shared, parked, own, scope, sleep_on_private } = &*self.rest;
         // Release: a thread that sees the reason also sees what was committed before. Only the first reason
         // counts, but a repeated close wakes again, which costs nothing.
         let before = self.private.compare_exchange(OPEN, reason.0, Ordering::Release, Ordering::Relaxed);
@@ -301,13 +332,19 @@ impl Closer {
             failpoint!("close.woken", [server, link], seldom);
         }
         let unsure = !sleep_on_private && *scope == Scope::Shared;
-        for offset in parked {
-            let word = view.word32(*offset);
-            if word.swap(0, Ordering::Relaxed) == 1 || unsure {
+        for Sleeper { word, kick } in parked {
+            let word = view.word32(*word);
+            let waits = word.swap(AWAKE, Ordering::Relaxed);
+            if waits == PARKED || unsure {
                 failpoint!("close.swapped", [server, client, link], seldom);
                 futex::wake(word, *scope, u32::MAX >> 1);
             }
+            if waits == ARMED {
+                kick.kick();
+            }
         }
+        // Whatever their words say: the other side writes them, too.
+        own.iter().for_each(Kick::kick);
     }
 
     /// The private word as something to sleep on until it is set.

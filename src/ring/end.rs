@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::kick::Kick;
 use super::layout::{self, ONE_LINE, Violation};
 use super::wait::Waiting;
 use super::{CloseReason, Closer, SPARE_HINTS, Setup};
@@ -21,6 +22,8 @@ pub(super) struct End {
     pub(super) notified: u64,
     pub(super) closer: Closer,
     pub(super) scope: Scope,
+    /// The other end's pipe.
+    pub(super) kick: Kick,
     /// The rule that the other end broke, once this end has found that.
     pub(super) broken: Option<Violation>,
     pub(super) waiting: Waiting,
@@ -45,6 +48,7 @@ impl End {
             notified: setup.start,
             closer: setup.closer.clone(),
             scope: setup.scope,
+            kick: setup.kick.clone(),
             broken: None,
             waiting: Waiting::new(setup.strategy),
             progress: 0,

@@ -55,6 +55,7 @@ impl Memory {
             max_block: largest_block(self.capacity),
             scope: Scope::Shared,
             closer,
+            kick: Default::default(),
             strategy: WaitStrategy::Park,
             closes_on_drop: None,
             start: self.start,

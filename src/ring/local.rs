@@ -79,6 +79,7 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
         max_block: largest_block(capacity),
         scope: Scope::Private,
         closer,
+        kick: Default::default(),
         strategy,
         closes_on_drop: Some(super::CloseReason::PEER),
         start,

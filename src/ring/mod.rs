@@ -101,6 +101,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod kick;
 pub(crate) mod layout;
 mod local;
 mod park;
@@ -116,12 +117,13 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use close::Peer;
 pub use close::{CloseReason, Closer};
+pub(crate) use close::{Peer, Sleeper};
 pub(crate) use consumer::{Awake, Found};
 pub use consumer::{Block, Consumer, Drain};
 pub(crate) use error::{Ended, NotSent, Stop};
 pub use error::{RecvError, SendError};
+pub(crate) use kick::{Kick, OwnPipe};
 pub use layout::Violation;
 #[cfg(test)]
 pub(crate) use local::local_setup;
@@ -152,6 +154,8 @@ pub(crate) struct Setup {
     pub(crate) max_block: usize,
     pub(crate) scope: Scope,
     pub(crate) closer: Closer,
+    /// The pipe of the other end, if that may wait in an event loop.
+    pub(crate) kick: Kick,
     pub(crate) strategy: WaitStrategy,
     /// The reason for which dropping an end closes the channel, if it does.
     pub(crate) closes_on_drop: Option<CloseReason>,

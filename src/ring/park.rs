@@ -2,7 +2,8 @@
 //!
 //! Each end has a parked word in the ring: [`PRODUCER_PARKED`](super::layout::PRODUCER_PARKED) and
 //! [`CONSUMER_PARKED`](super::layout::CONSUMER_PARKED), here the parameter `WORD`. The head of
-//! [`crate::ring`] argues why no wake is lost.
+//! [`crate::ring`] argues why no wake is lost. An end that waits in an event loop is not asleep on the word but
+//! [armed](super::kick): a byte in its pipe wakes it.
 
 use std::time::Instant;
 
@@ -12,8 +13,9 @@ use crate::shm::backend::{AtomicU32, Ordering, fence};
 use crate::shm::futex::{self, Scope, Wait, Woken};
 
 /// The values of a parked word.
-const AWAKE: u32 = 0;
-const PARKED: u32 = 1;
+pub(super) const AWAKE: u32 = 0;
+pub(super) const PARKED: u32 = 1;
+pub(super) const ARMED: u32 = 2;
 
 impl End {
     #[inline(always)]
@@ -21,19 +23,20 @@ impl End {
         self.ring.word32::<WORD>()
     }
 
-    /// Announces that this end is about to sleep. It must look once more before it does.
-    pub(super) fn arm<const WORD: usize>(&self) {
-        futex::set(self.parked::<WORD>(), PARKED);
+    /// Announces that this end is about to sleep, `PARKED`, or to wait in an event loop, `ARMED`. It must
+    /// look once more before it does.
+    pub(super) fn announce<const WORD: usize>(&self, waits: u32) {
+        futex::set(self.parked::<WORD>(), waits);
         fence(Ordering::SeqCst);
     }
 
     /// Takes that back: this end is awake.
-    pub(super) fn disarm<const WORD: usize>(&self) {
+    pub(super) fn retract<const WORD: usize>(&self) {
         futex::set(self.parked::<WORD>(), AWAKE);
     }
 
     /// Sleeps until the other end wakes this one, the channel is closed, or the deadline passes. May return
-    /// early. Call [`arm`](Self::arm) and look once more before it.
+    /// early. Call [`announce`](Self::announce) and look once more before it.
     pub(super) fn sleep<const WORD: usize>(&self, deadline: Option<Instant>) -> Woken {
         let parked = as_wait::<WORD>(&self.ring, self.scope);
         if self.closer.sleeps_on_private() {
@@ -43,25 +46,30 @@ impl End {
         }
     }
 
-    /// Whether the other end looks asleep. Without a fence this can miss one that is just falling asleep, but
-    /// costs nothing.
+    /// Whether the other end looks asleep or armed. Without a fence this can miss one that is just falling
+    /// asleep, but costs nothing.
     #[inline(always)]
     pub(super) fn looks_parked<const WORD: usize>(&self) -> bool {
-        self.parked::<WORD>().load(Ordering::Relaxed) == PARKED
+        self.parked::<WORD>().load(Ordering::Relaxed) != AWAKE
     }
 
-    /// Wakes the other end if it sleeps, and tells whether it did. `swapped` is called between the change of
-    /// the word and the wake.
+    /// Wakes the other end if it sleeps or is armed, and tells whether it did. `swapped` is called between the
+    /// change of the word and the wake. Another value than the three is the other end's own affair.
     #[inline(always)]
     pub(super) fn wake<const WORD: usize>(&self, swapped: impl FnOnce()) -> bool {
         let word = self.parked::<WORD>();
         // Relaxed: the fences make the order, not this word.
-        let parked = word.swap(AWAKE, Ordering::Relaxed) == PARKED;
-        if parked {
-            swapped();
-            futex::wake(word, self.scope, 1);
+        let waits = word.swap(AWAKE, Ordering::Relaxed);
+        if waits == AWAKE {
+            return false;
         }
-        parked
+        swapped();
+        match waits {
+            PARKED => futex::wake(word, self.scope, 1),
+            ARMED => self.kick.kick(),
+            _ => {}
+        }
+        true
     }
 }
 

@@ -49,8 +49,11 @@ use super::{Closer, Ended, Setup, WaitStrategy};
 /// ```
 pub struct Consumer {
     end: End,
-    /// The position from which the producer must be notified: a quarter of the ring after the last time.
+    /// The position from which the producer must be notified: a quarter of the ring after the last time, or
+    /// at once.
     next_quarter: u64,
+    /// How much may be taken before that.
+    quarter: u64,
 }
 
 impl fmt::Debug for Consumer {
@@ -61,7 +64,8 @@ impl fmt::Debug for Consumer {
 
 impl Consumer {
     pub(crate) fn new(setup: &Setup) -> Consumer {
-        Consumer { end: End::new(setup), next_quarter: setup.start }
+        let quarter = setup.capacity as u64 / 4;
+        Consumer { end: End::new(setup), next_quarter: setup.start, quarter }
     }
 
     /// The largest block that can arrive, in bytes. Does not block.
@@ -119,6 +123,11 @@ impl Consumer {
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
     pub(crate) fn reject(&mut self) {
         self.poison(Violation::Rejected);
+    }
+
+    /// For the owner of this end's pipe, who found more kicks in it than the producer could have reason for.
+    pub(crate) fn reject_kicks(&mut self) -> Ended {
+        self.poison(Violation::FruitlessWakes)
     }
 
     #[cold]

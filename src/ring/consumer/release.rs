@@ -23,6 +23,12 @@ impl Consumer {
         failpoint!("consume.head", [server, client, link], always);
     }
 
+    /// From now on each release makes the fence: the producer may wait in an event loop, where it does not
+    /// look by itself after a while.
+    pub(crate) fn release_aloud(&mut self) {
+        (self.quarter, self.next_quarter) = (0, self.end.position);
+    }
+
     /// Wakes the producer if a quarter of the ring was taken, or if it looks asleep.
     #[inline(always)]
     pub(crate) fn settle(&mut self) {
@@ -44,7 +50,7 @@ impl Consumer {
     pub(super) fn pay_wake(&mut self) {
         // For blocks that a drain took; for others `head` already has this value.
         self.give_back();
-        self.next_quarter = self.end.position + self.end.capacity() / 4;
+        self.next_quarter = self.end.position + self.quarter;
         fence(Ordering::SeqCst);
         self.wake_after_fence();
     }

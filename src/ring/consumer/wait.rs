@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{CONSUMER_PARKED, EMPTY};
+use crate::ring::park::{ARMED, PARKED};
 use crate::ring::wait::{Looked, Yields};
 use crate::ring::{Deadline, Stop, WaitStrategy};
 use crate::shm::backend::spin_hint;
@@ -122,9 +123,9 @@ impl Consumer {
     #[cold]
     pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
-            self.end.arm::<CONSUMER_PARKED>();
+            self.end.announce::<CONSUMER_PARKED>(PARKED);
             if self.is_pending() {
-                self.end.disarm::<CONSUMER_PARKED>();
+                self.end.retract::<CONSUMER_PARKED>();
                 return Ok(());
             }
             failpoint!("park.data.set", [server, client, link], always);
@@ -135,7 +136,7 @@ impl Consumer {
                 // sleep on it.
                 return Ok(());
             }
-            self.end.disarm::<CONSUMER_PARKED>();
+            self.end.retract::<CONSUMER_PARKED>();
             failpoint!("park.data.cleared", [server, client, link], always);
             if self.is_pending() {
                 return Ok(());
@@ -145,6 +146,31 @@ impl Consumer {
                 Woken::Hint => self.end.count_fruitless_wake().map_err(Stop::Fault)?,
                 Woken::Interrupted | Woken::Slice => {}
             }
+        }
+    }
+
+    /// Announces that this end waits in an event loop until its pipe is kicked. Returns false if something is
+    /// there already, or the end: then look again.
+    #[must_use]
+    pub(crate) fn arm(&mut self) -> bool {
+        // In a forked child the words are the parent's.
+        if self.end.closer.is_closed_here() {
+            return false;
+        }
+        self.pay_wake_if_owed();
+        self.end.announce::<CONSUMER_PARKED>(ARMED);
+        failpoint!("arm.data.set", [client, link], always);
+        if self.is_pending() {
+            self.end.retract::<CONSUMER_PARKED>();
+            return false;
+        }
+        true
+    }
+
+    /// Takes that back. The kick may be on its way already.
+    pub(crate) fn disarm(&mut self) {
+        if !self.end.closer.is_closed_here() {
+            self.end.retract::<CONSUMER_PARKED>();
         }
     }
 

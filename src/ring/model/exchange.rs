@@ -21,13 +21,15 @@ struct Worker {
     requests: Consumer,
     responses: Producer,
     served: usize,
+    wakes_after_each: bool,
 }
 
 fn pair() -> (Client, Worker) {
     let (requests, worker_requests) = ring(4, WRAP - 1);
     let (worker_responses, responses) = ring(4, WRAP - 2);
     let client = Client { requester: Requester::new(requests, responses), asked: 0 };
-    (client, Worker { requests: worker_requests, responses: worker_responses, served: 0 })
+    let (requests, responses) = (worker_requests, worker_responses);
+    (client, Worker { requests, responses, served: 0, wakes_after_each: false })
 }
 
 impl Client {
@@ -57,6 +59,10 @@ impl Serves for Worker {
 
     fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
         (&mut self.requests, &mut self.responses)
+    }
+
+    fn wakes_after_each(&self) -> bool {
+        self.wakes_after_each
     }
 
     fn served(&mut self) -> &mut usize {

@@ -43,6 +43,7 @@ fn sides(lines: u64) -> (Side, Side) {
             max_block: largest_block(capacity),
             scope: Scope::Shared,
             closer: closer.clone(),
+            kick: Default::default(),
             strategy: WaitStrategy::Park,
             closes_on_drop: None,
             start,
@@ -67,6 +68,10 @@ impl<F: FnMut(&[u8])> Serves for Callee<F> {
 
     fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
         (&mut self.side.consumer, &mut self.side.producer)
+    }
+
+    fn wakes_after_each(&self) -> bool {
+        false
     }
 
     fn served(&mut self) -> &mut usize {

@@ -7,6 +7,7 @@
 //! `shm/futex.rs`), also those for space, so a lost wake is a deadlock, which loom reports. `tests/README.md`
 //! says how to run them and which fault each one finds.
 
+mod arm;
 mod close;
 mod data_wake;
 mod drains;
@@ -66,6 +67,7 @@ fn setup(lines: u64, start_line: u64) -> Setup {
         capacity,
         max_block: largest_block(capacity),
         scope: Scope::Private,
+        kick: Default::default(),
         strategy: WaitStrategy::Park,
         closes_on_drop: None,
         start: start_line * LINE as u64,

@@ -8,6 +8,7 @@ pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
 pub(crate) use crate::os::fork_safe::ForkSafeWord;
 pub(crate) use crate::os::futex::{Wait, wait, wake};
+pub(crate) use crate::os::pipe::{PipeReader, PipeWriter};
 pub(crate) use crate::os::random::fill as fill_random;
 pub(crate) use crate::shm::copy::{copy_in, copy_out};
 pub(crate) use crate::shm::view::{RingView, View, Word32};

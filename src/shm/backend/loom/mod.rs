@@ -1,6 +1,7 @@
 //! The backend of the models: atomics, memory and sleeping that loom explores.
 
 mod futex;
+mod pipe;
 mod view;
 
 use std::io;
@@ -11,6 +12,9 @@ pub(crate) use loom::thread::yield_now as spin_hint;
 
 pub(crate) use super::mapped::*;
 pub(crate) use futex::{Wait, wait, wake};
+#[cfg(test)]
+pub(crate) use pipe::pipe;
+pub(crate) use pipe::{PipeReader, PipeWriter};
 pub(crate) use view::{RingView, View, Word32};
 
 /// The models have no clock: a wait that looked until its deadline would never sleep.

@@ -7,13 +7,17 @@
 //! A responder that finds more requests behind the first, or that come within its first few looks, serves up
 //! to [`DRAIN`] of them and pays one fence for all: see [`exchange`](super::exchange).
 
+mod event_loop;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+pub(crate) use event_loop::Taken;
 
 use super::exchange::{Serves, drain};
 use super::scheduler::Slot;
 use super::service::{Finished, Response, ServiceError};
-use crate::ring::{Consumer, Deadline, Found, NotSent, Producer, SendError, Stop, notify_both};
+use crate::ring::{Consumer, Deadline, Ended, Found, NotSent, Producer, SendError, Stop, notify_both};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
 /// The most requests that are served between two fences.
@@ -46,6 +50,15 @@ pub(crate) enum End {
     Violation(Violation),
 }
 
+impl From<Ended> for End {
+    fn from(ended: Ended) -> End {
+        match ended {
+            Ended::Closed(reason) => End::Closed(reason.into()),
+            Ended::Fault(violation) => End::Violation(violation.into()),
+        }
+    }
+}
+
 /// The serving end of a pair of rings.
 pub(crate) struct Responder {
     requests: Consumer,
@@ -57,11 +70,32 @@ pub(crate) struct Responder {
     spare: Vec<u8>,
     /// The number of the call that the handler is serving.
     serving: Option<u32>,
+    /// Whether the requester may wait in an event loop.
+    wakes_after_each: bool,
+    /// Whether nothing may wait: a response that has no room is [left unsent](Self::unsent).
+    in_event_loop: bool,
+    /// The number and the status of a response without room. Its body is in `spare`.
+    unsent: Option<(u32, Status)>,
 }
 
 impl Responder {
     pub(crate) fn new(requests: Consumer, responses: Producer, slot: Slot) -> Responder {
-        Responder { requests, responses, slot, body: Vec::new(), spare: Vec::new(), serving: None }
+        Responder {
+            requests,
+            responses,
+            slot,
+            body: Vec::new(),
+            spare: Vec::new(),
+            serving: None,
+            wakes_after_each: false,
+            in_event_loop: false,
+            unsent: None,
+        }
+    }
+
+    /// From now on the requester may wait in an event loop: see [`exchange`](super::exchange).
+    pub(crate) fn wake_after_each(&mut self) {
+        self.wakes_after_each = true;
     }
 
     /// Waits for a request, and serves it and those right behind it, at most `most`. Returns how many.
@@ -135,6 +169,12 @@ impl Responder {
         let body = &body[..body.len().min(self.max_body())];
         let error = match self.responses.try_publish(header, &[body]) {
             Ok(()) => return Ok(()),
+            Err(NotSent::Full) if self.in_event_loop => {
+                self.unsent = Some((sequence, status));
+                self.spare.clear();
+                self.spare.extend_from_slice(body);
+                return Ok(());
+            }
             Err(NotSent::Full) => {
                 self.before_wait();
                 match self.responses.publish(header, &[body], Deadline::NEVER) {
@@ -172,6 +212,38 @@ impl Responder {
         matches!(self.requests.find(&mut Deadline::from(std::time::Instant::now())), Err(Stop::Deadline))
     }
 
+    /// Takes the request that was found, and copies its body. `None` if there is no memory for it, which its
+    /// requester was told.
+    #[inline(always)]
+    fn take(&mut self, found: Found) -> Result<Option<BlockHeader>, End> {
+        self.responses.prepare();
+        let incoming = self.requests.take(found);
+        let Some(header) = BlockHeader::of(&incoming) else {
+            self.requests.reject();
+            return Err(End::Violation(Violation::MalformedBlock));
+        };
+        self.body.clear();
+        let len = incoming.len() - BLOCK_HEADER;
+        if len > self.body.capacity() && self.body.try_reserve(len).is_err() {
+            incoming.release_quietly();
+            self.no_memory(header, len)?;
+            return Ok(None);
+        }
+        incoming.append_to(BLOCK_HEADER, &mut self.body);
+        incoming.release_quietly();
+        Ok(Some(header))
+    }
+
+    /// Takes the request that was found and does what it asks.
+    #[inline(always)]
+    fn serve(&mut self, handler: &mut impl Handler, found: Found) -> Result<(), End> {
+        let Some(header) = self.take(found)? else { return Ok(()) };
+        if header.code.get() == Operation::Call as u16 {
+            return self.call(handler, header.sequence.get(), self.body.len());
+        }
+        handler.other(header, self)
+    }
+
     #[inline(always)]
     fn call(&mut self, handler: &mut impl Handler, sequence: u32, len: usize) -> Result<(), End> {
         // By the known length: the vector's own length was stored just now, and loading it back together with
@@ -202,7 +274,10 @@ impl Responder {
         let body = std::mem::take(&mut self.spare);
         let published = self.respond(sequence, status, &body);
         let bytes = body.len();
-        self.spare = body;
+        // Otherwise it has a copy.
+        if self.unsent.is_none() {
+            self.spare = body;
+        }
         published.map(|()| bytes)
     }
 
@@ -267,6 +342,11 @@ impl<H: Handler> Serves for Serving<'_, H> {
     }
 
     #[inline(always)]
+    fn wakes_after_each(&self) -> bool {
+        self.responder.wakes_after_each
+    }
+
+    #[inline(always)]
     fn served(&mut self) -> &mut usize {
         self.served
     }
@@ -291,24 +371,7 @@ impl<H: Handler> Serves for Serving<'_, H> {
         if responder.slot.before_request(&responder.requests) {
             responder.wait_for_slot();
         }
-        responder.responses.prepare();
-        let incoming = responder.requests.take(found);
-        let Some(header) = BlockHeader::of(&incoming) else {
-            responder.requests.reject();
-            return Err(End::Violation(Violation::MalformedBlock));
-        };
-        responder.body.clear();
-        let len = incoming.len() - BLOCK_HEADER;
-        if len > responder.body.capacity() && responder.body.try_reserve(len).is_err() {
-            incoming.release_quietly();
-            return responder.no_memory(header, len);
-        }
-        incoming.append_to(BLOCK_HEADER, &mut responder.body);
-        incoming.release_quietly();
-        if header.code.get() == Operation::Call as u16 {
-            return responder.call(*handler, header.sequence.get(), len);
-        }
-        handler.other(header, responder)
+        responder.serve(*handler, found)
     }
 }
 

@@ -1,0 +1,110 @@
+//! Serving in an event loop, where nothing may wait: neither for a request, nor for a slot, nor for room.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use super::{End, Handler, Responder, is_post};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+
+/// A request that was taken; its body is [`Responder::body`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A call, to be [answered](Responder::answer) under this number.
+    Call(u32),
+    /// It gets no response.
+    Post,
+    Other(BlockHeader),
+}
+
+impl Responder {
+    /// Serves the requests that are there, at most `most`, and waits for nothing: neither for a request, nor
+    /// for a slot, nor for room. Returns how many. A response without room is sent by a later call, and until
+    /// then no request is served.
+    pub(crate) fn serve_ready(&mut self, handler: &mut impl Handler, most: usize) -> Result<usize, End> {
+        let mut served = 0;
+        self.in_event_loop = true;
+        let drained = catch_unwind(AssertUnwindSafe(|| self.drain_ready(handler, most, &mut served)));
+        let ended = match drained {
+            Ok(drained) => drained,
+            Err(panic) => match self.serving.take() {
+                Some(sequence) => self.answer_panic(handler, sequence, panic),
+                None => resume_unwind(panic),
+            },
+        };
+        self.in_event_loop = false;
+        ended?;
+        self.notify();
+        Ok(served)
+    }
+
+    fn drain_ready(
+        &mut self,
+        handler: &mut impl Handler,
+        most: usize,
+        served: &mut usize,
+    ) -> Result<(), End> {
+        while *served < most && self.send_unsent()? {
+            let Some(found) = self.requests.try_find().map_err(End::from)? else { break };
+            *served += 1;
+            self.serve(handler, found)?;
+            if self.wakes_after_each || self.responses.consumer_looks_parked() {
+                self.notify();
+            }
+            self.requests.settle();
+        }
+        Ok(())
+    }
+
+    /// Takes the next request if it is there, for a handler that answers later: with [`answer`](Self::answer),
+    /// before the next one is taken. Does not block.
+    pub(crate) fn take_request(&mut self) -> Result<Option<Taken>, End> {
+        if !self.send_unsent()? {
+            return Ok(None);
+        }
+        let Some(found) = self.requests.try_find().map_err(End::from)? else { return Ok(None) };
+        let Some(header) = self.take(found)? else { return Ok(None) };
+        self.notify();
+        Ok(Some(match header.code.get() {
+            code if code == Operation::Call as u16 => Taken::Call(header.sequence.get()),
+            _ if is_post(&header) => Taken::Post,
+            _ => Taken::Other(header),
+        }))
+    }
+
+    /// Answers a call that was taken. A response without room is sent by a later call of this or of
+    /// [`send_unsent`](Self::send_unsent). Does not block.
+    pub(crate) fn answer(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {
+        self.in_event_loop = true;
+        let answered = self.respond(sequence, status, body);
+        self.in_event_loop = false;
+        self.notify();
+        answered
+    }
+
+    /// Sends the response for which there was no room. Returns whether none is left. Does not block.
+    pub(crate) fn send_unsent(&mut self) -> Result<bool, End> {
+        let Some((sequence, status)) = self.unsent.take() else { return Ok(true) };
+        let body = std::mem::take(&mut self.spare);
+        let sent = self.answer(sequence, status, &body);
+        if self.unsent.is_none() {
+            self.spare = body;
+        }
+        sent.map(|()| self.unsent.is_none())
+    }
+
+    /// Announces that this end waits in an event loop: for a request, or for room if a response had none.
+    /// Returns false if that is there already: then serve again.
+    #[must_use]
+    pub(crate) fn arm(&mut self) -> bool {
+        self.notify();
+        match self.unsent {
+            Some(_) => self.responses.arm_for_room(BLOCK_HEADER + self.spare.len().min(self.max_body())),
+            None => self.requests.arm(),
+        }
+    }
+
+    /// Closes the rings because the requester woke this end too often.
+    #[cold]
+    pub(crate) fn reject_kicks(&mut self) -> End {
+        self.requests.reject_kicks().into()
+    }
+}

@@ -1,0 +1,221 @@
+//! Pipes that wake a thread in an event loop: whoever wakes it writes one byte, a *kick*.
+//!
+//! Nothing here blocks, whatever the other process does with its own end. The kernel is asked not to wait for
+//! each call, and where it cannot be asked, only a descriptor is used that is in non-blocking mode. The mode
+//! belongs to the open file, so each process gets an open file of its own. A full pipe is readable, so a kick
+//! that finds no room is not lost.
+//!
+//! A write into a pipe that nobody reads raises SIGPIPE, which ends a process that did not ask for anything
+//! else. The kernel is asked not to raise it, and where it cannot be asked, the signal is taken back.
+//!
+//! Other code may close a descriptor and get its number for another file. So each number is checked before it
+//! is used: a byte must not end up in somebody's file.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2, read, write};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::descriptors::Ours;
+use super::signals::without_sigpipe;
+
+/// The size of a pipe: the least that the system gives. A peer may have the buffer of a larger one filled.
+const SIZE: usize = 4096;
+
+/// With this offset, calls that take one read and write as at the end of a pipe.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// `RWF_NOSIGNAL`, since Linux 6.18.
+const NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+
+/// How to write without waiting, from the best way to one that always works.
+static WAY: AtomicU8 = AtomicU8::new(QUIETLY);
+
+/// The kernel neither waits nor raises a signal.
+const QUIETLY: u8 = 0;
+/// The kernel does not wait.
+const AT_ONCE: u8 = 1;
+/// The descriptor's own mode says that it does not wait.
+const BY_MODE: u8 = 2;
+
+/// A pipe, made to be handed over.
+#[derive(Debug)]
+pub(crate) struct NewPipe {
+    pub(crate) read: OwnedFd,
+    pub(crate) write: OwnedFd,
+    /// The write end again, for another process: an open file of its own, so that neither process can change
+    /// the mode of the other's. Without `/proc` it is the same open file.
+    pub(crate) other: OwnedFd,
+}
+
+/// Makes a pipe for kicks. Does not block.
+///
+/// # Errors
+///
+/// The system's: `EMFILE`, or `ENFILE`, which also says that the user has too many pages in pipes
+/// (`/proc/sys/fs/pipe-user-pages-hard`).
+pub(crate) fn kick_pipe() -> io::Result<NewPipe> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // A larger one works, too.
+    let _ = fcntl_setpipe_size(&write, SIZE);
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let other = match open(path, flags, Mode::empty()) {
+        Ok(other) => other,
+        Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::MFILE.into()),
+        Err(_) => write.try_clone()?,
+    };
+    Ok(NewPipe { read, write, other })
+}
+
+/// The write end of a pipe: kicks whoever waits at the other end.
+#[derive(Debug)]
+pub(crate) struct PipeWriter(Ours);
+
+impl PipeWriter {
+    pub(crate) fn new(descriptor: OwnedFd) -> PipeWriter {
+        PipeWriter(Ours::new(descriptor))
+    }
+
+    /// Makes the other end readable. Does not block. May be called in a signal handler.
+    pub(crate) fn kick(&self) {
+        if self.0.is_ours() {
+            kick(self.0.as_fd());
+        }
+    }
+}
+
+fn kick(pipe: BorrowedFd<'_>) {
+    let byte = [IoSlice::new(&[1])];
+    loop {
+        let way = WAY.load(Ordering::Relaxed);
+        let written = match way {
+            QUIETLY => pwritev2(pipe, &byte, NO_OFFSET, ReadWriteFlags::NOWAIT | NOSIGNAL),
+            AT_ONCE => without_sigpipe(|| pwritev2(pipe, &byte, NO_OFFSET, ReadWriteFlags::NOWAIT)),
+            _ if does_not_wait(pipe) => without_sigpipe(|| write(pipe, &[1])),
+            _ => return,
+        };
+        match written {
+            // Full, or nobody reads any more.
+            Ok(_) | Err(Errno::AGAIN | Errno::PIPE) => return,
+            Err(_) if way == BY_MODE => return,
+            // The kernel does not know the call or its flags, or a filter forbids them with any error.
+            Err(_) => WAY.store(way + 1, Ordering::Relaxed),
+        }
+    }
+}
+
+fn does_not_wait(pipe: BorrowedFd<'_>) -> bool {
+    fcntl_getfl(pipe).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+/// The read end of a pipe: readable once it was kicked, until it is drained.
+#[derive(Debug)]
+pub(crate) struct PipeReader(Ours);
+
+impl PipeReader {
+    pub(crate) fn new(descriptor: OwnedFd) -> PipeReader {
+        PipeReader(Ours::new(descriptor))
+    }
+
+    /// Whether its number is still its own.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
+    /// Takes all kicks, and returns how many there were. Does not block.
+    pub(crate) fn drain(&self) -> usize {
+        /// More than a pipe holds: who writes while this reads cannot keep it here.
+        const MOST: usize = 1 << 17;
+        if !self.is_ours() {
+            return 0;
+        }
+        let mut taken = 0;
+        // Until nothing is left: the other side may have made each byte a packet of its own.
+        while taken < MOST {
+            match take(self.0.as_fd()) {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => taken += bytes,
+            }
+        }
+        taken
+    }
+}
+
+fn take(pipe: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+    let mut bytes = [0; 256];
+    match preadv2(pipe, &mut [IoSliceMut::new(&mut bytes)], NO_OFFSET, ReadWriteFlags::NOWAIT) {
+        Err(error) if error != Errno::AGAIN && does_not_wait(pipe) => read(pipe, &mut bytes),
+        taken => taken,
+    }
+}
+
+impl AsFd for PipeReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::fs::fcntl_setfl;
+    use rustix::time::Timespec;
+
+    fn pipe() -> (PipeReader, PipeWriter, OwnedFd) {
+        let NewPipe { read, write, other } = kick_pipe().unwrap();
+        (PipeReader::new(read), PipeWriter::new(write), other)
+    }
+
+    fn is_readable(pipe: &PipeReader) -> bool {
+        let mut waits = [PollFd::new(pipe, PollFlags::IN)];
+        poll(&mut waits, Some(&Timespec::default())).unwrap();
+        waits[0].revents().contains(PollFlags::IN)
+    }
+
+    #[test]
+    fn a_kick_makes_it_readable_until_it_is_drained() {
+        let (reader, writer, other) = pipe();
+        assert_eq!((is_readable(&reader), reader.drain()), (false, 0));
+        writer.kick();
+        PipeWriter::new(other).kick();
+        assert!(is_readable(&reader));
+        assert_eq!((reader.drain(), is_readable(&reader)), (2, false));
+    }
+
+    /// Each way to write, on a pipe that is full and on one that nobody reads, also when the other process
+    /// has made its end one that waits. This thread would not come back, or the process would end.
+    #[test]
+    fn no_kick_waits_or_ends_the_process() {
+        for way in [QUIETLY, AT_ONCE, BY_MODE] {
+            let (reader, writer, other) = pipe();
+            fcntl_setfl(&other, OFlags::empty()).unwrap();
+            WAY.store(way, Ordering::Relaxed);
+            (0..2 * SIZE).for_each(|_| writer.kick());
+            assert!(is_readable(&reader));
+            assert_eq!(reader.drain(), SIZE, "one page");
+            drop(reader);
+            writer.kick();
+            if WAY.load(Ordering::Relaxed) < BY_MODE {
+                PipeWriter::new(other).kick();
+            }
+        }
+    }
+
+    #[test]
+    fn packets_are_drained_too() {
+        let (reader, writer, other) = pipe();
+        fcntl_setfl(&other, OFlags::DIRECT | OFlags::NONBLOCK).unwrap();
+        let _ = fcntl_setpipe_size(&other, 16 * SIZE);
+        let packets = PipeWriter::new(other);
+        (0..3).for_each(|_| packets.kick());
+        writer.kick();
+        assert_eq!((reader.drain(), reader.drain()), (4, 0));
+    }
+}

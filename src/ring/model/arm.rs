@@ -1,0 +1,301 @@
+//! Ends that wait in an event loop: they look until nothing is there, arm, and wait for their pipe.
+//!
+//! The wait for the pipe has no limit in time, so a kick that nobody sends is a deadlock. The pipe holds one
+//! byte: whatever is kicked beyond that is dropped, as it may be.
+
+use loom::sync::Notify;
+use loom::thread;
+
+use super::*;
+use crate::link::exchange::{Serves, drain};
+use crate::link::{self, Requester};
+use crate::ring::{Deadline, Found, Kick, OwnPipe, Sleeper, Stop};
+use crate::shm::backend::pipe;
+use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+
+/// The waiting end's pipe.
+struct Pipe(OwnPipe);
+
+impl Pipe {
+    /// What an event loop does with an end that found nothing: arms it, and waits if nothing came meanwhile.
+    fn await_kick(&mut self, arm: impl FnOnce() -> bool) {
+        assert!(self.0.drain(), "more kicks than the other end had reason for");
+        self.0.permit(1);
+        if arm() {
+            self.0.reader().wait();
+        }
+    }
+
+    fn recv(&mut self, consumer: &mut Consumer) -> Result<Vec<u8>, RecvError> {
+        let mut block = Vec::new();
+        while consumer.try_recv(&mut block)?.is_none() {
+            self.await_kick(|| consumer.arm());
+        }
+        Ok(block)
+    }
+
+    fn send(&mut self, producer: &mut Producer, block: &[u8]) -> Result<(), SendError> {
+        loop {
+            match producer.try_send(block) {
+                Err(SendError::Full) => self.await_kick(|| producer.arm_for_room(block.len())),
+                sent => return sent,
+            }
+        }
+    }
+}
+
+/// A pipe: its owner's part, for the owner's closers, and for the other end.
+fn pipe_of_an_end() -> (Pipe, Kick, Kick) {
+    let (reader, writer) = pipe(1);
+    let [own, others] = [(); 2].map(|()| {
+        let kick = Kick::default();
+        assert!(kick.set(writer.clone()));
+        kick
+    });
+    (Pipe(OwnPipe::new(std::sync::Arc::new(reader), own.clone())), own, others)
+}
+
+/// The two sides of a ring between processes. The first one waits in an event loop.
+fn sides(lines: u64) -> (Setup, Setup, Pipe) {
+    let (pipe, own, others) = pipe_of_an_end();
+    let (waits, other) = shared_setups(lines);
+    let words = [CONSUMER_PARKED, PRODUCER_PARKED];
+    let closer = |kick: Kick, own: Vec<Kick>, peer| {
+        let parked = words.map(|word| Sleeper { word, kick: kick.clone() });
+        Closer::with_pipes(waits.view.clone(), Scope::Shared, parked.into(), own, Some(CLOSED), peer)
+    };
+    let other = Setup { closer: closer(others.clone(), vec![], Peer::Heard), kick: others, ..other };
+    let closer = closer(Kick::default(), vec![own], Peer::Heard);
+    (Setup { closer, ..waits }, other, pipe)
+}
+
+fn data(blocks: u8, send: impl Fn(&mut Producer) + Copy + Sync + Send + 'static) {
+    explore_bounded(Some(4), move || {
+        let (waits, other, mut pipe) = sides(4);
+        let mut consumer = Consumer::new(&waits);
+        let mut producer = Producer::new(&other);
+        let sender = thread::spawn(move || send(&mut producer));
+        for number in 1..=blocks {
+            assert_eq!(pipe.recv(&mut consumer), Ok(block(number, 8)));
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn each_of_two_sends_kicks_the_consumer() {
+    data(2, |producer| {
+        producer.try_send(&block(1, 8)).unwrap();
+        producer.try_send(&block(2, 8)).unwrap();
+    });
+}
+
+#[test]
+fn a_batch_kicks_the_consumer() {
+    data(2, |producer| {
+        let mut batch = producer.batch();
+        batch.push(&block(1, 8)).unwrap();
+        batch.push(&block(2, 8)).unwrap();
+        batch.commit();
+    });
+}
+
+/// The kick of the first block may come when its end sleeps already, and the wake of the second when it is
+/// armed.
+#[test]
+fn an_end_may_wait_in_an_event_loop_and_sleep_by_turns() {
+    explore_bounded(Some(3), || {
+        let (waits, other, mut pipe) = sides(8);
+        let mut consumer = Consumer::new(&waits);
+        let mut producer = Producer::new(&other);
+        let sender = thread::spawn(move || {
+            for number in 1..=3 {
+                producer.try_send(&block(number, 8)).unwrap();
+            }
+        });
+        assert_eq!(pipe.recv(&mut consumer), Ok(block(1, 8)));
+        let mut second = Vec::new();
+        assert_eq!(consumer.recv(&mut second), Ok(8));
+        assert_eq!(second, block(2, 8));
+        assert_eq!(pipe.recv(&mut consumer), Ok(block(3, 8)));
+        sender.join().unwrap();
+    });
+}
+
+/// An end that armed and then slept, without a kick in between.
+#[test]
+fn an_end_that_armed_may_sleep_instead() {
+    explore_bounded(Some(4), || {
+        let (waits, other, mut pipe) = sides(4);
+        let mut consumer = Consumer::new(&waits);
+        let mut producer = Producer::new(&other);
+        let sender = thread::spawn(move || producer.try_send(&block(1, 8)).unwrap());
+        pipe.0.permit(1);
+        let _ = consumer.arm();
+        let mut received = Vec::new();
+        assert_eq!(consumer.recv(&mut received), Ok(8));
+        sender.join().unwrap();
+        assert!(pipe.0.drain());
+    });
+}
+
+/// The other side closes after its last block.
+#[test]
+fn a_close_by_the_other_side_kicks() {
+    explore_bounded(Some(4), || {
+        let (waits, other, mut pipe) = sides(4);
+        let mut consumer = Consumer::new(&waits);
+        let mut producer = Producer::new(&other);
+        let closer = other.closer.clone();
+        let sender = thread::spawn(move || {
+            producer.try_send(&block(1, 8)).unwrap();
+            closer.close();
+        });
+        assert_eq!(pipe.recv(&mut consumer), Ok(block(1, 8)));
+        assert_eq!(pipe.recv(&mut consumer), Err(RecvError::Disconnected(CloseReason::PEER)));
+        sender.join().unwrap();
+    });
+}
+
+/// The other side has died, and its word may say anything: here that nobody waits.
+#[test]
+fn a_close_by_ones_own_side_kicks_whatever_the_word_says() {
+    explore_bounded(Some(4), || {
+        let (waits, _other, mut pipe) = sides(4);
+        let mut consumer = Consumer::new(&waits);
+        let (closer, view) = (waits.closer.clone(), waits.view.clone());
+        let watcher = thread::spawn(move || {
+            view.word32(CONSUMER_PARKED).swap(0, Ordering::Relaxed);
+            closer.close();
+        });
+        assert_eq!(pipe.recv(&mut consumer), Err(RecvError::Disconnected(CloseReason::LOCAL)));
+        watcher.join().unwrap();
+    });
+}
+
+/// A ring of two lines has room for one block of one line.
+#[test]
+fn a_release_kicks_a_producer_that_waits_for_room() {
+    explore_bounded(Some(4), || {
+        let (waits, other, mut pipe) = sides(2);
+        let mut producer = Producer::new(&waits);
+        let mut consumer = Consumer::new(&other);
+        consumer.release_aloud();
+        producer.try_send(&block(1, 8)).unwrap();
+        let receiver = thread::spawn(move || {
+            let mut received = Vec::new();
+            assert_eq!(consumer.try_recv(&mut received), Ok(Some(8)));
+            // It looks no more before the other one has gone on.
+            consumer
+        });
+        assert_eq!(pipe.send(&mut producer, &block(2, 8)), Ok(()));
+        let mut consumer = receiver.join().unwrap();
+        assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(8)));
+    });
+}
+
+/// A responder whose second service takes until its requester has the first response.
+struct Worker {
+    requests: Consumer,
+    responses: Producer,
+    served: usize,
+    wakes_after_each: bool,
+    go_on: Arc<Notify>,
+}
+
+impl Serves for Worker {
+    type End = Stop;
+
+    fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
+        (&mut self.requests, &mut self.responses)
+    }
+
+    fn wakes_after_each(&self) -> bool {
+        self.wakes_after_each
+    }
+
+    fn served(&mut self) -> &mut usize {
+        &mut self.served
+    }
+
+    fn wait(&mut self) -> Result<Found, Stop> {
+        self.requests.find(&mut Deadline::until(None))
+    }
+
+    fn serve(&mut self, found: Found) -> Result<(), Stop> {
+        let incoming = self.requests.take(found);
+        let header = BlockHeader::of(&incoming).unwrap();
+        let mut body = Vec::new();
+        incoming.append_to(BLOCK_HEADER, &mut body);
+        incoming.release_quietly();
+        match Operation::from_code(header.code.get()) {
+            Some(Operation::Ping) => self.wakes_after_each = true,
+            _ if body == block(2, 8) => self.go_on.wait(),
+            _ => {}
+        }
+        let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
+        self.responses.try_publish(Some(header.to_word()), &[&body]).unwrap();
+        Ok(())
+    }
+}
+
+/// The response of a request, in an event loop.
+fn respond(pipe: &mut Pipe, requester: &mut Requester, sequence: u32) -> Status {
+    loop {
+        match requester.try_await(sequence) {
+            Ok(Some(status)) => return status,
+            Ok(None) => pipe.await_kick(|| requester.arm(None)),
+            Err(stop) => panic!("{stop:?}"),
+        }
+    }
+}
+
+/// The first response is committed, and the second service runs until the requester says that it has it. So
+/// the wake of the first one cannot wait for the end of the drain. `tell` is how the responder learns that the
+/// requester may wait in an event loop: it knows that at the beginning, or is told while it runs.
+fn exchange(told: bool) {
+    explore_bounded(Some(3), move || {
+        let (waits, other, mut pipe) = sides(4);
+        let (requests, worker_requests) = ring(8, WRAP - 1);
+        let go_on = Arc::new(Notify::new());
+        let mut worker = Worker {
+            requests: worker_requests,
+            responses: Producer::new(&other),
+            served: 0,
+            wakes_after_each: told,
+            go_on: go_on.clone(),
+        };
+        let working = thread::spawn(move || {
+            let mut left = if told { 2 } else { 3 };
+            while left > 0 {
+                drain(&mut worker, 64).unwrap();
+                notify_both(&mut worker.responses, &mut worker.requests);
+                left -= std::mem::take(&mut worker.served);
+            }
+        });
+        let mut requester = Requester::new(requests, Consumer::new(&waits));
+        if !told {
+            let sequence = requester.try_publish(Operation::Ping, 0, []).unwrap();
+            let told: Result<Status, link::Stop> =
+                requester.await_response(sequence, &mut { Deadline::NEVER }, |stop| stop);
+            assert_eq!(told, Ok(Status::Ok));
+        }
+        let sequences =
+            [1, 2].map(|number| requester.try_publish(Operation::Call, 0, [&block(number, 8)]).unwrap());
+        requester.notify();
+        assert_eq!(respond(&mut pipe, &mut requester, sequences[0]), Status::Ok);
+        go_on.notify();
+        assert_eq!(respond(&mut pipe, &mut requester, sequences[1]), Status::Ok);
+        working.join().unwrap();
+    });
+}
+
+#[test]
+fn a_response_kicks_although_the_next_service_takes_long() {
+    exchange(true);
+}
+
+#[test]
+fn a_requester_that_says_so_while_its_responder_runs_is_kicked() {
+    exchange(false);
+}
