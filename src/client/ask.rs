@@ -317,7 +317,7 @@ impl Calls {
 
     /// The same without waiting: goes on with another channel only if the other half has made one.
     #[cold]
-    fn renew_now(&mut self, reason: CloseReason) -> Result<(), CallError> {
+    pub(super) fn renew_now(&mut self, reason: CloseReason) -> Result<(), CallError> {
         match self.reconnector() {
             Some(reconnector) if reason != CloseReason::Forked => match reconnector.renew_caller_now() {
                 Ok(asking) => {

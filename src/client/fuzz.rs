@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::error::RegisterError;
 use super::inbox::Inbox;
 use super::links::{
-    Bell, ConnectError, Incoming, Intake, Link, LinkEnd, Links, Responder, connect_over, greet, taken,
+    Bell, ConnectError, Greeting, Incoming, Intake, Link, LinkEnd, Links, Responder, connect_over, taken,
 };
 use super::observer::Kept;
 use super::session::{Place, Session, explain};
@@ -49,7 +49,7 @@ const LONG: Duration = Duration::from_secs(3600);
 pub fn link_on(memory: &Memory) -> Result<Link, ConnectError> {
     let ends = memory.link(Side::Caller);
     let end = end_of(Role::Caller, &ends);
-    greet(ends, memory.geometry(), end, now() + LONG, now() + LONG)
+    Greeting::over(ends, *memory.geometry(), end, now() + LONG)?.wait(now() + LONG)
 }
 
 /// A caller on this memory, to whom hello was said.

@@ -1,6 +1,7 @@
 //! The client: registers, calls, sends, receives, unregisters.
 
 mod ask;
+mod asked;
 mod backoff;
 mod builder;
 mod caller;
@@ -35,4 +36,6 @@ pub use limits::Limits;
 pub use links::{
     AcceptError, ConnectError, Incoming, Link, LinkOptions, Listener, Responder, ServeError, ServeHandle,
 };
+#[allow(unused_imports)]
+pub(crate) use links::{Connecting, Greeting, Listening};
 pub use observer::Observer;

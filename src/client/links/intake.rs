@@ -113,13 +113,7 @@ impl AsFd for Bell {
 }
 
 impl Intake {
-    /// Begins to listen under this registration. Blocks until the server answers, at most until the deadline.
-    pub(super) fn begin(session: &Arc<Session>, deadline: Instant) -> Result<Arc<Intake>, DialError> {
-        let intake = Intake::without_bell(session);
-        intake.listen(session, deadline)?;
-        Ok(intake)
-    }
-
+    /// Of a client that has asked no server yet.
     pub(in crate::client) fn without_bell(session: &Arc<Session>) -> Arc<Intake> {
         Arc::new(Intake {
             links: Arc::clone(&session.links),
@@ -145,12 +139,16 @@ impl Intake {
         session: &Arc<Session>,
         deadline: Instant,
     ) -> Result<(), DialError> {
-        let place = &self.links.place;
         let ask = Ask::Listen(session.proof());
-        let Answer { descriptors, .. } =
-            ask_anew(&place.path, deadline, |line: Line| line.ask(&ask, deadline))?;
+        let path = &self.links.place.path;
+        let answer = ask_anew(path, deadline, |line: Line| line.ask(&ask, deadline))?;
+        self.hang(session, answer)
+    }
+
+    /// Goes on with the bell that came with the server's answer.
+    pub(super) fn hang(self: &Arc<Self>, session: &Arc<Session>, answer: Answer) -> Result<(), DialError> {
         failpoint!("listen.heard", [link], seldom);
-        let bell = descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
+        let bell = answer.descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
         let watch = Watch::begin(Watched::Bell { bell, intake: Arc::clone(self) })?;
         let former = {
             let mut state = self.lock();

@@ -25,9 +25,13 @@ pub use responder::Responder;
 pub use serve::ServeHandle;
 pub use serving_error::{AcceptError, ServeError};
 
+pub(crate) use handshake::{Connecting, Greeting};
+pub(crate) use listener::Listening;
+
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors};
 #[cfg(fuzzing)]
-pub(super) use handshake::{connect_over, greet};
+pub(super) use handshake::connect_over;
+pub(super) use handshake::note_unused;
 pub(super) use intake::{Bell, Intake};
 pub(super) use set::Links;
 pub(super) use takes::Takes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::ConnectError;
 use super::link::Link;
+use crate::channel::{ChannelError, Geometry};
 use crate::client::Caller;
 use crate::ring::WaitStrategy;
 use crate::wire::{Address, NameError};
@@ -57,6 +58,12 @@ impl LinkOptions {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// The size of its rings that the server is asked for: 0 for its own choice.
+    pub(super) fn size_of_rings(&self) -> Result<u64, ChannelError> {
+        let geometry = self.ring_size.map(Geometry::new).transpose()?;
+        Ok(geometry.map_or(0, |geometry| geometry.ring_size() as u64))
     }
 
     /// Opens a link to another client, as [`Client::connect`](crate::Client::connect) does.

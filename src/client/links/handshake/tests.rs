@@ -8,13 +8,19 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socke
 use tempfile::TempDir;
 
 use super::*;
-use crate::channel::LinkEnds;
+use crate::Server;
+use crate::WaitStrategy;
+use crate::channel::{Geometry, LinkEnds, Side, open_link};
+use crate::client::links::end::LinkEnd;
+use crate::client::session::Place;
 use crate::client::{Client, Link};
-use crate::connect::Reply;
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
-use crate::wire::Peer;
-use crate::{Server, WaitStrategy};
+use crate::connect::{Reply, Role};
+use crate::wire::{
+    BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, Key, LONGEST_REFUSAL, Name, Operation, Peer, Status,
+    Violation,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -55,10 +61,14 @@ impl Callee {
 
     /// Waits until the caller has given its end up, and returns the reason that it told.
     fn end(self) -> CloseReason {
+        self.await_hang_up();
+        self.ends.closer.reason().unwrap().into()
+    }
+
+    fn await_hang_up(&self) {
         let mut poll_fd = [PollFd::new(&self.callers, PollFlags::empty())];
         poll(&mut poll_fd, None).unwrap();
         assert!(poll_fd[0].revents().contains(PollFlags::ERR));
-        self.ends.closer.reason().unwrap().into()
     }
 }
 
@@ -175,21 +185,90 @@ fn a_refusal_is_told_with_its_text_and_leaves_nothing() {
 /// The callee need not wait for the caller's hello before it refuses.
 #[test]
 fn a_refusal_before_the_callers_hello_is_heard() {
-    let geometry = Geometry::new(4096).unwrap();
-    let segment = crate::channel::create_link(&geometry).unwrap();
-    let [mut ends, callees] = [Side::Caller, Side::Callee]
-        .map(|side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap());
+    let (geometry, [ends, callees]) = both();
     let (own, callers) = rustix::pipe::pipe().unwrap();
     let mut callee = Callee { ends: callees, own, callers };
     callee.say(Status::Hello, 0, b"");
     callee.say(Status::Refused, 0, b"no");
     callee.ends.closer.close_as(CloseReason::Local);
-    say_hello(&mut ends).unwrap();
-    for status in [Status::Hello, Status::Refused] {
-        assert_eq!(hear(&mut ends.consumer, &mut LONG.into()).unwrap().0, status);
-    }
-    let told = hear(&mut ends.consumer, &mut LONG.into());
-    assert!(matches!(told, Err(ConnectError::Gone(CloseReason::Peer))));
+    let end = unwatched(&ends);
+    let mut greeting = Greeting::over(ends, geometry, end, Instant::now() + HELLO_TIME).unwrap();
+    assert!(matches!(greeting.look(), Err(ConnectError::Refused(why)) if why == "no"));
+    let told = greeting.look();
+    assert!(matches!(told, Err(ConnectError::Gone(CloseReason::Peer))), "{told:?}");
+}
+
+/// Both sides of a link of which no server knows.
+fn both() -> (Geometry, [LinkEnds; 2]) {
+    let geometry = Geometry::new(4096).unwrap();
+    let segment = crate::channel::create_link(&geometry).unwrap();
+    let ends = [Side::Caller, Side::Callee]
+        .map(|side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap());
+    (geometry, ends)
+}
+
+fn unwatched(ends: &LinkEnds) -> LinkEnd {
+    let place = Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+    let peer = Peer { name: Name::new("bob").unwrap(), key: Key::from_u128(7), pid: 1, uid: 2, gid: 3 };
+    LinkEnd::unwatched(&crate::client::links::Links::new(place), Role::Caller, peer, ends.closer.clone())
+}
+
+/// Who looks and does not wait finds the same.
+#[test]
+fn a_caller_that_only_looks_hears_what_came() {
+    let (geometry, [ends, callees]) = both();
+    let (own, callers) = rustix::pipe::pipe().unwrap();
+    let mut callee = Callee { ends: callees, own, callers };
+    let end = unwatched(&ends);
+    let mut greeting = Greeting::over(ends, geometry, end, Instant::now() + HELLO_TIME).unwrap();
+    assert_eq!(callee.hear(), (Some(Operation::Hello), 0, vec![]));
+    assert!(!greeting.look().unwrap());
+    callee.say(Status::Hello, 0, b"");
+    assert!(!greeting.look().unwrap());
+    callee.say(Status::Ok, 0, b"");
+    assert!(greeting.look().unwrap());
+    let mut link = greeting.into_link();
+    link.post(b"first").unwrap();
+    assert_eq!(callee.hear(), (Some(Operation::Post), 0, b"first".to_vec()));
+}
+
+#[test]
+fn a_caller_that_only_looks_gives_a_silent_callee_up() {
+    let (geometry, [ends, callees]) = both();
+    let end = unwatched(&ends);
+    let mut greeting = Greeting::over(ends, geometry, end, Instant::now()).unwrap();
+    assert!(greeting.look().is_err_and(|error| error.is_timeout()));
+    drop(greeting);
+    assert_eq!(callees.closer.reason().map(CloseReason::from), Some(CloseReason::Peer));
+}
+
+/// A connect for an event loop, of which each step is awaited here.
+#[test]
+fn a_connect_goes_on_when_its_descriptors_are_readable() {
+    let mut bus = Bus::new();
+    let mut connecting =
+        Connecting::begin(bus.alice.caller(), "bob".parse().unwrap(), Link::options()).unwrap();
+    poll(&mut [PollFd::new(&connecting, PollFlags::IN)], None).unwrap();
+    let mut greeting = connecting.look().unwrap().unwrap();
+    let mut callee = bus.take();
+    assert_eq!(callee.hear(), (Some(Operation::Hello), 0, vec![]));
+    assert!(!greeting.look().unwrap());
+    callee.say(Status::Hello, 0, b"");
+    callee.say(Status::Ok, 0, b"");
+    assert!(greeting.look().unwrap());
+    drop(greeting.into_link());
+    assert_eq!((callee.end(), bus.links()), (CloseReason::Peer, 0));
+    // Nobody heeds this answer.
+    let connecting = Connecting::begin(bus.alice.caller(), "bob".parse().unwrap(), Link::options()).unwrap();
+    poll(&mut [PollFd::new(&connecting, PollFlags::IN)], None).unwrap();
+    assert_eq!(bus.links(), 1);
+    drop(connecting);
+    bus.take().await_hang_up();
+    assert_eq!(bus.links(), 0);
+    let nobody = Connecting::begin(bus.alice.caller(), "carol".parse().unwrap(), Link::options());
+    let mut nobody = nobody.unwrap();
+    poll(&mut [PollFd::new(&nobody, PollFlags::IN)], None).unwrap();
+    assert!(matches!(nobody.look(), Err(ConnectError::NotFound)));
 }
 
 #[test]
