@@ -61,13 +61,15 @@ impl Responder {
             return Ok(None);
         }
         let Some(found) = self.requests.try_find().map_err(End::from)? else { return Ok(None) };
-        let Some(header) = self.take(found)? else { return Ok(None) };
+        let taken = self.take(found, |_, header, _| {
+            Ok(Some(match header.code.get() {
+                code if code == Operation::Call as u16 => Taken::Call(header.sequence.get()),
+                _ if is_post(&header) => Taken::Post,
+                _ => Taken::Other(header),
+            }))
+        })?;
         self.notify();
-        Ok(Some(match header.code.get() {
-            code if code == Operation::Call as u16 => Taken::Call(header.sequence.get()),
-            _ if is_post(&header) => Taken::Post,
-            _ => Taken::Other(header),
-        }))
+        Ok(taken)
     }
 
     /// Answers a call that was taken. A response without room is sent by a later call of this or of

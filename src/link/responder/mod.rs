@@ -212,10 +212,14 @@ impl Responder {
         matches!(self.requests.find(&mut Deadline::from(std::time::Instant::now())), Err(Stop::Deadline))
     }
 
-    /// Takes the request that was found, and copies its body. `None` if there is no memory for it, which its
-    /// requester was told.
+    /// Takes the request that was found, copies its body, and does with it what `then` says, which gets its
+    /// header and its body's length. If there is no memory for the body, its requester is told.
     #[inline(always)]
-    fn take(&mut self, found: Found) -> Result<Option<BlockHeader>, End> {
+    fn take<T: Default>(
+        &mut self,
+        found: Found,
+        then: impl FnOnce(&mut Responder, BlockHeader, usize) -> Result<T, End>,
+    ) -> Result<T, End> {
         self.responses.prepare();
         let incoming = self.requests.take(found);
         let Some(header) = BlockHeader::of(&incoming) else {
@@ -226,22 +230,22 @@ impl Responder {
         let len = incoming.len() - BLOCK_HEADER;
         if len > self.body.capacity() && self.body.try_reserve(len).is_err() {
             incoming.release_quietly();
-            self.no_memory(header, len)?;
-            return Ok(None);
+            return self.no_memory(header, len).map(|()| T::default());
         }
         incoming.append_to(BLOCK_HEADER, &mut self.body);
         incoming.release_quietly();
-        Ok(Some(header))
+        then(self, header, len)
     }
 
     /// Takes the request that was found and does what it asks.
     #[inline(always)]
     fn serve(&mut self, handler: &mut impl Handler, found: Found) -> Result<(), End> {
-        let Some(header) = self.take(found)? else { return Ok(()) };
-        if header.code.get() == Operation::Call as u16 {
-            return self.call(handler, header.sequence.get(), self.body.len());
-        }
-        handler.other(header, self)
+        self.take(found, |responder, header, len| {
+            if header.code.get() == Operation::Call as u16 {
+                return responder.call(handler, header.sequence.get(), len);
+            }
+            handler.other(header, responder)
+        })
     }
 
     #[inline(always)]
