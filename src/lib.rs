@@ -204,6 +204,8 @@ mod client;
 pub mod codec;
 #[forbid(unsafe_code)]
 mod connect;
+#[forbid(unsafe_code)]
+mod ready;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/COOKBOOK.md")]
 pub mod cookbook {}
@@ -221,6 +223,7 @@ pub use self::{
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, default_path},
     link::{Request, Response, Service, ServiceError},
+    ready::{Readiness, ReadinessError, Ready},
     registry::{ClientInfo, ClientState, Counters},
     ring::{Deadline, WaitStrategy},
     server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},

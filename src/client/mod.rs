@@ -20,6 +20,7 @@ mod links;
 mod messages;
 mod observer;
 mod questions;
+mod readiness_error;
 mod reconnect;
 mod session;
 mod watcher;
@@ -39,3 +40,4 @@ pub use links::{
 #[allow(unused_imports)]
 pub(crate) use links::{Connecting, Greeting, Listening};
 pub use observer::Observer;
+pub use readiness_error::ReadinessError;

@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::end::{LinkEnd, PeerDescriptors, is_pipe_end};
@@ -27,6 +29,7 @@ use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Introduction, Role};
 use crate::os::descriptors::Ours;
 use crate::os::futex::{self, Scope, Wait};
+use crate::os::pipe::{PipeReader, PipeWriter};
 use crate::ring::{Closer, WaitStrategy};
 use crate::testing::failpoints::failpoint;
 use crate::wire::{CloseReason, Status};
@@ -44,6 +47,8 @@ pub(in crate::client) struct Intake {
     closed: AtomicU32,
     /// By which a forked child knows that it is one.
     process: Closer,
+    /// What a listener in an event loop waits by, once it was asked for: it is kicked with each change.
+    pipe: OnceLock<(Arc<PipeReader>, PipeWriter)>,
 }
 
 struct State {
@@ -126,6 +131,7 @@ impl Intake {
             changed: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             process: session.closer.clone(),
+            pipe: OnceLock::new(),
         })
     }
 
@@ -255,6 +261,29 @@ impl Intake {
     pub(in crate::client) fn tell_change(&self) {
         self.changed.fetch_add(1, Ordering::Release);
         futex::wake(&self.changed, Scope::Private, u32::MAX >> 1);
+        if let Some((_, kick)) = self.pipe.get()
+            && !self.is_forked()
+        {
+            kick.kick();
+        }
+    }
+
+    /// What to wait by for a change. The first time it makes it.
+    pub(super) fn pipe(&self) -> io::Result<Arc<PipeReader>> {
+        if self.pipe.get().is_none() {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+            let _ = self.pipe.set((Arc::new(PipeReader::new(read)), PipeWriter::new(write)));
+        }
+        self.pipe_if_made().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub(super) fn pipe_if_made(&self) -> Option<Arc<PipeReader>> {
+        self.pipe.get().map(|(pipe, _)| Arc::clone(pipe))
+    }
+
+    /// Whether a caller waits that is still there.
+    pub(super) fn has_next(&self) -> bool {
+        self.lock().waiting.iter().any(Incoming::is_there)
     }
 
     /// Admits a caller that was introduced: says hello to it, and lets it wait. Called by the watcher; does

@@ -14,9 +14,10 @@ use crate::client::asked::Asked;
 use crate::client::event::ReconnectError;
 use crate::client::reconnect::{Reconnector, Stop, passes};
 use crate::client::session::{Session, deadline_in};
-use crate::client::{Caller, Client, Closer};
+use crate::client::{Caller, Client, Closer, ReadinessError};
 use crate::connect::dial::DialError;
 use crate::connect::{Ask, Refusal};
+use crate::os::pipe::PipeReader;
 use crate::ring::Deadline;
 use crate::wire::CloseReason;
 
@@ -228,6 +229,30 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// What to wait by in an event loop.
+    pub(crate) fn pipe(&mut self) -> Result<Arc<PipeReader>, ReadinessError> {
+        if let Some(reason) = self.end() {
+            return Err(ReadinessError::Disconnected(reason));
+        }
+        self.intake.pipe().map_err(|source| ReadinessError::System { action: "make a pipe", source })
+    }
+
+    /// Whether there is nothing to look at, before a wait by the pipe.
+    pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
+        if self.session.is_forked() {
+            return Ok(false);
+        }
+        let pipe = self.intake.pipe_if_made().ok_or(ReadinessError::NotAsked)?;
+        // In this order: whatever changes behind the look kicks again.
+        pipe.drain();
+        Ok(self.end().is_none() && !self.intake.has_next())
+    }
+
+    /// Why a look will say that it has ended, if it will.
+    fn end(&self) -> Option<CloseReason> {
+        self.intake.reason().or_else(|| self.session.closer.reason().map(CloseReason::from))
     }
 
     /// A handle that ends this listener from another thread or a signal handler: its waits end with
