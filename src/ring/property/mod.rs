@@ -2,6 +2,7 @@
 //! model predicts each answer of either end. Also checks every word that a hostile peer can write against the
 //! rule for it.
 
+mod armed;
 mod forged;
 
 use std::collections::VecDeque;
