@@ -34,6 +34,7 @@ CONSUMER = "src/ring/consumer"
 CLOSE = "src/ring/close.rs"
 END = "src/ring/end.rs"
 PARK = "src/ring/park.rs"
+KICK = "src/ring/kick.rs"
 LAYOUT = "src/ring/layout.rs"
 RING = "src/ring/mod.rs"
 SHARED_PRODUCER = "src/ring/shared_producer"
@@ -237,17 +238,15 @@ MUTANTS = [
      "            fence(Ordering::AcqRel);\n            self.wake_after_fence();",
      loom("a_batch_wakes", "a_grant_wakes")),
     ("data wake: the word changes", PARK,
-     "word.swap(AWAKE, Ordering::Relaxed) == PARKED;", "word.load(Ordering::Relaxed) == PARKED;",
+     "word.swap(AWAKE, Ordering::Relaxed);", "word.load(Ordering::Relaxed);",
      loom("a_grant_wakes", "a_batch_wakes")),
     ("data wake: the word changes before the wake", PARK,
-     "word.swap(AWAKE, Ordering::Relaxed) == PARKED;\n        if parked {\n"
-     "            swapped();\n            futex::wake(word, self.scope, 1);\n",
-     "word.load(Ordering::Relaxed) == PARKED;\n        if parked {\n"
-     "            swapped();\n            futex::wake(word, self.scope, 1);\n"
-     "            word.swap(AWAKE, Ordering::Relaxed);\n",
+     "PARKED => futex::wake(word, self.scope, 1),",
+     "PARKED => {\n                futex::set(word, PARKED);\n                futex::wake(word, self.scope, 1);\n"
+     "                futex::set(word, AWAKE);\n            }",
      loom("a_grant_wakes", "a_batch_wakes")),
     ("data wake: the wake", PARK,
-     "            futex::wake(word, self.scope, 1);\n", "", loom("a_grant_wakes")),
+     "PARKED => futex::wake(word, self.scope, 1),", "PARKED => {}", loom("a_grant_wakes")),
     ("data wake: a batch is told of", PRODUCER,
      "            producer.end.position = at;\n            producer.notify();", "            producer.end.position = at;",
      loom("a_batch_wakes")),
@@ -257,10 +256,10 @@ MUTANTS = [
     ("data wake: only what is owed", PRODUCER,
      "        if self.owes_wake() {\n            self.end.notified", "        {\n            self.end.notified", tests("a_wake_is_sent")),
     ("data wake: the consumer's fence", PARK,
-     "        futex::set(self.parked::<WORD>(), PARKED);\n        fence(Ordering::SeqCst);",
-     "        futex::set(self.parked::<WORD>(), PARKED);", loom("a_batch_wakes", "a_grant_wakes")),
+     "        futex::set(self.parked::<WORD>(), waits);\n        fence(Ordering::SeqCst);",
+     "        futex::set(self.parked::<WORD>(), waits);", loom("a_batch_wakes", "a_grant_wakes")),
     ("data wake: the second look", CONSUMER,
-     "            if self.is_pending() {\n                self.end.disarm::<CONSUMER_PARKED>();\n"
+     "            if self.is_pending() {\n                self.end.retract::<CONSUMER_PARKED>();\n"
      "                return Ok(());\n            }\n", "",
      loom("a_grant_wakes")),
     ("fruitless wakes: the consumer counts", CONSUMER,
@@ -269,23 +268,23 @@ MUTANTS = [
      "            self.end.count_fruitless_wake().map_err(Ended::Fault)?;\n", "", tests("fruitless_wakes")),
     # Space wake
     ("space wake: the producer's fence", PARK,
-     "        futex::set(self.parked::<WORD>(), PARKED);\n        fence(Ordering::SeqCst);",
-     "        futex::set(self.parked::<WORD>(), PARKED);",
+     "        futex::set(self.parked::<WORD>(), waits);\n        fence(Ordering::SeqCst);",
+     "        futex::set(self.parked::<WORD>(), waits);",
      loom("a_quarter_given_back", "a_look_that_finds_nothing")),
     ("space wake: the second look", PRODUCER,
-     "        let placed = self.look_again(len);\n        if placed.is_some() {\n            self.end.disarm",
-     "        let _ = len;\n        let placed = None;\n        if placed.is_some() {\n            self.end.disarm",
+     "        let placed = self.look_again(len);\n        if placed.is_some() {\n            self.end.retract",
+     "        let _ = len;\n        let placed = None;\n        if placed.is_some() {\n            self.end.retract",
      loom("a_quarter_given_back", "a_look_that_finds_nothing")),
     ("space wake: the consumer's fence", CONSUMER,
      "        fence(Ordering::SeqCst);\n        self.wake_after_fence();", "        self.wake_after_fence();",
      loom("a_quarter_given_back", "a_look_that_finds_nothing")),
     ("space wake: the word changes", PARK,
-     "word.swap(AWAKE, Ordering::Relaxed) == PARKED;", "word.load(Ordering::Relaxed) == PARKED;",
+     "word.swap(AWAKE, Ordering::Relaxed);", "word.load(Ordering::Relaxed);",
      loom("a_quarter_given_back", "both_sides_sleep")),
     ("space wake: at each quarter", CONSUMER,
      "if self.end.position >= self.next_quarter || self", "if self", loom("a_quarter_given_back")),
     ("space wake: at a quarter, not later", CONSUMER,
-     "self.next_quarter = self.end.position + self.end.capacity() / 4;", "self.next_quarter = self.end.position + self.end.capacity() / 2;",
+     "setup.capacity as u64 / 4", "setup.capacity as u64 / 2",
      loom("a_quarter_given_back")),
     ("space wake: when a look finds nothing", CONSUMER,
      "        if found.is_none() {\n            self.pay_wake_if_owed();\n        }\n", "", loom("a_look_that_finds_nothing")),
@@ -406,7 +405,7 @@ MUTANTS = [
     ("close wake: the fence", CLOSE, "        fence(Ordering::SeqCst);\n", "",
      loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
     ("close wake: the word changes", CLOSE,
-     "if word.swap(0, Ordering::Relaxed) == 1", "if word.load(Ordering::Relaxed) == 1",
+     "word.swap(AWAKE, Ordering::Relaxed);", "word.load(Ordering::Relaxed);",
      loom("a_close_wakes_the_consumer", "a_close_wakes_the_producer")),
     ("close wake: the private word", CLOSE,
      "            futex::wake(&self.private, Scope::Private, u32::MAX >> 1);\n", "",
@@ -424,9 +423,40 @@ MUTANTS = [
     ("close wake: a server does not", CHANNEL,
      "    peer: Peer::Unheard,\n", "    peer: Peer::Relied,\n", tests("only_a_client_relies")),
     ("close wake: whatever the word, where the peer is relied on", CLOSE,
-     "== 1 || unsure {", "== 1 {", loom("a_close_wakes_a_sleeper_whose_waker_died")),
+     "== PARKED || unsure {", "== PARKED {", loom("a_close_wakes_a_sleeper_whose_waker_died")),
     ("closed, shared: a server does not heed it", CLOSE,
      "shared.clone().filter(|_| peer != Peer::Unheard)", "shared.clone()", tests("a_server_does_not_believe")),
+    # Waiting in an event loop
+    ("armed: the second look for data", CONSUMER,
+     "        if self.is_pending() {\n            self.end.retract::<CONSUMER_PARKED>();\n            return false;\n        }\n", "",
+     loom("arm::each_of_two_sends")),
+    ("armed: the second look for room", PRODUCER,
+     "self.announce_for_place(len, ARMED).is_none()", "{ self.end.announce::<PRODUCER_PARKED>(ARMED); true }",
+     loom("arm::a_release_kicks")),
+    ("armed: the fence", PARK,
+     "        futex::set(self.parked::<WORD>(), waits);\n        fence(Ordering::SeqCst);",
+     "        futex::set(self.parked::<WORD>(), waits);", loom("arm::each_of_two_sends")),
+    ("armed: the kick", PARK, "ARMED => self.kick.kick(),", "ARMED => {}", loom("arm::a_batch_kicks")),
+    ("armed: the word changes before the kick", PARK,
+     "ARMED => self.kick.kick(),",
+     "ARMED => {\n                futex::set(word, ARMED);\n                self.kick.kick();\n"
+     "                futex::set(word, AWAKE);\n            }",
+     loom("arm::each_of_two_sends")),
+    ("armed: a wake is for both kinds of waiting", PARK,
+     "load(Ordering::Relaxed) != AWAKE", "load(Ordering::Relaxed) == PARKED", loom("arm::a_batch_kicks")),
+    ("armed: the other side's close kicks", CLOSE,
+     "            if waits == ARMED {\n                kick.kick();\n            }\n", "            let _ = kick;\n", loom("arm::a_close_by_the_other_side")),
+    ("armed: ones own close kicks whatever the word says", CLOSE,
+     "        own.iter().for_each(Kick::kick);\n", "        let _ = own;\n", loom("arm::a_close_by_ones_own_side")),
+    ("armed: each release is told of", CONSUMER,
+     "(self.quarter, self.next_quarter) = (0, self.end.position);", "", loom("arm::a_release_kicks")),
+    ("armed: the fence behind each response", EXCHANGE,
+     "if after_each || responses.consumer_looks_parked() {", "if responses.consumer_looks_parked() {",
+     loom("arm::a_response_kicks", "arm::a_requester_that_says_so")),
+    ("armed: kicks are counted", KICK,
+     "self.taken <= self.permitted + self.own.sent() + SPARE_HINTS", "true", tests("more_kicks_than")),
+    ("armed: ones own kicks are counted before they are sent", KICK,
+     "            self.0.sent.fetch_add(1, Ordering::SeqCst);\n", "", tests("ones_own_kicks")),
     # Fork
     ("fork: a child does not close", CLOSE,
      "        if before == Err(FOREIGN) {\n            return;\n        }\n", "", process("fork", "a_child_cannot_use")),
@@ -468,7 +498,7 @@ MUTANTS = [
     ("reconnect: a sleep ends with a change", RECONNECT,
      "        self.changed.fetch_add(1, Ordering::Release);\n", "", process("reconnect", "a_close_ends_the_attempts")),
     ("reconnect: a call that ended is not collected", REQUESTER,
-     "            self.abandoned.insert(sequence);\n", "", process("reconnect", "not_made_again")),
+     "                self.abandoned.insert(sequence);\n                Err(error)\n", "                Err(error)\n", process("reconnect", "not_made_again")),
     # Threads that share a producer
     ("shared producer: only the front writes", SHARED_PRODUCER,
      "        let first = before == 0;\n", "        let (first, before) = (true, 0 * before);\n", tests("who_may_write")),
@@ -561,7 +591,7 @@ MUTANTS = [
     ("exchange: a responder waits only where it served nothing", EXCHANGE,
      "            None if *worker.served() > 0 => break,\n", "", loom("a_call_is_answered")),
     ("exchange: a requester that sleeps is woken in between", EXCHANGE,
-     "        if responses.consumer_looks_parked() {\n            notify_both(responses, requests);\n        }\n", "",
+     "if after_each || responses.consumer_looks_parked() {", "if after_each {",
      tests("a_requester_that_sleeps_is_woken")),
     # Links, whose sides both sleep on two words
     ("links: the other side's close is heeded", CLOSE, "filter(|_| peer != Peer::Unheard)", "filter(|_| peer == Peer::Relied)",
@@ -573,7 +603,7 @@ MUTANTS = [
     ("links: a close wakes the other side", CLOSE, "                futex::wake(word, *scope, u32::MAX >> 1);\n", "",
      loom("a_close_against_a_wait_for_room")),
     ("links: a close changes the other side's word before the wake", CLOSE,
-     "if word.swap(0, Ordering::Relaxed) == 1", "if word.load(Ordering::Relaxed) == 1", loom("a_close_against_a_wait_for_a_response")),
+     "word.swap(AWAKE, Ordering::Relaxed);", "word.load(Ordering::Relaxed);", loom("a_close_against_a_wait_for_a_response")),
     ("links: a close comes with a fence", CLOSE, "        fence(Ordering::SeqCst);\n", "", loom("a_close_against_a_wait_for_a_response")),
     ("links: what was answered is stored before the end", CLOSE,
      "word.compare_exchange(0, told.0, Ordering::Release,", "word.compare_exchange(0, told.0, Ordering::Relaxed,",
@@ -655,7 +685,7 @@ MUTANTS = [
     ("scope: the rings' words are shared", CHANNEL,
      "            scope: Scope::Shared,\n", "            scope: Scope::Private,\n", tests("wakes_go_from_one_mapping")),
     ("scope: the close wakes shared words", CHANNEL,
-     "Closer::new(view.clone(), Scope::Shared, parked, Some(CLOSED)", "Closer::new(view.clone(), Scope::Private, parked, Some(CLOSED)",
+     "Closer::with_pipes(view.clone(), Scope::Shared,", "Closer::with_pipes(view.clone(), Scope::Private,",
      tests("wakes_go_from_one_mapping")),
     ("scope: shared is not private to the kernel", FUTEX,
      "Scope::Shared => Flags::empty(),", "Scope::Shared => Flags::PRIVATE,", tests("wakes_go_from_one_mapping")),
@@ -663,12 +693,9 @@ MUTANTS = [
      "Scope::Shared => WaitFlags::SIZE_U32,", "Scope::Shared => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,",
      tests("wakes_go_from_one_mapping")),
     ("responder: head before the response", RESPONDER,
-     "        incoming.release_quietly();\n        if header.code.get() == Operation::Call as u16 {\n"
-     "            return responder.call(*handler, header.sequence.get(), len);\n        }\n",
-     "        let _ = incoming;\n        if header.code.get() == Operation::Call as u16 {\n"
-     "            let done = responder.call(*handler, header.sequence.get(), len);\n"
-     "            responder.requests.take(found).release_quietly();\n            return done;\n        }\n"
-     "        responder.requests.take(found).release_quietly();\n",
+     "        incoming.release_quietly();\n        then(self, header, len)\n",
+     "        let _ = incoming;\n        let done = then(self, header, len);\n"
+     "        self.requests.take(found).release_quietly();\n        done\n",
      tests("the_room_of_a_request")),
     # Serving over links
     ("serving: a post is served with its own fence if a response is owed", RESPONDER,

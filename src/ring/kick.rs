@@ -91,3 +91,51 @@ impl OwnPipe {
         self.taken <= self.permitted + self.own.sent() + SPARE_HINTS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::pipe::kick_pipe;
+
+    fn pipe() -> (OwnPipe, Kick, Kick) {
+        let made = kick_pipe().unwrap();
+        let [own, others] = [made.write, made.other].map(|write| {
+            let kick = Kick::default();
+            assert!(kick.set(PipeWriter::new(write)));
+            kick
+        });
+        (OwnPipe::new(std::sync::Arc::new(PipeReader::new(made.read)), own.clone()), own, others)
+    }
+
+    #[test]
+    fn an_end_has_one_pipe_or_none() {
+        let kick = Kick::default();
+        kick.kick();
+        assert!(!kick.is_set() && kick.sent() == 0);
+        for first in [true, false] {
+            assert_eq!(kick.set(PipeWriter::new(kick_pipe().unwrap().write)), first);
+        }
+        assert!(kick.is_set());
+    }
+
+    #[test]
+    fn more_kicks_than_the_other_side_had_reason_for_are_noticed() {
+        let (mut pipe, _own, others) = pipe();
+        for _ in 0..1000 {
+            pipe.permit(1);
+            others.kick();
+            assert!(pipe.drain());
+        }
+        (0..SPARE_HINTS).for_each(|_| others.kick());
+        assert!(pipe.drain(), "some to spare");
+        others.kick();
+        assert!(!pipe.drain());
+    }
+
+    #[test]
+    fn ones_own_kicks_are_not_the_other_sides() {
+        let (mut pipe, own, _others) = pipe();
+        (0..3 * SPARE_HINTS).for_each(|_| own.kick());
+        assert!(pipe.drain());
+    }
+}

@@ -1,5 +1,7 @@
 //! The pipe of the models: the number of bytes in it, under a lock.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use loom::sync::{Condvar, Mutex};
 
 use super::Arc;
@@ -13,10 +15,9 @@ struct Pipe {
 }
 
 /// A pipe that holds so many bytes.
-#[cfg(test)]
 pub(crate) fn pipe(most: usize) -> (PipeReader, PipeWriter) {
     let pipe = Arc::new(Pipe { bytes: Mutex::new(0), most, changed: Condvar::new() });
-    (PipeReader(pipe.clone()), PipeWriter(pipe))
+    (PipeReader { pipe: pipe.clone(), descriptor: None }, PipeWriter(pipe))
 }
 
 /// The write end.
@@ -24,6 +25,11 @@ pub(crate) fn pipe(most: usize) -> (PipeReader, PipeWriter) {
 pub(crate) struct PipeWriter(Arc<Pipe>);
 
 impl PipeWriter {
+    /// No model uses a descriptor.
+    pub(crate) fn new(_descriptor: OwnedFd) -> PipeWriter {
+        pipe(1).1
+    }
+
     pub(crate) fn kick(&self) {
         let mut bytes = self.0.bytes.lock().unwrap();
         *bytes = (*bytes + 1).min(self.0.most);
@@ -33,19 +39,37 @@ impl PipeWriter {
 
 /// The read end.
 #[derive(Debug)]
-pub(crate) struct PipeReader(Arc<Pipe>);
+pub(crate) struct PipeReader {
+    pipe: Arc<Pipe>,
+    descriptor: Option<OwnedFd>,
+}
 
 impl PipeReader {
+    /// No model uses a descriptor.
+    pub(crate) fn new(descriptor: OwnedFd) -> PipeReader {
+        PipeReader { descriptor: Some(descriptor), ..pipe(1).0 }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        true
+    }
+
     pub(crate) fn drain(&self) -> usize {
-        std::mem::take(&mut *self.0.bytes.lock().unwrap())
+        std::mem::take(&mut *self.pipe.bytes.lock().unwrap())
     }
 
     /// What an event loop does: waits until it is readable, and takes nothing.
     #[cfg(test)]
     pub(crate) fn wait(&self) {
-        let mut bytes = self.0.bytes.lock().unwrap();
+        let mut bytes = self.pipe.bytes.lock().unwrap();
         while *bytes == 0 {
-            bytes = self.0.changed.wait(bytes).unwrap();
+            bytes = self.pipe.changed.wait(bytes).unwrap();
         }
+    }
+}
+
+impl AsFd for PipeReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().expect("no model waits on a descriptor").as_fd()
     }
 }
