@@ -141,10 +141,10 @@ fn descriptor(input: &mut Input<'_>) -> Option<(OwnedFd, bool)> {
 /// The names that clients have who call each other.
 const NAMES: [&[u8]; 4] = [b"a", b"bb", b"ccc", b"nobody"];
 
-/// A request to register under one of these names, or one about links by a client that was registered.
+/// A request to register under one of these names, or one that a client asks that was registered.
 fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
-    let mut datagram = b"RINGPOST\x02\0\0\0".to_vec();
-    let what = input.byte() % 8;
+    let mut datagram = b"RINGPOST\x03\0\0\0".to_vec();
+    let what = input.byte() % 9;
     let name = NAMES[usize::from(input.byte()) % NAMES.len()];
     let code = match what {
         0 | 1 => 1,
@@ -188,6 +188,7 @@ fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
                 datagram.extend_from_slice(name);
             }
         }
+        9 => datagram.push(input.byte() % 3),
         _ => {}
     }
     // Seldom spoilt.
@@ -203,7 +204,7 @@ fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
 struct Known {
     proofs: Vec<[u8; 32]>,
     channels: Vec<Segment>,
-    /// Bells and sides of links that are not closed yet.
+    /// Bells, pipes and sides of links that are not closed yet.
     kept: Vec<OwnedFd>,
 }
 
@@ -212,7 +213,7 @@ const SERVING: usize = 2048;
 const ENDED: usize = 2112;
 
 impl Known {
-    /// What an answer with descriptors brought: a channel, a bell, or one side of a link.
+    /// What an answer with descriptors brought: a channel, a bell, a pipe, or one side of a link.
     fn take(&mut self, body: &[u8], descriptors: Vec<OwnedFd>, input: &mut Input<'_>) {
         match (descriptors.len(), body.len()) {
             (0, _) => {}
@@ -225,11 +226,12 @@ impl Known {
                 return;
             }
             (1, 0) => assert!(is_pipe(&descriptors[0]), "a bell"),
-            (4, 56..) => {
+            (2, 0) => assert!(is_pipe(&descriptors[0]) && is_pipe(&descriptors[1]), "both ends of a pipe"),
+            (5, 56..) => {
                 let ring_size = u64::from_le_bytes(body[10..18].try_into().expect("8 bytes"));
                 let segment = Segment::open(&descriptors[0]).expect("it is sealed");
                 assert_eq!(segment.len() as u64, 4096 + 2 * ring_size);
-                assert!(is_pipe(&descriptors[1]) && is_pipe(&descriptors[2]) && !is_pipe(&descriptors[3]));
+                assert!(descriptors[1..4].iter().all(is_pipe) && !is_pipe(&descriptors[4]));
             }
             other => panic!("an answer of another form: {other:?}"),
         }
@@ -436,18 +438,19 @@ fn link_descriptors(input: &mut Input<'_>) -> Option<(Vec<OwnedFd>, bool, [Owned
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
     let ((own, far_own), (far, others)) = (std::io::pipe().ok()?, std::io::pipe().ok()?);
     let process = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
-    let mut all = vec![link_memory(input)?, own.into(), others.into(), process];
+    let own_write = far_own.try_clone().ok()?;
+    let mut all = vec![link_memory(input)?, own.into(), own_write.into(), others.into(), process];
     let wrong = input.byte();
     if wrong % 4 != 0 {
         return Some((all, true, [far_own.into(), far.into()]));
     }
-    match usize::from(wrong / 4) % 6 {
-        4 => all.truncate(usize::from(input.byte()) % 4),
-        5 => all.push(descriptor(input)?.0),
+    match usize::from(wrong / 4) % 7 {
+        5 => all.truncate(usize::from(input.byte()) % 5),
+        6 => all.push(descriptor(input)?.0),
         at => all[at] = descriptor(input)?.0,
     }
     // The read end of another pipe is as good.
-    let right = wrong / 4 % 6 == 1 && is_pipe(&all[1]);
+    let right = wrong / 4 % 7 == 1 && is_pipe(&all[1]);
     Some((all, right, [far_own.into(), far.into()]))
 }
 
@@ -460,7 +463,7 @@ fn answer_about_links(client: &mut Client, input: &mut Input<'_>) {
         let _ = say(&far, input);
     } else if let Some((descriptors, all, ends)) = link_descriptors(input) {
         let body = if form % 8 == 1 { Vec::new() } else { introduction(input) };
-        let head = [&b"RINGPOST\x02\0\0\0"[..], &[0; 4]].concat();
+        let head = [&b"RINGPOST\x03\0\0\0"[..], &[0; 4]].concat();
         let sent = send(&far, &[head, body.clone()].concat(), &descriptors);
         right = sent && all && is_link(&body, &descriptors[0]);
         // The other client lives on, or has ended.

@@ -1,6 +1,6 @@
 //! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
-use super::introduction::{Introduction, Proof, Reported, decode_report, encode_report};
+use super::introduction::{Half, Introduction, Proof, Reported, decode_report, encode_report};
 use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
@@ -8,6 +8,9 @@ const HEADER: usize = 16;
 
 /// The longest datagram in either direction: a page of clients.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
+
+/// How many descriptors come with a pipe for kicks: its read end and its write end.
+const KICK_DESCRIPTORS: usize = 2;
 
 /// A request on the connect channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,11 @@ pub(crate) enum Ask {
     /// A page of all links.
     Links {
         from: u64,
+    },
+    /// The pipe by which one half of the client's channel is woken in an event loop.
+    Kick {
+        proof: Proof,
+        half: Half,
     },
 }
 
@@ -122,6 +130,7 @@ impl Ask {
             Ask::Take(proof) => (6, proof.encode().to_vec()),
             Ask::Report { proof, links } => (7, [&proof.encode()[..], &encode_report(links)].concat()),
             Ask::Links { from } => (8, from.to_le_bytes().to_vec()),
+            Ask::Kick { proof, half } => (9, [&proof.encode()[..], &[*half as u8]].concat()),
         };
         frame(what, &body)
     }
@@ -135,6 +144,7 @@ impl Ask {
     pub(super) fn may_bring(&self, descriptors: usize) -> bool {
         match self {
             Ask::Register(_) | Ask::Listen(_) => descriptors <= 1,
+            Ask::Kick { .. } => matches!(descriptors, 0 | KICK_DESCRIPTORS),
             Ask::Connect { .. } | Ask::Take(_) => matches!(descriptors, 0 | Introduction::DESCRIPTORS),
             Ask::List { .. } | Ask::Server | Ask::Report { .. } | Ask::Links { .. } => descriptors == 0,
         }
@@ -162,6 +172,11 @@ impl Ask {
             }
             8 => match take::<8>(body) {
                 Some((from, [])) => Ok(Ask::Links { from: u64::from_le_bytes(from) }),
+                _ => Err(AskError::Unknown),
+            },
+            9 => match Proof::take(body) {
+                Some((proof, [0])) => Ok(Ask::Kick { proof, half: Half::Caller }),
+                Some((proof, [1])) => Ok(Ask::Kick { proof, half: Half::Inbox }),
                 _ => Err(AskError::Unknown),
             },
             _ => Err(AskError::Unknown),
@@ -295,6 +310,8 @@ mod tests {
             Ask::Take(proof),
             Ask::Report { proof, links: vec![(Role::Caller, bob), (Role::Callee, bob)] },
             Ask::Links { from: 9 },
+            Ask::Kick { proof, half: Half::Caller },
+            Ask::Kick { proof, half: Half::Inbox },
         ];
         for ask in asks {
             assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
@@ -310,7 +327,7 @@ mod tests {
         assert_eq!(Ask::decode(&datagram), Err(AskError::NotRingpost));
         assert_eq!(Ask::decode(&datagram[..15]), Err(AskError::NotRingpost));
         assert_eq!(Ask::decode(&[]), Err(AskError::NotRingpost));
-        assert_eq!(Ask::decode(&frame(9, b"")), Err(AskError::Unknown));
+        assert_eq!(Ask::decode(&frame(10, b"")), Err(AskError::Unknown));
         assert_eq!(Ask::decode(&frame(2, b"abc")), Err(AskError::Unknown));
         assert_eq!(Ask::decode(&frame(3, b"x")), Err(AskError::Unknown));
         assert!(matches!(Ask::decode(&frame(1, b"")), Err(AskError::Name(_))));
@@ -325,23 +342,28 @@ mod tests {
                 "a key of 15 bytes, no kind"
             );
         }
-        for what in 4..=7 {
+        for what in [4, 5, 6, 7, 9] {
             assert_eq!(Ask::decode(&frame(what, &[7; Proof::LEN - 1])), Err(AskError::Unknown));
+        }
+        for half in [&[][..], &[2], &[0, 0]] {
+            let body = [&[7; Proof::LEN][..], half].concat();
+            assert_eq!(Ask::decode(&frame(9, &body)), Err(AskError::Unknown), "{half:?}");
         }
     }
 
     #[test]
     fn each_answer_brings_the_descriptors_that_belong_to_it() {
         let (name, proof) = (Name::new("bob").unwrap(), proof(1));
-        let asks: [(Ask, &[usize]); 8] = [
+        let asks: [(Ask, &[usize]); 9] = [
             (Ask::Register(name), &[0, 1]),
             (Ask::List { from_slot: 0 }, &[0]),
             (Ask::Server, &[0]),
-            (Ask::Connect { proof, ring_size: 0, to: name.into() }, &[0, 4]),
+            (Ask::Connect { proof, ring_size: 0, to: name.into() }, &[0, 5]),
             (Ask::Listen(proof), &[0, 1]),
-            (Ask::Take(proof), &[0, 4]),
+            (Ask::Take(proof), &[0, 5]),
             (Ask::Report { proof, links: Vec::new() }, &[0]),
             (Ask::Links { from: 0 }, &[0]),
+            (Ask::Kick { proof, half: Half::Inbox }, &[0, 2]),
         ];
         for (ask, allowed) in asks {
             let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
@@ -384,12 +406,13 @@ mod tests {
             "[a-z]{1,20}".prop_map(|text| Address::Name(Name::new(&text).unwrap())),
             any::<u128>().prop_map(|number| Address::Key(Key::from_u128(number))),
         ];
-        (any::<u8>(), any::<u64>(), to, 0..5).prop_map(|(byte, ring_size, to, what)| {
+        (any::<u8>(), any::<u64>(), to, 0..6).prop_map(|(byte, ring_size, to, what)| {
             let (proof, name) = (proof(byte), Name::new("bob").unwrap());
             match what {
                 0 => Ask::Listen(proof),
                 1 => Ask::Take(proof),
                 2 => Ask::Report { proof, links: vec![(Role::Callee, name); usize::from(byte % 4)] },
+                3 => Ask::Kick { proof, half: if ring_size % 2 == 0 { Half::Caller } else { Half::Inbox } },
                 _ => Ask::Connect { proof, ring_size, to },
             }
         })
@@ -397,7 +420,7 @@ mod tests {
 
     /// Random bytes, a random body with a valid header, or a request that was changed or cut.
     fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
-        let framed = (0..10u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
+        let framed = (0..11u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
         let changed = (any_ask(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(ask, at, byte)| {
             let mut datagram = ask.encode();
             let at = at.index(datagram.len());
@@ -449,6 +472,8 @@ mod tests {
                     prop_assert!(datagram[12..14] != [2, 0] || datagram.len() != HEADER + 4);
                     prop_assert!(!matches!(datagram[12..14], [5 | 6, 0]) || datagram.len() != HEADER + Proof::LEN);
                     prop_assert!(datagram[12..14] != [8, 0] || datagram.len() != HEADER + 8);
+                    let asks_for_a_pipe = datagram[12..14] == [9, 0] && datagram.len() == HEADER + Proof::LEN + 1;
+                    prop_assert!(!asks_for_a_pipe || datagram[HEADER + Proof::LEN] > 1);
                 }
             }
         }

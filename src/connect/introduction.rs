@@ -76,6 +76,14 @@ pub(crate) enum Role {
     Callee = 1,
 }
 
+/// An end of a client's channel that can wait in an event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// The end that sends requests and receives their responses.
+    Caller = 0,
+    Inbox = 1,
+}
+
 /// What the server tells one side of a link besides the descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Introduction {
@@ -90,9 +98,9 @@ pub(crate) struct Introduction {
 }
 
 impl Introduction {
-    /// How many descriptors come with it: the segment, the own end of a pipe, the peer's, and the peer's
-    /// process.
-    pub(crate) const DESCRIPTORS: usize = 4;
+    /// How many descriptors come with it: the segment, both ends of the own pipe, the write end of the peer's,
+    /// and the peer's process.
+    pub(crate) const DESCRIPTORS: usize = 5;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Peer { name, key, pid, uid, gid } = &self.peer;

@@ -24,8 +24,8 @@ pub(crate) use credentials::{
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
 pub use introduction::LinkInfo;
 pub(crate) use introduction::{
-    Introduction, MOST_REPORTED, Proof, Reported, Role, Secret, decode_indices, decode_links, encode_indices,
-    encode_links, links_per_page,
+    Half, Introduction, MOST_REPORTED, Proof, Reported, Role, Secret, decode_indices, decode_links,
+    encode_indices, encode_links, links_per_page,
 };
 pub use listener::ListenError;
 pub(crate) use listener::Listener;

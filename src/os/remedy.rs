@@ -22,6 +22,17 @@ pub(crate) fn on_resources(error: &io::Error) -> &'static str {
     }
 }
 
+/// Advice about a pipe that could not be made. The error is ENFILE also if the user has too many pages in
+/// pipes.
+pub(crate) fn on_pipes(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENFILE) => {
+            "; its user has as many pages in pipes as it may, or the whole system has too many files open: raise              /proc/sys/fs/pipe-user-pages-hard or fs.file-max, or close some"
+        }
+        _ => on_resources(error),
+    }
+}
+
 /// Advice about memory that could not be mapped. The error is EAGAIN if the process locks all its memory and
 /// has reached the limit.
 pub(crate) fn on_memory(error: &io::Error) -> &'static str {
@@ -106,6 +117,8 @@ mod tests {
                 && !on(libc::ENOMEM, on_connection).contains("ulimit")
         );
         assert!(on(libc::EMFILE, on_connection).contains("ulimit -n"));
+        assert!(on(libc::EMFILE, on_pipes).contains("ulimit -n"));
+        assert!(on(libc::ENFILE, on_pipes).contains("pipe-user-pages-hard"));
         let error = io::Error::from_raw_os_error(libc::EACCES);
         assert_eq!(on_resources(&error), "");
         assert!(on_place(&error).starts_with("; "));

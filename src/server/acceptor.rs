@@ -16,6 +16,7 @@ use super::connections::{Connection, ConnectionId, Connections, GREETING_TIME, M
 use super::departure::{client_babbled, client_died};
 use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
+use super::kicks::kick;
 use super::shared::Shared;
 use super::unread_answers::not_read;
 use crate::connect::{Ask, AskError, Heard, MOST_BYTES, Refusal, listing};
@@ -172,6 +173,7 @@ impl Acceptor {
             Ok(Ask::Report { proof, links }) => {
                 self.broker.report(&mut self.connections, id, &proof, &links);
             }
+            Ok(Ask::Kick { proof, half }) => kick(&self.shared, &mut self.connections, id, &proof, half),
             Ok(Ask::Links { from }) => self.broker.list(&mut self.connections, id, from),
             Ok(Ask::List { from_slot }) => {
                 let most = listing::clients_per_page(MOST_BODY);

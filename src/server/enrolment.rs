@@ -140,6 +140,7 @@ impl Enrolment {
         let member = Member::new(peer, inbox, closers, counters, id).with(
             proof.secret,
             LinkMarks::new(host.links),
+            host.kicks,
             share,
         );
         let member = Arc::new(member);

@@ -10,6 +10,7 @@ use super::broker::LinkMarks;
 use super::connections::ConnectionId;
 use super::delivery::Inbox;
 use super::quotas::Share;
+use crate::channel::Kicks;
 use crate::connect::Secret;
 use crate::registry::CounterCells;
 use crate::ring::Closer;
@@ -33,6 +34,8 @@ pub(crate) struct Member {
     secret: Option<Secret>,
     /// What it says about its links.
     pub(super) links: LinkMarks,
+    /// By which its ends are woken in an event loop, once it has asked for that.
+    pub(super) kicks: Kicks,
 }
 
 impl fmt::Debug for Member {
@@ -51,12 +54,12 @@ impl Member {
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        let (secret, links) = (None, LinkMarks::default());
-        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret, links }
+        let (secret, links, kicks) = (None, LinkMarks::default(), Kicks::default());
+        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret, links, kicks }
     }
 
-    pub(super) fn with(self, secret: Secret, links: LinkMarks, share: Share) -> Member {
-        Member { secret: Some(secret), links, share, ..self }
+    pub(super) fn with(self, secret: Secret, links: LinkMarks, kicks: Kicks, share: Share) -> Member {
+        Member { secret: Some(secret), links, kicks, share, ..self }
     }
 
     /// Whether this is the client's secret.

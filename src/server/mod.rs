@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod admission;
+mod answers;
 mod broker;
 mod builder;
 mod connections;
@@ -15,6 +16,7 @@ pub(crate) mod fuzz;
 mod handle;
 #[cfg(any(feature = "internals", fuzzing, test))]
 pub(crate) mod internals;
+mod kicks;
 mod lifecycle;
 pub(crate) mod member;
 mod panics;

@@ -133,6 +133,7 @@ impl Handler for Operations {
             Some(Operation::Ping) => responder.respond(sequence, Status::Ok, &[]),
             Some(Operation::Statistics) => self.statistics(responder, sequence),
             Some(Operation::Unregister) => self.unregister(responder, sequence),
+            Some(Operation::Arms) => arms(responder, sequence),
             Some(Operation::Call | Operation::Hello | Operation::Post) | None => responder.respond(
                 sequence,
                 Status::UnknownOperation,
@@ -260,6 +261,15 @@ impl Operations {
         responder.notify();
         Err(End::Finished)
     }
+}
+
+/// From now on the client may wait for its responses in an event loop. It does so once it has this response.
+fn arms(responder: &mut Responder, sequence: u32) -> Result<(), End> {
+    if !responder.body().is_empty() {
+        return responder.respond(sequence, Status::Malformed, b"not the form of an arms request");
+    }
+    responder.wake_after_each();
+    responder.respond(sequence, Status::Ok, &[])
 }
 
 /// Reads a send request: the receiver's key, how long the sender is ready to wait, and where the payload

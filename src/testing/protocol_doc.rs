@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
 use crate::connect::listing::{decode_page, encode_page};
-use crate::connect::{Ask, MOST_BYTES, MOST_REPORTED, Proof, Quotas, Refusal, Reply, Secret, ServerInfo};
+use crate::connect::{
+    Ask, Half, MOST_BYTES, MOST_REPORTED, Proof, Quotas, Refusal, Reply, Secret, ServerInfo,
+};
 use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
@@ -373,6 +375,7 @@ fn requests_and_refusals() {
         ("TAKE", Ask::Take(proof)),
         ("REPORT", Ask::Report { proof, links: Vec::new() }),
         ("LINKS", Ask::Links { from: 0 }),
+        ("KICK", Ask::Kick { proof, half: Half::Inbox }),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();
@@ -381,6 +384,9 @@ fn requests_and_refusals() {
     assert_eq!(found, known);
     assert_eq!(in_brackets(&rows[0][3]), Reply::registered(&proof).len() - 16);
     assert_eq!(in_brackets(&rows[1][2]), asks[1].1.encode().len() - 16);
+    let kick = |half| Ask::Kick { proof, half }.encode()[16..].to_vec();
+    assert_eq!(kick(Half::Caller), [&proof.encode()[..], &[0]].concat());
+    assert_eq!(kick(Half::Inbox), [&proof.encode()[..], &[1]].concat());
     compare_codes("Refusals", Refusal::from_code);
 }
 
@@ -525,7 +531,10 @@ fn limits() {
         ("responses before a fence", DRAIN.to_string()),
         ("a server's sleep for room", format!("{SPACE_SLICE:?}")),
         ("a client's sleep with several requests outstanding", format!("{SLICE:?}")),
-        ("returns from a sleep for nothing, fewer than", SPARE_HINTS.to_string()),
+        (
+            "returns from a sleep for nothing, and bytes in a pipe for nothing, fewer than",
+            SPARE_HINTS.to_string(),
+        ),
     ]
     .map(|(limit, value)| (limit.to_owned(), value));
     // Durations are written like their `Debug` format: `2s`.

@@ -27,7 +27,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 2;
+pub(crate) const PROTOCOL_VERSION: u32 = 3;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;
@@ -108,6 +108,8 @@ pub(crate) enum Operation {
     Hello = 8,
     /// Like a call, but nothing is answered. Only on links.
     Post = 9,
+    /// From now on the client may wait for its responses in an event loop.
+    Arms = 10,
 }
 
 impl Operation {
@@ -123,6 +125,7 @@ impl Operation {
             7 => Operation::Unregister,
             8 => Operation::Hello,
             9 => Operation::Post,
+            10 => Operation::Arms,
             _ => return None,
         })
     }
@@ -218,7 +221,7 @@ mod tests {
     #[test]
     fn known_codes_decode_and_all_others_are_refused() {
         for code in 0..=u16::MAX {
-            let known = (1..=9).contains(&code).then_some(code);
+            let known = (1..=10).contains(&code).then_some(code);
             assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
             let known = (code <= 14).then_some(code);
             assert_eq!(Status::from_code(code).map(|status| status as u16), known);

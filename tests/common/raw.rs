@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;
@@ -115,7 +115,7 @@ pub fn hear(socket: &OwnedFd) -> Heard {
 /// The status, body and descriptors of the next reply; `None` if the connection ended.
 pub fn hear_all(socket: &OwnedFd) -> Option<(u16, Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; 1 << 17];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let buffers = &mut [IoSliceMut::new(&mut bytes)];

@@ -15,6 +15,7 @@ pub const LISTEN: u16 = 5;
 pub const TAKE: u16 = 6;
 pub const REPORT: u16 = 7;
 pub const LINKS: u16 = 8;
+pub const KICK: u16 = 9;
 
 // Codes of refusals.
 pub const UNKNOWN: u16 = 3;
@@ -66,7 +67,9 @@ pub struct Side {
     pub segment: OwnedFd,
     /// The reading end of this side's pipe.
     pub own: OwnedFd,
-    /// The writing end of the other side's pipe.
+    /// A writing end of this side's pipe.
+    pub own_write: OwnedFd,
+    /// A writing end of the other side's pipe.
     pub others: OwnedFd,
     /// A pidfd of the other side's process.
     pub process: OwnedFd,
@@ -76,7 +79,7 @@ impl Side {
     pub fn of((body, descriptors): (Vec<u8>, Vec<OwnedFd>)) -> Side {
         let number = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
         let small = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap());
-        let [segment, own, others, process] = descriptors.try_into().expect("four descriptors");
+        let [segment, own, own_write, others, process] = descriptors.try_into().expect("five descriptors");
         assert_eq!(body.len(), 55 + usize::from(body[54]), "the name ends the body");
         Side {
             id: number(0),
@@ -89,6 +92,7 @@ impl Side {
             name: String::from_utf8(body[55..].to_vec()).unwrap(),
             segment,
             own,
+            own_write,
             others,
             process,
         }

@@ -82,10 +82,10 @@ impl Bus {
         RawClient::register(self.path(), name)
     }
 
-    /// Waits until the server has two descriptors for each client, one for each bell, four for each
+    /// Waits until the server has two descriptors for each client, one for each bell, five for each
     /// introduction that waits, and no other.
     fn comes_to(&self, clients: usize, bells: usize, waiting: usize) {
-        let wanted = self.idle + 2 * clients + bells + 4 * waiting;
+        let wanted = self.idle + 2 * clients + bells + 5 * waiting;
         becomes("the server has as many descriptors as it should", || descriptors(self.pid), &wanted);
     }
 

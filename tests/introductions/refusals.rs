@@ -243,8 +243,8 @@ fn whoever_does_not_read_its_answers_waits_and_nobody_else() {
         send(&line, &datagram, SendFlags::NOSIGNAL).unwrap();
         line
     };
-    // The 17th answer would bring its user beyond 64 descriptors.
-    let mut lines: Vec<_> = (0..17).map(|_| unread(&alice, bus.path())).collect();
+    // The 13th answer would bring its user beyond 64 descriptors.
+    let mut lines: Vec<_> = (0..13).map(|_| unread(&alice, bus.path())).collect();
     let waits = lines.pop().unwrap();
     let (status, why, _) = super::common::raw::hear_all(&waits).unwrap();
     let why = String::from_utf8(why).unwrap();

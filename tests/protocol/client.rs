@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 const LAYOUT: u32 = 2;
 
 /// Codes of requests on the socket.
@@ -118,7 +118,7 @@ impl Connection {
 
     pub fn receive(&self) -> Reply {
         let mut bytes = vec![0; 16_384];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut resets = 0;
         let (length, descriptors) = loop {
             assert!(self.is_readable(LIMIT), "no reply");

@@ -101,7 +101,7 @@ impl Link {
     /// Opens what came with an introduction. The caller, side 0, sends in ring 0; the callee, side 1, in ring
     /// 1.
     fn open(body: &[u8], descriptors: Vec<OwnedFd>, side: usize) -> Link {
-        let [segment, own, others, process] = descriptors.try_into().expect("four descriptors");
+        let [segment, own, _own_write, others, process] = descriptors.try_into().expect("five descriptors");
         let (size, largest) = (u64_at(body, 10), u64_at(body, 18) as usize);
         assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size));
         assert!((256..=size as usize / 2 - 8).contains(&largest));

@@ -40,18 +40,20 @@ pub(in crate::client) struct PeerDescriptors {
 }
 
 impl PeerDescriptors {
-    /// Takes what a server sent: the read end of one pipe, the write end of another, and a process. If they
-    /// are not that, they are closed on another thread, because the close may take long.
+    /// Takes what a server sent: both ends of one pipe, the write end of another, and a process. If they are
+    /// not that, they are closed on another thread, because the close may take long.
     pub(in crate::client) fn check(
         own: OwnedFd,
+        own_write: OwnedFd,
         peers: OwnedFd,
         process: OwnedFd,
     ) -> Option<PeerDescriptors> {
         let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
+            && is_pipe_end(own_write.as_fd(), OFlags::WRONLY)
             && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
             && is_process(process.as_fd());
         if !known {
-            [own, peers, process].into_iter().for_each(close_elsewhere);
+            [own, own_write, peers, process].into_iter().for_each(close_elsewhere);
             return None;
         }
         let [own, peers, process] = [own, peers, process].map(Ours::new);
@@ -389,7 +391,8 @@ pub(super) mod tests {
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let ([own, bobs], [alices, hers]) =
             (<[_; 2]>::from(pipe_with(flags).unwrap()), pipe_with(flags).unwrap().into());
-        let descriptors = PeerDescriptors::check(own, hers, process).unwrap();
+        let own_write = bobs.try_clone().unwrap();
+        let descriptors = PeerDescriptors::check(own, own_write, hers, process).unwrap();
         let max_block = geometry.max_block();
         let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer: alice() };
         let bobs_ends = open(Side::Callee);
@@ -540,16 +543,18 @@ pub(super) mod tests {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).unwrap();
         let socket = || OwnedFd::from(UnixStream::pair().unwrap().0);
         let cases = [
-            (pipe().0, pipe().1, this_process(), true),
-            (pipe().1, pipe().1, this_process(), false),
-            (pipe().0, pipe().0, this_process(), false),
-            (socket(), pipe().1, this_process(), false),
-            (pipe().0, socket(), this_process(), false),
-            (pipe().0, pipe().1, socket(), false),
-            (pipe().0, pipe().1, pipe().0, false),
+            ([pipe().0, pipe().1, pipe().1, this_process()], true),
+            ([pipe().1, pipe().1, pipe().1, this_process()], false),
+            ([pipe().0, pipe().0, pipe().1, this_process()], false),
+            ([pipe().0, pipe().1, pipe().0, this_process()], false),
+            ([socket(), pipe().1, pipe().1, this_process()], false),
+            ([pipe().0, socket(), pipe().1, this_process()], false),
+            ([pipe().0, pipe().1, socket(), this_process()], false),
+            ([pipe().0, pipe().1, pipe().1, socket()], false),
+            ([pipe().0, pipe().1, pipe().1, pipe().0], false),
         ];
-        for (own, peers, process, known) in cases {
-            assert_eq!(PeerDescriptors::check(own, peers, process).is_some(), known);
+        for ([own, own_write, peers, process], known) in cases {
+            assert_eq!(PeerDescriptors::check(own, own_write, peers, process).is_some(), known);
         }
     }
 }

@@ -292,7 +292,7 @@ impl Intake {
         &self,
         session: &Session,
         introduction: &Introduction,
-        descriptors: [OwnedFd; 4],
+        descriptors: [OwnedFd; Introduction::DESCRIPTORS],
     ) {
         let Some(mut incoming) = self.meet(session, introduction, descriptors) else { return };
         failpoint!("link.met", [link], seldom);
@@ -329,7 +329,7 @@ impl Intake {
         &self,
         session: &Session,
         introduction: &Introduction,
-        descriptors: [OwnedFd; 4],
+        descriptors: [OwnedFd; Introduction::DESCRIPTORS],
     ) -> Option<Incoming> {
         let strategy = self.links.place.wait;
         let Some((ends, descriptors)) = open(introduction, descriptors, strategy) else {
@@ -346,10 +346,10 @@ impl Intake {
 /// Opens what the server sent. What is wrong is closed on another thread.
 fn open(
     introduction: &Introduction,
-    [segment, own, peers, process]: [OwnedFd; 4],
+    [segment, own, own_write, peers, process]: [OwnedFd; Introduction::DESCRIPTORS],
     strategy: WaitStrategy,
 ) -> Option<(LinkEnds, PeerDescriptors)> {
-    let descriptors = PeerDescriptors::check(own, peers, process);
+    let descriptors = PeerDescriptors::check(own, own_write, peers, process);
     let geometry = Geometry::new(introduction.ring_size)
         .and_then(|geometry| geometry.with_max_block(introduction.max_block));
     match geometry.and_then(|geometry| open_link(&segment, &geometry, strategy, Side::Callee)) {

@@ -198,7 +198,9 @@ impl Takes {
 }
 
 /// What came with an answer, if anything waited.
-pub(in crate::client) fn taken(answer: Answer) -> Result<Option<(Introduction, [OwnedFd; 4])>, DialError> {
+pub(in crate::client) fn taken(
+    answer: Answer,
+) -> Result<Option<(Introduction, [OwnedFd; Introduction::DESCRIPTORS])>, DialError> {
     if answer.body.is_empty() {
         return Ok(None);
     }
@@ -306,8 +308,8 @@ mod tests {
         answer(server, b"", &[]).unwrap();
     }
 
-    /// An introduction, with these four descriptors.
-    fn introduce(server: &OwnedFd, descriptors: [OwnedFd; 4]) {
+    /// An introduction, with these descriptors.
+    fn introduce(server: &OwnedFd, descriptors: [OwnedFd; Introduction::DESCRIPTORS]) {
         let peer = Peer { name: Name::new("alice").unwrap(), key: Key::from_u128(2), pid: 1, uid: 2, gid: 3 };
         let max_block = Geometry::new(4096).unwrap().max_block();
         let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer };
@@ -316,14 +318,14 @@ mod tests {
 
     fn answer(server: &OwnedFd, body: &[u8], descriptors: &[OwnedFd]) -> rustix::io::Result<usize> {
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Introduction::DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(&descriptors)));
         sendmsg(server, &[IoSlice::new(&Reply::done(body))], &mut control, SendFlags::NOSIGNAL)
     }
 
-    /// Four descriptors that are no link.
-    fn others() -> [OwnedFd; 4] {
+    /// Descriptors that are no link.
+    fn others() -> [OwnedFd; Introduction::DESCRIPTORS] {
         std::array::from_fn(|_| std::io::pipe().unwrap().0.into())
     }
 

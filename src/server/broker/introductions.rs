@@ -6,9 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,14 +14,14 @@ use super::table::{NoPlace, Noted, Table};
 use super::waiting::{AT_ONE_CLIENT, OF_ONE_USER, Part, TooMany, Waiting};
 use crate::channel::{self, ChannelError, Geometry, LinkWords};
 use crate::connect::{
-    Credentials, Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page,
-    peer_is_dead, peer_pidfd,
+    Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page, peer_is_dead,
+    peer_pidfd,
 };
-use crate::os::remedy::on_resources;
 use crate::server::admission::NO_DESCRIPTORS;
+use crate::server::answers::{Declined, cannot_hand_over, conclude, declined, member_of, pipe};
 use crate::server::connections::{ConnectionId, Connections, MOST_BODY};
-use crate::server::enrolment::{LAST_DESCRIPTORS, cannot_send};
-use crate::server::events::{Event, Refused};
+use crate::server::enrolment::LAST_DESCRIPTORS;
+use crate::server::events::Event;
 use crate::server::member::Member;
 use crate::server::processes::nearly_the_last;
 use crate::server::quotas::{LinkShare, Over};
@@ -32,9 +30,6 @@ use crate::server::system_limits;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{Address, Key};
 
-/// The size of a link's pipes: the least that the system gives. One byte wakes.
-const PIPE: usize = 4096;
-
 /// The table of links, and what waits to be taken.
 pub(in crate::server) struct Broker {
     shared: Arc<Shared>,
@@ -42,32 +37,12 @@ pub(in crate::server) struct Broker {
     waiting: Waiting,
 }
 
-/// Why something was not done.
-struct Declined {
-    refusal: Refusal,
-    why: String,
-}
-
-impl From<Over> for Declined {
-    fn from(Over { refusal, why }: Over) -> Declined {
-        Declined { refusal, why }
-    }
-}
-
-fn declined(refusal: Refusal, why: impl Into<String>) -> Declined {
-    Declined { refusal, why: why.into() }
-}
-
-fn no_resources(what: &str, error: &std::io::Error) -> Declined {
-    declined(Refusal::NoResources, format!("the server cannot {what}: {error}{}", on_resources(error)))
-}
-
-/// What is made for a link, in the order in which each side gets it: the segment, its end of its own pipe,
-/// its end of the other's, and the other's process.
+/// What is made for a link, in the order in which each side gets it: the segment, both ends of its own pipe,
+/// the write end of the other's, and the other's process. No open file of a write end is shared.
 struct Made {
     segment: OwnedFd,
-    caller: [OwnedFd; 3],
-    callee: [OwnedFd; 3],
+    caller: [OwnedFd; 4],
+    callee: [OwnedFd; 4],
 }
 
 impl Broker {
@@ -106,11 +81,11 @@ impl Broker {
         proof: &Proof,
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
-            let (own, bell) = pipe()?;
+            let bell = pipe(0)?;
             failpoint!("listen.made", [server], seldom);
-            connections.answer(id, &[], &[own.as_fd()]).map_err(cannot_hand_over("a bell"))?;
+            connections.answer(id, &[], &[bell.read.as_fd()]).map_err(cannot_hand_over("a bell"))?;
             failpoint!("listen.answered", [server], seldom);
-            self.waiting.set_bell(member.peer.key, bell);
+            self.waiting.set_bell(member.peer.key, bell.write);
             member.links.set_bell(true);
             Ok(())
         });
@@ -178,49 +153,17 @@ impl Broker {
         self.conclude(connections, id, answered.map_err(cannot_hand_over("an answer")));
     }
 
-    /// The client that asks. It has the secret of that client, its process and its user.
     fn member_of(
         &self,
         connections: &Connections,
         id: ConnectionId,
         proof: &Proof,
     ) -> Result<Arc<Member>, Declined> {
-        let who = connections.get(id).map(|connection| connection.socket.who());
-        let member = self.shared.members.get(proof.key).filter(|member| {
-            let Credentials { pid, uid, .. } = Credentials::from(&member.peer);
-            member.has(&proof.secret) && who.is_some_and(|who| who.pid == pid && who.uid == uid)
-        });
-        if self.shared.is_stopping() {
-            return Err(declined(
-                Refusal::ShuttingDown,
-                "the server is shutting down: try again when it is back",
-            ));
-        }
-        member.ok_or_else(|| {
-            let mut refused = Refused::new("proof", "a request about links of no client of that process");
-            refused.who = who;
-            self.shared.events.tell(Event::Refused(refused));
-            let why = "no client with this key and secret is registered by this process: register first, and ask in \
-                       the process that registered";
-            declined(Refusal::NotRegistered, why)
-        })
+        member_of(&self.shared, connections, id, proof)
     }
 
-    /// Refuses what was declined. The connection is closed then.
     fn conclude(&self, connections: &mut Connections, id: ConnectionId, answered: Result<(), Declined>) {
-        let Err(Declined { refusal, why }) = answered else { return };
-        let reason = match refusal {
-            Refusal::Quota => "quota",
-            Refusal::NoResources => "resources",
-            // The caller's own business, or told already.
-            _ => return connections.refuse(&self.shared, id, refusal, &why),
-        };
-        if let Some(connection) = connections.get(id) {
-            let mut refused = Refused::new(reason, "a link was refused");
-            refused.error = Some(why.clone());
-            self.shared.events.tell(Event::Refused(refused.of(connection.socket.who())));
-        }
-        connections.refuse(&self.shared, id, refusal, &why);
+        conclude(&self.shared, connections, id, "a link was refused", answered);
     }
 
     // ---- a link is made
@@ -257,9 +200,8 @@ impl Broker {
             max_block: geometry.max_block(),
             peer,
         };
-        let [own, others, process] = &callers;
-        let descriptors: [BorrowedFd<'_>; 4] =
-            [segment.as_fd(), own.as_fd(), others.as_fd(), process.as_fd()];
+        let mut descriptors = vec![segment.as_fd()];
+        descriptors.extend(callers.iter().map(AsFd::as_fd));
         let sent = connections.answer(id, &side(at_caller, callee.peer).encode(), &descriptors);
         failpoint!("connect.answered", [server], seldom);
         if let Err(errno) = sent {
@@ -268,8 +210,8 @@ impl Broker {
             return Err(cannot_hand_over("a link")(errno));
         }
         drop(callers);
-        let [own, others, process] = callees;
-        let part = Part::new(side(at_callee, caller.peer), [segment, own, others, process]);
+        let [read, write, others, process] = callees;
+        let part = Part::new(side(at_callee, caller.peer), [segment, read, write, others, process]);
         self.waiting.push(callee_key, part);
         failpoint!("connect.queued", [server], seldom);
         self.waiting.ring(callee_key);
@@ -429,21 +371,6 @@ fn too_many_of_one_client(member: &Member) -> Declined {
     declined(Refusal::Quota, why)
 }
 
-fn cannot_hand_over(what: &'static str) -> impl FnOnce(Errno) -> Declined {
-    move |errno| declined(Refusal::NoResources, cannot_send(what, errno))
-}
-
-/// A pipe whose ends never block, of the least size: another size would be paid by the server's user.
-fn pipe() -> Result<(OwnedFd, OwnedFd), Declined> {
-    let cannot = |errno: Errno| no_resources("make a pipe", &errno.into());
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(cannot)?;
-    fcntl_setpipe_size(&writer, PIPE).map_err(cannot)?;
-    if nearly_the_last(&writer, LAST_DESCRIPTORS) {
-        return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
-    }
-    Ok((reader, writer))
-}
-
 /// Makes what both sides of a link get.
 fn make(
     connections: &Connections,
@@ -455,8 +382,7 @@ fn make(
         let why = system_limits::in_words(&error, geometry.link_len());
         declined(Refusal::NoResources, format!("no memory for a link: {why}"))
     })?;
-    let (callers_own, callees_other) = pipe()?;
-    let (callees_own, callers_other) = pipe()?;
+    let (callers, callees) = (pipe(0)?, pipe(0)?);
     let callees_process = process_of(connections, callee)?;
     let asking = connections.get(id).map(|connection| &connection.socket);
     let callers_process =
@@ -466,8 +392,8 @@ fn make(
     }
     Ok(Made {
         segment,
-        caller: [callers_own, callers_other, callees_process],
-        callee: [callees_own, callees_other, callers_process],
+        caller: [callers.read, callers.write, callees.other, callees_process],
+        callee: [callees.read, callees.write, callers.other, callers_process],
     })
 }
 

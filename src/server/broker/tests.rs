@@ -42,7 +42,8 @@ impl Stage {
         let guest = channel::open_for_client(&descriptor, WaitStrategy::Park).unwrap();
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let member = Member::new(peer, inbox, (host.closer, host.intake), counters, 2);
-        let member = member.with(Secret::new([7; 16]), LinkMarks::new(host.links), Share::default());
+        let member =
+            member.with(Secret::new([7; 16]), LinkMarks::new(host.links), host.kicks, Share::default());
         (Arc::new(member), guest)
     }
 

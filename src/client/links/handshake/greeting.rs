@@ -160,10 +160,10 @@ fn open(
         session.words.flip(introduction.index);
         error
     };
-    let Some([segment, own, peers, process]) = answer.descriptors.exactly() else {
+    let Some([segment, own, own_write, peers, process]) = answer.descriptors.exactly() else {
         return Err(unused(not_ringpost()));
     };
-    let descriptors = PeerDescriptors::check(own, peers, process);
+    let descriptors = PeerDescriptors::check(own, own_write, peers, process);
     let geometry = Geometry::new(introduction.ring_size)
         .and_then(|geometry| geometry.with_max_block(introduction.max_block));
     let opened =

@@ -102,7 +102,7 @@ impl Bus {
         let introduction = Introduction::decode(&answer.body).unwrap();
         assert_eq!(introduction.peer.name.as_str(), "alice");
         let geometry = Geometry::new(introduction.ring_size).unwrap();
-        let [segment, own, callers, _process] = answer.descriptors.exactly().unwrap();
+        let [segment, own, _own_write, callers, _process] = answer.descriptors.exactly().unwrap();
         let ends = open_link(segment, &geometry, WaitStrategy::Park, Side::Callee).unwrap();
         Callee { ends, own, callers }
     }

@@ -1,0 +1,104 @@
+//! What the answers to clients that show by a proof who they are have in common: who asks, and why not.
+
+#![forbid(unsafe_code)]
+
+use rustix::io::Errno;
+use std::io;
+use std::sync::Arc;
+
+use super::admission::NO_DESCRIPTORS;
+use super::connections::{ConnectionId, Connections};
+use super::enrolment::{LAST_DESCRIPTORS, cannot_send};
+use super::events::{Event, Refused};
+use super::member::Member;
+use super::processes::nearly_the_last;
+use super::quotas::Over;
+use super::shared::Shared;
+use crate::connect::{Credentials, Proof, Refusal};
+use crate::os::pipe::{NewPipe, kick_pipe};
+use crate::os::remedy::on_pipes;
+
+/// Why something was not done.
+pub(super) struct Declined {
+    pub(super) refusal: Refusal,
+    pub(super) why: String,
+}
+
+impl From<Over> for Declined {
+    fn from(Over { refusal, why }: Over) -> Declined {
+        Declined { refusal, why }
+    }
+}
+
+pub(super) fn declined(refusal: Refusal, why: impl Into<String>) -> Declined {
+    Declined { refusal, why: why.into() }
+}
+
+pub(super) fn cannot_hand_over(what: &'static str) -> impl FnOnce(Errno) -> Declined {
+    move |errno| declined(Refusal::NoResources, cannot_send(what, errno))
+}
+
+/// The client that asks. It has the secret of that client, its process and its user.
+pub(super) fn member_of(
+    shared: &Shared,
+    connections: &Connections,
+    id: ConnectionId,
+    proof: &Proof,
+) -> Result<Arc<Member>, Declined> {
+    let who = connections.get(id).map(|connection| connection.socket.who());
+    let member = shared.members.get(proof.key).filter(|member| {
+        let Credentials { pid, uid, .. } = Credentials::from(&member.peer);
+        member.has(&proof.secret) && who.is_some_and(|who| who.pid == pid && who.uid == uid)
+    });
+    if shared.is_stopping() {
+        return Err(declined(
+            Refusal::ShuttingDown,
+            "the server is shutting down: try again when it is back",
+        ));
+    }
+    member.ok_or_else(|| {
+        let mut refused = Refused::new("proof", "a request for a client that is not of that process");
+        refused.who = who;
+        shared.events.tell(Event::Refused(refused));
+        let why = "no client with this key and secret is registered by this process: register first, and ask in the \
+                   process that registered";
+        declined(Refusal::NotRegistered, why)
+    })
+}
+
+/// Refuses what was declined, and says in an event `what` that was, if the server could not do it. The
+/// connection is closed then.
+pub(super) fn conclude(
+    shared: &Shared,
+    connections: &mut Connections,
+    id: ConnectionId,
+    what: &'static str,
+    answered: Result<(), Declined>,
+) {
+    let Err(Declined { refusal, why }) = answered else { return };
+    let reason = match refusal {
+        Refusal::Quota => "quota",
+        Refusal::NoResources => "resources",
+        // The client's own business, or told already.
+        _ => return connections.refuse(shared, id, refusal, &why),
+    };
+    if let Some(connection) = connections.get(id) {
+        let mut refused = Refused::new(reason, what);
+        refused.error = Some(why.clone());
+        shared.events.tell(Event::Refused(refused.of(connection.socket.who())));
+    }
+    connections.refuse(shared, id, refusal, &why);
+}
+
+/// A pipe that wakes a client. Leaves at least so many descriptors to others, and some in any case.
+pub(super) fn pipe(left: u64) -> Result<NewPipe, Declined> {
+    let cannot = |error: io::Error| {
+        declined(Refusal::NoResources, format!("the server cannot make a pipe: {error}{}", on_pipes(&error)))
+    };
+    let pipe = kick_pipe().map_err(cannot)?;
+    let left = left.max(LAST_DESCRIPTORS);
+    if [&pipe.read, &pipe.write, &pipe.other].into_iter().any(|end| nearly_the_last(end, left)) {
+        return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
+    }
+    Ok(pipe)
+}
