@@ -73,7 +73,7 @@
 //! | [`listen`] | the server answers | [`ServeError`] |
 //! | [`Listener::accept`], [`Listener::accept_timeout`] | a client asks for a link | [`AcceptError`] |
 //! | [`Listener::try_accept`] | | the same; `None` if nobody asks now |
-//! | [`Incoming::accept`] | the caller has opened its end, 5 s at most | [`AcceptError`] |
+//! | [`Incoming::accept`] | | [`AcceptError`] |
 //! | [`Responder::serve`] | the link has ended | [`Violation`] |
 //! | [`Listener::serve`], [`ServeHandle::stop`] | | [`ServeError`] |
 //! | [`ServeHandle::join`] | all links have ended | |

@@ -16,7 +16,7 @@ use input::Input;
 use libfuzzer_sys::fuzz_target;
 use peer::{LINE, RING, Reader, Writer, block, record_size, tamper};
 use ringpost::testing::fuzz::{
-    Memory, REQUESTS, RESPONSES, SPARE_HINTS, ServedLink, incoming_on, serve_link, service, work,
+    Memory, REQUESTS, RESPONSES, SPARE_HINTS, ServedLink, accept, incoming_on, serve_link, service, work,
 };
 use ringpost::{Request, Responder, Response, ServiceError};
 
@@ -186,13 +186,11 @@ fuzz_target!(|data: &[u8]| {
                 drop(incoming);
                 None
             }
-            _ => match incoming.accept() {
-                Ok(responder) => Some(responder),
-                Err(error) => {
-                    assert!(!honest && !error.to_string().is_empty(), "{error}");
-                    None
-                }
-            },
+            _ => {
+                let accepted = accept(incoming);
+                assert!(!honest || accepted.is_some());
+                accepted
+            }
         };
         let done = work().since(begun);
         assert!(done.words <= WORDS + 6 * done.sleeps && done.bytes <= RING, "{done:?} in the handshake");

@@ -11,16 +11,22 @@ use super::reconnect::{Asking, Half, Reconnector};
 use super::session::Session;
 use crate::codec::{Payload, Reply};
 use crate::link::{NoRoom, Requester};
-use crate::ring::{Closer, Consumer, Deadline, NotSent, Producer};
+use crate::ring::{Closer, Consumer, Deadline, NotSent, OwnPipe, Producer};
 use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
 /// The asking end of a client's channel or of a link.
 pub(super) struct Calls {
     pub(super) requester: Requester,
     pub(super) limits: Limits,
-    closer: Closer,
+    pub(super) closer: Closer,
     /// Whose channel it is; a link has none.
     registration: Option<Registration>,
+    /// What it waits by in an event loop, if it may.
+    pub(super) own: Option<OwnPipe>,
+    /// Whether the other side knows that it may.
+    pub(super) is_heard: bool,
+    /// The length of the last request for which there was no room, if it is to be waited for.
+    pub(super) wanted: Option<usize>,
 }
 
 /// The registration that a channel belongs to.
@@ -34,16 +40,29 @@ impl Calls {
     pub(super) fn of_client(requests: Producer, responses: Consumer, session: Arc<Session>) -> Calls {
         let (limits, closer) = (session.limits, session.closer.clone());
         let registration = Some(Registration { session, reconnector: None });
-        Calls { requester: Requester::new(requests, responses), limits, closer, registration }
+        let requester = Requester::new(requests, responses);
+        Calls { requester, limits, closer, registration, own: None, is_heard: false, wanted: None }
     }
 
-    pub(super) fn of_link(requests: Producer, responses: Consumer, limits: Limits, closer: Closer) -> Calls {
-        Calls { requester: Requester::new(requests, responses), limits, closer, registration: None }
+    pub(super) fn of_link(
+        requests: Producer,
+        responses: Consumer,
+        limits: Limits,
+        closer: Closer,
+        own: Option<OwnPipe>,
+    ) -> Calls {
+        let requester = Requester::new(requests, responses);
+        Calls { requester, limits, closer, registration: None, own, is_heard: true, wanted: None }
     }
 
     /// The registration of a client's calls.
     pub(super) fn registration(&self) -> &Registration {
         self.registration.as_ref().expect("only a link has none")
+    }
+
+    /// Whether it is a client's.
+    pub(super) fn has_registration(&self) -> bool {
+        self.registration.is_some()
     }
 
     /// Makes it go on with another channel when its own has ended.
@@ -116,6 +135,9 @@ impl Calls {
                 Err(NotSent::Closed(reason)) => self.renew_now(reason.into())?,
                 submitted => {
                     self.requester.notify();
+                    if let Err(NotSent::Full) = submitted {
+                        self.wanted = Some(request.len());
+                    }
                     return submitted.map(|_| ()).map_err(unsendable);
                 }
             }
@@ -358,6 +380,7 @@ impl Calls {
         let reason = self.closer.reason().map_or(CloseReason::Died, CloseReason::from);
         self.requester.resume(reason, requests, responses);
         (self.limits, self.closer) = (session.limits, session.closer.clone());
+        (self.own, self.wanted) = (None, None);
         if let Some(registration) = &mut self.registration {
             registration.session = session;
         }

@@ -49,7 +49,7 @@ const LONG: Duration = Duration::from_secs(3600);
 pub fn link_on(memory: &Memory) -> Result<Link, ConnectError> {
     let ends = memory.link(Side::Caller);
     let end = end_of(Role::Caller, &ends);
-    Greeting::over(ends, *memory.geometry(), end, now() + LONG)?.wait(now() + LONG)
+    Greeting::over(ends, *memory.geometry(), end, None, now() + LONG)?.wait(now() + LONG)
 }
 
 /// A caller on this memory, to whom hello was said.
@@ -57,9 +57,15 @@ pub fn incoming_on(memory: &Memory) -> Incoming {
     let ends = memory.link(Side::Callee);
     let end = end_of(Role::Callee, &ends);
     let ring_size = memory.geometry().ring_size();
-    let mut incoming = Incoming::new(end, ends.consumer, ends.producer, ring_size, WaitStrategy::Park);
+    let rings = (ends.consumer, ends.producer);
+    let mut incoming = Incoming::new(end, rings, None, ring_size, WaitStrategy::Park);
     incoming.say(Status::Hello, &[]);
     incoming
+}
+
+/// Waits for the hello of this caller, as the watcher does, and accepts it. `None`: it did not say hello.
+pub fn accept(mut incoming: Incoming) -> Option<Responder> {
+    incoming.await_hello(now() + LONG).then(|| incoming.accept().ok()).flatten()
 }
 
 /// What a serving end did when told to serve.
@@ -121,7 +127,7 @@ pub fn take_over(client: &mut Client, connection: OwnedFd) -> Option<Incoming> {
     let (introduction, descriptors) = taken(answer).ok()??;
     let intake = Intake::without_bell(session);
     intake.admit(session, &introduction, descriptors);
-    intake.next()
+    intake.next().or_else(|| intake.next_silent())
 }
 
 /// Whether a bell comes over a connection on which the answer lies already.

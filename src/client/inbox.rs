@@ -9,7 +9,7 @@ use super::error::RecvError;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
 use super::session::Session;
 use crate::codec::{FromPayload, PayloadError};
-use crate::ring::{self, Block, Consumer, Deadline, Ended};
+use crate::ring::{self, Block, Consumer, Deadline, Ended, OwnPipe};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Name, Violation};
 
 /// The receiving half of a [`Client`](super::Client): [`Client::split`](super::Client::split).
@@ -37,8 +37,10 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Nam
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Inbox {
-    ring: Consumer,
-    session: Arc<Session>,
+    pub(super) ring: Consumer,
+    pub(super) session: Arc<Session>,
+    /// What it waits by in an event loop, once it was asked for in this registration.
+    pub(super) own: Option<OwnPipe>,
     /// The sender of the last message.
     last_sender: Option<(Key, Name)>,
     /// `Some` for a reconnecting client.
@@ -117,7 +119,7 @@ impl Message {
 
 impl Inbox {
     pub(super) fn new(ring: Consumer, session: Arc<Session>) -> Inbox {
-        Inbox { ring, session, last_sender: None, reconnector: None }
+        Inbox { ring, session, own: None, last_sender: None, reconnector: None }
     }
 
     /// Makes it continue with another channel after its own has ended.
@@ -218,6 +220,7 @@ impl Inbox {
         match &self.reconnector {
             Some(reconnector) if reason != CloseReason::Forked => {
                 (self.ring, self.session) = next(reconnector)?;
+                self.own = None;
                 Ok(())
             }
             _ => Err(Stop::Tell(reason)),

@@ -29,14 +29,14 @@ pub(crate) fn client_on(guest: Guest, lifeline: OwnedFd, key: Key) -> io::Result
 
 /// The calling end of a link that nobody watches.
 pub(crate) fn link_on(ends: LinkEnds, geometry: &Geometry) -> io::Result<Link> {
-    Ok(Link::new(end_of(Role::Caller, &ends)?, ends, geometry))
+    Ok(Link::new(end_of(Role::Caller, &ends)?, ends, geometry, None))
 }
 
 /// The serving end of such a link.
 pub(crate) fn responder_on(ends: LinkEnds, geometry: &Geometry) -> io::Result<Responder> {
     let end = end_of(Role::Callee, &ends)?;
     let rings = (ends.consumer, ends.producer);
-    Ok(Responder::new(end, rings, geometry.ring_size(), WaitStrategy::Spin, None))
+    Ok(Responder::new(end, rings, geometry.ring_size(), WaitStrategy::Spin, None, None))
 }
 
 /// Serves up to 64 requests that are there with an echo.

@@ -1,5 +1,6 @@
 //! The client: registers, calls, sends, receives, unregisters.
 
+mod arming;
 mod ask;
 mod asked;
 mod backoff;

@@ -12,7 +12,7 @@ use super::backoff::{random, shorten};
 use super::error::RegisterError;
 use super::links::Links;
 use super::watcher::{Watch, Watched};
-use crate::channel::{self, Guest, LinkWords};
+use crate::channel::{self, Guest, Kicks, LinkWords};
 use crate::connect::connection::Connection;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Proof, Refusal, Reply, Secret, cannot_be_allowed, is_unknown_user};
@@ -31,6 +31,8 @@ pub(super) struct Session {
     secret: Secret,
     /// The words by which the server sees which links have ended, and whether the client serves.
     pub(super) words: LinkWords,
+    /// The pipes by which its own closers end waits in event loops.
+    pub(super) kicks: Kicks,
     /// The client's links, which outlive the registration.
     pub(super) links: Arc<Links>,
     watch: Watch,
@@ -70,9 +72,9 @@ impl Session {
             max_message: geometry.max_block() - MESSAGE_OVERHEAD,
             ring_size: geometry.ring_size(),
         };
-        let (closer, words) = (guest.closer.clone(), guest.links.clone());
+        let (closer, words, kicks) = (guest.closer.clone(), guest.links.clone(), guest.kicks.clone());
         let Proof { key, secret } = proof;
-        Session { key, name, limits, closer, secret, words, links, watch, lifeline }
+        Session { key, name, limits, closer, secret, words, kicks, links, watch, lifeline }
     }
 
     /// What shows the server on another connection that this client asks.

@@ -30,6 +30,7 @@ use crate::os::descriptors::{CutOff, Waits, Wake};
 use crate::os::threads;
 use crate::ring::Closer;
 use crate::shm::PerProcess;
+use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
 
@@ -69,16 +70,13 @@ pub(super) enum Watched {
 impl Watched {
     /// Its descriptors, and the events of each that mean the end. The kernel adds errors and hang-ups.
     fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, EventFlags)> {
-        let [first, second] = match self {
+        let (one, link) = match self {
             // The end only, so that a server which sends data does not keep this thread busy.
-            Watched::Lifeline { lifeline, .. } => [Some((lifeline.as_fd(), EventFlags::RDHUP)), None],
-            Watched::Link { descriptors, .. } => {
-                let [pipe, process] = descriptors.watched();
-                [Some((pipe, EventFlags::empty())), Some((process, EventFlags::IN))]
-            }
-            Watched::Bell { bell, .. } => [Some((bell.as_fd(), EventFlags::IN)), None],
+            Watched::Lifeline { lifeline, .. } => (Some((lifeline.as_fd(), EventFlags::RDHUP)), None),
+            Watched::Link { descriptors, .. } => (None, Some(descriptors.watched())),
+            Watched::Bell { bell, .. } => (Some((bell.as_fd(), EventFlags::IN)), None),
         };
-        first.into_iter().chain(second)
+        one.into_iter().chain(link.into_iter().flatten())
     }
 
     /// Whether the numbers of its descriptors still belong to them.
@@ -206,6 +204,7 @@ impl Watcher {
                 let watched = self.lock().watched.remove(&token);
                 if let Some(watched) = watched {
                     self.has_ended(watched);
+                    takes.link_ended(token);
                 }
             }
             takes.go_on(&self.waits);
@@ -301,7 +300,37 @@ fn until(then: Instant) -> Timespec {
     Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
 }
 
+/// Marks the token by which the watcher hears a caller's hello; the rest is that of the link's watch.
+pub(super) const HELLO: u64 = 1 << 62;
+
+/// The watcher waits by the pipe of a link for its caller's hello, until this is dropped.
+pub(super) struct Hearing {
+    watcher: Arc<Watcher>,
+    of: &'static Current,
+    pipe: Arc<PipeReader>,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        // A forked child shares the instance with its parent.
+        if WATCHER.get().is_some_and(|ours| ptr::eq(ours, self.of)) && self.watcher.waits.are_ours() {
+            let _ = epoll::delete(&self.watcher.waits, &*self.pipe);
+        }
+    }
+}
+
 impl Watch {
+    /// The watcher hears what comes by the pipe of this link.
+    pub(super) fn hear(&self, pipe: &Arc<PipeReader>) -> io::Result<Hearing> {
+        let token = epoll::EventData::new_u64(HELLO | self.token);
+        epoll::add(&self.watcher.waits, &**pipe, token, EventFlags::IN)?;
+        Ok(Hearing { watcher: Arc::clone(&self.watcher), of: self.of, pipe: Arc::clone(pipe) })
+    }
+
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
     /// Watches something: closes it when the other side ends. Starts the process's watcher if necessary.
     pub(super) fn begin(watched: Watched) -> io::Result<Watch> {
         let of = current()?;

@@ -264,10 +264,11 @@ impl Requester {
 
     /// Announces that this end waits in an event loop: for a response, and with `wanted` also for room for a
     /// request with a body of that length. Returns false if one of them is there already: then look again.
+    /// Room that is there is not wanted any more.
     #[must_use]
-    pub(crate) fn arm(&mut self, wanted: Option<usize>) -> bool {
+    pub(crate) fn arm(&mut self, wanted: &mut Option<usize>) -> bool {
         self.notify();
-        if wanted.is_some_and(|len| !self.requests.arm_for_room(BLOCK_HEADER + len)) {
+        if wanted.take_if(|len| !self.requests.arm_for_room(BLOCK_HEADER + *len)).is_some() {
             return false;
         }
         let armed = self.responses.arm();

@@ -82,11 +82,23 @@ impl PipeWriter {
         PipeWriter(Ours::new(descriptor))
     }
 
+    /// Whether its number is still its own.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
     /// Makes the other end readable. Does not block. May be called in a signal handler.
     pub(crate) fn kick(&self) {
         if self.0.is_ours() {
             kick(self.0.as_fd());
         }
+    }
+}
+
+/// It shows an error when nobody has the read end any more.
+impl AsFd for PipeWriter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

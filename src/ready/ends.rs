@@ -4,9 +4,75 @@
 
 use super::sealed::Sealed;
 use super::{Readiness, ReadinessError, Ready};
-use crate::client::Listener;
+use crate::client::{Caller, Client, Inbox, Link, Listener, Responder};
 
-impl Sealed for Listener {}
+/// Both halves at once: look at both, also if the descriptor is readable for one of them only.
+impl Ready for Client {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        let pipes = [self.caller().pipe()?, self.inbox().pipe()?];
+        let nested = Readiness::of_several(pipes);
+        nested.map_err(|source| ReadinessError::System { action: "make an epoll instance", source })
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        // Messages come before the end, so the inbox comes before the caller, which may tell it.
+        Ok(self.inbox().arm_end()? && self.caller().arm_end()?)
+    }
+}
+
+/// It waits for responses: look with [`Caller::try_response`]. If the last [`Caller::try_submit`] said
+/// [`Full`](crate::CallError::Full), it waits for room, too: submit again.
+///
+/// The first [`readiness`](Ready::readiness) of a registration blocks until the server and the client's worker
+/// have answered, at most for [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). From then on the
+/// worker makes a memory fence for each response.
+impl Ready for Caller {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.pipe().map(Readiness::of_end)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
+/// It waits for messages: look with [`Inbox::try_recv`].
+///
+/// The first [`readiness`](Ready::readiness) of a registration blocks until the server has answered, at most
+/// for [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
+impl Ready for Inbox {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.pipe().map(Readiness::of_end)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
+/// It waits for responses: look with [`Link::try_response`]. The link must have been opened with
+/// [`LinkOptions::arms`](crate::LinkOptions::arms). Neither function blocks.
+impl Ready for Link {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.pipe().map(Readiness::of_end)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
+/// It waits for requests: look with [`Responder::serve_ready`]. The link must have been accepted with
+/// [`Incoming::arms`](crate::Incoming::arms). Neither function blocks.
+impl Ready for Responder {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.pipe().map(Readiness::of_end)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
 
 /// It waits for a client that asks for a link: look with [`Listener::try_accept`]. Its readiness does not end
 /// with a registration. Neither function blocks.
@@ -19,3 +85,10 @@ impl Ready for Listener {
         self.arm_end()
     }
 }
+
+impl Sealed for Client {}
+impl Sealed for Caller {}
+impl Sealed for Inbox {}
+impl Sealed for Link {}
+impl Sealed for Responder {}
+impl Sealed for Listener {}

@@ -32,8 +32,13 @@ impl Kick {
         self.0.pipe.set(pipe).is_ok()
     }
 
+    /// The pipe, if it has one.
+    pub(crate) fn pipe(&self) -> Option<&PipeWriter> {
+        self.0.pipe.get()
+    }
+
     pub(crate) fn is_set(&self) -> bool {
-        self.0.pipe.get().is_some()
+        self.pipe().is_some()
     }
 
     /// Kicks the end, if it has a pipe. Does not block. May be called in a signal handler.

@@ -3,8 +3,8 @@
 
 pub use crate::channel::fuzz::{INBOX, Memory, REQUESTS, RESPONSES};
 pub use crate::client::fuzz::{
-    ServedLink, bell_over, client_on, incoming_on, is_link, link_on, link_over, observe_over, register_over,
-    serve_link, take_over,
+    ServedLink, accept, bell_over, client_on, incoming_on, is_link, link_on, link_over, observe_over,
+    register_over, serve_link, take_over,
 };
 pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
 pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served, service};

@@ -46,6 +46,9 @@ const _: () = assert!(SEND_OVERHEAD <= MESSAGE_OVERHEAD);
 /// Flag of a send request: the server waits for room in the inbox, up to the time-out in the body.
 pub(crate) const WAITS: u16 = 1;
 
+/// Flag of a caller's hello on a link, and of the callee's acceptance: that side may wait in an event loop.
+pub(crate) const MAY_ARM: u16 = 1;
+
 /// How long each side of a link has to take it, and then to say hello.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use rustix::event::epoll::EventFlags;
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::pipe::fcntl_getpipe_size;
@@ -18,61 +19,100 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::set::Links;
-use crate::channel::LinkWords;
+use crate::channel::{LinkEnds, LinkWords};
 use crate::client::session::Session;
 use crate::client::watcher::{Watch, Watched};
 use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Introduction, Role};
 use crate::os::descriptors::Ours;
-use crate::ring::Closer;
+use crate::ring::{Closer, Kick, OwnPipe};
+use crate::shm::backend::{PipeReader, PipeWriter};
 use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{CloseReason, Peer};
+
+/// What a server sends of a link besides its memory.
+#[derive(Debug)]
+pub(in crate::client) struct Pipes {
+    /// The read end of this end's pipe, and its write end.
+    own: OwnedFd,
+    own_kick: OwnedFd,
+    /// The write end of the peer's pipe.
+    peers: OwnedFd,
+    /// The peer's process.
+    process: OwnedFd,
+}
+
+impl Pipes {
+    /// Takes what a server sent. If it is something else, it is closed on another thread, because the close
+    /// may take long.
+    pub(in crate::client) fn check([own, own_kick, peers, process]: [OwnedFd; 4]) -> Option<Pipes> {
+        let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
+            && is_pipe_end(own_kick.as_fd(), OFlags::WRONLY)
+            && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
+            && is_process(process.as_fd());
+        if !known {
+            [own, own_kick, peers, process].into_iter().for_each(close_elsewhere);
+            return None;
+        }
+        Some(Pipes { own, own_kick, peers, process })
+    }
+
+    /// From now on this end kicks the other one. Returns what is watched, and this end's own pipe.
+    pub(in crate::client) fn connect(self, ends: &LinkEnds) -> (PeerDescriptors, LinkPipe) {
+        let reader = Arc::new(PipeReader::new(self.own));
+        ends.peers.set(PipeWriter::new(self.peers));
+        let process = Ours::new(self.process);
+        let watched = PeerDescriptors { own: Arc::clone(&reader), peers: ends.peers.clone(), process };
+        let own = OwnPipe::new(reader, ends.own.clone());
+        (watched, LinkPipe { own, kick: PipeWriter::new(self.own_kick), slot: ends.own.clone() })
+    }
+}
+
+/// The pipe of one end of a link, until it is known whether the end may wait in an event loop.
+#[derive(Debug)]
+pub(in crate::client) struct LinkPipe {
+    pub(super) own: OwnPipe,
+    kick: PipeWriter,
+    /// Where the closers of this side look for it.
+    slot: Kick,
+}
+
+impl LinkPipe {
+    /// The end may wait in an event loop: from now on its own closers kick it there. Without this the write
+    /// end is not kept.
+    pub(super) fn arms(self) -> OwnPipe {
+        self.slot.set(self.kick);
+        self.own
+    }
+}
 
 /// The descriptors by which each end of a link notices the end of the other.
 #[derive(Debug)]
 pub(in crate::client) struct PeerDescriptors {
     /// The read end of this end's pipe. The peer sees when it is closed.
-    own: Ours,
-    /// The write end of the peer's pipe.
-    peers: Ours,
+    own: Arc<PipeReader>,
+    /// The write end of the peer's.
+    peers: Kick,
     /// The peer's process.
     process: Ours,
 }
 
 impl PeerDescriptors {
-    /// Takes what a server sent: both ends of one pipe, the write end of another, and a process. If they are
-    /// not that, they are closed on another thread, because the close may take long.
-    pub(in crate::client) fn check(
-        own: OwnedFd,
-        own_write: OwnedFd,
-        peers: OwnedFd,
-        process: OwnedFd,
-    ) -> Option<PeerDescriptors> {
-        let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
-            && is_pipe_end(own_write.as_fd(), OFlags::WRONLY)
-            && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
-            && is_process(process.as_fd());
-        if !known {
-            [own, own_write, peers, process].into_iter().for_each(close_elsewhere);
-            return None;
-        }
-        let [own, peers, process] = [own, peers, process].map(Ours::new);
-        Some(PeerDescriptors { own, peers, process })
-    }
-
     /// What shows that the peer is gone: an error on its pipe, or that its process can be waited for.
-    pub(in crate::client) fn watched(&self) -> [BorrowedFd<'_>; 2] {
-        [self.peers.as_fd(), self.process.as_fd()]
+    pub(in crate::client) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, EventFlags)> {
+        let peers = self.peers.pipe().map(|pipe| (pipe.as_fd(), EventFlags::empty()));
+        peers.into_iter().chain([(self.process.as_fd(), EventFlags::IN)])
     }
 
     /// Whether the numbers still belong to these files: other code may have closed them.
     pub(in crate::client) fn have_their_numbers(&self) -> bool {
-        self.own.is_ours() && self.peers.is_ours() && self.process.is_ours()
+        let peers = self.peers.pipe().is_some_and(PipeWriter::is_ours);
+        self.own.is_ours() && peers && self.process.is_ours()
     }
 }
 
 /// Whether it is this end of a pipe. The calls ask the kernel alone, so they cannot take long.
-pub(super) fn is_pipe_end(descriptor: BorrowedFd<'_>, mode: OFlags) -> bool {
+pub(in crate::client) fn is_pipe_end(descriptor: BorrowedFd<'_>, mode: OFlags) -> bool {
     let access = fcntl_getfl(descriptor).map(|flags| flags & OFlags::RWMODE);
     fcntl_getpipe_size(descriptor).is_ok() && access == Ok(mode)
 }
@@ -176,6 +216,11 @@ impl LinkEnd {
     /// Why the link has ended, if it has.
     pub(in crate::client) fn reason(&self) -> Option<CloseReason> {
         self.open.reason()
+    }
+
+    /// The watch of the peer; a link without a server has none.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.open.watch.get()
     }
 }
 
@@ -359,6 +404,11 @@ pub(super) mod tests {
     }
 
     impl Alices {
+        /// From now on she kicks bob.
+        pub(in crate::client::links) fn can_kick(&self) {
+            self.ends.peers.set(PipeWriter::new(self.bobs.try_clone().unwrap()));
+        }
+
         fn bob_has_left(&self) -> bool {
             let mut poll_fd = [PollFd::new(&self.bobs, PollFlags::empty())];
             poll(&mut poll_fd, Some(&Timespec::default())).unwrap();
@@ -376,7 +426,7 @@ pub(super) mod tests {
     const INDEX: u16 = 77;
 
     fn link(bob: &Bob, process: OwnedFd) -> (LinkEnd, Alices) {
-        let (end, _, alice) = link_with_rings(bob, process);
+        let (end, _, _, alice) = link_with_rings(bob, process);
         (end, alice)
     }
 
@@ -384,22 +434,23 @@ pub(super) mod tests {
     pub(in crate::client::links) fn link_with_rings(
         bob: &Bob,
         process: OwnedFd,
-    ) -> (LinkEnd, LinkEnds, Alices) {
+    ) -> (LinkEnd, LinkEnds, LinkPipe, Alices) {
         let geometry = Geometry::new(4096).unwrap();
         let segment = create_link(&geometry).unwrap();
         let open = |side| open_link(&segment, &geometry, WaitStrategy::Park, side).unwrap();
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let ([own, bobs], [alices, hers]) =
             (<[_; 2]>::from(pipe_with(flags).unwrap()), pipe_with(flags).unwrap().into());
-        let own_write = bobs.try_clone().unwrap();
-        let descriptors = PeerDescriptors::check(own, own_write, hers, process).unwrap();
+        let own_kick = bobs.try_clone().unwrap();
+        let pipes = Pipes::check([own, own_kick, hers, process]).unwrap();
         let max_block = geometry.max_block();
         let introduction = Introduction { id: 5, index: INDEX, ring_size: 4096, max_block, peer: alice() };
         let bobs_ends = open(Side::Callee);
+        let (descriptors, pipe) = pipes.connect(&bobs_ends);
         let closer = bobs_ends.closer.clone();
         let end = LinkEnd::begin(&bob.links, &bob.session, Role::Callee, &introduction, descriptors, closer)
             .unwrap();
-        (end, bobs_ends, Alices { ends: open(Side::Caller), own: Some(alices), bobs })
+        (end, bobs_ends, pipe, Alices { ends: open(Side::Caller), own: Some(alices), bobs })
     }
 
     pub(in crate::client::links) fn this_process() -> OwnedFd {
@@ -553,8 +604,8 @@ pub(super) mod tests {
             ([pipe().0, pipe().1, pipe().1, socket()], false),
             ([pipe().0, pipe().1, pipe().1, pipe().0], false),
         ];
-        for ([own, own_write, peers, process], known) in cases {
-            assert_eq!(PeerDescriptors::check(own, own_write, peers, process).is_some(), known);
+        for (descriptors, known) in cases {
+            assert_eq!(Pipes::check(descriptors).is_some(), known);
         }
     }
 }

@@ -3,17 +3,18 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
 
 use rustix::thread::Pid;
 
-use super::end::LinkEnd;
+use super::end::{LinkEnd, LinkPipe};
 use super::responder::Responder;
 use super::serving_error::AcceptError;
-use crate::ring::{Consumer, Deadline, Producer, Stop, WaitStrategy};
+use crate::ring::{Consumer, Producer, WaitStrategy};
+use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{
-    BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, LONGEST_REFUSAL, Operation, Peer, Status, Violation,
+    BLOCK_HEADER, BlockHeader, CloseReason, LONGEST_REFUSAL, MAY_ARM, Operation, Peer, Status,
 };
 
 /// A client that asks for a link: [`accept`](Self::accept) or [`refuse`](Self::refuse) it. Given by
@@ -42,10 +43,22 @@ pub struct Incoming {
     pub(super) end: LinkEnd,
     requests: Consumer,
     responses: Producer,
+    pipe: Option<LinkPipe>,
     ring_size: usize,
     strategy: WaitStrategy,
-    /// Until when the caller must have said hello.
-    until: Instant,
+    /// Whether the caller may wait in an event loop; it says so with its hello.
+    caller_arms: bool,
+    /// Whether this side may.
+    arms: bool,
+}
+
+/// What a caller has said.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::client) enum Heard {
+    Nothing,
+    Hello,
+    /// The link has ended: it is gone, or said something else.
+    End,
 }
 
 impl fmt::Debug for Incoming {
@@ -57,12 +70,13 @@ impl fmt::Debug for Incoming {
 impl Incoming {
     pub(in crate::client) fn new(
         end: LinkEnd,
-        requests: Consumer,
-        responses: Producer,
+        (requests, responses): (Consumer, Producer),
+        pipe: Option<LinkPipe>,
         ring_size: usize,
         strategy: WaitStrategy,
     ) -> Incoming {
-        Incoming { end, requests, responses, ring_size, strategy, until: Instant::now() + HELLO_TIME }
+        let (caller_arms, arms) = (false, false);
+        Incoming { end, requests, responses, pipe, ring_size, strategy, caller_arms, arms }
     }
 
     /// Who asks, as the server knows it: a client cannot pretend to be another. Does not block.
@@ -77,41 +91,43 @@ impl Incoming {
 
     /// Publishes a block that is no response. Returns whether it could.
     pub(in crate::client) fn say(&mut self, status: Status, body: &[u8]) -> bool {
-        let header = BlockHeader::new(status as u16, 0, 0).to_word();
+        let flags = if status == Status::Ok && self.arms { MAY_ARM } else { 0 };
+        let header = BlockHeader::new(status as u16, flags, 0).to_word();
         let said = self.responses.try_publish(Some(header), &[body]).is_ok();
         failpoint!("link.said", [link], seldom);
         self.responses.notify();
         said
     }
 
-    /// Accepts the link: from now on the caller calls, and [`Responder::serve`] answers.
-    ///
-    /// Blocks until the caller has opened its end, which it does at once: at most until five seconds after
-    /// the server has introduced it.
+    /// This end of the link may wait in an event loop: see [`Ready`](crate::Ready). Then it keeps one
+    /// descriptor more, and the caller makes a memory fence for each response that it takes.
+    pub fn arms(mut self) -> Incoming {
+        self.arms = true;
+        self
+    }
+
+    /// Accepts the link: from now on the caller calls, and [`Responder::serve`] answers. Does not block.
     ///
     /// # Errors
     ///
-    /// See [`AcceptError`]: the caller is gone ([`Disconnected`](AcceptError::Disconnected)), did not open
-    /// its end in time ([`TimedOut`](AcceptError::TimedOut)), or broke a rule. The link has ended then.
+    /// [`AcceptError::Disconnected`]: the caller is gone.
     pub fn accept(self) -> Result<Responder, AcceptError> {
         self.accept_as(None)
     }
 
     /// `reference` is a thread whose CPUs the library never changes, if those of the serving thread may be.
     pub(super) fn accept_as(mut self, reference: Option<Pid>) -> Result<Responder, AcceptError> {
-        if let Err(error) = self.hear_hello() {
-            match error {
-                AcceptError::Violation(_) => self.end.close(CloseReason::ProtocolViolation),
-                _ => self.end.close(CloseReason::Local),
-            }
-            return Err(error);
-        }
+        let own = self.pipe.take().filter(|_| self.arms).map(LinkPipe::arms);
         if !self.say(Status::Ok, &[]) {
-            return Err(self.gone());
+            return Err(AcceptError::Disconnected(self.end.reason().unwrap_or(CloseReason::Peer)));
         }
         failpoint!("link.accepted", [link], seldom);
         let rings = (self.requests, self.responses);
-        Ok(Responder::new(self.end, rings, self.ring_size, self.strategy, reference))
+        let mut responder = Responder::new(self.end, rings, self.ring_size, self.strategy, reference, own);
+        if self.caller_arms {
+            responder.wake_after_each();
+        }
+        Ok(responder)
     }
 
     /// Refuses the link: the caller gets this text, at most 1,024 bytes of it, as
@@ -123,41 +139,64 @@ impl Incoming {
         self.say(Status::Refused, &text.as_bytes()[..cut]);
     }
 
-    /// Waits for the first block of the caller.
-    fn hear_hello(&mut self) -> Result<(), AcceptError> {
-        let block = match self.requests.wait_for_block(&mut Deadline::from(self.until)) {
-            Ok(block) => block,
-            Err(Stop::Deadline) => return Err(AcceptError::TimedOut),
-            Err(Stop::Closed(reason)) => return Err(AcceptError::Disconnected(reason.into())),
-            Err(Stop::Fault(violation)) => return Err(AcceptError::Violation(violation.into())),
+    /// Looks for the first block of the caller. Does not block.
+    pub(in crate::client) fn hear(&mut self) -> Heard {
+        let block = match self.requests.next_block() {
+            Ok(Some(block)) => block,
+            Ok(None) => return Heard::Nothing,
+            Err(_) => return Heard::End,
         };
-        let hello = BlockHeader::new(Operation::Hello as u16, 0, 0);
-        if block.len() != BLOCK_HEADER || BlockHeader::of(&block) != Some(hello) {
+        let header = BlockHeader::of(&block).filter(|_| block.len() == BLOCK_HEADER);
+        let flags = header.map_or(0, |header| header.flags.get());
+        if header != Some(BlockHeader::new(Operation::Hello as u16, flags & MAY_ARM, 0)) {
             self.requests.reject();
-            return Err(AcceptError::Violation(Violation::MalformedBlock));
+            return Heard::End;
         }
         block.release();
-        Ok(())
+        self.caller_arms = flags == MAY_ARM;
+        Heard::Hello
     }
 
-    fn gone(&self) -> AcceptError {
-        AcceptError::Disconnected(self.end.reason().unwrap_or(CloseReason::Peer))
+    /// Waits for the hello.
+    #[cfg(fuzzing)]
+    pub(in crate::client) fn await_hello(&mut self, until: std::time::Instant) -> bool {
+        self.requests.find(&mut until.into()).is_ok() && self.hear() == Heard::Hello
+    }
+
+    /// Announces that the watcher waits for the caller's hello by the pipe. Returns false if there is
+    /// something to [hear](Self::hear).
+    pub(super) fn arm_for_hello(&mut self) -> bool {
+        let Some(LinkPipe { own, .. }) = &mut self.pipe else { return true };
+        if !own.drain() {
+            self.requests.reject_kicks();
+            return false;
+        }
+        own.permit(1);
+        self.requests.arm()
+    }
+
+    /// What the watcher waits by for the hello.
+    pub(super) fn pipe(&self) -> Option<&Arc<PipeReader>> {
+        self.pipe.as_ref().map(|pipe| pipe.own.reader())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::end::tests::{Alices, bob, link_with_rings, this_process, until};
+    use super::super::end::tests::{Alices, bob, link_with_rings, this_process};
     use super::*;
     use crate::ring::{self, RecvError};
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::time::Timespec;
 
     /// Bob's part of a link that alice has asked for, and hers.
     fn incoming() -> (Incoming, Alices) {
         let bob = bob();
-        let (end, ends, alice) = link_with_rings(&bob, this_process());
+        let (end, ends, pipe, alice) = link_with_rings(&bob, this_process());
         // A link ends with its client.
         std::mem::forget(bob);
-        (Incoming::new(end, ends.consumer, ends.producer, 4096, WaitStrategy::Park), alice)
+        let rings = (ends.consumer, ends.producer);
+        (Incoming::new(end, rings, Some(pipe), 4096, WaitStrategy::Park), alice)
     }
 
     fn publish(alice: &mut Alices, (code, flags, sequence): (u16, u16, u32), body: &[u8]) {
@@ -178,8 +217,10 @@ mod tests {
 
     #[test]
     fn a_caller_that_says_hello_is_accepted() {
-        let (incoming, mut alice) = incoming();
+        let (mut incoming, mut alice) = incoming();
+        assert_eq!(incoming.hear(), Heard::Nothing);
         publish(&mut alice, HELLO, b"");
+        assert_eq!((incoming.hear(), incoming.hear()), (Heard::Hello, Heard::Nothing));
         let responder = incoming.accept().unwrap();
         assert_eq!(heard(&mut alice), Ok((Some(Status::Ok), Vec::new())));
         assert_eq!(responder.peer().name, "alice");
@@ -188,48 +229,83 @@ mod tests {
         assert_eq!(heard(&mut alice), Err(ended));
     }
 
+    /// Each side says so with its hello or its acceptance, and only then keeps what it needs for that.
+    #[test]
+    fn either_side_says_that_it_may_wait_in_an_event_loop() {
+        for (callers, callees) in [(0, 0), (MAY_ARM, 0), (0, MAY_ARM), (MAY_ARM, MAY_ARM)] {
+            let (mut incoming, mut alice) = incoming();
+            publish(&mut alice, (Operation::Hello as u16, callers, 0), b"");
+            assert_eq!(incoming.hear(), Heard::Hello);
+            assert_eq!(incoming.caller_arms, callers == MAY_ARM);
+            let incoming = if callees == MAY_ARM { incoming.arms() } else { incoming };
+            let responder = incoming.accept().unwrap();
+            let mut block = Vec::new();
+            alice.ends.consumer.recv(&mut block).unwrap();
+            assert_eq!(BlockHeader::from_array(*block.first_chunk().unwrap()).flags.get(), callees);
+            assert_eq!(responder.pipe().is_ok(), callees == MAY_ARM);
+        }
+    }
+
     #[test]
     fn any_other_first_block_breaks_a_rule() {
         let (code, ..) = HELLO;
         type Case = ((u16, u16, u32), &'static [u8]);
-        let cases: [Case; 5] = [
-            ((code, 1, 0), b""),
+        let cases: [Case; 6] = [
+            ((code, 2, 0), b""),
+            ((code, 3, 0), b""),
             ((code, 0, 1), b""),
             ((code, 0, 0), b"x"),
             ((Operation::Call as u16, 0, 0), b""),
             ((Status::Hello as u16, 0, 0), b""),
         ];
         for (header, body) in cases {
-            let (incoming, mut alice) = incoming();
+            let (mut incoming, mut alice) = incoming();
             publish(&mut alice, header, body);
-            assert_eq!(
-                incoming.accept().unwrap_err(),
-                AcceptError::Violation(Violation::MalformedBlock),
-                "{header:?}"
-            );
+            assert_eq!(incoming.hear(), Heard::End, "{header:?}");
             let ended = RecvError::Disconnected(ring::CloseReason::FAULT);
             assert_eq!(heard(&mut alice), Err(ended));
         }
-        let (incoming, mut alice) = incoming();
+        let (mut incoming, mut alice) = incoming();
         alice.ends.producer.try_publish(None, &[b"short"]).unwrap();
-        assert_eq!(incoming.accept().unwrap_err(), AcceptError::Violation(Violation::MalformedBlock));
+        assert_eq!(incoming.hear(), Heard::End);
+    }
+
+    /// What the watcher waits by for the hello is readable when it comes, and when the caller leaves.
+    #[test]
+    fn a_callers_hello_or_end_is_waited_for_by_the_pipe() {
+        let act: [fn(&mut Alices); 2] = [
+            |alice| {
+                publish(alice, HELLO, b"");
+                alice.ends.producer.notify();
+            },
+            |alice| alice.ends.closer.close(),
+        ];
+        for (act, expected) in act.into_iter().zip([Heard::Hello, Heard::End]) {
+            let (mut incoming, mut alice) = incoming();
+            alice.can_kick();
+            assert!(incoming.arm_for_hello());
+            let pipe = Arc::clone(incoming.pipe().unwrap());
+            let is_readable = || {
+                let mut fd = [PollFd::new(&*pipe, PollFlags::IN)];
+                poll(&mut fd, Some(&Timespec::default())).unwrap() > 0
+            };
+            assert!(!is_readable());
+            act(&mut alice);
+            assert!(is_readable());
+            assert_eq!(incoming.hear(), expected);
+        }
     }
 
     #[test]
-    fn a_caller_that_says_nothing_or_leaves_is_given_up() {
-        let (incoming, mut alice) = incoming();
-        let now = Incoming { until: Instant::now(), ..incoming };
-        let accepting = std::thread::spawn(move || now.accept().map(drop));
-        until("the time is over", || accepting.is_finished());
-        assert_eq!(accepting.join().unwrap(), Err(AcceptError::TimedOut));
-        assert_eq!(heard(&mut alice), Err(RecvError::Disconnected(ring::CloseReason::PEER)));
-        let (incoming, alice) = self::incoming();
+    fn a_caller_that_leaves_is_given_up() {
+        let (mut incoming, alice) = incoming();
         alice.ends.closer.close();
         assert!(!incoming.is_there());
-        assert_eq!(incoming.accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Peer));
+        assert_eq!(incoming.hear(), Heard::End);
         // She said hello, and left.
-        let (incoming, mut alice) = self::incoming();
+        let (mut incoming, mut alice) = self::incoming();
         publish(&mut alice, HELLO, b"");
+        assert_eq!(incoming.hear(), Heard::Hello);
         alice.ends.closer.close_as(CloseReason::Unregistered);
         assert_eq!(incoming.accept().unwrap_err(), AcceptError::Disconnected(CloseReason::Unregistered));
     }

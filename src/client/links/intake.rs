@@ -18,21 +18,21 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
-use super::end::{LinkEnd, PeerDescriptors, is_pipe_end};
-use super::incoming::Incoming;
+use super::end::{LinkEnd, Pipes, is_pipe_end};
+use super::incoming::{Heard, Incoming};
 use super::set::Links;
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::session::{Session, ask_anew};
-use crate::client::watcher::{Watch, Watched};
+use crate::client::watcher::{Hearing, Watch, Watched};
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Introduction, Role};
 use crate::os::descriptors::Ours;
 use crate::os::futex::{self, Scope, Wait};
-use crate::os::pipe::{PipeReader, PipeWriter};
 use crate::ring::{Closer, WaitStrategy};
+use crate::shm::backend::{PipeReader, PipeWriter};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{CloseReason, Status};
+use crate::wire::{CloseReason, HELLO_TIME, Status};
 
 /// How many callers may wait to be accepted.
 pub(super) const BACKLOG: usize = 128;
@@ -57,8 +57,25 @@ struct State {
     /// The watch of the bell that this registration's server gave.
     bell: Option<Watch>,
     waiting: VecDeque<Incoming>,
+    /// Those that have not said hello. They have a place among those that wait.
+    silent: Vec<Silent>,
     /// Whether it was [ended](Intake::end). From then on the client's words are another listener's.
     over: bool,
+}
+
+/// A caller that has not said hello.
+struct Silent {
+    incoming: Incoming,
+    /// Before the caller's descriptors are closed, the watcher forgets the pipe.
+    hearing: Option<Hearing>,
+}
+
+/// A caller whose hello the watcher is to hear, by the token of the link's watch.
+pub(in crate::client) struct Unheard {
+    pub(super) token: u64,
+    /// The link's number among those of its client.
+    pub(super) number: u64,
+    pub(super) until: Instant,
 }
 
 /// The read end of a pipe into which the server writes a byte for each introduction, and one for all that
@@ -126,6 +143,7 @@ impl Intake {
                 session: Arc::clone(session),
                 bell: None,
                 waiting: VecDeque::new(),
+                silent: Vec::new(),
                 over: false,
             }),
             changed: AtomicU32::new(0),
@@ -205,18 +223,18 @@ impl Intake {
     /// What is left to do after a [close](Self::close): gives the bell back, says that the client does not
     /// serve, and sends those away that wait. Only the first time: the client may have another listener then.
     pub(super) fn end(&self) {
-        let (bell, waiting) = {
+        let (bell, callers) = {
             let mut state = self.lock();
             if !std::mem::replace(&mut state.over, true) {
                 state.session.words.set_serving(false);
             }
-            (state.bell.take(), std::mem::take(&mut state.waiting))
+            (state.bell.take(), state.take_callers())
         };
         failpoint!("listen.over", [link], seldom);
         if let Some(bell) = bell {
             bell.end();
         }
-        drop(waiting);
+        drop(callers);
     }
 
     /// In a forked child, closes its copies of the descriptors, as far as that can be done without a lock.
@@ -230,9 +248,9 @@ impl Intake {
             if let Some(bell) = state.bell.take() {
                 bell.end();
             }
-            let waiting = std::mem::take(&mut state.waiting);
+            let callers = state.take_callers();
             drop(state);
-            drop(waiting);
+            drop(callers);
         }
     }
 
@@ -244,6 +262,12 @@ impl Intake {
                 return Some(incoming);
             }
         }
+    }
+
+    /// A caller that has not said hello.
+    #[cfg(fuzzing)]
+    pub(in crate::client) fn next_silent(&self) -> Option<Incoming> {
+        Some(self.lock().silent.pop()?.incoming)
     }
 
     /// The word to read before a look.
@@ -286,39 +310,87 @@ impl Intake {
         self.lock().waiting.iter().any(Incoming::is_there)
     }
 
-    /// Admits a caller that was introduced: says hello to it, and lets it wait. Called by the watcher; does
-    /// not block. If anything is wrong with what came, the caller finds the link closed.
+    /// Admits a caller that was introduced: says hello to it, and lets it wait, at first for its own hello.
+    /// Called by the watcher; does not block. If anything is wrong with what came, the caller finds the link
+    /// closed. Returns whom the watcher is to hear.
     pub(in crate::client) fn admit(
         &self,
         session: &Session,
         introduction: &Introduction,
         descriptors: [OwnedFd; Introduction::DESCRIPTORS],
-    ) {
-        let Some(mut incoming) = self.meet(session, introduction, descriptors) else { return };
+    ) -> Option<Unheard> {
+        let until = Instant::now() + HELLO_TIME;
+        let mut incoming = self.meet(session, introduction, descriptors)?;
         failpoint!("link.met", [link], seldom);
         if !incoming.say(Status::Hello, &[]) {
-            return;
+            return None;
         }
         failpoint!("link.greeted", [link], seldom);
-        let mut gone = VecDeque::new();
+        let (number, token) = (incoming.end.open.number, incoming.end.watch().map(Watch::token));
+        let mut gone = Callers::default();
         let turned_away = {
             let mut state = self.lock();
-            if state.waiting.len() >= BACKLOG {
+            if state.callers() >= BACKLOG {
                 // Those that gave up need no place.
-                let (there, left) =
-                    std::mem::take(&mut state.waiting).into_iter().partition(Incoming::is_there);
-                (state.waiting, gone) = (there, left);
+                gone = state.take_gone();
             }
-            if self.reason().is_some() || state.waiting.len() >= BACKLOG {
+            if self.reason().is_some() || state.over || state.callers() >= BACKLOG {
+                Some(incoming)
+            } else {
+                state.silent.push(Silent { incoming, hearing: None });
+                None
+            }
+        };
+        drop(gone);
+        if let Some(mut incoming) = turned_away {
+            incoming.say(Status::Busy, &[]);
+            return None;
+        }
+        self.hear(number).then_some(Unheard { token: token?, number, until })
+    }
+
+    /// Looks for the hello of a silent caller: if it is there, the caller waits to be accepted. Returns
+    /// whether it is still to be heard. For the watcher.
+    pub(super) fn hear(&self, number: u64) -> bool {
+        let (heard, silent) = {
+            let mut state = self.lock();
+            let Some(at) = state.silent.iter().position(|silent| silent.is(number)) else { return false };
+            match state.silent[at].hear() {
+                Heard::Nothing => return true,
+                heard => (heard, state.silent.remove(at)),
+            }
+        };
+        let Silent { incoming, hearing } = silent;
+        drop(hearing);
+        if heard == Heard::Hello {
+            self.keep(incoming);
+        }
+        false
+    }
+
+    /// Gives a silent caller up. For the watcher.
+    pub(super) fn give_up(&self, number: u64) {
+        let silent = {
+            let mut state = self.lock();
+            let at = state.silent.iter().position(|silent| silent.is(number));
+            at.map(|at| state.silent.remove(at))
+        };
+        drop(silent);
+    }
+
+    /// A caller waits to be accepted.
+    fn keep(&self, incoming: Incoming) {
+        let too_late = {
+            let mut state = self.lock();
+            if state.over {
                 Some(incoming)
             } else {
                 state.waiting.push_back(incoming);
                 None
             }
         };
-        drop(gone);
-        match turned_away {
-            Some(mut incoming) => _ = incoming.say(Status::Busy, &[]),
+        match too_late {
+            Some(incoming) => drop(incoming),
             None => self.tell_change(),
         }
     }
@@ -332,29 +404,84 @@ impl Intake {
         descriptors: [OwnedFd; Introduction::DESCRIPTORS],
     ) -> Option<Incoming> {
         let strategy = self.links.place.wait;
-        let Some((ends, descriptors)) = open(introduction, descriptors, strategy) else {
+        let Some((ends, pipes)) = open(introduction, descriptors, strategy) else {
             session.words.flip(introduction.index);
             return None;
         };
         failpoint!("take.mapped", [link], seldom);
+        let (descriptors, pipe) = pipes.connect(&ends);
         let (role, closer) = (Role::Callee, ends.closer);
         let end = LinkEnd::begin(&self.links, session, role, introduction, descriptors, closer).ok()?;
-        Some(Incoming::new(end, ends.consumer, ends.producer, introduction.ring_size, strategy))
+        let rings = (ends.consumer, ends.producer);
+        Some(Incoming::new(end, rings, Some(pipe), introduction.ring_size, strategy))
+    }
+}
+
+/// Callers on their way out.
+#[derive(Default)]
+struct Callers {
+    _silent: Vec<Silent>,
+    _waiting: VecDeque<Incoming>,
+}
+
+impl State {
+    fn callers(&self) -> usize {
+        self.waiting.len() + self.silent.len()
+    }
+
+    fn take_callers(&mut self) -> Callers {
+        Callers { _silent: std::mem::take(&mut self.silent), _waiting: std::mem::take(&mut self.waiting) }
+    }
+
+    fn take_gone(&mut self) -> Callers {
+        let Callers { _silent: silent, _waiting: waiting } = self.take_callers();
+        let (there, _waiting) = waiting.into_iter().partition(Incoming::is_there);
+        self.waiting = there;
+        let (there, _silent) = silent.into_iter().partition(|silent| silent.incoming.is_there());
+        self.silent = there;
+        Callers { _silent, _waiting }
+    }
+}
+
+impl Silent {
+    fn is(&self, number: u64) -> bool {
+        self.incoming.end.open.number == number
+    }
+
+    /// Looks, and lets the watcher wait if nothing is there.
+    fn hear(&mut self) -> Heard {
+        loop {
+            let heard = self.incoming.hear();
+            if heard != Heard::Nothing {
+                return heard;
+            }
+            if self.hearing.is_none()
+                && let (Some(watch), Some(pipe)) = (self.incoming.end.watch(), self.incoming.pipe())
+            {
+                match watch.hear(pipe) {
+                    Ok(hearing) => self.hearing = Some(hearing),
+                    Err(_) => return Heard::End,
+                }
+            }
+            if self.incoming.arm_for_hello() {
+                return Heard::Nothing;
+            }
+        }
     }
 }
 
 /// Opens what the server sent. What is wrong is closed on another thread.
 fn open(
     introduction: &Introduction,
-    [segment, own, own_write, peers, process]: [OwnedFd; Introduction::DESCRIPTORS],
+    [segment, pipes @ ..]: [OwnedFd; Introduction::DESCRIPTORS],
     strategy: WaitStrategy,
-) -> Option<(LinkEnds, PeerDescriptors)> {
-    let descriptors = PeerDescriptors::check(own, own_write, peers, process);
+) -> Option<(LinkEnds, Pipes)> {
+    let pipes = Pipes::check(pipes);
     let geometry = Geometry::new(introduction.ring_size)
         .and_then(|geometry| geometry.with_max_block(introduction.max_block));
     match geometry.and_then(|geometry| open_link(&segment, &geometry, strategy, Side::Callee)) {
         // It is what it should be, so that its close takes no time; the mapping stays.
-        Ok(ends) => Some((ends, descriptors?)),
+        Ok(ends) => Some((ends, pipes?)),
         Err(_) => {
             close_elsewhere(segment);
             None

@@ -3,14 +3,16 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::end::LinkEnd;
 use super::options::LinkOptions;
 use crate::channel::{Geometry, LinkEnds};
 use crate::client::ask::Calls;
-use crate::client::{CallError, Closer, Limits};
+use crate::client::{CallError, Closer, Limits, ReadinessError};
 use crate::codec::{Payload, Reply};
-use crate::ring::Deadline;
+use crate::ring::{Deadline, OwnPipe};
+use crate::shm::backend::PipeReader;
 use crate::wire::{BLOCK_HEADER, Peer};
 
 /// A direct channel to another client, which serves this one: [`Client::connect`](crate::Client::connect).
@@ -64,16 +66,32 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Of a peer that has accepted.
-    pub(in crate::client) fn new(end: LinkEnd, ends: LinkEnds, geometry: &Geometry) -> Link {
+    pub(in crate::client) fn new(
+        end: LinkEnd,
+        ends: LinkEnds,
+        geometry: &Geometry,
+        own: Option<OwnPipe>,
+    ) -> Link {
         let max_call = geometry.max_block() - BLOCK_HEADER;
         let limits = Limits { max_call, max_message: max_call, ring_size: geometry.ring_size() };
-        Link { calls: Calls::of_link(ends.producer, ends.consumer, limits, ends.closer), end }
+        let calls = Calls::of_link(ends.producer, ends.consumer, limits, ends.closer, own);
+        Link { calls, end }
     }
 
     /// Begins to set up a link that differs from what [`connect`](crate::Client::connect) opens. Does not
     /// block: nobody is asked yet.
     pub fn options() -> LinkOptions {
         LinkOptions::default()
+    }
+
+    /// What to wait by in an event loop.
+    pub(crate) fn pipe(&self) -> Result<Arc<PipeReader>, ReadinessError> {
+        self.calls.pipe()
+    }
+
+    /// Announces a wait by the pipe. Returns false if there is something to look at.
+    pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
+        self.calls.arm()
     }
 
     /// Calls the other client's service and waits for its response, which stays readable until the next

@@ -17,8 +17,8 @@ use crate::client::session::{Session, deadline_in};
 use crate::client::{Caller, Client, Closer, ReadinessError};
 use crate::connect::dial::DialError;
 use crate::connect::{Ask, Refusal};
-use crate::os::pipe::PipeReader;
 use crate::ring::Deadline;
+use crate::shm::backend::PipeReader;
 use crate::wire::CloseReason;
 
 /// The pause before a server that did not take the listener is asked again.

@@ -28,7 +28,7 @@ pub use serving_error::{AcceptError, ServeError};
 pub(crate) use handshake::{Connecting, Greeting};
 pub(crate) use listener::Listening;
 
-pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors};
+pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors, is_pipe_end};
 #[cfg(fuzzing)]
 pub(super) use handshake::connect_over;
 pub(super) use handshake::note_unused;

@@ -18,6 +18,7 @@ use crate::wire::{Address, NameError};
 /// | [`ring_size`](Self::ring_size) | the server's |
 /// | [`wait`](Self::wait) | the client's own |
 /// | [`timeout`](Self::timeout) | the client's own, 5 s |
+/// | [`arms`](Self::arms) | no |
 ///
 /// # Examples
 ///
@@ -38,6 +39,7 @@ pub struct LinkOptions {
     pub(super) ring_size: Option<usize>,
     pub(super) wait: Option<WaitStrategy>,
     pub(super) timeout: Option<Duration>,
+    pub(super) arms: bool,
 }
 
 impl LinkOptions {
@@ -57,6 +59,13 @@ impl LinkOptions {
     /// How long [`connect`](Self::connect) may take.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// This end of the link may wait in an event loop: see [`Ready`](crate::Ready). Then it keeps one
+    /// descriptor more, and the client that serves makes a memory fence for each response.
+    pub fn arms(mut self) -> Self {
+        self.arms = true;
         self
     }
 

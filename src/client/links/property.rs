@@ -38,10 +38,10 @@ fn link(ring_size: usize) -> (Link, Responder) {
         (LinkEnd::unwatched(&links, role, peer, ends.closer.clone()), ends)
     };
     let (end, ends) = open(Side::Caller, Role::Caller);
-    let link = Link::new(end, ends, &geometry);
+    let link = Link::new(end, ends, &geometry, None);
     let (end, ends) = open(Side::Callee, Role::Callee);
     let rings = (ends.consumer, ends.producer);
-    (link, Responder::new(end, rings, ring_size, WaitStrategy::Park, None))
+    (link, Responder::new(end, rings, ring_size, WaitStrategy::Park, None, None))
 }
 
 /// A request with a number, of which some fail and some panic.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use rustix::thread::Pid;
 
 use super::end::LinkEnd;
-use crate::client::Closer;
+use crate::client::{Closer, ReadinessError};
 use crate::link;
 use crate::link::{DRAIN, End, Handler, Request, Response, Scheduler, ServiceError, Slot, is_post};
 use crate::ring::layout::LINE;
-use crate::ring::{self, Consumer, Producer, WaitStrategy};
+use crate::ring::{self, Consumer, OwnPipe, Producer, WaitStrategy};
 use crate::shm::PerProcess;
+use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::fault;
 use crate::wire::{BlockHeader, CloseReason, Peer, Status, Violation};
 
@@ -50,6 +51,8 @@ pub struct Responder {
     /// How many requests a full ring holds.
     most_left: usize,
     ended: Option<Result<CloseReason, Violation>>,
+    /// What it waits by in an event loop, if it may.
+    own: Option<OwnPipe>,
 }
 
 impl fmt::Debug for Responder {
@@ -69,10 +72,40 @@ impl Responder {
         ring_size: usize,
         strategy: WaitStrategy,
         reference: Option<Pid>,
+        own: Option<OwnPipe>,
     ) -> Responder {
         let slot = Slot::new(&scheduler(), strategy, end.closer.clone(), reference);
         let responder = link::Responder::new(requests, responses, slot);
-        Responder { end, responder, most_left: ring_size / LINE, ended: None }
+        Responder { end, responder, most_left: ring_size / LINE, ended: None, own }
+    }
+
+    /// From now on the caller may wait in an event loop.
+    pub(super) fn wake_after_each(&mut self) {
+        self.responder.wake_after_each();
+    }
+
+    /// What to wait by in an event loop.
+    pub(crate) fn pipe(&self) -> Result<Arc<PipeReader>, ReadinessError> {
+        if let Some(reason) = self.end.reason() {
+            return Err(ReadinessError::Disconnected(reason));
+        }
+        Ok(Arc::clone(self.own.as_ref().ok_or(ReadinessError::NotArmable)?.reader()))
+    }
+
+    /// Announces a wait by the pipe. Returns false if there is something to serve, or the end.
+    pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
+        if self.end.closer.is_forked() {
+            return Ok(false);
+        }
+        let own = self.own.as_mut().ok_or(ReadinessError::NotArmable)?;
+        if !own.drain() {
+            self.responder.reject_kicks();
+        }
+        if self.ended.is_some() || !own.reader().is_ours() {
+            return Ok(false);
+        }
+        own.permit(1);
+        Ok(self.responder.arm())
     }
 
     /// Who calls, as the server knew it when it introduced the two. Does not block.
@@ -104,6 +137,11 @@ impl Responder {
     where
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
     {
+        if self.ended.is_none()
+            && let Err(end) = self.responder.await_unsent()
+        {
+            return self.end_by(end, &mut service);
+        }
         loop {
             if let Some(ended) = self.serve_some(&mut service, DRAIN) {
                 return ended;
@@ -124,8 +162,43 @@ impl Responder {
         if self.ended.is_some() {
             return self.ended;
         }
+        let mut answers = Answers { service: &mut *service, peer: &self.end.peer, closer: &self.end.closer };
+        let end = self.responder.serve_some(&mut answers, most).err()?;
+        Some(self.end_by(end, service))
+    }
+
+    /// Answers the caller's requests that are there, at most 64, and waits for nothing: for an event loop, in
+    /// which one thread serves many links. Returns `None` if the link goes on: [arm](crate::Ready::arm), or
+    /// serve the next ones. Otherwise as [`serve`](Self::serve).
+    ///
+    /// The service must not block, because nothing else of the thread is served meanwhile. A response for
+    /// which the caller has left no room is sent later, and until then no request is taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`serve`](Self::serve).
+    pub fn serve_ready<F>(&mut self, mut service: F) -> Result<Option<CloseReason>, Violation>
+    where
+        F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+    {
+        if let Some(ended) = self.ended {
+            return ended.map(Some);
+        }
+        let mut answers = Answers { service: &mut service, peer: &self.end.peer, closer: &self.end.closer };
+        match self.responder.serve_ready(&mut answers, DRAIN) {
+            Ok(_) => Ok(None),
+            Err(end) => self.end_by(end, &mut service).map(Some),
+        }
+    }
+
+    /// Ends the link, for this reason, after the posts that are left.
+    #[cold]
+    fn end_by<F>(&mut self, end: End, service: &mut F) -> Result<CloseReason, Violation>
+    where
+        F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+    {
         let mut answers = Answers { service, peer: &self.end.peer, closer: &self.end.closer };
-        let ended = match self.responder.serve_some(&mut answers, most).err()? {
+        let ended = match end {
             End::Violation(violation) => Err(violation),
             End::Closed(reason) => {
                 if !self.end.open.was_closed_here() {
@@ -138,7 +211,7 @@ impl Responder {
         };
         self.end.close(ended.unwrap_or(CloseReason::ProtocolViolation));
         self.ended = Some(ended);
-        self.ended
+        ended
     }
 
     /// Whether nothing is there to be served.

@@ -5,7 +5,7 @@
 use std::io;
 
 use crate::os::remedy::on_memory_or_threads;
-use crate::wire::{CloseReason, Violation};
+use crate::wire::CloseReason;
 
 /// Why a client does not serve others: of [`Client::listen`](crate::Client::listen) and
 /// [`Listener::serve`](crate::Listener::serve).
@@ -71,11 +71,7 @@ pub enum AcceptError {
     /// incoming link: the caller has given up or is gone.
     #[error("disconnected: {0}")]
     Disconnected(CloseReason),
-    /// Of a listener: nobody asked for a link until the deadline. Of an incoming link: the caller did not
-    /// open its end within five seconds.
+    /// Of a listener: nobody asked for a link until the deadline.
     #[error("no link in time")]
     TimedOut,
-    /// The caller broke a rule of the protocol. Its link has ended, and nothing else.
-    #[error("the caller broke the protocol: {0}")]
-    Violation(Violation),
 }

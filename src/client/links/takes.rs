@@ -1,4 +1,5 @@
-//! `Takes`: what the watcher does when a bell rings: takes the introductions that wait at the server.
+//! `Takes`: what the watcher does when a bell rings: takes the introductions that wait at the server,
+//! and hears the callers' hellos.
 //!
 //! The watcher must not wait for a server, because it notices the ends of other servers and peers. So it asks
 //! on a connection of its own, and goes on with the answer when that is there.
@@ -13,12 +14,13 @@
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::handshake::note_unused;
-use super::intake::Intake;
+use super::intake::{Intake, Unheard};
 use crate::client::session::Session;
+use crate::client::watcher::HELLO;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Introduction, Refusal};
 use crate::os::descriptors::Waits;
@@ -36,9 +38,20 @@ const STEP: Duration = Duration::from_millis(1);
 /// Marks the token of a connection on which introductions are taken; the rest is the bell's.
 const TAKE: u64 = 1 << 63;
 
-/// The takes that are under way, by the tokens of their bells.
+/// What the watcher does for listeners.
 #[derive(Default)]
-pub(in crate::client) struct Takes(HashMap<u64, Take>);
+pub(in crate::client) struct Takes {
+    /// The takes that are under way, by the tokens of their bells.
+    under_way: HashMap<u64, Take>,
+    /// The callers whose hello is to be heard, by the tokens of their links' watches.
+    hellos: HashMap<u64, Hello>,
+}
+
+struct Hello {
+    intake: Weak<Intake>,
+    number: u64,
+    until: Instant,
+}
 
 struct Take {
     intake: Arc<Intake>,
@@ -61,23 +74,39 @@ enum Asked {
 impl Takes {
     /// A bell has announced so many introductions.
     pub(in crate::client) fn rung(&mut self, waits: &Waits, bell: u64, intake: &Arc<Intake>, most: usize) {
-        if let Some(take) = self.0.get_mut(&bell) {
+        if let Some(take) = self.under_way.get_mut(&bell) {
             take.left = take.left.saturating_add(most);
             take.since = take.since.saturating_add(most);
             return;
         }
         let (session, asked) = (intake.session(), Asked::Again(Instant::now()));
-        self.0.insert(bell, Take { intake: Arc::clone(intake), session, left: most, since: 0, asked });
+        self.under_way
+            .insert(bell, Take { intake: Arc::clone(intake), session, left: most, since: 0, asked });
         self.ask(waits, bell);
     }
 
-    /// Whether an event belongs to a take; then it goes on.
+    /// Whether an event belongs to a take or to a caller's hello; then that goes on.
     pub(in crate::client) fn heard(&mut self, waits: &Waits, token: u64) -> bool {
-        if token & TAKE == 0 {
-            return false;
+        if token & TAKE != 0 {
+            self.answered(waits, token & !TAKE);
+        } else if token & HELLO != 0 {
+            self.hears(token & !HELLO);
         }
-        self.answered(waits, token & !TAKE);
-        true
+        token & (TAKE | HELLO) != 0
+    }
+
+    /// The watch with this token has ended. If it was that of a caller's link, the caller is gone.
+    pub(in crate::client) fn link_ended(&mut self, token: u64) {
+        self.hears(token);
+    }
+
+    /// Looks for a caller's hello.
+    fn hears(&mut self, token: u64) {
+        if let Some(Hello { intake, number, .. }) = self.hellos.get(&token)
+            && !intake.upgrade().is_some_and(|intake| intake.hear(*number))
+        {
+            self.hellos.remove(&token);
+        }
     }
 
     /// When something is to be done without an event.
@@ -86,15 +115,20 @@ impl Takes {
             Asked::Until(_, until) => until,
             Asked::Again(at) => at,
         };
-        self.0.values().map(due).min()
+        self.under_way.values().map(due).chain(self.hellos.values().map(|hello| hello.until)).min()
     }
 
     /// Does what is due.
     pub(in crate::client) fn go_on(&mut self, waits: &Waits) {
         let now = Instant::now();
-        let bells: Vec<u64> = self.0.keys().copied().collect();
+        for (_, late) in self.hellos.extract_if(|_, hello| now >= hello.until) {
+            if let Some(intake) = late.intake.upgrade() {
+                intake.give_up(late.number);
+            }
+        }
+        let bells: Vec<u64> = self.under_way.keys().copied().collect();
         for bell in bells {
-            match self.0.get(&bell).map(|take| &take.asked) {
+            match self.under_way.get(&bell).map(|take| &take.asked) {
                 Some(Asked::Until(_, until)) if now >= *until => self.again(waits, bell, PAUSE),
                 Some(Asked::Again(at)) if now >= *at => self.ask(waits, bell),
                 _ => {}
@@ -104,10 +138,10 @@ impl Takes {
 
     /// Asks the server for the next introduction, on a new connection.
     fn ask(&mut self, waits: &Waits, bell: u64) {
-        let Some(take) = self.0.get_mut(&bell) else { return };
+        let Some(take) = self.under_way.get_mut(&bell) else { return };
         take.session = take.intake.session();
         if take.intake.reason().is_some() || take.session.closer.is_closed_here() {
-            self.0.remove(&bell);
+            self.under_way.remove(&bell);
             return;
         }
         take.since = 0;
@@ -131,7 +165,7 @@ impl Takes {
 
     /// Receives an answer, which is there.
     fn answered(&mut self, waits: &Waits, bell: u64) {
-        let Some(take) = self.0.get_mut(&bell) else { return };
+        let Some(take) = self.under_way.get_mut(&bell) else { return };
         let Asked::Until(line, _) = &take.asked else { return };
         let ask = Ask::Take(take.session.proof());
         let taken = line.answer(&ask, Instant::now() + STEP).and_then(taken);
@@ -146,7 +180,11 @@ impl Takes {
                     self.end(waits, bell);
                 }
                 // After the next question, which the server answers meanwhile.
-                intake.admit(&session, &introduction, descriptors);
+                if let Some(Unheard { token, number, until }) =
+                    intake.admit(&session, &introduction, descriptors)
+                {
+                    self.hellos.insert(token, Hello { intake: Arc::downgrade(&intake), number, until });
+                }
             }
             Ok(None) if take.since > 0 => {
                 take.left = take.since;
@@ -165,7 +203,7 @@ impl Takes {
 
     /// Asks for the next introduction, on the same connection.
     fn ask_next(&mut self, waits: &Waits, bell: u64) {
-        let Some(take) = self.0.get_mut(&bell) else { return };
+        let Some(take) = self.under_way.get_mut(&bell) else { return };
         let Asked::Until(line, until) = &mut take.asked else { return };
         (take.since, *until) = (0, Instant::now() + PATIENCE);
         if line.send(&Ask::Take(take.session.proof())).is_err() {
@@ -176,7 +214,7 @@ impl Takes {
     /// Gives this connection up, and asks on another one after a while. An introduction that arrives too late
     /// is dropped, and the server is told that the link has ended.
     fn again(&mut self, waits: &Waits, bell: u64, pause: Duration) {
-        if let Some(take) = self.0.get_mut(&bell) {
+        if let Some(take) = self.under_way.get_mut(&bell) {
             // Nobody knows what became of the last one.
             take.left = usize::MAX;
             let again = Asked::Again(Instant::now() + pause);
@@ -191,7 +229,7 @@ impl Takes {
 
     /// The last question was answered.
     fn end(&mut self, waits: &Waits, bell: u64) {
-        if let Some(Take { asked: Asked::Until(line, _), .. }) = self.0.remove(&bell) {
+        if let Some(Take { asked: Asked::Until(line, _), .. }) = self.under_way.remove(&bell) {
             let _ = epoll::delete(waits, line.as_fd());
         }
     }
@@ -308,7 +346,7 @@ mod tests {
         answer(server, b"", &[]).unwrap();
     }
 
-    /// An introduction, with these descriptors.
+    /// An introduction, with these four descriptors.
     fn introduce(server: &OwnedFd, descriptors: [OwnedFd; Introduction::DESCRIPTORS]) {
         let peer = Peer { name: Name::new("alice").unwrap(), key: Key::from_u128(2), pid: 1, uid: 2, gid: 3 };
         let max_block = Geometry::new(4096).unwrap().max_block();
@@ -324,7 +362,7 @@ mod tests {
         sendmsg(server, &[IoSlice::new(&Reply::done(body))], &mut control, SendFlags::NOSIGNAL)
     }
 
-    /// Descriptors that are no link.
+    /// Four descriptors that are no link.
     fn others() -> [OwnedFd; Introduction::DESCRIPTORS] {
         std::array::from_fn(|_| std::io::pipe().unwrap().0.into())
     }
@@ -338,7 +376,10 @@ mod tests {
         for left in [2, 1, 0] {
             introduce(&server, others());
             stage.hear();
-            assert_eq!((!stage.takes.0.is_empty(), left > 0 && was_asked(&server)), (left > 0, left > 0));
+            assert_eq!(
+                (!stage.takes.under_way.is_empty(), left > 0 && was_asked(&server)),
+                (left > 0, left > 0)
+            );
         }
         assert_eq!(answer(&server, b"", &[]), Err(Errno::PIPE), "it has closed the connection");
     }
@@ -356,7 +397,7 @@ mod tests {
             assert!(was_asked(&server));
             nothing(&server);
             stage.hear();
-            assert!(stage.takes.0.is_empty() && stage.takes.due().is_none());
+            assert!(stage.takes.under_way.is_empty() && stage.takes.due().is_none());
         }
     }
 

@@ -93,6 +93,15 @@ impl Responder {
         sent.map(|()| self.unsent.is_none())
     }
 
+    /// The same, and waits for room: before a handler that may wait serves again.
+    pub(crate) fn await_unsent(&mut self) -> Result<(), End> {
+        let Some((sequence, status)) = self.unsent.take() else { return Ok(()) };
+        let body = std::mem::take(&mut self.spare);
+        let sent = self.respond(sequence, status, &body);
+        self.spare = body;
+        sent
+    }
+
     /// Announces that this end waits in an event loop: for a request, or for room if a response had none.
     /// Returns false if that is there already: then serve again.
     #[must_use]

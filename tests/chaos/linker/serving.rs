@@ -154,7 +154,9 @@ impl Acceptor {
         }
         let mut responder = match incoming.accept() {
             Ok(responder) => responder,
-            Err(AcceptError::Violation(violation)) => self.wrong(&format!("accepting: {violation:?}")),
+            Err(AcceptError::Disconnected(CloseReason::ProtocolViolation)) => {
+                self.wrong("accepting: a broken rule")
+            }
             Err(_) => return,
         };
         self.own.set_link(Some(responder.closer()));

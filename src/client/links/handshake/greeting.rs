@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::error::printable;
-use crate::client::links::end::{LinkEnd, PeerDescriptors};
+use crate::client::links::end::{LinkEnd, LinkPipe, Pipes};
 use crate::client::links::error::ConnectError;
 use crate::client::links::link::Link;
 use crate::client::links::options::LinkOptions;
@@ -15,10 +16,12 @@ use crate::connect::dial::{Answer, DialError};
 use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Introduction, Role};
 use crate::link::Stop;
-use crate::ring::{Ended, Found, NotSent, WaitStrategy};
+use crate::ring::{Ended, Found, NotSent, OwnPipe, WaitStrategy};
+use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{
-    BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, LONGEST_REFUSAL, Operation, Status, Violation,
+    BLOCK_HEADER, BlockHeader, CloseReason, HELLO_TIME, LONGEST_REFUSAL, MAY_ARM, Operation, Status,
+    Violation,
 };
 
 /// A link on which this side has said hello. Dropping it closes the link.
@@ -26,6 +29,8 @@ pub(crate) struct Greeting {
     pub(super) ends: LinkEnds,
     geometry: Geometry,
     end: LinkEnd,
+    /// What this side waits by if it may do so in an event loop.
+    own: Option<OwnPipe>,
     /// Until when the other client must have said hello.
     until: Instant,
     /// Whether it has.
@@ -41,8 +46,9 @@ impl Greeting {
     ) -> Result<Greeting, ConnectError> {
         let until = Instant::now() + HELLO_TIME;
         let strategy = options.wait.unwrap_or(session.links.place.wait);
-        let (ends, geometry, end) = open(session, answer, strategy)?;
-        Greeting::over(ends, geometry, end, until)
+        let (ends, geometry, end, pipe) = open(session, answer, strategy)?;
+        let own = options.arms.then(|| pipe.arms());
+        Greeting::over(ends, geometry, end, own, until)
     }
 
     /// Says hello. If there is no link, the end closes what there is.
@@ -50,9 +56,10 @@ impl Greeting {
         ends: LinkEnds,
         geometry: Geometry,
         end: LinkEnd,
+        own: Option<OwnPipe>,
         until: Instant,
     ) -> Result<Greeting, ConnectError> {
-        let mut greeting = Greeting { ends, geometry, end, until, greeted: false };
+        let mut greeting = Greeting { ends, geometry, end, own, until, greeted: false };
         greeting.say_hello()?;
         failpoint!("connect.hello", [link], seldom);
         Ok(greeting)
@@ -81,7 +88,25 @@ impl Greeting {
 
     /// The link, after it was accepted.
     pub(crate) fn into_link(self) -> Link {
-        Link::new(self.end, self.ends, &self.geometry)
+        Link::new(self.end, self.ends, &self.geometry, self.own)
+    }
+
+    /// What to wait by for the other client's answer, if the link was opened so that it may be.
+    #[allow(dead_code)]
+    pub(crate) fn pipe(&self) -> Option<Arc<PipeReader>> {
+        self.own.as_ref().map(|own| Arc::clone(own.reader()))
+    }
+
+    /// Announces a wait by the pipe. Returns false if there is something to look at.
+    #[allow(dead_code)]
+    pub(crate) fn arm(&mut self) -> bool {
+        let Some(own) = &mut self.own else { return false };
+        if !own.drain() {
+            self.ends.consumer.reject_kicks();
+            return false;
+        }
+        own.permit(1);
+        self.ends.consumer.arm()
     }
 
     /// Waits until the other client has accepted.
@@ -101,7 +126,8 @@ impl Greeting {
 
     /// Says hello. If the link is closed already, what the other client said before is still to be heard.
     fn say_hello(&mut self) -> Result<(), ConnectError> {
-        let hello = BlockHeader::new(Operation::Hello as u16, 0, 0).to_word();
+        let flags = if self.own.is_some() { MAY_ARM } else { 0 };
+        let hello = BlockHeader::new(Operation::Hello as u16, flags, 0).to_word();
         match self.ends.producer.try_publish(Some(hello), &[]) {
             Ok(()) => self.ends.producer.notify(),
             Err(NotSent::Closed(_)) => {}
@@ -119,12 +145,13 @@ impl Greeting {
         let block = self.ends.consumer.take(found);
         let header = BlockHeader::of(&block).filter(|header| header.sequence.get() == 0);
         let status = header.and_then(|header| Status::from_code(header.code.get()));
+        let flags = header.map_or(0, |header| header.flags.get());
         let mut text = Vec::new();
         if status.is_some() {
             block.append_to(BLOCK_HEADER, &mut text);
         }
         block.release();
-        match (self.greeted, status) {
+        match (self.greeted, status.filter(|_| flags == 0)) {
             (false, Some(Status::Hello)) => {
                 self.greeted = true;
                 failpoint!("connect.greeted", [link], seldom);
@@ -139,6 +166,10 @@ impl Greeting {
             (true, Some(Status::Busy)) => {
                 Err(ConnectError::Busy("too many callers wait for it to accept them: try again later".into()))
             }
+            (true, None) if status == Some(Status::Ok) && flags == MAY_ARM => {
+                self.ends.consumer.release_aloud();
+                Ok(true)
+            }
             _ => {
                 self.ends.consumer.reject();
                 Err(ConnectError::Violation(Violation::MalformedBlock))
@@ -152,7 +183,7 @@ fn open(
     session: &Session,
     answer: Answer,
     strategy: WaitStrategy,
-) -> Result<(LinkEnds, Geometry, LinkEnd), ConnectError> {
+) -> Result<(LinkEnds, Geometry, LinkEnd, LinkPipe), ConnectError> {
     let place = &session.links.place;
     let not_ringpost = || ConnectError::Server(explain(DialError::NotRingpost, &place.path, None));
     let introduction = Introduction::decode(&answer.body).ok_or_else(not_ringpost)?;
@@ -160,10 +191,10 @@ fn open(
         session.words.flip(introduction.index);
         error
     };
-    let Some([segment, own, own_write, peers, process]) = answer.descriptors.exactly() else {
+    let Some([segment, pipes @ ..]) = answer.descriptors.exactly::<{ Introduction::DESCRIPTORS }>() else {
         return Err(unused(not_ringpost()));
     };
-    let descriptors = PeerDescriptors::check(own, own_write, peers, process);
+    let pipes = Pipes::check(pipes);
     let geometry = Geometry::new(introduction.ring_size)
         .and_then(|geometry| geometry.with_max_block(introduction.max_block));
     let opened =
@@ -178,12 +209,13 @@ fn open(
     // It is what it should be, so that its close takes no time; the mapping stays.
     drop(segment);
     failpoint!("connect.mapped", [link], seldom);
-    let Some(descriptors) = descriptors else {
+    let Some(pipes) = pipes else {
         ends.closer.close_as(CloseReason::Local);
         return Err(unused(not_ringpost()));
     };
+    let (descriptors, pipe) = pipes.connect(&ends);
     let closer = ends.closer.clone();
     let end = LinkEnd::begin(&session.links, session, Role::Caller, &introduction, descriptors, closer)
         .map_err(|source| ConnectError::System { action: "watch the other client", source })?;
-    Ok((ends, geometry, end))
+    Ok((ends, geometry, end, pipe))
 }

@@ -102,7 +102,7 @@ impl Bus {
         let introduction = Introduction::decode(&answer.body).unwrap();
         assert_eq!(introduction.peer.name.as_str(), "alice");
         let geometry = Geometry::new(introduction.ring_size).unwrap();
-        let [segment, own, _own_write, callers, _process] = answer.descriptors.exactly().unwrap();
+        let [segment, own, _own_kick, callers, _process] = answer.descriptors.exactly().unwrap();
         let ends = open_link(segment, &geometry, WaitStrategy::Park, Side::Callee).unwrap();
         Callee { ends, own, callers }
     }
@@ -192,7 +192,7 @@ fn a_refusal_before_the_callers_hello_is_heard() {
     callee.say(Status::Refused, 0, b"no");
     callee.ends.closer.close_as(CloseReason::Local);
     let end = unwatched(&ends);
-    let mut greeting = Greeting::over(ends, geometry, end, Instant::now() + HELLO_TIME).unwrap();
+    let mut greeting = Greeting::over(ends, geometry, end, None, Instant::now() + HELLO_TIME).unwrap();
     assert!(matches!(greeting.look(), Err(ConnectError::Refused(why)) if why == "no"));
     let told = greeting.look();
     assert!(matches!(told, Err(ConnectError::Gone(CloseReason::Peer))), "{told:?}");
@@ -220,7 +220,7 @@ fn a_caller_that_only_looks_hears_what_came() {
     let (own, callers) = rustix::pipe::pipe().unwrap();
     let mut callee = Callee { ends: callees, own, callers };
     let end = unwatched(&ends);
-    let mut greeting = Greeting::over(ends, geometry, end, Instant::now() + HELLO_TIME).unwrap();
+    let mut greeting = Greeting::over(ends, geometry, end, None, Instant::now() + HELLO_TIME).unwrap();
     assert_eq!(callee.hear(), (Some(Operation::Hello), 0, vec![]));
     assert!(!greeting.look().unwrap());
     callee.say(Status::Hello, 0, b"");
@@ -236,7 +236,7 @@ fn a_caller_that_only_looks_hears_what_came() {
 fn a_caller_that_only_looks_gives_a_silent_callee_up() {
     let (geometry, [ends, callees]) = both();
     let end = unwatched(&ends);
-    let mut greeting = Greeting::over(ends, geometry, end, Instant::now()).unwrap();
+    let mut greeting = Greeting::over(ends, geometry, end, None, Instant::now()).unwrap();
     assert!(greeting.look().is_err_and(|error| error.is_timeout()));
     drop(greeting);
     assert_eq!(callees.closer.reason().map(CloseReason::from), Some(CloseReason::Peer));
