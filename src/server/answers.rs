@@ -90,15 +90,19 @@ pub(super) fn conclude(
     connections.refuse(shared, id, refusal, &why);
 }
 
-/// A pipe that wakes a client. Leaves at least so many descriptors to others, and some in any case.
-pub(super) fn pipe(left: u64) -> Result<NewPipe, Declined> {
+/// A pipe that wakes a client.
+pub(super) fn pipe() -> Result<NewPipe, Declined> {
     let cannot = |error: io::Error| {
         declined(Refusal::NoResources, format!("the server cannot make a pipe: {error}{}", on_pipes(&error)))
     };
     let pipe = kick_pipe().map_err(cannot)?;
-    let left = left.max(LAST_DESCRIPTORS);
-    if [&pipe.read, &pipe.write, &pipe.other].into_iter().any(|end| nearly_the_last(end, left)) {
+    if leaves_too_few(&pipe, LAST_DESCRIPTORS) {
         return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
     }
     Ok(pipe)
+}
+
+/// Whether fewer descriptors are left beyond those of this pipe.
+pub(super) fn leaves_too_few(pipe: &NewPipe, left: u64) -> bool {
+    [&pipe.read, &pipe.write, &pipe.other].into_iter().any(|end| nearly_the_last(end, left))
 }

@@ -9,14 +9,15 @@
 use rustix::process::{Resource, getrlimit};
 use std::os::fd::AsFd;
 
-use super::answers::{Declined, cannot_hand_over, conclude, declined, member_of, pipe};
+use super::answers::{Declined, cannot_hand_over, conclude, declined, leaves_too_few, member_of, pipe};
 use super::connections::{ConnectionId, Connections};
 use super::shared::Shared;
 use crate::connect::{Half, Proof, Refusal};
 use crate::os::pipe::{NewPipe, PipeWriter};
 use crate::testing::failpoints::failpoint;
 
-/// The part of all descriptors that pipes leave to clients that register: one in so many.
+/// The part of all descriptors that these pipes leave to clients that register: one in so many. Those of the
+/// users to whom quotas apply leave twice as many, so that the server's own user gets pipes, too.
 const RESERVE: u64 = 4;
 
 /// Answers a client that asks for the pipe of one half.
@@ -48,8 +49,14 @@ fn give(
                    register anew";
         return Err(declined(Refusal::Unknown, why));
     }
+    let pipe = pipe()?;
+    let parts = if shared.ledger.is_exempt(member.peer.uid) { 1 } else { 2 };
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let NewPipe { read, write, other } = pipe(limit / RESERVE)?;
+    if leaves_too_few(&pipe, parts * (limit / RESERVE)) {
+        let why = "the server keeps its last descriptors for clients that register: wait until a client is gone, or                    raise the server's limit of open files (ulimit -n)";
+        return Err(declined(Refusal::NoResources, why));
+    }
+    let NewPipe { read, write, other } = pipe;
     failpoint!("kick.made", [server], seldom);
     connections.answer(id, &[], &[read.as_fd(), write.as_fd()]).map_err(cannot_hand_over("a pipe"))?;
     failpoint!("kick.answered", [server], seldom);

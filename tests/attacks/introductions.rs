@@ -5,7 +5,7 @@ use crate::attacker::Assault;
 use crate::common::payload::Random;
 use crate::common::proc::Holdings;
 use crate::common::raw::{RawClient, VERSION, datagram, hear_all, try_dial};
-use crate::common::raw_links::{CONNECT, LISTEN, REPORT, TAKE, is_ready};
+use crate::common::raw_links::{CONNECT, KICK, LISTEN, REPORT, TAKE, is_ready};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Bus, becomes, eventually};
@@ -59,7 +59,7 @@ fn step(
 ) -> bool {
     let connect = |to: &str| client.connect_body(to);
     let read = random.below(4) > 0;
-    match random.below(12) {
+    match random.below(13) {
         0 => unread.ask(path, LISTEN, &client.proof(), read),
         1..4 => unread.ask(path, CONNECT, &connect("attack"), read),
         4..7 => unread.ask(path, CONNECT, &connect(victim.unwrap_or("attack")), read),
@@ -74,6 +74,10 @@ fn step(
             let mut wrong = client.proof();
             wrong[16 + random.below(16)] ^= 1 + random.below(255) as u8;
             unread.ask(path, TAKE, &wrong, read)
+        }
+        11 => {
+            let half = random.below(3) as u8;
+            unread.ask(path, KICK, &[&client.proof()[..], &[half]].concat(), read)
         }
         _ => {
             client.flip(random.below(4096) as u16);

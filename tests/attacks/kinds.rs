@@ -4,12 +4,15 @@
 use crate::attacker::Assault;
 use crate::common::noise;
 use crate::common::payload::Random;
-use crate::common::raw::{CALL, DATA_RECORD, LINE, PING, RawClient, Ring, VERSION, datagram, header};
+use crate::common::raw::{
+    ARMS, CALL, DATA_RECORD, LINE, PING, RawClient, Ring, SEND, VERSION, datagram, header, hear_all,
+};
 use crate::common::raw::{try_dial, try_say_with};
+use crate::common::raw_links::KICK;
 use crate::introductions;
 use ringpost::testing::{Segment, futex_wake};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::thread::futex;
 use std::os::fd::OwnedFd;
@@ -45,6 +48,7 @@ pub fn called(name: &str) -> Kind {
         "flood" => (flood, Pace::Asks, 1),
         "cut" => (leave_in_mid_block, Pace::Rests, 1),
         "babble" => (send_descriptors, Pace::Rests, 1),
+        "kicks" => (abuse_the_pipes, Pace::Asks, 1),
         // Under its own name, which it calls.
         "attack" => (introductions::flood, Pace::Rests, 1),
         other => panic!("no attack {other:?}"),
@@ -154,6 +158,54 @@ fn spoil_the_futexes(a: &mut Assault<'_>) {
         }
         if client.has_room() && a.random.below(4) == 0 {
             a.request(PING, &[]);
+        }
+    }
+}
+
+/// Takes the pipes of both halves, and says all the time that it waits in an event loop: with pipes that are
+/// full, made to block, of packets, or that nobody reads. It also sends itself messages, which it does not take.
+fn abuse_the_pipes(a: &mut Assault<'_>) {
+    let mut ends = Vec::new();
+    for half in [0, 1] {
+        let Ok(line) = try_dial(a.path) else { return };
+        let body = [&a.client.proof()[..], &[half]].concat();
+        let _ = send(&line, &datagram(VERSION, KICK, &body), SendFlags::NOSIGNAL);
+        a.load.connections += 1;
+        ends.extend(hear_all(&line).into_iter().flat_map(|(.., pipe)| pipe));
+    }
+    let is_writer = |end: &OwnedFd| fcntl_getfl(end).is_ok_and(|flags| flags.contains(OFlags::WRONLY));
+    let set = |ends: &[OwnedFd], flags| ends.iter().for_each(|end| fcntl_setfl(end, flags).unwrap());
+    let kind = a.random.below(5);
+    match kind {
+        0 => ends.clear(),
+        1 => ends.retain(is_writer),
+        2 => set(&ends, OFlags::DIRECT | OFlags::NONBLOCK),
+        3 => set(&ends, OFlags::empty()),
+        _ => {}
+    }
+    let own = a.client.key.to_bytes();
+    while a.goes_on() {
+        for ring in RINGS {
+            for word in [a.client.consumer_parked(ring), a.client.producer_parked(ring)] {
+                word.store(2, Ordering::Relaxed);
+            }
+        }
+        if a.client.has_room_for(own.len()) {
+            match a.random.below(4) {
+                0 => a.request(ARMS, &[]),
+                1 => a.request(SEND, &own),
+                _ => a.request(PING, &[]),
+            };
+        }
+        if a.client.is_answered() {
+            a.client.response();
+        }
+        // Those that block would hold up the attack itself.
+        if kind != 3 && a.random.below(8) == 0 {
+            for end in &ends {
+                let _ = rustix::io::write(end, &[0; 99]);
+                let _ = rustix::io::read(end, &mut [0; 77]);
+            }
         }
     }
 }

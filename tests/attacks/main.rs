@@ -218,6 +218,11 @@ fn descriptors_where_none_belong() {
 }
 
 #[test]
+fn pipes_abused() {
+    withstand("kicks", Breaks::Never);
+}
+
+#[test]
 fn a_flood_of_introductions() {
     withstand("attack", Breaks::Never);
 }

@@ -169,6 +169,7 @@ pub const SEND: u16 = 2;
 pub const LOOK_UP: u16 = 3;
 pub const LIST_CLIENTS: u16 = 4;
 pub const PING: u16 = 5;
+pub const ARMS: u16 = 10;
 
 /// A request block.
 pub fn block(operation: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {

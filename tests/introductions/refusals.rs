@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, (u16, String)>, code: u16, words: &[&str]) {
+pub fn refused<T: std::fmt::Debug>(answer: Result<T, (u16, String)>, code: u16, words: &[&str]) {
     let (found, why) = answer.unwrap_err();
     assert_eq!(found, code, "{why}");
     for word in words {
@@ -18,13 +18,14 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, (u16, String)>, code: u16, word
 }
 
 /// What a client can ask with this proof.
-fn asks_of(proof: &[u8]) -> [(u16, Vec<u8>); 4] {
+fn asks_of(proof: &[u8]) -> [(u16, Vec<u8>); 5] {
     let connect = [proof, &[0; 9], b"bob"].concat();
     [
         (CONNECT, connect),
         (LISTEN, proof.to_vec()),
         (TAKE, proof.to_vec()),
         (REPORT, [proof, &[0; 2]].concat()),
+        (KICK, [proof, &[0]].concat()),
     ]
 }
 
@@ -115,7 +116,7 @@ fn requests_that_make_no_sense_are_refused() {
     for (kind, to) in [(2, &b"bob"[..]), (1, b"bob"), (1, &[0; 17])] {
         refused(ask(bus.path(), CONNECT, &alice.connect_body_with(0, kind, to)), UNKNOWN, &["does not know"]);
     }
-    for what in [LISTEN, TAKE, REPORT] {
+    for what in [LISTEN, TAKE, REPORT, KICK] {
         refused(ask(bus.path(), what, &alice.proof()[..31]), UNKNOWN, &["does not know"]);
     }
     refused(ask(bus.path(), LINKS, &[0; 7]), UNKNOWN, &["does not know"]);

@@ -81,7 +81,7 @@ impl Broker {
         proof: &Proof,
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
-            let bell = pipe(0)?;
+            let bell = pipe()?;
             failpoint!("listen.made", [server], seldom);
             connections.answer(id, &[], &[bell.read.as_fd()]).map_err(cannot_hand_over("a bell"))?;
             failpoint!("listen.answered", [server], seldom);
@@ -382,7 +382,7 @@ fn make(
         let why = system_limits::in_words(&error, geometry.link_len());
         declined(Refusal::NoResources, format!("no memory for a link: {why}"))
     })?;
-    let (callers, callees) = (pipe(0)?, pipe(0)?);
+    let (callers, callees) = (pipe()?, pipe()?);
     let callees_process = process_of(connections, callee)?;
     let asking = connections.get(id).map(|connection| &connection.socket);
     let callers_process =
