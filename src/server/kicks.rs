@@ -13,7 +13,8 @@ use super::answers::{Declined, cannot_hand_over, conclude, declined, leaves_too_
 use super::connections::{ConnectionId, Connections};
 use super::shared::Shared;
 use crate::connect::{Half, Proof, Refusal};
-use crate::os::pipe::{NewPipe, PipeWriter};
+use crate::os::pipe::NewPipe;
+use crate::shm::backend::PipeWriter;
 use crate::testing::failpoints::failpoint;
 
 /// The part of all descriptors that these pipes leave to clients that register: one in so many. Those of the

@@ -173,24 +173,27 @@ fn a_close_by_ones_own_side_kicks_whatever_the_word_says() {
     });
 }
 
-/// A ring of two lines has room for one block of one line.
+/// The receiver takes less than a quarter of the ring since it last told of that, and then looks no more.
 #[test]
 fn a_release_kicks_a_producer_that_waits_for_room() {
     explore_bounded(Some(4), || {
-        let (waits, other, mut pipe) = sides(2);
+        let (waits, other, mut pipe) = sides(8);
         let mut producer = Producer::new(&waits);
         let mut consumer = Consumer::new(&other);
         consumer.release_aloud();
-        producer.try_send(&block(1, 8)).unwrap();
+        producer.try_send(&block(0, 8)).unwrap();
+        assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(8)));
+        for number in 1..=7 {
+            producer.try_send(&block(number, 8)).unwrap();
+        }
         let receiver = thread::spawn(move || {
-            let mut received = Vec::new();
-            assert_eq!(consumer.try_recv(&mut received), Ok(Some(8)));
-            // It looks no more before the other one has gone on.
+            assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(8)));
             consumer
         });
-        assert_eq!(pipe.send(&mut producer, &block(2, 8)), Ok(()));
+        assert_eq!(pipe.send(&mut producer, &block(8, 8)), Ok(()));
         let mut consumer = receiver.join().unwrap();
-        assert_eq!(consumer.try_recv(&mut Vec::new()), Ok(Some(8)));
+        let left: Vec<_> = (2..=8).map(|number| block(number, 8)).collect();
+        assert_eq!(look(&mut consumer, &left, 7), 7);
     });
 }
 
