@@ -67,17 +67,10 @@ impl Calls {
         let without =
             if self.has_registration() { ReadinessError::NotAsked } else { ReadinessError::NotArmable };
         let own = self.own.as_mut().filter(|_| self.is_heard).ok_or(without)?;
-        if !own.drain() {
-            self.requester.reject_kicks();
-        }
         if let Some(reason) = self.closer.reason() {
             return self.arm_after_end(reason.into());
         }
-        if self.requester.has_kept() || !own.reader().is_ours() {
-            return Ok(false);
-        }
-        own.permit(1 + u64::from(self.wanted.is_some()));
-        Ok(self.requester.arm(&mut self.wanted))
+        Ok(!self.requester.has_kept() && self.requester.arm(&mut self.wanted, own))
     }
 
     /// A look for a response tells the end if there is one to come. Without one this does.
@@ -113,14 +106,7 @@ impl Inbox {
             return Ok(false);
         }
         let own = self.own.as_mut().ok_or(ReadinessError::NotAsked)?;
-        if !own.drain() {
-            self.ring.reject_kicks();
-        }
-        if !own.reader().is_ours() {
-            return Ok(false);
-        }
-        own.permit(1);
-        Ok(self.ring.arm())
+        Ok(self.ring.arm(own))
     }
 }
 

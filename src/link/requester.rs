@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Stop;
-use crate::ring::{self, Consumer, Deadline, Found, NotSent, Producer, notify_both};
+use crate::ring::{self, Consumer, Deadline, Found, NotSent, OwnPipe, Producer, notify_both};
 use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
@@ -266,14 +266,16 @@ impl Requester {
     /// request with a body of that length. Returns false if one of them is there already: then look again.
     /// Room that is there is not wanted any more.
     #[must_use]
-    pub(crate) fn arm(&mut self, wanted: &mut Option<usize>) -> bool {
+    pub(crate) fn arm(&mut self, wanted: &mut Option<usize>, pipe: &mut OwnPipe) -> bool {
         self.notify();
-        if wanted.take_if(|len| !self.requests.arm_for_room(BLOCK_HEADER + *len)).is_some() {
+        if !self.responses.take_kicks(pipe)
+            || wanted.take_if(|len| !self.requests.arm_after_kicks(BLOCK_HEADER + *len, pipe)).is_some()
+        {
             return false;
         }
-        let armed = self.responses.arm();
+        let armed = self.responses.arm_after_kicks(pipe) && pipe.waits();
         if !armed && wanted.is_some() {
-            self.requests.disarm();
+            self.requests.disarm(pipe);
         }
         armed
     }
@@ -282,12 +284,6 @@ impl Requester {
     /// taken.
     pub(crate) fn release_aloud(&mut self) {
         self.responses.release_aloud();
-    }
-
-    /// Closes the rings because the responder woke this end too often.
-    #[cold]
-    pub(crate) fn reject_kicks(&mut self) -> Stop {
-        self.responses.reject_kicks().into()
     }
 
     /// Waits for the response to the oldest outstanding request, when none is [kept](Self::take_kept).

@@ -5,8 +5,13 @@
 //! for a 1, and the kick is not lost, because it stays in the pipe until the end drains it, which it does
 //! before it stores the next 2.
 //!
-//! So each 2 brings at most one kick, and each close on this side one. Whatever is more, the other side did
-//! on purpose.
+//! **Kicks are counted.** Each 2 that is stored brings at most one kick, unless the end takes it back, and each
+//! close on this side one. Whatever is more, the other side did on purpose.
+//!
+//! **When to drain.** An end that arms and finds something at once has not waited, and has no kick to take. So
+//! the pipe is drained only if the end has waited since the last time, or a kick may be under way. After every
+//! wait it is drained, whoever wrote into it: a loop that is told of each write only once must not be left
+//! with a pipe that has no room for the next kick.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -71,11 +76,24 @@ pub(crate) struct OwnPipe {
     /// How many kicks the other side may have sent.
     permitted: u64,
     taken: u64,
+    /// Whether the end may have waited since the pipe was drained.
+    waited: bool,
+    /// Whether the descriptor's number was checked for this arming.
+    checked: bool,
+}
+
+/// What an end finds in its pipe before it arms.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kicks {
+    Permitted,
+    TooMany,
+    /// Other code has closed the pipe.
+    CutOff,
 }
 
 impl OwnPipe {
     pub(crate) fn new(reader: std::sync::Arc<PipeReader>, own: Kick) -> OwnPipe {
-        OwnPipe { reader, own, permitted: 0, taken: 0 }
+        OwnPipe { reader, own, permitted: 0, taken: 0, waited: false, checked: false }
     }
 
     /// What to wait on.
@@ -83,17 +101,41 @@ impl OwnPipe {
         &self.reader
     }
 
-    /// So many parked words are about to be set to 2. Each lets the other side kick once.
-    pub(crate) fn permit(&mut self, words: u64) {
-        self.permitted += words;
+    /// A parked word was set to 2, which lets the other side kick once.
+    pub(super) fn permit(&mut self) {
+        self.permitted += 1;
     }
 
-    /// Takes the kicks that are there. Returns false if the other side has sent too many: then close its
-    /// channel. Does not block.
-    #[must_use]
-    pub(crate) fn drain(&mut self) -> bool {
-        self.taken += self.reader.drain() as u64;
-        self.taken <= self.permitted + self.own.sent() + SPARE_HINTS
+    /// It was taken back before the other side saw it.
+    pub(super) fn withdraw(&mut self) {
+        self.permitted -= 1;
+    }
+
+    /// Takes the kicks that may be there. Does not block.
+    pub(super) fn drain(&mut self) -> Kicks {
+        let most = self.permitted + self.own.sent();
+        self.checked = self.waited || self.taken < most;
+        if !self.checked {
+            return Kicks::Permitted;
+        }
+        let Some(taken) = self.reader.drain() else { return Kicks::CutOff };
+        self.waited = false;
+        self.taken += taken as u64;
+        // Some of them may have been sent since.
+        let most = self.permitted + self.own.sent();
+        if self.taken <= most + SPARE_HINTS { Kicks::Permitted } else { Kicks::TooMany }
+    }
+
+    /// Whether a kick of the other side may be under way.
+    #[cfg(test)]
+    pub(super) fn expects_kicks(&self) -> bool {
+        self.taken < self.permitted
+    }
+
+    /// The end is armed and is about to wait. Returns false if other code has closed the pipe.
+    pub(crate) fn waits(&mut self) -> bool {
+        self.waited = true;
+        self.checked || self.reader.is_ours()
     }
 }
 
@@ -127,20 +169,34 @@ mod tests {
     fn more_kicks_than_the_other_side_had_reason_for_are_noticed() {
         let (mut pipe, _own, others) = pipe();
         for _ in 0..1000 {
-            pipe.permit(1);
+            pipe.permit();
             others.kick();
-            assert!(pipe.drain());
+            assert_eq!(pipe.drain(), Kicks::Permitted);
         }
         (0..SPARE_HINTS).for_each(|_| others.kick());
-        assert!(pipe.drain(), "some to spare");
+        assert!(pipe.waits());
+        assert_eq!(pipe.drain(), Kicks::Permitted, "some to spare");
         others.kick();
-        assert!(!pipe.drain());
+        assert!(pipe.waits());
+        assert_eq!(pipe.drain(), Kicks::TooMany);
     }
 
     #[test]
     fn ones_own_kicks_are_not_the_other_sides() {
         let (mut pipe, own, _others) = pipe();
         (0..3 * SPARE_HINTS).for_each(|_| own.kick());
-        assert!(pipe.drain());
+        assert_eq!(pipe.drain(), Kicks::Permitted);
+    }
+
+    /// Otherwise somebody could fill the pipe while the end finds something at each wait.
+    #[test]
+    fn it_is_drained_after_each_wait_and_not_between() {
+        let (mut pipe, _own, others) = pipe();
+        others.kick();
+        assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 0), "nothing was permitted");
+        assert!(pipe.waits());
+        assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 1));
+        others.kick();
+        assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 1));
     }
 }

@@ -8,6 +8,8 @@
 use std::time::Instant;
 
 use super::end::End;
+use super::kick::{Kicks, OwnPipe};
+use super::layout::Violation;
 use crate::shm::RingView;
 use crate::shm::backend::{AtomicU32, Ordering, fence};
 use crate::shm::futex::{self, Scope, Wait, Woken};
@@ -23,20 +25,50 @@ impl End {
         self.ring.word32::<WORD>()
     }
 
-    /// Announces that this end is about to sleep, `PARKED`, or to wait in an event loop, `ARMED`. It must
-    /// look once more before it does.
-    pub(super) fn announce<const WORD: usize>(&self, waits: u32) {
-        futex::set(self.parked::<WORD>(), waits);
+    /// Announces that this end is about to sleep. It must look once more before it does.
+    pub(super) fn park<const WORD: usize>(&self) {
+        futex::set(self.parked::<WORD>(), PARKED);
         fence(Ordering::SeqCst);
     }
 
     /// Takes that back: this end is awake.
-    pub(super) fn retract<const WORD: usize>(&self) {
+    pub(super) fn unpark<const WORD: usize>(&self) {
         futex::set(self.parked::<WORD>(), AWAKE);
     }
 
+    /// Takes the kicks out of this end's pipe before it arms. Returns false if it cannot wait by that.
+    pub(super) fn take_kicks(&mut self, pipe: &mut OwnPipe) -> bool {
+        // In a forked child the word is the parent's.
+        if self.closer.is_closed_here() {
+            return false;
+        }
+        match pipe.drain() {
+            Kicks::Permitted => true,
+            Kicks::CutOff => false,
+            Kicks::TooMany => {
+                self.poison(Violation::FruitlessWakes);
+                false
+            }
+        }
+    }
+
+    /// Announces that this end is about to wait for its pipe. It must look once more before it does.
+    pub(super) fn arm<const WORD: usize>(&self, pipe: &mut OwnPipe) {
+        if self.parked::<WORD>().swap(ARMED, Ordering::Relaxed) != ARMED {
+            pipe.permit();
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes that back: this end is awake.
+    pub(super) fn disarm<const WORD: usize>(&self, pipe: &mut OwnPipe) {
+        if self.parked::<WORD>().swap(AWAKE, Ordering::Relaxed) == ARMED {
+            pipe.withdraw();
+        }
+    }
+
     /// Sleeps until the other end wakes this one, the channel is closed, or the deadline passes. May return
-    /// early. Call [`announce`](Self::announce) and look once more before it.
+    /// early. Call [`park`](Self::park) and look once more before it.
     pub(super) fn sleep<const WORD: usize>(&self, deadline: Option<Instant>) -> Woken {
         let parked = as_wait::<WORD>(&self.ring, self.scope);
         if self.closer.sleeps_on_private() {

@@ -167,12 +167,7 @@ impl Incoming {
     /// something to [hear](Self::hear).
     pub(super) fn arm_for_hello(&mut self) -> bool {
         let Some(LinkPipe { own, .. }) = &mut self.pipe else { return true };
-        if !own.drain() {
-            self.requests.reject_kicks();
-            return false;
-        }
-        own.permit(1);
-        self.requests.arm()
+        self.requests.arm(own)
     }
 
     /// What the watcher waits by for the hello.

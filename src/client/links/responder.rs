@@ -98,14 +98,7 @@ impl Responder {
             return Ok(false);
         }
         let own = self.own.as_mut().ok_or(ReadinessError::NotArmable)?;
-        if !own.drain() {
-            self.responder.reject_kicks();
-        }
-        if self.ended.is_some() || !own.reader().is_ours() {
-            return Ok(false);
-        }
-        own.permit(1);
-        Ok(self.responder.arm())
+        Ok(self.ended.is_none() && self.responder.arm(own))
     }
 
     /// Who calls, as the server knew it when it introduced the two. Does not block.

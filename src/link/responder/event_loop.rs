@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::{End, Handler, Responder, is_post};
+use crate::ring::OwnPipe;
 use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
 
 /// A request that was taken; its body is [`Responder::body`].
@@ -105,17 +106,14 @@ impl Responder {
     /// Announces that this end waits in an event loop: for a request, or for room if a response had none.
     /// Returns false if that is there already: then serve again.
     #[must_use]
-    pub(crate) fn arm(&mut self) -> bool {
+    pub(crate) fn arm(&mut self, pipe: &mut OwnPipe) -> bool {
         self.notify();
         match self.unsent {
-            Some(_) => self.responses.arm_for_room(BLOCK_HEADER + self.spare.len().min(self.max_body())),
-            None => self.requests.arm(),
+            Some(_) => {
+                let len = self.spare.len().min(self.max_body());
+                self.responses.arm_for_room(BLOCK_HEADER + len, pipe)
+            }
+            None => self.requests.arm(pipe),
         }
-    }
-
-    /// Closes the rings because the requester woke this end too often.
-    #[cold]
-    pub(crate) fn reject_kicks(&mut self) -> End {
-        self.requests.reject_kicks().into()
     }
 }

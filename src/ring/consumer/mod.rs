@@ -125,11 +125,6 @@ impl Consumer {
         self.poison(Violation::Rejected);
     }
 
-    /// For the owner of this end's pipe, who found more kicks in it than the producer could have reason for.
-    pub(crate) fn reject_kicks(&mut self) -> Ended {
-        self.poison(Violation::FruitlessWakes)
-    }
-
     #[cold]
     pub(super) fn poison(&mut self, violation: Violation) -> Ended {
         Ended::Fault(self.end.poison(violation))

@@ -5,9 +5,8 @@ use std::time::Instant;
 use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{CONSUMER_PARKED, EMPTY};
-use crate::ring::park::{ARMED, PARKED};
 use crate::ring::wait::{Looked, Yields};
-use crate::ring::{Deadline, Stop, WaitStrategy};
+use crate::ring::{Deadline, OwnPipe, Stop, WaitStrategy};
 use crate::shm::backend::spin_hint;
 use crate::shm::futex::Woken;
 use crate::testing::failpoints::failpoint;
@@ -123,9 +122,9 @@ impl Consumer {
     #[cold]
     pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
-            self.end.announce::<CONSUMER_PARKED>(PARKED);
+            self.end.park::<CONSUMER_PARKED>();
             if self.is_pending() {
-                self.end.retract::<CONSUMER_PARKED>();
+                self.end.unpark::<CONSUMER_PARKED>();
                 return Ok(());
             }
             failpoint!("park.data.set", [server, client, link], always);
@@ -136,7 +135,7 @@ impl Consumer {
                 // sleep on it.
                 return Ok(());
             }
-            self.end.retract::<CONSUMER_PARKED>();
+            self.end.unpark::<CONSUMER_PARKED>();
             failpoint!("park.data.cleared", [server, client, link], always);
             if self.is_pending() {
                 return Ok(());
@@ -149,29 +148,29 @@ impl Consumer {
         }
     }
 
-    /// Announces that this end waits in an event loop until its pipe is kicked. Returns false if something is
-    /// there already, or the end: then look again.
+    /// Announces that this end waits in an event loop, for its pipe. Returns false if something is there
+    /// already, or the end: then look again.
     #[must_use]
-    pub(crate) fn arm(&mut self) -> bool {
-        // In a forked child the words are the parent's.
-        if self.end.closer.is_closed_here() {
-            return false;
-        }
+    pub(crate) fn arm(&mut self, pipe: &mut OwnPipe) -> bool {
+        self.take_kicks(pipe) && self.arm_after_kicks(pipe) && pipe.waits()
+    }
+
+    /// The first step of that: takes the kicks that came before. Behind it, none may be taken before the end
+    /// has waited.
+    pub(crate) fn take_kicks(&mut self, pipe: &mut OwnPipe) -> bool {
+        self.end.take_kicks(pipe)
+    }
+
+    /// The second step. A [wait](OwnPipe::waits) may follow.
+    pub(crate) fn arm_after_kicks(&mut self, pipe: &mut OwnPipe) -> bool {
         self.pay_wake_if_owed();
-        self.end.announce::<CONSUMER_PARKED>(ARMED);
+        self.end.arm::<CONSUMER_PARKED>(pipe);
         failpoint!("arm.data.set", [client, link], always);
         if self.is_pending() {
-            self.end.retract::<CONSUMER_PARKED>();
+            self.end.disarm::<CONSUMER_PARKED>(pipe);
             return false;
         }
         true
-    }
-
-    /// Takes that back. The kick may be on its way already.
-    pub(crate) fn disarm(&mut self) {
-        if !self.end.closer.is_closed_here() {
-            self.end.retract::<CONSUMER_PARKED>();
-        }
     }
 
     /// How often its waits yielded the CPU.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Producer;
 use crate::ring::layout::{LINE, PRODUCER_PARKED};
-use crate::ring::park::{ARMED, PARKED, as_wait};
+use crate::ring::park::as_wait;
 use crate::ring::wait::Looked;
-use crate::ring::{Deadline, Ended, Stop};
+use crate::ring::{Deadline, Ended, OwnPipe, Stop};
 use crate::shm::RingView;
 use crate::shm::backend::{now, spin_hint};
 use crate::shm::futex::{Scope, Wait, Woken};
@@ -85,7 +85,7 @@ impl Producer {
             failpoint!("park.space.set", [server, channel, link], rarely);
             let woken = self.end.sleep::<PRODUCER_PARKED>(Some(until));
             failpoint!("park.space.slept", [server, channel, link], rarely);
-            self.end.retract::<PRODUCER_PARKED>();
+            self.end.unpark::<PRODUCER_PARKED>();
             failpoint!("park.space.cleared", [server, channel, link], rarely);
             if let Some(placed) = self.look_again(len) {
                 return Ok(placed?);
@@ -107,34 +107,41 @@ impl Producer {
 
     /// Sets the parked word and looks again. `None`: there is no place, and a sleep may follow.
     pub(in crate::ring) fn arm_for_place(&mut self, len: usize) -> Option<Result<u64, Ended>> {
-        self.announce_for_place(len, PARKED)
-    }
-
-    fn announce_for_place(&mut self, len: usize, waits: u32) -> Option<Result<u64, Ended>> {
-        self.end.announce::<PRODUCER_PARKED>(waits);
+        self.end.park::<PRODUCER_PARKED>();
         let placed = self.look_again(len);
         if placed.is_some() {
-            self.end.retract::<PRODUCER_PARKED>();
+            self.end.unpark::<PRODUCER_PARKED>();
         }
         placed
     }
 
-    /// Announces that this end waits in an event loop for room for a block of `len` bytes, until its pipe is
-    /// kicked. Returns false if there is room already, or never will be: then try again.
+    /// Announces that this end waits in an event loop, for its pipe, until there is room for a block of `len`
+    /// bytes. Returns false if there is room already, or never will be: then try again.
     #[must_use]
-    pub(crate) fn arm_for_room(&mut self, len: usize) -> bool {
-        // In a forked child the words are the parent's.
+    pub(crate) fn arm_for_room(&mut self, len: usize, pipe: &mut OwnPipe) -> bool {
+        self.end.take_kicks(pipe) && self.arm_after_kicks(len, pipe) && pipe.waits()
+    }
+
+    /// The same after the kicks were [taken](crate::ring::Consumer::take_kicks) by the other end of this side. A
+    /// [wait](OwnPipe::waits) may follow.
+    pub(crate) fn arm_after_kicks(&mut self, len: usize, pipe: &mut OwnPipe) -> bool {
         if self.end.closer.is_closed_here() || self.check_len(len).is_err() {
             return false;
         }
         self.notify();
-        self.announce_for_place(len, ARMED).is_none()
+        self.end.arm::<PRODUCER_PARKED>(pipe);
+        failpoint!("arm.space.set", [client, link], rarely);
+        if self.look_again(len).is_some() {
+            self.end.disarm::<PRODUCER_PARKED>(pipe);
+            return false;
+        }
+        true
     }
 
-    /// Takes that back. The kick may be on its way already.
-    pub(crate) fn disarm(&mut self) {
+    /// Takes that back.
+    pub(crate) fn disarm(&mut self, pipe: &mut OwnPipe) {
         if !self.end.closer.is_closed_here() {
-            self.end.retract::<PRODUCER_PARKED>();
+            self.end.disarm::<PRODUCER_PARKED>(pipe);
         }
     }
 

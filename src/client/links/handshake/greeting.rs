@@ -101,12 +101,7 @@ impl Greeting {
     #[allow(dead_code)]
     pub(crate) fn arm(&mut self) -> bool {
         let Some(own) = &mut self.own else { return false };
-        if !own.drain() {
-            self.ends.consumer.reject_kicks();
-            return false;
-        }
-        own.permit(1);
-        self.ends.consumer.arm()
+        self.ends.consumer.arm(own)
     }
 
     /// Waits until the other client has accepted.

@@ -64,8 +64,8 @@ impl PipeReader {
         true
     }
 
-    pub(crate) fn drain(&self) -> usize {
-        std::mem::take(&mut *self.pipe.bytes.lock().unwrap())
+    pub(crate) fn drain(&self) -> Option<usize> {
+        Some(std::mem::take(&mut *self.pipe.bytes.lock().unwrap()))
     }
 
     /// What an event loop does: waits until it is readable, and takes nothing.
