@@ -16,6 +16,7 @@ pub mod cpu;
 pub mod exit;
 pub mod floor;
 pub mod floor_copy;
+pub mod floor_epoll;
 pub mod floor_futex;
 pub mod floor_socket;
 pub mod generate;

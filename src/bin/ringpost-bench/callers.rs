@@ -92,7 +92,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    fn of(callers: &[(u64, u64)]) -> Turn {
+    /// `callers` are the number of calls of each, and the nanoseconds that they took.
+    pub fn of(callers: &[(u64, u64)]) -> Turn {
         let rates: Vec<f64> =
             callers.iter().map(|&(count, time)| count as f64 * 1e9 / time.max(1) as f64).collect();
         let sum: f64 = rates.iter().sum();

@@ -3,7 +3,7 @@
 use std::iter::repeat_n;
 use std::time::{Duration, Instant};
 
-use ringpost::{CallError, Client, Link, Reply};
+use ringpost::{CallError, Caller, Client, Link, Reply};
 
 use ringpost::cli::exit::Failure;
 
@@ -38,14 +38,28 @@ impl Calls for Client {
     }
 
     fn submit(&mut self, request: &[u8], times: u32) -> Result<(), CallError> {
-        match times {
-            1 => self.caller().submit(request),
-            _ => self.caller().submit_all(repeat_n(request, times as usize)),
-        }
+        Calls::submit(self.caller(), request, times)
     }
 
     fn response(&mut self) -> Result<Reply<'_>, CallError> {
         self.caller().response()
+    }
+}
+
+impl Calls for Caller {
+    fn call(&mut self, request: &[u8]) -> Result<Reply<'_>, CallError> {
+        Caller::call(self, request)
+    }
+
+    fn submit(&mut self, request: &[u8], times: u32) -> Result<(), CallError> {
+        match times {
+            1 => Caller::submit(self, request),
+            _ => self.submit_all(repeat_n(request, times as usize)),
+        }
+    }
+
+    fn response(&mut self) -> Result<Reply<'_>, CallError> {
+        Caller::response(self)
     }
 }
 

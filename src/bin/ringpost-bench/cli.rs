@@ -13,6 +13,7 @@ use crate::idle::IdleClientsOptions;
 use crate::link::serving::ServingOptions;
 use crate::link::{self, IdleLinksOptions};
 use crate::measurement::Options;
+use crate::ready::{self, ArmedClientsOptions};
 use crate::report::ReportOptions;
 use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
 
@@ -95,6 +96,14 @@ pub enum Command {
     /// goes to the server's own service. --wait is the way of waiting in the parts sizes, windows and
     /// posts.
     Link(Options<link::Link>),
+    /// Ends that wait in event loops
+    ///
+    /// Calls of a client that sleeps in epoll to a server that sleeps, and over a link that is served in an
+    /// event loop, on one CPU and across two; their floor is two processes that wake each other over pipes
+    /// and epoll. tokio clients: one beside a blocking call and beside a Unix stream socket of tokio, and
+    /// many beside as many sockets. Many armed clients that nobody uses. What it costs that an end may be
+    /// armed. The parts with tokio need a build with the feature of that name.
+    Ready(Options<ready::Ready>),
     /// Run all measurements and write an HTML page
     ///
     /// The page needs no network. The JSON objects behind it are written to the same directory.
@@ -126,6 +135,23 @@ pub enum Command {
     /// The idle links of `link`
     #[command(hide = true)]
     IdleLinks(IdleLinksOptions),
+    /// The partner process of the floor of `ready`
+    #[command(hide = true)]
+    PipePartner {
+        bytes: usize,
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// The serving client of `ready`
+    #[command(hide = true)]
+    ReadyServer(ready::serving::ServingOptions),
+    /// The armed clients of `ready`
+    #[command(hide = true)]
+    ArmedClients(ArmedClientsOptions),
+    /// The echo of `ready`, with tokio
+    #[cfg(feature = "tokio")]
+    #[command(hide = true)]
+    TokioEcho(ready::EchoOptions),
     /// The idle clients of `clients`
     #[command(hide = true)]
     IdleClients(IdleClientsOptions),
@@ -161,6 +187,8 @@ mod tests {
             ["register", "--blocks", "0"],
             ["link", "--parts", "all"],
             ["link", "--idle", "5000"],
+            ["ready", "--size", "5000"],
+            ["ready", "--parts", "all"],
             ["report", "--peers", "x"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");

@@ -21,6 +21,7 @@ mod page;
 mod picture;
 mod plot;
 mod rate;
+mod ready;
 mod register;
 mod report;
 mod rows;
@@ -56,6 +57,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Copy(copy) => copy.run(socket),
         Command::Register(register) => register.run(socket),
         Command::Link(link) => link.run(socket),
+        Command::Ready(ready) => ready.run(socket),
         Command::Report(report) => report::run(socket, &report),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
@@ -67,6 +69,11 @@ fn dispatch(options: Cli) -> Outcome {
         Command::LoopClient(caller) => callers::caller(&caller),
         Command::LinkServer(serving) => link::serving::serve(&serving),
         Command::IdleLinks(many) => link::idle_links(&many),
+        Command::PipePartner { bytes, cpu } => ringpost::cli::floor_epoll::partner(bytes, cpu),
+        Command::ReadyServer(serving) => ready::serving::serve(&serving),
+        Command::ArmedClients(many) => ready::armed_clients(&many),
+        #[cfg(feature = "tokio")]
+        Command::TokioEcho(echo) => ready::echo(&echo),
         Command::IdleClients(many) => idle::idle_clients(&many),
     }
 }

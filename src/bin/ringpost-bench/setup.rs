@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use ringpost::{Client, Closer, WaitStrategy};
+use ringpost::{Client, WaitStrategy};
 
 use ringpost::cli::child::{Helper, ServerChild};
 use ringpost::cli::cpu::{self, Pins, SavedAffinity};
@@ -93,18 +93,19 @@ impl Setup {
             _directory: directory,
             _freedom: freedom,
         };
-        setup.end_waits_on_signals(None);
+        setup.end_waits_on_signals(|| {});
         Ok(setup)
     }
 
-    /// From now on, a signal ends a wait of this thread for a call or for the floor's partner, also of a call
-    /// over the link of `link`.
-    pub fn end_waits_on_signals(&self, link: Option<Closer>) {
-        let closers = [Some(self.client.closer()), link];
+    /// From now on, a signal ends a wait of this thread for a call or for the floor's partner, and others by
+    /// `others`.
+    pub fn end_waits_on_signals(&self, others: impl FnOnce() + Send + 'static) {
+        let closer = self.client.closer();
         let breaker = self.floor.breaker();
         self.interrupt.then(move || {
-            closers.iter().flatten().for_each(Closer::close);
+            closer.close();
             breaker();
+            others();
         });
     }
 

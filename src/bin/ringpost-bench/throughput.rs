@@ -109,7 +109,7 @@ impl Measurement for Throughput {
         session.with(session.plan(largest), |setup| {
             let one_way =
                 setup.beside(|floor, interrupt| one_way(floor, interrupt, self, session, ring_size))?;
-            setup.end_waits_on_signals(None);
+            setup.end_waits_on_signals(|| {});
             let pipelined = pipelined(setup, self)?;
             Ok(Rates { size: self.size, ring_size, one_way, pipelined })
         })

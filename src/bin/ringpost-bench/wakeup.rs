@@ -70,7 +70,7 @@ impl Measurement for Wakeup {
 }
 
 /// Both placements, or that of --pin.
-fn places_of(session: &Session) -> Result<Vec<(&'static str, Pins)>, Failure> {
+pub fn places_of(session: &Session) -> Result<Vec<(&'static str, Pins)>, Failure> {
     if let Some(pins) = session.pin {
         return Ok(vec![(if apart(Some(pins)) { "across" } else { "same" }, pins)]);
     }

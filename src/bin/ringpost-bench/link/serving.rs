@@ -10,7 +10,7 @@ use ringpost::cli::cpu;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
 use ringpost::cli::place::{TempDir, sibling};
-use ringpost::{Client, Link, WaitStrategy};
+use ringpost::{Client, Link, LinkOptions, WaitStrategy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::setup::{Setup, ring_size};
@@ -59,16 +59,59 @@ pub fn start(setup: &Setup, socket: &Path, wait: WaitStrategy) -> Result<Helper,
     setup.helper(&["link-server".as_ref(), socket.as_os_str(), wait.as_ref()], PATIENCE)
 }
 
-/// A link of this process, and the processes that belong to it.
+/// A server beside that of the setup, in a process of its own on the same CPU.
 ///
-/// They have a server of their own, which sleeps: in the server of the setup a second worker, that of the
-/// serving client, would spin beside the measured one.
+/// In the setup's server a second worker that spins would take that CPU from the measured one.
+pub struct Another {
+    process: ServerChild,
+    pub socket: PathBuf,
+    _directory: TempDir,
+}
+
+impl Another {
+    /// Starts it, with rings for calls of `size` bytes.
+    pub fn start(setup: &Setup, wait: WaitStrategy, size: usize) -> Result<Another, Failure> {
+        let directory = TempDir::new("link")?;
+        let socket = directory.path().join("bus.sock");
+        let (wait, ring) = (wait.to_string(), ring_size(size)?.to_string());
+        let options = ["--wait", &wait, "--ring-size", &ring].map(OsString::from);
+        let program = sibling("ringpost-server")?;
+        let start = || ServerChild::start(&program, &socket, &options, &setup.interrupt, |_| {});
+        let process = on_cpu_of_server(setup, start)?;
+        Ok(Another { process, socket, _directory: directory })
+    }
+
+    /// Its process id.
+    #[cfg(feature = "tokio")]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Measures something else while this server, which spins, stands still.
+    pub fn aside<T>(&mut self, measure: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.process.pause()?;
+        let measured = measure();
+        self.process.resume();
+        measured
+    }
+}
+
+/// Starts a process on the CPU of the setup's server: it inherits this thread's, and so do its threads.
+pub fn on_cpu_of_server<T>(setup: &Setup, start: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let _freedom = cpu::SavedAffinity::save();
+    if let Some(pins) = setup.pins() {
+        cpu::pin(pins.server).map_err(Failure::Failed)?;
+    }
+    start()
+}
+
+/// A link of this process, and the processes that belong to it: who serves it, and a server of their own,
+/// which sleeps.
 pub struct Linked {
     pub link: Link,
     _client: Client,
-    process: Helper,
-    _server: ServerChild,
-    _directory: TempDir,
+    pub process: Helper,
+    _server: Another,
     wait: WaitStrategy,
 }
 
@@ -76,25 +119,25 @@ impl Linked {
     /// Starts the processes, and opens a link for calls of `size` bytes. The serving process shares the CPU
     /// of the setup's server.
     pub fn open(setup: &mut Setup, wait: WaitStrategy, size: usize) -> Result<Linked, Failure> {
-        let directory = TempDir::new("link")?;
-        let socket = directory.path().join("bus.sock");
-        let options = ["--wait", "park", "--ring-size", &ring_size(size)?.to_string()].map(OsString::from);
-        let (server, process) = {
-            let _freedom = cpu::SavedAffinity::save();
-            if let Some(pins) = setup.pins() {
-                // The processes inherit it, and so do their threads.
-                cpu::pin(pins.server).map_err(Failure::Failed)?;
-            }
-            let program = sibling("ringpost-server")?;
-            let server = ServerChild::start(&program, &socket, &options, &setup.interrupt, |_| {})?;
-            let process = start(setup, &socket, wait)?;
-            (server, process)
-        };
-        let mut client =
-            Client::builder(&socket).wait(wait).register("ringpost-bench").map_err(Failure::failed)?;
-        let link = client.connect(NAME).map_err(Failure::failed)?;
-        setup.end_waits_on_signals(Some(link.closer()));
-        Ok(Linked { link, _client: client, process, _server: server, _directory: directory, wait })
+        Linked::with(setup, wait, size, &Link::options(), |socket| start(setup, socket, wait))
+    }
+
+    /// The same with a link of other `options`, and another process that serves.
+    pub fn with(
+        setup: &Setup,
+        wait: WaitStrategy,
+        size: usize,
+        options: &LinkOptions,
+        serving: impl FnOnce(&Path) -> Result<Helper, Failure>,
+    ) -> Result<Linked, Failure> {
+        let server = Another::start(setup, WaitStrategy::Park, size)?;
+        let process = on_cpu_of_server(setup, || serving(&server.socket))?;
+        let client = Client::builder(&server.socket).wait(wait).register("ringpost-bench");
+        let mut client = client.map_err(Failure::failed)?;
+        let link = options.connect(client.caller(), NAME).map_err(Failure::failed)?;
+        let closer = link.closer();
+        setup.end_waits_on_signals(move || closer.close());
+        Ok(Linked { link, _client: client, process, _server: server, wait })
     }
 
     /// Measures something else while the serving process stands still, if it would spin: it shares a CPU with

@@ -3,7 +3,11 @@
 
 #![cfg(feature = "cli")]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod link;
+mod ready;
 
 use common::Place;
 use common::program::{BENCH, Program, command};
@@ -204,76 +208,6 @@ fn register() {
     has(&object, &["/per_second", "/floor_per_second"]);
 }
 
-/// The options of a quick `link`.
-const LINK: [&str; 19] = [
-    "link",
-    "--blocks",
-    "2",
-    "--count",
-    "200",
-    "--sizes",
-    "0,4K",
-    "--windows",
-    "4,1",
-    "--opens",
-    "3",
-    "--busy",
-    "3",
-    "--seconds",
-    "0.05",
-    "--idle",
-    "5",
-    "--idle-seconds",
-    "0.05",
-];
-
-#[test]
-fn link() {
-    let object = measure(&LINK);
-    let apart = object["cpus"].as_u64().unwrap() > 1;
-    let calls = rows(&object, "/calls");
-    let modes: Vec<_> =
-        calls.iter().map(|row| (row["place"].as_str().unwrap(), row["wait"].as_str().unwrap())).collect();
-    let same = [("same", "adaptive"), ("same", "park")];
-    assert_eq!(modes[modes.len() - 2..], same);
-    if apart {
-        assert_eq!(modes[..3], [("across", "spin"), ("across", "adaptive"), ("across", "park")]);
-    }
-    for row in calls {
-        has(row, &BESIDE);
-        has(row, &["/server/ratio/p50", "/server/floor_ns/p50", "/server_to_floor/p50", "/rtt_ns/p50"]);
-        assert_eq!(row["two_words"].is_null(), row["floor"] == "words", "{row}");
-    }
-    for (path, field, wanted) in [("/sizes", "size", [0, 4096]), ("/windows", "window", [1, 4])] {
-        let rows = rows(&object, path);
-        assert_eq!(rows.iter().map(|row| row[field].as_u64().unwrap()).collect::<Vec<_>>(), wanted);
-        for row in rows {
-            has(row, &BESIDE);
-            has(row, &["/server/ratio/p50", "/block_calls"]);
-        }
-    }
-    for part in ["posts", "open"] {
-        has(&object[part], &BESIDE);
-        has(&object[part], &["/per_second"]);
-    }
-    has(&object["busy"], &["/per_second/p50", "/server_per_second/p50", "/ratio/p50"]);
-    let idle = &object["idle"];
-    has(idle, &["/caller_descriptors_per_link", "/serving_descriptors_per_link"]);
-    for field in
-        ["server_descriptors", "server_threads", "caller_cpu_ms", "serving_cpu_ms", "kernel_kib_per_link"]
-    {
-        assert!(idle[field].is_number(), "{field}: {idle}");
-    }
-    assert_eq!((&object["busy"]["links"], &idle["links"]), (&Value::from(3), &Value::from(5)));
-}
-
-#[test]
-fn parts_of_link() {
-    let object = measure(&["link", "--parts", "open", "--opens", "2", "--blocks", "1"]);
-    has(&object["open"], &BESIDE);
-    assert!(rows(&object, "/calls").is_empty() && object["idle"].is_null(), "{object}");
-}
-
 #[test]
 fn tables_for_people_have_the_floor_and_the_ratio() {
     let place = Place::new();
@@ -299,7 +233,8 @@ fn tables_for_people_have_the_floor_and_the_ratio() {
         &["gaps", "--count", "2", "--blocks", "1", "--gaps", "10us"],
         &["copy", "--count", "2", "--blocks", "1", "--sizes", "64"],
         &["register", "--count", "2", "--blocks", "1"],
-        &LINK,
+        &link::LINK,
+        &ready::READY,
     ] {
         let ended = Program::spawn(&mut bench(&place, arguments)).end();
         let text = String::from_utf8(ended.stdout).unwrap();
@@ -337,6 +272,11 @@ fn wrong_values_are_status_2() {
         &["link", "--parts", "none"],
         &["link", "--idle", "0"],
         &["link", "--size", "2G"],
+        &["ready", "--parts", "none"],
+        &["ready", "--size", "0"],
+        &["ready", "--size", "5K"],
+        &["ready", "--wait", "spin"],
+        &["ready", "--many", "0"],
         &["report"],
         &["report", "--out", socket, "--peers", "/nonexistent"],
     ] {
@@ -488,13 +428,15 @@ fn eventually_some_children(pid: Pid, least: usize) -> Vec<Pid> {
 }
 
 /// Long ones, each with how many processes it starts.
-const LONG: [(&[&str], usize); 6] = [
+const LONG: [(&[&str], usize); 8] = [
     (&["latency", "--count", "1000000000"], 2),
     (&["latency", "--rate", "1", "--count", "1000"], 2),
     (&["gaps", "--gaps", "10s"], 2),
     (&["throughput", "--count", "10000000", "--sizes", "56"], 3),
     (&["clients", "--clients", "3", "--seconds", "1000"], 6),
     (&["forward", "--blocks", "100000"], 3),
+    (&["ready", "--parts", "calls", "--blocks", "100000"], 3),
+    (&["ready", "--parts", "loops", "--blocks", "100000"], 5),
 ];
 
 #[test]
