@@ -153,6 +153,16 @@ impl Calls {
         Ok(())
     }
 
+    /// The same if there is room now.
+    pub(super) fn try_post(&mut self, message: &[u8]) -> Result<(), CallError> {
+        self.requester.try_post(message).map_err(|error| {
+            if let NotSent::Full = error {
+                self.wanted = Some(message.len());
+            }
+            unsendable(error)
+        })
+    }
+
     /// Sends several calls without waiting for their responses.
     pub(super) fn submit_all<P: Payload>(
         &mut self,

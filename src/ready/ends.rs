@@ -50,8 +50,9 @@ impl Ready for Inbox {
     }
 }
 
-/// It waits for responses: look with [`Link::try_response`]. The link must have been opened with
-/// [`LinkOptions::arms`](crate::LinkOptions::arms). Neither function blocks.
+/// It waits for responses: look with [`Link::try_response`]. If the last [`Link::try_submit`] or
+/// [`Link::try_post`] said [`Full`](crate::CallError::Full), it waits for room, too. The link must have been
+/// opened with [`LinkOptions::arms`](crate::LinkOptions::arms). Neither function blocks.
 impl Ready for Link {
     fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
         self.pipe().map(Readiness::of_end)

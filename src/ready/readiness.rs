@@ -14,6 +14,9 @@ use crate::shm::backend::PipeReader;
 
 /// What to wait by for an end: [`Ready::readiness`](crate::Ready::readiness). Its descriptor can be put into
 /// any event loop, and stays open until this is dropped. Do not read from it.
+///
+/// Take it out of the loop before you drop it: the pipe behind it may live a little longer. The other client
+/// of a link takes it for open until this is dropped, so drop it with the link.
 pub struct Readiness(By);
 
 enum By {

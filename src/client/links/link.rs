@@ -31,7 +31,7 @@ use crate::wire::{BLOCK_HEADER, Peer};
 /// | [`call`](Self::call) and its twin | the response | the deadline, if any |
 /// | [`post`](Self::post), [`submit`](Self::submit), [`submit_all`](Self::submit_all) | room | |
 /// | [`response`](Self::response) and its twin | the oldest call's response | the deadline, if any |
-/// | [`try_response`](Self::try_response) | nothing | |
+/// | [`try_response`](Self::try_response), [`try_submit`](Self::try_submit), [`try_post`](Self::try_post) | nothing | |
 ///
 /// Every wait also ends when the other client ends, closes the link or dies, and when this client does or a
 /// [closer](Self::closer) is used. What was committed before is received first.
@@ -203,6 +203,15 @@ impl Link {
         message.encode(self.calls.limits.max_call, |bytes| self.calls.post(bytes))?
     }
 
+    /// As [`post`](Self::post), but never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`Full`](CallError::Full) if there is no room in the ring now. It was not sent.
+    pub fn try_post(&mut self, message: impl Payload) -> Result<(), CallError> {
+        message.encode(self.calls.limits.max_call, |bytes| self.calls.try_post(bytes))?
+    }
+
     /// Sends a call without waiting for its response, which [`response`](Self::response) collects. Several
     /// calls may be outstanding; responses come in their order.
     ///
@@ -218,6 +227,16 @@ impl Link {
     /// See [`submit_all`](Self::submit_all).
     pub fn submit(&mut self, request: impl Payload) -> Result<(), CallError> {
         self.calls.submit(request)
+    }
+
+    /// As [`submit`](Self::submit), but never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`Full`](CallError::Full) if there is no room in the ring now. The call was not
+    /// sent.
+    pub fn try_submit(&mut self, request: impl Payload) -> Result<(), CallError> {
+        self.calls.try_submit(request)
     }
 
     /// Sends several calls as [`submit`](Self::submit) sends one, and blocks as it does. It costs less than

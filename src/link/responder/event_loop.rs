@@ -76,9 +76,9 @@ impl Responder {
     /// Answers a call that was taken. A response without room is sent by a later call of this or of
     /// [`send_unsent`](Self::send_unsent). Does not block.
     pub(crate) fn answer(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {
-        self.in_event_loop = true;
+        let within = std::mem::replace(&mut self.in_event_loop, true);
         let answered = self.respond(sequence, status, body);
-        self.in_event_loop = false;
+        self.in_event_loop = within;
         self.notify();
         answered
     }
