@@ -167,12 +167,16 @@ fn wait_for<E: Ready, T>(end: &mut E, waiter: &mut Waiter, mut look: impl FnMut(
     }
 }
 
-/// Arms an end for which nothing is there.
+/// Arms an end for which nothing is there, until nothing makes its descriptor readable: the kick that belongs
+/// to what was found before may come late.
 fn arm<E: Ready>(end: &mut E, waiter: &mut Waiter) {
-    while !end.arm().unwrap() {}
-    // What came before was drained, but an edge of it may be left.
-    waiter.is_readable();
-    assert!(!waiter.is_readable(), "{:?}: readable without a reason", waiter.way);
+    for _ in 0..10 {
+        while !end.arm().unwrap() {}
+        if !waiter.is_readable() {
+            return;
+        }
+    }
+    panic!("{:?}: readable again and again without a reason", waiter.way);
 }
 
 /// Two clients with a link, both ends of which may wait in an event loop.
