@@ -1,8 +1,9 @@
 //! Each end makes the descriptor readable, and is told: closes, deaths, shutdowns.
 
+use super::common::proc::threads;
 use super::common::role::Role;
 use super::common::server::{shut_down, start_server};
-use super::common::{Bus, Place, begin};
+use super::common::{Bus, Place, begin, eventually};
 use super::{Linked, Waiter, Way, arm, echo, serve_in_background};
 use ringpost::{
     AcceptError, CallError, Client, CloseReason, Link, Readiness, ReadinessError, Ready, RecvError,
@@ -30,6 +31,8 @@ fn told<E: Ready>(end: &mut E) -> CloseReason {
 /// Stops a process, so that it answers nothing more.
 fn stop(role: &Role) {
     kill_process(Pid::from_raw(role.pid() as i32).unwrap(), Signal::STOP).unwrap();
+    let pid = role.pid().to_string();
+    eventually("each thread stands still", || threads(&pid).iter().all(|(_, state)| *state == 'T'));
 }
 
 // ---- a client
