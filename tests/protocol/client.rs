@@ -14,6 +14,7 @@ use rustix::net::{
     SocketFlags, SocketType, connect, recvmsg, send, socket_with,
 };
 use rustix::thread::futex;
+use std::cell::Cell;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -225,7 +226,9 @@ pub struct Ring {
     largest: usize,
     position: u64,
     /// As a producer: the last head seen.
-    head: u64,
+    head: Cell<u64>,
+    /// The other side's pipe, if that may wait in an event loop.
+    pipe: Option<Arc<OwnedFd>>,
 }
 
 impl Ring {
@@ -238,8 +241,14 @@ impl Ring {
             size,
             largest,
             position: 0,
-            head: 0,
+            head: Cell::new(0),
+            pipe: None,
         }
+    }
+
+    /// The other side may wait for this pipe.
+    pub fn kicks(self, pipe: &Arc<OwnedFd>) -> Ring {
+        Ring { pipe: Some(Arc::clone(pipe)), ..self }
     }
 
     fn at(&self, position: u64) -> usize {
@@ -258,7 +267,7 @@ impl Ring {
         self.memory.word32(self.control + 128)
     }
 
-    fn producer_parked(&self) -> &AtomicU32 {
+    pub fn producer_parked(&self) -> &AtomicU32 {
         self.memory.word32(self.control + 256)
     }
 
@@ -269,11 +278,11 @@ impl Ring {
         (if record > rest { rest } else { 0 }, record)
     }
 
-    fn has_room(&mut self, length: usize) -> bool {
+    pub fn has_room(&self, length: usize) -> bool {
         let (padding, record) = self.place(length);
         let head = self.head_word().load(Ordering::Acquire);
-        assert!(head.is_multiple_of(LINE) && (self.head..=self.position).contains(&head), "the rule of head");
-        self.head = head;
+        let known = self.head.replace(head);
+        assert!(head.is_multiple_of(LINE) && (known..=self.position).contains(&head), "the rule of head");
         self.position + padding + record + LINE - head <= self.size
     }
 
@@ -298,7 +307,7 @@ impl Ring {
             self.header(self.position).store(padding, Ordering::Release);
         }
         self.position = start + record;
-        wake(self.consumer_parked());
+        wake(self.consumer_parked(), self.pipe.as_deref());
         true
     }
 
@@ -326,15 +335,22 @@ impl Ring {
         let block = self.memory.read(self.at(self.position) + 8, length as usize);
         self.position += record;
         self.head_word().store(self.position, Ordering::Release);
-        wake(self.producer_parked());
+        wake(self.producer_parked(), self.pipe.as_deref());
         Some(block)
     }
 }
 
-pub fn wake(parked: &AtomicU32) {
+/// Wakes who sleeps on a word, or waits for a pipe.
+pub fn wake(parked: &AtomicU32, pipe: Option<&OwnedFd>) {
     fence(Ordering::SeqCst);
-    if parked.load(Ordering::Relaxed) == 1 && parked.swap(0, Ordering::Relaxed) == 1 {
-        futex::wake(parked, futex::Flags::empty(), 1).unwrap();
+    if parked.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    match (parked.swap(0, Ordering::Relaxed), pipe) {
+        (1, _) => _ = futex::wake(parked, futex::Flags::empty(), 1).unwrap(),
+        // A full pipe is readable, and nobody reads a closed one.
+        (2, Some(pipe)) => _ = rustix::io::write(pipe, &[1]),
+        _ => {}
     }
 }
 
@@ -384,9 +400,9 @@ pub struct Client {
     /// Bytes of the largest block, header included.
     pub largest: usize,
     memory: Arc<Memory>,
-    requests: Ring,
-    responses: Ring,
-    inbox: Ring,
+    pub requests: Ring,
+    pub responses: Ring,
+    pub inbox: Ring,
     /// The next request's number, and that of the next response.
     next: u32,
     expected: u32,
@@ -437,7 +453,7 @@ impl Client {
     }
 
     /// 0, or why the server closed the channel.
-    fn closed(&self) -> u32 {
+    pub fn closed(&self) -> u32 {
         self.memory.word32(128).load(Ordering::Acquire)
     }
 
@@ -463,10 +479,8 @@ impl Client {
                 taken.push(response);
             }
             assert!(Instant::now() < deadline && self.closed() == 0, "no room");
-            let (requests, responses) = (&mut self.requests, &self.responses);
-            let parked = Arc::clone(&requests.memory);
-            let parked = parked.word32(requests.control + 256);
-            sleep(parked, || requests.has_room(8 + body.len()) || !responses.is_empty());
+            let (requests, responses) = (&self.requests, &self.responses);
+            sleep(requests.producer_parked(), || requests.has_room(8 + body.len()) || !responses.is_empty());
         }
     }
 

@@ -5,17 +5,18 @@
 use super::client::{
     CONNECT, Client, Connection, LISTEN, Memory, Reply, Ring, TAKE, sleep, u16_at, u32_at, u64_at, wake,
 };
+use super::event_loop::Pipe;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Longer than anything in these tests takes.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long the other side's hello may take.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ pub const BUSY: u16 = 14;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block {
     pub code: u16,
+    pub flags: u16,
     pub sequence: u32,
     pub body: Vec<u8>,
 }
@@ -52,9 +54,11 @@ pub struct Link {
     memory: Arc<Memory>,
     sends: Ring,
     receives: Ring,
-    /// The reading end of this side's pipe, which the other side watches.
-    _own: OwnedFd,
-    others: OwnedFd,
+    /// This side's pipe, of which the other side watches the reading end.
+    own: Pipe,
+    /// Whether it waits there.
+    arms: bool,
+    others: Arc<OwnedFd>,
     process: OwnedFd,
 }
 
@@ -92,16 +96,16 @@ pub fn take(path: &Path, client: &Client, bell: &OwnedFd) -> Link {
     }
 }
 
-fn is_ready(fd: &OwnedFd, flags: PollFlags, within: Duration) -> bool {
+pub fn is_ready(fd: impl AsFd, flags: PollFlags, within: Duration) -> bool {
     let within = Timespec::try_from(within).unwrap();
-    poll(&mut [PollFd::new(fd, flags)], Some(&within)).unwrap() > 0
+    poll(&mut [PollFd::new(&fd, flags)], Some(&within)).unwrap() > 0
 }
 
 impl Link {
     /// Opens what came with an introduction. The caller, side 0, sends in ring 0; the callee, side 1, in ring
     /// 1.
     fn open(body: &[u8], descriptors: Vec<OwnedFd>, side: usize) -> Link {
-        let [segment, own, _own_write, others, process] = descriptors.try_into().expect("five descriptors");
+        let [segment, own, own_write, others, process] = descriptors.try_into().expect("five descriptors");
         let (size, largest) = (u64_at(body, 10), u64_at(body, 18) as usize);
         assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size));
         assert!((256..=size as usize / 2 - 8).contains(&largest));
@@ -112,16 +116,19 @@ impl Link {
             "the pipe neither blocks nor has anything"
         );
         assert_eq!(body.len(), 55 + usize::from(body[54]));
+        let (own, others) = (Pipe::new(own, own_write), Arc::new(others));
+        let ring = |number| Ring::of(&memory, number, size, largest).kicks(&others);
         Link {
             index: u16_at(body, 8),
             peer_key: body[26..42].try_into().unwrap(),
             peer_name: String::from_utf8(body[55..].to_vec()).unwrap(),
             peer: [42, 46, 50].map(|at| u32_at(body, at)),
             largest,
-            sends: Ring::of(&memory, side, size, largest),
-            receives: Ring::of(&memory, 1 - side, size, largest),
+            sends: ring(side),
+            receives: ring(1 - side),
             memory,
-            _own: own,
+            own,
+            arms: false,
             others,
             process,
         }
@@ -129,7 +136,12 @@ impl Link {
 
     /// Sends a block, as soon as there is room.
     pub fn send(&mut self, code: u16, sequence: u32, body: &[u8]) {
-        let block = [&code.to_le_bytes()[..], &[0; 2], &sequence.to_le_bytes(), body].concat();
+        self.send_with(0, code, sequence, body);
+    }
+
+    fn send_with(&mut self, flags: u16, code: u16, sequence: u32, body: &[u8]) {
+        let header = [code.to_le_bytes(), flags.to_le_bytes()].concat();
+        let block = [&header[..], &sequence.to_le_bytes(), body].concat();
         let deadline = Instant::now() + LIMIT;
         while !self.sends.publish(&block) {
             assert!(Instant::now() < deadline, "no room");
@@ -146,9 +158,9 @@ impl Link {
     fn receive_until(&mut self, deadline: Instant) -> Option<Result<Block, Ended>> {
         loop {
             if let Some(block) = self.receives.take() {
-                assert!(block.len() >= 8 && block[2..4] == [0; 2], "a header without flags");
-                let (code, sequence) = (u16_at(&block, 0), u32_at(&block, 4));
-                return Some(Ok(Block { code, sequence, body: block[8..].to_vec() }));
+                assert!(block.len() >= 8, "a header");
+                let (code, flags, sequence) = (u16_at(&block, 0), u16_at(&block, 2), u32_at(&block, 4));
+                return Some(Ok(Block { code, flags, sequence, body: block[8..].to_vec() }));
             }
             let closed = match self.closed() {
                 0 if self.is_alone() => self.closed().max(5),
@@ -160,6 +172,10 @@ impl Link {
                 }
             } else if Instant::now() >= deadline {
                 return None;
+            } else if self.arms {
+                let Link { receives, memory, .. } = &*self;
+                let is_closed = || memory.word32(128).load(Ordering::Acquire) != 0;
+                self.own.wait(&[receives.consumer_parked()], || !receives.is_empty() || is_closed());
             } else {
                 // For at most 50 ms: this client has no thread that watches the other side.
                 sleep(self.receives.consumer_parked(), || !self.receives.is_empty() || self.closed() != 0);
@@ -173,34 +189,46 @@ impl Link {
 
     /// Whether the other side has closed its pipe, or its process has ended.
     fn is_alone(&self) -> bool {
-        is_ready(&self.others, PollFlags::empty(), Duration::ZERO)
+        is_ready(&*self.others, PollFlags::empty(), Duration::ZERO)
             || is_ready(&self.process, PollFlags::IN, Duration::ZERO)
+    }
+
+    /// From its next block on, which is its hello or its OK, this side waits in an event loop.
+    pub fn arms(&mut self) {
+        self.arms = true;
     }
 
     /// Says hello and waits for the other's, as the caller; then for whether the callee accepts: its status
     /// and text.
     pub fn begin_calls(&mut self) -> (u16, String) {
-        self.send(HELLO, 0, b"");
+        self.send_with(self.arms.into(), HELLO, 0, b"");
         let hello = self.receive_until(Instant::now() + HELLO_TIME).expect("no hello").unwrap();
-        assert_eq!(hello, Block { code: SAYS_HELLO, sequence: 0, body: Vec::new() });
+        assert_eq!(hello, Block { code: SAYS_HELLO, flags: 0, sequence: 0, body: Vec::new() });
         let answer = self.receive().unwrap();
-        assert_eq!(answer.sequence, 0);
+        assert!(
+            answer.sequence == 0 && answer.flags <= u16::from(answer.code == OK),
+            "the flags of a decision"
+        );
         (answer.code, String::from_utf8(answer.body).unwrap())
     }
 
     /// Says hello and waits for the other's, as the callee; then answers.
     pub fn answer(&mut self, status: u16, text: &str) {
         self.send(SAYS_HELLO, 0, b"");
+        // Before the flag is sent, this side may not wait in an event loop.
+        let arms = std::mem::take(&mut self.arms);
         let hello = self.receive_until(Instant::now() + HELLO_TIME).expect("no hello").unwrap();
-        assert_eq!(hello, Block { code: HELLO, sequence: 0, body: Vec::new() });
-        self.send(status, 0, text.as_bytes());
+        assert!(hello.flags <= 1, "the flags of a hello");
+        assert_eq!(hello, Block { code: HELLO, flags: hello.flags, sequence: 0, body: Vec::new() });
+        self.arms = arms;
+        self.send_with(u16::from(arms && status == OK), status, 0, text.as_bytes());
     }
 
     /// A call and its response: status and body.
     pub fn call(&mut self, sequence: u32, body: &[u8]) -> (u16, Vec<u8>) {
         self.send(CALL, sequence, body);
         let response = self.receive().unwrap();
-        assert_eq!(response.sequence, sequence, "the rule of responses");
+        assert_eq!((response.sequence, response.flags), (sequence, 0), "the rule of responses");
         (response.code, response.body)
     }
 
@@ -209,7 +237,7 @@ impl Link {
         let _ = self.memory.word32(128).compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst);
         for number in 0..2 {
             for word in [128, 256] {
-                wake(self.memory.word32(256 + number * 384 + word));
+                wake(self.memory.word32(256 + number * 384 + word), Some(&self.others));
             }
         }
         client.end_link(self.index);

@@ -2,9 +2,11 @@
 
 use super::client::{Client, Connection, LINKS, REPORT, Reply, u16_at, u64_at};
 use super::common::{Bus, becomes, begin, eventually};
-use super::link::{BUSY, CALL, Ended, Link, OK, POST, REFUSED, connect, listen, take};
+use super::link::{BUSY, CALL, Ended, LIMIT, Link, OK, POST, REFUSED, connect, is_ready, listen, take};
 use super::{bytes_of, small};
-use ringpost::{ConnectError, Request, Response, ServiceError};
+use ringpost::{ConnectError, Ready, Request, Response, ServiceError};
+use rustix::event::PollFlags;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 /// Serves as a client of the library; posts are kept.
@@ -65,6 +67,53 @@ fn it_calls_and_posts_to_a_client_of_the_library() {
         &0_u32,
     );
     becomes("the callee has let go", || handle.links().len(), &0);
+}
+
+/// Each lost kick would cost the time limit.
+#[test]
+fn it_waits_in_an_event_loop_for_a_client_of_the_library() {
+    let bus = Bus::with(small);
+    let (_bob, _handle) = serving(&bus, &Arc::default());
+    let client = Client::register(bus.path(), "alice").unwrap();
+    let mut link = connect(bus.path(), &client, 4096, "bob").unwrap();
+    link.arms();
+    assert_eq!(link.begin_calls(), (OK, String::new()));
+    for call in 0..3000_u32 {
+        assert_eq!(link.call(call, &call.to_le_bytes()), (OK, call.to_le_bytes().to_vec()));
+    }
+    link.close(&client, 2);
+}
+
+/// Both sides do.
+#[test]
+fn a_client_of_the_library_waits_for_it_in_an_event_loop() {
+    let bus = Bus::with(small);
+    let client = Client::register(bus.path(), "server").unwrap();
+    let bell = listen(bus.path(), &client);
+    let mut alice = bus.client("alice");
+    let calls = begin(move || {
+        let mut link = ringpost::Link::options().arms().connect(alice.caller(), "server").unwrap();
+        let readiness = link.readiness().unwrap();
+        for call in 0..3000_u32 {
+            link.submit(&call.to_le_bytes()).unwrap();
+            loop {
+                if let Some(response) = link.try_response().unwrap() {
+                    assert_eq!(response, call.to_be_bytes());
+                    break;
+                }
+                assert!(!link.arm().unwrap() || is_ready(readiness.as_fd(), PollFlags::IN, LIMIT), "no kick");
+            }
+        }
+    });
+    let mut link = take(bus.path(), &client, &bell);
+    link.arms();
+    link.answer(OK, "");
+    while let Ok(block) = link.receive() {
+        let body: Vec<u8> = block.body.into_iter().rev().collect();
+        link.send(OK, block.sequence, &body);
+    }
+    calls.end("the calls");
+    link.close(&client, 2);
 }
 
 #[test]

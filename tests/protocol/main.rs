@@ -5,6 +5,7 @@
 mod common;
 
 mod client;
+mod event_loop;
 mod link;
 mod links;
 mod pages;
@@ -15,6 +16,7 @@ use client::{
 };
 use common::payload::{Random, content};
 use common::{Bus, begin, eventually};
+use event_loop::Pipes;
 use ringpost::{Key, Request, Response, ServerBuilder, ServiceError, WaitStrategy};
 use std::time::Duration;
 
@@ -38,10 +40,13 @@ fn bytes_of(key: Key) -> [u8; 16] {
 
 #[test]
 fn the_client_shares_no_code_with_the_library() {
-    let of = |text: &str| text.replace("super::client::", "");
-    for text in
-        [include_str!("client.rs").to_owned(), of(include_str!("link.rs")), of(include_str!("pages.rs"))]
-    {
+    let of = |text: &str| text.replace("super::client::", "").replace("super::event_loop::", "");
+    for text in [
+        include_str!("client.rs").to_owned(),
+        of(include_str!("link.rs")),
+        of(include_str!("pages.rs")),
+        of(include_str!("event_loop.rs")),
+    ] {
         for path in ["ringpost::", "super::", "crate::", "mod "] {
             assert!(!text.contains(path), "{path}");
         }
@@ -117,6 +122,41 @@ fn ends_that_sleep_wake_each_other() {
     for call in 0..3000_u32 {
         assert_eq!(client.ask(CALL, 0, &call.to_le_bytes()), (OK, call.to_le_bytes().to_vec()));
     }
+}
+
+/// Each lost kick would cost the time limit.
+#[test]
+fn it_waits_in_an_event_loop() {
+    let bus = Bus::with(small);
+    let mut client = Client::register(bus.path(), "alice").unwrap();
+    let pipes = Pipes::of(bus.path(), &mut client);
+    for call in 0..3000_u32 {
+        let number = client.try_request(CALL, 0, &call.to_le_bytes()).unwrap();
+        let response = pipes.response(&mut client).unwrap();
+        assert_eq!(
+            (response.number, response.status, response.body),
+            (number, OK, call.to_le_bytes().to_vec())
+        );
+    }
+    // Many on their way, so that it waits for room.
+    let (mut taken, max) = (Vec::new(), client.largest - 8);
+    for seed in 0..2000 {
+        pipes.request(&mut client, CALL, &content(seed, max), &mut taken);
+    }
+    while taken.len() < 2000 {
+        taken.push(pipes.response(&mut client).unwrap());
+    }
+    for (seed, response) in taken.into_iter().enumerate() {
+        assert_eq!(response.body, content(seed as u64, max));
+    }
+    let (mut bob, key) = (bus.client("bob"), Key::from_bytes(client.key));
+    let sends = begin(move || (0..1000_u32).for_each(|count| bob.send(key, &count.to_le_bytes()).unwrap()));
+    for count in 0..1000_u32 {
+        assert_eq!(pipes.receive(&mut client).payload, count.to_le_bytes());
+    }
+    sends.end("the messages");
+    bus.server.shutdown();
+    assert_eq!(pipes.response(&mut client), Err(Closed(4)));
 }
 
 #[test]
