@@ -209,11 +209,16 @@ mod ready;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/COOKBOOK.md")]
 pub mod cookbook {}
+#[cfg(any(doc, all(doctest, feature = "tokio")))]
+#[doc = include_str!("../docs/EVENT_LOOPS.md")]
+pub mod event_loops {}
 mod registry;
 #[forbid(unsafe_code)]
 mod server;
 mod wire;
 
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub use self::ready::{Async, OwnedRequest};
 pub use self::{
     client::{
         AcceptError, CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Inbox, Incoming, Limits,

@@ -28,7 +28,7 @@ COUNTED = ("struct", "enum", "union", "type", "trait", "fn", "const")
 def rustdoc():
     """rustdoc's description of the library."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = "cargo rustdoc --locked --quiet --lib --profile checked --features cli,serde,internals -- " \
+    command = "cargo rustdoc --locked --quiet --lib --profile checked --features async-io,cli,internals,serde,tokio -- " \
         "-Z unstable-options --output-format json --cap-lints allow"
     subprocess.run(command.split(), cwd=ROOT, env={**os.environ, "RUSTC_BOOTSTRAP": "1"}, check=True)
     return json.loads((target / "doc" / "ringpost.json").read_text())

@@ -25,6 +25,10 @@ impl Caller {
     /// What to wait by in an event loop. The first time it asks the server, and tells the worker that this end
     /// may wait so.
     pub(crate) fn pipe(&mut self) -> Result<Arc<PipeReader>, ReadinessError> {
+        if let Some(reason) = self.session().closer.reason() {
+            // The other half may have registered again.
+            let _ = self.calls.renew_now(reason.into());
+        }
         let session = Arc::clone(self.session());
         if let Some(reason) = session.closer.reason() {
             return Err(ReadinessError::Disconnected(reason.into()));
@@ -61,6 +65,17 @@ impl Calls {
     /// Announces that this end waits by its pipe: for responses, and for room if the last request that did
     /// not wait for any found none. Returns false if there is something to look at.
     pub(super) fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_if(!self.requester.has_kept())
+    }
+
+    /// The same, without those responses that were taken off the ring and kept.
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
+    pub(crate) fn arm_for_arrivals(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_if(true)
+    }
+
+    /// The same, if nothing is there that does not lie in the ring.
+    fn arm_if(&mut self, nothing_is_kept: bool) -> Result<bool, ReadinessError> {
         if self.closer.is_forked() {
             return Ok(false);
         }
@@ -70,7 +85,7 @@ impl Calls {
         if let Some(reason) = self.closer.reason() {
             return self.arm_after_end(reason.into());
         }
-        Ok(!self.requester.has_kept() && self.requester.arm(&mut self.wanted, own))
+        Ok(nothing_is_kept && self.requester.arm(&mut self.wanted, own))
     }
 
     /// A look for a response tells the end if there is one to come. Without one this does.
@@ -87,6 +102,7 @@ impl Calls {
 impl Inbox {
     /// What to wait by in an event loop. The first time it asks the server.
     pub(crate) fn pipe(&mut self) -> Result<Arc<PipeReader>, ReadinessError> {
+        self.go_on();
         if let Some(reason) = self.session.closer.reason() {
             return Err(ReadinessError::Disconnected(reason.into()));
         }

@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod steps;
+
 use std::sync::Arc;
 
 use super::Limits;
@@ -15,9 +18,11 @@ use crate::ring::{Closer, Consumer, Deadline, NotSent, OwnPipe, Producer};
 use crate::wire::{BLOCK_HEADER, CloseReason, Operation, Status, Violation};
 
 /// The asking end of a client's channel or of a link.
-pub(super) struct Calls {
+// Public for a sealed trait; nobody outside can name it.
+#[allow(missing_debug_implementations)]
+pub struct Calls {
     pub(super) requester: Requester,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     pub(super) closer: Closer,
     /// Whose channel it is; a link has none.
     registration: Option<Registration>,
@@ -397,7 +402,7 @@ impl Calls {
     }
 
     /// The result of a request that has none but its status.
-    pub(super) fn done(&self, status: Status) -> Result<(), CallError> {
+    pub(crate) fn done(&self, status: Status) -> Result<(), CallError> {
         match status {
             Status::Ok => Ok(()),
             status => Err(refused(status, self.requester.body())),

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::{ConnectError, Limits, Link};
 use crate::ring::{Consumer, Deadline, Producer};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{Address, CloseReason, Key, Name, NameError, Operation};
+use crate::wire::{Address, CloseReason, Key, Name, NameError, Operation, Status};
 
 /// How long a dropped client waits for the server to confirm that it is unregistered.
 const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
@@ -175,9 +175,19 @@ impl Caller {
     }
 
     fn unregister_until(&mut self, deadline: Deadline) -> Result<(), CallError> {
+        self.begin_to_leave();
+        let status = self.calls.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
+        self.has_left(status)
+    }
+
+    /// The registration ends from now on, whether or not the server answers.
+    pub(crate) fn begin_to_leave(&mut self) {
         self.unregistered = true;
         self.settle_down();
-        let status = self.calls.ask_rarely::<0>(Operation::Unregister, [], deadline)?;
+    }
+
+    /// The server has answered that it ends.
+    pub(crate) fn has_left(&mut self, status: Status) -> Result<(), CallError> {
         failpoint!("leave.answered", [client], seldom);
         self.session().closer.close_as(CloseReason::Unregistered);
         failpoint!("leave.closed", [client], seldom);

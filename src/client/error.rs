@@ -202,6 +202,10 @@ pub enum CallError {
         /// How many are kept at most.
         most: usize,
     },
+    /// The response cannot be waited for any more in this runtime; the request may have been executed. Only
+    /// operations of `Async` say so.
+    #[error("{CANNOT_WAIT}")]
+    CannotWait,
     /// Every submitted call's response was collected.
     #[error("nothing was submitted that a response could come for: submit() first")]
     NothingOutstanding,
@@ -219,6 +223,7 @@ impl CallError {
             | CallError::ServiceFailed(_)
             | CallError::ResponseTooLarge(_)
             | CallError::Server(_)
+            | CallError::CannotWait
             | CallError::Violation(_) => true,
             CallError::TooLarge { .. }
             | CallError::Encode(_)
@@ -312,6 +317,10 @@ pub enum SendError {
     /// The server is shutting down and did not deliver the message.
     #[error("the server is shutting down: register again when it is back")]
     ShuttingDown,
+    /// The answer cannot be waited for any more in this runtime; the message may have been delivered. Only
+    /// operations of `Async` say so.
+    #[error("{CANNOT_WAIT}")]
+    CannotWait,
     /// The server could not deliver it, in its own words.
     #[error("the server could not do it: {0}")]
     Server(String),
@@ -323,7 +332,13 @@ pub enum SendError {
 impl SendError {
     /// Whether the message may be in the receiver's inbox all the same. If not, sending it again is safe.
     pub fn may_have_executed(&self) -> bool {
-        matches!(self, SendError::NoAnswer | SendError::Disconnected(_) | SendError::Violation(_))
+        matches!(
+            self,
+            SendError::NoAnswer
+                | SendError::Disconnected(_)
+                | SendError::CannotWait
+                | SendError::Violation(_)
+        )
     }
 
     /// Whether the connection has ended, before or after the message was sent.
@@ -338,7 +353,7 @@ impl SendError {
 
     /// The receiver's name could not be looked up, so the message was not sent.
     #[cold]
-    pub(super) fn of_look_up(error: CallError) -> SendError {
+    pub(crate) fn of_look_up(error: CallError) -> SendError {
         match error {
             CallError::TimedOut => SendError::TimedOut,
             CallError::Disconnected(reason) => SendError::NotSent(reason),
@@ -373,6 +388,9 @@ pub enum RecvError {
     /// The inbox is empty, and nothing can come any more: the connection has ended.
     #[error("disconnected: {0}")]
     Disconnected(CloseReason),
+    /// Messages cannot be waited for any more in this runtime: only operations of `Async` say so.
+    #[error("{CANNOT_WAIT}")]
+    CannotWait,
     /// The server broke a rule; the channel was closed.
     #[error("the server broke the protocol: {0}")]
     Violation(Violation),
@@ -401,6 +419,7 @@ impl From<CallError> for SendError {
             CallError::Disconnected(reason) => SendError::Disconnected(reason),
             CallError::NotSent(reason) => SendError::NotSent(reason),
             CallError::ShuttingDown => SendError::ShuttingDown,
+            CallError::CannotWait => SendError::CannotWait,
             CallError::Violation(violation) => SendError::Violation(violation),
             CallError::ServiceFailed(why) | CallError::ResponseTooLarge(why) | CallError::Server(why) => {
                 SendError::Server(why)
@@ -411,6 +430,10 @@ impl From<CallError> for SendError {
         }
     }
 }
+
+/// The end was wrapped for a runtime, and then that ended, or the client registered again.
+pub(super) const CANNOT_WAIT: &str = "this runtime has ended, or the client has registered again: take it out with into_inner, and \
+                                      wrap it again";
 
 /// A response did not come.
 pub(super) fn no_response(stop: Stop) -> CallError {

@@ -204,6 +204,15 @@ impl Inbox {
         }
     }
 
+    /// If the ring has ended and is empty: continues with the next one, if the other half has registered again.
+    pub(super) fn go_on(&mut self) {
+        if self.session.closer.reason().is_some()
+            && let Err(Ended::Closed(reason)) = self.ring.try_find()
+        {
+            let _ = self.renew(reason.into(), Reconnector::renew_inbox_now);
+        }
+    }
+
     #[cold]
     fn malformed(&mut self) -> RecvError {
         self.ring.reject();

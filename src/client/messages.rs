@@ -181,7 +181,7 @@ impl Caller {
     }
 
     #[inline]
-    fn sent(&self, status: Status) -> Result<(), SendError> {
+    pub(crate) fn sent(&self, status: Status) -> Result<(), SendError> {
         if status == Status::Ok { Ok(()) } else { Err(self.unsent(status)) }
     }
 

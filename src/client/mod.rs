@@ -42,3 +42,8 @@ pub use links::{
 pub(crate) use links::{Connecting, Greeting, Listening};
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
+
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub use ask::Calls;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use links::Given;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::ask::Calls;
 use super::caller::Caller;
 use super::error::{CallError, no_response, refused};
 use super::reconnect::passes;
@@ -19,6 +20,37 @@ use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, Violati
 /// The pauses of [`Caller::wait_for`] between two questions, from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the answers to these questions say. The body is that of the response that was taken last.
+impl Calls {
+    pub(crate) fn key_in(&mut self, status: Status) -> Result<Option<Key>, CallError> {
+        match status {
+            Status::Ok => match take::<KEY>(self.requester.body()) {
+                Some((key, [])) => Ok(Some(Key::from_bytes(key))),
+                _ => Err(self.violation(Violation::MalformedBlock)),
+            },
+            Status::NotFound => Ok(None),
+            status => Err(refused(status, self.requester.body())),
+        }
+    }
+
+    /// A page of clients, and the slot with which the next one begins.
+    pub(crate) fn page_in(
+        &mut self,
+        status: Status,
+        from_slot: u32,
+    ) -> Result<(Vec<ClientInfo>, Option<u32>), CallError> {
+        self.done(status)?;
+        decode_page(self.requester.body(), from_slot).ok_or_else(|| self.violation(Violation::MalformedBlock))
+    }
+
+    pub(crate) fn counters_in(&mut self, status: Status) -> Result<Counters, CallError> {
+        match self.page_in(status, 0)? {
+            (own, None) if own.len() == 1 => Ok(own[0].counters),
+            _ => Err(self.violation(Violation::MalformedBlock)),
+        }
+    }
+}
 
 impl Caller {
     /// The key of the client that is registered under this name now, if there is one. A key is given back as
@@ -60,14 +92,8 @@ impl Caller {
     }
 
     fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
-        match self.calls.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)? {
-            Status::Ok => match take::<KEY>(self.calls.requester.body()) {
-                Some((key, [])) => Ok(Some(Key::from_bytes(key))),
-                _ => Err(self.calls.violation(Violation::MalformedBlock)),
-            },
-            Status::NotFound => Ok(None),
-            status => Err(refused(status, self.calls.requester.body())),
-        }
+        let status = self.calls.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)?;
+        self.calls.key_in(status)
     }
 
     /// Waits until a client with this name is registered, and gives its key. A key is given back as it is.
@@ -158,10 +184,7 @@ impl Caller {
             loop {
                 let status =
                     caller.calls.ask_rarely(Operation::List, [&from_slot.to_le_bytes()], deadline)?;
-                caller.calls.done(status)?;
-                let Some((page, next)) = decode_page(caller.calls.requester.body(), from_slot) else {
-                    return Err(caller.calls.violation(Violation::MalformedBlock));
-                };
+                let (page, next) = caller.calls.page_in(status, from_slot)?;
                 clients.extend(page);
                 match next {
                     None => return Ok(clients),
@@ -199,11 +222,7 @@ impl Caller {
         let mut deadline = self.timeout.into();
         self.repeating(&mut deadline, |caller, deadline| {
             let status = caller.calls.ask_rarely::<0>(Operation::Statistics, [], deadline)?;
-            caller.calls.done(status)?;
-            match decode_page(caller.calls.requester.body(), 0) {
-                Some((own, None)) if own.len() == 1 => Ok(own[0].counters),
-                _ => Err(caller.calls.violation(Violation::MalformedBlock)),
-            }
+            caller.calls.counters_in(status)
         })
     }
 

@@ -13,7 +13,9 @@ mod stop;
 #[cfg(test)]
 pub(crate) use requester::SLICE;
 pub(crate) use requester::{NoRoom, Requester};
-pub(crate) use responder::{DRAIN, End, Handler, Responder, Taken, dispose, is_post};
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use responder::Taken;
+pub(crate) use responder::{DRAIN, End, Handler, Responder, dispose, is_post};
 pub(crate) use scheduler::{Scheduler, Slot};
 pub use service::{Request, Response, Service, ServiceError};
 pub(crate) use stop::Stop;

@@ -12,6 +12,9 @@
 //! fill may get room without a response: with nothing outstanding the requester waits for space, and else
 //! looks again now and then while it waits for the next response.
 
+#[cfg(any(test, feature = "tokio", feature = "async-io"))]
+mod steps;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -226,39 +229,6 @@ impl Requester {
                 Ok(None)
             }
             None => Ok(None),
-        }
-    }
-
-    /// The response to this request if it is there, or comes within the looks that a wait begins with. Earlier
-    /// ones are kept. Does not block.
-    pub(crate) fn try_await(&mut self, sequence: u32) -> Result<Option<Status>, Stop> {
-        let mut found = match self.requests.consumer_looks_parked() {
-            true => None,
-            false => self.responses.find_soon(),
-        };
-        loop {
-            let next = match found.take() {
-                Some(found) => found,
-                None => match self.responses.try_find() {
-                    Ok(Some(found)) => found,
-                    Ok(None) => {
-                        self.notify();
-                        return Ok(None);
-                    }
-                    Err(ended) => return Err(ended.into()),
-                },
-            };
-            if let Some(status) = self.accept_if(sequence, next, |stop| stop)? {
-                return Ok(Some(status));
-            }
-        }
-    }
-
-    /// Gives a request up whose response did not come yet: that is discarded when it comes.
-    pub(crate) fn abandon(&mut self, sequence: u32) {
-        // It may have been answered, or have ended with its rings.
-        if sequence.wrapping_sub(self.expected) < self.next.wrapping_sub(self.expected) {
-            self.abandoned.insert(sequence);
         }
     }
 

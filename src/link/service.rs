@@ -132,7 +132,7 @@ impl ServiceError {
     }
 
     #[cold]
-    fn too_large(max: usize) -> ServiceError {
+    pub(super) fn too_large(max: usize) -> ServiceError {
         TooLarge { max }.into()
     }
 

@@ -3,13 +3,30 @@
 //! An end of a ring waits on a word in shared memory, which no event loop knows. But it has a pipe, too: if it
 //! *arms*, whoever has something for it writes a byte there. That byte says no more than *look*.
 
-#![forbid(unsafe_code)]
-
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod asynchronous;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod calls;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod connect;
 mod ends;
 mod readiness;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod receive;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod runtime;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod serve;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod waits;
 
 pub use crate::client::ReadinessError;
 pub use readiness::Readiness;
+
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub use asynchronous::Async;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub use serve::OwnedRequest;
 
 /// An end that can wait in an event loop, beside sockets, timers and other ends.
 ///

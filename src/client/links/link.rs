@@ -78,6 +78,11 @@ impl Link {
         Link { calls, end }
     }
 
+    #[cfg(any(feature = "tokio", feature = "async-io"))]
+    pub(crate) fn own_calls(&mut self) -> &mut Calls {
+        &mut self.calls
+    }
+
     /// Begins to set up a link that differs from what [`connect`](crate::Client::connect) opens. Does not
     /// block: nobody is asked yet.
     pub fn options() -> LinkOptions {

@@ -27,6 +27,8 @@ pub use serving_error::{AcceptError, ServeError};
 
 pub(crate) use handshake::{Connecting, Greeting};
 pub(crate) use listener::Listening;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use responder::Given;
 
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors, is_pipe_end};
 #[cfg(fuzzing)]

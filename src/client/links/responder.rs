@@ -2,8 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod steps;
+
 use std::fmt;
 use std::sync::Arc;
+
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use steps::Given;
 
 use rustix::thread::Pid;
 
@@ -246,15 +252,17 @@ where
     #[inline(never)]
     fn other(&mut self, header: BlockHeader, responder: &mut link::Responder) -> Result<(), End> {
         if !is_post(&header) {
-            let text =
-                b"this client does not know the operation: use the same ringpost version on both sides";
-            return responder.respond(header.sequence.get(), Status::UnknownOperation, text);
+            return responder.respond(header.sequence.get(), Status::UnknownOperation, UNKNOWN);
         }
         responder.post(self);
         // What is left behind it is counted.
         self.closer.reason().map_or(Ok(()), |reason| Err(End::Closed(reason.into())))
     }
 }
+
+/// What a caller gets that asks for an operation that only its version knows.
+const UNKNOWN: &[u8] =
+    b"this client does not know the operation: use the same ringpost version on both sides";
 
 /// The caller is gone, so nobody reads this.
 #[cold]

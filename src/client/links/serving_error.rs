@@ -4,6 +4,7 @@
 
 use std::io;
 
+use crate::client::error::CANNOT_WAIT;
 use crate::os::remedy::on_memory_or_threads;
 use crate::wire::CloseReason;
 
@@ -74,4 +75,7 @@ pub enum AcceptError {
     /// Of a listener: nobody asked for a link until the deadline.
     #[error("no link in time")]
     TimedOut,
+    /// Callers cannot be waited for any more in this runtime: only operations of `Async` say so.
+    #[error("{CANNOT_WAIT}")]
+    CannotWait,
 }

@@ -2,19 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{End, Handler, Responder, is_post};
+use super::{End, Handler, Responder};
 use crate::ring::OwnPipe;
-use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
-
-/// A request that was taken; its body is [`Responder::body`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// A call, to be [answered](Responder::answer) under this number.
-    Call(u32),
-    /// It gets no response.
-    Post,
-    Other(BlockHeader),
-}
+use crate::wire::{BLOCK_HEADER, Status};
 
 impl Responder {
     /// Serves the requests that are there, at most `most`, and waits for nothing: neither for a request, nor
@@ -53,24 +43,6 @@ impl Responder {
             self.requests.settle();
         }
         Ok(())
-    }
-
-    /// Takes the next request if it is there, for a handler that answers later: with [`answer`](Self::answer),
-    /// before the next one is taken. Does not block.
-    pub(crate) fn take_request(&mut self) -> Result<Option<Taken>, End> {
-        if !self.send_unsent()? {
-            return Ok(None);
-        }
-        let Some(found) = self.requests.try_find().map_err(End::from)? else { return Ok(None) };
-        let taken = self.take(found, |_, header, _| {
-            Ok(Some(match header.code.get() {
-                code if code == Operation::Call as u16 => Taken::Call(header.sequence.get()),
-                _ if is_post(&header) => Taken::Post,
-                _ => Taken::Other(header),
-            }))
-        })?;
-        self.notify();
-        Ok(taken)
     }
 
     /// Answers a call that was taken. A response without room is sent by a later call of this or of

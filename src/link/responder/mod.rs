@@ -8,11 +8,14 @@
 //! to [`DRAIN`] of them and pays one fence for all: see [`exchange`](super::exchange).
 
 mod event_loop;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod steps;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-pub(crate) use event_loop::Taken;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use steps::Taken;
 
 use super::exchange::{Serves, drain};
 use super::scheduler::Slot;
