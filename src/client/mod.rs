@@ -2,6 +2,7 @@
 
 mod arming;
 mod ask;
+#[cfg(any(test, feature = "tokio", feature = "async-io"))]
 mod asked;
 mod backoff;
 mod builder;
@@ -38,12 +39,10 @@ pub use limits::Limits;
 pub use links::{
     AcceptError, ConnectError, Incoming, Link, LinkOptions, Listener, Responder, ServeError, ServeHandle,
 };
-#[allow(unused_imports)]
-pub(crate) use links::{Connecting, Greeting, Listening};
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub use ask::Calls;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
-pub(crate) use links::Given;
+pub(crate) use links::{Connecting, Given, Greeting, Listening};

@@ -2,21 +2,25 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod listening;
+
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use listening::Listening;
 
 use super::incoming::Incoming;
 use super::intake::Intake;
 use super::serving_error::{AcceptError, ServeError};
-use crate::client::asked::Asked;
 use crate::client::event::ReconnectError;
 use crate::client::reconnect::{Reconnector, Stop, passes};
 use crate::client::session::{Session, deadline_in};
 use crate::client::{Caller, Client, Closer, ReadinessError};
+use crate::connect::Refusal;
 use crate::connect::dial::DialError;
-use crate::connect::{Ask, Refusal};
 use crate::ring::Deadline;
 use crate::shm::backend::PipeReader;
 use crate::wire::CloseReason;
@@ -101,44 +105,6 @@ impl Caller {
         let intake = may_listen(&session)?;
         intake.listen(&session, deadline).map_err(|error| explain(error, &session))?;
         Ok(Listener::begin(intake, session, self.calls.registration().reconnector.clone()))
-    }
-
-    /// The same for an event loop: asks the server and does not wait for its answer.
-    #[allow(dead_code)]
-    pub(crate) fn begin_to_listen(&mut self) -> Result<Listening, ServeError> {
-        let session = self.session();
-        may_listen(session)?;
-        let asked =
-            Asked::begin(session, Ask::Listen(session.proof())).map_err(|error| explain(error, session))?;
-        Ok(Listening { asked, reconnector: self.calls.registration().reconnector.clone() })
-    }
-}
-
-/// A listener to be, whose server was asked. Dropping it gives the listener up.
-#[allow(dead_code)]
-pub(crate) struct Listening {
-    asked: Asked,
-    reconnector: Option<Arc<Reconnector>>,
-}
-
-#[allow(dead_code)]
-impl Listening {
-    /// The listener, once the server has answered. To be called when the descriptor is readable.
-    pub(crate) fn look(&mut self) -> Result<Option<Listener>, ServeError> {
-        let session = Arc::clone(&self.asked.session);
-        let explain = |error| explain(error, &session);
-        let Some(answer) = self.asked.look().map_err(explain)? else { return Ok(None) };
-        // There may be another listener meanwhile.
-        let intake = may_listen(&session)?;
-        intake.hang(&session, answer).map_err(explain)?;
-        Ok(Some(Listener::begin(intake, Arc::clone(&session), self.reconnector.take())))
-    }
-}
-
-/// It is readable when the server has answered, or is gone.
-impl AsFd for Listening {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.asked.as_fd()
     }
 }
 

@@ -25,7 +25,11 @@ pub use responder::Responder;
 pub use serve::ServeHandle;
 pub use serving_error::{AcceptError, ServeError};
 
-pub(crate) use handshake::{Connecting, Greeting};
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use handshake::Connecting;
+#[cfg(any(fuzzing, feature = "tokio", feature = "async-io"))]
+pub(crate) use handshake::Greeting;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
 pub(crate) use listener::Listening;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub(crate) use responder::Given;
@@ -33,6 +37,7 @@ pub(crate) use responder::Given;
 pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors, is_pipe_end};
 #[cfg(fuzzing)]
 pub(super) use handshake::connect_over;
+#[cfg(any(test, feature = "tokio", feature = "async-io"))]
 pub(super) use handshake::note_unused;
 pub(super) use intake::{Bell, Intake};
 pub(super) use set::Links;

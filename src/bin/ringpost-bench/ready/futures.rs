@@ -340,20 +340,18 @@ fn start_echo(setup: &Setup, path: &Path, bytes: usize) -> Result<Helper, Failur
 /// The echo process: returns each message, until it is killed.
 pub fn echo(options: &EchoOptions) -> Outcome {
     die_with_parent();
-    let bytes = options.bytes;
-    let accept = async {
-        let listener = UnixListener::bind(&options.path)?;
-        out::line("ready").map_err(|failure| std::io::Error::other(failure.to_string()))?;
-        loop {
-            let (mut stream, _) = listener.accept().await?;
-            tokio::spawn(async move {
-                let mut buffer = vec![0; bytes];
-                // The task ends with its connection.
-                while stream.read_exact(&mut buffer).await.is_ok() && stream.write_all(&buffer).await.is_ok()
-                {
-                }
-            });
-        }
-    };
-    runtime()?.block_on(accept).map_err(broken)
+    runtime()?.block_on(accept(&options.path, options.bytes)).map_err(broken)
+}
+
+async fn accept(path: &Path, bytes: usize) -> std::io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    out::line("ready").map_err(|failure| std::io::Error::other(failure.to_string()))?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let mut buffer = vec![0; bytes];
+            // The task ends with its connection.
+            while stream.read_exact(&mut buffer).await.is_ok() && stream.write_all(&buffer).await.is_ok() {}
+        });
+    }
 }

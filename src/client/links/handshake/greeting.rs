@@ -70,7 +70,7 @@ impl Greeting {
     /// # Errors
     ///
     /// There will be no link: it refused, is gone, or has not said hello in time.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "for futures")]
     pub(crate) fn look(&mut self) -> Result<bool, ConnectError> {
         loop {
             let found = self.ends.consumer.try_find().map_err(|ended| match ended {
@@ -92,13 +92,13 @@ impl Greeting {
     }
 
     /// What to wait by for the other client's answer, if the link was opened so that it may be.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "for futures")]
     pub(crate) fn pipe(&self) -> Option<Arc<PipeReader>> {
         self.own.as_ref().map(|own| Arc::clone(own.reader()))
     }
 
     /// Announces a wait by the pipe. Returns false if there is something to look at.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "for futures")]
     pub(crate) fn arm(&mut self) -> bool {
         let Some(own) = &mut self.own else { return false };
         self.ends.consumer.arm(own)

@@ -10,12 +10,13 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code)]
+#[cfg(any(test, feature = "tokio", feature = "async-io"))]
 mod connecting;
 mod greeting;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "tokio", feature = "async-io"))]
 pub(crate) use connecting::Connecting;
 pub(crate) use greeting::Greeting;
 
