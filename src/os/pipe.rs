@@ -33,23 +33,28 @@ const NO_OFFSET: u64 = u64::MAX;
 /// `RWF_NOSIGNAL`, since Linux 6.18.
 const NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
-/// How to write without waiting, from the best way to one that always works.
-static WAY: AtomicU8 = AtomicU8::new(QUIETLY);
+// How to write without waiting, from the best way to one that always works. Which one works depends on the
+// kernel, and on how the pipe was opened: of a file that was opened by name, the kernel cannot be asked not
+// to wait.
 
 /// The kernel neither waits nor raises a signal.
 const QUIETLY: u8 = 0;
 /// The kernel does not wait.
 const AT_ONCE: u8 = 1;
+/// The descriptor's own mode says that it does not wait, and the kernel raises no signal.
+const QUIETLY_BY_MODE: u8 = 2;
 /// The descriptor's own mode says that it does not wait.
-const BY_MODE: u8 = 2;
+const BY_MODE: u8 = 3;
 
 /// A pipe, made to be handed over.
 #[derive(Debug)]
 pub(crate) struct NewPipe {
     pub(crate) read: OwnedFd,
+    /// The write end, for who reads: its own closers kick it.
     pub(crate) write: OwnedFd,
     /// The write end again, for another process: an open file of its own, so that neither process can change
-    /// the mode of the other's. Without `/proc` it is the same open file.
+    /// the mode of the other's. Without `/proc` it is the same open file. This is the one that takes fewer
+    /// calls to write to.
     pub(crate) other: OwnedFd,
 }
 
@@ -65,32 +70,36 @@ pub(crate) fn kick_pipe() -> io::Result<NewPipe> {
     let _ = fcntl_setpipe_size(&write, SIZE);
     let path = format!("/proc/self/fd/{}", write.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let other = match open(path, flags, Mode::empty()) {
-        Ok(other) => other,
+    let own = match open(path, flags, Mode::empty()) {
+        Ok(own) => own,
         Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::MFILE.into()),
         Err(_) => write.try_clone()?,
     };
-    Ok(NewPipe { read, write, other })
+    Ok(NewPipe { read, write: own, other: write })
 }
 
 /// The write end of a pipe: kicks whoever waits at the other end.
 #[derive(Debug)]
-pub(crate) struct PipeWriter(Ours);
+pub(crate) struct PipeWriter {
+    pipe: Ours,
+    /// The best way that has not failed.
+    way: AtomicU8,
+}
 
 impl PipeWriter {
     pub(crate) fn new(descriptor: OwnedFd) -> PipeWriter {
-        PipeWriter(Ours::new(descriptor))
+        PipeWriter { pipe: Ours::new(descriptor), way: AtomicU8::new(QUIETLY) }
     }
 
     /// Whether its number is still its own.
     pub(crate) fn is_ours(&self) -> bool {
-        self.0.is_ours()
+        self.pipe.is_ours()
     }
 
     /// Makes the other end readable. Does not block. May be called in a signal handler.
     pub(crate) fn kick(&self) {
-        if self.0.is_ours() {
-            kick(self.0.as_fd());
+        if self.pipe.is_ours() {
+            kick(self.pipe.as_fd(), &self.way);
         }
     }
 }
@@ -98,26 +107,29 @@ impl PipeWriter {
 /// It shows an error when nobody has the read end any more.
 impl AsFd for PipeWriter {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.pipe.as_fd()
     }
 }
 
-fn kick(pipe: BorrowedFd<'_>) {
+fn kick(pipe: BorrowedFd<'_>, way: &AtomicU8) {
     let byte = [IoSlice::new(&[1])];
+    let by = |flags| pwritev2(pipe, &byte, NO_OFFSET, flags);
     loop {
-        let way = WAY.load(Ordering::Relaxed);
-        let written = match way {
-            QUIETLY => pwritev2(pipe, &byte, NO_OFFSET, ReadWriteFlags::NOWAIT | NOSIGNAL),
-            AT_ONCE => without_sigpipe(|| pwritev2(pipe, &byte, NO_OFFSET, ReadWriteFlags::NOWAIT)),
-            _ if does_not_wait(pipe) => without_sigpipe(|| write(pipe, &[1])),
-            _ => return,
+        let now = way.load(Ordering::Relaxed);
+        let written = match now {
+            QUIETLY => by(ReadWriteFlags::NOWAIT | NOSIGNAL),
+            AT_ONCE => without_sigpipe(|| by(ReadWriteFlags::NOWAIT)),
+            _ if !does_not_wait(pipe) => return,
+            QUIETLY_BY_MODE => by(NOSIGNAL),
+            _ => without_sigpipe(|| write(pipe, &[1])),
         };
         match written {
             // Full, or nobody reads any more.
             Ok(_) | Err(Errno::AGAIN | Errno::PIPE) => return,
-            Err(_) if way == BY_MODE => return,
-            // The kernel does not know the call or its flags, or a filter forbids them with any error.
-            Err(_) => WAY.store(way + 1, Ordering::Relaxed),
+            Err(_) if now == BY_MODE => return,
+            // The kernel does not know the call or its flags, or not for this pipe, or a filter forbids them
+            // with any error.
+            Err(_) => way.store(now + 1, Ordering::Relaxed),
         }
     }
 }
@@ -206,19 +218,33 @@ mod tests {
     /// has made its end one that waits. This thread would not come back, or the process would end.
     #[test]
     fn no_kick_waits_or_ends_the_process() {
-        for way in [QUIETLY, AT_ONCE, BY_MODE] {
+        for way in [QUIETLY, AT_ONCE, QUIETLY_BY_MODE, BY_MODE] {
             let (reader, writer, other) = pipe();
             fcntl_setfl(&other, OFlags::empty()).unwrap();
-            WAY.store(way, Ordering::Relaxed);
-            (0..2 * SIZE).for_each(|_| writer.kick());
+            let other = PipeWriter::new(other);
+            for writer in [&writer, &other] {
+                writer.way.store(way, Ordering::Relaxed);
+                (0..2 * SIZE).for_each(|_| writer.kick());
+            }
             assert!(is_readable(&reader));
             assert_eq!(reader.drain(), Some(SIZE), "one page");
             drop(reader);
             writer.kick();
-            if WAY.load(Ordering::Relaxed) < BY_MODE {
-                PipeWriter::new(other).kick();
-            }
+            other.kick();
         }
+    }
+
+    /// Another process kicks in the best way that this kernel knows, whatever works for the end's own
+    /// closers.
+    #[test]
+    fn the_way_is_found_for_each_pipe_alone() {
+        let (reader, own, other) = pipe();
+        let other = PipeWriter::new(other);
+        own.kick();
+        other.kick();
+        assert_eq!(reader.drain(), Some(2));
+        let [own, other] = [own, other].map(|writer| writer.way.into_inner());
+        assert!(other <= AT_ONCE && other <= own, "{other} {own}");
     }
 
     #[test]
