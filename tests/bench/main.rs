@@ -312,6 +312,7 @@ fn the_report_has_every_part() {
         "clients",
         "register",
         "link",
+        "ready",
         "peers",
         "method",
     ] {
@@ -335,6 +336,7 @@ fn the_report_has_every_part() {
         "clients",
         "register",
         "link",
+        "ready",
         "peers",
     ];
     for name in parts {

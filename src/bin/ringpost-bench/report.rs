@@ -55,7 +55,7 @@ const fn item(
 }
 
 /// All measurements, in the order of the page.
-pub const SET: [Item; 12] = [
+pub const SET: [Item; 13] = [
     item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
     item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
     item("rate-10000", &["latency", "--rate", "10000"], &["--blocks", "2", "--count", "500"]),
@@ -101,6 +101,24 @@ pub const SET: [Item; 12] = [
             "--opens",
             "5",
             "--busy",
+            "4",
+            "--seconds",
+            "0.05",
+            "--idle",
+            "20",
+            "--idle-seconds",
+            "0.1",
+        ],
+    ),
+    item(
+        "ready",
+        &["ready"],
+        &[
+            "--blocks",
+            "2",
+            "--count",
+            "20",
+            "--many",
             "4",
             "--seconds",
             "0.05",

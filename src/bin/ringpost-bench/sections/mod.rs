@@ -4,6 +4,7 @@ mod links;
 mod loads;
 mod peers;
 pub mod read;
+mod ready;
 mod trips;
 
 use serde_json::Value;
@@ -34,6 +35,7 @@ pub fn page(machine: &Machine, set: &[Ran], others: Option<&Value>, quick: bool)
     part(&mut page, set, "clients", "Many clients", loads::clients);
     part(&mut page, set, "register", "Registering", loads::register);
     part(&mut page, set, "link", "Links", links::links);
+    part(&mut page, set, "ready", "In event loops", ready::ready);
     if let Some(others) = others {
         peers::peers(&mut page, others);
     }
