@@ -125,6 +125,12 @@
 //!
 //! The [`WaitStrategy`] of an end says how it waits.
 //!
+//! # Event loops
+//!
+//! A thread that waits for other things, too, does so by a descriptor of each end: [`Ready`]. With the feature
+//! `tokio` or `async-io`, `Async` wraps an end and makes its operations futures. [Both ways](event_loops), with
+//! whole programs.
+//!
 //! # Events
 //!
 //! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
