@@ -61,12 +61,12 @@ pub enum Harm {
 /// What an implementation might get wrong. Each is one rule of the protocol left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The callee accepts without the caller's hello.
+    /// A caller need not say hello to join the backlog.
     CallerNeedsNoHello,
     /// The caller waits for the callee's hello without a limit.
     CalleeNeedsNoHello,
-    /// `accept` waits for the caller's hello without a limit.
-    AcceptWaitsForEver,
+    /// The callee's watcher waits for the caller's hello without a limit.
+    HelloAwaitedForEver,
     /// The callee publishes its decision before its hello.
     AcceptedBeforeHello,
     /// Ends are noticed by the pipes only.

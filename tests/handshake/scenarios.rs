@@ -163,11 +163,11 @@ pub const ALL: [Model; 15] = [
 pub const FAULTS: &[(Fault, Model, &str)] = &[
     (Fault::CallerNeedsNoHello, ONE_LINK, rules::ONE_SIDED),
     (Fault::CalleeNeedsNoHello, ONE_LINK, rules::NEVER_ENDS),
-    (Fault::AcceptWaitsForEver, ONE_LINK, rules::UNDECIDED),
+    (Fault::HelloAwaitedForEver, ONE_LINK, rules::UNDECIDED),
     (Fault::AcceptedBeforeHello, ONE_LINK, rules::VIOLATION),
     (Fault::NoPidfd, ONE_LINK, rules::NEVER_ENDS),
     (Fault::NoHangUp, ONE_LINK, rules::NEVER_ENDS),
-    (Fault::ClosedWordNotHeeded, ONE_LINK, rules::ONE_SIDED),
+    (Fault::ClosedWordNotHeeded, ONE_LINK, rules::NEVER_ENDS),
     (Fault::EndBeforeAnswer, ONE_LINK, rules::NOT_TOLD),
     (Fault::ConnectNotDrained, ONE_LINK, rules::LINE_STAYS),
     (Fault::TakeNotDrained, ONE_LINK, rules::LINE_STAYS),

@@ -179,6 +179,8 @@ pub enum Stage {
     Said,
     /// The caller has read the callee's hello.
     Heard,
+    /// The callee's side has a place in its listener's backlog, and its watcher waits for the caller's hello.
+    Silent,
     /// The callee's side is in its listener's backlog.
     Incoming,
     /// The callee has published Refused or Busy, and has not yet closed.

@@ -1,9 +1,9 @@
-//! The callee: its watcher takes what its bell announces, says hello, and puts it into the backlog; the
-//! listener's owner decides.
+//! The callee: its watcher takes what its bell announces, says hello, hears the caller's, and puts it into the
+//! backlog; the listener's owner decides.
 //!
 //! In the code (`src/client/links/`): `Takes::rung` hears the bell, `ask` and `answered` take, `again` gives
-//! up; `Intake::meet` opens, `admit` says hello and keeps or refuses; `Incoming::accept` and `refuse` decide;
-//! `Intake::end` drops a listener.
+//! up; `Intake::meet` opens, `admit` says hello and gives a place or refuses, `hear` hears the caller's hello;
+//! `Incoming::accept` and `refuse` decide; `Intake::end` drops a listener.
 
 use super::{Fault, Harm, Steps, Who};
 use crate::model::Model;
@@ -111,9 +111,10 @@ impl Steps<'_> {
                 self.must(who, "puts it into the backlog", at, |next| next.set(link, Stage::Incoming));
             }
             Stage::Begun => self.must(who, "says hello", at, |next| next.answer_hello(link)),
-            Stage::Said => self.must(who, "puts it into the backlog, or says that it is full", at, |next| {
+            Stage::Said => self.must(who, "keeps a place for it, or says that there is none", at, |next| {
                 next.keep_or_refuse(model, link);
             }),
+            Stage::Silent => self.hears(link),
             Stage::Refusing => self.must(who, "closes what was refused", at, |next| {
                 next.close(model, link, CALLEE, Why::Refused);
             }),
@@ -122,15 +123,29 @@ impl Steps<'_> {
         }
     }
 
-    /// The owner of the listener accepts, which needs the caller's hello, or refuses.
+    /// The watcher hears the caller's hello, or gives it up.
+    fn hears(&mut self, link: usize) {
+        let (from, model) = (self.from, self.model);
+        let who = Who::Client(model.owner(link, CALLEE));
+        let here = &from.links[link];
+        let hello = here.caller_said || self.has(Fault::CallerNeedsNoHello);
+        if hello {
+            self.must(who, "puts it into the backlog", Some(link), |next| next.set(link, Stage::Incoming));
+        } else if !self.has(Fault::HelloAwaitedForEver) {
+            self.timeout(who, "has waited 5 s for the caller's hello", link, |next| {
+                next.close(model, link, CALLEE, Why::NoHello);
+            });
+        }
+    }
+
+    /// The owner of the listener accepts or refuses.
     fn decides(&mut self, link: usize) {
         let (from, model) = (self.from, self.model);
         let who = Who::Client(model.owner(link, CALLEE));
         let at = Some(link);
         let here = &from.links[link];
         let early = self.has(Fault::AcceptedBeforeHello);
-        let hello = here.caller_said || self.has(Fault::CallerNeedsNoHello);
-        if hello && !here.sides[CALLEE].is_closed_here() {
+        if !here.sides[CALLEE].is_closed_here() {
             let accepts = |next: &mut State| {
                 next.say(link, Block::Accepted);
                 if early {
@@ -142,11 +157,6 @@ impl Steps<'_> {
                 true => self.may(who, "accepts", at, accepts),
                 false => self.must(who, "accepts", at, accepts),
             }
-        }
-        if !hello && !self.has(Fault::AcceptWaitsForEver) {
-            self.timeout(who, "has waited 5 s for the caller's hello", link, |next| {
-                next.close(model, link, CALLEE, Why::NoHello);
-            });
         }
         self.may(who, "refuses", at, |next| {
             next.refuse(model, link, Block::Refused);
@@ -187,9 +197,11 @@ impl State {
     pub(super) fn keep_or_refuse(&mut self, model: &Model, link: usize) {
         let owner = model.owner(link, CALLEE);
         let links = (0..model.links.len()).filter(|&link| model.owner(link, CALLEE) == owner);
-        let full = links.filter(|&link| self.links[link].sides[CALLEE].stage == Stage::Incoming).count();
+        let waits =
+            |&link: &usize| matches!(self.links[link].sides[CALLEE].stage, Stage::Silent | Stage::Incoming);
+        let full = links.filter(waits).count();
         if full < model.backlog && self.clients[owner].serving {
-            self.set(link, Stage::Incoming);
+            self.set(link, Stage::Silent);
         } else if model.has(Fault::FullBacklogSilent) {
             self.close(model, link, CALLEE, Why::Busy);
         } else {

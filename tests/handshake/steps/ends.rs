@@ -57,7 +57,8 @@ impl Steps<'_> {
         let (who, at) = (Who::Client(owner), Some(link));
         let here = &from.links[link];
         let side = &here.sides[role];
-        let looks = matches!(side.stage, Stage::Said | Stage::Heard | Stage::Incoming | Stage::Open);
+        let looks =
+            matches!(side.stage, Stage::Said | Stage::Heard | Stage::Silent | Stage::Incoming | Stage::Open);
         if !looks || (role == CALLEE && side.stage == Stage::Said) {
             return;
         }

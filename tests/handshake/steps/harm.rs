@@ -102,7 +102,8 @@ impl Steps<'_> {
                 (it.serving, it.bell) = (false, false);
                 for link in 0..model.links.len() {
                     let stage = next.links[link].sides[CALLEE].stage;
-                    if model.owner(link, CALLEE) == client && stage == Stage::Incoming {
+                    let waits = matches!(stage, Stage::Silent | Stage::Incoming);
+                    if model.owner(link, CALLEE) == client && waits {
                         next.close(model, link, CALLEE, Why::Closed);
                     }
                 }
