@@ -1,8 +1,7 @@
 //! A channel for fuzz targets, which may write any word and byte of it in place of the other side.
 
 use super::layout::{CLOSED, Ring};
-use super::link::LINK;
-use super::{CLIENT, EndOptions, Ends, Geometry, Guest, Host, LinkEnds, SERVER, Side};
+use super::{CLIENT, Geometry, Guest, Host, LinkEnds, SERVER, Side, guest_of, host_of, link};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
 use crate::shm::backend::Ordering;

@@ -1,9 +1,15 @@
 //! A ring for fuzz targets, which may write any word and byte of it in place of the other side.
 
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
 use super::layout::{CONSUMER_PARKED, CONTROL, HEAD, MIN_CAPACITY, PRODUCER_PARKED, largest_block};
-use super::{Closer, Consumer, Peer, Producer, Setup, WaitStrategy};
-use crate::shm::backend::Ordering;
+use super::{Closer, Consumer, Kick, OwnPipe, Peer, Producer, Setup, Sleeper, WaitStrategy};
+use crate::os::pipe::kick_pipe;
 use crate::shm::backend::fuzz;
+use crate::shm::backend::{Ordering, PipeReader, PipeWriter};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, View};
 
@@ -60,6 +66,14 @@ impl Memory {
             closes_on_drop: None,
             start: self.start,
         }
+    }
+
+    /// The same for an end whose own pipe is kicked by its closers, and that kicks the other end by `peers`.
+    fn setup_with(&self, own: Option<&Kick>, peers: &Kick) -> Setup {
+        let parked = [CONSUMER_PARKED, PRODUCER_PARKED].map(|word| Sleeper { word, kick: peers.clone() });
+        let (view, own) = (self.view.clone(), own.into_iter().cloned().collect());
+        let closer = Closer::with_pipes(view, Scope::Shared, parked.into(), own, Some(CONTROL), Peer::Heard);
+        Setup { closer, kick: peers.clone(), ..self.setup() }
     }
 
     /// The end under attack.
@@ -121,6 +135,109 @@ impl Memory {
             bytes.iter().all(|&byte| byte == 0)
         })
     }
+}
+
+/// The pipe of the end under attack, which waits in an event loop.
+#[derive(Debug)]
+pub struct Pipe {
+    own: OwnPipe,
+    /// By which the closers of its side kick it.
+    closers: Kick,
+    /// By which the other side does.
+    others: Kick,
+    /// The other side's own pipe.
+    peers: Kick,
+    _peers: Option<Arc<PipeReader>>,
+}
+
+/// The pipe of the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    None,
+    /// Nobody reads it.
+    Closed,
+    Open,
+}
+
+impl Pipe {
+    /// A new pipe.
+    ///
+    /// # Panics
+    ///
+    /// If the system has none.
+    pub fn new(form: Peers) -> Pipe {
+        let (reader, closers, others) = pipe();
+        let (own, peers) = (OwnPipe::new(reader, closers.clone()), Kick::default());
+        let pipe = Pipe { own, closers, others, peers, _peers: None };
+        if form == Peers::None {
+            return pipe;
+        }
+        let (reader, _, peers) = self::pipe();
+        Pipe { peers, _peers: Some(reader).filter(|_| form == Peers::Open), ..pipe }
+    }
+
+    /// The end under attack.
+    pub fn consumer(&self, memory: &Memory) -> Consumer {
+        Consumer::new(&memory.setup_with(Some(&self.closers), &self.peers))
+    }
+
+    /// The end under attack.
+    pub fn producer(&self, memory: &Memory) -> Producer {
+        Producer::new(&memory.setup_with(Some(&self.closers), &self.peers))
+    }
+
+    /// The other end of [`consumer`](Self::consumer), which keeps the rules.
+    pub fn its_producer(&self, memory: &Memory) -> Producer {
+        Producer::new(&memory.setup_with(None, &self.others))
+    }
+
+    /// The other end of [`producer`](Self::producer), which keeps the rules.
+    pub fn its_consumer(&self, memory: &Memory) -> Consumer {
+        let mut consumer = Consumer::new(&memory.setup_with(None, &self.others));
+        consumer.release_aloud();
+        consumer
+    }
+
+    /// What the other side can do at any time.
+    pub fn kick(&self) {
+        self.others.kick();
+    }
+
+    /// Whether an event loop would wake.
+    ///
+    /// # Panics
+    ///
+    /// If the system cannot tell.
+    pub fn is_readable(&self) -> bool {
+        let mut waits = [PollFd::new(&**self.own.reader(), PollFlags::IN)];
+        poll(&mut waits, Some(&Timespec::default())).expect("a pipe") > 0
+    }
+
+    /// Announces a wait in an event loop.
+    pub fn arm_consumer(&mut self, consumer: &mut Consumer) -> bool {
+        consumer.arm(&mut self.own)
+    }
+
+    /// The same for room for a block of this length.
+    pub fn arm_producer(&mut self, producer: &mut Producer, len: usize) -> bool {
+        producer.arm_for_room(len, &mut self.own)
+    }
+
+    /// Takes that back.
+    pub fn disarm_producer(&mut self, producer: &mut Producer) {
+        producer.disarm(&mut self.own);
+    }
+}
+
+/// A reading end, and what kicks it on either side.
+fn pipe() -> (Arc<PipeReader>, Kick, Kick) {
+    let made = kick_pipe().expect("a pipe");
+    let [own, others] = [made.write, made.other].map(|write| {
+        let kick = Kick::default();
+        kick.set(PipeWriter::new(write));
+        kick
+    });
+    (Arc::new(PipeReader::new(made.read)), own, others)
 }
 
 impl Default for Memory {

@@ -6,6 +6,6 @@ pub use crate::client::fuzz::{
     ServedLink, accept, bell_over, client_on, incoming_on, is_link, link_on, link_over, observe_over,
     register_over, serve_link, take_over,
 };
-pub use crate::ring::fuzz::{Memory as RingMemory, SPARE_HINTS};
+pub use crate::ring::fuzz::{Memory as RingMemory, Peers, Pipe, SPARE_HINTS};
 pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served, service};
 pub use crate::shm::backend::fuzz::{Work, give_hints, work};
