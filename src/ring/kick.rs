@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SPARE_HINTS;
 use crate::shm::backend::{PipeReader, PipeWriter};
+use crate::testing::failpoints::{failpoint, fault};
 
 /// The write end of a pipe by which an end is kicked, once there is one.
 #[derive(Clone, Default)]
@@ -50,9 +51,14 @@ impl Kick {
     #[cold]
     pub(crate) fn kick(&self) {
         if let Some(pipe) = self.0.pipe.get() {
+            if fault!("kick") {
+                return;
+            }
             // Before the write, so that whoever takes the byte also sees the number.
             self.0.sent.fetch_add(1, Ordering::SeqCst);
+            failpoint!("kick.counted", [server, client, link], seldom);
             pipe.kick();
+            failpoint!("kick.written", [server, client, link], seldom);
         }
     }
 
@@ -106,9 +112,9 @@ impl OwnPipe {
         self.permitted += 1;
     }
 
-    /// It was taken back before the other side saw it.
+    /// It was taken back before the other side saw it. The other side may have written the 2 itself.
     pub(super) fn withdraw(&mut self) {
-        self.permitted -= 1;
+        self.permitted = self.permitted.saturating_sub(1);
     }
 
     /// Takes the kicks that may be there. Does not block.
@@ -198,5 +204,15 @@ mod tests {
         assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 1));
         others.kick();
         assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 1));
+    }
+
+    /// The other side may write a 2 itself, which the end then takes back without having permitted a kick.
+    #[test]
+    fn a_word_that_is_taken_back_twice_permits_no_more() {
+        let (mut pipe, _own, others) = pipe();
+        pipe.withdraw();
+        (0..=SPARE_HINTS).for_each(|_| others.kick());
+        assert!(pipe.waits());
+        assert_eq!(pipe.drain(), Kicks::TooMany);
     }
 }

@@ -20,8 +20,8 @@
 //!
 //! `RINGPOST_FAULT=NAME:N` injects a fault at the Nth occurrence instead: `lost` loses a message after it was
 //! acknowledged, `twice` delivers one twice, `name` does not free the name of a client that left, `post`
-//! loses a post over a link, `bit` does not tell the server of a link's end. It shows that the harness would
-//! notice.
+//! loses a post over a link, `bit` does not tell the server of a link's end, `kick` loses a kick. It shows
+//! that the harness would notice.
 
 #![forbid(unsafe_code)]
 

@@ -14,6 +14,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::census::Holdings;
 use super::content;
 use super::history::{Gate, Kind, Op, Outcome, Writer, about};
+use super::looping::Looping;
+use super::plan::Waits;
 use super::random::Random;
 use super::server::no_core;
 use super::work::Work;
@@ -90,7 +92,7 @@ pub fn run(options: ClientOptions) -> Ended {
             role.starve(&mut random);
         }
         if let Some(client) = role.register(round, &mut random) {
-            role.live(client, random);
+            role.live(client, Waits::of(seed, round, slot), random);
         }
     }
 }
@@ -172,30 +174,33 @@ impl ChaosClient {
     }
 
     /// One registration, from its beginning to its end.
-    fn live(self: &Arc<Self>, client: Client, mut random: Random) {
+    fn live(self: &Arc<Self>, client: Client, waits: Waits, mut random: Random) {
         let key = client.key();
-        let (caller, inbox) = client.split();
+        let (mut caller, inbox) = client.split();
         let handle = caller.closer();
+        let looping = Looping::of(&self.history, 0, &mut caller, waits);
         if random.once_in(3) {
             // A thread of its own receives, without a deadline.
             let (role, receiving) = (Arc::clone(self), random.clone());
             let receiver = std::thread::Builder::new()
                 .name("receiver".into())
-                .spawn(move || role.receive_for_ever(inbox, receiving));
+                .spawn(move || role.receive_for_ever(inbox, waits, receiving));
             let Ok(receiver) = receiver else { return };
-            let (way, whole, caller) = Work::new(self, caller, None, random).run();
+            let (way, whole, caller) = Work::new(self, (caller, looping), None, random).run();
             let whole = self.give_up(way, caller, &handle, 0) && whole;
             let reason = receiver.join().unwrap_or(CloseReason::Local);
             self.over(key, whole, reason);
         } else if random.once_in(6) {
             // Nobody receives: what was acknowledged before is missed.
             drop(inbox);
-            let (way, _, caller) = Work::new(self, caller, None, random).run();
+            let (way, _, caller) = Work::new(self, (caller, looping), None, random).run();
             self.give_up(way, caller, &handle, 0);
             self.over(key, false, handle.reason().unwrap_or(CloseReason::Local));
         } else {
             let mut inbox = inbox;
-            let (way, whole, caller) = Work::new(self, caller, Some(&mut inbox), random).run();
+            let receives = Looping::of(&self.history, 0, &mut inbox, waits);
+            let (way, whole, caller) =
+                Work::new(self, (caller, looping), Some((&mut inbox, receives)), random).run();
             let whole = self.give_up(way, caller, &handle, 0) && whole;
             let reason = self.drain(&mut inbox);
             self.over(key, whole, reason);
@@ -261,11 +266,17 @@ impl ChaosClient {
         reason
     }
 
-    fn receive_for_ever(&self, mut inbox: Inbox, mut random: Random) -> CloseReason {
+    fn receive_for_ever(&self, mut inbox: Inbox, waits: Waits, mut random: Random) -> CloseReason {
         let lazy = random.once_in(2);
+        let looping = Looping::of(&self.history, 1, &mut inbox, waits);
         loop {
             self.history.begin(1, Op::ReceiveLong, [0; 6]);
-            match inbox.recv() {
+            let received = match &looping {
+                // Now and then as others do.
+                Some(looping) if !random.once_in(8) => looping.receive(&mut inbox, None),
+                _ => inbox.recv(),
+            };
+            match received {
                 Ok(message) => {
                     self.received(1, &message);
                     self.history.end(1, Op::ReceiveLong, Outcome::Ok, [0; 6]);

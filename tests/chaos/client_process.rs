@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::failpoints::{self, Armed, Side};
 use super::history::{BYTES, Event, Gate, Kind, Reader, now};
+use super::plan::Waits;
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::Failure;
 
@@ -181,10 +182,10 @@ impl ClientProcess {
     }
 
     /// Its last records as lines of text, oldest first.
-    pub fn story(&self) -> Vec<String> {
+    pub fn story(&self, waits: Waits) -> Vec<String> {
         let begin = self.recent.front().map_or(0, |event| event.time);
         let mut lines = vec![format!(
-            "{} life {} pid {} key {} point {}",
+            "{} life {} pid {} key {} point {} waits {waits:?}",
             self.name(),
             self.life,
             self.child.id(),

@@ -19,6 +19,7 @@ mod failpoints;
 mod history;
 mod judge;
 mod linker;
+mod looping;
 mod plan;
 mod random;
 mod report;

@@ -50,6 +50,27 @@ pub const WAITING: Duration = Duration::from_millis(7000);
 /// One round in this many ends quietly.
 const QUIET: u32 = 8;
 
+/// The number of the first client with links, among all.
+pub const LINKERS: u64 = 64;
+
+/// How a client waits in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// In the operations that block.
+    Inside,
+    ByEpoll {
+        edge: bool,
+    },
+}
+
+impl Waits {
+    /// Half of the clients wait by epoll.
+    pub fn of(seed: u64, round: u32, slot: u64) -> Waits {
+        let mut random = Random::of(&[seed, round.into(), slot, 17]);
+        if random.once_in(2) { Waits::Inside } else { Waits::ByEpoll { edge: random.once_in(2) } }
+    }
+}
+
 impl Plan {
     pub fn of(seed: u64, round: u32, [clients, links]: [u64; 2]) -> Plan {
         let mut random = Random::of(&[seed, round.into()]);
@@ -115,6 +136,8 @@ pub mod tests {
             assert!(one.acts.iter().all(|(at, _)| *at < one.length));
             assert!(!one.quiet || one.server_failpoint.is_none());
         }
+        let by_epoll = (0..1000).filter(|slot| Waits::of(7, 1, *slot) != Waits::Inside).count();
+        assert!((400..600).contains(&by_epoll), "{by_epoll} of 1,000 wait by epoll");
         assert_ne!(format!("{:?}", Plan::of(7, 0, [12, 5])), format!("{:?}", Plan::of(8, 0, [12, 5])));
     }
 }

@@ -12,7 +12,7 @@ use super::client_process::{ClientProcess, Launch};
 use super::failpoints::{self, Armed, Hits, Side};
 use super::history::{Gate, now};
 use super::judge::End;
-use super::plan::{Act, Plan, WAITING};
+use super::plan::{Act, LINKERS, Plan, WAITING, Waits};
 use super::random::Random;
 use super::server_process::ServerProcess;
 use super::stream::Stream;
@@ -202,7 +202,16 @@ impl Chaos {
 
     /// The last records of all clients as lines of text.
     pub fn stories(&self) -> Vec<String> {
-        self.processes.iter().flat_map(ClientProcess::story).collect()
+        let waits = |process: &ClientProcess| Waits::of(self.seed, self.round + 1, self.number(process));
+        self.processes.iter().flat_map(|process| process.story(waits(process))).collect()
+    }
+
+    /// A client's number by which its way to wait is chosen.
+    fn number(&self, process: &ClientProcess) -> u64 {
+        match process.side {
+            Side::Link => LINKERS + process.slot - self.slots[0],
+            _ => process.slot,
+        }
     }
 
     pub(super) fn set_gate(&mut self, gate: Gate) {

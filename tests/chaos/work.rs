@@ -1,5 +1,6 @@
 //! What a registered client does, at random.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ringpost::{CallError, Caller, Inbox, Key, Name, RecvError, SendError};
@@ -7,6 +8,7 @@ use ringpost::{CallError, Caller, Inbox, Key, Name, RecvError, SendError};
 use super::client::{ChaosClient, Keys, Way, name_of};
 use super::content::{self, REFUSAL, Task};
 use super::history::{Gate, Op, Outcome, about};
+use super::looping::{Looping, Response};
 use super::random::Random;
 
 /// The deadline of a request that has none of its own.
@@ -15,11 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An error ends the registration, in this way.
 type Goes = Result<(), Way>;
 
+/// An inbox, and what it is waited for by.
+type Receives<'a> = (&'a mut Inbox, Option<Looping<'a>>);
+
 /// The work of one registration.
 pub struct Work<'a> {
     client: &'a ChaosClient,
     caller: Caller,
-    inbox: Option<&'a mut Inbox>,
+    /// What its responses are waited for by, if it waits by epoll.
+    looping: Option<Looping<'a>>,
+    inbox: Option<Receives<'a>>,
     random: Random,
     keys: Keys,
     /// The last number of a request or message; numbers only grow.
@@ -65,11 +72,11 @@ fn timeout(time: Duration) -> [u64; 6] {
 impl<'a> Work<'a> {
     pub fn new(
         client: &'a ChaosClient,
-        caller: Caller,
-        inbox: Option<&'a mut Inbox>,
+        (caller, looping): (Caller, Option<Looping<'a>>),
+        inbox: Option<Receives<'a>>,
         random: Random,
     ) -> Work<'a> {
-        Work { client, caller, inbox, random, keys: Keys::default(), number: 0, whole: true }
+        Work { client, caller, looping, inbox, random, keys: Keys::default(), number: 0, whole: true }
     }
 
     /// Works for a random number of steps, until it is told to leave, or until the registration ends.
@@ -168,21 +175,54 @@ impl<'a> Work<'a> {
         let (task, request) = self.request();
         let patience = match self.random.below(3) {
             0 => None,
+            // By epoll only the oldest response can be waited for, and one that is given up must still come.
+            _ if self.waits_outside() => None,
             1 => Some(Duration::from_micros(50 + self.random.below(5000))),
             _ => Some(PATIENCE),
         };
         let words = timeout(patience.unwrap_or_default());
         self.client.history.begin(0, Op::Call, words);
         // Copied, for the response borrows the caller.
-        let response = match patience {
-            None => self.caller.call(&request),
-            Some(patience) => self.caller.call_timeout(&request, patience),
-        }
-        .map(|reply| reply.to_vec());
+        let response = match (patience, &self.looping) {
+            (None, Some(looping)) if self.caller.outstanding() == 0 => {
+                let submitted = looping.submit(&mut self.caller, &request, &mut VecDeque::new());
+                submitted.and_then(|()| looping.response(&mut self.caller, None))
+            }
+            (None, _) => self.caller.call(&request).map(|reply| reply.to_vec()),
+            (Some(patience), _) => self.caller.call_timeout(&request, patience).map(|reply| reply.to_vec()),
+        };
         let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
         let outcome = self.check(Op::Call, task, &request, &response);
         self.client.history.end(0, Op::Call, outcome, words);
         self.after(outcome)
+    }
+
+    /// Whether this operation waits by epoll. Now and then it waits as others do.
+    fn waits_outside(&mut self) -> bool {
+        self.looping.is_some() && !self.random.once_in(4)
+    }
+
+    /// Submits calls. Returns the responses that had to be taken before.
+    fn submit(&mut self, requests: &[(Task, Vec<u8>)]) -> (Result<(), CallError>, VecDeque<Response>) {
+        let outside = self.waits_outside();
+        let mut early = VecDeque::new();
+        let mut all = requests.iter().map(|(_, request)| request.as_slice());
+        let submitted = match &self.looping {
+            Some(looping) if outside => {
+                all.try_for_each(|request| looping.submit(&mut self.caller, request, &mut early))
+            }
+            _ => self.caller.submit_all(all),
+        };
+        (submitted, early)
+    }
+
+    /// The response to the oldest call.
+    fn response(&mut self) -> Response {
+        let outside = self.waits_outside();
+        match &self.looping {
+            Some(looping) if outside => looping.response(&mut self.caller, Some(Instant::now() + PATIENCE)),
+            _ => self.caller.response_timeout(PATIENCE).map(|reply| reply.to_vec()),
+        }
     }
 
     fn burst(&mut self) -> Goes {
@@ -190,11 +230,11 @@ impl<'a> Work<'a> {
         let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
         let before = self.caller.outstanding();
         self.client.history.begin(0, Op::Submit, timeout(PATIENCE));
-        let submitted = self.caller.submit_all(requests.iter().map(|(_, request)| request.as_slice()));
+        let (submitted, mut early) = self.submit(&requests);
         let outcome = outcome_of_call(self.client, Op::Submit, submitted.as_ref().err());
         self.client.history.end(0, Op::Submit, outcome, timeout(PATIENCE));
         self.after(outcome)?;
-        if self.caller.outstanding() - before != count as usize {
+        if self.caller.outstanding() + early.len() - before != count as usize {
             self.client.history.violation(0, Op::Submit, "not as many outstanding as were submitted");
         }
         if self.random.once_in(4) {
@@ -206,10 +246,10 @@ impl<'a> Work<'a> {
         }
         for (task, request) in &requests {
             self.client.history.begin(0, Op::Respond, timeout(PATIENCE));
-            let mut response = self.caller.response_timeout(PATIENCE).map(|reply| reply.to_vec());
+            let mut response = early.pop_front().unwrap_or_else(|| self.response());
             if response == Err(CallError::TimedOut) {
                 // The whole machine may have stood still meanwhile.
-                response = self.caller.response_timeout(PATIENCE).map(|reply| reply.to_vec());
+                response = self.response();
             }
             let response = response.as_ref().map(Vec::as_slice).map_err(Clone::clone);
             let outcome = self.check(Op::Respond, *task, request, &response);
@@ -287,7 +327,7 @@ impl<'a> Work<'a> {
     }
 
     fn receive(&mut self) -> Goes {
-        let Some(inbox) = self.inbox.as_deref_mut() else { return Ok(()) };
+        let Some((inbox, looping)) = &mut self.inbox else { return Ok(()) };
         for _ in 0..64 {
             match inbox.try_recv() {
                 Ok(Some(message)) => self.client.received(0, &message),
@@ -299,7 +339,11 @@ impl<'a> Work<'a> {
         let patience = Duration::from_micros(self.random.below(3000));
         let (words, began) = (timeout(patience), Instant::now());
         self.client.history.begin(0, Op::Receive, words);
-        let outcome = match inbox.recv_timeout(patience) {
+        let received = match looping {
+            Some(looping) if !self.random.once_in(4) => looping.receive(inbox, Some(began + patience)),
+            _ => inbox.recv_timeout(patience),
+        };
+        let outcome = match received {
             Ok(message) => {
                 self.client.received(0, &message);
                 Outcome::Ok

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod by_epoll;
 pub mod filter;
 pub mod noise;
 pub mod payload;

@@ -82,6 +82,7 @@ impl LinkPipe {
     /// end is not kept.
     pub(super) fn arms(self) -> OwnPipe {
         self.slot.set(self.kick);
+        failpoint!("arm.link", [link], seldom);
         self.own
     }
 }

@@ -5,6 +5,7 @@ pub mod content;
 mod open;
 mod service;
 mod serving;
+mod serving_loop;
 mod session;
 
 use std::io;
@@ -19,6 +20,7 @@ use ringpost::{Client, CloseReason, Reconnect, RegisterError, WaitStrategy};
 use super::census::Holdings;
 use super::client::within;
 use super::history::{Gate, Kind, Op, Outcome, Writer};
+use super::plan::{LINKERS, Waits};
 use super::random::Random;
 use super::server::no_core;
 use ringpost::cli::child::die_with_parent;
@@ -79,7 +81,8 @@ pub fn run(options: LinkerOptions) -> Ended {
         let mut random = Random::of(&[seed, round.into(), slot, linker.history.life(), registrations, 5]);
         let again = !random.once_in(4);
         if let Some(client) = linker.register(round, again, &mut random) {
-            Session::new(&linker, client, again, random).run();
+            let waits = Waits::of(seed, round, LINKERS + slot);
+            Session::new(&linker, client, again, waits, random).run();
         }
     }
 }

@@ -1,12 +1,14 @@
 //! An open link, from the caller's side: its calls and posts, and the check of each answer.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringpost::{CallError, CloseReason, Link};
 
 use super::super::content::REFUSAL;
 use super::super::history::{Op, Outcome};
+use super::super::looping::{Looping, Response};
+use super::super::plan::Waits;
 use super::super::random::Random;
 use super::content::{self, Asked, Posts, Task, VOUCHER};
 use super::{Linker, deadline};
@@ -27,6 +29,8 @@ pub struct Over;
 pub struct Open<'a> {
     linker: &'a Linker,
     link: Link,
+    /// What it is waited for by, if that is done by epoll.
+    looping: Option<Looping<'a>>,
     id: u64,
     number: u64,
     posts: Posts,
@@ -36,9 +40,10 @@ pub struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    pub fn new(linker: &'a Linker, link: Link, id: u64) -> Open<'a> {
+    pub fn new(linker: &'a Linker, mut link: Link, id: u64, waits: Waits) -> Open<'a> {
+        let looping = Looping::of(&linker.history, 0, &mut link, waits);
         let (posts, outstanding) = (Posts::default(), VecDeque::new());
-        Open { linker, link, id, number: 0, posts, outstanding, closed: false }
+        Open { linker, link, looping, id, number: 0, posts, outstanding, closed: false }
     }
 
     /// One thing, or several, at random.
@@ -134,7 +139,14 @@ impl<'a> Open<'a> {
     fn call(&mut self, random: &mut Random) -> Result<(), Over> {
         let request = self.request(random);
         self.linker.history.begin(0, Op::LinkCall, [0; 6]);
-        let response = self.link.call(&request.bytes).map(|reply| reply.to_vec());
+        let outside = self.waits_outside(random);
+        let response = match &self.looping {
+            Some(looping) if outside && self.outstanding.is_empty() => {
+                let submitted = self.link.submit(&request.bytes);
+                submitted.and_then(|()| looping.response(&mut self.link, None))
+            }
+            _ => self.link.call(&request.bytes).map(|reply| reply.to_vec()),
+        };
         let outcome = self.check(Op::LinkCall, &request, response);
         self.ended(Op::LinkCall, [0; 6], outcome)
     }
@@ -191,17 +203,31 @@ impl<'a> Open<'a> {
         // Some are left to be collected later, or never.
         let left = if random.once_in(8) { random.below(4) as usize } else { 0 };
         while self.outstanding.len() > left {
-            self.collect()?;
+            self.collect(random)?;
         }
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<(), Over> {
+    /// Whether an operation waits by epoll. Now and then it waits as others do.
+    fn waits_outside(&self, random: &mut Random) -> bool {
+        self.looping.is_some() && !random.once_in(4)
+    }
+
+    /// The response to the oldest call.
+    fn response(&mut self, random: &mut Random) -> Response {
+        let outside = self.waits_outside(random);
+        match &self.looping {
+            Some(looping) if outside => looping.response(&mut self.link, Some(Instant::now() + PATIENCE)),
+            _ => self.link.response_timeout(PATIENCE).map(|reply| reply.to_vec()),
+        }
+    }
+
+    fn collect(&mut self, random: &mut Random) -> Result<(), Over> {
         self.linker.history.begin(0, Op::LinkRespond, deadline(PATIENCE));
-        let mut response = self.link.response_timeout(PATIENCE).map(|reply| reply.to_vec());
+        let mut response = self.response(random);
         if response == Err(CallError::TimedOut) {
             // The whole machine may have stood still meanwhile.
-            response = self.link.response_timeout(PATIENCE).map(|reply| reply.to_vec());
+            response = self.response(random);
         }
         let Some(request) = self.outstanding.pop_front() else { return Ok(()) };
         if response == Err(CallError::TimedOut) {

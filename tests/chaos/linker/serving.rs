@@ -2,13 +2,16 @@
 //! accepts and refuses as it likes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use ringpost::{AcceptError, Caller, CloseReason, Closer, Incoming, Listener, ServeError, ServeHandle};
+use ringpost::{
+    AcceptError, Caller, CloseReason, Closer, Incoming, Listener, Responder, ServeError, ServeHandle,
+};
 
 use super::super::history::{Op, Outcome};
+use super::super::plan::Waits;
 use super::super::random::Random;
 use super::Linker;
 use super::service::{Counting, Shared};
@@ -25,27 +28,31 @@ pub enum Serving {
 pub struct Own {
     listener: Closer,
     stop: AtomicBool,
-    /// The link that is served now.
-    link: Mutex<Option<Closer>>,
+    /// The links that are served now.
+    links: Mutex<Vec<Closer>>,
 }
 
 impl Own {
-    fn set_link(&self, link: Option<Closer>) {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    pub(super) fn links(&self) -> MutexGuard<'_, Vec<Closer>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.listener.close();
-        if let Some(link) = &*self.link.lock().unwrap_or_else(PoisonError::into_inner) {
-            link.close();
-        }
+        self.links().iter().for_each(Closer::close);
     }
 }
 
 impl Serving {
     /// Listens, and serves. `again`: the client registers again.
-    pub fn begin(linker: &Arc<Linker>, caller: &mut Caller, again: bool, mut random: Random) -> Serving {
+    pub fn begin(
+        linker: &Arc<Linker>,
+        caller: &mut Caller,
+        again: bool,
+        waits: Waits,
+        mut random: Random,
+    ) -> Serving {
         let words = deadline(REGISTERING);
         linker.history.begin(0, Op::Listen, words);
         let listening = caller.listen();
@@ -60,18 +67,23 @@ impl Serving {
         linker.history.end(0, Op::Listen, outcome, words);
         let Ok(listener) = listening else { return Serving::Nobody };
         let service = Counting::new(linker);
-        if !random.once_in(3) {
+        let own_loop = waits != Waits::Inside && !random.once_in(3);
+        if !own_loop && !random.once_in(3) {
             return listener.serve_with(Shared(service)).map_or(Serving::Nobody, Serving::Handle);
         }
         let own = Arc::new(Own {
             listener: listener.closer(),
             stop: AtomicBool::new(false),
-            link: Mutex::new(None),
+            links: Mutex::default(),
         });
         let (linker, shared) = (Arc::clone(linker), Arc::clone(&own));
-        let thread = Builder::new()
-            .name("acceptor".into())
-            .spawn(move || Acceptor { linker, own: shared, service, again, random }.run(listener));
+        let thread = Builder::new().name("acceptor".into()).spawn(move || {
+            let acceptor = Acceptor { linker, own: shared, service, again, random };
+            match waits {
+                Waits::ByEpoll { edge } if own_loop => acceptor.run_by_epoll(listener, edge),
+                _ => acceptor.run(listener),
+            }
+        });
         thread.map_or(Serving::Nobody, |thread| Serving::Thread(thread, own))
     }
 
@@ -84,7 +96,7 @@ impl Serving {
         match self {
             Serving::Nobody => true,
             Serving::Handle(handle) => handle.links().is_empty(),
-            Serving::Thread(_, own) => own.link.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+            Serving::Thread(_, own) => own.links().is_empty(),
         }
     }
 
@@ -112,17 +124,17 @@ impl Serving {
 }
 
 /// The thread that accepts.
-struct Acceptor {
-    linker: Arc<Linker>,
-    own: Arc<Own>,
-    service: Arc<Counting>,
+pub(super) struct Acceptor {
+    pub(super) linker: Arc<Linker>,
+    pub(super) own: Arc<Own>,
+    pub(super) service: Arc<Counting>,
     again: bool,
     random: Random,
 }
 
 impl Acceptor {
-    fn run(mut self, mut listener: Listener) {
-        while !self.own.stop.load(Ordering::SeqCst) {
+    pub(super) fn run(mut self, mut listener: Listener) {
+        while !self.is_stopped() {
             let accepted = match self.random.below(3) {
                 0 => listener.try_accept().and_then(|incoming| incoming.ok_or(AcceptError::TimedOut)),
                 1 => listener.accept_timeout(Duration::from_micros(self.random.below(10_000))),
@@ -131,38 +143,62 @@ impl Acceptor {
             match accepted {
                 Ok(incoming) => self.treat(incoming),
                 Err(AcceptError::TimedOut) => std::thread::sleep(Duration::from_micros(200)),
-                Err(AcceptError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if self.again => {}
-                Err(AcceptError::Disconnected(CloseReason::ProtocolViolation | CloseReason::Peer)) => {
-                    self.wrong("a listener was closed for a broken rule, or without a reason")
-                }
-                Err(AcceptError::Disconnected(_)) => return,
-                Err(error) => self.wrong(&format!("accepting: {error:?}")),
+                Err(error) if self.goes_on_after(&error) => {}
+                Err(_) => return,
             }
         }
     }
 
-    fn wrong(&self, what: &str) -> ! {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.own.stop.load(Ordering::SeqCst)
+    }
+
+    /// Whether the listener goes on: its client registers again.
+    pub(super) fn goes_on_after(&self, error: &AcceptError) -> bool {
+        match error {
+            AcceptError::Disconnected(CloseReason::ProtocolViolation | CloseReason::Peer) => {
+                self.wrong("a listener was closed for a broken rule, or without a reason")
+            }
+            AcceptError::Disconnected(CloseReason::Died | CloseReason::Shutdown) => self.again,
+            AcceptError::Disconnected(_) => false,
+            error => self.wrong(&format!("accepting: {error:?}")),
+        }
+    }
+
+    pub(super) fn wrong(&self, what: &str) -> ! {
         self.linker.history.violation(1, Op::Serve, what)
     }
 
-    fn treat(&mut self, incoming: Incoming) {
+    /// Accepts a link, or refuses it. Closes it at once now and then.
+    pub(super) fn accept(&mut self, incoming: Incoming) -> Option<Responder> {
         match self.random.below(10) {
-            0 => return incoming.refuse("told to refuse"),
-            1 => return drop(incoming),
+            0 => {
+                incoming.refuse("told to refuse");
+                return None;
+            }
+            1 => {
+                drop(incoming);
+                return None;
+            }
             2 => std::thread::sleep(Duration::from_micros(self.random.below(5000))),
             _ => {}
         }
-        let mut responder = match incoming.accept() {
+        let responder = match incoming.accept() {
             Ok(responder) => responder,
             Err(AcceptError::Disconnected(CloseReason::ProtocolViolation)) => {
                 self.wrong("accepting: a broken rule")
             }
-            Err(_) => return,
+            Err(_) => return None,
         };
-        self.own.set_link(Some(responder.closer()));
-        if self.own.stop.load(Ordering::SeqCst) || self.random.once_in(16) {
+        self.own.links().push(responder.closer());
+        if self.is_stopped() || self.random.once_in(16) {
             responder.closer().close();
         }
+        Some(responder)
+    }
+
+    fn treat(&mut self, incoming: Incoming) {
+        let Some(mut responder) = self.accept(incoming) else { return };
         let pid = responder.peer().pid;
         let ended = responder.serve(|request, answer| self.service.answer(request, answer));
         match ended {
@@ -170,6 +206,6 @@ impl Acceptor {
             Err(violation) => self.wrong(&format!("serving: {violation:?}")),
         }
         drop(responder);
-        self.own.set_link(None);
+        self.own.links().clear();
     }
 }

@@ -8,6 +8,7 @@ use ringpost::{Caller, Client, CloseReason, ConnectError, Key, Link, Name, Regis
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::history::{Gate, Op, Outcome};
+use super::super::plan::Waits;
 use super::super::random::Random;
 use super::open::Open;
 use super::serving::Serving;
@@ -33,6 +34,8 @@ pub struct Session<'a> {
     caller: Caller,
     /// Whether it registers again.
     again: bool,
+    /// How its links are waited for, at either end.
+    waits: Waits,
     random: Random,
     serving: Serving,
     open: Vec<Open<'a>>,
@@ -41,10 +44,17 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(linker: &'a Arc<Linker>, client: Client, again: bool, random: Random) -> Session<'a> {
+    pub fn new(
+        linker: &'a Arc<Linker>,
+        client: Client,
+        again: bool,
+        waits: Waits,
+        random: Random,
+    ) -> Session<'a> {
         let (caller, inbox) = client.split();
         drop(inbox);
-        Session { linker, caller, again, random, serving: Serving::Nobody, open: Vec::new(), known: None }
+        let (serving, open, known) = (Serving::Nobody, Vec::new(), None);
+        Session { linker, caller, again, waits, random, serving, open, known }
     }
 
     /// Works for a random number of steps, until it is told to leave, or until the registration ends.
@@ -106,7 +116,7 @@ impl<'a> Session<'a> {
     fn serve(&mut self) {
         if !self.serving.is_begun() {
             let random = self.random.clone();
-            self.serving = Serving::begin(self.linker, &mut self.caller, self.again, random);
+            self.serving = Serving::begin(self.linker, &mut self.caller, self.again, self.waits, random);
             self.random.next();
         }
     }
@@ -154,6 +164,9 @@ impl<'a> Session<'a> {
         if self.random.once_in(3) {
             options = options.ring_size(4096 << self.random.below(4));
         }
+        if self.waits != Waits::Inside {
+            options = options.arms();
+        }
         let known = self.known.filter(|(met, _)| *met == name && self.random.once_in(2));
         self.linker.history.begin(0, Op::Connect, deadline(time));
         let connected = match known {
@@ -174,7 +187,7 @@ impl<'a> Session<'a> {
             self.known = Some((peer.name, peer.key));
             let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
             let id = u64::from(std::process::id()) << 32 | number;
-            self.open.push(Open::new(self.linker, link, id));
+            self.open.push(Open::new(self.linker, link, id, self.waits));
         }
         ended
     }
