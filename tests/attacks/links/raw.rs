@@ -3,7 +3,7 @@
 use crate::common::raw::{DATA_RECORD, LINE, PADDING_RECORD, RawClient, block, header};
 use crate::common::raw_links::Side;
 use ringpost::testing::{Segment, futex_wake};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 pub const HELLO: u16 = 8;
@@ -34,6 +34,8 @@ pub struct RawLink {
     tail: u64,
     taken: u64,
     pub sequence: u32,
+    /// Whether it kicks an end that waits in an event loop.
+    pub kicks: bool,
 }
 
 impl RawLink {
@@ -41,7 +43,8 @@ impl RawLink {
     pub fn open(side: Side, calls: bool) -> RawLink {
         let segment = Segment::open(&side.segment).unwrap();
         let ring_size = side.ring_size;
-        RawLink { side, segment, ring_size, sends: usize::from(!calls), tail: 0, taken: 0, sequence: 0 }
+        let (sends, kicks) = (usize::from(!calls), true);
+        RawLink { side, segment, ring_size, sends, tail: 0, taken: 0, sequence: 0, kicks }
     }
 
     pub fn head(&self, ring: usize) -> &AtomicU64 {
@@ -75,10 +78,26 @@ impl RawLink {
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
         for word in self.parked() {
-            if word.swap(0, Ordering::Relaxed) == 1 {
-                futex_wake(word, u32::MAX >> 1);
+            match word.swap(0, Ordering::Relaxed) {
+                1 => futex_wake(word, u32::MAX >> 1),
+                2 if self.kicks => self.kick(1),
+                _ => {}
             }
         }
+    }
+
+    /// Writes so many bytes into the other side's pipe, each by itself, if there is room.
+    pub fn kick(&self, times: usize) {
+        let others = &self.side.others;
+        // It must not wait itself, if it has made the end one that does.
+        if rustix::fs::fcntl_getfl(others).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK)) {
+            (0..times).for_each(|_| _ = rustix::io::write(others, &[1]));
+        }
+    }
+
+    /// Whether it is the caller's end.
+    pub fn calls(&self) -> bool {
+        self.sends == 0
     }
 
     /// The bytes of padding before a block with this body, and of its record.
