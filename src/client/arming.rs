@@ -19,6 +19,7 @@ use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Half, Refusal};
 use crate::ring::{Kick, OwnPipe};
 use crate::shm::backend::{PipeReader, PipeWriter};
+use crate::testing::failpoints::failpoint;
 use crate::wire::{CloseReason, Operation};
 
 impl Caller {
@@ -42,6 +43,7 @@ impl Caller {
         if !self.calls.is_heard {
             let heard = self.calls.ask_rarely::<0>(Operation::Arms, [], deadline.into());
             heard.and_then(|status| self.calls.done(status)).map_err(not_heard)?;
+            failpoint!("arm.heard", [client], seldom);
             self.calls.is_heard = true;
         }
         self.calls.pipe()
@@ -84,6 +86,10 @@ impl Calls {
         let own = self.own.as_mut().filter(|_| self.is_heard).ok_or(without)?;
         if let Some(reason) = self.closer.reason() {
             return self.arm_after_end(reason.into());
+        }
+        // Responses to calls that were given up are for nobody, so nobody else takes them.
+        if self.requester.outstanding() == 0 && self.requester.try_receive().is_err() {
+            return Ok(false);
         }
         Ok(nothing_is_kept && self.requester.arm(&mut self.wanted, own))
     }
@@ -146,7 +152,9 @@ fn ask_for_pipe(
         [read, write].into_iter().for_each(close_elsewhere);
         return Err(not_given(DialError::NotRingpost, session));
     }
+    failpoint!("arm.given", [client], seldom);
     kick.set(PipeWriter::new(write));
+    failpoint!("arm.kickable", [client], seldom);
     Ok(OwnPipe::new(Arc::new(PipeReader::new(read)), kick.clone()))
 }
 
