@@ -2,6 +2,7 @@
 //! connects to the attacker.
 
 use super::kinds::SERVED;
+use super::looped::{self, Looped};
 use crate::common::{Begun, Bus, LIMIT, begin, eventually};
 use crate::well_behaved::median;
 use ringpost::{CallError, Client, ConnectError, Link, Request, Response, ServeHandle, ServiceError};
@@ -66,20 +67,33 @@ impl Shared {
 pub struct Pair {
     shared: Arc<Shared>,
     calling: Begun<Vec<u32>>,
-    serving: ServeHandle,
+    serving: Serving,
     served: Client,
 }
 
+enum Serving {
+    Threads(ServeHandle),
+    Loop(looped::Serving),
+}
+
 impl Pair {
-    pub fn start(bus: &Bus) -> Pair {
+    /// `in_loops`: both wait in event loops.
+    pub fn start(bus: &Bus, in_loops: bool) -> Pair {
         let shared = Arc::new(Shared::default());
         let mut served = bus.client(SERVED);
         let posts = Posts::default();
         let service =
             move |request: Request<'_>, response: &mut Response<'_>| answer(&posts, &request, response);
-        let serving = served.listen().unwrap().serve(service).unwrap();
+        let listener = served.listen().unwrap();
         let mut honest = bus.client(HONEST);
-        let link = honest.connect(SERVED).unwrap();
+        let (serving, link) = if in_loops {
+            let serving = Serving::Loop(looped::Serving::start(listener, service));
+            let link = Link::options().arms().connect(honest.caller(), SERVED).unwrap();
+            (serving, Caller::Loop(Looped::new(link)))
+        } else {
+            let serving = Serving::Threads(listener.serve(service).unwrap());
+            (serving, Caller::Thread(honest.connect(SERVED).unwrap()))
+        };
         let told = Arc::clone(&shared);
         let calling = begin(move || {
             let medians = call(link, &told);
@@ -118,9 +132,12 @@ impl Pair {
         self.shared.stop.store(true, Ordering::Relaxed);
         let medians = self.calling.end("the honest calls");
         let serving = self.serving;
-        begin(move || {
-            serving.stop();
-            serving.join();
+        begin(move || match serving {
+            Serving::Threads(handle) => {
+                handle.stop();
+                handle.join();
+            }
+            Serving::Loop(serving) => serving.end(),
         })
         .end("the serving");
         self.served.unregister().unwrap();
@@ -128,7 +145,27 @@ impl Pair {
     }
 }
 
-fn call(mut link: Link, told: &Shared) -> Vec<u32> {
+/// The honest caller's end.
+enum Caller {
+    Thread(Link),
+    Loop(Looped),
+}
+
+impl Caller {
+    fn call(&mut self, request: &[u8]) -> Vec<u8> {
+        match self {
+            Caller::Thread(link) => link.call_timeout(request, LIMIT).unwrap().to_vec(),
+            Caller::Loop(looped) => looped.call(request, LIMIT).unwrap(),
+        }
+    }
+
+    fn link(&mut self) -> &mut Link {
+        let (Caller::Thread(link) | Caller::Loop(Looped { link, .. })) = self;
+        link
+    }
+}
+
+fn call(mut end: Caller, told: &Shared) -> Vec<u32> {
     let (mut medians, mut took, mut posted) = (Vec::new(), Vec::new(), 0_u64);
     for number in 1_u64.. {
         let slice = told.slice.load(Ordering::Relaxed);
@@ -142,11 +179,11 @@ fn call(mut link: Link, told: &Shared) -> Vec<u32> {
         }
         let began = Instant::now();
         let wanted = [number.to_le_bytes(), posted.to_le_bytes()].concat();
-        assert_eq!(link.call_timeout(&number.to_le_bytes(), LIMIT).unwrap(), wanted);
+        assert_eq!(end.call(&number.to_le_bytes()), wanted);
         took.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
         told.calls.store(number, Ordering::Relaxed);
         if number.is_multiple_of(CALLS_A_POST) {
-            link.post(&posted.to_le_bytes()).unwrap();
+            end.link().post(&posted.to_le_bytes()).unwrap();
             posted += 1;
         }
     }
@@ -170,7 +207,7 @@ pub struct Victim {
 
 impl Victim {
     /// It rests at first.
-    pub fn start(bus: &Bus, attacker: &str) -> Victim {
+    pub fn start(bus: &Bus, attacker: &str, in_loops: bool) -> Victim {
         let shared = Arc::new(Shared::default());
         shared.rest.store(true, Ordering::Relaxed);
         let (told, attacker) = (Arc::clone(&shared), attacker.to_owned());
@@ -178,7 +215,7 @@ impl Victim {
         let suffering = begin(move || {
             let mut suffered = Suffered::default();
             while !told.pause() {
-                suffer(&mut victim, &attacker, &mut suffered);
+                suffer(&mut victim, &attacker, in_loops, &mut suffered);
             }
             victim.unregister().unwrap();
             suffered
@@ -201,12 +238,15 @@ impl Victim {
 }
 
 /// Each operation returns, with an answer or an error of its kind.
-fn suffer(victim: &mut Client, attacker: &str, suffered: &mut Suffered) {
+fn suffer(victim: &mut Client, attacker: &str, in_loops: bool, suffered: &mut Suffered) {
     let timeout = Duration::from_millis(30);
-    let connected = Link::options().timeout(timeout).connect(victim.caller(), attacker);
+    let options = Link::options().timeout(timeout);
+    let options = if in_loops { options.arms() } else { options };
+    let connected = options.connect(victim.caller(), attacker);
     suffered.attempts += 1;
-    let mut link = match connected {
-        Ok(link) => link,
+    let mut end = match connected {
+        Ok(link) if in_loops => Caller::Loop(Looped::new(link)),
+        Ok(link) => Caller::Thread(link),
         Err(ConnectError::TimedOut) => return suffered.timed_out += 1,
         Err(ConnectError::Violation(_)) => return suffered.violations += 1,
         Err(ConnectError::Gone(_) | ConnectError::Refused(_) | ConnectError::Busy(_)) => return,
@@ -215,9 +255,12 @@ fn suffer(victim: &mut Client, attacker: &str, suffered: &mut Suffered) {
     suffered.opened += 1;
     let short = Duration::from_millis(2);
     for number in 0..10_u8 {
-        let called = match number {
-            3 => link.submit(b"question").and_then(|()| link.response_timeout(short).map(drop)),
-            _ => link.call_timeout(b"question", short).map(drop),
+        let called = match &mut end {
+            Caller::Loop(looped) => looped.call(b"question", short).map(drop),
+            Caller::Thread(link) if number == 3 => {
+                link.submit(b"question").and_then(|()| link.response_timeout(short).map(drop))
+            }
+            Caller::Thread(link) => link.call_timeout(b"question", short).map(drop),
         };
         match called {
             Ok(()) | Err(CallError::ServiceFailed(_) | CallError::ResponseTooLarge(_)) => {}
@@ -229,6 +272,7 @@ fn suffer(victim: &mut Client, attacker: &str, suffered: &mut Suffered) {
         }
     }
     // A post waits for room as long as the link is open, so another thread may close it.
+    let link = end.link();
     let closer = link.closer();
     std::thread::scope(|scope| {
         let posting = scope.spawn(|| while link.post(b"one way").is_ok() {});

@@ -8,6 +8,9 @@ use crate::common::raw::RawClient;
 use crate::common::raw_links::{BUSY, CONNECT, LISTEN, NOT_REGISTERED, REPORT, Side, TAKE, ask};
 use ringpost::Observer;
 use ringpost::testing::futex_wake;
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::write;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::thread::futex;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -55,6 +58,7 @@ pub fn called(name: &str) -> Kind {
     match name {
         "rewriter" => Kind::Caller(rewrite),
         "waker" => Kind::Caller(spoil_the_futexes),
+        "kicker" => Kind::Caller(abuse_the_pipes),
         "puncher" => Kind::Caller(punch_holes),
         "mute" => Kind::Caller(never_read),
         "late" => Kind::Caller(go_on_after_the_close),
@@ -62,6 +66,7 @@ pub fn called(name: &str) -> Kind {
         "vanisher" => Kind::Caller(vanish),
         "false rewriter" => Kind::Callee(greet_and_rewrite),
         "false waker" => Kind::Callee(greet_and_spoil_the_futexes),
+        "false kicker" => Kind::Callee(greet_and_abuse_the_pipes),
         "false puncher" => Kind::Callee(greet_and_punch_holes),
         "false mute" => Kind::Callee(greet_and_never_read),
         "false late" => Kind::Callee(greet_and_go_on_after_the_close),
@@ -99,6 +104,61 @@ fn spoil_the_futexes(a: &mut Assault<'_>, link: &mut RawLink) {
                 }
             }
         }
+    }
+}
+
+/// Kicks without end or not at all, fills the other side's pipe and its own, changes them as far as it can,
+/// closes what it reads, and writes all values into the words of ends that wait.
+fn abuse_the_pipes(a: &mut Assault<'_>, link: &mut RawLink) {
+    let is_flood = match a.random.below(10) {
+        0 => {
+            let nothing = std::fs::File::open("/dev/null").unwrap().into();
+            drop(std::mem::replace(&mut link.side.own, nothing));
+            false
+        }
+        1 => {
+            fcntl_setfl(&link.side.others, OFlags::DIRECT | OFlags::NONBLOCK).unwrap();
+            true
+        }
+        2 => {
+            let ends = [&link.side.own, &link.side.own_write, &link.side.others];
+            ends.into_iter().for_each(|end| fcntl_setfl(end, OFlags::empty()).unwrap());
+            false
+        }
+        3 => {
+            let ends = [&link.side.own, &link.side.others];
+            ends.into_iter().for_each(|end| _ = fcntl_setpipe_size(end, 1 << 20));
+            true
+        }
+        // Its own pipe is full, so that no kick has room.
+        4 => {
+            while write(&link.side.own_write, &[0; 512]).is_ok() {}
+            false
+        }
+        // It never kicks: whoever waits for it does so in vain.
+        5 => {
+            link.kicks = false;
+            false
+        }
+        _ => true,
+    };
+    while a.works(link) {
+        for word in link.parked() {
+            match a.random.below(16) {
+                0 => word.store(3 + a.random.below(9) as u32, Ordering::Relaxed),
+                1..8 => word.store(2, Ordering::Relaxed),
+                _ => {}
+            }
+        }
+        if is_flood {
+            link.kick(1 + a.random.below(300));
+        }
+        match link.next() {
+            Some((CALL, number, body)) if link.has_room_for(body.len()) => link.send(OK, number, &body),
+            _ if link.calls() && link.has_room_for(32) => _ = link.call(&[4; 32]),
+            _ => thread::yield_now(),
+        }
+        a.blocks += 1;
     }
 }
 
@@ -193,6 +253,11 @@ fn greet_and_rewrite(a: &mut Assault<'_>, link: &mut RawLink) {
 fn greet_and_spoil_the_futexes(a: &mut Assault<'_>, link: &mut RawLink) {
     greet(a, link);
     spoil_the_futexes(a, link);
+}
+
+fn greet_and_abuse_the_pipes(a: &mut Assault<'_>, link: &mut RawLink) {
+    greet(a, link);
+    abuse_the_pipes(a, link);
 }
 
 fn greet_and_punch_holes(a: &mut Assault<'_>, link: &mut RawLink) {

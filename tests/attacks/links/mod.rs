@@ -4,6 +4,7 @@
 pub mod attacker;
 mod honest;
 mod kinds;
+mod looped;
 mod raw;
 
 use super::common::proc::{Holdings, own_threads, threads};
@@ -25,8 +26,10 @@ fn withstand(attack: &str, breaks: Breaks, connects: bool) {
     // For attacks on sleeping, all sleep.
     let wait = if attack.ends_with("waker") { WaitStrategy::Park } else { WaitStrategy::Adaptive };
     let bus = Bus::with(|b| b.ring_size(RING as usize).wait(wait));
-    let pair = Pair::start(&bus);
-    let victim = connects.then(|| Victim::start(&bus, attack));
+    // For attacks by kicks, all wait in event loops.
+    let in_loops = attack.ends_with("kicker");
+    let pair = Pair::start(&bus, in_loops);
+    let victim = connects.then(|| Victim::start(&bus, attack, in_loops));
     let mut attacker =
         Role::start("link attacker", &[("PATH", bus.path().to_str().unwrap()), ("ATTACK", attack)]);
     attacker.hear("ready");
@@ -121,6 +124,7 @@ macro_rules! attacks {
 attacks! {
     a_caller_rewrites_every_word: "rewriter", Always, false;
     a_caller_wakes_for_nothing: "waker", Sometimes, false;
+    a_caller_kicks_for_nothing: "kicker", Always, false;
     a_caller_punches_holes: "puncher", Sometimes, false;
     a_caller_never_reads_responses: "mute", Never, false;
     a_caller_goes_on_after_the_close: "late", Sometimes, false;
@@ -129,6 +133,7 @@ attacks! {
     callers_never_say_hello: "shy", Never, false;
     a_callee_rewrites_every_word: "false rewriter", Always, true;
     a_callee_wakes_for_nothing: "false waker", Sometimes, true;
+    a_callee_kicks_for_nothing: "false kicker", Always, true;
     a_callee_punches_holes: "false puncher", Sometimes, true;
     a_callee_never_answers: "false mute", Never, true;
     a_callee_goes_on_after_the_close: "false late", Sometimes, true;
