@@ -34,7 +34,7 @@ const WAYS: [&str; 3] = ["all", "signals", "no pwritev2"];
 /// `RWF_NOSIGNAL`, alone and with `RWF_NOWAIT`.
 const QUIETLY: [u32; 2] = [0x100, 0x108];
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 6;
 
 // ---- the process that kicks
 
