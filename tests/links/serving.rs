@@ -1,6 +1,7 @@
 //! The serving side of links: listeners, responders, handles, and the services that they run.
 
 use super::common::proc::{Holdings, own_threads, raise_descriptor_limit};
+use super::common::raw::RawClient;
 use super::common::role::{Role, Stage, numbers, say, setting};
 use super::common::server::start_server;
 use super::common::{Bus, Gate, LIMIT, Place, becomes, begin, eventually};
@@ -60,6 +61,30 @@ fn the_forms_of_accept_wait_as_they_say() {
     assert_eq!((incoming.peer().name.as_str(), incoming.peer().pid), ("alice", std::process::id()));
     assert_eq!(incoming.accept().unwrap().serve(echo), Ok(CloseReason::Peer));
     assert_eq!(connecting.end("a call").unwrap(), b"x");
+}
+
+/// Callers that were introduced and say nothing come before no listener, and lose their places.
+#[test]
+fn callers_that_say_nothing_hold_nobody_up() {
+    let bus = Bus::start();
+    let mallory = RawClient::register(bus.path(), "mallory");
+    let [mut alice, mut bob] = pair(&bus);
+    let mut listener = bob.listen().unwrap();
+    let silent: Vec<_> = (0..3).map(|_| mallory.connect(bus.path(), "bob").unwrap()).collect();
+    let connecting = begin(move || alice.connect("bob").map(|mut link| link.call(b"x").unwrap().to_vec()));
+    let incoming = listener.accept().unwrap();
+    assert_eq!(incoming.peer().name, "alice");
+    assert_eq!(incoming.accept().unwrap().serve(echo), Ok(CloseReason::Peer));
+    assert_eq!(connecting.end("a call").unwrap(), b"x");
+    for side in &silent {
+        assert!(side.is_cut_off(LIMIT), "bob keeps it");
+    }
+    assert!(listener.try_accept().unwrap().is_none());
+    // One that leaves before is forgotten at once, and one whose listener is dropped, too.
+    drop(mallory.connect(bus.path(), "bob").unwrap());
+    let left = mallory.connect(bus.path(), "bob").unwrap();
+    drop(listener);
+    assert!(left.is_cut_off(LIMIT), "bob keeps it");
 }
 
 #[test]
