@@ -250,12 +250,6 @@ impl Requester {
         armed
     }
 
-    /// The responder may wait in an event loop for room for a response: from now on it is told of each that is
-    /// taken.
-    pub(crate) fn release_aloud(&mut self) {
-        self.responses.release_aloud();
-    }
-
     /// Waits for the response to the oldest outstanding request, when none is [kept](Self::take_kept).
     pub(crate) fn receive<E>(
         &mut self,
