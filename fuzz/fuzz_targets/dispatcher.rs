@@ -52,7 +52,7 @@ struct Play<'a> {
 
 impl Play<'_> {
     fn request(&mut self, input: &mut Input<'_>) {
-        let (code, form) = (u16::from(input.byte() % 10), input.byte());
+        let (code, form) = (u16::from(input.byte() % 12), input.byte());
         let flags = u16::from(form >> 6);
         let mut body = Vec::new();
         if code == SEND {

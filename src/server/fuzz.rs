@@ -13,11 +13,12 @@ use super::delivery::Inbox;
 use super::member::Member;
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::channel::Geometry;
 use crate::channel::fuzz::Memory;
+use crate::channel::{Geometry, Kicks};
 use crate::link::End;
 use crate::link::{Request, Response, ServiceError};
 use crate::os::descriptors::Waits;
+use crate::os::pipe::{NewPipe, PipeWriter, kick_pipe};
 use crate::registry::{Owner, Registered, Registry};
 use crate::ring::WaitStrategy;
 use crate::wire::{CloseReason, Key, Name, Peer};
@@ -67,7 +68,7 @@ pub fn service(request: Request<'_>, response: &mut Response<'_>) -> Result<(), 
 
 /// A server without threads: what its workers share.
 #[derive(Debug)]
-pub struct FuzzServer(Arc<Shared>);
+pub struct FuzzServer(Arc<Shared>, NewPipe);
 
 /// Two clients, and the worker of the first.
 pub struct Dispatcher {
@@ -100,18 +101,28 @@ impl FuzzServer {
     pub fn new() -> FuzzServer {
         let registry = Registry::create(CLIENTS).expect("a registry");
         let wake = Waits::new().expect("descriptors").1;
-        FuzzServer(Arc::new(Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake)))
+        let shared = Shared::new(settings(Path::new("unused")), registry, Box::new(service), wake);
+        FuzzServer(Arc::new(shared), kick_pipe().expect("a pipe"))
     }
 
     /// Registers two clients on these channels.
     pub fn admit(&self, alice: &Memory, bob: &Memory) -> Dispatcher {
         let alice_host = alice.host();
+        self.may_arm(&alice_host.kicks);
         let (requests, responses) = (alice_host.requests, alice_host.responses);
         let alice = self.member("alice", alice_host.inbox, (alice_host.closer, alice_host.intake));
         let bob_host = bob.host();
+        self.may_arm(&bob_host.kicks);
         let bob = self.member("bob", bob_host.inbox, (bob_host.closer, bob_host.intake));
         let worker = Worker::new(Arc::clone(&self.0), Arc::clone(&alice), requests, responses);
         Dispatcher { shared: Arc::clone(&self.0), worker, alice, bob, ended: false }
+    }
+
+    /// Gives both halves of a client a pipe, which is soon full.
+    fn may_arm(&self, kicks: &Kicks) {
+        for kick in [&kicks.caller, &kicks.inbox] {
+            kick.set(PipeWriter::new(self.1.write.try_clone().expect("a descriptor")));
+        }
     }
 
     fn member(
