@@ -13,11 +13,36 @@ use super::{Readiness, ReadinessError};
 ///
 /// | end | operations |
 /// | --- | --- |
-/// | [`Client`](crate::Client), [`Caller`](crate::Caller) | [`call`](Async::call), [`submit`](Async::submit), [`response`](Async::response), [`send`](Async::send), [`look_up`](Async::look_up), [`list`](Async::list), [`ping`](Async::ping), [`statistics`](Async::statistics), [`connect`](Async::connect), [`listen`](Async::listen), [`unregister`](Async::unregister) |
-/// | [`Client`](crate::Client), [`Inbox`](crate::Inbox) | [`recv`](Async::recv); a [`Stream`](futures_core::Stream) of messages |
-/// | [`Link`](crate::Link) | [`call`](Async::call), [`submit`](Async::submit), [`response`](Async::response), [`post`](Async::post) |
-/// | [`Listener`](crate::Listener) | [`accept`](Async::accept); a [`Stream`](futures_core::Stream) of callers |
-/// | [`Responder`](crate::Responder) | [`serve`](Async::serve), with a service that may await |
+/// | [`Client`], [`Caller`], [`Link`] | [`call`], [`submit`], [`response`] |
+/// | [`Client`], [`Caller`] | [`send`], [`look_up`], [`list`], [`ping`], [`statistics`] |
+/// | | [`connect`], [`listen`], [`unregister`] |
+/// | [`Client`], [`Inbox`] | [`recv`]; a [`Stream`] of messages |
+/// | [`Link`] | [`post`] |
+/// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
+/// | [`Responder`] | [`serve`], with a service that may await |
+///
+/// [`call`]: Async::call
+/// [`submit`]: Async::submit
+/// [`response`]: Async::response
+/// [`send`]: Async::send
+/// [`look_up`]: Async::look_up
+/// [`list`]: Async::list
+/// [`ping`]: Async::ping
+/// [`statistics`]: Async::statistics
+/// [`connect`]: Async::connect
+/// [`listen`]: Async::listen
+/// [`unregister`]: Async::unregister
+/// [`recv`]: Async::recv
+/// [`post`]: Async::post
+/// [`accept`]: Async::accept
+/// [`serve`]: Async::serve
+/// [`Client`]: crate::Client
+/// [`Caller`]: crate::Caller
+/// [`Inbox`]: crate::Inbox
+/// [`Link`]: crate::Link
+/// [`Listener`]: crate::Listener
+/// [`Responder`]: crate::Responder
+/// [`Stream`]: futures_core::Stream
 ///
 /// Each does what the operation of the same name of the end itself does, and fails as that does. Where that
 /// blocks, this awaits, without a limit in time: wrap a time-out of your runtime around it. The `try_`
