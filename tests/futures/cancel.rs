@@ -106,7 +106,10 @@ async fn a_dropped_call_that_waits_for_room_was_not_sent() {
         })
     });
     let mut alice = bus.wrapped("alice");
-    let mut sent = 0_u8;
+    alice.submit(&[0; 1000]).await.unwrap();
+    // The server has taken it, and takes no other.
+    gate.wait_for(1);
+    let mut sent = 1_u8;
     while poll_times(1, alice.submit(&[sent; 1000])).await.is_some() {
         sent += 1;
     }
