@@ -23,8 +23,8 @@ use crate::testing::failpoints::failpoint;
 use crate::wire::{CloseReason, Operation};
 
 impl Caller {
-    /// What to wait by in an event loop. The first time it asks the server, and tells the worker that this end
-    /// may wait so.
+    /// What to wait by in an event loop. The first time it asks the server, and tells the worker that this
+    /// end may wait so.
     pub(crate) fn pipe(&mut self) -> Result<Arc<PipeReader>, ReadinessError> {
         if let Some(reason) = self.session().closer.reason() {
             // The other half may have registered again.

@@ -204,7 +204,8 @@ impl Inbox {
         }
     }
 
-    /// If the ring has ended and is empty: continues with the next one, if the other half has registered again.
+    /// If the ring has ended and is empty: continues with the next one, if the other half has registered
+    /// again.
     pub(super) fn go_on(&mut self) {
         if self.session.closer.reason().is_some()
             && let Err(Ended::Closed(reason)) = self.ring.try_find()

@@ -53,8 +53,8 @@ use super::{Readiness, ReadinessError};
 /// response is discarded when it comes. A message, a response or a caller that was not returned is there for
 /// the next operation. No payload is kept: it is encoded when the future is first polled.
 ///
-/// Nothing is locked, no thread is started, and every future is `Send` if what you give it is. Each client, and
-/// each link, is an end of its own: to ask two things at once, register or connect twice.
+/// Nothing is locked, no thread is started, and every future is `Send` if what you give it is. Each client,
+/// and each link, is an end of its own: to ask two things at once, register or connect twice.
 ///
 /// A client that [registers again](crate::ClientBuilder::reconnect) does not do so by itself in here, because
 /// that may take long: the operation that finds the end says so, and so do those that follow. Take the client

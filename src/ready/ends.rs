@@ -23,9 +23,9 @@ impl Ready for Client {
 /// It waits for responses: look with [`Caller::try_response`]. If the last [`Caller::try_submit`] said
 /// [`Full`](crate::CallError::Full), it waits for room, too: submit again.
 ///
-/// The first [`readiness`](Ready::readiness) of a registration blocks until the server and the client's worker
-/// have answered, at most for [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). From then on the
-/// worker makes a memory fence for each response.
+/// The first [`readiness`](Ready::readiness) of a registration blocks until the server and the client's
+/// worker have answered, at most for [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). From then on
+/// the worker makes a memory fence for each response.
 impl Ready for Caller {
     fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
         self.pipe().map(Readiness::of_end)

@@ -1,7 +1,7 @@
 //! Waiting in an event loop: one descriptor for what an end waits for.
 //!
-//! An end of a ring waits on a word in shared memory, which no event loop knows. But it has a pipe, too: if it
-//! *arms*, whoever has something for it writes a byte there. That byte says no more than *look*.
+//! An end of a ring waits on a word in shared memory, which no event loop knows. But it has a pipe, too: if
+//! it *arms*, whoever has something for it writes a byte there. That byte says no more than *look*.
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 mod asynchronous;
@@ -40,8 +40,8 @@ pub use serve::OwnedRequest;
 /// 4. Wait. When the descriptor is readable, go back to 2.
 ///
 /// Readable means *look*, and no more: sometimes nothing is there. Only an end that was armed last is waited
-/// for; any other operation on it takes that back. So arm each end before each wait. The same thread may spin,
-/// sleep in a blocking operation, and arm by turns. Until its readiness is first asked for, an end pays
+/// for; any other operation on it takes that back. So arm each end before each wait. The same thread may
+/// spin, sleep in a blocking operation, and arm by turns. Until its readiness is first asked for, an end pays
 /// nothing for all this.
 ///
 /// The end of a connection makes the descriptor readable too, and a look or [`arm`](Self::arm) tells it.

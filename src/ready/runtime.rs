@@ -16,10 +16,10 @@
 //! is no news to it. `arm` drains the pipe, then says that this end waits, and then looks. What was published
 //! before that look is found by it. Whatever is published later kicks into a pipe that was drained, and that
 //! is an edge. If the runtime saw the edge before it is asked, the loop clears it and goes around; the next
-//! `arm` drains and looks after that. If it sees the edge later, the waker is there: the runtime registers the
-//! waker and reads what it remembers in one step, and a clear removes only the edge that this question found,
-//! not one that came behind it. So each clear is followed by a look, and no `Pending` by a clear. An edge of
-//! which the byte was drained meanwhile is no loss: the look behind that drain found what it was for.
+//! `arm` drains and looks after that. If it sees the edge later, the waker is there: the runtime registers
+//! the waker and reads what it remembers in one step, and a clear removes only the edge that this question
+//! found, not one that came behind it. So each clear is followed by a look, and no `Pending` by a clear. An
+//! edge of which the byte was drained meanwhile is no loss: the look behind that drain found what it was for.
 //!
 //! async-io asks the kernel anew for each wait, whether the descriptor is readable, so it misses nothing that
 //! `arm` did not drain.

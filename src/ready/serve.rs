@@ -94,8 +94,8 @@ impl Drop for Unanswered<'_> {
 
 impl Async<Responder> {
     /// Answers the caller's requests, in their order and one at a time, until the link ends: as
-    /// [`Responder::serve`]. The service may await. It answers by what its future returns, and the caller gets
-    /// the text of its error. To a post nobody answers, whatever it returns.
+    /// [`Responder::serve`]. The service may await. It answers by what its future returns, and the caller
+    /// gets the text of its error. To a post nobody answers, whatever it returns.
     ///
     /// While the service is awaited, nothing else of this link is served, and its end is not noticed. If the
     /// service panics, its caller is told, and the panic goes on.

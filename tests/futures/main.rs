@@ -1,5 +1,5 @@
-//! Ends as futures, on tokio's runtimes and on that of async-io: each operation, what a dropped future leaves,
-//! and many ends in one task and in one process.
+//! Ends as futures, on tokio's runtimes and on that of async-io: each operation, what a dropped future
+//! leaves, and many ends in one task and in one process.
 
 #[path = "../common/mod.rs"]
 mod common;

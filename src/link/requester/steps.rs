@@ -5,8 +5,8 @@ use crate::link::Stop;
 use crate::wire::Status;
 
 impl Requester {
-    /// The response to this request if it is there, or comes within the looks that a wait begins with. Earlier
-    /// ones are kept. Does not block.
+    /// The response to this request if it is there, or comes within the looks that a wait begins with.
+    /// Earlier ones are kept. Does not block.
     pub(crate) fn try_await(&mut self, sequence: u32) -> Result<Option<Status>, Stop> {
         let mut found = match self.requests.consumer_looks_parked() {
             true => None,

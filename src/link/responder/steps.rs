@@ -15,8 +15,8 @@ pub(crate) enum Taken {
 }
 
 impl Responder {
-    /// Takes the next request if it is there, for a handler that answers later: with [`answer`](Self::answer),
-    /// before the next one is taken. Does not block.
+    /// Takes the next request if it is there, for a handler that answers later: with
+    /// [`answer`](Self::answer), before the next one is taken. Does not block.
     pub(crate) fn take_request(&mut self) -> Result<Option<Taken>, End> {
         if !self.send_unsent()? {
             return Ok(None);
