@@ -127,9 +127,9 @@
 //!
 //! # Event loops
 //!
-//! A thread that waits for other things, too, does so by a descriptor of each end: [`Ready`]. With the feature
-//! `tokio` or `async-io`, `Async` wraps an end and makes its operations futures. [Both ways](event_loops), with
-//! whole programs.
+//! A thread that waits for other things, too, does so by a descriptor of each end: [`Ready`]. With the
+//! feature `tokio` or `async-io`, `Async` wraps an end and makes its operations futures. [Both
+//! ways](event_loops), with whole programs.
 //!
 //! # Events
 //!
