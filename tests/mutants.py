@@ -485,7 +485,7 @@ MUTANTS = [
      "self.pipe.take().filter(|_| self.arms).map(LinkPipe::arms)", "self.pipe.take().map(LinkPipe::arms)",
      tests("either_side_says_that_it_may_wait")),
     ("armed: the closers of a link's own side kick it", LINK_END, "        self.slot.set(self.kick);\n", "",
-     process("kicks", "a_process_that_is_killed_while_it_waits")),
+     process("ready", "both_ends_of_a_link_hear_of_a_close")),
     ("armed: a listener is kicked with each change", INTAKE, "            kick.kick();\n", "            let _ = kick;\n",
      process("kicks", "a_client_that_may_neither")),
     ("armed: the server keeps a write end", SERVER_KICKS, "    kick.set(PipeWriter::new(other));\n", "    drop(other);\n",

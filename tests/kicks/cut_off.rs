@@ -98,6 +98,10 @@ fn no_kick_goes_into_a_file_that_got_the_number() {
     link.send(STATUS_HELLO, 0, &[]);
     link.send(OK, 0, &[]);
     alice.hear("waits");
+    // So that alice's next post, and the close of her link, kick.
+    for word in link.parked() {
+        word.store(2, Ordering::Relaxed);
+    }
     alice.tell("cut");
     // This side keeps its descriptors, waits in an event loop all the time, and takes what comes.
     eventually("alice's link has ended", || {
