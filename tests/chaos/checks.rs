@@ -100,7 +100,8 @@ fn an_injected_fault_is_found() {
     // If there is room for one of the two only, its sender is told that there was none.
     let doubled = ["twice", "was told InboxFull"].as_slice();
     // Who waits for it hangs, misses a message, or finds something when its time is over.
-    let missed = ["hangs", "do not come", "was not readable", "no response to a submitted"].as_slice();
+    let missed = ["hangs", "not at an end", "do not come", "was not readable", "no response to a submitted"]
+        .as_slice();
     let faults = [
         ("lost:40", ["acknowledged"].as_slice()),
         ("twice:40", doubled),

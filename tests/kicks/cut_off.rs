@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,7 +27,10 @@ fn close_all(directory: &std::path::Path) -> Vec<(PathBuf, File)> {
     (0..FILES)
         .map(|number| {
             let path = directory.join(format!("file {number}"));
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+            // As the pipes were: to another file nothing would be written in any case.
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK);
+            let file = options.open(&path);
             fs::write(&path, b"abc").unwrap();
             (path, file.unwrap())
         })
