@@ -84,8 +84,8 @@ fn renounce_system_calls(end: &AtomicI32) -> bool {
 
 /// Who calls: a client its server, or over a link another client.
 enum Caller {
-    Client(Client),
-    Link(Link),
+    Client(Box<Client>),
+    Link(Box<Link>),
 }
 
 impl Caller {
@@ -131,9 +131,9 @@ fn make_calls(strict: bool, over_link: bool) {
     let readiness = carol.readiness().unwrap();
     while !carol.arm().unwrap() {}
     let (mut client, idle) = if over_link {
-        (Caller::Link(alice.connect("bob").unwrap()), Some(alice))
+        (Caller::Link(Box::new(alice.connect("bob").unwrap())), Some(alice))
     } else {
-        (Caller::Client(alice), None)
+        (Caller::Client(Box::new(alice)), None)
     };
     thread::spawn(move || {
         let payloads = SIZES.map(|size| vec![0x5a; size]);
