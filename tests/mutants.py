@@ -76,6 +76,7 @@ CLIENT_INBOX = "src/client/inbox.rs"
 RECONNECT = "src/client/reconnect.rs"
 WATCHER = "src/client/watcher.rs"
 LINK_END = "src/client/links/end.rs"
+LINK_PIPES = "src/client/links/pipes.rs"
 LINKS = "src/client/links/set.rs"
 INTAKE = "src/client/links/intake.rs"
 INCOMING = "src/client/links/incoming.rs"
@@ -484,7 +485,7 @@ MUTANTS = [
     ("armed: a write end that nobody needs is not kept", INCOMING,
      "self.pipe.take().filter(|_| self.arms).map(LinkPipe::arms)", "self.pipe.take().map(LinkPipe::arms)",
      tests("either_side_says_that_it_may_wait")),
-    ("armed: the closers of a link's own side kick it", LINK_END, "        self.slot.set(self.kick);\n", "",
+    ("armed: the closers of a link's own side kick it", LINK_PIPES, "        self.slot.set(self.kick);\n", "",
      process("ready", "both_ends_of_a_link_hear_of_a_close")),
     ("armed: a listener is kicked with each change", INTAKE, "            kick.kick();\n", "            let _ = kick;\n",
      process("kicks", "a_client_that_may_neither")),
@@ -791,9 +792,9 @@ MUTANTS = [
      process("links", "registers_again_goes_on")),
     ("serving: each listener is told of an end", RECONNECT,
      "half != Half::Listener && ", "", process("links", "registers_again_goes_on")),
-    ("ends: the peer's process is watched", LINK_END,
+    ("ends: the peer's process is watched", LINK_PIPES,
      "(self.process.as_fd(), EventFlags::IN)", "(self.process.as_fd(), EventFlags::empty())", process("links", "although_a_child_holds")),
-    ("ends: the peer's pipe is watched", LINK_END,
+    ("ends: the peer's pipe is watched", LINK_PIPES,
      "self.peers.pipe().map(|pipe| (pipe.as_fd(), EventFlags::empty()));",
      "self.peers.pipe().map(|_| (self.own.as_fd(), EventFlags::empty()));", tests("a_peer_that_drops_its_pipe")),
     ("ends: a child's copies are taken out of the watch", WATCHER,
@@ -813,10 +814,10 @@ MUTANTS = [
      tests("links_end_with_their_client")),
     ("ends: the watcher does what a signal handler cannot", WATCHER,
      "            if self.sweep.swap(false, Ordering::SeqCst) {", "            if false {", tests("the_watcher_ends_what")),
-    ("ends: a pipe's end is the right one", LINK_END,
+    ("ends: a pipe's end is the right one", LINK_PIPES,
      "fcntl_getpipe_size(descriptor).is_ok() && access == Ok(mode)", "fcntl_getpipe_size(descriptor).is_ok()",
      tests("other_descriptors_are_refused")),
-    ("ends: a process is one", LINK_END, "            && is_process(process.as_fd());", ";", tests("other_descriptors_are_refused")),
+    ("ends: a process is one", LINK_PIPES, "            && is_process(process.as_fd());", ";", tests("other_descriptors_are_refused")),
     # Bounds
     ("bounds: copies end within the ring", VIEW, "if at > room || len > room - at {", "if at > room {", VIEWS),
     ("bounds: copies begin within the ring", VIEW,

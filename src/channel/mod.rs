@@ -27,6 +27,7 @@
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod kicks;
 mod layout;
 mod link;
 mod link_words;
@@ -36,9 +37,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::os::remedy::on_memory;
 use crate::ring::layout::largest_block;
-use crate::ring::{CloseReason, Closer, Consumer, Kick, Peer, Producer, Setup, Sleeper, WaitStrategy};
+use crate::ring::{CloseReason, Closer, Consumer, Kick, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
+pub(crate) use kicks::Kicks;
+use kicks::Sleepers;
 pub(crate) use layout::MIN_BLOCK;
 use layout::{CLOSED, MAX_RING, MIN_RING, Ring, Words};
 pub(crate) use layout::{Geometry, LAYOUT_VERSION};
@@ -306,49 +309,6 @@ fn guest_of(
     // The host sleeps on its words, and waits in no event loop.
     let (rings, own) = (Ring::ALL.map(Sleepers::of), vec![kicks.caller.clone(), kicks.inbox.clone()]);
     Ok(Ends::new(view, &rings, own, geometry, strategy, end_options)?.guest(kicks))
-}
-
-/// The pipes by which the ends of a client are kicked that wait in an event loop. The server holds the write
-/// ends, and the client's own closers have others. Each is empty until the client asks for it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Kicks {
-    /// Of the half that calls: it waits for responses, and for room for requests.
-    pub(crate) caller: Kick,
-    /// Of the half that receives messages.
-    pub(crate) inbox: Kick,
-}
-
-impl Kicks {
-    /// The three rings with the pipes that the host kicks.
-    fn at_the_host(&self) -> [Sleepers; 3] {
-        [
-            Sleepers { producer: self.caller.clone(), ..Sleepers::of(Ring::Request) },
-            Sleepers { consumer: self.caller.clone(), ..Sleepers::of(Ring::Response) },
-            Sleepers { consumer: self.inbox.clone(), ..Sleepers::of(Ring::Inbox) },
-        ]
-    }
-}
-
-/// A ring, and the pipes by which this side kicks its ends.
-struct Sleepers {
-    ring: Ring,
-    consumer: Kick,
-    producer: Kick,
-}
-
-impl Sleepers {
-    /// Nobody is kicked.
-    fn of(ring: Ring) -> Sleepers {
-        Sleepers { ring, consumer: Kick::default(), producer: Kick::default() }
-    }
-
-    fn all(&self) -> [Sleeper; 2] {
-        let [consumer, producer] = self.ring.parked_words();
-        [
-            Sleeper { word: consumer, kick: self.consumer.clone() },
-            Sleeper { word: producer, kick: self.producer.clone() },
-        ]
-    }
 }
 
 /// Makes the ends of one side from what they share.

@@ -98,8 +98,8 @@ pub(crate) struct Introduction {
 }
 
 impl Introduction {
-    /// How many descriptors come with it: the segment, both ends of the own pipe, the write end of the peer's,
-    /// and the peer's process.
+    /// How many descriptors come with it: the segment, both ends of the own pipe, the write end of the
+    /// peer's, and the peer's process.
     pub(crate) const DESCRIPTORS: usize = 5;
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -18,8 +18,8 @@
 //! response is committed, while more requests are in the ring. That requester is woken when the drain ends.
 //! So a requester with several requests outstanding sleeps in slices.
 //!
-//! An event loop has no slices. So a requester that may wait in one says so before it does for the first time,
-//! and from then on the responder makes the fence behind each response, too.
+//! An event loop has no slices. So a requester that may wait in one says so before it does for the first
+//! time, and from then on the responder makes the fence behind each response, too.
 
 use crate::ring::{Consumer, Found, Producer, notify_both};
 

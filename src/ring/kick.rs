@@ -1,21 +1,21 @@
 //! Waking an end that waits in an event loop: by a byte in its pipe, a *kick*.
 //!
 //! An end that is about to wait there *arms*: it stores 2 into its parked word, makes a fence, and looks once
-//! more. Whoever finds the 2 swaps in 0 and kicks. The argument at the head of [`crate::ring`] holds for a 2 as
-//! for a 1, and the kick is not lost, because it stays in the pipe until the end drains it, which it does
+//! more. Whoever finds the 2 swaps in 0 and kicks. The argument at the head of [`crate::ring`] holds for a 2
+//! as for a 1, and the kick is not lost, because it stays in the pipe until the end drains it, which it does
 //! before it stores the next 2.
 //!
-//! **Kicks are counted.** Each 2 that is stored brings at most one kick, unless the end takes it back, and each
-//! close on this side one. Whatever is more, the other side did on purpose.
+//! **Kicks are counted.** Each 2 that is stored brings at most one kick, unless the end takes it back, and
+//! each close on this side one. Whatever is more, the other side did on purpose.
 //!
-//! **When to drain.** An end that arms and finds something at once has not waited, and has no kick to take. So
-//! the pipe is drained only if the end has waited since the last time, or a kick may be under way. After every
-//! wait it is drained, whoever wrote into it: a loop that is told of each write only once must not be left
-//! with a pipe that has no room for the next kick.
+//! **When to drain.** An end that arms and finds something at once has not waited, and has no kick to take.
+//! So the pipe is drained only if the end has waited since the last time, or a kick may be under way. After
+//! every wait it is drained, whoever wrote into it: a loop that is told of each write only once must not be
+//! left with a pipe that has no room for the next kick.
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::SPARE_HINTS;
 use crate::shm::backend::{PipeReader, PipeWriter};
@@ -50,6 +50,8 @@ impl Kick {
     /// Kicks the end, if it has a pipe. Does not block. May be called in a signal handler.
     #[cold]
     pub(crate) fn kick(&self) {
+        // The end has stored its 2 with Release after it got the pipe, which is after the slot was filled.
+        fence(Ordering::Acquire);
         if let Some(pipe) = self.0.pipe.get() {
             if fault!("kick") {
                 return;

@@ -2,8 +2,8 @@
 //!
 //! Each end has a parked word in the ring: [`PRODUCER_PARKED`](super::layout::PRODUCER_PARKED) and
 //! [`CONSUMER_PARKED`](super::layout::CONSUMER_PARKED), here the parameter `WORD`. The head of
-//! [`crate::ring`] argues why no wake is lost. An end that waits in an event loop is not asleep on the word but
-//! [armed](super::kick): a byte in its pipe wakes it.
+//! [`crate::ring`] argues why no wake is lost. An end that waits in an event loop is not asleep on the word
+//! but [armed](super::kick): a byte in its pipe wakes it.
 
 use std::time::Instant;
 
@@ -54,7 +54,8 @@ impl End {
 
     /// Announces that this end is about to wait for its pipe. It must look once more before it does.
     pub(super) fn arm<const WORD: usize>(&self, pipe: &mut OwnPipe) {
-        if self.parked::<WORD>().swap(ARMED, Ordering::Relaxed) != ARMED {
+        // Release: for who kicks (`Kick::kick`).
+        if self.parked::<WORD>().swap(ARMED, Ordering::Release) != ARMED {
             pipe.permit();
         }
         fence(Ordering::SeqCst);
@@ -85,8 +86,8 @@ impl End {
         self.parked::<WORD>().load(Ordering::Relaxed) != AWAKE
     }
 
-    /// Wakes the other end if it sleeps or is armed, and tells whether it did. `swapped` is called between the
-    /// change of the word and the wake. Another value than the three is the other end's own affair.
+    /// Wakes the other end if it sleeps or is armed, and tells whether it did. `swapped` is called between
+    /// the change of the word and the wake. Another value than the three is the other end's own affair.
     #[inline(always)]
     pub(super) fn wake<const WORD: usize>(&self, swapped: impl FnOnce()) -> bool {
         let word = self.parked::<WORD>();

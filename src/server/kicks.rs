@@ -1,8 +1,8 @@
 //! Gives a client the pipe by which one half of its channel is woken in an event loop.
 //!
-//! The server keeps a write end of its own, as long as the client is registered. Nobody else pays for what the
-//! client does with its ends: a kick waits for nothing, a full pipe is readable as it is, and one that the
-//! client has closed is written to in vain.
+//! The server keeps a write end of its own, as long as the client is registered. Nobody else pays for what
+//! the client does with its ends: a kick waits for nothing, a full pipe is readable as it is, and one that
+//! the client has closed is written to in vain.
 
 #![forbid(unsafe_code)]
 

@@ -163,7 +163,8 @@ fn spoil_the_futexes(a: &mut Assault<'_>) {
 }
 
 /// Takes the pipes of both halves, and says all the time that it waits in an event loop: with pipes that are
-/// full, made to block, of packets, or that nobody reads. It also sends itself messages, which it does not take.
+/// full, made to block, of packets, or that nobody reads. It also sends itself messages, which it does not
+/// take.
 fn abuse_the_pipes(a: &mut Assault<'_>) {
     let mut ends = Vec::new();
     for half in [0, 1] {

@@ -1,5 +1,5 @@
-//! Tests of what a server does for those who ask with a proof, by hand-written clients: introductions, pipes to
-//! wait by, refusals, and that nothing is left behind whatever becomes of an introduction.
+//! Tests of what a server does for those who ask with a proof, by hand-written clients: introductions, pipes
+//! to wait by, refusals, and that nothing is left behind whatever becomes of an introduction.
 //!
 //! The server is a process of its own, whose descriptors are counted.
 

@@ -7,123 +7,20 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::event::epoll::EventFlags;
-use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::io::Errno;
-use rustix::pipe::fcntl_getpipe_size;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use super::pipes::PeerDescriptors;
 use super::set::Links;
-use crate::channel::{LinkEnds, LinkWords};
+use crate::channel::LinkWords;
 use crate::client::session::Session;
 use crate::client::watcher::{Watch, Watched};
-use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Introduction, Role};
-use crate::os::descriptors::Ours;
-use crate::ring::{Closer, Kick, OwnPipe};
-use crate::shm::backend::{PipeReader, PipeWriter};
+use crate::ring::Closer;
 use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{CloseReason, Peer};
-
-/// What a server sends of a link besides its memory.
-#[derive(Debug)]
-pub(in crate::client) struct Pipes {
-    /// The read end of this end's pipe, and its write end.
-    own: OwnedFd,
-    own_kick: OwnedFd,
-    /// The write end of the peer's pipe.
-    peers: OwnedFd,
-    /// The peer's process.
-    process: OwnedFd,
-}
-
-impl Pipes {
-    /// Takes what a server sent. If it is something else, it is closed on another thread, because the close
-    /// may take long.
-    pub(in crate::client) fn check([own, own_kick, peers, process]: [OwnedFd; 4]) -> Option<Pipes> {
-        let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
-            && is_pipe_end(own_kick.as_fd(), OFlags::WRONLY)
-            && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
-            && is_process(process.as_fd());
-        if !known {
-            [own, own_kick, peers, process].into_iter().for_each(close_elsewhere);
-            return None;
-        }
-        Some(Pipes { own, own_kick, peers, process })
-    }
-
-    /// From now on this end kicks the other one. Returns what is watched, and this end's own pipe.
-    pub(in crate::client) fn connect(self, ends: &LinkEnds) -> (PeerDescriptors, LinkPipe) {
-        let reader = Arc::new(PipeReader::new(self.own));
-        ends.peers.set(PipeWriter::new(self.peers));
-        let process = Ours::new(self.process);
-        let watched = PeerDescriptors { own: Arc::clone(&reader), peers: ends.peers.clone(), process };
-        let own = OwnPipe::new(reader, ends.own.clone());
-        (watched, LinkPipe { own, kick: PipeWriter::new(self.own_kick), slot: ends.own.clone() })
-    }
-}
-
-/// The pipe of one end of a link, until it is known whether the end may wait in an event loop.
-#[derive(Debug)]
-pub(in crate::client) struct LinkPipe {
-    pub(super) own: OwnPipe,
-    kick: PipeWriter,
-    /// Where the closers of this side look for it.
-    slot: Kick,
-}
-
-impl LinkPipe {
-    /// The end may wait in an event loop: from now on its own closers kick it there. Without this the write
-    /// end is not kept.
-    pub(super) fn arms(self) -> OwnPipe {
-        self.slot.set(self.kick);
-        failpoint!("arm.link", [link], seldom);
-        self.own
-    }
-}
-
-/// The descriptors by which each end of a link notices the end of the other.
-#[derive(Debug)]
-pub(in crate::client) struct PeerDescriptors {
-    /// The read end of this end's pipe. The peer sees when it is closed.
-    own: Arc<PipeReader>,
-    /// The write end of the peer's.
-    peers: Kick,
-    /// The peer's process.
-    process: Ours,
-}
-
-impl PeerDescriptors {
-    /// What shows that the peer is gone: an error on its pipe, or that its process can be waited for.
-    pub(in crate::client) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, EventFlags)> {
-        let peers = self.peers.pipe().map(|pipe| (pipe.as_fd(), EventFlags::empty()));
-        peers.into_iter().chain([(self.process.as_fd(), EventFlags::IN)])
-    }
-
-    /// Whether the numbers still belong to these files: other code may have closed them.
-    pub(in crate::client) fn have_their_numbers(&self) -> bool {
-        let peers = self.peers.pipe().is_some_and(PipeWriter::is_ours);
-        self.own.is_ours() && peers && self.process.is_ours()
-    }
-}
-
-/// Whether it is this end of a pipe. The calls ask the kernel alone, so they cannot take long.
-pub(in crate::client) fn is_pipe_end(descriptor: BorrowedFd<'_>, mode: OFlags) -> bool {
-    let access = fcntl_getfl(descriptor).map(|flags| flags & OFlags::RWMODE);
-    fcntl_getpipe_size(descriptor).is_ok() && access == Ok(mode)
-}
-
-/// Whether it stands for a process. Asks for a state that is not taken away by that, so it changes nothing,
-/// and fails with `ECHILD` for a process that is no child.
-fn is_process(descriptor: BorrowedFd<'_>) -> bool {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    !matches!(waitid(WaitId::PidFd(descriptor), look), Err(Errno::BADF | Errno::INVAL))
-}
 
 /// What the owner of an end, the watcher and the client's [`Links`] share of it.
 pub(in crate::client) struct OpenLink {
@@ -344,6 +241,7 @@ impl OpenLink {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::pipes::{LinkPipe, Pipes};
     use super::*;
     use crate::channel::{self, Geometry, Host, LinkEnds, Side, create_link, open_link};
     use crate::client::links::set::report_on;
@@ -352,12 +250,14 @@ pub(super) mod tests {
     use crate::connect::dial::Line;
     use crate::connect::{Proof, Reply, encode_indices};
     use crate::ring::WaitStrategy;
+    use crate::shm::backend::PipeWriter;
     use crate::wire::{Key, Name};
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
     use rustix::pipe::{PipeFlags, pipe_with};
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
     use rustix::time::Timespec;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};

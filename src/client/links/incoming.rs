@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rustix::thread::Pid;
 
-use super::end::{LinkEnd, LinkPipe};
+use super::end::LinkEnd;
+use super::pipes::LinkPipe;
 use super::responder::Responder;
 use super::serving_error::AcceptError;
 use crate::ring::{Consumer, Producer, WaitStrategy};

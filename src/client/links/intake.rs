@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
-use super::end::{LinkEnd, Pipes, is_pipe_end};
+use super::end::LinkEnd;
 use super::incoming::{Heard, Incoming};
+use super::pipes::{Pipes, is_pipe_end};
 use super::set::Links;
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::session::{Session, ask_anew};

@@ -8,6 +8,7 @@ mod intake;
 mod link;
 mod listener;
 mod options;
+mod pipes;
 #[cfg(test)]
 mod property;
 mod responder;
@@ -34,12 +35,13 @@ pub(crate) use listener::Listening;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub(crate) use responder::Given;
 
-pub(super) use end::{LinkEnd, OpenLink, PeerDescriptors, is_pipe_end};
+pub(super) use end::{LinkEnd, OpenLink};
 #[cfg(fuzzing)]
 pub(super) use handshake::connect_over;
 #[cfg(any(test, feature = "tokio", feature = "async-io"))]
 pub(super) use handshake::note_unused;
 pub(super) use intake::{Bell, Intake};
+pub(super) use pipes::{PeerDescriptors, is_pipe_end};
 pub(super) use set::Links;
 pub(super) use takes::Takes;
 #[cfg(fuzzing)]

@@ -250,8 +250,8 @@ fn respond(pipe: &mut Pipe, requester: &mut Requester, sequence: u32) -> Status 
 }
 
 /// The first response is committed, and the second service runs until the requester says that it has it. So
-/// the wake of the first one cannot wait for the end of the drain. `tell` is how the responder learns that the
-/// requester may wait in an event loop: it knows that at the beginning, or is told while it runs.
+/// the wake of the first one cannot wait for the end of the drain. `tell` is how the responder learns that
+/// the requester may wait in an event loop: it knows that at the beginning, or is told while it runs.
 fn exchange(told: bool) {
     explore_bounded(Some(3), move || {
         let (waits, other, mut pipe) = sides(4);

@@ -122,8 +122,8 @@ impl Producer {
         self.end.take_kicks(pipe) && self.arm_after_kicks(len, pipe) && pipe.waits()
     }
 
-    /// The same after the kicks were [taken](crate::ring::Consumer::take_kicks) by the other end of this side. A
-    /// [wait](OwnPipe::waits) may follow.
+    /// The same after the kicks were [taken](crate::ring::Consumer::take_kicks) by the other end of this
+    /// side. A [wait](OwnPipe::waits) may follow.
     pub(crate) fn arm_after_kicks(&mut self, len: usize, pipe: &mut OwnPipe) -> bool {
         if self.end.closer.is_closed_here() || self.check_len(len).is_err() {
             return false;

@@ -1,9 +1,9 @@
-//! The callee: its watcher takes what its bell announces, says hello, hears the caller's, and puts it into the
-//! backlog; the listener's owner decides.
+//! The callee: its watcher takes what its bell announces, says hello, hears the caller's, and puts it into
+//! the backlog; the listener's owner decides.
 //!
 //! In the code (`src/client/links/`): `Takes::rung` hears the bell, `ask` and `answered` take, `again` gives
-//! up; `Intake::meet` opens, `admit` says hello and gives a place or refuses, `hear` hears the caller's hello;
-//! `Incoming::accept` and `refuse` decide; `Intake::end` drops a listener.
+//! up; `Intake::meet` opens, `admit` says hello and gives a place or refuses, `hear` hears the caller's
+//! hello; `Incoming::accept` and `refuse` decide; `Intake::end` drops a listener.
 
 use super::{Fault, Harm, Steps, Who};
 use crate::model::Model;

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::error::printable;
-use crate::client::links::end::{LinkEnd, LinkPipe, Pipes};
+use crate::client::links::end::LinkEnd;
 use crate::client::links::error::ConnectError;
 use crate::client::links::link::Link;
 use crate::client::links::options::LinkOptions;
+use crate::client::links::pipes::{LinkPipe, Pipes};
 use crate::client::session::{Session, explain};
 use crate::connect::dial::{Answer, DialError};
 use crate::connect::disposal::close_elsewhere;
