@@ -31,7 +31,8 @@ use crate::wire::{BLOCK_HEADER, Peer};
 /// | [`call`](Self::call) and its twin | the response | the deadline, if any |
 /// | [`post`](Self::post), [`submit`](Self::submit), [`submit_all`](Self::submit_all) | room | |
 /// | [`response`](Self::response) and its twin | the oldest call's response | the deadline, if any |
-/// | [`try_response`](Self::try_response), [`try_submit`](Self::try_submit), [`try_post`](Self::try_post) | nothing | |
+/// | [`try_submit`](Self::try_submit), [`try_post`](Self::try_post) | nothing | |
+/// | [`try_response`](Self::try_response) | nothing | |
 ///
 /// Every wait also ends when the other client ends, closes the link or dies, and when this client does or a
 /// [closer](Self::closer) is used. What was committed before is received first.
