@@ -49,7 +49,7 @@ impl Connecting {
         let looked = self.asked.look();
         let explain = |error| not_introduced(error, &self.asked.session.links.place.path);
         let Some(answer) = looked.map_err(explain)? else { return Ok(None) };
-        failpoint!("connect.introduced", [link], seldom);
+        failpoint!("connect.looked", [link], seldom);
         Greeting::begin(&self.asked.session, answer, &self.options).map(Some)
     }
 }
