@@ -193,7 +193,7 @@ mod tests {
     fn ones_own_kicks_are_not_the_other_sides() {
         let (mut pipe, own, _others) = pipe();
         (0..3 * SPARE_HINTS).for_each(|_| own.kick());
-        assert_eq!(pipe.drain(), Kicks::Permitted);
+        assert_eq!((pipe.drain(), pipe.taken), (Kicks::Permitted, 3 * SPARE_HINTS));
     }
 
     /// Otherwise somebody could fill the pipe while the end finds something at each wait.
