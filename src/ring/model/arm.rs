@@ -6,12 +6,12 @@
 use loom::sync::Notify;
 use loom::thread;
 
+use super::exchange::Worker;
 use super::*;
-use crate::link::exchange::{Serves, drain};
 use crate::link::{self, Requester};
-use crate::ring::{Deadline, Found, Kick, OwnPipe, Sleeper, Stop};
+use crate::ring::{Deadline, Kick, OwnPipe, Sleeper};
 use crate::shm::backend::pipe;
-use crate::wire::{BLOCK_HEADER, BlockHeader, Operation, Status};
+use crate::wire::{BlockHeader, Operation, Status};
 
 /// The waiting end's pipe.
 struct Pipe(OwnPipe);
@@ -193,51 +193,6 @@ fn a_release_kicks_a_producer_that_waits_for_room() {
     });
 }
 
-/// A responder whose second service takes until its requester has the first response.
-struct Worker {
-    requests: Consumer,
-    responses: Producer,
-    served: usize,
-    wakes_after_each: bool,
-    go_on: Arc<Notify>,
-}
-
-impl Serves for Worker {
-    type End = Stop;
-
-    fn rings(&mut self) -> (&mut Consumer, &mut Producer) {
-        (&mut self.requests, &mut self.responses)
-    }
-
-    fn wakes_after_each(&self) -> bool {
-        self.wakes_after_each
-    }
-
-    fn served(&mut self) -> &mut usize {
-        &mut self.served
-    }
-
-    fn wait(&mut self) -> Result<Found, Stop> {
-        self.requests.find(&mut Deadline::until(None))
-    }
-
-    fn serve(&mut self, found: Found) -> Result<(), Stop> {
-        let incoming = self.requests.take(found);
-        let header = BlockHeader::of(&incoming).unwrap();
-        let mut body = Vec::new();
-        incoming.append_to(BLOCK_HEADER, &mut body);
-        incoming.release_quietly();
-        match Operation::from_code(header.code.get()) {
-            Some(Operation::Ping) => self.wakes_after_each = true,
-            _ if body == block(2, 8) => self.go_on.wait(),
-            _ => {}
-        }
-        let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
-        self.responses.try_publish(Some(header.to_word()), &[&body]).unwrap();
-        Ok(())
-    }
-}
-
 /// The response of a request, in an event loop.
 fn respond(pipe: &mut Pipe, requester: &mut Requester, sequence: u32) -> Status {
     loop {
@@ -250,28 +205,25 @@ fn respond(pipe: &mut Pipe, requester: &mut Requester, sequence: u32) -> Status 
 }
 
 /// The first response is committed, and the second service runs until the requester says that it has it. So
-/// the wake of the first one cannot wait for the end of the drain. `tell` is how the responder learns that
-/// the requester may wait in an event loop: it knows that at the beginning, or is told while it runs.
+/// the wake of the first one cannot wait for the end of the drain. `told`: the responder knows from the
+/// beginning that the requester may wait in an event loop. Otherwise the requester says so while it runs.
 fn exchange(told: bool) {
     explore_bounded(Some(3), move || {
         let (waits, other, mut pipe) = sides(4);
         let (requests, worker_requests) = ring(8, WRAP - 1);
         let go_on = Arc::new(Notify::new());
-        let mut worker = Worker {
-            requests: worker_requests,
-            responses: Producer::new(&other),
-            served: 0,
-            wakes_after_each: told,
-            go_on: go_on.clone(),
-        };
-        let working = thread::spawn(move || {
-            let mut left = if told { 2 } else { 3 };
-            while left > 0 {
-                drain(&mut worker, 64).unwrap();
-                notify_both(&mut worker.responses, &mut worker.requests);
-                left -= std::mem::take(&mut worker.served);
-            }
-        });
+        let goes_on = go_on.clone();
+        let service =
+            move |wakes_after_each: &mut bool, header: BlockHeader, body: &[u8]| match Operation::from_code(
+                header.code.get(),
+            ) {
+                Some(Operation::Ping) => *wakes_after_each = true,
+                _ if body == block(2, 8) => goes_on.wait(),
+                _ => {}
+            };
+        let mut worker = Worker::new(worker_requests, Producer::new(&other), service);
+        worker.wakes_after_each = told;
+        let working = thread::spawn(move || worker.run(if told { 2 } else { 3 }, 64));
         let mut requester = Requester::new(requests, Consumer::new(&waits));
         if !told {
             let sequence = requester.try_publish(Operation::Ping, 0, []).unwrap();

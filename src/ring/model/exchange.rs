@@ -17,19 +17,24 @@ struct Client {
     asked: u8,
 }
 
-struct Worker {
-    requests: Consumer,
-    responses: Producer,
+/// Answers each request with its own body.
+pub(super) struct Worker {
+    pub(super) requests: Consumer,
+    pub(super) responses: Producer,
+    pub(super) wakes_after_each: bool,
     served: usize,
-    wakes_after_each: bool,
+    /// What it does before it answers. It may set the mark that the requester may wait in an event loop.
+    service: Box<Service>,
 }
+
+type Service = dyn FnMut(&mut bool, BlockHeader, &[u8]);
 
 fn pair() -> (Client, Worker) {
     let (requests, worker_requests) = ring(4, WRAP - 1);
     let (worker_responses, responses) = ring(4, WRAP - 2);
     let client = Client { requester: Requester::new(requests, responses), asked: 0 };
     let (requests, responses) = (worker_requests, worker_responses);
-    (client, Worker { requests, responses, served: 0, wakes_after_each: false })
+    (client, Worker::new(requests, responses, |_, _, _| {}))
 }
 
 impl Client {
@@ -79,6 +84,7 @@ impl Serves for Worker {
         let mut body = Vec::new();
         incoming.append_to(BLOCK_HEADER, &mut body);
         incoming.release_quietly();
+        (self.service)(&mut self.wakes_after_each, header, &body);
         let header = BlockHeader::new(Status::Ok as u16, 0, header.sequence.get());
         self.responses.try_publish(Some(header.to_word()), &[&body]).unwrap();
         Ok(())
@@ -86,8 +92,16 @@ impl Serves for Worker {
 }
 
 impl Worker {
+    pub(super) fn new(
+        requests: Consumer,
+        responses: Producer,
+        service: impl FnMut(&mut bool, BlockHeader, &[u8]) + 'static,
+    ) -> Worker {
+        Worker { requests, responses, wakes_after_each: false, served: 0, service: Box::new(service) }
+    }
+
     /// Serves this many requests, in drains of at most `most`.
-    fn run(mut self, requests: usize, most: usize) {
+    pub(super) fn run(mut self, requests: usize, most: usize) {
         let mut left = requests;
         while left > 0 {
             drain(&mut self, most).unwrap();
