@@ -238,7 +238,10 @@ pub use self::{
     registry::{ClientInfo, ClientState, Counters},
     ring::{Deadline, WaitStrategy},
     server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
-    wire::{Address, CloseReason, Key, Name, NameError, ParseKeyError, Peer, Violation},
+    wire::{
+        Address, CloseReason, Key, Name, NameError, ParseKeyError, Pattern, Peer, Policy, Topic, TopicError,
+        Violation,
+    },
 };
 
 #[cfg(feature = "serde")]

@@ -11,6 +11,8 @@ pub(crate) mod invisible;
 mod key;
 mod name;
 mod peer;
+mod policy;
+mod topic;
 mod violation;
 
 pub use address::Address;
@@ -18,6 +20,8 @@ pub use close_reason::CloseReason;
 pub use key::{Key, ParseKeyError};
 pub use name::{Name, NameError};
 pub use peer::Peer;
+pub use policy::Policy;
+pub use topic::{Pattern, Topic, TopicError};
 pub use violation::Violation;
 
 use std::time::Duration;
@@ -27,7 +31,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 3;
+pub(crate) const PROTOCOL_VERSION: u32 = 4;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;
