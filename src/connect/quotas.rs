@@ -12,8 +12,10 @@ use crate::os::processors;
 /// | `clients` | `clients=N` | 256 | [`RegisterError::Quota`](crate::RegisterError::Quota) |
 /// | `ring_bytes` | `ring-bytes=BYTES` | 256 MiB, at most a quarter of the memory | the same |
 /// | `spinning` | `spinning=N` | a quarter of the CPUs | the worker waits adaptively |
-/// | `registrations` | `registrations=N` | 500 per second | the registration or link is refused; try again |
+/// | `registrations` | `registrations=N` | 500 per second | the registration, link, topic or subscription is refused; try again |
 /// | `links` | `links=N` | 1024 | the link is refused |
+/// | `topics` | `topics=N` | 64 | the topic is refused |
+/// | `subscriptions` | `subscriptions=N` | 1024 | the subscription is refused |
 ///
 /// # Examples
 ///
@@ -35,15 +37,20 @@ pub struct Quotas {
     /// Registered clients.
     pub clients: u32,
     /// Bytes of the clients' rings, used or not: three rings and a page for each client, two rings and a
-    /// page for each link that a client opened.
+    /// page for each link that a client opened, a ring and a page for each topic that it publishes, and a page
+    /// for each publisher of a topic that it has subscribed to.
     pub ring_bytes: u64,
     /// Workers that spin without pause, if the server's wait strategy is
     /// [`WaitStrategy::Spin`](crate::WaitStrategy::Spin).
     pub spinning: u32,
-    /// Registrations, new links and reports of links per second.
+    /// Registrations, new links, reports of links, topics and subscriptions per second.
     pub registrations: u32,
     /// Links that its clients opened, in all, and at most as many to one client.
     pub links: u32,
+    /// Topics that its clients publish. Several clients that publish the same one count each.
+    pub topics: u32,
+    /// Subscriptions of its clients, those to presence included.
+    pub subscriptions: u32,
 }
 
 impl Default for Quotas {
@@ -58,6 +65,8 @@ impl Default for Quotas {
             spinning: (processors::usable() / 4) as u32,
             registrations: 500,
             links: 1024,
+            topics: 64,
+            subscriptions: 1024,
         }
     }
 }
@@ -65,10 +74,11 @@ impl Default for Quotas {
 impl Quotas {
     /// The quotas as text: `asking=256 clients=256` and so on.
     pub(crate) fn encode(&self) -> String {
-        let Quotas { asking, clients, ring_bytes, spinning, registrations, links } = self;
+        let Quotas { asking, clients, ring_bytes, spinning, registrations, links, topics, subscriptions } =
+            self;
         format!(
             "asking={asking} clients={clients} ring-bytes={ring_bytes} spinning={spinning} registrations={registrations} \
-             links={links}"
+             links={links} topics={topics} subscriptions={subscriptions}"
         )
     }
 
@@ -86,6 +96,8 @@ impl Quotas {
             spinning: small("spinning")?,
             registrations: small("registrations")?,
             links: small("links")?,
+            topics: small("topics")?,
+            subscriptions: small("subscriptions")?,
         })
     }
 }

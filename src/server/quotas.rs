@@ -34,6 +34,8 @@ struct Use {
     /// When the last registration would have come if they came evenly spaced.
     registered: Option<Instant>,
     links: u32,
+    topics: u32,
+    subscriptions: u32,
 }
 
 /// How much each user has.
@@ -180,7 +182,7 @@ impl Use {
         let step = Duration::from_secs(1) / registrations.max(1);
         let due = self.registered.map_or(now, |due| due.max(now)) + step;
         if registrations == 0 || due > now + Duration::from_secs(1) + step {
-            let what = format!("{registrations} registrations or new links a second");
+            let what = format!("{registrations} registrations, links, topics or subscriptions a second");
             return Err(over(Refusal::Busy, uid, &what, "registrations=N; try again later"));
         }
         self.registered = Some(due);
@@ -242,6 +244,89 @@ impl Ledger {
     }
 }
 
+/// What a client's topic, its subscription, or one publisher that its subscription has taken, takes of its
+/// user's quotas, until this is dropped.
+#[derive(Debug)]
+pub(super) struct TopicShare {
+    ledger: Arc<Ledger>,
+    uid: u32,
+    topics: u32,
+    subscriptions: u32,
+    ring_bytes: u64,
+}
+
+impl Ledger {
+    /// One more topic of this user, with so many bytes of memory.
+    pub(super) fn begin_topic(self: &Arc<Self>, uid: u32, ring_bytes: u64) -> Result<TopicShare, Over> {
+        self.begin_share(uid, [1, 0], ring_bytes)
+    }
+
+    /// One more subscription of this user.
+    pub(super) fn begin_subscription(self: &Arc<Self>, uid: u32) -> Result<TopicShare, Over> {
+        self.begin_share(uid, [0, 1], 0)
+    }
+
+    /// One more publisher that a subscription of this user takes, which it may do as fast as it likes.
+    pub(super) fn begin_pair(self: &Arc<Self>, uid: u32, ring_bytes: u64) -> Result<TopicShare, Over> {
+        self.begin_share(uid, [0, 0], ring_bytes)
+    }
+
+    fn begin_share(
+        self: &Arc<Self>,
+        uid: u32,
+        [topics, subscriptions]: [u32; 2],
+        ring_bytes: u64,
+    ) -> Result<TopicShare, Over> {
+        let mut users = self.lock();
+        let user = users.entry(uid).or_default();
+        if !self.is_exempt(uid) {
+            let quotas = self.quotas;
+            let over = |what: &str, option: &str| Err(over(Refusal::Quota, uid, what, option));
+            if user.topics.saturating_add(topics) > quotas.topics {
+                return over(&format!("{} topics", quotas.topics), "topics=N");
+            }
+            if user.subscriptions.saturating_add(subscriptions) > quotas.subscriptions {
+                return over(&format!("{} subscriptions", quotas.subscriptions), "subscriptions=N");
+            }
+            if user.ring_bytes.saturating_add(ring_bytes) > quotas.ring_bytes {
+                let (used, most) = (user.ring_bytes, quotas.ring_bytes);
+                let what = format!("{used} of {most} bytes of rings, and this takes {ring_bytes}");
+                let option =
+                    "ring-bytes=BYTES), or the topic can have a smaller ring (PublishOptions::ring_size";
+                return over(&what, option);
+            }
+            if topics + subscriptions > 0 {
+                user.pace(uid, quotas.registrations, Instant::now())?;
+            }
+        }
+        user.topics += topics;
+        user.subscriptions += subscriptions;
+        user.ring_bytes += ring_bytes;
+        drop(users);
+        Ok(TopicShare { ledger: Arc::clone(self), uid, topics, subscriptions, ring_bytes })
+    }
+
+    /// Delays a user's further registrations, topics and subscriptions: one of them took this long.
+    pub(super) fn slow_down(&self, uid: u32, by: Duration) {
+        if !self.is_exempt(uid)
+            && let Some(user) = self.lock().get_mut(&uid)
+            && let Some(due) = &mut user.registered
+        {
+            *due += by;
+        }
+    }
+}
+
+impl Drop for TopicShare {
+    fn drop(&mut self) {
+        if let Some(user) = self.ledger.lock().get_mut(&self.uid) {
+            user.topics = user.topics.saturating_sub(self.topics);
+            user.subscriptions = user.subscriptions.saturating_sub(self.subscriptions);
+            user.ring_bytes = user.ring_bytes.saturating_sub(self.ring_bytes);
+        }
+    }
+}
+
 impl Drop for LinkShare {
     fn drop(&mut self) {
         if let Some(user) = self.ledger.lock().get_mut(&self.uid) {
@@ -297,8 +382,16 @@ mod tests {
     const BOB: u32 = 70_002;
 
     fn ledger(set: impl FnOnce(&mut Quotas)) -> Arc<Ledger> {
-        let mut quotas =
-            Quotas { asking: 3, clients: 3, ring_bytes: 1000, spinning: 1, registrations: 100, links: 2 };
+        let mut quotas = Quotas {
+            asking: 3,
+            clients: 3,
+            ring_bytes: 1000,
+            spinning: 1,
+            registrations: 100,
+            links: 2,
+            topics: 2,
+            subscriptions: 3,
+        };
         set(&mut quotas);
         Arc::new(Ledger::new(quotas))
     }
@@ -372,7 +465,7 @@ mod tests {
         let over = client().unwrap_err();
         assert_eq!(over.refusal, Refusal::Busy);
         assert!(
-            over.why.contains("5 registrations or new links a second")
+            over.why.contains("5 registrations, links, topics or subscriptions a second")
                 && over.why.contains("--quota registrations=N")
         );
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -403,6 +496,43 @@ mod tests {
         (0..100).for_each(|_| drop(ledger.begin_link(BOB, 0, true).unwrap()));
         assert_eq!(ledger.begin_report(BOB).unwrap_err().refusal, Refusal::Busy);
         (0..100).for_each(|_| ledger.begin_report(0).unwrap());
+    }
+
+    #[test]
+    fn topics_subscriptions_and_what_they_take_count_until_they_end() {
+        let ledger = ledger(|_| {});
+        let _topics = (ledger.begin_topic(ALICE, 400).unwrap(), ledger.begin_topic(ALICE, 0).unwrap());
+        let over = ledger.begin_topic(ALICE, 0).unwrap_err();
+        assert_eq!(over.refusal, Refusal::Quota);
+        assert!(over.why.contains("2 topics") && over.why.contains("--quota topics=N"), "{}", over.why);
+        let subscriptions: Vec<_> = (0..3).map(|_| ledger.begin_subscription(ALICE).unwrap()).collect();
+        let over = ledger.begin_subscription(ALICE).unwrap_err();
+        assert!(over.why.contains("3 subscriptions") && over.why.contains("subscriptions=N"), "{}", over.why);
+        let pair = ledger.begin_pair(ALICE, 600).unwrap();
+        let over = ledger.begin_pair(ALICE, 1).unwrap_err();
+        assert!(
+            over.why.contains("1000 of 1000 bytes") && over.why.contains("ring-bytes=BYTES"),
+            "{}",
+            over.why
+        );
+        let _bobs = (ledger.begin_topic(BOB, 1000).unwrap(), ledger.begin_subscription(BOB).unwrap());
+        drop((pair, subscriptions));
+        let Use { topics, subscriptions, ring_bytes, .. } = ledger.lock()[&ALICE];
+        assert_eq!((topics, subscriptions, ring_bytes), (2, 0, 400));
+        let _own: Vec<_> = (0..50).map(|_| ledger.begin_topic(ledger.own, 100).unwrap()).collect();
+    }
+
+    #[test]
+    fn who_costs_much_time_waits_for_it() {
+        let ledger = ledger(|quotas| quotas.subscriptions = 1000);
+        let subscribe = |uid| ledger.begin_subscription(uid).map(drop);
+        subscribe(ALICE).unwrap();
+        ledger.slow_down(ALICE, Duration::from_secs(3600));
+        let over = subscribe(ALICE).unwrap_err();
+        assert_eq!(over.refusal, Refusal::Busy);
+        subscribe(BOB).unwrap();
+        ledger.slow_down(0, Duration::from_secs(3600));
+        subscribe(0).unwrap();
     }
 
     #[test]

@@ -254,6 +254,8 @@ fn server() -> ServerInfo {
             spinning: 0,
             registrations: 500,
             links: 1024,
+            topics: 64,
+            subscriptions: 1024,
         }),
     }
 }

@@ -205,7 +205,7 @@ fn bytes_of_links_count_as_those_of_clients_and_new_links_as_registrations() {
         refused::<()>(
             Err(over.expect("too many a second")),
             BUSY,
-            &["20 registrations or new links a second", "registrations=N"],
+            &["20 registrations, links, topics or subscriptions a second", "registrations=N"],
         );
     });
 }

@@ -56,8 +56,8 @@ pub struct Cli {
     pub allow_group: Vec<u32>,
 
     /// A limit for each user except the server's own and root: asking=N (unregistered connections),
-    /// clients=N, ring-bytes=BYTES, spinning=N (workers) or registrations=N (per second); may be
-    /// repeated
+    /// clients=N, ring-bytes=BYTES, spinning=N (workers), registrations=N (per second), links=N,
+    /// topics=N or subscriptions=N; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = quota)]
     pub quota: Vec<Quota>,
 

@@ -13,6 +13,8 @@ pub enum Quota {
     Spinning(u32),
     Registrations(u32),
     Links(u32),
+    Topics(u32),
+    Subscriptions(u32),
 }
 
 impl Quota {
@@ -24,12 +26,15 @@ impl Quota {
             Quota::Spinning(number) => quotas.spinning = number,
             Quota::Registrations(number) => quotas.registrations = number,
             Quota::Links(number) => quotas.links = number,
+            Quota::Topics(number) => quotas.topics = number,
+            Quota::Subscriptions(number) => quotas.subscriptions = number,
         }
     }
 }
 
 pub fn quota(text: &str) -> Result<Quota, String> {
-    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N, registrations=N or links=N";
+    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N, registrations=N, links=N, topics=N or \
+                         subscriptions=N";
     let (name, value) = text.split_once('=').ok_or_else(|| format!("the value is missing: {NAMES}"))?;
     let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number: {NAMES}"));
     match name {
@@ -39,6 +44,8 @@ pub fn quota(text: &str) -> Result<Quota, String> {
         "spinning" => number().map(Quota::Spinning),
         "registrations" => number().map(Quota::Registrations),
         "links" => number().map(Quota::Links),
+        "topics" => number().map(Quota::Topics),
+        "subscriptions" => number().map(Quota::Subscriptions),
         _ => Err(format!("there is no quota {name:?}: {NAMES}")),
     }
 }
@@ -50,11 +57,24 @@ mod tests {
     #[test]
     fn each_quota_is_set_by_its_name() {
         let mut quotas = Quotas::default();
-        for text in ["asking=1", "clients=2", "ring-bytes=3M", "spinning=0", "registrations=5", "links=6"] {
+        let texts = [
+            "asking=1",
+            "clients=2",
+            "ring-bytes=3M",
+            "spinning=0",
+            "registrations=5",
+            "links=6",
+            "topics=7",
+            "subscriptions=8",
+        ];
+        for text in texts {
             quota(text).unwrap().set(&mut quotas);
         }
-        let Quotas { asking, clients, ring_bytes, spinning, registrations, links, .. } = quotas;
-        assert_eq!((asking, clients, ring_bytes, spinning, registrations, links), (1, 2, 3 << 20, 0, 5, 6));
+        let Quotas {
+            asking, clients, ring_bytes, spinning, registrations, links, topics, subscriptions, ..
+        } = quotas;
+        assert_eq!((asking, clients, ring_bytes, spinning, registrations), (1, 2, 3 << 20, 0, 5));
+        assert_eq!((links, topics, subscriptions), (6, 7, 8));
     }
 
     #[test]

@@ -111,12 +111,16 @@ struct QuotasObject {
     spinning: u32,
     registrations: u32,
     links: u32,
+    topics: u32,
+    subscriptions: u32,
 }
 
 impl QuotasObject {
     fn new(quotas: Quotas) -> QuotasObject {
-        let Quotas { asking, clients, ring_bytes, spinning, registrations, links, .. } = quotas;
-        QuotasObject { asking, clients, ring_bytes, spinning, registrations, links }
+        let Quotas {
+            asking, clients, ring_bytes, spinning, registrations, links, topics, subscriptions, ..
+        } = quotas;
+        QuotasObject { asking, clients, ring_bytes, spinning, registrations, links, topics, subscriptions }
     }
 }
 
@@ -137,15 +141,13 @@ fn users(clients: &[ClientInfo]) -> Vec<UserObject> {
 
 /// The line with the quotas and each user's number of clients.
 fn quotas_line(server: &ServerInfo, clients: &[ClientInfo]) -> String {
-    let Some(Quotas { asking, clients: most, ring_bytes, spinning, registrations, links, .. }) =
-        server.quotas
-    else {
-        return String::new();
-    };
+    let Some(quotas) = server.quotas else { return String::new() };
+    let Quotas { asking, clients: most, ring_bytes, spinning, registrations, .. } = quotas;
+    let Quotas { links, topics, subscriptions, .. } = quotas;
     let used: Vec<String> =
         users(clients).iter().map(|user| format!("; user {} has {}", user.uid, user.clients)).collect();
     format!(
-        "limits for each other user: {most} clients, {links} links, {} of rings, {asking} unregistered connections, {spinning} spinning \
+        "limits for each other user: {most} clients, {links} links, {topics} topics, {subscriptions} subscriptions, {} of rings, {asking} unregistered connections, {spinning} spinning \
          workers, {registrations} registrations per second{}\n",
         readable_bytes(usize::try_from(ring_bytes).unwrap_or(usize::MAX)),
         used.concat(),
