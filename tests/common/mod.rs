@@ -12,6 +12,7 @@ pub mod proc;
 pub mod program;
 pub mod raw;
 pub mod raw_links;
+pub mod raw_topics;
 pub mod role;
 pub mod server;
 pub mod traffic;

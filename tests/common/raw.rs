@@ -115,7 +115,7 @@ pub fn hear(socket: &OwnedFd) -> Heard {
 /// The status, body and descriptors of the next reply; `None` if the connection ended.
 pub fn hear_all(socket: &OwnedFd) -> Option<(u16, Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; 1 << 17];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let buffers = &mut [IoSliceMut::new(&mut bytes)];
