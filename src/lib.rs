@@ -232,7 +232,7 @@ pub use self::{
         RegisterError, Responder, SendError, ServeError, ServeHandle,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
-    connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, default_path},
+    connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, TopicInfo, default_path},
     link::{Request, Response, Service, ServiceError},
     ready::{Readiness, ReadinessError, Ready},
     registry::{ClientInfo, ClientState, Counters},
@@ -240,7 +240,7 @@ pub use self::{
     server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
     wire::{
         Address, CloseReason, Key, Name, NameError, ParseKeyError, Pattern, Peer, Policy, Topic, TopicError,
-        Violation,
+        VanishReason, Violation,
     },
 };
 

@@ -45,7 +45,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::credentials::{Credentials, peer_credentials};
 use super::disposal::Disposal;
-use super::introduction::Introduction;
+use super::greeting::MOST_DESCRIPTORS;
 use crate::os::descriptors;
 use crate::os::sockets;
 
@@ -166,14 +166,14 @@ impl Accepted {
         send(self.socket(), datagram, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
-    /// Like [`send`](Self::send), with descriptors of this process, at most as many as come with an
-    /// introduction.
+    /// Like [`send`](Self::send), with descriptors of this process, at most as many as come with one
+    /// answer.
     pub(crate) fn send_with(
         &self,
         datagram: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> rustix::io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Introduction::DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(Errno::INVAL);

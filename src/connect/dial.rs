@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Descriptors};
 use super::path::{address, trustworthy};
-use super::{Ask, Introduction, MOST_BYTES, Refusal, Reply, ReplyBody, peer_credentials};
+use super::{Ask, MOST_BYTES, MOST_DESCRIPTORS, Refusal, Reply, ReplyBody, peer_credentials};
 use crate::testing::failpoints::failpoint;
 use crate::wire::PROTOCOL_VERSION;
 
@@ -220,7 +220,7 @@ impl Line {
             match (seen.descriptors.len(), seen.cut) {
                 (found, false) if ask.may_bring(found) => {}
                 // Some descriptors are missing, because this process may not have so many.
-                (found, true) if found < Introduction::DESCRIPTORS => return Err(Errno::MFILE.into()),
+                (found, true) if found < MOST_DESCRIPTORS => return Err(Errno::MFILE.into()),
                 _ => return Err(DialError::NotRingpost),
             }
             self.connection.take()?;

@@ -1,13 +1,18 @@
 //! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
 use super::introduction::{Half, Introduction, Proof, Reported, decode_report, encode_report};
-use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, take};
+use super::topics::{Part, Publish, Subscribe, Waits};
+use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, TopicError, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const HEADER: usize = 16;
 
 /// The longest datagram in either direction: a page of clients.
 pub(crate) const MOST_BYTES: usize = 16 * 1024;
+
+/// The most descriptors that come with one answer.
+pub(crate) const MOST_DESCRIPTORS: usize = Part::MOST_DESCRIPTORS;
+const _: () = assert!(Introduction::DESCRIPTORS <= MOST_DESCRIPTORS);
 
 /// How many descriptors come with a pipe for kicks: its read end and its write end.
 const KICK_DESCRIPTORS: usize = 2;
@@ -44,6 +49,38 @@ pub(crate) enum Ask {
         proof: Proof,
         half: Half,
     },
+    /// A topic of the client's own.
+    Publish {
+        proof: Proof,
+        publish: Publish,
+    },
+    /// The client has sealed the topic's segment: from now on the topic is there.
+    Published {
+        proof: Proof,
+        publication: u64,
+    },
+    Subscribe {
+        proof: Proof,
+        subscribe: Subscribe,
+    },
+    /// The end of a publication or subscription.
+    Leave {
+        proof: Proof,
+        id: u64,
+    },
+    /// A bell, to learn of parts.
+    Attend(Proof),
+    /// The next part that waits.
+    Part(Proof),
+    /// A page of all topics.
+    Topics {
+        from: u64,
+    },
+    /// The server's own topic: who registers, and who is gone.
+    Presence {
+        proof: Proof,
+        waits: Waits,
+    },
 }
 
 /// Why a datagram is not a valid request.
@@ -60,6 +97,8 @@ pub(crate) enum AskError {
     Unknown,
     #[error("not a valid name: {0}")]
     Name(NameError),
+    #[error("not a valid topic or pattern: {0}")]
+    Topic(TopicError),
 }
 
 /// Why the server refuses a request: the code in its reply.
@@ -131,22 +170,38 @@ impl Ask {
             Ask::Report { proof, links } => (7, [&proof.encode()[..], &encode_report(links)].concat()),
             Ask::Links { from } => (8, from.to_le_bytes().to_vec()),
             Ask::Kick { proof, half } => (9, [&proof.encode()[..], &[*half as u8]].concat()),
+            Ask::Publish { proof, publish } => (10, [&proof.encode()[..], &publish.encode()].concat()),
+            Ask::Published { proof, publication: id } => {
+                (11, [&proof.encode()[..], &id.to_le_bytes()].concat())
+            }
+            Ask::Subscribe { proof, subscribe } => (12, [&proof.encode()[..], &subscribe.encode()].concat()),
+            Ask::Leave { proof, id } => (13, [&proof.encode()[..], &id.to_le_bytes()].concat()),
+            Ask::Attend(proof) => (14, proof.encode().to_vec()),
+            Ask::Part(proof) => (15, proof.encode().to_vec()),
+            Ask::Topics { from } => (16, from.to_le_bytes().to_vec()),
+            Ask::Presence { proof, waits } => (17, [&proof.encode()[..], &waits.encode()].concat()),
         };
         frame(what, &body)
     }
 
     /// The most descriptors that an answer may come with.
     pub(crate) fn most_descriptors(&self) -> usize {
-        (0..=Introduction::DESCRIPTORS).rev().find(|most| self.may_bring(*most)).unwrap_or(0)
+        (0..=MOST_DESCRIPTORS).rev().find(|most| self.may_bring(*most)).unwrap_or(0)
     }
 
     /// Whether an answer may come with so many descriptors.
     pub(super) fn may_bring(&self, descriptors: usize) -> bool {
         match self {
-            Ask::Register(_) | Ask::Listen(_) => descriptors <= 1,
+            Ask::Register(_) | Ask::Listen(_) | Ask::Attend(_) | Ask::Publish { .. } => descriptors <= 1,
             Ask::Kick { .. } => matches!(descriptors, 0 | KICK_DESCRIPTORS),
             Ask::Connect { .. } | Ask::Take(_) => matches!(descriptors, 0 | Introduction::DESCRIPTORS),
+            Ask::Part(_) => descriptors <= Part::MOST_DESCRIPTORS,
+            // The segment, the page and the server's process; then the own pipe of one that arms.
+            Ask::Presence { waits, .. } => descriptors == 0 || descriptors == if waits.arms { 5 } else { 3 },
             Ask::List { .. } | Ask::Server | Ask::Report { .. } | Ask::Links { .. } => descriptors == 0,
+            Ask::Published { .. } | Ask::Subscribe { .. } | Ask::Leave { .. } | Ask::Topics { .. } => {
+                descriptors == 0
+            }
         }
     }
 
@@ -179,8 +234,40 @@ impl Ask {
                 Some((proof, [1])) => Ok(Ask::Kick { proof, half: Half::Inbox }),
                 _ => Err(AskError::Unknown),
             },
+            10 => {
+                let (proof, rest) = Proof::take(body).ok_or(AskError::Unknown)?;
+                Publish::decode(rest).map(|publish| Ask::Publish { proof, publish })
+            }
+            11 => {
+                a_proof_and_a_number(body).map(|(proof, publication)| Ask::Published { proof, publication })
+            }
+            12 => {
+                let (proof, rest) = Proof::take(body).ok_or(AskError::Unknown)?;
+                Subscribe::decode(rest).map(|subscribe| Ask::Subscribe { proof, subscribe })
+            }
+            13 => a_proof_and_a_number(body).map(|(proof, id)| Ask::Leave { proof, id }),
+            14 => only_a_proof(body).map(Ask::Attend),
+            15 => only_a_proof(body).map(Ask::Part),
+            16 => match take::<8>(body) {
+                Some((from, [])) => Ok(Ask::Topics { from: u64::from_le_bytes(from) }),
+                _ => Err(AskError::Unknown),
+            },
+            17 => match Proof::take(body) {
+                Some((proof, [waits])) => Waits::from_byte(*waits)
+                    .map(|waits| Ask::Presence { proof, waits })
+                    .ok_or(AskError::Unknown),
+                _ => Err(AskError::Unknown),
+            },
             _ => Err(AskError::Unknown),
         }
+    }
+}
+
+fn a_proof_and_a_number(body: &[u8]) -> Result<(Proof, u64), AskError> {
+    let (proof, rest) = Proof::take(body).ok_or(AskError::Unknown)?;
+    match take(rest) {
+        Some((number, [])) => Ok((proof, u64::from_le_bytes(number))),
+        _ => Err(AskError::Unknown),
     }
 }
 
@@ -208,7 +295,7 @@ impl AskError {
             AskError::NotRingpost => Refusal::NotRingpost,
             AskError::Version { .. } => Refusal::Version,
             AskError::Unknown => Refusal::Unknown,
-            AskError::Name(_) => Refusal::InvalidName,
+            AskError::Name(_) | AskError::Topic(_) => Refusal::InvalidName,
         }
     }
 }

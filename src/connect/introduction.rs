@@ -103,17 +103,12 @@ impl Introduction {
     pub(crate) const DESCRIPTORS: usize = 5;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Peer { name, key, pid, uid, gid } = &self.peer;
         let mut bytes = self.id.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.index.to_le_bytes());
         for size in [self.ring_size, self.max_block] {
             bytes.extend_from_slice(&(size as u64).to_le_bytes());
         }
-        bytes.extend_from_slice(&key.to_bytes());
-        for number in [pid, uid, gid] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        push_name(&mut bytes, name);
+        push_peer(&mut bytes, &self.peer);
         bytes
     }
 
@@ -123,18 +118,7 @@ impl Introduction {
         let (index, rest) = take(rest)?;
         let (ring_size, rest) = take(rest)?;
         let (max_block, rest) = take(rest)?;
-        let (key, rest) = take(rest)?;
-        let (pid, rest) = take(rest)?;
-        let (uid, rest) = take(rest)?;
-        let (gid, rest) = take(rest)?;
-        let (name, []) = take_name(rest)? else { return None };
-        let peer = Peer {
-            name,
-            key: Key::from_bytes(key),
-            pid: u32::from_le_bytes(pid),
-            uid: u32::from_le_bytes(uid),
-            gid: u32::from_le_bytes(gid),
-        };
+        let (peer, []) = take_peer(rest)? else { return None };
         Some(Introduction {
             id: u64::from_le_bytes(id),
             index: u16::from_le_bytes(index),
@@ -271,13 +255,43 @@ pub(crate) fn decode_links(page: &[u8], from: u64) -> Option<(Vec<LinkInfo>, Opt
     }
 }
 
-fn push_name(bytes: &mut Vec<u8>, name: &Name) {
+/// Appends who a client is.
+pub(super) fn push_peer(bytes: &mut Vec<u8>, peer: &Peer) {
+    push_ids(bytes, peer);
+    push_name(bytes, &peer.name);
+}
+
+/// Splits off who a client is.
+pub(super) fn take_peer(bytes: &[u8]) -> Option<(Peer, &[u8])> {
+    let (key, [pid, uid, gid], rest) = take_ids(bytes)?;
+    let (name, rest) = take_name(rest)?;
+    Some((Peer { name, key: Key::from_bytes(key), pid, uid, gid }, rest))
+}
+
+/// Appends a client's key, and its process, user and group.
+pub(super) fn push_ids(bytes: &mut Vec<u8>, Peer { key, pid, uid, gid, .. }: &Peer) {
+    bytes.extend_from_slice(&key.to_bytes());
+    for number in [pid, uid, gid] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// Splits off a client's key, and its process, user and group.
+pub(super) fn take_ids(bytes: &[u8]) -> Option<([u8; KEY], [u32; 3], &[u8])> {
+    let (key, rest) = take(bytes)?;
+    let (pid, rest) = take(rest)?;
+    let (uid, rest) = take(rest)?;
+    let (gid, rest) = take(rest)?;
+    Some((key, [pid, uid, gid].map(u32::from_le_bytes), rest))
+}
+
+pub(super) fn push_name(bytes: &mut Vec<u8>, name: &Name) {
     bytes.push(name.as_bytes().len() as u8);
     bytes.extend_from_slice(name.as_bytes());
 }
 
 /// Splits a name off, which its length comes before.
-fn take_name(bytes: &[u8]) -> Option<(Name, &[u8])> {
+pub(super) fn take_name(bytes: &[u8]) -> Option<(Name, &[u8])> {
     let ([len], rest) = take(bytes)?;
     let (name, rest) = rest.split_at_checked(len.into())?;
     Some((Name::from_bytes(name).ok()?, rest))

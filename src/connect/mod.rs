@@ -15,13 +15,14 @@ mod listener;
 pub(crate) mod listing;
 mod path;
 mod quotas;
+pub(crate) mod topics;
 
 pub(crate) use accepted::{Accepted, Heard};
 pub(crate) use credentials::{
     Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, peer_credentials,
     peer_in_groups, peer_is_dead, peer_pidfd, same_user,
 };
-pub(crate) use greeting::{Ask, AskError, MOST_BYTES, Refusal, Reply, ReplyBody};
+pub(crate) use greeting::{Ask, AskError, MOST_BYTES, MOST_DESCRIPTORS, Refusal, Reply, ReplyBody};
 pub use introduction::LinkInfo;
 pub(crate) use introduction::{
     Half, Introduction, MOST_REPORTED, Proof, Reported, Role, Secret, decode_indices, decode_links,
@@ -33,3 +34,4 @@ pub use listing::ServerInfo;
 pub(crate) use path::lasting;
 pub use path::{PathError, default_path};
 pub use quotas::Quotas;
+pub use topics::TopicInfo;

@@ -186,6 +186,16 @@ impl Acceptor {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
             }
+            Ok(
+                Ask::Publish { .. }
+                | Ask::Published { .. }
+                | Ask::Subscribe { .. }
+                | Ask::Leave { .. }
+                | Ask::Attend(_)
+                | Ask::Part(_)
+                | Ask::Topics { .. }
+                | Ask::Presence { .. },
+            ) => self.refuse(id, Refusal::Unknown, "this server has no topics"),
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
                 refused.who = self.connections.get(id).map(|connection| connection.socket.who());

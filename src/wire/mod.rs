@@ -13,6 +13,7 @@ mod name;
 mod peer;
 mod policy;
 mod topic;
+mod vanish_reason;
 mod violation;
 
 pub use address::Address;
@@ -22,6 +23,7 @@ pub use name::{Name, NameError};
 pub use peer::Peer;
 pub use policy::Policy;
 pub use topic::{Pattern, Topic, TopicError};
+pub use vanish_reason::VanishReason;
 pub use violation::Violation;
 
 use std::time::Duration;
