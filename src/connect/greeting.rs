@@ -377,11 +377,22 @@ fn unframe(datagram: &[u8]) -> Option<(u32, u16, &[u8])> {
 mod tests {
     use super::super::introduction::{Role, Secret};
     use super::*;
+    use crate::wire::{Pattern, Policy, Topic};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     fn proof(byte: u8) -> Proof {
         Proof { key: Key::from_u128(u128::from(byte) << 64), secret: Secret::new([byte; 16]) }
+    }
+
+    fn publish() -> Publish {
+        let (topic, users) = (Topic::new("prices/AAPL").unwrap(), vec![1001]);
+        Publish { epoch: 9, first: 7, ring_size: 1 << 16, reliable: true, users, topic }
+    }
+
+    fn subscribe() -> Subscribe {
+        let (policy, waits) = (Policy::Latest, Waits { may_sleep: true, arms: false });
+        Subscribe { policy, waits, pattern: Pattern::new("prices/*").unwrap() }
     }
 
     #[test]
@@ -399,6 +410,14 @@ mod tests {
             Ask::Links { from: 9 },
             Ask::Kick { proof, half: Half::Caller },
             Ask::Kick { proof, half: Half::Inbox },
+            Ask::Publish { proof, publish: publish() },
+            Ask::Published { proof, publication: 11 },
+            Ask::Subscribe { proof, subscribe: subscribe() },
+            Ask::Leave { proof, id: 13 },
+            Ask::Attend(proof),
+            Ask::Part(proof),
+            Ask::Topics { from: 16 },
+            Ask::Presence { proof, waits: Waits { may_sleep: true, arms: true } },
         ];
         for ask in asks {
             assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
@@ -414,7 +433,7 @@ mod tests {
         assert_eq!(Ask::decode(&datagram), Err(AskError::NotRingpost));
         assert_eq!(Ask::decode(&datagram[..15]), Err(AskError::NotRingpost));
         assert_eq!(Ask::decode(&[]), Err(AskError::NotRingpost));
-        assert_eq!(Ask::decode(&frame(10, b"")), Err(AskError::Unknown));
+        assert_eq!(Ask::decode(&frame(18, b"")), Err(AskError::Unknown));
         assert_eq!(Ask::decode(&frame(2, b"abc")), Err(AskError::Unknown));
         assert_eq!(Ask::decode(&frame(3, b"x")), Err(AskError::Unknown));
         assert!(matches!(Ask::decode(&frame(1, b"")), Err(AskError::Name(_))));
@@ -429,19 +448,28 @@ mod tests {
                 "a key of 15 bytes, no kind"
             );
         }
-        for what in [4, 5, 6, 7, 9] {
+        for what in [4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 17] {
             assert_eq!(Ask::decode(&frame(what, &[7; Proof::LEN - 1])), Err(AskError::Unknown));
         }
         for half in [&[][..], &[2], &[0, 0]] {
             let body = [&[7; Proof::LEN][..], half].concat();
             assert_eq!(Ask::decode(&frame(9, &body)), Err(AskError::Unknown), "{half:?}");
         }
+        for waits in [&[][..], &[4], &[0, 0]] {
+            let body = [&[7; Proof::LEN][..], waits].concat();
+            assert_eq!(Ask::decode(&frame(17, &body)), Err(AskError::Unknown), "{waits:?}");
+        }
+        let subscribe = [&[7; Proof::LEN][..], &[0, 0, b'/']].concat();
+        let no_topic = Ask::decode(&frame(12, &subscribe)).unwrap_err();
+        assert_eq!(no_topic, AskError::Topic(TopicError::EmptyLevel { position: 0 }));
+        assert_eq!(no_topic.refusal(), Refusal::InvalidName);
     }
 
     #[test]
     fn each_answer_brings_the_descriptors_that_belong_to_it() {
         let (name, proof) = (Name::new("bob").unwrap(), proof(1));
-        let asks: [(Ask, &[usize]); 9] = [
+        let waits = |arms| Waits { may_sleep: true, arms };
+        let asks: [(Ask, &[usize]); 18] = [
             (Ask::Register(name), &[0, 1]),
             (Ask::List { from_slot: 0 }, &[0]),
             (Ask::Server, &[0]),
@@ -451,6 +479,15 @@ mod tests {
             (Ask::Report { proof, links: Vec::new() }, &[0]),
             (Ask::Links { from: 0 }, &[0]),
             (Ask::Kick { proof, half: Half::Inbox }, &[0, 2]),
+            (Ask::Publish { proof, publish: publish() }, &[0, 1]),
+            (Ask::Published { proof, publication: 1 }, &[0]),
+            (Ask::Subscribe { proof, subscribe: subscribe() }, &[0]),
+            (Ask::Leave { proof, id: 1 }, &[0]),
+            (Ask::Attend(proof), &[0, 1]),
+            (Ask::Part(proof), &[0, 1, 2, 3, 4, 5, 6]),
+            (Ask::Topics { from: 1 }, &[0]),
+            (Ask::Presence { proof, waits: waits(false) }, &[0, 3]),
+            (Ask::Presence { proof, waits: waits(true) }, &[0, 5]),
         ];
         for (ask, allowed) in asks {
             let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
@@ -485,6 +522,7 @@ mod tests {
             Just(Ask::Server),
             any_ask_with_proof(),
             any::<u64>().prop_map(|from| Ask::Links { from }),
+            any::<u64>().prop_map(|from| Ask::Topics { from }),
         ]
     }
 
@@ -493,13 +531,20 @@ mod tests {
             "[a-z]{1,20}".prop_map(|text| Address::Name(Name::new(&text).unwrap())),
             any::<u128>().prop_map(|number| Address::Key(Key::from_u128(number))),
         ];
-        (any::<u8>(), any::<u64>(), to, 0..6).prop_map(|(byte, ring_size, to, what)| {
+        (any::<u8>(), any::<u64>(), to, 0..13).prop_map(|(byte, ring_size, to, what)| {
             let (proof, name) = (proof(byte), Name::new("bob").unwrap());
             match what {
                 0 => Ask::Listen(proof),
                 1 => Ask::Take(proof),
                 2 => Ask::Report { proof, links: vec![(Role::Callee, name); usize::from(byte % 4)] },
                 3 => Ask::Kick { proof, half: if ring_size % 2 == 0 { Half::Caller } else { Half::Inbox } },
+                4 => Ask::Publish { proof, publish: Publish { epoch: ring_size, ..publish() } },
+                5 => Ask::Published { proof, publication: ring_size },
+                6 => Ask::Subscribe { proof, subscribe: subscribe() },
+                7 => Ask::Leave { proof, id: ring_size },
+                8 => Ask::Attend(proof),
+                9 => Ask::Part(proof),
+                10 => Ask::Presence { proof, waits: Waits::from_byte(byte % 4).unwrap() },
                 _ => Ask::Connect { proof, ring_size, to },
             }
         })
@@ -507,7 +552,7 @@ mod tests {
 
     /// Random bytes, a random body with a valid header, or a request that was changed or cut.
     fn any_datagram() -> impl Strategy<Value = Vec<u8>> {
-        let framed = (0..11u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
+        let framed = (0..19u16, vec(any::<u8>(), 0..80)).prop_map(|(code, body)| frame(code, &body));
         let changed = (any_ask(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(ask, at, byte)| {
             let mut datagram = ask.encode();
             let at = at.index(datagram.len());
@@ -553,12 +598,17 @@ mod tests {
                     };
                     prop_assert_eq!(Name::from_bytes(&datagram[HEADER + before..]), Err(error));
                 }
+                // Where the text begins is tested beside its decoder.
+                Err(AskError::Topic(_)) => {
+                    prop_assert!(whole && version == PROTOCOL_VERSION && matches!(datagram[12..14], [10 | 12, 0]));
+                }
                 Err(AskError::Unknown) => {
                     prop_assert!(whole && version == PROTOCOL_VERSION && datagram[12..14] != [1, 0]);
                     prop_assert!(datagram[12..14] != [3, 0] || datagram.len() > HEADER);
                     prop_assert!(datagram[12..14] != [2, 0] || datagram.len() != HEADER + 4);
-                    prop_assert!(!matches!(datagram[12..14], [5 | 6, 0]) || datagram.len() != HEADER + Proof::LEN);
-                    prop_assert!(datagram[12..14] != [8, 0] || datagram.len() != HEADER + 8);
+                    prop_assert!(!matches!(datagram[12..14], [5 | 6 | 14 | 15, 0]) || datagram.len() != HEADER + Proof::LEN);
+                    prop_assert!(!matches!(datagram[12..14], [8 | 16, 0]) || datagram.len() != HEADER + 8);
+                    prop_assert!(!matches!(datagram[12..14], [11 | 13, 0]) || datagram.len() != HEADER + Proof::LEN + 8);
                     let asks_for_a_pipe = datagram[12..14] == [9, 0] && datagram.len() == HEADER + Proof::LEN + 1;
                     prop_assert!(!asks_for_a_pipe || datagram[HEADER + Proof::LEN] > 1);
                 }

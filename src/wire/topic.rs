@@ -395,3 +395,6 @@ macro_rules! as_text {
 
 as_text!(Topic);
 as_text!(Pattern);
+
+#[cfg(test)]
+mod tests;
