@@ -15,7 +15,8 @@ use super::error::RegisterError;
 use super::session::{ask_anew, deadline_in, explain};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
-use crate::connect::{Ask, LinkInfo, Refusal, ServerInfo, decode_links, lasting};
+use crate::connect::topics::decode_topics;
+use crate::connect::{Ask, LinkInfo, Refusal, ServerInfo, TopicInfo, decode_links, lasting};
 use crate::registry::ClientInfo;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
@@ -203,6 +204,43 @@ impl Observer {
                 links.extend(page);
                 match next {
                     None => return Ok(links),
+                    Some(next) => from = next,
+                }
+            }
+        })
+    }
+
+    /// The topics that clients of this server publish now: one for each publisher, also where several publish
+    /// the same. Blocks as [`list`](Self::list) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`server`](Self::server).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Observer;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// # let _server = Server::builder(&path).start()?;
+    /// let mut alice = Client::register(&path, "alice")?;
+    /// let _prices = alice.publish("prices/AAPL")?;
+    /// let topics = Observer::connect(&path)?.topics()?;
+    /// assert_eq!((topics[0].topic.as_str(), topics[0].publisher.as_str()), ("prices/AAPL", "alice"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn topics(&self) -> Result<Vec<TopicInfo>, RegisterError> {
+        self.question(|line, deadline| {
+            let mut topics = Vec::new();
+            let mut from = 0;
+            loop {
+                let body = line.ask(&Ask::Topics { from }, deadline)?.body;
+                let (page, next) = decode_topics(&body, from).ok_or(DialError::NotRingpost)?;
+                topics.extend(page);
+                match next {
+                    None => return Ok(topics),
                     Some(next) => from = next,
                 }
             }
