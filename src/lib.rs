@@ -221,6 +221,8 @@ pub mod event_loops {}
 mod registry;
 #[forbid(unsafe_code)]
 mod server;
+#[forbid(unsafe_code)]
+mod topic;
 mod wire;
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]

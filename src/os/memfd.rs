@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create,
+    MemfdFlags, Mode, OFlags, SealFlags, fchmod, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate,
+    memfd_create, open,
 };
 use rustix::io::Errno;
 
@@ -13,6 +14,12 @@ use super::signals::without_sigxfsz;
 
 /// The seals without which another holder of the descriptor could resize the file, or add seals to it.
 pub(crate) const NEEDED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// The seals of memory whose maker has not mapped it yet: nobody can resize it.
+pub(crate) const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
+/// The seals of memory that only those can write who had mapped it before.
+pub(crate) const READ_ONLY: SealFlags = NEEDED.union(SealFlags::FUTURE_WRITE);
 
 /// `f_type` of hugetlbfs, whose pages can be reserved late and then fault.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
@@ -52,8 +59,22 @@ pub(crate) fn seal(fd: &OwnedFd) -> Result<(), Errno> {
     fcntl_add_seals(fd, NEEDED)
 }
 
-/// What a received descriptor is. The length of a sealed file cannot change any more.
-pub(crate) fn inspect(fd: impl AsFd) -> Result<Found, Errno> {
+/// Adds seals.
+pub(crate) fn add_seals(fd: impl AsFd, seals: SealFlags) -> Result<(), Errno> {
+    fcntl_add_seals(fd, seals)
+}
+
+/// Opens a memory file of this process anew, for reading only. Its mode then allows its owner no more than
+/// that, so nobody can open it for writing by its place in `/proc`. (Its owner can change the mode back; what
+/// the seals forbid stays forbidden.)
+pub(crate) fn open_read_only(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+    fchmod(fd, Mode::RUSR)?;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// What a received descriptor is, if it needs these seals. With them its length cannot change any more.
+pub(crate) fn inspect(fd: impl AsFd, needed: SealFlags) -> Result<Found, Errno> {
     let fd = fd.as_fd();
     let seals = match fcntl_get_seals(fd) {
         // Only memory files have seals. `BADF` is the answer for a descriptor that only names a file
@@ -66,7 +87,7 @@ pub(crate) fn inspect(fd: impl AsFd) -> Result<Found, Errno> {
     if kind as i64 == HUGETLBFS_MAGIC {
         return Ok(Found::NotMemory);
     }
-    if !seals.contains(NEEDED) {
+    if !seals.contains(needed) {
         return Ok(Found::NotSealed(seals));
     }
     Ok(Found::Sealed(fstat(fd)?.st_size))

@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is used only where no crate offers a safe call. Nothing here knows rings, channels or clients.
 
+pub(crate) mod barrier;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;
 pub(crate) mod fork_safe;

@@ -83,6 +83,15 @@ impl CloseReason {
         CloseReason(number | PRIVATE)
     }
 
+    /// A word from which [`from_word`](Self::from_word) makes the same reason. It is not 0.
+    pub(crate) fn as_word(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_word(word: u32) -> Option<CloseReason> {
+        (word != 0).then_some(CloseReason(word))
+    }
+
     /// The word that tells the other side, if it can be told.
     pub(crate) fn as_told(self) -> Option<u32> {
         (self.0 & PRIVATE == 0).then_some(self.0)

@@ -92,7 +92,7 @@ pub(crate) struct OwnPipe {
 
 /// What an end finds in its pipe before it arms.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kicks {
+pub(crate) enum Kicks {
     Permitted,
     TooMany,
     /// Other code has closed the pipe.
@@ -110,17 +110,17 @@ impl OwnPipe {
     }
 
     /// A parked word was set to 2, which lets the other side kick once.
-    pub(super) fn permit(&mut self) {
+    pub(crate) fn permit(&mut self) {
         self.permitted += 1;
     }
 
     /// It was taken back before the other side saw it. The other side may have written the 2 itself.
-    pub(super) fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         self.permitted = self.permitted.saturating_sub(1);
     }
 
     /// Takes the kicks that may be there. Does not block.
-    pub(super) fn drain(&mut self) -> Kicks {
+    pub(crate) fn drain(&mut self) -> Kicks {
         let most = self.permitted + self.own.sent();
         self.checked = self.waited || self.taken < most;
         if !self.checked {

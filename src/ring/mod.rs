@@ -123,19 +123,20 @@ pub(crate) use consumer::{Awake, Found};
 pub use consumer::{Block, Consumer, Drain};
 pub(crate) use error::{Ended, NotSent, Stop};
 pub use error::{RecvError, SendError};
-pub(crate) use kick::{Kick, OwnPipe};
+pub(crate) use kick::{Kick, Kicks, OwnPipe};
 pub use layout::Violation;
 #[cfg(test)]
 pub(crate) use local::local_setup;
 pub use local::{local, local_with};
+pub(crate) use park::{ARMED, AWAKE, PARKED};
 pub(crate) use producer::Draft;
 #[cfg(test)]
 pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
 pub(crate) use shared_producer::{NotWritten, SharedProducer};
 pub(crate) use signal::Signal;
-pub(crate) use wait::Yields;
 pub use wait::{Deadline, WaitStrategy};
+pub(crate) use wait::{Looked, Waiting, Yields};
 
 use crate::shm::View;
 use crate::shm::futex::Scope;

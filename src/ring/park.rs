@@ -15,9 +15,9 @@ use crate::shm::backend::{AtomicU32, Ordering, fence};
 use crate::shm::futex::{self, Scope, Wait, Woken};
 
 /// The values of a parked word.
-pub(super) const AWAKE: u32 = 0;
-pub(super) const PARKED: u32 = 1;
-pub(super) const ARMED: u32 = 2;
+pub(crate) const AWAKE: u32 = 0;
+pub(crate) const PARKED: u32 = 1;
+pub(crate) const ARMED: u32 = 2;
 
 impl End {
     #[inline(always)]

@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::SealFlags;
 use rustix::io::Errno;
 
 use super::backend;
@@ -97,16 +98,68 @@ impl Segment {
     /// [`SegmentError::NotMemory`], [`SegmentError::NotSealed`], [`SegmentError::BadLength`], or
     /// [`SegmentError::System`].
     pub fn open(fd: impl AsFd) -> Result<Segment, SegmentError> {
-        match memfd::inspect(&fd).map_err(system("inspect a descriptor"))? {
-            Found::NotMemory => Err(SegmentError::NotMemory),
-            Found::NotSealed(found) => {
-                Err(SegmentError::NotSealed { found: found.bits(), needed: memfd::NEEDED.bits() })
-            }
-            Found::Sealed(size) => match usize::try_from(size) {
-                Ok(len) if len > 0 => Segment::map(&fd, len),
-                _ => Err(SegmentError::BadLength { len: size.unsigned_abs() }),
-            },
+        let len = sealed_len(&fd, memfd::NEEDED)?;
+        Segment::map(&fd, len)
+    }
+
+    /// Makes memory that another process is to map and write: of `len` zero bytes, sealed against resizing and
+    /// not against more seals. It is not mapped here. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create).
+    pub(crate) fn make_for_a_writer(name: &str, len: usize) -> Result<OwnedFd, SegmentError> {
+        let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+        if len == 0 || i64::try_from(len).is_err() {
+            return Err(SegmentError::BadLength { len: bytes });
         }
+        let fd = memfd::create(name).map_err(system("create a memory file"))?;
+        memfd::resize(&fd, bytes).map_err(system("size a memory file"))?;
+        memfd::add_seals(&fd, memfd::SIZED).map_err(system("seal a memory file"))?;
+        Ok(fd)
+    }
+
+    /// Maps what [`make_for_a_writer`](Self::make_for_a_writer) made, and then seals it: nobody else can map
+    /// it for writing, or write it by a descriptor, any more. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub(crate) fn open_as_the_writer(fd: impl AsFd) -> Result<Segment, SegmentError> {
+        let len = sealed_len(&fd, memfd::SIZED)?;
+        let segment = Segment::map(&fd, len)?;
+        failpoint!("topic.mapped", [client], seldom);
+        memfd::add_seals(&fd, memfd::READ_ONLY).map_err(system("seal a memory file"))?;
+        failpoint!("topic.sealed", [client], seldom);
+        Ok(segment)
+    }
+
+    /// Checks that the writer has sealed the memory, and opens the descriptor anew for those who may only
+    /// read. The one that could be written is closed. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub(crate) fn for_readers(fd: OwnedFd) -> Result<OwnedFd, SegmentError> {
+        sealed_len(&fd, memfd::READ_ONLY)?;
+        memfd::open_read_only(&fd).map_err(system("open a memory file for reading"))
+    }
+
+    /// Checks a received descriptor as [`open`](Self::open) does, and that only its writer can write the
+    /// memory, and maps it for reading. Only loads and copies out of it are allowed; a store ends the process.
+    /// Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub(crate) fn open_to_read(fd: impl AsFd) -> Result<Segment, SegmentError> {
+        use std::os::fd::AsRawFd;
+        let len = sealed_len(&fd, memfd::READ_ONLY)?;
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw_read_only(fd.as_fd().as_raw_fd())
+            .map_err(|source| SegmentError::System { action: "map a memory file", source })?;
+        Ok(Segment { map })
     }
 
     /// Memory of this process alone with the same interface, for rings between its threads. Does not block.
@@ -218,6 +271,20 @@ impl Segment {
     }
 }
 
+/// The length of a memory file that has these seals, which fix it.
+fn sealed_len(fd: &impl AsFd, needed: SealFlags) -> Result<usize, SegmentError> {
+    match memfd::inspect(fd, needed).map_err(system("inspect a descriptor"))? {
+        Found::NotMemory => Err(SegmentError::NotMemory),
+        Found::NotSealed(found) => {
+            Err(SegmentError::NotSealed { found: found.bits(), needed: needed.bits() })
+        }
+        Found::Sealed(size) => match usize::try_from(size) {
+            Ok(len) if len > 0 => Ok(len),
+            _ => Err(SegmentError::BadLength { len: size.unsigned_abs() }),
+        },
+    }
+}
+
 #[cold]
 #[inline(never)]
 pub(super) fn outside(offset: usize, len: usize, end: usize) -> ! {
@@ -227,7 +294,7 @@ pub(super) fn outside(offset: usize, len: usize, end: usize) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+    use rustix::fs::{MemfdFlags, fcntl_add_seals, ftruncate, memfd_create};
     use std::fs::File;
     use std::sync::atomic::Ordering;
 

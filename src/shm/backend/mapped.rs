@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 pub(crate) use std::hint::spin_loop as spin_hint;
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
 pub(crate) use crate::os::fork_safe::ForkSafeWord;

@@ -1,0 +1,387 @@
+//! `Audience`: the subscriptions of one publisher, which its watcher changes and its writer heeds.
+//!
+//! The writer has its own copy of the list, and makes a new one when the *generation* has changed: one load of
+//! a private word for each sample. It looks at that word behind each header, and before each raise of the
+//! intent.
+//!
+//! **Attaching.** Who attaches a subscription adds it, changes the generation, makes a barrier on all threads
+//! of the process, and wakes the reader whatever its word says. So a header that the writer stored before it
+//! could see the change is visible to the reader's look after that wake, and each later one is followed by
+//! the writer's own fence and look. Where the kernel refuses such barriers, the writer makes a fence behind
+//! every sample, and the watcher one in the barrier's place.
+//!
+//! **A reliable reader** is waited for from a position on that no later than at the barrier was the writer's.
+//! The one raise of the intent that the writer may have decided on before it saw the change does not lap that
+//! position, because no raise laps a reader that has read everything.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::page::{Page, State};
+use super::patience::Debt;
+use super::shape::Shape;
+use crate::os::barrier;
+use crate::ring::{ARMED, AWAKE, CloseReason, Kick, OwnPipe, PARKED, SPARE_HINTS};
+use crate::shm::View;
+use crate::shm::backend::{Arc, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::shm::futex::{self, Scope};
+use crate::testing::failpoints::failpoint;
+use crate::wire::Peer;
+
+/// A subscription that is to be attached.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    /// The server's number.
+    pub(crate) id: u64,
+    pub(crate) peer: Peer,
+    pub(crate) page: View,
+    /// The line of the page at which the words begin.
+    pub(crate) line: u16,
+    /// Whether its reader may sleep, or wait in an event loop.
+    pub(crate) may_sleep: bool,
+    /// Whether the publisher is to wait for it.
+    pub(crate) reliable: bool,
+    /// Whether it was there before the topic, and is owed the first sample.
+    pub(crate) from_beginning: bool,
+    /// The reader's pipe, if it may wait in an event loop.
+    pub(crate) kick: Kick,
+    /// The pipe by which the reader wakes a writer that waits in an event loop.
+    pub(crate) pipe: Option<OwnPipe>,
+}
+
+/// A reader that the publisher gave up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) peer: Peer,
+    pub(crate) why: State,
+}
+
+/// The first ban of a user, and the longest. Each is twice as long as the one before.
+const FIRST_BAN: Duration = Duration::from_secs(1);
+const LONGEST_BAN: Duration = Duration::from_secs(600);
+
+/// Evictions that nobody has asked for. The oldest are dropped.
+const MOST_EVICTIONS: usize = 256;
+
+/// What the floor of a reliable reader is before it is known.
+const PENDING: u64 = u64::MAX;
+
+/// One subscription as the writer knows it.
+pub(super) struct Attached {
+    pub(super) id: u64,
+    pub(super) peer: Peer,
+    pub(super) page: Page,
+    pub(super) may_sleep: bool,
+    pub(super) reliable: bool,
+    kick: Kick,
+    pub(super) pipe: Mutex<Option<OwnPipe>>,
+    /// From this position on the writer waits for it.
+    floor: AtomicU64,
+    /// Only the writer changes these: how often it was woken where it was woken before, where that was, the
+    /// cursor that was seen last, and how much patience it has used up.
+    wakes: AtomicU64,
+    woken_at: AtomicU64,
+    pub(super) seen: AtomicU64,
+    debt: Mutex<Option<Debt>>,
+}
+
+impl Attached {
+    /// The position from which on the writer waits for it, which is this one if none was set before.
+    pub(super) fn floor(&self, now: u64) -> u64 {
+        match self.floor.compare_exchange(PENDING, now, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => now,
+            Err(set) => set,
+        }
+    }
+
+    pub(super) fn debt(&self) -> Option<Debt> {
+        *self.debt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_debt(&self, debt: Debt) {
+        *self.debt.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
+    }
+
+    /// Wakes the reader if it sleeps or is armed. Returns false if it lets itself be woken again and again,
+    /// and gets no further.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wake(&self) -> bool {
+        let cursor = self.page.cursor().load(Ordering::Relaxed);
+        if self.woken_at.swap(cursor, Ordering::Relaxed) == cursor {
+            let wakes = self.wakes.fetch_add(1, Ordering::Relaxed);
+            if wakes >= SPARE_HINTS {
+                return false;
+            }
+        }
+        self.wake_in_any_case();
+        true
+    }
+
+    /// Wakes the reader, because something else than a sample is there to be seen.
+    pub(super) fn wake_in_any_case(&self) {
+        match self.page.parked.swap(AWAKE, Ordering::Relaxed) {
+            PARKED => futex::wake(&self.page.parked, Scope::Shared, 1),
+            ARMED => self.kick.kick(),
+            _ => {}
+        }
+    }
+}
+
+/// The subscriptions of one publisher. A clone is the same audience.
+#[derive(Clone)]
+pub(crate) struct Audience(Arc<Inner>);
+
+struct Inner {
+    /// Changed with each change of the rest.
+    generation: AtomicU32,
+    /// 0, or why nothing is published any more.
+    closed: AtomicU32,
+    /// Behind the writer's last record.
+    tail: AtomicU64,
+    /// How long the publisher waits for a reliable reader, if it does.
+    patience: Option<Duration>,
+    state: Mutex<Changing>,
+}
+
+#[derive(Default)]
+struct Changing {
+    all: Vec<Arc<Attached>>,
+    evictions: Vec<Gone>,
+    bans: HashMap<u32, Ban>,
+    /// How many reliable readers are to come, and until when they are waited for.
+    expected: Option<(u32, Instant)>,
+    successor: Option<(View, Shape)>,
+}
+
+struct Ban {
+    until: Instant,
+    length: Duration,
+}
+
+/// What the writer copies.
+pub(super) struct Heeded {
+    pub(super) generation: u32,
+    pub(super) all: Vec<Arc<Attached>>,
+    /// Why nothing is published any more, if so.
+    pub(super) closed: Option<CloseReason>,
+    /// Until when reliable readers are expected.
+    pub(super) expected: Option<Instant>,
+    pub(super) successor: Option<(View, Shape)>,
+}
+
+impl Audience {
+    /// Of a publisher that waits so long for each of its reliable readers, or offers nothing of the kind.
+    pub(crate) fn new(patience: Option<Duration>) -> Audience {
+        Audience(Arc::new(Inner {
+            generation: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+            tail: AtomicU64::new(0),
+            patience,
+            state: Mutex::new(Changing::default()),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Changing> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the writer see a change, and ends its wait.
+    fn tell_change(&self) {
+        self.0.generation.fetch_add(1, Ordering::Release);
+        futex::wake(&self.0.generation, Scope::Private, 1);
+    }
+
+    // ---- for the watcher
+
+    /// Attaches a subscription, or refuses it, and wakes its reader. Does not block.
+    pub(crate) fn admit(&self, newcomer: Newcomer) {
+        let Newcomer { id, peer, page, line, may_sleep, reliable, from_beginning, kick, pipe } = newcomer;
+        let attached = Arc::new(Attached {
+            id,
+            peer,
+            page: Page::new(page, line),
+            may_sleep,
+            reliable,
+            kick,
+            pipe: Mutex::new(pipe),
+            floor: AtomicU64::new(if from_beginning { 0 } else { PENDING }),
+            wakes: AtomicU64::new(0),
+            woken_at: AtomicU64::new(u64::MAX),
+            seen: AtomicU64::new(0),
+            debt: Mutex::new(None),
+        });
+        let admitted = {
+            let mut state = self.lock();
+            let admitted = !reliable || self.0.patience.is_some() && !state.is_banned(peer.uid);
+            if let Some((expected, _)) = &mut state.expected
+                && reliable
+            {
+                *expected -= 1;
+                if *expected == 0 {
+                    state.expected = None;
+                }
+            }
+            if admitted {
+                state.all.push(Arc::clone(&attached));
+            }
+            admitted
+        };
+        failpoint!("audience.added", [client, server], seldom);
+        self.tell_change();
+        if admitted {
+            if always_fences() {
+                fence(Ordering::SeqCst);
+            } else {
+                barrier::on_all_threads();
+            }
+            if reliable {
+                attached.floor(self.0.tail.load(Ordering::Acquire));
+            }
+        }
+        failpoint!("audience.barrier", [client, server], seldom);
+        attached.page.set_state(if admitted { State::Attached } else { State::Refused });
+        fence(Ordering::SeqCst);
+        attached.wake_in_any_case();
+        failpoint!("audience.woken", [client, server], seldom);
+    }
+
+    /// A subscription has ended.
+    pub(crate) fn leave(&self, id: u64) {
+        let left = {
+            let mut state = self.lock();
+            let at = state.all.iter().position(|attached| attached.id == id);
+            at.map(|at| state.all.swap_remove(at))
+        };
+        if left.is_some() {
+            self.tell_change();
+        }
+    }
+
+    /// The writer does not begin its second pass before so many reliable readers were admitted, or then.
+    pub(crate) fn expect(&self, reliable: u32, until: Instant) {
+        if reliable > 0 {
+            self.lock().expected = Some((reliable, until));
+            self.tell_change();
+        }
+    }
+
+    /// The writer goes on in this memory, which another server made, and ends the one it has as moved.
+    pub(crate) fn succeed(&self, view: View, shape: Shape) {
+        self.lock().successor = Some((view, shape));
+        self.tell_change();
+    }
+
+    /// Nothing is published any more, for this reason; the first one stays. With atomics and a system call
+    /// only, for a signal handler.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let reason = reason.as_word();
+        let _ = self.0.closed.compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst);
+        self.tell_change();
+    }
+
+    /// Why nothing is published any more, if so.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        CloseReason::from_word(self.0.closed.load(Ordering::SeqCst))
+    }
+
+    // ---- for the publisher
+
+    /// How many subscriptions are attached.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().all.len()
+    }
+
+    /// The readers that were given up since the last time.
+    pub(crate) fn take_evictions(&self) -> Vec<Gone> {
+        std::mem::take(&mut self.lock().evictions)
+    }
+
+    // ---- for the writer
+
+    #[inline(always)]
+    pub(super) fn generation(&self) -> u32 {
+        self.0.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn generation_word(&self) -> &AtomicU32 {
+        &self.0.generation
+    }
+
+    #[inline(always)]
+    pub(super) fn set_tail(&self, position: u64) {
+        self.0.tail.store(position, Ordering::Release);
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.0.patience.unwrap_or(Duration::ZERO)
+    }
+
+    /// What is to be heeded from now on.
+    #[cold]
+    pub(super) fn heed(&self) -> Heeded {
+        // Before the rest is read, so that a later change is seen, too.
+        let generation = self.0.generation.load(Ordering::Acquire);
+        let mut state = self.lock();
+        Heeded {
+            generation,
+            closed: self.reason(),
+            all: state.all.clone(),
+            expected: state.expected.map(|(_, until)| until),
+            successor: state.successor.take(),
+        }
+    }
+
+    /// Nobody is expected any more.
+    pub(super) fn stop_expecting(&self) {
+        self.lock().expected = None;
+    }
+
+    /// Gives a reader up. To be called before the intent may pass it.
+    #[cold]
+    pub(super) fn evict(&self, attached: &Attached, why: State) {
+        attached.page.set_state(why);
+        failpoint!("evict.said", [client], seldom);
+        let gone = Gone { peer: attached.peer, why };
+        {
+            let mut state = self.lock();
+            state.all.retain(|other| other.id != attached.id);
+            if state.evictions.len() == MOST_EVICTIONS {
+                state.evictions.remove(0);
+            }
+            state.evictions.push(gone);
+            state.ban(attached.peer.uid);
+        }
+        self.tell_change();
+        failpoint!("evict.noted", [client], seldom);
+        fence(Ordering::SeqCst);
+        attached.wake_in_any_case();
+    }
+}
+
+/// Whether the writer makes a fence behind every sample.
+pub(super) fn always_fences() -> bool {
+    cfg!(loom) || !barrier::is_available()
+}
+
+impl Changing {
+    fn is_banned(&self, uid: u32) -> bool {
+        self.bans.get(&uid).is_some_and(|ban| Instant::now() < ban.until)
+    }
+
+    /// The user's reliable subscriptions are refused for a while, which is longer each time. A ban that was
+    /// over for as long as it lasted is forgotten.
+    fn ban(&mut self, uid: u32) {
+        let now = Instant::now();
+        self.bans.retain(|_, ban| now < ban.until + ban.length);
+        let length = self.bans.get(&uid).map_or(FIRST_BAN, |ban| LONGEST_BAN.min(2 * ban.length));
+        self.bans.insert(uid, Ban { until: now + length, length });
+    }
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audience").field("subscriptions", &self.count()).finish_non_exhaustive()
+    }
+}

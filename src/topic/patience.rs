@@ -1,0 +1,203 @@
+//! How a writer waits for reliable readers, and when it gives one up.
+//!
+//! A reader has the publisher's *patience*: how long it may keep the writer waiting. What it has used up comes
+//! back while it keeps up, an eighth of the time that passes. So a reader can neither stop a publisher nor
+//! hold it to a crawl.
+
+use std::time::{Duration, Instant};
+
+use super::audience::Attached;
+use super::page::State;
+use super::writer::{Unsent, Writer};
+use crate::ring::{ARMED, AWAKE, Deadline, Kicks, Looked, OwnPipe, PARKED};
+use crate::shm::backend::{Arc, Ordering, fence, now};
+use crate::shm::futex::{self, Scope, Wait};
+use crate::testing::failpoints::failpoint;
+
+/// The part of the time that passes by which patience comes back.
+const COMES_BACK: u32 = 8;
+
+/// How much of the publisher's patience a reader has used up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Debt {
+    stalled: Duration,
+    at: Instant,
+}
+
+impl Debt {
+    fn now(debt: Option<Debt>, now: Instant) -> Duration {
+        debt.map_or(Duration::ZERO, |debt| {
+            debt.stalled.saturating_sub(now.saturating_duration_since(debt.at) / COMES_BACK)
+        })
+    }
+}
+
+/// What a reader's cursor says.
+enum Read {
+    Enough,
+    TooLittle,
+    /// It is where it cannot be.
+    Impossible,
+}
+
+impl Writer {
+    /// Whether a reader has read up to `needed`. Its cursor never goes back, and never beyond the tail.
+    fn has_read(&self, attached: &Attached, needed: u64) -> Read {
+        let floor = attached.floor(self.position);
+        let cursor = attached.page.cursor().load(Ordering::Acquire);
+        let seen = attached.seen.load(Ordering::Relaxed);
+        if cursor != 0 && (cursor < seen || cursor > self.position) {
+            return Read::Impossible;
+        }
+        attached.seen.store(cursor, Ordering::Relaxed);
+        if cursor.max(floor) >= needed { Read::Enough } else { Read::TooLittle }
+    }
+
+    /// A reader that has not read up to `needed`. Gives up those that broke a rule or have left.
+    fn laggard(&mut self, needed: u64) -> Option<Arc<Attached>> {
+        loop {
+            let mut over = None;
+            for attached in &self.reliable {
+                match self.has_read(attached, needed) {
+                    Read::Enough => continue,
+                    _ if attached.page.has_left() => over = Some((Arc::clone(attached), None)),
+                    Read::TooLittle => return Some(Arc::clone(attached)),
+                    Read::Impossible => over = Some((Arc::clone(attached), Some(State::BrokeRules))),
+                }
+                break;
+            }
+            match over? {
+                (attached, Some(why)) => self.audience.evict(&attached, why),
+                (attached, None) => self.audience.leave(attached.id),
+            }
+            self.heed();
+        }
+    }
+
+    /// Waits until every reliable reader has read what the intent will pass. Without a deadline it only looks.
+    pub(super) fn wait_for_readers(&mut self, intent: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
+        self.wanted = None;
+        let Some(needed) = intent.checked_sub(self.capacity()).filter(|needed| *needed > 0) else {
+            return Ok(());
+        };
+        if self.reliable.is_empty() && self.heeded.expected.is_none() {
+            return Ok(());
+        }
+        self.wait_until_read(needed, deadline)
+    }
+
+    #[cold]
+    fn wait_until_read(&mut self, needed: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
+        let Some(mut deadline) = deadline else {
+            return match self.is_read(needed) {
+                true => Ok(()),
+                false => {
+                    self.wanted = Some(needed);
+                    Err(Unsent::Full)
+                }
+            };
+        };
+        loop {
+            let now = now();
+            let (attached, until) = if let Some(until) = self.heeded.expected.filter(|until| now < *until) {
+                (None, until)
+            } else {
+                self.audience.stop_expecting();
+                self.heeded.expected = None;
+                let Some(attached) = self.laggard(needed) else { return Ok(()) };
+                let left = self.audience.patience().saturating_sub(Debt::now(attached.debt(), now));
+                (Some(attached), now + left)
+            };
+            let limit = deadline.start().map_or(until, |deadline| deadline.min(until));
+            self.sleep_for(attached.as_deref(), needed, limit);
+            let after = crate::shm::backend::now();
+            if let Some(attached) = &attached {
+                let stalled = Debt::now(attached.debt(), now) + after.saturating_duration_since(now);
+                attached.set_debt(Debt { stalled, at: after });
+                if after >= until && matches!(self.has_read(attached, needed), Read::TooLittle) {
+                    self.audience.evict(attached, State::Stalled);
+                }
+            }
+            self.heed();
+            if let Some(reason) = self.heeded.closed {
+                return Err(Unsent::Ended(reason));
+            }
+            if deadline.start().is_some_and(|deadline| after >= deadline) && !self.is_read(needed) {
+                return Err(Unsent::TimedOut);
+            }
+        }
+    }
+
+    /// Whether there is room now.
+    fn is_read(&mut self, needed: u64) -> bool {
+        if self.heeded.expected.is_some_and(|until| now() < until) {
+            return false;
+        }
+        self.laggard(needed).is_none()
+    }
+
+    /// Looks, and then sleeps, until this reader has read enough, something has changed, or the limit.
+    fn sleep_for(&mut self, attached: Option<&Attached>, needed: u64, limit: Instant) {
+        let generation = self.heeded.generation;
+        let changed = |writer: &Writer| writer.audience.generation() != generation;
+        let has_read = |writer: &Writer| {
+            attached.is_some_and(|attached| !matches!(writer.has_read(attached, needed), Read::TooLittle))
+        };
+        let mut waiting = self.waiting;
+        let looked = waiting.look(Some(limit), self.sequence, || changed(self) || has_read(self));
+        if let Looked::Sleep(began) = looked {
+            let word = self.audience.generation_word();
+            let generation = Wait { word, expected: generation, scope: Scope::Private };
+            match attached {
+                Some(attached) => {
+                    let word = &attached.page.publisher_parked;
+                    futex::set(word, PARKED);
+                    fence(Ordering::SeqCst);
+                    failpoint!("room.parked", [client], seldom);
+                    if !has_read(self) && !attached.page.has_left() {
+                        let parked = Wait { word, expected: PARKED, scope: Scope::Shared };
+                        futex::wait(&[parked, generation], Some(limit));
+                    }
+                    futex::set(word, AWAKE);
+                }
+                None => _ = futex::wait(&[generation], Some(limit)),
+            }
+            waiting.slept(began, self.sequence);
+        }
+        self.waiting = waiting;
+    }
+
+    /// Announces that this writer waits in an event loop for the room that its last try did not find. Returns
+    /// false if it is to try again at once.
+    pub(crate) fn arm(&mut self) -> bool {
+        let Some(needed) = self.wanted else { return false };
+        self.heed();
+        // Nobody tells when the time for those that are expected is over, which is soon.
+        if self.heeded.closed.is_some() || self.heeded.expected.is_some() || self.is_read(needed) {
+            return false;
+        }
+        // Each of those that lag wakes it.
+        for attached in self.reliable.clone() {
+            if !matches!(self.has_read(&attached, needed), Read::TooLittle) {
+                continue;
+            }
+            let mut pipe = attached.pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let Some(pipe) = pipe.as_mut() else { return false };
+            if !arm_for(&attached, pipe) || !matches!(self.has_read(&attached, needed), Read::TooLittle) {
+                return false;
+            }
+        }
+        self.audience.generation() == self.heeded.generation
+    }
+}
+
+fn arm_for(attached: &Attached, pipe: &mut OwnPipe) -> bool {
+    if pipe.drain() != Kicks::Permitted {
+        return false;
+    }
+    if attached.page.publisher_parked.swap(ARMED, Ordering::Release) != ARMED {
+        pipe.permit();
+    }
+    fence(Ordering::SeqCst);
+    pipe.waits()
+}

@@ -1,0 +1,565 @@
+//! `Reader`: reads the samples of one publisher, at its own pace, without writing where others read.
+
+use std::fmt;
+
+use super::in_place::InPlace;
+use super::page::{Page, State};
+use super::shape::{DATA, ENDED, INTENT, LAST, Shape};
+use super::writer::Ended;
+use crate::ring::layout::{EMPTY, HEADER, Header, LINE, ONE_LINE, Violation, check, data_mark, record_size};
+use crate::ring::{ARMED, AWAKE, Kick, Kicks, OwnPipe, PARKED};
+use crate::shm::backend::{Ordering, fence};
+use crate::shm::futex::{self, Scope, Wait};
+use crate::shm::{RingView, View};
+use crate::testing::failpoints::failpoint;
+
+/// What a reader does that cannot keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Manner {
+    /// It goes on at the oldest sample that is still there.
+    #[default]
+    Lossy,
+    /// It always takes the newest sample.
+    Latest,
+    /// The publisher waits for it.
+    Reliable,
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At the first sample of all, or the oldest that is still there.
+    Beginning,
+    /// Behind what was published so far.
+    Now,
+    /// With as many of the last samples as are still there, at most so many.
+    Last(u64),
+}
+
+/// A sample that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) sequence: u64,
+    /// How many samples were passed over just before it.
+    pub(crate) missed: u64,
+}
+
+/// Why nothing more is read of this publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The publisher broke a rule.
+    Broken(Violation),
+    /// The publisher gave this reader up, or refused it.
+    GivenUp(State),
+}
+
+/// What lies at the reader's position.
+pub(super) enum Look {
+    Sample(usize),
+    Nothing,
+    /// The writer has overwritten it, or is about to.
+    Lapped,
+}
+
+/// How often a reader that is lapped begins anew before it says that nothing can be taken now. By then it has
+/// gone to the oldest sample, to the middle of the ring, and to the last one.
+const ATTEMPTS: u32 = 4;
+
+/// The subscriber's end of one publisher's topic.
+pub(crate) struct Reader {
+    ring: RingView,
+    view: View,
+    pub(super) shape: Shape,
+    page: Page,
+    /// The publisher's pipe, if it may wait for this reader in an event loop.
+    kick: Kick,
+    manner: Manner,
+    /// Where the next record is looked for.
+    position: u64,
+    /// The sequence of the next sample, if none is missed.
+    sequence: u64,
+    /// Samples that were passed over since the last one.
+    missed: u64,
+    /// How often in a row it was lapped without a sample.
+    laps: u32,
+    /// From this position on the publisher is told how far the reader is.
+    tell_at: u64,
+    fault: Option<Fault>,
+}
+
+impl Reader {
+    /// Reads what a publisher publishes in this memory. `first` is the sequence of its first sample.
+    pub(crate) fn new(
+        view: View,
+        shape: Shape,
+        (page, line, kick): (View, u16, Kick),
+        first: u64,
+        start: Start,
+        manner: Manner,
+    ) -> Reader {
+        let ring = view.ring(0, DATA, shape.ring_size());
+        let tell_at = if manner == Manner::Reliable { shape.part() } else { u64::MAX };
+        let mut reader = Reader {
+            ring,
+            view,
+            shape,
+            page: Page::new(page, line),
+            kick,
+            manner,
+            position: 0,
+            sequence: first,
+            missed: 0,
+            laps: 0,
+            tell_at,
+            fault: None,
+        };
+        match start {
+            Start::Beginning => {}
+            Start::Now => reader.begin_with_last(0),
+            Start::Last(most) => reader.begin_with_last(most),
+        }
+        reader
+    }
+
+    // ---- taking
+
+    /// Takes the next sample into the buffer, which it clears first. Does not block. Returns `None` also when
+    /// it was lapped again and again; [`is_pending`](Self::is_pending) tells.
+    #[inline]
+    pub(crate) fn try_take(&mut self, to: &mut Vec<u8>) -> Result<Option<Taken>, Fault> {
+        to.clear();
+        let word = self.load_header();
+        let len = (word & 0xffff_ffff) as usize;
+        if word >> 32 == data_mark(self.position) && len <= ONE_LINE && self.manner != Manner::Latest {
+            self.ring.append_from_line(self.position, HEADER, len, to);
+            if !self.is_lapped() {
+                return Ok(Some(self.taken(LINE as u64)));
+            }
+        } else if word == EMPTY && self.manner != Manner::Latest && !self.is_lapped() {
+            return self.nothing();
+        }
+        self.take_slowly(to)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_slowly(&mut self, to: &mut Vec<u8>) -> Result<Option<Taken>, Fault> {
+        for _ in 0..ATTEMPTS {
+            let Some(len) = self.find()? else { return self.nothing() };
+            to.clear();
+            self.ring.append_to(self.position, HEADER, len, to);
+            failpoint!("sample.copied", [client], seldom);
+            if !self.is_lapped() {
+                return Ok(Some(self.taken(record_size(len))));
+            }
+            self.catch_up()?;
+        }
+        to.clear();
+        Ok(None)
+    }
+
+    /// The next sample in place, if there is one. Does not block.
+    pub(crate) fn try_view(&mut self) -> Result<Option<InPlace<'_>>, Fault> {
+        match self.find()? {
+            Some(len) => Ok(Some(InPlace::new(self, len))),
+            None => self.nothing().map(|_| None),
+        }
+    }
+
+    /// The length of the sample at the position, after padding was skipped and what is lost was passed over.
+    fn find(&mut self) -> Result<Option<usize>, Fault> {
+        if self.manner == Manner::Latest {
+            self.skip_to_last();
+        }
+        // Padding, and each of the ways to go on.
+        for _ in 0..2 * ATTEMPTS {
+            match self.look()? {
+                Some(Look::Sample(len)) => return Ok(Some(len)),
+                Some(Look::Nothing) => return Ok(None),
+                Some(Look::Lapped) => self.catch_up()?,
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the position. `None` if it skipped padding.
+    fn look(&mut self) -> Result<Option<Look>, Fault> {
+        let word = self.load_header();
+        // Every look is believed only if the writer does not intend to overwrite the place: a reader that is
+        // exactly one pass behind sees the zeros that the writer stores there.
+        if self.is_lapped() {
+            return Ok(Some(Look::Lapped));
+        }
+        if word == EMPTY {
+            return Ok(Some(Look::Nothing));
+        }
+        match check(word, self.position, self.shape.ring_size(), self.shape.max_sample()) {
+            Ok(Header::Data(len)) => Ok(Some(Look::Sample(len))),
+            Ok(Header::Padding) => {
+                self.position = self.position.next_multiple_of(self.capacity());
+                Ok(None)
+            }
+            Err(violation) => Err(self.failed(Fault::Broken(violation))),
+        }
+    }
+
+    /// The next sample was taken from a record of this size.
+    #[inline(always)]
+    pub(super) fn taken(&mut self, size: u64) -> Taken {
+        let taken = Taken { sequence: self.sequence, missed: self.missed };
+        self.position += size;
+        self.sequence = self.sequence.wrapping_add(1);
+        (self.missed, self.laps) = (0, 0);
+        if self.position >= self.tell_at {
+            self.tell();
+        }
+        taken
+    }
+
+    /// The sample at the position, as it will be taken.
+    pub(super) fn at_hand(&self) -> Taken {
+        Taken { sequence: self.sequence, missed: self.missed }
+    }
+
+    pub(super) fn copy_out(&self, from: usize, to: &mut [u8]) {
+        self.ring.copy_out(self.position, from, to);
+    }
+
+    /// Nothing is there: a good time to say how far the reader is.
+    fn nothing(&mut self) -> Result<Option<Taken>, Fault> {
+        if self.manner == Manner::Reliable {
+            self.tell();
+            self.look_at_state()?;
+        }
+        match self.fault {
+            None => Ok(None),
+            Some(fault) => Err(fault),
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, fault: Fault) -> Fault {
+        *self.fault.get_or_insert(fault)
+    }
+
+    #[inline(always)]
+    fn load_header(&self) -> u64 {
+        // A Relaxed load and a fence, because the memory may be mapped for reading only, where the language
+        // promises no other load.
+        let word = self.ring.header(self.position).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        word
+    }
+
+    fn intent(&self) -> u64 {
+        fence(Ordering::Acquire);
+        self.ring.word64::<INTENT>().load(Ordering::Relaxed)
+    }
+
+    /// Whether the writer may have overwritten anything from the position on, before the loads that came
+    /// before this.
+    #[inline(always)]
+    pub(super) fn is_lapped(&self) -> bool {
+        self.is_overwritten(self.position)
+    }
+
+    #[inline(always)]
+    fn is_overwritten(&self, position: u64) -> bool {
+        self.intent() > position.saturating_add(self.capacity())
+    }
+
+    // ---- what was missed
+
+    /// Goes on at a sample that is still there: the oldest; if it is lapped there, too, the one in the middle,
+    /// and then the last, or else large samples would never be copied in time.
+    #[cold]
+    fn catch_up(&mut self) -> Result<(), Fault> {
+        if self.manner == Manner::Reliable {
+            // That is not, unless the publisher has said so.
+            self.look_at_state()?;
+        }
+        self.laps = self.laps.saturating_add(1);
+        let entries = self.entries();
+        let at = match self.laps {
+            1 => 0,
+            2 => entries.len() / 2,
+            _ => entries.len().saturating_sub(1),
+        };
+        if let Some((position, sequence)) = entries.get(at).copied() {
+            self.pass_over(position, sequence);
+            if self.laps > 2 {
+                self.skip_to_last();
+            }
+        }
+        Ok(())
+    }
+
+    /// The valid entries of the table beyond the position, in order. What a publisher may have written for no
+    /// good is left out.
+    fn entries(&self) -> Vec<(u64, u64)> {
+        let mut entries = Vec::with_capacity(self.shape.entries());
+        for number in 0..self.shape.entries() {
+            let (position, sequence) = self.shape.nth_entry(number);
+            let position = self.view.word64(position).load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            let sequence = self.view.word64(sequence).load(Ordering::Relaxed);
+            let Some(position) = told(position) else { continue };
+            if !self.is_overwritten(position) && self.is_plausible(position, sequence) {
+                entries.push((position, sequence));
+            }
+        }
+        entries.sort_unstable();
+        entries
+    }
+
+    /// Whether a sample beyond the position may have this sequence: no record is shorter than a line.
+    fn is_plausible(&self, position: u64, sequence: u64) -> bool {
+        let (Some(lines), Some(samples)) =
+            (position.checked_sub(self.position), sequence.checked_sub(self.sequence))
+        else {
+            return false;
+        };
+        samples <= lines / LINE as u64
+    }
+
+    fn pass_over(&mut self, position: u64, sequence: u64) {
+        self.missed = self.missed.saturating_add(sequence - self.sequence);
+        (self.position, self.sequence) = (position, sequence);
+    }
+
+    /// Passes over everything but the last sample.
+    fn skip_to_last(&mut self) {
+        let Some(last) = self.last() else { return };
+        if last <= self.position {
+            return;
+        }
+        let entries = self.entries();
+        let before = entries.iter().rev().find(|(position, _)| *position <= last);
+        let from = before.copied().unwrap_or((self.position, self.sequence));
+        if let Some(sequence) = self.count(from, last) {
+            self.pass_over(last, sequence);
+        }
+    }
+
+    fn last(&self) -> Option<u64> {
+        let last = self.ring.word64::<LAST>().load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        told(last)
+    }
+
+    /// The sequence of the record at `to`, counted from another one. `None` if the writer overwrote what lies
+    /// between, or there is no such record.
+    fn count(&self, (from, sequence): (u64, u64), to: u64) -> Option<u64> {
+        let (mut at, mut sequence) = (from, sequence);
+        to.checked_sub(from).filter(|bytes| *bytes <= self.capacity())?;
+        while at < to {
+            (at, sequence) = self.step(at, sequence)?;
+        }
+        (at == to && !self.is_overwritten(from)).then_some(sequence)
+    }
+
+    /// Behind the next sample from a position on.
+    fn skip(&self, at: u64, sequence: u64) -> Option<(u64, u64)> {
+        let behind = self.step(at, sequence)?;
+        if behind.1 == sequence { self.step(behind.0, sequence) } else { Some(behind) }
+    }
+
+    /// Behind the record or the padding at a position.
+    fn step(&self, at: u64, sequence: u64) -> Option<(u64, u64)> {
+        let word = self.ring.header(at).load(Ordering::Relaxed);
+        match check(word, at, self.shape.ring_size(), self.shape.max_sample()) {
+            Ok(Header::Data(len)) => Some((at + record_size(len), sequence.wrapping_add(1))),
+            Ok(Header::Padding) => Some((at.next_multiple_of(self.capacity()), sequence)),
+            Err(_) => None,
+        }
+    }
+
+    /// Begins with the last samples that are still there, at most so many. Where the writer is so quick that
+    /// nothing can be counted, it begins where it can.
+    fn begin_with_last(&mut self, most: u64) {
+        for _ in 0..ATTEMPTS {
+            let Some(last) = self.last() else { break };
+            let mut entries = self.entries();
+            if !self.is_lapped() {
+                entries.insert(0, (self.position, self.sequence));
+            }
+            // From the newest entry for nothing but the end, else from the oldest.
+            let from = if most == 0 {
+                entries.iter().rev().find(|(position, _)| *position <= last)
+            } else {
+                entries.first()
+            };
+            let Some(from) = from.copied() else { continue };
+            let Some(sequence) = self.count(from, last) else { continue };
+            let Some(end) = self.step(last, sequence) else { continue };
+            let begin = if most == 0 {
+                Some(end)
+            } else {
+                let surplus = end.1.wrapping_sub(from.1).saturating_sub(most);
+                (0..surplus).try_fold(from, |(at, sequence), _| self.skip(at, sequence))
+            };
+            if let Some((position, sequence)) = begin
+                && !self.is_overwritten(from.0)
+            {
+                (self.position, self.sequence) = (position, sequence);
+                break;
+            }
+        }
+        (self.missed, self.laps) = (0, 0);
+        if self.tell_at != u64::MAX {
+            self.tell_at = self.position + self.shape.part();
+        }
+    }
+
+    /// Goes on with the sample of this sequence, or counts those that are missing. For a publisher that went
+    /// on in another segment: this reader has begun at its beginning.
+    pub(crate) fn resume(&mut self, sequence: u64) {
+        if sequence < self.sequence {
+            self.missed = self.sequence - sequence;
+        }
+        while self.sequence < sequence
+            && let Some((at, next)) = self.step(self.position, self.sequence)
+            && !self.is_lapped()
+        {
+            (self.position, self.sequence) = (at, next);
+        }
+    }
+
+    /// The sequence of the next sample, if none is missed.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// About how many bytes of the ring are still to be read.
+    pub(crate) fn lag(&self) -> u64 {
+        let Some(last) = self.last().filter(|last| *last >= self.position) else { return 0 };
+        let behind = self.step(last, 0).map_or(last + LINE as u64, |(at, _)| at);
+        behind - self.position
+    }
+
+    // ---- the end
+
+    /// How it ended, once all that came before was taken.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let ended = Ended::from_word(self.ring.word32::<ENDED>().load(Ordering::Relaxed))?;
+        fence(Ordering::Acquire);
+        // What was published before it can be seen now.
+        (self.load_header() == EMPTY && !self.is_lapped()).then_some(ended)
+    }
+
+    /// What the publisher says of this subscription.
+    pub(crate) fn state(&self) -> State {
+        self.page.state()
+    }
+
+    fn look_at_state(&mut self) -> Result<(), Fault> {
+        match self.page.state() {
+            State::Noted | State::Attached => Ok(()),
+            gone => Err(self.failed(Fault::GivenUp(gone))),
+        }
+    }
+
+    /// Tells the publisher that nobody reads any more.
+    pub(crate) fn leave(&self) {
+        self.page.leave();
+        fence(Ordering::SeqCst);
+        self.wake_publisher();
+    }
+
+    fn capacity(&self) -> u64 {
+        self.shape.ring_size() as u64
+    }
+
+    // ---- waiting
+
+    /// Whether there is something to take, or an end to be seen.
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.load_header() != EMPTY
+            || self.is_lapped()
+            || self.ring.word32::<ENDED>().load(Ordering::Relaxed) != 0
+            || self.fault.is_none() && !matches!(self.page.state(), State::Noted | State::Attached)
+    }
+
+    /// Announces that this reader is about to sleep. It must look once more before it does.
+    pub(crate) fn park(&self) {
+        self.say_cursor();
+        futex::set(&self.page.parked, PARKED);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes that back.
+    pub(crate) fn unpark(&self) {
+        futex::set(&self.page.parked, AWAKE);
+    }
+
+    /// What to sleep on, once it is parked.
+    pub(crate) fn as_wait(&self) -> Wait<'_> {
+        Wait { word: &self.page.parked, expected: PARKED, scope: Scope::Shared }
+    }
+
+    /// Announces that this reader waits in an event loop, for its pipe. Returns false if it is to look again.
+    pub(crate) fn arm(&mut self, pipe: &mut OwnPipe) -> bool {
+        match pipe.drain() {
+            Kicks::Permitted => {}
+            Kicks::CutOff => return false,
+            Kicks::TooMany => {
+                self.failed(Fault::Broken(Violation::FruitlessWakes));
+                return false;
+            }
+        }
+        self.say_cursor();
+        if self.page.parked.swap(ARMED, Ordering::Release) != ARMED {
+            pipe.permit();
+        }
+        fence(Ordering::SeqCst);
+        if self.is_pending() {
+            if self.page.parked.swap(AWAKE, Ordering::Relaxed) == ARMED {
+                pipe.withdraw();
+            }
+            return false;
+        }
+        pipe.waits()
+    }
+
+    fn say_cursor(&self) {
+        self.page.cursor().store(self.position, Ordering::Release);
+    }
+
+    /// Tells a publisher that waits for this reader how far it is, and wakes it.
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self) {
+        self.say_cursor();
+        self.tell_at = self.position + self.shape.part();
+        failpoint!("cursor.said", [client], seldom);
+        fence(Ordering::SeqCst);
+        if self.page.publisher_parked.load(Ordering::Relaxed) != AWAKE {
+            self.wake_publisher();
+        }
+    }
+
+    fn wake_publisher(&self) {
+        match self.page.publisher_parked.swap(AWAKE, Ordering::Relaxed) {
+            PARKED => futex::wake(&self.page.publisher_parked, Scope::Shared, 1),
+            ARMED => self.kick.kick(),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("shape", &self.shape)
+            .field("manner", &self.manner)
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A position that the publisher told, if it can be one. No publisher lives to write so many bytes.
+fn told(word: u64) -> Option<u64> {
+    (word & (LINE as u64 - 1) == 1 && word < 1 << 62).then_some(word & !1)
+}

@@ -1,0 +1,127 @@
+//! Where the words of a topic's segment lie, and how segments and pages are made, sealed and opened.
+//!
+//! `docs/PROTOCOL.md` describes them byte by byte.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::channel::ChannelError;
+use crate::ring::layout::{HEADER, LINE, MAX_CAPACITY};
+use crate::shm::{Segment, View};
+
+/// How far the writer will overwrite: readers behind this position less the capacity are lapped.
+pub(super) const INTENT: usize = 0;
+/// The position of the last record, with the lowest bit set; 0 before the first.
+pub(super) const LAST: usize = 128;
+/// Not 0 when the topic has ended.
+pub(super) const ENDED: usize = 256;
+/// The table: for each part of the ring the first record that began in it, in the writer's latest pass.
+const TABLE: usize = 1024;
+const ENTRY: usize = 128;
+pub(super) const DATA: usize = 4096;
+
+/// The parts into which the table divides a ring.
+const PARTS: u64 = 16;
+
+/// The part of a ring that the largest sample may take. Half a ring would not do: with padding, and rounded
+/// up, the intent would then lap readers that have read everything.
+const LARGEST: usize = 4;
+
+const SMALLEST_RING: usize = 4096;
+
+/// The sizes of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    capacity: usize,
+}
+
+impl Shape {
+    /// Of a ring of so many bytes: a power of two from 4 KiB to 1 GiB.
+    pub(crate) fn new(ring_size: usize) -> Result<Shape, ChannelError> {
+        if !ring_size.is_power_of_two() || !(SMALLEST_RING..=MAX_CAPACITY).contains(&ring_size) {
+            return Err(ChannelError::RingSize(ring_size as u64));
+        }
+        Ok(Shape { capacity: ring_size })
+    }
+
+    /// Of so few lines that a model can explore it.
+    #[cfg(test)]
+    pub(super) fn of_lines(lines: usize) -> Shape {
+        assert!(lines.is_power_of_two() && lines >= LARGEST);
+        Shape { capacity: lines * LINE }
+    }
+
+    pub(crate) fn ring_size(&self) -> usize {
+        self.capacity
+    }
+
+    /// The longest sample, in bytes.
+    pub(crate) fn max_sample(&self) -> usize {
+        self.capacity / LARGEST - HEADER
+    }
+
+    pub(crate) fn segment_len(&self) -> usize {
+        DATA + self.capacity
+    }
+
+    /// The bytes of each part.
+    pub(super) fn part(&self) -> u64 {
+        (self.capacity as u64 / PARTS).max(LINE as u64)
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        (self.capacity as u64 / self.part()) as usize
+    }
+
+    /// The table's entry for the record at a position: where its position lies, and its sequence.
+    pub(super) fn entry(&self, position: u64) -> (usize, usize) {
+        self.nth_entry((position / self.part()) as usize & (self.entries() - 1))
+    }
+
+    pub(super) fn nth_entry(&self, number: usize) -> (usize, usize) {
+        let at = TABLE + number * ENTRY;
+        (at, at + LINE)
+    }
+}
+
+/// Makes a topic's segment, for its publisher to map and seal. Writes nothing into it: pages belong to who
+/// touches them first. Does not block.
+pub(crate) fn create_topic(shape: &Shape) -> Result<OwnedFd, ChannelError> {
+    Ok(Segment::make_for_a_writer("ringpost-topic", shape.segment_len())?)
+}
+
+/// Maps the segment and seals it: from then on only this mapping can be written. Does not block.
+pub(crate) fn publish_on(descriptor: impl AsFd, shape: &Shape) -> Result<View, ChannelError> {
+    of_length(Segment::open_as_the_writer(descriptor)?, shape.segment_len())
+}
+
+/// Checks that the publisher has sealed the segment, and gives a descriptor for those who may only read.
+/// Does not block.
+pub(crate) fn read_only(descriptor: OwnedFd) -> Result<OwnedFd, ChannelError> {
+    Ok(Segment::for_readers(descriptor)?)
+}
+
+/// Checks the segment and maps it for reading. Does not block.
+pub(crate) fn open_topic(descriptor: impl AsFd, shape: &Shape) -> Result<View, ChannelError> {
+    of_length(Segment::open_to_read(descriptor)?, shape.segment_len())
+}
+
+/// The memory that one publisher and one subscription share.
+pub(super) const PAGE: usize = 4096;
+
+/// Makes a page and writes nothing into it. Does not block.
+pub(crate) fn create_page() -> Result<OwnedFd, ChannelError> {
+    let (_unmapped, descriptor) = Segment::create("ringpost-page", PAGE)?;
+    Ok(descriptor)
+}
+
+/// Checks a page and maps it. Does not block.
+pub(crate) fn open_page(descriptor: impl AsFd) -> Result<View, ChannelError> {
+    of_length(Segment::open(descriptor)?, PAGE)
+}
+
+fn of_length(segment: Segment, needed: usize) -> Result<View, ChannelError> {
+    match segment.len() {
+        found if found != needed => Err(ChannelError::Length { found, needed }),
+        _ => Ok(View::new(segment)),
+    }
+}

@@ -1,0 +1,385 @@
+//! Behaviour of a topic's ring within one process: the memory is mapped twice where that matters.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::ring::{CloseReason, Deadline, Kick, WaitStrategy};
+use crate::shm::{Segment, View};
+use crate::wire::{Key, Name, Peer};
+
+fn peer(uid: u32) -> Peer {
+    Peer { name: Name::new("bob").unwrap(), key: Key::from_u128(1), pid: 1, uid, gid: 1 }
+}
+
+/// A topic's memory, and audiences, writers and readers on it.
+struct Stage {
+    view: View,
+    shape: Shape,
+    audience: Audience,
+    next_id: u64,
+}
+
+impl Stage {
+    fn new(ring_size: usize, patience: Option<Duration>) -> Stage {
+        let shape = Shape::new(ring_size).unwrap();
+        let view = View::new(Segment::anonymous(shape.segment_len()).unwrap());
+        Stage { view, shape, audience: Audience::new(patience), next_id: 1 }
+    }
+
+    fn writer(&self) -> Writer {
+        Writer::new(self.view.clone(), self.shape, 0, self.audience.clone(), WaitStrategy::Park)
+    }
+
+    fn reader(&mut self, start: Start, manner: Manner) -> Reader {
+        self.reader_of(start, manner, 70_001)
+    }
+
+    fn reader_of(&mut self, start: Start, manner: Manner, uid: u32) -> Reader {
+        let page = View::new(Segment::anonymous(4096).unwrap());
+        let (id, line) = (self.next_id, self.next_id as u16 % MOST_LINE);
+        self.next_id += 1;
+        let ends = (page.clone(), line, Kick::default());
+        let reader = Reader::new(self.view.clone(), self.shape, ends, 0, start, manner);
+        self.audience.admit(Newcomer {
+            id,
+            peer: peer(uid),
+            page,
+            line,
+            may_sleep: true,
+            reliable: manner == Manner::Reliable,
+            from_beginning: start == Start::Beginning,
+            kick: Kick::default(),
+            pipe: None,
+        });
+        reader
+    }
+}
+
+fn take(reader: &mut Reader) -> Option<(Taken, Vec<u8>)> {
+    let mut sample = Vec::new();
+    reader.try_take(&mut sample).unwrap().map(|taken| (taken, sample))
+}
+
+fn numbered(number: u64, len: usize) -> Vec<u8> {
+    let mut payload = number.to_le_bytes().to_vec();
+    payload.resize(len.max(8), number as u8);
+    payload
+}
+
+#[test]
+fn every_reader_gets_every_sample() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut readers: Vec<Reader> = (0..3).map(|_| stage.reader(Start::Now, Manner::Lossy)).collect();
+    let lens = [0, 1, 8, 55, 56, 57, 100, 119, 120, 121, 300, 1016];
+    for (sequence, len) in (0..).zip(lens.into_iter().cycle().take(500)) {
+        let payload = vec![sequence as u8; len];
+        writer.send(&payload, Deadline::NEVER).unwrap();
+        for reader in &mut readers {
+            assert_eq!(take(reader), Some((Taken { sequence, missed: 0 }, payload.clone())));
+            assert_eq!(take(reader), None);
+            assert_eq!(reader.lag(), 0);
+        }
+    }
+    assert_eq!(writer.try_send(&[0; 1017]), Err(Unsent::TooLarge));
+    drop(writer);
+    for reader in &readers {
+        assert_eq!(reader.ended(), Some(Ended::Closed));
+    }
+}
+
+#[test]
+fn a_lapped_reader_goes_on_at_the_oldest_whole_sample_and_counts_the_rest() {
+    for len in [8, 56, 57, 200, 500, 1016] {
+        let mut stage = Stage::new(4096, None);
+        let mut writer = stage.writer();
+        let mut reader = stage.reader(Start::Now, Manner::Lossy);
+        let mut next = 0;
+        for round in 0..200 {
+            for _ in 0..(round * 7) % 130 {
+                let sequence = writer.next_sequence();
+                writer.send(&numbered(sequence, len), Deadline::NEVER).unwrap();
+            }
+            let mut some = 0;
+            while let Some((taken, sample)) = take(&mut reader) {
+                assert_eq!(taken.sequence, next + taken.missed, "{len}");
+                assert_eq!(sample, numbered(taken.sequence, len));
+                next = taken.sequence + 1;
+                some += 1;
+            }
+            assert_eq!(next, writer.next_sequence());
+            if round * 7 % 130 > 64 {
+                // At least as much as the intent leaves: the largest sample fits three times.
+                assert!(some * (len + 8).div_ceil(64) * 64 >= 1024, "{some} of {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_newest_is_what_a_reader_of_the_latest_gets() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Latest);
+    assert_eq!(take(&mut reader), None);
+    let mut next = 0;
+    for count in (1..150).chain(1..150) {
+        for _ in 0..count {
+            let sequence = writer.next_sequence();
+            writer.send(&numbered(sequence, 8 + sequence as usize % 200), Deadline::NEVER).unwrap();
+        }
+        let (taken, sample) = take(&mut reader).unwrap();
+        let last = writer.next_sequence() - 1;
+        assert_eq!((taken.sequence, taken.missed), (last, last - next));
+        assert_eq!(sample, numbered(last, 8 + last as usize % 200));
+        assert_eq!(take(&mut reader), None);
+        next = last + 1;
+    }
+}
+
+#[test]
+fn a_late_reader_begins_where_it_wants() {
+    for published in [0, 1, 5, 60, 64, 65, 100, 1000] {
+        let mut stage = Stage::new(4096, None);
+        let mut writer = stage.writer();
+        for sequence in 0..published {
+            writer.send(&numbered(sequence, 8 + sequence as usize % 90), Deadline::NEVER).unwrap();
+        }
+        let mut now = stage.reader(Start::Now, Manner::Lossy);
+        assert_eq!((take(&mut now), now.next_sequence()), (None, published));
+        for most in [1, 3, 10, 1000] {
+            let mut late = stage.reader(Start::Last(most), Manner::Lossy);
+            let mut got = Vec::new();
+            while let Some((taken, sample)) = take(&mut late) {
+                assert_eq!(taken.missed, 0);
+                assert_eq!(sample, numbered(taken.sequence, 8 + taken.sequence as usize % 90));
+                got.push(taken.sequence);
+            }
+            let expected = most.min(published).min(20);
+            assert!(got.len() as u64 >= expected && got.len() as u64 <= most, "{published} {most} {got:?}");
+            assert!(got.iter().rev().zip((0..published).rev()).all(|(got, expected)| *got == expected));
+        }
+        let mut first = stage.reader(Start::Beginning, Manner::Lossy);
+        if let Some((taken, _)) = take(&mut first) {
+            assert_eq!(taken.sequence, taken.missed);
+        }
+        writer.send(b"one more", Deadline::NEVER).unwrap();
+        assert_eq!(take(&mut now), Some((Taken { sequence: published, missed: 0 }, b"one more".to_vec())));
+    }
+}
+
+#[test]
+fn a_grant_publishes_what_was_written_or_leaves_nothing() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    for round in 0..40 {
+        let mut grant = writer.grant(900, Deadline::NEVER).unwrap();
+        grant.write_all(&[0xAA; 900]).unwrap();
+        assert_eq!(grant.remaining(), 0);
+        assert!(grant.write_all(b"x").is_err());
+        drop(grant);
+        let mut memory = vec![0; stage.shape.ring_size()];
+        stage.view.copy_out(4096, &mut memory);
+        assert!(!memory.contains(&0xAA), "what was not published cannot be read");
+        assert_eq!(take(&mut reader), None);
+        let mut grant = writer.grant(900, Deadline::NEVER).unwrap();
+        grant.write_all(b"half").unwrap();
+        grant.commit();
+        assert_eq!(take(&mut reader), Some((Taken { sequence: round, missed: 0 }, b"half".to_vec())));
+    }
+    assert!(matches!(writer.grant(1017, Deadline::NEVER), Err(Unsent::TooLarge)));
+}
+
+#[test]
+fn a_view_tells_whether_it_was_overwritten() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    writer.send(&numbered(0, 500), Deadline::NEVER).unwrap();
+    writer.send(&numbered(1, 500), Deadline::NEVER).unwrap();
+    let view = reader.try_view().unwrap().unwrap();
+    let mut bytes = [0; 100];
+    assert_eq!((view.len(), view.copy_out(400, &mut bytes)), (500, Ok(())));
+    assert_eq!(bytes, [0; 100]);
+    (2..20).for_each(|number| writer.send(&numbered(number, 500), Deadline::NEVER).unwrap());
+    assert_eq!((view.copy_out(0, &mut bytes), view.check()), (Err(Overwritten), Err(Overwritten)));
+    drop(view);
+    let (taken, sample) = take(&mut reader).unwrap();
+    assert_eq!((taken.sequence - taken.missed, sample), (1, numbered(taken.sequence, 500)));
+}
+
+#[test]
+fn a_publisher_waits_for_reliable_readers_and_for_nobody_else() {
+    let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
+    let mut writer = stage.writer();
+    let mut idle = stage.reader(Start::Now, Manner::Lossy);
+    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    assert_eq!(reader.state(), State::Attached);
+    let mut sent = 0;
+    while writer.try_send(&numbered(sent, 8)).is_ok() {
+        sent += 1;
+    }
+    assert!((56..64).contains(&sent), "{sent}");
+    assert_eq!(writer.try_send(b"x"), Err(Unsent::Full));
+    assert_eq!(writer.send(b"x", Instant::now().into()), Err(Unsent::TimedOut));
+    for sequence in 0..2000 {
+        let (taken, sample) = take(&mut reader).unwrap();
+        assert_eq!((taken, sample), (Taken { sequence, missed: 0 }, numbered(sequence, 8)));
+        if writer.try_send(&numbered(sent, 8)).is_ok() {
+            sent += 1;
+        }
+    }
+    assert!(take(&mut idle).unwrap().0.missed > 1000);
+    assert!(stage.audience.take_evictions().is_empty());
+    // One that leaves is not waited for.
+    while writer.try_send(b"x").is_ok() {}
+    reader.leave();
+    (0..200).for_each(|_| writer.try_send(b"x").unwrap());
+}
+
+#[test]
+fn a_reliable_reader_gets_all_while_it_is_waited_for_by_another_thread() {
+    const SAMPLES: u64 = 20_000;
+    let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
+    let mut writer = stage.writer();
+    let readers: Vec<Reader> = (0..2).map(|_| stage.reader(Start::Now, Manner::Reliable)).collect();
+    std::thread::scope(|scope| {
+        for mut reader in readers {
+            scope.spawn(move || {
+                for sequence in 0..SAMPLES {
+                    let (taken, sample) = loop {
+                        match take(&mut reader) {
+                            Some(taken) => break taken,
+                            None => sleep(&reader),
+                        }
+                    };
+                    assert_eq!((taken, sample), (Taken { sequence, missed: 0 }, numbered(sequence, 8)));
+                }
+                reader.leave();
+            });
+        }
+        for sequence in 0..SAMPLES {
+            writer.send(&numbered(sequence, 8), Deadline::NEVER).unwrap();
+        }
+    });
+}
+
+fn sleep(reader: &Reader) {
+    reader.park();
+    if !reader.is_pending() {
+        crate::shm::futex::wait(&[reader.as_wait()], Some(Instant::now() + Duration::from_secs(60)));
+    }
+    reader.unpark();
+}
+
+#[test]
+fn a_reader_that_stalls_is_evicted_told_and_banned() {
+    let mut stage = Stage::new(4096, Some(Duration::from_millis(1)));
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    (0..500).for_each(|number| writer.send(&numbered(number, 8), Deadline::NEVER).unwrap());
+    assert_eq!(stage.audience.take_evictions(), [Gone { peer: peer(70_001), why: State::Stalled }]);
+    assert!(stage.audience.take_evictions().is_empty() && stage.audience.count() == 0);
+    let mut sample = Vec::new();
+    let fault = loop {
+        match reader.try_take(&mut sample) {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it must be told"),
+            Err(fault) => break fault,
+        }
+    };
+    assert_eq!(fault, Fault::GivenUp(State::Stalled));
+    let banned = stage.reader(Start::Now, Manner::Reliable);
+    assert_eq!(banned.state(), State::Refused);
+    assert_eq!(stage.reader_of(Start::Now, Manner::Reliable, 70_002).state(), State::Attached);
+    assert_eq!(stage.reader(Start::Now, Manner::Lossy).state(), State::Attached);
+}
+
+#[test]
+fn a_topic_that_offers_nothing_reliable_refuses() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    assert_eq!((reader.state(), stage.audience.count()), (State::Refused, 0));
+    assert!(reader.is_pending());
+    assert_eq!(reader.try_take(&mut Vec::new()), Err(Fault::GivenUp(State::Refused)));
+    (0..200).for_each(|_| writer.try_send(b"x").unwrap());
+}
+
+#[test]
+fn a_publisher_goes_on_in_another_segment() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    (0..10).for_each(|number| writer.send(&numbered(number, 8), Deadline::NEVER).unwrap());
+    let view = View::new(Segment::anonymous(stage.shape.segment_len()).unwrap());
+    stage.audience.succeed(view.clone(), stage.shape);
+    writer.send(&numbered(10, 8), Deadline::NEVER).unwrap();
+    for sequence in 0..10 {
+        assert_eq!(reader.ended(), None);
+        assert_eq!(take(&mut reader).unwrap().0.sequence, sequence);
+    }
+    assert_eq!((take(&mut reader), reader.ended()), (None, Some(Ended::Moved)));
+    let again = |start| {
+        let page = View::new(Segment::anonymous(4096).unwrap());
+        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 10, start, Manner::Lossy)
+    };
+    for (wanted, missed) in [(10, 0), (7, 3)] {
+        let mut reader = again(Start::Beginning);
+        reader.resume(wanted);
+        assert_eq!(take(&mut reader), Some((Taken { sequence: 10, missed }, numbered(10, 8))));
+    }
+    let mut reader = again(Start::Beginning);
+    reader.resume(11);
+    assert_eq!((take(&mut reader), reader.next_sequence()), (None, 11));
+}
+
+#[test]
+fn a_closed_audience_ends_the_writer() {
+    let stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    stage.audience.close(CloseReason::LOCAL);
+    assert_eq!(writer.send(b"x", Deadline::NEVER), Err(Unsent::Ended(CloseReason::LOCAL)));
+    assert!(matches!(writer.grant(1, Deadline::NEVER), Err(Unsent::Ended(_))));
+}
+
+#[test]
+fn a_reader_that_lets_itself_be_woken_for_nothing_is_given_up() {
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let reader = stage.reader(Start::Now, Manner::Lossy);
+    for _ in 0..100 {
+        reader.park();
+        writer.try_send(b"x").unwrap();
+    }
+    assert_eq!(stage.audience.take_evictions().len(), 1);
+    assert_eq!(reader.state(), State::BrokeRules);
+}
+
+/// The second pass begins only when the readers that were promised are there.
+#[test]
+fn a_writer_expects_the_readers_that_were_there_before_it() {
+    let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
+    let mut writer = stage.writer();
+    stage.audience.expect(1, Instant::now() + Duration::from_secs(600));
+    let mut sent = 0;
+    while writer.try_send(&numbered(sent, 8)).is_ok() {
+        sent += 1;
+    }
+    assert!(sent >= 59, "{sent}");
+    let mut reader = stage.reader(Start::Beginning, Manner::Reliable);
+    // What came before it was attached is not overwritten either.
+    assert_eq!(writer.try_send(b"x"), Err(Unsent::Full));
+    for sequence in 0..sent {
+        assert_eq!(take(&mut reader).unwrap().0, Taken { sequence, missed: 0 });
+    }
+    assert_eq!(take(&mut reader), None);
+    writer.try_send(b"x").unwrap();
+    // A time that is over holds nobody up.
+    let late = Stage::new(4096, Some(Duration::from_secs(600)));
+    let mut writer = late.writer();
+    late.audience.expect(1, Instant::now());
+    (0..200).for_each(|_| writer.try_send(b"x").unwrap());
+}

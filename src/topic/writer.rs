@@ -1,0 +1,344 @@
+//! `Writer`: publishes samples, one after the other, whoever reads.
+
+use std::fmt;
+
+use super::audience::{Attached, Audience, Heeded, always_fences};
+use super::grant::Grant;
+use super::page::State;
+use super::shape::{DATA, ENDED, INTENT, LAST, Shape};
+use crate::ring::layout::{EMPTY, HEADER, LINE, ONE_LINE, data_header, padding_header, record_size};
+use crate::ring::{CloseReason, Deadline, WaitStrategy, Waiting};
+use crate::shm::backend::{Arc, Ordering, fence};
+use crate::shm::{RingView, View};
+use crate::testing::failpoints::failpoint;
+
+/// How far ahead lines are prefetched: readers still have them in their caches.
+const LINES_AHEAD: u64 = 4 * LINE as u64;
+
+/// Why a sample was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// It has more bytes than the largest sample.
+    TooLarge,
+    /// Reliable readers have not read enough yet.
+    Full,
+    TimedOut,
+    Ended(CloseReason),
+}
+
+/// How a topic's segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing more is published.
+    Closed = 1,
+    /// The publisher goes on in another segment.
+    Moved = 2,
+}
+
+impl Ended {
+    pub(super) fn from_word(word: u32) -> Option<Ended> {
+        match word {
+            0 => None,
+            2 => Some(Ended::Moved),
+            _ => Some(Ended::Closed),
+        }
+    }
+}
+
+/// The publisher's end of a topic.
+pub(crate) struct Writer {
+    pub(super) ring: RingView,
+    view: View,
+    shape: Shape,
+    /// Where the next record begins, or the padding before it.
+    pub(super) position: u64,
+    /// As it was stored.
+    intent: u64,
+    /// The sequence of the next sample.
+    pub(super) sequence: u64,
+    /// The part of the ring for which an entry was stored last, counted from the first pass on.
+    noted: u64,
+    pub(super) audience: Audience,
+    pub(super) heeded: Heeded,
+    /// Those that may sleep.
+    sleepers: Vec<Arc<Attached>>,
+    /// Those that are waited for.
+    pub(super) reliable: Vec<Arc<Attached>>,
+    always_fences: bool,
+    pub(super) waiting: Waiting,
+    /// How far reliable readers must have read for the sample that did not find room.
+    pub(super) wanted: Option<u64>,
+}
+
+impl Writer {
+    /// Publishes in this memory, which is all zeros. The first sample has the sequence `first`.
+    pub(crate) fn new(
+        view: View,
+        shape: Shape,
+        first: u64,
+        audience: Audience,
+        strategy: WaitStrategy,
+    ) -> Writer {
+        let ring = view.ring(0, DATA, shape.ring_size());
+        let mut writer = Writer {
+            ring,
+            view,
+            shape,
+            position: 0,
+            intent: 0,
+            sequence: first,
+            noted: u64::MAX,
+            heeded: audience.heed(),
+            audience,
+            sleepers: Vec::new(),
+            reliable: Vec::new(),
+            always_fences: always_fences(),
+            waiting: Waiting::new(strategy),
+            wanted: None,
+        };
+        writer.sort();
+        writer
+    }
+
+    /// The sequence of the next sample.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(crate) fn max_sample(&self) -> usize {
+        self.shape.max_sample()
+    }
+
+    // ---- publishing
+
+    /// Publishes a sample. Blocks only for reliable readers, at most until the deadline.
+    #[inline]
+    pub(crate) fn send(&mut self, payload: &[u8], deadline: Deadline) -> Result<(), Unsent> {
+        self.heed_changes()?;
+        if payload.len() > ONE_LINE || self.position + 2 * LINE as u64 > self.intent {
+            return self.send_longer(payload, Some(deadline));
+        }
+        self.send_line(payload);
+        Ok(())
+    }
+
+    /// The same without waiting.
+    #[inline]
+    pub(crate) fn try_send(&mut self, payload: &[u8]) -> Result<(), Unsent> {
+        self.heed_changes()?;
+        if payload.len() > ONE_LINE || self.position + 2 * LINE as u64 > self.intent {
+            return self.send_longer(payload, None);
+        }
+        self.send_line(payload);
+        Ok(())
+    }
+
+    /// Room for a sample of up to `len` bytes, to be written in place. Blocks as [`send`](Self::send).
+    pub(crate) fn grant(&mut self, len: usize, deadline: Deadline) -> Result<Grant<'_>, Unsent> {
+        self.heed_changes()?;
+        let start = self.place(len, Some(deadline))?;
+        Ok(Grant::new(self, start, len))
+    }
+
+    /// A sample of one line, which the intent covers with the header behind it. A line always fits before the
+    /// end of the ring.
+    #[inline(always)]
+    fn send_line(&mut self, payload: &[u8]) {
+        self.ring.copy_into_line(self.position, HEADER, payload);
+        failpoint!("sample.line", [client, server], always);
+        self.commit(self.position, payload.len(), LINE as u64);
+        self.tell();
+    }
+
+    #[inline(never)]
+    fn send_longer(&mut self, payload: &[u8], deadline: Option<Deadline>) -> Result<(), Unsent> {
+        let start = self.place(payload.len(), deadline)?;
+        self.ring.copy_in(start, HEADER, payload);
+        failpoint!("sample.payload", [client, server], always);
+        self.commit_at(start, payload.len());
+        self.tell();
+        Ok(())
+    }
+
+    /// Where a record of this length begins, behind padding if it does not fit before the end of the ring.
+    /// Announces how far it will overwrite. Waits for reliable readers, unless there is no deadline.
+    fn place(&mut self, len: usize, deadline: Option<Deadline>) -> Result<u64, Unsent> {
+        if len > self.shape.max_sample() {
+            return Err(Unsent::TooLarge);
+        }
+        let (capacity, size) = (self.capacity(), record_size(len));
+        let left = capacity - (self.position & (capacity - 1));
+        let start = if size > left { self.position + left } else { self.position };
+        let end = start + size + LINE as u64;
+        if end > self.intent {
+            self.raise(end, deadline)?;
+        }
+        Ok(start)
+    }
+
+    /// Raises the intent to the end of the part in which `end` lies. The list of readers was read before.
+    #[cold]
+    #[inline(never)]
+    fn raise(&mut self, end: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
+        let intent = end.next_multiple_of(self.shape.part());
+        self.wait_for_readers(intent, deadline)?;
+        failpoint!("intent.raising", [client, server], seldom);
+        self.ring.word64::<INTENT>().store(intent, Ordering::Relaxed);
+        // Whoever sees a byte that is stored from here on, and then makes an Acquire fence, sees the intent.
+        fence(Ordering::Release);
+        failpoint!("intent.raised", [client, server], seldom);
+        self.intent = intent;
+        Ok(())
+    }
+
+    /// Makes the record at `start` visible, and the padding before it.
+    pub(super) fn commit_at(&mut self, start: u64, len: usize) {
+        if start == self.position {
+            return self.commit(start, len, record_size(len));
+        }
+        let (padded, size) = (self.position, record_size(len));
+        self.ring.header(start + size).store(EMPTY, Ordering::Relaxed);
+        self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
+        failpoint!("sample.behind_padding", [client, server], seldom);
+        self.ring.header(padded).store(padding_header(padded, start - padded), Ordering::Release);
+        self.note(start, start + size);
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, start: u64, len: usize, size: u64) {
+        let end = start + size;
+        self.ring.header(end).store(EMPTY, Ordering::Relaxed);
+        self.ring.header(start).store(data_header(start, len), Ordering::Release);
+        self.note(start, end);
+    }
+
+    /// What is said of a record behind its commit.
+    #[inline(always)]
+    fn note(&mut self, start: u64, end: u64) {
+        failpoint!("sample.committed", [client, server], always);
+        self.ring.word64::<LAST>().store(start | 1, Ordering::Release);
+        let part = start / self.shape.part();
+        if part != self.noted {
+            self.enter(start, part);
+        }
+        self.position = end;
+        self.sequence += 1;
+        self.audience.set_tail(end);
+        self.ring.prefetch_for_write(end + LINES_AHEAD);
+    }
+
+    /// The first record of a part. A reader that takes the position for valid takes the sequence for its own:
+    /// so the position is stored behind it, and the intent that makes the old position invalid before it.
+    #[cold]
+    fn enter(&mut self, start: u64, part: u64) {
+        let (position, sequence) = self.shape.entry(start);
+        self.view.word64(sequence).store(self.sequence, Ordering::Relaxed);
+        failpoint!("table.sequence", [client, server], seldom);
+        self.view.word64(position).store(start | 1, Ordering::Release);
+        self.noted = part;
+    }
+
+    /// Wakes those that sleep, behind a commit.
+    #[inline(always)]
+    pub(super) fn tell(&mut self) {
+        if self.always_fences {
+            fence(Ordering::SeqCst);
+        }
+        // Behind the header, for who attaches a reader. `fence(Release)` keeps the compiler from exchanging
+        // them; the barrier of the other side does the rest.
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        if self.audience.generation() != self.heeded.generation {
+            self.heed();
+        }
+        if !self.sleepers.is_empty() {
+            self.wake_sleepers();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_sleepers(&mut self) {
+        if !self.always_fences {
+            fence(Ordering::SeqCst);
+        }
+        for attached in &self.sleepers {
+            if attached.page.looks_parked() {
+                failpoint!("sample.waking", [client, server], seldom);
+                if attached.page.has_left() {
+                    self.audience.leave(attached.id);
+                } else if !attached.wake() {
+                    self.audience.evict(attached, State::BrokeRules);
+                }
+            }
+        }
+    }
+
+    // ---- the audience
+
+    #[inline(always)]
+    pub(super) fn heed_changes(&mut self) -> Result<(), Unsent> {
+        if self.audience.generation() != self.heeded.generation {
+            self.heed();
+        }
+        // A close is a change, and stays.
+        match self.heeded.closed {
+            None => Ok(()),
+            Some(reason) => Err(Unsent::Ended(reason)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn heed(&mut self) {
+        self.heeded = self.audience.heed();
+        self.sort();
+        if let Some((view, shape)) = self.heeded.successor.take() {
+            self.move_to(view, shape);
+        }
+    }
+
+    fn sort(&mut self) {
+        let those = |wanted: fn(&Attached) -> bool| {
+            self.heeded.all.iter().filter(|attached| wanted(attached)).cloned().collect()
+        };
+        self.sleepers = those(|attached| attached.may_sleep);
+        self.reliable = those(|attached| attached.reliable);
+        for attached in &self.reliable {
+            attached.floor(self.position);
+        }
+    }
+
+    /// Ends this segment and goes on in another one, whose readers are not those of this one.
+    fn move_to(&mut self, view: View, shape: Shape) {
+        self.end(Ended::Moved);
+        self.ring = view.ring(0, DATA, shape.ring_size());
+        (self.view, self.shape) = (view, shape);
+        (self.position, self.intent, self.noted, self.wanted) = (0, 0, u64::MAX, None);
+        self.audience.set_tail(0);
+    }
+
+    /// Says that nothing more comes in this segment, and wakes every reader.
+    pub(crate) fn end(&mut self, how: Ended) {
+        self.ring.word32::<ENDED>().store(how as u32, Ordering::Release);
+        failpoint!("topic.ended", [client, server], seldom);
+        fence(Ordering::SeqCst);
+        for attached in &self.heeded.all {
+            attached.wake_in_any_case();
+        }
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.shape.ring_size() as u64
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end(Ended::Closed);
+    }
+}
