@@ -65,6 +65,8 @@ pub struct RoleArgs {
     #[arg(long)]
     pub size: usize,
     #[arg(long)]
+    pub readers: u32,
+    #[arg(long)]
     pub milliseconds: u64,
     #[arg(long)]
     pub client_cpu: usize,

@@ -27,6 +27,7 @@ pub struct Context {
     pub dir: PathBuf,
     pub address: String,
     pub size: usize,
+    pub readers: u32,
     pub budget: Duration,
     pub pins: Pins,
 }
@@ -90,6 +91,7 @@ fn try_play(role: RoleArgs) -> Outcome {
         dir: role.dir,
         address: role.address,
         size: role.size,
+        readers: role.readers,
         budget: Duration::from_millis(role.milliseconds),
         pins: Pins { client: role.client_cpu, server: role.server_cpu },
     };
@@ -101,7 +103,10 @@ fn try_play(role: RoleArgs) -> Outcome {
                 .map_err(|error| Failure::new(format!("cannot write the result: {error}")))?;
             say(MEASURED, &json)
         }
-        (Part::Server, Play::Pair { server, .. } | Play::Named { server, .. }) => {
+        (
+            Part::Server,
+            Play::Pair { server, .. } | Play::Named { server, .. } | Play::Broadcast { reader: server, .. },
+        ) => {
             pin(context.pins.server)?;
             server(&context)
         }
@@ -110,7 +115,12 @@ fn try_play(role: RoleArgs) -> Outcome {
             pin(context.pins.client)?;
             server(&context)
         }
-        (Part::Broker, Play::Brokered { broker, .. } | Play::Named { broker, .. }) => {
+        (
+            Part::Broker,
+            Play::Brokered { broker, .. }
+            | Play::Named { broker, .. }
+            | Play::Broadcast { broker: Some(broker), .. },
+        ) => {
             pin(context.pins.server)?;
             broker(&context)
         }

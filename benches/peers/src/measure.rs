@@ -40,6 +40,9 @@ pub struct Measured {
     pub p99: f64,
     /// Calls or messages that were timed.
     pub count: u64,
+    /// The part that was received, where messages may be missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<f64>,
 }
 
 /// Times calls for about `budget` after a quarter of it to warm up, then tells the server to end.
@@ -78,7 +81,8 @@ pub fn time(asker: &mut impl Asker, work: &mut Work, budget: Duration) -> Outcom
         }
     }
     let count = blocks.len() as u64 * calls + singles.len() as u64;
-    Ok(Measured { median: quantile(&mut blocks, 0.5), p99: quantile(&mut singles, 0.99), count })
+    let (median, p99) = (quantile(&mut blocks, 0.5), quantile(&mut singles, 0.99));
+    Ok(Measured { median, p99, count, received: None })
 }
 
 /// The value below which this part of the values lies; the mean of the two in the middle for an even median.

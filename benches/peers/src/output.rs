@@ -66,37 +66,50 @@ fn table(machine: &Machine, rounds: u32, milliseconds: u64, entries: &[Entry]) -
          {rounds} rounds in turn, {milliseconds} ms for each peer in each; every response or message is compared whole\n",
         pins.client, pins.server
     );
-    for kind in [Kind::Spinning, Kind::Blocking, Kind::Forwarding, Kind::Named, Kind::OneWay] {
-        let mut sizes: Vec<usize> =
-            entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.size).collect();
+    for kind in Kind::ALL {
+        let of_kind = entries.iter().filter(|entry| entry.kind == kind);
+        let mut sizes: Vec<(usize, u32)> = of_kind.map(|entry| (entry.size, entry.readers)).collect();
         sizes.sort_unstable();
         sizes.dedup();
         // The words of the floor have a size of their own, which is none of a message.
-        sizes.retain(|&size| size > 8);
-        for size in sizes {
-            section(&mut text, kind, size, entries);
+        sizes.retain(|&(size, _)| size > 8);
+        for (size, readers) in sizes {
+            section(&mut text, kind, size, readers, entries);
         }
     }
     text
 }
 
-fn section(text: &mut String, kind: Kind, size: usize, entries: &[Entry]) {
+fn section(text: &mut String, kind: Kind, size: usize, readers: u32, entries: &[Entry]) {
     let lines: Vec<&Entry> = entries
         .iter()
-        .filter(|entry| entry.kind == kind && (entry.size == size || entry.about.is_floor()))
+        .filter(|entry| {
+            let beside = entry.size == size || Some(entry.peer) == kind.floor();
+            (entry.kind == kind || Some(entry.peer) == kind.floor()) && beside && entry.readers == readers
+        })
         .collect();
     let width = lines.iter().map(|entry| entry.peer.len()).max().unwrap_or(0);
-    let tail = if kind == Kind::OneWay { "p99 block" } else { "p99" };
-    let floor = kind.floor().map_or("", |_| "x floor");
-    let _ = writeln!(text, "\n{} ({size} bytes)", kind.title());
-    let _ = writeln!(text, "  {:<width$}  {:>10}  {tail:>10}  {:>21}  {floor:>7}", "", "median", "rounds");
+    let tail = if matches!(kind, Kind::OneWay | Kind::Publish) { "p99 block" } else { "p99" };
+    // In the column of the ratio, where there is none.
+    let floor = match kind {
+        Kind::Publish => "received",
+        _ => kind.floor().map_or("", |_| "x floor"),
+    };
+    let readers = match (kind, readers) {
+        (Kind::FanOut, 1) => ", 1 reader".to_string(),
+        (Kind::FanOut, _) => format!(", {readers} readers"),
+        _ => String::new(),
+    };
+    let _ = writeln!(text, "\n{} ({size} bytes{readers})", kind.title());
+    let _ = writeln!(text, "  {:<width$}  {:>10}  {tail:>10}  {:>21}  {floor:>8}", "", "median", "rounds");
     for entry in lines {
         let _ = write!(text, "  {:<width$}", entry.peer);
         if let Some(summary) = entry.summary {
             let range = format!("{} to {}", time(summary.lowest), time(summary.highest));
-            let ratio = summary.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+            let received = summary.received.map(|part| format!("{:.1} %", part * 100.0));
+            let ratio = summary.ratio.map(|ratio| format!("{ratio:.2}")).or(received).unwrap_or_default();
             let (median, p99) = (time(summary.median), time(summary.p99));
-            let _ = write!(text, "  {median:>10}  {p99:>10}  {range:>21}  {ratio:>7}");
+            let _ = write!(text, "  {median:>10}  {p99:>10}  {range:>21}  {ratio:>8}");
         }
         if let Some(why) = &entry.failure {
             let _ = write!(text, "  {why}");

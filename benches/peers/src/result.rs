@@ -14,6 +14,8 @@ pub struct Entry {
     pub what: &'static str,
     pub version: Option<String>,
     pub size: usize,
+    /// How many receive.
+    pub readers: u32,
     /// The medians of the rounds; nothing if no round succeeded.
     pub summary: Option<Summary>,
     /// Why it was given up, if it was.
@@ -38,19 +40,23 @@ pub struct Summary {
     pub median: f64,
     pub p99: f64,
     pub ratio: Option<f64>,
+    /// The part that was received, where messages may be missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<f64>,
     /// The medians of the best and of the worst round.
     pub lowest: f64,
     pub highest: f64,
 }
 
 impl Entry {
-    pub fn new(about: &'static Peer, size: usize, version: Option<String>) -> Entry {
+    pub fn new(about: &'static Peer, size: usize, readers: u32, version: Option<String>) -> Entry {
         Entry {
             peer: about.name,
             kind: about.kind,
             what: about.what,
             version,
             size,
+            readers,
             summary: None,
             failure: None,
             rounds: Vec::new(),
@@ -81,6 +87,7 @@ impl Entry {
             median: median(|round| Some(round.measured.median)).unwrap_or(f64::NAN),
             p99: median(|round| Some(round.measured.p99)).unwrap_or(f64::NAN),
             ratio: median(|round| round.ratio),
+            received: median(|round| round.measured.received),
             lowest: medians.clone().fold(f64::INFINITY, f64::min),
             highest: medians.fold(0.0, f64::max),
         });
@@ -91,11 +98,15 @@ impl Entry {
 pub fn finish(entries: &mut [Entry]) {
     for at in 0..entries.len() {
         if let Some(floor) = entries[at].kind.floor() {
+            let readers = entries[at].readers;
             let ratios: Vec<Option<f64>> = entries[at]
                 .rounds
                 .iter()
                 .map(|round| {
-                    let floor = entries.iter().find(|entry| entry.peer == floor)?.in_round(round.round)?;
+                    let floor = entries
+                        .iter()
+                        .find(|entry| entry.peer == floor && entry.readers == readers)?
+                        .in_round(round.round)?;
                     Some(round.measured.median / floor.median)
                 })
                 .collect();
@@ -113,12 +124,12 @@ mod tests {
     use crate::peers;
 
     fn entry(peer: &str, medians: &[f64]) -> Entry {
-        let mut entry = Entry::new(peers::find(peer).expect("a peer"), 64, None);
+        let mut entry = Entry::new(peers::find(peer).expect("a peer"), 64, 1, None);
         entry.rounds = (1..)
             .zip(medians)
             .map(|(round, &median)| Round {
                 round,
-                measured: Measured { median, p99: 2.0 * median, count: 1 },
+                measured: Measured { median, p99: 2.0 * median, count: 1, received: None },
                 ratio: None,
             })
             .collect();

@@ -15,7 +15,7 @@ use crate::machine::{Machine, Pins};
 use crate::measure::Measured;
 use crate::output;
 use crate::parts::Process;
-use crate::peers::{ALL, Peer, Play, Version, shm_prefix};
+use crate::peers::{ALL, Kind, Peer, Play, READERS, Version, shm_prefix};
 use crate::result::{Entry, Round, finish};
 
 /// How long a process may take until it can be reached, and, once it has answered its last request, to its
@@ -62,7 +62,7 @@ pub fn run(options: &Options) -> Outcome {
             if interrupted.load(Ordering::Relaxed) || entry.failure.is_some() {
                 continue;
             }
-            match run.one(entry.about, entry.size) {
+            match run.one(entry.about, entry.size, entry.readers) {
                 Ok(measured) => entry.rounds.push(Round { round, measured, ratio: None }),
                 // The children get the terminal's signal, too.
                 Err(_) if interrupted.load(Ordering::Relaxed) => {}
@@ -85,7 +85,9 @@ fn entries(options: &Options, pins: Pins) -> Outcome<Vec<Entry>> {
     };
     // A floor comes with those that stand beside it.
     let wanted = |peer: &Peer| {
-        named(peer) || peer.is_floor() && ALL.iter().any(|other| other.kind == peer.kind && named(other))
+        named(peer)
+            || peer.is_floor()
+                && ALL.iter().any(|other| other.kind.floor() == Some(peer.name) && named(other))
     };
     let mut entries = Vec::new();
     for peer in ALL.iter().copied().filter(|peer| wanted(peer)) {
@@ -94,8 +96,11 @@ fn entries(options: &Options, pins: Pins) -> Outcome<Vec<Entry>> {
             Version::Of(name) => Ok(Some(output::locked(name))),
             Version::Asked(ask) => ask().map(Some),
         };
-        for &size in peer.sizes {
-            let mut entry = Entry::new(peer, size, version.clone().unwrap_or_default());
+        let readers = if peer.kind == Kind::FanOut { READERS } else { &[1] };
+        for (&size, &readers) in
+            peer.sizes.iter().flat_map(|size| readers.iter().map(move |many| (size, many)))
+        {
+            let mut entry = Entry::new(peer, size, readers, version.clone().unwrap_or_default());
             if let Err(why) = &version {
                 entry.give_up(why, 0);
             } else if !pins.differ() && peer.spins() {
@@ -125,7 +130,7 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&self.0) {
+            if entry.file_name().to_string_lossy().contains(&self.0) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -134,23 +139,27 @@ impl Drop for Traces {
 
 impl Run {
     /// One peer once.
-    fn one(&self, peer: &'static Peer, size: usize) -> Outcome<Measured> {
+    fn one(&self, peer: &'static Peer, size: usize, readers: u32) -> Outcome<Measured> {
         let dir = tempfile::Builder::new().prefix("peers-").tempdir().or_fail("make a directory")?;
         let dir = dir.path();
         // They end in the opposite order, and what they left goes last.
         let _traces = Traces::of(dir);
+        let process = |part: Part, address: &str| self.process(peer, size, readers, dir, part, address);
+        if let Play::Broadcast { broker, .. } = peer.play {
+            return self.broadcast(broker.is_some(), readers, process);
+        }
         let mut broker = None;
         let mut server = None;
         let mut address = String::new();
         if let Play::Brokered { .. } | Play::Named { .. } = peer.play {
-            let broker = broker.insert(self.process(peer, size, dir, Part::Broker, "")?);
+            let broker = broker.insert(process(Part::Broker, "")?);
             address = broker.hear(READY, START, &mut [])?;
         }
         if let Play::Brokered { .. } | Play::Named { .. } | Play::Pair { .. } = peer.play {
-            let server = server.insert(self.process(peer, size, dir, Part::Server, &address)?);
+            let server = server.insert(process(Part::Server, &address)?);
             address = server.hear(READY, START, &mut Vec::from_iter(broker.as_mut()))?;
         }
-        let mut client = self.process(peer, size, dir, Part::Client, &address)?;
+        let mut client = process(Part::Client, &address)?;
         let mut others: Vec<&mut Process> = broker.as_mut().into_iter().chain(server.as_mut()).collect();
         let measured = client.hear(MEASURED, self.budget * 2 + SLACK, &mut others)?;
         client.let_end(END);
@@ -160,7 +169,39 @@ impl Run {
         serde_json::from_str(&measured).or_fail("read what the client measured")
     }
 
-    fn process(&self, peer: &Peer, size: usize, dir: &Path, part: Part, address: &str) -> Outcome<Process> {
+    /// The publisher is first, and tells the readers where they find it.
+    fn broadcast(
+        &self,
+        brokered: bool,
+        readers: u32,
+        process: impl Fn(Part, &str) -> Outcome<Process>,
+    ) -> Outcome<Measured> {
+        let mut broker = None;
+        if brokered {
+            broker.insert(process(Part::Broker, "")?).hear(READY, START, &mut [])?;
+        }
+        let mut client = process(Part::Client, "")?;
+        let address = client.hear(READY, START, &mut Vec::from_iter(broker.as_mut()))?;
+        let mut all = Vec::new();
+        for _ in 0..readers {
+            all.push(process(Part::Server, &address)?);
+        }
+        let mut others: Vec<&mut Process> = broker.as_mut().into_iter().chain(&mut all).collect();
+        let measured = client.hear(MEASURED, self.budget * 2 + SLACK, &mut others)?;
+        client.let_end(END);
+        all.into_iter().for_each(|reader| reader.let_end(END));
+        serde_json::from_str(&measured).or_fail("read what the client measured")
+    }
+
+    fn process(
+        &self,
+        peer: &Peer,
+        size: usize,
+        readers: u32,
+        dir: &Path,
+        part: Part,
+        address: &str,
+    ) -> Outcome<Process> {
         let mut command = Command::new(&self.program);
         command.arg("role").arg(part.name()).arg("--dir").arg(dir);
         for (option, value) in [
@@ -168,6 +209,7 @@ impl Run {
             ("--parent", std::process::id().to_string()),
             ("--address", address.to_string()),
             ("--size", size.to_string()),
+            ("--readers", readers.to_string()),
             ("--milliseconds", self.budget.as_millis().to_string()),
             ("--client-cpu", self.pins.client.to_string()),
             ("--server-cpu", self.pins.server.to_string()),

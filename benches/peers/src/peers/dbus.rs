@@ -2,11 +2,12 @@
 //! carries the answer. The messages are in [`wire`], written by hand, so that no library's cost is in the
 //! figure.
 
-mod wire;
+pub(super) mod wire;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use self::wire::{Field, Incoming, Message};
@@ -34,11 +35,14 @@ fn short(line: &str) -> String {
     line.rsplit(' ').next().unwrap_or(line).to_string()
 }
 
+/// The socket in the private directory.
+pub(super) const SOCKET: &str = "dbus";
+
 /// The name that B owns.
 const NAME: &str = "org.ringpost.Peer";
 
-fn broker(context: &Context) -> Outcome {
-    let socket = context.path("dbus");
+pub(super) fn broker(context: &Context) -> Outcome {
+    let socket = context.path(SOCKET);
     let config = context.path("dbus.conf");
     let text = format!(
         "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
@@ -56,7 +60,7 @@ fn broker(context: &Context) -> Outcome {
 }
 
 /// A connection to the daemon.
-struct Bus {
+pub(super) struct Bus {
     stream: UnixStream,
     serial: u32,
     out: Vec<u8>,
@@ -64,9 +68,8 @@ struct Bus {
 }
 
 impl Bus {
-    fn connect(context: &Context) -> Outcome<Bus> {
-        let stream =
-            context.reach(|| UnixStream::connect(context.other()).or_fail("connect to dbus-daemon"))?;
+    pub(super) fn connect(context: &Context, socket: &Path) -> Outcome<Bus> {
+        let stream = context.reach(|| UnixStream::connect(socket).or_fail("connect to dbus-daemon"))?;
         let mut bus = Bus { stream, serial: 0, out: Vec::new(), read: Vec::new() };
         bus.authenticate()?;
         bus.ask_daemon("Hello", "", &[])?;
@@ -97,7 +100,7 @@ impl Bus {
     }
 
     /// Sends a message and returns its number.
-    fn send(&mut self, kind: Message, fields: &[Field<'_>], body: &[&[u8]]) -> Outcome<u32> {
+    pub(super) fn send(&mut self, kind: Message, fields: &[Field<'_>], body: &[&[u8]]) -> Outcome<u32> {
         self.serial += 1;
         wire::write(&mut self.out, kind, self.serial, fields, body);
         self.stream.write_all(&self.out).or_fail("write to dbus-daemon")?;
@@ -105,7 +108,7 @@ impl Bus {
     }
 
     /// The next message of any kind.
-    fn receive<T>(&mut self, each: impl FnOnce(Incoming<'_>) -> Outcome<T>) -> Outcome<T> {
+    pub(super) fn receive<T>(&mut self, each: impl FnOnce(Incoming<'_>) -> Outcome<T>) -> Outcome<T> {
         let mut buffer = [0; 16 * 1024];
         loop {
             if let Some(len) = wire::length(&self.read)?
@@ -140,7 +143,7 @@ impl Bus {
     }
 
     /// Calls one of the daemon's own methods.
-    fn ask_daemon(&mut self, method: &str, signature: &str, body: &[&[u8]]) -> Outcome {
+    pub(super) fn ask_daemon(&mut self, method: &str, signature: &str, body: &[&[u8]]) -> Outcome {
         let fields = [
             Field::Path("/org/freedesktop/DBus"),
             Field::Interface("org.freedesktop.DBus"),
@@ -154,7 +157,7 @@ impl Bus {
 }
 
 fn server(context: &Context) -> Outcome {
-    let mut bus = Bus::connect(context)?;
+    let mut bus = Bus::connect(context, context.other())?;
     // A string and a number: flags, none.
     let len = (NAME.len() as u32).to_le_bytes();
     let padding = &[0; 4][..1 + (4 - (NAME.len() + 1) % 4) % 4];
@@ -181,7 +184,7 @@ fn server(context: &Context) -> Outcome {
 }
 
 fn client(context: &Context) -> Outcome<Measured> {
-    let mut bus = Bus::connect(context)?;
+    let mut bus = Bus::connect(context, context.other())?;
     let fields = [
         Field::Path("/"),
         Field::Interface(NAME),

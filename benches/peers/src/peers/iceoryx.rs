@@ -39,6 +39,22 @@ pub static NAMED_SPIN: Peer = Peer { name: "named-iceoryx2-spin", kind: Kind::Na
 
 type Factory = Calls<ipc::Service, [u8], (), [u8], ()>;
 
+/// The node of one end. Its files go into the private directory, and its shared memory gets a name that tells
+/// whose it is.
+pub(super) fn node(context: &Context) -> Outcome<Node<ipc::Service>> {
+    set_log_level(LogLevel::Error);
+    let mut config = Config::default();
+    let dir = context.dir.as_os_str().as_encoded_bytes();
+    config.global.set_root_path(&Path::new(dir).or_fail("use the directory")?);
+    config.global.prefix =
+        FileName::new(super::tools::shm_prefix(&context.dir).as_bytes()).or_fail("use the prefix")?;
+    NodeBuilder::new()
+        .signal_handling_mode(SignalHandlingMode::Disabled)
+        .config(&config)
+        .create::<ipc::Service>()
+        .or_fail("create a node")
+}
+
 /// One end: its node, the service for calls, and how it waits.
 struct End {
     calls: Factory,
@@ -55,18 +71,7 @@ struct Events {
 impl End {
     /// `own` and `other` name the events that this end waits for and sends.
     fn open(context: &Context, waits: bool, own: &str, other: &str) -> Outcome<End> {
-        set_log_level(LogLevel::Error);
-        let mut config = Config::default();
-        // Its files go into the private directory, and its shared memory gets a name that tells whose it is.
-        let dir = context.dir.as_os_str().as_encoded_bytes();
-        config.global.set_root_path(&Path::new(dir).or_fail("use the directory")?);
-        config.global.prefix =
-            FileName::new(super::tools::shm_prefix(&context.dir).as_bytes()).or_fail("use the prefix")?;
-        let node = NodeBuilder::new()
-            .signal_handling_mode(SignalHandlingMode::Disabled)
-            .config(&config)
-            .create::<ipc::Service>()
-            .or_fail("create a node")?;
+        let node = node(context)?;
         let name = |text: &str| ServiceName::new(text).or_fail("name a service");
         let calls = node
             .service_builder(&name("calls")?)

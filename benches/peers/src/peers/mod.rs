@@ -10,8 +10,10 @@ mod redis;
 mod ringpost;
 mod rings;
 mod tools;
+mod topics;
 
 pub use tools::shm_prefix;
+pub use topics::READERS;
 
 use serde::Serialize;
 
@@ -35,7 +37,12 @@ pub struct Peer {
 impl Peer {
     /// Whether both ends look all the time.
     pub fn spins(&self) -> bool {
-        matches!(self.kind, Kind::Spinning | Kind::OneWay) || self.name == iceoryx::NAMED_SPIN.name
+        match self.kind {
+            Kind::Spinning | Kind::OneWay => true,
+            // Whoever reads from a program's socket sleeps.
+            Kind::Publish | Kind::Topics => !matches!(self.version, Version::Asked(_)),
+            _ => self.name == iceoryx::NAMED_SPIN.name,
+        }
     }
 
     pub fn is_floor(&self) -> bool {
@@ -52,9 +59,24 @@ pub enum Kind {
     Forwarding,
     Named,
     OneWay,
+    Publish,
+    Topics,
+    FanOut,
 }
 
 impl Kind {
+    /// In the order of the table.
+    pub const ALL: [Kind; 8] = [
+        Kind::Spinning,
+        Kind::Blocking,
+        Kind::Forwarding,
+        Kind::Named,
+        Kind::OneWay,
+        Kind::Publish,
+        Kind::Topics,
+        Kind::FanOut,
+    ];
+
     pub fn title(self) -> &'static str {
         match self {
             Kind::Spinning => "A call and its response between two processes, both ends look all the time",
@@ -62,6 +84,9 @@ impl Kind {
             Kind::Forwarding => "A to B and back between two clients of a broker, ends that wait may sleep",
             Kind::Named => "A method call by name from client to client, as each system does it by default",
             Kind::OneWay => "One way between two threads of one process, for each message",
+            Kind::Publish => "Published to one reader in another process, for each message",
+            Kind::Topics => "There and back over two topics between two processes",
+            Kind::FanOut => "Published to readers that sleep, each a process, until the last of them has it",
         }
     }
 
@@ -70,7 +95,9 @@ impl Kind {
         match self {
             Kind::Spinning => Some(floor::SPINNING.name),
             Kind::Blocking => Some(floor::BLOCKING.name),
-            Kind::Forwarding | Kind::Named | Kind::OneWay => None,
+            Kind::Topics => Some(floor::SPINNING.name),
+            Kind::FanOut => Some(topics::FLOOR_FAN.name),
+            Kind::Forwarding | Kind::Named | Kind::OneWay | Kind::Publish => None,
         }
     }
 }
@@ -99,6 +126,8 @@ pub enum Play {
     Brokered { broker: Other, server: Other, client: Client },
     /// The client on one CPU, the other end and the broker between them on the other.
     Named { broker: Other, server: Other, client: Client },
+    /// The client, which publishes, on one CPU; readers, and the broker if there is one, on the other.
+    Broadcast { broker: Option<Other>, reader: Other, client: Client },
     /// One process, whose second thread is on the other CPU.
     Alone { client: Client },
 }
@@ -109,6 +138,7 @@ impl Play {
             Play::Pair { client, .. }
             | Play::Brokered { client, .. }
             | Play::Named { client, .. }
+            | Play::Broadcast { client, .. }
             | Play::Alone { client } => *client,
         }
     }
@@ -150,6 +180,22 @@ pub static ALL: &[&Peer] = &[
     &rings::CHANNEL,
     &rings::RINGPOST_BATCH,
     &rings::RTRB_CHUNK,
+    &topics::RINGFIRE,
+    &topics::CROSSBAR,
+    &topics::ICEORYX,
+    &topics::REDIS,
+    &topics::DBUS,
+    &topics::RINGFIRE_TOPICS,
+    &topics::CROSSBAR_TOPICS,
+    &topics::ICEORYX_TOPICS,
+    &topics::REDIS_TOPICS,
+    &topics::DBUS_TOPICS,
+    &topics::FLOOR_FAN,
+    &topics::RINGFIRE_FAN,
+    &topics::CROSSBAR_FAN,
+    &topics::ICEORYX_FAN,
+    &topics::REDIS_FAN,
+    &topics::DBUS_FAN,
 ];
 
 pub fn find(name: &str) -> Option<&'static Peer> {

@@ -111,7 +111,8 @@ fn receive(context: &Context, mut from: impl Take) -> Outcome<Measured> {
         began = now;
     }
     let count = means.len() as u64 * MANY;
-    Ok(Measured { median: quantile(&mut means, 0.5), p99: quantile(&mut means, 0.99), count })
+    let (median, p99) = (quantile(&mut means, 0.5), quantile(&mut means, 0.99));
+    Ok(Measured { median, p99, count, received: None })
 }
 
 #[cold]

@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use super::tools::{become_program, version_of};
@@ -28,14 +29,17 @@ pub static REDIS: Peer = Peer {
 pub static NAMED: Peer =
     Peer { name: "named-redis", kind: Kind::Named, play: Play::Named { broker, server, client }, ..REDIS };
 
+/// The socket in the private directory.
+pub(super) const NAME: &str = "redis";
+
 /// `Redis server v=7.0.15 sha=…` without what nobody needs.
 fn short(line: &str) -> String {
     let version = line.split_whitespace().find_map(|word| word.strip_prefix("v="));
     version.map_or_else(|| line.to_string(), str::to_string)
 }
 
-fn broker(context: &Context) -> Outcome {
-    let socket = context.path("redis");
+pub(super) fn broker(context: &Context) -> Outcome {
+    let socket = context.path(NAME);
     context.ready(&socket)?;
     let mut redis = Command::new("redis-server");
     // No network, nothing on disk.
@@ -45,20 +49,19 @@ fn broker(context: &Context) -> Outcome {
 }
 
 /// One connection and what was read from it but not used yet.
-struct Line {
+pub(super) struct Line {
     stream: UnixStream,
     read: Vec<u8>,
     out: Vec<u8>,
 }
 
 impl Line {
-    fn connect(context: &Context) -> Outcome<Line> {
-        let stream =
-            context.reach(|| UnixStream::connect(context.other()).or_fail("connect to redis-server"))?;
+    pub(super) fn connect(context: &Context, socket: &Path) -> Outcome<Line> {
+        let stream = context.reach(|| UnixStream::connect(socket).or_fail("connect to redis-server"))?;
         Ok(Line { stream, read: Vec::new(), out: Vec::new() })
     }
 
-    fn command(&mut self, words: &[&[u8]]) -> Outcome {
+    pub(super) fn command(&mut self, words: &[&[u8]]) -> Outcome {
         self.out.clear();
         // Writing to memory does not fail.
         let _ = write!(self.out, "*{}\r\n", words.len());
@@ -122,7 +125,7 @@ impl Line {
     }
 
     /// Reads one reply and hands its last string to `each`.
-    fn take<T>(&mut self, each: impl FnOnce(&mut [u8]) -> T) -> Outcome<T> {
+    pub(super) fn take<T>(&mut self, each: impl FnOnce(&mut [u8]) -> T) -> Outcome<T> {
         let (place, end) = self.reply(0)?;
         let result = each(&mut self.read[place]);
         self.read.drain(..end);
@@ -132,10 +135,10 @@ impl Line {
 
 /// A subscribed connection and one that publishes.
 fn lines(context: &Context, own: &[u8]) -> Outcome<(Line, Line)> {
-    let mut inbox = Line::connect(context)?;
+    let mut inbox = Line::connect(context, context.other())?;
     inbox.command(&[b"SUBSCRIBE", own])?;
     inbox.take(|_| ())?;
-    Ok((inbox, Line::connect(context)?))
+    Ok((inbox, Line::connect(context, context.other())?))
 }
 
 fn server(context: &Context) -> Outcome {
