@@ -9,6 +9,7 @@
 
 mod links;
 mod memory;
+mod topics;
 
 use std::fmt::Debug;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
 use crate::connect::listing::{decode_page, encode_page};
+use crate::connect::topics::MOST_USERS;
 use crate::connect::{
     Ask, Half, MOST_BYTES, MOST_REPORTED, Proof, Quotas, Refusal, Reply, Secret, ServerInfo,
 };
@@ -29,13 +31,13 @@ use crate::server::{
 use crate::shm::Segment;
 use crate::wire::{
     BlockHeader, CloseReason, HELLO_TIME, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation,
-    PROTOCOL_VERSION, Status, WAITS,
+    PROTOCOL_VERSION, Status, Topic, WAITS,
 };
 
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 26] = [
+const TABLES: [&str; 37] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -56,6 +58,17 @@ const TABLES: [&str; 26] = [
     "Introduction",
     "REPORT",
     "A page of links",
+    "PUBLISH",
+    "SUBSCRIBE",
+    "A part for a subscriber",
+    "A part for a publisher",
+    "A topic's segment",
+    "An entry of the table",
+    "A page of a pair",
+    "The state of a pair",
+    "A page of topics",
+    "A sample of presence",
+    "Why a client vanished",
     "Entry",
     "The server's description",
     "Quotas",
@@ -65,7 +78,7 @@ const TABLES: [&str; 26] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 20] = [
     "call",
     "channel",
     "connect",
@@ -76,11 +89,16 @@ const EXAMPLES: [&str; 15] = [
     "observing",
     "padding",
     "page",
+    "part",
+    "presence",
+    "publish",
     "records",
     "refused",
     "register",
     "report",
     "send",
+    "subscribe",
+    "topics",
 ];
 
 // ---- reading the document
@@ -378,6 +396,14 @@ fn requests_and_refusals() {
         ("REPORT", Ask::Report { proof, links: Vec::new() }),
         ("LINKS", Ask::Links { from: 0 }),
         ("KICK", Ask::Kick { proof, half: Half::Inbox }),
+        ("PUBLISH", Ask::Publish { proof, publish: topics::publish() }),
+        ("PUBLISHED", Ask::Published { proof, publication: 7 }),
+        ("SUBSCRIBE", Ask::Subscribe { proof, subscribe: topics::subscribe() }),
+        ("LEAVE", Ask::Leave { proof, id: 7 }),
+        ("ATTEND", Ask::Attend(proof)),
+        ("PART", Ask::Part(proof)),
+        ("TOPICS", Ask::Topics { from: 0 }),
+        ("PRESENCE", Ask::Presence { proof, waits: topics::subscribe().waits }),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();
@@ -518,6 +544,8 @@ fn limits() {
     let known = [
         ("bytes of a datagram", MOST_BYTES.to_string()),
         ("bytes of a name", Name::MAX_LEN.to_string()),
+        ("bytes of a topic or a pattern", Topic::MAX_LEN.to_string()),
+        ("users to whom a topic is restricted", MOST_USERS.to_string()),
         ("bytes of a ring, at least", smallest.to_string()),
         ("bytes of a ring, at most", largest.to_string()),
         ("bytes of the largest block, at least", MIN_BLOCK.to_string()),
