@@ -2,10 +2,8 @@
 
 use super::super::introduction::{push_peer, take_peer};
 use super::request::Waits;
+use crate::topic::MOST_LINE;
 use crate::wire::{Peer, Policy, Topic, take};
-
-/// The last line of a page at which its words may begin.
-const MOST_LINE: u16 = 56;
 
 /// A flag of a source: the publisher came after the subscription.
 const FROM_BEGINNING: u8 = 1;

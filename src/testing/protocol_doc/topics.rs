@@ -5,6 +5,9 @@ use crate::connect::topics::{
     Granted, Joined, PRESENCE_PUBLISHER, PRESENCE_TOPIC, Part, PresenceSample, Publish, Source, Subscribe,
     Subscribed, TopicInfo, Waits, decode_topics, encode_topics,
 };
+use crate::ring::{Deadline, Kick};
+use crate::shm::View;
+use crate::topic::{Audience, Ended, MOST_LINE, Manner, Newcomer, Reader, Shape, Start, State, Writer};
 use crate::wire::{Pattern, Peer, Policy, VanishReason};
 
 const TOPIC: &str = "prices/AAPL";
@@ -190,12 +193,85 @@ fn presence() {
     }
 }
 
-/// The table of entries has room for each sixteenth of a ring.
+/// By what a writer does there: 16 samples of one line, of a ring of 64 lines, and then one that ends it.
 #[test]
 fn a_topics_segment() {
-    let (ring_size, entries) = (4096, 16);
-    let segment = layout("A topic's segment", 4096 + ring_size, &[("R", ring_size)]);
+    let shape = Shape::new(4096).unwrap();
+    let segment = layout("A topic's segment", shape.segment_len(), &[("R", shape.ring_size())]);
     let entry = layout("An entry of the table", 128, &[]);
-    let found = segment.iter().find(|field| field.name == "table").unwrap();
-    assert_eq!(found.end - found.start, entries * entry.last().unwrap().end);
+    let start = |fields: &[Field], name: &str| fields.iter().find(|field| field.name == name).unwrap().start;
+    let view = View::new(Segment::anonymous(shape.segment_len()).unwrap());
+    let word = |at: usize| view.word64(at).load(Ordering::Relaxed);
+    let mut writer = Writer::new(view.clone(), shape, 100, Audience::new(None), WaitStrategy::Park);
+    for sample in 0..16_u8 {
+        writer.send(&[sample], Deadline::from(None)).unwrap();
+    }
+    let record = word(start(&segment, "data") + 5 * 64);
+    assert_eq!(record, data_header(5 * 64, 1));
+    assert_eq!(word(start(&segment, "last")), 15 * 64 | 1);
+    // A sixteenth is 4 lines. The header behind the last record lies in the fifth one.
+    assert_eq!(word(start(&segment, "intent")), 5 * 256);
+    let table = start(&segment, "table");
+    for nth in 0..4 {
+        let at = table + nth * 128;
+        assert_eq!(word(at + start(&entry, "position")), (nth * 256) as u64 | 1);
+        assert_eq!(word(at + start(&entry, "sequence")), 100 + 4 * nth as u64);
+    }
+    assert_eq!(table + 16 * 128, segment.iter().find(|field| field.name == "table").unwrap().end);
+    assert_eq!(word(start(&segment, "ended")), 0);
+    writer.end(Ended::Moved);
+    assert_eq!(word(start(&segment, "ended")), 2);
+    drop(writer);
+    for field in segment.iter().filter(|field| field.name == "unused") {
+        let mut bytes = vec![0; field.end - field.start];
+        view.copy_out(field.start, &mut bytes);
+        assert!(bytes.iter().all(|byte| *byte == 0), "{field:?}");
+    }
+    assert_eq!(shape.max_sample(), 4096 / 4 - 8);
+}
+
+/// By what both sides do there.
+#[test]
+fn a_page_of_a_pair() {
+    const LINE: usize = 5;
+    let shape = Shape::new(4096).unwrap();
+    let [topic, page] = [shape.segment_len(), 4096].map(|len| View::new(Segment::anonymous(len).unwrap()));
+    let offset = |name: &str, size: usize| {
+        let row = table("A page of a pair").into_iter().find(|row| row[2] == name).unwrap();
+        assert_eq!(number(&row[1], &[]), size);
+        64 * LINE + number(&row[0], &[])
+    };
+    let word = |name: &str| page.word32(offset(name, 4)).load(Ordering::Relaxed);
+    let audience = Audience::new(Some(Duration::from_secs(1)));
+    let mut writer = Writer::new(topic.clone(), shape, 0, audience.clone(), WaitStrategy::Park);
+    let ends = (page.clone(), LINE as u16, Kick::default());
+    let mut reader = Reader::new(topic, shape, ends, 0, Start::Beginning, Manner::Reliable);
+    assert_eq!((word("state"), word("left")), (0, 0));
+    page.word32(offset("parked", 4)).store(1, Ordering::Relaxed);
+    audience.admit(Newcomer {
+        id: 1,
+        peer: peer(),
+        page: page.clone(),
+        line: LINE as u16,
+        may_sleep: true,
+        reliable: true,
+        from_beginning: true,
+        kick: Kick::default(),
+        pipe: None,
+    });
+    assert_eq!((word("state"), word("parked")), (1, 0), "attached and woken");
+    writer.send(b"sample", Deadline::from(None)).unwrap();
+    page.word32(offset("publisher parked", 4)).store(1, Ordering::Relaxed);
+    let mut sample = Vec::new();
+    assert!(reader.try_take(&mut sample).unwrap().is_some());
+    assert!(reader.try_take(&mut sample).unwrap().is_none());
+    assert_eq!(page.word64(offset("cursor", 8)).load(Ordering::Relaxed), 64);
+    assert_eq!(word("publisher parked"), 0, "woken");
+    reader.leave();
+    assert_eq!(word("left"), 1);
+    let states: Vec<(usize, String)> =
+        table("The state of a pair").iter().map(|row| (number(&row[0], &[]), row[1].clone())).collect();
+    let known = [State::Attached, State::Stalled, State::Refused, State::BrokeRules];
+    assert_eq!(states, known.map(|state| (state as usize, words(state))));
+    assert!(section("A page of a pair").iter().any(|line| line.contains(&format!("at most {MOST_LINE}."))));
 }
