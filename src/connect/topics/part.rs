@@ -8,6 +8,9 @@ use crate::wire::{Peer, Policy, Topic, take};
 /// A flag of a source: the publisher came after the subscription.
 const FROM_BEGINNING: u8 = 1;
 
+/// The same flag for a publisher, behind those by which a subscriber waits.
+const JOINED_FROM_BEGINNING: u8 = 4;
+
 /// A flag of a source: the publisher waits for subscribers who want that.
 const OFFERS_RELIABLE: u8 = 2;
 
@@ -49,6 +52,8 @@ pub(crate) struct Joined {
     pub(crate) line: u16,
     pub(crate) policy: Policy,
     pub(crate) waits: Waits,
+    /// Whether the topic was published after the subscription, which therefore begins with its first sample.
+    pub(crate) from_beginning: bool,
     pub(crate) peer: Peer,
 }
 
@@ -93,7 +98,8 @@ impl Part {
                 bytes.extend_from_slice(&joined.publication.to_le_bytes());
                 bytes.extend_from_slice(&joined.subscription.to_le_bytes());
                 bytes.extend_from_slice(&joined.line.to_le_bytes());
-                bytes.extend_from_slice(&[joined.policy as u8, joined.waits.to_byte()]);
+                let beginning = if joined.from_beginning { JOINED_FROM_BEGINNING } else { 0 };
+                bytes.extend_from_slice(&[joined.policy as u8, joined.waits.to_byte() | beginning]);
                 push_peer(&mut bytes, &joined.peer);
                 bytes
             }
@@ -148,11 +154,13 @@ fn decode_joined(bytes: &[u8]) -> Option<Joined> {
     let (publication, rest) = take(bytes)?;
     let (subscription, rest) = take(rest)?;
     let (line, rest) = take_line(rest)?;
-    let ([policy, waits], rest) = take(rest)?;
+    let ([policy, flags], rest) = take(rest)?;
     let (peer, []) = take_peer(rest)? else { return None };
     let [publication, subscription] = [publication, subscription].map(u64::from_le_bytes);
-    let (policy, waits) = (Policy::from_code(policy)?, Waits::from_byte(waits)?);
-    Some(Joined { publication, subscription, line, policy, waits, peer })
+    let policy = Policy::from_code(policy)?;
+    let waits = Waits::from_byte(flags & !JOINED_FROM_BEGINNING)?;
+    let from_beginning = flags & JOINED_FROM_BEGINNING != 0;
+    Some(Joined { publication, subscription, line, policy, waits, from_beginning, peer })
 }
 
 fn take_line(bytes: &[u8]) -> Option<(u16, &[u8])> {
@@ -191,7 +199,15 @@ mod tests {
                     peer,
                     topic,
                 }),
-                2 => Part::Joined(Joined { publication, subscription, line, policy, waits, peer }),
+                2 => Part::Joined(Joined {
+                    publication,
+                    subscription,
+                    line,
+                    policy,
+                    waits,
+                    from_beginning,
+                    peer,
+                }),
                 _ => Part::Left { publication, subscription },
             }
         })
@@ -240,7 +256,9 @@ mod tests {
         let peer = Peer { name: Name::new("bob").unwrap(), key: Key::from_u128(9), pid: 1, uid: 2, gid: 3 };
         for (line, good) in [(MOST_LINE, true), (MOST_LINE + 1, false)] {
             let (policy, waits) = (Policy::Latest, Waits::default());
-            let joined = Joined { publication: 1, subscription: 2, line, policy, waits, peer };
+            let from_beginning = true;
+            let joined =
+                Joined { publication: 1, subscription: 2, line, policy, waits, from_beginning, peer };
             assert_eq!(Part::decode(&Part::Joined(joined).encode()).is_some(), good);
         }
     }

@@ -121,7 +121,15 @@ fn parts_for_a_subscriber() {
 #[test]
 fn parts_for_a_publisher() {
     let (policy, waits) = (Policy::Reliable, Waits { may_sleep: true, arms: true });
-    let joined = Joined { publication: 7, subscription: 8, line: 5, policy, waits, peer: peer() };
+    let joined = Joined {
+        publication: 7,
+        subscription: 8,
+        line: 5,
+        policy,
+        waits,
+        from_beginning: true,
+        peer: peer(),
+    };
     let bytes = Part::Joined(joined.clone()).encode();
     let [pid, uid, gid] = [1000_u32, 1001, 1002].map(u32::to_le_bytes);
     let values: [(&str, &[u8]); 12] = [
@@ -130,7 +138,7 @@ fn parts_for_a_publisher() {
         ("subscription", &8_u64.to_le_bytes()),
         ("line", &5_u16.to_le_bytes()),
         ("policy", &[2]),
-        ("flags", &[3]),
+        ("flags", &[7]),
         ("key", &key().to_bytes()),
         ("pid", &pid),
         ("uid", &uid),
