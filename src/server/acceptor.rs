@@ -18,6 +18,7 @@ use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
 use super::kicks::kick;
 use super::shared::Shared;
+use super::topics::Topics;
 use super::unread_answers::not_read;
 use crate::connect::{Ask, AskError, Heard, MOST_BYTES, Refusal, listing};
 use crate::os::descriptors::CutOff;
@@ -38,6 +39,7 @@ pub(super) struct Acceptor {
     pub(super) connections: Connections,
     pub(super) enrolment: Enrolment,
     pub(super) broker: Broker,
+    pub(super) topics: Topics,
     pub(super) put_off: PutOff,
 }
 
@@ -62,8 +64,10 @@ impl Acceptor {
             }
         }
         for member in self.shared.take_finished() {
+            let process = self.topics.process_of(&self.connections, member.connection());
             self.connections.remove(member.connection());
             self.broker.left(member.peer.key);
+            self.topics.left(member.peer.key, process);
             failpoint!("acceptor.let_go", [server], seldom);
         }
         let now = Instant::now();
@@ -75,6 +79,8 @@ impl Acceptor {
             self.end(id, client_died);
         }
         self.admission.look_after(&self.connections);
+        // Last, because it tells of those who came and went meanwhile.
+        self.topics.look_after(Instant::now());
         Ok(())
     }
 
@@ -86,6 +92,7 @@ impl Acceptor {
             self.connections.unread.due(),
             self.put_off.due,
             self.broker.due(),
+            self.topics.due(),
             Some(self.admission.due()),
         ];
         due.into_iter().flatten().min()
@@ -104,8 +111,10 @@ impl Acceptor {
 
     /// Ends a connection, and its client if it is one.
     fn end(&mut self, id: ConnectionId, how: fn(&Shared, &mut Connections, ConnectionId) -> Option<Key>) {
+        let process = self.topics.process_of(&self.connections, id);
         if let Some(key) = how(&self.shared, &mut self.connections, id) {
             self.broker.left(key);
+            self.topics.left(key, process);
         }
     }
 
@@ -186,16 +195,7 @@ impl Acceptor {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
             }
-            Ok(
-                Ask::Publish { .. }
-                | Ask::Published { .. }
-                | Ask::Subscribe { .. }
-                | Ask::Leave { .. }
-                | Ask::Attend(_)
-                | Ask::Part(_)
-                | Ask::Topics { .. }
-                | Ask::Presence { .. },
-            ) => self.refuse(id, Refusal::Unknown, "this server has no topics"),
+            Ok(ask) => self.topics.answer(&mut self.connections, id, ask),
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
                 refused.who = self.connections.get(id).map(|connection| connection.socket.who());

@@ -4,6 +4,7 @@
 
 use rustix::io::Errno;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::admission::NO_DESCRIPTORS;
@@ -14,7 +15,7 @@ use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::Over;
 use super::shared::Shared;
-use crate::connect::{Credentials, Proof, Refusal};
+use crate::connect::{Credentials, Proof, Refusal, peer_is_dead, peer_pidfd};
 use crate::os::pipe::{NewPipe, kick_pipe};
 use crate::os::remedy::on_pipes;
 
@@ -105,4 +106,24 @@ pub(super) fn pipe() -> Result<NewPipe, Declined> {
 /// Whether fewer descriptors are left beyond those of this pipe.
 pub(super) fn leaves_too_few(pipe: &NewPipe, left: u64) -> bool {
     [&pipe.read, &pipe.write, &pipe.other].into_iter().any(|end| nearly_the_last(end, left))
+}
+
+/// A pidfd of a client's process.
+pub(super) fn process_of(connections: &Connections, member: &Member) -> Result<OwnedFd, Declined> {
+    let id = member.connection();
+    if let Some(pidfd) = connections.pidfd(id) {
+        return Ok(pidfd);
+    }
+    let lifeline = connections.get(id).map(|connection| &connection.socket).ok_or_else(no_pidfd)?;
+    let pid = lifeline.who().pid;
+    if peer_is_dead(&**lifeline, pid) {
+        return Err(declined(Refusal::NotFound, "the client has just died: try again when it is back"));
+    }
+    peer_pidfd(&**lifeline, pid).ok_or_else(no_pidfd)
+}
+
+pub(super) fn no_pidfd() -> Declined {
+    let why = "the server cannot get a descriptor of a client's process, by which the other side would notice its death: raise \
+               the server's limit of open files (ulimit -n), allow pidfd_open and SO_PEERPIDFD, or use Linux 6.5";
+    declined(Refusal::NoResources, why)
 }

@@ -15,12 +15,12 @@ use super::events::Event;
 use super::member::Member;
 use super::shared::{Shared, lock};
 use crate::testing::failpoints::{failpoint, fault};
-use crate::wire::{CloseReason, Key, Violation};
+use crate::wire::{CloseReason, Key, VanishReason, Violation};
 
 impl Shared {
     /// Makes a client unknown: its inbox takes no more messages, its key and name reach nobody, and the name
     /// is free. True only for the first call.
-    pub(super) fn forget(&self, member: &Arc<Member>) -> bool {
+    pub(super) fn forget(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
         if !member.retire() {
             return false;
         }
@@ -33,8 +33,13 @@ impl Shared {
         if fault!("name") {
             return true;
         }
-        if let Err(error) = self.registry.release(member.peer.key) {
-            self.events.tell(Event::Registry { name: member.peer.name, error: error.to_string() });
+        match self.roll.release(&self.registry, &member.peer, seen_as(reason)) {
+            // The acceptor tells it.
+            Ok(true) => self.stop.wake_acceptor(),
+            Ok(false) => {}
+            Err(error) => {
+                self.events.tell(Event::Registry { name: member.peer.name, error: error.to_string() });
+            }
         }
         failpoint!("forget.released", [server], seldom);
         true
@@ -43,7 +48,7 @@ impl Shared {
     /// Ends a client: makes it unknown and closes its channel, so that its worker ends. True only for the
     /// call that made it unknown.
     pub(super) fn end(&self, member: &Arc<Member>, reason: CloseReason) -> bool {
-        let first = self.forget(member);
+        let first = self.forget(member, reason);
         member.closer.close_as(reason);
         failpoint!("end.channel", [server], seldom);
         member.intake.close_as(reason);
@@ -70,6 +75,16 @@ impl Shared {
     /// The clients whose connections the acceptor must close.
     pub(super) fn take_finished(&self) -> Vec<Arc<Member>> {
         std::mem::take(&mut lock(&self.finished))
+    }
+}
+
+/// How others are told that a client is gone whose channel is closed for this reason.
+fn seen_as(reason: CloseReason) -> VanishReason {
+    match reason {
+        CloseReason::Unregistered => VanishReason::Unregistered,
+        CloseReason::ProtocolViolation => VanishReason::Violation,
+        CloseReason::Shutdown => VanishReason::ServerEnded,
+        _ => VanishReason::Died,
     }
 }
 

@@ -28,8 +28,7 @@ use crate::registry::{CounterCells, Owner, RegisterError, Registered};
 use crate::shm::Segment;
 use crate::shm::backend::fill_random;
 use crate::testing::failpoints::failpoint;
-use crate::wire::CloseReason;
-use crate::wire::{Name, Peer};
+use crate::wire::{CloseReason, Name, Peer, VanishReason};
 
 /// The last descriptors, which are not for clients: one of them is needed for a new client's memory, and
 /// observers must still be answered.
@@ -79,13 +78,14 @@ impl Enrolment {
             }
         };
         failpoint!("register.heard", [server], seldom);
-        match self.shared.registry.register(name, Owner { pid, uid, gid }) {
+        match self.shared.roll.register(&self.shared.registry, name, Owner { pid, uid, gid }) {
             Ok(Registered { key, counters }) => {
                 failpoint!("register.claimed", [server], seldom);
                 let peer = Peer { name: *name, key, pid, uid, gid };
                 let client = NewClient { peer, counters, share };
                 if let Err(why) = self.enroll(connections, id, &socket, client) {
-                    let _ = self.shared.registry.release(key);
+                    let _ =
+                        self.shared.roll.release(&self.shared.registry, &peer, VanishReason::Unregistered);
                     let mut refused = refused("resources", "cannot serve a client");
                     refused.error = Some(why.clone());
                     self.shared.events.tell(Event::Refused(refused));
@@ -149,7 +149,7 @@ impl Enrolment {
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
         if let Err(error) = start_worker(worker) {
-            self.shared.forget(&member);
+            self.shared.forget(&member, CloseReason::Unregistered);
             let remedy = system_limits::remedy(&error, system_limits::thread());
             return Err(format!("cannot start a thread: {error}{remedy}"));
         }

@@ -223,5 +223,6 @@ impl FuzzAcceptor {
             && self.shared.workers.count() == 0
             && self.shared.registry.len().ok() == Some(0)
             && self.acceptor.broker.is_empty()
+            && self.acceptor.topics.is_empty()
     }
 }

@@ -17,7 +17,7 @@ use crate::os::pipe::NewPipe;
 use crate::shm::backend::PipeWriter;
 use crate::testing::failpoints::failpoint;
 
-/// The part of all descriptors that these pipes leave to clients that register: one in so many. Those of the
+/// The part of all descriptors that these pipes, and topics, leave to clients that register: one in so many. Those of the
 /// users to whom quotas apply leave twice as many, so that the server's own user gets pipes, too.
 const RESERVE: u64 = 4;
 
@@ -31,6 +31,14 @@ pub(super) fn kick(
 ) {
     let answered = give(shared, connections, id, proof, half);
     conclude(shared, connections, id, "a pipe to wait by was refused", answered);
+}
+
+/// How many descriptors are kept for clients that register, when a client of this user asks for one that the
+/// server holds as long as the client wants.
+pub(super) fn kept_from(shared: &Shared, uid: u32) -> u64 {
+    let parts = if shared.ledger.is_exempt(uid) { 1 } else { 2 };
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    parts * (limit / RESERVE)
 }
 
 fn give(
@@ -51,9 +59,7 @@ fn give(
         return Err(declined(Refusal::Unknown, why));
     }
     let pipe = pipe()?;
-    let parts = if shared.ledger.is_exempt(member.peer.uid) { 1 } else { 2 };
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if leaves_too_few(&pipe, parts * (limit / RESERVE)) {
+    if leaves_too_few(&pipe, kept_from(shared, member.peer.uid)) {
         let why = "the server keeps its last descriptors for clients that register: wait until a client is gone, or                    raise the server's limit of open files (ulimit -n)";
         return Err(declined(Refusal::NoResources, why));
     }

@@ -18,6 +18,7 @@ use super::events::Event;
 use super::panics::contain;
 use super::shared::Shared;
 use super::summary::{ServerSummary, summary};
+use super::topics::Topics;
 use super::worker_thread::check_cpu;
 use crate::connect::{Listener, Refusal, is_unknown_user};
 use crate::link::Service;
@@ -69,6 +70,7 @@ impl Acceptor {
             connections: Connections::new(waits),
             enrolment: Enrolment::new(Arc::clone(&shared)),
             broker: Broker::new(Arc::clone(&shared)),
+            topics: Topics::new(Arc::clone(&shared)),
             put_off: PutOff::default(),
         };
         acceptor.admission.open(&acceptor.connections).map_err(|errno: Errno| StartError::System {
@@ -127,8 +129,9 @@ impl Acceptor {
                 self.connections.remove(id);
             }
         }
-        // Links go on without the server, but nobody is introduced any more.
+        // Links and topics go on without the server, but nobody is introduced any more.
         self.broker.clear();
+        self.topics.clear();
         failpoint!("shutdown.cleared", [server], stopping);
         for member in self.shared.members.all() {
             let _ = self.shared.registry.mark_leaving(member.peer.key);
@@ -143,6 +146,7 @@ impl Acceptor {
         }
         failpoint!("shutdown.served", [server], stopping);
         self.end_all(CloseReason::Shutdown);
+        self.topics.finish();
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
             self.shared.events.tell(Event::Abandoned { peer: member.peer, workers: abandoned.len() });

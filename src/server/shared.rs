@@ -14,6 +14,7 @@ use super::events::Events;
 use super::member::{Member, Members};
 use super::panics::contain;
 use super::quotas::Ledger;
+use super::roll::Roll;
 use super::stopper::StopRequest;
 use super::summary::Sums;
 use super::uptime::Uptime;
@@ -27,6 +28,8 @@ use crate::wire::PROTOCOL_VERSION;
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) registry: Registry,
+    /// By which clients are registered and released.
+    pub(super) roll: Roll,
     pub(super) ledger: Arc<Ledger>,
     pub(super) members: Members,
     /// Each worker has its own reference, so the service is dropped when the last worker is. Taken at the
@@ -71,6 +74,7 @@ impl Shared {
             ledger,
             settings,
             registry,
+            roll: Roll::default(),
             members: Members::default(),
             service: Mutex::new(Some(Arc::new(service))),
             scheduler: Arc::new(Scheduler::new(None)),

@@ -254,7 +254,7 @@ impl Operations {
 
     /// Unregisters the client. Its name is free before the response says so.
     fn unregister(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
-        self.shared.forget(&self.member);
+        self.shared.forget(&self.member, CloseReason::Unregistered);
         failpoint!("unregister.forgotten", [server], rarely);
         responder.respond(sequence, Status::Ok, &[])?;
         failpoint!("unregister.answered", [server], rarely);

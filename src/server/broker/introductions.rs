@@ -14,11 +14,12 @@ use super::table::{NoPlace, Noted, Table};
 use super::waiting::{AT_ONE_CLIENT, OF_ONE_USER, Part, TooMany, Waiting};
 use crate::channel::{self, ChannelError, Geometry, LinkWords};
 use crate::connect::{
-    Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page, peer_is_dead,
-    peer_pidfd,
+    Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page, peer_pidfd,
 };
 use crate::server::admission::NO_DESCRIPTORS;
-use crate::server::answers::{Declined, cannot_hand_over, conclude, declined, member_of, pipe};
+use crate::server::answers::{
+    Declined, cannot_hand_over, conclude, declined, member_of, no_pidfd, pipe, process_of,
+};
 use crate::server::connections::{ConnectionId, Connections, MOST_BODY};
 use crate::server::enrolment::LAST_DESCRIPTORS;
 use crate::server::events::Event;
@@ -395,24 +396,4 @@ fn make(
         caller: [callers.read, callers.write, callees.other, callees_process],
         callee: [callees.read, callees.write, callers.other, callers_process],
     })
-}
-
-/// A pidfd of a client's process.
-fn process_of(connections: &Connections, member: &Member) -> Result<OwnedFd, Declined> {
-    let id = member.connection();
-    if let Some(pidfd) = connections.pidfd(id) {
-        return Ok(pidfd);
-    }
-    let lifeline = connections.get(id).map(|connection| &connection.socket).ok_or_else(no_pidfd)?;
-    let pid = lifeline.who().pid;
-    if peer_is_dead(&**lifeline, pid) {
-        return Err(declined(Refusal::NotFound, "the client has just died: try again when it is back"));
-    }
-    peer_pidfd(&**lifeline, pid).ok_or_else(no_pidfd)
-}
-
-fn no_pidfd() -> Declined {
-    let why = "the server cannot get a descriptor of a client's process, by which the other side would notice its death: raise \
-               the server's limit of open files (ulimit -n), allow pidfd_open and SO_PEERPIDFD, or use Linux 6.5";
-    declined(Refusal::NoResources, why)
 }

@@ -8,7 +8,7 @@ use tracing::{Level, debug, error, event_enabled, info, warn};
 
 use super::limits::{Cause, Kind, LeftOut};
 use crate::connect::{Credentials, Refusal};
-use crate::wire::{Address, Key, Name, Peer, Status};
+use crate::wire::{Address, Key, Name, Peer, Status, Topic};
 
 /// The target of every event.
 const TARGET: &str = "ringpost";
@@ -23,12 +23,21 @@ pub(crate) enum Event {
     Refused(Refused),
     Message { from: Name, from_key: Key, to: Option<Name>, to_key: Key, bytes: usize, outcome: Status },
     Introduction { from: Peer, to: Address, refusal: Option<Refusal> },
+    Topic { client: Peer, topic: Topic, change: TopicChange },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
     Abandoned { peer: Peer, workers: usize },
     Failed { why: String },
     CutOff,
+}
+
+/// What became of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TopicChange {
+    Published,
+    Ended,
+    Refused(Refusal),
 }
 
 /// A refused connection or registration, and what is known about it.
@@ -39,6 +48,20 @@ pub(crate) struct Refused {
     pub(crate) who: Option<Credentials>,
     pub(crate) error: Option<String>,
     pub(crate) message: Cow<'static, str>,
+}
+
+impl TopicChange {
+    fn name(self) -> &'static str {
+        match self {
+            TopicChange::Published => "published",
+            TopicChange::Ended => "ended",
+            TopicChange::Refused(_) => "refused",
+        }
+    }
+
+    fn refusal(self) -> Option<Refusal> {
+        if let TopicChange::Refused(refusal) = self { Some(refusal) } else { None }
+    }
 }
 
 impl Refused {
@@ -62,7 +85,7 @@ impl Event {
             | Event::UnknownUser { .. }
             | Event::Abandoned { .. } => Level::WARN,
             Event::Registry { .. } | Event::Failed { .. } | Event::CutOff => Level::ERROR,
-            Event::Message { .. } | Event::Introduction { .. } => Level::DEBUG,
+            Event::Message { .. } | Event::Introduction { .. } | Event::Topic { .. } => Level::DEBUG,
         }
     }
 
@@ -78,9 +101,11 @@ impl Event {
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Messages and introductions are only logged on request; the others come once in a server's life.
+            // Messages, introductions and topics are only logged on request; the others come once in a server's
+            // life.
             Event::Message { .. }
             | Event::Introduction { .. }
+            | Event::Topic { .. }
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
             | Event::Failed { .. }
@@ -119,6 +144,10 @@ impl Event {
             Event::Introduction { from: Peer { name, key, .. }, to, refusal } => debug!(
                 target: TARGET, event = "introduction", from = %name, from_key = %key, to = %to,
                 refusal = refusal.map(tracing::field::debug), "introduction"
+            ),
+            Event::Topic { client: Peer { name, key, .. }, topic, change } => debug!(
+                target: TARGET, event = "topic", topic = topic.as_str(), name = %name, key = %key,
+                change = change.name(), refusal = change.refusal().map(tracing::field::debug), "topic"
             ),
             Event::Limit { needed, limit } => warn!(
                 target: TARGET, event = "limit", needed, limit,

@@ -4,5 +4,5 @@ mod event;
 mod limits;
 mod queue;
 
-pub(super) use event::{Event, Refused};
+pub(super) use event::{Event, Refused, TopicChange};
 pub(super) use queue::Events;
