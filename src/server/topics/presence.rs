@@ -27,6 +27,9 @@ use crate::wire::{Key, Name, Peer, Topic};
 /// The size of its ring: so many bytes hold some two thousand changes.
 const RING: usize = 256 << 10;
 
+/// The sequence of the first change.
+const FIRST: u64 = 1;
+
 /// How often one client may subscribe at the same time.
 pub(crate) const AT_ONE_CLIENT: usize = 4;
 
@@ -70,7 +73,7 @@ impl Presence {
         let view = publish_on(&descriptor, &shape)?;
         let segment = Ours::new(read_only(descriptor)?);
         let audience = Audience::new(None);
-        let writer = Writer::new(view, shape, 0, audience.clone(), WaitStrategy::Park);
+        let writer = Writer::new(view, shape, FIRST, audience.clone(), WaitStrategy::Park);
         let (Ok(topic), Ok(name)) = (Topic::new(PRESENCE_TOPIC), Name::new(PRESENCE_PUBLISHER)) else {
             unreachable!("a test shows that they are valid")
         };
@@ -133,7 +136,7 @@ impl Presence {
             subscription: id,
             publication: self.publication,
             epoch: self.epoch,
-            first: 0,
+            first: FIRST,
             ring_size: self.shape.ring_size(),
             line,
             from_beginning: false,

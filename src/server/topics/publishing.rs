@@ -54,7 +54,7 @@ impl Topics {
                 "this client publishes {:?} already: use that publisher, or drop it first",
                 publish.topic.as_str()
             );
-            return Err(declined(Refusal::Unknown, why));
+            return Err(declined(Refusal::NameTaken, why));
         }
         let shape = self.shape(publish.ring_size)?;
         let share = self.topic_share(member.peer.uid, shape.segment_len() as u64)?;
