@@ -261,7 +261,9 @@ impl Topics {
             peer: *publisher,
             topic: publish.topic.clone(),
         };
-        let joined = Joined { publication, subscription, line, policy, waits, peer: subscriber };
+        let from_beginning = source.from_beginning;
+        let joined =
+            Joined { publication, subscription, line, policy, waits, from_beginning, peer: subscriber };
         let sides = Sides { publisher: (publisher.key, publisher.uid), subscriber: subscriber.uid };
         Some(Describes { source, joined, policy, waits, sides, is_open: matches!(state, State::Open { .. }) })
     }
