@@ -3,6 +3,10 @@
 //! Each part finds the block of the other already committed, so nothing spins. Not part of the library's
 //! interface.
 
+mod topics;
+
+pub use topics::{TopicReader, TopicWriter};
+
 use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
