@@ -9,3 +9,6 @@ pub use crate::client::fuzz::{
 pub use crate::ring::fuzz::{Memory as RingMemory, Peers, Pipe, SPARE_HINTS};
 pub use crate::server::fuzz::{Dispatcher, FuzzAcceptor, FuzzServer, Served, service};
 pub use crate::shm::backend::fuzz::{Work, give_hints, work};
+pub use crate::topic::fuzz::{
+    Over, PAGES, Sample, Sent, TopicAudience, TopicMemory, TopicReader, TopicWriter,
+};

@@ -44,6 +44,8 @@ mod reader;
 mod shape;
 mod writer;
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 #[cfg(all(test, loom))]
 mod model;
 #[cfg(test)]

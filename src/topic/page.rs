@@ -18,8 +18,11 @@ const PUBLISHER_PARKED: usize = 2 * LINE;
 const STATE: usize = 3 * LINE;
 const LEFT: usize = 4 * LINE;
 
+/// How many lines have a word.
+pub(super) const PAGE_WORDS: usize = LEFT / LINE + 1;
+
 /// The last line at which the words may begin.
-pub(crate) const MOST_LINE: u16 = (PAGE / LINE) as u16 - 5;
+pub(crate) const MOST_LINE: u16 = (PAGE / LINE - PAGE_WORDS) as u16;
 
 /// What the publisher says of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

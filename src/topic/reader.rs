@@ -145,8 +145,8 @@ impl Reader {
     #[inline(never)]
     fn take_slowly(&mut self, to: &mut Vec<u8>) -> Result<Option<Taken>, Fault> {
         for _ in 0..ATTEMPTS {
-            let Some(len) = self.find()? else { return self.nothing() };
             to.clear();
+            let Some(len) = self.find()? else { return self.nothing() };
             self.ring.append_to(self.position, HEADER, len, to);
             failpoint!("sample.copied", [client], seldom);
             if !self.is_lapped() {

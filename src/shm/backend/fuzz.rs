@@ -21,6 +21,7 @@ thread_local! {
     static HINTS: Cell<u32> = const { Cell::new(0) };
     static WORK: Cell<Work> = const { Cell::new(Work { words: 0, bytes: 0, sleeps: 0 }) };
     static MEANWHILE: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+    static BEFORE: RefCell<Option<(u32, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
     static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -62,11 +63,32 @@ pub(crate) fn begin() {
     HINTS.set(0);
     SLEPT.set(Duration::ZERO);
     drop(MEANWHILE.take());
+    drop(BEFORE.take());
 }
 
 /// What the peer does during the next sleep.
 pub(crate) fn meanwhile(act: Box<dyn FnOnce()>) {
     MEANWHILE.with_borrow_mut(|acts| acts.push(act));
+}
+
+/// What the peer does before the `count`-th access to a word or to bytes from now on, in the middle of an
+/// operation.
+pub(crate) fn before_access(count: u32, act: Box<dyn FnOnce()>) {
+    BEFORE.set(Some((count, act)));
+}
+
+/// One more access begins.
+fn begin_access() {
+    let due = BEFORE.with_borrow_mut(|before| match before {
+        Some((left @ 1.., _)) => {
+            *left -= 1;
+            None
+        }
+        _ => before.take(),
+    });
+    if let Some((_, act)) = due {
+        act();
+    }
 }
 
 /// Makes every byte of a segment 0 that nothing else uses any more.
@@ -124,10 +146,12 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 pub(crate) fn count_word() {
+    begin_access();
     count(|work| work.words += 1);
 }
 
 pub(crate) fn count_bytes(len: usize) {
+    begin_access();
     count(|work| work.bytes += len as u64);
 }
 
