@@ -46,8 +46,7 @@ pub const PARKED: usize = 0;
 pub const CURSOR: usize = 64;
 pub const PUBLISHER_PARKED: usize = 128;
 pub const STATE: usize = 192;
-pub const START: usize = 256;
-pub const LEFT: usize = 320;
+pub const LEFT: usize = 256;
 pub const PAGE: usize = 4096;
 
 // What a page's state says.
