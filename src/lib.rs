@@ -229,9 +229,11 @@ mod wire;
 pub use self::ready::{Async, OwnedRequest};
 pub use self::{
     client::{
-        AcceptError, CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Inbox, Incoming, Limits,
-        Link, LinkOptions, Listener, Message, Observer, Reconnect, ReconnectError, ReconnectEvent, RecvError,
-        RegisterError, Responder, SendError, ServeError, ServeHandle,
+        AcceptError, CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Eviction, Inbox,
+        Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun, OwnedSample, PublishError,
+        PublishOptions, Publisher, Reconnect, ReconnectError, ReconnectEvent, RecvError, RegisterError,
+        Responder, Sample, SampleError, SampleGrant, SampleView, SendError, ServeError, ServeHandle,
+        SubscribeError, SubscribeOptions, Subscriber,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, TopicInfo, default_path},

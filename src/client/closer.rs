@@ -8,14 +8,16 @@ use std::sync::Arc;
 use super::links::{Intake, LinkEnd, OpenLink};
 use super::reconnect::{Reconnector, reconnector_of, show};
 use super::session::Session;
+use super::topics::{Publication, Subscription};
 use crate::wire::CloseReason;
 
-/// Ends a client, a link or a listener from any thread: [`Client::closer`](super::Client::closer),
-/// [`Link::closer`](super::Link::closer), [`Responder::closer`](super::Responder::closer),
-/// [`Listener::closer`](super::Listener::closer).
+/// Ends a client, a link, a listener, a publisher or a subscriber from any thread:
+/// [`Client::closer`](super::Client::closer), [`Link::closer`](super::Link::closer),
+/// [`Responder::closer`](super::Responder::closer), [`Listener::closer`](super::Listener::closer),
+/// [`Publisher::closer`](super::Publisher::closer), [`Subscriber::closer`](super::Subscriber::closer).
 ///
 /// [`close`](Self::close) ends every wait with `Disconnected`; that of a client ends its registration, its
-/// links and its listener, too. (A server that works against its client can keep a wait for it without a
+/// links, its listener, its publishers and its subscribers, too. (A server that works against its client can keep a wait for it without a
 /// deadline asleep, as it can by not answering.) It may be called in a signal handler.
 ///
 /// It keeps descriptors and memory until it is dropped; do not drop it in a signal handler.
@@ -43,6 +45,8 @@ enum Of {
     Client { session: Arc<Session>, reconnector: Option<Arc<Reconnector>> },
     Link(Arc<OpenLink>),
     Listener { intake: Arc<Intake>, reconnector: Option<Arc<Reconnector>> },
+    Publisher(Arc<Publication>),
+    Subscriber(Arc<Subscription>),
 }
 
 impl fmt::Debug for Closer {
@@ -50,7 +54,7 @@ impl fmt::Debug for Closer {
         match &self.0 {
             Of::Client { session, reconnector } => show("Closer", session, reconnector, f),
             Of::Link(link) => link.show("Closer", f),
-            Of::Listener { .. } => {
+            Of::Listener { .. } | Of::Publisher(_) | Of::Subscriber(_) => {
                 f.debug_struct("Closer").field("closed", &self.reason()).finish_non_exhaustive()
             }
         }
@@ -72,8 +76,19 @@ impl Closer {
         Closer(Of::Listener { intake: Arc::clone(intake), reconnector: reconnector.cloned() })
     }
 
-    /// Ends the client, also one that [registers again](crate::Reconnect), or the link, or the listener,
-    /// whose links go on. Idempotent. Messages and responses that were delivered before can still be
+    /// For a publisher.
+    pub(super) fn of_publisher(publication: &Arc<Publication>) -> Closer {
+        Closer(Of::Publisher(Arc::clone(publication)))
+    }
+
+    /// For a subscriber.
+    pub(super) fn of_subscriber(subscription: &Arc<Subscription>) -> Closer {
+        Closer(Of::Subscriber(Arc::clone(subscription)))
+    }
+
+    /// Ends the client, also one that [registers again](crate::Reconnect), or the link, the publisher or the
+    /// subscriber, or the listener, whose links go on. The server is told of the end of a publisher or a
+    /// subscriber when that is dropped. Idempotent. Messages and responses that were delivered before can still be
     /// received. Does not block; the server frees a client's name when it sees the end of the connection.
     ///
     /// It is async-signal-safe: it makes system calls only, allocates nothing, waits for no lock, and leaves
@@ -92,6 +107,8 @@ impl Closer {
                     reconnector.tell_change();
                 }
             }
+            Of::Publisher(publication) => publication.close(CloseReason::Local),
+            Of::Subscriber(subscription) => subscription.close(CloseReason::Local),
         }
     }
 
@@ -106,6 +123,8 @@ impl Closer {
             .map(CloseReason::from),
             Of::Link(link) => link.reason(),
             Of::Listener { intake, .. } => intake.reason(),
+            Of::Publisher(publication) => publication.reason(),
+            Of::Subscriber(subscription) => subscription.reason(),
         }
     }
 }

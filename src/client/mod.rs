@@ -4,6 +4,7 @@ mod arming;
 mod ask;
 #[cfg(any(test, feature = "tokio", feature = "async-io"))]
 mod asked;
+mod asking;
 mod backoff;
 mod builder;
 mod caller;
@@ -25,6 +26,7 @@ mod questions;
 mod readiness_error;
 mod reconnect;
 mod session;
+mod topics;
 mod watcher;
 
 pub use backoff::Reconnect;
@@ -41,6 +43,10 @@ pub use links::{
 };
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
+pub use topics::{
+    Eviction, Overrun, OwnedSample, PublishError, PublishOptions, Publisher, Sample, SampleError,
+    SampleGrant, SampleView, SubscribeError, SubscribeOptions, Subscriber,
+};
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub use ask::Calls;

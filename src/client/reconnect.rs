@@ -48,6 +48,8 @@ pub(super) enum Half {
     Inbox = 1,
     /// Not a half, but it is told of an end by itself, and goes on with another registration.
     Listener = 2,
+    /// What the client publishes and subscribes to. It goes on with another registration, and nobody is told.
+    Topics = 3,
 }
 
 /// The caller's part of a channel.
@@ -80,10 +82,10 @@ struct State {
     /// Whether the inbox was dropped. Then the inboxes of later registrations are dropped, too.
     without_inbox: bool,
     /// Which halves have reported the end of the newest registration.
-    told: [bool; 3],
+    told: [bool; 4],
     /// For each half, the end of an earlier registration that it has not reported yet, although the other
     /// half has registered again since.
-    owed: [Option<CloseReason>; 3],
+    owed: [Option<CloseReason>; 4],
     /// Whether an attempt is being made.
     trying: bool,
     schedule: Option<Schedule>,
@@ -190,8 +192,8 @@ impl Reconnector {
             asking: None,
             receiving: VecDeque::new(),
             without_inbox: false,
-            told: [false; 3],
-            owed: [None; 3],
+            told: [false; 4],
+            owed: [None; 4],
             trying: false,
             schedule: None,
             over: None,
@@ -294,9 +296,9 @@ impl Reconnector {
     /// Marks the end as reported by a half (by both if the client is not split). Returns whether it was the
     /// first report.
     fn mark(&self, state: &mut State, half: Half) -> bool {
-        let first = state.told == [false; 3];
+        let first = state.told == [false; 4];
         state.told[half as usize] = true;
-        if half != Half::Listener && !self.split.load(Ordering::Relaxed) {
+        if matches!(half, Half::Caller | Half::Inbox) && !self.split.load(Ordering::Relaxed) {
             state.told[Half::Caller as usize] = true;
             state.told[Half::Inbox as usize] = true;
         }
@@ -343,6 +345,18 @@ impl Reconnector {
     /// The same without waiting.
     pub(super) fn renew_listener_now(&self, own: &Arc<Session>) -> Result<Arc<Session>, Stop> {
         self.renew_now(Half::Listener, |state| newer(state, own))
+    }
+
+    /// A registration that stands, for the client's topics: registers again if there is none. Blocks until
+    /// there is one, `is_idle` says that none is needed, or the client does not register again any more; for
+    /// which reason, the error tells.
+    pub(super) fn registered(&self, is_idle: &dyn Fn() -> bool) -> Result<Arc<Session>, CloseReason> {
+        let take = |state: &mut State| match state.session.closer.reason() {
+            None => Some(Ok(Arc::clone(&state.session))),
+            Some(reason) => is_idle().then_some(Err(reason.into())),
+        };
+        let registered = self.renew(Half::Topics, true, None, take);
+        registered.unwrap_or_else(|stop| Err(stop.reason(CloseReason::Died).unwrap_or(CloseReason::Died)))
     }
 
     /// The caller's part of another channel, if the other half has made one.

@@ -1,6 +1,6 @@
-//! The watcher: a thread of the process that notices when a server or the peer of a link ends.
+//! The watcher: a thread of the process that notices when a server, the peer of a link or a publisher ends.
 //!
-//! It sleeps on the lifelines and links of all clients of this process. When one ends, for whatever reason,
+//! It sleeps on the lifelines, links and publishers of all clients of this process. When one ends, for whatever reason,
 //! it closes that client's channel or that link, which wakes all waits there. So those waits need no
 //! time-out, and an idle client costs nothing.
 //!
@@ -21,12 +21,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Instant;
 
-use super::links::{Bell, Intake, Links, OpenLink, PeerDescriptors, Takes};
+use super::links::{Bell, Intake, Links, OpenLink, PeerDescriptors, Taker, Takes};
+use super::topics::{Life, Topics};
 use crate::connect::connection::Connection;
-use crate::os::descriptors::{CutOff, Waits, Wake};
+use crate::os::descriptors::{CutOff, Ours, Waits, Wake};
 use crate::os::threads;
 use crate::ring::Closer;
 use crate::shm::PerProcess;
@@ -44,6 +45,8 @@ pub(super) struct Watcher {
     wake: Wake,
     /// Whether something was closed where no lock could be taken.
     sweep: AtomicBool,
+    /// The bells that are taken for rung.
+    rung: Mutex<Vec<u64>>,
 }
 
 #[derive(Default)]
@@ -63,8 +66,25 @@ pub(super) enum Watched {
     Lifeline { lifeline: Arc<Connection>, closer: Closer, links: Arc<Links> },
     /// One end of a link.
     Link { link: Arc<OpenLink>, descriptors: PeerDescriptors },
-    /// The bell by which a server announces introductions. It rings often, and ends with the server.
-    Bell { bell: Bell, intake: Arc<Intake> },
+    /// The bell by which a server announces introductions or parts. It rings often, and ends with the server.
+    Bell { bell: Bell, of: Ringer },
+    /// The process of a publisher.
+    Publisher { life: Arc<Life>, process: Ours },
+}
+
+/// For whom a bell rings.
+pub(super) enum Ringer {
+    Listener(Arc<Intake>),
+    Topics(Weak<Topics>),
+}
+
+impl Ringer {
+    fn taker(&self) -> Option<Taker> {
+        match self {
+            Ringer::Listener(intake) => Some(Taker::Listener(Arc::clone(intake))),
+            Ringer::Topics(topics) => topics.upgrade().map(Taker::Topics),
+        }
+    }
 }
 
 impl Watched {
@@ -75,6 +95,7 @@ impl Watched {
             Watched::Lifeline { lifeline, .. } => (Some((lifeline.as_fd(), EventFlags::RDHUP)), None),
             Watched::Link { descriptors, .. } => (None, Some(descriptors.watched())),
             Watched::Bell { bell, .. } => (Some((bell.as_fd(), EventFlags::IN)), None),
+            Watched::Publisher { process, .. } => (Some((process.as_fd(), EventFlags::IN)), None),
         };
         one.into_iter().chain(link.into_iter().flatten())
     }
@@ -85,6 +106,7 @@ impl Watched {
             Watched::Lifeline { lifeline, .. } => lifeline.has_its_number(),
             Watched::Link { descriptors, .. } => descriptors.have_their_numbers(),
             Watched::Bell { bell, .. } => bell.has_its_number(),
+            Watched::Publisher { process, .. } => process.is_ours(),
         }
     }
 
@@ -92,7 +114,7 @@ impl Watched {
     fn is_to_end(&self) -> bool {
         match self {
             // Its connection is shut down then, which the thread notices.
-            Watched::Lifeline { .. } | Watched::Bell { .. } => false,
+            Watched::Lifeline { .. } | Watched::Bell { .. } | Watched::Publisher { .. } => false,
             Watched::Link { link, .. } => link.is_to_end(),
         }
     }
@@ -109,13 +131,14 @@ impl Watched {
             Watched::Link { link, .. } => link.peer_is_gone(),
             // The lifeline tells.
             Watched::Bell { .. } => {}
+            Watched::Publisher { life, .. } => life.is_gone(),
         }
     }
 
     /// It was closed on this side.
     fn swept(&self) {
         match self {
-            Watched::Lifeline { .. } | Watched::Bell { .. } => {}
+            Watched::Lifeline { .. } | Watched::Bell { .. } | Watched::Publisher { .. } => {}
             Watched::Link { link, .. } => link.swept(),
         }
     }
@@ -129,6 +152,7 @@ impl Watched {
             }
             Watched::Link { link, .. } => link.close_as(CloseReason::CutOff),
             Watched::Bell { .. } => {}
+            Watched::Publisher { life, .. } => life.is_cut_off(),
         }
     }
 
@@ -136,7 +160,7 @@ impl Watched {
     fn dismiss(self, hang_up: bool) {
         match self {
             Watched::Lifeline { lifeline, .. } if hang_up => lifeline.hang_up(),
-            Watched::Lifeline { .. } | Watched::Bell { .. } => {}
+            Watched::Lifeline { .. } | Watched::Bell { .. } | Watched::Publisher { .. } => {}
             Watched::Link { link, descriptors } => {
                 drop(descriptors);
                 failpoint!("watch.dropped", [link], seldom);
@@ -161,7 +185,8 @@ fn current() -> io::Result<&'static Current> {
 impl Watcher {
     fn make() -> io::Result<Arc<Watcher>> {
         let (waits, wake) = Waits::new()?;
-        Ok(Arc::new(Watcher { waits, all: Mutex::default(), wake, sweep: AtomicBool::new(false) }))
+        let (sweep, rung) = (AtomicBool::new(false), Mutex::default());
+        Ok(Arc::new(Watcher { waits, all: Mutex::default(), wake, sweep, rung }))
     }
 
     /// The process's watcher. Starts it if there is none, or if the last one ended because its descriptors
@@ -207,6 +232,7 @@ impl Watcher {
                     takes.link_ended(token);
                 }
             }
+            self.ring(&mut takes);
             takes.go_on(&self.waits);
             if self.sweep.swap(false, Ordering::SeqCst) {
                 self.sweep();
@@ -216,19 +242,31 @@ impl Watcher {
 
     /// Whether it was a bell, which still can ring.
     fn has_rung(&self, token: u64, takes: &mut Takes) -> bool {
-        let (announced, intake) = match self.lock().watched.get(&token) {
-            Some(Watched::Bell { bell, intake }) if bell.has_its_number() => {
-                (bell.announced(), Arc::clone(intake))
-            }
+        let (announced, taker) = match self.lock().watched.get(&token) {
+            Some(Watched::Bell { bell, of }) if bell.has_its_number() => (bell.announced(), of.taker()),
             _ => return false,
         };
-        match announced {
-            Some(0) => true,
-            Some(most) => {
-                takes.rung(&self.waits, token, &intake, most);
+        match (announced, taker) {
+            (Some(0), Some(_)) => true,
+            (Some(most), Some(taker)) => {
+                takes.rung(&self.waits, token, &taker, most);
                 true
             }
-            None => false,
+            _ => false,
+        }
+    }
+
+    /// Takes what waits where somebody [asked](Watch::ring) for it.
+    fn ring(&self, takes: &mut Takes) {
+        let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        for token in rung {
+            let taker = match self.lock().watched.get(&token) {
+                Some(Watched::Bell { of, .. }) => of.taker(),
+                _ => None,
+            };
+            if let Some(taker) = taker {
+                takes.rung(&self.waits, token, &taker, usize::MAX);
+            }
         }
     }
 
@@ -329,6 +367,14 @@ impl Watch {
 
     pub(super) fn token(&self) -> u64 {
         self.token
+    }
+
+    /// Lets the watcher take what waits, as if this bell had rung.
+    pub(super) fn ring(&self) {
+        if self.is_ours() {
+            self.watcher.rung.lock().unwrap_or_else(PoisonError::into_inner).push(self.token);
+            self.watcher.wake.wake();
+        }
     }
 
     /// Watches something: closes it when the other side ends. Starts the process's watcher if necessary.

@@ -58,7 +58,7 @@ pub(super) struct Seen {
 pub(crate) struct Descriptors(Vec<OwnedFd>);
 
 impl Descriptors {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
@@ -69,6 +69,12 @@ impl Descriptors {
     /// Returns the descriptor if there is exactly one; the caller closes it.
     pub(crate) fn only(mut self) -> Option<OwnedFd> {
         if self.len() == 1 { self.0.pop() } else { None }
+    }
+
+    /// Returns the first descriptor, if it is what it should be; the caller closes it.
+    pub(crate) fn next_if<T>(&mut self, check: impl FnOnce(&OwnedFd) -> Option<T>) -> Option<(OwnedFd, T)> {
+        let checked = check(self.0.first()?)?;
+        Some((self.0.remove(0), checked))
     }
 
     /// Returns the descriptors, in the order in which they were sent, if there are exactly so many; the

@@ -71,9 +71,12 @@ const SLICE: Duration = Duration::from_millis(10);
 /// end of its worker by at most this much. 500 idle clients then cause 1,000 short wakes per second.
 const LONGEST_SLICE: Duration = Duration::from_millis(500);
 
-/// The most words in one wait. A sender that waits for room in an inbox has four: room in the inbox, the
-/// inbox's end, its place in the queue, and its own end.
-const MOST: usize = 4;
+/// The most words in one wait: as many as `futex_waitv` takes. A subscriber has one for each publisher.
+pub(crate) const MOST: usize = 128;
+
+/// The most words of the usual waits, which lie in less memory. A sender that waits for room in an inbox has
+/// four: room in the inbox, the inbox's end, its place in the queue, and its own end.
+const FEW: usize = 4;
 
 /// Whether `futex_waitv` can be used, once that was tried.
 static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -101,7 +104,8 @@ fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-/// Sleeps while every one of one to four words holds its expected value, at most until the deadline.
+/// Sleeps while every one of the words holds its expected value, at most until the deadline. Words beyond
+/// [`MOST`] are not slept on.
 pub(crate) fn wait(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
     match waits {
         [] => Woken::Hint,
@@ -137,6 +141,11 @@ fn wait_one(on: &Wait<'_>, deadline: Option<Instant>) -> Woken {
             Woken::Slice
         }
     }
+}
+
+/// Whether a wait on several words sleeps on all of them. If not, it sleeps on the first one, in slices.
+pub(crate) fn sleeps_on_all() -> bool {
+    waitv_works()
 }
 
 fn wait_several(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
@@ -186,7 +195,17 @@ fn waitv(waits: &[Wait<'_>], deadline: Option<Instant>) -> rustix::io::Result<us
 }
 
 fn waitv_until(waits: &[Wait<'_>], until: Option<Timespec>) -> rustix::io::Result<usize> {
-    let mut entries = [WaitvEntry::new(); MOST];
+    if waits.len() <= FEW { waitv_of::<FEW>(waits, until) } else { waitv_of_many(waits, until) }
+}
+
+#[cold]
+#[inline(never)]
+fn waitv_of_many(waits: &[Wait<'_>], until: Option<Timespec>) -> rustix::io::Result<usize> {
+    waitv_of::<MOST>(waits, until)
+}
+
+fn waitv_of<const SPACE: usize>(waits: &[Wait<'_>], until: Option<Timespec>) -> rustix::io::Result<usize> {
+    let mut entries = [WaitvEntry::new(); SPACE];
     for (entry, wait) in entries.iter_mut().zip(waits) {
         entry.val = wait.expected.into();
         entry.uaddr = WaitPtr::new(wait.word.as_ptr().cast());
@@ -195,7 +214,7 @@ fn waitv_until(waits: &[Wait<'_>], until: Option<Timespec>) -> rustix::io::Resul
             Scope::Private => WaitFlags::SIZE_U32 | WaitFlags::PRIVATE,
         };
     }
-    let used = waits.len().min(MOST);
+    let used = waits.len().min(SPACE);
     futex::waitv(&entries[..used], WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic)
 }
 
@@ -284,12 +303,16 @@ mod tests {
     /// Each word of a wait, in each scope, ends it.
     #[test]
     fn any_of_the_words_wakes() {
-        for which in 0..3 {
-            let words: [AtomicU32; 3] = Default::default();
-            let scopes = [Scope::Shared, Scope::Private, Scope::Private];
+        for (count, which) in
+            [(3, 0), (3, 1), (3, 2), (4, 3), (5, 4), (MOST, 0), (MOST, FEW), (MOST, MOST - 1)]
+        {
+            let words: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+            let scopes: Vec<Scope> =
+                (0..count).map(|at| if at % 3 == 0 { Scope::Shared } else { Scope::Private }).collect();
             thread::scope(|s| {
                 let sleeper = s.spawn(|| {
-                    let waits: Vec<_> = words.iter().zip(scopes).map(|(w, scope)| on(w, 0, scope)).collect();
+                    let waits: Vec<_> =
+                        words.iter().zip(&scopes).map(|(w, scope)| on(w, 0, *scope)).collect();
                     while words.iter().all(|w| w.load(Ordering::Acquire) == 0) {
                         wait(&waits, None);
                     }

@@ -159,11 +159,27 @@ impl Reader {
     }
 
     /// The next sample in place, if there is one. Does not block.
+    #[cfg(test)]
     pub(crate) fn try_view(&mut self) -> Result<Option<InPlace<'_>>, Fault> {
+        Ok(self.seek()?.map(|len| self.view(len)))
+    }
+
+    /// The length of the next sample, if there is one. Does not block.
+    pub(crate) fn seek(&mut self) -> Result<Option<usize>, Fault> {
         match self.find()? {
-            Some(len) => Ok(Some(InPlace::new(self, len))),
+            Some(len) => Ok(Some(len)),
             None => self.nothing().map(|_| None),
         }
+    }
+
+    /// The sample that a [`seek`](Self::seek) has just found, in place.
+    pub(crate) fn view(&mut self, len: usize) -> InPlace<'_> {
+        InPlace::new(self, len)
+    }
+
+    /// Goes on under another subscription to the same segment, with the page that was given with that one.
+    pub(crate) fn go_on_under(&mut self, other: Reader) {
+        (self.page, self.kick) = (other.page, other.kick);
     }
 
     /// The length of the sample at the position, after padding was skipped and what is lost was passed over.

@@ -24,7 +24,7 @@ use super::pipes::{Pipes, is_pipe_end};
 use super::set::Links;
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::session::{Session, ask_anew};
-use crate::client::watcher::{Hearing, Watch, Watched};
+use crate::client::watcher::{Hearing, Ringer, Watch, Watched};
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::disposal::close_elsewhere;
 use crate::connect::{Ask, Introduction, Role};
@@ -171,7 +171,7 @@ impl Intake {
     pub(super) fn hang(self: &Arc<Self>, session: &Arc<Session>, answer: Answer) -> Result<(), DialError> {
         failpoint!("listen.heard", [link], seldom);
         let bell = answer.descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
-        let watch = Watch::begin(Watched::Bell { bell, intake: Arc::clone(self) })?;
+        let watch = Watch::begin(Watched::Bell { bell, of: Ringer::Listener(Arc::clone(self)) })?;
         let former = {
             let mut state = self.lock();
             if state.over {

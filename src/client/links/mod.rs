@@ -41,8 +41,8 @@ pub(super) use handshake::connect_over;
 #[cfg(any(test, feature = "tokio", feature = "async-io"))]
 pub(super) use handshake::note_unused;
 pub(super) use intake::{Bell, Intake};
-pub(super) use pipes::{PeerDescriptors, is_pipe_end};
+pub(super) use pipes::{PeerDescriptors, is_pipe_end, is_process};
 pub(super) use set::Links;
-pub(super) use takes::Takes;
 #[cfg(fuzzing)]
 pub(super) use takes::taken;
+pub(super) use takes::{Taker, Takes};

@@ -107,7 +107,7 @@ pub(in crate::client) fn is_pipe_end(descriptor: BorrowedFd<'_>, mode: OFlags) -
 
 /// Whether it stands for a process. Asks for a state that is not taken away by that, so it changes nothing,
 /// and fails with `ECHILD` for a process that is no child.
-fn is_process(descriptor: BorrowedFd<'_>) -> bool {
+pub(in crate::client) fn is_process(descriptor: BorrowedFd<'_>) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     !matches!(waitid(WaitId::PidFd(descriptor), look), Err(Errno::BADF | Errno::INVAL))
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::end::OpenLink;
 use super::intake::Intake;
 use crate::client::session::{Place, Session, ask_anew};
+use crate::client::topics::Topics;
 use crate::connect::dial::{DialError, Line};
 use crate::connect::{Ask, MOST_REPORTED, decode_indices};
 use crate::testing::failpoints::failpoint;
@@ -20,6 +21,8 @@ use crate::wire::CloseReason;
 pub(in crate::client) struct Links {
     /// Where the client's servers are asked.
     pub(in crate::client) place: Place,
+    /// What the client publishes and subscribes to. It belongs to the client as its links do.
+    pub(in crate::client) topics: Arc<Topics>,
     numbers: AtomicU64,
     state: Mutex<State>,
     /// Set when the client is closed where no lock can be taken. The watcher does the rest.
@@ -38,6 +41,7 @@ struct State {
 impl Links {
     pub(in crate::client) fn new(place: Place) -> Arc<Links> {
         Arc::new(Links {
+            topics: Topics::new(place.path.clone()),
             place,
             numbers: AtomicU64::new(0),
             state: Mutex::default(),
@@ -109,6 +113,7 @@ impl Links {
         if let Some(intake) = self.intake().filter(|intake| intake.reason().is_none()) {
             let _ = intake.listen(session, deadline);
         }
+        self.topics.renew(session, deadline);
     }
 
     /// Tells the server of a new registration which links the client has, and learns where it looks for their
@@ -139,6 +144,7 @@ impl Links {
         for link in open.into_values() {
             link.close(reason);
         }
+        self.topics.end(reason);
     }
 
     /// The same where no lock can be taken. The watcher must be told.
@@ -149,10 +155,12 @@ impl Links {
     /// For the watcher: the client is not registered any more, for now or for good.
     pub(in crate::client) fn registration_has_ended(&self) {
         if self.is_to_end() {
-            self.end(CloseReason::Local);
-        } else if let Some(intake) = self.intake() {
+            return self.end(CloseReason::Local);
+        }
+        if let Some(intake) = self.intake() {
             intake.tell_change();
         }
+        self.topics.registration_has_ended();
     }
 
     /// Whether the watcher must end the links.

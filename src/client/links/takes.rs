@@ -1,5 +1,5 @@
-//! `Takes`: what the watcher does when a bell rings: takes the introductions that wait at the server,
-//! and hears the callers' hellos.
+//! `Takes`: what the watcher does when a bell rings: takes what waits at the server, introductions for a
+//! listener or parts for a client's topics, and hears the callers' hellos.
 //!
 //! The watcher must not wait for a server, because it notices the ends of other servers and peers. So it asks
 //! on a connection of its own, and goes on with the answer when that is there.
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use super::handshake::note_unused;
 use super::intake::{Intake, Unheard};
 use crate::client::session::Session;
+use crate::client::topics::Topics;
 use crate::client::watcher::HELLO;
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Introduction, Refusal};
@@ -38,7 +39,16 @@ const STEP: Duration = Duration::from_millis(1);
 /// Marks the token of a connection on which introductions are taken; the rest is the bell's.
 const TAKE: u64 = 1 << 63;
 
-/// What the watcher does for listeners.
+/// For whom something is taken.
+#[derive(Clone)]
+pub(in crate::client) enum Taker {
+    /// A listener, which takes introductions.
+    Listener(Arc<Intake>),
+    /// The topics of a client, which take parts.
+    Topics(Arc<Topics>),
+}
+
+/// What the watcher does for those whose bells ring.
 #[derive(Default)]
 pub(in crate::client) struct Takes {
     /// The takes that are under way, by the tokens of their bells.
@@ -53,11 +63,17 @@ struct Hello {
     until: Instant,
 }
 
+/// What was taken.
+enum Taken {
+    Introduction(Introduction, [OwnedFd; Introduction::DESCRIPTORS]),
+    Part(Answer),
+}
+
 struct Take {
-    intake: Arc<Intake>,
+    by: Taker,
     /// The registration under which was asked last.
     session: Arc<Session>,
-    /// How many introductions are to be taken; the server may have fewer. `usize::MAX`: nobody knows.
+    /// How much is to be taken; the server may have less. `usize::MAX`: nobody knows.
     left: usize,
     /// How often the bell has rung since the server was asked.
     since: usize,
@@ -71,17 +87,69 @@ enum Asked {
     Again(Instant),
 }
 
+impl Taker {
+    /// The registration under which is asked, if it stands.
+    fn session(&self) -> Option<Arc<Session>> {
+        let session = match self {
+            Taker::Listener(intake) if intake.reason().is_none() => intake.session(),
+            Taker::Listener(_) => return None,
+            Taker::Topics(topics) => topics.session()?,
+        };
+        (!session.closer.is_closed_here()).then_some(session)
+    }
+
+    fn ask(&self, session: &Session) -> Ask {
+        match self {
+            Taker::Listener(_) => Ask::Take(session.proof()),
+            Taker::Topics(_) => Ask::Part(session.proof()),
+        }
+    }
+
+    /// Before each question. False if there is no room for what the answer may bring.
+    fn begins_to_ask(&self) -> bool {
+        match self {
+            Taker::Listener(_) => true,
+            Taker::Topics(topics) => topics.begins_to_ask(),
+        }
+    }
+
+    /// Nothing was left when the last question was answered.
+    fn found_nothing(&self) {
+        if let Taker::Topics(topics) = self {
+            topics.found_nothing();
+        }
+    }
+
+    /// What an answer brings, if anything waited.
+    fn check(&self, answer: Answer) -> Result<Option<Taken>, DialError> {
+        match self {
+            _ if answer.body.is_empty() => Ok(None),
+            Taker::Listener(_) => Ok(taken(answer)?
+                .map(|(introduction, descriptors)| Taken::Introduction(introduction, descriptors))),
+            Taker::Topics(_) => Ok(Some(Taken::Part(answer))),
+        }
+    }
+
+    /// Something came that nobody waits for any more. A part is kept; the server believes that it was taken.
+    fn too_late(&self, session: &Arc<Session>, answer: Answer) {
+        match self {
+            Taker::Listener(_) => note_unused(session, &answer),
+            Taker::Topics(topics) => _ = topics.deliver(session, answer),
+        }
+    }
+}
+
 impl Takes {
-    /// A bell has announced so many introductions.
-    pub(in crate::client) fn rung(&mut self, waits: &Waits, bell: u64, intake: &Arc<Intake>, most: usize) {
+    /// A bell has announced so many introductions or parts.
+    pub(in crate::client) fn rung(&mut self, waits: &Waits, bell: u64, by: &Taker, most: usize) {
         if let Some(take) = self.under_way.get_mut(&bell) {
             take.left = take.left.saturating_add(most);
             take.since = take.since.saturating_add(most);
             return;
         }
-        let (session, asked) = (intake.session(), Asked::Again(Instant::now()));
-        self.under_way
-            .insert(bell, Take { intake: Arc::clone(intake), session, left: most, since: 0, asked });
+        let Some(session) = by.session() else { return };
+        let asked = Asked::Again(Instant::now());
+        self.under_way.insert(bell, Take { by: by.clone(), session, left: most, since: 0, asked });
         self.ask(waits, bell);
     }
 
@@ -136,19 +204,24 @@ impl Takes {
         }
     }
 
-    /// Asks the server for the next introduction, on a new connection.
+    /// Asks the server for what is next, on a new connection.
     fn ask(&mut self, waits: &Waits, bell: u64) {
         let Some(take) = self.under_way.get_mut(&bell) else { return };
-        take.session = take.intake.session();
-        if take.intake.reason().is_some() || take.session.closer.is_closed_here() {
+        let Some(session) = take.by.session() else {
             self.under_way.remove(&bell);
+            return;
+        };
+        take.session = session;
+        if !take.by.begins_to_ask() {
+            take.asked = Asked::Again(Instant::now() + STEP);
             return;
         }
         take.since = 0;
-        let asked = Line::connect(&take.intake.links.place.path, Instant::now() + STEP).and_then(|line| {
+        let path = &take.session.links.place.path;
+        let asked = Line::connect(path, Instant::now() + STEP).and_then(|line| {
             // In this order, so that whatever was asked is heard.
             epoll::add(waits, &line, EventData::new_u64(bell | TAKE), EventFlags::IN | EventFlags::RDHUP)?;
-            match line.send(&Ask::Take(take.session.proof())) {
+            match line.send(&take.by.ask(&take.session)) {
                 Ok(()) => Ok(line),
                 Err(error) => {
                     let _ = epoll::delete(waits, &line);
@@ -167,30 +240,29 @@ impl Takes {
     fn answered(&mut self, waits: &Waits, bell: u64) {
         let Some(take) = self.under_way.get_mut(&bell) else { return };
         let Asked::Until(line, _) = &take.asked else { return };
-        let ask = Ask::Take(take.session.proof());
-        let taken = line.answer(&ask, Instant::now() + STEP).and_then(taken);
-        failpoint!("take.received", [link], seldom);
-        match taken {
-            Ok(Some((introduction, descriptors))) => {
+        let ask = take.by.ask(&take.session);
+        let answer = line.answer(&ask, Instant::now() + STEP);
+        failpoint!("take.received", [link, topic], seldom);
+        match answer.and_then(|answer| take.by.check(answer)) {
+            Ok(Some(taken)) => {
                 take.left -= usize::from(take.left < usize::MAX);
-                let (intake, session) = (Arc::clone(&take.intake), Arc::clone(&take.session));
+                let (by, session) = (take.by.clone(), Arc::clone(&take.session));
                 if take.left > 0 {
                     self.ask_next(waits, bell);
                 } else {
                     self.end(waits, bell);
                 }
                 // After the next question, which the server answers meanwhile.
-                if let Some(Unheard { token, number, until }) =
-                    intake.admit(&session, &introduction, descriptors)
-                {
-                    self.hellos.insert(token, Hello { intake: Arc::downgrade(&intake), number, until });
-                }
+                self.give(&by, &session, taken);
             }
             Ok(None) if take.since > 0 => {
                 take.left = take.since;
                 self.ask_next(waits, bell);
             }
-            Ok(None) => self.end(waits, bell),
+            Ok(None) => {
+                take.by.found_nothing();
+                self.end(waits, bell);
+            }
             // Nothing was there after all.
             Err(DialError::TimedOut) => {}
             // The registration has ended: its lifeline tells.
@@ -201,12 +273,27 @@ impl Takes {
         }
     }
 
-    /// Asks for the next introduction, on the same connection.
+    /// Gives what was taken to whom it is for.
+    fn give(&mut self, by: &Taker, session: &Arc<Session>, taken: Taken) {
+        match (by, taken) {
+            (Taker::Listener(intake), Taken::Introduction(introduction, descriptors)) => {
+                if let Some(Unheard { token, number, until }) =
+                    intake.admit(session, &introduction, descriptors)
+                {
+                    self.hellos.insert(token, Hello { intake: Arc::downgrade(intake), number, until });
+                }
+            }
+            (Taker::Topics(topics), Taken::Part(answer)) => _ = topics.deliver(session, answer),
+            _ => {}
+        }
+    }
+
+    /// Asks for what is next, on the same connection.
     fn ask_next(&mut self, waits: &Waits, bell: u64) {
         let Some(take) = self.under_way.get_mut(&bell) else { return };
         let Asked::Until(line, until) = &mut take.asked else { return };
         (take.since, *until) = (0, Instant::now() + PATIENCE);
-        if line.send(&Ask::Take(take.session.proof())).is_err() {
+        if !take.by.begins_to_ask() || line.send(&take.by.ask(&take.session)).is_err() {
             self.again(waits, bell, PAUSE);
         }
     }
@@ -221,7 +308,7 @@ impl Takes {
             if let Asked::Until(line, _) = std::mem::replace(&mut take.asked, again) {
                 let _ = epoll::delete(waits, line.as_fd());
                 if let Some(answer) = line.give_up() {
-                    note_unused(&take.session, &answer);
+                    take.by.too_late(&take.session, answer);
                 }
             }
         }
@@ -303,7 +390,7 @@ mod tests {
         }
 
         fn ring(&mut self, times: usize) {
-            self.takes.rung(&self.waits, BELL, &self.intake, times);
+            self.takes.rung(&self.waits, BELL, &Taker::Listener(Arc::clone(&self.intake)), times);
         }
 
         /// The watcher hears what the server has sent.

@@ -61,11 +61,7 @@ pub struct TopicReader {
 
 impl TopicReader {
     /// Opens the memory that a writer has made.
-    pub fn new(
-        ring_size: usize,
-        segment: impl AsFd,
-        page: impl AsFd,
-    ) -> Result<TopicReader, Box<dyn Error>> {
+    pub fn new(ring_size: usize, segment: impl AsFd, page: impl AsFd) -> Result<TopicReader, Box<dyn Error>> {
         let shape = Shape::new(ring_size)?;
         let view = open_topic(segment, &shape)?;
         let page = (open_page(page)?, LINE, Kick::default());

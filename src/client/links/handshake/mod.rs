@@ -22,22 +22,18 @@ pub(crate) use greeting::Greeting;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::error::ConnectError;
 use super::link::Link;
 use super::options::LinkOptions;
-use crate::client::reconnect::passes;
+use crate::client::Caller;
+use crate::client::asking::Unanswered;
 use crate::client::session::{Session, ask_anew, deadline_in, explain};
-use crate::client::{CallError, Caller};
 use crate::connect::dial::{Answer, DialError, Line};
 use crate::connect::{Ask, Introduction, Refusal};
-use crate::ring::Deadline;
 use crate::testing::failpoints::failpoint;
 use crate::wire::Address;
-
-/// How long to wait for the end of a registration that the server at its place does not know.
-const NOTICE: Duration = Duration::from_secs(1);
 
 /// Opens a link. Blocks until the other client has accepted or refused.
 pub(super) fn connect(caller: &mut Caller, to: Address, options: &LinkOptions) -> Result<Link, ConnectError> {
@@ -56,24 +52,15 @@ fn be_introduced(
     ring_size: u64,
     deadline: Instant,
 ) -> Result<(Arc<Session>, Answer), ConnectError> {
-    loop {
-        let session = registered(caller, deadline)?;
+    let asked = caller.ask_registered(deadline, |session| {
         let ask = Ask::Connect { proof: session.proof(), ring_size, to };
-        let path = &session.links.place.path;
-        let answered = ask_anew(path, deadline, |line| ask_on(&line, &ask, &session, deadline));
-        let error = match answered {
-            Ok(answer) => return Ok((session, answer)),
-            Err(error) => error,
-        };
-        let server_has_gone = matches!(
-            error,
-            DialError::NoServer(_) | DialError::Refused(Refusal::NotRegistered | Refusal::ShuttingDown, _)
-        );
-        if server_has_gone && ends_before(caller, deadline.min(Instant::now() + NOTICE)) {
-            continue;
-        }
-        return Err(not_introduced(error, path));
-    }
+        ask_anew(&session.links.place.path, deadline, |line| ask_on(&line, &ask, session, deadline))
+    });
+    asked.map_err(|unanswered| match unanswered {
+        Unanswered::TimedOut => ConnectError::TimedOut,
+        Unanswered::Ended(reason) => ConnectError::ServerGone(reason),
+        Unanswered::Dial(error) => not_introduced(error, &caller.session().links.place.path),
+    })
 }
 
 /// Why the server made no introduction.
@@ -107,29 +94,6 @@ pub(in crate::client) fn connect_over(
     let answer = ask_on(line, ask, session, deadline)
         .map_err(|error| ConnectError::Server(explain(error, &session.links.place.path, None)))?;
     Greeting::begin(session, answer, &LinkOptions::default())?.wait(deadline)
-}
-
-/// The caller's registration, if it stands; otherwise another one, if the client registers again.
-fn registered(caller: &mut Caller, deadline: Instant) -> Result<Arc<Session>, ConnectError> {
-    let mut deadline = Deadline::from(deadline);
-    loop {
-        let session = caller.session();
-        let Some(reason) = session.closer.reason() else { return Ok(Arc::clone(session)) };
-        let registers_again = caller.calls.registration().reconnector.is_some();
-        match caller.calls.renew(reason.into(), &mut deadline) {
-            Ok(()) => {}
-            // The end was to be told first. To ask again does no harm, so this goes on.
-            Err(CallError::NotSent(reason)) if registers_again && passes(reason) => {}
-            Err(CallError::NotSent(reason)) => return Err(ConnectError::ServerGone(reason)),
-            Err(_) => return Err(ConnectError::TimedOut),
-        }
-    }
-}
-
-/// Whether the caller's registration ends before this time.
-fn ends_before(caller: &mut Caller, until: Instant) -> bool {
-    // Nothing comes but responses to calls that were submitted before, and the end.
-    caller.calls.requester.keep_until(until).is_err()
 }
 
 /// An introduction came that nobody uses: the server is told that the link has ended for this client.

@@ -1,0 +1,254 @@
+//! `Feed`: the parts of one subscription, in the hands of its subscriber.
+//!
+//! The parts are looked at in turn, so that no publisher starves another. A part ends when all that its
+//! publisher published was read. If the publisher goes on in another segment, because it has registered
+//! again, the part of that one follows.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::SampleError;
+use super::notice::NEVER_SEEN;
+use super::part::{Fate, Part};
+use super::subscription::Subscription;
+use super::waits::{LONGEST_SLICE, SHORTEST_SLICE};
+use crate::ring::{WaitStrategy, Waiting};
+use crate::shm::futex;
+use crate::testing::failpoints::failpoint;
+use crate::topic::{Ended, Fault, Reader, State};
+use crate::wire::{CloseReason, Peer};
+
+/// Publishers that were read to the end of a segment, and that may go on in another one.
+const MOST_LEFT_OFF: usize = 1024;
+
+pub(super) struct Feed {
+    pub(super) shared: Arc<Subscription>,
+    pub(super) parts: Vec<Part>,
+    /// The part that is looked at first.
+    turn: usize,
+    /// The notice as it was when everything that it stands for was looked at.
+    pub(super) seen: u32,
+    /// The sample that was taken last.
+    pub(super) buffer: Vec<u8>,
+    pub(super) waiting: Waiting,
+    /// How many samples were taken.
+    pub(super) found: u64,
+    /// How long a sleep may be that nobody ends.
+    pub(super) slice: Duration,
+    /// Of publishers that went on elsewhere, the sequence of the next sample.
+    left_off: HashMap<u64, u64>,
+    /// What is to be said, each once.
+    untold: VecDeque<SampleError>,
+}
+
+impl Feed {
+    pub(super) fn new(shared: Arc<Subscription>, strategy: WaitStrategy) -> Feed {
+        Feed {
+            shared,
+            parts: Vec::new(),
+            turn: 0,
+            seen: NEVER_SEEN,
+            buffer: Vec::new(),
+            waiting: Waiting::new(strategy),
+            found: 0,
+            slice: SHORTEST_SLICE,
+            left_off: HashMap::new(),
+            untold: VecDeque::new(),
+        }
+    }
+
+    /// Looks at the parts in turn, until one has something. Returns which one, and what. Does not block.
+    #[inline(always)]
+    pub(super) fn look<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Reader, &mut Vec<u8>) -> Result<Option<T>, Fault>,
+    ) -> Result<Option<(usize, T)>, SampleError> {
+        if self.shared.notice.seen() != self.seen {
+            self.attend()?;
+        }
+        for _ in 0..self.parts.len() {
+            let at = self.turn;
+            // The last one may have gone.
+            let Some(part) = self.parts.get_mut(at) else { break };
+            match take(&mut part.reader, &mut self.buffer) {
+                Ok(Some(taken)) => {
+                    self.turn = if at + 1 < self.parts.len() { at + 1 } else { 0 };
+                    self.found += 1;
+                    return Ok(Some((at, taken)));
+                }
+                Ok(None) if part.fate == Fate::Lives && part.reader.ended().is_none() => {
+                    self.turn = if at + 1 < self.parts.len() { at + 1 } else { 0 };
+                }
+                Ok(None) => self.has_ended(at),
+                Err(fault) => return Err(self.failed(at, fault)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at everything but the rings.
+    #[cold]
+    #[inline(never)]
+    fn attend(&mut self) -> Result<(), SampleError> {
+        let seen = self.shared.notice.seen();
+        // What is told here is told again, because the notice does not count as seen.
+        if let Some(reason) = self.shared.reason() {
+            return Err(SampleError::Disconnected(reason));
+        }
+        for part in self.shared.take_arrived() {
+            self.settle(part);
+        }
+        let dry = self.shared.why_dry();
+        for part in &mut self.parts {
+            part.ask_its_fate();
+            if part.fate == Fate::Unknown && dry.is_some() {
+                part.fate = Fate::Gone;
+            }
+        }
+        if let Some(error) = self.untold.pop_front() {
+            return Err(error);
+        }
+        if self.parts.is_empty()
+            && let Some(reason) = dry
+        {
+            return Err(SampleError::Disconnected(reason));
+        }
+        self.seen = seen;
+        Ok(())
+    }
+
+    /// A part came.
+    fn settle(&mut self, mut part: Part) {
+        if part.is_refused {
+            part.reader.leave();
+            self.shared.forget(part.epoch);
+            self.untold.push_back(SampleError::NotReliable { publisher: part.publisher });
+            return;
+        }
+        match self.parts.iter().position(|known| known.epoch == part.epoch) {
+            Some(at) if part.has_the_segment_of(&self.parts[at]) => self.parts[at].go_on_under(part),
+            Some(at) => self.parts[at].goes_on_with(part),
+            None => {
+                if let Some(next) = self.left_off.remove(&part.epoch) {
+                    part.reader.resume(next);
+                }
+                self.parts.push(part);
+            }
+        }
+        failpoint!("part.settled", [topic], seldom);
+    }
+
+    /// Nothing is left of a part, and its publisher has ended, or this segment of it.
+    #[cold]
+    #[inline(never)]
+    fn has_ended(&mut self, at: usize) {
+        let part = &mut self.parts[at];
+        let ended = part.reader.ended();
+        // All that a process has written was seen before a look that came after its end.
+        if ended.is_none() && part.fate != Fate::Gone {
+            self.turn = if at + 1 < self.parts.len() { at + 1 } else { 0 };
+            return;
+        }
+        if let Some(next) = part.successor() {
+            self.parts[at] = next;
+        } else {
+            let part = self.remove(at);
+            if ended == Some(Ended::Moved) {
+                if self.left_off.len() >= MOST_LEFT_OFF {
+                    self.left_off.clear();
+                }
+                self.left_off.insert(part.epoch, part.reader.next_sequence());
+            } else {
+                self.shared.forget(part.epoch);
+            }
+        }
+        failpoint!("part.ended", [topic], seldom);
+    }
+
+    /// A publisher broke a rule, or does not serve this subscription.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn failed(&mut self, at: usize, fault: Fault) -> SampleError {
+        let part = self.remove(at);
+        part.reader.leave();
+        self.shared.forget(part.epoch);
+        let publisher = part.publisher;
+        match fault {
+            Fault::Broken(violation) => SampleError::Violation { publisher, violation: violation.into() },
+            Fault::GivenUp(State::Refused) => SampleError::NotReliable { publisher },
+            Fault::GivenUp(_) => SampleError::Evicted { publisher },
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Part {
+        let part = self.parts.remove(at);
+        if self.turn > at {
+            self.turn -= 1;
+        }
+        if self.turn >= self.parts.len() {
+            self.turn = 0;
+        }
+        if self.parts.is_empty() {
+            // Perhaps no more come.
+            self.seen = NEVER_SEEN;
+        }
+        part
+    }
+
+    /// Fetches the parts that came. What there is to say of them, a look says.
+    pub(super) fn fetch(&mut self) {
+        for part in self.shared.take_arrived() {
+            self.settle(part);
+        }
+        // Not all that the notice stands for was looked at.
+        self.seen = NEVER_SEEN;
+    }
+
+    /// Whether nothing has changed besides the rings since the last look.
+    pub(super) fn has_nothing_new(&self) -> bool {
+        self.shared.notice.seen() == self.seen
+    }
+
+    /// Waits until every publisher has decided about this subscription, and returns one that has refused it.
+    /// Fails when the deadline passes, or there is no use in it any more.
+    pub(super) fn await_decisions(
+        &mut self,
+        deadline: Instant,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Peer>, ()> {
+        let mut slice = SHORTEST_SLICE / 50;
+        loop {
+            self.fetch();
+            let seen = self.shared.notice.seen();
+            if let Some(SampleError::NotReliable { publisher }) = self.untold.front() {
+                return Ok(Some(*publisher));
+            }
+            let refused = self.parts.iter().find(|part| part.reader.state() == State::Refused);
+            if let Some(part) = refused {
+                return Ok(Some(part.publisher));
+            }
+            if self.parts.iter().all(Part::is_decided) {
+                return Ok(None);
+            }
+            let now = Instant::now();
+            if now >= deadline || is_over() {
+                return Err(());
+            }
+            // Attaching changes a word of the page, which nobody wakes unless it is parked.
+            futex::wait(&[self.shared.notice.as_wait(seen)], Some(deadline.min(now + slice)));
+            slice = LONGEST_SLICE.min(2 * slice);
+        }
+    }
+
+    /// Tells every publisher that nobody reads any more. Not in a forked child.
+    pub(super) fn leave(&mut self) {
+        self.shared.close(CloseReason::Local);
+        self.parts.append(&mut self.shared.take_arrived());
+        for part in self.parts.drain(..) {
+            part.reader.leave();
+        }
+    }
+}

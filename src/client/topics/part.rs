@@ -1,0 +1,218 @@
+//! `Part`: one publisher as one subscription sees it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use rustix::fs::OFlags;
+
+use super::subscription::Subscription;
+use crate::client::links::{is_pipe_end, is_process};
+use crate::client::watcher::{Watch, Watched};
+use crate::connect::connection::Descriptors;
+use crate::connect::topics::Source;
+use crate::os::descriptors::{self, Ours};
+use crate::ring::{Kick, OwnPipe};
+use crate::shm::backend::{PipeReader, PipeWriter};
+use crate::testing::failpoints::failpoint;
+use crate::topic::{Manner, Reader, Shape, Start, State, open_page, open_topic};
+use crate::wire::{Peer, Policy, Topic};
+
+/// A part. Dropping it tells the publisher nothing.
+pub(super) struct Part {
+    pub(super) reader: Reader,
+    pub(super) topic: Topic,
+    pub(super) publisher: Peer,
+    /// Tells this publisher from another of the same topic.
+    pub(super) epoch: u64,
+    /// The segment, as a file.
+    file: Option<(u64, u64)>,
+    life: Arc<Life>,
+    watching: Watching,
+    /// The pipe by which this reader is woken in an event loop.
+    pub(super) own: Option<OwnPipe>,
+    /// Whether the subscription wants more than the publisher offers.
+    pub(super) is_refused: bool,
+    /// Whether what was published so far is for this subscription, too.
+    pub(super) begins_earlier: bool,
+    /// How the publisher's process was when it was last asked. Set before a look that finds nothing, it is
+    /// the end.
+    pub(super) fate: Fate,
+    /// Where the publisher goes on when this segment has been read.
+    successors: VecDeque<Part>,
+}
+
+/// What is known of a publisher's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lives,
+    /// It has ended.
+    Gone,
+    /// Nobody would notice its end any more, because this process has closed its descriptors.
+    Unknown,
+}
+
+/// What a part and the watcher share.
+pub(in crate::client) struct Life {
+    fate: AtomicU32,
+    subscription: Weak<Subscription>,
+}
+
+impl Life {
+    /// For the watcher: the process has ended.
+    pub(in crate::client) fn is_gone(&self) {
+        self.becomes(Fate::Gone);
+    }
+
+    /// For the watcher: this process has closed its descriptors.
+    pub(in crate::client) fn is_cut_off(&self) {
+        self.becomes(Fate::Unknown);
+    }
+
+    fn becomes(&self, fate: Fate) {
+        self.fate.store(fate as u32, Ordering::Release);
+        if let Some(subscription) = self.subscription.upgrade() {
+            subscription.tell();
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::Acquire) {
+            0 => Fate::Lives,
+            1 => Fate::Gone,
+            _ => Fate::Unknown,
+        }
+    }
+}
+
+impl Part {
+    /// Opens what the server sent, and begins to watch the publisher's process. Does not block. `None` if
+    /// anything is wrong with it.
+    pub(super) fn open(
+        source: Source,
+        mut came: Descriptors,
+        subscription: &Arc<Subscription>,
+    ) -> Option<Part> {
+        let (policy, waits) = (subscription.policy, subscription.waits);
+        if came.len() != source.descriptors(policy, waits) {
+            return None;
+        }
+        let shape = Shape::new(source.ring_size).ok()?;
+        let (segment, view) = came.next_if(|segment| open_topic(segment, &shape).ok())?;
+        let (page, words) = came.next_if(|page| open_page(page).ok())?;
+        let file = descriptors::file(&segment);
+        // They are what they should be, so that their close takes no time; the mappings stay.
+        drop((segment, page));
+        failpoint!("part.mapped", [topic], seldom);
+        let (process, ()) = came.next_if(|process| is_process(process.as_fd()).then_some(()))?;
+        let mut pipe = |mode| came.next_if(|pipe| is_pipe_end(pipe.as_fd(), mode).then_some(()));
+        let own = if waits.arms {
+            let ((read, ()), (write, ())) = (pipe(OFlags::RDONLY)?, pipe(OFlags::WRONLY)?);
+            let kick = Kick::default();
+            // Without a writer of its own the pipe would look ended with the publisher's.
+            kick.set(PipeWriter::new(write));
+            Some(OwnPipe::new(Arc::new(PipeReader::new(read)), kick))
+        } else {
+            None
+        };
+        let publishers = Kick::default();
+        if source.offers_reliable && policy == Policy::Reliable {
+            publishers.set(PipeWriter::new(pipe(OFlags::WRONLY)?.0));
+        }
+        let life = Arc::new(Life {
+            fate: AtomicU32::new(Fate::Lives as u32),
+            subscription: Arc::downgrade(subscription),
+        });
+        let watched = Watched::Publisher { life: Arc::clone(&life), process: Ours::new(process) };
+        let watching = Watching(Watch::begin(watched).ok()?);
+        failpoint!("part.watched", [topic], seldom);
+        let goes_on = subscription.knows(source.epoch);
+        let begins_earlier = goes_on || source.from_beginning || subscription.history > 0;
+        let start = match subscription.history {
+            _ if goes_on || source.from_beginning => Start::Beginning,
+            0 => Start::Now,
+            some => Start::Last(some),
+        };
+        let reader =
+            Reader::new(view, shape, (words, source.line, publishers), source.first, start, manner(policy));
+        Some(Part {
+            reader,
+            topic: source.topic,
+            publisher: source.peer,
+            epoch: source.epoch,
+            file,
+            life,
+            watching,
+            own,
+            is_refused: policy == Policy::Reliable && !source.offers_reliable,
+            begins_earlier,
+            fate: Fate::Lives,
+            successors: VecDeque::new(),
+        })
+    }
+
+    /// Asks how the publisher's process is.
+    pub(super) fn ask_its_fate(&mut self) {
+        self.fate = self.life.fate();
+    }
+
+    /// Whether it is the same segment, given under another registration.
+    pub(super) fn has_the_segment_of(&self, other: &Part) -> bool {
+        self.file.is_some() && self.file == other.file
+    }
+
+    /// Goes on in the same place, but as that part, which the server gave under another registration.
+    pub(super) fn go_on_under(&mut self, other: Part) {
+        let Part { reader, publisher, life, watching, own, fate, .. } = other;
+        self.reader.go_on_under(reader);
+        (self.publisher, self.life, self.watching) = (publisher, life, watching);
+        (self.own, self.fate) = (own, fate);
+    }
+
+    /// The publisher goes on there, when this has been read.
+    pub(super) fn goes_on_with(&mut self, successor: Part) {
+        self.successors.push_back(successor);
+    }
+
+    /// What comes after this one: the reader of the next segment, without what this one has read.
+    pub(super) fn successor(&mut self) -> Option<Part> {
+        let mut next = self.successors.pop_front()?;
+        next.successors.append(&mut self.successors);
+        next.reader.resume(self.reader.next_sequence());
+        Some(next)
+    }
+
+    /// Whether the publisher has decided about it, or never will.
+    pub(super) fn is_decided(&self) -> bool {
+        self.is_refused
+            || self.reader.state() != State::Noted
+            || self.life.fate() != Fate::Lives
+            || self.reader.ended().is_some()
+    }
+
+    /// Whether the publisher knows of it, so that it wakes this reader.
+    pub(super) fn is_attached(&self) -> bool {
+        self.reader.state() == State::Attached
+    }
+}
+
+/// The watch of a publisher's process.
+struct Watching(Watch);
+
+/// It ends. A forked child closes its copy of the descriptor.
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+fn manner(policy: Policy) -> Manner {
+    match policy {
+        Policy::Lossy => Manner::Lossy,
+        Policy::Latest => Manner::Latest,
+        Policy::Reliable => Manner::Reliable,
+    }
+}

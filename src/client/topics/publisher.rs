@@ -1,0 +1,333 @@
+//! `Publisher`: publishes the samples of one topic.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use super::error::PublishError;
+use super::publication::{FIRST, Publication};
+use super::publish_options::PublishOptions;
+use super::set::Topics;
+use crate::client::{Caller, Client, Closer};
+use crate::codec::Payload;
+use crate::ring::Deadline;
+use crate::topic::{Gone, Grant, State, Unsent, Writer};
+use crate::wire::{CloseReason, Peer, Topic, TopicError};
+
+/// Publishes the samples of one topic: [`Client::publish`]. [`Publisher::options`] chooses another ring, who
+/// may subscribe, or to wait for [reliable](crate::Policy::Reliable) subscribers.
+///
+/// It writes into a ring of its own, which subscribers can only read. So it never waits for them, and it
+/// costs the same whether one reads or fifty, unless it has offered to wait. Of one topic there may be
+/// several publishers, each with its own ring.
+///
+/// | operation | waits for | at most |
+/// | --- | --- | --- |
+/// | [`send`](Self::send), [`grant`](Self::grant) | room, for reliable subscribers | their budget each |
+/// | [`send_timeout`](Self::send_timeout) | the same | the deadline, if any |
+/// | [`try_send`](Self::try_send) | nothing | |
+///
+/// It belongs to its client: it goes on when the server dies, and is published anew when the client
+/// [registers again](crate::Reconnect). It ends with its client. Dropping it ends the topic, waiting for the
+/// server's confirmation for at most a second; subscribers still read what was published.
+///
+/// # Examples
+///
+/// ```
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+/// let mut prices = alice.publish("prices/AAPL")?;
+/// prices.send(b"nobody reads this")?; // no error
+/// let mut sub = bob.subscribe("prices/AAPL")?; // usually in another process
+/// prices.send(b"187.42")?;
+/// assert_eq!(sub.recv()?.payload(), b"187.42");
+/// assert_eq!((prices.topic().as_str(), prices.sequence()), ("prices/AAPL", 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Publisher {
+    writer: Writer,
+    shared: Arc<Publication>,
+    topics: Weak<Topics>,
+    /// The most bytes of a sample.
+    max: usize,
+}
+
+/// A subscriber that a publisher did not wait for any longer: [`Publisher::evictions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Eviction {
+    /// The subscriber.
+    pub subscriber: Peer,
+    /// Whether it kept the publisher waiting for too long. Otherwise it broke a rule.
+    pub stalled: bool,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("topic", &self.shared.topic.as_str())
+            .field("sequence", &self.sequence())
+            .field("closed", &self.shared.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Publishes a topic; see [`Caller::publish`].
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub fn publish(
+        &mut self,
+        topic: impl TryInto<Topic, Error: Into<TopicError>>,
+    ) -> Result<Publisher, PublishError> {
+        self.caller.publish(topic)
+    }
+}
+
+impl Caller {
+    /// Publishes a [`Topic`], from now on until the publisher is dropped. Clients that have subscribed to a
+    /// pattern that it matches get its first sample, too. A client publishes a topic once at a time.
+    ///
+    /// Blocks until the server has answered, at most for
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). A client that registers again does so first
+    /// if its registration has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Publisher`].
+    pub fn publish(
+        &mut self,
+        topic: impl TryInto<Topic, Error: Into<TopicError>>,
+    ) -> Result<Publisher, PublishError> {
+        Publisher::options().publish(self, topic)
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(writer: Writer, shared: Arc<Publication>, topics: &Arc<Topics>) -> Publisher {
+        Publisher { max: writer.max_sample(), writer, shared, topics: Arc::downgrade(topics) }
+    }
+
+    /// Begins to set up a publisher that differs from what [`publish`](Client::publish) makes. Does not
+    /// block: nobody is asked yet.
+    pub fn options() -> PublishOptions {
+        PublishOptions::default()
+    }
+
+    /// Publishes a sample: bytes, text, or a value with a codec; see [`codec`](crate::codec). `Ok` means that
+    /// it is in the ring, where every subscriber can read it.
+    ///
+    /// Does not block, unless the publisher has offered to wait for reliable subscribers: then until they
+    /// have read enough, at most for their budget each.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`]; never [`Full`](PublishError::Full) or [`TimedOut`](PublishError::TimedOut).
+    #[inline]
+    pub fn send(&mut self, sample: impl Payload) -> Result<(), PublishError> {
+        sample.encode(self.max, |bytes| {
+            self.is_ours()?;
+            self.writer.send(bytes, Deadline::never()).map_err(|unsent| self.explain(unsent, bytes.len()))
+        })?
+    }
+
+    /// As [`send`](Self::send), but blocks until the [deadline](Deadline) at most.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`]; after [`TimedOut`](PublishError::TimedOut) nothing was published.
+    pub fn send_timeout(
+        &mut self,
+        sample: impl Payload,
+        deadline: impl Into<Deadline>,
+    ) -> Result<(), PublishError> {
+        let deadline = deadline.into();
+        sample.encode(self.max, |bytes| {
+            self.is_ours()?;
+            self.writer.send(bytes, deadline).map_err(|unsent| self.explain(unsent, bytes.len()))
+        })?
+    }
+
+    /// As [`send`](Self::send), but never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`]; [`Full`](PublishError::Full) if a reliable subscriber is behind: then nothing
+    /// was published.
+    #[inline]
+    pub fn try_send(&mut self, sample: impl Payload) -> Result<(), PublishError> {
+        sample.encode(self.max, |bytes| {
+            self.is_ours()?;
+            self.writer.try_send(bytes).map_err(|unsent| self.explain(unsent, bytes.len()))
+        })?
+    }
+
+    /// Room for one sample of up to `len` bytes, to be written in place: see [`SampleGrant`]. Blocks as
+    /// [`send`](Self::send) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub fn grant(&mut self, len: usize) -> Result<SampleGrant<'_>, PublishError> {
+        self.is_ours()?;
+        let max = self.max;
+        match self.writer.grant(len, Deadline::never()) {
+            Ok(grant) => Ok(SampleGrant { grant }),
+            Err(unsent) => Err(explain(unsent, len, max)),
+        }
+    }
+
+    /// An error in a forked child.
+    #[inline(always)]
+    fn is_ours(&self) -> Result<(), PublishError> {
+        if self.shared.is_forked() { Err(PublishError::Disconnected(CloseReason::Forked)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn explain(&self, unsent: Unsent, len: usize) -> PublishError {
+        explain(unsent, len, self.max)
+    }
+
+    /// The topic. Does not block.
+    pub fn topic(&self) -> &Topic {
+        &self.shared.topic
+    }
+
+    /// How many subscriptions read it now. Does not block.
+    pub fn subscribers(&self) -> usize {
+        if self.shared.is_forked() { 0 } else { self.shared.audience.count() }
+    }
+
+    /// The subscribers that were given up since the last time, the oldest first. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Policy, Publisher, SampleError, Subscriber};
+    /// use std::time::Duration;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let budget = Duration::from_millis(5);
+    /// let mut jobs = Publisher::options().ring_size(4096).reliable(budget).publish(alice.caller(), "jobs")?;
+    /// let mut sub = Subscriber::options().policy(Policy::Reliable).subscribe(bob.caller(), "jobs")?;
+    /// let bobs_key = bob.key();
+    /// while jobs.evictions().is_empty() {
+    ///     jobs.send(b"job")?; // waits for bob, who does not read, and then no longer
+    /// }
+    /// while let Ok(sample) = sub.recv() {
+    ///     assert_eq!(sample.missed(), 0);
+    /// }
+    /// # let _ = (bobs_key, SampleError::TimedOut);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn evictions(&mut self) -> Vec<Eviction> {
+        let eviction =
+            |Gone { peer, why }| Eviction { subscriber: peer, stalled: matches!(why, State::Stalled) };
+        if self.shared.is_forked() {
+            return Vec::new();
+        }
+        self.shared.audience.take_evictions().into_iter().map(eviction).collect()
+    }
+
+    /// How many samples were published: the sequence of the last one. Does not block.
+    pub fn sequence(&self) -> u64 {
+        self.writer.next_sequence() - FIRST
+    }
+
+    /// The most bytes that a sample may have: a quarter of the ring, a little less. Does not block.
+    pub fn max_sample(&self) -> usize {
+        self.max
+    }
+
+    /// A handle that ends this publisher from another thread or a signal handler: a wait ends with
+    /// `Disconnected`, and nothing more is published. Does not block.
+    pub fn closer(&self) -> Closer {
+        Closer::of_publisher(&self.shared)
+    }
+
+    /// The publisher's end of the ring, to wait for room in an event loop.
+    #[allow(dead_code, reason = "used where a publisher waits in an event loop")]
+    pub(crate) fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+#[cold]
+fn explain(unsent: Unsent, len: usize, max: usize) -> PublishError {
+    match unsent {
+        Unsent::TooLarge => PublishError::TooLarge { len, max },
+        Unsent::Full => PublishError::Full,
+        Unsent::TimedOut => PublishError::TimedOut,
+        Unsent::Ended(reason) => PublishError::Disconnected(reason.into()),
+    }
+}
+
+/// See [`Publisher`]. Does nothing in a forked child.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.shared.is_forked() {
+            return;
+        }
+        // Before the server is told, which may take a while.
+        self.shared.close(CloseReason::Local);
+        self.writer.end(crate::topic::Ended::Closed);
+        if let Some(topics) = self.topics.upgrade() {
+            topics.remove_publication(&self.shared);
+        }
+    }
+}
+
+/// Room for one sample, written in place through [`io::Write`]: [`Publisher::grant`]. It is published with
+/// [`commit`](Self::commit), as long as what was written. If it is dropped, nothing is published. A write of
+/// more than the room is cut to the room, as by any full writer.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+///
+/// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+/// let mut frames = alice.publish("camera/front")?;
+/// let mut sub = bob.subscribe("camera/*")?;
+/// let mut frame = frames.grant(4)?;
+/// assert_eq!(frame.write(b"abcdef")?, 4);
+/// frame.commit();
+/// drop(frames.grant(100)?); // nothing
+/// assert_eq!(sub.recv()?.payload(), b"abcd");
+/// assert!(sub.try_recv()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a grant that is not committed publishes nothing"]
+pub struct SampleGrant<'a> {
+    grant: Grant<'a>,
+}
+
+impl SampleGrant<'_> {
+    /// How many more bytes can be written. Does not block.
+    pub fn remaining(&self) -> usize {
+        self.grant.remaining()
+    }
+
+    /// Publishes what was written. Does not block.
+    pub fn commit(self) {
+        self.grant.commit();
+    }
+}
+
+impl io::Write for SampleGrant<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.grant.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! How a subscriber waits for samples of several publishers at once.
+//!
+//! It parks each of its readers, looks once more, and sleeps on all their words and on the notice.
+//!
+//! Where no wake may come, it sleeps in slices and looks in between: if there are more publishers than the
+//! kernel takes words; while one has not attached the subscription; and while the client is not registered,
+//! because a publisher may have been told then that the client has left.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::error::SampleError;
+use super::feed::Feed;
+use crate::os::futex::{MOST, sleeps_on_all};
+use crate::ring::{Deadline, Looked};
+use crate::shm::backend::spin_hint;
+use crate::shm::futex::{self, Wait, Woken};
+use crate::testing::failpoints::failpoint;
+use crate::topic::{Fault, Reader, State};
+
+/// The sleeps that nobody may end, from the first to the longest.
+pub(super) const SHORTEST_SLICE: Duration = Duration::from_millis(5);
+pub(super) const LONGEST_SLICE: Duration = Duration::from_millis(50);
+
+/// The words of a sleep on few publishers, which lie in no allocation.
+const FEW: usize = 4;
+
+impl Feed {
+    /// Looks until something is there: as [`look`](Self::look), but waits for it.
+    #[inline(always)]
+    pub(super) fn wait_for<T>(
+        &mut self,
+        mut deadline: Deadline,
+        mut take: impl FnMut(&mut Reader, &mut Vec<u8>) -> Result<Option<T>, Fault>,
+    ) -> Result<(usize, T), SampleError> {
+        let mut looks = self.waiting.brief_looks();
+        loop {
+            if let Some(found) = self.look(&mut take)? {
+                return Ok(found);
+            }
+            if looks > 0 {
+                looks -= 1;
+                spin_hint();
+            } else {
+                self.wait(&mut deadline)?;
+            }
+        }
+    }
+
+    /// Waits until a look may find something.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wait(&mut self, deadline: &mut Deadline) -> Result<(), SampleError> {
+        let given_up = self.parts.iter().position(|part| is_given_up(part.reader.state()));
+        if let Some(at) = given_up {
+            let state = self.parts[at].reader.state();
+            return Err(self.failed(at, Fault::GivenUp(state)));
+        }
+        let until = deadline.start();
+        let (mut waiting, found) = (self.waiting, self.found);
+        let looked = waiting.look(until, found, || self.is_pending());
+        self.waiting = waiting;
+        match looked {
+            Looked::Found => Ok(()),
+            Looked::TimedOut => Err(SampleError::TimedOut),
+            Looked::Sleep(began) => {
+                let slept = self.sleep(until);
+                self.waiting.slept(began, self.found);
+                slept
+            }
+        }
+    }
+
+    /// Whether a look would find something, or something changed.
+    #[inline(always)]
+    fn is_pending(&self) -> bool {
+        self.shared.notice.seen() != self.seen || self.parts.iter().any(|part| part.reader.is_pending())
+    }
+
+    /// Sleeps until somebody wakes this thread, at most until then.
+    fn sleep(&mut self, until: Option<Instant>) -> Result<(), SampleError> {
+        let slice = self.sleeps_unheard().then_some(self.slice);
+        let limit = match slice {
+            Some(slice) => {
+                self.slice = LONGEST_SLICE.min(2 * slice);
+                let end = Instant::now() + slice;
+                Some(until.map_or(end, |until| until.min(end)))
+            }
+            None => {
+                self.slice = SHORTEST_SLICE;
+                until
+            }
+        };
+        for part in &self.parts {
+            part.reader.park();
+        }
+        let woken = if self.is_pending() {
+            Woken::Hint
+        } else {
+            failpoint!("feed.parked", [topic], always);
+            self.sleep_on_words(limit)
+        };
+        if self.shared.notice.is_forked() {
+            // Forked by a signal handler that ended the sleep. The words belong to the parent.
+            return Ok(());
+        }
+        for part in &self.parts {
+            part.reader.unpark();
+        }
+        let passed = woken == Woken::TimedOut && until.is_some_and(|until| Instant::now() >= until);
+        if passed && !self.is_pending() { Err(SampleError::TimedOut) } else { Ok(()) }
+    }
+
+    /// Whether something may come without a wake.
+    fn sleeps_unheard(&self) -> bool {
+        self.parts.len() >= MOST
+            || self.shared.is_unregistered()
+            || self.parts.iter().any(|part| !part.is_attached())
+            || self.parts.len() > 1 && !sleeps_on_all()
+    }
+
+    fn sleep_on_words(&self, limit: Option<Instant>) -> Woken {
+        let notice = self.shared.notice.as_wait(self.seen);
+        if self.parts.len() < FEW {
+            let mut words = [notice; FEW];
+            for (word, part) in words.iter_mut().zip(&self.parts) {
+                *word = part.reader.as_wait();
+            }
+            return futex::wait(&words[..=self.parts.len()], limit);
+        }
+        // The notice comes last, unless only the first words are slept on.
+        let parts = self.parts.iter().take(MOST - 1).map(|part| part.reader.as_wait());
+        let words: Vec<Wait<'_>> = parts.chain([notice]).collect();
+        futex::wait(&words, limit)
+    }
+}
+
+/// Whether the publisher does not serve the subscription any more.
+fn is_given_up(state: State) -> bool {
+    !matches!(state, State::Noted | State::Attached)
+}
