@@ -128,9 +128,9 @@ impl Segment {
     pub(crate) fn open_as_the_writer(fd: impl AsFd) -> Result<Segment, SegmentError> {
         let len = sealed_len(&fd, memfd::SIZED)?;
         let segment = Segment::map(&fd, len)?;
-        failpoint!("topic.mapped", [client], seldom);
+        failpoint!("topic.mapped", [topic], seldom);
         memfd::add_seals(&fd, memfd::READ_ONLY).map_err(system("seal a memory file"))?;
-        failpoint!("topic.sealed", [client], seldom);
+        failpoint!("topic.sealed", [topic], seldom);
         Ok(segment)
     }
 

@@ -15,17 +15,19 @@
 //! position, because no raise laps a reader that has read everything.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::page::{Page, State};
 use super::patience::Debt;
-use super::shape::Shape;
+use super::shape::{ENDED, Shape};
+use super::writer::Ended;
 use crate::os::barrier;
 use crate::ring::{ARMED, AWAKE, CloseReason, Kick, OwnPipe, PARKED, SPARE_HINTS};
-use crate::shm::View;
-use crate::shm::backend::{Arc, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::shm::backend::{Arc, AtomicU32, AtomicU64, ForkSafeWord, Mutex, MutexGuard, Ordering, fence};
 use crate::shm::futex::{self, Scope};
+use crate::shm::{FOREIGN, View, Word32};
 use crate::testing::failpoints::failpoint;
 use crate::wire::Peer;
 
@@ -67,6 +69,9 @@ const MOST_EVICTIONS: usize = 256;
 /// What the floor of a reliable reader is before it is known.
 const PENDING: u64 = u64::MAX;
 
+/// Where a reader was woken that was not woken yet.
+const NEVER: u64 = u64::MAX;
+
 /// One subscription as the writer knows it.
 pub(super) struct Attached {
     pub(super) id: u64,
@@ -104,16 +109,17 @@ impl Attached {
     }
 
     /// Wakes the reader if it sleeps or is armed. Returns false if it lets itself be woken again and again,
-    /// and gets no further.
+    /// and gets no further, or says that it is beyond the tail.
     #[cold]
     #[inline(never)]
-    pub(super) fn wake(&self) -> bool {
+    pub(super) fn wake(&self, tail: u64) -> bool {
         let cursor = self.page.cursor().load(Ordering::Relaxed);
-        if self.woken_at.swap(cursor, Ordering::Relaxed) == cursor {
-            let wakes = self.wakes.fetch_add(1, Ordering::Relaxed);
-            if wakes >= SPARE_HINTS {
-                return false;
-            }
+        let before = self.woken_at.swap(cursor, Ordering::Relaxed);
+        if cursor > tail {
+            return false;
+        }
+        if before != NEVER && cursor <= before && self.wakes.fetch_add(1, Ordering::Relaxed) >= SPARE_HINTS {
+            return false;
         }
         self.wake_in_any_case();
         true
@@ -134,8 +140,8 @@ impl Attached {
 pub(crate) struct Audience(Arc<Inner>);
 
 struct Inner {
-    /// Changed with each change of the rest.
-    generation: AtomicU32,
+    /// Changed with each change of the rest. It is odd, and [`FOREIGN`] in a child that was forked later.
+    generation: ForkSafeWord,
     /// 0, or why nothing is published any more.
     closed: AtomicU32,
     /// Behind the writer's last record.
@@ -148,10 +154,14 @@ struct Inner {
 #[derive(Default)]
 struct Changing {
     all: Vec<Arc<Attached>>,
+    /// The word by which the segment says that it has ended, once there is a writer.
+    ended: Option<Word32>,
     evictions: Vec<Gone>,
     bans: HashMap<u32, Ban>,
     /// How many reliable readers are to come, and until when they are waited for.
     expected: Option<(u32, Instant)>,
+    /// The readers of the segment that the writer has yet to leave.
+    former: Vec<Arc<Attached>>,
     successor: Option<(View, Shape)>,
 }
 
@@ -161,6 +171,7 @@ struct Ban {
 }
 
 /// What the writer copies.
+#[derive(Default)]
 pub(super) struct Heeded {
     pub(super) generation: u32,
     pub(super) all: Vec<Arc<Attached>>,
@@ -168,19 +179,20 @@ pub(super) struct Heeded {
     pub(super) closed: Option<CloseReason>,
     /// Until when reliable readers are expected.
     pub(super) expected: Option<Instant>,
-    pub(super) successor: Option<(View, Shape)>,
+    /// Whether the writer is to go on in another segment. Nobody is waited for in this one then.
+    pub(super) has_successor: bool,
 }
 
 impl Audience {
     /// Of a publisher that waits so long for each of its reliable readers, or offers nothing of the kind.
-    pub(crate) fn new(patience: Option<Duration>) -> Audience {
-        Audience(Arc::new(Inner {
-            generation: AtomicU32::new(0),
+    pub(crate) fn new(patience: Option<Duration>) -> io::Result<Audience> {
+        Ok(Audience(Arc::new(Inner {
+            generation: ForkSafeWord::not_inherited(FOREIGN + 1)?,
             closed: AtomicU32::new(0),
             tail: AtomicU64::new(0),
             patience,
             state: Mutex::new(Changing::default()),
-        }))
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Changing> {
@@ -189,8 +201,16 @@ impl Audience {
 
     /// Lets the writer see a change, and ends its wait.
     fn tell_change(&self) {
-        self.0.generation.fetch_add(1, Ordering::Release);
+        if self.is_forked() {
+            return;
+        }
+        self.0.generation.fetch_add(2, Ordering::Release);
         futex::wake(&self.0.generation, Scope::Private, 1);
+    }
+
+    /// Whether this process is a forked child of the publisher's, which must not touch anything.
+    pub(super) fn is_forked(&self) -> bool {
+        self.0.generation.load(Ordering::Relaxed) == FOREIGN
     }
 
     // ---- for the watcher
@@ -208,12 +228,16 @@ impl Audience {
             pipe: Mutex::new(pipe),
             floor: AtomicU64::new(if from_beginning { 0 } else { PENDING }),
             wakes: AtomicU64::new(0),
-            woken_at: AtomicU64::new(u64::MAX),
+            woken_at: AtomicU64::new(NEVER),
             seen: AtomicU64::new(0),
             debt: Mutex::new(None),
         });
         let admitted = {
             let mut state = self.lock();
+            if state.successor.is_some() {
+                // The writer has not begun there.
+                attached.floor(0);
+            }
             let admitted = !reliable || self.0.patience.is_some() && !state.is_banned(peer.uid);
             if let Some((expected, _)) = &mut state.expected
                 && reliable
@@ -228,7 +252,7 @@ impl Audience {
             }
             admitted
         };
-        failpoint!("audience.added", [client, server], seldom);
+        failpoint!("audience.added", [topic, server], seldom);
         self.tell_change();
         if admitted {
             if always_fences() {
@@ -240,11 +264,11 @@ impl Audience {
                 attached.floor(self.0.tail.load(Ordering::Acquire));
             }
         }
-        failpoint!("audience.barrier", [client, server], seldom);
+        failpoint!("audience.barrier", [topic, server], seldom);
         attached.page.set_state(if admitted { State::Attached } else { State::Refused });
         fence(Ordering::SeqCst);
         attached.wake_in_any_case();
-        failpoint!("audience.woken", [client, server], seldom);
+        failpoint!("audience.woken", [topic, server], seldom);
     }
 
     /// A subscription has ended.
@@ -267,10 +291,38 @@ impl Audience {
         }
     }
 
-    /// The writer goes on in this memory, which another server made, and ends the one it has as moved.
+    /// The writer goes on in this memory, which another server made, and ends the one it has as moved. The
+    /// readers that were admitted so far stay with the former one; those that come read this one.
     pub(crate) fn succeed(&self, view: View, shape: Shape) {
-        self.lock().successor = Some((view, shape));
+        let unused = {
+            let mut state = self.lock();
+            let readers = std::mem::take(&mut state.all);
+            match state.successor.replace((view, shape)) {
+                // The writer has not even begun with it.
+                Some((unused, _)) => Some((ended_word(&unused), readers)),
+                None => {
+                    state.former = readers;
+                    None
+                }
+            }
+        };
+        if let Some((ended, readers)) = unused {
+            end_segment(&ended, Ended::Moved, &readers);
+        }
+        failpoint!("audience.succeeded", [topic], seldom);
         self.tell_change();
+    }
+
+    /// Ends the segment, whatever the writer does: the client has ended. A writer that is about to publish
+    /// may do so in vain.
+    pub(crate) fn conclude(&self) {
+        let (ended, readers) = {
+            let state = self.lock();
+            (state.ended.clone(), state.all.clone())
+        };
+        if let Some(ended) = ended.filter(|_| !self.is_forked()) {
+            end_segment(&ended, Ended::Closed, &readers);
+        }
     }
 
     /// Nothing is published any more, for this reason; the first one stays. With atomics and a system call
@@ -323,14 +375,47 @@ impl Audience {
     pub(super) fn heed(&self) -> Heeded {
         // Before the rest is read, so that a later change is seen, too.
         let generation = self.0.generation.load(Ordering::Acquire);
-        let mut state = self.lock();
+        if generation == FOREIGN {
+            return Heeded { generation, closed: Some(CloseReason::FORKED), ..Heeded::default() };
+        }
+        let state = self.lock();
+        let all = if state.successor.is_some() { Vec::new() } else { state.all.clone() };
         Heeded {
             generation,
             closed: self.reason(),
-            all: state.all.clone(),
+            all,
             expected: state.expected.map(|(_, until)| until),
-            successor: state.successor.take(),
+            has_successor: state.successor.is_some(),
         }
+    }
+
+    /// The memory in which the writer is to go on, and the readers of the former one.
+    #[cold]
+    pub(super) fn take_successor(&self) -> Option<(View, Shape, Vec<Arc<Attached>>)> {
+        let mut state = self.lock();
+        let (view, shape) = state.successor.take()?;
+        state.ended = Some(ended_word(&view));
+        // Under the lock, because who is admitted from now on begins there.
+        self.set_tail(0);
+        Some((view, shape, std::mem::take(&mut state.former)))
+    }
+
+    /// The writer's first segment.
+    pub(super) fn begin(&self, view: &View) {
+        self.lock().ended = Some(ended_word(view));
+    }
+
+    /// Ends the writer's segment, and wakes its readers: also those that came since it looked at them.
+    pub(super) fn end(&self, ended: &Word32, how: Ended) {
+        if self.is_forked() {
+            return;
+        }
+        ended.store(how as u32, Ordering::Release);
+        failpoint!("topic.ended", [topic, server], seldom);
+        fence(Ordering::SeqCst);
+        // Who is admitted later is woken behind that, and looks.
+        let readers = self.lock().all.clone();
+        end_segment(ended, how, &readers);
     }
 
     /// Nobody is expected any more.
@@ -342,7 +427,7 @@ impl Audience {
     #[cold]
     pub(super) fn evict(&self, attached: &Attached, why: State) {
         attached.page.set_state(why);
-        failpoint!("evict.said", [client], seldom);
+        failpoint!("evict.said", [topic], seldom);
         let gone = Gone { peer: attached.peer, why };
         {
             let mut state = self.lock();
@@ -354,8 +439,21 @@ impl Audience {
             state.ban(attached.peer.uid);
         }
         self.tell_change();
-        failpoint!("evict.noted", [client], seldom);
+        failpoint!("evict.noted", [topic], seldom);
         fence(Ordering::SeqCst);
+        attached.wake_in_any_case();
+    }
+}
+
+pub(super) fn ended_word(view: &View) -> Word32 {
+    view.pin32(ENDED)
+}
+
+/// Says that nothing more comes in a segment, and wakes its readers.
+pub(super) fn end_segment(ended: &Word32, how: Ended, readers: &[Arc<Attached>]) {
+    ended.store(how as u32, Ordering::Release);
+    fence(Ordering::SeqCst);
+    for attached in readers {
         attached.wake_in_any_case();
     }
 }

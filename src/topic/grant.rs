@@ -40,7 +40,7 @@ impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = &bytes[..bytes.len().min(self.remaining())];
         self.writer.ring.copy_in(self.start, HEADER + self.written, fit);
-        failpoint!("sample.granted", [client], seldom);
+        failpoint!("sample.granted", [topic], seldom);
         self.written += fit.len();
         Ok(fit.len())
     }

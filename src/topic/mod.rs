@@ -57,6 +57,6 @@ pub(crate) use audience::{Audience, Gone, Newcomer};
 pub(crate) use grant::Grant;
 pub(crate) use in_place::{InPlace, Overwritten};
 pub(crate) use page::{MOST_LINE, State};
-pub(crate) use reader::{Fault, Manner, Reader, Start, Taken};
+pub(crate) use reader::{Fault, Reader, Start, Taken};
 pub(crate) use shape::{Shape, create_page, create_topic, open_page, open_topic, publish_on, read_only};
 pub(crate) use writer::{Ended, Unsent, Writer};

@@ -9,7 +9,7 @@ use std::fmt;
 use super::shape::PAGE;
 use crate::ring::AWAKE;
 use crate::ring::layout::LINE;
-use crate::shm::backend::{AtomicU64, Ordering};
+use crate::shm::backend::{AtomicU64, Ordering, count_word};
 use crate::shm::{View, Word32};
 
 const PARKED: usize = 0;
@@ -80,10 +80,12 @@ impl Page {
 
     /// Before this position the reader needs nothing any more; 0 as long as it has not said.
     pub(super) fn cursor(&self) -> &AtomicU64 {
+        count_word();
         self.view.word64(self.base + CURSOR)
     }
 
     pub(super) fn state(&self) -> State {
+        count_word();
         State::from_word(self.state.load(Ordering::Acquire))
     }
 
@@ -101,6 +103,7 @@ impl Page {
 
     /// Whether the reader seems to sleep or to be armed.
     pub(super) fn looks_parked(&self) -> bool {
+        count_word();
         self.parked.load(Ordering::Relaxed) != AWAKE
     }
 }

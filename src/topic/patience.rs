@@ -2,7 +2,8 @@
 //!
 //! A reader has the publisher's *patience*: how long it may keep the writer waiting. What it has used up comes
 //! back while it keeps up, an eighth of the time that passes. So a reader can neither stop a publisher nor
-//! hold it to a crawl.
+//! hold it to a crawl. All who keep the writer waiting at a time pay for that time, so many together cannot
+//! either.
 
 use std::time::{Duration, Instant};
 
@@ -53,25 +54,25 @@ impl Writer {
         if cursor.max(floor) >= needed { Read::Enough } else { Read::TooLittle }
     }
 
-    /// A reader that has not read up to `needed`. Gives up those that broke a rule or have left.
-    fn laggard(&mut self, needed: u64) -> Option<Arc<Attached>> {
-        loop {
-            let mut over = None;
-            for attached in &self.reliable {
-                match self.has_read(attached, needed) {
-                    Read::Enough => continue,
-                    _ if attached.page.has_left() => over = Some((Arc::clone(attached), None)),
-                    Read::TooLittle => return Some(Arc::clone(attached)),
-                    Read::Impossible => over = Some((Arc::clone(attached), Some(State::BrokeRules))),
+    /// The readers that have not read up to `needed`. Gives up those that broke a rule or have left.
+    fn laggards(&mut self, needed: u64) -> Vec<Arc<Attached>> {
+        let (mut laggards, mut changed) = (Vec::new(), false);
+        for attached in &self.reliable {
+            match self.has_read(attached, needed) {
+                Read::Enough => continue,
+                _ if attached.page.has_left() => self.audience.leave(attached.id),
+                Read::TooLittle => {
+                    laggards.push(Arc::clone(attached));
+                    continue;
                 }
-                break;
+                Read::Impossible => self.audience.evict(attached, State::BrokeRules),
             }
-            match over? {
-                (attached, Some(why)) => self.audience.evict(&attached, why),
-                (attached, None) => self.audience.leave(attached.id),
-            }
+            changed = true;
+        }
+        if changed {
             self.heed();
         }
+        laggards
     }
 
     /// Waits until every reliable reader has read what the intent will pass. Without a deadline it only looks.
@@ -98,23 +99,27 @@ impl Writer {
             };
         };
         loop {
-            let now = now();
-            let (attached, until) = if let Some(until) = self.heeded.expected.filter(|until| now < *until) {
-                (None, until)
+            let began = now();
+            let patience = self.audience.patience();
+            let (laggards, until) = if let Some(until) = self.heeded.expected.filter(|until| began < *until) {
+                (Vec::new(), until)
             } else {
                 self.audience.stop_expecting();
                 self.heeded.expected = None;
-                let Some(attached) = self.laggard(needed) else { return Ok(()) };
-                let left = self.audience.patience().saturating_sub(Debt::now(attached.debt(), now));
-                (Some(attached), now + left)
+                let laggards = self.laggards(needed);
+                // Until the first of them has used up what it has.
+                let left = laggards.iter().map(|one| patience.saturating_sub(Debt::now(one.debt(), began)));
+                let Some(left) = left.min() else { return Ok(()) };
+                (laggards, began + left)
             };
             let limit = deadline.start().map_or(until, |deadline| deadline.min(until));
-            self.sleep_for(attached.as_deref(), needed, limit);
-            let after = crate::shm::backend::now();
-            if let Some(attached) = &attached {
-                let stalled = Debt::now(attached.debt(), now) + after.saturating_duration_since(now);
-                attached.set_debt(Debt { stalled, at: after });
-                if after >= until && matches!(self.has_read(attached, needed), Read::TooLittle) {
+            self.sleep_for(laggards.first().map(|one| &**one), needed, limit);
+            let over = now();
+            // All who kept it waiting pay for that, or many could take turns.
+            for attached in &laggards {
+                let stalled = Debt::now(attached.debt(), began) + over.saturating_duration_since(began);
+                attached.set_debt(Debt { stalled, at: over });
+                if stalled >= patience && matches!(self.has_read(attached, needed), Read::TooLittle) {
                     self.audience.evict(attached, State::Stalled);
                 }
             }
@@ -122,7 +127,7 @@ impl Writer {
             if let Some(reason) = self.heeded.closed {
                 return Err(Unsent::Ended(reason));
             }
-            if deadline.start().is_some_and(|deadline| after >= deadline) && !self.is_read(needed) {
+            if deadline.start().is_some_and(|deadline| over >= deadline) && !self.is_read(needed) {
                 return Err(Unsent::TimedOut);
             }
         }
@@ -133,7 +138,7 @@ impl Writer {
         if self.heeded.expected.is_some_and(|until| now() < until) {
             return false;
         }
-        self.laggard(needed).is_none()
+        self.laggards(needed).is_empty()
     }
 
     /// Looks, and then sleeps, until this reader has read enough, something has changed, or the limit.
@@ -153,7 +158,7 @@ impl Writer {
                     let word = &attached.page.publisher_parked;
                     futex::set(word, PARKED);
                     fence(Ordering::SeqCst);
-                    failpoint!("room.parked", [client], seldom);
+                    failpoint!("room.parked", [topic], seldom);
                     if !has_read(self) && !attached.page.has_left() {
                         let parked = Wait { word, expected: PARKED, scope: Scope::Shared };
                         futex::wait(&[parked, generation], Some(limit));

@@ -4,26 +4,15 @@ use std::fmt;
 
 use super::in_place::InPlace;
 use super::page::{Page, State};
-use super::shape::{DATA, ENDED, INTENT, LAST, Shape};
+use super::shape::{DATA, ENDED, FIRST, INTENT, LAST, Shape};
 use super::writer::Ended;
 use crate::ring::layout::{EMPTY, HEADER, Header, LINE, ONE_LINE, Violation, check, data_mark, record_size};
 use crate::ring::{ARMED, AWAKE, Kick, Kicks, OwnPipe, PARKED};
-use crate::shm::backend::{Ordering, fence};
+use crate::shm::backend::{Ordering, SPINS, count_word, fence, spin_hint};
 use crate::shm::futex::{self, Scope, Wait};
 use crate::shm::{RingView, View};
 use crate::testing::failpoints::failpoint;
-
-/// What a reader does that cannot keep up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Manner {
-    /// It goes on at the oldest sample that is still there.
-    #[default]
-    Lossy,
-    /// It always takes the newest sample.
-    Latest,
-    /// The publisher waits for it.
-    Reliable,
-}
+use crate::wire::Policy;
 
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +54,12 @@ pub(super) enum Look {
 /// gone to the oldest sample, to the middle of the ring, and to the last one.
 const ATTEMPTS: u32 = 4;
 
+/// How often a reader pauses at most after a run of samples: together less than a microsecond.
+const MOST_PAUSES: u32 = 16;
+
+/// How many catch-ups may lead nowhere. No honest writer passes all that its table says while that is read.
+const MOST_STUCK: u32 = 64;
+
 /// The subscriber's end of one publisher's topic.
 pub(crate) struct Reader {
     ring: RingView,
@@ -73,7 +68,7 @@ pub(crate) struct Reader {
     page: Page,
     /// The publisher's pipe, if it may wait for this reader in an event loop.
     kick: Kick,
-    manner: Manner,
+    policy: Policy,
     /// Where the next record is looked for.
     position: u64,
     /// The sequence of the next sample, if none is missed.
@@ -85,6 +80,17 @@ pub(crate) struct Reader {
     /// From this position on the publisher is told how far the reader is.
     tell_at: u64,
     fault: Option<Fault>,
+    /// Whether more is to be done for a sample than to take it.
+    careful: bool,
+    /// Whether the sequence of the first sample is still to be read from the segment.
+    has_begun: bool,
+    /// The sample with which to go on, for a publisher that was read in another segment.
+    resumed_at: Option<u64>,
+    /// Catch-ups in a row that led nowhere.
+    stuck: u32,
+    /// Samples since the last look that found nothing, and how long such a look lasts.
+    run: u32,
+    pauses: u32,
 }
 
 impl Reader {
@@ -95,23 +101,29 @@ impl Reader {
         (page, line, kick): (View, u16, Kick),
         first: u64,
         start: Start,
-        manner: Manner,
+        policy: Policy,
     ) -> Reader {
         let ring = view.ring(0, DATA, shape.ring_size());
-        let tell_at = if manner == Manner::Reliable { shape.part() } else { u64::MAX };
+        let tell_at = if policy == Policy::Reliable { shape.part() } else { u64::MAX };
         let mut reader = Reader {
             ring,
             view,
             shape,
             page: Page::new(page, line),
             kick,
-            manner,
+            policy,
             position: 0,
             sequence: first,
             missed: 0,
             laps: 0,
             tell_at,
             fault: None,
+            careful: true,
+            has_begun: false,
+            resumed_at: None,
+            stuck: 0,
+            run: 0,
+            pauses: 0,
         };
         match start {
             Start::Beginning => {}
@@ -130,15 +142,31 @@ impl Reader {
         to.clear();
         let word = self.load_header();
         let len = (word & 0xffff_ffff) as usize;
-        if word >> 32 == data_mark(self.position) && len <= ONE_LINE && self.manner != Manner::Latest {
+        if word >> 32 == data_mark(self.position) && len <= ONE_LINE && !self.careful {
             self.ring.append_from_line(self.position, HEADER, len, to);
             if !self.is_lapped() {
                 return Ok(Some(self.taken(LINE as u64)));
             }
-        } else if word == EMPTY && self.manner != Manner::Latest && !self.is_lapped() {
+        } else if word == EMPTY && !self.careful && !self.is_lapped() {
+            self.let_it_get_ahead();
             return self.nothing();
         }
         self.take_slowly(to)
+    }
+
+    /// Where samples come without pause, a reader that is right behind the writer takes each line out of the
+    /// writer's hands, and both are slow. So after a run of samples it pauses a little before it looks again.
+    /// A reader of single samples never does.
+    #[inline(always)]
+    fn let_it_get_ahead(&mut self) {
+        if !SPINS {
+            return;
+        }
+        self.pauses = if self.run >= 2 { MOST_PAUSES.min(2 * self.pauses + 1) } else { self.pauses / 2 };
+        self.run = 0;
+        for _ in 0..self.pauses {
+            spin_hint();
+        }
     }
 
     #[cold]
@@ -148,7 +176,7 @@ impl Reader {
             to.clear();
             let Some(len) = self.find()? else { return self.nothing() };
             self.ring.append_to(self.position, HEADER, len, to);
-            failpoint!("sample.copied", [client], seldom);
+            failpoint!("sample.copied", [topic], seldom);
             if !self.is_lapped() {
                 return Ok(Some(self.taken(record_size(len))));
             }
@@ -184,8 +212,8 @@ impl Reader {
 
     /// The length of the sample at the position, after padding was skipped and what is lost was passed over.
     fn find(&mut self) -> Result<Option<usize>, Fault> {
-        if self.manner == Manner::Latest {
-            self.skip_to_last();
+        if self.careful {
+            self.take_care();
         }
         // Padding, and each of the ways to go on.
         for _ in 0..2 * ATTEMPTS {
@@ -197,6 +225,26 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// What is to be done before a look, at the beginning or by the policy.
+    #[cold]
+    fn take_care(&mut self) {
+        if !self.has_begun && (self.load_header() != EMPTY || self.is_lapped()) {
+            // Stored before the first record.
+            let first = self.ring.word64::<FIRST>().load(Ordering::Relaxed);
+            self.sequence = self.sequence.max(first.saturating_sub(1));
+            self.has_begun = true;
+        }
+        if self.has_begun
+            && let Some(sequence) = self.resumed_at
+        {
+            self.go_on_at(sequence);
+        }
+        if self.policy == Policy::Latest {
+            self.skip_to_last();
+        }
+        self.careful = self.policy == Policy::Latest || !self.has_begun || self.resumed_at.is_some();
     }
 
     /// Looks at the position. `None` if it skipped padding.
@@ -226,7 +274,8 @@ impl Reader {
         let taken = Taken { sequence: self.sequence, missed: self.missed };
         self.position += size;
         self.sequence = self.sequence.wrapping_add(1);
-        (self.missed, self.laps) = (0, 0);
+        (self.missed, self.laps, self.stuck) = (0, 0, 0);
+        self.run += 1;
         if self.position >= self.tell_at {
             self.tell();
         }
@@ -244,7 +293,7 @@ impl Reader {
 
     /// Nothing is there: a good time to say how far the reader is.
     fn nothing(&mut self) -> Result<Option<Taken>, Fault> {
-        if self.manner == Manner::Reliable {
+        if self.policy == Policy::Reliable {
             self.tell();
             self.look_at_state()?;
         }
@@ -291,7 +340,7 @@ impl Reader {
     /// and then the last, or else large samples would never be copied in time.
     #[cold]
     fn catch_up(&mut self) -> Result<(), Fault> {
-        if self.manner == Manner::Reliable {
+        if self.policy == Policy::Reliable {
             // That is not, unless the publisher has said so.
             self.look_at_state()?;
         }
@@ -302,12 +351,18 @@ impl Reader {
             2 => entries.len() / 2,
             _ => entries.len().saturating_sub(1),
         };
-        if let Some((position, sequence)) = entries.get(at).copied() {
-            self.pass_over(position, sequence);
-            if self.laps > 2 {
-                self.skip_to_last();
+        let Some((position, sequence)) = entries.get(at).copied() else {
+            self.stuck += 1;
+            if self.stuck >= MOST_STUCK {
+                return Err(self.failed(Fault::Broken(Violation::HeaderPosition)));
             }
+            return Ok(());
+        };
+        self.pass_over(position, sequence);
+        if self.laps > 2 {
+            self.skip_to_last();
         }
+        self.stuck = 0;
         Ok(())
     }
 
@@ -317,6 +372,8 @@ impl Reader {
         let mut entries = Vec::with_capacity(self.shape.entries());
         for number in 0..self.shape.entries() {
             let (position, sequence) = self.shape.nth_entry(number);
+            count_word();
+            count_word();
             let position = self.view.word64(position).load(Ordering::Relaxed);
             fence(Ordering::Acquire);
             let sequence = self.view.word64(sequence).load(Ordering::Relaxed);
@@ -353,7 +410,8 @@ impl Reader {
         let entries = self.entries();
         let before = entries.iter().rev().find(|(position, _)| *position <= last);
         let from = before.copied().unwrap_or((self.position, self.sequence));
-        if let Some(sequence) = self.count(from, last) {
+        // An honest writer stores the entry of a part before it says which record is the last.
+        if let Some(sequence) = self.count(from, last, self.shape.part()) {
             self.pass_over(last, sequence);
         }
     }
@@ -364,11 +422,11 @@ impl Reader {
         told(last)
     }
 
-    /// The sequence of the record at `to`, counted from another one. `None` if the writer overwrote what lies
-    /// between, or there is no such record.
-    fn count(&self, (from, sequence): (u64, u64), to: u64) -> Option<u64> {
+    /// The sequence of the record at `to`, counted from another one that lies at most so many bytes before it.
+    /// `None` if the writer overwrote what lies between, or there is no such record.
+    fn count(&self, (from, sequence): (u64, u64), to: u64, most: u64) -> Option<u64> {
         let (mut at, mut sequence) = (from, sequence);
-        to.checked_sub(from).filter(|bytes| *bytes <= self.capacity())?;
+        to.checked_sub(from).filter(|bytes| *bytes <= most)?;
         while at < to {
             (at, sequence) = self.step(at, sequence)?;
         }
@@ -407,7 +465,7 @@ impl Reader {
                 entries.first()
             };
             let Some(from) = from.copied() else { continue };
-            let Some(sequence) = self.count(from, last) else { continue };
+            let Some(sequence) = self.count(from, last, self.capacity()) else { continue };
             let Some(end) = self.step(last, sequence) else { continue };
             let begin = if most == 0 {
                 Some(end)
@@ -418,7 +476,7 @@ impl Reader {
             if let Some((position, sequence)) = begin
                 && !self.is_overwritten(from.0)
             {
-                (self.position, self.sequence) = (position, sequence);
+                (self.position, self.sequence, self.has_begun) = (position, sequence, true);
                 break;
             }
         }
@@ -428,17 +486,27 @@ impl Reader {
         }
     }
 
-    /// Goes on with the sample of this sequence, or counts those that are missing. For a publisher that went
-    /// on in another segment: this reader has begun at its beginning.
+    /// Lets this reader go on with the sample of this sequence, or count those that are missing. For a
+    /// publisher that was read in another segment up to there.
     pub(crate) fn resume(&mut self, sequence: u64) {
-        if sequence < self.sequence {
-            self.missed = self.sequence - sequence;
+        (self.resumed_at, self.careful) = (Some(sequence), true);
+    }
+
+    /// Skips the samples before this one, as far as they are there by now.
+    fn go_on_at(&mut self, wanted: u64) {
+        if wanted < self.sequence {
+            self.missed = self.sequence - wanted;
         }
-        while self.sequence < sequence
-            && let Some((at, next)) = self.step(self.position, self.sequence)
-            && !self.is_lapped()
-        {
-            (self.position, self.sequence) = (at, next);
+        for _ in 0..self.capacity() / LINE as u64 {
+            if self.sequence >= wanted {
+                self.resumed_at = None;
+                return;
+            }
+            let Some(next) = self.step(self.position, self.sequence) else { return };
+            if self.is_lapped() {
+                return;
+            }
+            (self.position, self.sequence) = next;
         }
     }
 
@@ -549,7 +617,7 @@ impl Reader {
     fn tell(&mut self) {
         self.say_cursor();
         self.tell_at = self.position + self.shape.part();
-        failpoint!("cursor.said", [client], seldom);
+        failpoint!("cursor.said", [topic], seldom);
         fence(Ordering::SeqCst);
         if self.page.publisher_parked.load(Ordering::Relaxed) != AWAKE {
             self.wake_publisher();
@@ -569,7 +637,7 @@ impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("shape", &self.shape)
-            .field("manner", &self.manner)
+            .field("policy", &self.policy)
             .field("sequence", &self.sequence)
             .finish_non_exhaustive()
     }

@@ -14,10 +14,13 @@ pub(super) const INTENT: usize = 0;
 pub(super) const LAST: usize = 128;
 /// Not 0 when the topic has ended.
 pub(super) const ENDED: usize = 256;
+/// The sequence of the first record, plus 1. It is stored before that record.
+pub(super) const FIRST: usize = 320;
 /// The table: for each part of the ring the first record that began in it, in the writer's latest pass.
-const TABLE: usize = 1024;
+const TABLE: usize = if cfg!(loom) { 384 } else { 1024 };
 const ENTRY: usize = 128;
-pub(super) const DATA: usize = 4096;
+/// In the models there is less memory, because they make it anew for each order of events.
+pub(super) const DATA: usize = if cfg!(loom) { TABLE + 8 * ENTRY } else { 4096 };
 
 /// The parts into which the table divides a ring.
 const PARTS: u64 = 16;
@@ -105,8 +108,8 @@ pub(crate) fn open_topic(descriptor: impl AsFd, shape: &Shape) -> Result<View, C
     of_length(Segment::open_to_read(descriptor)?, shape.segment_len())
 }
 
-/// The memory that one publisher and one subscription share.
-pub(super) const PAGE: usize = 4096;
+/// The size of the memory that one publisher and one subscription share.
+pub(super) const PAGE: usize = if cfg!(loom) { 6 * LINE } else { 4096 };
 
 /// Makes a page and writes nothing into it. Does not block.
 pub(crate) fn create_page() -> Result<OwnedFd, ChannelError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::ring::{CloseReason, Deadline, Kick, WaitStrategy};
 use crate::shm::{Segment, View};
-use crate::wire::{Key, Name, Peer};
+use crate::wire::{Key, Name, Peer, Policy};
 
 fn peer(uid: u32) -> Peer {
     Peer { name: Name::new("bob").unwrap(), key: Key::from_u128(1), pid: 1, uid, gid: 1 }
@@ -24,30 +24,30 @@ impl Stage {
     fn new(ring_size: usize, patience: Option<Duration>) -> Stage {
         let shape = Shape::new(ring_size).unwrap();
         let view = View::new(Segment::anonymous(shape.segment_len()).unwrap());
-        Stage { view, shape, audience: Audience::new(patience), next_id: 1 }
+        Stage { view, shape, audience: Audience::new(patience).unwrap(), next_id: 1 }
     }
 
     fn writer(&self) -> Writer {
         Writer::new(self.view.clone(), self.shape, 0, self.audience.clone(), WaitStrategy::Park)
     }
 
-    fn reader(&mut self, start: Start, manner: Manner) -> Reader {
-        self.reader_of(start, manner, 70_001)
+    fn reader(&mut self, start: Start, policy: Policy) -> Reader {
+        self.reader_of(start, policy, 70_001)
     }
 
-    fn reader_of(&mut self, start: Start, manner: Manner, uid: u32) -> Reader {
+    fn reader_of(&mut self, start: Start, policy: Policy, uid: u32) -> Reader {
         let page = View::new(Segment::anonymous(4096).unwrap());
         let (id, line) = (self.next_id, self.next_id as u16 % MOST_LINE);
         self.next_id += 1;
         let ends = (page.clone(), line, Kick::default());
-        let reader = Reader::new(self.view.clone(), self.shape, ends, 0, start, manner);
+        let reader = Reader::new(self.view.clone(), self.shape, ends, 0, start, policy);
         self.audience.admit(Newcomer {
             id,
             peer: peer(uid),
             page,
             line,
             may_sleep: true,
-            reliable: manner == Manner::Reliable,
+            reliable: policy == Policy::Reliable,
             from_beginning: start == Start::Beginning,
             kick: Kick::default(),
             pipe: None,
@@ -71,7 +71,7 @@ fn numbered(number: u64, len: usize) -> Vec<u8> {
 fn every_reader_gets_every_sample() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut readers: Vec<Reader> = (0..3).map(|_| stage.reader(Start::Now, Manner::Lossy)).collect();
+    let mut readers: Vec<Reader> = (0..3).map(|_| stage.reader(Start::Now, Policy::Lossy)).collect();
     let lens = [0, 1, 8, 55, 56, 57, 100, 119, 120, 121, 300, 1016];
     for (sequence, len) in (0..).zip(lens.into_iter().cycle().take(500)) {
         let payload = vec![sequence as u8; len];
@@ -94,7 +94,7 @@ fn a_lapped_reader_goes_on_at_the_oldest_whole_sample_and_counts_the_rest() {
     for len in [8, 56, 57, 200, 500, 1016] {
         let mut stage = Stage::new(4096, None);
         let mut writer = stage.writer();
-        let mut reader = stage.reader(Start::Now, Manner::Lossy);
+        let mut reader = stage.reader(Start::Now, Policy::Lossy);
         let mut next = 0;
         for round in 0..200 {
             for _ in 0..(round * 7) % 130 {
@@ -121,7 +121,7 @@ fn a_lapped_reader_goes_on_at_the_oldest_whole_sample_and_counts_the_rest() {
 fn the_newest_is_what_a_reader_of_the_latest_gets() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Latest);
+    let mut reader = stage.reader(Start::Now, Policy::Latest);
     assert_eq!(take(&mut reader), None);
     let mut next = 0;
     for count in (1..150).chain(1..150) {
@@ -146,10 +146,10 @@ fn a_late_reader_begins_where_it_wants() {
         for sequence in 0..published {
             writer.send(&numbered(sequence, 8 + sequence as usize % 90), Deadline::NEVER).unwrap();
         }
-        let mut now = stage.reader(Start::Now, Manner::Lossy);
+        let mut now = stage.reader(Start::Now, Policy::Lossy);
         assert_eq!((take(&mut now), now.next_sequence()), (None, published));
         for most in [1, 3, 10, 1000] {
-            let mut late = stage.reader(Start::Last(most), Manner::Lossy);
+            let mut late = stage.reader(Start::Last(most), Policy::Lossy);
             let mut got = Vec::new();
             while let Some((taken, sample)) = take(&mut late) {
                 assert_eq!(taken.missed, 0);
@@ -160,7 +160,7 @@ fn a_late_reader_begins_where_it_wants() {
             assert!(got.len() as u64 >= expected && got.len() as u64 <= most, "{published} {most} {got:?}");
             assert!(got.iter().rev().zip((0..published).rev()).all(|(got, expected)| *got == expected));
         }
-        let mut first = stage.reader(Start::Beginning, Manner::Lossy);
+        let mut first = stage.reader(Start::Beginning, Policy::Lossy);
         if let Some((taken, _)) = take(&mut first) {
             assert_eq!(taken.sequence, taken.missed);
         }
@@ -173,7 +173,7 @@ fn a_late_reader_begins_where_it_wants() {
 fn a_grant_publishes_what_was_written_or_leaves_nothing() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    let mut reader = stage.reader(Start::Now, Policy::Lossy);
     for round in 0..40 {
         let mut grant = writer.grant(900, Deadline::NEVER).unwrap();
         grant.write_all(&[0xAA; 900]).unwrap();
@@ -196,7 +196,7 @@ fn a_grant_publishes_what_was_written_or_leaves_nothing() {
 fn a_view_tells_whether_it_was_overwritten() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    let mut reader = stage.reader(Start::Now, Policy::Lossy);
     writer.send(&numbered(0, 500), Deadline::NEVER).unwrap();
     writer.send(&numbered(1, 500), Deadline::NEVER).unwrap();
     let view = reader.try_view().unwrap().unwrap();
@@ -214,8 +214,8 @@ fn a_view_tells_whether_it_was_overwritten() {
 fn a_publisher_waits_for_reliable_readers_and_for_nobody_else() {
     let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
     let mut writer = stage.writer();
-    let mut idle = stage.reader(Start::Now, Manner::Lossy);
-    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    let mut idle = stage.reader(Start::Now, Policy::Lossy);
+    let mut reader = stage.reader(Start::Now, Policy::Reliable);
     assert_eq!(reader.state(), State::Attached);
     let mut sent = 0;
     while writer.try_send(&numbered(sent, 8)).is_ok() {
@@ -244,7 +244,7 @@ fn a_reliable_reader_gets_all_while_it_is_waited_for_by_another_thread() {
     const SAMPLES: u64 = 20_000;
     let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
     let mut writer = stage.writer();
-    let readers: Vec<Reader> = (0..2).map(|_| stage.reader(Start::Now, Manner::Reliable)).collect();
+    let readers: Vec<Reader> = (0..2).map(|_| stage.reader(Start::Now, Policy::Reliable)).collect();
     std::thread::scope(|scope| {
         for mut reader in readers {
             scope.spawn(move || {
@@ -278,7 +278,7 @@ fn sleep(reader: &Reader) {
 fn a_reader_that_stalls_is_evicted_told_and_banned() {
     let mut stage = Stage::new(4096, Some(Duration::from_millis(1)));
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    let mut reader = stage.reader(Start::Now, Policy::Reliable);
     (0..500).for_each(|number| writer.send(&numbered(number, 8), Deadline::NEVER).unwrap());
     assert_eq!(stage.audience.take_evictions(), [Gone { peer: peer(70_001), why: State::Stalled }]);
     assert!(stage.audience.take_evictions().is_empty() && stage.audience.count() == 0);
@@ -291,17 +291,17 @@ fn a_reader_that_stalls_is_evicted_told_and_banned() {
         }
     };
     assert_eq!(fault, Fault::GivenUp(State::Stalled));
-    let banned = stage.reader(Start::Now, Manner::Reliable);
+    let banned = stage.reader(Start::Now, Policy::Reliable);
     assert_eq!(banned.state(), State::Refused);
-    assert_eq!(stage.reader_of(Start::Now, Manner::Reliable, 70_002).state(), State::Attached);
-    assert_eq!(stage.reader(Start::Now, Manner::Lossy).state(), State::Attached);
+    assert_eq!(stage.reader_of(Start::Now, Policy::Reliable, 70_002).state(), State::Attached);
+    assert_eq!(stage.reader(Start::Now, Policy::Lossy).state(), State::Attached);
 }
 
 #[test]
 fn a_topic_that_offers_nothing_reliable_refuses() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Reliable);
+    let mut reader = stage.reader(Start::Now, Policy::Reliable);
     assert_eq!((reader.state(), stage.audience.count()), (State::Refused, 0));
     assert!(reader.is_pending());
     assert_eq!(reader.try_take(&mut Vec::new()), Err(Fault::GivenUp(State::Refused)));
@@ -312,7 +312,7 @@ fn a_topic_that_offers_nothing_reliable_refuses() {
 fn a_publisher_goes_on_in_another_segment() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let mut reader = stage.reader(Start::Now, Manner::Lossy);
+    let mut reader = stage.reader(Start::Now, Policy::Lossy);
     (0..10).for_each(|number| writer.send(&numbered(number, 8), Deadline::NEVER).unwrap());
     let view = View::new(Segment::anonymous(stage.shape.segment_len()).unwrap());
     stage.audience.succeed(view.clone(), stage.shape);
@@ -324,7 +324,7 @@ fn a_publisher_goes_on_in_another_segment() {
     assert_eq!((take(&mut reader), reader.ended()), (None, Some(Ended::Moved)));
     let again = |start| {
         let page = View::new(Segment::anonymous(4096).unwrap());
-        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 10, start, Manner::Lossy)
+        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 10, start, Policy::Lossy)
     };
     for (wanted, missed) in [(10, 0), (7, 3)] {
         let mut reader = again(Start::Beginning);
@@ -349,7 +349,7 @@ fn a_closed_audience_ends_the_writer() {
 fn a_reader_that_lets_itself_be_woken_for_nothing_is_given_up() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let reader = stage.reader(Start::Now, Manner::Lossy);
+    let reader = stage.reader(Start::Now, Policy::Lossy);
     for _ in 0..100 {
         reader.park();
         writer.try_send(b"x").unwrap();
@@ -369,7 +369,7 @@ fn a_writer_expects_the_readers_that_were_there_before_it() {
         sent += 1;
     }
     assert!(sent >= 59, "{sent}");
-    let mut reader = stage.reader(Start::Beginning, Manner::Reliable);
+    let mut reader = stage.reader(Start::Beginning, Policy::Reliable);
     // What came before it was attached is not overwritten either.
     assert_eq!(writer.try_send(b"x"), Err(Unsent::Full));
     for sequence in 0..sent {

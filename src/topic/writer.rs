@@ -2,15 +2,18 @@
 
 use std::fmt;
 
-use super::audience::{Attached, Audience, Heeded, always_fences};
+use super::audience::{Attached, Audience, Heeded, always_fences, end_segment, ended_word};
 use super::grant::Grant;
 use super::page::State;
-use super::shape::{DATA, ENDED, INTENT, LAST, Shape};
+use super::shape::{DATA, FIRST, INTENT, LAST, Shape};
 use crate::ring::layout::{EMPTY, HEADER, LINE, ONE_LINE, data_header, padding_header, record_size};
 use crate::ring::{CloseReason, Deadline, WaitStrategy, Waiting};
 use crate::shm::backend::{Arc, Ordering, fence};
-use crate::shm::{RingView, View};
+use crate::shm::{RingView, View, Word32};
 use crate::testing::failpoints::failpoint;
+
+/// A generation that never is, so that the writer looks again.
+const STALE: u32 = 2;
 
 /// How far ahead lines are prefetched: readers still have them in their caches.
 const LINES_AHEAD: u64 = 4 * LINE as u64;
@@ -49,6 +52,7 @@ impl Ended {
 pub(crate) struct Writer {
     pub(super) ring: RingView,
     view: View,
+    ended: Word32,
     shape: Shape,
     /// Where the next record begins, or the padding before it.
     pub(super) position: u64,
@@ -80,9 +84,12 @@ impl Writer {
         strategy: WaitStrategy,
     ) -> Writer {
         let ring = view.ring(0, DATA, shape.ring_size());
+        audience.begin(&view);
+        let ended = ended_word(&view);
         let mut writer = Writer {
             ring,
             view,
+            ended,
             shape,
             position: 0,
             intent: 0,
@@ -97,7 +104,13 @@ impl Writer {
             wanted: None,
         };
         writer.sort();
+        writer.say_first();
         writer
+    }
+
+    /// Says in the segment with which sequence it begins.
+    fn say_first(&self) {
+        self.ring.word64::<FIRST>().store(self.sequence.wrapping_add(1), Ordering::Release);
     }
 
     /// The sequence of the next sample.
@@ -145,7 +158,7 @@ impl Writer {
     #[inline(always)]
     fn send_line(&mut self, payload: &[u8]) {
         self.ring.copy_into_line(self.position, HEADER, payload);
-        failpoint!("sample.line", [client, server], always);
+        failpoint!("sample.line", [topic, server], always);
         self.commit(self.position, payload.len(), LINE as u64);
         self.tell();
     }
@@ -154,7 +167,7 @@ impl Writer {
     fn send_longer(&mut self, payload: &[u8], deadline: Option<Deadline>) -> Result<(), Unsent> {
         let start = self.place(payload.len(), deadline)?;
         self.ring.copy_in(start, HEADER, payload);
-        failpoint!("sample.payload", [client, server], always);
+        failpoint!("sample.payload", [topic, server], always);
         self.commit_at(start, payload.len());
         self.tell();
         Ok(())
@@ -182,11 +195,11 @@ impl Writer {
     fn raise(&mut self, end: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
         let intent = end.next_multiple_of(self.shape.part());
         self.wait_for_readers(intent, deadline)?;
-        failpoint!("intent.raising", [client, server], seldom);
+        failpoint!("intent.raising", [topic, server], seldom);
         self.ring.word64::<INTENT>().store(intent, Ordering::Relaxed);
         // Whoever sees a byte that is stored from here on, and then makes an Acquire fence, sees the intent.
         fence(Ordering::Release);
-        failpoint!("intent.raised", [client, server], seldom);
+        failpoint!("intent.raised", [topic, server], seldom);
         self.intent = intent;
         Ok(())
     }
@@ -199,7 +212,7 @@ impl Writer {
         let (padded, size) = (self.position, record_size(len));
         self.ring.header(start + size).store(EMPTY, Ordering::Relaxed);
         self.ring.header(start).store(data_header(start, len), Ordering::Relaxed);
-        failpoint!("sample.behind_padding", [client, server], seldom);
+        failpoint!("sample.behind_padding", [topic, server], seldom);
         self.ring.header(padded).store(padding_header(padded, start - padded), Ordering::Release);
         self.note(start, start + size);
     }
@@ -215,12 +228,13 @@ impl Writer {
     /// What is said of a record behind its commit.
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
-        failpoint!("sample.committed", [client, server], always);
-        self.ring.word64::<LAST>().store(start | 1, Ordering::Release);
+        failpoint!("sample.committed", [topic, server], always);
         let part = start / self.shape.part();
         if part != self.noted {
             self.enter(start, part);
         }
+        // Behind the entry of its part, from which its sequence is counted.
+        self.ring.word64::<LAST>().store(start | 1, Ordering::Release);
         self.position = end;
         self.sequence += 1;
         self.audience.set_tail(end);
@@ -233,7 +247,7 @@ impl Writer {
     fn enter(&mut self, start: u64, part: u64) {
         let (position, sequence) = self.shape.entry(start);
         self.view.word64(sequence).store(self.sequence, Ordering::Relaxed);
-        failpoint!("table.sequence", [client, server], seldom);
+        failpoint!("table.sequence", [topic, server], seldom);
         self.view.word64(position).store(start | 1, Ordering::Release);
         self.noted = part;
     }
@@ -248,7 +262,7 @@ impl Writer {
         // them; the barrier of the other side does the rest.
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         if self.audience.generation() != self.heeded.generation {
-            self.heed();
+            self.settle();
         }
         if !self.sleepers.is_empty() {
             self.wake_sleepers();
@@ -262,10 +276,10 @@ impl Writer {
         }
         for attached in &self.sleepers {
             if attached.page.looks_parked() {
-                failpoint!("sample.waking", [client, server], seldom);
+                failpoint!("sample.waking", [topic, server], seldom);
                 if attached.page.has_left() {
                     self.audience.leave(attached.id);
-                } else if !attached.wake() {
+                } else if !attached.wake(self.position) {
                     self.audience.evict(attached, State::BrokeRules);
                 }
             }
@@ -277,7 +291,7 @@ impl Writer {
     #[inline(always)]
     pub(super) fn heed_changes(&mut self) -> Result<(), Unsent> {
         if self.audience.generation() != self.heeded.generation {
-            self.heed();
+            self.settle();
         }
         // A close is a change, and stays.
         match self.heeded.closed {
@@ -286,14 +300,26 @@ impl Writer {
         }
     }
 
+    /// Heeds all changes. Between two samples only: it may go on in another segment.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn settle(&mut self) {
+        self.heed();
+        if self.heeded.has_successor {
+            self.move_on();
+            self.heed();
+        }
+    }
+
+    /// Heeds who reads. If this writer is to go on elsewhere, it heeds that before the next sample.
     #[cold]
     #[inline(never)]
     pub(super) fn heed(&mut self) {
         self.heeded = self.audience.heed();
-        self.sort();
-        if let Some((view, shape)) = self.heeded.successor.take() {
-            self.move_to(view, shape);
+        if self.heeded.has_successor {
+            self.heeded.generation = STALE;
         }
+        self.sort();
     }
 
     fn sort(&mut self) {
@@ -308,22 +334,15 @@ impl Writer {
     }
 
     /// Ends this segment and goes on in another one, whose readers are not those of this one.
-    fn move_to(&mut self, view: View, shape: Shape) {
-        self.end(Ended::Moved);
+    fn move_on(&mut self) {
+        let Some((view, shape, former)) = self.audience.take_successor() else { return };
+        end_segment(&self.ended, Ended::Moved, &former);
+        failpoint!("topic.moved", [topic], seldom);
         self.ring = view.ring(0, DATA, shape.ring_size());
+        self.ended = ended_word(&view);
         (self.view, self.shape) = (view, shape);
         (self.position, self.intent, self.noted, self.wanted) = (0, 0, u64::MAX, None);
-        self.audience.set_tail(0);
-    }
-
-    /// Says that nothing more comes in this segment, and wakes every reader.
-    pub(crate) fn end(&mut self, how: Ended) {
-        self.ring.word32::<ENDED>().store(how as u32, Ordering::Release);
-        failpoint!("topic.ended", [client, server], seldom);
-        fence(Ordering::SeqCst);
-        for attached in &self.heeded.all {
-            attached.wake_in_any_case();
-        }
+        self.say_first();
     }
 
     pub(super) fn capacity(&self) -> u64 {
@@ -339,6 +358,7 @@ impl fmt::Debug for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.end(Ended::Closed);
+        self.settle();
+        self.audience.end(&self.ended, Ended::Closed);
     }
 }

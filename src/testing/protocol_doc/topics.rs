@@ -7,7 +7,7 @@ use crate::connect::topics::{
 };
 use crate::ring::{Deadline, Kick};
 use crate::shm::View;
-use crate::topic::{Audience, Ended, MOST_LINE, Manner, Newcomer, Reader, Shape, Start, State, Writer};
+use crate::topic::{Audience, MOST_LINE, Newcomer, Reader, Shape, Start, State, Writer};
 use crate::wire::{Pattern, Peer, Policy, VanishReason};
 
 const TOPIC: &str = "prices/AAPL";
@@ -210,7 +210,9 @@ fn a_topics_segment() {
     let start = |fields: &[Field], name: &str| fields.iter().find(|field| field.name == name).unwrap().start;
     let view = View::new(Segment::anonymous(shape.segment_len()).unwrap());
     let word = |at: usize| view.word64(at).load(Ordering::Relaxed);
-    let mut writer = Writer::new(view.clone(), shape, 100, Audience::new(None), WaitStrategy::Park);
+    let audience = Audience::new(None).unwrap();
+    let mut writer = Writer::new(view.clone(), shape, 100, audience.clone(), WaitStrategy::Park);
+    assert_eq!(word(start(&segment, "first")), 101);
     for sample in 0..16_u8 {
         writer.send(&[sample], Deadline::from(None)).unwrap();
     }
@@ -227,7 +229,8 @@ fn a_topics_segment() {
     }
     assert_eq!(table + 16 * 128, segment.iter().find(|field| field.name == "table").unwrap().end);
     assert_eq!(word(start(&segment, "ended")), 0);
-    writer.end(Ended::Moved);
+    audience.succeed(View::new(Segment::anonymous(shape.segment_len()).unwrap()), shape);
+    writer.send(b"in another segment", Deadline::from(None)).unwrap();
     assert_eq!(word(start(&segment, "ended")), 2);
     drop(writer);
     for field in segment.iter().filter(|field| field.name == "unused") {
@@ -250,10 +253,10 @@ fn a_page_of_a_pair() {
         64 * LINE + number(&row[0], &[])
     };
     let word = |name: &str| page.word32(offset(name, 4)).load(Ordering::Relaxed);
-    let audience = Audience::new(Some(Duration::from_secs(1)));
+    let audience = Audience::new(Some(Duration::from_secs(1))).unwrap();
     let mut writer = Writer::new(topic.clone(), shape, 0, audience.clone(), WaitStrategy::Park);
     let ends = (page.clone(), LINE as u16, Kick::default());
-    let mut reader = Reader::new(topic, shape, ends, 0, Start::Beginning, Manner::Reliable);
+    let mut reader = Reader::new(topic, shape, ends, 0, Start::Beginning, Policy::Reliable);
     assert_eq!((word("state"), word("left")), (0, 0));
     page.word32(offset("parked", 4)).store(1, Ordering::Relaxed);
     audience.admit(Newcomer {

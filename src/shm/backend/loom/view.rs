@@ -1,5 +1,8 @@
 //! Modelled memory: an array of lines, each a header atomic, a futex word and a payload cell.
 //!
+//! In memory that is read while it may be overwritten, an access that is not ordered is no fault: there the
+//! second 8 bytes of a line are an atomic, and the rest is left out.
+//!
 //! A copy that touches the first 8 bytes of a line goes through that line's header atomic, so that payload
 //! bytes can pose as a header exactly as they can in mapped memory. The other 56 bytes are a cell in which
 //! loom reports every access that is not ordered.
@@ -13,13 +16,51 @@ struct Line {
     header: AtomicU64,
     /// 32-bit words have a place of their own: no line holds both a header and a futex word.
     word: AtomicU32,
-    payload: UnsafeCell<[u8; LINE - 8]>,
+    payload: Payload,
+}
+
+enum Payload {
+    /// Every access is ordered.
+    Ordered(UnsafeCell<[u8; LINE - 8]>),
+    /// The first 8 bytes of it.
+    Overwritten(AtomicU64),
 }
 
 // SAFETY: loom runs one thread at a time, and reports two accesses to a cell that are not ordered.
 unsafe impl Send for Line {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Line {}
+
+impl Payload {
+    fn write(&self, at: usize, bytes: &[u8]) {
+        match self {
+            // SAFETY: loom checks that no other access to the cell is concurrent with this one.
+            Payload::Ordered(cell) => cell.with_mut(|cell| unsafe {
+                (&mut *cell)[at..at + bytes.len()].copy_from_slice(bytes);
+            }),
+            Payload::Overwritten(word) => {
+                if let (0, Some(first)) = (at, bytes.first_chunk()) {
+                    word.store(u64::from_le_bytes(*first), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn read(&self, at: usize, bytes: &mut [u8]) {
+        match self {
+            // SAFETY: loom checks that no write to the cell is concurrent with this read.
+            Payload::Ordered(cell) => cell.with(|cell| unsafe {
+                bytes.copy_from_slice(&(&*cell)[at..at + bytes.len()]);
+            }),
+            Payload::Overwritten(word) => {
+                bytes.fill(0);
+                if let (0, Some(first)) = (at, bytes.first_chunk_mut()) {
+                    *first = word.load(Ordering::Relaxed).to_le_bytes();
+                }
+            }
+        }
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct View {
@@ -39,11 +80,16 @@ impl View {
     }
 
     pub(crate) fn of_len(len: usize) -> View {
-        let line = |_| Line {
-            header: AtomicU64::new(0),
-            word: AtomicU32::new(0),
-            payload: UnsafeCell::new([0; LINE - 8]),
-        };
+        View::of(len, || Payload::Ordered(UnsafeCell::new([0; LINE - 8])))
+    }
+
+    /// Memory that is read while it may be overwritten.
+    pub(crate) fn overwritten(len: usize) -> View {
+        View::of(len, || Payload::Overwritten(AtomicU64::new(0)))
+    }
+
+    fn of(len: usize, payload: fn() -> Payload) -> View {
+        let line = |_| Line { header: AtomicU64::new(0), word: AtomicU32::new(0), payload: payload() };
         View { lines: Arc::new((0..len / LINE).map(line).collect()) }
     }
 
@@ -65,10 +111,7 @@ impl View {
                 word[within..within + bytes.len()].copy_from_slice(bytes);
                 line.header.store(u64::from_le_bytes(word), Ordering::Relaxed);
             } else {
-                // SAFETY: loom checks that no other access to the cell is concurrent with this one.
-                line.payload.with_mut(|cell| unsafe {
-                    (&mut *cell)[within - 8..within - 8 + bytes.len()].copy_from_slice(bytes);
-                });
+                line.payload.write(within - 8, bytes);
             }
         }
     }
@@ -81,10 +124,7 @@ impl View {
                 let word = line.header.load(Ordering::Relaxed).to_le_bytes();
                 bytes.copy_from_slice(&word[within..within + bytes.len()]);
             } else {
-                // SAFETY: loom checks that no write to the cell is concurrent with this read.
-                line.payload.with(|cell| unsafe {
-                    bytes.copy_from_slice(&(&*cell)[within - 8..within - 8 + bytes.len()]);
-                });
+                line.payload.read(within - 8, bytes);
             }
         }
     }
