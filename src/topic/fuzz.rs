@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::page::PAGE_WORDS;
 use super::shape::{DATA, ENDED, INTENT, LAST, PAGE};
 use super::{
-    Audience, Ended, Fault, MOST_LINE, Manner, Newcomer, Reader, Shape, Start, State, Taken, Unsent, Writer,
+    Audience, Ended, Fault, MOST_LINE, Newcomer, Reader, Shape, Start, State, Taken, Unsent, Writer,
 };
 use crate::ring::{CloseReason, Kick, WaitStrategy};
 use crate::shm::backend::{Ordering, fuzz};
 use crate::shm::{Segment, View};
-use crate::wire::{Key, Name, Peer};
+use crate::wire::{Key, Name, Peer, Policy};
 
 const SMALLEST: usize = 4096;
 const MOST_SHIFTS: u32 = 2;
@@ -171,7 +171,7 @@ impl TopicMemory {
 
     /// A subscriber, by what the byte says: its manner, and where it begins.
     pub fn reader(&self, page: usize, line: u16, first: u64, manner: u8, start: u8) -> TopicReader {
-        let manner = [Manner::Lossy, Manner::Latest, Manner::Reliable][usize::from(manner % 3)];
+        let manner = [Policy::Lossy, Policy::Latest, Policy::Reliable][usize::from(manner % 3)];
         let start = match start {
             0..100 => Start::Beginning,
             100..150 => Start::Now,
@@ -279,7 +279,7 @@ pub struct TopicAudience(Audience);
 impl TopicAudience {
     /// Of a publisher that waits so long for reliable readers, if at all.
     pub fn new(patience: Option<Duration>) -> TopicAudience {
-        TopicAudience(Audience::new(patience))
+        TopicAudience(Audience::new(patience).expect("there is memory for a word"))
     }
 
     /// Attaches a subscription, whose number is that of its page.

@@ -72,7 +72,8 @@ impl Presence {
         let descriptor = create_topic(&shape)?;
         let view = publish_on(&descriptor, &shape)?;
         let segment = Ours::new(read_only(descriptor)?);
-        let audience = Audience::new(None);
+        let audience =
+            Audience::new(None).map_err(|source| ChannelError::System { action: "map memory", source })?;
         let writer = Writer::new(view, shape, FIRST, audience.clone(), WaitStrategy::Park);
         let (Ok(topic), Ok(name)) = (Topic::new(PRESENCE_TOPIC), Name::new(PRESENCE_PUBLISHER)) else {
             unreachable!("a test shows that they are valid")

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::ring::{Deadline, Kick, WaitStrategy};
 use crate::topic::{
-    Audience, Manner, Newcomer, Reader, Shape, Start, Writer, create_page, create_topic, open_page,
-    open_topic, publish_on,
+    Audience, Newcomer, Reader, Shape, Start, Writer, create_page, create_topic, open_page, open_topic,
+    publish_on,
 };
-use crate::wire::{Key, Name, Peer};
+use crate::wire::{Key, Name, Peer, Policy};
 
 /// The line at which the words of the page begin.
 const LINE: u16 = 3;
@@ -28,7 +28,7 @@ impl TopicWriter {
         let segment = create_topic(&shape)?;
         let view = publish_on(&segment, &shape)?;
         let page = create_page()?;
-        let audience = Audience::new(None);
+        let audience = Audience::new(None)?;
         let writer = Writer::new(view, shape, 1, audience.clone(), WaitStrategy::Spin);
         let peer = Peer { name: Name::new("reader")?, key: Key::from_u128(1), pid: 1, uid: 1, gid: 1 };
         audience.admit(Newcomer {
@@ -65,7 +65,7 @@ impl TopicReader {
         let shape = Shape::new(ring_size)?;
         let view = open_topic(segment, &shape)?;
         let page = (open_page(page)?, LINE, Kick::default());
-        let reader = Reader::new(view, shape, page, 1, Start::Beginning, Manner::Lossy);
+        let reader = Reader::new(view, shape, page, 1, Start::Beginning, Policy::Lossy);
         Ok(TopicReader { reader, sample: Vec::with_capacity(64) })
     }
 
