@@ -306,6 +306,12 @@ impl Ledger {
         Ok(TopicShare { ledger: Arc::clone(self), uid, topics, subscriptions, ring_bytes })
     }
 
+    /// How many topics and subscriptions count against a user's quotas.
+    #[cfg(test)]
+    pub(super) fn topics_of(&self, uid: u32) -> [u32; 2] {
+        self.lock().get(&uid).map_or([0, 0], |user| [user.topics, user.subscriptions])
+    }
+
     /// Delays a user's further registrations, topics and subscriptions: one of them took this long.
     pub(super) fn slow_down(&self, uid: u32, by: Duration) {
         if !self.is_exempt(uid)
