@@ -229,11 +229,11 @@ mod wire;
 pub use self::ready::{Async, OwnedRequest};
 pub use self::{
     client::{
-        AcceptError, CallError, Caller, Client, ClientBuilder, Closer, ConnectError, Eviction, Inbox,
-        Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun, OwnedSample, PublishError,
-        PublishOptions, Publisher, Reconnect, ReconnectError, ReconnectEvent, RecvError, RegisterError,
-        Responder, Sample, SampleError, SampleGrant, SampleView, SendError, ServeError, ServeHandle,
-        SubscribeError, SubscribeOptions, Subscriber,
+        AcceptError, CallError, Caller, Change, Client, ClientBuilder, Closer, ConnectError, Eviction, Inbox,
+        Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun, OwnedSample, Presence,
+        PublishError, PublishOptions, Publisher, Reconnect, ReconnectError, ReconnectEvent, RecvError,
+        RegisterError, Responder, Sample, SampleError, SampleGrant, SampleView, SendError, ServeError,
+        ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, TopicInfo, default_path},

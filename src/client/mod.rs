@@ -44,8 +44,8 @@ pub use links::{
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
 pub use topics::{
-    Eviction, Overrun, OwnedSample, PublishError, PublishOptions, Publisher, Sample, SampleError,
-    SampleGrant, SampleView, SubscribeError, SubscribeOptions, Subscriber,
+    Change, Eviction, Overrun, OwnedSample, Presence, PublishError, PublishOptions, Publisher, Sample,
+    SampleError, SampleGrant, SampleView, SubscribeError, SubscribeOptions, Subscriber,
 };
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]

@@ -4,6 +4,7 @@ mod error;
 mod feed;
 mod notice;
 mod part;
+mod presence;
 mod publication;
 mod publish_options;
 mod publisher;
@@ -16,6 +17,7 @@ mod subscription;
 mod waits;
 
 pub use error::{Overrun, PublishError, SampleError, SubscribeError};
+pub use presence::{Change, Presence};
 pub use publish_options::PublishOptions;
 pub use publisher::{Eviction, Publisher, SampleGrant};
 pub use sample::{OwnedSample, Sample, SampleView};

@@ -97,18 +97,22 @@ impl Topics {
                 let pattern = pattern.clone();
                 Ask::Subscribe { proof, subscribe: Subscribe { policy, waits, pattern } }
             }
-            What::Presence => Ask::Presence { proof, waits: subscription.waits },
+            What::Presence(_) => Ask::Presence { proof, waits: subscription.waits },
         };
         let answer = ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline))?;
         failpoint!("subscribe.answered", [topic], seldom);
         subscription.begins_anew();
-        let taken = if let What::Presence = subscription.what {
+        let taken = if let What::Presence(lists) = &subscription.what {
             let Some(Part::Source(source)) = Part::decode(&answer.body) else {
                 return Err(DialError::NotRingpost);
             };
+            let epoch = source.epoch;
             self.add_subscription(session, source.subscription, subscription);
             subscription.add(source, answer.descriptors);
-            Ok(())
+            // Behind the place at which the changes begin, so that none of them is left out.
+            let listed = lists.fetch(self, session, epoch, deadline);
+            subscription.tell();
+            listed
         } else {
             let subscribed = Subscribed::decode(&answer.body).ok_or(DialError::NotRingpost)?;
             self.add_subscription(session, subscribed.subscription, subscription);

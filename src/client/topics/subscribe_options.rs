@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::SubscribeError;
+use super::presence::Lists;
 use super::subscriber::Subscriber;
 use super::subscription::{Subscription, What};
 use crate::client::Caller;
@@ -105,9 +106,13 @@ impl SubscribeOptions {
         self.begin(caller, What::Topics(pattern))
     }
 
-    /// Subscribes to the server's own topic of registrations.
-    pub(crate) fn attend_presence(&self, caller: &mut Caller) -> Result<Subscriber, SubscribeError> {
-        self.begin(caller, What::Presence)
+    /// Subscribes to the server's own topic of registrations, and fetches the list of who is there.
+    pub(super) fn attend_presence(
+        &self,
+        caller: &mut Caller,
+        lists: &Arc<Lists>,
+    ) -> Result<Subscriber, SubscribeError> {
+        self.begin(caller, What::Presence(Arc::clone(lists)))
     }
 
     fn begin(&self, caller: &mut Caller, what: What) -> Result<Subscriber, SubscribeError> {

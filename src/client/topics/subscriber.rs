@@ -56,8 +56,8 @@ use crate::wire::{Pattern, Peer, TopicError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Subscriber {
-    feed: Feed,
-    topics: Weak<Topics>,
+    pub(super) feed: Feed,
+    pub(super) topics: Weak<Topics>,
 }
 
 impl fmt::Debug for Subscriber {

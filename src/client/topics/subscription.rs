@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::notice::Notice;
 use super::part::Part;
+use super::presence::Lists;
 use crate::connect::connection::Descriptors;
 use crate::connect::topics::{Source, Waits};
 use crate::ring;
@@ -37,8 +38,8 @@ pub(in crate::client) struct Subscription {
 #[derive(Debug, Clone)]
 pub(super) enum What {
     Topics(Pattern),
-    /// The server's own topic of registrations.
-    Presence,
+    /// The server's own topic of registrations, with the lists that belong to it.
+    Presence(Arc<Lists>),
 }
 
 /// A reason as a word, and 0 for none.
