@@ -15,6 +15,7 @@ use crate::link::{self, IdleLinksOptions};
 use crate::measurement::Options;
 use crate::ready::{self, ArmedClientsOptions};
 use crate::report::ReportOptions;
+use crate::topics;
 use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
 
 /// Measures the bus on this computer, and compares it with the computer's own floor.
@@ -104,6 +105,14 @@ pub enum Command {
     /// many beside as many sockets. Many armed clients that nobody uses. What it costs that an end may be
     /// armed. The parts with tokio need a build with the feature of that name.
     Ready(Options<ready::Ready>),
+    /// Topics: one publishes, many read
+    ///
+    /// Publishing to one reader that spins, beside the ring of one reader; there and back over two topics,
+    /// beside a bare shared-memory round trip; what many subscriptions cost the publisher; one sample to many
+    /// subscribers that sleep, beside as many futex wakes and as many acknowledged sends; large samples in
+    /// place; the memory of a subscription, the kernel's included; and what a hostile subscriber does to
+    /// others. Beside each lossy figure stands how much was received.
+    Topics(Options<topics::Topics>),
     /// Run all measurements and write an HTML page
     ///
     /// The page needs no network. The JSON objects behind it are written to the same directory.
@@ -152,6 +161,9 @@ pub enum Command {
     #[cfg(feature = "tokio")]
     #[command(hide = true)]
     TokioEcho(ready::EchoOptions),
+    /// The subscribers of `topics`
+    #[command(hide = true)]
+    TopicPartner(topics::PartnerOptions),
     /// The idle clients of `clients`
     #[command(hide = true)]
     IdleClients(IdleClientsOptions),
@@ -189,6 +201,8 @@ mod tests {
             ["link", "--idle", "5000"],
             ["ready", "--size", "5000"],
             ["ready", "--parts", "all"],
+            ["topics", "--parts", "all"],
+            ["topics", "--frame", "1G"],
             ["report", "--peers", "x"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");

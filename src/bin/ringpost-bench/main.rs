@@ -28,6 +28,7 @@ mod rows;
 mod sections;
 mod setup;
 mod throughput;
+mod topics;
 mod wakeup;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Register(register) => register.run(socket),
         Command::Link(link) => link.run(socket),
         Command::Ready(ready) => ready.run(socket),
+        Command::Topics(topics) => topics.run(socket),
         Command::Report(report) => report::run(socket, &report),
         Command::Generate(generate) => generate.run::<Cli>(),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
@@ -74,6 +76,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::ArmedClients(many) => ready::armed_clients(&many),
         #[cfg(feature = "tokio")]
         Command::TokioEcho(echo) => ready::echo(&echo),
+        Command::TopicPartner(options) => topics::partner(&options),
         Command::IdleClients(many) => idle::idle_clients(&many),
     }
 }
