@@ -64,7 +64,12 @@ pub fn frames(session: &Session, size: usize, count: u32) -> Result<Frames, Fail
 }
 
 /// The median time from a commit to the open view.
-fn block(partner: &mut Partner, publisher: &mut Publisher, sample: &[u8], count: u32) -> Result<f64, Failure> {
+fn block(
+    partner: &mut Partner,
+    publisher: &mut Publisher,
+    sample: &[u8],
+    count: u32,
+) -> Result<f64, Failure> {
     let mut times = Vec::new();
     partner.turn(Task::View, u64::from(count), |words| {
         for _ in 0..count {

@@ -40,7 +40,8 @@ struct Look([Option<u64>; 6]);
 
 impl Look {
     fn at(processes: [u32; 3]) -> Look {
-        let private = processes.map(|pid| memory(pid).map(|memory| memory.rss_kib.saturating_sub(memory.shared_kib)));
+        let private =
+            processes.map(|pid| memory(pid).map(|memory| memory.rss_kib.saturating_sub(memory.shared_kib)));
         let [publisher, subscriber, server] = private;
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kernel = ["Slab:", "KernelStack:", "PageTables:"].iter().map(|name| field(&text, name)).sum();
@@ -74,10 +75,11 @@ pub fn taken(session: &Session, subscriptions: u32) -> Result<Taken, Failure> {
         held(1)?;
         let (one, many) = (held(1)?, held(subscriptions)?);
         let more = f64::from(subscriptions.max(2) - 1);
-        let [publisher_kib, subscriber_kib, server_kib, shared_kib, kernel_kib, free] = [0, 1, 2, 3, 4, 5].map(|at| {
-            let (many, one) = (many.0[at]?, one.0[at]?);
-            Some(thousandths((many as f64 - one as f64) / more))
-        });
+        let [publisher_kib, subscriber_kib, server_kib, shared_kib, kernel_kib, free] = [0, 1, 2, 3, 4, 5]
+            .map(|at| {
+                let (many, one) = (many.0[at]?, one.0[at]?);
+                Some(thousandths((many as f64 - one as f64) / more))
+            });
         let all = [publisher_kib, subscriber_kib, server_kib, shared_kib, kernel_kib];
         Ok(Taken {
             subscriptions,

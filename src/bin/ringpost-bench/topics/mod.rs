@@ -117,7 +117,9 @@ impl Measurement for Topics {
         let session = &*session;
         let spins = apart(session.about.pin);
         if !spins {
-            note("ringpost-bench: readers that spin need a CPU of their own: what is measured with them is left out");
+            note(
+                "ringpost-bench: readers that spin need a CPU of their own: what is measured with them is left out",
+            );
         }
         let wanted = |part: Part| self.parts.contains(&part);
         let spinning = |part: Part| spins && wanted(part);

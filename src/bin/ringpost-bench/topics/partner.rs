@@ -92,8 +92,13 @@ impl Partner {
         let words = Words(Arc::new(segment));
         let (role, count) = (role.to_possible_value(), count.to_string());
         let role = role.as_ref().map_or("", |role| role.get_name());
-        let arguments =
-            ["topic-partner".as_ref(), role.as_ref(), setup.socket().as_os_str(), prefix.as_ref(), count.as_ref()];
+        let arguments = [
+            "topic-partner".as_ref(),
+            role.as_ref(),
+            setup.socket().as_os_str(),
+            prefix.as_ref(),
+            count.as_ref(),
+        ];
         let mut process = Helper::start(&this_program()?, arguments, Stdio::from(descriptor))?;
         process.line(PATIENCE, &setup.interrupt)?;
         Ok(Partner { words, process, turn: 0, interrupt: setup.interrupt.clone() })

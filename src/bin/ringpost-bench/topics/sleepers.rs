@@ -105,7 +105,8 @@ pub fn sends(session: &Session, subscribers: u32, count: u32) -> Result<Woken, F
 
 fn keys(setup: &mut Setup, count: u32) -> Result<Vec<Key>, Failure> {
     let key = |number: u32| {
-        let name = Name::try_from(format!("ringpost-bench-inbox{number}").as_str()).map_err(Failure::failed)?;
+        let name =
+            Name::try_from(format!("ringpost-bench-inbox{number}").as_str()).map_err(Failure::failed)?;
         let found = setup.client.look_up(name).map_err(Failure::failed)?;
         found.ok_or_else(|| Failure::failed("a receiving client is not registered"))
     };
@@ -169,8 +170,9 @@ pub fn bare(options: &PartnerOptions, words: &Words) -> Outcome {
 }
 
 pub fn inboxes(options: &PartnerOptions, words: &Words) -> Outcome {
-    let all =
-        (0..options.count).map(|number| register(options, &number.to_string())).collect::<Result<Vec<_>, _>>()?;
+    let all = (0..options.count)
+        .map(|number| register(options, &number.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
     let words = words.clone();
     threads(all, move |_, mut client| {
         loop {

@@ -129,7 +129,9 @@ impl Ends {
                 let answer = subscriber.recv().map_err(Failure::failed)?;
                 match number(answer.payload())? == *next {
                     true => Ok(()),
-                    false => Err(Failure::failed("an answer is another one's, so the measurement is invalid")),
+                    false => {
+                        Err(Failure::failed("an answer is another one's, so the measurement is invalid"))
+                    }
                 }
             };
             (0..WARM).try_for_each(|_| trip())?;
@@ -192,8 +194,11 @@ pub fn trips(session: &Session) -> Result<Trips, Failure> {
 /// What publishing costs with subscriptions that nobody reads.
 pub fn cost(session: &Session, subscriptions: u32, count: u64) -> Result<Cost, Failure> {
     session.with(plan(session), |setup| {
-        let kinds =
-            [("one", Role::Never, 1), ("many", Role::Never, subscriptions), ("perhaps", Role::Perhaps, subscriptions)];
+        let kinds = [
+            ("one", Role::Never, 1),
+            ("many", Role::Never, subscriptions),
+            ("perhaps", Role::Perhaps, subscriptions),
+        ];
         let mut publishers = Vec::new();
         for (prefix, role, many) in kinds {
             let publisher = publisher(setup, prefix)?;

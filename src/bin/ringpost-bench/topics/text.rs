@@ -21,10 +21,19 @@ impl Figures for Measured {
         let mut row = |what: &str, beside: &Beside, other: &str| {
             let [ours, floor] = [beside.ns, beside.floor_ns].map(|times| time(times.p50));
             let range = format!("{} to {}", ratio(beside.ratio.p10), ratio(beside.ratio.p90));
-            table.row([what.into(), ours, other.into(), String::new(), floor, ratio(beside.ratio.p50), range]);
+            table.row([
+                what.into(),
+                ours,
+                other.into(),
+                String::new(),
+                floor,
+                ratio(beside.ratio.p50),
+                range,
+            ]);
         };
         if let Some(found) = &self.publish {
-            let what = format!("published to a spinning reader, {:.1} % received", 100.0 * found.received.p50);
+            let what =
+                format!("published to a spinning reader, {:.1} % received", 100.0 * found.received.p50);
             row(&what, &found.blocks, "ring of one reader, one at a time");
         }
         if let Some(found) = &self.trips {
