@@ -18,7 +18,7 @@ use crate::os::descriptors::{self, Ours};
 use crate::ring::{Kick, OwnPipe};
 use crate::shm::backend::{PipeReader, PipeWriter};
 use crate::testing::failpoints::failpoint;
-use crate::topic::{Manner, Reader, Shape, Start, State, open_page, open_topic};
+use crate::topic::{Reader, Shape, Start, State, open_page, open_topic};
 use crate::wire::{Peer, Policy, Topic};
 
 /// A part. Dropping it tells the publisher nothing.
@@ -136,8 +136,7 @@ impl Part {
             0 => Start::Now,
             some => Start::Last(some),
         };
-        let reader =
-            Reader::new(view, shape, (words, source.line, publishers), source.first, start, manner(policy));
+        let reader = Reader::new(view, shape, (words, source.line, publishers), source.first, start, policy);
         Some(Part {
             reader,
             topic: source.topic,
@@ -206,13 +205,5 @@ struct Watching(Watch);
 impl Drop for Watching {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-fn manner(policy: Policy) -> Manner {
-    match policy {
-        Policy::Lossy => Manner::Lossy,
-        Policy::Latest => Manner::Latest,
-        Policy::Reliable => Manner::Reliable,
     }
 }

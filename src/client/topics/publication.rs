@@ -60,7 +60,7 @@ impl Publication {
             stall,
             users,
             arms,
-            audience: Audience::new(stall),
+            audience: Audience::new(stall)?,
             process: ForkSafeWord::not_inherited(1)?,
         })
     }

@@ -277,7 +277,7 @@ impl Drop for Publisher {
         }
         // Before the server is told, which may take a while.
         self.shared.close(CloseReason::Local);
-        self.writer.end(crate::topic::Ended::Closed);
+        self.shared.audience.conclude();
         if let Some(topics) = self.topics.upgrade() {
             topics.remove_publication(&self.shared);
         }

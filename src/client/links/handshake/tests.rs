@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
@@ -13,7 +14,7 @@ use crate::WaitStrategy;
 use crate::channel::{Geometry, LinkEnds, Side, open_link};
 use crate::client::links::end::LinkEnd;
 use crate::client::session::Place;
-use crate::client::{Client, Link};
+use crate::client::{CallError, Client, Link};
 use crate::connect::connection::Connection;
 use crate::connect::dial::Line;
 use crate::connect::{Reply, Role};
