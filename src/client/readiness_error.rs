@@ -37,9 +37,10 @@ pub enum ReadinessError {
     /// The end was never asked for its readiness, or the client has registered again since.
     #[error("nothing to wait by: ask for the readiness first, and again after each registration")]
     NotAsked,
-    /// The link was opened by a side that did not say that it may wait in an event loop.
+    /// The end did not say, when it was made, that it may wait in an event loop.
     #[error(
-        "this end of the link cannot wait in an event loop: open it with LinkOptions::arms or Incoming::arms"
+        "this end cannot wait in an event loop: open the link with LinkOptions::arms or Incoming::arms, publish with \
+         PublishOptions::arms, subscribe with SubscribeOptions::arms"
     )]
     NotArmable,
     /// A system call failed.

@@ -9,6 +9,7 @@ pub(crate) mod fork_safe;
 pub(crate) mod futex;
 pub(crate) mod memfd;
 pub(crate) mod neighbour;
+pub(crate) mod nest;
 pub(crate) mod pipe;
 pub(crate) mod processors;
 pub(crate) mod random;

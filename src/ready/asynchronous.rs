@@ -20,6 +20,9 @@ use super::{Readiness, ReadinessError};
 /// | [`Link`] | [`post`] |
 /// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
 /// | [`Responder`] | [`serve`], with a service that may await |
+/// | [`Publisher`] | [`send`](Async::<crate::Publisher>::send) |
+/// | [`Subscriber`] | [`recv`](Async::<crate::Subscriber>::recv); a [`Stream`] of samples |
+/// | [`Presence`] | [`recv`](Async::<crate::Presence>::recv); a [`Stream`] of changes |
 ///
 /// [`call`]: Async::call
 /// [`submit`]: Async::submit
@@ -42,6 +45,9 @@ use super::{Readiness, ReadinessError};
 /// [`Link`]: crate::Link
 /// [`Listener`]: crate::Listener
 /// [`Responder`]: crate::Responder
+/// [`Publisher`]: crate::Publisher
+/// [`Subscriber`]: crate::Subscriber
+/// [`Presence`]: crate::Presence
 /// [`Stream`]: futures_core::Stream
 ///
 /// Each does what the operation of the same name of the end itself does, and fails as that does. Where that
@@ -50,11 +56,14 @@ use super::{Readiness, ReadinessError};
 /// [split](crate::Client::split) the client first.
 ///
 /// **A future may be dropped at any point.** A request was sent then wholly or not at all, and if it was, its
-/// response is discarded when it comes. A message, a response or a caller that was not returned is there for
-/// the next operation. No payload is kept: it is encoded when the future is first polled.
+/// response is discarded when it comes. A message, a sample, a response or a caller that was not returned is
+/// there for the next operation. No payload is kept: it is encoded when the future is first polled.
 ///
 /// Nothing is locked, no thread is started, and every future is `Send` if what you give it is. Each client,
 /// and each link, is an end of its own: to ask two things at once, register or connect twice.
+///
+/// A [`Publisher`] must have been published with [`PublishOptions::arms`](crate::PublishOptions::arms), and a
+/// [`Subscriber`] with [`SubscribeOptions::arms`](crate::SubscribeOptions::arms).
 ///
 /// A client that [registers again](crate::ClientBuilder::reconnect) does not do so by itself in here, because
 /// that may take long: the operation that finds the end says so, and so do those that follow. Take the client

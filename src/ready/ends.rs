@@ -4,7 +4,7 @@
 
 use super::sealed::Sealed;
 use super::{Readiness, ReadinessError, Ready};
-use crate::client::{Caller, Client, Inbox, Link, Listener, Responder};
+use crate::client::{Caller, Client, Inbox, Link, Listener, Presence, Publisher, Responder, Subscriber};
 
 /// Both halves at once: look at both, also if the descriptor is readable for one of them only.
 impl Ready for Client {
@@ -87,9 +87,54 @@ impl Ready for Listener {
     }
 }
 
+/// It waits for samples of all its publishers: look with [`Subscriber::try_recv`]. It must have subscribed
+/// with [`SubscribeOptions::arms`](crate::SubscribeOptions::arms). Its readiness does not end with a
+/// registration. Neither function blocks.
+impl Ready for Subscriber {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.nest().map(Readiness::of_nest)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
+/// It waits for room, if the last [`Publisher::try_send`] said [`Full`](crate::PublishError::Full): send
+/// again. Otherwise there is nothing to wait for, and [`arm`](Ready::arm) says `false`. It must have published
+/// with [`PublishOptions::arms`](crate::PublishOptions::arms). Its readiness does not end with a registration.
+/// Neither function blocks.
+///
+/// The descriptor is also readable when a subscriber has used up the publisher's patience. The next
+/// `try_send` evicts it.
+impl Ready for Publisher {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.nest().map(Readiness::of_nest)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
+/// It waits for a change: look with [`Presence::try_recv`]. Its readiness does not end with a registration.
+/// Neither function blocks.
+impl Ready for Presence {
+    fn readiness(&mut self) -> Result<Readiness, ReadinessError> {
+        self.nest().map(Readiness::of_nest)
+    }
+
+    fn arm(&mut self) -> Result<bool, ReadinessError> {
+        self.arm_end()
+    }
+}
+
 impl Sealed for Client {}
 impl Sealed for Caller {}
 impl Sealed for Inbox {}
 impl Sealed for Link {}
 impl Sealed for Responder {}
 impl Sealed for Listener {}
+impl Sealed for Subscriber {}
+impl Sealed for Publisher {}
+impl Sealed for Presence {}

@@ -18,6 +18,8 @@ mod runtime;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 mod serve;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
+mod topics;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
 mod waits;
 
 pub use crate::client::ReadinessError;

@@ -4,12 +4,10 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use rustix::event::epoll::{self, EventData, EventFlags};
-
-use crate::os::descriptors::close_if;
+use crate::os::nest::Nest;
 use crate::shm::backend::PipeReader;
 
 /// What to wait by for an end: [`Ready::readiness`](crate::Ready::readiness). Its descriptor can be put into
@@ -22,14 +20,7 @@ pub struct Readiness(By);
 enum By {
     /// The pipe of one end.
     Pipe(Arc<PipeReader>),
-    Several(Nest),
-}
-
-/// An epoll instance that is readable while one of its pipes is.
-struct Nest {
-    /// `Some` until the drop.
-    epoll: Option<OwnedFd>,
-    pipes: [Arc<PipeReader>; 2],
+    Several(Arc<Nest>),
 }
 
 impl Readiness {
@@ -37,12 +28,15 @@ impl Readiness {
         Readiness(By::Pipe(pipe))
     }
 
-    pub(super) fn of_several(pipes: [Arc<PipeReader>; 2]) -> io::Result<Readiness> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for pipe in &pipes {
-            epoll::add(&epoll, &**pipe, EventData::new_u64(0), EventFlags::IN)?;
-        }
-        Ok(Readiness(By::Several(Nest { epoll: Some(epoll), pipes })))
+    /// Of an end with several pipes.
+    pub(super) fn of_nest(nest: Arc<Nest>) -> Readiness {
+        Readiness(By::Several(nest))
+    }
+
+    pub(super) fn of_several([first, second]: [Arc<PipeReader>; 2]) -> io::Result<Readiness> {
+        let nest = Nest::new(first)?;
+        nest.hold(std::iter::once(&second))?;
+        Ok(Readiness(By::Several(Arc::new(nest))))
     }
 }
 
@@ -56,7 +50,7 @@ impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             By::Pipe(pipe) => pipe.as_fd(),
-            By::Several(Nest { epoll, .. }) => epoll.as_ref().expect("only the drop takes it").as_fd(),
+            By::Several(nest) => nest.as_fd(),
         }
     }
 }
@@ -64,16 +58,5 @@ impl AsFd for Readiness {
 impl AsRawFd for Readiness {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
-    }
-}
-
-impl Drop for Nest {
-    fn drop(&mut self) {
-        let Some(epoll) = self.epoll.take() else { return };
-        // Other code may have closed it, and got its number for something else: that has not these pipes.
-        let [pipe, _] = &self.pipes;
-        let is_ours =
-            pipe.is_ours() && epoll::modify(&epoll, &**pipe, EventData::new_u64(0), EventFlags::IN).is_ok();
-        close_if(is_ours, Some(epoll));
     }
 }

@@ -34,7 +34,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::ReadinessError;
-use crate::client::{AcceptError, CallError, ConnectError, RecvError};
+use crate::client::{AcceptError, CallError, ConnectError, PublishError, RecvError, SampleError};
 use crate::wire::CloseReason;
 
 /// How often a loop goes around before it lets other tasks run. A peer that writes without sense could keep
@@ -163,6 +163,26 @@ impl Lost for AcceptError {
 
     fn cannot_wait() -> AcceptError {
         AcceptError::CannotWait
+    }
+}
+
+impl Lost for PublishError {
+    fn disconnected(reason: CloseReason) -> PublishError {
+        PublishError::Disconnected(reason)
+    }
+
+    fn cannot_wait() -> PublishError {
+        PublishError::CannotWait
+    }
+}
+
+impl Lost for SampleError {
+    fn disconnected(reason: CloseReason) -> SampleError {
+        SampleError::Disconnected(reason)
+    }
+
+    fn cannot_wait() -> SampleError {
+        SampleError::CannotWait
     }
 }
 

@@ -1,7 +1,9 @@
 //! What each end can do as a future. Sealed: nobody else's type is an end.
 
 use super::{Readiness, ReadinessError, Ready};
-use crate::client::{Caller, Calls, Client, Inbox, Link, Listener, Responder};
+use crate::client::{
+    Caller, Calls, Client, Inbox, Link, Listener, Presence, Publisher, Responder, Subscriber,
+};
 
 /// An end that can be wrapped.
 pub trait Waits: Ready {
@@ -23,6 +25,9 @@ impl Waits for Inbox {}
 impl Waits for Link {}
 impl Waits for Listener {}
 impl Waits for Responder {}
+impl Waits for Publisher {}
+impl Waits for Subscriber {}
+impl Waits for Presence {}
 
 /// An end that calls.
 pub trait Asks: Waits {

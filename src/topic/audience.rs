@@ -25,7 +25,9 @@ use super::shape::{ENDED, Shape};
 use super::writer::Ended;
 use crate::os::barrier;
 use crate::ring::{ARMED, AWAKE, CloseReason, Kick, OwnPipe, PARKED, SPARE_HINTS};
-use crate::shm::backend::{Arc, AtomicU32, AtomicU64, ForkSafeWord, Mutex, MutexGuard, Ordering, fence};
+use crate::shm::backend::{
+    Arc, AtomicU32, AtomicU64, ForkSafeWord, Mutex, MutexGuard, Ordering, PipeWriter, fence,
+};
 use crate::shm::futex::{self, Scope};
 use crate::shm::{FOREIGN, View, Word32};
 use crate::testing::failpoints::failpoint;
@@ -148,6 +150,8 @@ struct Inner {
     tail: AtomicU64,
     /// How long the publisher waits for a reliable reader, if it does.
     patience: Option<Duration>,
+    /// Wakes a writer that waits in an event loop.
+    kick: Kick,
     state: Mutex<Changing>,
 }
 
@@ -191,6 +195,7 @@ impl Audience {
             closed: AtomicU32::new(0),
             tail: AtomicU64::new(0),
             patience,
+            kick: Kick::default(),
             state: Mutex::new(Changing::default()),
         })))
     }
@@ -206,6 +211,12 @@ impl Audience {
         }
         self.0.generation.fetch_add(2, Ordering::Release);
         futex::wake(&self.0.generation, Scope::Private, 1);
+        self.0.kick.kick();
+    }
+
+    /// The writer may wait in an event loop from now on, where this pipe tells it of a change.
+    pub(crate) fn kicks(&self, pipe: PipeWriter) {
+        self.0.kick.set(pipe);
     }
 
     /// Whether this process is a forked child of the publisher's, which must not touch anything.

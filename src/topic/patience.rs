@@ -5,13 +5,14 @@
 //! hold it to a crawl. All who keep the writer waiting at a time pay for that time, so many together cannot
 //! either.
 
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::audience::Attached;
 use super::page::State;
 use super::writer::{Unsent, Writer};
 use crate::ring::{ARMED, AWAKE, Deadline, Kicks, Looked, OwnPipe, PARKED};
-use crate::shm::backend::{Arc, Ordering, fence, now};
+use crate::shm::backend::{Arc, Ordering, PipeReader, fence, now};
 use crate::shm::futex::{self, Scope, Wait};
 use crate::testing::failpoints::failpoint;
 
@@ -39,6 +40,16 @@ enum Read {
     TooLittle,
     /// It is where it cannot be.
     Impossible,
+}
+
+/// Readers that keep a writer waiting which waits in an event loop.
+pub(super) struct Kept {
+    since: Instant,
+    /// When the first of them has used up its patience.
+    until: Instant,
+    /// How far they have to read.
+    needed: u64,
+    by: Vec<Arc<Attached>>,
 }
 
 impl Writer {
@@ -78,6 +89,7 @@ impl Writer {
     /// Waits until every reliable reader has read what the intent will pass. Without a deadline it only looks.
     pub(super) fn wait_for_readers(&mut self, intent: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
         self.wanted = None;
+        self.collect_debts();
         let Some(needed) = intent.checked_sub(self.capacity()).filter(|needed| *needed > 0) else {
             return Ok(());
         };
@@ -173,26 +185,60 @@ impl Writer {
     }
 
     /// Announces that this writer waits in an event loop for the room that its last try did not find. Returns
-    /// false if it is to try again at once.
-    pub(crate) fn arm(&mut self) -> bool {
-        let Some(needed) = self.wanted else { return false };
+    /// the time at which it is to try again in any case, or `None` if it is to do so at once.
+    pub(crate) fn arm(&mut self) -> Option<Instant> {
+        let needed = self.wanted?;
+        self.collect_debts();
         self.heed();
-        // Nobody tells when the time for those that are expected is over, which is soon.
-        if self.heeded.closed.is_some() || self.heeded.expected.is_some() || self.is_read(needed) {
-            return false;
+        if self.heeded.closed.is_some() {
+            return None;
         }
-        // Each of those that lag wakes it.
-        for attached in self.reliable.clone() {
-            if !matches!(self.has_read(&attached, needed), Read::TooLittle) {
-                continue;
+        let (began, patience) = (now(), self.audience.patience());
+        let until = if let Some(until) = self.heeded.expected.filter(|until| began < *until) {
+            until
+        } else {
+            let laggards = self.laggards(needed);
+            let left = laggards.iter().map(|one| patience.saturating_sub(Debt::now(one.debt(), began)));
+            let until = began + left.min()?;
+            // Each of those that lag wakes it.
+            for attached in &laggards {
+                let mut pipe = attached.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+                if !arm_for(attached, pipe.as_mut()?)
+                    || !matches!(self.has_read(attached, needed), Read::TooLittle)
+                {
+                    return None;
+                }
             }
-            let mut pipe = attached.pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let Some(pipe) = pipe.as_mut() else { return false };
-            if !arm_for(&attached, pipe) || !matches!(self.has_read(&attached, needed), Read::TooLittle) {
-                return false;
+            self.kept_waiting = Some(Kept { since: began, until, needed, by: laggards });
+            until
+        };
+        (self.audience.generation() == self.heeded.generation).then_some(until)
+    }
+
+    /// Those that kept the writer waiting in an event loop pay for that, as for a sleep.
+    fn collect_debts(&mut self) {
+        let Some(Kept { since, until, needed, by }) = self.kept_waiting.take() else { return };
+        // It may have come back later than it was told to.
+        let over = now().min(until);
+        for attached in &by {
+            let stalled = Debt::now(attached.debt(), since) + over.saturating_duration_since(since);
+            attached.set_debt(Debt { stalled, at: over });
+            if stalled >= self.audience.patience()
+                && matches!(self.has_read(attached, needed), Read::TooLittle)
+            {
+                self.audience.evict(attached, State::Stalled);
             }
         }
-        self.audience.generation() == self.heeded.generation
+        self.heed();
+    }
+
+    /// The pipes by which reliable readers wake this writer in an event loop.
+    pub(crate) fn pipes(&self) -> Vec<Arc<PipeReader>> {
+        let pipe = |attached: &Arc<Attached>| {
+            let pipe = attached.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+            pipe.as_ref().map(|own| Arc::clone(own.reader()))
+        };
+        self.reliable.iter().filter_map(pipe).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use super::audience::{Attached, Audience, Heeded, always_fences, end_segment, ended_word};
 use super::grant::Grant;
 use super::page::State;
+use super::patience::Kept;
 use super::shape::{DATA, FIRST, INTENT, LAST, Shape};
 use crate::ring::layout::{EMPTY, HEADER, LINE, ONE_LINE, data_header, padding_header, record_size};
 use crate::ring::{CloseReason, Deadline, WaitStrategy, Waiting};
@@ -72,6 +73,8 @@ pub(crate) struct Writer {
     pub(super) waiting: Waiting,
     /// How far reliable readers must have read for the sample that did not find room.
     pub(super) wanted: Option<u64>,
+    /// Who keeps it waiting in an event loop.
+    pub(super) kept_waiting: Option<Kept>,
 }
 
 impl Writer {
@@ -102,6 +105,7 @@ impl Writer {
             always_fences: always_fences(),
             waiting: Waiting::new(strategy),
             wanted: None,
+            kept_waiting: None,
         };
         writer.sort();
         writer.say_first();
@@ -342,6 +346,7 @@ impl Writer {
         self.ended = ended_word(&view);
         (self.view, self.shape) = (view, shape);
         (self.position, self.intent, self.noted, self.wanted) = (0, 0, u64::MAX, None);
+        self.kept_waiting = None;
         self.say_first();
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Feed {
     pub(super) slice: Duration,
     /// Of publishers that went on elsewhere, the sequence of the next sample.
     left_off: HashMap<u64, u64>,
+    /// How often the parts have changed.
+    pub(super) settled: u64,
     /// What is to be said, each once.
     untold: VecDeque<SampleError>,
 }
@@ -56,6 +58,7 @@ impl Feed {
             found: 0,
             slice: SHORTEST_SLICE,
             left_off: HashMap::new(),
+            settled: 0,
             untold: VecDeque::new(),
         }
     }
@@ -122,6 +125,7 @@ impl Feed {
 
     /// A part came.
     fn settle(&mut self, mut part: Part) {
+        self.settled += 1;
         if part.is_refused {
             part.reader.leave();
             self.shared.forget(part.epoch);
@@ -154,6 +158,7 @@ impl Feed {
         }
         if let Some(next) = part.successor() {
             self.parts[at] = next;
+            self.settled += 1;
         } else {
             let part = self.remove(at);
             if ended == Some(Ended::Moved) {
@@ -184,6 +189,7 @@ impl Feed {
     }
 
     fn remove(&mut self, at: usize) -> Part {
+        self.settled += 1;
         let part = self.parts.remove(at);
         if self.turn > at {
             self.turn -= 1;
@@ -210,6 +216,12 @@ impl Feed {
     /// Whether nothing has changed besides the rings since the last look.
     pub(super) fn has_nothing_new(&self) -> bool {
         self.shared.notice.seen() == self.seen
+    }
+
+    /// What an error says is said by the next look.
+    pub(super) fn say_later(&mut self, error: SampleError) {
+        self.untold.push_back(error);
+        self.seen = NEVER_SEEN;
     }
 
     /// Waits until every publisher has decided about this subscription, and returns one that has refused it.

@@ -33,7 +33,7 @@ pub(in crate::client) struct Publication {
     stall: Option<Duration>,
     users: Vec<u32>,
     /// Whether the publisher may wait for room in an event loop.
-    arms: bool,
+    pub(super) arms: bool,
     pub(super) audience: Audience,
     /// By which a forked child knows that it is one.
     process: ForkSafeWord,

@@ -10,9 +10,12 @@ use super::error::PublishError;
 use super::publication::{FIRST, Publication};
 use super::publish_options::PublishOptions;
 use super::set::Topics;
-use crate::client::{Caller, Client, Closer};
+use crate::client::{Caller, Client, Closer, ReadinessError};
 use crate::codec::Payload;
+use crate::os::nest::Nest;
+use crate::os::pipe::{NewPipe, kick_pipe};
 use crate::ring::Deadline;
+use crate::shm::backend::{PipeReader, PipeWriter};
 use crate::topic::{Gone, Grant, State, Unsent, Writer};
 use crate::wire::{CloseReason, Peer, Topic, TopicError};
 
@@ -51,6 +54,8 @@ pub struct Publisher {
     topics: Weak<Topics>,
     /// The most bytes of a sample.
     max: usize,
+    /// By which it waits in an event loop once it was asked for, and the pipe in it that tells of changes.
+    nest: Option<(Arc<Nest>, Arc<PipeReader>)>,
 }
 
 /// A subscriber that a publisher did not wait for any longer: [`Publisher::evictions`].
@@ -112,7 +117,7 @@ impl Caller {
 
 impl Publisher {
     pub(super) fn new(writer: Writer, shared: Arc<Publication>, topics: &Arc<Topics>) -> Publisher {
-        Publisher { max: writer.max_sample(), writer, shared, topics: Arc::downgrade(topics) }
+        Publisher { max: writer.max_sample(), writer, shared, topics: Arc::downgrade(topics), nest: None }
     }
 
     /// Begins to set up a publisher that differs from what [`publish`](Client::publish) makes. Does not
@@ -252,11 +257,48 @@ impl Publisher {
         Closer::of_publisher(&self.shared)
     }
 
-    /// The publisher's end of the ring, to wait for room in an event loop.
-    #[allow(dead_code, reason = "used where a publisher waits in an event loop")]
-    pub(crate) fn writer(&mut self) -> &mut Writer {
-        &mut self.writer
+    // ---- for waiting in an event loop
+
+    /// What to wait by for room in an event loop. The first time it is made. Does not block.
+    pub(crate) fn nest(&mut self) -> Result<Arc<Nest>, ReadinessError> {
+        if let Some(reason) = self.shared.reason() {
+            return Err(ReadinessError::Disconnected(reason));
+        }
+        if !self.shared.arms {
+            return Err(ReadinessError::NotArmable);
+        }
+        if let Some((nest, _)) = &self.nest {
+            return Ok(Arc::clone(nest));
+        }
+        let made = kick_pipe().and_then(|NewPipe { read, write, .. }| {
+            let changes = Arc::new(PipeReader::new(read));
+            Ok((Arc::new(Nest::with_timer(Arc::clone(&changes))?), changes, PipeWriter::new(write)))
+        });
+        let (nest, changes, write) = made.map_err(cannot_be_made)?;
+        self.shared.audience.kicks(write);
+        self.nest = Some((Arc::clone(&nest), changes));
+        Ok(nest)
     }
+
+    /// Announces a wait for the room that the last `try_send` did not find. Returns false if it is to try
+    /// again at once.
+    pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
+        if self.shared.is_forked() {
+            return Ok(false);
+        }
+        let without = if self.shared.arms { ReadinessError::NotAsked } else { ReadinessError::NotArmable };
+        let (nest, changes) = self.nest.as_ref().ok_or(without)?;
+        // In this order: whatever changes behind the look kicks again.
+        changes.drain();
+        let until = self.writer.arm();
+        nest.set_timer(until);
+        nest.hold(self.writer.pipes().iter()).map_err(cannot_be_made)?;
+        Ok(until.is_some())
+    }
+}
+
+fn cannot_be_made(source: io::Error) -> ReadinessError {
+    ReadinessError::System { action: "make an epoll instance", source }
 }
 
 #[cold]

@@ -13,8 +13,8 @@ use super::set::Topics;
 use super::subscribe_options::SubscribeOptions;
 use super::subscription::Subscription;
 use crate::client::{Caller, Client, Closer, ReadinessError};
+use crate::os::nest::Nest;
 use crate::ring::{Deadline, WaitStrategy};
-use crate::shm::backend::PipeReader;
 use crate::topic::{Reader, Taken};
 use crate::wire::{Pattern, Peer, TopicError};
 
@@ -58,6 +58,10 @@ use crate::wire::{Pattern, Peer, TopicError};
 pub struct Subscriber {
     pub(super) feed: Feed,
     pub(super) topics: Weak<Topics>,
+    /// By which it waits in an event loop, once it was asked for.
+    nest: Option<Arc<Nest>>,
+    /// Of when the parts are whose pipes are in it.
+    held: Option<u64>,
 }
 
 impl fmt::Debug for Subscriber {
@@ -110,7 +114,12 @@ impl Caller {
 
 impl Subscriber {
     pub(super) fn new(shared: Arc<Subscription>, topics: &Arc<Topics>, strategy: WaitStrategy) -> Subscriber {
-        Subscriber { feed: Feed::new(shared, strategy), topics: Arc::downgrade(topics) }
+        Subscriber {
+            feed: Feed::new(shared, strategy),
+            topics: Arc::downgrade(topics),
+            nest: None,
+            held: None,
+        }
     }
 
     /// Begins to set up a subscription that differs from what [`subscribe`](Client::subscribe) makes. Does
@@ -126,7 +135,7 @@ impl Subscriber {
     /// See [`SampleError`]; never [`TimedOut`](SampleError::TimedOut).
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Sample<'_>>, SampleError> {
-        let found = self.feed.look(Reader::try_take)?;
+        let found = self.look()?;
         Ok(found.map(|(at, taken)| self.sample(at, taken)))
     }
 
@@ -193,8 +202,14 @@ impl Subscriber {
         })
     }
 
+    /// Looks for a sample, which [`sample`](Self::sample) then reads from the buffer.
     #[inline(always)]
-    fn sample(&self, at: usize, taken: Taken) -> Sample<'_> {
+    pub(crate) fn look(&mut self) -> Result<Option<(usize, Taken)>, SampleError> {
+        self.feed.look(Reader::try_take)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sample(&self, at: usize, taken: Taken) -> Sample<'_> {
         let (part, Taken { sequence, missed }) = (&self.feed.parts[at], taken);
         let origin = Origin { topic: &part.topic, publisher: &part.publisher, sequence, missed };
         Sample { payload: &self.feed.buffer, origin }
@@ -236,49 +251,50 @@ impl Subscriber {
 
     // ---- for waiting in an event loop
 
-    /// What tells in an event loop that something changed besides the rings: a publisher came or went, or the
-    /// subscription has ended. The first time it is made.
-    pub(crate) fn notice_pipe(&self) -> Result<Arc<PipeReader>, ReadinessError> {
+    /// What to wait by in an event loop. The first time it is made. Does not block.
+    pub(crate) fn nest(&mut self) -> Result<Arc<Nest>, ReadinessError> {
         if let Some(reason) = self.feed.shared.reason() {
             return Err(ReadinessError::Disconnected(reason));
         }
-        let pipe = self.feed.shared.notice.pipe();
-        pipe.map_err(|source| ReadinessError::System { action: "make a pipe", source })
+        if !self.feed.shared.waits.arms {
+            return Err(ReadinessError::NotArmable);
+        }
+        if let Some(nest) = &self.nest {
+            return Ok(Arc::clone(nest));
+        }
+        let nest = self.feed.shared.notice.pipe().and_then(Nest::new);
+        let nest = Arc::new(nest.map_err(cannot_be_made)?);
+        self.held = None;
+        Ok(Arc::clone(self.nest.insert(nest)))
     }
 
-    /// The pipes by which publishers wake this subscriber in an event loop. It has those of a publisher that
-    /// came once [`arm_end`](Self::arm_end) was called.
-    pub(crate) fn pipes(&self) -> impl Iterator<Item = &Arc<PipeReader>> {
-        self.feed.parts.iter().filter_map(|part| part.own.as_ref()).map(|own| own.reader())
-    }
-
-    /// Whether it was made to wait in an event loop.
-    pub(crate) fn may_arm(&self) -> bool {
-        self.feed.shared.waits.arms
-    }
-
-    /// Announces a wait by all the pipes. Returns false if there is something to look at.
+    /// Announces a wait by the nest. Returns false if there is something to look at.
     pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
         if self.feed.shared.notice.is_forked() {
             return Ok(false);
         }
-        if !self.may_arm() {
+        if !self.feed.shared.waits.arms {
             return Err(ReadinessError::NotArmable);
         }
-        let notice = self.feed.shared.notice.pipe_if_made().ok_or(ReadinessError::NotAsked)?;
+        let nest = self.nest.as_ref().ok_or(ReadinessError::NotAsked)?;
         // In this order: whatever changes behind the look kicks again.
-        notice.drain();
+        if let Some(notice) = self.feed.shared.notice.pipe_if_made() {
+            notice.drain();
+        }
         if !self.feed.has_nothing_new() {
             return Ok(false);
         }
-        for part in &mut self.feed.parts {
-            let Some(own) = &mut part.own else { continue };
-            if !part.reader.arm(own) {
-                return Ok(false);
-            }
+        if self.held != Some(self.feed.settled) {
+            let pipes = self.feed.parts.iter().filter_map(|part| part.own.as_ref());
+            nest.hold(pipes.map(|own| own.reader())).map_err(cannot_be_made)?;
+            self.held = Some(self.feed.settled);
         }
-        Ok(true)
+        Ok(self.feed.arm())
     }
+}
+
+fn cannot_be_made(source: std::io::Error) -> ReadinessError {
+    ReadinessError::System { action: "make an epoll instance", source }
 }
 
 /// See [`Subscriber`]. Does nothing in a forked child but close its copies of the descriptors.

@@ -52,10 +52,8 @@ impl Feed {
     #[cold]
     #[inline(never)]
     pub(super) fn wait(&mut self, deadline: &mut Deadline) -> Result<(), SampleError> {
-        let given_up = self.parts.iter().position(|part| is_given_up(part.reader.state()));
-        if let Some(at) = given_up {
-            let state = self.parts[at].reader.state();
-            return Err(self.failed(at, Fault::GivenUp(state)));
+        if let Some(error) = self.given_up() {
+            return Err(error);
         }
         let until = deadline.start();
         let (mut waiting, found) = (self.waiting, self.found);
@@ -70,6 +68,25 @@ impl Feed {
                 slept
             }
         }
+    }
+
+    /// A publisher that does not serve the subscription any more.
+    fn given_up(&mut self) -> Option<SampleError> {
+        let at = self.parts.iter().position(|part| is_given_up(part.reader.state()))?;
+        let state = self.parts[at].reader.state();
+        Some(self.failed(at, Fault::GivenUp(state)))
+    }
+
+    /// Announces a wait in an event loop. Returns false if there is something to look at.
+    pub(super) fn arm(&mut self) -> bool {
+        if let Some(error) = self.given_up() {
+            self.say_later(error);
+            return false;
+        }
+        let mut parts = self.parts.iter_mut();
+        let armed = parts.all(|part| part.own.as_mut().is_none_or(|own| part.reader.arm(own)));
+        failpoint!("feed.armed", [topic], always);
+        armed
     }
 
     /// Whether a look would find something, or something changed.

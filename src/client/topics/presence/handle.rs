@@ -11,8 +11,9 @@ use super::roll_call::RollCall;
 use crate::client::topics::error::{SampleError, SubscribeError};
 use crate::client::topics::subscribe_options::SubscribeOptions;
 use crate::client::topics::subscriber::Subscriber;
-use crate::client::{Caller, Client};
+use crate::client::{Caller, Client, ReadinessError};
 use crate::connect::topics::PresenceSample;
+use crate::os::nest::Nest;
 use crate::ring::Deadline;
 use crate::topic::{Reader, Taken};
 use crate::wire::Violation;
@@ -220,18 +221,20 @@ impl Presence {
 
     fn ask_for_a_list(&mut self) {
         if let Some(epoch) = self.epoch {
-            let Subscriber { feed, topics } = &self.subscriber;
+            let Subscriber { feed, topics, .. } = &self.subscriber;
             self.lists.fetch_later(topics, &feed.shared, epoch);
         }
     }
 
-    /// By which it waits.
-    pub(crate) fn subscriber(&mut self) -> &mut Subscriber {
-        &mut self.subscriber
+    // ---- for waiting in an event loop
+
+    /// What to wait by in an event loop. Does not block.
+    pub(crate) fn nest(&mut self) -> Result<Arc<Nest>, ReadinessError> {
+        self.subscriber.nest()
     }
 
-    /// Whether something is there that a look finds in no ring.
-    pub(crate) fn has_news(&self) -> bool {
-        self.roll.has_news()
+    /// Announces a wait by the nest. Returns false if there is something to look at.
+    pub(crate) fn arm_end(&mut self) -> Result<bool, ReadinessError> {
+        Ok(!self.roll.has_news() && self.subscriber.arm_end()?)
     }
 }
