@@ -36,6 +36,9 @@
 //!   acknowledges it. It is lost if the receiver dies before reading it.
 //! - A **link** ([`Link`]) is a direct channel between two clients, one of which calls and the other serves.
 //!   The server introduces the two; the data goes past it, and the link goes on when the server dies.
+//! - A **topic** ([`Publisher`], [`Subscriber`]) brings *samples* from one client to all who subscribe, through
+//!   a ring that they can only read. The server introduces them, too. [All about topics](topics).
+//! - **Presence** ([`Presence`]) tells a client who is registered, and each change.
 //! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it.
 //!   Then all waits of the other side end, and name, thread and memory are freed.
 //!
@@ -77,6 +80,14 @@
 //! | [`Responder::serve`] | the link has ended | [`Violation`] |
 //! | [`Listener::serve`], [`ServeHandle::stop`] | | [`ServeError`] |
 //! | [`ServeHandle::join`] | all links have ended | |
+//! | [`publish`] | the server answers | [`PublishError`] |
+//! | [`Publisher::send`], [`Publisher::send_timeout`], [`Publisher::grant`] | a reliable subscriber has room, or is evicted | `TooLarge` |
+//! | [`Publisher::try_send`] | | `TooLarge`, `Full` |
+//! | [`subscribe`] | the publishers that are there have been joined | [`SubscribeError`] |
+//! | [`Subscriber::recv`], [`Subscriber::recv_timeout`], [`Subscriber::recv_ref`] | a sample is there | [`SampleError`] |
+//! | [`Subscriber::try_recv`] | | the same; `None` if no sample is there |
+//! | [`presence`] | the server answers | [`SubscribeError`] |
+//! | [`Presence::recv`], [`Presence::recv_timeout`] | a client is in the list, or comes or goes | [`SampleError`] |
 //! | [`unregister`] | the server answers | |
 //! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
 //! | [`Closer::close`] | | |
@@ -111,6 +122,9 @@
 //! [`reconnect`]: Caller::reconnect
 //! [`connect`]: Client::connect
 //! [`listen`]: Client::listen
+//! [`publish`]: Client::publish
+//! [`subscribe`]: Client::subscribe
+//! [`presence`]: Client::presence
 //! [`unregister`]: Client::unregister
 //!
 //! The operations of one client are served in order: while the server works on a call of it, or a `send`
@@ -218,6 +232,9 @@ pub mod cookbook {}
 #[cfg(any(doc, all(doctest, feature = "tokio")))]
 #[doc = include_str!("../docs/EVENT_LOOPS.md")]
 pub mod event_loops {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/TOPICS.md")]
+pub mod topics {}
 mod registry;
 #[forbid(unsafe_code)]
 mod server;

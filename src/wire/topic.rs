@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
@@ -329,6 +330,19 @@ impl From<Topic> for Pattern {
     }
 }
 
+impl From<&Topic> for Pattern {
+    fn from(topic: &Topic) -> Pattern {
+        topic.clone().into()
+    }
+}
+
+/// For conversions that cannot fail, where one that can is expected.
+impl From<Infallible> for TopicError {
+    fn from(never: Infallible) -> TopicError {
+        match never {}
+    }
+}
+
 macro_rules! as_text {
     ($type:ident) => {
         impl Deref for $type {
@@ -376,6 +390,29 @@ macro_rules! as_text {
 
             fn try_from(text: &str) -> Result<$type, TopicError> {
                 $type::new(text)
+            }
+        }
+
+        impl TryFrom<&String> for $type {
+            type Error = TopicError;
+
+            fn try_from(text: &String) -> Result<$type, TopicError> {
+                $type::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = TopicError;
+
+            fn try_from(text: String) -> Result<$type, TopicError> {
+                $type::new(&text)
+            }
+        }
+
+        /// Copies a pointer.
+        impl From<&$type> for $type {
+            fn from(same: &$type) -> $type {
+                same.clone()
             }
         }
 

@@ -24,13 +24,20 @@ fn client(socket: &Path, line: &[&str]) -> Command {
 #[test]
 fn a_closed_pipe_ends_everything_cleanly() {
     let bus = Bus::start();
-    for line in
-        [&["ls"][..], &["ls", "--json"], &["call", "--as", "x", "y"], &["listen", "--as", "x", "--json"]]
-    {
+    let present = bus.client("present");
+    for line in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["call", "--as", "x", "y"],
+        &["listen", "--as", "x", "--json"],
+        &["subscribe", "--as", "x", "**", "--json"],
+        &["watch"],
+    ] {
         let mut command = client(bus.path(), line);
         command.stdout(closed_pipe());
         finish(command, b"").quiet();
     }
+    drop(present);
     // Neither the line with the key nor the first message can be printed.
     let mut named = client(bus.path(), &["client", "x"]);
     named.stdout(closed_pipe());

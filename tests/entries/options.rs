@@ -8,6 +8,7 @@ use crate::run::place;
 type Case = (&'static [&'static str], &'static [&'static str]);
 
 const SECONDS: &str = "a number of seconds from 0.001 to 31536000";
+const RATE: &str = "a number of samples a second from 0.001 to 1000000000";
 const BYTES: &str = "give a number of bytes, such as 65536, 64K or 1M";
 
 fn refuse(program: &str, cases: &[Case]) {
@@ -50,6 +51,25 @@ fn of_the_client() {
             (&["listen", "--as", "x", "--timeout", ""], &["--timeout"]),
             (&["--socket", "", "ls"], &["--socket <PATH>", "a value is required"]),
             (&["ls", "stray"], &["'stray'"]),
+            (&["publish", "--as", "x"], &["--topic <TOPIC>"]),
+            (&["publish", "--topic", "t"], &["--as <NAME>"]),
+            (&["publish", "--as", "x", "--topic", ""], &["at least one character"]),
+            (&["publish", "--as", "x", "--topic", "t/*"], &["'*'", "byte 2"]),
+            (&["publish", "--as", "x", "--topic", "/t"], &["remove the slash", "byte 0"]),
+            (&["publish", "--as", "x", "--topic", "t", "text"], &["'text'"]),
+            (&["publish", "--as", "x", "--topic", "t", "--rate", "0"], &["--rate", RATE]),
+            (&["publish", "--as", "x", "--topic", "t", "--rate", "-1"], &["--rate", RATE]),
+            (&["publish", "--as", "x", "--topic", "t", "--rate", "NaN"], &["--rate", RATE]),
+            (&["publish", "--as", "x", "--topic", "t", "--count", "0"], &["--count", "1.."]),
+            (&["publish", "--as", "x", "--topic", "t", "--reliable", "0"], &["--reliable", SECONDS]),
+            (&["publish", "--as", "x", "--topic", "t", "--ring-size", "x"], &["--ring-size", BYTES]),
+            (&["subscribe", "--as", "x"], &["<PATTERN>"]),
+            (&["subscribe", "--as", "x", "a*"], &["'*'", "whole levels"]),
+            (&["subscribe", "--as", "x", "t", "u"], &["'u'"]),
+            (&["subscribe", "--as", "x", "t", "--policy", "quick"], &["lossy, latest, reliable"]),
+            (&["subscribe", "--as", "x", "t", "--history", "-1"], &["--history", "-1"]),
+            (&["watch", "--as", " x"], &["trim it"]),
+            (&["watch", "--count", "0"], &["--count", "1.."]),
         ],
     );
 }

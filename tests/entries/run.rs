@@ -13,13 +13,16 @@ pub fn ringpost<A: AsRef<OsStr>>(socket: &Path, arguments: &[A]) -> Ended {
 }
 
 /// Every command that connects, for a client `x`.
-pub fn all_commands() -> [&'static [&'static str]; 5] {
+pub fn all_commands() -> [&'static [&'static str]; 8] {
     [
         &["ls"],
         &["call", "--as", "x", "y"],
         &["send", "--as", "x", "--to", "y", "z"],
         &["listen", "--as", "x"],
         &["client", "x"],
+        &["publish", "--as", "x", "--topic", "t"],
+        &["subscribe", "--as", "x", "**"],
+        &["watch"],
     ]
 }
 

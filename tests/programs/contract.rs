@@ -62,6 +62,9 @@ fn failures_are_status_1_and_one_line() {
         &["call", "--as", "x", "--to", "y", "z", "--socket", socket],
         &["serve", "--as", "x", "--echo", "--socket", socket],
         &["client", "x", "--socket", socket],
+        &["publish", "--as", "x", "--topic", "t", "--socket", socket],
+        &["subscribe", "--as", "x", "t", "--socket", socket],
+        &["watch", "--socket", socket],
     ] {
         let why = run(CLIENT, arguments).failed();
         assert!(why.contains(socket) && why.contains("ringpost-server"), "says what to do: {why}");

@@ -16,3 +16,4 @@ mod log;
 mod serve;
 mod signals;
 mod terminal;
+mod topics;

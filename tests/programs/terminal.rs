@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use std::process::Stdio;
 
 /// Starts a client, and waits until it is registered and shows its prompt.
-fn registered(place: &Place, name: &str) -> Tty {
+pub fn registered(place: &Place, name: &str) -> Tty {
     let tty = Tty::client(&place.path, &[name]);
     tty.shows(&format!("registered as {name}, key "));
     tty.line_is(">");
@@ -30,7 +30,7 @@ fn key_of(place: &Place, name: &str) -> String {
 }
 
 /// Checks that the client ended with success, its name is free, and the terminal is restored.
-fn left_well(place: &Place, mut tty: Tty, name: &str) {
+pub fn left_well(place: &Place, mut tty: Tty, name: &str) {
     assert_eq!(tty.end(), Some(0), "{}", tty.text());
     assert!(!names(place).contains(&name.to_owned()), "the end of the registration was awaited");
     assert!(tty.is_restored());
@@ -163,7 +163,7 @@ fn names_and_commands_are_completed() {
     tty.line_is(&format!("> {bobby_key}"));
     tty.press("\x15/w\t");
     tty.line_is("> /who");
-    tty.press("\x15/s\techo\r");
+    tty.press("\x15/se\techo\r");
     tty.until("the response", |screen| screen.shows_above("echo") && screen.current() == ">");
     tty.press("\x04");
     left_well(&place, tty, "alice");
@@ -185,9 +185,19 @@ fn commands_do_what_help_says() {
         row("alice", &key) && row("bob", &bob_key) && screen.current() == ">"
     });
     tty.press("/help\r");
-    for word in
-        ["/who", "/call NAME TEXT", "/server TEXT", "/help", "/quit", "NAME message", "KEY message", "Tab"]
-    {
+    for word in [
+        "/who",
+        "/call NAME TEXT",
+        "/server TEXT",
+        "/pub TOPIC TEXT",
+        "/sub PATTERN",
+        "/unsub PATTERN",
+        "/help",
+        "/quit",
+        "NAME message",
+        "KEY message",
+        "Tab",
+    ] {
         tty.shows(word);
     }
     tty.line_is(">");
@@ -197,6 +207,13 @@ fn commands_do_what_help_says() {
         ("/server", "the text of the request"),
         ("/call", "the text of the request"),
         ("/call bob", "the text of the request"),
+        ("/pub", "the text of the sample"),
+        ("/pub t", "the text of the sample"),
+        ("/pub t/* x", "cannot contain '*'"),
+        ("/sub", "a topic or a pattern"),
+        ("/sub a b", "between double quotes"),
+        ("/sub a//b", "at least one character"),
+        ("/unsub t", "/sub PATTERN"),
         ("/call bob x", "bob answers no calls"),
         ("/call nobody x", "/who lists"),
         ("/who is there", "takes no arguments"),

@@ -22,10 +22,11 @@ use std::thread;
 use std::time::Duration;
 
 /// The documents with blocks for a shell.
-const DOCUMENTS: [(&str, &str); 3] = [
+const DOCUMENTS: [(&str, &str); 4] = [
     ("README.md", include_str!("../../README.md")),
     ("docs/PROGRAMS.md", include_str!("../../docs/PROGRAMS.md")),
     ("docs/FIGURES.md", include_str!("../../docs/FIGURES.md")),
+    ("docs/TOPICS.md", include_str!("../../docs/TOPICS.md")),
 ];
 
 /// Commands that are not run here (by their beginnings), and why.

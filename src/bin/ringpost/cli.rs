@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
-use ringpost::{Address, Name};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use ringpost::{Address, Name, Pattern, Topic};
 
-use ringpost::cli::args::{SocketOption, seconds};
+use ringpost::cli::args::{SocketOption, bytes, seconds};
 use ringpost::cli::generate::Generate;
 
 /// Client and tools for a local message bus over shared memory.
@@ -28,9 +28,10 @@ pub enum Command {
     /// Register, send each typed line as a message, and show arriving messages
     ///
     /// A line has the form `KEY|NAME message`; put a name with spaces between double quotes. On a terminal
-    /// you can also type /who, /call NAME TEXT, /server TEXT, /help and /quit, edit lines, and complete names
-    /// and commands with Tab; Ctrl-D or Ctrl-C unregisters and ends. If stdin or stdout is not a
-    /// terminal, lines are read without editing, and the exit status is 1 if a line failed.
+    /// you can also type /who, /call NAME TEXT, /server TEXT, /pub TOPIC TEXT, /sub PATTERN, /unsub PATTERN,
+    /// /help and /quit, edit lines, and complete names, topics and commands with Tab; Ctrl-D or Ctrl-C
+    /// unregisters and ends. If stdin or stdout is not a terminal, lines are read without editing, and the
+    /// exit status is 1 if a line failed.
     Client(ClientOptions),
     /// Send a message to another client
     Send(SendOptions),
@@ -47,6 +48,23 @@ pub enum Command {
     Serve(ServeOptions),
     /// Register and print arriving messages
     Listen(ListenOptions),
+    /// Publish lines of standard input to everyone who subscribes to a topic
+    ///
+    /// Each line is a sample, without its line end; with --block all of standard input is one sample. Several
+    /// clients may publish the same topic. Subscribers that are slow lose samples and are told how many; the
+    /// publisher never waits for them, unless it offers --reliable. Ends with standard input, SIGINT or
+    /// SIGTERM.
+    Publish(PublishOptions),
+    /// Print the samples of the topics that match a pattern
+    ///
+    /// A line has the form `TOPIC PUBLISHER SEQUENCE: PAYLOAD`. Publishers that come later are joined without
+    /// losing their first sample. What was missed of a publisher is said on stderr.
+    Subscribe(SubscribeOptions),
+    /// Print who is registered, and from then on who comes and who goes
+    ///
+    /// A line has the form `present|appeared|vanished NAME (KEY)`, with the process and the user, or the
+    /// reason why the client vanished. The program itself is left out.
+    Watch(WatchOptions),
     /// List the registered clients, without registering
     Ls(LsOptions),
     /// Run a server and two clients as processes, exchange messages, and measure calls
@@ -176,14 +194,141 @@ pub struct ListenOptions {
 }
 
 #[derive(Debug, Args)]
+pub struct PublishOptions {
+    /// The name to register under
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Name,
+
+    /// The topic: levels divided by slashes, such as prices/AAPL
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Topic,
+
+    /// Publish all of standard input as one sample
+    #[arg(long)]
+    pub block: bool,
+
+    /// End after this many samples; with --block, publish it this often [default: all lines; one block]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Publish at most this many samples a second, such as 100 or 0.5 [default: no limit]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub rate: Option<f64>,
+
+    /// Before the first sample, wait until so many subscriptions have joined [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub subscribers: usize,
+
+    /// Offer subscribers to be reliable: wait for one of them that has no room, but this long at most
+    ///
+    /// Who does not read in this time is evicted, which is said on stderr
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub reliable: Option<Duration>,
+
+    /// The ring of the samples, a power of two; a sample takes a quarter of it at most [default: as the
+    /// server's rings]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub ring_size: Option<usize>,
+
+    /// When the server ends, wait for a new one and publish there
+    ///
+    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server is
+    /// full
+    #[arg(long)]
+    pub reconnect: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SubscribeOptions {
+    /// The name to register under
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Name,
+
+    /// The topics: a topic in which a level may be * (any one level) or ** (any number of levels, also
+    /// none), such as 'prices/*'; put it between quotes in a shell
+    pub pattern: Pattern,
+
+    /// End after this many samples; fail if fewer arrive
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// End after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+
+    /// What to do if this program is slower than a publisher
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Policy::Lossy)]
+    pub policy: Policy,
+
+    /// Begin with the last N samples that a publisher's ring still holds [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub history: u64,
+
+    /// When the server ends, wait for a new one and subscribe there
+    ///
+    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server is
+    /// full
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Print one JSON object per line: {"registered":{"name","key"}}, then
+    /// {"topic","publisher":{"name","key"},"sequence","missed","payload":TEXT}; a payload that is not UTF-8 is
+    /// printed as "payload_base64" instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a subscription does if it is slower than a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Policy {
+    /// Go on at the oldest sample that is still there
+    Lossy,
+    /// Print only the newest sample whenever there is one
+    Latest,
+    /// Let the publisher wait, if it offers that
+    Reliable,
+}
+
+#[derive(Debug, Args)]
+pub struct WatchOptions {
+    /// The name to register under [default: "watch" and the number of the process]
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<Name>,
+
+    /// End after this many changes, not counting who is there at the start; fail if fewer come
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// End after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+
+    /// When the server ends, wait for a new one and go on there
+    ///
+    /// Retries for a minute, after delays of 20 ms to 2 s
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Print one JSON object per line: {"change":"present|appeared","client":{"name","key","pid","uid"}} or
+    /// {"change":"vanished","client":{…},"reason":TEXT}
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct LsOptions {
-    /// Print one JSON object: {"server":{…},"clients":[…]}, with --links also "links":[…]
+    /// Print one JSON object: {"server":{…},"clients":[…]}, with --links also "links":[…], with --topics also
+    /// "topics":[…]
     #[arg(long)]
     pub json: bool,
 
     /// List the links between clients, too
     #[arg(long)]
     pub links: bool,
+
+    /// List the topics that are published, too
+    #[arg(long)]
+    pub topics: bool,
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +337,15 @@ pub struct DemoClientOptions {
 
     #[arg(long)]
     pub cpu: Option<usize>,
+}
+
+/// Parses a number of samples a second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        // NaN is in no range.
+        Ok(number) if (0.001..=1e9).contains(&number) => Ok(number),
+        _ => Err("give a number of samples a second from 0.001 to 1000000000, such as 100 or 0.5".into()),
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +400,17 @@ mod tests {
             &["ringpost", "send", "--as", "a", "x"],
             &["ringpost", "send", "--as", "a", "--to", "", "x"],
             &["ringpost", "--socket", "", "ls"],
+            &["ringpost", "publish", "--as", "a"],
+            &["ringpost", "publish", "--topic", "t"],
+            &["ringpost", "publish", "--as", "a", "--topic", "t", "--rate", "0"],
+            &["ringpost", "publish", "--as", "a", "--topic", "t", "--rate", "nan"],
+            &["ringpost", "publish", "--as", "a", "--topic", "t", "text"],
+            &["ringpost", "publish", "--as", "a", "--topic", "t/*"],
+            &["ringpost", "subscribe", "--as", "a", "t//u"],
+            &["ringpost", "subscribe", "--as", "a"],
+            &["ringpost", "subscribe", "--as", "a", "t", "u"],
+            &["ringpost", "subscribe", "--as", "a", "t", "--policy", "fast"],
+            &["ringpost", "watch", "--count", "0"],
             &["ringpost", "nonsense"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use ringpost::{Client, CloseReason, Inbox, Key, Message, Name, Reconnect, Reconn
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
+use crate::end::{self, End};
 use crate::session;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
@@ -24,21 +25,6 @@ use ringpost::cli::signals::Interrupt;
 
 /// How long registering may take.
 const REGISTER: Duration = Duration::from_secs(5);
-
-/// How long to wait at the end until all messages are printed, in case nobody reads the output.
-const DRAIN: Duration = Duration::from_secs(2);
-
-/// Why listening ends.
-enum End {
-    Signal,
-    Time,
-    /// The requested number of messages was printed.
-    Enough,
-    /// Printing failed.
-    Output(Failure),
-    /// The channel was closed.
-    Gone(String),
-}
 
 pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     let deadline = options.timeout.map(|time| Instant::now() + time);
@@ -67,7 +53,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
                 let _ = events.send(receive(inbox, json, again, wanted, &counter));
             });
             match receiver {
-                Ok(_) => wait(&arrived, deadline),
+                Ok(_) => end::wait(&arrived, deadline),
                 Err(error) => End::Output(Failure::failed(format!("cannot start a thread: {error}"))),
             }
         }
@@ -75,37 +61,16 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
 
     let left = session::left(caller, options.reconnect);
     let (end, left) = match end {
-        End::Signal | End::Time => (drain(&arrived, end), left),
+        End::Signal | End::Time => (end::drain(&arrived, end), left),
         // The other thread has finished. If the server is lost, there is no need to warn about unregistering.
         end => (end, Ok(())),
     };
     let came = printed.load(Ordering::Relaxed);
-    let verdict = judge(end, came, options, interrupt.caught());
+    let verdict = end::judge(end, came, options.count, "messages", interrupt.caught());
     if verdict.is_ok() {
         session::warn(left);
     }
     verdict
-}
-
-/// Waits for a reason to end.
-fn wait(arrived: &Receiver<End>, deadline: Option<Instant>) -> End {
-    let end = match deadline {
-        None => arrived.recv().ok(),
-        Some(deadline) => arrived.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
-    };
-    end.unwrap_or(End::Time)
-}
-
-/// After unregistering, waits until the remaining messages are printed. Then the channel's close is expected.
-fn drain(arrived: &Receiver<End>, end: End) -> End {
-    let limit = Instant::now() + DRAIN;
-    loop {
-        match arrived.recv_timeout(limit.saturating_duration_since(Instant::now())) {
-            Ok(End::Signal | End::Time) => {}
-            Ok(End::Gone(_)) | Err(_) => return end,
-            Ok(through @ (End::Enough | End::Output(_))) => return through,
-        }
-    }
 }
 
 /// Receives and prints until there is a reason to end.
@@ -170,53 +135,44 @@ struct Registered<'a> {
 #[derive(Serialize)]
 struct Received<'a> {
     from: Who<'a>,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+/// The name and the key of a client, in JSON.
+#[derive(Serialize)]
+pub struct Who<'a> {
+    pub name: &'a str,
+    pub key: &'a str,
+}
+
+/// A payload in JSON: as text, or in base 64 if it is no UTF-8.
+#[derive(Serialize)]
+pub struct Payload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Who<'a> {
-    name: &'a str,
-    key: &'a str,
+impl<'a> Payload<'a> {
+    pub fn new(payload: &'a [u8]) -> Payload<'a> {
+        match std::str::from_utf8(payload) {
+            Ok(text) => Payload { payload: Some(text), payload_base64: None },
+            Err(_) => Payload { payload: None, payload_base64: Some(STANDARD.encode(payload)) },
+        }
+    }
 }
 
 impl<'a> Received<'a> {
     fn new(name: &'a str, key: &'a str, payload: &'a [u8]) -> Received<'a> {
-        let text = std::str::from_utf8(payload).ok();
-        let payload_base64 = if text.is_none() { Some(STANDARD.encode(payload)) } else { None };
-        Received { from: Who { name, key }, payload: text, payload_base64 }
-    }
-}
-
-/// Turns the reason for the end into the command's outcome.
-fn judge(end: End, came: u64, options: &ListenOptions, signal: Option<&str>) -> Outcome {
-    let short = |why: &str| match options.count {
-        Some(wanted) if came < wanted => {
-            Err(Failure::failed(format!("{came} of {wanted} messages arrived before {why}")))
-        }
-        _ => Ok(()),
-    };
-    match end {
-        End::Enough => Ok(()),
-        End::Output(failure) => Err(failure),
-        End::Gone(why) => Err(Failure::failed(match options.count {
-            Some(wanted) => format!("{why} ({came} of {wanted} messages arrived)"),
-            None => why,
-        })),
-        End::Time => short("the time-out; raise --timeout"),
-        End::Signal => short(signal.unwrap_or("a signal")),
+        Received { from: Who { name, key }, payload: Payload::new(payload) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn options(count: Option<u64>) -> ListenOptions {
-        ListenOptions { name: "x".parse().unwrap(), count, timeout: None, reconnect: false, json: false }
-    }
 
     #[test]
     fn json_contains_every_byte_of_a_message() {
@@ -225,29 +181,5 @@ mod tests {
         assert_eq!(text("h\u{e9}\n".as_bytes()), format!("{start}\"payload\":\"h\u{e9}\\n\"}}"));
         assert_eq!(text(b"\xff\x00"), format!("{start}\"payload_base64\":\"/wA=\"}}"));
         assert_eq!(text(b""), format!("{start}\"payload\":\"\"}}"));
-    }
-
-    #[test]
-    fn fewer_messages_than_requested_are_a_failure() {
-        assert!(
-            judge(End::Time, 1, &options(Some(2)), None)
-                .unwrap_err()
-                .to_string()
-                .starts_with("1 of 2 messages arrived")
-        );
-        assert!(
-            judge(End::Signal, 1, &options(Some(2)), Some("SIGINT"))
-                .unwrap_err()
-                .to_string()
-                .contains("SIGINT")
-        );
-        assert_eq!(judge(End::Time, 2, &options(Some(2)), None), Ok(()));
-        assert_eq!(judge(End::Time, 0, &options(None), None), Ok(()));
-        assert_eq!(judge(End::Enough, 2, &options(Some(2)), None), Ok(()));
-        assert!(judge(End::Gone("gone".into()), 0, &options(None), None).is_err());
-        assert_eq!(
-            judge(End::Output(Failure::ClosedPipe), 0, &options(Some(9)), None),
-            Err(Failure::ClosedPipe)
-        );
     }
 }

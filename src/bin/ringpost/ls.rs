@@ -1,11 +1,12 @@
-//! `ringpost ls`: lists the registered clients and describes the server, without registering.
+//! `ringpost ls`: lists the registered clients, their links and topics, and describes the server, without
+//! registering.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringpost::{ClientInfo, ClientState, LinkInfo, Observer, Quotas, ServerInfo};
+use ringpost::{ClientInfo, ClientState, LinkInfo, Observer, Quotas, ServerInfo, TopicInfo};
 use serde::Serialize;
 
 use crate::cli::LsOptions;
@@ -19,6 +20,7 @@ pub fn run(socket: &Path, options: &LsOptions) -> Outcome {
     let server = observer.server().map_err(Failure::failed)?;
     let mut clients = observer.list().map_err(Failure::failed)?;
     let links = options.links.then(|| observer.links()).transpose().map_err(Failure::failed)?;
+    let topics = options.topics.then(|| observer.topics()).transpose().map_err(Failure::failed)?;
     if options.json {
         sort(&mut clients);
         let server = ServerObject::new(&server, socket);
@@ -28,12 +30,14 @@ pub fn run(socket: &Path, options: &LsOptions) -> Outcome {
             users,
             clients: clients.iter().map(ClientObject::new).collect(),
             links: links.as_ref().map(|links| links.iter().map(LinkObject::new).collect()),
+            topics: topics.as_ref().map(|topics| topics.iter().map(TopicObject::new).collect()),
         });
     }
     let last = server_line(&server, clients.len());
     let quotas = quotas_line(&server, &clients);
     let links = links.map_or(String::new(), |links| self::links(&links));
-    out::put(format!("{}{links}{last}\n{quotas}", self::clients(clients)).as_bytes())
+    let topics = topics.map_or(String::new(), self::topics);
+    out::put(format!("{}{links}{topics}{last}\n{quotas}", self::clients(clients)).as_bytes())
 }
 
 /// Formats links as a table.
@@ -44,6 +48,22 @@ fn links(links: &[LinkInfo]) -> String {
     };
     let rows: Vec<[String; 3]> = links.iter().map(cells).collect();
     table(&["CALLER", "CALLEE", "AGE"], &rows)
+}
+
+/// Formats topics as a table, in their order.
+fn topics(mut topics: Vec<TopicInfo>) -> String {
+    topics.sort_by(|a, b| (&a.topic, a.publisher).cmp(&(&b.topic, b.publisher)));
+    let cells = |topic: &TopicInfo| {
+        [
+            out::readable(topic.topic.as_str().as_bytes()),
+            out::readable(topic.publisher.as_bytes()),
+            readable_time(topic.age),
+            topic.subscriptions.to_string(),
+            readable_bytes(topic.ring_size),
+        ]
+    };
+    let rows: Vec<[String; 5]> = topics.iter().map(cells).collect();
+    table(&["TOPIC", "PUBLISHER", "AGE", "SUBSCRIPTIONS", "RING"], &rows)
 }
 
 /// Formats the clients as a table.
@@ -65,6 +85,8 @@ struct Listing<'a> {
     clients: Vec<ClientObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     links: Option<Vec<LinkObject<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics: Option<Vec<TopicObject<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +102,27 @@ impl<'a> LinkObject<'a> {
             caller: link.caller.as_str(),
             callee: link.callee.as_str(),
             age_seconds: seconds(link.age),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TopicObject<'a> {
+    topic: &'a str,
+    publisher: &'a str,
+    subscriptions: u32,
+    ring_size: usize,
+    age_seconds: f64,
+}
+
+impl<'a> TopicObject<'a> {
+    fn new(topic: &'a TopicInfo) -> TopicObject<'a> {
+        TopicObject {
+            topic: topic.topic.as_str(),
+            publisher: topic.publisher.as_str(),
+            subscriptions: topic.subscriptions,
+            ring_size: topic.ring_size,
+            age_seconds: seconds(topic.age),
         }
     }
 }

@@ -7,12 +7,17 @@ mod cli;
 mod client;
 mod demo;
 mod demo_client;
+mod end;
 mod exec;
 mod listen;
 mod ls;
+mod publish;
 mod send;
 mod serve;
 mod session;
+mod subscribe;
+
+mod watch;
 
 use std::process::ExitCode;
 
@@ -31,6 +36,9 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Call(options) => call::run(&socket.path()?, &options),
         Command::Serve(options) => serve::run(&socket.path()?, &options),
         Command::Listen(options) => listen::run(&socket.path()?, &options),
+        Command::Publish(options) => publish::run(&socket.path()?, &options),
+        Command::Subscribe(options) => subscribe::run(&socket.path()?, &options),
+        Command::Watch(options) => watch::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),

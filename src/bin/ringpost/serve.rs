@@ -6,13 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use ringpost::{
-    Client, CloseReason, Inbox, Peer, Reconnect, RecvError, Request, Response, Service, ServiceError,
-};
+use ringpost::{Client, Peer, Reconnect, Request, Response, Service, ServiceError};
 
 use crate::cli::ServeOptions;
 use crate::exec::Executed;
@@ -54,7 +52,10 @@ pub fn run(socket: &Path, options: &ServeOptions) -> Outcome {
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let (caller, inbox) = client.split();
     let again = options.reconnect;
-    let watching = thread::Builder::new().name("inbox".into()).spawn(move || watch(inbox, again, &events));
+    let watching = thread::Builder::new().name("inbox".into()).spawn(move || {
+        let why = session::attend(inbox, again, "it only answers calls");
+        let _ = events.send(End::Gone(why));
+    });
     let end = match watching {
         Ok(_) => arrived.recv().unwrap_or(End::Signal),
         Err(error) => End::Gone(format!("cannot start a thread: {error}")),
@@ -72,27 +73,6 @@ pub fn run(socket: &Path, options: &ServeOptions) -> Outcome {
             Ok(())
         }
     }
-}
-
-/// Waits for the end of the registration. Messages that come meanwhile are dropped.
-fn watch(mut inbox: Inbox, again: bool, events: &Sender<End>) {
-    let mut said = false;
-    let end = loop {
-        match inbox.recv() {
-            Ok(message) => {
-                if !std::mem::replace(&mut said, true) {
-                    note(format_args!(
-                        "ringpost: {} sent a message: messages to this client are dropped, it only answers calls",
-                        message.sender_name()
-                    ));
-                }
-            }
-            // Reported once. The next call registers again, or gives up.
-            Err(RecvError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if again => {}
-            Err(error) => break session::gone(&error),
-        }
-    };
-    let _ = events.send(End::Gone(end));
 }
 
 type Count = AtomicU64;

@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringpost::{
-    Address, CallError, Caller, Client, CloseReason, ConnectError, Key, Name, RecvError, SendError,
+    Address, CallError, Caller, Client, CloseReason, ConnectError, Inbox, Key, Name, Peer, PublishError,
+    RecvError, SampleError, SendError, SubscribeError,
 };
 
-use ringpost::cli::exit::{Failure, note};
+use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::signals::Interrupt;
 
 /// The most bytes that are read from stdin: more than fit into a block of any ring.
@@ -30,16 +31,17 @@ pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(V
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let message = match argument {
         Some(argument) => argument.as_bytes().to_vec(),
-        None => stdin_until(deadline)?,
+        None => stdin_until(deadline, "message")?,
     };
     Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
 }
 
-/// Reads all of standard input, on a thread that may block until the process ends.
-fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
+/// Reads all of standard input, on a thread that may block until the process ends. For people it is the `what`,
+/// for example the message.
+pub fn stdin_until(deadline: Option<Instant>, what: &str) -> Result<Vec<u8>, Failure> {
     let terminal = io::stdin().is_terminal();
     if terminal {
-        note("type the message; end it with Ctrl-D on a new line");
+        note(format_args!("type the {what}; end it with Ctrl-D on a new line"));
     }
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
@@ -58,19 +60,19 @@ fn stdin_until(deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
     let mut read = in_time(Some(deadline.map_or(patience, |deadline| deadline.min(patience))));
     if read.is_none() && deadline.is_none_or(|deadline| deadline > patience) {
         if !terminal {
-            note("ringpost: waiting for the end of standard input to send it as the message");
+            note(format_args!("ringpost: waiting for the end of standard input to send it as the {what}"));
         }
         read = in_time(deadline);
     }
     let bytes = match read {
         Some(read) => read.map_err(|error| {
-            Failure::failed(format!("cannot read the message from standard input: {error}"))
+            Failure::failed(format!("cannot read the {what} from standard input: {error}"))
         })?,
         None => {
-            return Err(Failure::failed(
-                "standard input did not end in time, so the message is incomplete; raise --timeout, or give the message \
-                 as an argument",
-            ));
+            return Err(Failure::failed(format!(
+                "standard input did not end in time, so the {what} is incomplete; raise --timeout, or give the {what} \
+                 as an argument"
+            )));
         }
     };
     if bytes.len() as u64 > MOST {
@@ -129,6 +131,33 @@ pub fn warn(left: Result<(), CallError>) {
     note(format_args!("ringpost: the server did not confirm that this client left: {why}"));
 }
 
+/// Starts a thread, which nobody joins.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome {
+    let started = thread::Builder::new().name(name.into()).spawn(body);
+    started.map(drop).map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
+}
+
+/// Waits for the end of the registration, and says why it ended. Messages that come meanwhile are dropped; the
+/// first one is said, with the reason `because`. If `again`, the client registers with the next server.
+pub fn attend(mut inbox: Inbox, again: bool, because: &str) -> String {
+    let mut said = false;
+    loop {
+        match inbox.recv() {
+            Ok(message) => {
+                if !std::mem::replace(&mut said, true) {
+                    note(format_args!(
+                        "ringpost: {} sent a message: messages to this client are dropped, {because}",
+                        message.sender_name()
+                    ));
+                }
+            }
+            // Reported once. The next call registers again, or gives up.
+            Err(RecvError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if again => {}
+            Err(error) => return gone(&error),
+        }
+    }
+}
+
 /// Why no more messages can arrive, and what to do about it.
 pub fn gone(error: &RecvError) -> String {
     match error {
@@ -184,6 +213,51 @@ pub fn failed_connect(error: ConnectError, to: &Address, who: &str) -> Failure {
         ConnectError::TimedOut => format!("{error}{LONGER}"),
         _ => error.to_string(),
     })
+}
+
+/// The failure of publishing a topic or a sample, with a hint what to do.
+pub fn failed_publish(error: PublishError) -> Failure {
+    Failure::failed(match &error {
+        PublishError::TooLarge { len, max } => format!(
+            "a sample of {len} bytes is larger than the maximum of {max}: `ringpost publish --ring-size` takes larger ones, up \
+             to a quarter of the ring"
+        ),
+        PublishError::Disconnected(reason) => format!("{error}{}", again(*reason)),
+        _ => error.to_string(),
+    })
+}
+
+/// The failure of subscribing, with a hint what to do.
+pub fn failed_subscribe(error: SubscribeError) -> Failure {
+    Failure::failed(match &error {
+        SubscribeError::NotReliable { publisher } => not_reliable(publisher),
+        SubscribeError::TimedOut => {
+            "not subscribed in time: the server, or a publisher, may be stopped or overloaded; raise --timeout".into()
+        }
+        SubscribeError::Disconnected(reason) => format!("{error}{}", again(*reason)),
+        _ => error.to_string(),
+    })
+}
+
+/// Why a publisher is not read to its end, or why no sample comes any more.
+pub fn failed_sample(error: &SampleError) -> String {
+    match error {
+        SampleError::Disconnected(reason) => gone(&RecvError::Disconnected(*reason)),
+        SampleError::NotReliable { publisher } => not_reliable(publisher),
+        SampleError::Evicted { publisher } => format!(
+            "{} has evicted this subscription, which did not read for too long: nothing more comes from it",
+            publisher.name
+        ),
+        _ => error.to_string(),
+    }
+}
+
+fn not_reliable(publisher: &Peer) -> String {
+    format!(
+        "{} does not let this user subscribe with --policy reliable: it has to publish with --reliable; if it does, it has \
+         evicted this user before, so wait before you subscribe again",
+        publisher.name
+    )
 }
 
 const LONGER: &str = "; raise --timeout";

@@ -1,5 +1,6 @@
-//! Completion with Tab: of commands, and of the names and keys of the registered clients.
+//! Completion with Tab: of commands, of the names and keys of the registered clients, and of topics.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,10 +33,18 @@ impl Completer for Completion {
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = &line[..cursor];
         let word = before.trim_start();
-        let word = called(word).unwrap_or(word);
+        let of_topics = argument(word, &["/pub", "/sub", "/unsub"]);
+        let word = of_topics.or(argument(word, &["/call"])).unwrap_or(word);
         let start = before.len() - word.len();
         if !self.on {
             return Ok((start, Vec::new()));
+        }
+        if of_topics.is_some() {
+            // If the server does not answer, nothing is completed.
+            let published =
+                Observer::connect_timeout(&self.socket, PATIENCE).and_then(|observer| observer.topics());
+            let published = published.unwrap_or_default();
+            return Ok((start, topics(word, published.iter().map(|topic| topic.topic.as_str()))));
         }
         if word.starts_with('/') && start == before.len() - before.trim_start().len() {
             return Ok((start, commands(word)));
@@ -51,9 +60,9 @@ impl Completer for Completion {
     }
 }
 
-/// What comes after `/call`, which begins with a client like a message.
-fn called(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("/call")?;
+/// What comes after one of these commands: a client as in a message, or a topic.
+fn argument<'a>(line: &'a str, commands: &[&str]) -> Option<&'a str> {
+    let rest = commands.iter().find_map(|command| line.strip_prefix(command))?;
     rest.starts_with(|letter: char| letter.is_ascii_whitespace()).then(|| rest.trim_start())
 }
 
@@ -99,6 +108,25 @@ fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     }
     found.sort_by(|a, b| a.display.cmp(&b.display));
     found
+}
+
+/// The topics that begin with `word`.
+fn topics<'a>(word: &str, topics: impl Iterator<Item = &'a str>) -> Vec<Pair> {
+    let begun = word.strip_prefix('"').unwrap_or(word);
+    if begun.contains('"') || begun.len() == word.len() && begun.contains(' ') {
+        return Vec::new();
+    }
+    // Several clients may publish one.
+    let begins = |topic: &&str| topic.starts_with(begun) && out::readable(topic.as_bytes()) == **topic;
+    let found: BTreeSet<&str> = topics.filter(begins).collect();
+    let quoted = |topic: &str| match topic.contains([' ', '"']) || topic.starts_with('"') {
+        false => Some(format!("{topic} ")),
+        true => (!topic.contains('"')).then(|| format!("\"{topic}\" ")),
+    };
+    found
+        .into_iter()
+        .filter_map(|topic| Some(Pair { display: topic.to_owned(), replacement: quoted(topic)? }))
+        .collect()
 }
 
 /// How to address the client in a line: by its name, quoted if necessary, or by its key if the name cannot be
@@ -181,8 +209,22 @@ mod tests {
             ("/server x", None),
             ("bob /call x", None),
         ] {
-            assert_eq!(called(line), rest, "{line:?}");
+            assert_eq!(argument(line, &["/call"]), rest, "{line:?}");
         }
+    }
+
+    #[test]
+    fn topics_are_completed_with_quotes_where_needed() {
+        let known = ["prices/a", "prices/b c", "prices/a", "z\"z"];
+        let found = |word| {
+            let found = topics(word, known.into_iter()).into_iter();
+            found.map(|pair| pair.replacement).collect::<Vec<_>>()
+        };
+        assert_eq!(found("pri"), ["prices/a ", "\"prices/b c\" "]);
+        assert_eq!(found("\"prices/b "), ["\"prices/b c\" "]);
+        assert_eq!(found(""), ["prices/a ", "\"prices/b c\" "], "the last one cannot be quoted");
+        assert_eq!(found("prices/a te"), [""; 0]);
+        assert_eq!(found("\"prices/b c\" te"), [""; 0]);
     }
 
     #[test]
@@ -190,7 +232,7 @@ mod tests {
         let found = |word| commands(word).into_iter().map(|pair| pair.replacement).collect::<Vec<_>>();
         assert_eq!(found("/w"), ["/who"]);
         assert_eq!(found("/ca"), ["/call "]);
-        assert_eq!(found("/").len(), 5);
+        assert_eq!(found("/").len(), 8);
         assert_eq!(found("/x"), [""; 0]);
     }
 }

@@ -23,8 +23,9 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{CompletionType, Config, ExternalPrinter, Prompt};
 
+use super::Event;
 use super::complete::Completion;
-use super::{Event, spawn};
+use crate::session;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 
@@ -103,7 +104,7 @@ impl Editor {
         let events = events.clone();
         let gate = Arc::<Gate>::default();
         let (editor_gate, printer_gate) = (Arc::clone(&gate), Arc::clone(&gate));
-        spawn("editor", move || {
+        session::spawn("editor", move || {
             edit(line, &editor_gate, &asked, &events);
             editor_gate.abandon();
         })?;

@@ -1,20 +1,20 @@
 //! `ringpost client`: sends typed lines as messages and prints arriving messages.
 //!
-//! There are three threads: one reads stdin (with a line editor if stdin and stdout are a terminal), one
-//! prints arriving messages, and the main thread handles the events of both. Reading cannot be interrupted,
-//! so the reading thread is not joined at the end.
+//! One thread reads stdin (with a line editor if stdin and stdout are a terminal), one receives messages, one
+//! for each `/sub` takes samples, and one prints what these have. The main thread handles the events of all.
+//! Reading cannot be interrupted, so the reading thread is not joined at the end.
 
 mod complete;
 mod editor;
 mod line;
 mod plain;
 mod talk;
+mod topics;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ringpost::{Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
@@ -48,6 +48,14 @@ enum Event {
     Output(Failure),
     /// The printing thread has finished.
     Printed,
+}
+
+/// What the printing thread is given. The channel has no room, so that those who give take turns: no topic,
+/// however quick, keeps a message from being shown.
+enum Shown {
+    Line(String),
+    /// No more messages can come, and this is why.
+    End(String),
 }
 
 /// Reads lines and prints messages: with or without a line editor.
@@ -136,7 +144,8 @@ fn serve(
     let person = screen.is_for_a_person();
     let closer = client.closer();
     let (caller, inbox) = client.split();
-    let mut talk = Talk::new(caller, person);
+    let (show, shown) = mpsc::sync_channel(0);
+    let mut talk = Talk::new(caller, person, show.clone());
     let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
     interrupt.then(move || {
         let _ = on_signal.try_send(Event::Signal);
@@ -151,18 +160,21 @@ fn serve(
         if person {
             note("type NAME or KEY, a space, and the message; /help shows the commands; Ctrl-D ends");
         }
-        spawn("inbox", move || print(inbox, printer, &sender))
+        session::spawn("inbox", move || receive(inbox, &show))?;
+        session::spawn("printer", move || print(shown, printer, &sender))
     });
     let printing = started.is_ok();
     let result = started.and_then(|()| talk.run(screen, arrived, interrupt));
     screen.rest();
-    let left = talk.caller.unregister();
+    let Talk { caller, topics, count, .. } = talk;
+    drop(topics);
+    let left = caller.unregister();
     let printed = if printing { drain(arrived) } else { Ok(()) };
     screen.close();
     result?;
     printed?;
     session::warn(left);
-    match talk.count {
+    match count {
         // A person has seen the errors, but a script needs the exit status.
         Count { lines, failed } if failed > 0 && !person => {
             Err(Failure::failed(format!("{failed} of {lines} lines failed; the reasons are above")))
@@ -219,13 +231,27 @@ impl Screen {
     }
 }
 
-/// Prints arriving messages until the channel is closed.
-fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Event>) {
-    let end = loop {
-        match inbox.recv() {
+/// Gives messages to the printing thread, until the channel is closed.
+fn receive(mut inbox: Inbox, show: &SyncSender<Shown>) {
+    loop {
+        let (shown, last) = match inbox.recv() {
             Ok(message) => {
                 let (name, key) = (message.sender_name().as_str(), message.sender().to_string());
-                let line = listen::line(name, &key, message.payload());
+                (Shown::Line(listen::line(name, &key, message.payload())), false)
+            }
+            Err(error) => (Shown::End(session::gone(&error)), true),
+        };
+        if show.send(shown).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Prints messages and samples until no more messages can come.
+fn print(shown: Receiver<Shown>, mut printer: Option<Printer>, events: &SyncSender<Event>) {
+    let end = loop {
+        match shown.recv() {
+            Ok(Shown::Line(line)) => {
                 let printed = match &mut printer {
                     Some(printer) => printer.line(&line),
                     None => out::line(&line),
@@ -234,9 +260,12 @@ fn print(mut inbox: Inbox, mut printer: Option<Printer>, events: &SyncSender<Eve
                     break Event::Output(failure);
                 }
             }
-            Err(error) => break Event::Gone(session::gone(&error)),
+            Ok(Shown::End(why)) => break Event::Gone(why),
+            Err(error) => break Event::Gone(error.to_string()),
         }
     };
+    // Ends the threads that still have something to show.
+    drop(shown);
     let _ = events.send(end);
     if let Some(printer) = &mut printer {
         printer.close();
@@ -258,11 +287,6 @@ fn drain(arrived: &Receiver<Event>) -> Outcome {
             Ok(_) => {}
         }
     }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome {
-    let started = thread::Builder::new().name(name.into()).spawn(body);
-    started.map(drop).map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
 }
 
 /// Prints an error as one line, with control characters escaped.

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::mpsc::SyncSender;
 
+use super::Event;
 use super::editor::Ask;
-use super::{Event, spawn};
 use crate::session;
 use ringpost::cli::exit::{Failure, note};
 
@@ -18,7 +18,7 @@ impl Plain {
     pub fn open(events: &SyncSender<Event>) -> Result<Plain, Failure> {
         let person = io::stdin().is_terminal();
         let events = events.clone();
-        spawn("stdin", move || read(&events))?;
+        session::spawn("stdin", move || read(&events))?;
         Ok(Plain { person })
     }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use ringpost::{Address, CallError, Caller, Link};
 
 use super::editor::Ask;
 use super::line::{self, Command, Line};
-use super::{Event, PATIENCE, Screen, tell, unreadable};
+use super::topics::Topics;
+use super::{Event, PATIENCE, Screen, Shown, tell, unreadable};
 use crate::ls;
 use crate::session;
 use ringpost::cli::exit::{Failure, Outcome};
@@ -32,14 +33,16 @@ pub struct Talk {
     person: bool,
     /// Links to the clients that were called, the last one first. They stay open for further calls.
     links: Vec<(Address, Link)>,
+    pub topics: Topics,
     /// Whether a request is under way.
     pub busy: Arc<AtomicBool>,
     pub count: Count,
 }
 
 impl Talk {
-    pub fn new(caller: Caller, person: bool) -> Talk {
-        Talk { caller, person, links: Vec::new(), busy: Arc::default(), count: Count::default() }
+    pub fn new(caller: Caller, person: bool, show: SyncSender<Shown>) -> Talk {
+        let topics = Topics::new(show);
+        Talk { caller, person, links: Vec::new(), topics, busy: Arc::default(), count: Count::default() }
     }
 
     /// Handles events until there is a reason to end.
@@ -101,6 +104,13 @@ impl Talk {
             Line::Command(Command::Who) => {
                 let clients = self.caller.list().map_err(session::failed_call)?;
                 Ok(ls::clients(clients))
+            }
+            Line::Command(Command::Publish(topic, sample)) => {
+                self.topics.publish(&mut self.caller, topic, sample).map(|()| String::new())
+            }
+            Line::Command(Command::Subscribe(pattern)) => self.topics.subscribe(&mut self.caller, pattern),
+            Line::Command(Command::Unsubscribe(pattern)) => {
+                self.topics.unsubscribe(pattern).map(|()| String::new())
             }
             Line::Command(Command::Help) => Ok(line::HELP.into()),
             Line::Blank | Line::Command(Command::Quit) => Ok(String::new()),
