@@ -2,8 +2,9 @@
 //!
 //! Neither end must panic or leak descriptors. The server must answer each request with a valid reply, and
 //! forget clients that hang up, with all that waits for them. The client must accept only sealed channels and
-//! links as memory, and only pipes and processes beside it. Clients that were registered ask for links, too,
-//! with their secret or another one.
+//! links as memory, and only pipes and processes beside it. Clients that were registered ask for links and
+//! topics, too, with their secret or another one. What they are given of a topic they can only read, unless they
+//! publish it.
 
 #![no_main]
 
@@ -25,7 +26,7 @@ use ringpost::testing::fuzz::{
     FuzzAcceptor, Memory, bell_over, client_on, is_link, link_over, observe_over, register_over, take_over,
 };
 use ringpost::{Client, ClientInfo, CloseReason, ConnectError};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg,
@@ -72,8 +73,8 @@ fn datagram(input: &mut Input<'_>) -> Vec<u8> {
     let mut datagram = Vec::new();
     if form % 16 != 0 {
         datagram.extend_from_slice(b"RINGPOST");
-        datagram.extend_from_slice(&(2 + u32::from(form / 240)).to_le_bytes());
-        datagram.extend_from_slice(&u16::from(input.byte() % 18).to_le_bytes());
+        datagram.extend_from_slice(&(3 + u32::from(form / 240)).to_le_bytes());
+        datagram.extend_from_slice(&u16::from(input.byte() % 20).to_le_bytes());
         datagram.extend_from_slice(&[0; 2]);
     }
     match form % 4 {
@@ -143,7 +144,7 @@ const NAMES: [&[u8]; 4] = [b"a", b"bb", b"ccc", b"nobody"];
 
 /// A request to register under one of these names, or one that a client asks that was registered.
 fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
-    let mut datagram = b"RINGPOST\x03\0\0\0".to_vec();
+    let mut datagram = b"RINGPOST\x04\0\0\0".to_vec();
     let what = input.byte() % 9;
     let name = NAMES[usize::from(input.byte()) % NAMES.len()];
     let code = match what {
@@ -199,13 +200,63 @@ fn link_datagram(input: &mut Input<'_>, proofs: &[[u8; 32]]) -> Vec<u8> {
     datagram
 }
 
+const TOPICS: [&[u8]; 6] = [b"a", b"a/b", b"x/y/z", b"@own/a", b"a//b", b""];
+const PATTERNS: [&[u8]; 6] = [b"**", b"a/*", b"a", b"x/**/z", b"@ringpost/presence", b"**/*"];
+
+/// A request about topics, of a client that was registered.
+fn topic_datagram(input: &mut Input<'_>, known: &Known) -> Vec<u8> {
+    let mut datagram = b"RINGPOST\x04\0\0\0".to_vec();
+    let code = [10, 10, 11, 12, 12, 13, 14, 15, 15, 15, 16, 17][usize::from(input.byte()) % 12];
+    datagram.extend_from_slice(&u16::to_le_bytes(code));
+    datagram.extend_from_slice(&[0; 2]);
+    let which = usize::from(input.byte());
+    let id = known.ids.get(which / 8 % known.ids.len().max(1)).copied().unwrap_or(which as u64);
+    if code == 16 {
+        datagram.extend_from_slice(&id.to_le_bytes());
+        return datagram;
+    }
+    let own = known.proofs.get(which % known.proofs.len().max(1)).copied().unwrap_or([0; 32]);
+    datagram.extend_from_slice(&own);
+    match code {
+        10 => {
+            let ring_size = [0, 4096, 4096, 65_536, 77, u64::MAX][usize::from(input.byte()) % 6];
+            for number in [1, u64::from(input.byte()), ring_size] {
+                datagram.extend_from_slice(&number.to_le_bytes());
+            }
+            let users = input.byte();
+            datagram.extend_from_slice(&[users % 2, users / 64]);
+            for user in 0..u32::from(users / 64) {
+                datagram.extend_from_slice(&(user * u32::from(users / 2 % 2)).to_le_bytes());
+            }
+            datagram.extend_from_slice(TOPICS[usize::from(input.byte()) % TOPICS.len()]);
+        }
+        11 | 13 => datagram.extend_from_slice(&id.to_le_bytes()),
+        12 => {
+            datagram.extend_from_slice(&[input.byte() % 4, input.byte() % 5]);
+            datagram.extend_from_slice(PATTERNS[usize::from(input.byte()) % PATTERNS.len()]);
+        }
+        17 => datagram.push(input.byte() % 5),
+        _ => {}
+    }
+    // Seldom spoilt.
+    if input.byte() % 16 == 15 {
+        let at = usize::from(input.byte()) % datagram.len();
+        datagram[at] = input.byte();
+    }
+    datagram
+}
+
 /// What the clients know: their proofs, and their channels.
 #[derive(Default)]
 struct Known {
     proofs: Vec<[u8; 32]>,
     channels: Vec<Segment>,
-    /// Bells, pipes and sides of links that are not closed yet.
+    /// Bells, pipes and sides of links and topics that are not closed yet.
     kept: Vec<OwnedFd>,
+    /// Numbers of publications and subscriptions.
+    ids: Vec<u64>,
+    /// Memory of topics whose publisher has not sealed it.
+    unsealed: Vec<OwnedFd>,
 }
 
 /// The words of a channel that say whether its client takes links, and which have ended.
@@ -216,7 +267,23 @@ impl Known {
     /// What an answer with descriptors brought: a channel, a bell, a pipe, or one side of a link.
     fn take(&mut self, body: &[u8], descriptors: Vec<OwnedFd>, input: &mut Input<'_>) {
         match (descriptors.len(), body.len()) {
+            (0, 12) => self.ids.push(u64::from_le_bytes(body[..8].try_into().expect("8 bytes"))),
             (0, _) => {}
+            // A topic's memory, for its publisher.
+            (1, 16) => {
+                self.ids.push(u64::from_le_bytes(body[..8].try_into().expect("8 bytes")));
+                let [memory] = descriptors.try_into().expect("one descriptor");
+                let seals = fcntl_get_seals(&memory).expect("memory") & !SealFlags::EXEC;
+                assert_eq!(seals, SealFlags::SHRINK | SealFlags::GROW);
+                self.unsealed.push(memory);
+                return;
+            }
+            (3..=6, 74..) => check_source(body, &descriptors),
+            (1..=4, 51..) => {
+                assert_eq!(body[0], 2);
+                assert_eq!(Segment::open(&descriptors[0]).expect("a page").len(), 4096);
+                assert!(descriptors[1..].iter().all(is_pipe));
+            }
             (1, 32) => {
                 channel::open(&descriptors[0], Default::default()).expect("what a server sends is a channel");
                 let segment = Segment::open(&descriptors[0]).expect("it is sealed");
@@ -240,6 +307,19 @@ impl Known {
         }
     }
 
+    /// Seals a topic's memory, as its publisher should, or not quite.
+    fn seal(&mut self, input: &mut Input<'_>) {
+        let Some(memory) = self.unsealed.pop() else { return };
+        let seals = match input.byte() {
+            0..200 => SealFlags::FUTURE_WRITE | SealFlags::SEAL,
+            other => SealFlags::from_bits_retain(u32::from(other) % 64 & !SealFlags::EXEC.bits()),
+        };
+        let _ = fcntl_add_seals(&memory, seals);
+        if input.byte() % 2 == 0 {
+            self.kept.push(memory);
+        }
+    }
+
     /// Says something about links in a channel, or closes what was kept.
     fn act(&mut self, input: &mut Input<'_>) {
         if input.byte() % 4 == 0 {
@@ -255,6 +335,18 @@ impl Known {
         let word = usize::from(input.byte() % 128) / (1 + 127 * usize::from(input.byte() % 2));
         channel.word32(ENDED + 4 * word).fetch_xor(input.word32(), Ordering::Relaxed);
     }
+}
+
+/// A part for a subscriber: it must not be able to write the publisher's memory.
+fn check_source(body: &[u8], descriptors: &[OwnedFd]) {
+    assert_eq!(body[0], 1);
+    let ring_size = u64::from_le_bytes(body[33..41].try_into().expect("8 bytes"));
+    let [segment, page, process, pipes @ ..] = descriptors else { panic!("three descriptors or more") };
+    assert!(fcntl_get_seals(segment).is_ok_and(|found| found.contains(SEALS | SealFlags::FUTURE_WRITE)));
+    assert!(rustix::fs::fcntl_getfl(segment).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY));
+    assert_eq!(rustix::fs::fstat(segment).map(|found| found.st_size as u64), Ok(4096 + ring_size));
+    assert_eq!(Segment::open(page).expect("a page").len(), 4096);
+    assert!(!is_pipe(process) && pipes.iter().all(is_pipe));
 }
 
 fn is_pipe(fd: &OwnedFd) -> bool {
@@ -354,6 +446,17 @@ fn ask(stage: &mut Stage, input: &mut Input<'_>) {
                 }
             }
             14 => known.act(input),
+            // About topics: a request on a connection of its own, or what was granted is sealed.
+            15 if input.byte() % 4 == 0 => known.seal(input),
+            15 if sockets.len() < 9 => {
+                let socket =
+                    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).expect("a socket");
+                connect(&socket, &stage.address).expect("a server");
+                say_plainly(&socket, &topic_datagram(input, &known));
+                stage.acceptor.turn();
+                hear(&socket, &mut known, input);
+                sockets.push(socket);
+            }
             7 if !sockets.is_empty() => {
                 let one = usize::from(input.byte()) % sockets.len();
                 sockets.swap_remove(one);
@@ -463,7 +566,7 @@ fn answer_about_links(client: &mut Client, input: &mut Input<'_>) {
         let _ = say(&far, input);
     } else if let Some((descriptors, all, ends)) = link_descriptors(input) {
         let body = if form % 8 == 1 { Vec::new() } else { introduction(input) };
-        let head = [&b"RINGPOST\x03\0\0\0"[..], &[0; 4]].concat();
+        let head = [&b"RINGPOST\x04\0\0\0"[..], &[0; 4]].concat();
         let sent = send(&far, &[head, body.clone()].concat(), &descriptors);
         right = sent && all && is_link(&body, &descriptors[0]);
         // The other client lives on, or has ended.

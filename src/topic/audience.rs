@@ -120,8 +120,15 @@ impl Attached {
         if cursor > tail {
             return false;
         }
-        if before != NEVER && cursor <= before && self.wakes.fetch_add(1, Ordering::Relaxed) >= SPARE_HINTS {
+        let wakes = self.wakes.load(Ordering::Relaxed);
+        if before == NEVER || cursor > before {
+            // One that was woken too late finds nothing, and is then woken for a sample where it was: that is
+            // nobody's fault. So what was fruitful makes up for it.
+            self.wakes.store(wakes.saturating_sub(1), Ordering::Relaxed);
+        } else if wakes >= SPARE_HINTS {
             return false;
+        } else {
+            self.wakes.store(wakes + 1, Ordering::Relaxed);
         }
         self.wake_in_any_case();
         true

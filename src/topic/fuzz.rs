@@ -223,7 +223,8 @@ impl TopicReader {
 
     /// Takes the next sample in place, copies a part of it out, and says whether that was the sample.
     pub fn take_in_place(&mut self, at: usize, into: &mut Vec<u8>) -> Result<Option<(u64, u64, bool)>, Over> {
-        let Some(sample) = self.0.try_view().map_err(over)? else { return Ok(None) };
+        let Some(len) = self.0.seek().map_err(over)? else { return Ok(None) };
+        let sample = self.0.view(len);
         let at = at % (sample.len() + 1);
         into.clear();
         into.resize(sample.len() - at, 0);

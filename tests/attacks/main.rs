@@ -18,6 +18,7 @@ mod introductions;
 mod kinds;
 mod links;
 mod malicious_server;
+mod topics;
 mod well_behaved;
 
 use common::proc::{Holdings, own_threads};
@@ -49,6 +50,7 @@ fn role() {
         "attacker" => attacker::attacker(&stage),
         "false server" => malicious_server::serve_falsely(),
         "link attacker" => links::attacker::attack(&stage),
+        "topic attacker" => topics::attacker::attack(&stage),
         "server" => descriptors::serve(&stage),
         "hog" => hogs::hog(&stage),
         "introducer" => introductions::attack_others(&stage),

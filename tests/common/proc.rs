@@ -47,7 +47,10 @@ pub fn own_threads() -> Vec<String> {
     names
 }
 
-/// The number of a process's threads, descriptors and mappings of channels and links.
+/// What memory that is shared with other processes is called.
+const SHARED: [&str; 4] = ["ringpost-channel", "ringpost-link", "ringpost-topic", "ringpost-page"];
+
+/// The number of a process's threads, descriptors and mappings of channels, links and topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
     pub threads: usize,
@@ -67,10 +70,7 @@ impl Holdings {
         Holdings {
             threads: count("task"),
             descriptors: count("fd"),
-            channels: maps
-                .lines()
-                .filter(|line| line.contains("ringpost-channel") || line.contains("ringpost-link"))
-                .count(),
+            channels: maps.lines().filter(|line| SHARED.iter().any(|name| line.contains(name))).count(),
         }
     }
 }
