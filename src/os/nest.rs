@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn it_is_readable_while_one_of_its_pipes_is() {
-        let ((first, first_kick), (second, kick), (third, _)) = (pipe(), pipe(), pipe());
+        let ((first, first_kick), (second, kick), (third, _writer)) = (pipe(), pipe(), pipe());
         let nest = Nest::new(Arc::clone(&first)).unwrap();
         nest.hold([&second, &third].into_iter()).unwrap();
         assert!(!is_readable(&nest, Duration::ZERO));

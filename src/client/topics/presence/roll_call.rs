@@ -68,6 +68,10 @@ impl RollCall {
             PresenceSample::Vanished { peer, reason } => {
                 if self.present.remove(&peer.key).is_some() {
                     self.untold.push_back(Change::Vanished { peer, reason });
+                } else {
+                    // A list that is to come may be older, and have it still.
+                    let told = self.generations.entry(peer.key.slot()).or_default();
+                    *told = peer.key.generation().max(*told);
                 }
             }
         }
@@ -179,7 +183,7 @@ mod tests {
         ) {
             let mut roll = RollCall::default();
             roll.listed(Vec::new(), 1);
-            let (mut heard, mut asked) = (0, 1);
+            let (mut heard, mut asked, mut made) = (0, 1, 0);
             let mut hear = |roll: &mut RollCall, heard: &mut usize, count: usize, asked: u64| {
                 let until = history.len().min(*heard + count);
                 history[*heard..until].iter().for_each(|sample| roll.heard(*sample, asked));
@@ -191,8 +195,9 @@ mod tests {
                 // What is passed over has happened before the list is asked for.
                 heard = history.len().min(heard + listing.3);
                 asked += 1;
-                // The reader may be behind or ahead of the list when that comes.
-                let made = history.len().min(heard + listing.1);
+                // No list is older than the one before it. The reader may be behind or ahead of it when it
+                // comes.
+                made = history.len().min(heard.max(made) + listing.1);
                 hear(&mut roll, &mut heard, listing.2, asked);
                 roll.listed(registered(&history[..made]), asked);
             }
