@@ -166,7 +166,9 @@ pub fn partner(options: &PartnerOptions) -> Outcome {
 
 /// Registers with the name of the role.
 pub fn register(options: &PartnerOptions, more: &str) -> Result<Client, Failure> {
-    let name = format!("ringpost-bench-{}{more}", options.prefix);
+    let role = options.role.to_possible_value();
+    let role = role.as_ref().map_or("", |role| role.get_name());
+    let name = format!("bench-{role}-{}{more}", options.prefix);
     Client::builder(&options.socket)
         .wait(WaitStrategy::Park)
         .timeout(PATIENCE)

@@ -106,7 +106,7 @@ pub fn sends(session: &Session, subscribers: u32, count: u32) -> Result<Woken, F
 fn keys(setup: &mut Setup, count: u32) -> Result<Vec<Key>, Failure> {
     let key = |number: u32| {
         let name =
-            Name::try_from(format!("ringpost-bench-inbox{number}").as_str()).map_err(Failure::failed)?;
+            Name::try_from(format!("bench-inboxes-inbox{number}").as_str()).map_err(Failure::failed)?;
         let found = setup.client.look_up(name).map_err(Failure::failed)?;
         found.ok_or_else(|| Failure::failed("a receiving client is not registered"))
     };
