@@ -27,6 +27,7 @@ mod readiness_error;
 mod reconnect;
 mod session;
 mod topics;
+mod wait_for;
 mod watcher;
 
 pub use backoff::Reconnect;

@@ -5,21 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
 use super::ask::Calls;
 use super::caller::Caller;
-use super::error::{CallError, no_response, refused};
+use super::error::{CallError, refused};
 use super::reconnect::passes;
 use crate::connect::listing::decode_page;
 use crate::registry::{ClientInfo, Counters};
 use crate::ring::Deadline;
-use crate::shm::backend::now;
 use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, Violation, take};
-
-/// The pauses of [`Caller::wait_for`] between two questions, from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the answers to these questions say. The body is that of the response that was taken last.
 impl Calls {
@@ -91,68 +84,9 @@ impl Caller {
         self.repeating(&mut deadline, |caller, deadline| caller.look_up_once(name, deadline))
     }
 
-    fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
+    pub(super) fn look_up_once(&mut self, name: &Name, deadline: Deadline) -> Result<Option<Key>, CallError> {
         let status = self.calls.ask_rarely(Operation::LookUp, [name.as_bytes()], deadline)?;
         self.calls.key_in(status)
-    }
-
-    /// Waits until a client with this name is registered, and gives its key. A key is given back as it is.
-    ///
-    /// Blocks until then, at most until the limit (a [`Deadline`]; `None` is no limit). It asks the server
-    /// again and again, after pauses of 1 ms at first and 50 ms later.
-    ///
-    /// # Errors
-    ///
-    /// See [`CallError`]; [`TimedOut`](CallError::TimedOut) if there was no such client before the limit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ringpost::Client;
-    /// use std::time::Duration;
-    ///
-    /// # let ((_server, path), mut alice) =
-    /// #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
-    /// let path = path.to_path_buf();
-    /// let later = std::thread::spawn(move || Client::register(path, "bob"));
-    /// let bob = alice.wait_for("bob", Duration::from_secs(5))?;
-    /// assert_eq!(later.join().unwrap()?.key(), bob);
-    /// assert!(alice.wait_for("carol", Duration::from_millis(5)).unwrap_err().is_timeout());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn wait_for(
-        &mut self,
-        client: impl TryInto<Address, Error: Into<NameError>>,
-        limit: impl Into<Deadline>,
-    ) -> Result<Key, CallError> {
-        match client.try_into().map_err(|error| CallError::InvalidName(error.into()))? {
-            Address::Key(key) => Ok(key),
-            Address::Name(name) => self.wait_for_name(&name, limit.into()),
-        }
-    }
-
-    fn wait_for_name(&mut self, name: &Name, mut deadline: Deadline) -> Result<Key, CallError> {
-        let until = deadline.start();
-        let mut pause = FIRST_PAUSE;
-        self.repeating(&mut deadline, |caller, deadline| {
-            loop {
-                if let Some(key) = caller.look_up_once(name, deadline)? {
-                    return Ok(key);
-                }
-                let now = now();
-                if until.is_some_and(|until| until <= now) {
-                    return Err(CallError::TimedOut);
-                }
-                let again = until.map_or(now + pause, |until| until.min(now + pause));
-                pause = LONGEST_PAUSE.min(2 * pause);
-                // Nothing comes but responses to calls that were submitted before, and the end.
-                if let Err(stop) = caller.calls.requester.keep_until(again) {
-                    let error = no_response(stop);
-                    caller.calls.ended(&error, false);
-                    return Err(error);
-                }
-            }
-        })
     }
 
     /// Who is registered now. Clients that come or go while a long list is fetched may or may not be in it.
@@ -228,7 +162,7 @@ impl Caller {
 
     /// Asks a question, and once more whenever the connection ended and this client registers again. The next
     /// request does so; after the deadline that fails.
-    fn repeating<T>(
+    pub(super) fn repeating<T>(
         &mut self,
         deadline: &mut Deadline,
         mut ask: impl FnMut(&mut Caller, Deadline) -> Result<T, CallError>,
