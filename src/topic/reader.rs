@@ -86,6 +86,8 @@ pub(crate) struct Reader {
     has_begun: bool,
     /// The sample with which to go on, for a publisher that was read in another segment.
     resumed_at: Option<u64>,
+    /// Whoever is lapped again before this position is too slow for the oldest samples.
+    edge: u64,
     /// Catch-ups in a row that led nowhere.
     stuck: u32,
     /// Samples since the last look that found nothing, and how long such a look lasts.
@@ -121,6 +123,7 @@ impl Reader {
             careful: true,
             has_begun: false,
             resumed_at: None,
+            edge: 0,
             stuck: 0,
             run: 0,
             pauses: 0,
@@ -210,6 +213,13 @@ impl Reader {
         (self.page, self.kick) = (other.page, other.kick);
     }
 
+    /// Heeds the sequence of the first sample, which was stored before it.
+    fn begin(&mut self) {
+        let first = self.ring.word64::<FIRST>().load(Ordering::Relaxed);
+        self.sequence = self.sequence.max(first.saturating_sub(1));
+        self.has_begun = true;
+    }
+
     /// The length of the sample at the position, after padding was skipped and what is lost was passed over.
     fn find(&mut self) -> Result<Option<usize>, Fault> {
         if self.careful {
@@ -231,10 +241,7 @@ impl Reader {
     #[cold]
     fn take_care(&mut self) {
         if !self.has_begun && (self.load_header() != EMPTY || self.is_lapped()) {
-            // Stored before the first record.
-            let first = self.ring.word64::<FIRST>().load(Ordering::Relaxed);
-            self.sequence = self.sequence.max(first.saturating_sub(1));
-            self.has_begun = true;
+            self.begin();
         }
         if self.has_begun
             && let Some(sequence) = self.resumed_at
@@ -336,8 +343,10 @@ impl Reader {
 
     // ---- what was missed
 
-    /// Goes on at a sample that is still there: the oldest; if it is lapped there, too, the one in the middle,
-    /// and then the last, or else large samples would never be copied in time.
+    /// Goes on at a sample that is still there: the oldest. If it is lapped again before it has read a part of
+    /// the ring, it goes on in the middle: a slow reader would be lapped at the edge again and again. If it did
+    /// not get a single sample there either, it goes on with the last, or else large samples would never be
+    /// copied in time.
     #[cold]
     fn catch_up(&mut self) -> Result<(), Fault> {
         if self.policy == Policy::Reliable {
@@ -345,13 +354,19 @@ impl Reader {
             self.look_at_state()?;
         }
         self.laps = self.laps.saturating_add(1);
-        let entries = self.entries();
-        let at = match self.laps {
-            1 => 0,
-            2 => entries.len() / 2,
-            _ => entries.len().saturating_sub(1),
+        let soon = self.position < self.edge;
+        let parts = self.parts();
+        let first = match self.laps {
+            // It is lapped only in what was before it, and must not miss what comes behind that.
+            _ if self.policy == Policy::Reliable => 0,
+            1 if !soon => 0,
+            1 | 2 => parts.len() / 2,
+            _ => parts.len() - 1,
         };
-        let Some((position, sequence)) = entries.get(at).copied() else {
+        // The entries of the parts from there on, and if they have none, of those before.
+        let (before, from) = parts.split_at(first);
+        let found = from.iter().chain(before.iter().rev()).find_map(|part| self.entry(*part));
+        let Some((position, sequence)) = found else {
             self.stuck += 1;
             if self.stuck >= MOST_STUCK {
                 return Err(self.failed(Fault::Broken(Violation::HeaderPosition)));
@@ -359,31 +374,32 @@ impl Reader {
             return Ok(());
         };
         self.pass_over(position, sequence);
-        if self.laps > 2 {
+        if self.laps > 2 && self.policy != Policy::Reliable {
             self.skip_to_last();
         }
+        self.edge = self.position + self.shape.part();
         self.stuck = 0;
         Ok(())
     }
 
-    /// The valid entries of the table beyond the position, in order. What a publisher may have written for no
-    /// good is left out.
-    fn entries(&self) -> Vec<(u64, u64)> {
-        let mut entries = Vec::with_capacity(self.shape.entries());
-        for number in 0..self.shape.entries() {
-            let (position, sequence) = self.shape.nth_entry(number);
-            count_word();
-            count_word();
-            let position = self.view.word64(position).load(Ordering::Relaxed);
-            fence(Ordering::Acquire);
-            let sequence = self.view.word64(sequence).load(Ordering::Relaxed);
-            let Some(position) = told(position) else { continue };
-            if !self.is_overwritten(position) && self.is_plausible(position, sequence) {
-                entries.push((position, sequence));
-            }
-        }
-        entries.sort_unstable();
-        entries
+    /// The parts of the ring that the intent leaves, the oldest first. Counted from the first pass on.
+    fn parts(&self) -> Vec<u64> {
+        let oldest = self.intent().saturating_sub(self.capacity()) / self.shape.part();
+        (oldest..).take(self.shape.entries()).collect()
+    }
+
+    /// The first record of a part, if it is still there. What a publisher may have written for no good is left
+    /// out.
+    fn entry(&self, part: u64) -> Option<(u64, u64)> {
+        let (position, sequence) = self.shape.nth_entry(part as usize & (self.shape.entries() - 1));
+        count_word();
+        count_word();
+        let position = self.view.word64(position).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let sequence = self.view.word64(sequence).load(Ordering::Relaxed);
+        let position = told(position).filter(|position| position / self.shape.part() == part)?;
+        (!self.is_overwritten(position) && self.is_plausible(position, sequence))
+            .then_some((position, sequence))
     }
 
     /// Whether a sample beyond the position may have this sequence: no record is shorter than a line.
@@ -407,11 +423,12 @@ impl Reader {
         if last <= self.position {
             return;
         }
-        let entries = self.entries();
-        let before = entries.iter().rev().find(|(position, _)| *position <= last);
-        let from = before.copied().unwrap_or((self.position, self.sequence));
+        let part = last / self.shape.part();
+        let here = (self.position / self.shape.part() == part).then_some((self.position, self.sequence));
         // An honest writer stores the entry of a part before it says which record is the last.
-        if let Some(sequence) = self.count(from, last, self.shape.part()) {
+        if let Some(from) = here.or_else(|| self.entry(part))
+            && let Some(sequence) = self.count(from, last)
+        {
             self.pass_over(last, sequence);
         }
     }
@@ -422,11 +439,11 @@ impl Reader {
         told(last)
     }
 
-    /// The sequence of the record at `to`, counted from another one that lies at most so many bytes before it.
-    /// `None` if the writer overwrote what lies between, or there is no such record.
-    fn count(&self, (from, sequence): (u64, u64), to: u64, most: u64) -> Option<u64> {
+    /// The sequence of the record at `to`, counted from another one before it. `None` if the writer overwrote
+    /// what lies between, or there is no such record.
+    fn count(&self, (from, sequence): (u64, u64), to: u64) -> Option<u64> {
         let (mut at, mut sequence) = (from, sequence);
-        to.checked_sub(from).filter(|bytes| *bytes <= most)?;
+        to.checked_sub(from).filter(|bytes| *bytes <= self.capacity())?;
         while at < to {
             (at, sequence) = self.step(at, sequence)?;
         }
@@ -454,18 +471,17 @@ impl Reader {
     fn begin_with_last(&mut self, most: u64) {
         for _ in 0..ATTEMPTS {
             let Some(last) = self.last() else { break };
-            let mut entries = self.entries();
-            if !self.is_lapped() {
-                entries.insert(0, (self.position, self.sequence));
+            if !self.has_begun {
+                self.begin();
             }
-            // From the newest entry for nothing but the end, else from the oldest.
+            // For nothing but the end, count from the part in which it lies, else from the oldest.
             let from = if most == 0 {
-                entries.iter().rev().find(|(position, _)| *position <= last)
+                self.entry(last / self.shape.part())
             } else {
-                entries.first()
+                self.parts().into_iter().find_map(|part| self.entry(part))
             };
-            let Some(from) = from.copied() else { continue };
-            let Some(sequence) = self.count(from, last, self.capacity()) else { continue };
+            let Some(from) = from else { continue };
+            let Some(sequence) = self.count(from, last) else { continue };
             let Some(end) = self.step(last, sequence) else { continue };
             let begin = if most == 0 {
                 Some(end)
@@ -476,7 +492,7 @@ impl Reader {
             if let Some((position, sequence)) = begin
                 && !self.is_overwritten(from.0)
             {
-                (self.position, self.sequence, self.has_begun) = (position, sequence, true);
+                (self.position, self.sequence) = (position, sequence);
                 break;
             }
         }

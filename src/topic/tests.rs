@@ -324,13 +324,15 @@ fn a_publisher_goes_on_in_another_segment() {
     assert_eq!((take(&mut reader), reader.ended()), (None, Some(Ended::Moved)));
     let again = |start| {
         let page = View::new(Segment::anonymous(4096).unwrap());
-        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 10, start, Policy::Lossy)
+        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 1, start, Policy::Lossy)
     };
     for (wanted, missed) in [(10, 0), (7, 3)] {
         let mut reader = again(Start::Beginning);
         reader.resume(wanted);
         assert_eq!(take(&mut reader), Some((Taken { sequence: 10, missed }, numbered(10, 8))));
     }
+    let mut late = again(Start::Last(5));
+    assert_eq!(take(&mut late), Some((Taken { sequence: 10, missed: 0 }, numbered(10, 8))));
     let mut reader = again(Start::Beginning);
     reader.resume(11);
     assert_eq!((take(&mut reader), reader.next_sequence()), (None, 11));

@@ -16,9 +16,6 @@ use crate::testing::failpoints::failpoint;
 /// A generation that never is, so that the writer looks again.
 const STALE: u32 = 2;
 
-/// How far ahead lines are prefetched: readers still have them in their caches.
-const LINES_AHEAD: u64 = 4 * LINE as u64;
-
 /// Why a sample was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsent {
@@ -61,7 +58,7 @@ pub(crate) struct Writer {
     intent: u64,
     /// The sequence of the next sample.
     pub(super) sequence: u64,
-    /// The part of the ring for which an entry was stored last, counted from the first pass on.
+    /// The end of the part of the ring for which an entry was stored last.
     noted: u64,
     pub(super) audience: Audience,
     pub(super) heeded: Heeded,
@@ -97,7 +94,7 @@ impl Writer {
             position: 0,
             intent: 0,
             sequence: first,
-            noted: u64::MAX,
+            noted: 0,
             heeded: audience.heed(),
             audience,
             sleepers: Vec::new(),
@@ -233,27 +230,25 @@ impl Writer {
     #[inline(always)]
     fn note(&mut self, start: u64, end: u64) {
         failpoint!("sample.committed", [topic, server], always);
-        let part = start / self.shape.part();
-        if part != self.noted {
-            self.enter(start, part);
+        if start >= self.noted {
+            self.enter(start);
         }
         // Behind the entry of its part, from which its sequence is counted.
         self.ring.word64::<LAST>().store(start | 1, Ordering::Release);
         self.position = end;
         self.sequence += 1;
         self.audience.set_tail(end);
-        self.ring.prefetch_for_write(end + LINES_AHEAD);
     }
 
     /// The first record of a part. A reader that takes the position for valid takes the sequence for its own:
     /// so the position is stored behind it, and the intent that makes the old position invalid before it.
     #[cold]
-    fn enter(&mut self, start: u64, part: u64) {
+    fn enter(&mut self, start: u64) {
         let (position, sequence) = self.shape.entry(start);
         self.view.word64(sequence).store(self.sequence, Ordering::Relaxed);
         failpoint!("table.sequence", [topic, server], seldom);
         self.view.word64(position).store(start | 1, Ordering::Release);
-        self.noted = part;
+        self.noted = (start + 1).next_multiple_of(self.shape.part());
     }
 
     /// Wakes those that sleep, behind a commit.
@@ -345,7 +340,7 @@ impl Writer {
         self.ring = view.ring(0, DATA, shape.ring_size());
         self.ended = ended_word(&view);
         (self.view, self.shape) = (view, shape);
-        (self.position, self.intent, self.noted, self.wanted) = (0, 0, u64::MAX, None);
+        (self.position, self.intent, self.noted, self.wanted) = (0, 0, 0, None);
         self.kept_waiting = None;
         self.say_first();
     }
