@@ -310,7 +310,7 @@ pub struct WatchOptions {
     pub reconnect: bool,
 
     /// Print one JSON object per line: {"change":"present|appeared","client":{"name","key","pid","uid"}} or
-    /// {"change":"vanished","client":{…},"reason":TEXT}
+    /// {"change":"vanished","client":{…},"reason":"unregistered|died|violation|server ended|unseen"}
     #[arg(long)]
     pub json: bool,
 }

@@ -118,7 +118,19 @@ impl Shown<'_> {
     fn object(&self) -> Changed<'_> {
         let Peer { name, key, pid, uid, .. } = self.peer;
         let client = Who { name: name.as_str(), key: key.to_string(), pid: *pid, uid: *uid };
-        Changed { change: self.change, client, reason: self.reason.map(|reason| reason.to_string()) }
+        Changed { change: self.change, client, reason: self.reason.map(word) }
+    }
+}
+
+/// The reason for programs.
+fn word(reason: VanishReason) -> &'static str {
+    match reason {
+        VanishReason::Unregistered => "unregistered",
+        VanishReason::Died => "died",
+        VanishReason::Violation => "violation",
+        VanishReason::ServerEnded => "server ended",
+        VanishReason::Unseen => "unseen",
+        _ => "other",
     }
 }
 
@@ -128,7 +140,7 @@ struct Changed<'a> {
     change: &'static str,
     client: Who<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<&'static str>,
 }
 
 #[derive(Serialize)]
