@@ -288,7 +288,7 @@ impl Writer {
     // ---- the audience
 
     #[inline(always)]
-    pub(super) fn heed_changes(&mut self) -> Result<(), Unsent> {
+    pub(crate) fn heed_changes(&mut self) -> Result<(), Unsent> {
         if self.audience.generation() != self.heeded.generation {
             self.settle();
         }

@@ -11,6 +11,7 @@ pub mod proc;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod raw;
+pub mod raw_bus;
 pub mod raw_links;
 pub mod raw_topics;
 pub mod role;

@@ -268,7 +268,7 @@ pub struct Introduced {
 }
 
 impl Part {
-    fn of(body: &[u8], descriptors: Vec<OwnedFd>) -> Option<Part> {
+    pub fn of(body: &[u8], descriptors: Vec<OwnedFd>) -> Option<Part> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().expect("a descriptor");
         let half = |at: usize| u16::from_le_bytes(body[at..at + 2].try_into().unwrap());

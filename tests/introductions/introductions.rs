@@ -1,8 +1,8 @@
 //! Tests of introductions that succeed.
 
-use super::Bus;
 use super::common::LIMIT;
 use super::common::raw_links::{CONNECT, Side, all_links, ask, is_ready};
+use super::{Bus, ComesTo};
 use ringpost::testing::Segment;
 use rustix::event::PollFlags;
 use rustix::fs::fstat;

@@ -5,11 +5,11 @@ use super::common::eventually;
 use super::common::raw::{
     ARMS, CALL, LIST_CLIENTS, PING, RawClient, Ring, SEND, VERSION, datagram, dial, hear_all,
 };
+use super::common::raw_bus::{descriptors, refused};
 use super::common::raw_links::*;
 use super::common::server::shut_down;
 use super::common::{LIMIT, becomes};
-use super::refusals::refused;
-use super::{ALICES, Bus, as_user, descriptors};
+use super::{ALICES, Bus, ComesTo, as_user};
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::{read, write};

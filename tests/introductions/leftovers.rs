@@ -1,10 +1,10 @@
 //! Tests that nothing is left of an introduction, whatever becomes of it.
 
-use super::Bus;
 use super::common::raw::{RawClient, VERSION, datagram, dial, hear_all};
 use super::common::raw_links::{CONNECT, LISTEN, TAKE, all_links, ask, ask_on, is_ready};
 use super::common::server::shut_down;
 use super::common::{LIMIT, eventually};
+use super::{Bus, ComesTo};
 use rustix::event::PollFlags;
 use rustix::net::{SendFlags, send};
 use std::os::fd::OwnedFd;

@@ -12,23 +12,11 @@ mod leftovers;
 mod refusals;
 mod reports;
 
-use common::proc::raise_descriptor_limit;
 use common::raw::RawClient;
+use common::raw_bus::{ALICES, BOBS, Bus, as_user, serve_with_quotas};
 use common::raw_links::Side;
-use common::role::{Role, Stage, setting};
-use common::server::{as_set, serve, start_server};
-use common::users::leave_root;
-use common::{Place, becomes};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-
-/// Users without accounts.
-const ALICES: u32 = 65_532;
-const BOBS: u32 = 65_533;
 
 /// Runs the role of a child process of this test program; does nothing in the main process.
 #[test]
@@ -41,63 +29,16 @@ fn role() {
     }
 }
 
-fn serve_with_quotas(stage: &Stage) {
-    match setting("FILES") {
-        Some(files) => {
-            let maximum = getrlimit(Resource::Nofile).maximum;
-            setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
-        }
-        None => raise_descriptor_limit(),
-    }
-    let mut quotas = ringpost::Quotas::default();
-    quotas.links = setting("LINKS").unwrap_or(quotas.links);
-    quotas.ring_bytes = setting("BYTES").unwrap_or(quotas.ring_bytes);
-    quotas.registrations = setting("PACE").unwrap_or(1_000_000);
-    serve(as_set().quotas(quotas).allow_user(ALICES).allow_user(BOBS), stage);
+/// Waits until the server has two descriptors for each client, one for each bell, five for each introduction
+/// that waits, and no other.
+trait ComesTo {
+    fn comes_to(&self, clients: usize, bells: usize, waiting: usize);
 }
 
-/// A server that lets other users in.
-struct Bus {
-    /// Locked, so that threads of several users may ask one server.
-    server: Mutex<Role>,
-    pid: u32,
-    /// How many descriptors it has without clients.
-    idle: usize,
-    place: Place,
-}
-
-impl Bus {
-    fn start(settings: &[(&str, &str)]) -> Bus {
-        let place = Place::new();
-        std::fs::set_permissions(place.directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let server = start_server(&place, &[&[("RING", "4096")], settings].concat());
-        let pid = server.pid();
-        Bus { server: Mutex::new(server), pid, idle: descriptors(pid), place }
-    }
-
-    fn path(&self) -> &Path {
-        &self.place.path
-    }
-
-    fn register(&self, name: &str) -> RawClient {
-        RawClient::register(self.path(), name)
-    }
-
-    /// Waits until the server has two descriptors for each client, one for each bell, five for each
-    /// introduction that waits, and no other.
+impl ComesTo for Bus {
     fn comes_to(&self, clients: usize, bells: usize, waiting: usize) {
-        let wanted = self.idle + 2 * clients + bells + 5 * waiting;
-        becomes("the server has as many descriptors as it should", || descriptors(self.pid), &wanted);
+        self.has(clients, bells + 5 * waiting);
     }
-
-    fn listed(&self, name: &str) -> ringpost::ClientInfo {
-        let clients = ringpost::Observer::connect(self.path()).unwrap().list().unwrap();
-        clients.into_iter().find(|client| client.name.as_str() == name).unwrap()
-    }
-}
-
-fn descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
 /// A thread of root's on which a client takes, when it is told to by a thread of another user.
@@ -121,19 +62,4 @@ impl Taker {
         self.orders.send(()).unwrap();
         self.taken.lock().unwrap().recv().unwrap()
     }
-}
-
-/// Runs a function as another user. `None` without root's rights.
-fn as_user<T: Send>(uid: u32, run: impl FnOnce() -> T + Send) -> Option<T> {
-    if !common::users::is_root() {
-        eprintln!("skipped: only root can play another user");
-        return None;
-    }
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            leave_root(uid, uid, &[]);
-            run()
-        });
-        Some(thread.join().unwrap())
-    })
 }

@@ -2,20 +2,13 @@
 
 use super::common::raw::RawClient;
 use super::common::raw::dial;
+use super::common::raw_bus::refused;
 use super::common::raw_links::*;
 use super::common::role::{Role, Stage, say};
 use super::{ALICES, BOBS, Bus, Taker, as_user};
 use rustix::net::{SendFlags, send};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, (u16, String)>, code: u16, words: &[&str]) {
-    let (found, why) = answer.unwrap_err();
-    assert_eq!(found, code, "{why}");
-    for word in words {
-        assert!(why.contains(word), "{word:?} is not in {why:?}");
-    }
-}
 
 /// What a client can ask with this proof.
 fn asks_of(proof: &[u8]) -> [(u16, Vec<u8>); 5] {

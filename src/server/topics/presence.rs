@@ -194,6 +194,8 @@ impl Presence {
             let _ = self.writer.try_send(&change.encode());
             failpoint!("presence.published", [server], seldom);
         }
+        // What is kept for those who have left goes now, not with the next change.
+        let _ = self.writer.heed_changes();
         // Nobody asks who broke a rule of its page.
         drop(self.audience.take_evictions());
     }

@@ -348,6 +348,18 @@ impl Table {
         found
     }
 
+    /// The process of a client that has ended another publication, if that is still there.
+    pub(super) fn process_of(&self, key: Key) -> Option<Arc<Ours>> {
+        self.ended.iter().find_map(|id| match self.publications.get(id) {
+            Some(Publication { publisher, state: State::Ended { process, .. }, .. })
+                if publisher.key == key =>
+            {
+                Some(Arc::clone(process))
+            }
+            _ => None,
+        })
+    }
+
     /// One more publication of a user is to stay: drops the oldest if there are too many.
     fn make_room_for_ended(&mut self, uid: u32) {
         let is_its = |id: &&Id| self.publications.get(id).is_some_and(|ended| ended.publisher.uid == uid);

@@ -135,7 +135,9 @@ impl Topics {
     pub(super) fn end(&mut self, connections: &Connections, member: &Member, id: Id) -> bool {
         let key = member.peer.key;
         if self.table.is_publication_of(id, key) {
-            let process = || process_of(connections, member).ok().map(|process| Arc::new(Ours::new(process)));
+            let known = self.table.process_of(key);
+            let process =
+                || known.or_else(|| Some(Arc::new(Ours::new(process_of(connections, member).ok()?))));
             self.end_publication(id, process);
         } else if self.table.is_subscription_of(id, key) {
             self.end_subscription(id);
