@@ -206,6 +206,9 @@ impl Feed {
 
     /// Fetches the parts that came. What there is to say of them, a look says.
     pub(super) fn fetch(&mut self) {
+        if self.shared.notice.is_forked() {
+            return;
+        }
         for part in self.shared.take_arrived() {
             self.settle(part);
         }

@@ -223,14 +223,13 @@ impl Subscriber {
 
     /// Who publishes what this subscription takes, one for each of its topics. Does not block.
     pub fn publishers(&mut self) -> Vec<Peer> {
-        if !self.feed.shared.notice.is_forked() {
-            self.feed.fetch();
-        }
+        self.feed.fetch();
         self.feed.parts.iter().map(|part| part.publisher).collect()
     }
 
     /// About how many bytes lie unread in the publishers' rings. Does not block.
-    pub fn lag(&self) -> u64 {
+    pub fn lag(&mut self) -> u64 {
+        self.feed.fetch();
         self.feed.parts.iter().map(|part| part.reader.lag()).sum()
     }
 
