@@ -4,10 +4,10 @@
 //! The watcher must not wait for a server, because it notices the ends of other servers and peers. So it asks
 //! on a connection of its own, and goes on with the answer when that is there.
 //!
-//! No ring may be lost, or a caller waits in vain. The bell says how often it rang, and the watcher asks that
-//! often, which saves a question to which nothing is left. That is only a guess: when the server says that
-//! nothing waits, and the bell has rung after the question, something may have come behind the answer, and it
-//! asks again.
+//! No ring may be lost, or a caller waits in vain. A listener's bell says how often it rang, and the watcher
+//! asks that often, which saves a question to which nothing is left; for parts it asks until nothing is left.
+//! That is only a guess: when the server says that nothing waits, and the bell has rung after the question,
+//! something may have come behind the answer, and it asks again.
 
 #![forbid(unsafe_code)]
 
@@ -142,6 +142,8 @@ impl Taker {
 impl Takes {
     /// A bell has announced so many introductions or parts.
     pub(in crate::client) fn rung(&mut self, waits: &Waits, bell: u64, by: &Taker, most: usize) {
+        // For several parts it rings once.
+        let most = if let Taker::Topics(_) = by { usize::MAX } else { most };
         if let Some(take) = self.under_way.get_mut(&bell) {
             take.left = take.left.saturating_add(most);
             take.since = take.since.saturating_add(most);
