@@ -233,10 +233,10 @@ impl Writer {
     }
 
     /// The pipes by which reliable readers wake this writer in an event loop.
-    pub(crate) fn pipes(&self) -> Vec<Arc<PipeReader>> {
+    pub(crate) fn pipes(&self) -> Vec<std::sync::Arc<PipeReader>> {
         let pipe = |attached: &Arc<Attached>| {
             let pipe = attached.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-            pipe.as_ref().map(|own| Arc::clone(own.reader()))
+            pipe.as_ref().map(|own| std::sync::Arc::clone(own.reader()))
         };
         self.reliable.iter().filter_map(pipe).collect()
     }
