@@ -8,6 +8,7 @@ mod common;
 
 mod link;
 mod ready;
+mod topics;
 
 use common::Place;
 use common::program::{BENCH, Program, command};
@@ -235,6 +236,7 @@ fn tables_for_people_have_the_floor_and_the_ratio() {
         &["register", "--count", "2", "--blocks", "1"],
         &link::LINK,
         &ready::READY,
+        &topics::TOPICS,
     ] {
         let ended = Program::spawn(&mut bench(&place, arguments)).end();
         let text = String::from_utf8(ended.stdout).unwrap();
@@ -277,6 +279,10 @@ fn wrong_values_are_status_2() {
         &["ready", "--size", "5K"],
         &["ready", "--wait", "spin"],
         &["ready", "--many", "0"],
+        &["topics", "--parts", "none"],
+        &["topics", "--subscriptions", "0"],
+        &["topics", "--frame", "1"],
+        &["topics", "--wait", "spin"],
         &["report"],
         &["report", "--out", socket, "--peers", "/nonexistent"],
     ] {
@@ -313,6 +319,7 @@ fn the_report_has_every_part() {
         "register",
         "link",
         "ready",
+        "topics",
         "peers",
         "method",
     ] {
@@ -337,6 +344,7 @@ fn the_report_has_every_part() {
         "register",
         "link",
         "ready",
+        "topics",
         "peers",
     ];
     for name in parts {
@@ -430,7 +438,7 @@ fn eventually_some_children(pid: Pid, least: usize) -> Vec<Pid> {
 }
 
 /// Long ones, each with how many processes it starts.
-const LONG: [(&[&str], usize); 8] = [
+const LONG: [(&[&str], usize); 10] = [
     (&["latency", "--count", "1000000000"], 2),
     (&["latency", "--rate", "1", "--count", "1000"], 2),
     (&["gaps", "--gaps", "10s"], 2),
@@ -439,6 +447,8 @@ const LONG: [(&[&str], usize); 8] = [
     (&["forward", "--blocks", "100000"], 3),
     (&["ready", "--parts", "calls", "--blocks", "100000"], 3),
     (&["ready", "--parts", "loops", "--blocks", "100000"], 5),
+    (&["topics", "--parts", "trips", "--blocks", "100000"], 3),
+    (&["topics", "--parts", "sends", "--blocks", "100000"], 4),
 ];
 
 #[test]

@@ -55,7 +55,7 @@ const fn item(
 }
 
 /// All measurements, in the order of the page.
-pub const SET: [Item; 13] = [
+pub const SET: [Item; 14] = [
     item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
     item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
     item("rate-10000", &["latency", "--rate", "10000"], &["--blocks", "2", "--count", "500"]),
@@ -126,6 +126,26 @@ pub const SET: [Item; 13] = [
             "20",
             "--idle-seconds",
             "0.1",
+        ],
+    ),
+    item(
+        "topics",
+        &["topics"],
+        &[
+            "--blocks",
+            "2",
+            "--count",
+            "2000",
+            "--subscriptions",
+            "4",
+            "--inboxes",
+            "3",
+            "--few",
+            "3",
+            "--frame",
+            "64K",
+            "--held",
+            "5",
         ],
     ),
 ];

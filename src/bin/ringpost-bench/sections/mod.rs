@@ -5,6 +5,7 @@ mod loads;
 mod peers;
 pub mod read;
 mod ready;
+mod topics;
 mod trips;
 
 use serde_json::Value;
@@ -36,6 +37,7 @@ pub fn page(machine: &Machine, set: &[Ran], others: Option<&Value>, quick: bool)
     part(&mut page, set, "register", "Registering", loads::register);
     part(&mut page, set, "link", "Links", links::links);
     part(&mut page, set, "ready", "In event loops", ready::ready);
+    part(&mut page, set, "topics", "Topics", topics::topics);
     if let Some(others) = others {
         peers::peers(&mut page, others);
     }
@@ -118,6 +120,9 @@ fn at_a_glance(page: &mut Page, set: &[Ran]) {
         if let Some(found) = object(set, name) {
             add(what, found, BESIDE);
         }
+    }
+    if let Some(found) = object(set, "topics").and_then(|found| found.get("trips")) {
+        add("a sample and its answer over two topics", found, BESIDE);
     }
     page.table(&["medians", "Ringpost", "floor", "ratio"], &table);
     page.text(

@@ -24,6 +24,9 @@ pub struct Woken {
     pub block_samples: u32,
     #[serde(flatten)]
     pub blocks: Beside,
+    /// The same samples beside as many bare futex wakes, where `blocks` is beside something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bare: Option<Beside>,
 }
 
 /// Before each sample, so that all fall asleep: they share a CPU.
@@ -56,6 +59,16 @@ fn block(
     Ok(quantile(&times, 0.5))
 }
 
+/// The same of bare futexes.
+fn bare_block(bare: &mut Partner, sleepers: u32, count: u32) -> Result<f64, Failure> {
+    let words = bare.words.clone();
+    block(bare, sleepers, count, || {
+        let value = words.sleeper(0).load(Ordering::Relaxed).wrapping_add(1);
+        words.wake(sleepers, value);
+        Ok(())
+    })
+}
+
 /// One sample to so many parked subscribers, beside as many futex wakes.
 pub fn wakes(session: &Session, subscribers: u32, count: u32) -> Result<Woken, Failure> {
     session.with(plan(session), |setup| {
@@ -63,21 +76,16 @@ pub fn wakes(session: &Session, subscribers: u32, count: u32) -> Result<Woken, F
         let mut asleep = Partner::start(setup, Role::Asleep, "wakes", subscribers)?;
         wait_for_readers(&publisher, subscribers)?;
         let mut bare = Partner::start(setup, Role::Bare, "bare", subscribers)?;
-        let (mut ours, mut floor, mut value) = (Vec::new(), Vec::new(), 0);
+        let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for number in setup.blocks() {
             setup.begin(number, "parked subscribers")?;
-            let words = bare.words.clone();
-            floor.push(block(&mut bare, subscribers, count, || {
-                value += 1;
-                words.wake(subscribers, value);
-                Ok(())
-            })?);
+            floor.push(bare_block(&mut bare, subscribers, count)?);
             ours.push(block(&mut asleep, subscribers, count, || {
                 publisher.send(&sample(1)).map_err(Failure::failed)
             })?);
         }
-        bare.words.wake(subscribers, END);
-        Ok(Woken { subscribers, block_samples: count, blocks: Beside::of(&ours, &floor) })
+        let blocks = Beside::of(&ours, &floor);
+        Ok(Woken { subscribers, block_samples: count, blocks, bare: None })
     })
 }
 
@@ -89,9 +97,11 @@ pub fn sends(session: &Session, subscribers: u32, count: u32) -> Result<Woken, F
         wait_for_readers(&publisher, subscribers)?;
         let mut inboxes = Partner::start(setup, Role::Inboxes, "inbox", subscribers)?;
         let keys = keys(setup, subscribers)?;
-        let (mut ours, mut floor) = (Vec::new(), Vec::new());
+        let mut bare = Partner::start(setup, Role::Bare, "bare", subscribers)?;
+        let (mut ours, mut floor, mut least) = (Vec::new(), Vec::new(), Vec::new());
         for number in setup.blocks() {
             setup.begin(number, "beside acknowledged sends")?;
+            least.push(bare_block(&mut bare, subscribers, count)?);
             floor.push(block(&mut inboxes, subscribers, count, || {
                 keys.iter().try_for_each(|&key| setup.client.send(key, &sample(1)).map_err(Failure::failed))
             })?);
@@ -99,7 +109,8 @@ pub fn sends(session: &Session, subscribers: u32, count: u32) -> Result<Woken, F
                 publisher.send(&sample(1)).map_err(Failure::failed)
             })?);
         }
-        Ok(Woken { subscribers, block_samples: count, blocks: Beside::of(&ours, &floor) })
+        let (blocks, bare) = (Beside::of(&ours, &floor), Some(Beside::of(&ours, &least)));
+        Ok(Woken { subscribers, block_samples: count, blocks, bare })
     })
 }
 

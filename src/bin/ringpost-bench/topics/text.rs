@@ -50,6 +50,9 @@ impl Figures for Measured {
         if let Some(found) = &self.sends {
             let what = format!("until the last of {} that sleep has a sample", found.subscribers);
             row(&what, &found.blocks, "as many acknowledged sends");
+            if let Some(bare) = &found.bare {
+                row("the same", bare, "as many bare futex wakes");
+            }
         }
         if let Some(found) = &self.frames {
             let what = format!("{} in place, from commit to open view", readable_bytes(found.size));

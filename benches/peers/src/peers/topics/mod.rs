@@ -13,6 +13,7 @@ mod floor;
 mod iceoryx;
 mod redis;
 mod ringfire;
+mod ringpost;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ pub use floor::FAN as FLOOR_FAN;
 pub use iceoryx::{FAN as ICEORYX_FAN, PUBLISH as ICEORYX, TOPICS as ICEORYX_TOPICS};
 pub use redis::{FAN as REDIS_FAN, PUBLISH as REDIS, TOPICS as REDIS_TOPICS};
 pub use ringfire::{FAN as RINGFIRE_FAN, PUBLISH as RINGFIRE, TOPICS as RINGFIRE_TOPICS};
+pub use ringpost::{FAN as RINGPOST_FAN, PUBLISH as RINGPOST, TOPICS as RINGPOST_TOPICS};
 
 /// How many readers there are in turn, in a fan-out.
 pub const READERS: &[u32] = &[1, 8, 32];
@@ -63,6 +65,9 @@ enum Wait {
 
 trait Publish {
     fn publish(&mut self, message: &Message) -> Outcome;
+
+    /// Waits until the publisher knows its readers, if it does.
+    fn wait_for(&self, _readers: u32) {}
 }
 
 trait Receive {
@@ -136,6 +141,7 @@ fn to_bytes(message: &Message) -> [u8; SIZE] {
 fn publish_all<S: System>(context: &Context) -> Outcome<Measured> {
     let mut publisher = S::publisher(context, FORTH, Wait::Spin)?;
     let control = Control::create(context)?;
+    publisher.wait_for(context.readers);
     let mut sent = 0;
     let mut publish_many = || -> Outcome<f64> {
         let began = Instant::now();
@@ -190,6 +196,7 @@ fn receive_all<S: System>(context: &Context) -> Outcome {
 fn send_there<S: System>(context: &Context) -> Outcome<Measured> {
     let mut publisher = S::publisher(context, FORTH, Wait::Spin)?;
     let control = Control::create(context)?;
+    publisher.wait_for(context.readers);
     let mut reader = S::reader(context, BACK, Wait::Spin)?;
     control.enter();
     let mut sent = 0;
@@ -229,6 +236,7 @@ fn send_back<S: System>(context: &Context) -> Outcome {
 fn fan_out<S: System>(context: &Context) -> Outcome<Measured> {
     let mut publisher = S::publisher(context, FORTH, Wait::Sleep)?;
     let control = Control::create(context)?;
+    publisher.wait_for(context.readers);
     let measured = to_the_last(context, &control, |number| publisher.publish(&message(number)))?;
     publisher.publish(&message(LAST))?;
     control.total();
