@@ -410,8 +410,11 @@ fn announce(a: &mut Assault<'_>, topic: &mut RawPublisher) {
     topic.send(b"the only one");
     while a.goes_on() {
         let intent = topic.memory.word64(INTENT);
-        let more =
-            if a.random.below(8) == 0 { u64::MAX } else { intent.load(Ordering::Relaxed) + topic.ring_size };
+        let more = if a.random.below(8) == 0 {
+            u64::MAX
+        } else {
+            intent.load(Ordering::Relaxed).wrapping_add(topic.ring_size)
+        };
         intent.store(more, Ordering::Release);
         pages.iter().for_each(|page| page.wake(PARKED));
     }
