@@ -11,6 +11,8 @@ pub struct Holdings {
     pub descriptors: u64,
     pub channels: u64,
     pub links: u64,
+    /// Those of segments and pages of topics.
+    pub topics: u64,
     /// Resident, without pages of files.
     pub memory_kib: u64,
 }
@@ -34,6 +36,7 @@ impl Holdings {
             descriptors: count("fd")?,
             channels: mapped("ringpost-channel"),
             links: mapped("ringpost-link"),
+            topics: mapped("ringpost-topic") + mapped("ringpost-page"),
             memory_kib: field("RssAnon:")? + field("RssShmem:")?,
         })
     }
@@ -44,6 +47,7 @@ impl Holdings {
             && self.descriptors == base.descriptors
             && self.channels == base.channels
             && self.links == base.links
+            && self.topics == base.topics
             && self.memory_kib <= base.memory_kib + allowance_kib
     }
 }

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 use crate::common::{Place, begin};
-use crate::{census, content, failpoints, history, judge, linker, plan, random};
+use crate::{census, content, failpoints, history, judge, linker, plan, random, topic_judge, topics};
 
 macro_rules! trials {
     ($($check:path),+ $(,)?) => { vec![$(trial(stringify!($check), $check)),+] };
@@ -28,6 +28,9 @@ pub fn run() -> ExitCode {
         failpoints::tests::a_failpoint_says_who_passes_it_and_how_often,
         failpoints::tests::every_failpoint_has_a_name_of_its_own,
         content::tests::content_can_be_told_from_any_other,
+        topics::content::tests::samples_can_be_told_from_any_other,
+        topics::order::tests::gaps_are_accounted_for,
+        topic_judge::tests::what_did_not_come_is_told,
         linker::content::tests::content_of_links_can_be_told_from_any_other,
         history::tests::what_is_written_is_read,
         judge::tests::what_is_right_is_counted,
@@ -74,6 +77,9 @@ fn every_promise_is_kept() {
     for field in ["opened", "calls", "posts", "local", "peer", "died"] {
         assert!(number(&object, &format!("/counts/links/{field}")) > 0, "{field}: {object}");
     }
+    for field in ["published", "subscribed", "samples", "watched", "compared"] {
+        assert!(number(&object, &format!("/counts/topics/{field}")) > 0, "{field}: {object}");
+    }
     for field in ["/messages/acknowledged", "/messages/received", "/counts/calls", "/counts/registrations"] {
         assert!(number(&object, field) > 0, "{field}: {object}");
     }
@@ -82,6 +88,7 @@ fn every_promise_is_kept() {
         for field in [
             "/clients/at_failpoints",
             "/links/at_failpoints",
+            "/topics/at_failpoints",
             "/servers/at_failpoints",
             "/channels/at_failpoints",
         ] {

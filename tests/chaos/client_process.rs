@@ -51,6 +51,7 @@ pub struct Launch<'a> {
     /// How many clients there are, and how many with links, whose slots come behind.
     pub clients: u64,
     pub links: u64,
+    pub topics: u64,
     /// What is to go wrong in a client with links.
     pub fault: Option<&'a str>,
 }
@@ -60,7 +61,8 @@ impl Launch<'_> {
     fn role(&self, slot: u64) -> (Side, &'static str, [u64; 2]) {
         match slot.checked_sub(self.clients) {
             None => (Side::Client, "role-client", [slot, self.clients]),
-            Some(slot) => (Side::Link, "role-linker", [slot, self.links]),
+            Some(slot) if slot < self.links => (Side::Link, "role-linker", [slot, self.links]),
+            Some(slot) => (Side::Topic, "role-topics", [slot - self.links, self.topics]),
         }
     }
 
@@ -177,7 +179,11 @@ impl ClientProcess {
 
     /// What it is called in what is told of it.
     pub fn name(&self) -> String {
-        let kind = if self.side == Side::Link { "client with links" } else { "client" };
+        let kind = match self.side {
+            Side::Link => "client with links",
+            Side::Topic => "client with topics",
+            _ => "client",
+        };
         format!("{kind} {}", self.slot)
     }
 

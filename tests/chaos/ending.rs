@@ -60,6 +60,7 @@ impl Chaos {
             self.await_messages(server, due)?;
             if plan.descriptors == 0 {
                 self.await_no_links(server, due)?;
+                self.await_samples(server, due)?;
             }
         }
         if let Some(base) = base
@@ -145,6 +146,20 @@ impl Chaos {
         })
     }
 
+    /// Nobody publishes any more. Then every subscription must come to the last sample of each publisher that it
+    /// reads, also of those that were killed.
+    fn await_samples(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
+        let mut missing = None;
+        let come = self.until(due, "the samples are received", Duration::ZERO, |chaos| {
+            missing = chaos.watch.topics.missing();
+            Ok(missing.is_none() || server.ended().is_some())
+        });
+        come.map_err(|broken| match (broken, missing) {
+            (Broken::Vain(_), Some(missing)) => Broken::Promise(missing),
+            (broken, _) => broken,
+        })
+    }
+
     /// No client may find its name taken by a dead process.
     fn await_names(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         let mut slot = None;
@@ -195,7 +210,7 @@ impl Chaos {
     /// Whether it waits at its gate, or need not.
     fn is_idle(&self, process: &ClientProcess) -> bool {
         let gate = self.gate_of(process.side);
-        let works = process.side == Side::Link && matches!(gate, Gate::Open(_));
+        let works = process.side != Side::Client && matches!(gate, Gate::Open(_));
         works || process.idle == Some(gate.word().into())
     }
 

@@ -16,6 +16,8 @@ pub enum Side {
     Channel,
     /// A client with links.
     Link,
+    /// A client with topics.
+    Topic,
 }
 
 /// How often a process passes a failpoint; see `src/testing/failpoints.rs`.
@@ -79,6 +81,7 @@ fn parse(told: &str) -> Option<Failpoint> {
         "client" => Some(Side::Client),
         "channel" => Some(Side::Channel),
         "link" => Some(Side::Link),
+        "topic" => Some(Side::Topic),
         _ => None,
     };
     let often = match often.trim() {

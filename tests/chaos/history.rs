@@ -18,6 +18,9 @@ const TAIL: usize = 128;
 const HEAD: usize = 256;
 const TEXT_LEN: usize = 508;
 const TEXT: usize = 512;
+/// What a client's publishers have published: number and sequence of each.
+const PUBLISHED: usize = 3584;
+pub const PUBLISHERS: usize = 4;
 const RECORDS: usize = 4096;
 const RECORD: usize = 64;
 const ROOM: u64 = 8192;
@@ -63,6 +66,14 @@ coded! {
         Received,
         /// A link has ended. Words: 0, the peer's process, the reason.
         LinkOver,
+        /// No more samples come of a publisher. Words: 0, its number, its last sequence, whether it registers
+        /// again.
+        Published,
+        /// A subscription has received this sample. Words: 0, the publisher's number, the sequence (all bits:
+        /// nothing more is expected of it), the subscription's.
+        Seen,
+        /// Nothing more is expected of a subscription. Words: 0, 0, 0, its number.
+        Unsubscribed,
         /// It stands before the gate, and has nothing under way. Words: the gate's.
         Idle,
         /// A promise was broken; the text says which.
@@ -95,6 +106,12 @@ coded! {
         Serve,
         StopServing,
         Quieten,
+        Publish,
+        SendSample,
+        Subscribe,
+        TakeSample,
+        Watch,
+        CloseTopic,
         None,
     }
 }
@@ -217,6 +234,13 @@ impl Writer {
         }
     }
 
+    /// Tells how far a publisher has come; what was told last is known also when the process is killed.
+    pub fn set_published(&self, slot: usize, number: u64, sequence: u64) {
+        let at = PUBLISHED + 64 * (slot % PUBLISHERS);
+        self.segment.word64(at + 8).store(sequence, Ordering::Relaxed);
+        self.segment.word64(at).store(number, Ordering::Release);
+    }
+
     pub fn put(&self, kind: Kind, thread: u8, op: Op, outcome: Outcome, words: [u64; 6]) {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         while *tail - self.segment.word64(HEAD).load(Ordering::Acquire) >= ROOM {
@@ -247,7 +271,7 @@ impl Writer {
 
     /// Tells of a broken promise and ends the process.
     pub fn violation(&self, thread: u8, op: Op, text: &str) -> ! {
-        let bytes = &text.as_bytes()[..text.len().min(RECORDS - TEXT)];
+        let bytes = &text.as_bytes()[..text.len().min(PUBLISHED - TEXT)];
         self.segment.copy_in(TEXT, bytes);
         self.segment.word32(TEXT_LEN).store(bytes.len() as u32, Ordering::Relaxed);
         self.put(Kind::Violation, thread, op, Outcome::Ok, [0; 6]);
@@ -299,10 +323,20 @@ impl Reader {
         Some(event)
     }
 
+    /// How far its publishers have come: number and sequence.
+    pub fn published(&self) -> Vec<(u64, u64)> {
+        let read = |slot: usize| {
+            let at = PUBLISHED + 64 * slot;
+            let number = self.segment.word64(at).load(Ordering::Acquire);
+            (number, self.segment.word64(at + 8).load(Ordering::Relaxed))
+        };
+        (0..PUBLISHERS).map(read).filter(|(number, _)| *number != 0).collect()
+    }
+
     /// What the writer said about a violation.
     pub fn text(&self) -> String {
         let len = self.segment.word32(TEXT_LEN).load(Ordering::Relaxed) as usize;
-        let mut bytes = vec![0; len.min(RECORDS - TEXT)];
+        let mut bytes = vec![0; len.min(PUBLISHED - TEXT)];
         self.segment.copy_out(TEXT, &mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }

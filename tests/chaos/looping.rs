@@ -107,6 +107,16 @@ impl<'a> Looping<'a> {
             .unwrap_or_else(|ended| Err(ended.map_or(CallError::TimedOut, CallError::Disconnected)))
     }
 
+    /// Whatever a look finds first.
+    pub fn wait_for<E: Ready, T>(
+        &self,
+        end: &mut E,
+        until: Option<Instant>,
+        look: impl FnMut(&mut E) -> Option<T>,
+    ) -> Result<T, Option<CloseReason>> {
+        self.until(end, until, look)
+    }
+
     /// The next message.
     pub fn receive(&self, inbox: &mut Inbox, until: Option<Instant>) -> Result<Message, RecvError> {
         self.until(inbox, until, |inbox| inbox.try_recv().transpose())

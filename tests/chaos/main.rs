@@ -28,6 +28,8 @@ mod run;
 mod server;
 mod server_process;
 mod stream;
+mod topic_judge;
+mod topics;
 mod watch;
 mod work;
 
@@ -86,6 +88,9 @@ enum Role {
     /// A client with links that is to be killed
     #[command(name = "role-linker", hide = true)]
     Linker(linker::LinkerOptions),
+    /// A client with topics that is to be killed
+    #[command(name = "role-topics", hide = true)]
+    Topics(topics::TopicsOptions),
     /// A writer of a channel that is to be killed
     #[command(name = "role-writer", hide = true)]
     Writer(stream::StreamOptions),
@@ -120,6 +125,7 @@ fn dispatch(options: Cli) -> Outcome {
         Some(Role::Server(options)) => server::serve(&options),
         Some(Role::Client(options)) => client::run(options),
         Some(Role::Linker(options)) => linker::run(options),
+        Some(Role::Topics(options)) => topics::run(options),
         Some(Role::Writer(options)) => stream::write(&options),
         Some(Role::DeathServer(options)) => death::serve(&options),
         Some(Role::DeathClient(options)) => death::client(&options),

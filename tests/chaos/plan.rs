@@ -50,8 +50,9 @@ pub const WAITING: Duration = Duration::from_millis(7000);
 /// One round in this many ends quietly.
 const QUIET: u32 = 8;
 
-/// The number of the first client with links, among all.
+/// The number of the first client with links, among all, and of the first with topics.
 pub const LINKERS: u64 = 64;
+pub const TOPICS: u64 = 128;
 
 /// How a client waits in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Waits {
 }
 
 impl Plan {
-    pub fn of(seed: u64, round: u32, [clients, links]: [u64; 2]) -> Plan {
+    pub fn of(seed: u64, round: u32, [clients, links, topics]: [u64; 3]) -> Plan {
         let mut random = Random::of(&[seed, round.into()]);
         let quiet = round % QUIET == QUIET - 1;
         let server_failpoint = if quiet || random.once_in(6) {
@@ -98,7 +99,7 @@ impl Plan {
             if at >= length || waiting {
                 break;
             }
-            let slot = random.below(clients + links);
+            let slot = random.below(clients + links + topics);
             let act = match random.below(16) {
                 0..=9 => Act::Kill(slot),
                 10..=14 => Act::Stop(slot, Duration::from_millis(2 + random.below(50))),
@@ -131,13 +132,13 @@ pub mod tests {
 
     pub fn a_round_can_be_planned_again() {
         for round in 0..50 {
-            let (one, two) = (Plan::of(7, round, [12, 5]), Plan::of(7, round, [12, 5]));
+            let (one, two) = (Plan::of(7, round, [12, 5, 4]), Plan::of(7, round, [12, 5, 4]));
             assert_eq!(format!("{one:?}"), format!("{two:?}"));
             assert!(one.acts.iter().all(|(at, _)| *at < one.length));
             assert!(!one.quiet || one.server_failpoint.is_none());
         }
         let by_epoll = (0..1000).filter(|slot| Waits::of(7, 1, *slot) != Waits::Inside).count();
         assert!((400..600).contains(&by_epoll), "{by_epoll} of 1,000 wait by epoll");
-        assert_ne!(format!("{:?}", Plan::of(7, 0, [12, 5])), format!("{:?}", Plan::of(8, 0, [12, 5])));
+        assert_ne!(format!("{:?}", Plan::of(7, 0, [12, 5, 4])), format!("{:?}", Plan::of(8, 0, [12, 5, 4])));
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::failpoints::{self, Hits};
 use super::judge::Messages;
 use super::round::{ALLOWANCE_KIB, Chaos, Deaths};
+use super::topic_judge::TopicCounts;
 use super::watch::{Counts, Links};
 use crate::command_line;
 use ringpost::cli::cpu;
@@ -24,6 +25,7 @@ pub struct Report<'a> {
     seconds: f64,
     clients: Deaths,
     links: Deaths,
+    topics: Deaths,
     servers: Deaths,
     channels: Deaths,
     stops: u64,
@@ -62,12 +64,17 @@ impl<'a> Report<'a> {
             seconds: (time.as_secs_f64() * 10.0).round() / 10.0,
             clients: chaos.clients,
             links: chaos.links,
+            topics: chaos.topics,
             servers: chaos.servers,
             channels: chaos.channels,
             stops: chaos.stops,
             quiet_rounds: chaos.quiet_rounds,
             messages: chaos.watch.messages,
-            counts: chaos.watch.counts,
+            counts: {
+                let mut counts = chaos.watch.counts;
+                counts.topics.compared = chaos.watch.topics.compared;
+                counts
+            },
             channel_blocks: chaos.blocks,
             registered_again_ns: chaos.watch.again.summary(),
             late_ns: chaos.watch.late.summary(),
@@ -102,6 +109,7 @@ impl<'a> Report<'a> {
         );
         text += &deaths("clients", self.clients);
         text += &deaths("clients with links", self.links);
+        text += &deaths("clients with topics", self.topics);
         text += &deaths("servers", self.servers);
         text += &deaths("writers of a channel", self.channels);
         text += &format!(
@@ -132,6 +140,15 @@ impl<'a> Report<'a> {
             thousands(peer),
             thousands(unregistered),
             thousands(died),
+        );
+        let TopicCounts { published, subscribed, samples, watched, compared } = self.counts.topics;
+        text += &format!(
+            "topics: {} published, {} subscriptions, {} samples, {} looks at who is there; {} times a subscription had all\n",
+            thousands(published),
+            thousands(subscribed),
+            thousands(samples),
+            thousands(watched),
+            thousands(compared),
         );
         text += &format!(
             "after quiet, {} times: as at first, and at most {} KiB more memory (allowed: {})\n",

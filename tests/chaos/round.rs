@@ -12,7 +12,7 @@ use super::client_process::{ClientProcess, Launch};
 use super::failpoints::{self, Armed, Hits, Side};
 use super::history::{Gate, now};
 use super::judge::End;
-use super::plan::{Act, LINKERS, Plan, WAITING, Waits};
+use super::plan::{Act, LINKERS, Plan, TOPICS, WAITING, Waits};
 use super::random::Random;
 use super::server_process::ServerProcess;
 use super::stream::Stream;
@@ -67,18 +67,19 @@ pub struct Chaos {
     pub(super) program: PathBuf,
     pub(super) socket: PathBuf,
     pub seed: u64,
-    /// How many clients, and how many with links.
-    pub(super) slots: [u64; 2],
+    /// How many clients, how many with links, and how many with topics.
+    pub(super) slots: [u64; 3],
     pub(super) fault: Option<String>,
     pub(super) processes: Vec<ClientProcess>,
     pub(super) gate: Gate,
-    /// That of the clients with links.
+    /// That of the clients with links or topics.
     pub(super) link_gate: Gate,
     pub round: u32,
     pub watch: Watch,
     pub hits: Hits,
     pub clients: Deaths,
     pub links: Deaths,
+    pub topics: Deaths,
     pub servers: Deaths,
     pub channels: Deaths,
     pub stops: u64,
@@ -106,7 +107,7 @@ impl Chaos {
     pub fn new(
         socket: &Path,
         seed: u64,
-        slots: [u64; 2],
+        slots: [u64; 3],
         fault: Option<String>,
         interrupt: Interrupt,
     ) -> Result<Chaos, Failure> {
@@ -124,6 +125,7 @@ impl Chaos {
             hits: Hits::none(),
             clients: Deaths::default(),
             links: Deaths::default(),
+            topics: Deaths::default(),
             servers: Deaths::default(),
             channels: Deaths::default(),
             stops: 0,
@@ -210,6 +212,7 @@ impl Chaos {
     fn number(&self, process: &ClientProcess) -> u64 {
         match process.side {
             Side::Link => LINKERS + process.slot - self.slots[0],
+            Side::Topic => TOPICS + process.slot - self.slots[0] - self.slots[1],
             _ => process.slot,
         }
     }
@@ -223,27 +226,28 @@ impl Chaos {
 
     pub(super) fn set_link_gate(&mut self, gate: Gate) {
         self.link_gate = gate;
-        for process in self.processes.iter_mut().filter(|process| process.side == Side::Link) {
+        for process in self.processes.iter_mut().filter(|process| process.side != Side::Client) {
             process.reader.set_gate(gate);
         }
     }
 
     /// The gate of this process.
     pub(super) fn gate_of(&self, side: Side) -> Gate {
-        if side == Side::Link { self.link_gate } else { self.gate }
+        if side == Side::Client { self.gate } else { self.link_gate }
     }
 
     fn start_client(&mut self, slot: u64, due: &mut Due) -> Result<ClientProcess, Failure> {
         let lives = &mut due.lives[slot as usize];
         let life = *lives;
         *lives += 1;
-        let [clients, links] = self.slots;
+        let [clients, links, topics] = self.slots;
         let launch = Launch {
             program: &self.program,
             socket: &self.socket,
             seed: self.seed,
             clients,
             links,
+            topics,
             fault: self.fault.as_deref(),
         };
         let side = launch.side(slot);
@@ -288,7 +292,11 @@ impl Chaos {
     /// Counts how a client's process ended and starts another in its slot.
     fn replace_dead(&mut self, index: usize, status: std::process::ExitStatus, due: &mut Due) -> Done {
         let process = &self.processes[index];
-        let deaths = if process.side == Side::Link { &mut self.links } else { &mut self.clients };
+        let deaths = match process.side {
+            Side::Link => &mut self.links,
+            Side::Topic => &mut self.topics,
+            _ => &mut self.clients,
+        };
         match (status.signal(), &process.point, process.killed_at) {
             (Some(signal), _, Some(_)) if signal == Signal::KILL.as_raw() => deaths.killed += 1,
             (Some(signal), Some(point), _) if signal == Signal::USR2.as_raw() => {
@@ -300,6 +308,7 @@ impl Chaos {
             }
         }
         self.dead.insert(process.pid());
+        self.watch.topics.died(process.pid(), &process.reader.published());
         let slot = process.slot;
         if let Some(key) = process.key {
             self.watch.judge.ended(key, End::Died);

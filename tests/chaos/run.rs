@@ -41,6 +41,10 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=32), default_value = "5")]
     pub links: u64,
 
+    /// Client processes with topics at a time: 0 to 32
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=32), default_value = "4")]
+    pub topics: u64,
+
     /// Only the round of this number, again and again: the one that a failure names
     #[arg(long, value_name = "R")]
     pub round: Option<u32>,
@@ -80,8 +84,8 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outco
     let directory = TempDir::new("chaos")?;
     let socket = socket.unwrap_or_else(|| directory.path().join("bus.sock"));
     let seed = options.seed.unwrap_or_else(|| history::now() % 1_000_000);
-    let mut chaos =
-        Chaos::new(&socket, seed, [options.clients, options.links], options.fault.clone(), interrupt)?;
+    let slots = [options.clients, options.links, options.topics];
+    let mut chaos = Chaos::new(&socket, seed, slots, options.fault.clone(), interrupt)?;
     let began = Instant::now();
     let mut progress = Progress::new();
     let (mut rounds, mut broken) = (0_u64, None);
@@ -117,12 +121,13 @@ pub fn run(socket: Option<PathBuf>, options: &ChaosOptions, json: bool) -> Outco
             }
             Err(Failure::failed(format!(
                 "round {} broke a promise: {what}; its history stands above, and this tries it again: {} --seed {seed} \
-                 --round {} --clients {} --links {}",
+                 --round {} --clients {} --links {} --topics {}",
                 chaos.round,
                 command(),
                 chaos.round,
                 options.clients,
-                options.links
+                options.links,
+                options.topics
             )))
         }
     }

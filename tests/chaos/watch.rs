@@ -9,6 +9,7 @@ use super::client_process::ClientProcess;
 use super::failpoints::Side;
 use super::history::{Event, Kind, Op, Outcome};
 use super::judge::{End, Judge, Messages};
+use super::topic_judge::{TopicCounts, TopicJudge};
 use ringpost::cli::stats::Times;
 
 /// How much later than its deadline an operation may end; the limit itself where it has no deadline.
@@ -31,6 +32,7 @@ pub struct Counts {
     pub starved: u64,
     pub service_failures: u64,
     pub links: Links,
+    pub topics: TopicCounts,
 }
 
 /// What was done over links, and how they ended.
@@ -67,6 +69,7 @@ impl Links {
 
 pub struct Watch {
     pub judge: Judge,
+    pub topics: TopicJudge,
     pub counts: Counts,
     pub messages: Messages,
     /// From the death of a registered client until the next process registers its name, its start included.
@@ -95,6 +98,7 @@ impl Watch {
     pub fn new() -> Watch {
         Watch {
             judge: Judge::default(),
+            topics: TopicJudge::default(),
             counts: Counts::default(),
             messages: Messages::default(),
             again: Times::new(),
@@ -181,6 +185,12 @@ impl Watch {
                 }
             }
             Kind::LinkOver => self.link_over(process, event),
+            Kind::Published => self.topics.published(event.words[1], event.words[2]),
+            Kind::Seen => {
+                let [_, publisher, sequence, subscription, ..] = event.words;
+                self.topics.seen((process.pid(), subscription), publisher, sequence);
+            }
+            Kind::Unsubscribed => self.topics.unsubscribed((process.pid(), event.words[3])),
             Kind::Idle => process.idle = Some(event.words[0]),
             Kind::Violation => return Err(process.reader.text()),
         }
@@ -222,7 +232,11 @@ impl Watch {
             Op::LinkCall | Op::LinkRespond => counts.links.calls += 1,
             Op::Post => counts.links.posts += 1,
             Op::Connect => counts.links.attempted(event.outcome),
-            Op::Register if process.side == Side::Link && event.outcome == Outcome::Ok => {
+            Op::SendSample if event.outcome == Outcome::Ok => counts.topics.samples += 1,
+            Op::Publish if event.outcome == Outcome::Ok => counts.topics.published += 1,
+            Op::Subscribe if event.outcome == Outcome::Ok => counts.topics.subscribed += 1,
+            Op::Watch if event.outcome == Outcome::Ok => counts.topics.watched += 1,
+            Op::Register if process.side != Side::Client && event.outcome == Outcome::Ok => {
                 counts.registrations += 1;
             }
             Op::Unregister if event.outcome == Outcome::Ok => counts.unregistered += 1,
