@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::topics::publishing::AGAIN;
+
 /// What was done with topics.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct TopicCounts {
@@ -34,6 +36,13 @@ pub struct TopicJudge {
 }
 
 impl TopicJudge {
+    /// Begins another round.
+    pub fn begin(&mut self) {
+        self.lasts.clear();
+        self.killed.clear();
+        self.seen.clear();
+    }
+
     pub fn published(&mut self, publisher: u64, last: u64) {
         self.lasts.insert(publisher, last);
     }
@@ -41,6 +50,11 @@ impl TopicJudge {
     /// A process died, whose publishers had come so far. Nothing is expected of its subscriptions.
     pub fn died(&mut self, pid: u32, published: &[(u64, u64)]) {
         for (publisher, last) in published {
+            // What one published that had registered again may be known to nobody yet.
+            if publisher & AGAIN != 0 {
+                self.lasts.remove(publisher);
+                continue;
+            }
             self.lasts.insert(*publisher, *last);
             self.killed.insert(*publisher);
         }

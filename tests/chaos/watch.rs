@@ -138,6 +138,7 @@ impl Watch {
         self.more = more;
         (self.last_look, self.round_delay) = (None, Duration::ZERO);
         self.judge = Judge::default();
+        self.topics.begin();
         self.orphaned.clear();
     }
 

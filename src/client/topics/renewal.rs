@@ -100,7 +100,7 @@ impl Topics {
             What::Presence(_) => Ask::Presence { proof, waits: subscription.waits },
         };
         let answer = ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline))?;
-        failpoint!("subscribe.answered", [topic], seldom);
+        failpoint!("subscription.answered", [topic], seldom);
         subscription.begins_anew();
         let taken = if let What::Presence(lists) = &subscription.what {
             let Some(Part::Source(source)) = Part::decode(&answer.body) else {

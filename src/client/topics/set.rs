@@ -124,7 +124,7 @@ impl Topics {
         }
         let ask = Ask::Attend(session.proof());
         let answer = ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline))?;
-        failpoint!("attend.answered", [topic], seldom);
+        failpoint!("bell.received", [topic], seldom);
         let bell = answer.descriptors.only().and_then(Bell::check).ok_or(DialError::NotRingpost)?;
         let watch = Watch::begin(Watched::Bell { bell, of: Ringer::Topics(Arc::downgrade(self)) })?;
         let former = {

@@ -3,7 +3,7 @@
 
 pub mod content;
 pub mod order;
-mod publishing;
+pub mod publishing;
 mod session;
 mod standing;
 mod subscribing;

@@ -17,6 +17,9 @@ const TOPICS: [&str; 4] = ["chaos/a", "chaos/b/c", "chaos/d/c", "chaos/e"];
 /// How long a publisher waits for its reliable subscribers.
 const BUDGET: Duration = Duration::from_millis(400);
 
+/// What is set in the number of a publisher whose client registers again.
+pub const AGAIN: u64 = 1 << 31;
+
 /// The numbers of this process's publishers.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
@@ -64,7 +67,9 @@ impl<'a> Mine<'a> {
         topical.history.end(0, Op::Publish, outcome, deadline(ASKING));
         ended?;
         let Ok(publisher) = published else { return Ok(None) };
-        let number = u64::from(std::process::id()) << 32 | NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let again_bit = if again { AGAIN } else { 0 };
+        let number = u64::from(std::process::id()) << 32 | again_bit | number;
         topical.history.set_published(slot, number, 0);
         Ok(Some(Mine { topical, publisher, slot, number, again, last: 0 }))
     }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringpost::{Caller, CloseReason, Closer, Key, Policy, SampleError, SubscribeError, Subscriber};
+use ringpost::{
+    Caller, CloseReason, Closer, Key, Policy, SampleError, SampleView, SubscribeError, Subscriber,
+};
 
 use super::super::history::{Kind, Op, Outcome, now};
 use super::super::looping::Looping;
@@ -104,7 +106,11 @@ impl<'a> Sub<'a> {
         } else if !waits {
             self.subscriber.try_recv().map(|found| found.map(|sample| sample.to_owned()))
         } else {
-            self.subscriber.recv_timeout(until).map(|sample| Some(sample.to_owned()))
+            let received = match until {
+                Some(until) => self.subscriber.recv_timeout(until),
+                None => self.subscriber.recv(),
+            };
+            received.map(|sample| Some(sample.to_owned()))
         };
         match found {
             Ok(None) | Err(SampleError::TimedOut) => Found::Nothing,
@@ -150,15 +156,19 @@ impl<'a> Sub<'a> {
     }
 
     fn take_in_place(&mut self) -> Found {
-        let view = match self.subscriber.try_recv_ref() {
-            Ok(Some(view)) => view,
+        let read = |view: SampleView<'_>| {
+            let mut bytes = vec![0; view.len()];
+            let copied = view.copy_to(0, &mut bytes);
+            let told = (view.sequence(), view.missed(), view.publisher().key);
+            (bytes, told, copied.is_ok() && view.finish().is_ok())
+        };
+        let found = self.subscriber.try_recv_ref().map(|found| found.map(read));
+        let (bytes, (sequence, missed, key), whole) = match found {
+            Ok(Some(found)) => found,
             Ok(None) => return Found::Nothing,
             Err(error) => return self.told(error),
         };
-        let mut bytes = vec![0; view.len()];
-        let copied = view.copy_to(0, &mut bytes);
-        let (sequence, missed, key) = (view.sequence(), view.missed(), view.publisher().key);
-        if copied.is_err() || view.finish().is_err() {
+        if !whole {
             if self.policy == Policy::Reliable {
                 self.wrong(&format!("sample {sequence} was overwritten while it was read"));
             }
