@@ -177,7 +177,7 @@ fn patterns_take_what_they_match_and_nothing_else() {
     for topic in ["a/x/c", "a/y/c", "a/x/y/c", "b/x/c", "a"] {
         alice.publish(topic).unwrap().send(topic).unwrap();
     }
-    let mut taken = |sub: &mut Subscriber, count| {
+    let taken = |sub: &mut Subscriber, count| {
         let mut topics = payloads(sub, count);
         topics.sort();
         assert!(sub.try_recv().unwrap().is_none());

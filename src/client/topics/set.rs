@@ -414,6 +414,8 @@ impl Topics {
         failpoint!("topics.ended", [topic], seldom);
         for publication in homeless.publications {
             publication.close(reason);
+            // Its publisher may be on another thread that does nothing now.
+            publication.audience.conclude();
         }
         for subscription in homeless.subscriptions {
             subscription.close(reason);
