@@ -142,6 +142,7 @@ impl Chaos {
     pub fn run(&mut self, round: u32) -> Done {
         self.round = round;
         let plan = Plan::of(self.seed, round, self.slots);
+        self.watch.scarce = plan.descriptors > 0;
         self.watch.begin(if plan.waiting { WAITING } else { Duration::ZERO });
         // A process that survived the last round counts as the first one of this round in its slot.
         for process in &mut self.processes {

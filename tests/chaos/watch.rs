@@ -87,6 +87,8 @@ pub struct Watch {
     pub orphaned: Vec<(u64, u64)>,
     /// Who was told that the process at the other end of a link had died, and which.
     pub bereaved: Vec<(String, u32)>,
+    /// Whether the server may lack descriptors in this round.
+    pub scarce: bool,
     /// How much longer than usual operations may take in this round.
     pub more: Duration,
 }
@@ -109,6 +111,7 @@ impl Watch {
             suspects: Vec::new(),
             orphaned: Vec::new(),
             bereaved: Vec::new(),
+            scarce: false,
             more: Duration::ZERO,
         }
     }
@@ -243,6 +246,10 @@ impl Watch {
             Op::Unregister if event.outcome == Outcome::Ok => counts.unregistered += 1,
             Op::Starve if event.outcome != Outcome::Ok => counts.starved += 1,
             _ => {}
+        }
+        if event.op == Op::Watch && event.outcome == Outcome::NoAnswer && !self.scarce {
+            let [_, more, less, ..] = event.words;
+            return Err(format!("it knows of {more} who are not listed, and not of {less} who are"));
         }
         match event.outcome {
             Outcome::Refused => counts.refused += 1,
