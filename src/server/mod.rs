@@ -49,4 +49,6 @@ pub use handle::Server;
 pub use stopper::Stopper;
 pub use summary::ServerSummary;
 #[cfg(test)]
+pub(crate) use topics::{AT_ONE_PUBLISHER, OF_ONE_SUBSCRIBER, PRESENCE_AT_ONE_CLIENT};
+#[cfg(test)]
 pub(crate) use worker::parse_send;

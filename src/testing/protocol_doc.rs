@@ -26,7 +26,8 @@ use crate::registry::{ClientInfo, ClientState, Counters};
 use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{
-    AT_ONE_CLIENT, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME, OF_ONE_USER, parse_send,
+    AT_ONE_CLIENT, AT_ONE_PUBLISHER, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME,
+    OF_ONE_SUBSCRIBER, OF_ONE_USER, PRESENCE_AT_ONE_CLIENT, parse_send,
 };
 use crate::shm::Segment;
 use crate::wire::{
@@ -556,6 +557,9 @@ fn limits() {
         ("time in which an introduction is taken", format!("{HELLO_TIME:?}")),
         ("introductions that wait for one client", AT_ONE_CLIENT.to_string()),
         ("of these of one user's callers", OF_ONE_USER.to_string()),
+        ("subscriptions that wait for one publisher", AT_ONE_PUBLISHER.to_string()),
+        ("of these of one user's subscribers", OF_ONE_SUBSCRIBER.to_string()),
+        ("subscriptions to presence of one client", PRESENCE_AT_ONE_CLIENT.to_string()),
         ("links of one client", LinkWords::MOST.to_string()),
         ("links in one report", MOST_REPORTED.to_string()),
         ("responses before a fence", DRAIN.to_string()),

@@ -243,6 +243,11 @@ pub enum Part {
         publication: u64,
         subscription: u64,
     },
+    /// A publication has ended.
+    Over {
+        subscription: u64,
+        publication: u64,
+    },
 }
 
 /// A publisher, as a subscriber is told of it.
@@ -304,6 +309,7 @@ impl Part {
                 rest: descriptors.collect(),
             },
             3 => Part::Ended { publication: u64_at(body, 1), subscription: u64_at(body, 9) },
+            4 => Part::Over { subscription: u64_at(body, 1), publication: u64_at(body, 9) },
             kind => panic!("a part of kind {kind}"),
         })
     }

@@ -170,6 +170,8 @@ impl Topics {
                 };
                 publication?.join(&joined, answer.descriptors);
             }
+            // A part sees its end in the segment, or by its publisher's process.
+            Part::Over { .. } => {}
             Part::Left { publication, subscription } => {
                 let publication = {
                     let state = self.lock();

@@ -23,6 +23,8 @@ pub(crate) enum Part {
     Joined(Joined),
     /// For a publisher: the subscription has ended.
     Left { publication: u64, subscription: u64 },
+    /// For a subscriber: a publication that it has taken has ended, and what was published is all.
+    Over { subscription: u64, publication: u64 },
 }
 
 /// A publisher, as a subscriber is told. With it come the topic's segment, the page, the publisher's process,
@@ -106,6 +108,9 @@ impl Part {
             Part::Left { publication, subscription } => {
                 [&[3][..], &publication.to_le_bytes(), &subscription.to_le_bytes()].concat()
             }
+            Part::Over { subscription, publication } => {
+                [&[4][..], &subscription.to_le_bytes(), &publication.to_le_bytes()].concat()
+            }
         }
     }
 
@@ -115,14 +120,22 @@ impl Part {
             ([1], rest) => decode_source(rest).map(Part::Source),
             ([2], rest) => decode_joined(rest).map(Part::Joined),
             ([3], rest) => {
-                let (publication, rest) = take(rest)?;
-                let (subscription, []) = take(rest)? else { return None };
-                let [publication, subscription] = [publication, subscription].map(u64::from_le_bytes);
+                let [publication, subscription] = two_numbers(rest)?;
                 Some(Part::Left { publication, subscription })
+            }
+            ([4], rest) => {
+                let [subscription, publication] = two_numbers(rest)?;
+                Some(Part::Over { subscription, publication })
             }
             _ => None,
         }
     }
+}
+
+fn two_numbers(bytes: &[u8]) -> Option<[u64; 2]> {
+    let (first, rest) = take(bytes)?;
+    let (second, []) = take(rest)? else { return None };
+    Some([first, second].map(u64::from_le_bytes))
 }
 
 fn decode_source(bytes: &[u8]) -> Option<Source> {
@@ -180,7 +193,7 @@ mod tests {
         let numbers = (any::<[u64; 4]>(), any::<u32>(), 0..=MOST_LINE, any::<[bool; 2]>(), 0..3_u8);
         let peer = ("[a-z]{1,20}|[à-é]{1,32}", any::<u128>(), any::<[u32; 3]>());
         let topic = "[a-z]{1,9}(/[à-é]{1,4}){0,3}";
-        (1..=3, numbers, peer, topic).prop_map(|(kind, numbers, (name, key, [pid, uid, gid]), topic)| {
+        (1..=4, numbers, peer, topic).prop_map(|(kind, numbers, (name, key, [pid, uid, gid]), topic)| {
             let ([publication, subscription, epoch, first], ring_size, line, [one, two], policy) = numbers;
             let peer = Peer { name: Name::new(&name).unwrap(), key: Key::from_u128(key), pid, uid, gid };
             let (topic, ring_size) = (Topic::new(&topic).unwrap(), ring_size as usize);
@@ -208,7 +221,8 @@ mod tests {
                     from_beginning,
                     peer,
                 }),
-                _ => Part::Left { publication, subscription },
+                3 => Part::Left { publication, subscription },
+                _ => Part::Over { subscription, publication },
             }
         })
     }
@@ -243,7 +257,7 @@ mod tests {
             let count = match &part {
                 Part::Source(source) => source.descriptors(Policy::Reliable, waits),
                 Part::Joined(joined) => joined.descriptors(reliable),
-                Part::Left { .. } => 0,
+                Part::Left { .. } | Part::Over { .. } => 0,
             };
             prop_assert!(count <= Part::MOST_DESCRIPTORS);
         }

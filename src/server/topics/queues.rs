@@ -82,6 +82,8 @@ struct Client {
     of_users: HashMap<u32, usize>,
     /// Pairs for which there was no room: subscription and publication.
     deferred: BTreeSet<(Id, Id)>,
+    /// What it has taken and is to be told the end of: subscription and publication.
+    over: BTreeSet<(Id, Id)>,
     /// Whether what it has subscribed to is the next, not what it publishes.
     subscriptions_are_next: bool,
 }
@@ -253,9 +255,9 @@ impl Queues {
         client.subscriptions_are_next
     }
 
-    /// Whether something waits for a client that publishes.
+    /// Whether something waits for a client.
     pub(super) fn has_parts(&self, key: Key) -> bool {
-        self.clients.get(&key).is_some_and(|client| !client.parts.is_empty())
+        self.clients.get(&key).is_some_and(|client| !client.parts.is_empty() || !client.over.is_empty())
     }
 
     // ---- pairs for which there was no room
@@ -283,6 +285,28 @@ impl Queues {
     /// All deferred pairs.
     pub(super) fn take_all_deferred(&mut self) -> Vec<(Id, Id)> {
         self.clients.values_mut().flat_map(|client| std::mem::take(&mut client.deferred)).collect()
+    }
+
+    // ---- what subscribers are told the end of
+
+    /// A publication has ended that a client has taken. It is told before it takes another one, so no more
+    /// ends wait for it than pairs were paid for at a time.
+    pub(super) fn tell_end(&mut self, subscriber: Key, subscription: Id, publication: Id) {
+        self.clients.entry(subscriber).or_default().over.insert((subscription, publication));
+    }
+
+    /// Takes an end that a client is to be told.
+    pub(super) fn take_end(&mut self, subscriber: Key) -> Option<(Id, Id)> {
+        self.clients.get_mut(&subscriber)?.over.pop_first()
+    }
+
+    /// A subscription has ended: there is nothing to be told to it any more.
+    pub(super) fn forget_ends(&mut self, subscriber: Key, subscription: Id) {
+        if let Some(client) = self.clients.get_mut(&subscriber) {
+            let its: Vec<_> =
+                client.over.range((subscription, 0)..=(subscription, Id::MAX)).copied().collect();
+            its.iter().for_each(|end| _ = client.over.remove(end));
+        }
     }
 
     // ---- bells and ends

@@ -156,6 +156,17 @@ impl Topics {
         member: &Arc<Member>,
     ) -> Result<Attempt, Declined> {
         let key = member.peer.key;
+        if let Some((subscription, publication)) = self.queues.take_end(key) {
+            let sent = connections.answer(id, &Part::Over { subscription, publication }.encode(), &[]);
+            failpoint!("over.answered", [server], seldom);
+            return match sent {
+                Ok(()) => Ok(Attempt::Done),
+                Err(errno) => {
+                    self.queues.tell_end(key, subscription, publication);
+                    Err(cannot_hand_over("an answer")(errno))
+                }
+            };
+        }
         loop {
             match self.table.next(key) {
                 Next::Nothing => return Ok(Attempt::PutOff),
@@ -182,6 +193,7 @@ impl Topics {
         failpoint!("pair.found", [server], seldom);
         let Some(pair) = self.describe(subscription, publication) else { return Ok(Attempt::PutOff) };
         let Describes { source, joined, policy, waits, sides, is_open } = pair;
+        let subscriber = joined.peer.key;
         if is_open && !self.table.has_pair(subscription, publication) {
             match self.shared.ledger.begin_pair(sides.subscriber, PAGE as u64) {
                 Ok(share) => self.table.add_pair(subscription, publication, share),
@@ -227,6 +239,9 @@ impl Topics {
             }
         };
         self.table.is_served(publication);
+        if !is_open {
+            self.queues.tell_end(subscriber, subscription, publication);
+        }
         if is_open {
             let all = publishers_descriptors(made);
             debug_assert_eq!(all.len(), publishers);

@@ -154,6 +154,8 @@ pub(super) struct EndedPublication {
     pub(super) tickets: Vec<Ticket>,
     /// The subscriptions of pairs that were deferred.
     pub(super) deferred: Vec<Id>,
+    /// The subscriptions that have taken it, and their clients.
+    pub(super) taken: Vec<(Key, Id)>,
     /// The clients that may try again to take it.
     pub(super) keys: BTreeSet<Key>,
 }
@@ -332,8 +334,11 @@ impl Table {
         }
         let mut found = EndedPublication { was_open: published.is_some(), ..EndedPublication::default() };
         for subscription in pairs {
-            let at = self.subscriptions.get_mut(&subscription);
-            let Some(pair) = at.and_then(|subscription| subscription.pairs.remove(&id)) else { continue };
+            let Some(at) = self.subscriptions.get_mut(&subscription) else { continue };
+            let Some(pair) = at.pairs.remove(&id) else { continue };
+            if pair.progress != Progress::Deferred {
+                found.taken.push((at.subscriber.key, subscription));
+            }
             match pair.progress {
                 Progress::Waits(ticket) => found.tickets.push(ticket),
                 Progress::Deferred => {

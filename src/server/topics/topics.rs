@@ -150,7 +150,7 @@ impl Topics {
     fn end_publication(&mut self, id: Id, process: impl FnOnce() -> Option<Arc<Ours>>) {
         let Some(publication) = self.table.publication(id) else { return };
         let (publisher, topic) = (publication.publisher, publication.publish.topic.clone());
-        let EndedPublication { was_open, tickets, deferred, keys } =
+        let EndedPublication { was_open, tickets, deferred, taken, mut keys } =
             self.table.end_publication(id, process, Instant::now());
         failpoint!("topic.dropped", [server], seldom);
         for ticket in tickets {
@@ -159,6 +159,11 @@ impl Topics {
         for subscription in deferred {
             self.queues.forget(publisher.key, subscription, id);
         }
+        for (key, subscription) in taken {
+            self.queues.tell_end(key, subscription, id);
+            keys.insert(key);
+        }
+        failpoint!("topic.over", [server], seldom);
         if was_open {
             self.tell(publisher, &topic, TopicChange::Ended);
         }
@@ -167,7 +172,11 @@ impl Topics {
     }
 
     fn end_subscription(&mut self, id: Id) {
-        let uid = self.table.subscription(id).map_or(0, |subscription| subscription.subscriber.uid);
+        let Some(Peer { key: subscriber, uid, .. }) = self.table.subscription(id).map(|at| at.subscriber)
+        else {
+            return;
+        };
+        self.queues.forget_ends(subscriber, id);
         for (publication, progress) in self.table.end_subscription(id) {
             let Some(at) = self.table.publication(publication) else { continue };
             let Peer { key, uid: publisher, .. } = at.publisher;

@@ -150,6 +150,8 @@ fn parts_for_a_publisher() {
     assert_eq!((joined.descriptors(false), joined.descriptors(true)), (2, 4));
     let left = Part::Left { publication: 7, subscription: 8 }.encode();
     assert_eq!(left, [&[3][..], &7_u64.to_le_bytes(), &8_u64.to_le_bytes()].concat());
+    let over = Part::Over { publication: 7, subscription: 8 }.encode();
+    assert_eq!(over, [&[4][..], &8_u64.to_le_bytes(), &7_u64.to_le_bytes()].concat());
 }
 
 #[test]
