@@ -12,6 +12,7 @@ mod links;
 mod many;
 mod messages;
 mod select;
+mod topics;
 mod types;
 
 /// Runs a role when this program is started as one: see `common::role`.

@@ -11,6 +11,7 @@ mod processes;
 mod room;
 mod rounds;
 mod serving;
+mod topics;
 mod turns;
 mod ways;
 
