@@ -55,6 +55,7 @@ fn a_subscriber_waits_for_publishers_and_samples_in_each_way() {
                 waiter.wait();
             }
         }
+        assert!(sub.try_recv().unwrap().is_none());
         arm(&mut sub, &mut waiter);
     }
 }
