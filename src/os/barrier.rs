@@ -31,3 +31,54 @@ pub(crate) fn on_all_threads() {
         let _ = membarrier(MembarrierCommand::PrivateExpedited);
     }
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, compiler_fence};
+    use std::thread;
+
+    /// Two threads that store and then look, of which only one makes a barrier: never do both see nothing.
+    #[test]
+    fn one_of_two_sees_the_other() {
+        if !is_available() {
+            return on_all_threads();
+        }
+        const ROUNDS: u32 = 2_000;
+        let (quick, slow, answer, round) =
+            (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let now = round.load(Ordering::Acquire);
+                    if now == seen {
+                        thread::yield_now();
+                        continue;
+                    }
+                    seen = now;
+                    quick.store(now, Ordering::Relaxed);
+                    compiler_fence(Ordering::SeqCst);
+                    answer
+                        .store(now << 1 | u32::from(slow.load(Ordering::Relaxed) == now), Ordering::Release);
+                }
+            });
+            for now in 1..=ROUNDS {
+                round.store(now, Ordering::Release);
+                slow.store(now, Ordering::Relaxed);
+                on_all_threads();
+                let saw = quick.load(Ordering::Relaxed) == now;
+                let other = loop {
+                    let answer = answer.load(Ordering::Acquire);
+                    if answer >> 1 == now {
+                        break answer & 1 == 1;
+                    }
+                    thread::yield_now();
+                };
+                assert!(saw || other, "round {now}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}

@@ -128,3 +128,78 @@ fn of_length(segment: Segment, needed: usize) -> Result<View, ChannelError> {
         _ => Ok(View::new(segment)),
     }
 }
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests {
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::sync::atomic::Ordering;
+
+    use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fstat, open};
+    use rustix::io::{Errno, pwrite};
+
+    use super::*;
+
+    fn shape() -> Shape {
+        Shape::new(4096).unwrap()
+    }
+
+    #[test]
+    fn rings_are_powers_of_two_and_samples_a_quarter() {
+        for size in [0, 2048, 5000, 2 * MAX_CAPACITY, usize::MAX] {
+            assert!(matches!(Shape::new(size), Err(ChannelError::RingSize(_))), "{size}");
+        }
+        assert_eq!((shape().max_sample(), shape().part(), shape().entries()), (1016, 256, 16));
+        let largest = Shape::new(MAX_CAPACITY).unwrap();
+        assert_eq!((largest.max_sample(), largest.part()), ((256 << 20) - 8, 64 << 20));
+        assert_eq!(shape().entry(4096 + 300), shape().nth_entry(1));
+    }
+
+    #[test]
+    fn who_reads_sees_what_the_publisher_writes_and_cannot_write() {
+        let made = create_topic(&shape()).unwrap();
+        assert_eq!(fstat(&made).unwrap().st_blocks, 0, "its maker touches none of it");
+        let writer = publish_on(&made, &shape()).unwrap();
+        let descriptor = read_only(made).unwrap();
+        let reader = open_topic(&descriptor, &shape()).unwrap();
+        writer.word64(64).store(7, Ordering::Relaxed);
+        assert_eq!(reader.word64(64).load(Ordering::Relaxed), 7);
+        assert_eq!(pwrite(&descriptor, b"x", 0), Err(Errno::BADF));
+        assert!(
+            fallocate(&descriptor, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).is_err()
+        );
+        // Whoever may open it for writing cannot write it either.
+        let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+        if let Ok(again) = open(path, OFlags::RDWR, Mode::empty()) {
+            assert_eq!(pwrite(&again, b"x", 0), Err(Errno::PERM));
+            assert!(Segment::open(&again).is_err(), "it cannot be mapped for writing");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_not_sealed_is_given_to_nobody() {
+        let made = create_topic(&shape()).unwrap();
+        assert!(matches!(open_topic(&made, &shape()), Err(ChannelError::NotSealed { .. })));
+        assert!(matches!(read_only(made), Err(ChannelError::NotSealed { .. })));
+        // A channel's memory can be written by both sides.
+        let (_segment, both) = Segment::create("test", shape().segment_len()).unwrap();
+        assert!(matches!(open_topic(&both, &shape()), Err(ChannelError::NotSealed { .. })));
+        assert!(matches!(publish_on(io::stdin(), &shape()), Err(ChannelError::NotMemory)));
+        assert!(matches!(open_topic(io::stdin(), &shape()), Err(ChannelError::NotMemory)));
+    }
+
+    #[test]
+    fn memory_of_another_length_is_refused() {
+        let larger = Shape::new(8192).unwrap();
+        let made = create_topic(&larger).unwrap();
+        let writer = publish_on(&made, &larger).unwrap();
+        let descriptor = read_only(made).unwrap();
+        assert!(matches!(open_topic(&descriptor, &shape()), Err(ChannelError::Length { .. })));
+        drop(writer);
+        let made = create_topic(&larger).unwrap();
+        assert!(matches!(publish_on(&made, &shape()), Err(ChannelError::Length { .. })));
+        assert!(open_page(create_page().unwrap()).is_ok());
+        let (_segment, long) = Segment::create("test", 2 * PAGE).unwrap();
+        assert!(matches!(open_page(&long), Err(ChannelError::Length { .. })));
+    }
+}
