@@ -192,7 +192,8 @@ impl Reader {
 
     /// The sequence of the next sample, if none is missed.
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.sequence
+        // One that was to go on here, and has seen nothing, is where it was.
+        self.resumed_at.map_or(self.sequence, |wanted| wanted.max(self.sequence))
     }
 
     /// About how many bytes of the ring are still to be read.
