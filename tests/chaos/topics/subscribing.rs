@@ -209,7 +209,7 @@ impl<'a> Sub<'a> {
     /// Tells the last sample of a publisher that it has received.
     fn tell(&self, publisher: u64, last: u64) {
         let words = [0, publisher, last, self.number, 0, 0];
-        self.topical.history.put(Kind::Seen, 0, Op::TakeSample, Outcome::Ok, words);
+        self.topical.history.put(Kind::Seen, 1, Op::TakeSample, Outcome::Ok, words);
     }
 
     /// Reads until it is closed, and tells all that it has received.
@@ -227,7 +227,7 @@ impl<'a> Sub<'a> {
     /// Ends it: the harness expects nothing of it any more.
     pub fn end(self) {
         let words = [0, 0, 0, self.number, 0, 0];
-        self.topical.history.put(Kind::Unsubscribed, 0, Op::CloseTopic, Outcome::Ok, words);
+        self.topical.history.put(Kind::Unsubscribed, 1, Op::CloseTopic, Outcome::Ok, words);
         drop(self.looping);
         drop(self.subscriber);
     }
