@@ -6,10 +6,10 @@
 //! such build, a forked child can die at any of the failpoints that it passes. In every other build a
 //! failpoint is nothing.
 //!
-//! Each failpoint states which processes pass it (`server`, `client`, `link` for a client with links, or
-//! `channel` for a process that uses a channel without a server) and how often:
+//! Each failpoint states which processes pass it (`server`, `client`, `link` for a client with links, `topic`
+//! for one with topics, or `channel` for a process that uses a channel without a server) and how often:
 //!
-//! - `always`: with each call or message;
+//! - `always`: with each call, message or sample;
 //! - `seldom`: with each registration;
 //! - `rarely`: only with a full ring, or when several things coincide;
 //! - `starting`: about once in a process's life, at its start;
@@ -20,7 +20,8 @@
 //!
 //! `RINGPOST_FAULT=NAME:N` injects a fault at the Nth occurrence instead: `lost` loses a message after it was
 //! acknowledged, `twice` delivers one twice, `name` does not free the name of a client that left, `post`
-//! loses a post over a link, `bit` does not tell the server of a link's end, `kick` loses a kick. It shows
+//! loses a post over a link, `bit` does not tell the server of a link's end, `kick` loses a kick, `gap` does
+//! not count what a subscriber missed. It shows
 //! that the harness would notice.
 
 #![forbid(unsafe_code)]

@@ -116,6 +116,7 @@ fn an_injected_fault_is_found() {
         ("post:20", ["behind Posts"].as_slice()),
         ("bit:5", ["the server counts some"].as_slice()),
         ("kick:20", missed),
+        ("gap:5", ["were missed"].as_slice()),
     ];
     for (fault, said) in faults {
         let place = Place::new();

@@ -52,7 +52,7 @@ pub struct Launch<'a> {
     pub clients: u64,
     pub links: u64,
     pub topics: u64,
-    /// What is to go wrong in a client with links.
+    /// What is to go wrong in a client with links or topics.
     pub fault: Option<&'a str>,
 }
 
@@ -90,7 +90,7 @@ impl ClientProcess {
         command.args([launch.seed, number, of].map(|number| number.to_string()));
         command.stdin(Stdio::from(descriptor)).stdout(Stdio::null());
         command.env_remove(failpoints::VARIABLE).env_remove(failpoints::FAULT);
-        if let (Side::Link, Some(fault)) = (side, launch.fault) {
+        if let (Side::Link | Side::Topic, Some(fault)) = (side, launch.fault) {
             command.env(failpoints::FAULT, fault);
         }
         if let Some(point) = &point {

@@ -51,7 +51,8 @@ pub struct ChaosOptions {
 
     /// Inject a fault at the Nth occurrence, which must be noticed: `lost` drops an acknowledged message,
     /// `twice` delivers one twice, `name` keeps a dead client's name, `post` loses a post over a link, `bit`
-    /// does not tell the server of a link's end, `kick` loses a kick. Needs a build with --cfg
+    /// does not tell the server of a link's end, `kick` loses a kick, `gap` does not count what a
+    /// subscriber missed. Needs a build with --cfg
     /// ringpost_failpoints
     #[arg(long, value_name = "FAULT:N")]
     pub fault: Option<String>,

@@ -3,6 +3,7 @@
 use super::{ATTEMPTS, Fault, MOST_STUCK, Reader};
 use crate::ring::layout::{Header, LINE, Violation, check, record_size};
 use crate::shm::backend::{Ordering, count_word, fence};
+use crate::testing::failpoints::fault;
 use crate::topic::shape::LAST;
 use crate::wire::Policy;
 
@@ -77,7 +78,9 @@ impl Reader {
     }
 
     fn pass_over(&mut self, position: u64, sequence: u64) {
-        self.missed = self.missed.saturating_add(sequence - self.sequence);
+        if !fault!("gap") {
+            self.missed = self.missed.saturating_add(sequence - self.sequence);
+        }
         (self.position, self.sequence) = (position, sequence);
     }
 

@@ -210,8 +210,9 @@ pub struct Suffered {
     honest: u64,
     missed: u64,
     samples: u64,
-    /// Of the attacker.
+    /// Of the attacker, and the last one.
     pub faults: u64,
+    last: String,
 }
 
 /// Subscribes to everything, so also to what the attacker publishes.
@@ -283,7 +284,8 @@ fn suffer(mut sub: Subscriber, policy: Policy, attack: &str, told: &AtomicBool) 
                 | SampleError::Evicted { publisher }
                 | SampleError::NotReliable { publisher }),
             ) => {
-                of_the_attacker(&publisher, &error.to_string());
+                suffered.last = error.to_string();
+                of_the_attacker(&publisher, &suffered.last);
                 suffered.faults += 1;
             }
             Err(SampleError::Disconnected(CloseReason::Local)) if told.load(Ordering::Relaxed) => break,

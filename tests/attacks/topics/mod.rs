@@ -129,7 +129,7 @@ attacks! {
     a_publisher_writes_garbage: "false rewriter", Always;
     a_publisher_laps_without_end: "false lapper", Never;
     a_publisher_announces_what_it_never_writes: "false announcer", Sometimes;
-    a_publisher_changes_samples_while_they_are_read: "false fidget", Never;
+    a_publisher_changes_samples_while_they_are_read: "false fidget", Sometimes;
     a_publisher_numbers_samples_wrongly: "false counter", Sometimes;
     a_publisher_never_seals_its_memory: "false idler", Never;
     a_publisher_ends_and_goes_on: "false ender", Sometimes;
