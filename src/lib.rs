@@ -159,6 +159,7 @@
 //! | `refused` | warn | `reason`; if known `name`, `pid`, `uid`, `gid`, `error` | a connection was refused |
 //! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was sent |
 //! | `introduction` | debug | `from`, `from_key`, `to`; `refusal` if refused | a client asked for a link |
+//! | `topic` | debug | `topic`, `name`, `key`, `change`; `refusal` if refused | a topic was published, refused, or ended |
 //! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
 //! | `registry` | error | `name`, `error` | an operation of the registry failed |
