@@ -195,7 +195,11 @@ impl Acceptor {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
             }
-            Ok(ask) => self.topics.answer(&mut self.connections, id, ask),
+            Ok(ask) => {
+                if let Some(ask) = self.topics.answer(&mut self.connections, id, ask) {
+                    self.put_off(id, ask);
+                }
+            }
             Err(error) => {
                 let mut refused = Refused::new("request", "a request that is not understood");
                 refused.who = self.connections.get(id).map(|connection| connection.socket.who());

@@ -37,8 +37,12 @@ pub(super) fn kick(
 /// server holds as long as the client wants.
 pub(super) fn kept_from(shared: &Shared, uid: u32) -> u64 {
     let parts = if shared.ledger.is_exempt(uid) { 1 } else { 2 };
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    parts * (limit / RESERVE)
+    parts * kept_from_all()
+}
+
+/// How many are kept from everyone.
+pub(super) fn kept_from_all() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / RESERVE
 }
 
 fn give(

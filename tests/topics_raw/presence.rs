@@ -202,6 +202,30 @@ fn one_client_follows_a_few_times_and_ends_its_own_only() {
     });
 }
 
+/// A pipe costs the server a descriptor as long as its client wants. Some are left for clients that register.
+#[test]
+fn pipes_of_presence_leave_descriptors_to_clients_that_register() {
+    let bus = Bus::start(&[("FILES", "128")]);
+    let fill = |what: &str| {
+        let mut clients = Vec::new();
+        loop {
+            let client = bus.register(&format!("{what} {}", clients.len()));
+            let refusal = (0..4).find_map(|_| follow(&client, &bus, ARMS).err());
+            clients.push(client);
+            if let Some(refusal) = refusal {
+                refused::<()>(Err(refusal), NO_RESOURCES, &["ulimit -n"]);
+                return clients;
+            }
+        }
+    };
+    let strangers = as_user(ALICES, || fill("stranger"));
+    let own = fill("own");
+    let more: Vec<_> = (0..8).map(|number| bus.register(&format!("more {number}"))).collect();
+    assert!(follow(&more[0], &bus, MAY_SLEEP).is_ok(), "without a pipe it costs none");
+    drop((strangers, own));
+    eventually("there are enough again", || follow(&more[0], &bus, ARMS).is_ok());
+}
+
 /// A subscriber that rewrites its page, and never reads, harms nobody: it is given up.
 #[test]
 fn a_hostile_page_is_given_up() {

@@ -19,6 +19,7 @@ use crate::server::admission::NO_DESCRIPTORS;
 use crate::server::answers::{Declined, cannot_hand_over, declined, no_pidfd, pipe, process_of};
 use crate::server::connections::{ConnectionId, Connections};
 use crate::server::enrolment::LAST_DESCRIPTORS;
+use crate::server::kicks::{kept_from, kept_from_all};
 use crate::server::member::Member;
 use crate::server::processes::nearly_the_last;
 use crate::server::system_limits;
@@ -45,6 +46,8 @@ enum Attempt {
     Done,
     /// The pair waits until there is room or the means for it.
     PutOff,
+    /// Enough was looked at for one turn.
+    Later,
 }
 
 impl Topics {
@@ -93,7 +96,9 @@ impl Topics {
 
     /// Hands a client the next part that waits for it, or says that there is none. What it publishes and what
     /// it has subscribed to take turns.
-    pub(super) fn part(&mut self, connections: &mut Connections, id: ConnectionId, proof: &Proof) {
+    /// Returns whether it was answered. If not, others are to be heard first.
+    pub(super) fn part(&mut self, connections: &mut Connections, id: ConnectionId, proof: &Proof) -> bool {
+        let mut later = false;
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             let key = member.peer.key;
             let publishers_first = self.queues.take_turn(key);
@@ -103,13 +108,23 @@ impl Topics {
                 } else {
                     self.hand_to_subscriber(connections, id, &member)?
                 };
-                if let Attempt::Done = attempt {
-                    return Ok(());
+                match attempt {
+                    Attempt::Done => {
+                        later = false;
+                        return Ok(());
+                    }
+                    Attempt::PutOff => {}
+                    Attempt::Later => later = true,
                 }
+            }
+            if later {
+                return Ok(());
             }
             connections.answer(id, &[], &[]).map_err(cannot_hand_over("an answer"))
         });
+        later &= answered.is_ok();
         self.conclude(connections, id, answered);
+        !later
     }
 
     // ---- the publisher's side
@@ -168,12 +183,12 @@ impl Topics {
             };
         }
         loop {
-            match self.table.next(key) {
+            let began = Instant::now();
+            let next = self.table.next(key);
+            self.charge(member.peer.uid, began);
+            match next {
                 Next::Nothing => return Ok(Attempt::PutOff),
-                Next::Later => {
-                    self.queues.ring(key);
-                    return Ok(Attempt::PutOff);
-                }
+                Next::Later => return Ok(Attempt::Later),
                 Next::Pair { subscription, publication } => {
                     if let Attempt::Done = self.hand_pair(connections, id, subscription, publication)? {
                         return Ok(Attempt::Done);
@@ -194,7 +209,11 @@ impl Topics {
         let Some(pair) = self.describe(subscription, publication) else { return Ok(Attempt::PutOff) };
         let Describes { source, joined, policy, waits, sides, is_open } = pair;
         let subscriber = joined.peer.key;
-        if is_open && !self.table.has_pair(subscription, publication) {
+        let progress = self.table.progress(subscription, publication);
+        if progress.is_some_and(|progress| progress != Progress::Deferred) {
+            return Ok(Attempt::PutOff);
+        }
+        if is_open && progress.is_none() {
             match self.shared.ledger.begin_pair(sides.subscriber, PAGE as u64) {
                 Ok(share) => self.table.add_pair(subscription, publication, share),
                 Err(over) => {
@@ -231,7 +250,7 @@ impl Topics {
         let made = match made {
             Ok(made) => made,
             Err(declined) => {
-                self.starved.push((subscription, publication));
+                self.starved.insert((publication, subscription));
                 self.retry_later();
                 // A publisher that has just died is not the subscriber's trouble.
                 let died = declined.refusal == Refusal::NotFound;
@@ -308,7 +327,8 @@ impl Topics {
         let subscribers = waits.arms.then(pipe).transpose()?;
         let publishers = is_reliable.then(pipe).transpose()?;
         let process = self.publishers_process(connections, publication)?;
-        if nearly_the_last(&process, LAST_DESCRIPTORS) {
+        // A part may wait for long. So some are left for clients that register.
+        if nearly_the_last(&process, LAST_DESCRIPTORS.max(kept_from_all() / 2)) {
             return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
         }
         Ok(Made { page, process, subscribers, publishers })
@@ -354,10 +374,12 @@ impl Topics {
             let share = self.shared.ledger.begin_subscription(uid)?;
             let pipe = waits.arms.then(pipe).transpose()?;
             let subscription = self.table.next_id();
+            // The server keeps an end of the pipe as long as the client wants.
+            let kept = if waits.arms { kept_from(&self.shared, uid) } else { LAST_DESCRIPTORS };
             let presence = self.followed()?;
             let place =
                 presence.place(subscription, member.peer, waits, pipe).map_err(|error| no_memory(&error))?;
-            if nearly_the_last(place.last(), LAST_DESCRIPTORS) {
+            if nearly_the_last(place.last(), kept) {
                 return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
             }
             failpoint!("presence.made", [server], seldom);

@@ -24,8 +24,8 @@ use crate::server::quotas::TopicShare;
 use crate::topic::Shape;
 use crate::wire::{HELLO_TIME, Key, Peer, Policy};
 
-/// How many publications are looked at for one question. A client with more asks again.
-pub(super) const LOOKED_AT: usize = 2048;
+/// How many publications are looked at for one question before others are heard.
+pub(super) const LOOKED_AT: usize = 512;
 
 /// How many publications of one user stay in the table after they have ended.
 const LINGERING: usize = 64;
@@ -90,8 +90,8 @@ pub(super) struct Subscription {
     cursor: Id,
     /// It is among its client's hungry ones.
     is_hungry: bool,
-    /// Pairs that could not be made, and are to be tried again.
-    again: VecDeque<Id>,
+    /// Publications with which a pair could not be made, and is to be tried again.
+    again: BTreeSet<Id>,
     pairs: HashMap<Id, Pair>,
     _share: TopicShare,
 }
@@ -445,7 +445,7 @@ impl Table {
         if is_hungry {
             client.hungry.push_back(id);
         }
-        let (again, pairs) = (VecDeque::new(), HashMap::new());
+        let (again, pairs) = (BTreeSet::new(), HashMap::new());
         let subscription =
             Subscription { subscriber, subscribe, cursor: 0, is_hungry, again, pairs, _share: share };
         self.subscriptions.insert(id, subscription);
@@ -491,7 +491,7 @@ impl Table {
                 continue;
             };
             let mut found = None;
-            while let Some(again) = subscription.again.pop_front() {
+            while let Some(again) = subscription.again.pop_first() {
                 looked_at += 1;
                 if self.publications.get(&again).is_some_and(|publication| publication.is_there_for(id)) {
                     found = Some(again);
@@ -533,7 +533,7 @@ impl Table {
     /// A pair is to be tried again. Returns the subscriber's key.
     pub(super) fn try_again(&mut self, subscription: Id, publication: Id) -> Option<Key> {
         let at = self.subscriptions.get_mut(&subscription)?;
-        at.again.push_back(publication);
+        at.again.insert(publication);
         let key = at.subscriber.key;
         if !std::mem::replace(&mut at.is_hungry, true) {
             self.clients.entry(key).or_default().hungry.push_back(subscription);
@@ -541,8 +541,9 @@ impl Table {
         Some(key)
     }
 
-    pub(super) fn has_pair(&self, subscription: Id, publication: Id) -> bool {
-        self.subscriptions.get(&subscription).is_some_and(|at| at.pairs.contains_key(&publication))
+    /// How far a pair has come, if there is one.
+    pub(super) fn progress(&self, subscription: Id, publication: Id) -> Option<Progress> {
+        self.subscriptions.get(&subscription)?.pairs.get(&publication).map(|pair| pair.progress)
     }
 
     /// Notes a pair of a publication that has not ended.

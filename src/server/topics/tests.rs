@@ -246,12 +246,12 @@ fn a_deferred_pair_is_tried_again_and_ends_with_either_side() {
     assert_eq!((stage.table.next(bob.key), stage.table.is_hungry(bob.key)), (Next::Nothing, false));
     assert_eq!(stage.table.try_again(subscription, publication), Some(bob.key));
     assert_eq!(stage.table.next(bob.key), Next::Pair { subscription, publication });
-    assert!(stage.table.has_pair(subscription, publication));
+    assert_eq!(stage.table.progress(subscription, publication), Some(Progress::Deferred));
     // Its publisher ends: it may be taken at once, without a pair.
     let ended = stage.end(publication);
     assert_eq!((ended.deferred, ended.keys), (vec![subscription], BTreeSet::from([bob.key])));
     assert_eq!(stage.table.next(bob.key), Next::Pair { subscription, publication });
-    assert!(!stage.table.has_pair(subscription, publication));
+    assert_eq!(stage.table.progress(subscription, publication), None);
     stage.table.try_again(subscription, publication);
     assert!(stage.table.end_subscription(subscription).is_empty());
     assert_eq!(stage.table.try_again(subscription, publication), None);

@@ -36,8 +36,8 @@ pub(in crate::server) struct Topics {
     pub(super) queues: Queues,
     /// Made when it is asked for.
     pub(super) presence: Option<Presence>,
-    /// Pairs that could not be made for lack of resources: subscription and publication.
-    pub(super) starved: Vec<(Id, Id)>,
+    /// Pairs that could not be made for lack of resources: publication and subscription.
+    pub(super) starved: BTreeSet<(Id, Id)>,
     retry: Option<Instant>,
 }
 
@@ -48,24 +48,32 @@ impl Topics {
             table: Table::default(),
             queues: Queues::default(),
             presence: None,
-            starved: Vec::new(),
+            starved: BTreeSet::new(),
             retry: None,
         }
     }
 
-    /// Answers what is asked about topics.
-    pub(in crate::server) fn answer(&mut self, connections: &mut Connections, id: ConnectionId, ask: Ask) {
+    /// Answers what is asked about topics. Gives back what is to be asked again, because others are to be
+    /// heard first.
+    pub(in crate::server) fn answer(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        ask: Ask,
+    ) -> Option<Ask> {
         match ask {
             Ask::Publish { proof, publish } => self.publish(connections, id, &proof, publish),
             Ask::Published { proof, publication } => self.published(connections, id, &proof, publication),
             Ask::Subscribe { proof, subscribe } => self.subscribe(connections, id, &proof, subscribe),
             Ask::Leave { proof, id: of } => self.leave(connections, id, &proof, of),
             Ask::Attend(proof) => self.attend(connections, id, &proof),
-            Ask::Part(proof) => self.part(connections, id, &proof),
+            Ask::Part(proof) if !self.part(connections, id, &proof) => return Some(ask),
+            Ask::Part(_) => {}
             Ask::Topics { from } => self.list(connections, id, from),
             Ask::Presence { proof, waits } => self.presence(connections, id, &proof, waits),
             _ => unreachable!("others answer the rest"),
         }
+        None
     }
 
     pub(super) fn member_of(
@@ -140,7 +148,7 @@ impl Topics {
                 || known.or_else(|| Some(Arc::new(Ours::new(process_of(connections, member).ok()?))));
             self.end_publication(id, process);
         } else if self.table.is_subscription_of(id, key) {
-            self.end_subscription(id);
+            self.end_subscriptions([id]);
         } else {
             return self.presence.as_mut().is_some_and(|presence| presence.leave(id, key));
         }
@@ -158,6 +166,7 @@ impl Topics {
         }
         for subscription in deferred {
             self.queues.forget(publisher.key, subscription, id);
+            self.starved.remove(&(id, subscription));
         }
         for (key, subscription) in taken {
             self.queues.tell_end(key, subscription, id);
@@ -171,7 +180,17 @@ impl Topics {
         self.has_room_again(publisher.key);
     }
 
-    fn end_subscription(&mut self, id: Id) {
+    fn end_subscriptions(&mut self, ids: impl IntoIterator<Item = Id>) {
+        // Each publisher is rung once, however many of them it has.
+        let (mut told, mut has_room) = (BTreeSet::new(), BTreeSet::new());
+        for id in ids {
+            self.end_subscription(id, &mut told, &mut has_room);
+        }
+        self.ring(&told);
+        has_room.into_iter().for_each(|key| self.has_room_again(key));
+    }
+
+    fn end_subscription(&mut self, id: Id, told: &mut BTreeSet<Key>, has_room: &mut BTreeSet<Key>) {
         let Some(Peer { key: subscriber, uid, .. }) = self.table.subscription(id).map(|at| at.subscriber)
         else {
             return;
@@ -181,17 +200,20 @@ impl Topics {
             let Some(at) = self.table.publication(publication) else { continue };
             let Peer { key, uid: publisher, .. } = at.publisher;
             match progress {
-                Progress::Deferred => self.queues.forget(key, id, publication),
+                Progress::Deferred => {
+                    self.queues.forget(key, id, publication);
+                    self.starved.remove(&(publication, id));
+                }
                 Progress::Waits(ticket) => {
                     self.queues.remove(key, ticket);
-                    self.has_room_again(key);
+                    has_room.insert(key);
                 }
                 Progress::Taken => {
                     let left = Part::Left { publication, subscription: id };
                     let waiting = Waiting::new(left, Vec::new(), uid, Instant::now());
                     self.queues.push((key, publisher), waiting);
                     failpoint!("subscription.told", [server], seldom);
-                    self.queues.ring(key);
+                    told.insert(key);
                 }
                 Progress::Lost => {}
             }
@@ -214,9 +236,9 @@ impl Topics {
 
     /// A client is gone. Its process is needed if it has published.
     pub(in crate::server) fn left(&mut self, key: Key, process: Option<OwnedFd>) {
+        // Its subscriptions first, so that nothing is told to them.
         let (publications, subscriptions) = self.table.of(key);
-        // Before its topics: they wake nobody that is gone, too.
-        subscriptions.into_iter().for_each(|id| self.end_subscription(id));
+        self.end_subscriptions(subscriptions);
         let process = process.map(|process| Arc::new(Ours::new(process)));
         publications.into_iter().for_each(|id| self.end_publication(id, || process.clone()));
         failpoint!("topics.left", [server], seldom);
@@ -239,8 +261,10 @@ impl Topics {
         }
         if self.retry.is_some_and(|retry| retry <= now) {
             self.retry = None;
-            let pairs = [std::mem::take(&mut self.starved), self.queues.take_all_deferred()].concat();
-            self.wake(pairs);
+            let starved =
+                std::mem::take(&mut self.starved).into_iter().map(|(publication, by)| (by, publication));
+            let deferred = self.queues.take_all_deferred();
+            self.wake(starved.chain(deferred));
         }
         self.tell_presence();
     }
@@ -255,7 +279,7 @@ impl Topics {
     /// Drops all publications, subscriptions, and what waits: the server ends. Publishers and subscribers go
     /// on with what they have. Registrations are told until the last client is gone.
     pub(in crate::server) fn clear(&mut self) {
-        (self.table, self.starved, self.retry) = (Table::default(), Vec::new(), None);
+        (self.table, self.starved, self.retry) = (Table::default(), BTreeSet::new(), None);
         self.queues.clear();
     }
 
