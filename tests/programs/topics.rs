@@ -281,6 +281,29 @@ fn too_few_samples_are_a_failure_and_others_end_well() {
 }
 
 #[test]
+fn a_publisher_that_waits_for_a_reliable_subscriber_ends_on_a_signal() {
+    let place = Place::new();
+    let _server = start_server(&place, &["--ring-size", "4096"]);
+    let stalled = start_subscriber(&place, "stalled", "t", &["--policy", "reliable"]);
+    let mut publisher = start_publisher(&place, "alice", "t", &["--reliable", "600", "--subscribers", "1"]);
+    is_read_by(&place, "alice", 1);
+    stalled.signal(Signal::STOP);
+    publisher = publisher.feed(&b"line\n".repeat(100_000));
+    let mut other = start_subscriber(&place, "lossy one", "t", &["--history", "1", "--count", "1"]);
+    // A ring of 64 lines is full of samples that the stalled one has not read.
+    assert!(other.json_line()["sequence"].as_u64().unwrap() <= 64);
+    other.end().well();
+    publisher.signal(Signal::TERM);
+    let ended = publisher.end();
+    assert!(ended.stderr.contains("published "), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("evicted"), "{}", ended.stderr);
+    ended.well();
+    stalled.signal(Signal::CONT);
+    stalled.signal(Signal::TERM);
+    stalled.end().well();
+}
+
+#[test]
 fn a_reader_that_leaves_ends_it_quietly() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
@@ -417,6 +440,11 @@ fn a_server_that_ends_ends_topics_unless_they_are_to_go_on() {
     let mut publisher = start_publisher(&place, "alice", "t", &["--reconnect", "--subscribers", "2"]);
     publisher.write(b"one\n");
     assert_eq!(subscriber.json_line()["payload"], "one");
+    let line = ["watch", "--reconnect", "--json", "--socket", text(&place.path)];
+    let mut watch = Program::start(CLIENT, &line);
+    for _ in ["alice", "bob", "carol", "dave"] {
+        assert_eq!(watch.json_line()["change"], "present");
+    }
     drop(server);
     for program in [once, publishing_once] {
         let ended = program.end();
@@ -436,6 +464,19 @@ fn a_server_that_ends_ends_topics_unless_they_are_to_go_on() {
     let sample = subscriber.json_line();
     let parts = (&sample["payload"], &sample["sequence"], &sample["missed"]);
     assert_eq!(parts, (&json!("three"), &json!(3), &json!(0)), "the sequence goes on");
+    // All vanish, and the two that go on appear under other keys.
+    for _ in ["alice", "bob", "carol", "dave"] {
+        let change = watch.json_line();
+        assert_eq!((&change["change"], &change["reason"]), (&json!("vanished"), &json!("server ended")));
+    }
+    let mut back = [watch.json_line(), watch.json_line()].map(|change| {
+        let name = change["client"]["name"].as_str().unwrap().to_owned();
+        (change["change"].as_str().unwrap().to_owned(), name)
+    });
+    back.sort();
+    assert_eq!(back, ["alice", "bob"].map(|name| ("appeared".to_owned(), name.to_owned())));
+    watch.signal(Signal::TERM);
+    watch.end().well();
     publisher.end().well();
     subscriber.signal(Signal::TERM);
     subscriber.end().well();
