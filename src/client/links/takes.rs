@@ -271,7 +271,12 @@ impl Takes {
             Err(DialError::Refused(Refusal::NotRegistered | Refusal::ShuttingDown, _)) => {
                 self.end(waits, bell)
             }
-            Err(_) => self.again(waits, bell, PAUSE),
+            Err(error) => {
+                if let (Taker::Topics(topics), DialError::Refused(Refusal::Quota, why)) = (&take.by, error) {
+                    topics.part_was_refused(why);
+                }
+                self.again(waits, bell, PAUSE);
+            }
         }
     }
 

@@ -152,7 +152,7 @@ impl Feed {
         let part = &mut self.parts[at];
         let ended = part.reader.ended();
         // All that a process has written was seen before a look that came after its end.
-        if ended.is_none() && part.fate != Fate::Gone {
+        if ended.is_none() && !matches!(part.fate, Fate::Gone | Fate::Over) {
             self.turn = if at + 1 < self.parts.len() { at + 1 } else { 0 };
             return;
         }
@@ -161,11 +161,12 @@ impl Feed {
             self.settled += 1;
         } else {
             let part = self.remove(at);
-            if ended == Some(Ended::Moved) {
+            if ended == Some(Ended::Moved) || ended.is_none() && part.fate == Fate::Over {
                 if self.left_off.len() >= MOST_LEFT_OFF {
-                    self.left_off.clear();
+                    self.left_off.drain().for_each(|(epoch, _)| self.shared.forget(epoch));
                 }
                 self.left_off.insert(part.epoch, part.reader.next_sequence());
+                part.reader.leave();
             } else {
                 self.shared.forget(part.epoch);
             }

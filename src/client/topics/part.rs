@@ -34,10 +34,10 @@ pub(super) struct Part {
     watching: Watching,
     /// The pipe by which this reader is woken in an event loop.
     pub(super) own: Option<OwnPipe>,
+    /// How often the publisher woke this reader for nothing, less how often it did for something.
+    pub(super) fruitless: u64,
     /// Whether the subscription wants more than the publisher offers.
     pub(super) is_refused: bool,
-    /// Whether what was published so far is for this subscription, too.
-    pub(super) begins_earlier: bool,
     /// How the publisher's process was when it was last asked. Set before a look that finds nothing, it is
     /// the end.
     pub(super) fate: Fate,
@@ -53,6 +53,8 @@ pub(super) enum Fate {
     Gone,
     /// Nobody would notice its end any more, because this process has closed its descriptors.
     Unknown,
+    /// The server says that it has ended the publication. Perhaps it publishes anew.
+    Over,
 }
 
 /// What a part and the watcher share.
@@ -72,6 +74,13 @@ impl Life {
         self.becomes(Fate::Unknown);
     }
 
+    /// The server has ended the publication.
+    pub(super) fn is_over(&self) {
+        if self.fate() == Fate::Lives {
+            self.becomes(Fate::Over);
+        }
+    }
+
     fn becomes(&self, fate: Fate) {
         self.fate.store(fate as u32, Ordering::Release);
         if let Some(subscription) = self.subscription.upgrade() {
@@ -83,7 +92,8 @@ impl Life {
         match self.fate.load(Ordering::Acquire) {
             0 => Fate::Lives,
             1 => Fate::Gone,
-            _ => Fate::Unknown,
+            2 => Fate::Unknown,
+            _ => Fate::Over,
         }
     }
 }
@@ -130,7 +140,6 @@ impl Part {
         let watching = Watching(Watch::begin(watched).ok()?);
         failpoint!("part.watched", [topic], seldom);
         let goes_on = subscription.knows(source.epoch);
-        let begins_earlier = goes_on || source.from_beginning || subscription.history > 0;
         let start = match subscription.history {
             _ if goes_on || source.from_beginning => Start::Beginning,
             0 => Start::Now,
@@ -146,11 +155,16 @@ impl Part {
             life,
             watching,
             own,
+            fruitless: 0,
             is_refused: policy == Policy::Reliable && !source.offers_reliable,
-            begins_earlier,
             fate: Fate::Lives,
             successors: VecDeque::new(),
         })
+    }
+
+    /// What the server's word on the end of the publication changes.
+    pub(super) fn life(&self) -> &Arc<Life> {
+        &self.life
     }
 
     /// Asks how the publisher's process is.

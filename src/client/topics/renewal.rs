@@ -14,7 +14,7 @@ use super::set::{Homeless, Topics};
 use super::subscription::{Subscription, What};
 use crate::client::reconnect::Reconnector;
 use crate::client::session::{Session, ask_anew, deadline_in};
-use crate::connect::Ask;
+use crate::connect::{Ask, Refusal};
 use crate::connect::dial::DialError;
 use crate::connect::topics::{Granted, Part, Subscribe, Subscribed};
 use crate::os::threads;
@@ -118,7 +118,14 @@ impl Topics {
             self.add_subscription(session, subscribed.subscription, subscription);
             let all = u64::from(subscribed.publishers);
             let is_enough = || subscription.came() >= all;
-            if is_enough() { Ok(()) } else { self.take_what_waits(session, deadline, is_enough) }
+            let taken = match is_enough() {
+                true => Ok(()),
+                false => self.take_what_waits(session, deadline, is_enough),
+            };
+            match self.take_refusal().filter(|_| !is_enough()) {
+                Some(why) => Err(DialError::Refused(Refusal::Quota, why)),
+                None => taken,
+            }
         };
         failpoint!("subscribe.taken", [topic], seldom);
         if session.closer.reason().is_some() {

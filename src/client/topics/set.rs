@@ -62,6 +62,8 @@ struct State {
     early: Vec<(Source, Descriptors)>,
     /// How many subscriptions are being made.
     subscribing: usize,
+    /// Why the server did not give a part that a subscription in the making may wait for.
+    refusal: Option<String>,
     reconnector: Weak<Reconnector>,
     /// Whether a thread registers the client again.
     registering: bool,
@@ -96,11 +98,6 @@ impl Topics {
     /// The registration under which the server knows the topics.
     pub(in crate::client) fn session(&self) -> Option<Arc<Session>> {
         self.lock().session.upgrade()
-    }
-
-    /// Why the client has ended, if it has.
-    pub(super) fn ended(&self) -> Option<CloseReason> {
-        self.lock().ended
     }
 
     /// How to register again, if the client does.
@@ -157,6 +154,19 @@ impl Topics {
     pub(in crate::client) fn found_nothing(&self) {
         self.answered.store(self.asked.load(Ordering::SeqCst), Ordering::SeqCst);
         self.tell_change();
+    }
+
+    /// The server has not given a part, because the user has too much already, and will not give it.
+    pub(in crate::client) fn part_was_refused(&self, why: String) {
+        let mut state = self.lock();
+        if state.subscribing > 0 {
+            state.refusal = Some(why);
+        }
+    }
+
+    /// Why a part was not given while a subscription was made.
+    pub(super) fn take_refusal(&self) -> Option<String> {
+        self.lock().refusal.take()
     }
 
     /// Gives a part to whom it is for. Does not block. What belongs to nobody is dropped.
@@ -451,7 +461,12 @@ impl Drop for Subscribing<'_> {
         let early = {
             let mut state = self.0.lock();
             state.subscribing -= 1;
-            if state.subscribing > 0 { Vec::new() } else { std::mem::take(&mut state.early) }
+            if state.subscribing > 0 {
+                Vec::new()
+            } else {
+                state.refusal = None;
+                std::mem::take(&mut state.early)
+            }
         };
         drop(early);
     }

@@ -5,13 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::notice::Notice;
-use super::part::Part;
+use super::part::{Life, Part};
 use super::presence::Lists;
 use crate::connect::connection::Descriptors;
 use crate::connect::topics::{Source, Waits};
@@ -58,7 +58,14 @@ struct State {
     known: HashSet<u64>,
     /// How many parts came under this registration.
     came: u64,
+    /// The publishers that came under it, by the server's numbers of the publications.
+    lives: HashMap<u64, Weak<Life>>,
+    /// With how many of them those are left out that have ended.
+    next_sweep: usize,
 }
+
+/// As few publishers are not worth a sweep.
+const LEAST_SWEPT: usize = 64;
 
 impl Subscription {
     pub(super) fn new(what: What, policy: Policy, waits: Waits, history: u64) -> io::Result<Subscription> {
@@ -87,11 +94,17 @@ impl Subscription {
 
     /// A publisher came. What is wrong with it is dropped. Does not block.
     pub(super) fn add(self: &Arc<Self>, source: Source, came: Descriptors) {
+        let publication = source.publication;
         let part = Part::open(source, came, self);
         {
             let mut state = self.lock();
             state.came += 1;
             if let Some(part) = part {
+                if state.lives.len() >= state.next_sweep {
+                    state.lives.retain(|_, life| life.strong_count() > 0);
+                    state.next_sweep = LEAST_SWEPT.max(2 * state.lives.len());
+                }
+                state.lives.insert(publication, Arc::downgrade(part.life()));
                 state.known.insert(part.epoch);
                 state.arrived.push(part);
             }
@@ -99,9 +112,21 @@ impl Subscription {
         self.tell();
     }
 
+    /// The server has ended a publication that it has given.
+    pub(super) fn is_over(&self, publication: u64) {
+        let life = self.lock().lives.remove(&publication);
+        if let Some(life) = life.and_then(|life| life.upgrade()) {
+            life.is_over();
+        }
+    }
+
     /// It was made anew under another registration.
     pub(super) fn begins_anew(&self) {
-        self.lock().came = 0;
+        {
+            let mut state = self.lock();
+            state.came = 0;
+            state.lives.clear();
+        }
         self.dry.store(0, Ordering::SeqCst);
         self.unregistered.store(false, Ordering::SeqCst);
         self.tell();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::error::SampleError;
 use super::feed::Feed;
 use crate::os::futex::{MOST, sleeps_on_all};
-use crate::ring::{Deadline, Looked};
+use crate::ring::{Deadline, Looked, SPARE_HINTS, Violation};
 use crate::shm::backend::spin_hint;
 use crate::shm::futex::{self, Wait, Woken};
 use crate::testing::failpoints::failpoint;
@@ -122,11 +122,30 @@ impl Feed {
             // Forked by a signal handler that ended the sleep. The words belong to the parent.
             return Ok(());
         }
-        for part in &self.parts {
-            part.reader.unpark();
-        }
+        self.unpark()?;
         let passed = woken == Woken::TimedOut && until.is_some_and(|until| Instant::now() >= until);
         if passed && !self.is_pending() { Err(SampleError::TimedOut) } else { Ok(()) }
+    }
+
+    /// Wakes up, and counts the publishers that had no reason to wake this thread.
+    fn unpark(&mut self) -> Result<(), SampleError> {
+        let changed = self.shared.notice.seen() != self.seen;
+        let mut disturber = None;
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            if !part.reader.unpark() {
+                continue;
+            }
+            if changed || part.reader.is_pending() {
+                part.fruitless = part.fruitless.saturating_sub(1);
+            } else {
+                part.fruitless += 1;
+                disturber = disturber.or((part.fruitless > SPARE_HINTS).then_some(at));
+            }
+        }
+        match disturber {
+            Some(at) => Err(self.failed(at, Fault::Broken(Violation::FruitlessWakes))),
+            None => Ok(()),
+        }
     }
 
     /// Whether something may come without a wake.

@@ -26,9 +26,9 @@ impl Reader {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes that back.
-    pub(crate) fn unpark(&self) {
-        futex::set(&self.page.parked, AWAKE);
+    /// Takes that back. Returns whether the publisher has done so already, to wake this reader.
+    pub(crate) fn unpark(&self) -> bool {
+        self.page.parked.swap(AWAKE, Ordering::Relaxed) != PARKED
     }
 
     /// What to sleep on, once it is parked.
