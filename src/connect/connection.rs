@@ -58,6 +58,11 @@ pub(super) struct Seen {
 pub(crate) struct Descriptors(Vec<OwnedFd>);
 
 impl Descriptors {
+    #[cfg(test)]
+    pub(crate) fn of(descriptors: impl IntoIterator<Item = OwnedFd>) -> Descriptors {
+        Descriptors(descriptors.into_iter().collect())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

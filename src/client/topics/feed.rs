@@ -247,6 +247,7 @@ impl Feed {
                 return Ok(Some(part.publisher));
             }
             if self.parts.iter().all(Part::is_decided) {
+                self.parts.iter_mut().for_each(Part::begin_where_it_waits);
                 return Ok(None);
             }
             let now = Instant::now();

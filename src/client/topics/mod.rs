@@ -14,6 +14,8 @@ mod set;
 mod subscribe_options;
 mod subscriber;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 pub use error::{Overrun, PublishError, SampleError, SubscribeError};

@@ -36,6 +36,8 @@ pub(super) struct Part {
     pub(super) own: Option<OwnPipe>,
     /// How often the publisher woke this reader for nothing, less how often it did for something.
     pub(super) fruitless: u64,
+    /// Whether its reader began behind what was published before.
+    begins_now: bool,
     /// Whether the subscription wants more than the publisher offers.
     pub(super) is_refused: bool,
     /// How the publisher's process was when it was last asked. Set before a look that finds nothing, it is
@@ -156,6 +158,7 @@ impl Part {
             watching,
             own,
             fruitless: 0,
+            begins_now: start == Start::Now,
             is_refused: policy == Policy::Reliable && !source.offers_reliable,
             fate: Fate::Lives,
             successors: VecDeque::new(),
@@ -204,6 +207,14 @@ impl Part {
             || self.reader.state() != State::Noted
             || self.life.fate() != Fate::Lives
             || self.reader.ended().is_some()
+    }
+
+    /// Before anything was taken, begins anew where a publisher is that has attached the subscription
+    /// meanwhile. From there on it waits; what came before may be overwritten.
+    pub(super) fn begin_where_it_waits(&mut self) {
+        if self.begins_now {
+            self.reader.begin_now();
+        }
     }
 
     /// Whether the publisher knows of it, so that it wakes this reader.

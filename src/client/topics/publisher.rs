@@ -138,7 +138,6 @@ impl Publisher {
     #[inline]
     pub fn send(&mut self, sample: impl Payload) -> Result<(), PublishError> {
         sample.encode(self.max, |bytes| {
-            self.is_ours()?;
             self.writer.send(bytes, Deadline::never()).map_err(|unsent| self.explain(unsent, bytes.len()))
         })?
     }
@@ -155,7 +154,6 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let deadline = deadline.into();
         sample.encode(self.max, |bytes| {
-            self.is_ours()?;
             self.writer.send(bytes, deadline).map_err(|unsent| self.explain(unsent, bytes.len()))
         })?
     }
@@ -169,7 +167,6 @@ impl Publisher {
     #[inline]
     pub fn try_send(&mut self, sample: impl Payload) -> Result<(), PublishError> {
         sample.encode(self.max, |bytes| {
-            self.is_ours()?;
             self.writer.try_send(bytes).map_err(|unsent| self.explain(unsent, bytes.len()))
         })?
     }
@@ -181,18 +178,11 @@ impl Publisher {
     ///
     /// Those of [`send`](Self::send).
     pub fn grant(&mut self, len: usize) -> Result<SampleGrant<'_>, PublishError> {
-        self.is_ours()?;
         let max = self.max;
         match self.writer.grant(len, Deadline::never()) {
             Ok(grant) => Ok(SampleGrant { grant }),
             Err(unsent) => Err(explain(unsent, len, max)),
         }
-    }
-
-    /// An error in a forked child.
-    #[inline(always)]
-    fn is_ours(&self) -> Result<(), PublishError> {
-        if self.shared.is_forked() { Err(PublishError::Disconnected(CloseReason::Forked)) } else { Ok(()) }
     }
 
     #[cold]
@@ -222,14 +212,20 @@ impl Publisher {
     /// let budget = Duration::from_millis(5);
     /// let mut jobs = Publisher::options().ring_size(4096).reliable(budget).publish(alice.caller(), "jobs")?;
     /// let mut sub = Subscriber::options().policy(Policy::Reliable).subscribe(bob.caller(), "jobs")?;
-    /// let bobs_key = bob.key();
-    /// while jobs.evictions().is_empty() {
+    /// let evicted = loop {
     ///     jobs.send(b"job")?; // waits for bob, who does not read, and then no longer
-    /// }
-    /// while let Ok(sample) = sub.recv() {
-    ///     assert_eq!(sample.missed(), 0);
-    /// }
-    /// # let _ = (bobs_key, SampleError::TimedOut);
+    ///     if let Some(evicted) = jobs.evictions().pop() {
+    ///         break evicted;
+    ///     }
+    /// };
+    /// assert_eq!((evicted.subscriber.key, evicted.stalled), (bob.key(), true));
+    /// let told = loop {
+    ///     match sub.recv() {
+    ///         Ok(sample) => assert_eq!(sample.missed(), 0), // what he could still read
+    ///         Err(told) => break told,
+    ///     }
+    /// };
+    /// assert!(matches!(told, SampleError::Evicted { .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn evictions(&mut self) -> Vec<Eviction> {

@@ -14,9 +14,9 @@ use super::set::{Homeless, Topics};
 use super::subscription::{Subscription, What};
 use crate::client::reconnect::Reconnector;
 use crate::client::session::{Session, ask_anew, deadline_in};
-use crate::connect::{Ask, Refusal};
 use crate::connect::dial::DialError;
 use crate::connect::topics::{Granted, Part, Subscribe, Subscribed};
+use crate::connect::{Ask, Refusal};
 use crate::os::threads;
 use crate::shm::View;
 use crate::testing::failpoints::failpoint;
@@ -131,6 +131,10 @@ impl Topics {
         if session.closer.reason().is_some() {
             // The watcher may have noticed before the subscription was there.
             self.registration_has_ended();
+        }
+        if matches!(taken, Err(DialError::NoServer(_))) {
+            // Whoever asks again makes it anew.
+            self.forget_subscription(subscription);
         }
         taken
     }

@@ -59,7 +59,7 @@ struct State {
     /// Those that the server of this registration does not know yet.
     homeless: Homeless,
     /// Parts of subscriptions whose numbers are not known yet.
-    early: Vec<(Source, Descriptors)>,
+    early: Vec<Early>,
     /// How many subscriptions are being made.
     subscribing: usize,
     /// Why the server did not give a part that a subscription in the making may wait for.
@@ -71,6 +71,14 @@ struct State {
     is_dry: bool,
     /// Why the client has ended, once it has.
     ended: Option<CloseReason>,
+}
+
+/// A part of a subscription whose number is not known yet.
+struct Early {
+    source: Source,
+    came: Descriptors,
+    /// Whether the server has said that the publication has ended.
+    is_over: bool,
 }
 
 #[derive(Default)]
@@ -180,8 +188,22 @@ impl Topics {
                 };
                 publication?.join(&joined, answer.descriptors);
             }
-            // A part sees its end in the segment, or by its publisher's process.
-            Part::Over { .. } => {}
+            Part::Over { subscription, publication } => {
+                let known = {
+                    let mut state = self.lock();
+                    if !state.is_under(session) {
+                        return None;
+                    }
+                    let is_it = |early: &&mut Early| {
+                        (early.source.subscription, early.source.publication) == (subscription, publication)
+                    };
+                    if let Some(early) = state.early.iter_mut().find(is_it) {
+                        early.is_over = true;
+                    }
+                    state.subscriptions.get(&subscription).cloned()
+                };
+                known?.is_over(publication);
+            }
             Part::Left { publication, subscription } => {
                 let publication = {
                     let state = self.lock();
@@ -201,7 +223,9 @@ impl Topics {
             }
             match state.subscriptions.get(&source.subscription) {
                 Some(subscription) => Arc::clone(subscription),
-                None if state.subscribing > 0 => return state.early.push((source, came)),
+                None if state.subscribing > 0 => {
+                    return state.early.push(Early { source, came, is_over: false });
+                }
                 None => return,
             }
         };
@@ -293,10 +317,14 @@ impl Topics {
                 return;
             }
             state.subscriptions.insert(id, Arc::clone(subscription));
-            state.early.extract_if(.., |(source, _)| source.subscription == id).collect::<Vec<_>>()
+            state.early.extract_if(.., |early| early.source.subscription == id).collect::<Vec<_>>()
         };
-        for (source, came) in early {
+        for Early { source, came, is_over } in early {
+            let publication = source.publication;
             subscription.add(source, came);
+            if is_over {
+                subscription.is_over(publication);
+            }
         }
     }
 
@@ -382,6 +410,16 @@ impl Topics {
     /// The server did not publish it after all.
     pub(super) fn forget_publication(&self, id: u64) {
         let forgotten = self.lock().publications.remove(&id);
+        drop(forgotten);
+    }
+
+    /// The server that took it has gone before it was in force.
+    pub(super) fn forget_subscription(&self, subscription: &Arc<Subscription>) {
+        let forgotten: Vec<_> = {
+            let mut state = self.lock();
+            state.homeless.subscriptions.retain(|other| !Arc::ptr_eq(other, subscription));
+            state.subscriptions.extract_if(|_, other| Arc::ptr_eq(other, subscription)).collect()
+        };
         drop(forgotten);
     }
 

@@ -133,6 +133,11 @@ impl Reader {
         }
     }
 
+    /// Begins behind what was published so far.
+    pub(crate) fn begin_now(&mut self) {
+        self.begin_with_last(0);
+    }
+
     /// Begins with the last samples that are still there, at most so many. Where the writer is so quick that
     /// nothing can be counted, it begins where it can.
     pub(super) fn begin_with_last(&mut self, most: u64) {

@@ -1,0 +1,316 @@
+//! Parts and feeds over memory made by hand: what servers and publishers seldom do.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+use super::error::SampleError;
+use super::feed::Feed;
+use super::subscription::{Subscription, What};
+use crate::connect::connection::Descriptors;
+use crate::connect::topics::{Source, Waits};
+use crate::ring::{Deadline, Kick, WaitStrategy};
+use crate::shm::View;
+use crate::shm::futex::{self, Scope};
+use crate::topic::{
+    Audience, Newcomer, Reader, Shape, Writer, create_page, create_topic, open_page, publish_on, read_only,
+};
+use crate::wire::{Key, Name, Pattern, Peer, Policy, Topic, Violation};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn shape() -> Shape {
+    Shape::new(4096).unwrap()
+}
+
+fn alice() -> Peer {
+    Peer { name: Name::new("alice").unwrap(), key: Key::from_u128(1), pid: 1, uid: 2, gid: 3 }
+}
+
+/// A publisher's memory, and the descriptor of it that subscribers get.
+fn segment() -> (View, OwnedFd) {
+    let made = create_topic(&shape()).unwrap();
+    let view = publish_on(&made, &shape()).unwrap();
+    (view, read_only(made).unwrap())
+}
+
+struct Alice {
+    writer: Writer,
+    audience: Audience,
+    segment: OwnedFd,
+    parts: u64,
+}
+
+impl Alice {
+    fn new() -> Alice {
+        let (view, segment) = segment();
+        let audience = Audience::new(None).unwrap();
+        let writer = Writer::new(view, shape(), 1, audience.clone(), WaitStrategy::Park);
+        Alice { writer, audience, segment, parts: 0 }
+    }
+
+    fn send(&mut self, count: u64) {
+        for _ in 0..count {
+            let number = self.writer.next_sequence().to_ne_bytes();
+            self.writer.send(&number, Deadline::never()).unwrap();
+        }
+    }
+
+    /// She registers again, and goes on elsewhere with the next sample.
+    fn moves(&mut self) {
+        let (view, segment) = segment();
+        self.audience.succeed(view, shape());
+        self.segment = segment;
+    }
+
+    /// Gives a subscription a part of hers, and attaches it. Returns the page.
+    fn give(&mut self, to: &Arc<Subscription>, epoch: u64) -> View {
+        self.parts += 1;
+        let page = create_page().unwrap();
+        let words = open_page(&page).unwrap();
+        let newcomer = Newcomer {
+            id: self.parts,
+            peer: alice(),
+            page: words.clone(),
+            line: 0,
+            may_sleep: true,
+            reliable: false,
+            from_beginning: true,
+            kick: Kick::default(),
+            pipe: None,
+        };
+        self.audience.admit(newcomer);
+        let segment = self.segment.try_clone().unwrap();
+        to.add(source(self.parts, epoch), Descriptors::of([segment, page, this_process()]));
+        words
+    }
+}
+
+fn source(publication: u64, epoch: u64) -> Source {
+    Source {
+        subscription: 1,
+        publication,
+        epoch,
+        first: 1,
+        ring_size: shape().ring_size(),
+        line: 0,
+        from_beginning: true,
+        offers_reliable: false,
+        peer: alice(),
+        topic: Topic::new("a/b").unwrap(),
+    }
+}
+
+fn this_process() -> OwnedFd {
+    pidfd_open(getpid(), PidfdFlags::empty()).unwrap()
+}
+
+fn subscription(policy: Policy, arms: bool) -> Arc<Subscription> {
+    let waits = Waits { may_sleep: true, arms };
+    let what = What::Topics(Pattern::new("**").unwrap());
+    Arc::new(Subscription::new(what, policy, waits, 0).unwrap())
+}
+
+fn feed() -> (Feed, Arc<Subscription>) {
+    let shared = subscription(Policy::Lossy, false);
+    (Feed::new(Arc::clone(&shared), WaitStrategy::Park), shared)
+}
+
+/// Takes all that is there: sequence and missed.
+fn take(feed: &mut Feed) -> Vec<(u64, u64)> {
+    let mut taken = Vec::new();
+    // A look that finds a part's end says that nothing is there, although something may follow.
+    for _ in 0..3 {
+        while let Some((_, sample)) = feed.look(Reader::try_take).unwrap() {
+            assert_eq!(feed.buffer, sample.sequence.to_ne_bytes());
+            taken.push((sample.sequence, sample.missed));
+        }
+    }
+    taken
+}
+
+fn whole(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, u64)> {
+    range.map(|sequence| (sequence, 0)).collect()
+}
+
+#[test]
+fn what_is_no_part_is_dropped() {
+    let alice = Alice::new();
+    let segment = || alice.segment.try_clone().unwrap();
+    let page = || create_page().unwrap();
+    let pipe = || pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    let writable = || create_topic(&shape()).unwrap();
+    let good = || vec![segment(), page(), this_process()];
+    let arming = || [good(), vec![pipe().0, pipe().1]].concat_descriptors();
+    let cases: Vec<(bool, bool, Vec<OwnedFd>)> = vec![
+        (false, true, good()),
+        (true, true, arming()),
+        (true, false, good()),
+        (false, false, arming()),
+        (false, false, vec![]),
+        (false, false, vec![page(), segment(), this_process()]),
+        (false, false, vec![writable(), page(), this_process()]),
+        (false, false, vec![segment(), segment(), this_process()]),
+        (false, false, vec![segment(), page(), pipe().0]),
+        (true, false, vec![segment(), page(), this_process(), pipe().1, pipe().0]),
+        (true, false, vec![segment(), page(), this_process(), pipe().0, page()]),
+    ];
+    for (at, (arms, opens, descriptors)) in cases.into_iter().enumerate() {
+        let shared = subscription(Policy::Lossy, arms);
+        shared.add(source(1, 7), Descriptors::of(descriptors));
+        assert_eq!(shared.take_arrived().len(), usize::from(opens), "case {at}");
+        assert_eq!(shared.came(), 1, "it counts as come");
+    }
+    let shared = subscription(Policy::Lossy, false);
+    for ring_size in [0, 2048, 8192, usize::MAX] {
+        shared.add(Source { ring_size, ..source(1, 7) }, Descriptors::of(good()));
+        assert!(shared.take_arrived().is_empty(), "{ring_size}");
+    }
+}
+
+trait Concat {
+    fn concat_descriptors(self) -> Vec<OwnedFd>;
+}
+
+impl Concat for [Vec<OwnedFd>; 2] {
+    fn concat_descriptors(self) -> Vec<OwnedFd> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+/// As after a client that the same server has lost has registered again.
+#[test]
+fn the_same_segment_under_another_registration_goes_on_at_the_same_place() {
+    let (mut feed, shared) = feed();
+    let mut alice = Alice::new();
+    alice.give(&shared, 7);
+    alice.send(200);
+    let first = take(&mut feed);
+    assert_eq!(first.last().map(|last| last.0), Some(200));
+    alice.send(3);
+    shared.begins_anew();
+    let page = alice.give(&shared, 7);
+    alice.send(3);
+    assert_eq!((take(&mut feed), feed.parts.len()), (whole(201..=206), 1));
+    // It sleeps on the new page.
+    feed.parts[0].reader.park();
+    assert_eq!(page.pin32(0).load(Ordering::SeqCst), 1);
+    alice.send(1);
+    assert!(feed.parts[0].reader.unpark(), "it is woken there");
+    assert_eq!(take(&mut feed), whole(207..=207));
+}
+
+#[test]
+fn the_next_segment_follows_when_the_old_one_was_read() {
+    for early in [true, false] {
+        let (mut feed, shared) = feed();
+        let mut alice = Alice::new();
+        alice.give(&shared, 7);
+        alice.send(10);
+        alice.moves();
+        shared.begins_anew();
+        if early {
+            alice.give(&shared, 7);
+        }
+        alice.send(10);
+        if !early {
+            assert_eq!(take(&mut feed), whole(1..=10));
+            assert!(feed.parts.is_empty());
+            alice.give(&shared, 7);
+            assert_eq!(take(&mut feed), whole(11..=20));
+        } else {
+            assert_eq!(take(&mut feed), whole(1..=20));
+        }
+        assert_eq!(feed.parts.len(), 1);
+    }
+}
+
+/// The subscriber's client registers again long after the publisher's.
+#[test]
+fn the_gap_before_the_next_segment_is_told() {
+    let (mut feed, shared) = feed();
+    let mut alice = Alice::new();
+    alice.give(&shared, 7);
+    alice.send(10);
+    alice.moves();
+    alice.send(500);
+    assert_eq!(take(&mut feed), whole(1..=10));
+    alice.give(&shared, 7);
+    let taken = take(&mut feed);
+    let (first, missed) = taken[0];
+    assert!(missed > 0 && first == 11 + missed, "{first} {missed}");
+    assert_eq!(taken[1..], whole(first + 1..=510));
+    // Another publisher of the same topic has no gap.
+    let mut other = Alice::new();
+    other.send(3);
+    other.give(&shared, 8);
+    assert_eq!(take(&mut feed), whole(1..=3));
+}
+
+#[test]
+fn a_publication_that_the_server_has_ended_is_read_and_then_dropped() {
+    let (mut feed, shared) = feed();
+    let mut alice = Alice::new();
+    alice.give(&shared, 7);
+    alice.send(10);
+    shared.is_over(99);
+    shared.is_over(1);
+    assert_eq!((take(&mut feed), feed.parts.len()), (whole(1..=10), 0));
+    // If she publishes anew after all, nothing is told twice.
+    alice.send(2);
+    alice.moves();
+    alice.send(1);
+    alice.give(&shared, 7);
+    assert_eq!(take(&mut feed), [(13, 2)]);
+}
+
+#[test]
+fn publishers_take_turns() {
+    let (mut feed, shared) = feed();
+    let mut both = [Alice::new(), Alice::new()];
+    for (epoch, alice) in both.iter_mut().enumerate() {
+        alice.give(&shared, epoch as u64);
+        alice.send(30);
+    }
+    let mut turns = Vec::new();
+    while let Some((at, _)) = feed.look(Reader::try_take).unwrap() {
+        turns.push(at);
+    }
+    assert!(turns.len() == 60 && turns.chunks(2).all(|pair| pair == [0, 1]), "{turns:?}");
+}
+
+/// Otherwise a publisher could keep a subscriber's thread awake.
+#[test]
+fn a_publisher_that_wakes_for_nothing_is_dropped() {
+    let (mut feed, shared) = feed();
+    let (mut hostile, mut honest) = (Alice::new(), Alice::new());
+    let page = hostile.give(&shared, 1);
+    honest.give(&shared, 2);
+    let over = Arc::new(AtomicBool::new(false));
+    let wakes = {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let parked = page.pin32(0);
+            let until = Instant::now() + LIMIT;
+            while !over.load(Ordering::Relaxed) && Instant::now() < until {
+                if parked.swap(0, Ordering::SeqCst) != 0 {
+                    futex::wake(&parked, Scope::Shared, 1);
+                }
+                std::thread::yield_now();
+            }
+        })
+    };
+    let told = feed.wait_for(Deadline::from(LIMIT), Reader::try_take).unwrap_err();
+    over.store(true, Ordering::Relaxed);
+    wakes.join().unwrap();
+    let violation = Violation::from(crate::ring::Violation::FruitlessWakes);
+    assert_eq!(told, SampleError::Violation { publisher: alice(), violation });
+    assert_eq!(feed.parts.len(), 1);
+    honest.send(1);
+    assert_eq!(take(&mut feed), whole(1..=1));
+    drop(hostile);
+}
