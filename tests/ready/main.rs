@@ -37,6 +37,9 @@ fn role() {
         "serves" => serve_in_a_loop(),
         "links" => link_to_bob(&stage),
         "sends" => rounds::send_at_any_moment(),
+        "answers" => rounds::answer_samples(),
+        "forks with topics" => processes::use_topics_in_a_child(),
+        "cut off with topics" => processes::close_all_descriptors_of_topics(),
         other => panic!("no role {other:?}"),
     }
 }

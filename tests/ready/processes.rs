@@ -3,7 +3,10 @@
 use super::common::role::{Role, say, setting};
 use super::common::{Bus, LIMIT, eventually};
 use super::{Waiter, Way, arm, register};
-use ringpost::{Client, CloseReason, Link, ReadinessError, Ready, RecvError};
+use ringpost::{
+    Change, Client, CloseReason, Link, Policy, Presence, PublishError, Publisher, Readiness, ReadinessError,
+    Ready, RecvError, SampleError, Subscriber,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::time::Timespec;
@@ -72,6 +75,122 @@ fn a_forked_child_touches_nothing() {
     let mut carol = Role::start("forks", &[("PATH", bus.path().to_str().unwrap())]);
     assert_eq!(carol.hear("child"), "0");
     serving.stop();
+}
+
+/// A publisher that has no room, its reliable subscriber, another subscriber, and a presence.
+struct Topics {
+    jobs: Publisher,
+    behind: Subscriber,
+    sub: Subscriber,
+    who: Presence,
+}
+
+impl Topics {
+    fn new(carol: &mut Client, dave: &mut Client) -> Topics {
+        let options = Publisher::options().ring_size(4096).reliable(LIMIT).arms();
+        let mut jobs = options.publish(carol.caller(), "jobs").unwrap();
+        let behind = Subscriber::options().policy(Policy::Reliable).subscribe(dave.caller(), "jobs").unwrap();
+        let sub = Subscriber::options().arms().subscribe(carol.caller(), "prices/*").unwrap();
+        let mut who = carol.presence().unwrap();
+        while jobs.try_send(&[0; 100]).is_ok() {}
+        while who.try_recv().unwrap().is_some() {}
+        Topics { jobs, behind, sub, who }
+    }
+
+    fn readinesses(&mut self) -> [Readiness; 3] {
+        [self.jobs.readiness().unwrap(), self.sub.readiness().unwrap(), self.who.readiness().unwrap()]
+    }
+
+    fn arm(&mut self) -> [Result<bool, ReadinessError>; 3] {
+        [self.jobs.arm(), self.sub.arm(), self.who.arm()]
+    }
+}
+
+/// The role of a process whose forked child tries to arm the topics that its parent has armed.
+pub fn use_topics_in_a_child() {
+    let (mut carol, mut dave) = (register("carol"), register("dave"));
+    let mut prices = dave.publish("prices/AAPL").unwrap();
+    let mut topics = Topics::new(&mut carol, &mut dave);
+    while topics.sub.publishers().is_empty() {}
+    assert!(topics.sub.try_recv().unwrap().is_none());
+    let readinesses = topics.readinesses();
+    let mut waiters = readinesses.each_ref().map(|readiness| Waiter::new(Way::Level, readiness));
+    arm(&mut topics.jobs, &mut waiters[0]);
+    arm(&mut topics.sub, &mut waiters[1]);
+    arm(&mut topics.who, &mut waiters[2]);
+    let mut all = Some((topics, readinesses, prices));
+    let child = fork(|| {
+        let Some((mut topics, readinesses, mut prices)) = all.take() else { unreachable!() };
+        assert!(topics.arm().into_iter().all(|armed| !armed.unwrap()));
+        let forked = SampleError::Disconnected(CloseReason::Forked);
+        assert_eq!(topics.sub.try_recv().unwrap_err(), forked);
+        assert_eq!(topics.who.try_recv().unwrap_err(), forked);
+        assert_eq!(topics.who.recv().unwrap_err(), forked);
+        for publisher in [&mut topics.jobs, &mut prices] {
+            let unsent = publisher.try_send(b"x");
+            assert!(matches!(unsent, Err(PublishError::Disconnected(CloseReason::Forked))));
+        }
+        let asked = topics.sub.readiness();
+        assert!(matches!(asked, Err(ReadinessError::Disconnected(CloseReason::Forked))));
+        topics.sub.closer().close();
+        topics.jobs.closer().close();
+        drop((topics, readinesses, prices));
+    });
+    let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
+    let (mut topics, _readinesses, prices_of_parent) = all.unwrap();
+    prices = prices_of_parent;
+    assert!(waiters.iter_mut().all(|waiter| !waiter.is_readable()), "the child has touched something");
+    // The parent's arms still hold.
+    prices.send(b"goes on").unwrap();
+    waiters[1].wait();
+    assert_eq!(topics.sub.try_recv().unwrap().unwrap().payload(), b"goes on");
+    while topics.behind.try_recv().unwrap().is_some() {}
+    waiters[0].wait();
+    topics.jobs.try_send(&[0; 100]).unwrap();
+    let erin = register("erin");
+    waiters[2].wait();
+    assert!(matches!(topics.who.try_recv(), Ok(Some(Change::Appeared(peer))) if peer.key == erin.key()));
+    say(format_args!("child {}", status.exit_status().unwrap_or(-1)));
+}
+
+#[test]
+fn a_forked_child_touches_no_topic() {
+    let bus = Bus::start();
+    let mut carol = Role::start("forks with topics", &[("PATH", bus.path().to_str().unwrap())]);
+    assert_eq!(carol.hear("child"), "0");
+}
+
+/// The role of a process that closes all its descriptors while it waits for topics.
+pub fn close_all_descriptors_of_topics() {
+    let (mut carol, mut dave) = (register("carol"), register("dave"));
+    let mut topics = Topics::new(&mut carol, &mut dave);
+    let readinesses = topics.readinesses();
+    while topics.arm().into_iter().any(|armed| !armed.unwrap()) {
+        assert!(topics.sub.try_recv().unwrap().is_none());
+        let _ = topics.who.try_recv().unwrap();
+    }
+    // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    let pipes: Vec<_> = (0..100).map(|_| std::io::pipe().unwrap()).collect();
+    let cut_off = Some(SampleError::Disconnected(CloseReason::CutOff));
+    eventually("the end is noticed", || {
+        let _ = topics.arm();
+        topics.sub.try_recv().err() == cut_off && topics.who.try_recv().err() == cut_off
+    });
+    drop((topics, readinesses, carol, dave));
+    for (reader, _writer) in &pipes {
+        let mut fd = [PollFd::new(reader, PollFlags::IN)];
+        let ready = poll(&mut fd, Some(&Timespec::default())).unwrap();
+        assert_eq!(ready, 0, "a pipe of the program was written, or its writing end closed");
+    }
+    say("harmed nobody");
+}
+
+#[test]
+fn a_process_that_closes_its_descriptors_harms_nobody_by_its_topics() {
+    let bus = Bus::start();
+    let mut carol = Role::start("cut off with topics", &[("PATH", bus.path().to_str().unwrap())]);
+    carol.hear_within("harmed nobody", LIMIT);
 }
 
 /// The role of a process that becomes a daemon while it is armed, and then opens pipes of its own, which get

@@ -3,7 +3,7 @@
 use super::common::role::{Role, say};
 use super::common::{Bus, Place, begin};
 use super::{Waiter, Way, register, wait_for};
-use ringpost::{Client, Link, Ready};
+use ringpost::{Client, Link, Ready, Subscriber};
 use std::cell::Cell;
 use std::hint::spin_loop;
 
@@ -108,6 +108,51 @@ fn an_inbox_misses_nothing() {
         assert_eq!(message.payload(), round.to_le_bytes());
     }
     bob.hear("sent");
+}
+
+/// The role of a client that answers each sample by one of its own, and waits in an event loop for them.
+pub fn answer_samples() {
+    let mut bob = register("bob");
+    let mut questions = Subscriber::options().arms().subscribe(bob.caller(), "questions").unwrap();
+    let mut answers = bob.publish("answers").unwrap();
+    let readiness = questions.readiness().unwrap();
+    let mut waiter = Waiter::new(Way::Level, &readiness);
+    say("answers");
+    for round in 0..ROUNDS {
+        let number = wait_for(&mut questions, &mut waiter, next_number);
+        assert_eq!(number, round);
+        dally();
+        answers.send(&number.to_le_bytes()).unwrap();
+        dally();
+    }
+    say("answered");
+}
+
+fn next_number(sub: &mut Subscriber) -> Option<u32> {
+    sub.try_recv().unwrap().map(|sample| {
+        assert_eq!(sample.missed(), 0);
+        sample.read().unwrap()
+    })
+}
+
+/// Two topics, and both subscribers in event loops, in two processes.
+#[test]
+fn a_subscriber_misses_nothing() {
+    let bus = Bus::start();
+    let mut alice = bus.client("alice");
+    let mut questions = alice.publish("questions").unwrap();
+    let mut answers = Subscriber::options().arms().subscribe(alice.caller(), "answers").unwrap();
+    let mut bob = role(&bus, "answers");
+    bob.hear("answers");
+    let readiness = answers.readiness().unwrap();
+    let mut waiter = Waiter::new(Way::Edge, &readiness);
+    for round in 0..ROUNDS {
+        questions.send(&round.to_le_bytes()).unwrap();
+        dally();
+        assert_eq!(wait_for(&mut answers, &mut waiter, next_number), round);
+        dally();
+    }
+    bob.hear("answered");
 }
 
 /// Two clients of one thread, which send to each other and call.

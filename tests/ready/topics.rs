@@ -25,6 +25,7 @@ fn a_subscriber_waits_for_publishers_and_samples_in_each_way() {
         let mut sub = subscribe(&mut bob, Policy::Lossy);
         let readiness = sub.readiness().unwrap();
         let mut waiter = Waiter::new(way, &readiness);
+        assert!(sub.try_recv().unwrap().is_none());
         arm(&mut sub, &mut waiter);
         let path = bus.path().to_owned();
         let publishes = begin(move || {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -106,9 +107,13 @@ impl Topics {
             let Some(Part::Source(source)) = Part::decode(&answer.body) else {
                 return Err(DialError::NotRingpost);
             };
-            let epoch = source.epoch;
-            self.add_subscription(session, source.subscription, subscription);
-            subscription.add(source, answer.descriptors);
+            let (id, epoch) = (source.subscription, source.epoch);
+            if !subscription.add(source, answer.descriptors) {
+                self.leave(&Arc::downgrade(session), id);
+                let why = "what the server sent could not be mapped, or not watched: free memory or descriptors, and try again";
+                return Err(DialError::Io(io::Error::other(why)));
+            }
+            self.add_subscription(session, id, subscription);
             // Behind the place at which the changes begin, so that none of them is left out.
             let listed = lists.fetch(self, session, epoch, deadline);
             subscription.tell();

@@ -229,7 +229,7 @@ impl Topics {
                 None => return,
             }
         };
-        subscription.add(source, came);
+        let _ = subscription.add(source, came);
         self.tell_change();
     }
 

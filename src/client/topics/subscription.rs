@@ -92,10 +92,11 @@ impl Subscription {
 
     // ---- for the watcher
 
-    /// A publisher came. What is wrong with it is dropped. Does not block.
-    pub(super) fn add(self: &Arc<Self>, source: Source, came: Descriptors) {
+    /// A publisher came. What is wrong with it is dropped, and false returned. Does not block.
+    pub(super) fn add(self: &Arc<Self>, source: Source, came: Descriptors) -> bool {
         let publication = source.publication;
         let part = Part::open(source, came, self);
+        let opened = part.is_some();
         {
             let mut state = self.lock();
             state.came += 1;
@@ -110,6 +111,7 @@ impl Subscription {
             }
         }
         self.tell();
+        opened
     }
 
     /// The server has ended a publication that it has given.
