@@ -358,6 +358,12 @@ impl Audience {
 
     // ---- for the publisher
 
+    /// Behind the writer's last record.
+    #[cfg(test)]
+    pub(super) fn tail(&self) -> u64 {
+        self.0.tail.load(Ordering::Acquire)
+    }
+
     /// How many subscriptions are attached.
     pub(crate) fn count(&self) -> usize {
         self.lock().all.len()

@@ -385,3 +385,37 @@ fn a_writer_expects_the_readers_that_were_there_before_it() {
     late.audience.expect(1, Instant::now());
     (0..200).for_each(|_| writer.try_send(b"x").unwrap());
 }
+
+/// Its own page is all that a reader can forge.
+#[test]
+fn a_reader_whose_cursor_cannot_be_is_given_up() {
+    // Beyond the tail; and back from where it was.
+    for forged in [1 << 40, 64] {
+        let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
+        let mut writer = stage.writer();
+        let page = View::new(Segment::anonymous(4096).unwrap());
+        stage.audience.admit(Newcomer {
+            id: 99,
+            peer: peer(70_001),
+            page: page.clone(),
+            line: 3,
+            may_sleep: false,
+            reliable: true,
+            from_beginning: false,
+            kick: Kick::default(),
+            pipe: None,
+        });
+        let honest = stage.reader_of(Start::Now, Policy::Lossy, 70_002);
+        let cursor =
+            |position: u64| page.word64(4 * 64).store(position, std::sync::atomic::Ordering::Relaxed);
+        let mut sent = 0;
+        for position in [640, 1280, forged] {
+            cursor(position);
+            while sent < 200 && writer.try_send(b"x").is_ok() {
+                sent += 1;
+            }
+        }
+        assert_eq!(stage.audience.take_evictions(), [Gone { peer: peer(70_001), why: State::BrokeRules }]);
+        assert_eq!((sent, honest.state(), stage.audience.count()), (200, State::Attached, 1), "{forged}");
+    }
+}
