@@ -54,6 +54,8 @@ pub struct Launch<'a> {
     pub topics: u64,
     /// What is to go wrong in a client with links or topics.
     pub fault: Option<&'a str>,
+    /// Whether the server may lack descriptors.
+    pub scarce: bool,
 }
 
 impl Launch<'_> {
@@ -83,6 +85,7 @@ impl ClientProcess {
         let (segment, descriptor) = Segment::create("ringpost-history", BYTES).map_err(Failure::failed)?;
         let reader = Reader::new(segment);
         reader.set_life(life);
+        reader.set_scarce(launch.scarce);
         reader.set_gate(gate);
         let (side, role, [number, of]) = launch.role(slot);
         let mut command = Command::new(launch.program);

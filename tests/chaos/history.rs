@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 const GATE: usize = 0;
 const LIFE: usize = 64;
 const TAIL: usize = 128;
+const SCARCE: usize = 192;
 const HEAD: usize = 256;
 const TEXT_LEN: usize = 508;
 const TEXT: usize = 512;
@@ -222,6 +223,11 @@ impl Writer {
         self.segment.word64(LIFE).load(Ordering::Relaxed)
     }
 
+    /// Whether the server may lack descriptors.
+    pub fn is_scarce(&self) -> bool {
+        self.segment.word32(SCARCE).load(Ordering::Relaxed) != 0
+    }
+
     pub fn gate(&self) -> Gate {
         Gate::from_word(self.segment.word32(GATE).load(Ordering::Acquire))
     }
@@ -294,6 +300,10 @@ impl Reader {
     /// To be followed by another gate.
     pub fn set_life(&self, life: u64) {
         self.segment.word64(LIFE).store(life, Ordering::Relaxed);
+    }
+
+    pub fn set_scarce(&self, is: bool) {
+        self.segment.word32(SCARCE).store(is.into(), Ordering::Relaxed);
     }
 
     pub fn set_gate(&self, gate: Gate) {

@@ -147,6 +147,7 @@ impl Chaos {
         // A process that survived the last round counts as the first one of this round in its slot.
         for process in &mut self.processes {
             process.reader.set_life(0);
+            process.reader.set_scarce(plan.descriptors > 0);
             (process.predecessor_died, process.taken_since) = (None, None);
         }
         self.set_gate(Gate::Closed(round + 1));
@@ -250,6 +251,7 @@ impl Chaos {
             links,
             topics,
             fault: self.fault.as_deref(),
+            scarce: self.watch.scarce,
         };
         let side = launch.side(slot);
         let mut random = Random::of(&[self.seed, self.round.into(), slot, life]);

@@ -21,16 +21,16 @@ pub struct Order {
     policy: Policy,
     /// When it was in force.
     since: u64,
-    /// Whether older samples are wanted, too.
-    history: bool,
+    /// Whether it may begin elsewhere: older samples are wanted, too, or the server may have put it off.
+    anywhere: bool,
     received: HashMap<u64, Received>,
     /// Whose first sample may have been overwritten.
     doubtful: HashSet<Key>,
 }
 
 impl Order {
-    pub fn new(policy: Policy, since: u64, history: bool) -> Order {
-        Order { policy, since, history, received: HashMap::new(), doubtful: HashSet::new() }
+    pub fn new(policy: Policy, since: u64, anywhere: bool) -> Order {
+        Order { policy, since, anywhere, received: HashMap::new(), doubtful: HashSet::new() }
     }
 
     /// Notes a sample with this sequence, before which so many were missed. An error says what is wrong.
@@ -57,7 +57,7 @@ impl Order {
     /// publisher that registers again may have been without a server then.)
     fn first(&self, said: &Said, missed: u64) -> Result<(), String> {
         let lost = !said.again && missed == 0 && said.before > self.since && said.sequence > 1;
-        if lost && !self.history {
+        if lost && !self.anywhere {
             return Err(format!("in force since {}, and begins only with {said:?}", self.since));
         }
         Ok(())
@@ -68,6 +68,11 @@ impl Order {
     pub fn overrun(&mut self, key: Key) {
         self.gives_up(key);
         self.doubtful.insert(key);
+    }
+
+    /// From now on the server may put publishers off.
+    pub fn may_begin_anywhere(&mut self) {
+        self.anywhere = true;
     }
 
     /// The last sample of each publisher.

@@ -75,7 +75,7 @@ impl<'a> Sub<'a> {
         let Ok(mut subscriber) = subscribed else { return Ok(None) };
         let looping = Looping::of(&topical.history, 0, &mut subscriber, waits);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let order = Order::new(policy, since, history > 0);
+        let order = Order::new(policy, since, history > 0 || topical.history.is_scarce());
         Ok(Some(Sub { topical, subscriber, looping, number, policy, order }))
     }
 
@@ -117,6 +117,9 @@ impl<'a> Sub<'a> {
             Ok(Some(sample)) => {
                 let said = content::read(sample.payload()).unwrap_or_else(|wrong| self.wrong(&wrong));
                 let key = sample.publisher().key;
+                if self.topical.history.is_scarce() {
+                    self.order.may_begin_anywhere();
+                }
                 if let Err(wrong) = self.order.next(&said, sample.sequence(), sample.missed(), key) {
                     self.wrong(&wrong);
                 }
