@@ -182,12 +182,10 @@ impl Reader {
 
     /// Skips the samples before this one, as far as they are there by now.
     pub(super) fn go_on_at(&mut self, wanted: u64) {
-        if wanted < self.sequence {
-            self.missed = self.sequence - wanted;
-        }
-        for _ in 0..self.capacity() / LINE as u64 {
+        for _ in 0..=self.capacity() / LINE as u64 {
             if self.sequence >= wanted {
-                self.resumed_at = None;
+                // What was passed over until here was read before, but for these.
+                (self.missed, self.resumed_at) = (self.sequence - wanted, None);
                 return;
             }
             let Some(next) = self.step(self.position, self.sequence) else { return };

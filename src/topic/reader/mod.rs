@@ -230,7 +230,11 @@ impl Reader {
         // Padding, and each of the ways to go on.
         for _ in 0..2 * ATTEMPTS {
             match self.look()? {
-                Some(Look::Sample(len)) => return Ok(Some(len)),
+                // It may have been read in an earlier segment.
+                Some(Look::Sample(len)) => match self.resumed_at {
+                    None => return Ok(Some(len)),
+                    Some(sequence) => self.go_on_at(sequence),
+                },
                 Some(Look::Nothing) => return Ok(None),
                 Some(Look::Lapped) => self.catch_up()?,
                 None => {}
