@@ -19,3 +19,9 @@ const LINK_POST: u64 = 16_163;
 const CLIENT_SEND: u64 = 36_902;
 const SERVER_FORWARD: u64 = 49_370;
 const CLIENT_RECEIVE: u64 = 55_196;
+
+// Samples of 48 bytes: 100 published to a subscription that spins, and to one that may sleep and does not now;
+// 100 taken. Those of a topic's ends on bare memory.
+const TOPIC_PUBLISH: u64 = 20_000;
+const TOPIC_PUBLISH_TO_SLEEPER: u64 = 24_000;
+const TOPIC_TAKE: u64 = 20_000;

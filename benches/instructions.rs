@@ -9,7 +9,7 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use ringpost::ring::{self, Consumer, Producer};
-use ringpost::testing::internals::{CallingEnd, FaceToFace, Forward, ServingEnd};
+use ringpost::testing::internals::{CallingEnd, FaceToFace, Forward, ServingEnd, TopicReader, TopicWriter};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -280,4 +280,52 @@ fn client_receive(mut pair: Forward) -> Forward {
 
 library_benchmark_group!(name = forward_path, benchmarks = [client_send, server_forward, client_receive]);
 
-main!(library_benchmark_groups = ring_path, call_path, link_path, forward_path);
+/// The ends of a topic whose ring has wrapped, with so many samples that are not taken yet.
+fn topic(may_sleep: bool, published: usize) -> (TopicWriter, TopicReader) {
+    const RING: usize = 1 << 16;
+    let mut writer = TopicWriter::new(RING, may_sleep).expect("a topic");
+    let [segment, page] = &writer.descriptors;
+    let mut reader = TopicReader::new(RING, segment, page).expect("a reader");
+    for _ in 0..1 << 11 {
+        assert!(writer.send(&[0; 48]) && reader.try_take().is_some());
+    }
+    for _ in 0..published {
+        assert!(writer.send(&[0; 48]));
+    }
+    (writer, reader)
+}
+
+#[library_benchmark(config = at_most(TOPIC_PUBLISH))]
+#[bench::samples_of_48_bytes(topic(false, 0))]
+fn topic_publish((mut writer, reader): (TopicWriter, TopicReader)) -> (TopicWriter, TopicReader) {
+    for _ in 0..BLOCKS {
+        assert!(writer.send(black_box(&[0; 48])));
+    }
+    (writer, reader)
+}
+
+// With a fence, and a look at the word of the subscription that may sleep.
+#[library_benchmark(config = at_most(TOPIC_PUBLISH_TO_SLEEPER))]
+#[bench::samples_of_48_bytes(topic(true, 0))]
+fn topic_publish_to_sleeper((mut writer, reader): (TopicWriter, TopicReader)) -> (TopicWriter, TopicReader) {
+    for _ in 0..BLOCKS {
+        assert!(writer.send(black_box(&[0; 48])));
+    }
+    (writer, reader)
+}
+
+#[library_benchmark(config = at_most(TOPIC_TAKE))]
+#[bench::samples_of_48_bytes(topic(false, BLOCKS))]
+fn topic_take((writer, mut reader): (TopicWriter, TopicReader)) -> (TopicWriter, TopicReader) {
+    for _ in 0..BLOCKS {
+        black_box(reader.try_take().expect("a sample"));
+    }
+    (writer, reader)
+}
+
+library_benchmark_group!(
+    name = topic_path,
+    benchmarks = [topic_publish, topic_publish_to_sleeper, topic_take]
+);
+
+main!(library_benchmark_groups = ring_path, call_path, link_path, forward_path, topic_path);

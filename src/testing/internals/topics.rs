@@ -1,4 +1,4 @@
-//! A topic's writer and reader on bare memory, without a server.
+//! The ends of a topic on bare memory, without a server.
 
 use std::error::Error;
 use std::os::fd::{AsFd, OwnedFd};
