@@ -20,9 +20,9 @@ use super::{Readiness, ReadinessError};
 /// | [`Link`] | [`post`] |
 /// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
 /// | [`Responder`] | [`serve`], with a service that may await |
-/// | [`Publisher`] | [`send`](Async::<crate::Publisher>::send) |
-/// | [`Subscriber`] | [`recv`](Async::<crate::Subscriber>::recv); a [`Stream`] of samples |
-/// | [`Presence`] | [`recv`](Async::<crate::Presence>::recv); a [`Stream`] of changes |
+/// | [`Publisher`] | [`send`] |
+/// | [`Subscriber`] | [`recv`]; a [`Stream`] of samples |
+/// | [`Presence`] | [`recv`]; a [`Stream`] of changes |
 ///
 /// [`call`]: Async::call
 /// [`submit`]: Async::submit
