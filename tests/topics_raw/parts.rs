@@ -108,7 +108,8 @@ fn pipes_come_for_those_who_arm_and_for_a_publisher_that_waits() {
         }
     }
     // If the publisher does not offer it, there is none.
-    bus.register("carol").publish_topic(bus.path(), &Wish::of("b")).unwrap();
+    let carol = bus.register("carol");
+    carol.publish_topic(bus.path(), &Wish::of("b")).unwrap();
     bob.subscribe(bus.path(), RELIABLE, 0, "b").unwrap();
     let part = source(bob.part(bus.path()));
     assert_eq!((part.flags, part.rest.len()), (0, 0));
@@ -140,6 +141,7 @@ fn a_bell_rings_for_what_waits_already_and_there_is_one_for_each_client() {
     let mut bell = bob.attend(bus.path());
     assert!(rings(&bell) && is_ready(&early, PollFlags::empty(), LIMIT), "the old one has ended");
     assert_eq!(source(bob.part(bus.path())).publication, topic.id);
+    assert!(bob.part(bus.path()).is_none());
     for _ in 0..100 {
         bell = bob.attend(bus.path());
     }

@@ -9,6 +9,7 @@
 //! [registrations](presence). It keeps the descriptor of each topic's segment, so that later subscribers get
 //! it, and of a page until the publisher has taken it. All of this belongs to the acceptor's thread.
 
+mod lifecycle;
 mod presence;
 mod publishing;
 mod queues;
@@ -16,10 +17,9 @@ mod subscribing;
 mod table;
 #[cfg(test)]
 mod tests;
-mod topics;
 
+pub(super) use lifecycle::Topics;
 #[cfg(test)]
 pub(crate) use presence::AT_ONE_CLIENT as PRESENCE_AT_ONE_CLIENT;
 #[cfg(test)]
 pub(crate) use queues::{AT_ONE_PUBLISHER, OF_ONE_SUBSCRIBER};
-pub(super) use topics::Topics;

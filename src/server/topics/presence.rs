@@ -201,7 +201,7 @@ impl Presence {
     }
 
     /// How many subscribe.
-    #[cfg(any(fuzzing, test))]
+    #[cfg(fuzzing)]
     pub(super) fn len(&self) -> usize {
         self.subscriptions.len()
     }

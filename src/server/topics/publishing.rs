@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::lifecycle::{Topics, closed_by_others};
 use super::table::Id;
-use super::topics::{Topics, closed_by_others};
 use crate::channel::ChannelError;
 use crate::connect::topics::{Granted, Publish, encode_topics, topics_per_page};
 use crate::connect::{Proof, Refusal};
@@ -60,12 +60,12 @@ impl Topics {
         let share = self.topic_share(member.peer.uid, shape.segment_len() as u64)?;
         let segment = self.segment(&shape, member.peer.uid)?;
         failpoint!("publish.made", [server], seldom);
-        let kept = segment.as_fd().try_clone_to_owned().map(Ours::new).map_err(|error| {
-            declined(Refusal::NoResources, format!("the server cannot keep a topic's descriptor: {error}"))
-        })?;
-        let publication = self.table.offer(member.peer, publish, shape, kept, share, Instant::now());
+        let segment = Ours::new(segment);
+        let publication = self.table.offer(member.peer, publish, shape, segment, share, Instant::now());
         failpoint!("publish.noted", [server], seldom);
         let granted = Granted { publication, ring_size: shape.ring_size() as u64 };
+        let segment = self.table.publication(publication).and_then(|at| at.segment.as_ref());
+        let segment = segment.ok_or_else(closed_by_others)?;
         let sent = connections.answer(id, &granted.encode(), &[segment.as_fd()]);
         failpoint!("publish.answered", [server], seldom);
         sent.map_err(|errno| {
@@ -163,11 +163,13 @@ impl Topics {
     fn sealed(&mut self, publication: Id) -> Result<Ours, Declined> {
         let segment = self.table.publication(publication).and_then(|at| at.segment.take());
         let segment = segment.filter(Ours::is_ours).ok_or_else(closed_by_others)?;
-        let segment = segment.as_fd().try_clone_to_owned().map_err(|error| {
+        let writable = segment.as_fd().try_clone_to_owned().map_err(|error| {
             declined(Refusal::NoResources, format!("the server cannot open a topic: {error}"))
         })?;
+        // Whether too few are left is judged by numbers, so the new one gets that of the old one.
+        drop(segment);
         failpoint!("published.checked", [server], seldom);
-        read_only(segment).map(Ours::new).map_err(|error| match error {
+        let opened = read_only(writable).map_err(|error| match error {
             ChannelError::System { .. } => declined(
                 Refusal::NoResources,
                 format!("the server cannot open the topic for reading: {error}"),
@@ -175,7 +177,8 @@ impl Topics {
             error => {
                 declined(Refusal::Unknown, format!("the topic's memory is not sealed as it must be: {error}"))
             }
-        })
+        })?;
+        Ok(Ours::new(opened))
     }
 
     /// Ends a publication or a subscription.

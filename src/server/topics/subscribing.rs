@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::lifecycle::{Topics, closed_by_others};
 use super::presence::{AT_ONE_CLIENT, Presence};
 use super::queues::{Sides, Ticket, Waiting};
 use super::table::{Id, Next, Progress, Publication, State};
-use super::topics::{Topics, closed_by_others};
 use crate::channel::ChannelError;
 use crate::connect::topics::{Joined, Part, Source, Subscribe, Subscribed, Waits};
 use crate::connect::{Proof, Refusal};

@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ended;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -26,9 +28,6 @@ use crate::wire::{HELLO_TIME, Key, Peer, Policy};
 
 /// How many publications are looked at for one question before others are heard.
 pub(super) const LOOKED_AT: usize = 512;
-
-/// How many publications of one user stay in the table after they have ended.
-const LINGERING: usize = 64;
 
 /// The number of a publication or a subscription, and the time at which something happened. None is used
 /// twice.
@@ -351,75 +350,6 @@ impl Table {
             }
         }
         found
-    }
-
-    /// The process of a client that has ended another publication, if that is still there.
-    pub(super) fn process_of(&self, key: Key) -> Option<Arc<Ours>> {
-        self.ended.iter().find_map(|id| match self.publications.get(id) {
-            Some(Publication { publisher, state: State::Ended { process, .. }, .. })
-                if publisher.key == key =>
-            {
-                Some(Arc::clone(process))
-            }
-            _ => None,
-        })
-    }
-
-    /// One more publication of a user is to stay: drops the oldest if there are too many.
-    fn make_room_for_ended(&mut self, uid: u32) {
-        let is_its = |id: &&Id| self.publications.get(id).is_some_and(|ended| ended.publisher.uid == uid);
-        let its: Vec<Id> = self.ended.iter().filter(is_its).copied().collect();
-        if its.len() >= LINGERING {
-            self.drop_publication(its[0]);
-        }
-    }
-
-    /// Drops the publications that have ended, of one user or of all, because something needs their place.
-    /// Returns whether there were any.
-    pub(super) fn drop_ended(&mut self, uid: Option<u32>) -> bool {
-        let is_its = |id: &&Id| {
-            self.publications.get(id).is_some_and(|ended| uid.is_none_or(|uid| ended.publisher.uid == uid))
-        };
-        let its: Vec<Id> = self.ended.iter().filter(is_its).copied().collect();
-        its.iter().for_each(|id| self.drop_publication(*id));
-        !its.is_empty()
-    }
-
-    /// Drops an offer, or a publication that has ended.
-    fn drop_publication(&mut self, id: Id) {
-        let Some(publication) = self.publications.remove(&id) else { return };
-        if let Some(published) = publication.published() {
-            self.log.remove(&published);
-        }
-        self.ended.retain(|ended| *ended != id);
-        let key = publication.publisher.key;
-        if let Some(client) = self.clients.get_mut(&key) {
-            client.publications.remove(&id);
-            self.forget_if_idle(key);
-        }
-    }
-
-    /// When [`expire`](Self::expire) has something to do.
-    pub(super) fn due(&mut self) -> Option<Instant> {
-        while let Some((due, id)) = self.due.front() {
-            if self.publications.get(id).is_some_and(|publication| publication.due == Some(*due)) {
-                return Some(*due);
-            }
-            self.due.pop_front();
-        }
-        None
-    }
-
-    /// Drops offers that were not sealed in time, and publications that have ended and were there for long
-    /// enough. Returns how many.
-    pub(super) fn expire(&mut self, now: Instant) -> usize {
-        let mut expired = 0;
-        while self.due().is_some_and(|due| due <= now) {
-            let Some((_, id)) = self.due.pop_front() else { break };
-            self.drop_publication(id);
-            expired += 1;
-        }
-        expired
     }
 
     // ---- subscriptions

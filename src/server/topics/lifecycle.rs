@@ -290,7 +290,7 @@ impl Topics {
     }
 
     /// Whether it has neither a line nor a descriptor, but for the server's own topic.
-    #[cfg(any(fuzzing, test))]
+    #[cfg(fuzzing)]
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.table.is_empty()
             && self.queues.is_empty()
