@@ -14,7 +14,8 @@ use super::plan::{Finish, Plan};
 use super::round::{ALLOWANCE_KIB, Broken, Chaos, Done, Due};
 use super::server_process::{GRACE, ServerProcess};
 
-/// How long an introduction may wait for a client that does not listen any more.
+/// How long an introduction may wait for a client that does not listen any more, and what a publisher has
+/// published before it ended for its subscribers.
 const NOT_TAKEN: Duration = Duration::from_secs(6);
 
 impl Chaos {
@@ -193,7 +194,7 @@ impl Chaos {
         }
         registry?;
         let (pid, mut held) = (server.pid(), None);
-        let back = self.until(due, "the server is as it was", Duration::ZERO, |_| {
+        let back = self.until(due, "the server is as it was", NOT_TAKEN, |_| {
             held = Holdings::of(pid);
             Ok(held.is_some_and(|held| held.is_back_at(base, ALLOWANCE_KIB)))
         });
