@@ -140,10 +140,7 @@ fn a_subscriber_that_reads_nothing_is_evicted_by_the_publishers_clock() {
     }
     let readiness = sub.readiness().unwrap();
     let mut waiter = Waiter::new(Way::Level, &readiness);
-    let told = wait_for(&mut sub, &mut waiter, |sub| match sub.try_recv() {
-        Ok(_) => None,
-        Err(error) => Some(error),
-    });
+    let told = wait_for(&mut sub, &mut waiter, |sub| sub.try_recv().err());
     assert!(matches!(told, SampleError::Evicted { publisher } if publisher.name == "alice"));
 }
 
