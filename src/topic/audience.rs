@@ -359,7 +359,7 @@ impl Audience {
     // ---- for the publisher
 
     /// Behind the writer's last record.
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(super) fn tail(&self) -> u64 {
         self.0.tail.load(Ordering::Acquire)
     }

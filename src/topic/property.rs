@@ -169,7 +169,7 @@ impl Stage {
         match start {
             Start::Now => assert!(next == published),
             Start::Last(most) => {
-                assert!(published - next <= most.max(0));
+                assert!(published - next <= most);
                 // Of the shortest samples, three quarters of the ring are there in any case, less a part.
                 let lens: usize =
                     self.log[next as usize..].iter().map(|sample| (sample.len() + 8).div_ceil(64) * 64).sum();

@@ -47,7 +47,7 @@ impl Shape {
     }
 
     /// Of so few lines that a model can explore it.
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(super) fn of_lines(lines: usize) -> Shape {
         assert!(lines.is_power_of_two() && lines >= LARGEST);
         Shape { capacity: lines * LINE }

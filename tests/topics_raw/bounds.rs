@@ -24,14 +24,14 @@ fn a_publisher_that_takes_nothing_has_a_full_queue_and_what_is_beyond_waits_for_
     let bus = Bus::start(&[]);
     let (alice, bob) = (bus.register("alice"), bus.register("bob"));
     publish(&alice, &bus, "a");
-    (0..100).for_each(|_| drop(subscribe(&bob, &bus, "a")));
+    (0..100).for_each(|_| _ = subscribe(&bob, &bus, "a"));
     let bell = bob.attend(bus.path());
     let _ = read(&bell, &mut [0; 9]);
     assert_eq!(count(&bob, &bus), OF_ONE_SUBSCRIBER);
     bus.has(2, 1 + 1 + OF_ONE_SUBSCRIBER);
     let others = as_user(ALICES, || {
         let carol = bus.register("carol");
-        (0..100).for_each(|_| drop(subscribe(&carol, &bus, "*")));
+        (0..100).for_each(|_| _ = subscribe(&carol, &bus, "*"));
         assert_eq!(count(&carol, &bus), OF_ONE_SUBSCRIBER, "another user has places of its own");
         carol
     });
@@ -63,7 +63,7 @@ fn a_full_queue_does_not_keep_others_publishers_from_a_subscriber() {
     let bus = Bus::start(&[]);
     let (alice, bob, carol) = (bus.register("alice"), bus.register("bob"), bus.register("carol"));
     publish(&alice, &bus, "silent");
-    (0..OF_ONE_SUBSCRIBER).for_each(|_| drop(subscribe(&bob, &bus, "silent")));
+    (0..OF_ONE_SUBSCRIBER).for_each(|_| _ = subscribe(&bob, &bus, "silent"));
     assert_eq!(count(&bob, &bus), OF_ONE_SUBSCRIBER);
     let all = subscribe(&bob, &bus, "**");
     let topic = publish(&carol, &bus, "lively");
@@ -118,7 +118,7 @@ fn publishers_that_take_nothing_lose_their_places_to_those_who_need_them() {
             let alice = bus.register("alice");
             let bell = alice.attend(bus.path());
             let began = Instant::now();
-            (0..30).for_each(|_| drop(subscribe(&alice, bus, "silent")));
+            (0..30).for_each(|_| _ = subscribe(&alice, bus, "silent"));
             let waiting = count(&alice, bus);
             assert_eq!(waiting, 16, "what a user's subscribers may have");
             let late = subscribe(&alice, bus, "lively");

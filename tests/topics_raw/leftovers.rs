@@ -186,7 +186,7 @@ fn a_server_ends_with_all_that_waits() {
     let (alice, bob) = (bus.register("alice"), bus.register("bob"));
     publish(&alice, &bus, "a");
     let _unsealed = alice.ask_to_publish(bus.path(), &Wish::of("b")).unwrap();
-    (0..10).for_each(|_| drop(subscribe(&bob, &bus, "a")));
+    (0..10).for_each(|_| _ = subscribe(&bob, &bus, "a"));
     (0..5).for_each(|_| drop(source(bob.part(bus.path()))));
     let ended = publish(&alice, &bus, "c");
     alice.leave_topic(bus.path(), ended.id).unwrap();

@@ -220,7 +220,7 @@ fn a_topics_segment() {
     }
     let record = word(start(&segment, "data") + 5 * 64);
     assert_eq!(record, data_header(5 * 64, 1));
-    assert_eq!(word(start(&segment, "last")), 15 * 64 | 1);
+    assert_eq!(word(start(&segment, "last")), (15 * 64) | 1);
     assert_eq!(word(start(&segment, "first")), 100 + 1);
     // A sixteenth is 4 lines. The header behind the last record lies in the fifth one.
     assert_eq!(word(start(&segment, "intent")), 5 * 256);

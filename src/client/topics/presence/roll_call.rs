@@ -184,7 +184,7 @@ mod tests {
             let mut roll = RollCall::default();
             roll.listed(Vec::new(), 1);
             let (mut heard, mut asked, mut made) = (0, 1, 0);
-            let mut hear = |roll: &mut RollCall, heard: &mut usize, count: usize, asked: u64| {
+            let hear = |roll: &mut RollCall, heard: &mut usize, count: usize, asked: u64| {
                 let until = history.len().min(*heard + count);
                 history[*heard..until].iter().for_each(|sample| roll.heard(*sample, asked));
                 *heard = until;
