@@ -387,7 +387,7 @@ fn garble(memory: &Memory, near: u64, ring_size: u64, random: &mut Random) {
         2 if random.below(200) == 0 => ENDED,
         2 | 3 => TABLE + random.below(ENTRIES as usize * 2) * ENTRY / 2,
         4 => random.below(memory.len() / 8) * 8,
-        _ => DATA + (near % ring_size & !63) as usize,
+        _ => DATA + ((near % ring_size) & !63) as usize,
     };
     memory.word64(at).store(word, Ordering::Release);
 }
