@@ -364,6 +364,15 @@ impl Audience {
         self.0.tail.load(Ordering::Acquire)
     }
 
+    /// Whether the writer sleeps until one of its readers has read more.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock()
+            .all
+            .iter()
+            .any(|attached| attached.page.publisher_parked.load(Ordering::Relaxed) == PARKED)
+    }
+
     /// How many subscriptions are attached.
     pub(crate) fn count(&self) -> usize {
         self.lock().all.len()

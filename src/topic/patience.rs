@@ -86,8 +86,13 @@ impl Writer {
         laggards
     }
 
-    /// Waits until every reliable reader has read what the intent will pass. Without a deadline it only looks.
-    pub(super) fn wait_for_readers(&mut self, intent: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
+    /// Waits until every reliable reader has read what the intent will pass, or there is another segment to go
+    /// on in. Without a deadline it only looks.
+    pub(super) fn wait_for_readers(
+        &mut self,
+        intent: u64,
+        deadline: Option<&mut Deadline>,
+    ) -> Result<(), Unsent> {
         self.wanted = None;
         self.collect_debts();
         let Some(needed) = intent.checked_sub(self.capacity()).filter(|needed| *needed > 0) else {
@@ -100,8 +105,8 @@ impl Writer {
     }
 
     #[cold]
-    fn wait_until_read(&mut self, needed: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
-        let Some(mut deadline) = deadline else {
+    fn wait_until_read(&mut self, needed: u64, deadline: Option<&mut Deadline>) -> Result<(), Unsent> {
+        let Some(deadline) = deadline else {
             return match self.is_read(needed) {
                 true => Ok(()),
                 false => {
@@ -138,6 +143,9 @@ impl Writer {
             self.heed();
             if let Some(reason) = self.heeded.closed {
                 return Err(Unsent::Ended(reason));
+            }
+            if self.heeded.has_successor {
+                return Ok(());
             }
             if deadline.start().is_some_and(|deadline| over >= deadline) && !self.is_read(needed) {
                 return Err(Unsent::TimedOut);

@@ -419,3 +419,34 @@ fn a_reader_whose_cursor_cannot_be_is_given_up() {
         assert_eq!((sent, honest.state(), stage.audience.count()), (200, State::Attached, 1), "{forged}");
     }
 }
+
+/// A writer that waits for a reader is told to go on elsewhere: it must not overwrite what that reader still
+/// has to read.
+#[test]
+fn a_writer_that_waits_goes_on_in_another_segment_and_overwrites_nothing() {
+    let mut stage = Stage::new(4096, Some(Duration::from_secs(600)));
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Now, Policy::Reliable);
+    let mut sent = 0;
+    while writer.try_send(&numbered(sent, 8)).is_ok() {
+        sent += 1;
+    }
+    let view = View::new(Segment::anonymous(stage.shape.segment_len()).unwrap());
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| writer.send(&numbered(sent, 8), Deadline::NEVER));
+        while !stage.audience.is_waited_for() {
+            std::thread::yield_now();
+        }
+        stage.audience.succeed(view.clone(), stage.shape);
+        assert_eq!(sending.join().unwrap(), Ok(()));
+    });
+    for sequence in 0..sent {
+        assert_eq!(take(&mut reader).unwrap().0, Taken { sequence, missed: 0 });
+    }
+    assert_eq!((take(&mut reader), reader.ended()), (None, Some(Ended::Moved)));
+    let page = View::new(Segment::anonymous(4096).unwrap());
+    let ends = (page, 0, Kick::default());
+    let mut next = Reader::new(view, stage.shape, ends, 0, Start::Beginning, Policy::Reliable);
+    next.resume(reader.next_sequence());
+    assert_eq!(take(&mut next), Some((Taken { sequence: sent, missed: 0 }, numbered(sent, 8))));
+}

@@ -176,33 +176,41 @@ impl Writer {
 
     /// Where a record of this length begins, behind padding if it does not fit before the end of the ring.
     /// Announces how far it will overwrite. Waits for reliable readers, unless there is no deadline.
-    fn place(&mut self, len: usize, deadline: Option<Deadline>) -> Result<u64, Unsent> {
-        if len > self.shape.max_sample() {
-            return Err(Unsent::TooLarge);
+    fn place(&mut self, len: usize, mut deadline: Option<Deadline>) -> Result<u64, Unsent> {
+        loop {
+            if len > self.shape.max_sample() {
+                return Err(Unsent::TooLarge);
+            }
+            let (capacity, size) = (self.capacity(), record_size(len));
+            let left = capacity - (self.position & (capacity - 1));
+            let start = if size > left { self.position + left } else { self.position };
+            let end = start + size + LINE as u64;
+            if end <= self.intent || self.raise(end, deadline.as_mut())? {
+                return Ok(start);
+            }
+            // Meanwhile it was told to go on in another segment.
+            self.settle();
         }
-        let (capacity, size) = (self.capacity(), record_size(len));
-        let left = capacity - (self.position & (capacity - 1));
-        let start = if size > left { self.position + left } else { self.position };
-        let end = start + size + LINE as u64;
-        if end > self.intent {
-            self.raise(end, deadline)?;
-        }
-        Ok(start)
     }
 
-    /// Raises the intent to the end of the part in which `end` lies. The list of readers was read before.
+    /// Raises the intent to the end of the part in which `end` lies. The list of readers was read before. False
+    /// if this segment is not the newest any more.
     #[cold]
     #[inline(never)]
-    fn raise(&mut self, end: u64, deadline: Option<Deadline>) -> Result<(), Unsent> {
+    fn raise(&mut self, end: u64, deadline: Option<&mut Deadline>) -> Result<bool, Unsent> {
         let intent = end.next_multiple_of(self.shape.part());
         self.wait_for_readers(intent, deadline)?;
+        if self.heeded.has_successor {
+            // The readers of this segment are not waited for any more, so nothing is overwritten here.
+            return Ok(false);
+        }
         failpoint!("intent.raising", [topic, server], seldom);
         self.ring.word64::<INTENT>().store(intent, Ordering::Relaxed);
         // Whoever sees a byte that is stored from here on, and then makes an Acquire fence, sees the intent.
         fence(Ordering::Release);
         failpoint!("intent.raised", [topic, server], seldom);
         self.intent = intent;
-        Ok(())
+        Ok(true)
     }
 
     /// Makes the record at `start` visible, and the padding before it.
