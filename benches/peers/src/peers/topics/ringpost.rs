@@ -46,8 +46,8 @@ fn broker(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn client(context: &Context) -> Outcome<Client> {
-    let name = format!("process-{}", std::process::id());
+fn client(context: &Context, what: &str) -> Outcome<Client> {
+    let name = format!("{what}-{}", std::process::id());
     Client::register(&context.path("bus"), name.as_str()).or_fail("register with the server")
 }
 
@@ -63,12 +63,12 @@ impl System for Ringpost {
     type Reader = Takes;
 
     fn publisher(context: &Context, topic: &str, _: Wait) -> Outcome<Sends> {
-        let mut client = client(context)?;
+        let mut client = client(context, "publisher")?;
         Ok(Sends(client.publish(topic).or_fail("publish a topic")?, client))
     }
 
     fn reader(context: &Context, topic: &str, wait: Wait) -> Outcome<Takes> {
-        let mut client = client(context)?;
+        let mut client = client(context, "subscriber")?;
         let options = Subscriber::options().wait(match wait {
             Wait::Spin => WaitStrategy::Spin,
             Wait::Sleep => WaitStrategy::Adaptive,
