@@ -15,6 +15,7 @@ use ringpost::{Policy, WaitStrategy};
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 /// Whether all of the library's threads in this process sleep, and those that receive samples.
 fn all_sleep() -> bool {
@@ -72,14 +73,19 @@ fn withstand(attack: &str, breaks: Breaks) {
     attacker.hear("raged");
     // A publisher that does not say that it has ended has ended with its process. Then nothing of it is left.
     drop(attacker);
-    let is_left = || {
-        let (now, (threads, before)) = (Holdings::now(), &before);
+    let (threads, had) = &before;
+    let left = || {
+        let (now, runs) = (Holdings::now(), own_threads());
         // Not all threads: another test may begin, and wait for this one.
-        own_threads().len() > threads.len()
-            || now.descriptors > before.descriptors
-            || now.channels > before.channels
+        let is_left =
+            runs.len() > threads.len() || now.descriptors > had.descriptors || now.channels > had.channels;
+        is_left.then(|| format!("{now:?} where there were {had:?}; {runs:?} where there were {threads:?}"))
     };
-    eventually("nothing is left of the attacker's topics and subscriptions", || !is_left());
+    let end = Instant::now() + LIMIT;
+    while let Some(left) = left() {
+        assert!(Instant::now() < end, "something is left of the attacker's topics and subscriptions: {left}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     flow.goes_on();
     let mut attacker = start();
 

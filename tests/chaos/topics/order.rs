@@ -13,6 +13,8 @@ struct Received {
     last: u64,
     /// The publisher's key at that sample: another one means that it has registered again.
     key: Key,
+    /// Whether it ever did. From then on it may publish before it knows of this subscription, which is told.
+    moved: bool,
 }
 
 /// The samples of one subscription.
@@ -39,15 +41,16 @@ impl Order {
             return Err(format!("{said:?} came with the sequence {sequence}"));
         }
         let Some(before) = self.received.get(&said.publisher).copied() else {
-            self.received.insert(said.publisher, Received { last: sequence, key });
+            self.received.insert(said.publisher, Received { last: sequence, key, moved: false });
             return if self.doubtful.contains(&key) { Ok(()) } else { self.first(said, missed) };
         };
-        self.received.insert(said.publisher, Received { last: sequence, key });
+        let moved = before.moved || key != before.key;
+        self.received.insert(said.publisher, Received { last: sequence, key, moved });
         if sequence != before.last + 1 + missed {
             return Err(format!("behind {} came {said:?}, and {missed} were missed: {self:?}", before.last));
         }
         // What was published while nobody knew of the publisher may be lost, and is told.
-        if missed > 0 && self.policy == Policy::Reliable && key == before.key {
+        if missed > 0 && self.policy == Policy::Reliable && !moved {
             return Err(format!("a reliable subscription missed {missed} before {said:?}: {self:?}"));
         }
         Ok(())
