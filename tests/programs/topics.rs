@@ -1,6 +1,6 @@
 //! Tests of `publish`, `subscribe`, `watch` and `ls --topics`, in separate processes.
 
-use crate::common::{Place, eventually};
+use crate::common::{Place, eventually, proc};
 use crate::program::*;
 use crate::terminal::{left_well, registered};
 use rustix::process::Signal;
@@ -288,6 +288,8 @@ fn a_publisher_that_waits_for_a_reliable_subscriber_ends_on_a_signal() {
     let mut publisher = start_publisher(&place, "alice", "t", &["--reliable", "600", "--subscribers", "1"]);
     is_read_by(&place, "alice", 1);
     stalled.signal(Signal::STOP);
+    let stands = |(_, state): &(String, char)| *state == 'T';
+    eventually("it has stopped", || proc::threads(&stalled.id().to_string()).iter().all(stands));
     publisher = publisher.feed(&b"line\n".repeat(100_000));
     let mut other = start_subscriber(&place, "lossy one", "t", &["--history", "1", "--count", "1"]);
     // A ring of 64 lines is full of samples that the stalled one has not read.
