@@ -18,7 +18,7 @@ struct Received {
 }
 
 /// The samples of one subscription.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Order {
     policy: Policy,
     /// When it was in force.
@@ -118,8 +118,10 @@ pub mod tests {
         assert!(take(&mut lapped, 8, 2, one).is_ok());
         let mut reliable = Order::new(Policy::Reliable, 200, false);
         assert!(take(&mut reliable, 8, 0, one).is_ok());
+        assert!(take(&mut reliable.clone(), 10, 1, one).is_err(), "it stayed where it was");
         assert!(take(&mut reliable, 10, 1, two).is_ok(), "it went on at another server");
-        assert!(take(&mut reliable, 12, 1, two).is_err());
+        assert!(take(&mut reliable, 12, 1, two).is_ok(), "it may not have been known there yet");
+        assert!(take(&mut reliable, 14, 0, two).is_err(), "every gap is counted");
         assert_eq!((reliable.gives_up(one), reliable.gives_up(two)), (vec![], vec![7]));
         assert!(reliable.next(&said(1), 2, 0, two).is_err(), "another sequence");
     }
