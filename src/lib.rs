@@ -36,8 +36,8 @@
 //!   acknowledges it. It is lost if the receiver dies before reading it.
 //! - A **link** ([`Link`]) is a direct channel between two clients, one of which calls and the other serves.
 //!   The server introduces the two; the data goes past it, and the link goes on when the server dies.
-//! - A **topic** ([`Publisher`], [`Subscriber`]) brings *samples* from one client to all who subscribe, through
-//!   a ring that they can only read. The server introduces them, too. [All about topics](topics).
+//! - A **topic** ([`Publisher`], [`Subscriber`]) brings *samples* from one client to all who subscribe,
+//!   through a ring that they can only read. The server introduces them, too. [All about topics](topics).
 //! - **Presence** ([`Presence`]) tells a client who is registered, and each change.
 //! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it.
 //!   Then all waits of the other side end, and name, thread and memory are freed.

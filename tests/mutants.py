@@ -971,7 +971,7 @@ MUTANTS = [
     ("topic: the fence behind the intent", TOPIC_WRITER,
      "        fence(Ordering::Release);\n", "", loom("a_lapped_reader")),
     ("topic: the intent covers the header behind the record", TOPIC_WRITER,
-     "let end = start + size + LINE as u64;\n        if end > self.intent", "let end = start + size;\n        if end > self.intent",
+     "let end = start + size + LINE as u64;", "let end = start + size;",
      loom("a_reader_one_pass_behind")),
     ("topic: the zero behind a record", TOPIC_WRITER,
      "        let end = start + size;\n        self.ring.header(end).store(EMPTY, Ordering::Relaxed);\n", "        let end = start + size;\n",

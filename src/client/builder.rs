@@ -100,11 +100,11 @@ impl ClientBuilder {
     ///   and [`Caller::reconnect`] says why. The client has ended then, as it has when its
     ///   [closer](Client::closer) was used.
     ///
-    /// Nothing happens in the background: no thread is started, and a client that is not used does nothing. But
-    /// a client that has [publishers](crate::Publisher) or [subscribers](crate::Subscriber) registers again at
-    /// once when its connection ends, on a thread that lives until then, because they go on without a server:
-    /// publishers are published anew, and subscribers read what is left in the old rings, then what comes in
-    /// the new ones.
+    /// Nothing happens in the background: no thread is started, and a client that is not used does nothing.
+    /// But a client that has [publishers](crate::Publisher) or [subscribers](crate::Subscriber) registers
+    /// again at once when its connection ends, on a thread that lives until then, because they go on
+    /// without a server: publishers are published anew, and subscribers read what is left in the old
+    /// rings, then what comes in the new ones.
     ///
     /// # Examples
     ///

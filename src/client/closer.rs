@@ -17,8 +17,9 @@ use crate::wire::CloseReason;
 /// [`Publisher::closer`](super::Publisher::closer), [`Subscriber::closer`](super::Subscriber::closer).
 ///
 /// [`close`](Self::close) ends every wait with `Disconnected`; that of a client ends its registration, its
-/// links, its listener, its publishers and its subscribers, too. (A server that works against its client can keep a wait for it without a
-/// deadline asleep, as it can by not answering.) It may be called in a signal handler.
+/// links, its listener, its publishers and its subscribers, too. (A server that works against its client can
+/// keep a wait for it without a deadline asleep, as it can by not answering.) It may be called in a signal
+/// handler.
 ///
 /// It keeps descriptors and memory until it is dropped; do not drop it in a signal handler.
 ///
@@ -88,8 +89,9 @@ impl Closer {
 
     /// Ends the client, also one that [registers again](crate::Reconnect), or the link, the publisher or the
     /// subscriber, or the listener, whose links go on. The server is told of the end of a publisher or a
-    /// subscriber when that is dropped. Idempotent. Messages and responses that were delivered before can still be
-    /// received. Does not block; the server frees a client's name when it sees the end of the connection.
+    /// subscriber when that is dropped. Idempotent. Messages and responses that were delivered before can
+    /// still be received. Does not block; the server frees a client's name when it sees the end of the
+    /// connection.
     ///
     /// It is async-signal-safe: it makes system calls only, allocates nothing, waits for no lock, and leaves
     /// `errno` as it was. If it interrupts a thread that is just registering this client again, the new

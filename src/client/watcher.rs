@@ -1,8 +1,8 @@
 //! The watcher: a thread of the process that notices when a server, the peer of a link or a publisher ends.
 //!
-//! It sleeps on the lifelines, links and publishers of all clients of this process. When one ends, for whatever reason,
-//! it closes that client's channel or that link, which wakes all waits there. So those waits need no
-//! time-out, and an idle client costs nothing.
+//! It sleeps on the lifelines, links and publishers of all clients of this process. When one ends, for
+//! whatever reason, it closes that client's channel or that link, which wakes all waits there. So those waits
+//! need no time-out, and an idle client costs nothing.
 //!
 //! A forked child has copies of everything, but neither the thread nor the clients. It gets its own watcher
 //! with its first registration. It must not use its parent's: other threads may have held the locks at the

@@ -37,8 +37,8 @@ pub struct Quotas {
     /// Registered clients.
     pub clients: u32,
     /// Bytes of the clients' rings, used or not: three rings and a page for each client, two rings and a
-    /// page for each link that a client opened, a ring and a page for each topic that it publishes, and a page
-    /// for each publisher of a topic that it has subscribed to.
+    /// page for each link that a client opened, a ring and a page for each topic that it publishes, and a
+    /// page for each publisher of a topic that it has subscribed to.
     pub ring_bytes: u64,
     /// Workers that spin without pause, if the server's wait strategy is
     /// [`WaitStrategy::Spin`](crate::WaitStrategy::Spin).

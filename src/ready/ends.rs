@@ -101,9 +101,9 @@ impl Ready for Subscriber {
 }
 
 /// It waits for room, if the last [`Publisher::try_send`] said [`Full`](crate::PublishError::Full): send
-/// again. Otherwise there is nothing to wait for, and [`arm`](Ready::arm) says `false`. It must have published
-/// with [`PublishOptions::arms`](crate::PublishOptions::arms). Its readiness does not end with a registration.
-/// Neither function blocks.
+/// again. Otherwise there is nothing to wait for, and [`arm`](Ready::arm) says `false`. It must have
+/// published with [`PublishOptions::arms`](crate::PublishOptions::arms). Its readiness does not end with a
+/// registration. Neither function blocks.
 ///
 /// The descriptor is also readable when a subscriber has used up the publisher's patience. The next
 /// `try_send` evicts it.

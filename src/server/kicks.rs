@@ -17,8 +17,9 @@ use crate::os::pipe::NewPipe;
 use crate::shm::backend::PipeWriter;
 use crate::testing::failpoints::failpoint;
 
-/// The part of all descriptors that these pipes, and topics, leave to clients that register: one in so many. Those of the
-/// users to whom quotas apply leave twice as many, so that the server's own user gets pipes, too.
+/// The part of all descriptors that these pipes, and topics, leave to clients that register: one in so many.
+/// Those of the users to whom quotas apply leave twice as many, so that the server's own user gets pipes,
+/// too.
 const RESERVE: u64 = 4;
 
 /// Answers a client that asks for the pipe of one half.

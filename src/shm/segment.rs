@@ -102,8 +102,8 @@ impl Segment {
         Segment::map(&fd, len)
     }
 
-    /// Makes memory that another process is to map and write: of `len` zero bytes, sealed against resizing and
-    /// not against more seals. It is not mapped here. Does not block.
+    /// Makes memory that another process is to map and write: of `len` zero bytes, sealed against resizing
+    /// and not against more seals. It is not mapped here. Does not block.
     ///
     /// # Errors
     ///
@@ -146,8 +146,8 @@ impl Segment {
     }
 
     /// Checks a received descriptor as [`open`](Self::open) does, and that only its writer can write the
-    /// memory, and maps it for reading. Only loads and copies out of it are allowed; a store ends the process.
-    /// Does not block.
+    /// memory, and maps it for reading. Only loads and copies out of it are allowed; a store ends the
+    /// process. Does not block.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! `Audience`: the subscriptions of one publisher, which its watcher changes and its writer heeds.
 //!
-//! The writer has its own copy of the list, and makes a new one when the *generation* has changed: one load of
-//! a private word for each sample. It looks at that word behind each header, and before each raise of the
+//! The writer has its own copy of the list, and makes a new one when the *generation* has changed: one load
+//! of a private word for each sample. It looks at that word behind each header, and before each raise of the
 //! intent.
 //!
 //! **Attaching.** Who attaches a subscription adds it, changes the generation, makes a barrier on all threads

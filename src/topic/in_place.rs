@@ -9,8 +9,8 @@ use crate::ring::layout::{HEADER, record_size};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overwritten;
 
-/// A sample that lies in the publisher's memory, and may be overwritten there at any time. Each copy out of it
-/// is checked. It counts as taken when this is dropped.
+/// A sample that lies in the publisher's memory, and may be overwritten there at any time. Each copy out of
+/// it is checked. It counts as taken when this is dropped.
 pub(crate) struct InPlace<'a> {
     reader: &'a mut Reader,
     len: usize,

@@ -6,23 +6,23 @@
 //!
 //! # The protocol
 //!
-//! Records, headers and padding are those of [`crate::ring`]: whoever sees a header sees its payload, and 0 or
-//! something newer behind it. But the writer never waits for room. It overwrites the oldest records, so a
+//! Records, headers and padding are those of [`crate::ring`]: whoever sees a header sees its payload, and 0
+//! or something newer behind it. But the writer never waits for room. It overwrites the oldest records, so a
 //! reader may find anything at its position.
 //!
 //! **The intent.** Before the writer stores anything beyond the *intent*, it raises the intent to the end of
 //! the part of the ring (a sixteenth) in which its record and the zeroed header behind it end, and then makes
 //! a Release fence. A reader at position `p` looks, copies, makes an Acquire fence, and loads the intent. If
 //! any of its loads saw a byte that the writer stored for a position from `p + capacity` on, then the fences
-//! make it see the intent that came before that byte, which is more than `p + capacity`: the reader knows that
-//! it was *lapped*, and drops what it copied. This holds for every look: an empty one (a reader that is
+//! make it see the intent that came before that byte, which is more than `p + capacity`: the reader knows
+//! that it was *lapped*, and drops what it copied. This holds for every look: an empty one (a reader that is
 //! exactly one pass behind sees the zeroed header of the writer), padding, and a header that is wrong, which
 //! is a broken rule only if the reader was not lapped. A payload may look like a header; it cannot pose as
 //! one, because a reader whose position lies in that record was lapped.
 //!
-//! **The largest sample** takes a quarter of the ring. With padding before it, the zeroed header behind it and
-//! the rounding, the intent then lies at most one capacity before the writer's own position. So a reader that
-//! has read everything is never lapped.
+//! **The largest sample** takes a quarter of the ring. With padding before it, the zeroed header behind it
+//! and the rounding, the intent then lies at most one capacity before the writer's own position. So a reader
+//! that has read everything is never lapped.
 //!
 //! **The table** has for each part the position and the sequence of the first record that began in it. A
 //! lapped reader goes on at the oldest entry that is not overwritten, and knows from its sequence how many

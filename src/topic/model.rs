@@ -136,8 +136,8 @@ fn a_lapped_reader_takes_no_torn_or_stale_sample() {
     }
 }
 
-/// A reader exactly one pass behind sees the zeroed header that the writer put there, and must not take it for
-/// the end of what was published.
+/// A reader exactly one pass behind sees the zeroed header that the writer put there, and must not take it
+/// for the end of what was published.
 #[test]
 fn a_reader_one_pass_behind_does_not_sleep() {
     explore(2, || {
@@ -254,8 +254,8 @@ fn the_end_wakes_a_reader() {
     });
 }
 
-/// The writer goes round the whole ring while a reader that has read everything falls asleep: where the reader
-/// looks, there are the zeros behind the last sample.
+/// The writer goes round the whole ring while a reader that has read everything falls asleep: where the
+/// reader looks, there are the zeros behind the last sample.
 #[test]
 fn a_reader_does_not_sleep_over_a_whole_ring() {
     explore(2, || {

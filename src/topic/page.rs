@@ -1,8 +1,8 @@
 //! `Page`: the words that one publisher and one subscription share.
 //!
-//! Each side believes of the other's words no more than it checks. Words of different pages begin at different
-//! lines, because a publisher looks at one word of each of its pages, and a cache keeps few lines with the
-//! same offset.
+//! Each side believes of the other's words no more than it checks. Words of different pages begin at
+//! different lines, because a publisher looks at one word of each of its pages, and a cache keeps few lines
+//! with the same offset.
 
 use std::fmt;
 

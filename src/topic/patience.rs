@@ -1,9 +1,9 @@
 //! How a writer waits for reliable readers, and when it gives one up.
 //!
-//! A reader has the publisher's *patience*: how long it may keep the writer waiting. What it has used up comes
-//! back while it keeps up, an eighth of the time that passes. So a reader can neither stop a publisher nor
-//! hold it to a crawl. All who keep the writer waiting at a time pay for that time, so many together cannot
-//! either.
+//! A reader has the publisher's *patience*: how long it may keep the writer waiting. What it has used up
+//! comes back while it keeps up, an eighth of the time that passes. So a reader can neither stop a publisher
+//! nor hold it to a crawl. All who keep the writer waiting at a time pay for that time, so many together
+//! cannot either.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -86,8 +86,8 @@ impl Writer {
         laggards
     }
 
-    /// Waits until every reliable reader has read what the intent will pass, or there is another segment to go
-    /// on in. Without a deadline it only looks.
+    /// Waits until every reliable reader has read what the intent will pass, or there is another segment to
+    /// go on in. Without a deadline it only looks.
     pub(super) fn wait_for_readers(
         &mut self,
         intent: u64,

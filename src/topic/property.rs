@@ -1,5 +1,5 @@
-//! A topic against a plain log: whatever is published, read and joined in any order, each reader gets what the
-//! log says, and counts what it does not get.
+//! A topic against a plain log: whatever is published, read and joined in any order, each reader gets what
+//! the log says, and counts what it does not get.
 
 use std::io::Write;
 

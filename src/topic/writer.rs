@@ -193,8 +193,8 @@ impl Writer {
         }
     }
 
-    /// Raises the intent to the end of the part in which `end` lies. The list of readers was read before. False
-    /// if this segment is not the newest any more.
+    /// Raises the intent to the end of the part in which `end` lies. The list of readers was read before.
+    /// False if this segment is not the newest any more.
     #[cold]
     #[inline(never)]
     fn raise(&mut self, end: u64, deadline: Option<&mut Deadline>) -> Result<bool, Unsent> {

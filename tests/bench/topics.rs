@@ -25,7 +25,7 @@ pub const TOPICS: [&str; 15] = [
 fn topics() {
     let object = measure(&TOPICS);
     let apart = object["cpus"].as_u64().unwrap() > 1;
-    let spinning = ["/publish", "/trips", "/frames", "/hostile/publisher", "/hostile/others"];
+    let spinning = ["/publish", "/trips", "/frames", "/malicious/publisher", "/malicious/others"];
     for path in spinning.into_iter().filter(|_| apart).chain(["/cost", "/wakes", "/sends"]) {
         has(object.pointer(path).unwrap_or_else(|| panic!("{path}: {object}")), &BESIDE);
     }

@@ -41,8 +41,8 @@ impl Holdings {
         })
     }
 
-    /// Whether nothing is held beyond `base`, but for so much memory, and for the topic of registrations, which a
-    /// server makes when it is first asked for.
+    /// Whether nothing is held beyond `base`, but for so much memory, and for the topic of registrations,
+    /// which a server makes when it is first asked for.
     pub fn is_back_at(&self, base: &Holdings, allowance_kib: u64) -> bool {
         let presence = self.topics.saturating_sub(base.topics).min(1);
         self.threads == base.threads

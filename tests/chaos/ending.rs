@@ -147,8 +147,8 @@ impl Chaos {
         })
     }
 
-    /// Nobody publishes any more. Then every subscription must come to the last sample of each publisher that it
-    /// reads, also of those that were killed.
+    /// Nobody publishes any more. Then every subscription must come to the last sample of each publisher that
+    /// it reads, also of those that were killed.
     fn await_samples(&mut self, server: &mut ServerProcess, due: &mut Due) -> Done {
         let mut missing = None;
         let come = self.until(due, "the samples are received", Duration::ZERO, |chaos| {

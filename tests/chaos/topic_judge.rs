@@ -1,5 +1,5 @@
-//! Judges what subscriptions have received when nobody publishes any more: of each publisher that a subscription
-//! reads, the last sample must have come.
+//! Judges what subscriptions have received when nobody publishes any more: of each publisher that a
+//! subscription reads, the last sample must have come.
 //!
 //! That the samples before it came in order, whole and without a gap that is not counted, each client checks
 //! itself.

@@ -212,7 +212,8 @@ fn a_publisher_is_told_of_the_end_of_what_it_has_taken_only() {
     bus.has(2, 2);
 }
 
-/// A publisher that says nothing in its segment, and whose process lives on, does not keep a subscriber's part.
+/// A publisher that says nothing in its segment, and whose process lives on, does not keep a subscriber's
+/// part.
 #[test]
 fn a_subscriber_is_told_of_the_end_of_what_it_has_taken_only() {
     let bus = Bus::start(&[]);

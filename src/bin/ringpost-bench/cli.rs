@@ -110,7 +110,7 @@ pub enum Command {
     /// Publishing to one reader that spins, beside the ring of one reader; there and back over two topics,
     /// beside a bare shared-memory round trip; what many subscriptions cost the publisher; one sample to many
     /// subscribers that sleep, beside as many futex wakes and as many acknowledged sends; large samples in
-    /// place; the memory of a subscription, the kernel's included; and what a hostile subscriber does to
+    /// place; the memory of a subscription, the kernel's included; and what a malicious subscriber does to
     /// others. Beside each lossy figure stands how much was received.
     Topics(Options<topics::Topics>),
     /// Run all measurements and write an HTML page

@@ -232,8 +232,8 @@ pub struct PublishOptions {
 
     /// When the server ends, wait for a new one and publish there
     ///
-    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server is
-    /// full
+    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server
+    /// is full
     #[arg(long)]
     pub reconnect: bool,
 }
@@ -266,14 +266,14 @@ pub struct SubscribeOptions {
 
     /// When the server ends, wait for a new one and subscribe there
     ///
-    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server is
-    /// full
+    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server
+    /// is full
     #[arg(long)]
     pub reconnect: bool,
 
     /// Print one JSON object per line: {"registered":{"name","key"}}, then
-    /// {"topic","publisher":{"name","key"},"sequence","missed","payload":TEXT}; a payload that is not UTF-8 is
-    /// printed as "payload_base64" instead
+    /// {"topic","publisher":{"name","key"},"sequence","missed","payload":TEXT}; a payload that is not UTF-8
+    /// is printed as "payload_base64" instead
     #[arg(long)]
     pub json: bool,
 }
@@ -317,8 +317,8 @@ pub struct WatchOptions {
 
 #[derive(Debug, Args)]
 pub struct LsOptions {
-    /// Print one JSON object: {"server":{…},"clients":[…]}, with --links also "links":[…], with --topics also
-    /// "topics":[…]
+    /// Print one JSON object: {"server":{…},"clients":[…]}, with --links also "links":[…], with --topics
+    /// also "topics":[…]
     #[arg(long)]
     pub json: bool,
 

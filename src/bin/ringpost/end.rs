@@ -30,8 +30,8 @@ pub fn wait(arrived: &Receiver<End>, deadline: Option<Instant>) -> End {
     end.unwrap_or(End::Time)
 }
 
-/// After everything was closed, waits until the thread that prints is done with the rest, and so finds that it
-/// was closed. Returns the reason to end: the one before, unless the rest had another.
+/// After everything was closed, waits until the thread that prints is done with the rest, and so finds that
+/// it was closed. Returns the reason to end: the one before, unless the rest had another.
 pub fn drain(arrived: &Receiver<End>, end: End) -> End {
     let limit = Instant::now() + DRAIN;
     loop {

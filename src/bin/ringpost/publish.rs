@@ -1,7 +1,7 @@
 //! `ringpost publish`: publishes lines of standard input, or all of it as one sample.
 //!
-//! A thread reads the lines and another one notices the server's end. The main thread publishes, so that it can
-//! end the topic properly whatever the other threads wait for. Whoever has a reason to end tells it to
+//! A thread reads the lines and another one notices the server's end. The main thread publishes, so that it
+//! can end the topic properly whatever the other threads wait for. Whoever has a reason to end tells it to
 //! [`Stop`], which ends the main thread's waits: for a line, for the time of the next sample, and for room.
 
 use std::borrow::Cow;
@@ -169,8 +169,8 @@ impl Stop {
 
     fn stop(&self, end: End) {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
-        // For one that waits for room, for a line, or for a time. If the queue has no room, nobody waits for a
-        // line.
+        // For one that waits for room, for a line, or for a time. If the queue has no room, nobody waits for
+        // a line.
         self.closer.close();
         let _ = self.lines.try_send(Event::Stop);
         self.publishing.unpark();

@@ -36,8 +36,8 @@ pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(V
     Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
 }
 
-/// Reads all of standard input, on a thread that may block until the process ends. For people it is the `what`,
-/// for example the message.
+/// Reads all of standard input, on a thread that may block until the process ends. For people it is the
+/// `what`, for example the message.
 pub fn stdin_until(deadline: Option<Instant>, what: &str) -> Result<Vec<u8>, Failure> {
     let terminal = io::stdin().is_terminal();
     if terminal {
@@ -137,8 +137,8 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome {
     started.map(drop).map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
 }
 
-/// Waits for the end of the registration, and says why it ended. Messages that come meanwhile are dropped; the
-/// first one is said, with the reason `because`. If `again`, the client registers with the next server.
+/// Waits for the end of the registration, and says why it ended. Messages that come meanwhile are dropped;
+/// the first one is said, with the reason `because`. If `again`, the client registers with the next server.
 pub fn attend(mut inbox: Inbox, again: bool, because: &str) -> String {
     let mut said = false;
     loop {

@@ -287,8 +287,8 @@ fn publishers_take_turns() {
 #[test]
 fn a_publisher_that_wakes_for_nothing_is_dropped() {
     let (mut feed, shared) = feed();
-    let (mut hostile, mut honest) = (Alice::new(), Alice::new());
-    let page = hostile.give(&shared, 1);
+    let (mut attacker, mut honest) = (Alice::new(), Alice::new());
+    let page = attacker.give(&shared, 1);
     honest.give(&shared, 2);
     let over = Arc::new(AtomicBool::new(false));
     let wakes = {
@@ -312,5 +312,5 @@ fn a_publisher_that_wakes_for_nothing_is_dropped() {
     assert_eq!(feed.parts.len(), 1);
     honest.send(1);
     assert_eq!(take(&mut feed), whole(1..=1));
-    drop(hostile);
+    drop(attacker);
 }

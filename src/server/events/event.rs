@@ -101,8 +101,8 @@ impl Event {
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Messages, introductions and topics are only logged on request; the others come once in a server's
-            // life.
+            // Messages, introductions and topics are only logged on request; the others come once in a
+            // server's life.
             Event::Message { .. }
             | Event::Introduction { .. }
             | Event::Topic { .. }

@@ -1,9 +1,10 @@
 //! Topics: who publishes and who subscribes, and what each side gets so that samples need no server.
 //!
 //! A client that wants to publish asks PUBLISH, and gets the topic's segment. It maps and seals the segment
-//! and says PUBLISHED. Then the server opens the segment anew, for reading only: that is what subscribers get.
-//! A client that subscribes learns by its bell that a publisher has come, and asks PART. The server makes a
-//! page for the two, gives it to the subscriber, and leaves it for the publisher, which it rings as well.
+//! and says PUBLISHED. Then the server opens the segment anew, for reading only: that is what subscribers
+//! get. A client that subscribes learns by its bell that a publisher has come, and asks PART. The server
+//! makes a page for the two, gives it to the subscriber, and leaves it for the publisher, which it rings as
+//! well.
 //!
 //! The server writes nothing into a segment or a page, but for those of its own topic of
 //! [registrations](presence). It keeps the descriptor of each topic's segment, so that later subscribers get

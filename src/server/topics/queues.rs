@@ -5,9 +5,9 @@
 //! of one user's subscribers there, of all subscribers and of all publishers of one user, and in all. A pair
 //! for which there is no room is *deferred*, and costs no descriptor: it is tried again when there may be.
 //!
-//! A publisher that takes nothing must not use up the places of others. What has waited for some seconds gives
-//! up its place to whom needs it. That publisher then does not know of the subscription: it does not wait for
-//! it, and does not wake it.
+//! A publisher that takes nothing must not use up the places of others. What has waited for some seconds
+//! gives up its place to whom needs it. That publisher then does not know of the subscription: it does not
+//! wait for it, and does not wake it.
 
 #![forbid(unsafe_code)]
 

@@ -350,7 +350,8 @@ fn how_many_wait_is_limited_at_each_publisher_and_for_each_user() {
     assert!(queues.take_deferred(Key::from_u128(1)).is_empty());
     queues.left(Key::from_u128(1));
     assert!(queues.is_empty());
-    // What waits for publishers of one user, however many these are, is less than a subscriber's user may have.
+    // What waits for publishers of one user, however many these are, is less than a subscriber's user may
+    // have.
     let mut publisher = 10;
     let full = loop {
         publisher += 1;

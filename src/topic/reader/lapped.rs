@@ -8,10 +8,10 @@ use crate::topic::shape::LAST;
 use crate::wire::Policy;
 
 impl Reader {
-    /// Goes on at a sample that is still there: the oldest. If it is lapped again before it has read a part of
-    /// the ring, it goes on in the middle: a slow reader would be lapped at the edge again and again. If it did
-    /// not get a single sample there either, it goes on with the last, or else large samples would never be
-    /// copied in time.
+    /// Goes on at a sample that is still there: the oldest. If it is lapped again before it has read a part
+    /// of the ring, it goes on in the middle: a slow reader would be lapped at the edge again and again.
+    /// If it did not get a single sample there either, it goes on with the last, or else large samples
+    /// would never be copied in time.
     #[cold]
     pub(super) fn catch_up(&mut self) -> Result<(), Fault> {
         if self.policy == Policy::Reliable {
@@ -53,8 +53,8 @@ impl Reader {
         (oldest..).take(self.shape.entries()).collect()
     }
 
-    /// The first record of a part, if it is still there. What a publisher may have written for no good is left
-    /// out.
+    /// The first record of a part, if it is still there. What a publisher may have written for no good is
+    /// left out.
     fn entry(&self, part: u64) -> Option<(u64, u64)> {
         let (position, sequence) = self.shape.nth_entry(part as usize & (self.shape.entries() - 1));
         count_word();

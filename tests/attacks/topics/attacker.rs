@@ -1,7 +1,7 @@
 //! The process that attacks over topics, and behaves well for comparison.
 //!
-//! Good behaviour subscribes and publishes as often, and asks the server as often as the last attack; it reads
-//! what it subscribed to, and computes as much.
+//! Good behaviour subscribes and publishes as often, and asks the server as often as the last attack; it
+//! reads what it subscribed to, and computes as much.
 
 use super::kinds::{self, Assault, Kept, Kind};
 use crate::attacker::{Load, ask_for_the_server, cpu_time, next_order, pass_time};

@@ -1,5 +1,5 @@
-//! Honest parties that work during an attack: a publisher with a reliable and a lossy subscriber, whose samples
-//! are verified and timed; and victims, which also subscribe to what the attacker publishes.
+//! Honest parties that work during an attack: a publisher with a reliable and a lossy subscriber, whose
+//! samples are verified and timed; and victims, which also subscribe to what the attacker publishes.
 
 use crate::common::payload::content;
 use crate::common::{Begun, Bus, LIMIT, begin, eventually};
@@ -17,7 +17,8 @@ pub const THREADS: &str = "tv-";
 const TOPIC: &str = "open/honest";
 const NAME: &str = "publisher";
 
-/// How long the honest publisher waits for a reliable reader. Long enough for an honest one on a busy machine.
+/// How long the honest publisher waits for a reliable reader. Long enough for an honest one on a busy
+/// machine.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The longest sample.

@@ -1,5 +1,5 @@
-//! Attacks over topics: by a subscriber on an honest publisher and its other subscribers, and by a publisher on
-//! honest subscribers. The attacker is another user, where the test is root's.
+//! Attacks over topics: by a subscriber on an honest publisher and its other subscribers, and by a publisher
+//! on honest subscribers. The attacker is another user, where the test is root's.
 
 pub mod attacker;
 mod honest;

@@ -1,5 +1,5 @@
-//! A client process with topics: publishes, subscribes and watches who is there at random, and goes on over the
-//! ends of servers, until it is killed.
+//! A client process with topics: publishes, subscribes and watches who is there at random, and goes on over
+//! the ends of servers, until it is killed.
 
 pub mod content;
 pub mod order;

@@ -19,8 +19,8 @@ pub fn topics(page: &mut Page, found: &Value) {
         ("wakes", "until the last of many that sleep has a sample", "as many bare futex wakes"),
         ("sends", "the same", "as many acknowledged sends"),
         ("frames", "a large sample in place, from the commit to the open view", "a small sample"),
-        ("hostile/publisher", "published beside a hostile subscriber", "without it"),
-        ("hostile/others", "there and back beside a hostile subscriber", "without it"),
+        ("malicious/publisher", "published beside a malicious subscriber", "without it"),
+        ("malicious/others", "there and back beside a malicious subscriber", "without it"),
     ] {
         let path = format!("/{part}");
         let Some(found) = found.pointer(&path).filter(|found| found.is_object()) else { continue };

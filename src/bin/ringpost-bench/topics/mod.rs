@@ -2,7 +2,7 @@
 //! with.
 
 mod frames;
-mod hostile;
+mod malicious;
 mod memory;
 mod partner;
 mod sleepers;
@@ -41,7 +41,7 @@ pub enum Part {
     Frames,
     /// The memory of a subscription
     Memory,
-    /// A hostile subscriber
+    /// A malicious subscriber
     Hostile,
 }
 
@@ -53,7 +53,7 @@ pub struct Topics {
         value_name = "PART,…",
         value_delimiter = ',',
         value_enum,
-        default_value = "publish,trips,cost,wakes,sends,frames,memory,hostile"
+        default_value = "publish,trips,cost,wakes,sends,frames,memory,malicious"
     )]
     parts: Vec<Part>,
 
@@ -98,7 +98,7 @@ pub struct Measured {
     sends: Option<sleepers::Woken>,
     frames: Option<frames::Frames>,
     memory: Option<memory::Taken>,
-    hostile: Option<hostile::Hostile>,
+    malicious: Option<malicious::Hostile>,
 }
 
 impl Measurement for Topics {
@@ -141,7 +141,7 @@ impl Measurement for Topics {
                 .then(|| frames::frames(session, self.frame, self.few))
                 .transpose()?,
             memory: wanted(Part::Memory).then(|| memory::taken(session, self.held)).transpose()?,
-            hostile: spinning(Part::Hostile).then(|| hostile::hostile(session)).transpose()?,
+            malicious: spinning(Part::Hostile).then(|| malicious::malicious(session)).transpose()?,
         })
     }
 }

@@ -160,7 +160,7 @@ pub fn partner(options: &PartnerOptions) -> Outcome {
         Role::Asleep => super::sleepers::subscriptions(options, &words),
         Role::Bare => super::sleepers::bare(options, &words),
         Role::Inboxes => super::sleepers::inboxes(options, &words),
-        Role::Hostile => super::hostile::attack(options),
+        Role::Hostile => super::malicious::attack(options),
     }
 }
 

@@ -58,8 +58,8 @@ impl Figures for Measured {
             let what = format!("{} in place, from commit to open view", readable_bytes(found.size));
             row(&what, &found.blocks, &format!("{} in place", readable_bytes(found.small_size)));
         }
-        if let Some(found) = &self.hostile {
-            let what = format!("published beside a hostile subscriber, {} left", found.subscriptions);
+        if let Some(found) = &self.malicious {
+            let what = format!("published beside a malicious subscriber, {} left", found.subscriptions);
             row(&what, &found.publisher, "without it");
             row("there and back beside it", &found.others, "without it");
         }

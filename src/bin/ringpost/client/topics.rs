@@ -42,8 +42,8 @@ impl Topics {
         sent.map_err(session::failed_publish)
     }
 
-    /// Subscribes to a pattern, and shows its samples until [`unsubscribe`](Self::unsubscribe). Returns what is
-    /// to be said.
+    /// Subscribes to a pattern, and shows its samples until [`unsubscribe`](Self::unsubscribe). Returns what
+    /// is to be said.
     pub fn subscribe(&mut self, caller: &mut Caller, pattern: &Pattern) -> Result<String, Failure> {
         let shown = out::readable(pattern.as_str().as_bytes());
         if self.subscriptions.iter().any(|(subscribed, _)| subscribed == pattern) {

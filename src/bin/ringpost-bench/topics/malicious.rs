@@ -24,7 +24,7 @@ const PIECES: u32 = 50;
 const TRIPS: u32 = 20;
 const SAMPLES: u64 = 500;
 
-/// What a hostile subscriber does to others, by medians of short pieces.
+/// What a malicious subscriber does to others, by medians of short pieces.
 #[derive(Serialize)]
 pub struct Hostile {
     /// Publishing to an honest subscriber, beside a topic that it does not know.
@@ -35,7 +35,7 @@ pub struct Hostile {
     pub subscriptions: usize,
 }
 
-pub fn hostile(session: &Session) -> Result<Hostile, Failure> {
+pub fn malicious(session: &Session) -> Result<Hostile, Failure> {
     session.with(plan(session), |setup| {
         let mut quiet = Ends::open(setup, "quiet")?;
         let mut attacked = Ends::open(setup, "attacked")?;
@@ -46,7 +46,7 @@ pub fn hostile(session: &Session) -> Result<Hostile, Failure> {
         let mut measured: [Vec<f64>; 4] = Default::default();
         let mut subscriptions = 0;
         for block in setup.blocks() {
-            setup.begin(block, "beside a hostile subscriber")?;
+            setup.begin(block, "beside a malicious subscriber")?;
             attacker.process.check()?;
             let [sent, sent_quietly, trips, quiet_trips] = &mut measured;
             attacker.process.pause()?;
