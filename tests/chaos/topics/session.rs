@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
                 }
             }
             2 | 3 if self.subs.len() < MOST => {
-                match Sub::begin(self.topical, &mut self.caller, self.waits, &mut self.random) {
+                match Sub::begin(self.topical, &mut self.caller, self.waits, self.again, &mut self.random) {
                     Ok(sub) => self.subs.extend(sub),
                     Err(_) => return Err(Ended),
                 }

@@ -46,6 +46,7 @@ impl<'a> Sub<'a> {
         topical: &'a Topical,
         caller: &mut Caller,
         waits: Waits,
+        again: bool,
         random: &mut Random,
     ) -> Result<Option<Sub<'a>>, Over> {
         let pattern = PATTERNS[random.below(PATTERNS.len() as u64) as usize];
@@ -75,7 +76,8 @@ impl<'a> Sub<'a> {
         let Ok(mut subscriber) = subscribed else { return Ok(None) };
         let looping = Looping::of(&topical.history, 0, &mut subscriber, waits);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let order = Order::new(policy, since, history > 0 || topical.history.is_scarce());
+        // A client that registers again subscribes again at another server, after some have published there.
+        let order = Order::new(policy, since, again || history > 0 || topical.history.is_scarce());
         Ok(Some(Sub { topical, subscriber, looping, number, policy, order }))
     }
 
