@@ -542,8 +542,16 @@ impl Table {
         (topics, None)
     }
 
+    /// Whether nothing is noted but what has ended and may still be taken for a while.
+    #[cfg(fuzzing)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.publications.len() == self.ended.len()
+            && self.subscriptions.is_empty()
+            && self.clients.is_empty()
+    }
+
     /// Whether nothing is noted.
-    #[cfg(any(fuzzing, test))]
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.publications.is_empty()
             && self.subscriptions.is_empty()
