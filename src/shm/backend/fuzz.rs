@@ -79,14 +79,15 @@ pub(crate) fn before_access(count: u32, act: Box<dyn FnOnce()>) {
 
 /// One more access begins.
 fn begin_access() {
-    let due = BEFORE.with_borrow_mut(|before| match before {
+    // What a target keeps for its whole thread ends after these words do.
+    let due = BEFORE.try_with(|before| match &mut *before.borrow_mut() {
         Some((left @ 1.., _)) => {
             *left -= 1;
             None
         }
-        _ => before.take(),
+        before => before.take(),
     });
-    if let Some((_, act)) = due {
+    if let Ok(Some((_, act))) = due {
         act();
     }
 }
