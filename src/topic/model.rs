@@ -199,6 +199,22 @@ fn a_late_reader_begins_with_a_whole_history() {
     }
 }
 
+/// The sequence of the first sample is known when that is seen, however late it comes.
+#[test]
+fn a_reader_knows_the_first_sequence() {
+    explore(3, || {
+        let stage = Stage::new(4);
+        let mut writer =
+            Writer::new(stage.view.clone(), stage.shape, 5, stage.audience.clone(), WaitStrategy::Park);
+        let (mut reader, mut next) = (stage.reader(Start::Beginning, Policy::Lossy), 5);
+        let writing = thread::spawn(move || send(&mut writer));
+        take(&mut reader, &mut next);
+        writing.join().unwrap();
+        take_all(&mut reader, &mut next);
+        assert_eq!(next, 6);
+    });
+}
+
 #[test]
 fn a_reader_of_the_latest_skips_and_counts() {
     explore(2, || {

@@ -229,7 +229,12 @@ impl Reader {
         }
         // Padding, and each of the ways to go on.
         for _ in 0..2 * ATTEMPTS {
-            match self.look()? {
+            let found = self.look()?;
+            // The first record may have come since the care was taken.
+            if !self.has_begun && !matches!(found, Some(Look::Nothing)) {
+                self.begin();
+            }
+            match found {
                 // It may have been read in an earlier segment.
                 Some(Look::Sample(len)) => match self.resumed_at {
                     None => return Ok(Some(len)),

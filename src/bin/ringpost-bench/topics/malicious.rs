@@ -26,7 +26,7 @@ const SAMPLES: u64 = 500;
 
 /// What a malicious subscriber does to others, by medians of short pieces.
 #[derive(Serialize)]
-pub struct Hostile {
+pub struct Malicious {
     /// Publishing to an honest subscriber, beside a topic that it does not know.
     pub publisher: Beside,
     /// There and back to an honest subscriber, beside topics that it does not know.
@@ -35,14 +35,14 @@ pub struct Hostile {
     pub subscriptions: usize,
 }
 
-pub fn malicious(session: &Session) -> Result<Hostile, Failure> {
+pub fn malicious(session: &Session) -> Result<Malicious, Failure> {
     session.with(plan(session), |setup| {
         let mut quiet = Ends::open(setup, "quiet")?;
         let mut attacked = Ends::open(setup, "attacked")?;
         let closers = [&quiet, &attacked].map(|ends| [ends.publisher.closer(), ends.subscriber.closer()]);
         setup.end_waits_on_signals(move || closers.iter().flatten().for_each(|end| end.close()));
         // Where it likes: it is not pinned.
-        let mut attacker = Partner::start_here(setup, Role::Hostile, "attacked", KEPT)?;
+        let mut attacker = Partner::start_here(setup, Role::Malicious, "attacked", KEPT)?;
         let mut measured: [Vec<f64>; 4] = Default::default();
         let mut subscriptions = 0;
         for block in setup.blocks() {
@@ -59,7 +59,7 @@ pub fn malicious(session: &Session) -> Result<Hostile, Failure> {
         }
         let [sent, sent_quietly, trips, quiet_trips] = &measured;
         let (publisher, others) = (Beside::of(sent, sent_quietly), Beside::of(trips, quiet_trips));
-        Ok(Hostile { publisher, others, subscriptions })
+        Ok(Malicious { publisher, others, subscriptions })
     })
 }
 

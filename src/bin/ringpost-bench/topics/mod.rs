@@ -42,7 +42,7 @@ pub enum Part {
     /// The memory of a subscription
     Memory,
     /// A malicious subscriber
-    Hostile,
+    Malicious,
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +98,7 @@ pub struct Measured {
     sends: Option<sleepers::Woken>,
     frames: Option<frames::Frames>,
     memory: Option<memory::Taken>,
-    malicious: Option<malicious::Hostile>,
+    malicious: Option<malicious::Malicious>,
 }
 
 impl Measurement for Topics {
@@ -141,7 +141,7 @@ impl Measurement for Topics {
                 .then(|| frames::frames(session, self.frame, self.few))
                 .transpose()?,
             memory: wanted(Part::Memory).then(|| memory::taken(session, self.held)).transpose()?,
-            malicious: spinning(Part::Hostile).then(|| malicious::malicious(session)).transpose()?,
+            malicious: spinning(Part::Malicious).then(|| malicious::malicious(session)).transpose()?,
         })
     }
 }

@@ -48,7 +48,7 @@ pub enum Role {
     /// So many clients with a thread each that sleeps until a message comes.
     Inboxes,
     /// Subscribes to `PREFIX/forth` and to `PREFIX/back`, and does its worst.
-    Hostile,
+    Malicious,
 }
 
 /// The arguments of the process.
@@ -160,7 +160,7 @@ pub fn partner(options: &PartnerOptions) -> Outcome {
         Role::Asleep => super::sleepers::subscriptions(options, &words),
         Role::Bare => super::sleepers::bare(options, &words),
         Role::Inboxes => super::sleepers::inboxes(options, &words),
-        Role::Hostile => super::malicious::attack(options),
+        Role::Malicious => super::malicious::attack(options),
     }
 }
 
