@@ -75,8 +75,9 @@ impl TopicJudge {
         self.compared += seen.len() as u64;
     }
 
-    /// A sample that came although it was never published. One that has not come is not judged here: seldom one
-    /// is missing at the end, and it is not known yet whether that is the subscriber's fault or this check's.
+    /// A sample that came although it was never published. One that has not come is not judged here: seldom
+    /// one is missing at the end, and it is not known yet whether that is the subscriber's fault or this
+    /// check's.
     pub fn missing(&self) -> Option<String> {
         for ((pid, subscription), seen) in &self.seen {
             for (publisher, sequence) in seen {

@@ -289,8 +289,8 @@ impl Topics {
         self.presence = None;
     }
 
-    /// Whether it has neither a line nor a descriptor, but for the server's own topic, and those that have ended
-    /// and may still be taken for a while.
+    /// Whether it has neither a line nor a descriptor, but for the server's own topic, and those that have
+    /// ended and may still be taken for a while.
     #[cfg(fuzzing)]
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.table.is_at_rest()
