@@ -3,8 +3,8 @@
 //! Neither end must panic or leak descriptors. The server must answer each request with a valid reply, and
 //! forget clients that hang up, with all that waits for them. The client must accept only sealed channels and
 //! links as memory, and only pipes and processes beside it. Clients that were registered ask for links and
-//! topics, too, with their secret or another one. What they are given of a topic they can only read, unless they
-//! publish it.
+//! topics, too, with their secret or another one. What they are given of a topic they can only read, unless
+//! they publish it.
 
 #![no_main]
 

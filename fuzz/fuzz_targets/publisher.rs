@@ -1,5 +1,5 @@
-//! Fuzzes a publisher whose subscribers write any word of the pages that they share with it, also in the middle
-//! of its operations and while it waits for them.
+//! Fuzzes a publisher whose subscribers write any word of the pages that they share with it, also in the
+//! middle of its operations and while it waits for them.
 //!
 //! The publisher must never panic, write outside its memory and its words, or wait longer for its subscribers
 //! than it has patience. It gives up each of them once at most, and none that keeps the rules. Whatever the

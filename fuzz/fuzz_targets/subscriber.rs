@@ -1,11 +1,11 @@
-//! Fuzzes a subscriber of a topic whose publisher writes any word and byte of its memory, also in the middle of
-//! an operation of the subscriber: intent, last position, table, headers, payloads, the end, and its words in
-//! the page that the two share.
+//! Fuzzes a subscriber of a topic whose publisher writes any word and byte of its memory, also in the middle
+//! of an operation of the subscriber: intent, last position, table, headers, payloads, the end, and its words
+//! in the page that the two share.
 //!
-//! The subscriber must never panic, read outside the memory or write into it, do bounded work for each sample,
-//! number samples without gaps that it does not count. As long as the publisher keeps the rules, it gets each
-//! sample whole and in order, counts each that it missed, and does not stop before the last. Whoever hears of a
-//! broken rule, or that the publisher gave the subscriber up, reads no more.
+//! The subscriber must never panic, read outside the memory or write into it, do bounded work for each
+//! sample, number samples without gaps that it does not count. As long as the publisher keeps the rules, it
+//! gets each sample whole and in order, counts each that it missed, and does not stop before the last.
+//! Whoever hears of a broken rule, or that the publisher gave the subscriber up, reads no more.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! iceoryx2's publish-subscribe: the publisher loans memory, writes, and sends; when a reader's buffer is full
-//! the oldest of it is replaced. It can only be polled, so that for readers that sleep its event service stands
-//! beside.
+//! iceoryx2's publish-subscribe: the publisher loans memory, writes, and sends; when a reader's buffer is
+//! full the oldest of it is replaced. It can only be polled, so that for readers that sleep its event service
+//! stands beside.
 
 use iceoryx2::node::Node;
 use iceoryx2::port::listener::Listener;

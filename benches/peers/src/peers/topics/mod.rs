@@ -1,4 +1,5 @@
-//! Broadcast: one end publishes, readers in other processes receive. Each system with 56 bytes, in three ways:
+//! Broadcast: one end publishes, readers in other processes receive. Each system with 56 bytes, in three
+//! ways:
 //!
 //! - *Publish*: to one reader that looks all the time, as fast as the publisher can. Where the memory is
 //!   bounded and the publisher does not wait, the reader misses some: how many it received stands beside.
