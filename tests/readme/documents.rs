@@ -240,3 +240,16 @@ fn the_functions_that_the_architecture_leads_to_are_in_the_files_it_names() {
     }
     assert!(rows >= 10, "{rows} rows");
 }
+
+#[test]
+fn the_commands_that_ci_takes_from_the_readme_are_there() {
+    let script = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let headings: Vec<&str> =
+        script.split("$(readme_commands \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(!headings.is_empty(), "nothing is taken from the README, so nothing was tested");
+    for heading in headings {
+        let block = format!("\n{heading}\n\n```sh\n");
+        assert!(readme.contains(&block), "README.md has no shell block right under {heading:?}");
+    }
+}
