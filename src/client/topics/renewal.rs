@@ -149,6 +149,10 @@ impl Topics {
     pub(in crate::client) fn renew(self: &Arc<Self>, session: &Arc<Session>, deadline: Instant) {
         let homeless = self.move_out();
         self.find_homes(session, homeless, deadline);
+        // The thread that registers again may have ended while all of them were in these hands.
+        if let Some(reconnector) = self.begins_registering() {
+            begin(Arc::downgrade(self), &reconnector);
+        }
     }
 
     fn find_homes(self: &Arc<Self>, session: &Arc<Session>, homeless: Homeless, deadline: Instant) {

@@ -429,6 +429,17 @@ impl Topics {
         state.ended.is_some() || !state.has_any()
     }
 
+    /// Whether something is to be brought to a server and no thread does that: then one is to begin.
+    pub(super) fn begins_registering(&self) -> Option<Arc<Reconnector>> {
+        let mut state = self.lock();
+        if state.registering || state.homeless.is_empty() || state.ended.is_some() {
+            return None;
+        }
+        let reconnector = state.reconnector.upgrade()?;
+        state.registering = true;
+        Some(reconnector)
+    }
+
     /// The thread that registers the client again is about to end. Returns false if something is still to be
     /// done.
     pub(super) fn stops_registering(&self) -> bool {
