@@ -41,7 +41,9 @@ impl Order {
             return Err(format!("{said:?} came with the sequence {sequence}"));
         }
         let Some(before) = self.received.get(&said.publisher).copied() else {
-            self.received.insert(said.publisher, Received { last: sequence, key, moved: false });
+            // One that begins anew may have moved meanwhile, or begin before the publisher waits for it.
+            let moved = self.anywhere || self.doubtful.contains(&key);
+            self.received.insert(said.publisher, Received { last: sequence, key, moved });
             return if self.doubtful.contains(&key) { Ok(()) } else { self.first(said, missed) };
         };
         let moved = before.moved || key != before.key;
@@ -70,7 +72,6 @@ impl Order {
     /// they begin anew here.
     pub fn overrun(&mut self, key: Key) {
         self.gives_up(key);
-        self.doubtful.insert(key);
     }
 
     /// From now on the server may put publishers off.
@@ -89,6 +90,8 @@ impl Order {
         let gone: Vec<u64> =
             self.received.iter().filter(|(_, it)| meant(it)).map(|(publisher, _)| *publisher).collect();
         gone.iter().for_each(|publisher| _ = self.received.remove(publisher));
+        // The client may publish other topics, which go on: nobody said which one it was.
+        self.doubtful.insert(key);
         gone
     }
 }
