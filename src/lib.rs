@@ -160,6 +160,7 @@
 //! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was sent |
 //! | `introduction` | debug | `from`, `from_key`, `to`; `refusal` if refused | a client asked for a link |
 //! | `topic` | debug | `topic`, `name`, `key`, `change`; `refusal` if refused | a topic was published, refused, or ended |
+//! | `access` | info | `rules`, `users`, `groups`, `strangers` | the [`Access`] was replaced; so many clients would not be let in now |
 //! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
 //! | `registry` | error | `name`, `error` | an operation of the registry failed |
@@ -259,7 +260,10 @@ pub use self::{
     ready::{Readiness, ReadinessError, Ready},
     registry::{ClientInfo, ClientState, Counters},
     ring::{Deadline, WaitStrategy},
-    server::{Server, ServerBuilder, ServerSummary, StartError, Stopper},
+    server::{
+        Access, AccessControl, AccessError, Act, Rule, Server, ServerBuilder, ServerSummary, StartError,
+        Stopper,
+    },
     wire::{
         Address, CloseReason, Key, Name, NameError, ParseKeyError, Pattern, Peer, Policy, Topic, TopicError,
         VanishReason, Violation,

@@ -224,6 +224,7 @@ fn kind(error: &RegisterError) -> Kind {
         RegisterError::NameTaken { .. }
         | RegisterError::Full(_)
         | RegisterError::Quota(_)
+        | RegisterError::NotAllowed(_)
         | RegisterError::NotPermitted { .. } => Kind::Refusal,
         RegisterError::InvalidName { .. }
         | RegisterError::PathTooLong { .. }

@@ -103,6 +103,9 @@ pub enum RegisterError {
     /// names the quota, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
+    /// A rule of the server closes the name to this client. The text says which, and what to do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
     Refused(String),
@@ -278,6 +281,9 @@ pub enum SendError {
     /// The text is neither a key nor a name that a client can have.
     #[error("no client can have this name: {0}")]
     InvalidName(#[from] NameError),
+    /// A rule of the server closes the receiver to this client. The text says which, and what to do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// There is no room in the receiver's inbox now. Only `try_send` says so: the others wait.
     #[error("the receiver's inbox is full: try again, or wait for room with send")]
     InboxFull,

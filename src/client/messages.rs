@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::caller::Caller;
-use super::error::{CallError, SendError, refused};
+use super::error::{CallError, SendError, printable, refused};
 use crate::codec::Payload;
 use crate::ring::Deadline;
 use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, WAITS};
@@ -192,6 +192,7 @@ impl Caller {
             Status::InboxFull => SendError::InboxFull,
             Status::Gone => SendError::Gone,
             Status::TimedOut => SendError::TimedOut,
+            Status::NotAllowed => SendError::NotAllowed(printable(self.calls.requester.body())),
             status => refused(status, self.calls.requester.body()).into(),
         }
     }

@@ -235,6 +235,7 @@ pub(super) fn explain(error: DialError, path: &Path, name: Option<&Name>) -> Reg
             Refusal::Full => RegisterError::Full(why),
             Refusal::Quota => RegisterError::Quota(why),
             Refusal::NotAllowed => RegisterError::NotPermitted { path, why },
+            Refusal::AgainstRules => RegisterError::NotAllowed(why),
             Refusal::NotRingpost
             | Refusal::Version
             | Refusal::Unknown

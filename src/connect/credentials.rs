@@ -93,6 +93,12 @@ pub(crate) fn peer_in_groups(socket: impl AsFd, primary: u32, groups: &[u32]) ->
     Ok(credentials::peer_groups(socket.as_fd())?.into_iter().any(is_one))
 }
 
+/// The groups besides its own one that the peer was a member of when it connected. Fails if the kernel does
+/// not tell.
+pub(crate) fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    credentials::peer_groups(socket.as_fd())
+}
+
 /// A descriptor that becomes readable when the peer's process ends. `None` if there is no way to get one:
 /// then only the end of the connection shows it, but not while a forked child keeps that open.
 pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {

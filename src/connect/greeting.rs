@@ -125,6 +125,8 @@ pub(crate) enum Refusal {
     Backlog = 14,
     /// The proof is not that of a client which this process registered.
     NotRegistered = 15,
+    /// A rule of the server's access does not allow it.
+    AgainstRules = 16,
 }
 
 impl Refusal {
@@ -146,6 +148,7 @@ impl Refusal {
             NotServing,
             Backlog,
             NotRegistered,
+            AgainstRules,
         ]
         .into_iter()
         .find(|refusal| *refusal as u16 == code)

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use super::accepted::Accepted;
 use super::disposal::Disposal;
 use super::path::address;
+use super::socket_file::SocketFile;
 use crate::os::descriptors::{self, Ours, close_if};
 use crate::os::remedy::on_place;
 use crate::os::sockets::refuse_descriptors;
@@ -105,6 +106,8 @@ pub(crate) struct Listener {
     path: PathBuf,
     /// The file at the path, so that we never remove another server's.
     inode: Inode,
+    /// The mode and the group that it was given.
+    open_to: (u32, Option<u32>),
     lock_path: PathBuf,
     lock: Option<Ours>,
     /// `Some` if the kernel cannot refuse descriptors: closes those that clients send.
@@ -133,6 +136,7 @@ impl Listener {
             socket: Some(socket),
             path: path.to_owned(),
             inode,
+            open_to: (mode, group),
             lock_path,
             lock: Some(lock),
             disposal,
@@ -144,6 +148,11 @@ impl Listener {
     pub(crate) fn accept(&self) -> rustix::io::Result<Accepted> {
         let socket = accept_with(self.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         Accepted::new(socket, self.disposal.clone())
+    }
+
+    /// The socket's file, whose mode and group can be changed.
+    pub(crate) fn file(&self) -> Option<SocketFile> {
+        Some(SocketFile::new(&self.path, self.inode, self.open_to))
     }
 
     /// The number of this user's connections that are still being closed, because they hold descriptors.

@@ -15,12 +15,13 @@ mod listener;
 pub(crate) mod listing;
 mod path;
 mod quotas;
+mod socket_file;
 pub(crate) mod topics;
 
 pub(crate) use accepted::{Accepted, Heard};
 pub(crate) use credentials::{
     Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, peer_credentials,
-    peer_in_groups, peer_is_dead, peer_pidfd, same_user,
+    peer_groups, peer_in_groups, peer_is_dead, peer_pidfd, same_group, same_user,
 };
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, MOST_DESCRIPTORS, Refusal, Reply, ReplyBody};
 pub use introduction::LinkInfo;
@@ -34,4 +35,5 @@ pub use listing::ServerInfo;
 pub(crate) use path::lasting;
 pub use path::{PathError, default_path};
 pub use quotas::Quotas;
+pub(crate) use socket_file::SocketFile;
 pub use topics::TopicInfo;

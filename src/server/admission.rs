@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::builder::Settings;
 use super::connections::{ConnectionId, Connections, Source};
 use super::events::{Event, Refused};
 use super::processes::is_lack_of_descriptors;
@@ -175,13 +174,13 @@ impl Admission {
 
     fn is_allowed(&self, socket: &Accepted) -> io::Result<bool> {
         let who = socket.who();
-        let Settings { users, groups, .. } = &self.shared.settings;
+        let policy = self.shared.access.get();
         let own = rustix::process::geteuid().as_raw();
-        let is_listed = users.iter().any(|user| same_user(who.uid, *user));
+        let is_listed = policy.users.iter().any(|user| same_user(who.uid, *user));
         if same_user(who.uid, own) || is_root(who.uid) || is_listed {
             return Ok(true);
         }
-        peer_in_groups(socket, who.gid, groups)
+        peer_in_groups(socket, who.gid, &policy.groups)
     }
 
     // ---- the end

@@ -6,10 +6,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::{Access, Policy, Rule};
 use super::{Server, StartError};
 use crate::channel::{ChannelError, Geometry};
-use crate::connect::lasting;
-use crate::connect::{Quotas, is_unknown_group, is_unknown_user};
+use crate::connect::{Quotas, lasting};
 use crate::link::{Request, Response, Service, ServiceError};
 use crate::ring::WaitStrategy;
 
@@ -33,10 +33,9 @@ pub(super) struct Settings {
     pub(super) geometry: Geometry,
     pub(super) wait: WaitStrategy,
     pub(super) pin: Option<usize>,
-    pub(super) users: Vec<u32>,
-    pub(super) groups: Vec<u32>,
+    /// Who may use the server at first.
+    pub(super) policy: Policy,
     pub(super) grace: Duration,
-    pub(super) quotas: Quotas,
 }
 
 /// Sets up a [`Server`].
@@ -51,6 +50,7 @@ pub(super) struct Settings {
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | the server's user and root | |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
+/// | [`access`](Self::access): these three, and rules | no rules | see [`Access`] |
 /// | [`service`](Self::service), [`service_with`](Self::service_with) | echo | |
 ///
 /// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
@@ -83,6 +83,7 @@ pub struct ServerBuilder {
     groups: Vec<u32>,
     grace: Duration,
     quotas: Option<Quotas>,
+    rules: Vec<Rule>,
     service: Box<dyn Service>,
 }
 
@@ -105,6 +106,7 @@ impl ServerBuilder {
             groups: Vec::new(),
             grace: DEFAULT_GRACE,
             quotas: None,
+            rules: Vec::new(),
             service: Box::new(echo),
         }
     }
@@ -246,6 +248,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets who may use the server, and for what, as a whole: the users and groups that may connect, quotas
+    /// and rules, in place of those that were given before. [`Access`] has an example. It can be replaced
+    /// while the server runs ([`Server::access_control`]).
+    pub fn access(mut self, access: Access) -> Self {
+        let Access { users, groups, quotas, rules } = access;
+        (self.users, self.groups, self.quotas, self.rules) = (users, groups, Some(quotas), rules);
+        self
+    }
+
     /// Sets how long a shutdown waits for calls that are being served. Then all channels are closed, and
     /// workers have another second to end. A worker whose call does not return by then is left behind and
     /// counted as [`abandoned`](crate::ServerSummary::abandoned).
@@ -285,15 +296,8 @@ impl ServerBuilder {
         if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
             return Err(StartError::MaxClients(self.max_clients));
         }
-        // To the kernel this number means "leave it as it is".
-        if let Some(nobody) = self.users.iter().chain(&self.groups).find(|&&id| id == u32::MAX) {
-            return Err(StartError::NobodyAllowed(*nobody));
-        }
-        // These numbers stand for all users or groups that are unknown in this namespace.
-        let user = self.users.iter().find(|&&uid| is_unknown_user(uid));
-        if let Some(id) = user.or_else(|| self.groups.iter().find(|&&gid| is_unknown_group(gid))) {
-            return Err(StartError::UnknownAllowed(*id));
-        }
+        let Self { users, groups, quotas, rules, .. } = self;
+        let policy = Policy::new(Access { users, groups, quotas: quotas.unwrap_or_default(), rules })?;
         let geometry = geometry(self.ring_size, self.max_block)?;
         let settings = Settings {
             path: self.path,
@@ -301,10 +305,8 @@ impl ServerBuilder {
             geometry,
             wait: self.wait,
             pin: self.pin,
-            users: self.users,
-            groups: self.groups,
+            policy,
             grace: self.grace,
-            quotas: self.quotas.unwrap_or_default(),
         };
         Ok((settings, self.service))
     }

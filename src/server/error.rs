@@ -4,6 +4,7 @@
 
 use std::io;
 
+use super::access::AccessError;
 use super::builder::MOST_CLIENTS;
 use super::system_limits;
 use crate::channel::ChannelError;
@@ -34,16 +35,9 @@ pub enum StartError {
     /// The sizes of the rings are not possible.
     #[error(transparent)]
     Geometry(#[from] ChannelError),
-    /// An allowed user or group has the number that stands for none.
-    #[error("{0} is no user and no group: use a number from 0 to 4294967294")]
-    NobodyAllowed(u32),
-    /// An allowed user or group has the number that stands for all those without a number in the server's
-    /// user namespace.
-    #[error(
-        "{0} cannot be let in: it is the number of every user or group that has none in this user namespace, so whoever \
-         has it may be anyone; use a user or group with a number of its own"
-    )]
-    UnknownAllowed(u32),
+    /// Who may use the server, and for what, is not said as it must be.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// This machine does not have the CPU to pin to, or this process may not use it.
     #[error(
         "cannot pin to CPU {cpu}: {source}; use a CPU that this process may run on (`taskset -p $$` tells)"

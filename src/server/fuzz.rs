@@ -33,10 +33,8 @@ fn settings(path: &Path) -> Settings {
         geometry: Geometry::new(4096).expect("the smallest ring"),
         wait: WaitStrategy::Park,
         pin: None,
-        users: Vec::new(),
-        groups: Vec::new(),
+        policy: Default::default(),
         grace: Duration::ZERO,
-        quotas: crate::Quotas::default(),
     }
 }
 

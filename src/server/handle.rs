@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::acceptor::Acceptor;
+use super::access::AccessControl;
 use super::builder::{ServerBuilder, Settings};
 use super::error::StartError;
 use super::shared::Shared;
@@ -148,6 +149,12 @@ impl Server {
     /// block. [`Stopper`] has an example.
     pub fn stopper(&self) -> Stopper {
         Stopper { stop: Arc::clone(&self.shared.stop), process: self.process.clone() }
+    }
+
+    /// A handle that replaces who may use the server, and for what, while it runs. Does not block.
+    /// [`AccessControl`] has an example.
+    pub fn access_control(&self) -> AccessControl {
+        AccessControl { shared: Arc::downgrade(&self.shared), process: self.process.clone() }
     }
 
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything

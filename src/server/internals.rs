@@ -86,10 +86,8 @@ impl TestWorker {
             geometry,
             wait: WaitStrategy::Spin,
             pin: None,
-            users: Vec::new(),
-            groups: Vec::new(),
+            policy: Default::default(),
             grace: Duration::ZERO,
-            quotas: crate::Quotas::default(),
         };
         let registry = Registry::create(2)?;
         let wake = Waits::new()?.1;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acceptor::{Acceptor, PutOff};
+use super::access::socket_access;
 use super::admission::Admission;
 use super::broker::Broker;
 use super::builder::Settings;
@@ -54,9 +55,10 @@ impl Acceptor {
         let registry = Registry::create(settings.max_clients)?;
         let (waits, wake) =
             Waits::new().map_err(|source| StartError::System { action: "make an epoll instance", source })?;
-        let (mode, group) = socket_access(&settings);
+        let (mode, group) = socket_access(&settings.policy);
         let listener = Listener::bind(&settings.path, mode, group)?;
         let shared = Arc::new(Shared::new(settings, registry, service, wake));
+        shared.access.follow(listener.file());
         if let Some(limit) = limit {
             shared.events.tell(limit);
         }
@@ -200,16 +202,6 @@ impl Acceptor {
         self.admission.remove();
         self.shared.workers.join_ended();
         self.shared.drop_service();
-    }
-}
-
-/// The socket's mode and group: open only as far as needed for those who are allowed. Whoever connects is
-/// checked in any case.
-fn socket_access(settings: &Settings) -> (u32, Option<u32>) {
-    match (settings.users.as_slice(), settings.groups.as_slice()) {
-        ([], []) => (0o600, None),
-        ([], [group]) => (0o660, Some(*group)),
-        _ => (0o666, None),
     }
 }
 

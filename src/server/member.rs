@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::access::Who;
 use super::broker::LinkMarks;
 use super::connections::ConnectionId;
 use super::delivery::Inbox;
@@ -32,6 +33,8 @@ pub(crate) struct Member {
     pub(super) share: Share,
     /// What only the client knows besides. `None` if it has no connection, in tests.
     secret: Option<Secret>,
+    /// The groups of its user besides that of `peer`.
+    groups: Box<[u32]>,
     /// What it says about its links.
     pub(super) links: LinkMarks,
     /// By which its ends are woken in an event loop, once it has asked for that.
@@ -54,12 +57,35 @@ impl Member {
     ) -> Member {
         let (closer, intake) = closers;
         let (retired, share) = (AtomicBool::new(false), Share::default());
-        let (secret, links, kicks) = (None, LinkMarks::default(), Kicks::default());
-        Member { peer, inbox, closer, intake, counters, connection, retired, share, secret, links, kicks }
+        let (secret, groups, links, kicks) = (None, Box::default(), LinkMarks::default(), Kicks::default());
+        Member {
+            peer,
+            inbox,
+            closer,
+            intake,
+            counters,
+            connection,
+            retired,
+            share,
+            secret,
+            groups,
+            links,
+            kicks,
+        }
     }
 
     pub(super) fn with(self, secret: Secret, links: LinkMarks, kicks: Kicks, share: Share) -> Member {
         Member { secret: Some(secret), links, kicks, share, ..self }
+    }
+
+    pub(super) fn in_groups(self, groups: Box<[u32]>) -> Member {
+        Member { groups, ..self }
+    }
+
+    /// Who it is, for the rules.
+    pub(super) fn who(&self) -> Who<'_> {
+        let Peer { name, uid, gid, .. } = &self.peer;
+        Who { name, uid: *uid, gid: *gid, groups: &self.groups }
     }
 
     /// Whether this is the client's secret.

@@ -1,6 +1,7 @@
 //! The server: accepts clients, serves each with its own thread, and forwards their messages.
 
 mod acceptor;
+mod access;
 mod admission;
 mod answers;
 mod broker;
@@ -37,6 +38,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, AccessControl, AccessError, Act, Rule};
 #[cfg(test)]
 pub(crate) use admission::MOST_GREETING;
 #[cfg(test)]

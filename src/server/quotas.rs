@@ -41,7 +41,7 @@ struct Use {
 /// How much each user has.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    quotas: Quotas,
+    quotas: Mutex<Quotas>,
     own: u32,
     users: Mutex<HashMap<u32, Use>>,
 }
@@ -73,11 +73,24 @@ pub(super) struct LinkShare {
 
 impl Ledger {
     pub(super) fn new(quotas: Quotas) -> Ledger {
-        Ledger { quotas, own: rustix::process::geteuid().as_raw(), users: Mutex::default() }
+        Ledger {
+            quotas: Mutex::new(quotas),
+            own: rustix::process::geteuid().as_raw(),
+            users: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Use>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn quotas(&self) -> Quotas {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other quotas hold from now on. Who has more than that keeps it.
+    pub(super) fn set_quotas(&self, quotas: Quotas) {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner) = quotas;
     }
 
     pub(super) fn is_exempt(&self, uid: u32) -> bool {
@@ -100,7 +113,7 @@ impl Ledger {
         let busy = |why: String| Err(Over { refusal: Refusal::Busy, why });
         if !self.is_exempt(uid) {
             let asking = users.get(&uid).map_or(0, |user| user.asking) as usize + closing;
-            let quota = self.quotas.asking;
+            let quota = self.quotas().asking;
             if asking >= quota as usize {
                 return busy(format!(
                     "user {uid} has {quota} connections that have not registered, which is its quota: close some, or start \
@@ -130,7 +143,7 @@ impl Ledger {
             let others = self.of_others(&users, |user| user.clients);
             let spinners = self.of_others(&users, |user| user.spinning) as usize;
             let user = users.entry(uid).or_default();
-            let Quotas { clients, ring_bytes: bytes, spinning, registrations, .. } = self.quotas;
+            let Quotas { clients, ring_bytes: bytes, spinning, registrations, .. } = self.quotas();
             if user.clients >= clients {
                 return Err(over(Refusal::Quota, uid, &format!("{clients} clients"), "clients=N"));
             }
@@ -202,7 +215,7 @@ impl Ledger {
         let mut users = self.lock();
         let user = users.entry(uid).or_default();
         if !self.is_exempt(uid) {
-            let Quotas { links, ring_bytes: bytes, registrations, .. } = self.quotas;
+            let Quotas { links, ring_bytes: bytes, registrations, .. } = self.quotas();
             if user.links >= links {
                 return Err(over(Refusal::Quota, uid, &format!("{links} links"), "links=N"));
             }
@@ -229,7 +242,7 @@ impl Ledger {
         if self.is_exempt(uid) {
             return Ok(());
         }
-        self.lock().entry(uid).or_default().pace(uid, self.quotas.registrations, Instant::now())
+        self.lock().entry(uid).or_default().pace(uid, self.quotas().registrations, Instant::now())
     }
 
     /// How many links count against a user's quota.
@@ -240,7 +253,7 @@ impl Ledger {
 
     /// The most links that one user may have at one client; no limit for those who are exempt.
     pub(super) fn links_at_one_client(&self, uid: u32) -> u32 {
-        if self.is_exempt(uid) { u32::MAX } else { self.quotas.links }
+        if self.is_exempt(uid) { u32::MAX } else { self.quotas().links }
     }
 }
 
@@ -280,7 +293,7 @@ impl Ledger {
         let mut users = self.lock();
         let user = users.entry(uid).or_default();
         if !self.is_exempt(uid) {
-            let quotas = self.quotas;
+            let quotas = self.quotas();
             let over = |what: &str, option: &str| Err(over(Refusal::Quota, uid, what, option));
             if user.topics.saturating_add(topics) > quotas.topics {
                 return over(&format!("{} topics", quotas.topics), "topics=N");

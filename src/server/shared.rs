@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::thread::{Pid, gettid};
 
+use super::access::Current;
 use super::builder::Settings;
 use super::events::Events;
 use super::member::{Member, Members};
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     /// By which clients are registered and released.
     pub(super) roll: Roll,
+    pub(super) access: Current,
     pub(super) ledger: Arc<Ledger>,
     pub(super) members: Members,
     /// Each worker has its own reference, so the service is dropped when the last worker is. Taken at the
@@ -69,8 +71,10 @@ impl Shared {
         wake: Wake,
     ) -> Shared {
         let stop = Arc::new(StopRequest::new(settings.path.clone(), wake));
-        let ledger = Arc::new(Ledger::new(settings.quotas));
+        let ledger = Arc::new(Ledger::new(settings.policy.quotas));
+        let access = Current::new(settings.policy.clone());
         Shared {
+            access,
             ledger,
             settings,
             registry,
@@ -102,7 +106,7 @@ impl Shared {
             ring_size: self.settings.geometry.ring_size(),
             max_block: self.settings.geometry.max_block(),
             wait: self.settings.wait,
-            quotas: Some(self.settings.quotas),
+            quotas: Some(self.ledger.quotas()),
         }
     }
 

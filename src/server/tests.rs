@@ -131,10 +131,8 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
         geometry: Geometry::new(4096).unwrap(),
         wait: WaitStrategy::Park,
         pin: None,
-        users: Vec::new(),
-        groups: Vec::new(),
+        policy: Default::default(),
         grace: Duration::from_secs(1),
-        quotas: crate::Quotas::default(),
     };
     let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
     Acceptor::prepare(settings, Box::new(echo)).unwrap()

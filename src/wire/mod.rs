@@ -33,7 +33,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 4;
+pub(crate) const PROTOCOL_VERSION: u32 = 5;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;
@@ -174,6 +174,8 @@ pub(crate) enum Status {
     Refused = 13,
     /// Too many links wait to be accepted by the callee.
     Busy = 14,
+    /// A rule of the server's access does not allow it; the body says which.
+    NotAllowed = 15,
 }
 
 impl Status {
@@ -195,6 +197,7 @@ impl Status {
             12 => Status::Hello,
             13 => Status::Refused,
             14 => Status::Busy,
+            15 => Status::NotAllowed,
             _ => return None,
         })
     }
@@ -232,7 +235,7 @@ mod tests {
         for code in 0..=u16::MAX {
             let known = (1..=10).contains(&code).then_some(code);
             assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
-            let known = (code <= 14).then_some(code);
+            let known = (code <= 15).then_some(code);
             assert_eq!(Status::from_code(code).map(|status| status as u16), known);
         }
     }

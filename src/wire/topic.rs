@@ -225,6 +225,38 @@ fn shortest(text: &str) -> String {
     short
 }
 
+/// Compares two patterns level by level. A `**` of the first, and if `both` one of the second as well, may
+/// stand for no level, and for several, each of which `fits` it.
+///
+/// Looks once at each pair of levels, so that no pattern takes long.
+fn relate(one: &str, two: &str, fits: impl Fn(&str, &str) -> bool, both: bool) -> bool {
+    let two: Vec<&str> = two.split('/').collect();
+    // Whether what is before this place of the second was related to all of the first so far.
+    let mut so_far = vec![false; two.len() + 1];
+    so_far[0] = true;
+    let skip_in_two = |reached: &mut Vec<bool>| {
+        for (at, level) in two.iter().enumerate() {
+            reached[at + 1] |= both && *level == MANY && reached[at];
+        }
+    };
+    skip_in_two(&mut so_far);
+    for wanted in one.split('/') {
+        let mut reached = vec![false; two.len() + 1];
+        if wanted == MANY {
+            reached.copy_from_slice(&so_far);
+        }
+        for (at, level) in two.iter().enumerate() {
+            let fits = fits(wanted, level);
+            // Both go on; or one of them stays, because its `**` takes more.
+            reached[at + 1] |= fits && (so_far[at] || wanted == MANY && reached[at]);
+            reached[at + 1] |= both && *level == MANY && fits && so_far[at + 1];
+        }
+        skip_in_two(&mut reached);
+        so_far = reached;
+    }
+    so_far[two.len()]
+}
+
 /// Whether no other level stands for this one.
 fn is_verbatim(level: &str) -> bool {
     level.starts_with('@')
@@ -308,6 +340,33 @@ impl Pattern {
             }
             (pattern, topic) = (behind.clone(), left.clone());
         }
+    }
+
+    /// Whether this pattern takes each topic that another one takes.
+    pub(crate) fn includes(&self, other: &Pattern) -> bool {
+        relate(
+            self,
+            other,
+            |wide, narrow| match (wide, narrow) {
+                (MANY, level) => !is_verbatim(level),
+                (ONE, level) => level != MANY && !is_verbatim(level),
+                (wide, narrow) => wide == narrow,
+            },
+            false,
+        )
+    }
+
+    /// Whether there is a topic that both patterns take.
+    pub(crate) fn intersects(&self, other: &Pattern) -> bool {
+        relate(
+            self,
+            other,
+            |one, two| match (one, two) {
+                (MANY | ONE, level) | (level, MANY | ONE) => !is_verbatim(level),
+                (one, two) => one == two,
+            },
+            true,
+        )
     }
 
     /// The pattern as text, in its shortest form.

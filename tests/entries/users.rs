@@ -8,7 +8,7 @@ use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
 use crate::common::{Place, await_server, eventually};
 use crate::{assert_mentions, skipped};
-use ringpost::{Client, Observer, RegisterError, Server, ServerBuilder};
+use ringpost::{AccessError, Client, Observer, RegisterError, Server, ServerBuilder, StartError};
 #[cfg(feature = "cli")]
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
@@ -277,7 +277,7 @@ fn the_number_of_all_who_have_none_cannot_be_let_in() {
     let groups = |b: ServerBuilder| b.allow_group(65_534);
     for set in [users, groups] {
         let error = set(Server::builder(&place.path)).start().unwrap_err();
-        assert!(matches!(error, ringpost::StartError::UnknownAllowed(65_534)), "{error:?}");
+        assert!(matches!(error, StartError::Access(AccessError::UnknownAllowed(65_534))), "{error:?}");
         assert_mentions(&error.to_string(), &["65534", "may be anyone", "a number of its own"]);
     }
     #[cfg(feature = "cli")]

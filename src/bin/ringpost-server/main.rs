@@ -80,8 +80,7 @@ fn serve(options: Cli) -> Outcome {
                 StartError::MaxClients(_)
                 | StartError::Geometry(_)
                 | StartError::Pin { .. }
-                | StartError::NobodyAllowed(_)
-                | StartError::UnknownAllowed(_) => Failure::usage(error),
+                | StartError::Access(_) => Failure::usage(error),
                 _ => Failure::failed(error),
             });
         }

@@ -55,6 +55,9 @@ pub enum ConnectError {
     /// may have. The text names the limit, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
+    /// A rule of the server closes the client to this client. The text says which, and what to do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// There was no link before the time was over.
     #[error(
         "no link in time: the client may be stopped, overloaded or not accepting, or the server be stopped; try again, or give it \

@@ -135,6 +135,7 @@ fn explain(error: DialError, session: &Session) -> ServeError {
         (None, DialError::NoServer(_) | DialError::Refused(Refusal::NotRegistered, _)) => {
             ServeError::Disconnected(CloseReason::Died)
         }
+        (None, DialError::Refused(Refusal::AgainstRules, why)) => ServeError::NotAllowed(why),
         (None, DialError::Refused(_, why)) => ServeError::Refused(why),
         (None, DialError::Io(source)) => ServeError::System { action: "ask the server to listen", source },
         (None, error) => ServeError::Refused(error.to_string()),

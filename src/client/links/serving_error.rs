@@ -35,6 +35,9 @@ pub enum ServeError {
     /// The server did not answer within [`ClientBuilder::timeout`](crate::ClientBuilder::timeout).
     #[error("the server did not answer in time: it may be stopped or overloaded, try again")]
     TimedOut,
+    /// A rule of the server closes serving to this client. The text says which, and what to do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
     Refused(String),

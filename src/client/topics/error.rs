@@ -62,6 +62,9 @@ pub enum PublishError {
     /// the quota, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
+    /// A rule of the server closes the topic to this client. The text says which, and what to do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// The server refused, in its own words: this client publishes the topic already, for example.
     #[error("the server refused: {0}")]
     Refused(String),
@@ -140,6 +143,10 @@ pub enum SubscribeError {
     /// names the quota, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
+    /// A rule of the server closes all topics of the pattern to this client. The text says which, and what to
+    /// do.
+    #[error("the server refused: {0}")]
+    NotAllowed(String),
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
     Refused(String),

@@ -148,6 +148,7 @@ fn explain_why_not(unanswered: Unanswered, caller: &Caller) -> PublishError {
         Unanswered::TimedOut => PublishError::TimedOut,
         Unanswered::Ended(reason) => PublishError::Disconnected(reason),
         Unanswered::Dial(DialError::Refused(Refusal::Quota, why)) => PublishError::Quota(why),
+        Unanswered::Dial(DialError::Refused(Refusal::AgainstRules, why)) => PublishError::NotAllowed(why),
         Unanswered::Dial(DialError::Refused(
             Refusal::NameTaken
             | Refusal::Unknown

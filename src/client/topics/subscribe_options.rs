@@ -156,6 +156,7 @@ fn explain_why_not(unanswered: Unanswered, caller: &Caller) -> SubscribeError {
         Unanswered::TimedOut => SubscribeError::TimedOut,
         Unanswered::Ended(reason) => SubscribeError::Disconnected(reason),
         Unanswered::Dial(DialError::Refused(Refusal::Quota, why)) => SubscribeError::Quota(why),
+        Unanswered::Dial(DialError::Refused(Refusal::AgainstRules, why)) => SubscribeError::NotAllowed(why),
         Unanswered::Dial(DialError::Refused(
             Refusal::Unknown | Refusal::InvalidName | Refusal::NotAllowed | Refusal::NoResources,
             why,

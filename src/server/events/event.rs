@@ -24,6 +24,7 @@ pub(crate) enum Event {
     Message { from: Name, from_key: Key, to: Option<Name>, to_key: Key, bytes: usize, outcome: Status },
     Introduction { from: Peer, to: Address, refusal: Option<Refusal> },
     Topic { client: Peer, topic: Topic, change: TopicChange },
+    Access { rules: usize, users: usize, groups: usize, strangers: usize },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
@@ -77,7 +78,7 @@ impl Refused {
 impl Event {
     pub(super) fn level(&self) -> Level {
         match self {
-            Event::Register { .. } | Event::Unregister { .. } => Level::INFO,
+            Event::Register { .. } | Event::Unregister { .. } | Event::Access { .. } => Level::INFO,
             Event::Death { .. }
             | Event::Violation { .. }
             | Event::Refused(_)
@@ -101,11 +102,12 @@ impl Event {
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Messages, introductions and topics are only logged on request; the others come once in a
-            // server's life.
+            // Messages, introductions and topics are only logged on request; another access comes from the
+            // program itself; the others come once in a server's life.
             Event::Message { .. }
             | Event::Introduction { .. }
             | Event::Topic { .. }
+            | Event::Access { .. }
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
             | Event::Failed { .. }
@@ -148,6 +150,9 @@ impl Event {
             Event::Topic { client: Peer { name, key, .. }, topic, change } => debug!(
                 target: TARGET, event = "topic", topic = topic.as_str(), name = %name, key = %key,
                 change = change.name(), refusal = change.refusal().map(tracing::field::debug), "topic"
+            ),
+            Event::Access { rules, users, groups, strangers } => info!(
+                target: TARGET, event = "access", rules, users, groups, strangers, "the access was replaced"
             ),
             Event::Limit { needed, limit } => warn!(
                 target: TARGET, event = "limit", needed, limit,

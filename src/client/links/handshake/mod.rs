@@ -71,6 +71,7 @@ fn not_introduced(error: DialError, path: &Path) -> ConnectError {
         DialError::Refused(Refusal::NotServing, _) => ConnectError::NotServing,
         DialError::Refused(Refusal::Busy | Refusal::Backlog, why) => ConnectError::Busy(why),
         DialError::Refused(Refusal::Quota, why) => ConnectError::Quota(why),
+        DialError::Refused(Refusal::AgainstRules, why) => ConnectError::NotAllowed(why),
         error => ConnectError::Server(explain(error, path, None)),
     }
 }

@@ -1,0 +1,169 @@
+//! `Current`: the policy that holds now, and the questions that the server's threads ask it.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use super::error::AccessError;
+use super::policy::{Policy, Who};
+use super::rules::Act;
+use crate::connect::{Refusal, SocketFile, is_root, same_group, same_user};
+use crate::server::answers::{Declined, declined};
+use crate::server::events::Event;
+use crate::server::shared::{Shared, lock};
+use crate::wire::{Name, Pattern, Peer, Topic};
+
+/// The policy that holds now.
+#[derive(Debug)]
+pub(in crate::server) struct Current {
+    policy: RwLock<Arc<Policy>>,
+    /// The bits of the acts that a rule is about. For any other act nothing else is looked at.
+    acts: AtomicU8,
+    /// The socket's file, whose mode follows the policy. `None` inside if it is not the server's to open.
+    socket: OnceLock<Option<SocketFile>>,
+    /// Held while the policy is replaced.
+    replacing: Mutex<()>,
+}
+
+impl Current {
+    pub(in crate::server) fn new(policy: Policy) -> Current {
+        let acts = AtomicU8::new(policy.acts());
+        let (socket, replacing) = (OnceLock::new(), Mutex::new(()));
+        Current { policy: RwLock::new(Arc::new(policy)), acts, socket, replacing }
+    }
+
+    /// The socket whose mode follows the policy from now on.
+    pub(in crate::server) fn follow(&self, socket: Option<SocketFile>) {
+        let _ = self.socket.set(socket);
+    }
+
+    pub(in crate::server) fn get(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, policy: Arc<Policy>) {
+        let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the two are not those of different policies for long.
+        self.acts.store(policy.acts(), Ordering::Release);
+        *place = policy;
+    }
+
+    /// The policy, if a rule of it is about this act.
+    #[inline(always)]
+    pub(in crate::server) fn on(&self, act: Act) -> Option<Arc<Policy>> {
+        (self.acts.load(Ordering::Acquire) & act.bit() != 0).then(|| self.get())
+    }
+}
+
+impl Shared {
+    /// Checks whether a client may do something to a client with this name.
+    pub(in crate::server) fn check_name(
+        &self,
+        act: Act,
+        object: &Name,
+        who: &Who<'_>,
+    ) -> Result<(), Declined> {
+        match self.access.on(act) {
+            Some(policy) if !policy.allows_name(act, object, who) => Err(against_rules(act, object, who)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks whether a client may publish a topic.
+    pub(in crate::server) fn check_publish(&self, topic: &Topic, who: &Who<'_>) -> Result<(), Declined> {
+        match self.access.on(Act::Publish) {
+            Some(policy) if !policy.allows_topic(Act::Publish, topic, who) => {
+                Err(against_rules(Act::Publish, topic, who))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks whether a client may have a subscription, because some topic of its pattern may be open to it.
+    pub(in crate::server) fn check_subscribe(
+        &self,
+        pattern: &Pattern,
+        who: &Who<'_>,
+    ) -> Result<(), Declined> {
+        match self.access.on(Act::Subscribe) {
+            Some(policy) if !policy.may_allow_some(Act::Subscribe, pattern, who) => {
+                Err(against_rules(Act::Subscribe, pattern, who))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts another policy in force for everything that is asked from now on.
+    pub(super) fn replace_access(&self, policy: Policy) -> Result<(), AccessError> {
+        let _one_at_a_time = lock(&self.access.replacing);
+        if let Some(Some(socket)) = self.access.socket.get() {
+            let (mode, group) = socket_access(&policy);
+            socket.open_to(mode, group)?;
+        }
+        self.ledger.set_quotas(policy.quotas);
+        let policy = Arc::new(policy);
+        self.access.set(Arc::clone(&policy));
+        let is_stranger = |name: &Name, who: &Who<'_>| {
+            !lets_in(&policy, who) || !policy.allows_name(Act::Register, name, who)
+        };
+        let members = self.members.all();
+        let strangers = members.iter().filter(|member| is_stranger(&member.peer.name, &member.who())).count();
+        self.events.tell(Event::Access {
+            rules: policy.len(),
+            users: policy.users.len(),
+            groups: policy.groups.len(),
+            strangers,
+        });
+        Ok(())
+    }
+}
+
+/// Whether a client would be let in now.
+fn lets_in(policy: &Policy, who: &Who<'_>) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let in_group = |gid| policy.groups.iter().any(|group| same_group(*group, gid));
+    same_user(who.uid, own)
+        || is_root(who.uid)
+        || policy.users.iter().any(|user| same_user(*user, who.uid))
+        || in_group(who.gid)
+        || who.groups.iter().any(|gid| in_group(*gid))
+}
+
+/// The socket's mode and group: open only as far as needed for those who are allowed. Whoever connects is
+/// checked in any case.
+pub(in crate::server) fn socket_access(policy: &Policy) -> (u32, Option<u32>) {
+    match (policy.users.as_slice(), policy.groups.as_slice()) {
+        ([], []) => (0o600, None),
+        ([], [group]) => (0o660, Some(*group)),
+        _ => (0o666, None),
+    }
+}
+
+fn against_rules(act: Act, object: &str, who: &Who<'_>) -> Declined {
+    let (name, uid) = (who.name.as_str(), who.uid);
+    let why = format!(
+        "client {name:?} of user {uid} may not {} {object:?}, because a rule closes it to this client: ask the server's \
+         owner to change the rules (ServerBuilder::access, or [access] in the file of --config)",
+        act.verb()
+    );
+    declined(Refusal::AgainstRules, why)
+}
+
+/// By which the table of topics asks whether a subscription may take a topic. Without a server, it may.
+#[derive(Debug, Default, Clone)]
+pub(in crate::server) struct Gate(Option<Arc<Shared>>);
+
+impl Gate {
+    pub(in crate::server) fn new(shared: Arc<Shared>) -> Gate {
+        Gate(Some(shared))
+    }
+
+    pub(in crate::server) fn is_open(&self, subscriber: &Peer, topic: &Topic) -> bool {
+        let Some(shared) = &self.0 else { return true };
+        let Some(policy) = shared.access.on(Act::Subscribe) else { return true };
+        // One that has just left takes nothing.
+        let Some(member) = shared.members.get(subscriber.key) else { return false };
+        policy.allows_topic(Act::Subscribe, topic, &member.who())
+    }
+}
