@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::error::SampleError;
 use super::notice::NEVER_SEEN;
-use super::part::{Fate, Part};
+use super::part::{Fate, Identity, Part};
 use super::subscription::Subscription;
 use super::waits::{LONGEST_SLICE, SHORTEST_SLICE};
 use crate::ring::{WaitStrategy, Waiting};
@@ -39,7 +39,7 @@ pub(super) struct Feed {
     /// How long a sleep may be that nobody ends.
     pub(super) slice: Duration,
     /// Of publishers that went on elsewhere, the sequence of the next sample.
-    left_off: HashMap<u64, u64>,
+    left_off: HashMap<Identity, u64>,
     /// How often the parts have changed.
     pub(super) settled: u64,
     /// What is to be said, each once.
@@ -128,15 +128,14 @@ impl Feed {
         self.settled += 1;
         if part.is_refused {
             part.reader.leave();
-            self.shared.forget(part.epoch);
+            self.shared.forget(&part.identity);
             self.untold.push_back(SampleError::NotReliable { publisher: part.publisher });
             return;
         }
-        match self.parts.iter().position(|known| known.epoch == part.epoch) {
-            Some(at) if part.has_the_segment_of(&self.parts[at]) => self.parts[at].go_on_under(part),
-            Some(at) => self.parts[at].goes_on_with(part),
+        match self.parts.iter_mut().find(|known| known.identity == part.identity) {
+            Some(known) => known.goes_on_with(part),
             None => {
-                if let Some(next) = self.left_off.remove(&part.epoch) {
+                if let Some(next) = self.left_off.remove(&part.identity) {
                     part.reader.resume(next);
                 }
                 self.parts.push(part);
@@ -159,16 +158,18 @@ impl Feed {
         if let Some(next) = part.successor() {
             self.parts[at] = next;
             self.settled += 1;
+            // Its publisher may have ended while nobody asked how that one is.
+            self.seen = NEVER_SEEN;
         } else {
             let part = self.remove(at);
             if ended == Some(Ended::Moved) || ended.is_none() && part.fate == Fate::Over {
                 if self.left_off.len() >= MOST_LEFT_OFF {
-                    self.left_off.drain().for_each(|(epoch, _)| self.shared.forget(epoch));
+                    self.left_off.drain().for_each(|(identity, _)| self.shared.forget(&identity));
                 }
-                self.left_off.insert(part.epoch, part.reader.next_sequence());
+                self.left_off.insert(part.identity, part.reader.next_sequence());
                 part.reader.leave();
             } else {
-                self.shared.forget(part.epoch);
+                self.shared.forget(&part.identity);
             }
         }
         failpoint!("part.ended", [topic], seldom);
@@ -180,7 +181,7 @@ impl Feed {
     pub(super) fn failed(&mut self, at: usize, fault: Fault) -> SampleError {
         let part = self.remove(at);
         part.reader.leave();
-        self.shared.forget(part.epoch);
+        self.shared.forget(&part.identity);
         let publisher = part.publisher;
         match fault {
             Fault::Broken(violation) => SampleError::Violation { publisher, violation: violation.into() },

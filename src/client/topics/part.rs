@@ -19,15 +19,39 @@ use crate::ring::{Kick, OwnPipe};
 use crate::shm::backend::{PipeReader, PipeWriter};
 use crate::testing::failpoints::failpoint;
 use crate::topic::{Reader, Shape, Start, State, open_page, open_topic};
-use crate::wire::{Peer, Policy, Topic};
+use crate::wire::{Name, Peer, Policy, Topic};
+
+/// By what a publisher is known again that registers anew. The epoch alone would not do: every subscriber
+/// learns it, and may publish with it, too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    epoch: u64,
+    topic: Topic,
+    name: Name,
+    uid: u32,
+}
+
+impl Identity {
+    fn of(source: &Source) -> Identity {
+        let Peer { name, uid, .. } = source.peer;
+        Identity { epoch: source.epoch, topic: source.topic.clone(), name, uid }
+    }
+
+    /// Tells this publisher from another of its client and topic.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+}
 
 /// A part. Dropping it tells the publisher nothing.
 pub(super) struct Part {
     pub(super) reader: Reader,
-    pub(super) topic: Topic,
     pub(super) publisher: Peer,
-    /// Tells this publisher from another of the same topic.
-    pub(super) epoch: u64,
+    pub(super) identity: Identity,
     /// The segment, as a file.
     file: Option<(u64, u64)>,
     life: Arc<Life>,
@@ -141,7 +165,8 @@ impl Part {
         let watched = Watched::Publisher { life: Arc::clone(&life), process: Ours::new(process) };
         let watching = Watching(Watch::begin(watched).ok()?);
         failpoint!("part.watched", [topic], seldom);
-        let goes_on = subscription.knows(source.epoch);
+        let identity = Identity::of(&source);
+        let goes_on = subscription.knows(&identity);
         let start = match subscription.history {
             _ if goes_on || source.from_beginning => Start::Beginning,
             0 => Start::Now,
@@ -150,9 +175,8 @@ impl Part {
         let reader = Reader::new(view, shape, (words, source.line, publishers), source.first, start, policy);
         Some(Part {
             reader,
-            topic: source.topic,
             publisher: source.peer,
-            epoch: source.epoch,
+            identity,
             file,
             life,
             watching,
@@ -176,21 +200,28 @@ impl Part {
     }
 
     /// Whether it is the same segment, given under another registration.
-    pub(super) fn has_the_segment_of(&self, other: &Part) -> bool {
+    fn has_the_segment_of(&self, other: &Part) -> bool {
         self.file.is_some() && self.file == other.file
     }
 
     /// Goes on in the same place, but as that part, which the server gave under another registration.
-    pub(super) fn go_on_under(&mut self, other: Part) {
+    fn go_on_under(&mut self, other: Part) {
         let Part { reader, publisher, life, watching, own, fate, .. } = other;
         self.reader.go_on_under(reader);
         (self.publisher, self.life, self.watching) = (publisher, life, watching);
         (self.own, self.fate) = (own, fate);
     }
 
-    /// The publisher goes on there, when this has been read.
-    pub(super) fn goes_on_with(&mut self, successor: Part) {
-        self.successors.push_back(successor);
+    /// The publisher goes on there, when this has been read: in another segment, or in the same one, which
+    /// was given under another registration.
+    pub(super) fn goes_on_with(&mut self, next: Part) {
+        if next.has_the_segment_of(self) {
+            self.go_on_under(next);
+        } else if let Some(known) = self.successors.iter_mut().find(|known| next.has_the_segment_of(known)) {
+            known.go_on_under(next);
+        } else {
+            self.successors.push_back(next);
+        }
     }
 
     /// What comes after this one: the reader of the next segment, without what this one has read.

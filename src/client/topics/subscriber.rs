@@ -211,14 +211,14 @@ impl Subscriber {
     #[inline(always)]
     pub(crate) fn sample(&self, at: usize, taken: Taken) -> Sample<'_> {
         let (part, Taken { sequence, missed }) = (&self.feed.parts[at], taken);
-        let origin = Origin { topic: &part.topic, publisher: &part.publisher, sequence, missed };
+        let origin = Origin { topic: part.identity.topic(), publisher: &part.publisher, sequence, missed };
         Sample { payload: &self.feed.buffer, origin }
     }
 
     #[inline(always)]
     fn view(&mut self, at: usize, len: usize) -> SampleView<'_> {
         let part = &mut self.feed.parts[at];
-        SampleView { sample: part.reader.view(len), topic: &part.topic, publisher: &part.publisher }
+        SampleView { sample: part.reader.view(len), topic: part.identity.topic(), publisher: &part.publisher }
     }
 
     /// Who publishes what this subscription takes, one for each of its topics. Does not block.

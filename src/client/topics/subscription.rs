@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::notice::Notice;
-use super::part::{Life, Part};
+use super::part::{Identity, Life, Part};
 use super::presence::Lists;
 use crate::connect::connection::Descriptors;
 use crate::connect::topics::{Source, Waits};
@@ -55,7 +55,7 @@ fn of_word(word: u32) -> Option<CloseReason> {
 struct State {
     arrived: Vec<Part>,
     /// The publishers that it has, or had and would go on with.
-    known: HashSet<u64>,
+    known: HashSet<Identity>,
     /// How many parts came under this registration.
     came: u64,
     /// The publishers that came under it, by the server's numbers of the publications.
@@ -106,7 +106,7 @@ impl Subscription {
                     state.next_sweep = LEAST_SWEPT.max(2 * state.lives.len());
                 }
                 state.lives.insert(publication, Arc::downgrade(part.life()));
-                state.known.insert(part.epoch);
+                state.known.insert(part.identity.clone());
                 state.arrived.push(part);
             }
         }
@@ -184,12 +184,12 @@ impl Subscription {
     }
 
     /// Whether it has had samples of this publisher.
-    pub(super) fn knows(&self, epoch: u64) -> bool {
-        self.lock().known.contains(&epoch)
+    pub(super) fn knows(&self, identity: &Identity) -> bool {
+        self.lock().known.contains(identity)
     }
 
     /// The publisher will not go on.
-    pub(super) fn forget(&self, epoch: u64) {
-        self.lock().known.remove(&epoch);
+    pub(super) fn forget(&self, identity: &Identity) {
+        self.lock().known.remove(identity);
     }
 }

@@ -63,6 +63,8 @@ struct Shared {
     rest: AtomicBool,
     rests: AtomicBool,
     slice: AtomicUsize,
+    /// How many subscriptions the publisher has.
+    attached: AtomicUsize,
     /// What the reliable reader has received, and what the other one has.
     received: [AtomicU64; 2],
 }
@@ -121,6 +123,13 @@ impl Flow {
         });
     }
 
+    /// Waits until the publisher has so many subscriptions.
+    pub fn has_subscriptions(&self, number: usize) {
+        eventually("the publisher has its subscriptions", || {
+            self.shared.attached.load(Ordering::Relaxed) == number || self.publishing.is_over()
+        });
+    }
+
     pub fn rest(&self) {
         self.shared.rest.store(true, Ordering::Relaxed);
         eventually("the publisher rests", || self.shared.rests.load(Ordering::Relaxed));
@@ -165,6 +174,7 @@ fn publish(mut prices: Publisher, told: &Shared) -> (Vec<u32>, Vec<String>, u64)
             thread::sleep(Duration::from_millis(1));
         }
         told.rests.store(false, Ordering::Relaxed);
+        told.attached.store(prices.subscribers(), Ordering::Relaxed);
         let payload = sample(number);
         let began = Instant::now();
         // In place, or all at once.

@@ -31,6 +31,8 @@ fn withstand(attack: &str, breaks: Breaks) {
     set_permissions(bus.place.directory.path(), Permissions::from_mode(0o755)).unwrap();
     let flow = Flow::start(&bus, wait);
     let victims = [Policy::Lossy, Policy::Latest].map(|policy| Victim::start(&bus, attack, policy, wait));
+    // The readers' and the victims': each is attached by the publisher's watcher, some time later.
+    flow.has_subscriptions(4);
     let held = || (own_threads(), Holdings::now());
     // Connections that only asked are closed soon.
     let mut before = held();

@@ -188,7 +188,7 @@ impl Presence {
 
     /// The newest part is that of the server with which the client is registered now.
     fn look_for_another_server(&mut self) {
-        let newest = self.subscriber.feed.parts.last().map(|part| part.epoch);
+        let newest = self.subscriber.feed.parts.last().map(|part| part.identity.epoch());
         if newest.is_some() && newest != self.epoch {
             if self.epoch.is_some() {
                 self.roll.server_ended();
@@ -203,7 +203,7 @@ impl Presence {
         let asked = self.lists.asked();
         let feed = &self.subscriber.feed;
         let Some(part) = feed.parts.get(at) else { return Ok(()) };
-        if Some(part.epoch) != self.epoch {
+        if Some(part.identity.epoch()) != self.epoch {
             return Ok(());
         }
         let Some(sample) = PresenceSample::decode(&feed.buffer) else {
