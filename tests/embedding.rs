@@ -5,16 +5,22 @@ mod common;
 
 use common::proc::worker_is_gone;
 use common::role::{self, Role, Stage, say, setting};
-use common::{Bus, Gate, LIMIT, Place, becomes, eventually, within_limit};
-use ringpost::{CallError, Client, CloseReason, RecvError, Request, Response, Server, WaitStrategy};
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use common::{Bus, Gate, LIMIT, Place, becomes, begin, eventually, within_limit};
+use ringpost::{
+    CallError, Client, CloseReason, ListenError, RecvError, Request, Response, Server, StartError,
+    WaitStrategy,
+};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::time::Timespec;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -625,4 +631,53 @@ fn a_server_dropped_in_the_drop_of_its_service_does_not_wait_for_itself() {
     stopper.shutdown();
     becomes("the service is gone", || Arc::strong_count(&slot), &1);
     assert!(slot.lock().unwrap().is_none() && place.is_clean());
+}
+
+// ---- a socket that was given
+
+/// A socket that listens, as a service manager makes it.
+fn listening(path: &Path) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&socket, 10).unwrap();
+    socket
+}
+
+/// Waits until somebody has connected and was not accepted yet.
+fn await_connection(socket: &OwnedFd) {
+    let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
+    let mut looked = [PollFd::new(socket, PollFlags::IN)];
+    eventually("somebody connects", || poll(&mut looked, Some(&limit)) == Ok(1));
+}
+
+#[test]
+fn clients_of_a_socket_that_was_given_wait_for_the_next_server() {
+    let place = Place::new();
+    let socket = listening(&place.path);
+    fs::set_permissions(&place.path, PermissionsExt::from_mode(0o640)).unwrap();
+    let register = |name: &'static str| {
+        let path = place.path.clone();
+        begin(move || Client::builder(path).timeout(LIMIT).register(name))
+    };
+    for name in ["early", "between"] {
+        let client = register(name);
+        await_connection(&socket);
+        // Who is let in does not change the socket's mode.
+        let builder = Server::builder(&place.path).allow_user(1).socket(socket.try_clone().unwrap());
+        let server = builder.start().unwrap();
+        let mut client = client.end("it registers").unwrap();
+        assert_eq!(client.call(b"x").unwrap(), b"x");
+        server.join_after_shutdown();
+        assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
+        assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 1, "no lock file");
+    }
+}
+
+#[test]
+fn a_server_does_not_start_on_a_socket_of_another_kind() {
+    let place = Place::new();
+    let stream = UnixListener::bind(&place.path).unwrap();
+    let error = Server::builder(&place.path).socket(stream.into()).start().unwrap_err();
+    assert!(matches!(error, StartError::Listen(ListenError::Unfit(_))), "{error}");
 }

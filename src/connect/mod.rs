@@ -9,6 +9,7 @@ pub(crate) mod connection;
 mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;
+mod files;
 mod greeting;
 mod introduction;
 mod listener;

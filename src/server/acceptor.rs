@@ -93,7 +93,7 @@ impl Acceptor {
             self.put_off.due,
             self.broker.due(),
             self.topics.due(),
-            Some(self.admission.due()),
+            self.admission.due(),
         ];
         due.into_iter().flatten().min()
     }

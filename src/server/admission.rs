@@ -102,8 +102,8 @@ impl Admission {
     }
 
     /// When [`look_after`](Self::look_after) has something to do.
-    pub(super) fn due(&self) -> Instant {
-        self.paused_until.map_or(self.listener.due(), |until| until.min(self.listener.due()))
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.paused_until, self.listener.due()].into_iter().flatten().min()
     }
 
     /// Accepts again after a pause, and keeps the socket's files fresh.
@@ -190,10 +190,13 @@ impl Admission {
         self.listener.hide();
     }
 
-    /// Takes no more connections. Those that wait are refused, as long as there is a descriptor for each.
+    /// Takes no more connections. Those that wait are refused, as long as there is a descriptor for each; on
+    /// a socket that was given, they wait for the next server.
     pub(super) fn shut(&self, connections: &Connections, refusal: Refusal, why: &str) {
         connections.unwatch(&self.listener);
-        self.listener.shut();
+        if !self.listener.shut() {
+            return;
+        }
         // This ends, because the listener is shut.
         loop {
             match self.listener.accept() {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub(super) struct Settings {
 /// | [`wait`](Self::wait) | adaptive | |
 /// | [`pin`](Self::pin) | not pinned | a CPU of this machine |
 /// | [`allow_user`](Self::allow_user), [`allow_group`](Self::allow_group) | the server's user and root | |
+/// | [`socket`](Self::socket) | made at the path | listens already |
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
 /// | [`access`](Self::access): these three, and rules | no rules | see [`Access`] |
@@ -74,6 +76,7 @@ pub(super) struct Settings {
 #[must_use = "a builder does nothing until start is called"]
 pub struct ServerBuilder {
     path: PathBuf,
+    socket: Option<OwnedFd>,
     max_clients: u32,
     ring_size: usize,
     max_block: Option<usize>,
@@ -97,6 +100,7 @@ impl ServerBuilder {
     pub(super) fn new(path: PathBuf) -> ServerBuilder {
         ServerBuilder {
             path: lasting(path),
+            socket: None,
             max_clients: DEFAULT_MAX_CLIENTS,
             ring_size: DEFAULT_RING_SIZE,
             max_block: None,
@@ -257,6 +261,45 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves on this socket, which listens already, instead of making one at the path. A service manager
+    /// passes such a socket (systemd: a socket unit with `ListenSequentialPacket=`), so that clients can
+    /// connect before the server has started, and wait while it is started anew.
+    ///
+    /// The path must lead to the socket: clients find it there, and the server shows it. Mode, owner and file
+    /// of the socket belong to whoever made it: the server does not change, lock or remove them. At the end
+    /// it closes its descriptor, and leaves those who have connected by then to the next server; if no
+    /// other process holds the socket, they are disconnected. The socket is made non-blocking, for all
+    /// who hold it. Nothing keeps two servers from serving on one socket, each some of the clients; so
+    /// start the next one when this one has ended. Who connects is checked as on any socket.
+    ///
+    /// It must be a Unix socket of the type `SOCK_SEQPACKET`; else [`start`](Self::start) fails with
+    /// [`ListenError::Unfit`](crate::ListenError::Unfit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    /// use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// // As a service manager does before it starts the server.
+    /// let flags = SocketFlags::CLOEXEC;
+    /// let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    /// rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
+    /// rustix::net::listen(&socket, 1024)?;
+    ///
+    /// let server = Server::builder(&path).socket(socket.try_clone()?).start()?;
+    /// let mut alice = Client::register(&path, "alice")?;
+    /// assert_eq!(alice.call(b"ping")?, b"ping");
+    /// server.join_after_shutdown();
+    /// assert!(path.exists(), "the socket stays for the next server");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn socket(mut self, socket: OwnedFd) -> Self {
+        self.socket = Some(socket);
+        self
+    }
+
     /// Sets how long a shutdown waits for calls that are being served. Then all channels are closed, and
     /// workers have another second to end. A worker whose call does not return by then is left behind and
     /// counted as [`abandoned`](crate::ServerSummary::abandoned).
@@ -288,11 +331,11 @@ impl ServerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(self) -> Result<Server, StartError> {
-        let (settings, service) = self.check()?;
-        Server::start(settings, service)
+        let (settings, socket, service) = self.check()?;
+        Server::start(settings, socket, service)
     }
 
-    fn check(self) -> Result<(Settings, Box<dyn Service>), StartError> {
+    fn check(self) -> Result<(Settings, Option<OwnedFd>, Box<dyn Service>), StartError> {
         if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
             return Err(StartError::MaxClients(self.max_clients));
         }
@@ -308,7 +351,7 @@ impl ServerBuilder {
             policy,
             grace: self.grace,
         };
-        Ok((settings, self.service))
+        Ok((settings, self.socket, self.service))
     }
 }
 

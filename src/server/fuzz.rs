@@ -206,7 +206,8 @@ impl std::fmt::Debug for FuzzAcceptor {
 impl FuzzAcceptor {
     /// Listens at a path.
     pub fn open(path: &Path) -> FuzzAcceptor {
-        let (acceptor, shared) = Acceptor::prepare(settings(path), Box::new(service)).expect("a socket");
+        let (acceptor, shared) =
+            Acceptor::prepare(settings(path), None, Box::new(service)).expect("a socket");
         FuzzAcceptor { acceptor, shared }
     }
 

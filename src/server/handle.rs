@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -80,10 +81,14 @@ impl Server {
         ServerBuilder::new(path.into())
     }
 
-    pub(super) fn start(settings: Settings, service: Box<dyn Service>) -> Result<Server, StartError> {
+    pub(super) fn start(
+        settings: Settings,
+        socket: Option<OwnedFd>,
+        service: Box<dyn Service>,
+    ) -> Result<Server, StartError> {
         let process = ForkSafeWord::not_inherited(OURS)
             .map_err(|source| StartError::System { action: "map memory", source })?;
-        let (acceptor, shared) = Acceptor::prepare(settings, service)?;
+        let (acceptor, shared) = Acceptor::prepare(settings, socket, service)?;
         let no_thread = |source| StartError::System { action: "start a thread", source };
         shared.events.start().map_err(no_thread)?;
         let acceptor = threads::spawn("rp-acceptor", move || acceptor.run()).map_err(no_thread)?;

@@ -4,6 +4,7 @@
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,7 @@ impl Acceptor {
     /// Does everything that can fail at the start. When this returns, clients can connect.
     pub(super) fn prepare(
         settings: Settings,
+        socket: Option<OwnedFd>,
         service: Box<dyn Service>,
     ) -> Result<(Acceptor, Arc<Shared>), StartError> {
         if let Some(cpu) = settings.pin {
@@ -55,8 +57,13 @@ impl Acceptor {
         let registry = Registry::create(settings.max_clients)?;
         let (waits, wake) =
             Waits::new().map_err(|source| StartError::System { action: "make an epoll instance", source })?;
-        let (mode, group) = socket_access(&settings.policy);
-        let listener = Listener::bind(&settings.path, mode, group)?;
+        let listener = match socket {
+            Some(socket) => Listener::given(socket)?,
+            None => {
+                let (mode, group) = socket_access(&settings.policy);
+                Listener::bind(&settings.path, mode, group)?
+            }
+        };
         let shared = Arc::new(Shared::new(settings, registry, service, wake));
         shared.access.follow(listener.file());
         if let Some(limit) = limit {

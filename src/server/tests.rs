@@ -135,7 +135,7 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
         grace: Duration::from_secs(1),
     };
     let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
-    Acceptor::prepare(settings, Box::new(echo)).unwrap()
+    Acceptor::prepare(settings, None, Box::new(echo)).unwrap()
 }
 
 /// The deadline of a connection ends when it registers. Otherwise each of a thousand idle clients would wake
