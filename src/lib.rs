@@ -148,7 +148,7 @@
 //! # Events
 //!
 //! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
-//! report nothing. Without a subscriber, the only cost is one load of a word for each message.
+//! report nothing. Without a subscriber, the only cost is one load of a word for each message and call.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |
@@ -161,6 +161,8 @@
 //! | `introduction` | debug | `from`, `from_key`, `to`; `refusal` if refused | a client asked for a link |
 //! | `topic` | debug | `topic`, `name`, `key`, `change`; `refusal` if refused | a topic was published, refused, or ended |
 //! | `access` | info | `rules`, `users`, `groups`, `strangers` | the [`Access`] was replaced; so many clients would not be let in now |
+//! | `call` | trace | `name`, `key`, `bytes_in`, `bytes_out` | a call to the service was answered |
+//! | `control` | info | `command`, `pid`, `uid`; `error` if it failed | an operator gave a command |
 //! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
 //! | `registry` | error | `name`, `error` | an operation of the registry failed |
@@ -248,11 +250,11 @@ mod wire;
 pub use self::ready::{Async, OwnedRequest};
 pub use self::{
     client::{
-        AcceptError, CallError, Caller, Change, Client, ClientBuilder, Closer, ConnectError, Eviction, Inbox,
-        Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun, OwnedSample, Presence,
-        PublishError, PublishOptions, Publisher, Reconnect, ReconnectError, ReconnectEvent, RecvError,
-        RegisterError, Responder, Sample, SampleError, SampleGrant, SampleView, SendError, ServeError,
-        ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
+        AcceptError, CallError, Caller, Change, Client, ClientBuilder, Closer, ConnectError, ControlError,
+        Eviction, Inbox, Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun,
+        OwnedSample, Presence, PublishError, PublishOptions, Publisher, Reconnect, ReconnectError,
+        ReconnectEvent, RecvError, RegisterError, Responder, Sample, SampleError, SampleGrant, SampleView,
+        SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, TopicInfo, default_path},

@@ -128,6 +128,30 @@ pub enum RegisterError {
     },
 }
 
+/// Why a server did not carry out an [operator's command](crate::Observer::control).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The server carried it out, and it failed. The text is the server's.
+    #[error("{0}")]
+    Failed(String),
+    /// This user may give the server no commands.
+    #[error("only the server's own user and root may give it commands: run this as one of them")]
+    NotPermitted,
+    /// The server's program takes no commands.
+    #[error("this server takes no commands: its program has set none (ServerBuilder::control)")]
+    NoCommands,
+    /// Too many commands wait.
+    #[error("too many commands wait for the server: try again")]
+    Busy,
+    /// The command is empty or too long.
+    #[error("a command of {0} bytes: give one of 1 to 4096 bytes")]
+    Length(usize),
+    /// The server could not be asked.
+    #[error(transparent)]
+    Asking(#[from] RegisterError),
+}
+
 /// Why a request has no result: a call of the server's or, over a [`Link`](super::Link), another client's
 /// service, or a question about the registry.
 ///

@@ -34,7 +34,7 @@ pub use backoff::Reconnect;
 pub use builder::ClientBuilder;
 pub use caller::Caller;
 pub use closer::Closer;
-pub use error::{CallError, RecvError, RegisterError, SendError};
+pub use error::{CallError, ControlError, RecvError, RegisterError, SendError};
 pub use event::{ReconnectError, ReconnectEvent};
 pub use handle::Client;
 pub use inbox::{Inbox, Message};

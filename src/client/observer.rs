@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::error::RegisterError;
+use super::error::{ControlError, RegisterError};
 use super::session::{ask_anew, deadline_in, explain};
+use crate::connect::control::{LONGEST_COMMAND, Obeyed};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
 use crate::connect::topics::decode_topics;
@@ -245,6 +246,48 @@ impl Observer {
                 }
             }
         })
+    }
+
+    /// Gives the server a command, which it understands as
+    /// [`ServerBuilder::control`](crate::ServerBuilder::control) says, and returns what it says to it. Only
+    /// the server's own user and root may do that. A command has 1 to 4096 bytes, an answer at most 8192:
+    /// what is longer was cut. It is the server's text: escape it before a terminal shows it.
+    ///
+    /// Blocks until the command was carried out, at most the time that
+    /// [`connect_timeout`](Self::connect_timeout) was given, and ten seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`ControlError`]. After a time-out the server may still carry it out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Observer, Server};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let _server = Server::builder(&path).control(|command| Ok(command.to_uppercase())).start()?;
+    /// assert_eq!(Observer::connect(&path)?.control("hello")?, "HELLO");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn control(&self, command: &str) -> Result<String, ControlError> {
+        if !(1..=LONGEST_COMMAND).contains(&command.len()) {
+            return Err(ControlError::Length(command.len()));
+        }
+        let deadline = deadline_in(self.timeout);
+        // On a connection of its own, so that it is not asked again, and carried out twice, should that end.
+        let obeyed = ask_anew(&self.path, deadline, |line| {
+            line.refuse_descriptors();
+            let body = line.ask(&Ask::Control(command.to_owned()), deadline)?.body;
+            Obeyed::decode(&body).ok_or(DialError::NotRingpost)
+        });
+        match obeyed.map_err(|error| explain(error, &self.path, None))? {
+            Obeyed::Done(text) => Ok(text),
+            Obeyed::Failed(why) => Err(ControlError::Failed(why)),
+            Obeyed::NotPermitted => Err(ControlError::NotPermitted),
+            Obeyed::NoCommands => Err(ControlError::NoCommands),
+            Obeyed::Busy => Err(ControlError::Busy),
+        }
     }
 
     /// Asks on the connection that was kept, and from the beginning on a new one if there is none or the

@@ -1,5 +1,6 @@
 //! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
+use super::control::LONGEST_COMMAND;
 use super::introduction::{Half, Introduction, Proof, Reported, decode_report, encode_report};
 use super::topics::{Part, Publish, Subscribe, Waits};
 use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, TopicError, take};
@@ -81,6 +82,8 @@ pub(crate) enum Ask {
         proof: Proof,
         waits: Waits,
     },
+    /// An operator's command.
+    Control(String),
 }
 
 /// Why a datagram is not a valid request.
@@ -183,6 +186,7 @@ impl Ask {
             Ask::Part(proof) => (15, proof.encode().to_vec()),
             Ask::Topics { from } => (16, from.to_le_bytes().to_vec()),
             Ask::Presence { proof, waits } => (17, [&proof.encode()[..], &waits.encode()].concat()),
+            Ask::Control(command) => (18, command.as_bytes().to_vec()),
         };
         frame(what, &body)
     }
@@ -205,6 +209,7 @@ impl Ask {
             Ask::Published { .. } | Ask::Subscribe { .. } | Ask::Leave { .. } | Ask::Topics { .. } => {
                 descriptors == 0
             }
+            Ask::Control(_) => descriptors == 0,
         }
     }
 
@@ -259,6 +264,12 @@ impl Ask {
                 Some((proof, [waits])) => Waits::from_byte(*waits)
                     .map(|waits| Ask::Presence { proof, waits })
                     .ok_or(AskError::Unknown),
+                _ => Err(AskError::Unknown),
+            },
+            18 => match str::from_utf8(body) {
+                Ok(command) if (1..=LONGEST_COMMAND).contains(&command.len()) => {
+                    Ok(Ask::Control(command.to_owned()))
+                }
                 _ => Err(AskError::Unknown),
             },
             _ => Err(AskError::Unknown),

@@ -6,6 +6,7 @@
 
 mod accepted;
 pub(crate) mod connection;
+pub(crate) mod control;
 mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::admission::{ACCEPTS_AT_ONCE, Admission, Next};
 use super::broker::Broker;
 use super::connections::{Connection, ConnectionId, Connections, GREETING_TIME, MOST_BODY, Source, State};
+use super::control::Control;
 use super::departure::{client_babbled, client_died};
 use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
@@ -40,6 +41,7 @@ pub(super) struct Acceptor {
     pub(super) enrolment: Enrolment,
     pub(super) broker: Broker,
     pub(super) topics: Topics,
+    pub(super) control: Control,
     pub(super) put_off: PutOff,
 }
 
@@ -70,6 +72,7 @@ impl Acceptor {
             self.topics.left(member.peer.key, process);
             failpoint!("acceptor.let_go", [server], seldom);
         }
+        self.control.answer(&mut self.connections);
         let now = Instant::now();
         self.connections.unread.close_read(now);
         self.retry(now);
@@ -130,7 +133,7 @@ impl Acceptor {
         let Some(Connection { socket, state }) = self.connections.get(id) else { return };
         let heard = socket.hear(&mut datagram);
         let (registered, put_off) = match state {
-            State::Asking(asking) => (false, asking.put_off.is_some()),
+            State::Asking(asking) => (false, asking.put_off.is_some() || asking.commands),
             State::Registered(_) => (true, false),
         };
         match heard {
@@ -195,6 +198,7 @@ impl Acceptor {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
             }
+            Ok(Ask::Control(command)) => self.control.take(&mut self.connections, id, command),
             Ok(ask) => {
                 if let Some(ask) = self.topics.answer(&mut self.connections, id, ask) {
                     self.put_off(id, ask);

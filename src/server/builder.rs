@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::{Access, Policy, Rule};
+use super::control::Commands;
+use super::worker_thread::check_cpu;
 use super::{Server, StartError};
 use crate::channel::{ChannelError, Geometry};
 use crate::connect::{Quotas, lasting};
@@ -37,6 +39,7 @@ pub(super) struct Settings {
     /// Who may use the server at first.
     pub(super) policy: Policy,
     pub(super) grace: Duration,
+    pub(super) control: Option<Commands>,
 }
 
 /// Sets up a [`Server`].
@@ -53,6 +56,7 @@ pub(super) struct Settings {
 /// | [`grace`](Self::grace) | 5 s | |
 /// | [`quotas`](Self::quotas) of each other user | see [`Quotas`] | |
 /// | [`access`](Self::access): these three, and rules | no rules | see [`Access`] |
+/// | [`control`](Self::control) | no commands | |
 /// | [`service`](Self::service), [`service_with`](Self::service_with) | echo | |
 ///
 /// Nothing is checked or made, and nothing blocks, before [`start`](Self::start).
@@ -88,6 +92,7 @@ pub struct ServerBuilder {
     quotas: Option<Quotas>,
     rules: Vec<Rule>,
     service: Box<dyn Service>,
+    control: Option<Commands>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -112,6 +117,7 @@ impl ServerBuilder {
             quotas: None,
             rules: Vec::new(),
             service: Box::new(echo),
+            control: None,
         }
     }
 
@@ -300,6 +306,45 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets an operator give commands to this server while it runs, with
+    /// [`Observer::control`](crate::Observer::control): `control` gets the text of each, and returns what to
+    /// tell the operator, or why it failed. Only the server's own user and root may give commands; the server
+    /// checks that. Each is an [event](crate#events).
+    ///
+    /// Commands run one after the other, on a thread that is there while there are any, so they may take
+    /// long. But an operator learns nothing of one that takes more than ten seconds, and a shutdown waits a
+    /// second for it. A panic is caught, and fails the command.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{ControlError, Observer, Server};
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let paused = AtomicBool::new(false);
+    /// let _server = Server::builder(&path)
+    ///     .control(move |command| match command {
+    ///         "pause" => {
+    ///             paused.store(true, Ordering::Relaxed);
+    ///             Ok("paused".to_owned())
+    ///         }
+    ///         other => Err(format!("there is no command {other:?}: use pause")),
+    ///     })
+    ///     .start()?;
+    /// let operator = Observer::connect(&path)?;
+    /// assert_eq!(operator.control("pause")?, "paused");
+    /// assert!(matches!(operator.control("stop"), Err(ControlError::Failed(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn control(
+        mut self,
+        control: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.control = Some(Commands::new(control));
+        self
+    }
+
     /// Sets how long a shutdown waits for calls that are being served. Then all channels are closed, and
     /// workers have another second to end. A worker whose call does not return by then is left behind and
     /// counted as [`abandoned`](crate::ServerSummary::abandoned).
@@ -331,17 +376,7 @@ impl ServerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(self) -> Result<Server, StartError> {
-        let (settings, socket, service) = self.check()?;
-        Server::start(settings, socket, service)
-    }
-
-    fn check(self) -> Result<(Settings, Option<OwnedFd>, Box<dyn Service>), StartError> {
-        if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
-            return Err(StartError::MaxClients(self.max_clients));
-        }
-        let Self { users, groups, quotas, rules, .. } = self;
-        let policy = Policy::new(Access { users, groups, quotas: quotas.unwrap_or_default(), rules })?;
-        let geometry = geometry(self.ring_size, self.max_block)?;
+        let (geometry, policy) = self.checked()?;
         let settings = Settings {
             path: self.path,
             max_clients: self.max_clients,
@@ -350,8 +385,41 @@ impl ServerBuilder {
             pin: self.pin,
             policy,
             grace: self.grace,
+            control: self.control,
         };
-        Ok((settings, self.socket, self.service))
+        Server::start(settings, self.socket, self.service)
+    }
+
+    /// Checks the settings as [`start`](Self::start) does, and makes nothing. Whether the path can be used, and
+    /// whether there are enough resources, only a start shows. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// A setting out of its limits; see [`StartError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Server, StartError};
+    ///
+    /// let builder = Server::builder("/nowhere/bus").ring_size(5000);
+    /// assert!(matches!(builder.check(), Err(StartError::Geometry(_))));
+    /// assert!(builder.ring_size(8192).check().is_ok());
+    /// ```
+    pub fn check(&self) -> Result<(), StartError> {
+        self.checked().map(drop)
+    }
+
+    fn checked(&self) -> Result<(Geometry, Policy), StartError> {
+        if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
+            return Err(StartError::MaxClients(self.max_clients));
+        }
+        if let Some(cpu) = self.pin {
+            check_cpu(cpu)?;
+        }
+        let (users, groups, rules) = (self.users.clone(), self.groups.clone(), self.rules.clone());
+        let policy = Policy::new(Access { users, groups, quotas: self.quotas.unwrap_or_default(), rules })?;
+        Ok((geometry(self.ring_size, self.max_block)?, policy))
     }
 }
 

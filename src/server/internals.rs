@@ -88,6 +88,7 @@ impl TestWorker {
             pin: None,
             policy: Default::default(),
             grace: Duration::ZERO,
+            control: None,
         };
         let registry = Registry::create(2)?;
         let wake = Waits::new()?.1;

@@ -14,6 +14,7 @@ use super::admission::Admission;
 use super::broker::Broker;
 use super::builder::Settings;
 use super::connections::Connections;
+use super::control::Control;
 use super::enrolment::Enrolment;
 use super::error::StartError;
 use super::events::Event;
@@ -21,7 +22,6 @@ use super::panics::contain;
 use super::shared::Shared;
 use super::summary::{ServerSummary, summary};
 use super::topics::Topics;
-use super::worker_thread::check_cpu;
 use crate::connect::{Listener, Refusal, is_unknown_user};
 use crate::link::Service;
 use crate::os::descriptors::{CutOff, Waits};
@@ -50,9 +50,6 @@ impl Acceptor {
         socket: Option<OwnedFd>,
         service: Box<dyn Service>,
     ) -> Result<(Acceptor, Arc<Shared>), StartError> {
-        if let Some(cpu) = settings.pin {
-            check_cpu(cpu)?;
-        }
         let limit = low_descriptor_limit(settings.max_clients);
         let registry = Registry::create(settings.max_clients)?;
         let (waits, wake) =
@@ -80,6 +77,7 @@ impl Acceptor {
             enrolment: Enrolment::new(Arc::clone(&shared)),
             broker: Broker::new(Arc::clone(&shared)),
             topics: Topics::new(Arc::clone(&shared)),
+            control: Control::new(Arc::clone(&shared)),
             put_off: PutOff::default(),
         };
         acceptor.admission.open(&acceptor.connections).map_err(|errno: Errno| StartError::System {
@@ -156,6 +154,7 @@ impl Acceptor {
         failpoint!("shutdown.served", [server], stopping);
         self.end_all(CloseReason::Shutdown);
         self.topics.finish();
+        self.control.finish(&mut self.connections, Instant::now() + LAST_MOMENT);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
             self.shared.events.tell(Event::Abandoned { peer: member.peer, workers: abandoned.len() });

@@ -7,6 +7,7 @@ mod answers;
 mod broker;
 mod builder;
 mod connections;
+mod control;
 mod delivery;
 mod departure;
 mod enrolment;

@@ -133,6 +133,7 @@ fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
         pin: None,
         policy: Default::default(),
         grace: Duration::from_secs(1),
+        control: None,
     };
     let echo = |request: Request<'_>, response: &mut Response<'_>| response.write(request.payload());
     Acceptor::prepare(settings, None, Box::new(echo)).unwrap()

@@ -121,6 +121,9 @@ impl Handler for Operations {
         self.unreported.calls += 1;
         self.unreported.bytes_in += request as u64;
         self.unreported.bytes_out += response as u64;
+        if self.shared.events.wants_calls() {
+            self.tell_call(request, response);
+        }
     }
 
     #[inline(never)]
@@ -211,6 +214,13 @@ impl Operations {
         let Peer { name: from, key: from_key, .. } = self.member.peer;
         let event = Event::Message { from, from_key, to: to.copied(), to_key, bytes, outcome };
         self.shared.events.tell(event);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_call(&self, bytes_in: usize, bytes_out: usize) {
+        let Peer { name, key, .. } = self.member.peer;
+        self.shared.events.tell(Event::Call { name, key, bytes_in, bytes_out });
     }
 
     fn look_up(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {

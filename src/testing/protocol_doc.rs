@@ -405,6 +405,7 @@ fn requests_and_refusals() {
         ("PART", Ask::Part(proof)),
         ("TOPICS", Ask::Topics { from: 0 }),
         ("PRESENCE", Ask::Presence { proof, waits: topics::subscribe().waits }),
+        ("CONTROL", Ask::Control("reload".into())),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();

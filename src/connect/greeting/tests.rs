@@ -43,6 +43,8 @@ fn requests_decode_to_what_was_encoded() {
         Ask::Part(proof),
         Ask::Topics { from: 16 },
         Ask::Presence { proof, waits: Waits { may_sleep: true, arms: true } },
+        Ask::Control("reload".into()),
+        Ask::Control("x".repeat(LONGEST_COMMAND)),
     ];
     for ask in asks {
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
@@ -58,7 +60,7 @@ fn each_kind_of_invalid_request_has_its_error() {
     assert_eq!(Ask::decode(&datagram), Err(AskError::NotRingpost));
     assert_eq!(Ask::decode(&datagram[..15]), Err(AskError::NotRingpost));
     assert_eq!(Ask::decode(&[]), Err(AskError::NotRingpost));
-    assert_eq!(Ask::decode(&frame(18, b"")), Err(AskError::Unknown));
+    assert_eq!(Ask::decode(&frame(19, b"")), Err(AskError::Unknown));
     assert_eq!(Ask::decode(&frame(2, b"abc")), Err(AskError::Unknown));
     assert_eq!(Ask::decode(&frame(3, b"x")), Err(AskError::Unknown));
     assert!(matches!(Ask::decode(&frame(1, b"")), Err(AskError::Name(_))));
@@ -80,6 +82,9 @@ fn each_kind_of_invalid_request_has_its_error() {
         let body = [&[7; Proof::LEN][..], waits].concat();
         assert_eq!(Ask::decode(&frame(17, &body)), Err(AskError::Unknown), "{waits:?}");
     }
+    for command in [&[][..], b"\xff", &[b'x'; LONGEST_COMMAND + 1]] {
+        assert_eq!(Ask::decode(&frame(18, command)), Err(AskError::Unknown), "{} bytes", command.len());
+    }
     let subscribe = [&[7; Proof::LEN][..], &[0, 0, b'/']].concat();
     let no_topic = Ask::decode(&frame(12, &subscribe)).unwrap_err();
     assert_eq!(no_topic, AskError::Topic(TopicError::EmptyLevel { position: 0 }));
@@ -90,7 +95,7 @@ fn each_kind_of_invalid_request_has_its_error() {
 fn each_answer_brings_the_descriptors_that_belong_to_it() {
     let (name, proof) = (Name::new("bob").unwrap(), proof(1));
     let waits = |arms| Waits { may_sleep: true, arms };
-    let asks: [(Ask, &[usize]); 18] = [
+    let asks: [(Ask, &[usize]); 19] = [
         (Ask::Register(name), &[0, 1]),
         (Ask::List { from_slot: 0 }, &[0]),
         (Ask::Server, &[0]),
@@ -109,6 +114,7 @@ fn each_answer_brings_the_descriptors_that_belong_to_it() {
         (Ask::Topics { from: 1 }, &[0]),
         (Ask::Presence { proof, waits: waits(false) }, &[0, 3]),
         (Ask::Presence { proof, waits: waits(true) }, &[0, 5]),
+        (Ask::Control("reload".into()), &[0]),
     ];
     for (ask, allowed) in asks {
         let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
@@ -144,6 +150,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
         any_ask_with_proof(),
         any::<u64>().prop_map(|from| Ask::Links { from }),
         any::<u64>().prop_map(|from| Ask::Topics { from }),
+        "[a-zé -]{1,200}".prop_map(Ask::Control),
     ]
 }
 

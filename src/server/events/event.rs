@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use tracing::{Level, debug, error, event_enabled, info, warn};
+use tracing::{Level, debug, error, event_enabled, info, trace, warn};
 
 use super::limits::{Cause, Kind, LeftOut};
 use crate::connect::{Credentials, Refusal};
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Introduction { from: Peer, to: Address, refusal: Option<Refusal> },
     Topic { client: Peer, topic: Topic, change: TopicChange },
     Access { rules: usize, users: usize, groups: usize, strangers: usize },
+    Call { name: Name, key: Key, bytes_in: usize, bytes_out: usize },
+    Control { who: Credentials, command: String, error: Option<String> },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
     Registry { name: Name, error: String },
@@ -78,7 +80,9 @@ impl Refused {
 impl Event {
     pub(super) fn level(&self) -> Level {
         match self {
-            Event::Register { .. } | Event::Unregister { .. } | Event::Access { .. } => Level::INFO,
+            Event::Register { .. } | Event::Unregister { .. } | Event::Control { .. } | Event::Access { .. } => {
+                Level::INFO
+            }
             Event::Death { .. }
             | Event::Violation { .. }
             | Event::Refused(_)
@@ -87,6 +91,7 @@ impl Event {
             | Event::Abandoned { .. } => Level::WARN,
             Event::Registry { .. } | Event::Failed { .. } | Event::CutOff => Level::ERROR,
             Event::Message { .. } | Event::Introduction { .. } | Event::Topic { .. } => Level::DEBUG,
+            Event::Call { .. } => Level::TRACE,
         }
     }
 
@@ -97,16 +102,18 @@ impl Event {
             Event::Unregister { peer, .. } => (Kind::Unregister, peer.uid),
             Event::Death { peer, .. } => (Kind::Death, peer.uid),
             Event::Violation { peer, .. } => (Kind::Violation, peer.uid),
+            Event::Control { who, .. } => (Kind::Control, who.uid),
             Event::Refused(Refused { who: Some(who), .. }) => (Kind::Refused, who.uid),
             // Strangers can cause these too, so they must not use up the allowance for the server's own
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Messages, introductions and topics are only logged on request; another access comes from the
+            // Calls, messages, introductions and topics are only logged on request; another access comes from the
             // program itself; the others come once in a server's life.
             Event::Message { .. }
             | Event::Introduction { .. }
             | Event::Topic { .. }
+            | Event::Call { .. }
             | Event::Access { .. }
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
@@ -154,6 +161,13 @@ impl Event {
             Event::Access { rules, users, groups, strangers } => info!(
                 target: TARGET, event = "access", rules, users, groups, strangers, "the access was replaced"
             ),
+            Event::Call { name, key, bytes_in, bytes_out } => trace!(
+                target: TARGET, event = "call", name = %name, key = %key, bytes_in, bytes_out, "call"
+            ),
+            Event::Control { who, command, error } => info!(
+                target: TARGET, event = "control", command = command.as_str(), pid = who.pid, uid = who.uid,
+                error = error.as_deref(), "an operator gave a command"
+            ),
             Event::Limit { needed, limit } => warn!(
                 target: TARGET, event = "limit", needed, limit,
                 "the limit of open files is too low for that many clients: raise it (ulimit -n)"
@@ -185,6 +199,11 @@ impl Event {
 /// Whether the subscriber wants an event for each message. Calls the subscriber.
 pub(super) fn wants_messages() -> bool {
     event_enabled!(target: TARGET, Level::DEBUG)
+}
+
+/// Whether the subscriber wants an event for each call. Calls the subscriber.
+pub(super) fn wants_calls() -> bool {
+    event_enabled!(target: TARGET, Level::TRACE)
 }
 
 /// Reports events that were left out because one user caused too many of one kind.

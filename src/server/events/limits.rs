@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Death,
     Violation,
     Refused,
+    Control,
     /// The server's own faults.
     Own,
 }
@@ -48,6 +49,7 @@ impl Kind {
             Kind::Death => "death",
             Kind::Violation => "violation",
             Kind::Refused => "refused",
+            Kind::Control => "control",
             Kind::Own => "own",
         }
     }

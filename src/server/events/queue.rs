@@ -23,7 +23,7 @@ use tracing::dispatcher::{self, Dispatch};
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing::subscriber::NoSubscriber;
 
-use super::event::{Event, report_dropped, report_left_out, wants_messages};
+use super::event::{Event, report_dropped, report_left_out, wants_calls, wants_messages};
 use super::limits::{EventLimits, LeftOut};
 use crate::os::threads;
 use crate::server::panics::contain;
@@ -35,7 +35,7 @@ const QUEUE: usize = 8192;
 /// How long the end of a server waits for a subscriber that is busy.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
-/// How long to wait before asking a subscriber again that did not want messages.
+/// How long to wait before asking a subscriber again that did not want messages or calls.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The queue as the server's threads see it, and the thread that empties it.
@@ -59,6 +59,8 @@ struct Queue {
     changed: Condvar,
     /// False while the subscriber is known not to want an event per message.
     wants_messages: AtomicBool,
+    /// The same for an event per call.
+    wants_calls: AtomicBool,
 }
 
 #[derive(Default)]
@@ -85,7 +87,12 @@ struct Batch {
 impl Events {
     /// A queue without its thread.
     pub(crate) fn new() -> Events {
-        let queue = Queue { state: Mutex::default(), changed: Condvar::new(), wants_messages: true.into() };
+        let queue = Queue {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            wants_messages: true.into(),
+            wants_calls: true.into(),
+        };
         Events { queue: Arc::new(queue), thread: Mutex::new(None), id: OnceLock::new(), waits: false.into() }
     }
 
@@ -128,6 +135,12 @@ impl Events {
     #[inline(always)]
     pub(crate) fn wants_messages(&self) -> bool {
         is_enabled(Level::DEBUG) && self.queue.wants_messages.load(Ordering::Relaxed)
+    }
+
+    /// Whether to make an event for each call. Reads two words.
+    #[inline(always)]
+    pub(crate) fn wants_calls(&self) -> bool {
+        is_enabled(Level::TRACE) && self.queue.wants_calls.load(Ordering::Relaxed)
     }
 
     /// Queues an event if a subscriber may want it. Never waits for a subscriber.
@@ -248,11 +261,17 @@ fn emit_all(queue: &Queue) {
         if ask_again.is_some_and(|time| Instant::now() >= time) {
             ask_again = None;
             queue.wants_messages.store(true, Ordering::Relaxed);
+            queue.wants_calls.store(true, Ordering::Relaxed);
         }
         for event in &events {
             let _ = contain(|| {
-                if matches!(event, Event::Message { .. }) && !wants_messages() {
-                    queue.wants_messages.store(false, Ordering::Relaxed);
+                let (wants, known) = match event {
+                    Event::Message { .. } => (wants_messages(), &queue.wants_messages),
+                    Event::Call { .. } => (wants_calls(), &queue.wants_calls),
+                    _ => return event.emit(),
+                };
+                if !wants {
+                    known.store(false, Ordering::Relaxed);
                     ask_again = Some(Instant::now() + ASK_AGAIN);
                     return;
                 }
