@@ -7,6 +7,8 @@ pub(crate) mod credentials;
 pub(crate) mod descriptors;
 pub(crate) mod fork_safe;
 pub(crate) mod futex;
+#[cfg(feature = "cli")]
+pub(crate) mod inherited;
 pub(crate) mod memfd;
 pub(crate) mod neighbour;
 pub(crate) mod nest;

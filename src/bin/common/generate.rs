@@ -13,13 +13,13 @@ use super::out;
 /// Write this program's man pages or shell completions into a directory, for packages
 ///
 /// Prints the paths of the files it wrote. The files depend only on the program's version.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Generate {
     #[command(subcommand)]
     what: What,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum What {
     /// Write a man page (section 1) for the program and one for each of its commands
     Man {

@@ -20,6 +20,8 @@ pub mod floor_epoll;
 pub mod floor_futex;
 pub mod floor_socket;
 pub mod generate;
+pub mod inherited;
+pub mod level;
 pub mod out;
 pub mod place;
 pub mod signals;

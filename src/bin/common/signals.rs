@@ -39,12 +39,17 @@ impl Interrupt {
         if !ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
+        Interrupt::install_for(&wanted)
+    }
+
+    /// As [`Interrupt::install`], for these signals alone.
+    pub fn install_for(wanted: &[c_int]) -> Result<Interrupt, Failure> {
         let cannot = |error| {
             Failure::failed(format!(
                 "cannot handle signals: {error}; raise the limits on open files and threads (ulimit -n, -u)"
             ))
         };
-        let mut signals = Signals::new(&wanted).map_err(cannot)?;
+        let mut signals = Signals::new(wanted).map_err(cannot)?;
         let state =
             Arc::new(State { caught: AtomicI32::new(0), action: Mutex::default(), last: Mutex::default() });
         let watched = Arc::clone(&state);

@@ -1,4 +1,4 @@
-//! Parses the option `--quota NAME=VALUE`.
+//! Parses a quota, `NAME=VALUE`.
 
 use ringpost::Quotas;
 
@@ -32,11 +32,15 @@ impl Quota {
     }
 }
 
+/// The names of all quotas.
+pub const NAMES: [&str; 8] =
+    ["asking", "clients", "ring-bytes", "spinning", "registrations", "links", "topics", "subscriptions"];
+
 pub fn quota(text: &str) -> Result<Quota, String> {
-    const NAMES: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N, registrations=N, links=N, topics=N or \
+    const VALID: &str = "use asking=N, clients=N, ring-bytes=BYTES, spinning=N, registrations=N, links=N, topics=N or \
                          subscriptions=N";
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("the value is missing: {NAMES}"))?;
-    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number: {NAMES}"));
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("the value is missing: {VALID}"))?;
+    let number = || value.parse::<u32>().map_err(|_| format!("{value:?} is not a number: {VALID}"));
     match name {
         "asking" => number().map(Quota::Asking),
         "clients" => number().map(Quota::Clients),
@@ -46,7 +50,7 @@ pub fn quota(text: &str) -> Result<Quota, String> {
         "links" => number().map(Quota::Links),
         "topics" => number().map(Quota::Topics),
         "subscriptions" => number().map(Quota::Subscriptions),
-        _ => Err(format!("there is no quota {name:?}: {NAMES}")),
+        _ => Err(format!("there is no quota {name:?}: {VALID}")),
     }
 }
 
@@ -67,6 +71,7 @@ mod tests {
             "topics=7",
             "subscriptions=8",
         ];
+        assert_eq!(texts.map(|text| text.split('=').next().unwrap()), NAMES);
         for text in texts {
             quota(text).unwrap().set(&mut quotas);
         }

@@ -1,0 +1,37 @@
+//! The files beside a server: its socket and the lock of it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The lock file beside the socket.
+pub fn lock_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// The files of a server that runs, to be removed if it cannot do so itself.
+pub struct Files(Vec<((u64, u64), PathBuf)>);
+
+impl Files {
+    /// Those that are there now.
+    pub fn of(socket: &Path) -> Files {
+        let found = |path: PathBuf| inode_of(&path).map(|inode| (inode, path));
+        Files([socket.to_owned(), lock_of(socket)].into_iter().filter_map(found).collect())
+    }
+
+    /// Removes them, unless others are there by now.
+    pub fn remove(self) {
+        for (inode, path) in self.0 {
+            if inode_of(&path) == Some(inode) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Identifies the file at a path, to notice if it is replaced.
+fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
