@@ -390,8 +390,8 @@ impl ServerBuilder {
         Server::start(settings, self.socket, self.service)
     }
 
-    /// Checks the settings as [`start`](Self::start) does, and makes nothing. Whether the path can be used, and
-    /// whether there are enough resources, only a start shows. Does not block.
+    /// Checks the settings as [`start`](Self::start) does, and makes nothing. Whether the path can be used,
+    /// and whether there are enough resources, only a start shows. Does not block.
     ///
     /// # Errors
     ///

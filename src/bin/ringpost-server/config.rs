@@ -210,8 +210,14 @@ mod tests {
                 "access.users: \"nobody of this name\": no such user",
             ),
             ("[access.quotas]\nclient = 5", "access.quotas.client is not known: did you mean clients?"),
-            ("[[access.rules]]\nacts = [\"publsh\"]", "line 2: access.rules.acts: \"publsh\": use register, "),
-            ("[[access.rules]]\nact = \"publish\"", "line 2: access.rules.act is not known: did you mean acts?"),
+            (
+                "[[access.rules]]\nacts = [\"publsh\"]",
+                "line 2: access.rules.acts: \"publsh\": use register, ",
+            ),
+            (
+                "[[access.rules]]\nact = \"publish\"",
+                "line 2: access.rules.act is not known: did you mean acts?",
+            ),
             ("[access.quotas]\nclients = \"x\"", "access.quotas.clients: \"x\" is not a number"),
         ] {
             let why = Config::parse(text).unwrap_err().to_string();

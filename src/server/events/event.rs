@@ -80,9 +80,10 @@ impl Refused {
 impl Event {
     pub(super) fn level(&self) -> Level {
         match self {
-            Event::Register { .. } | Event::Unregister { .. } | Event::Control { .. } | Event::Access { .. } => {
-                Level::INFO
-            }
+            Event::Register { .. }
+            | Event::Unregister { .. }
+            | Event::Control { .. }
+            | Event::Access { .. } => Level::INFO,
             Event::Death { .. }
             | Event::Violation { .. }
             | Event::Refused(_)
@@ -108,8 +109,8 @@ impl Event {
             // faults.
             Event::Refused(Refused { who: None, .. }) => return Some((Kind::Refused, Cause::Server)),
             Event::Registry { .. } | Event::Abandoned { .. } => return Some((Kind::Own, Cause::Server)),
-            // Calls, messages, introductions and topics are only logged on request; another access comes from the
-            // program itself; the others come once in a server's life.
+            // Calls, messages, introductions and topics are only logged on request; another access comes from
+            // the program itself; the others come once in a server's life.
             Event::Message { .. }
             | Event::Introduction { .. }
             | Event::Topic { .. }
