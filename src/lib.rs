@@ -156,7 +156,7 @@
 //! | `unregister` | info | `name`, `key` | a client unregistered |
 //! | `death` | warn | `name`, `key`, `pid` | a client ended without unregistering |
 //! | `violation` | warn | `name`, `key`, `pid`, `what` | a client broke the protocol, and was disconnected |
-//! | `refused` | warn | `reason`; if known `name`, `pid`, `uid`, `gid`, `error` | a connection was refused |
+//! | `refused` | warn | `reason`; if known `name`, `pid`, `uid`, `gid`, `error` | a connection was refused, or what a client asked for |
 //! | `message` | debug | `from`, `from_key`, `to`, `to_key`, `bytes`, `outcome` | a message was sent |
 //! | `introduction` | debug | `from`, `from_key`, `to`; `refusal` if refused | a client asked for a link |
 //! | `topic` | debug | `topic`, `name`, `key`, `change`; `refusal` if refused | a topic was published, refused, or ended |

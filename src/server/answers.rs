@@ -67,8 +67,8 @@ pub(super) fn member_of(
     })
 }
 
-/// Refuses what was declined, and says in an event `what` that was, if the server could not do it. The
-/// connection is closed then.
+/// Refuses what was declined, and says in an event `what` that was, if the server could not do it or a rule
+/// does not allow it. The connection is closed then.
 pub(super) fn conclude(
     shared: &Shared,
     connections: &mut Connections,
@@ -80,6 +80,7 @@ pub(super) fn conclude(
     let reason = match refusal {
         Refusal::Quota => "quota",
         Refusal::NoResources => "resources",
+        Refusal::AgainstRules => "rule",
         // The client's own business, or told already.
         _ => return connections.refuse(shared, id, refusal, &why),
     };

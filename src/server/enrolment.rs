@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::access::{Act, Who};
 use super::admission::NO_DESCRIPTORS;
+use super::answers::Declined;
 use super::broker::LinkMarks;
 use super::builder::Settings;
 use super::connections::{ConnectionId, Connections};
@@ -22,7 +24,7 @@ use super::system_limits;
 use super::worker::Worker;
 use super::worker_thread::start_worker;
 use crate::channel::{self, ChannelError};
-use crate::connect::{Accepted, Credentials, Proof, Refusal, Reply, Secret};
+use crate::connect::{Accepted, Credentials, Proof, Refusal, Reply, Secret, peer_groups};
 use crate::os::remedy::on_resources;
 use crate::registry::{CounterCells, Owner, RegisterError, Registered};
 use crate::shm::Segment;
@@ -44,6 +46,7 @@ pub(super) struct Enrolment {
 /// A client that is in the registry, and nowhere else yet.
 struct NewClient {
     peer: Peer,
+    groups: Box<[u32]>,
     counters: CounterCells,
     share: Share,
 }
@@ -63,6 +66,15 @@ impl Enrolment {
             name: Some(*name),
             ..Refused::new(reason, message).of(who)
         };
+        // What the kernel does not tell is no member's, so a rule does not let it in by a group.
+        let groups = peer_groups(&*socket).unwrap_or_default();
+        let client = Who { name, uid, gid, groups: &groups };
+        if let Err(Declined { refusal, why }) = self.shared.check_name(Act::Register, name, &client) {
+            let mut refused = refused("rule", "a registration that a rule does not allow");
+            refused.error = Some(why.clone());
+            self.shared.events.tell(Event::Refused(refused));
+            return connections.refuse(&self.shared, id, refusal, &why);
+        }
         if nearly_the_last(&*socket, LAST_DESCRIPTORS) {
             self.shared.events.tell(Event::Refused(refused("descriptors", NO_DESCRIPTORS)));
             return connections.refuse(&self.shared, id, Refusal::NoResources, NO_DESCRIPTORS);
@@ -82,7 +94,7 @@ impl Enrolment {
             Ok(Registered { key, counters }) => {
                 failpoint!("register.claimed", [server], seldom);
                 let peer = Peer { name: *name, key, pid, uid, gid };
-                let client = NewClient { peer, counters, share };
+                let client = NewClient { peer, groups: groups.into(), counters, share };
                 if let Err(why) = self.enroll(connections, id, &socket, client) {
                     let _ =
                         self.shared.roll.release(&self.shared.registry, &peer, VanishReason::Unregistered);
@@ -115,7 +127,7 @@ impl Enrolment {
         socket: &Arc<Accepted>,
         client: NewClient,
     ) -> Result<(), String> {
-        let NewClient { peer, counters, share } = client;
+        let NewClient { peer, groups, counters, share } = client;
         let mut random = [0; 16];
         fill_random(&mut random).map_err(|error| format!("cannot get random bytes for a secret: {error}"))?;
         let proof = Proof { key: peer.key, secret: Secret::new(random) };
@@ -143,7 +155,7 @@ impl Enrolment {
             host.kicks,
             share,
         );
-        let member = Arc::new(member);
+        let member = Arc::new(member.in_groups(groups));
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member", [server], seldom);
         let worker =

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Act;
+use super::answers::Declined;
 use super::delivery::Delivery;
-use super::events::Event;
+use super::events::{Event, Refused};
 use super::member::Member;
 use super::shared::Shared;
-use crate::connect::listing;
+use crate::connect::{Credentials, listing};
 use crate::link::{DRAIN, End, Handler, Request, Responder, Response, Service, ServiceError, Slot};
 use crate::ring::layout::LINE;
 use crate::ring::{Consumer, Producer};
@@ -171,6 +173,12 @@ impl Operations {
             self.log_message(key, None, responder.body().len() - payload_at, Status::NotFound);
             return responder.respond(sequence, Status::NotFound, &[]);
         };
+        if self.shared.access.is_about(Act::Send)
+            && let Err(declined) = self.may_send(&target)
+        {
+            let bytes = responder.body().len() - payload_at;
+            return self.refuse_message(responder, sequence, &target, bytes, declined.why);
+        }
         let status = self.deliver(responder, &target, patience, payload_at);
         failpoint!("inbox.delivered", [server], always);
         let bytes = responder.body().len() - payload_at;
@@ -180,6 +188,32 @@ impl Operations {
             self.unreported.bytes_in += bytes as u64;
         }
         responder.respond(sequence, status, &[])
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn may_send(&self, target: &Member) -> Result<(), Declined> {
+        self.shared.check_name(Act::Send, &target.peer.name, &self.member.who())
+    }
+
+    /// A rule does not allow a message.
+    #[cold]
+    #[inline(never)]
+    fn refuse_message(
+        &self,
+        responder: &mut Responder,
+        sequence: u32,
+        target: &Member,
+        bytes: usize,
+        why: String,
+    ) -> Result<(), End> {
+        let Peer { key, name, .. } = &target.peer;
+        self.log_message(*key, Some(name), bytes, Status::NotAllowed);
+        let answered = responder.respond(sequence, Status::NotAllowed, why.as_bytes());
+        let mut refused = Refused::new("rule", "a message that a rule does not allow");
+        (refused.name, refused.error) = (Some(self.member.peer.name), Some(why));
+        self.shared.events.tell(Event::Refused(refused.of(Credentials::from(&self.member.peer))));
+        answered
     }
 
     /// Tries at once. If that fails and the sender is ready to wait, waits for room in the inbox.

@@ -49,10 +49,15 @@ impl Current {
         *place = policy;
     }
 
-    /// The policy, if a rule of it is about this act.
+    /// Whether a rule is about this act.
     #[inline(always)]
-    pub(in crate::server) fn on(&self, act: Act) -> Option<Arc<Policy>> {
-        (self.acts.load(Ordering::Acquire) & act.bit() != 0).then(|| self.get())
+    pub(in crate::server) fn is_about(&self, act: Act) -> bool {
+        self.acts.load(Ordering::Acquire) & act.bit() != 0
+    }
+
+    /// The policy, if a rule of it is about this act.
+    fn on(&self, act: Act) -> Option<Arc<Policy>> {
+        self.is_about(act).then(|| self.get())
     }
 }
 

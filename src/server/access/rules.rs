@@ -119,6 +119,7 @@ pub enum Act {
 
 impl Act {
     /// Its bit in a set of acts.
+    #[inline]
     pub(super) fn bit(self) -> u8 {
         1 << self as u8
     }

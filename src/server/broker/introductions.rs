@@ -16,6 +16,7 @@ use crate::channel::{self, ChannelError, Geometry, LinkWords};
 use crate::connect::{
     Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page, peer_pidfd,
 };
+use crate::server::access::Act;
 use crate::server::admission::NO_DESCRIPTORS;
 use crate::server::answers::{
     Declined, cannot_hand_over, conclude, declined, member_of, no_pidfd, pipe, process_of,
@@ -82,6 +83,7 @@ impl Broker {
         proof: &Proof,
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
+            self.shared.check_name(Act::Serve, &member.peer.name, &member.who())?;
             let bell = pipe()?;
             failpoint!("listen.made", [server], seldom);
             connections.answer(id, &[], &[bell.read.as_fd()]).map_err(cannot_hand_over("a bell"))?;
@@ -179,6 +181,7 @@ impl Broker {
     ) -> Result<(), Declined> {
         failpoint!("connect.heard", [server], seldom);
         let callee = self.find(to)?;
+        self.shared.check_name(Act::Call, &callee.peer.name, &caller.who())?;
         let geometry = self.geometry(ring_size)?;
         let (caller_key, callee_key) = (caller.peer.key, callee.peer.key);
         self.check_that_it_serves(&callee)?;

@@ -13,6 +13,7 @@ use super::table::{EndedPublication, Id, Progress, Table};
 use crate::connect::topics::Part;
 use crate::connect::{Ask, Proof, Refusal};
 use crate::os::descriptors::Ours;
+use crate::server::access::Gate;
 use crate::server::answers::{Declined, conclude, declined, member_of, process_of};
 use crate::server::connections::{ConnectionId, Connections, State};
 use crate::server::events::{Event, TopicChange};
@@ -44,8 +45,8 @@ pub(in crate::server) struct Topics {
 impl Topics {
     pub(in crate::server) fn new(shared: Arc<Shared>) -> Topics {
         Topics {
+            table: Table::behind(Gate::new(Arc::clone(&shared))),
             shared,
-            table: Table::default(),
             queues: Queues::default(),
             presence: None,
             starved: BTreeSet::new(),

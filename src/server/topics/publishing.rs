@@ -49,6 +49,7 @@ impl Topics {
         publish: Publish,
     ) -> Result<(), Declined> {
         failpoint!("publish.heard", [server], seldom);
+        self.shared.check_publish(&publish.topic, &member.who())?;
         if self.table.has(member.peer.key, &publish) {
             let why = format!(
                 "this client publishes {:?} already: use that publisher, or drop it first",

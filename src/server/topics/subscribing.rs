@@ -19,6 +19,7 @@ use crate::server::admission::NO_DESCRIPTORS;
 use crate::server::answers::{Declined, cannot_hand_over, declined, no_pidfd, pipe, process_of};
 use crate::server::connections::{ConnectionId, Connections};
 use crate::server::enrolment::LAST_DESCRIPTORS;
+use crate::server::events::TopicChange;
 use crate::server::kicks::{kept_from, kept_from_all};
 use crate::server::member::Member;
 use crate::server::processes::nearly_the_last;
@@ -62,6 +63,7 @@ impl Topics {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             failpoint!("subscribe.heard", [server], seldom);
             let began = Instant::now();
+            self.shared.check_subscribe(&subscribe.pattern, &member.who())?;
             let share = self.shared.ledger.begin_subscription(member.peer.uid)?;
             let (subscription, publishers) = self.table.subscribe(member.peer, subscribe, share);
             self.charge(member.peer.uid, began);
@@ -186,6 +188,9 @@ impl Topics {
             let began = Instant::now();
             let next = self.table.next(key);
             self.charge(member.peer.uid, began);
+            for topic in self.table.passed_over() {
+                self.tell(member.peer, &topic, TopicChange::Refused(Refusal::AgainstRules));
+            }
             match next {
                 Next::Nothing => return Ok(Attempt::PutOff),
                 Next::Later => return Ok(Attempt::Later),

@@ -22,9 +22,10 @@ use super::queues::Ticket;
 use crate::connect::topics::{Publish, Subscribe, TopicInfo};
 use crate::connect::{is_root, same_user};
 use crate::os::descriptors::Ours;
+use crate::server::access::Gate;
 use crate::server::quotas::TopicShare;
 use crate::topic::Shape;
-use crate::wire::{HELLO_TIME, Key, Peer, Policy};
+use crate::wire::{HELLO_TIME, Key, Peer, Policy, Topic};
 
 /// How many publications are looked at for one question before others are heard.
 pub(super) const LOOKED_AT: usize = 512;
@@ -45,6 +46,10 @@ pub(super) struct Table {
     due: VecDeque<(Instant, Id)>,
     /// Publications that have ended and are still there, the oldest first.
     ended: VecDeque<Id>,
+    /// Whether a subscription may take a topic that matches.
+    gate: Gate,
+    /// Publications that matched a subscription that may not take them.
+    closed: Vec<Id>,
 }
 
 #[derive(Debug)]
@@ -200,6 +205,11 @@ impl Publication {
 }
 
 impl Table {
+    /// A table whose subscriptions take only what the gate lets them.
+    pub(super) fn behind(gate: Gate) -> Table {
+        Table { gate, ..Table::default() }
+    }
+
     /// The number of the next publication or subscription, or of what happens next.
     pub(super) fn next_id(&mut self) -> Id {
         self.last += 1;
@@ -277,9 +287,12 @@ impl Table {
             if !publication.matches(subscriber, subscribe) {
                 continue;
             }
+            // Also if it is closed to the subscription: that passes over it when it comes to it.
             publication.awaited += 1;
-            found.reliable += u32::from(subscribe.policy == Policy::Reliable);
-            found.keys.insert(subscriber.key);
+            if self.gate.is_open(subscriber, &publication.publish.topic) {
+                found.reliable += u32::from(subscribe.policy == Policy::Reliable);
+                found.keys.insert(subscriber.key);
+            }
             if !std::mem::replace(is_hungry, true) {
                 self.clients.entry(subscriber.key).or_default().hungry.push_back(*subscription);
             }
@@ -292,7 +305,9 @@ impl Table {
         let publication = self.publications.get(&id).filter(|publication| publication.is_open())?;
         let wants = |subscription: &&Subscription| {
             let Subscription { subscriber, subscribe, .. } = subscription;
-            subscribe.policy == Policy::Reliable && publication.matches(subscriber, subscribe)
+            subscribe.policy == Policy::Reliable
+                && publication.matches(subscriber, subscribe)
+                && self.gate.is_open(subscriber, &publication.publish.topic)
         };
         Some(self.subscriptions.values().filter(wants).count() as u32)
     }
@@ -354,7 +369,7 @@ impl Table {
 
     // ---- subscriptions
 
-    /// Notes a subscription. Returns its number, and how many publications match it now.
+    /// Notes a subscription. Returns its number, and how many publications match it now and are open to it.
     pub(super) fn subscribe(
         &mut self,
         subscriber: Peer,
@@ -362,16 +377,16 @@ impl Table {
         share: TopicShare,
     ) -> (Id, u32) {
         let id = self.next_id();
-        let mut matching = 0;
+        let (mut is_hungry, mut open) = (false, 0);
         for publication in self.publications.values_mut().filter(|publication| publication.is_open()) {
             if publication.matches(&subscriber, &subscribe) {
                 publication.awaited += 1;
-                matching += 1;
+                is_hungry = true;
+                open += u32::from(self.gate.is_open(&subscriber, &publication.publish.topic));
             }
         }
         let client = self.clients.entry(subscriber.key).or_default();
         client.subscriptions.insert(id);
-        let is_hungry = matching > 0;
         if is_hungry {
             client.hungry.push_back(id);
         }
@@ -379,7 +394,7 @@ impl Table {
         let subscription =
             Subscription { subscriber, subscribe, cursor: 0, is_hungry, again, pairs, _share: share };
         self.subscriptions.insert(id, subscription);
-        (id, matching)
+        (id, open)
     }
 
     /// Ends a subscription. Returns its pairs.
@@ -436,11 +451,13 @@ impl Table {
                     }
                     looked_at += 1;
                     *cursor = *published;
-                    let is_it = |at: &Publication| at.is_there_for(id) && at.matches(subscriber, subscribe);
-                    if self.publications.get(publication).is_some_and(is_it) {
+                    let is_it = |at: &&Publication| at.is_there_for(id) && at.matches(subscriber, subscribe);
+                    let Some(at) = self.publications.get(publication).filter(is_it) else { continue };
+                    if self.gate.is_open(subscriber, &at.publish.topic) {
                         found = Some(*publication);
                         break;
                     }
+                    self.closed.push(*publication);
                 }
             }
             client.hungry.pop_front();
@@ -453,6 +470,17 @@ impl Table {
             }
         }
         Next::Nothing
+    }
+
+    /// The topics that the last questions have passed over, because they are closed to who asked.
+    pub(super) fn passed_over(&mut self) -> Vec<Topic> {
+        let closed = std::mem::take(&mut self.closed);
+        let topics = closed.into_iter().filter_map(|id| {
+            let topic = self.publications.get(&id)?.publish.topic.clone();
+            self.is_served(id);
+            Some(topic)
+        });
+        topics.collect()
     }
 
     /// Whether something may wait for a client that subscribes.

@@ -105,6 +105,17 @@ proptest! {
     }
 
     #[test]
+    fn patterns_include_and_intersect_each_other_as_in_zenoh(one in any_pattern(), two in any_pattern(), topic in any_topic()) {
+        let (one, two) = (Pattern::new(&one).unwrap(), Pattern::new(&two).unwrap());
+        let theirs = |pattern: &Pattern| keyexpr::new(pattern.as_str()).unwrap().to_owned();
+        let (first, second) = (theirs(&one), theirs(&two));
+        prop_assert_eq!(one.includes(&two), first.includes(&second), "{} includes {}", one, two);
+        prop_assert_eq!(one.intersects(&two), first.intersects(&second), "{} intersects {}", one, two);
+        prop_assert!(!one.includes(&two) || !two.matches(&topic) || one.matches(&topic));
+        prop_assert!(one.intersects(&two) || !(one.matches(&topic) && two.matches(&topic)));
+    }
+
+    #[test]
     fn a_text_is_a_topic_exactly_if_it_follows_all_rules(text in "\\PC{0,20}|[ /*$#?\t\na-c\u{80}-\u{a0}]{0,6}") {
         let good_level = |level: &str| {
             !level.is_empty()
@@ -150,4 +161,7 @@ fn matching_takes_no_longer_than_levels_times_levels() {
     let pattern = Pattern::new(&format!("{}b", "**/a/".repeat(25))).unwrap();
     let topic = Topic::new(&"a/".repeat(64)[..127]).unwrap();
     assert!(!pattern.matches(&topic));
+    assert!(!pattern.includes(&topic.into()));
+    let other = Pattern::new(&format!("{}c", "**/a/".repeat(25))).unwrap();
+    assert!(!pattern.includes(&other) && !pattern.intersects(&other));
 }
