@@ -270,12 +270,15 @@ fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Me
     incoming.read_at(PREFIX, name);
     let name = match last_sender {
         Some((last, known)) if *last == key && known.as_bytes() == name => *known,
-        _ => Name::from_bytes(name).map_err(|_| Malformed)?,
+        _ => {
+            let name = Name::from_bytes(name).map_err(|_| Malformed)?;
+            *last_sender = Some((key, name));
+            name
+        }
     };
-    *last_sender = Some((key, name));
     let mut payload = Vec::new();
     incoming.append_to(PREFIX + name_len, &mut payload);
-    incoming.release();
+    incoming.release_counted();
     Ok(Message { sender: key, sender_name: name, payload })
 }
 

@@ -8,7 +8,7 @@ use crate::ring::WaitStrategy;
 use crate::wire::{Key, Name, PROTOCOL_VERSION, take};
 
 /// The largest encoding of one client in a page, in bytes.
-const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 5 + 1 + 4 + 1 + Name::MAX_LEN;
+const MOST_ENTRY: usize = 16 + 1 + 4 * 3 + 8 + 8 * 6 + 1 + 4 + 1 + Name::MAX_LEN;
 
 /// Bytes before the entries of a page: the slot at which the next page starts.
 const PAGE_HEADER: usize = 4;
@@ -34,8 +34,8 @@ pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> 
             page.extend_from_slice(&number.to_le_bytes());
         }
         page.extend_from_slice(&since_epoch(client.registered).to_le_bytes());
-        let Counters { calls, sent, received, bytes_in, bytes_out } = client.counters;
-        for number in [calls, sent, received, bytes_in, bytes_out] {
+        let Counters { calls, sent, delivered, received, bytes_in, bytes_out } = client.counters;
+        for number in [calls, sent, delivered, received, bytes_in, bytes_out] {
             page.extend_from_slice(&number.to_le_bytes());
         }
         page.push(client.serves.into());
@@ -83,6 +83,7 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     let (registered, rest) = number64(rest)?;
     let (calls, rest) = number64(rest)?;
     let (sent, rest) = number64(rest)?;
+    let (delivered, rest) = number64(rest)?;
     let (received, rest) = number64(rest)?;
     let (bytes_in, rest) = number64(rest)?;
     let (bytes_out, rest) = number64(rest)?;
@@ -98,7 +99,7 @@ fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
         uid,
         gid,
         registered: at_epoch(registered),
-        counters: Counters { calls, sent, received, bytes_in, bytes_out },
+        counters: Counters { calls, sent, delivered, received, bytes_in, bytes_out },
         serves: serves != 0,
         links,
     };
@@ -237,7 +238,14 @@ mod tests {
             uid: 2,
             gid: 3,
             registered: at_epoch(4),
-            counters: Counters { calls: 5, sent: 6, received: 7, bytes_in: 8, bytes_out: u64::MAX },
+            counters: Counters {
+                calls: 5,
+                sent: 6,
+                delivered: 9,
+                received: 7,
+                bytes_in: 8,
+                bytes_out: u64::MAX,
+            },
             serves: true,
             links: 9,
         }
@@ -296,11 +304,11 @@ mod tests {
     }
 
     fn any_client() -> impl Strategy<Value = ClientInfo> {
-        let numbers = (any::<u128>(), any::<[u32; 4]>(), any::<u64>(), any::<[u64; 5]>());
+        let numbers = (any::<u128>(), any::<[u32; 4]>(), any::<u64>(), any::<[u64; 6]>());
         let name = prop_oneof!["[a-z]{1,64}", "[à-é]{1,32}"];
         (name, any::<bool>(), numbers).prop_map(
             |(name, leaving, (key, [pid, uid, gid, links], at, counts))| {
-                let [calls, sent, received, bytes_in, bytes_out] = counts;
+                let [calls, sent, delivered, received, bytes_in, bytes_out] = counts;
                 ClientInfo {
                     // 26 such letters may be a key.
                     name: Name::new(&name).unwrap_or_else(|_| Name::new("x").unwrap()),
@@ -310,7 +318,7 @@ mod tests {
                     uid,
                     gid,
                     registered: at_epoch(at),
-                    counters: Counters { calls, sent, received, bytes_in, bytes_out },
+                    counters: Counters { calls, sent, delivered, received, bytes_in, bytes_out },
                     serves: links % 2 == 1,
                     links,
                 }

@@ -20,7 +20,10 @@ use crate::shm::Segment;
 /// alice.send(bob.key(), b"four")?;
 /// let counted = alice.caller().statistics()?;
 /// assert_eq!((counted.sent, counted.bytes_in), (1, 4));
-/// assert_eq!(bob.caller().statistics()?.received, 1); // delivered, not yet received
+/// let counted = bob.caller().statistics()?;
+/// assert_eq!((counted.delivered, counted.received), (1, 0)); // it lies in the inbox
+/// bob.recv()?;
+/// assert_eq!(bob.caller().statistics()?.received, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +33,10 @@ pub struct Counters {
     pub calls: u64,
     /// Messages it sent that were delivered to an inbox.
     pub sent: u64,
-    /// Messages that were delivered to its inbox.
+    /// Messages that were delivered to its inbox. Those that it has not received lie there, unless it has
+    /// given up the inbox.
+    pub delivered: u64,
+    /// Messages that it has taken out of its inbox, as it says itself.
     pub received: u64,
     /// Payload bytes of its answered calls and its delivered messages.
     pub bytes_in: u64,
@@ -41,7 +47,7 @@ pub struct Counters {
 /// One client's counters in the registry. They need no lock: each has one writer, so counting is a load and a
 /// store.
 ///
-/// The holder of the inbox's lock writes `received`, and the client's worker writes the others, in another
+/// The holder of the inbox's lock writes `delivered`, and the client's worker writes the others, in another
 /// cache line. All writers must stop before the key is released: the next client in the slot uses the same
 /// memory.
 #[derive(Debug, Clone)]
@@ -81,8 +87,8 @@ impl CounterCells {
 
     /// Called on delivery, under the inbox's lock.
     #[inline]
-    pub(crate) fn add_received(&self, count: u64) {
-        self.add(layout::RECEIVED, count);
+    pub(crate) fn add_delivered(&self, count: u64) {
+        self.add(layout::DELIVERED, count);
     }
 
     /// Reads each counter; they are not read at one instant.
@@ -104,14 +110,16 @@ pub(super) fn read(segment: &Segment, entry: usize) -> Counters {
     Counters {
         calls: load(layout::CALLS),
         sent: load(layout::SENT),
-        received: load(layout::RECEIVED),
+        delivered: load(layout::DELIVERED),
+        // The registry knows nothing of what the client has taken.
+        received: 0,
         bytes_in: load(layout::BYTES_IN),
         bytes_out: load(layout::BYTES_OUT),
     }
 }
 
 pub(super) fn clear(segment: &Segment, entry: usize) {
-    for counter in [layout::CALLS, layout::SENT, layout::RECEIVED, layout::BYTES_IN, layout::BYTES_OUT] {
+    for counter in [layout::CALLS, layout::SENT, layout::DELIVERED, layout::BYTES_IN, layout::BYTES_OUT] {
         segment.word64(entry + counter).store(0, Relaxed);
     }
 }

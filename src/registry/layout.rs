@@ -28,7 +28,7 @@
 //!        112     16     unused
 //!        128     32     calls, sent, bytes in, bytes out, 8 bytes each: written by the worker
 //!        160     96     unused
-//!        256     8      received: written by delivery
+//!        256     8      delivered: written by delivery
 //!        264     120    unused
 //! ```
 //!
@@ -72,7 +72,7 @@ pub(super) const CALLS: usize = 128;
 pub(super) const SENT: usize = 136;
 pub(super) const BYTES_IN: usize = 144;
 pub(super) const BYTES_OUT: usize = 152;
-pub(super) const RECEIVED: usize = 256;
+pub(super) const DELIVERED: usize = 256;
 const ENTRY_SIZE: usize = 384;
 
 /// The valid capacities: a key has 16 bits for the slot.

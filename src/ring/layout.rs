@@ -10,6 +10,9 @@ pub(crate) use crate::shm::CONTROL;
 
 /// Offsets in the control block.
 pub(crate) const HEAD: usize = 0;
+/// How many blocks the consumer has taken, in the line of `HEAD`, which it writes anyway. Only an inbox's
+/// consumer says so.
+pub(crate) const TAKEN: usize = 8;
 pub(crate) const CONSUMER_PARKED: usize = 128;
 /// Not 0 once the consumer has given up the ring. Only the consumer writes it. It is seldom written, as is
 /// the parked word beside it.

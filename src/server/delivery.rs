@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use crate::registry::CounterCells;
+use crate::registry::{CounterCells, Counters};
 use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, SharedProducer};
 use crate::server::member::Member;
 use crate::testing::failpoints::{failpoint, fault};
@@ -83,9 +83,16 @@ impl Inbox {
         producer.try_publish(Some(header), &[&key, name, delivery.payload])?;
         failpoint!("inbox.committed", [server], always);
         // Under the producer's lock, because the counter must have one writer at a time.
-        self.counters.add_received(1);
+        self.counters.add_delivered(1);
         failpoint!("inbox.counted", [server], always);
         Ok(())
+    }
+
+    /// Completes the client's counters by what it says it has received. It is believed as far as that can be:
+    /// one message may be committed and not counted yet.
+    pub(super) fn complete(&self, counters: &mut Counters) {
+        counters.received = self.producer.taken().min(counters.delivered.saturating_add(1));
+        counters.delivered = counters.delivered.max(counters.received);
     }
 
     /// Takes no more messages. Senders that wait are sent away when the channel is closed, which must follow.

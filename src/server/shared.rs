@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// A page of clients, as [`Registry::list`] gives it, with what is known about their links.
+    /// A page of clients, as [`Registry::list`] gives it, with what they say about their links and inboxes.
     pub(super) fn list(
         &self,
         from_slot: u32,
@@ -120,6 +120,7 @@ impl Shared {
         for client in &mut clients {
             if let Some(member) = self.members.get(client.key) {
                 (client.serves, client.links) = (member.links.serves(), member.links.open());
+                member.inbox.complete(&mut client.counters);
             }
         }
         Ok((clients, next))

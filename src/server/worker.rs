@@ -288,7 +288,10 @@ impl Operations {
     fn statistics(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
         self.report();
         match self.shared.registry.get(self.member.peer.key) {
-            Ok(own) => {
+            Ok(mut own) => {
+                if let Some(own) = &mut own {
+                    self.member.inbox.complete(&mut own.counters);
+                }
                 let page = listing::encode_page(own.as_slice(), None);
                 responder.respond(sequence, Status::Ok, &page)
             }

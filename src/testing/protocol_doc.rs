@@ -248,7 +248,7 @@ fn client() -> ClientInfo {
         uid: 1001,
         gid: 1002,
         registered: at(1_000_000_000),
-        counters: Counters { calls: 1, sent: 2, received: 3, bytes_in: 4, bytes_out: 5 },
+        counters: Counters { calls: 1, sent: 2, delivered: 7, received: 3, bytes_in: 4, bytes_out: 5 },
         serves: true,
         links: 6,
     }
@@ -483,9 +483,10 @@ fn pages() {
     let key = key().to_bytes();
     let [pid, uid, gid] = [1000_u32, 1001, 1002].map(u32::to_le_bytes);
     let registered = 1_000_000_000_000_000_000_u64.to_le_bytes();
-    let [calls, sent, received, bytes_in, bytes_out] = [1_u64, 2, 3, 4, 5].map(u64::to_le_bytes);
+    let [calls, sent, delivered, received, bytes_in, bytes_out] =
+        [1_u64, 2, 7, 3, 4, 5].map(u64::to_le_bytes);
     let links = 6_u32.to_le_bytes();
-    let values: [(&str, &[u8]); 15] = [
+    let values: [(&str, &[u8]); 16] = [
         ("key", &key),
         ("state", &[0]),
         ("pid", &pid),
@@ -494,6 +495,7 @@ fn pages() {
         ("registered", &registered),
         ("calls", &calls),
         ("sent", &sent),
+        ("delivered", &delivered),
         ("received", &received),
         ("bytes in", &bytes_in),
         ("bytes out", &bytes_out),

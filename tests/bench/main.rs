@@ -74,6 +74,10 @@ fn latency_with_free_ends() {
     ]);
     has(&object, &["/floor_ns/p50", "/call_ns/p50", "/ratio_p50", "/rtt_ns/p99"]);
     assert!(object["pin"].is_null() && object["size"] == 1024);
+    // No round without a block.
+    let rounds = rows(&object, "/rounds");
+    assert_eq!(rounds.len(), 2);
+    rounds.iter().for_each(|round| has(round, &["/floor_ns", "/call_ns", "/ratio"]));
 }
 
 #[test]

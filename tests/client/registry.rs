@@ -1,8 +1,10 @@
 //! Looking around: names, lists in pages, counters, observers.
 
 use crate::common::Bus;
+use crate::common::raw::RawClient;
 use ringpost::{Address, Client, ClientState, Name, Observer, RegisterError, WaitStrategy};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 fn names(clients: &[ringpost::ClientInfo]) -> BTreeSet<&str> {
@@ -69,13 +71,36 @@ fn the_server_counts_what_a_client_does() {
     let counters = alice.caller().statistics().unwrap();
     assert_eq!((counters.calls, counters.sent, counters.received), (10, 3, 0));
     assert_eq!((counters.bytes_in, counters.bytes_out), (10 * 100 + 3 * 7, 10 * 100));
-    assert_eq!(bob.caller().statistics().unwrap().received, 3);
+    let inbox = |counters: ringpost::Counters| (counters.delivered, counters.received);
+    assert_eq!(inbox(bob.caller().statistics().unwrap()), (3, 0));
+    for received in 1..=3 {
+        bob.recv().unwrap();
+        assert_eq!(inbox(bob.caller().statistics().unwrap()), (3, received));
+        let listed = alice.list().unwrap().into_iter().find(|client| client.key == bob.key()).unwrap();
+        assert_eq!(inbox(listed.counters), (3, received));
+    }
     // Whoever comes next into the slot begins anew.
     alice.unregister().unwrap();
     drop(bob);
     let mut others: Vec<Client> = (0..4).map(|i| bus.client(&format!("other {i}"))).collect();
     for other in &mut others {
         assert_eq!(other.caller().statistics().unwrap(), ringpost::Counters::default());
+    }
+}
+
+/// A client says itself how much it has received, and may say anything.
+#[test]
+fn nobody_is_shown_to_have_received_more_than_there_was() {
+    let bus = Bus::start();
+    let mut alice = bus.client("alice");
+    let liar = RawClient::register(bus.path(), "liar");
+    alice.send(liar.key, b"x").unwrap();
+    // As in the document's tables: the control block of the inbox ring.
+    let taken = liar.segment.word64(1024 + 8);
+    for (said, shown) in [(0, (1, 0)), (1, (1, 1)), (2, (2, 2)), (3, (2, 2)), (u64::MAX, (2, 2))] {
+        taken.store(said, Ordering::Relaxed);
+        let listed = alice.list().unwrap().into_iter().find(|client| client.key == liar.key).unwrap();
+        assert_eq!((listed.counters.delivered, listed.counters.received), shown, "{said}");
     }
 }
 

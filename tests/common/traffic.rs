@@ -151,7 +151,7 @@ pub fn play(stage: &Stage) {
     assert_eq!(inbox.try_recv(), Ok(None));
     let counters = caller.statistics().unwrap();
     assert_eq!((counters.calls, counters.sent), (plan.calls, plan.exchanged()));
-    assert_eq!(counters.received, plan.exchanged());
+    assert_eq!((counters.delivered, counters.received), (plan.exchanged(), plan.exchanged()));
     caller.unregister().unwrap();
     say("bye");
 }

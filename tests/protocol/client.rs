@@ -225,6 +225,8 @@ pub struct Ring {
     size: u64,
     largest: usize,
     position: u64,
+    /// As a consumer: how many blocks were taken.
+    taken: u64,
     /// As a producer: the last head seen.
     head: Cell<u64>,
     /// The other side's pipe, if that may wait in an event loop.
@@ -241,6 +243,7 @@ impl Ring {
             size,
             largest,
             position: 0,
+            taken: 0,
             head: Cell::new(0),
             pipe: None,
         }
@@ -334,6 +337,7 @@ impl Ring {
         assert!(length as usize <= self.largest && record <= rest, "the rules of data");
         let block = self.memory.read(self.at(self.position) + 8, length as usize);
         self.position += record;
+        self.taken += 1;
         self.head_word().store(self.position, Ordering::Release);
         wake(self.producer_parked(), self.pipe.as_deref());
         Some(block)
@@ -515,6 +519,7 @@ impl Client {
 
     pub fn try_receive(&mut self) -> Option<Message> {
         let block = self.inbox.take()?;
+        self.inbox.memory.word64(self.inbox.control + 8).store(self.inbox.taken, Ordering::Relaxed);
         let name = 8 + 16..8 + 16 + usize::from(u16_at(&block, 2));
         assert_eq!(u16_at(&block, 0), 0x100, "not a message");
         Some(Message {

@@ -187,6 +187,9 @@ fn messages_go_both_ways() {
         other = sender.end("a message");
     }
 
+    let own = pages::page(&client.ask(STATISTICS, 0, b"").1, 0).0;
+    assert_eq!(own[0].counters, [0, 1, 200, 200, 2, 0]);
+
     let message = |time: Option<Duration>, payload: &[u8]| {
         let time = time.map(|time| u64::try_from(time.as_nanos()).unwrap().to_le_bytes());
         [&key[..], time.as_ref().map_or(&[], |time| &time[..]), payload].concat()
@@ -236,7 +239,7 @@ fn it_lists_clients_and_their_statistics() {
     let (status, own) = client.ask(STATISTICS, 0, b"");
     let (own, next) = pages::page(&own, 0);
     assert_eq!((status, own.len(), next), (OK, 1, None));
-    assert_eq!((own[0].key, own[0].counters), (client.key, [1, 1, 0, 11, 4]));
+    assert_eq!((own[0].key, own[0].counters), (client.key, [1, 1, 0, 0, 11, 4]));
 
     let observer = Connection::to(bus.path());
     let on_the_socket = pages::pages(|from| observer.ask(LIST, from).body());

@@ -10,8 +10,8 @@ pub struct Entry {
     /// Process, user and group.
     pub owner: [u32; 3],
     pub registered: u64,
-    /// Calls, sent, received, bytes in, bytes out.
-    pub counters: [u64; 5],
+    /// Calls, sent, delivered, received, bytes in, bytes out.
+    pub counters: [u64; 6],
     pub serves: bool,
     pub links: u32,
     pub name: String,
@@ -23,7 +23,7 @@ pub fn page(mut bytes: &[u8], from: u32) -> (Vec<Entry>, Option<u32>) {
     bytes = &bytes[4..];
     let (mut entries, mut least) = (Vec::new(), from);
     while !bytes.is_empty() {
-        let end = 83 + usize::from(bytes[82]);
+        let end = 91 + usize::from(bytes[90]);
         let slot = u32::from(u16_at(bytes, 14));
         assert!(slot >= least, "slots do not rise");
         least = slot + 1;
@@ -32,10 +32,10 @@ pub fn page(mut bytes: &[u8], from: u32) -> (Vec<Entry>, Option<u32>) {
             state: bytes[16],
             owner: [17, 21, 25].map(|at| u32_at(bytes, at)),
             registered: u64_at(bytes, 29),
-            counters: [37, 45, 53, 61, 69].map(|at| u64_at(bytes, at)),
-            serves: bytes[77] == 1,
-            links: u32_at(bytes, 78),
-            name: String::from_utf8(bytes[83..end].to_vec()).unwrap(),
+            counters: [37, 45, 53, 61, 69, 77].map(|at| u64_at(bytes, at)),
+            serves: bytes[85] == 1,
+            links: u32_at(bytes, 86),
+            name: String::from_utf8(bytes[91..end].to_vec()).unwrap(),
         });
         bytes = &bytes[end..];
     }

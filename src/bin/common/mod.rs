@@ -10,6 +10,7 @@
     reason = "these types are for the programs only"
 )]
 
+pub mod accounts;
 pub mod args;
 pub mod child;
 pub mod cpu;

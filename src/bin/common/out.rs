@@ -11,6 +11,15 @@ pub fn put(bytes: &[u8]) -> Outcome {
     out.write_all(bytes).and_then(|()| out.flush()).map_err(failure)
 }
 
+/// The columns of the terminal that standard output is; `None` if it is none.
+pub fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let columns =
+        out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col))?;
+    // A terminal that does not know its size says 0.
+    Some(if columns == 0 { 80 } else { columns.into() })
+}
+
 /// Writes one line and flushes it.
 pub fn line(text: &str) -> Outcome {
     let mut bytes = Vec::with_capacity(text.len() + 1);

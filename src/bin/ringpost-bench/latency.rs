@@ -4,9 +4,9 @@ use clap::Args;
 use ringpost::WaitStrategy;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::cpu::Pins;
-use ringpost::cli::exit::Failure;
+use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::floor::{Blocks, Look};
-use ringpost::cli::stats::{Spread, Summary, Times, clock, ratios, thousands};
+use ringpost::cli::stats::{Spread, Summary, Times, clock, nanoseconds, quantile, ratios, tenths, thousands};
 use ringpost::cli::table::Table;
 use serde::Serialize;
 
@@ -14,9 +14,10 @@ use crate::calls::{IN_BLOCK, Requests, WARM, call_block, calls_in_block, verifie
 use crate::measurement::{About, Figures, Measurement, Session, Waiting, warn};
 use crate::rate;
 use crate::rows::{percentiles, ratio, spread};
-use crate::setup::{Setup, ways};
+use crate::setup::{Plan, Setup, ways};
 
 const COUNT: u64 = 100_000;
+const ROUNDS: u32 = 3;
 
 #[derive(Debug, Args)]
 pub struct Latency {
@@ -27,6 +28,13 @@ pub struct Latency {
     /// The number of calls that are timed one by one [default: 100000; with --rate, those of 10 seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+
+    /// Measure in so many rounds, each with a server and a client that are started anew [default: 3]
+    ///
+    /// Where their memory lies, and on which cores the host runs this computer's CPUs, differs from start to
+    /// start, and the times with it. --blocks and --count are for all rounds together.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "rate")]
+    pub rounds: Option<u32>,
 
     /// Make calls at this rate (per second), and time each from when it was due
     ///
@@ -53,8 +61,16 @@ impl Measurement for Latency {
     }
 
     fn measure(&self, session: &mut Session) -> Result<RoundTrips, Failure> {
-        let count = self.count.unwrap_or(COUNT);
-        session.with(session.plan(self.size), |setup| measure(setup, self.size, count))
+        let (count, blocks) = (self.count.unwrap_or(COUNT), session.about.blocks);
+        // Each round has at least one pair of blocks and one call.
+        let most = count.min(blocks.into()).min(self.rounds.unwrap_or(ROUNDS).into());
+        let mut measured = Measured::new(ways(session.floor_pins), self.size);
+        for round in 0..most {
+            let part = |all: u64| all * (round + 1) / most - all * round / most;
+            let plan = Plan { blocks: part(blocks.into()) as u32, ..session.plan(self.size) };
+            session.with(plan, |setup| measured.round(setup, part(count)))?;
+        }
+        Ok(measured.figures(count))
     }
 }
 
@@ -68,6 +84,7 @@ pub struct RoundTrips {
     block_calls: u32,
     floor_ns: FloorObject,
     call_ns: Spread,
+    rounds: Vec<Round>,
     ratio_p10: f64,
     ratio_p50: f64,
     ratio_p90: f64,
@@ -78,6 +95,15 @@ pub struct RoundTrips {
     clock_ns: u64,
     /// The cost of reading the clock.
     clock_read_ns: f64,
+}
+
+/// The medians of the blocks of one round.
+#[derive(Debug, Serialize)]
+struct Round {
+    floor_ns: f64,
+    call_ns: f64,
+    /// Of the ratios of the pairs.
+    ratio: f64,
 }
 
 /// The floor: the blocks of the faster way of waiting, and the medians of all ways.
@@ -94,48 +120,76 @@ pub struct FloorObject {
     yield_p50: Option<f64>,
 }
 
-fn measure(setup: &mut Setup, size: usize, count: u64) -> Result<RoundTrips, Failure> {
-    let mut floor = Blocks::new(ways(setup.floor_pins()));
-    let mut calls = Vec::new();
-    let mut requests = Requests::new(size);
-    let in_block = calls_in_block(size);
-    for block in setup.blocks() {
-        setup.begin(block, "round trips")?;
-        setup.floor(&mut floor, WARM, IN_BLOCK)?;
-        calls.push(call_block(&mut setup.client, &mut requests, WARM.min(in_block), in_block)?);
+/// What was measured so far.
+struct Measured {
+    requests: Requests,
+    floor: Blocks,
+    /// Nanoseconds per call, one value for each block of the floor.
+    calls: Vec<f64>,
+    /// How many blocks there were at the end of each round.
+    ends: Vec<usize>,
+    times: Times,
+}
+
+impl Measured {
+    fn new(ways: &[Look], size: usize) -> Measured {
+        let (calls, ends) = (Vec::new(), Vec::new());
+        Measured { requests: Requests::new(size), floor: Blocks::new(ways), calls, ends, times: Times::new() }
     }
-    let mut times = Times::new();
-    for number in 0..count {
-        if number.is_multiple_of(1024) {
-            setup.progress.show(format_args!("call {} of {}", thousands(number), thousands(count)));
-            setup.interrupt.check()?;
+
+    fn round(&mut self, setup: &mut Setup, count: u64) -> Outcome {
+        let in_block = calls_in_block(self.requests.len());
+        for block in setup.blocks() {
+            setup.begin(block, "round trips")?;
+            setup.floor(&mut self.floor, WARM, IN_BLOCK)?;
+            let warm = WARM.min(in_block);
+            self.calls.push(call_block(&mut setup.client, &mut self.requests, warm, in_block)?);
         }
-        times.record(verified_call(&mut setup.client, &mut requests)?);
+        self.ends.push(self.calls.len());
+        for number in 0..count {
+            if number.is_multiple_of(1024) {
+                setup.progress.show(format_args!("call {} of {}", thousands(number), thousands(count)));
+                setup.interrupt.check()?;
+            }
+            self.times.record(verified_call(&mut setup.client, &mut self.requests)?);
+        }
+        Ok(())
     }
-    let (look, faster) = floor.faster();
-    let ratio = Spread::of_ratios(&ratios(&calls, faster));
-    let clock = clock();
-    Ok(RoundTrips {
-        size,
-        count,
-        block_round_trips: IN_BLOCK,
-        block_calls: in_block,
-        floor_ns: FloorObject {
-            spread: Spread::of(faster),
-            look,
-            pause_p50: floor.median(Look::Pause),
-            plain_p50: floor.median(Look::Plain),
-            yield_p50: floor.median(Look::Yield),
-        },
-        call_ns: Spread::of(&calls),
-        ratio_p10: ratio.p10,
-        ratio_p50: ratio.p50,
-        ratio_p90: ratio.p90,
-        rtt_ns: times.summary(),
-        distribution: times.distribution(),
-        clock_ns: clock.resolution,
-        clock_read_ns: clock.cost,
-    })
+
+    fn figures(&self, count: u64) -> RoundTrips {
+        let (look, faster) = self.floor.faster();
+        let pairs = ratios(&self.calls, faster);
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let rounds = starts.zip(&self.ends).map(|(&start, &end)| Round {
+            floor_ns: tenths(quantile(&faster[start..end], 0.5)),
+            call_ns: tenths(quantile(&self.calls[start..end], 0.5)),
+            ratio: Spread::of_ratios(&pairs[start..end]).p50,
+        });
+        let ratio = Spread::of_ratios(&pairs);
+        let clock = clock();
+        RoundTrips {
+            size: self.requests.len(),
+            count,
+            block_round_trips: IN_BLOCK,
+            block_calls: calls_in_block(self.requests.len()),
+            floor_ns: FloorObject {
+                spread: Spread::of(faster),
+                look,
+                pause_p50: self.floor.median(Look::Pause),
+                plain_p50: self.floor.median(Look::Plain),
+                yield_p50: self.floor.median(Look::Yield),
+            },
+            call_ns: Spread::of(&self.calls),
+            rounds: rounds.collect(),
+            ratio_p10: ratio.p10,
+            ratio_p50: ratio.p50,
+            ratio_p90: ratio.p90,
+            rtt_ns: self.times.summary(),
+            distribution: self.times.distribution(),
+            clock_ns: clock.resolution,
+            clock_read_ns: clock.cost,
+        }
+    }
 }
 
 impl Figures for RoundTrips {
@@ -155,13 +209,20 @@ impl Figures for RoundTrips {
         let ratios = [self.ratio_p10, self.ratio_p50, self.ratio_p90].map(ratio);
         blocks.row(std::iter::once("ratio".to_string()).chain(ratios));
         let size = readable_bytes(self.size);
+        let mut rounds = Table::new("round | floor | call | ratio");
+        for (number, round) in (1..).zip(&self.rounds) {
+            let cells = [nanoseconds(round.floor_ns), nanoseconds(round.call_ns), ratio(round.ratio)];
+            rounds.row(std::iter::once(format!("{number}")).chain(cells));
+        }
         format!(
             "{}\n{} pairs of blocks of {} round trips{calls}; floor: a bare shared-memory round trip, {between}\n{}\
+             \nThe medians of each round, with a server and a client of its own\n{}\
              \n{} calls, each timed (reading the clock takes {:.0} ns, its step is {} ns)\n{}",
             about.heading(&format!("Latency of a call of {size} with a response of the same size")),
             about.blocks,
             thousands(IN_BLOCK.into()),
             blocks.text(),
+            rounds.text(),
             thousands(self.count),
             self.clock_read_ns,
             self.clock_ns,

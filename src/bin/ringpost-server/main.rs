@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod accounts;
 mod cli;
 mod config;
 mod end;

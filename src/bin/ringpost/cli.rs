@@ -1,13 +1,18 @@
 //! The command line of `ringpost`.
 
+mod messages;
+mod topics;
+
 use std::ffi::OsString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use ringpost::{Address, Name, Pattern, Topic};
+use clap::{Args, Parser, Subcommand};
+use ringpost::Name;
 
-use ringpost::cli::args::{SocketOption, bytes, seconds};
+pub use messages::{CallOptions, ClientOptions, ListenOptions, SendOptions, ServeOptions};
+use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
+pub use topics::{Policy, PublishOptions, SubscribeOptions, WatchOptions};
 
 /// Client and tools for a local message bus over shared memory.
 ///
@@ -67,7 +72,7 @@ pub enum Command {
     Watch(WatchOptions),
     /// List the registered clients, without registering
     Ls(LsOptions),
-    /// Run a server and two clients as processes, exchange messages, and measure calls
+    /// Run a server and two clients as processes, exchange messages and a topic, and measure calls
     Demo,
     /// A client of the demo, controlled through its stdin
     #[command(hide = true)]
@@ -90,229 +95,24 @@ pub enum Command {
 
 impl Default for Command {
     fn default() -> Command {
-        Command::Client(ClientOptions { name: None })
+        Command::Client(ClientOptions::default())
     }
 }
 
-#[derive(Debug, Args)]
-pub struct ClientOptions {
-    /// The name to register under; if missing, you are asked for it
-    pub name: Option<Name>,
+/// What to do if no server listens yet.
+#[derive(Debug, Default, Args)]
+pub struct WaitOption {
+    /// If no server listens there yet, wait until one does; =SECONDS limits that
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, num_args = 0..=1, require_equals = true)]
+    pub wait_for_server: Option<Option<Duration>>,
 }
 
-#[derive(Debug, Args)]
-pub struct SendOptions {
-    /// The name to register under
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// The receiver's key or name
-    #[arg(long, value_name = "KEY|NAME")]
-    pub to: Address,
-
-    /// Give up after this time, including reading stdin and waiting for room in the receiver's inbox
-    /// [default: no limit for stdin, then 5]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
-
-    /// The message [default: all bytes of stdin]
-    pub message: Option<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub struct CallOptions {
-    /// The name to register under
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// The key or name of the client to call [default: the server's own service]
-    #[arg(long, value_name = "KEY|NAME")]
-    pub to: Option<Address>,
-
-    /// Give up after this time, including reading stdin [default: no limit for stdin, then 5]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
-
-    /// The request [default: all bytes of stdin]
-    pub message: Option<OsString>,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("how").required(true).args(["echo", "exec"]))]
-pub struct ServeOptions {
-    /// The name to register under, by which others call
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// Answer each call with its request
-    #[arg(long)]
-    pub echo: bool,
-
-    /// Answer each call with what a command writes: the rest of the command line
-    ///
-    /// Each call starts the command anew, without a shell. Its standard input is the request, its standard
-    /// output the response. If it ends with another status than 0, the caller is told the status and the
-    /// first line of its standard error; what else it writes there is dropped. Commands of different
-    /// links run at the same time. To limit their time use `timeout`, as in --exec timeout 5 COMMAND
-    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
-    pub exec: Option<Vec<OsString>>,
-
-    /// When the server ends, wait for a new one and register again
-    ///
-    /// Open links go on meanwhile. Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is
-    /// taken by then or the server is full
-    #[arg(long)]
-    pub reconnect: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ListenOptions {
-    /// The name to register under
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// End after this many messages; fail if fewer arrive
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// End after this time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
-
-    /// When the server ends, wait for a new one and register again
-    ///
-    /// Prints the new key like the first one. Retries for a minute, after delays of 20 ms to 2 s. Fails if
-    /// the name is taken by then or the server is full
-    #[arg(long)]
-    pub reconnect: bool,
-
-    /// Print one JSON object per line: {"registered":{"name","key"}}, then
-    /// {"from":{"name","key"},"payload":TEXT}; a payload that is not UTF-8 is printed as
-    /// "payload_base64" instead
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct PublishOptions {
-    /// The name to register under
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// The topic: levels divided by slashes, such as prices/AAPL
-    #[arg(long, value_name = "TOPIC")]
-    pub topic: Topic,
-
-    /// Publish all of standard input as one sample
-    #[arg(long)]
-    pub block: bool,
-
-    /// End after this many samples; with --block, publish it this often [default: all lines; one block]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Publish at most this many samples a second, such as 100 or 0.5 [default: no limit]
-    #[arg(long, value_name = "N", value_parser = rate)]
-    pub rate: Option<f64>,
-
-    /// Before the first sample, wait until so many subscriptions have joined [default: 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub subscribers: usize,
-
-    /// Offer subscribers to be reliable: wait for one of them that has no room, but this long at most
-    ///
-    /// Who does not read in this time is evicted, which is said on stderr
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub reliable: Option<Duration>,
-
-    /// The ring of the samples, a power of two; a sample takes a quarter of it at most [default: as the
-    /// server's rings]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub ring_size: Option<usize>,
-
-    /// When the server ends, wait for a new one and publish there
-    ///
-    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server
-    /// is full
-    #[arg(long)]
-    pub reconnect: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct SubscribeOptions {
-    /// The name to register under
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Name,
-
-    /// The topics: a topic in which a level may be * (any one level) or ** (any number of levels, also
-    /// none), such as 'prices/*'; put it between quotes in a shell
-    pub pattern: Pattern,
-
-    /// End after this many samples; fail if fewer arrive
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// End after this time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
-
-    /// What to do if this program is slower than a publisher
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Policy::Lossy)]
-    pub policy: Policy,
-
-    /// Begin with the last N samples that a publisher's ring still holds [default: 0]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub history: u64,
-
-    /// When the server ends, wait for a new one and subscribe there
-    ///
-    /// Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is taken by then or the server
-    /// is full
-    #[arg(long)]
-    pub reconnect: bool,
-
-    /// Print one JSON object per line: {"registered":{"name","key"}}, then
-    /// {"topic","publisher":{"name","key"},"sequence","missed","payload":TEXT}; a payload that is not UTF-8
-    /// is printed as "payload_base64" instead
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What a subscription does if it is slower than a publisher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
-    /// Go on at the oldest sample that is still there
-    Lossy,
-    /// Print only the newest sample whenever there is one
-    Latest,
-    /// Let the publisher wait, if it offers that
-    Reliable,
-}
-
-#[derive(Debug, Args)]
-pub struct WatchOptions {
-    /// The name to register under [default: "watch" and the number of the process]
-    #[arg(long = "as", value_name = "NAME")]
-    pub name: Option<Name>,
-
-    /// End after this many changes, not counting who is there at the start; fail if fewer come
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// End after this time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
-
-    /// When the server ends, wait for a new one and go on there
-    ///
-    /// Retries for a minute, after delays of 20 ms to 2 s
-    #[arg(long)]
-    pub reconnect: bool,
-
-    /// Print one JSON object per line: {"change":"present|appeared","client":{"name","key","pid","uid"}} or
-    /// {"change":"vanished","client":{…},"reason":"unregistered|died|violation|server ended|unseen"}
-    #[arg(long)]
-    pub json: bool,
+impl WaitOption {
+    /// Until when to wait: as the option says, and no longer than the command's `deadline`.
+    pub fn limit(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let own = self.wait_for_server.flatten().map(|time| Instant::now() + time);
+        own.into_iter().chain(deadline).min()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -329,6 +129,13 @@ pub struct LsOptions {
     /// List the topics that are published, too
     #[arg(long)]
     pub topics: bool,
+
+    /// Show the clients' keys, too; --json always does
+    #[arg(long)]
+    pub keys: bool,
+
+    #[command(flatten)]
+    pub wait: WaitOption,
 }
 
 #[derive(Debug, Args)]
@@ -337,15 +144,6 @@ pub struct DemoClientOptions {
 
     #[arg(long)]
     pub cpu: Option<usize>,
-}
-
-/// Parses a number of samples a second.
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        // NaN is in no range.
-        Ok(number) if (0.001..=1e9).contains(&number) => Ok(number),
-        _ => Err("give a number of samples a second from 0.001 to 1000000000, such as 100 or 0.5".into()),
-    }
 }
 
 #[cfg(test)]
@@ -374,7 +172,35 @@ mod tests {
     #[test]
     fn without_a_command_the_client_runs() {
         let options = Cli::try_parse_from(["ringpost"]).unwrap();
-        assert!(matches!(options.command.unwrap_or_default(), Command::Client(ClientOptions { name: None })));
+        let Command::Client(options) = options.command.unwrap_or_default() else { panic!() };
+        assert!(options.name().is_none());
+    }
+
+    #[test]
+    fn the_client_takes_its_name_in_two_ways() {
+        for (line, name) in [
+            (&["ringpost", "client", "alice"][..], Some("alice")),
+            (&["ringpost", "client", "--as", "alice"], Some("alice")),
+            (&["ringpost", "client"], None),
+        ] {
+            let Some(Command::Client(options)) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+            assert_eq!(options.name().as_ref().map(Name::as_str), name);
+        }
+        assert!(Cli::try_parse_from(["ringpost", "client", "alice", "--as", "bob"]).is_err());
+    }
+
+    #[test]
+    fn waiting_for_a_server_takes_a_time_only_behind_an_equals_sign() {
+        let option = |line: &[&str]| {
+            let Some(Command::Ls(options)) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+            options.wait.wait_for_server
+        };
+        assert_eq!(option(&["ringpost", "ls"]), None);
+        assert_eq!(option(&["ringpost", "ls", "--wait-for-server"]), Some(None));
+        let two = Some(Some(Duration::from_secs(2)));
+        assert_eq!(option(&["ringpost", "ls", "--wait-for-server=2"]), two);
+        assert!(Cli::try_parse_from(["ringpost", "ls", "--wait-for-server", "2"]).is_err());
+        assert!(Cli::try_parse_from(["ringpost", "ls", "--wait-for-server=0"]).is_err());
     }
 
     #[test]

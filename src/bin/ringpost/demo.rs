@@ -1,5 +1,5 @@
-//! `ringpost demo`: runs a server and two clients as processes, reports what they do, and measures calls: to
-//! the server and from client to client.
+//! `ringpost demo`: runs a server and two clients as processes, which send messages and publish a topic,
+//! reports what they do, and measures calls: to the server and from client to client.
 //!
 //! This process gives the clients their commands, and measures the floor between their blocks of calls.
 
@@ -79,6 +79,7 @@ fn play(
     let mut bob = DemoClient::start(program, socket, "bob", pins, interrupt)?;
     converse(&mut alice, &mut bob)?;
     converse(&mut bob, &mut alice)?;
+    share(&mut alice, &mut bob)?;
 
     // Measure the floor from the CPU on which the clients run.
     if let Some(pins) = pins {
@@ -142,6 +143,23 @@ fn converse(from: &mut DemoClient, to: &mut DemoClient) -> Outcome {
             to.name
         ))),
     }
+}
+
+/// Lets `from` publish a sample, and `to` read it.
+fn share(from: &mut DemoClient, to: &mut DemoClient) -> Outcome {
+    to.order("subscribe demo/*")?;
+    to.tell("subscribes to demo/*")?;
+    let text = "It is noon.";
+    from.order(&format!("publish demo/news {text}"))?;
+    from.tell(&format!("publishes on demo/news: \"{text}\""))?;
+    let sample = to.order("sample")?;
+    if sample != format!("{} demo/news {text}", from.name) {
+        return Err(Failure::failed(format!(
+            "{} read something other than what was published: {sample}",
+            to.name
+        )));
+    }
+    to.tell(&format!("reads it from {}'s memory, past the server", from.name))
 }
 
 /// A client process, and the pipes for its commands and answers.
@@ -324,7 +342,7 @@ impl Measured {
         let clock = clock();
         text.push_str(&format!(
             "A call to the server takes {:.2} times, one over the link {:.2} times as long as a bare shared-memory round trip \
-             between the same CPUs{}. Reading the clock takes {:.0} ns.\n{} calls and 2 messages between 3 processes in \
+             between the same CPUs{}. Reading the clock takes {:.0} ns.\n{} calls, 2 messages and a sample between 3 processes in \
              {:.1} s.\n",
             to_floor(Whom::Server),
             to_floor(Whom::Link),

@@ -6,6 +6,9 @@
 //! | `find NAME` | the key |
 //! | `send KEY TEXT` | |
 //! | `receive` | name, key, text |
+//! | `subscribe PATTERN` | |
+//! | `publish TOPIC TEXT` | |
+//! | `sample` | the publisher's name, topic, text |
 //! | `serve CPU` | serves calls from now on, on that CPU; `-` for any |
 //! | `connect NAME` | opens a link to that client |
 //! | `block WHOM WARM COUNT` | nanoseconds per call of COUNT calls, after WARM others |
@@ -20,7 +23,7 @@ use std::io::{self, BufRead};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringpost::{CallError, Client, Key, Link, Name, Reply, ServeHandle};
+use ringpost::{CallError, Client, Key, Link, Name, Publisher, Reply, ServeHandle, Subscriber};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::DemoClientOptions;
@@ -59,7 +62,7 @@ pub fn run(socket: &Path, options: &DemoClientOptions) -> Outcome {
 
 /// Executes commands from stdin. Returns true after `unregister`, false at the end of input.
 fn follow(client: &mut Client) -> Result<bool, Failure> {
-    let mut open = Open { client, link: None, serving: None };
+    let mut open = Open { client, link: None, serving: None, publisher: None, subscriber: None };
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
         if line == "unregister" {
@@ -75,6 +78,8 @@ struct Open<'a> {
     client: &'a mut Client,
     link: Option<Link>,
     serving: Option<ServeHandle>,
+    publisher: Option<Publisher>,
+    subscriber: Option<Subscriber>,
 }
 
 fn answer(result: Result<String, String>) -> Outcome {
@@ -104,6 +109,22 @@ impl Open<'_> {
                 let message = client.recv_timeout(PATIENCE).map_err(text)?;
                 let payload = out::readable(message.payload());
                 Ok(format!("{} {} {payload}", message.sender_name(), message.sender()))
+            }
+            "subscribe" => {
+                self.subscriber = Some(client.subscribe(rest).map_err(text)?);
+                Ok(String::new())
+            }
+            "publish" => {
+                let (topic, sample) = rest.split_once(' ').ok_or("TOPIC TEXT")?;
+                let publisher = self.publisher.insert(client.publish(topic).map_err(text)?);
+                publisher.send(sample.as_bytes()).map_err(text)?;
+                Ok(String::new())
+            }
+            "sample" => {
+                let subscriber = self.subscriber.as_mut().ok_or("subscribe PATTERN first")?;
+                let sample = subscriber.recv_timeout(PATIENCE).map_err(text)?;
+                let payload = out::readable(sample.payload());
+                Ok(format!("{} {} {payload}", sample.publisher().name, sample.topic()))
             }
             "serve" => {
                 let cpu = rest.parse().ok();

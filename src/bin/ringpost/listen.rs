@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ringpost::{Client, CloseReason, Inbox, Key, Message, Name, Reconnect, ReconnectEvent, RecvError};
+use ringpost::{CloseReason, Inbox, Key, Message, Name, Reconnect, ReconnectEvent, RecvError};
 use serde::Serialize;
 
 use crate::cli::ListenOptions;
@@ -23,19 +23,11 @@ use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 
-/// How long registering may take.
-const REGISTER: Duration = Duration::from_secs(5);
-
 pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
     let deadline = options.timeout.map(|time| Instant::now() + time);
     let interrupt = Interrupt::install()?;
-    let mut settings =
-        Client::builder(socket).timeout(options.timeout.map_or(REGISTER, |time| time.min(REGISTER)));
-    if options.reconnect {
-        let (name, json) = (options.name, options.json);
-        settings = settings.reconnect(Reconnect::default().on_event(move |event| show(event, &name, json)));
-    }
-    let client = settings.register(options.name.as_str()).map_err(Failure::failed)?;
+    let reconnect = reconnect(options.reconnect, options.name, options.json);
+    let client = session::register(socket, &options.name, &options.wait, deadline, reconnect, &interrupt)?;
     let key = client.key();
     let (caller, inbox) = client.split();
 
@@ -101,8 +93,13 @@ pub fn announce(name: &Name, key: Key, json: bool) -> Outcome {
     Ok(())
 }
 
+/// What a client does when its server has ended, if it is to register `again`.
+pub fn reconnect(again: bool, name: Name, json: bool) -> Option<Reconnect> {
+    again.then(|| Reconnect::default().on_event(move |event| show(event, &name, json)))
+}
+
 /// Prints the events of reconnecting. An output error is ignored here; the next message finds it again.
-pub fn show(event: &ReconnectEvent, name: &Name, json: bool) {
+fn show(event: &ReconnectEvent, name: &Name, json: bool) {
     match event {
         ReconnectEvent::Ended { reason } => note(format_args!("{reason}: waiting for the next server")),
         ReconnectEvent::Registered { key, .. } => drop(announce(name, *key, json)),

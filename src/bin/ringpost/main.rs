@@ -11,6 +11,7 @@ mod end;
 mod exec;
 mod listen;
 mod ls;
+mod patience;
 mod publish;
 mod send;
 mod serve;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 fn dispatch(options: Cli) -> Outcome {
     let socket = options.socket;
     match options.command.unwrap_or_default() {
-        Command::Client(options) => client::run(&socket.path()?, options.name),
+        Command::Client(options) => client::run(&socket.path()?, &options),
         Command::Send(options) => send::run(&socket.path()?, &options),
         Command::Call(options) => call::run(&socket.path()?, &options),
         Command::Serve(options) => serve::run(&socket.path()?, &options),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use ringpost::{Caller, Client, Closer, PublishError, Publisher, Reconnect};
+use ringpost::{Caller, Closer, PublishError, Publisher};
 
 use crate::cli::PublishOptions;
 use crate::end::End;
@@ -21,9 +21,6 @@ use ringpost::cli::exit::{Failure, Outcome, note, one_line};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::thousands;
-
-/// How long registering may take.
-const REGISTER: Duration = Duration::from_secs(5);
 
 /// How many lines are read ahead.
 const AHEAD: usize = 256;
@@ -38,13 +35,8 @@ pub fn run(socket: &Path, options: &PublishOptions) -> Outcome {
     // Read before anybody has to wait for it.
     let block = options.block.then(|| session::stdin_until(None, "sample")).transpose()?;
     let interrupt = Interrupt::install()?;
-    let mut settings = Client::builder(socket).timeout(REGISTER);
-    if options.reconnect {
-        let name = options.name;
-        let show = move |event: &_| listen::show(event, &name, false);
-        settings = settings.reconnect(Reconnect::default().on_event(show));
-    }
-    let client = settings.register(options.name.as_str()).map_err(Failure::failed)?;
+    let reconnect = listen::reconnect(options.reconnect, options.name, false);
+    let client = session::register(socket, &options.name, &options.wait, None, reconnect, &interrupt)?;
     let key = client.key();
     let (mut caller, inbox) = client.split();
     let mut publisher = publish(&mut caller, options)?;
@@ -86,7 +78,7 @@ pub fn run(socket: &Path, options: &PublishOptions) -> Outcome {
 
 /// Publishes the topic. A failure unregisters, as the caller is dropped.
 fn publish(caller: &mut Caller, options: &PublishOptions) -> Result<Publisher, Failure> {
-    let mut settings = Publisher::options();
+    let mut settings = Publisher::options().users(&options.users);
     if let Some(size) = options.ring_size {
         settings = settings.ring_size(size);
     }

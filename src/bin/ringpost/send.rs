@@ -8,7 +8,7 @@ use ringpost::cli::exit::Outcome;
 
 pub fn run(socket: &Path, options: &SendOptions) -> Outcome {
     let (message, deadline) = session::message(options.message.as_deref(), options.timeout)?;
-    session::with_client(socket, &options.name, deadline, |client| {
+    session::with_client(socket, &options.name, &options.wait, deadline, |client, deadline| {
         let key = session::look_up(client, &options.to)?;
         client.send_timeout(key, &message, deadline).map_err(session::failed_send)
     })

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
-use ringpost::{Client, Peer, Reconnect, Request, Response, Service, ServiceError};
+use ringpost::{Peer, Request, Response, Service, ServiceError};
 
 use crate::cli::ServeOptions;
 use crate::exec::Executed;
@@ -18,9 +17,6 @@ use crate::{listen, session};
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::thousands;
-
-/// How long registering may take.
-const REGISTER: Duration = Duration::from_secs(5);
 
 /// Why serving ends.
 enum End {
@@ -36,13 +32,8 @@ pub fn run(socket: &Path, options: &ServeOptions) -> Outcome {
     };
     let served = Arc::new(Served::new(work));
     let interrupt = Interrupt::install()?;
-    let mut settings = Client::builder(socket).timeout(REGISTER);
-    if options.reconnect {
-        let name = options.name;
-        let show = move |event: &_| listen::show(event, &name, false);
-        settings = settings.reconnect(Reconnect::default().on_event(show));
-    }
-    let mut client = settings.register(options.name.as_str()).map_err(Failure::failed)?;
+    let reconnect = listen::reconnect(options.reconnect, options.name, false);
+    let mut client = session::register(socket, &options.name, &options.wait, None, reconnect, &interrupt)?;
     let listener = client.listen().map_err(Failure::failed)?;
     let serving = listener.serve_with(Arc::clone(&served)).map_err(Failure::failed)?;
     listen::announce(&options.name, client.key(), false)?;

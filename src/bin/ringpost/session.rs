@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use ringpost::{
     Address, CallError, Caller, Client, CloseReason, ConnectError, Inbox, Key, Name, Peer, PublishError,
-    RecvError, SampleError, SendError, SubscribeError,
+    Reconnect, RecvError, SampleError, SendError, SubscribeError,
 };
 
+use crate::cli::WaitOption;
+use crate::patience::patiently;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::signals::Interrupt;
 
@@ -25,15 +27,18 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so long without an end of standard input, it is said what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Returns the message (the argument, or all of stdin) and the deadline of the command. An explicit time-out
-/// also limits the reading.
-pub fn message(argument: Option<&OsStr>, timeout: Option<Duration>) -> Result<(Vec<u8>, Instant), Failure> {
+/// Returns the message (the argument, or all of stdin) and the deadline of the command, if it has a time-out,
+/// which also limits the reading.
+pub fn message(
+    argument: Option<&OsStr>,
+    timeout: Option<Duration>,
+) -> Result<(Vec<u8>, Option<Instant>), Failure> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let message = match argument {
         Some(argument) => argument.as_bytes().to_vec(),
         None => stdin_until(deadline, "message")?,
     };
-    Ok((message, deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT)))
+    Ok((message, deadline))
 }
 
 /// Reads all of standard input, on a thread that may block until the process ends. For people it is the
@@ -81,22 +86,25 @@ pub fn stdin_until(deadline: Option<Instant>, what: &str) -> Result<Vec<u8>, Fai
     Ok(bytes)
 }
 
-/// Registers as `name`, runs `body`, and unregisters even if `body` failed. A signal ends the waits in
-/// `body`. Questions that `body` asks the server are limited by the time that was left at the start.
+/// Registers as `name`, runs `body` with the deadline, and unregisters even if `body` failed. Without a
+/// deadline of the command, there is one of five seconds from the last attempt to register. A signal ends the
+/// waits in `body`. Questions that `body` asks the server are limited by the time that was left at the start.
 pub fn with_client<T>(
     socket: &Path,
     name: &Name,
-    deadline: Instant,
-    body: impl FnOnce(&mut Client) -> Result<T, Failure>,
+    wait: &WaitOption,
+    deadline: Option<Instant>,
+    body: impl FnOnce(&mut Client, Instant) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let interrupt = Interrupt::install()?;
-    let mut client = Client::builder(socket)
-        .timeout(deadline.saturating_duration_since(Instant::now()))
-        .register(name)
-        .map_err(Failure::failed)?;
+    let mut until = Instant::now();
+    let mut client = patiently(socket, wait, deadline, &interrupt, |_| {
+        until = deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT);
+        Client::builder(socket).timeout(until.saturating_duration_since(Instant::now())).register(name)
+    })?;
     let closer = client.closer();
     interrupt.then(move || closer.close());
-    let result = body(&mut client);
+    let result = body(&mut client, until);
     interrupt.forget();
     match result {
         Ok(value) => {
@@ -110,6 +118,22 @@ pub fn with_client<T>(
             interrupt.check().and(Err(failure))
         }
     }
+}
+
+/// Registers a client that stays. With `reconnect` it registers again when its server has ended.
+pub fn register(
+    socket: &Path,
+    name: &Name,
+    wait: &WaitOption,
+    deadline: Option<Instant>,
+    reconnect: Option<Reconnect>,
+    interrupt: &Interrupt,
+) -> Result<Client, Failure> {
+    let mut settings = Client::builder(socket);
+    if let Some(reconnect) = reconnect {
+        settings = settings.reconnect(reconnect);
+    }
+    patiently(socket, wait, deadline, interrupt, |left| settings.clone().timeout(left).register(name))
 }
 
 /// Unregisters. If there is no server now, because a client that registers again (`again`) waits for the next

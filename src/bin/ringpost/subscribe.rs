@@ -7,21 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ringpost::{Client, Reconnect, Sample, SampleError, Subscriber};
+use ringpost::{Sample, SampleError, Subscriber};
 use serde::Serialize;
 
 use crate::cli::{Policy, SubscribeOptions};
 use crate::end::{self, End};
 use crate::listen::{self, Payload, Who};
-use crate::session;
+use crate::{patience, session};
 use ringpost::cli::exit::{Failure, Outcome, note, one_line};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
-
-/// How long registering and subscribing may take.
-const REGISTER: Duration = Duration::from_secs(5);
 
 /// So many bytes are printed at once at most, a line more or less.
 const MOST: usize = 64 * 1024;
@@ -29,19 +26,13 @@ const MOST: usize = 64 * 1024;
 pub fn run(socket: &Path, options: &SubscribeOptions) -> Outcome {
     let deadline = options.timeout.map(|time| Instant::now() + time);
     let interrupt = Interrupt::install()?;
-    let patience = options.timeout.map_or(REGISTER, |time| time.min(REGISTER));
-    let mut settings = Client::builder(socket).timeout(patience);
-    if options.reconnect {
-        let (name, json) = (options.name, options.json);
-        let show = move |event: &_| listen::show(event, &name, json);
-        settings = settings.reconnect(Reconnect::default().on_event(show));
-    }
-    let client = settings.register(options.name.as_str()).map_err(Failure::failed)?;
+    let reconnect = listen::reconnect(options.reconnect, options.name, options.json);
+    let client = session::register(socket, &options.name, &options.wait, deadline, reconnect, &interrupt)?;
     let key = client.key();
     let (mut caller, inbox) = client.split();
     let settings = Subscriber::options().policy(policy(options.policy)).history(options.history);
     let mut subscriber = settings
-        .timeout(patience)
+        .timeout(patience::left(deadline))
         .subscribe(&mut caller, &options.pattern)
         .map_err(session::failed_subscribe)?;
     let closer = subscriber.closer();

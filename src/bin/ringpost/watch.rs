@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ringpost::{Change, Client, Name, Peer, Presence, Reconnect, VanishReason};
+use ringpost::{Change, Name, Peer, Presence, Reconnect, VanishReason};
 use serde::Serialize;
 
 use crate::cli::WatchOptions;
@@ -16,23 +16,17 @@ use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
 use ringpost::cli::signals::Interrupt;
 
-/// How long registering may take.
-const REGISTER: Duration = Duration::from_secs(5);
-
 pub fn run(socket: &Path, options: &WatchOptions) -> Outcome {
     let deadline = options.timeout.map(|time| Instant::now() + time);
     let interrupt = Interrupt::install()?;
-    let patience = options.timeout.map_or(REGISTER, |time| time.min(REGISTER));
     let name = match &options.name {
         Some(name) => *name,
         None => format!("watch {}", std::process::id()).parse::<Name>().map_err(Failure::failed)?,
     };
-    let mut settings = Client::builder(socket).timeout(patience);
-    if options.reconnect {
-        // What ends and comes is in the output.
-        settings = settings.reconnect(Reconnect::default());
-    }
-    let (mut caller, inbox) = settings.register(name).map_err(Failure::failed)?.split();
+    // What ends and comes is in the output.
+    let reconnect = options.reconnect.then(Reconnect::default);
+    let client = session::register(socket, &name, &options.wait, deadline, reconnect, &interrupt)?;
+    let (mut caller, inbox) = client.split();
     let presence = caller.presence().map_err(session::failed_subscribe)?;
 
     let (events, arrived) = mpsc::channel();

@@ -166,10 +166,11 @@ fn counters_start_at_zero_and_their_cache_lines_are_separate() {
     let Registered { key, counters: cells } = registry.register(&name("alice"), OWNER).unwrap();
     cells.add_calls(1);
     cells.add_sent(2);
-    cells.clone().add_received(3);
+    cells.clone().add_delivered(3);
     cells.add_bytes_in(4);
     cells.add_bytes_out(u64::MAX);
-    let counters = Counters { calls: 1, sent: 2, received: 3, bytes_in: 4, bytes_out: u64::MAX };
+    let counters =
+        Counters { calls: 1, sent: 2, delivered: 3, received: 0, bytes_in: 4, bytes_out: u64::MAX };
     assert_eq!(cells.snapshot(), counters);
     assert_eq!(registry.get(key).unwrap().unwrap().counters, counters);
     cells.add_bytes_out(1);
@@ -180,7 +181,7 @@ fn counters_start_at_zero_and_their_cache_lines_are_separate() {
     let lines = [
         line(layout::NAME + 63, 0),
         line(layout::CALLS, 0),
-        line(layout::RECEIVED, 0),
+        line(layout::DELIVERED, 0),
         line(layout::STATE, 1),
     ];
     assert_eq!(HashSet::from(lines).len(), 4);

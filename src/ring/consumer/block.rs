@@ -204,7 +204,17 @@ impl Block<'_> {
         consumer.settle();
     }
 
-    /// The same, but the caller must call [`Consumer::settle`] to send the wake.
+    /// The same, and tells the producer's side how many blocks were taken so far.
+    #[inline(always)]
+    pub(crate) fn release_counted(self) {
+        let Block { consumer, found } = self;
+        consumer.pass(found);
+        consumer.tell_taken();
+        consumer.give_back();
+        consumer.settle();
+    }
+
+    /// As [`release`](Self::release), but the caller must call [`Consumer::settle`] to send the wake.
     #[inline(always)]
     pub(crate) fn release_quietly(self) {
         self.consumer.pass(self.found);

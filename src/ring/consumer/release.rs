@@ -2,7 +2,7 @@
 
 use super::Consumer;
 use super::look::Found;
-use crate::ring::layout::{GIVEN_UP, HEAD, PRODUCER_PARKED};
+use crate::ring::layout::{GIVEN_UP, HEAD, PRODUCER_PARKED, TAKEN};
 use crate::shm::backend::{Ordering, fence};
 use crate::testing::failpoints::failpoint;
 
@@ -21,6 +21,13 @@ impl Consumer {
         // Release: our reads of these bytes come before the producer's next writes to them.
         self.end.ring.word64::<HEAD>().store(self.end.position, Ordering::Release);
         failpoint!("consume.head", [server, client, link], always);
+    }
+
+    /// Says how many blocks were taken so far.
+    #[inline(always)]
+    pub(super) fn tell_taken(&self) {
+        // Relaxed: nothing else is published by this word.
+        self.end.ring.word64::<TAKEN>().store(self.end.progress, Ordering::Relaxed);
     }
 
     /// From now on each release makes the fence: the producer may wait in an event loop, where it does not

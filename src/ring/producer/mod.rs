@@ -14,7 +14,7 @@ use std::fmt;
 pub use batch::Batch;
 pub(crate) use draft::Draft;
 pub use grant::Grant;
-pub(crate) use wait::{SPACE_SLICE, SpaceWord};
+pub(crate) use wait::{ConsumerWords, SPACE_SLICE};
 
 use super::end::End;
 use super::layout::LINE;

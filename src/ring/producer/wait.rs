@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Producer;
-use crate::ring::layout::{LINE, PRODUCER_PARKED};
+use crate::ring::layout::{LINE, PRODUCER_PARKED, TAKEN};
 use crate::ring::park::as_wait;
 use crate::ring::wait::Looked;
 use crate::ring::{Deadline, Ended, OwnPipe, Stop};
 use crate::shm::RingView;
-use crate::shm::backend::{now, spin_hint};
+use crate::shm::backend::{Ordering, now, spin_hint};
 use crate::shm::futex::{Scope, Wait, Woken};
 use crate::testing::failpoints::failpoint;
 
@@ -145,19 +145,25 @@ impl Producer {
         }
     }
 
-    /// The word that a sleep for space waits on, for a thread that does not hold the producer meanwhile.
-    pub(crate) fn space_word(&self) -> SpaceWord {
-        SpaceWord { ring: self.end.ring.clone(), scope: self.end.scope }
+    /// The words that the consumer writes, for threads that do not hold the producer.
+    pub(crate) fn consumer_words(&self) -> ConsumerWords {
+        ConsumerWords { ring: self.end.ring.clone(), scope: self.end.scope }
     }
 }
 
-/// A ring's parked word for space; see [`Producer::space_word`].
-pub(crate) struct SpaceWord {
+/// What a ring's consumer writes; see [`Producer::consumer_words`].
+pub(crate) struct ConsumerWords {
     ring: RingView,
     scope: Scope,
 }
 
-impl SpaceWord {
+impl ConsumerWords {
+    /// How many blocks the consumer says that it has taken. It may say anything.
+    pub(crate) fn taken(&self) -> u64 {
+        self.ring.word64::<TAKEN>().load(Ordering::Relaxed)
+    }
+
+    /// A wait on the word for space.
     pub(crate) fn as_wait(&self) -> Wait<'_> {
         as_wait::<PRODUCER_PARKED>(&self.ring, self.scope)
     }

@@ -44,7 +44,7 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use super::producer::{Producer, SPACE_SLICE, SpaceWord};
+use super::producer::{ConsumerWords, Producer, SPACE_SLICE};
 use super::signal::Signal;
 use super::{Closer, NotSent};
 use crate::shm::backend::{Arc, Mutex, MutexGuard};
@@ -59,7 +59,7 @@ use waiter::Waiter;
 /// called again if it found the ring full.
 pub(crate) struct SharedProducer {
     state: Mutex<State>,
-    space: SpaceWord,
+    consumer: ConsumerWords,
     closer: Closer,
 }
 
@@ -93,7 +93,7 @@ impl From<NotSent> for NotWritten {
 impl SharedProducer {
     pub(crate) fn new(producer: Producer) -> SharedProducer {
         SharedProducer {
-            space: producer.space_word(),
+            consumer: producer.consumer_words(),
             closer: producer.closer(),
             state: Mutex::new(State::new(producer)),
         }
@@ -134,6 +134,11 @@ impl SharedProducer {
         self.lock().enqueue(&signal, len);
         failpoint!("inbox.queued", [server], rarely);
         Waiter { shared: self, signal, len }
+    }
+
+    /// How many blocks the consumer says that it has taken. It may say anything.
+    pub(crate) fn taken(&self) -> u64 {
+        self.consumer.taken()
     }
 
     /// Accepts no more blocks. The front learns it from the close of the channel, which must follow, or

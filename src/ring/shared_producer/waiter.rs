@@ -40,7 +40,7 @@ impl Waiter<'_> {
     where
         P: Fn(&mut Producer, u32) -> Result<(), NotSent>,
     {
-        let SharedProducer { space, closer, .. } = self.shared;
+        let SharedProducer { consumer, closer, .. } = self.shared;
         let mut slept = None;
         loop {
             // Checked first: a wake by either close must not count as fruitless, and a sender that has left
@@ -65,7 +65,8 @@ impl Waiter<'_> {
                 failpoint!("inbox.armed", [server], rarely);
                 let slice = deadline.min(now + SPACE_SLICE);
                 let signal = self.signal.as_wait();
-                *how = futex::wait(&[space.as_wait(), signal, closer.as_wait(), own.as_wait()], Some(slice));
+                *how =
+                    futex::wait(&[consumer.as_wait(), signal, closer.as_wait(), own.as_wait()], Some(slice));
                 failpoint!("inbox.slept", [server], rarely);
             } else {
                 self.signal.sleep(own, deadline);

@@ -57,6 +57,10 @@ fn the_channel() {
         consumer.give_up();
         assert_eq!(segment.word32(offset("given up", 4)).load(Ordering::Relaxed), 1);
         assert_eq!(segment.word32(producer_parked).load(Ordering::Relaxed), 0, "woken");
+        if name == "inbox" {
+            consumer.next_block().unwrap().unwrap().release_counted();
+            assert_eq!(segment.word64(offset("taken", 8)).load(Ordering::Relaxed), 2);
+        }
     }
     let unused: Vec<u8> = fields
         .iter()

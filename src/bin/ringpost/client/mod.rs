@@ -17,9 +17,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use ringpost::{Client, ClientBuilder, Inbox, Name, Observer, RegisterError};
+use ringpost::{Client, ClientBuilder, Inbox, Observer, RegisterError};
 
+use crate::cli::ClientOptions;
 use crate::listen;
+use crate::patience::patiently;
 use crate::session;
 use editor::{Ask, Editor, Printer};
 use plain::Plain;
@@ -64,7 +66,7 @@ enum Screen {
     Plain(Plain),
 }
 
-pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
+pub fn run(socket: &Path, options: &ClientOptions) -> Outcome {
     let interrupt = Interrupt::install()?;
     let (events, arrived) = mpsc::sync_channel(64);
     let on_signal = events.clone();
@@ -74,7 +76,7 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
         Some(editor) => Screen::Editor(editor),
         None => Screen::Plain(Plain::open(&events)?),
     };
-    let client = register(socket, name, &mut screen, &arrived, &interrupt);
+    let client = register(socket, options, &mut screen, &arrived, &interrupt);
     let outcome = match client {
         Ok(Some(client)) => serve(client, &mut screen, &events, &arrived, &interrupt),
         // The input ended, or the user gave up, before a name was given.
@@ -89,18 +91,18 @@ pub fn run(socket: &Path, name: Option<Name>) -> Outcome {
 /// Registers under `name`, or asks for a name. A person is asked again until a name is accepted.
 fn register(
     socket: &Path,
-    name: Option<Name>,
+    options: &ClientOptions,
     screen: &mut Screen,
     arrived: &Receiver<Event>,
     interrupt: &Interrupt,
 ) -> Result<Option<Client>, Failure> {
-    if let Some(name) = name {
-        return builder(socket).register(name).map(Some).map_err(Failure::failed);
+    if let Some(name) = options.name() {
+        return session::register(socket, &name, &options.wait, None, None, interrupt).map(Some);
     }
     let person = screen.is_for_a_person();
-    if person {
+    if person || options.wait.wait_for_server.is_some() {
         // Find out whether there is a server before asking for a name.
-        Observer::connect_timeout(socket, PATIENCE).map_err(Failure::failed)?;
+        patiently(socket, &options.wait, None, interrupt, |left| Observer::connect_timeout(socket, left))?;
     }
     loop {
         let line = match screen.next(Ask::Name, arrived) {

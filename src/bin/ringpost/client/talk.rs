@@ -103,7 +103,7 @@ impl Talk {
             }
             Line::Command(Command::Who) => {
                 let clients = self.caller.list().map_err(session::failed_call)?;
-                Ok(ls::clients(clients))
+                Ok(ls::clients(clients, out::terminal_width()))
             }
             Line::Command(Command::Publish(topic, sample)) => {
                 self.topics.publish(&mut self.caller, topic, sample).map(|()| String::new())
