@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use ringpost::{Act, Rule};
 
-use crate::accounts::{group, user};
 use crate::log::{Format, LogOptions, rotate};
 use crate::options::{Options, max_clients};
 use crate::quotas::{NAMES, Quota, quota};
 use crate::table::{Table, Wrong};
+use ringpost::cli::accounts::{group, user};
 use ringpost::cli::args::bytes;
 use ringpost::cli::level::Level;
 

@@ -2,9 +2,9 @@
 
 use ringpost::{Access, Rule, WaitStrategy};
 
-use crate::accounts::{group, user};
 use crate::log::LogOptions;
 use crate::quotas::{Quota, quota};
+use ringpost::cli::accounts::{group, user};
 use ringpost::cli::args::bytes;
 
 /// The settings of a server. What is not set has its default.
