@@ -108,6 +108,26 @@ fn people_get_lines_that_cannot_spoil_the_terminal() {
 }
 
 #[test]
+fn only_the_users_that_are_named_may_subscribe() {
+    let place = Place::new();
+    let _server = start_server(&place, &[]);
+    let own = rustix::process::geteuid().as_raw();
+    let [own, other] = [own, own + 1].map(|user| user.to_string());
+    let _closed = start_publisher(&place, "closed", "t", &["--user", &other]);
+    let mut open = start_publisher(&place, "open", "t", &["--user", &other, "--user", &own]);
+    let mut subscriber = start_subscriber(&place, "subscriber", "t", &["--count", "1"]);
+    is_read_by(&place, "open", 1);
+    open.write(b"to whom it may concern\n");
+    assert_eq!(subscriber.json_line()["publisher"]["name"], "open");
+    subscriber.end().well();
+    let subscriber = start_subscriber(&place, "subscriber", "t", &[]);
+    is_read_by(&place, "open", 1);
+    // Both publishers were there when it subscribed.
+    is_read_by(&place, "closed", 0);
+    drop(subscriber);
+}
+
+#[test]
 fn a_block_is_one_sample_and_lines_come_at_a_rate_and_up_to_a_number() {
     let place = Place::new();
     let _server = start_server(&place, &[]);

@@ -21,7 +21,7 @@ impl Waiting {
             command.stderr(file);
         });
         let waiting = Waiting { program, errors };
-        waiting.says("ringpost: waiting for a server at ");
+        waiting.says("ringpost: waiting for a server at \"");
         waiting
     }
 

@@ -1,6 +1,7 @@
 //! Runs a program and sets its exit status: 0 for success, 1 with one line of error, 2 for a wrong command
 //! line.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -50,12 +51,14 @@ impl fmt::Display for Failure {
 
 /// Parses the command line, runs `body` with it, and turns its result into the exit status.
 pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> ExitCode {
-    let parsed = options_of(C::command()).try_get_matches();
+    let command = options_of(C::command());
+    let help = help_command(program, &command, std::env::args_os().skip(1));
+    let parsed = command.try_get_matches();
     let options = match parsed.and_then(|matches| C::from_arg_matches(&matches)) {
         Ok(options) => options,
         Err(error) => {
             if error.use_stderr() {
-                note(format_args!("{program}: {}", usage_line(program, &error)));
+                note(format_args!("{program}: {}", usage_line(&help, &error)));
                 return ExitCode::from(2);
             }
             // Help and version go to stdout. A failure to write them is ignored.
@@ -86,17 +89,31 @@ fn options_of(command: clap::Command) -> clap::Command {
     command.mut_args(lenient).mut_subcommands(options_of)
 }
 
-/// The error in the command line, on one line like every failure.
-fn usage_line(program: &str, error: &clap::Error) -> String {
+/// What prints the help about these arguments: that of the first subcommand which is among them, or the
+/// program's.
+fn help_command(
+    program: &str,
+    command: &clap::Command,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> String {
+    let is_name = |argument: &OsString| {
+        command.get_subcommands().any(|sub| !sub.is_hide_set() && argument == sub.get_name())
+    };
+    match arguments.find(is_name) {
+        Some(name) => format!("{program} {} --help", name.display()),
+        None => format!("{program} --help"),
+    }
+}
+
+/// The error in the command line, on one line like every failure. The command `help` tells more.
+fn usage_line(help: &str, error: &clap::Error) -> String {
     match error.kind() {
         // Instead of the whole help.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return format!("a command is missing; '{program} --help' lists them");
+            return format!("a command is missing; '{help}' lists them");
         }
         ErrorKind::InvalidUtf8 => {
-            return format!(
-                "an argument is not UTF-8, but names, keys and numbers must be; see '{program} --help'"
-            );
+            return format!("an argument is not UTF-8, but names, keys and numbers must be; see '{help}'");
         }
         _ => {}
     }
@@ -105,7 +122,7 @@ fn usage_line(program: &str, error: &clap::Error) -> String {
     let lines = paragraphs.map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
     let line = lines.collect::<Vec<_>>().join("; ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    one_line(&format!("{line}; see '{program} --help'"))
+    one_line(&format!("{line}; see '{help}'"))
 }
 
 /// Writes a line to stderr, but gives up after a second: a program must not hang because nobody reads its
@@ -157,10 +174,13 @@ mod tests {
         for (arguments, parts) in [
             (&["x"][..], &["were not provided: --name", "Usage: x"][..]),
             (&["x", "--nmae", "y"], &["'--nmae'", "'--name'"]),
-            (&["x", "--name", "y", "two\nlines"], &["'two lines'"]),
+            (&["x", "--name", "y", "two\nlines"], &["'two lines'", "see 'x --help'"]),
+            (&["x", "--name", "y", "list", "stray"], &["'stray'", "see 'x list --help'"]),
         ] {
             let error = command().try_get_matches_from(arguments).unwrap_err();
-            let line = usage_line("x", &error);
+            let help = help_command("x", &command(), arguments.iter().map(OsString::from));
+            assert_eq!(help, if arguments.contains(&"list") { "x list --help" } else { "x --help" });
+            let line = usage_line(&help, &error);
             assert!(!line.contains('\n') && !line.starts_with("error"), "{line:?}");
             for part in parts {
                 assert!(line.contains(part), "{part:?} is not in {line:?}");

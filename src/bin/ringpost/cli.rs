@@ -73,6 +73,9 @@ pub enum Command {
     /// List the registered clients, without registering
     Ls(LsOptions),
     /// Run a server and two clients as processes, exchange messages and a topic, and measure calls
+    ///
+    /// The server is one of its own, which ends with the demo. It listens in a private directory, unless
+    /// --socket says otherwise.
     Demo,
     /// A client of the demo, controlled through its stdin
     #[command(hide = true)]

@@ -341,8 +341,8 @@ impl Measured {
             |whom| quantile(&pairs(whom).map(|((_, call), floor)| call / floor).collect::<Vec<_>>(), 0.5);
         let clock = clock();
         text.push_str(&format!(
-            "A call to the server takes {:.2} times, one over the link {:.2} times as long as a bare shared-memory round trip \
-             between the same CPUs{}. Reading the clock takes {:.0} ns.\n{} calls, 2 messages and a sample between 3 processes in \
+            "A call to the server takes {:.2} times, one over the link {:.2} times as long as a\nbare shared-memory round \
+             trip between the same CPUs{}. Reading the clock takes {:.0} ns.\n{} calls, 2 messages and a sample between 3 processes in \
              {:.1} s.\n",
             to_floor(Whom::Server),
             to_floor(Whom::Link),

@@ -1,8 +1,13 @@
 //! Why a command ends that prints what arrives, and what that means for its exit status.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::session;
 use ringpost::cli::exit::{Failure, Outcome};
 
 /// How long to wait at the end until everything is printed, in case nobody reads the output.
@@ -19,6 +24,20 @@ pub enum End {
     Output(Failure),
     /// No more can arrive.
     Gone(String),
+}
+
+/// Tells when nobody reads standard output any more, so that a command that prints seldom does not stay
+/// behind `head`, for example, and keep its name.
+pub fn watch_output(events: Sender<End>) -> Outcome {
+    session::spawn("output", move || {
+        let out = io::stdout();
+        // Reports only errors: that the reading end of a pipe was closed.
+        let mut ends = [PollFd::new(&out, PollFlags::empty())];
+        while let Err(Errno::INTR) = poll(&mut ends, None) {}
+        if ends[0].revents().contains(PollFlags::ERR) {
+            let _ = events.send(End::Output(Failure::ClosedPipe));
+        }
+    })
 }
 
 /// Waits for a reason to end.

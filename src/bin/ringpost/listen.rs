@@ -33,6 +33,7 @@ pub fn run(socket: &Path, options: &ListenOptions) -> Outcome {
 
     let (events, arrived) = mpsc::channel();
     let on_signal = events.clone();
+    end::watch_output(events.clone())?;
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let printed = Arc::new(AtomicU64::new(0));
     let said = announce(&options.name, key, options.json);

@@ -24,7 +24,7 @@ pub fn patiently<T>(
     socket: &Path,
     wait: &WaitOption,
     deadline: Option<Instant>,
-    interrupt: &Interrupt,
+    interrupt: Option<&Interrupt>,
     mut connect: impl FnMut(Duration) -> Result<T, RegisterError>,
 ) -> Result<T, Failure> {
     let limit = wait.limit(deadline);
@@ -35,12 +35,12 @@ pub fn patiently<T>(
             Err(error @ RegisterError::NoServer { .. }) if wait.wait_for_server.is_some() => error,
             Err(error) => return Err(Failure::failed(error)),
         };
-        interrupt.check()?;
+        interrupt.map_or(Ok(()), Interrupt::check)?;
         if limit.is_some_and(|limit| left_until(limit).is_zero()) {
             return Err(Failure::failed(format!("{error}; none came in time")));
         }
         if pause == FIRST_PAUSE {
-            note(format_args!("ringpost: waiting for a server at {}", socket.display()));
+            note(format_args!("ringpost: waiting for a server at {socket:?}"));
         }
         thread::sleep(limit.map_or(pause, |limit| pause.min(left_until(limit))));
         pause = LONGEST_PAUSE.min(2 * pause);

@@ -225,6 +225,10 @@ impl Published {
         options: &PublishOptions,
         stop: &Stop,
     ) -> End {
+        if publisher.subscribers() < options.subscribers {
+            let (there, wanted) = (publisher.subscribers(), options.subscribers);
+            note(format_args!("ringpost: waiting for subscribers: {there} of {wanted}"));
+        }
         while publisher.subscribers() < options.subscribers && !stop.is_set() {
             stop.wait_until(Instant::now() + LOOK);
         }

@@ -98,7 +98,7 @@ pub fn with_client<T>(
 ) -> Result<T, Failure> {
     let interrupt = Interrupt::install()?;
     let mut until = Instant::now();
-    let mut client = patiently(socket, wait, deadline, &interrupt, |_| {
+    let mut client = patiently(socket, wait, deadline, Some(&interrupt), |_| {
         until = deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT);
         Client::builder(socket).timeout(until.saturating_duration_since(Instant::now())).register(name)
     })?;
@@ -133,7 +133,7 @@ pub fn register(
     if let Some(reconnect) = reconnect {
         settings = settings.reconnect(reconnect);
     }
-    patiently(socket, wait, deadline, interrupt, |left| settings.clone().timeout(left).register(name))
+    patiently(socket, wait, deadline, Some(interrupt), |left| settings.clone().timeout(left).register(name))
 }
 
 /// Unregisters. If there is no server now, because a client that registers again (`again`) waits for the next

@@ -43,6 +43,7 @@ pub fn run(socket: &Path, options: &SubscribeOptions) -> Outcome {
 
     let (events, arrived) = mpsc::channel();
     let (on_signal, on_end) = (events.clone(), events.clone());
+    end::watch_output(events.clone())?;
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let counts = Arc::new(Counts::default());
     let printing = Printing {

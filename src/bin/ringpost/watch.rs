@@ -31,6 +31,7 @@ pub fn run(socket: &Path, options: &WatchOptions) -> Outcome {
 
     let (events, arrived) = mpsc::channel();
     let (on_signal, on_end) = (events.clone(), events.clone());
+    end::watch_output(events.clone())?;
     interrupt.then(move || drop(on_signal.send(End::Signal)));
     let changes = Arc::new(AtomicU64::new(0));
     let again = options.reconnect;

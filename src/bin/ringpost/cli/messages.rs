@@ -15,7 +15,7 @@ pub struct ClientOptions {
     #[arg(conflicts_with = "as_name")]
     name: Option<Name>,
 
-    /// The same, as for other commands
+    /// The name to register under, in the form of the other commands
     #[arg(long = "as", id = "as_name", value_name = "NAME")]
     as_name: Option<Name>,
 

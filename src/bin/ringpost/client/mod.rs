@@ -102,7 +102,9 @@ fn register(
     let person = screen.is_for_a_person();
     if person || options.wait.wait_for_server.is_some() {
         // Find out whether there is a server before asking for a name.
-        patiently(socket, &options.wait, None, interrupt, |left| Observer::connect_timeout(socket, left))?;
+        patiently(socket, &options.wait, None, Some(interrupt), |left| {
+            Observer::connect_timeout(socket, left)
+        })?;
     }
     loop {
         let line = match screen.next(Ask::Name, arrived) {

@@ -13,12 +13,11 @@ use crate::cli::LsOptions;
 use crate::patience::patiently;
 use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::out;
-use ringpost::cli::signals::Interrupt;
 
 pub fn run(socket: &Path, options: &LsOptions) -> Outcome {
-    let interrupt = Interrupt::install()?;
+    // Signals end it at once, because there is nothing to be left in order.
     let observer =
-        patiently(socket, &options.wait, None, &interrupt, |left| Observer::connect_timeout(socket, left))?;
+        patiently(socket, &options.wait, None, None, |left| Observer::connect_timeout(socket, left))?;
     let server = observer.server().map_err(Failure::failed)?;
     let mut clients = observer.list().map_err(Failure::failed)?;
     sort(&mut clients);
