@@ -60,6 +60,8 @@ pub(super) struct Part {
     pub(super) own: Option<OwnPipe>,
     /// How often the publisher woke this reader for nothing, less how often it did for something.
     pub(super) fruitless: u64,
+    /// The sequence behind the last sample that a wake stands for.
+    pub(super) announced: u64,
     /// Whether its reader began behind what was published before.
     begins_now: bool,
     /// Whether the subscription wants more than the publisher offers.
@@ -182,6 +184,7 @@ impl Part {
             watching,
             own,
             fruitless: 0,
+            announced: 0,
             begins_now: start == Start::Now,
             is_refused: policy == Policy::Reliable && !source.offers_reliable,
             fate: Fate::Lives,

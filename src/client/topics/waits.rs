@@ -127,7 +127,9 @@ impl Feed {
         if passed && !self.is_pending() { Err(SampleError::TimedOut) } else { Ok(()) }
     }
 
-    /// Wakes up, and counts the publishers that had no reason to wake this thread.
+    /// Wakes up, and counts the publishers that had no reason to wake this thread: nothing is there of them
+    /// that no wake has announced yet, and nothing has been taken since the last wake. A sample may be
+    /// taken before its publisher gets round to the wake, because another one has woken this thread.
     fn unpark(&mut self) -> Result<(), SampleError> {
         let changed = self.shared.notice.seen() != self.seen;
         let mut disturber = None;
@@ -135,8 +137,11 @@ impl Feed {
             if !part.reader.unpark() {
                 continue;
             }
-            if changed || part.reader.is_pending() {
+            let pending = part.reader.is_pending();
+            let behind = part.reader.next_sequence() + u64::from(pending);
+            if changed || behind > part.announced {
                 part.fruitless = part.fruitless.saturating_sub(1);
+                part.announced = behind;
             } else {
                 part.fruitless += 1;
                 disturber = disturber.or((part.fruitless > SPARE_HINTS).then_some(at));

@@ -229,6 +229,7 @@ pub struct Suffered {
 /// Subscribes to everything, so also to what the attacker publishes.
 pub struct Victim {
     stop: Arc<AtomicBool>,
+    faults: Arc<AtomicU64>,
     reading: Begun<Suffered>,
     closer: Closer,
 }
@@ -240,13 +241,20 @@ impl Victim {
         let options = Subscriber::options().policy(policy).wait(wait);
         let sub = options.subscribe(client.caller(), "open/**").unwrap();
         let (closer, told, attack) = (sub.closer(), Arc::clone(&stop), attack.to_owned());
+        let faults = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&faults);
         let reading = begin(move || {
             name_thread("victim");
-            let suffered = suffer(sub, policy, &attack, &told);
+            let suffered = suffer(sub, policy, &attack, &told, &counted);
             client.unregister().unwrap();
             suffered
         });
-        Victim { stop, reading, closer }
+        Victim { stop, faults, reading, closer }
+    }
+
+    /// How often it has found a rule broken, so far.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
     }
 
     pub fn end(self) -> Suffered {
@@ -256,7 +264,13 @@ impl Victim {
     }
 }
 
-fn suffer(mut sub: Subscriber, policy: Policy, attack: &str, told: &AtomicBool) -> Suffered {
+fn suffer(
+    mut sub: Subscriber,
+    policy: Policy,
+    attack: &str,
+    told: &AtomicBool,
+    faults: &AtomicU64,
+) -> Suffered {
     let (mut suffered, mut order) = (Suffered::default(), Order::default());
     let of_the_attacker = |publisher: &ringpost::Peer, what: &str| {
         assert_eq!(publisher.name.as_str(), attack, "{policy:?}: {what}");
@@ -298,6 +312,7 @@ fn suffer(mut sub: Subscriber, policy: Policy, attack: &str, told: &AtomicBool) 
                 suffered.last = error.to_string();
                 of_the_attacker(&publisher, &suffered.last);
                 suffered.faults += 1;
+                faults.fetch_add(1, Ordering::Relaxed);
             }
             Err(SampleError::Disconnected(CloseReason::Local)) if told.load(Ordering::Relaxed) => break,
             Err(error) => panic!("{error}"),

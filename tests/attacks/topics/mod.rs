@@ -63,6 +63,16 @@ fn withstand(attack: &str, breaks: Breaks) {
         }
     }
 
+    if breaks == Breaks::Never {
+        // Later it spoils what it keeps, which a victim may not have read to its end.
+        flow.goes_on();
+        assert_eq!(
+            victims.iter().map(Victim::faults).sum::<u64>(),
+            0,
+            "held against it though it broke no rule"
+        );
+    }
+
     // Whatever it does with the memory that it keeps, nobody sleeps or stays awake for it.
     attacker.tell("outlast 0");
     attacker.hear_within("let go", LIMIT * 2);
@@ -103,7 +113,7 @@ fn withstand(attack: &str, breaks: Breaks) {
     let noticed = evicted + suffered.iter().map(|suffered| suffered.faults).sum::<u64>();
     match breaks {
         Breaks::Always => assert!(noticed > 0, "never noticed: {suffered:?}"),
-        Breaks::Never => assert_eq!(noticed, 0, "held against it though it broke no rule"),
+        Breaks::Never => assert_eq!(evicted, 0, "given up though it broke no rule"),
         Breaks::Sometimes => {}
     }
     let [bad, good, ratio] = compare(&medians[1..]);
