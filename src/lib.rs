@@ -148,7 +148,8 @@
 //! # Events
 //!
 //! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
-//! report nothing. Without a subscriber, the only cost is one load of a word for each message and call.
+//! report `fall_back` alone, on the thread that registers or publishes. Without a subscriber, the only cost is one
+//! load of a word for each message and call.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |
@@ -165,6 +166,7 @@
 //! | `control` | info | `command`, `pid`, `uid`; `error` if it failed | an operator gave a command |
 //! | `limit` | warn | `needed`, `limit` | the limit of open files is too low |
 //! | `unknown_user` | warn | `uid` | the server's user has no number in its user namespace |
+//! | `fall_back` | warn | `call`, `error`, `instead` | the system refuses a call, and the library does without; once in a process |
 //! | `registry` | error | `name`, `error` | an operation of the registry failed |
 //! | `abandoned` | warn | `name`, `key`, `pid`, `workers` | a call did not return before the end |
 //! | `failed` | error | `error` | the main thread panicked, which ended the server |

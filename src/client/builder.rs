@@ -16,6 +16,8 @@ use super::reconnect::Reconnector;
 use super::session::{Place, Session, deadline_in};
 use crate::channel::Guest;
 use crate::connect::lasting;
+use crate::os::futex::sleeps_on_all;
+use crate::os::lacks;
 use crate::ring::WaitStrategy;
 use crate::wire::Name;
 
@@ -137,7 +139,11 @@ impl ClientBuilder {
             .map_err(|source| RegisterError::InvalidName { name: name.as_ref().to_owned(), source })?;
         let links = Links::new(self.place.clone());
         let (guest, session) = self.place.register(name, &links, deadline_in(self.place.timeout))?;
-        Ok(self.client(guest, session))
+        let client = self.client(guest, session);
+        // It is found out now, so that it is told from here and not in the middle of a wait.
+        let _ = sleeps_on_all();
+        lacks::tell();
+        Ok(client)
     }
 
     pub(super) fn client(&self, guest: Guest, session: Arc<Session>) -> Client {

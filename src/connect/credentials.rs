@@ -7,9 +7,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use crate::os::credentials;
+use crate::os::lacks::Lack;
 use crate::wire::Peer;
 
 /// The peer's process, user and group at the time when it connected (or, for a server, began to listen).
@@ -102,10 +104,38 @@ pub(crate) fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
 /// A descriptor that becomes readable when the peer's process ends. `None` if there is no way to get one:
 /// then only the end of the connection shows it, but not while a forked child keeps that open.
 pub(crate) fn peer_pidfd(socket: impl AsFd, pid: u32) -> Option<OwnedFd> {
-    credentials::peer_pidfd(socket.as_fd()).ok().or_else(|| {
+    match credentials::peer_pidfd(socket.as_fd()) {
+        Ok(pidfd) => Some(pidfd),
         // Before Linux 6.5, by process id. It is still the peer's: the peer has just sent something.
-        pidfd_open(by_number(pid)?, PidfdFlags::empty()).ok()
-    })
+        Err(error) => by_its_number(pid, &error),
+    }
+}
+
+/// A descriptor of a process by its number, after its peer's socket has given none.
+fn by_its_number(pid: u32, error: &io::Error) -> Option<OwnedFd> {
+    let opened = match by_number(pid) {
+        Some(pid) => pidfd_open(pid, PidfdFlags::empty()),
+        // It has no number in this process's namespace.
+        None => Err(Errno::NOSYS),
+    };
+    let dead = |errno: &Errno| *errno == Errno::SRCH && pidfd_open_works();
+    match &opened {
+        _ if lacks_room(error) || peer_pidfd_works() => {}
+        Ok(_) => Lack::PeerPidfd.note(error),
+        Err(errno) if lacks_room(&(*errno).into()) || dead(errno) => {}
+        Err(errno) => Lack::Pidfd.note(&(*errno).into()),
+    }
+    opened.ok()
+}
+
+fn pidfd_open_works() -> bool {
+    pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).is_ok()
+}
+
+/// A descriptor of this process, that becomes readable when it ends. `None` if there is no way to get one.
+pub(crate) fn own_pidfd() -> Option<OwnedFd> {
+    let opened = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
+    opened.ok().or_else(|| peer_pidfd(UnixStream::pair().ok()?.0, std::process::id()))
 }
 
 /// Whether the kernel gives out pidfds of peers. A seccomp filter may deny them with an error that otherwise
@@ -115,7 +145,7 @@ fn peer_pidfd_works() -> bool {
     if let Some(works) = WORKS.get() {
         return *works;
     }
-    let Ok((here, _there)) = std::os::unix::net::UnixStream::pair() else { return false };
+    let Ok((here, _there)) = UnixStream::pair() else { return false };
     match credentials::peer_pidfd(here.as_fd()) {
         Err(error) if lacks_room(&error) => false,
         answer => *WORKS.get_or_init(|| answer.is_ok()),
@@ -157,7 +187,6 @@ fn by_number(pid: u32) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
 
     #[test]
     fn the_number_of_unknown_users_equals_no_user() {

@@ -13,13 +13,16 @@ use std::sync::OnceLock;
 
 use rustix::thread::{MembarrierCommand, membarrier};
 
+use super::lacks::Lack;
+
 /// Whether barriers can be made. Registers the process the first time. If not, the other threads must make
 /// their own fences.
 pub(crate) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
-        membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
-            && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+        let made = membarrier(MembarrierCommand::RegisterPrivateExpedited)
+            .and_then(|()| membarrier(MembarrierCommand::PrivateExpedited));
+        made.inspect_err(|errno| Lack::Membarrier.note(&(*errno).into())).is_ok()
     })
 }
 

@@ -34,6 +34,8 @@ use rustix::io::Errno;
 use rustix::thread::ClockId;
 use rustix::thread::futex::{self, Flags, Timespec, Wait as WaitvEntry, WaitFlags, WaitPtr, WaitvFlags};
 
+use super::lacks::Lack;
+
 /// Which threads a wait and a wake can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -156,7 +158,7 @@ fn wait_several(waits: &[Wait<'_>], deadline: Option<Instant>) -> Woken {
             Err(Errno::INTR) => return Woken::Interrupted,
             // Only this time.
             Err(Errno::NOMEM) => {}
-            Err(_) => WAITV.store(REFUSED, Ordering::Relaxed),
+            Err(errno) => refused(errno),
         }
     }
     wait_in_slices(waits, deadline)
@@ -169,15 +171,25 @@ fn waitv_works() -> bool {
         UNKNOWN => {
             let word = AtomicU32::new(0);
             let on = |expected| Wait { word: &word, expected, scope: Scope::Private };
-            let changed = waitv(&[on(1), on(1)], None) == Err(Errno::AGAIN);
-            let works = changed
-                && waitv_until(&[on(0), on(0)], Some(Timespec { tv_sec: 0, tv_nsec: 0 }))
-                    == Err(Errno::TIMEDOUT);
-            WAITV.store(if works { WORKS } else { REFUSED }, Ordering::Relaxed);
-            works
+            let changed = waitv(&[on(1), on(1)], None);
+            let late = waitv_until(&[on(0), on(0)], Some(Timespec { tv_sec: 0, tv_nsec: 0 }));
+            match (changed, late) {
+                (Err(Errno::AGAIN), Err(Errno::TIMEDOUT)) => {
+                    WAITV.store(WORKS, Ordering::Relaxed);
+                    return true;
+                }
+                (Err(Errno::AGAIN) | Ok(_), late) => refused(late.err().unwrap_or(Errno::NOSYS)),
+                (Err(errno), _) => refused(errno),
+            }
+            false
         }
         answer => answer == WORKS,
     }
+}
+
+fn refused(errno: Errno) {
+    WAITV.store(REFUSED, Ordering::Relaxed);
+    Lack::FutexWaitv.note(&errno.into());
 }
 
 fn waitv(waits: &[Wait<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {

@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::lacks::Lack;
 use super::signals::without_sigxfsz;
 
 /// The seals without which another holder of the descriptor could resize the file, or add seals to it.
@@ -41,9 +42,11 @@ pub(crate) enum Found {
 /// Creates an empty memory file that is closed on exec. Its name is seen only under `/proc/PID`.
 pub(crate) fn create(name: &str) -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Before Linux 6.3 the unknown flag is refused with EINVAL.
     match memfd_create(name, flags | NOEXEC_SEAL) {
-        Err(Errno::INVAL) => memfd_create(name, flags),
+        // No fault of the flag.
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
+        // Before Linux 6.3 the unknown flag is refused with EINVAL; a filter may refuse it with any error.
+        Err(errno) => memfd_create(name, flags).inspect(|_| Lack::NoexecSeal.note(&errno.into())),
         made => made,
     }
 }

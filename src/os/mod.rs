@@ -9,6 +9,7 @@ pub(crate) mod fork_safe;
 pub(crate) mod futex;
 #[cfg(feature = "cli")]
 pub(crate) mod inherited;
+pub(crate) mod lacks;
 pub(crate) mod memfd;
 pub(crate) mod neighbour;
 pub(crate) mod nest;

@@ -84,6 +84,7 @@ impl Acceptor {
         self.admission.look_after(&self.connections);
         // Last, because it tells of those who came and went meanwhile.
         self.topics.look_after(Instant::now());
+        self.shared.tell_lacks();
         Ok(())
     }
 

@@ -109,8 +109,12 @@ pub(super) fn leaves_too_few(pipe: &NewPipe, left: u64) -> bool {
     [&pipe.read, &pipe.write, &pipe.other].into_iter().any(|end| nearly_the_last(end, left))
 }
 
-/// A pidfd of a client's process.
-pub(super) fn process_of(connections: &Connections, member: &Member) -> Result<OwnedFd, Declined> {
+/// A pidfd of a client's process, or what stands in for it where the system gives out none.
+pub(super) fn process_of(
+    connections: &Connections,
+    member: &Member,
+    stand_in: impl FnOnce() -> io::Result<OwnedFd>,
+) -> Result<OwnedFd, Declined> {
     let id = member.connection();
     if let Some(pidfd) = connections.pidfd(id) {
         return Ok(pidfd);
@@ -120,11 +124,19 @@ pub(super) fn process_of(connections: &Connections, member: &Member) -> Result<O
     if peer_is_dead(&**lifeline, pid) {
         return Err(declined(Refusal::NotFound, "the client has just died: try again when it is back"));
     }
-    peer_pidfd(&**lifeline, pid).ok_or_else(no_pidfd)
+    process_or(peer_pidfd(&**lifeline, pid), stand_in)
+}
+
+/// The pidfd, if there is one, or what stands in for it.
+pub(super) fn process_or(
+    pidfd: Option<OwnedFd>,
+    stand_in: impl FnOnce() -> io::Result<OwnedFd>,
+) -> Result<OwnedFd, Declined> {
+    pidfd.map_or_else(|| stand_in().map_err(|_| no_pidfd()), Ok)
 }
 
 pub(super) fn no_pidfd() -> Declined {
     let why = "the server cannot get a descriptor of a client's process, by which the other side would notice its death: raise \
-               the server's limit of open files (ulimit -n), allow pidfd_open and SO_PEERPIDFD, or use Linux 6.5";
+               the server's limit of open files (ulimit -n)";
     declined(Refusal::NoResources, why)
 }

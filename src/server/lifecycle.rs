@@ -25,6 +25,7 @@ use super::topics::Topics;
 use crate::connect::{Listener, Refusal, is_unknown_user};
 use crate::link::Service;
 use crate::os::descriptors::{CutOff, Waits};
+use crate::os::futex::sleeps_on_all;
 use crate::registry::Registry;
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
@@ -70,6 +71,9 @@ impl Acceptor {
         if is_unknown_user(uid) {
             shared.events.tell(Event::UnknownUser { uid });
         }
+        // It is found out now, so that it is told at the start.
+        let _ = sleeps_on_all();
+        shared.tell_lacks();
         let acceptor = Acceptor {
             shared: Arc::clone(&shared),
             admission: Admission::new(Arc::clone(&shared), listener),

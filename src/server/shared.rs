@@ -11,7 +11,7 @@ use rustix::thread::{Pid, gettid};
 
 use super::access::Current;
 use super::builder::Settings;
-use super::events::Events;
+use super::events::{Event, Events};
 use super::member::{Member, Members};
 use super::panics::contain;
 use super::quotas::Ledger;
@@ -23,6 +23,7 @@ use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::link::{Scheduler, Service};
 use crate::os::descriptors::Wake;
+use crate::os::lacks::untold;
 use crate::registry::{ClientInfo, Registry, RegistryError};
 use crate::wire::PROTOCOL_VERSION;
 
@@ -92,6 +93,11 @@ impl Shared {
             #[cfg(test)]
             is_to_fail: AtomicBool::new(false),
         }
+    }
+
+    /// Tells what the system has refused since this was last asked, and what is done instead.
+    pub(super) fn tell_lacks(&self) {
+        untold().for_each(|(lack, error)| self.events.tell(Event::FallBack { lack, error }));
     }
 
     pub(super) fn info(&self) -> ServerInfo {

@@ -25,7 +25,7 @@ pub(in crate::client) struct Pipes {
     own_kick: OwnedFd,
     /// The write end of the peer's pipe.
     peers: OwnedFd,
-    /// The peer's process.
+    /// The peer's process; from a server that gets no descriptor of it, another write end of the peer's pipe.
     process: OwnedFd,
 }
 
@@ -36,7 +36,7 @@ impl Pipes {
         let known = is_pipe_end(own.as_fd(), OFlags::RDONLY)
             && is_pipe_end(own_kick.as_fd(), OFlags::WRONLY)
             && is_pipe_end(peers.as_fd(), OFlags::WRONLY)
-            && is_process(process.as_fd());
+            && (is_process(process.as_fd()) || is_pipe_end(process.as_fd(), OFlags::WRONLY));
         if !known {
             [own, own_kick, peers, process].into_iter().for_each(close_elsewhere);
             return None;
@@ -81,7 +81,7 @@ pub(in crate::client) struct PeerDescriptors {
     own: Arc<PipeReader>,
     /// The write end of the peer's.
     peers: Kick,
-    /// The peer's process.
+    /// The peer's process, or what stands in for it.
     process: Ours,
 }
 

@@ -88,13 +88,15 @@ pub(super) enum Fate {
 /// What a part and the watcher share.
 pub(in crate::client) struct Life {
     fate: AtomicU32,
+    /// Whether the server has sent a pipe in place of the publisher's process, which it closes itself.
+    is_stand_in: bool,
     subscription: Weak<Subscription>,
 }
 
 impl Life {
-    /// For the watcher: the process has ended.
+    /// For the watcher: the process has ended, or so says its stand-in, which may have ended with the server.
     pub(in crate::client) fn is_gone(&self) {
-        self.becomes(Fate::Gone);
+        self.becomes(if self.is_stand_in { Fate::Over } else { Fate::Gone });
     }
 
     /// For the watcher: this process has closed its descriptors.
@@ -145,7 +147,10 @@ impl Part {
         // They are what they should be, so that their close takes no time; the mappings stay.
         drop((segment, page));
         failpoint!("part.mapped", [topic], seldom);
-        let (process, ()) = came.next_if(|process| is_process(process.as_fd()).then_some(()))?;
+        let (process, is_stand_in) = came.next_if(|process| match process.as_fd() {
+            process if is_process(process) => Some(false),
+            process => is_pipe_end(process, OFlags::RDONLY).then_some(true),
+        })?;
         let mut pipe = |mode| came.next_if(|pipe| is_pipe_end(pipe.as_fd(), mode).then_some(()));
         let own = if waits.arms {
             let ((read, ()), (write, ())) = (pipe(OFlags::RDONLY)?, pipe(OFlags::WRONLY)?);
@@ -162,6 +167,7 @@ impl Part {
         }
         let life = Arc::new(Life {
             fate: AtomicU32::new(Fate::Lives as u32),
+            is_stand_in,
             subscription: Arc::downgrade(subscription),
         });
         let watched = Watched::Publisher { life: Arc::clone(&life), process: Ours::new(process) };

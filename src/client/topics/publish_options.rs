@@ -14,6 +14,7 @@ use crate::client::session::{deadline_in, explain};
 use crate::connect::Refusal;
 use crate::connect::dial::DialError;
 use crate::connect::topics::MOST_USERS;
+use crate::os::lacks;
 use crate::ring::WaitStrategy;
 use crate::topic::{Shape, Writer};
 use crate::wire::{CloseReason, Topic, TopicError};
@@ -136,6 +137,7 @@ impl PublishOptions {
             return Err(PublishError::Disconnected(CloseReason::Local));
         };
         let publisher = Publisher::new(writer, publication, &links.topics);
+        lacks::tell();
         match publisher.closer().reason() {
             Some(reason) => Err(PublishError::Disconnected(reason)),
             None => Ok(publisher),

@@ -19,7 +19,7 @@ use crate::connect::{
 use crate::server::access::Act;
 use crate::server::admission::NO_DESCRIPTORS;
 use crate::server::answers::{
-    Declined, cannot_hand_over, conclude, declined, member_of, no_pidfd, pipe, process_of,
+    Declined, cannot_hand_over, conclude, declined, member_of, pipe, process_of, process_or,
 };
 use crate::server::connections::{ConnectionId, Connections, MOST_BODY};
 use crate::server::enrolment::LAST_DESCRIPTORS;
@@ -387,10 +387,11 @@ fn make(
         declined(Refusal::NoResources, format!("no memory for a link: {why}"))
     })?;
     let (callers, callees) = (pipe()?, pipe()?);
-    let callees_process = process_of(connections, callee)?;
+    // Without pidfds, one more write end of the other side's pipe: it shows an error when that side is gone.
+    let callees_process = process_of(connections, callee, || callees.other.try_clone())?;
     let asking = connections.get(id).map(|connection| &connection.socket);
-    let callers_process =
-        asking.and_then(|socket| peer_pidfd(&**socket, socket.who().pid)).ok_or_else(no_pidfd)?;
+    let callers_process = asking.and_then(|socket| peer_pidfd(&**socket, socket.who().pid));
+    let callers_process = process_or(callers_process, || callers.other.try_clone())?;
     if nearly_the_last(&callers_process, LAST_DESCRIPTORS) {
         return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
     }

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
+use std::io;
 
 use tracing::{Level, debug, error, event_enabled, info, trace, warn};
 
 use super::limits::{Cause, Kind, LeftOut};
 use crate::connect::{Credentials, Refusal};
+use crate::os::lacks::Lack;
 use crate::wire::{Address, Key, Name, Peer, Status, Topic};
 
 /// The target of every event.
@@ -29,6 +31,7 @@ pub(crate) enum Event {
     Control { who: Credentials, command: String, error: Option<String> },
     Limit { needed: u64, limit: Option<u64> },
     UnknownUser { uid: u32 },
+    FallBack { lack: Lack, error: io::Error },
     Registry { name: Name, error: String },
     Abandoned { peer: Peer, workers: usize },
     Failed { why: String },
@@ -89,6 +92,7 @@ impl Event {
             | Event::Refused(_)
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
+            | Event::FallBack { .. }
             | Event::Abandoned { .. } => Level::WARN,
             Event::Registry { .. } | Event::Failed { .. } | Event::CutOff => Level::ERROR,
             Event::Message { .. } | Event::Introduction { .. } | Event::Topic { .. } => Level::DEBUG,
@@ -118,6 +122,7 @@ impl Event {
             | Event::Access { .. }
             | Event::Limit { .. }
             | Event::UnknownUser { .. }
+            | Event::FallBack { .. }
             | Event::Failed { .. }
             | Event::CutOff => return None,
         };
@@ -178,6 +183,7 @@ impl Event {
                 "the server's user has no number in this user namespace, so its own processes cannot be told from \
                  strangers: only root and those who are allowed may connect. Run it as a user with a number of its own"
             ),
+            Event::FallBack { lack, error } => lack.warn(error),
             Event::Registry { name, error } => error!(
                 target: TARGET, event = "registry", error = error.as_str(), name = %name, "cannot release a client"
             ),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::presence::Presence;
 use super::queues::{Queues, Waiting};
+use super::stand_in::{StandIns, ended};
 use super::table::{EndedPublication, Id, Progress, Table};
 use crate::connect::topics::Part;
 use crate::connect::{Ask, Proof, Refusal};
@@ -40,6 +41,8 @@ pub(in crate::server) struct Topics {
     /// Pairs that could not be made for lack of resources: publication and subscription.
     pub(super) starved: BTreeSet<(Id, Id)>,
     retry: Option<Instant>,
+    /// What subscribers get in place of publishers' processes, where there are no pidfds.
+    pub(super) stand_ins: StandIns,
 }
 
 impl Topics {
@@ -51,6 +54,7 @@ impl Topics {
             presence: None,
             starved: BTreeSet::new(),
             retry: None,
+            stand_ins: StandIns::default(),
         }
     }
 
@@ -146,7 +150,7 @@ impl Topics {
         if self.table.is_publication_of(id, key) {
             let known = self.table.process_of(key);
             let process =
-                || known.or_else(|| Some(Arc::new(Ours::new(process_of(connections, member).ok()?))));
+                || known.or_else(|| Some(Arc::new(Ours::new(process_of(connections, member, ended).ok()?))));
             self.end_publication(id, process);
         } else if self.table.is_subscription_of(id, key) {
             self.end_subscriptions([id]);
@@ -232,7 +236,7 @@ impl Topics {
         if !self.table.publishes(member.peer.key) {
             return None;
         }
-        connections.pidfd(id).or_else(|| process_of(connections, member).ok())
+        connections.pidfd(id).or_else(|| process_of(connections, member, ended).ok())
     }
 
     /// A client is gone. Its process is needed if it has published.
@@ -244,6 +248,7 @@ impl Topics {
         publications.into_iter().for_each(|id| self.end_publication(id, || process.clone()));
         failpoint!("topics.left", [server], seldom);
         self.queues.left(key);
+        self.stand_ins.remove(key);
         if let Some(presence) = &mut self.presence {
             presence.left(key);
         }
@@ -282,6 +287,7 @@ impl Topics {
     pub(in crate::server) fn clear(&mut self) {
         (self.table, self.starved, self.retry) = (Table::default(), BTreeSet::new(), None);
         self.queues.clear();
+        self.stand_ins.clear();
     }
 
     /// The server has ended.

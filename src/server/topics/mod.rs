@@ -14,6 +14,7 @@ mod lifecycle;
 mod presence;
 mod publishing;
 mod queues;
+mod stand_in;
 mod subscribing;
 mod table;
 #[cfg(test)]

@@ -5,13 +5,16 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::process::{PidfdFlags, getegid, geteuid, getpid, pidfd_open};
+use rustix::process::{getegid, geteuid};
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::stand_in::StandIn;
 use super::table::Id;
 use crate::channel::ChannelError;
+use crate::connect::own_pidfd;
 use crate::connect::topics::{PRESENCE_PUBLISHER, PRESENCE_TOPIC, Part, PresenceSample, Source, Waits};
 use crate::os::descriptors::Ours;
 use crate::os::pipe::NewPipe;
@@ -45,6 +48,8 @@ pub(super) struct Presence {
     subscriptions: HashMap<Id, (Key, TopicShare)>,
     of_clients: HashMap<Key, Vec<Id>>,
     pages: usize,
+    /// Made if this process gets no pidfd of its own.
+    life: Option<StandIn>,
 }
 
 impl fmt::Debug for Presence {
@@ -91,6 +96,7 @@ impl Presence {
             subscriptions: HashMap::new(),
             of_clients: HashMap::new(),
             pages: 0,
+            life: None,
         })
     }
 
@@ -113,8 +119,9 @@ impl Presence {
     ) -> Result<Place, ChannelError> {
         let page = create_page()?;
         let view = open_page(&page)?;
-        let process = pidfd_open(getpid(), PidfdFlags::empty())
-            .map_err(|errno| ChannelError::System { action: "open its own pidfd", source: errno.into() })?;
+        let process = self
+            .process()
+            .map_err(|source| ChannelError::System { action: "open a descriptor of its process", source })?;
         self.pages += 1;
         let line = (self.pages % (usize::from(MOST_LINE) + 1)) as u16;
         let kick = Kick::default();
@@ -146,6 +153,18 @@ impl Presence {
             topic: self.topic.clone(),
         };
         Ok(Place { source, newcomer, page, process, pipe })
+    }
+
+    /// What shows the end of this server: its own pidfd, or what stands in for it.
+    fn process(&mut self) -> io::Result<OwnedFd> {
+        if let Some(process) = own_pidfd() {
+            return Ok(process);
+        }
+        let life = match self.life.take() {
+            Some(life) => life,
+            None => StandIn::new()?,
+        };
+        self.life.insert(life).shown()
     }
 
     /// The descriptors that go with a place. `None` if other code has closed the segment.

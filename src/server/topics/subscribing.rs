@@ -339,7 +339,7 @@ impl Topics {
         Ok(Made { page, process, subscribers, publishers })
     }
 
-    /// A pidfd of the process that publishes, or did.
+    /// A pidfd of the process that publishes, or did, or what stands in for it.
     fn publishers_process(
         &mut self,
         connections: &Connections,
@@ -353,7 +353,7 @@ impl Topics {
         let key = at.publisher.key;
         let died = || declined(Refusal::NotFound, "the publisher has just died");
         let member = self.shared.members.get(key).ok_or_else(died)?;
-        process_of(connections, &member)
+        process_of(connections, &member, || self.stand_ins.of(key))
     }
 
     // ---- the server's own topic
