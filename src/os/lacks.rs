@@ -1,7 +1,7 @@
 //! What the kernel or a filter refuses, and what is done instead: noted where it is found, told once.
 //!
-//! It is found in places that must not call the program's code: under locks, or in the middle of a wait. So it
-//! is noted there with atomics, and told later, by the server's log or by a client that has registered.
+//! It is found in places that must not call the program's code: under locks, or in the middle of a wait. So
+//! it is noted there with atomics, and told later, by the server's log or by a client that has registered.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,7 @@ pub(crate) enum Lack {
     Pidfd,
 }
 
-const ALL: [Lack; 5] =
-    [Lack::FutexWaitv, Lack::Membarrier, Lack::NoexecSeal, Lack::PeerPidfd, Lack::Pidfd];
+const ALL: [Lack; 5] = [Lack::FutexWaitv, Lack::Membarrier, Lack::NoexecSeal, Lack::PeerPidfd, Lack::Pidfd];
 
 /// A set bit for each that was noted and not told yet, so that the question costs one load.
 static UNTOLD: AtomicU32 = AtomicU32::new(0);
@@ -100,7 +99,8 @@ mod tests {
         }
         Lack::Pidfd.note(&io::Error::from_raw_os_error(libc::EPERM));
         Lack::Pidfd.note(&io::Error::from_raw_os_error(libc::ENOSYS));
-        let told = || untold().filter(|(lack, _)| *lack == Lack::Pidfd).map(|(_, error)| error.raw_os_error());
+        let told =
+            || untold().filter(|(lack, _)| *lack == Lack::Pidfd).map(|(_, error)| error.raw_os_error());
         // A test beside this one may have taken it.
         assert!(told().all(|errno| errno == Some(libc::EPERM)));
         Lack::Pidfd.note(&io::Error::from_raw_os_error(libc::ENOSYS));

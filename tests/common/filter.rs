@@ -11,6 +11,7 @@ const PASS_RIGHTS: u32 = 83;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const SKIP_WITHOUT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// The offsets of the call's number and of its first argument in `seccomp_data`.
@@ -29,7 +30,8 @@ fn answer(errno: Errno) -> libc::sock_filter {
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
     call: u32,
-    argument: Option<(u32, u32)>,
+    /// An argument, how it is compared, and with what.
+    argument: Option<(u32, u16, u32)>,
 }
 
 impl Refused {
@@ -39,18 +41,23 @@ impl Refused {
 
     /// Arguments are counted from 0.
     pub fn with(self, argument: u32, value: u32) -> Refused {
-        Refused { argument: Some((argument, value)), ..self }
+        Refused { argument: Some((argument, SKIP_UNLESS, value)), ..self }
+    }
+
+    /// Only the calls that have one of these bits in an argument.
+    pub fn with_any_of(self, argument: u32, bits: u32) -> Refused {
+        Refused { argument: Some((argument, SKIP_WITHOUT, bits)), ..self }
     }
 
     fn steps(self, errno: Errno) -> Vec<libc::sock_filter> {
         let allow = step(ANSWER, 0, libc::SECCOMP_RET_ALLOW);
         match self.argument {
             None => vec![step(LOAD, 0, NUMBER), step(SKIP_UNLESS, 1, self.call), answer(errno), allow],
-            Some((argument, value)) => vec![
+            Some((argument, unless, value)) => vec![
                 step(LOAD, 0, NUMBER),
                 step(SKIP_UNLESS, 3, self.call),
                 step(LOAD, 0, FIRST + 8 * argument),
-                step(SKIP_UNLESS, 1, value),
+                step(unless, 1, value),
                 answer(errno),
                 allow,
             ],

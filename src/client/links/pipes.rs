@@ -25,7 +25,8 @@ pub(in crate::client) struct Pipes {
     own_kick: OwnedFd,
     /// The write end of the peer's pipe.
     peers: OwnedFd,
-    /// The peer's process; from a server that gets no descriptor of it, another write end of the peer's pipe.
+    /// The peer's process; from a server that gets no descriptor of it, another write end of the peer's
+    /// pipe.
     process: OwnedFd,
 }
 
