@@ -148,8 +148,8 @@
 //! # Events
 //!
 //! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
-//! report `fall_back` alone, on the thread that registers or publishes. Without a subscriber, the only cost is one
-//! load of a word for each message and call.
+//! report `fall_back` alone, on the thread that registers or publishes. Without a subscriber, the only cost
+//! is one load of a word for each message and call.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |

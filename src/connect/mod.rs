@@ -22,13 +22,8 @@ pub(crate) mod topics;
 
 pub(crate) use accepted::{Accepted, Heard};
 pub(crate) use credentials::{
-<<<<<<< HEAD
-    Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, own_pidfd,
-    peer_credentials, peer_groups, peer_in_groups, peer_is_dead, peer_pidfd, same_group, same_user,
-=======
     Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, own_pidfd, peer_credentials,
-    peer_in_groups, peer_is_dead, peer_pidfd, same_user,
->>>>>>> 4e4c813 (Test a bus in containers: filters that refuse newer calls, and namespaces on either side)
+    peer_groups, peer_in_groups, peer_is_dead, peer_pidfd, same_group, same_user,
 };
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, MOST_DESCRIPTORS, Refusal, Reply, ReplyBody};
 pub use introduction::LinkInfo;

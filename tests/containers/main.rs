@@ -11,6 +11,8 @@ mod bus;
 mod namespaces;
 mod parties;
 mod refusals;
+#[cfg(feature = "cli")]
+mod trace;
 
 use common::role;
 
@@ -24,6 +26,10 @@ fn role() {
         "server" => parties::serve(&stage),
         "alice" => parties::alice(&stage),
         "bob" => parties::bob(&stage),
+        #[cfg(feature = "cli")]
+        "traced server" => trace::server(&stage),
+        #[cfg(feature = "cli")]
+        "traced client" => trace::client(&stage),
         other => panic!("no role {other:?}"),
     }
 }

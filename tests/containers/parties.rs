@@ -27,7 +27,7 @@ pub fn serve(stage: &Stage) {
         other => panic!("{other:?}"),
     });
     let summary = server.join_after_shutdown();
-    say(format_args!("ended violations={} refused={}", summary.violations, summary.refused));
+    say(format_args!("ended violations={}", summary.violations));
 }
 
 /// Serves links and publishes.
@@ -129,9 +129,6 @@ impl tracing::Subscriber for Told {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        if fields.event == "refused" {
-            eprintln!("XX {event:?}");
-        }
         if fields.event == "fall_back" {
             assert!(!fields.instead.is_empty());
             TOLD.lock().unwrap().push(fields.call);

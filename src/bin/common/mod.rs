@@ -12,6 +12,7 @@
 
 pub mod accounts;
 pub mod args;
+pub mod calls;
 pub mod child;
 pub mod cpu;
 pub mod exit;

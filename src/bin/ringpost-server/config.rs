@@ -51,6 +51,7 @@ impl Config {
             max_block: file.value("max-block", bytes)?,
             wait: file.value("wait", |text| text.parse().map_err(|error| format!("{error}")))?,
             pin: file.value("pin", cpu)?,
+            sandbox: file.flag("sandbox")?.unwrap_or_default(),
             log: log(file.table("log")?)?,
             ..Options::default()
         };

@@ -11,6 +11,7 @@ mod operator;
 mod options;
 mod quotas;
 mod ready;
+mod sandbox;
 mod settings;
 mod signals;
 mod table;
@@ -57,6 +58,11 @@ fn run(cli: Cli) -> Outcome {
 
 /// Serves until a signal ends it.
 fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
+    let sandboxed = settings.options.sandbox;
+    if sandboxed {
+        let (log, config) = (settings.options.log.log_file.as_deref(), cli.config.as_deref());
+        sandbox::limit_files(&sandbox::Files { socket: &settings.socket, log, config })?;
+    }
     let caught = signals::catch()?;
     raise_descriptor_limit();
     let mut log = log::start(&settings.options.log)?;
@@ -76,6 +82,10 @@ fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
     interrupt.then(move || stopper.shutdown());
     let files = Files::of(&settings.socket);
     interrupt.at_last(move || files.remove());
+    if sandboxed && let Err(failure) = sandbox::limit_calls() {
+        log.finish();
+        return Err(failure);
+    }
     // Printed before the log's first line. The signal handlers are already installed.
     if log.leaves_stderr {
         exit::note(format_args!("listening on {}", exit::one_line(&settings.socket.display().to_string())));

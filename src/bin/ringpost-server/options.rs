@@ -46,6 +46,11 @@ pub struct Options {
     #[arg(long, value_name = "NAME=VALUE", value_parser = quota)]
     pub quota: Vec<Quota>,
 
+    /// Limit this process, when it has started, to the files and system calls that a server needs (Landlock
+    /// and seccomp)
+    #[arg(long)]
+    pub sandbox: bool,
+
     /// What is open to some clients only. Only the configuration can say that.
     #[arg(skip)]
     pub rules: Vec<Rule>,
@@ -86,6 +91,7 @@ impl Options {
             allow_group: both(file.allow_group, self.allow_group),
             // The last one of a name counts.
             quota: both(file.quota, self.quota),
+            sandbox: self.sandbox || file.sandbox,
             rules: both(file.rules, self.rules),
             log,
         }
@@ -112,6 +118,7 @@ impl Options {
             ("max-block", self.max_block != others.max_block),
             ("wait", self.wait != others.wait),
             ("pin", self.pin != others.pin),
+            ("sandbox", self.sandbox != others.sandbox),
             ("log.format", log.log_format != other_log.log_format),
             ("log.file", log.log_file != other_log.log_file),
             ("log.rotate", log.log_rotate != other_log.log_rotate),

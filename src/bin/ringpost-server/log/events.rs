@@ -20,6 +20,7 @@ const EVENTS: &[(&str, &str, &str, &str)] = &[
     ("not_reloaded", "error", "error", "log or configuration could not be loaded anew; all is as before"),
     ("limit", "warn", "needed limit", "the limit of open files is too low"),
     ("unknown_user", "warn", "uid", "the server's user has no number in its user namespace"),
+    ("fall_back", "warn", "call error instead", "the system refuses a call, and the server does without"),
     ("registry", "error", "name error", "an operation of the registry failed"),
     (
         "abandoned",
