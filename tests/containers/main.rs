@@ -12,6 +12,8 @@ mod namespaces;
 mod parties;
 mod refusals;
 #[cfg(feature = "cli")]
+mod sandboxed;
+#[cfg(feature = "cli")]
 mod trace;
 
 use common::role;

@@ -1,0 +1,134 @@
+//! `ringpost-server --sandbox`: what it must still be able to do, and what it cannot do any more.
+
+use super::common::program::{Ended, Program, SERVER};
+use super::common::{LIMIT, Place, await_server, eventually};
+use ringpost::{Client, Observer};
+use rustix::process::Signal;
+use std::fs;
+use std::path::PathBuf;
+
+/// A server in its sandbox, with a configuration and a log, each in a directory of its own.
+struct Sandboxed {
+    server: Program,
+    place: Place,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+const OPEN: &str = "sandbox = true\n[log]\nlevel = \"debug\"\n";
+
+impl Sandboxed {
+    /// `None` if the kernel has no Landlock or no filters.
+    fn start() -> Option<Sandboxed> {
+        let place = Place::new();
+        let [config, log] =
+            ["etc/server.toml", "log/server.log"].map(|path| place.directory.path().join(path));
+        for file in [&config, &log] {
+            fs::create_dir(file.parent().unwrap()).unwrap();
+        }
+        fs::write(&config, OPEN).unwrap();
+        let [path, config_path, log_path] = [&place.path, &config, &log].map(|path| path.to_str().unwrap());
+        let mut server =
+            Program::start(SERVER, &["--socket", path, "--config", config_path, "--log-file", log_path]);
+        eventually("it listens or ends", || server.is_over() || place.path.exists());
+        if server.is_over() {
+            let Ended { stderr, .. } = server.end();
+            assert!(stderr.contains("--sandbox: "), "{stderr}");
+            eprintln!("skipped: {stderr}");
+            return None;
+        }
+        await_server(&place.path);
+        let log_of = || fs::read_to_string(&log).unwrap_or_default();
+        eventually("its start is over", || log_of().contains("listening"));
+        Some(Sandboxed { server, place, config, log })
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// A line of `/proc` about the process.
+    fn status(&self, key: &str) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap();
+        let of = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            Some(status.lines().find_map(|line| line.strip_prefix(key))?.trim_matches([':', '\t']).to_owned())
+        };
+        tasks.flatten().filter_map(of).collect()
+    }
+
+    fn use_it(&self, name: &str) {
+        let mut client = Client::builder(&self.place.path).timeout(LIMIT).register(name).unwrap();
+        let _serving =
+            client.listen().unwrap().serve(|request, response| response.write(request.payload())).unwrap();
+        assert_eq!(client.connect(name).unwrap().call(b"x").unwrap(), b"x");
+        let mut sub = client.subscribe("a/*").unwrap();
+        let mut presence = client.presence().unwrap();
+        client.publish("a/b").unwrap().send(b"x").unwrap();
+        assert_eq!(sub.recv_timeout(LIMIT).unwrap().payload(), b"x");
+        presence.recv_timeout(LIMIT).unwrap();
+        assert_eq!(client.call(b"x").unwrap(), b"x");
+    }
+}
+
+#[test]
+fn all_threads_are_limited_and_the_bus_works() {
+    let Some(sandboxed) = Sandboxed::start() else { return };
+    sandboxed.use_it("alice");
+    let client = Client::register(&sandboxed.place.path, "bob").unwrap();
+    let filters = sandboxed.status("Seccomp");
+    assert!(filters.len() >= 4 && filters.iter().all(|mode| mode == "2"), "{filters:?}");
+    drop(client);
+    let log = sandboxed.log();
+    assert!(!log.contains("fall_back") && !log.contains("violation"), "{log}");
+}
+
+#[test]
+fn it_opens_its_log_anew_and_loads_its_configuration_anew() {
+    let Some(sandboxed) = Sandboxed::start() else { return };
+    let moved = sandboxed.log.with_extension("old");
+    fs::rename(&sandboxed.log, &moved).unwrap();
+    // Editors replace a file.
+    let new = sandboxed.config.with_extension("new");
+    fs::write(&new, format!("{OPEN}[[access.rules]]\nacts = [\"register\"]\nwhat = [\"reserved\"]\nusers = [\"root\"]\nnames = [\"nobody\"]\n"))
+        .unwrap();
+    fs::rename(&new, &sandboxed.config).unwrap();
+    sandboxed.server.signal(Signal::HUP);
+    let log = || fs::read_to_string(&sandboxed.log).unwrap_or_default();
+    eventually("it has loaded it", || log().contains("reload"));
+    assert!(!log().contains("not_reloaded"), "{}", log());
+    let error = Client::register(&sandboxed.place.path, "reserved").unwrap_err();
+    assert!(error.to_string().contains("reserved"), "{error}");
+    sandboxed.use_it("alice");
+    eventually("it logs", || log().contains("alice"));
+    Observer::connect(&sandboxed.place.path).unwrap().control("log-level trace").unwrap();
+    sandboxed.use_it("bob");
+    eventually("it logs calls", || log().contains("call"));
+}
+
+#[test]
+fn it_removes_its_files_at_its_end_and_says_how_it_was() {
+    let Some(sandboxed) = Sandboxed::start() else { return };
+    sandboxed.use_it("alice");
+    sandboxed.server.signal(Signal::TERM);
+    let Sandboxed { server, place, log, .. } = sandboxed;
+    assert_eq!(server.end().status, Some(0));
+    assert!(fs::read_to_string(log).unwrap().contains("stopped"));
+    let left: Vec<_> =
+        fs::read_dir(place.directory.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn it_reaches_nothing_else() {
+    let Some(sandboxed) = Sandboxed::start() else { return };
+    // The configuration now leads elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("server.toml");
+    fs::write(&target, OPEN).unwrap();
+    fs::remove_file(&sandboxed.config).unwrap();
+    std::os::unix::fs::symlink(&target, &sandboxed.config).unwrap();
+    let refused = Observer::connect(&sandboxed.place.path).unwrap().control("reload").unwrap_err();
+    assert!(refused.to_string().contains("ermission denied"), "{refused}");
+    sandboxed.use_it("alice");
+}
