@@ -312,8 +312,8 @@ impl ServerBuilder {
     /// checks that. Each is an [event](crate#events).
     ///
     /// Commands run one after the other, on a thread that is there while there are any, so they may take
-    /// long. But an operator learns nothing of one that takes more than ten seconds, and a shutdown waits a
-    /// second for it. A panic is caught, and fails the command.
+    /// long. But an operator learns nothing of one that takes more than ten seconds, and a shutdown waits for
+    /// it no longer than the [grace period](Self::grace). A panic is caught, and fails the command.
     ///
     /// # Examples
     ///

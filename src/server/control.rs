@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connections::{ConnectionId, Connections, OBSERVING_TIME};
 use super::events::{Event, Refused};
@@ -122,13 +122,13 @@ impl Control {
     }
 
     /// Takes no more commands, waits until `until` for the one that is being carried out, and answers it.
-    pub(super) fn finish(&mut self, connections: &mut Connections, until: Instant) {
+    pub(super) fn finish(&mut self, connections: &mut Connections, until: Option<Instant>) {
         let mut state = lock(&self.desk.state);
         for order in std::mem::take(&mut state.waiting) {
             let stopping = Obeyed::Failed("the server is shutting down, and has not carried it out".into());
             state.answers.push((order.from, stopping));
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         let waited = self.desk.idle.wait_timeout_while(state, left, |state| state.runs);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.answer(connections);

@@ -158,7 +158,7 @@ impl Acceptor {
         failpoint!("shutdown.served", [server], stopping);
         self.end_all(CloseReason::Shutdown);
         self.topics.finish();
-        self.control.finish(&mut self.connections, Instant::now() + LAST_MOMENT);
+        self.control.finish(&mut self.connections, grace);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT);
         for member in &abandoned {
             self.shared.events.tell(Event::Abandoned { peer: member.peer, workers: abandoned.len() });

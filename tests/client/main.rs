@@ -6,6 +6,7 @@ mod common;
 mod calls;
 mod cancel;
 mod connect;
+mod control;
 mod deadlines;
 mod dialling;
 mod endings;

@@ -10,10 +10,12 @@ mod screen;
 mod tty;
 
 mod commands;
+mod config;
 mod contract;
 mod generate;
 mod log;
 mod on_terminal;
+mod operate;
 mod serve;
 mod signals;
 mod terminal;

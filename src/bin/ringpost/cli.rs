@@ -12,6 +12,7 @@ use ringpost::Name;
 pub use messages::{CallOptions, ClientOptions, ListenOptions, SendOptions, ServeOptions};
 use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
+use ringpost::cli::level::Level;
 pub use topics::{Policy, PublishOptions, SubscribeOptions, WatchOptions};
 
 /// Client and tools for a local message bus over shared memory.
@@ -72,6 +73,20 @@ pub enum Command {
     Watch(WatchOptions),
     /// List the registered clients, without registering
     Ls(LsOptions),
+    /// Print how much the server logs, or change it while it runs
+    ///
+    /// Only the server's own user and root may do that. The level holds until the next change or the server's
+    /// end.
+    LogLevel {
+        /// The least urgent events to log
+        #[arg(value_enum)]
+        level: Option<Level>,
+    },
+    /// Have the server open its log file anew, and load who may do what from its configuration
+    ///
+    /// The same as SIGHUP, but it says what is in force now, or what is wrong with the configuration; then
+    /// all is as before. Only the server's own user and root may do that.
+    Reload,
     /// Run a server and two clients as processes, exchange messages and a topic, and measure calls
     ///
     /// The server is one of its own, which ends with the demo. It listens in a private directory, unless

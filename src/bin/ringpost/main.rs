@@ -11,6 +11,7 @@ mod end;
 mod exec;
 mod listen;
 mod ls;
+mod operator;
 mod patience;
 mod publish;
 mod send;
@@ -41,6 +42,11 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Subscribe(options) => subscribe::run(&socket.path()?, &options),
         Command::Watch(options) => watch::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
+        Command::LogLevel { level: None } => operator::run(&socket.path()?, "log-level"),
+        Command::LogLevel { level: Some(level) } => {
+            operator::run(&socket.path()?, &format!("log-level {level}"))
+        }
+        Command::Reload => operator::run(&socket.path()?, "reload"),
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
         Command::Become { command } => exec::r#become(&command),
