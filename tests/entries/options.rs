@@ -84,9 +84,9 @@ fn of_the_server() {
         SERVER,
         &[
             (&["stray"], &["'stray'", "--help"]),
-            (&["--max-clients", "0"], &["--max-clients", "1..=65536"]),
-            (&["--max-clients", "65537"], &["1..=65536"]),
-            (&["--max-clients", "many"], &["invalid digit"]),
+            (&["--max-clients", "0"], &["--max-clients", "1 to 65536"]),
+            (&["--max-clients", "65537"], &["1 to 65536"]),
+            (&["--max-clients", "many"], &["1 to 65536"]),
             (&["--ring-size", "x"], &["--ring-size", BYTES]),
             (&["--ring-size", "-1"], &["-1"]),
             (&["--ring-size", "1.5K"], &[BYTES]),
@@ -167,7 +167,7 @@ fn that_are_negative() {
     refuse(
         SERVER,
         &[
-            (&["--max-clients", "-1"], &["--max-clients <N>", "1..=65536"]),
+            (&["--max-clients", "-1"], &["--max-clients <N>", "1 to 65536"]),
             (&["--ring-size", "-1"], &["--ring-size <BYTES>", BYTES]),
             (&["--max-block", "-5"], &["--max-block <BYTES>", BYTES]),
         ],

@@ -93,7 +93,9 @@ fn the_level_changes_while_the_server_runs() {
     let log = etc.path("log");
     let server = start_server(&place, &["--log-file", text(&log), "--log-level", "warn"]);
     let mut alice = Client::register(&place.path, "alice").unwrap();
-    let mut call = |text: &str| drop(alice.call(text.as_bytes()).unwrap());
+    let mut call = |text: &str| {
+        alice.call(text.as_bytes()).unwrap();
+    };
     call("not logged");
     assert_eq!(said(operate(&place, &["log-level"])), "warn\n");
     assert_eq!(said(operate(&place, &["log-level", "trace"])), "trace (it was warn)\n");

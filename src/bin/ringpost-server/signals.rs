@@ -17,7 +17,9 @@ pub struct Caught {
 
 /// Catches the signals from now on. SIGHUP waits until [`Caught::at_hangup`].
 pub fn catch() -> Result<Caught, Failure> {
-    let cannot = |error| Failure::failed(format!("cannot handle signals: {error}"));
+    let cannot = |error| {
+        Failure::failed(format!("cannot handle signals: {error}; raise the limit on open files (ulimit -n)"))
+    };
     // SIGUSR1 and SIGUSR2 have no meaning here, and whoever sends one must not end the bus. SIGXFSZ: a log
     // file that reaches the size limit (ulimit -f) must only cause a write error.
     for harmless in [SIGUSR1, SIGUSR2, SIGXFSZ] {
@@ -34,7 +36,9 @@ impl Caught {
         thread::Builder::new()
             .name("hangup".into())
             .spawn(move || self.hangups.forever().for_each(|_| action()))
-            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| {
+                Failure::failed(format!("cannot start a thread: {error}; raise the limit on threads (ulimit -u)"))
+            })?;
         Ok(self.interrupt)
     }
 }
