@@ -144,6 +144,7 @@ mod tests {
             max-block = 4096
             wait = "park"
             pin = 0
+            sandbox = true
             [log]
             format = "json"
             file = "/var/log/bus"
@@ -179,6 +180,7 @@ mod tests {
             max_block: Some(4096),
             wait: Some(WaitStrategy::Park),
             pin: Some(0),
+            sandbox: true,
             allow_user: vec![0, 1000],
             allow_group: vec![0],
             quota: vec![Quota::Clients(5), Quota::RingBytes(1 << 20)],
