@@ -214,8 +214,9 @@ fn a_forked_child_does_not_change_its_parent_s_access() {
     // the allocator, which the C library keeps usable. It never returns from here.
     let pid = match unsafe { libc::fork() } {
         0 => {
-            let rule = with_rules([closed(&[Act::Register], &["*"])]);
-            let done = catch_unwind(AssertUnwindSafe(|| control.replace(rule)));
+            let mut open = with_rules([closed(&[Act::Register], &["*"])]);
+            open.users = vec![1000];
+            let done = catch_unwind(AssertUnwindSafe(|| control.replace(open)));
             // SAFETY: it ends this process, which has nothing to clean up.
             unsafe { libc::_exit(i32::from(!matches!(done, Ok(Ok(()))))) }
         }
@@ -224,4 +225,5 @@ fn a_forked_child_does_not_change_its_parent_s_access() {
     let ended = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
     drop(bus.client("alice"));
+    assert_eq!(mode(bus.path()), 0o600, "the child opened the socket");
 }
