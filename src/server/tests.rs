@@ -124,7 +124,7 @@ fn responses_stay_whole_at_the_end_of_the_ring() {
     }
 }
 
-fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
+pub(super) fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
     let settings = Settings {
         path: path.to_owned(),
         max_clients: 3,

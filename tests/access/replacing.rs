@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ALL: [Act; 6] = [Act::Register, Act::Serve, Act::Call, Act::Send, Act::Publish, Act::Subscribe];
 
@@ -53,7 +53,12 @@ fn later_topics_are_judged_by_later_rules() {
     let control = bus.server.access_control();
     let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
     let mut sub = bob.subscribe("**").unwrap();
-    let mut next = |name: &str| alice.publish(name).unwrap().send(b"x").unwrap();
+    let mut publishers = Vec::new();
+    let mut next = |name: &str| {
+        let mut publisher = alice.publish(name).unwrap();
+        publisher.send(b"x").unwrap();
+        publishers.push(publisher);
+    };
     next("1");
     assert_eq!(sub.recv_timeout(LIMIT).unwrap().topic(), "1");
     control.replace(with_rules([closed(&[Act::Subscribe], &["2"])])).unwrap();
@@ -91,7 +96,9 @@ fn each_message_is_judged_by_one_of_the_rules() {
         changes
     });
     let (mut sent, mut refused) = (0, 0);
+    let deadline = Instant::now() + LIMIT;
     while sent < 300 || refused < 300 {
+        assert!(Instant::now() < deadline, "{sent} sent, {refused} refused");
         match alice.send(key, b"x") {
             Ok(()) => {
                 sent += 1;

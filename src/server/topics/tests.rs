@@ -10,7 +10,9 @@ use super::table::{Id, LOOKED_AT, Next, Progress, Table};
 use crate::connect::Quotas;
 use crate::connect::topics::{Joined, Part, Publish, Subscribe, Waits};
 use crate::os::descriptors::Ours;
+use crate::server::access::{self, Access, Act, Gate, Rule};
 use crate::server::quotas::Ledger;
+use crate::server::tests::prepared;
 use crate::topic::Shape;
 use crate::wire::{HELLO_TIME, Key, Name, Pattern, Peer, Policy, Topic};
 
@@ -445,4 +447,30 @@ fn deferred_pairs_are_woken_when_half_of_the_places_are_free() {
     assert!(queues.take_deferred(key).is_empty());
     queues.defer(key, 7, 8);
     assert_eq!(queues.take_all_deferred(), [(7, 8)]);
+}
+
+/// A subscription counts for a topic that a rule closes to it until it comes to it. Then the topic is let go.
+#[test]
+fn a_topic_that_is_closed_is_passed_over_and_let_go() {
+    let place = tempfile::tempdir().unwrap();
+    let (_acceptor, shared) = prepared(&place.path().join("bus"));
+    let rule = Rule { acts: vec![Act::Subscribe], what: vec!["**".into()], ..Rule::default() };
+    shared
+        .replace_access(access::Policy::new(Access { rules: vec![rule], ..Access::default() }).unwrap())
+        .unwrap();
+    let mut stage = Stage { table: Table::behind(Gate::new(shared)), ..Stage::new() };
+    let (alice, bob) = (peer(1, USER), peer(2, USER));
+    let early = stage.publish(alice, "early");
+    let (_, matching) = stage.subscribe_as(bob, "**", Policy::Reliable);
+    let (late, told, reliable) = stage.publish_for(alice, "late", &[]);
+    assert_eq!((matching, told, reliable, stage.table.reliable_if_open(early)), (0, vec![], 0, Some(0)));
+    stage.end(late);
+    assert!(stage.table.process_of(alice.key).is_some(), "it stays for those who may take it");
+    assert_eq!(stage.table.next(bob.key), Next::Nothing);
+    let passed: Vec<String> = stage.table.passed_over().iter().map(|topic| topic.as_str().into()).collect();
+    assert_eq!((passed, stage.table.passed_over().len()), (vec!["early".into(), "late".into()], 0));
+    assert!(stage.table.process_of(alice.key).is_none() && stage.table.publication(late).is_none());
+    // The one that goes on is awaited by nobody any more.
+    stage.end(early);
+    assert!(stage.table.publication(early).is_none());
 }
