@@ -55,7 +55,13 @@ impl SocketFile {
         }
         // A descriptor without access has no other way to its file's mode.
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        if let Err(errno) = chmod(link, Mode::from_raw_mode(mode)) {
+        let set = |place: &Path| chmod(place, Mode::from_raw_mode(mode));
+        let changed = set(link.as_ref()).or_else(|errno| match errno {
+            // Without /proc, by the path, as when it was made.
+            Errno::NOENT => set(&self.path),
+            errno => Err(errno),
+        });
+        if let Err(errno) = changed {
             if group.is_some() {
                 let _ = give_to(&file, found.st_gid);
             }

@@ -174,13 +174,13 @@ impl Admission {
 
     fn is_allowed(&self, socket: &Accepted) -> io::Result<bool> {
         let who = socket.who();
-        let policy = self.shared.access.get();
+        let access = self.shared.access.get();
         let own = rustix::process::geteuid().as_raw();
-        let is_listed = policy.users.iter().any(|user| same_user(who.uid, *user));
+        let is_listed = access.users.iter().any(|user| same_user(who.uid, *user));
         if same_user(who.uid, own) || is_root(who.uid) || is_listed {
             return Ok(true);
         }
-        peer_in_groups(socket, who.gid, &policy.groups)
+        peer_in_groups(socket, who.gid, &access.groups)
     }
 
     // ---- the end

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::access::{Access, Policy, Rule};
+use super::access::{Access, CheckedAccess, Rule};
 use super::control::Commands;
 use super::worker_thread::check_cpu;
 use super::{Server, StartError};
@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) wait: WaitStrategy,
     pub(super) pin: Option<usize>,
     /// Who may use the server at first.
-    pub(super) policy: Policy,
+    pub(super) access: CheckedAccess,
     pub(super) grace: Duration,
     pub(super) control: Option<Commands>,
 }
@@ -376,14 +376,14 @@ impl ServerBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn start(self) -> Result<Server, StartError> {
-        let (geometry, policy) = self.checked()?;
+        let (geometry, access) = self.checked()?;
         let settings = Settings {
             path: self.path,
             max_clients: self.max_clients,
             geometry,
             wait: self.wait,
             pin: self.pin,
-            policy,
+            access,
             grace: self.grace,
             control: self.control,
         };
@@ -410,7 +410,7 @@ impl ServerBuilder {
         self.checked().map(drop)
     }
 
-    fn checked(&self) -> Result<(Geometry, Policy), StartError> {
+    fn checked(&self) -> Result<(Geometry, CheckedAccess), StartError> {
         if !(1..=MOST_CLIENTS).contains(&self.max_clients) {
             return Err(StartError::MaxClients(self.max_clients));
         }
@@ -418,8 +418,9 @@ impl ServerBuilder {
             check_cpu(cpu)?;
         }
         let (users, groups, rules) = (self.users.clone(), self.groups.clone(), self.rules.clone());
-        let policy = Policy::new(Access { users, groups, quotas: self.quotas.unwrap_or_default(), rules })?;
-        Ok((geometry(self.ring_size, self.max_block)?, policy))
+        let access =
+            CheckedAccess::new(Access { users, groups, quotas: self.quotas.unwrap_or_default(), rules })?;
+        Ok((geometry(self.ring_size, self.max_block)?, access))
     }
 }
 

@@ -33,7 +33,7 @@ fn settings(path: &Path) -> Settings {
         geometry: Geometry::new(4096).expect("the smallest ring"),
         wait: WaitStrategy::Park,
         pin: None,
-        policy: Default::default(),
+        access: Default::default(),
         grace: Duration::ZERO,
     }
 }

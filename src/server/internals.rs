@@ -86,7 +86,7 @@ impl TestWorker {
             geometry,
             wait: WaitStrategy::Spin,
             pin: None,
-            policy: Default::default(),
+            access: Default::default(),
             grace: Duration::ZERO,
             control: None,
         };

@@ -58,7 +58,7 @@ impl Acceptor {
         let listener = match socket {
             Some(socket) => Listener::given(socket)?,
             None => {
-                let (mode, group) = socket_access(&settings.policy);
+                let (mode, group) = socket_access(&settings.access);
                 Listener::bind(&settings.path, mode, group)?
             }
         };

@@ -72,8 +72,8 @@ impl Shared {
         wake: Wake,
     ) -> Shared {
         let stop = Arc::new(StopRequest::new(settings.path.clone(), wake));
-        let ledger = Arc::new(Ledger::new(settings.policy.quotas));
-        let access = Current::new(settings.policy.clone());
+        let ledger = Arc::new(Ledger::new(settings.access.quotas));
+        let access = Current::new(settings.access.clone());
         Shared {
             access,
             ledger,

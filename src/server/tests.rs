@@ -131,7 +131,7 @@ pub(super) fn prepared(path: &Path) -> (Acceptor, Arc<Shared>) {
         geometry: Geometry::new(4096).unwrap(),
         wait: WaitStrategy::Park,
         pin: None,
-        policy: Default::default(),
+        access: Default::default(),
         grace: Duration::from_secs(1),
         control: None,
     };

@@ -48,6 +48,8 @@
 //!   (`users::another_user_s_server...`).
 //! - a user or group without a number in the user namespace: `UnknownAllowed`, `NotPermitted`, `Untrusted`;
 //!   remedy: use a user with a number (`users::users_without...`, `users::the_number...`).
+//! - what a rule of the server closes: `NotAllowed` of each operation; remedy: ask the server's owner
+//!   (`tests/access/acts.rs`).
 //! - too many clients: `Full`; remedy: wait, or `--max-clients` (`limits::too_many_clients`).
 //! - too many connections at once: `Refused`; remedy: later (`client/connect.rs`).
 //! - too few descriptors: client, server at start, server later: `System`, `StartError`, `Refused`; remedy:

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Weak;
 
+use super::checked::CheckedAccess;
 use super::error::AccessError;
-use super::policy::Policy;
 use super::rules::Access;
 use crate::server::shared::Shared;
 use crate::shm::ForkSafeWord;
@@ -65,9 +65,9 @@ impl AccessControl {
     /// If something in it is wrong, or the socket cannot get the mode or the group: see [`AccessError`]. Then
     /// everything is as it was.
     pub fn replace(&self, access: Access) -> Result<(), AccessError> {
-        let policy = Policy::new(access)?;
+        let access = CheckedAccess::new(access)?;
         match self.shared.upgrade() {
-            Some(shared) if !self.process.is_foreign() => shared.replace_access(policy),
+            Some(shared) if !self.process.is_foreign() => shared.replace_access(access),
             _ => Ok(()),
         }
     }

@@ -1,12 +1,12 @@
-//! `Current`: the policy that holds now, and the questions that the server's threads ask it.
+//! `Current`: the access that holds now, and the questions that the server's threads ask it.
 
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use super::checked::{CheckedAccess, Who};
 use super::error::AccessError;
-use super::policy::{Policy, Who};
 use super::rules::Act;
 use crate::connect::{Refusal, SocketFile, is_root, same_group, same_user};
 use crate::server::answers::{Declined, declined};
@@ -14,39 +14,39 @@ use crate::server::events::Event;
 use crate::server::shared::{Shared, lock};
 use crate::wire::{Name, Pattern, Peer, Topic};
 
-/// The policy that holds now.
+/// The access that holds now.
 #[derive(Debug)]
 pub(in crate::server) struct Current {
-    policy: RwLock<Arc<Policy>>,
+    access: RwLock<Arc<CheckedAccess>>,
     /// The bits of the acts that a rule is about. For any other act nothing else is looked at.
     acts: AtomicU8,
-    /// The socket's file, whose mode follows the policy. `None` inside if it is not the server's to open.
+    /// The socket's file, whose mode follows the access. `None` inside if it is not the server's to open.
     socket: OnceLock<Option<SocketFile>>,
-    /// Held while the policy is replaced.
+    /// Held while the access is replaced.
     replacing: Mutex<()>,
 }
 
 impl Current {
-    pub(in crate::server) fn new(policy: Policy) -> Current {
-        let acts = AtomicU8::new(policy.acts());
+    pub(in crate::server) fn new(access: CheckedAccess) -> Current {
+        let acts = AtomicU8::new(access.acts());
         let (socket, replacing) = (OnceLock::new(), Mutex::new(()));
-        Current { policy: RwLock::new(Arc::new(policy)), acts, socket, replacing }
+        Current { access: RwLock::new(Arc::new(access)), acts, socket, replacing }
     }
 
-    /// The socket whose mode follows the policy from now on.
+    /// The socket whose mode follows the access from now on.
     pub(in crate::server) fn follow(&self, socket: Option<SocketFile>) {
         let _ = self.socket.set(socket);
     }
 
-    pub(in crate::server) fn get(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    pub(in crate::server) fn get(&self) -> Arc<CheckedAccess> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, policy: Arc<Policy>) {
-        let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+    fn set(&self, access: Arc<CheckedAccess>) {
+        let mut place = self.access.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the two are not those of different policies for long.
-        self.acts.store(policy.acts(), Ordering::Release);
-        *place = policy;
+        self.acts.store(access.acts(), Ordering::Release);
+        *place = access;
     }
 
     /// Whether a rule is about this act.
@@ -55,8 +55,8 @@ impl Current {
         self.acts.load(Ordering::Acquire) & act.bit() != 0
     }
 
-    /// The policy, if a rule of it is about this act.
-    fn on(&self, act: Act) -> Option<Arc<Policy>> {
+    /// The access, if a rule of it is about this act.
+    fn on(&self, act: Act) -> Option<Arc<CheckedAccess>> {
         self.is_about(act).then(|| self.get())
     }
 }
@@ -70,7 +70,7 @@ impl Shared {
         who: &Who<'_>,
     ) -> Result<(), Declined> {
         match self.access.on(act) {
-            Some(policy) if !policy.allows_name(act, object, who) => Err(against_rules(act, object, who)),
+            Some(access) if !access.allows_name(act, object, who) => Err(against_rules(act, object, who)),
             _ => Ok(()),
         }
     }
@@ -78,7 +78,7 @@ impl Shared {
     /// Checks whether a client may publish a topic.
     pub(in crate::server) fn check_publish(&self, topic: &Topic, who: &Who<'_>) -> Result<(), Declined> {
         match self.access.on(Act::Publish) {
-            Some(policy) if !policy.allows_topic(Act::Publish, topic, who) => {
+            Some(access) if !access.allows_topic(Act::Publish, topic, who) => {
                 Err(against_rules(Act::Publish, topic, who))
             }
             _ => Ok(()),
@@ -92,32 +92,32 @@ impl Shared {
         who: &Who<'_>,
     ) -> Result<(), Declined> {
         match self.access.on(Act::Subscribe) {
-            Some(policy) if !policy.may_allow_some(Act::Subscribe, pattern, who) => {
+            Some(access) if !access.may_allow_some(Act::Subscribe, pattern, who) => {
                 Err(against_rules(Act::Subscribe, pattern, who))
             }
             _ => Ok(()),
         }
     }
 
-    /// Puts another policy in force for everything that is asked from now on.
-    pub(super) fn replace_access(&self, policy: Policy) -> Result<(), AccessError> {
+    /// Puts another access in force for everything that is asked from now on.
+    pub(in crate::server) fn replace_access(&self, access: CheckedAccess) -> Result<(), AccessError> {
         let _one_at_a_time = lock(&self.access.replacing);
         if let Some(Some(socket)) = self.access.socket.get() {
-            let (mode, group) = socket_access(&policy);
+            let (mode, group) = socket_access(&access);
             socket.open_to(mode, group)?;
         }
-        self.ledger.set_quotas(policy.quotas);
-        let policy = Arc::new(policy);
-        self.access.set(Arc::clone(&policy));
+        self.ledger.set_quotas(access.quotas);
+        let access = Arc::new(access);
+        self.access.set(Arc::clone(&access));
         let is_stranger = |name: &Name, who: &Who<'_>| {
-            !lets_in(&policy, who) || !policy.allows_name(Act::Register, name, who)
+            !lets_in(&access, who) || !access.allows_name(Act::Register, name, who)
         };
         let members = self.members.all();
         let strangers = members.iter().filter(|member| is_stranger(&member.peer.name, &member.who())).count();
         self.events.tell(Event::Access {
-            rules: policy.len(),
-            users: policy.users.len(),
-            groups: policy.groups.len(),
+            rules: access.len(),
+            users: access.users.len(),
+            groups: access.groups.len(),
             strangers,
         });
         Ok(())
@@ -125,20 +125,20 @@ impl Shared {
 }
 
 /// Whether a client would be let in now.
-fn lets_in(policy: &Policy, who: &Who<'_>) -> bool {
+fn lets_in(access: &CheckedAccess, who: &Who<'_>) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    let in_group = |gid| policy.groups.iter().any(|group| same_group(*group, gid));
+    let in_group = |gid| access.groups.iter().any(|group| same_group(*group, gid));
     same_user(who.uid, own)
         || is_root(who.uid)
-        || policy.users.iter().any(|user| same_user(*user, who.uid))
+        || access.users.iter().any(|user| same_user(*user, who.uid))
         || in_group(who.gid)
         || who.groups.iter().any(|gid| in_group(*gid))
 }
 
 /// The socket's mode and group: open only as far as needed for those who are allowed. Whoever connects is
 /// checked in any case.
-pub(in crate::server) fn socket_access(policy: &Policy) -> (u32, Option<u32>) {
-    match (policy.users.as_slice(), policy.groups.as_slice()) {
+pub(in crate::server) fn socket_access(access: &CheckedAccess) -> (u32, Option<u32>) {
+    match (access.users.as_slice(), access.groups.as_slice()) {
         ([], []) => (0o600, None),
         ([], [group]) => (0o660, Some(*group)),
         _ => (0o666, None),
@@ -166,9 +166,9 @@ impl Gate {
 
     pub(in crate::server) fn is_open(&self, subscriber: &Peer, topic: &Topic) -> bool {
         let Some(shared) = &self.0 else { return true };
-        let Some(policy) = shared.access.on(Act::Subscribe) else { return true };
+        let Some(access) = shared.access.on(Act::Subscribe) else { return true };
         // One that has just left takes nothing.
         let Some(member) = shared.members.get(subscriber.key) else { return false };
-        policy.allows_topic(Act::Subscribe, topic, &member.who())
+        access.allows_topic(Act::Subscribe, topic, &member.who())
     }
 }

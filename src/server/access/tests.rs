@@ -1,7 +1,7 @@
-//! The decisions of a policy against a plain reading of its rules.
+//! What an `Access` decides, against a plain reading of its rules.
 
+use super::checked::{CheckedAccess, MOST_IDS, MOST_PATTERNS, MOST_RULES, Who};
 use super::error::AccessError;
-use super::policy::{MOST_IDS, MOST_PATTERNS, MOST_RULES, Policy, Who};
 use super::rules::{Access, Act, Rule};
 use crate::wire::{Name, Pattern, Topic};
 use proptest::collection::vec;
@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 const ACTS: [Act; 6] = [Act::Register, Act::Serve, Act::Call, Act::Send, Act::Publish, Act::Subscribe];
 
-fn policy(rules: Vec<Rule>) -> Result<Policy, AccessError> {
-    Policy::new(Access { rules, ..Access::default() })
+fn access(rules: Vec<Rule>) -> Result<CheckedAccess, AccessError> {
+    CheckedAccess::new(Access { rules, ..Access::default() })
 }
 
 fn rule(acts: &[Act], what: &[&str]) -> Rule {
@@ -77,19 +77,19 @@ proptest! {
         uid in 1_u32..4,
         groups in vec(1_u32..4, 1..3),
     ) {
-        let policy = policy(rules.clone()).unwrap();
+        let access = access(rules.clone()).unwrap();
         let own = Name::new(name).unwrap();
         let who = Who { name: &own, uid, gid: groups[0], groups: &groups[1..] };
         let expected = is_allowed(&rules, act, object, (name, uid, &groups));
         if matches!(act, Act::Publish | Act::Subscribe) {
             let topic = Topic::new(object).unwrap();
-            prop_assert_eq!(policy.allows_topic(act, &topic, &who), expected);
-            prop_assert_eq!(policy.may_allow_some(act, &Pattern::from(topic), &who), expected);
+            prop_assert_eq!(access.allows_topic(act, &topic, &who), expected);
+            prop_assert_eq!(access.may_allow_some(act, &Pattern::from(topic), &who), expected);
         } else {
-            prop_assert_eq!(policy.allows_name(act, &Name::new(object).unwrap(), &who), expected);
+            prop_assert_eq!(access.allows_name(act, &Name::new(object).unwrap(), &who), expected);
         }
         let is_about = rules.iter().any(|rule| rule.acts.contains(&act));
-        prop_assert_eq!(policy.acts() & act.bit() != 0, is_about);
+        prop_assert_eq!(access.acts() & act.bit() != 0, is_about);
     }
 
     /// A subscription is refused only if no topic of it is open.
@@ -104,14 +104,14 @@ proptest! {
             rule.names = vec![if *names_alice { "alice" } else { "bob" }.to_owned()];
             rule
         });
-        let policy = policy(rules.collect()).unwrap();
+        let access = access(rules.collect()).unwrap();
         let name = Name::new("alice").unwrap();
         let who = Who { name: &name, uid: 1, gid: 1, groups: &[] };
         let wanted = Pattern::new(&wanted.join("/")).unwrap();
-        if !policy.may_allow_some(Act::Subscribe, &wanted, &who) {
+        if !access.may_allow_some(Act::Subscribe, &wanted, &who) {
             for topic in topics {
                 let topic = Topic::new(&topic.join("/")).unwrap();
-                prop_assert!(!wanted.matches(&topic) || !policy.allows_topic(Act::Subscribe, &topic, &who));
+                prop_assert!(!wanted.matches(&topic) || !access.allows_topic(Act::Subscribe, &topic, &who));
             }
         }
     }
@@ -122,7 +122,7 @@ proptest! {
 #[test]
 fn a_rule_that_can_mean_nothing_is_refused() {
     let one_more = || rule(&[Act::Send], &["a"]);
-    let found = |rule: Rule| policy(vec![one_more(), rule]);
+    let found = |rule: Rule| access(vec![one_more(), rule]);
     assert!(matches!(found(rule(&[], &["a"])), Err(AccessError::NoActs { rule: 2 })));
     assert!(matches!(found(rule(&[Act::Call], &[])), Err(AccessError::NoPatterns { rule: 2 })));
     let topic = found(rule(&[Act::Publish], &["a", "b*"]));
@@ -145,18 +145,18 @@ fn a_rule_that_can_mean_nothing_is_refused() {
 #[test]
 fn rules_patterns_and_ids_are_bounded() {
     let one = || rule(&[Act::Send], &["a"]);
-    assert!(policy(vec![one(); MOST_RULES]).is_ok());
-    assert!(matches!(policy(vec![one(); MOST_RULES + 1]), Err(AccessError::TooMany { what: "rules", .. })));
+    assert!(access(vec![one(); MOST_RULES]).is_ok());
+    assert!(matches!(access(vec![one(); MOST_RULES + 1]), Err(AccessError::TooMany { what: "rules", .. })));
     let patterns = |what, names| {
         let many = |count| vec!["a".to_owned(); count];
-        policy(vec![Rule { what: many(what), names: many(names), ..one() }])
+        access(vec![Rule { what: many(what), names: many(names), ..one() }])
     };
     assert!(patterns(MOST_PATTERNS - 1, 1).is_ok());
     assert!(matches!(patterns(MOST_PATTERNS, 1), Err(AccessError::TooMany { what: "patterns", .. })));
     let ids = |users, groups, of_rule| {
         let rule = Rule { users: vec![1; of_rule], groups: vec![1; of_rule], ..one() };
         let (users, groups, rules) = (vec![1; users], vec![1; groups], vec![rule]);
-        Policy::new(Access { users, groups, rules, ..Access::default() })
+        CheckedAccess::new(Access { users, groups, rules, ..Access::default() })
     };
     assert!(ids(MOST_IDS - 3, 1, 1).is_ok());
     assert!(matches!(ids(MOST_IDS - 3, 2, 1), Err(AccessError::TooMany { what: "users and groups", .. })));

@@ -49,7 +49,6 @@ impl Topics {
         publish: Publish,
     ) -> Result<(), Declined> {
         failpoint!("publish.heard", [server], seldom);
-        self.shared.check_publish(&publish.topic, &member.who())?;
         if self.table.has(member.peer.key, &publish) {
             let why = format!(
                 "this client publishes {:?} already: use that publisher, or drop it first",
@@ -59,6 +58,11 @@ impl Topics {
         }
         let shape = self.shape(publish.ring_size)?;
         let share = self.topic_share(member.peer.uid, shape.segment_len() as u64)?;
+        // Behind the share, which limits how often a user has the rules looked at.
+        let began = Instant::now();
+        let allowed = self.shared.check_publish(&publish.topic, &member.who());
+        self.charge(member.peer.uid, began);
+        allowed?;
         let segment = self.segment(&shape, member.peer.uid)?;
         failpoint!("publish.made", [server], seldom);
         let segment = Ours::new(segment);

@@ -63,8 +63,10 @@ impl Topics {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             failpoint!("subscribe.heard", [server], seldom);
             let began = Instant::now();
-            self.shared.check_subscribe(&subscribe.pattern, &member.who())?;
             let share = self.shared.ledger.begin_subscription(member.peer.uid)?;
+            // Behind the share, which limits how often a user has the rules looked at.
+            let allowed = self.shared.check_subscribe(&subscribe.pattern, &member.who());
+            allowed.inspect_err(|_| self.charge(member.peer.uid, began))?;
             let (subscription, publishers) = self.table.subscribe(member.peer, subscribe, share);
             self.charge(member.peer.uid, began);
             failpoint!("subscribe.noted", [server], seldom);

@@ -10,7 +10,7 @@ use super::table::{Id, LOOKED_AT, Next, Progress, Table};
 use crate::connect::Quotas;
 use crate::connect::topics::{Joined, Part, Publish, Subscribe, Waits};
 use crate::os::descriptors::Ours;
-use crate::server::access::{self, Access, Act, Gate, Rule};
+use crate::server::access::{Access, Act, CheckedAccess, Gate, Rule};
 use crate::server::quotas::Ledger;
 use crate::server::tests::prepared;
 use crate::topic::Shape;
@@ -456,7 +456,7 @@ fn a_topic_that_is_closed_is_passed_over_and_let_go() {
     let (_acceptor, shared) = prepared(&place.path().join("bus"));
     let rule = Rule { acts: vec![Act::Subscribe], what: vec!["**".into()], ..Rule::default() };
     shared
-        .replace_access(access::Policy::new(Access { rules: vec![rule], ..Access::default() }).unwrap())
+        .replace_access(CheckedAccess::new(Access { rules: vec![rule], ..Access::default() }).unwrap())
         .unwrap();
     let mut stage = Stage { table: Table::behind(Gate::new(shared)), ..Stage::new() };
     let (alice, bob) = (peer(1, USER), peer(2, USER));

@@ -1,4 +1,4 @@
-//! `Policy`: an `Access` that was checked, and the decisions that follow from its rules.
+//! `CheckedAccess`: an `Access` that was checked, and the decisions that follow from its rules.
 
 #![forbid(unsafe_code)]
 
@@ -16,16 +16,16 @@ pub(super) const MOST_IDS: usize = 4096;
 
 /// Who may use the server, and for what.
 #[derive(Debug, Clone, Default)]
-pub(in crate::server) struct Policy {
+pub(in crate::server) struct CheckedAccess {
     pub(in crate::server) users: Vec<u32>,
     pub(in crate::server) groups: Vec<u32>,
     pub(in crate::server) quotas: Quotas,
-    rules: Vec<Checked>,
+    rules: Vec<CheckedRule>,
 }
 
 /// A rule that was checked.
 #[derive(Debug, Clone, Default)]
-struct Checked {
+struct CheckedRule {
     /// The bits of its acts.
     acts: u8,
     /// What it matches among names, if an act has names as objects.
@@ -47,8 +47,8 @@ pub(in crate::server) struct Who<'a> {
     pub(in crate::server) groups: &'a [u32],
 }
 
-impl Policy {
-    pub(in crate::server) fn new(access: Access) -> Result<Policy, AccessError> {
+impl CheckedAccess {
+    pub(in crate::server) fn new(access: Access) -> Result<CheckedAccess, AccessError> {
         let Access { users, groups, quotas, rules } = access;
         let most = |what, found, most| {
             if found > most { Err(AccessError::TooMany { what, found, most }) } else { Ok(()) }
@@ -60,8 +60,9 @@ impl Policy {
         most("users and groups", ids, MOST_IDS)?;
         check_ids(&users, &groups)?;
         let numbered = rules.into_iter().zip(1..);
-        let rules = numbered.map(|(rule, number)| Checked::new(rule, number)).collect::<Result<_, _>>()?;
-        Ok(Policy { users, groups, quotas, rules })
+        let rules =
+            numbered.map(|(rule, number)| CheckedRule::new(rule, number)).collect::<Result<_, _>>()?;
+        Ok(CheckedAccess { users, groups, quotas, rules })
     }
 
     /// How many rules there are.
@@ -84,7 +85,7 @@ impl Policy {
         self.allows(act, who, |rule| rule.topics.iter().any(|pattern| pattern.matches(topic)))
     }
 
-    fn allows(&self, act: Act, who: &Who<'_>, is_about: impl Fn(&Checked) -> bool) -> bool {
+    fn allows(&self, act: Act, who: &Who<'_>, is_about: impl Fn(&CheckedRule) -> bool) -> bool {
         let mut is_closed = false;
         for rule in self.rules.iter().filter(|rule| rule.acts & act.bit() != 0 && is_about(rule)) {
             if rule.names(who) {
@@ -106,8 +107,8 @@ impl Policy {
     }
 }
 
-impl Checked {
-    fn new(rule: Rule, number: usize) -> Result<Checked, AccessError> {
+impl CheckedRule {
+    fn new(rule: Rule, number: usize) -> Result<CheckedRule, AccessError> {
         let Rule { acts, what, users, groups, names } = rule;
         if acts.is_empty() {
             return Err(AccessError::NoActs { rule: number });
@@ -130,7 +131,7 @@ impl Checked {
                 source,
             })
         };
-        let mut checked = Checked { users, groups, ..Checked::default() };
+        let mut checked = CheckedRule { users, groups, ..CheckedRule::default() };
         checked.acts = acts.iter().fold(0, |bits, act| bits | act.bit());
         if acts.iter().any(|act| act.is_on_topics()) {
             checked.topics = what.iter().map(topic).collect::<Result<_, _>>()?;
@@ -144,7 +145,7 @@ impl Checked {
 
     /// Whether the rule names this client.
     fn names(&self, who: &Who<'_>) -> bool {
-        let Checked { users, groups, names, .. } = self;
+        let CheckedRule { users, groups, names, .. } = self;
         let any_id = users.is_empty() && groups.is_empty();
         if any_id && names.is_empty() {
             return false;
