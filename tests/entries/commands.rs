@@ -235,7 +235,8 @@ fn servers_of_another_version_or_kind() {
         let (place, _) = place();
         let server = pretend(&place, 1, datagram(VERSION + 1, 2, b"go away"), None);
         let why = ringpost(&place.path, line).refused(1);
-        assert_mentions(&why, &["protocol version 5", "this program 4", "same ringpost version"]);
+        let (theirs, own) = (format!("protocol version {}", VERSION + 1), format!("this program {VERSION}"));
+        assert_mentions(&why, &[&theirs, &own, "same ringpost version"]);
         server.end("the server by hand");
     }
     let (place, _) = place();
