@@ -16,6 +16,7 @@ mod generate;
 mod log;
 mod on_terminal;
 mod operate;
+mod person;
 mod serve;
 mod signals;
 mod terminal;

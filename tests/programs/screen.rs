@@ -3,27 +3,54 @@
 
 /// The rows of a terminal that scrolls for ever.
 pub struct Screen {
-    rows: Vec<Vec<char>>,
+    rows: Vec<Row>,
     row: usize,
     column: usize,
+    columns: usize,
     /// The bytes of an incomplete character or escape sequence.
     pending: Vec<u8>,
     pub unknown: Vec<String>,
+    /// What the terminal answers to a question.
+    pub answers: Vec<u8>,
+}
+
+#[derive(Default, Clone)]
+struct Row {
+    letters: Vec<char>,
+    /// Whether the terminal itself went on in the next row.
+    folded: bool,
+}
+
+/// What a terminal does to rows when it becomes narrower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Narrow {
+    /// As most do.
+    Folds,
+    /// As xterm does.
+    Cuts,
 }
 
 impl Screen {
-    pub fn new() -> Screen {
-        Screen { rows: vec![Vec::new()], row: 0, column: 0, pending: Vec::new(), unknown: Vec::new() }
+    pub fn new(columns: usize) -> Screen {
+        let (pending, unknown, answers) = (Vec::new(), Vec::new(), Vec::new());
+        Screen { rows: vec![Row::default()], row: 0, column: 0, columns, pending, unknown, answers }
     }
 
-    /// The whole text, without spaces at the ends of lines.
+    /// The whole text, without spaces at the ends of lines. What the terminal folded is one line.
     pub fn text(&self) -> String {
-        let rows: Vec<String> = (0..self.rows.len()).map(|row| self.line(row)).collect();
-        rows.join("\n")
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            text.extend(&row.letters);
+            if !row.folded && number + 1 < self.rows.len() {
+                text.truncate(text.trim_end_matches(' ').len());
+                text.push('\n');
+            }
+        }
+        text.trim_end_matches(' ').to_owned()
     }
 
     fn line(&self, row: usize) -> String {
-        self.rows[row].iter().collect::<String>().trim_end().to_owned()
+        self.rows[row].letters.iter().collect::<String>().trim_end().to_owned()
     }
 
     /// The row of the cursor.
@@ -31,9 +58,9 @@ impl Screen {
         self.line(self.row)
     }
 
-    /// Whether this is a row above the cursor.
+    /// Whether this is a row above the cursor, with or without the time before it.
     pub fn shows_above(&self, line: &str) -> bool {
-        (0..self.row).any(|row| self.line(row) == line)
+        (0..self.row).any(|row| self.line(row) == line || without_time(&self.line(row)) == line)
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
@@ -49,18 +76,61 @@ impl Screen {
         }
     }
 
+    /// Gives the terminal another width.
+    pub fn resize(&mut self, columns: usize, narrow: Narrow) {
+        self.columns = columns;
+        if narrow == Narrow::Cuts {
+            self.rows.iter_mut().for_each(|row| row.letters.truncate(columns));
+            self.column = self.column.min(columns - 1);
+            return;
+        }
+        let mut cursor = (0, 0);
+        let mut rows = Vec::<Row>::new();
+        let mut begun = 0;
+        for (number, row) in std::mem::take(&mut self.rows).into_iter().enumerate() {
+            let joined = number > 0 && rows.last().is_some_and(|row| row.folded);
+            let mut letters: Vec<char> = if joined {
+                rows.split_off(begun).into_iter().flat_map(|row| row.letters).collect()
+            } else {
+                Vec::new()
+            };
+            begun = rows.len();
+            if number == self.row {
+                let at = letters.len() + self.column;
+                cursor = (begun + at / columns, at % columns);
+            }
+            letters.extend(row.letters);
+            let mut parts: Vec<Row> =
+                letters.chunks(columns).map(|part| Row { letters: part.to_vec(), folded: true }).collect();
+            if parts.is_empty() {
+                parts.push(Row::default());
+            }
+            parts.last_mut().unwrap().folded = row.folded;
+            rows.append(&mut parts);
+        }
+        self.rows = rows;
+        self.move_to(cursor.0, cursor.1);
+    }
+
     fn put(&mut self, character: char) {
         match character {
             '\r' => self.column = 0,
-            '\n' => self.move_to(self.row + 1, self.column),
+            '\n' => {
+                self.rows[self.row].folded = false;
+                self.move_to(self.row + 1, self.column);
+            }
             '\x08' => self.column = self.column.saturating_sub(1),
             '\x07' => {}
             '\t' => self.column = (self.column / 8 + 1) * 8,
             character if character.is_control() => self.unknown.push(format!("{character:?}")),
             character => {
-                let row = &mut self.rows[self.row];
-                row.resize(row.len().max(self.column + 1), ' ');
-                row[self.column] = character;
+                if self.column >= self.columns {
+                    self.rows[self.row].folded = true;
+                    self.move_to(self.row + 1, 0);
+                }
+                let letters = &mut self.rows[self.row].letters;
+                letters.resize(letters.len().max(self.column + 1), ' ');
+                letters[self.column] = character;
                 self.column += 1;
             }
         }
@@ -68,7 +138,7 @@ impl Screen {
 
     fn move_to(&mut self, row: usize, column: usize) {
         (self.row, self.column) = (row, column);
-        self.rows.resize_with(self.rows.len().max(row + 1), Vec::new);
+        self.rows.resize_with(self.rows.len().max(row + 1), Row::default);
     }
 
     /// ESC [ PARAMETERS LETTER.
@@ -89,9 +159,25 @@ impl Screen {
         match text.as_bytes() {
             [b'[', .., b'A'] => self.row = self.row.saturating_sub(number(parameters)),
             [b'[', .., b'B'] => self.move_to(self.row + number(parameters), self.column),
-            [b'[', .., b'C'] => self.column += number(parameters),
+            [b'[', .., b'C'] => self.column = (self.column + number(parameters)).min(self.columns - 1),
             [b'[', .., b'D'] => self.column = self.column.saturating_sub(number(parameters)),
-            [b'[', b'K'] => self.rows[self.row].truncate(self.column),
+            [b'[', b'K'] => {
+                self.rows[self.row].letters.truncate(self.column);
+                self.rows[self.row].folded = false;
+            }
+            // From the cursor to the end of the screen.
+            [b'[', b'J'] => {
+                self.rows.truncate(self.row + 1);
+                self.rows[self.row].letters.truncate(self.column);
+                self.rows[self.row].folded = false;
+            }
+            b"[2J" => self.rows.iter_mut().for_each(|row| *row = Row::default()),
+            b"[H" => (self.row, self.column) = (0, 0),
+            // Where is the cursor?
+            b"[6n" => {
+                let column = self.column.min(self.columns - 1) + 1;
+                self.answers.extend(format!("\x1b[1;{column}R").into_bytes());
+            }
             // Bracketed paste.
             b"[?2004h" | b"[?2004l" => {}
             _ => self.unknown.push(text),
@@ -99,13 +185,55 @@ impl Screen {
     }
 }
 
+/// A row without the time that a person sees before what has arrived.
+pub fn without_time(row: &str) -> &str {
+    let is_time = |time: &str| {
+        time.len() == 8
+            && time.bytes().enumerate().all(|(at, byte)| match at {
+                2 | 5 => byte == b':',
+                _ => byte.is_ascii_digit(),
+            })
+    };
+    row.split_once(' ').filter(|(time, _)| is_time(time)).map_or(row, |(_, rest)| rest)
+}
+
 #[test]
 fn a_screen_shows_what_a_terminal_does() {
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(80);
     screen.write(b"> half\r\x1b[Kabove\r\n> h\xc3\xa9lf\x1b[2D?\x1b[A!\x1b[B");
     assert_eq!(screen.text(), "above!\n> h\u{e9}?f");
     assert_eq!(screen.current(), "> h\u{e9}?f");
     assert!(screen.shows_above("above!") && screen.unknown.is_empty());
-    screen.write(b"\x1b[31mred");
+    screen.write(b"\x1b[31mred\x1b[6n");
     assert_eq!(screen.unknown, ["[31m"]);
+    assert_eq!(screen.answers, b"\x1b[1;11R");
+    screen.write(b"\r\x1b[A\x1b[J12:34:56 now");
+    assert_eq!(screen.text(), "12:34:56 now");
+    screen.write(b"\r\n");
+    assert!(screen.shows_above("now") && !screen.shows_above("34:56 now"));
+}
+
+#[test]
+fn a_narrower_screen_folds_rows_or_cuts_them() {
+    for (narrow, rows, wide) in [
+        (Narrow::Folds, ["0123", "4567", "ab", "x"], "01234567"),
+        (Narrow::Cuts, ["0123", "ab", "x", ""], "0123"),
+    ] {
+        let mut screen = Screen::new(10);
+        screen.write(b"01234567\r\nab\r\nx");
+        screen.resize(4, narrow);
+        let shown: Vec<String> = (0..screen.rows.len()).map(|row| screen.line(row)).collect();
+        assert_eq!(shown.join(" "), rows.join(" ").trim());
+        assert_eq!((screen.current(), screen.column), ("x".into(), 1));
+        screen.resize(20, narrow);
+        assert_eq!(screen.text(), format!("{wide}\nab\nx"));
+        screen.write(b"yz");
+        assert_eq!(screen.current(), "xyz");
+    }
+    // What the terminal folded itself is joined, too.
+    let mut screen = Screen::new(4);
+    screen.write(b"abcdef");
+    assert_eq!((screen.text(), screen.current()), ("abcdef".into(), "ef".into()));
+    screen.resize(5, Narrow::Folds);
+    assert_eq!((screen.current(), screen.column), ("f".into(), 1));
 }

@@ -2,7 +2,7 @@
 
 use crate::common::LIMIT;
 use crate::program::CLIENT;
-use crate::screen::Screen;
+use crate::screen::{Narrow, Screen};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// Wide enough for every line.
+const COLUMNS: u16 = 1000;
 
 type Shared = Arc<(Mutex<Screen>, Condvar)>;
 
@@ -36,6 +39,21 @@ impl Tty {
     }
 
     pub fn client_with(socket: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Tty {
+        let mut command = Command::new(CLIENT);
+        command.arg("client").arg("--socket").arg(socket).args(arguments);
+        Tty::start(command, set)
+    }
+
+    /// Starts a shell with job control, of which the terminal is the controlling one. Its prompt is `SHELL `.
+    pub fn shell(socket: &Path) -> Tty {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"]);
+        command.env("PS1", "SHELL ").env("RINGPOST", CLIENT).env("AT", socket);
+        Tty::start(command, |_| {})
+    }
+
+    /// Runs a command on a terminal.
+    fn start(mut command: Command, set: impl FnOnce(&mut Command)) -> Tty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -46,11 +64,9 @@ impl Tty {
             .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
             .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
             .unwrap();
-        // Wide enough for every line, because the emulated screen does not wrap lines.
-        tcsetwinsize(&slave, Winsize { ws_row: 50, ws_col: 1000, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let size = Winsize { ws_row: 50, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&slave, size).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let mut command = Command::new(CLIENT);
-        command.arg("client").arg("--socket").arg(socket).args(arguments);
         command.env_remove("RINGPOST_SOCKET").env("TERM", "xterm");
         command.stdin(end()).stdout(end()).stderr(end());
         set(&mut command);
@@ -59,7 +75,8 @@ impl Tty {
         drop((command, slave));
         let keyboard = File::from(master);
         let output = keyboard.try_clone().unwrap();
-        let (screen, dark) = (Shared::new((Mutex::new(Screen::new()), Condvar::new())), Arc::default());
+        let (screen, dark) =
+            (Shared::new((Mutex::new(Screen::new(COLUMNS.into())), Condvar::new())), Arc::default());
         let (shown, is_dark) = (Arc::clone(&screen), Arc::clone(&dark));
         let light = thread::spawn(move || light(output, &shown, &is_dark));
         Tty { child, keyboard: Some(keyboard), screen, light: Some(light), dark }
@@ -87,6 +104,16 @@ impl Tty {
         self.until(&format!("the line is {line:?}"), |screen| screen.current() == line);
     }
 
+    /// Gives the terminal another width, and tells the program, whose terminal it need not be.
+    pub fn resize(&self, columns: u16, narrow: Narrow) {
+        let mut screen = self.screen.0.lock().unwrap();
+        let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(self.keyboard.as_ref().unwrap(), size).unwrap();
+        screen.resize(columns.into(), narrow);
+        drop(screen);
+        self.signal(Signal::WINCH);
+    }
+
     pub fn text(&self) -> String {
         self.screen.0.lock().unwrap().text()
     }
@@ -95,6 +122,12 @@ impl Tty {
     pub fn is_restored(&self) -> bool {
         let modes = tcgetattr(self.keyboard.as_ref().unwrap()).unwrap().local_modes;
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// Whether keys come one by one, without an echo.
+    pub fn is_raw(&self) -> bool {
+        let modes = tcgetattr(self.keyboard.as_ref().unwrap()).unwrap().local_modes;
+        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
     /// Closes the terminal.
@@ -143,7 +176,12 @@ fn light(mut output: File, screen: &Shared, dark: &AtomicBool) {
             continue;
         }
         let Ok(read @ 1..) = output.read(&mut bytes) else { return };
-        screen.0.lock().unwrap().write(&bytes[..read]);
+        let mut shown = screen.0.lock().unwrap();
+        shown.write(&bytes[..read]);
+        let answers = std::mem::take(&mut shown.answers);
+        drop(shown);
         screen.1.notify_all();
+        // A program that has ended needs none.
+        let _ = output.write_all(&answers);
     }
 }

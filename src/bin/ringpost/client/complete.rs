@@ -2,62 +2,71 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringpost::Observer;
-use rustyline::completion::{Completer, Pair};
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::validate::Validator;
-use rustyline::{Context, Helper};
 
 use super::line::COMMANDS;
 use ringpost::cli::out;
 
-/// How long to wait for the list of clients, while the editor is blocked.
+/// How long to wait for the server's answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The editor's helper.
+/// The commands whose first word is a client.
+const OF_CLIENTS: [&str; 3] = ["/call", "/msg", "/to"];
+
+/// The commands whose first word is a topic.
+const OF_TOPICS: [&str; 3] = ["/pub", "/sub", "/unsub"];
+
+/// Completes words of a line.
 pub struct Completion {
     pub socket: PathBuf,
-    /// False while the user is asked for a name to register under.
-    pub on: bool,
-    /// A copy of the line being typed, for use outside the editor's thread.
-    pub typed: Arc<Mutex<String>>,
 }
 
-impl Completer for Completion {
-    type Candidate = Pair;
+/// What a word may become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// How it is shown among others.
+    pub shown: String,
+    /// What is put in place of the word.
+    pub word: String,
+}
 
-    fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let before = &line[..cursor];
-        let word = before.trim_start();
-        let of_topics = argument(word, &["/pub", "/sub", "/unsub"]);
-        let word = of_topics.or(argument(word, &["/call"])).unwrap_or(word);
-        let start = before.len() - word.len();
-        if !self.on {
-            return Ok((start, Vec::new()));
+impl Completion {
+    /// Where the last word of `before` begins, and what it may become. If the receiver of messages was
+    /// `chosen`, a line begins with no name. Asks the server; if it does not answer, nothing is completed.
+    pub fn of(&self, before: &str, chosen: bool) -> (usize, Vec<Candidate>) {
+        let line = before.trim_start();
+        let observer = || Observer::connect_timeout(&self.socket, PATIENCE);
+        if let Some(word) = argument(line, &OF_TOPICS) {
+            let published = observer().and_then(|observer| observer.topics()).unwrap_or_default();
+            let found = topics(word, published.iter().map(|topic| topic.topic.as_str()));
+            return (before.len() - word.len(), found);
         }
-        if of_topics.is_some() {
-            // If the server does not answer, nothing is completed.
-            let published =
-                Observer::connect_timeout(&self.socket, PATIENCE).and_then(|observer| observer.topics());
-            let published = published.unwrap_or_default();
-            return Ok((start, topics(word, published.iter().map(|topic| topic.topic.as_str()))));
+        let of_clients = argument(line, &OF_CLIENTS);
+        if of_clients.is_none() && line.starts_with('/') {
+            return (before.len() - line.len(), commands(line));
         }
-        if word.starts_with('/') && start == before.len() - before.trim_start().len() {
-            return Ok((start, commands(word)));
+        if of_clients.is_none() && chosen {
+            return (before.len(), Vec::new());
         }
-        // If the server does not answer, nothing is completed.
-        let clients = Observer::connect_timeout(&self.socket, PATIENCE).and_then(|observer| observer.list());
-        let clients: Vec<(String, String)> = clients
-            .unwrap_or_default()
-            .iter()
-            .map(|client| (client.name.as_str().to_owned(), client.key.to_string()))
-            .collect();
-        Ok((start, receivers(word, &clients)))
+        let word = of_clients.unwrap_or(line);
+        let clients = observer().and_then(|observer| observer.list()).unwrap_or_default();
+        let clients: Vec<(String, String)> =
+            clients.iter().map(|client| (client.name.as_str().to_owned(), client.key.to_string())).collect();
+        (before.len() - word.len(), receivers(word, &clients))
     }
+}
+
+/// How all candidates begin.
+pub fn common(candidates: &[Candidate]) -> String {
+    let mut words = candidates.iter().map(|candidate| candidate.word.as_str());
+    let first = words.next().unwrap_or_default();
+    let shared = |length: usize, word: &str| {
+        let equal = first[..length].chars().zip(word.chars()).take_while(|(a, b)| a == b);
+        equal.map(|(letter, _)| letter.len_utf8()).sum()
+    };
+    first[..words.fold(first.len(), shared)].to_owned()
 }
 
 /// What comes after one of these commands: a client as in a message, or a topic.
@@ -66,17 +75,17 @@ fn argument<'a>(line: &'a str, commands: &[&str]) -> Option<&'a str> {
     rest.starts_with(|letter: char| letter.is_ascii_whitespace()).then(|| rest.trim_start())
 }
 
-fn commands(word: &str) -> Vec<Pair> {
+fn commands(word: &str) -> Vec<Candidate> {
     COMMANDS
         .into_iter()
         .filter(|command| command.starts_with(word))
-        .map(|command| Pair { display: command.trim_end().into(), replacement: command.into() })
+        .map(|command| Candidate { shown: command.trim_end().into(), word: command.into() })
         .collect()
 }
 
 /// The clients that complete `word`, the beginning of the line: those whose names begin with it, or else
 /// those whose keys do.
-fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
+fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Candidate> {
     let begun = word.strip_prefix('"').unwrap_or(word);
     // After the name comes the message, in which nothing is completed.
     let message_begins = if begun.len() < word.len() {
@@ -87,12 +96,12 @@ fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
     if message_begins {
         return Vec::new();
     }
-    let mut found: Vec<Pair> = clients
+    let mut found: Vec<Candidate> = clients
         .iter()
         .filter(|(name, _)| name.starts_with(begun))
-        .map(|(name, key)| Pair {
-            display: out::readable(name.as_bytes()),
-            replacement: format!("{} ", address(name, key)),
+        .map(|(name, key)| Candidate {
+            shown: out::readable(name.as_bytes()),
+            word: format!("{} ", address(name, key)),
         })
         .collect();
     if found.is_empty() && begun.len() == word.len() {
@@ -100,18 +109,18 @@ fn receivers(word: &str, clients: &[(String, String)]) -> Vec<Pair> {
         found = clients
             .iter()
             .filter(|(_, key)| key.starts_with(&begun))
-            .map(|(name, key)| Pair {
-                display: format!("{key} {}", out::readable(name.as_bytes())),
-                replacement: format!("{key} "),
+            .map(|(name, key)| Candidate {
+                shown: format!("{key} {}", out::readable(name.as_bytes())),
+                word: format!("{key} "),
             })
             .collect();
     }
-    found.sort_by(|a, b| a.display.cmp(&b.display));
+    found.sort_by(|a, b| a.shown.cmp(&b.shown));
     found
 }
 
 /// The topics that begin with `word`.
-fn topics<'a>(word: &str, topics: impl Iterator<Item = &'a str>) -> Vec<Pair> {
+fn topics<'a>(word: &str, topics: impl Iterator<Item = &'a str>) -> Vec<Candidate> {
     let begun = word.strip_prefix('"').unwrap_or(word);
     if begun.contains('"') || begun.len() == word.len() && begun.contains(' ') {
         return Vec::new();
@@ -125,7 +134,7 @@ fn topics<'a>(word: &str, topics: impl Iterator<Item = &'a str>) -> Vec<Pair> {
     };
     found
         .into_iter()
-        .filter_map(|topic| Some(Pair { display: topic.to_owned(), replacement: quoted(topic)? }))
+        .filter_map(|topic| Some(Candidate { shown: topic.to_owned(), word: quoted(topic)? }))
         .collect()
 }
 
@@ -144,22 +153,6 @@ fn address(name: &str, key: &str) -> String {
     }
 }
 
-impl Hinter for Completion {
-    type Hint = String;
-
-    /// Gives no hint, but copies the line: rustyline calls this whenever the line has changed.
-    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        line.clone_into(&mut self.typed.lock().unwrap_or_else(PoisonError::into_inner));
-        None
-    }
-}
-
-impl Highlighter for Completion {}
-
-impl Validator for Completion {}
-
-impl Helper for Completion {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +167,7 @@ mod tests {
             ("zero\u{202e}", "00K6"),
         ]
         .map(|(name, key)| (name.to_owned(), key.to_owned()));
-        receivers(word, &clients).into_iter().map(|pair| pair.replacement).collect()
+        receivers(word, &clients).into_iter().map(|pair| pair.word).collect()
     }
 
     #[test]
@@ -218,7 +211,7 @@ mod tests {
         let known = ["prices/a", "prices/b c", "prices/a", "z\"z"];
         let found = |word| {
             let found = topics(word, known.into_iter()).into_iter();
-            found.map(|pair| pair.replacement).collect::<Vec<_>>()
+            found.map(|pair| pair.word).collect::<Vec<_>>()
         };
         assert_eq!(found("pri"), ["prices/a ", "\"prices/b c\" "]);
         assert_eq!(found("\"prices/b "), ["\"prices/b c\" "]);
@@ -228,11 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn what_all_candidates_share_is_completed_first() {
+        let shared = |words: &[&str]| {
+            let word = |word: &&str| Candidate { shown: String::new(), word: (*word).to_owned() };
+            common(&words.iter().map(word).collect::<Vec<_>>())
+        };
+        assert_eq!(shared(&["bob ", "bobby "]), "bob");
+        assert_eq!(shared(&["b\u{f6}b ", "b\u{f6}rn ", "b\u{f6}b "]), "b\u{f6}");
+        assert_eq!(shared(&["bob "]), "bob ");
+        assert_eq!(shared(&["\u{f6}", "\u{f7}"]), "");
+        assert_eq!(shared(&[]), "");
+    }
+
+    #[test]
     fn commands_are_completed() {
-        let found = |word| commands(word).into_iter().map(|pair| pair.replacement).collect::<Vec<_>>();
+        let found = |word| commands(word).into_iter().map(|pair| pair.word).collect::<Vec<_>>();
         assert_eq!(found("/w"), ["/who"]);
         assert_eq!(found("/ca"), ["/call "]);
-        assert_eq!(found("/").len(), 8);
+        assert_eq!(found("/").len(), COMMANDS.len());
         assert_eq!(found("/x"), [""; 0]);
     }
 }

@@ -1,321 +1,255 @@
-//! The line editor on a terminal, which prints arriving messages above the line being typed.
+//! The line editor on a terminal. Messages are printed above the line that is typed.
 //!
-//! The editor has its own thread, because reading from a terminal cannot be interrupted. At the end the
-//! program abandons that thread and restores the terminal's settings. The editor reads a line only when asked
-//! to, so that it does not draw while a command prints.
-//!
-//! While a line is typed, messages go to the editor's thread through rustyline's queue, which holds one, and
-//! that thread draws them. A message that is queued just when the line is finished stays in the queue until
-//! the next line is read. Therefore the program asks for one last, empty line at its end. Then it closes the
-//! gate: the prompt passes the gate whenever the editor draws, so a closed gate stops the editor from drawing
-//! over the last output.
+//! A thread reads keys, and never ends: reading cannot be interrupted. Everybody who draws or prints holds
+//! the lock of the state and leaves the terminal with the whole line and its cursor. So messages come at any
+//! time, also during a search, and after [`Editor::close`] nobody draws.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use rustyline::config::Configurer;
-use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
-use rustyline::{CompletionType, Config, ExternalPrinter, Prompt};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::Termios;
 
 use super::Event;
 use super::complete::Completion;
+use super::keyboard;
+use super::keys::Key;
+use super::terminal::{self, Signals, Terminal};
+use super::typing::{Effect, Typing};
+use super::view::View;
 use crate::session;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
 
-type Line = rustyline::Editor<Completion, MemHistory>;
-
-/// The number of lines in the history, which is not saved.
-const HISTORY: usize = 1000;
-
-/// How long to wait until the editor has stopped drawing. A list of completions that fills the screen can
-/// delay it.
+/// How long to wait at the end for somebody who prints. The terminal may not take the output.
 const STANDSTILL: Duration = Duration::from_millis(500);
 
-/// Draws nothing: moves the cursor up and down again.
-const NOTHING: &str = "\x1b[A\n";
+pub const BELL: &str = "\x07";
 
-/// What the editor is asked to read.
+/// What a person is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     /// A name to register under.
     Name,
     /// A message or a command.
     Line,
-    /// Nothing: the editor only shows the remaining messages.
-    Rest,
 }
 
 impl Ask {
-    pub fn prompt(self) -> &'static str {
-        match self {
-            Ask::Name => "name: ",
-            Ask::Line => "> ",
-            Ask::Rest => "",
+    /// With the receiver that was chosen for messages.
+    pub fn prompt(self, chosen: Option<&str>) -> String {
+        match (self, chosen) {
+            (Ask::Name, _) => "name: ".to_owned(),
+            (Ask::Line, None) => "> ".to_owned(),
+            (Ask::Line, Some(name)) => format!("{name}> "),
         }
     }
 }
 
 pub struct Editor {
-    asks: Sender<Ask>,
-    printer: Option<Printer>,
-    /// The terminal's settings before the editor changes them.
+    screen: Screen,
+    /// The terminal's settings before the editor changed them.
     settings: Termios,
-    reading: Option<Ask>,
-    /// A copy of the line being typed.
-    typed: Arc<Mutex<String>>,
-    gate: Arc<Gate>,
+}
+
+/// Prints above the line that is typed.
+#[derive(Clone)]
+pub struct Screen(Arc<Mutex<State>>);
+
+pub struct State {
+    pub terminal: Terminal,
+    pub view: View,
+    pub typing: Typing,
+    /// `None` while nothing is asked for. Then nothing is drawn.
+    prompt: Option<String>,
+    pub ask: Ask,
+    /// Whether messages go to a receiver that was chosen, so that lines begin with no name.
+    pub chosen: bool,
+    pub closed: bool,
 }
 
 impl Editor {
     /// Starts the editor, if stdin and stdout are a terminal that can edit lines.
     pub fn open(socket: &Path, events: &SyncSender<Event>) -> Result<Option<Editor>, Failure> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return Ok(None);
-        }
-        let cannot = |error: &dyn std::fmt::Display| {
+        let cannot = |error: io::Error| {
             Failure::failed(format!(
                 "cannot edit lines on this terminal: {error}; use `ringpost client | cat` to work without editing"
             ))
         };
-        let config = Config::builder()
-            .max_history_size(HISTORY)
-            .map_err(|error| cannot(&error))?
-            .completion_type(CompletionType::List)
-            // Else the editor would wait for a second Tab, and delay messages until then.
-            .completion_show_all_if_ambiguous(true)
-            .build();
-        let history = MemHistory::with_config(&config);
-        let mut line = Line::with_history(config, history).map_err(|error| cannot(&error))?;
-        // If the program ended in the middle of synchronized output, the terminal would wait for the rest.
-        line.enable_synchronized_output(false);
-        let typed = Arc::<Mutex<String>>::default();
-        line.set_helper(Some(Completion { socket: socket.to_owned(), on: false, typed: Arc::clone(&typed) }));
-        // Fails if TERM names a terminal that cannot move its cursor.
-        let Ok(printer) = line.create_external_printer() else { return Ok(None) };
-        let settings = tcgetattr(io::stdin()).map_err(|error| cannot(&error))?;
-        let (asks, asked) = mpsc::channel();
-        let events = events.clone();
-        let gate = Arc::<Gate>::default();
-        let (editor_gate, printer_gate) = (Arc::clone(&gate), Arc::clone(&gate));
-        session::spawn("editor", move || {
-            edit(line, &editor_gate, &asked, &events);
-            editor_gate.abandon();
-        })?;
-        let printer = Printer { to: Box::new(printer), gate: printer_gate };
-        Ok(Some(Editor { asks, printer: Some(printer), settings, reading: None, typed, gate }))
+        let Some(terminal) = Terminal::open().map_err(cannot)? else { return Ok(None) };
+        let signals = Signals::catch().map_err(cannot)?;
+        let settings = terminal.settings();
+        terminal.enter()?;
+        let (view, typing) = (View::default(), Typing::default());
+        let state =
+            State { terminal, view, typing, prompt: None, ask: Ask::Line, chosen: false, closed: false };
+        let screen = Screen(Arc::new(Mutex::new(state)));
+        let editor = Editor { screen: screen.clone(), settings };
+        let (completion, events) = (Completion { socket: socket.to_owned() }, events.clone());
+        session::spawn("keys", move || keyboard::read(&screen, signals, &completion, &events))?;
+        Ok(Some(editor))
     }
 
-    /// Takes the printer, of which there is one.
-    pub fn printer(&mut self) -> Option<Printer> {
-        self.printer.take()
+    pub fn screen(&self) -> Screen {
+        self.screen.clone()
     }
 
-    /// Starts reading a line, unless one is being read already. The line comes as an event.
-    pub fn ask(&mut self, ask: Ask) {
-        if self.reading.is_none() && self.asks.send(ask).is_ok() {
-            self.reading = Some(ask);
-        }
+    /// The terminal's settings before the editor changed them.
+    pub fn settings(&self) -> Termios {
+        self.settings.clone()
     }
 
-    /// Asks for the last, empty line, after the one that is being read.
-    pub fn rest(&mut self) {
-        if self.asks.send(Ask::Rest).is_ok() {
-            self.reading.get_or_insert(Ask::Rest);
-        }
-    }
-
-    /// Must be called when the line has been read.
-    pub fn answered(&mut self) {
-        self.reading = None;
-    }
-
-    /// Restores the terminal, whatever the editor is doing.
-    pub fn close(&mut self) {
-        let Some(ask) = self.reading.take() else { return };
-        // If the printer was never taken, nothing closed the gate, and only keys make the editor draw.
-        if self.printer.is_none() {
-            self.gate.wait();
-        }
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.settings);
-        // Switches bracketed paste off, as the editor does, and clears the line.
-        let mut last = String::from("\x1b[?2004l\r\x1b[K");
-        // Shows an unfinished line once more, so that the user can copy it.
-        let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
-        if ask != Ask::Rest && !typed.is_empty() {
-            last.push_str(&format!("{}{}\n", ask.prompt(), out::readable(typed.as_bytes())));
-        }
-        let _ = out::put(last.as_bytes());
-    }
-}
-
-/// Stops the editor from drawing at the end: the editor passes it whenever it draws.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    passage: Passage,
-    /// Whether a line is being read. Then messages go through rustyline's queue.
-    reading: bool,
-    /// How often `reading` has changed.
-    changes: u64,
-}
-
-#[derive(Default, PartialEq, Eq)]
-enum Passage {
-    #[default]
-    Open,
-    Closed,
-    /// The editor waits at the closed gate, or has ended.
-    Reached,
-}
-
-impl Gate {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pass(&self) {
-        let mut state = self.state();
-        if !state.reading {
-            state.reading = true;
-            state.changes += 1;
-            self.changed.notify_all();
-        }
-        while state.passage != Passage::Open {
-            state.passage = Passage::Reached;
-            self.changed.notify_all();
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Must be called when a line has been read.
-    fn leave(&self) {
-        let mut state = self.state();
-        state.reading = false;
-        state.changes += 1;
-    }
-
-    fn close(&self) {
-        let mut state = self.state();
-        if state.passage == Passage::Open {
-            state.passage = Passage::Closed;
-        }
-    }
-
-    /// Must be called when the editor has ended.
-    fn abandon(&self) {
-        self.state().passage = Passage::Reached;
-        self.changed.notify_all();
-    }
-
-    /// Waits until a line is being read, and returns `changes`; `None` if that does not happen in time.
-    fn wait_for_reading(&self) -> Option<u64> {
-        let idle = |state: &mut State| !state.reading && state.passage != Passage::Reached;
-        let waited = self.changed.wait_timeout_while(self.state(), STANDSTILL, idle);
-        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if state.reading && state.passage != Passage::Reached { Some(state.changes) } else { None }
-    }
-
-    /// Waits until the editor has reached the closed gate, or the time is up.
-    fn wait(&self) {
-        let not_there = |state: &mut State| state.passage != Passage::Reached;
-        drop(self.changed.wait_timeout_while(self.state(), STANDSTILL, not_there));
-    }
-}
-
-/// A prompt that passes the gate whenever it is drawn.
-struct Gated<'a>(&'static str, &'a Gate);
-
-impl Prompt for Gated<'_> {
-    fn raw(&self) -> &str {
-        self.1.pass();
-        self.0
-    }
-}
-
-/// The body of the editor's thread.
-fn edit(mut line: Line, gate: &Gate, asked: &Receiver<Ask>, events: &SyncSender<Event>) {
-    while let Ok(ask) = asked.recv() {
-        if let Some(completion) = line.helper_mut() {
-            completion.on = ask == Ask::Line;
-        }
-        let event = loop {
-            let read = line.readline(&Gated(ask.prompt(), gate));
-            gate.leave();
-            match read {
-                // The last line is read again and again until the program ends.
-                Ok(_) | Err(ReadlineError::Eof | ReadlineError::Interrupted) if ask == Ask::Rest => {}
-                Ok(text) => {
-                    if ask == Ask::Line {
-                        // An error means only that the line is not in the history.
-                        let _ = line.add_history_entry(text.as_str());
-                    }
-                    break Event::Line(text.into_bytes());
-                }
-                Err(ReadlineError::Eof | ReadlineError::Interrupted) => break Event::EndOfInput,
-                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    note("the line is not UTF-8 text: type it again");
-                }
-                Err(error) if is_hangup(&error) => break Event::EndOfInput,
-                Err(error) => break Event::InputFailed(error.to_string()),
-            }
-        };
-        if ask == Ask::Rest || events.send(event).is_err() {
+    /// Shows the prompt from now on. Lines come as events.
+    pub fn ask(&self, ask: Ask, chosen: Option<&str>) {
+        let mut state = self.screen.lock();
+        let prompt = ask.prompt(chosen);
+        if state.prompt.as_ref() == Some(&prompt) {
             return;
         }
-    }
-}
-
-/// Whether the error says that the terminal is gone. Reading as well as writing may report that.
-fn is_hangup(error: &ReadlineError) -> bool {
-    let code = match error {
-        ReadlineError::Io(error) => error.raw_os_error(),
-        ReadlineError::Errno(errno) => io::Error::from(*errno).raw_os_error(),
-        _ => None,
-    };
-    code == Some(Errno::IO.raw_os_error())
-}
-
-/// Prints messages above the line that is being typed.
-pub struct Printer {
-    to: Box<dyn ExternalPrinter + Send>,
-    gate: Arc<Gate>,
-}
-
-impl Printer {
-    /// Prints one line. Waits if the editor still has to draw an earlier one.
-    pub fn line(&mut self, text: &str) -> Outcome {
-        // If the editor has ended, no line is being typed.
-        self.to.print(format!("{text}\n")).or_else(|_| out::line(text))
+        (state.ask, state.chosen) = (ask, chosen.is_some());
+        state.prompt = Some(prompt);
+        // If the terminal is gone, reading says so.
+        let _ = state.draw();
     }
 
-    /// Waits until the queue is empty, and closes the gate. If the editor has taken the last message but not
-    /// drawn it yet, it draws it before it reaches the gate.
-    pub fn close(&mut self) {
-        // The queue holds one message, so this one enters when the last was taken. That proves nothing if
-        // `reading` changed meanwhile: while no line is read, messages bypass the queue.
-        while let Some(before) = self.gate.wait_for_reading() {
-            let _ = self.to.print(NOTHING.into());
-            if self.gate.state().changes == before {
-                break;
+    /// Restores the terminal. A line that is not finished stays in view, so that it can be copied.
+    pub fn close(&self) {
+        let deadline = Instant::now() + STANDSTILL;
+        let mut state = loop {
+            match self.screen.0.try_lock() {
+                Ok(state) => break state,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => return terminal::restore(&self.settings),
             }
+        };
+        if state.closed {
+            return;
         }
-        self.gate.close();
+        let mut last = state.view.erase(terminal::size().columns);
+        state.typing.end_search();
+        let line = state.typing.shown().line;
+        if let (Some(prompt), false) = (&state.prompt, line.is_empty()) {
+            last.push_str(&format!("{}\n", out::readable(format!("{prompt}{line}").as_bytes())));
+        }
+        let _ = out::put(last.as_bytes());
+        state.closed = true;
+        state.terminal.leave();
+    }
+}
+
+impl Drop for Editor {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Screen {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the editor draw, so that it reaches the gate. Never returns if the editor is there already.
-    pub fn redraw(&mut self) {
-        let _ = self.to.print(NOTHING.into());
+    /// Prints lines, each of which has its line break.
+    pub fn print(&self, lines: &str) -> Outcome {
+        let mut state = self.lock();
+        if state.closed { out::put(lines.as_bytes()) } else { state.above(lines) }
+    }
+
+    /// Prints a line to standard error.
+    pub fn note(&self, line: &str) {
+        if io::stderr().is_terminal() {
+            let _ = self.print(&format!("{line}\n"));
+        } else {
+            note(line);
+        }
+    }
+}
+
+impl State {
+    /// Draws the line in place of what is drawn.
+    pub fn draw(&mut self) -> Outcome {
+        let text = self.drawn();
+        out::put(text.as_bytes())
+    }
+
+    fn drawn(&mut self) -> String {
+        let Some(prompt) = &self.prompt else { return String::new() };
+        let shown = self.typing.shown();
+        let prompt = shown.prompt.as_ref().unwrap_or(prompt);
+        let (before, after) = shown.line.split_at(shown.cursor);
+        self.view.draw(prompt, before, after, terminal::size())
+    }
+
+    /// Prints above the line.
+    pub fn above(&mut self, lines: &str) -> Outcome {
+        let text = format!("{}{lines}{}", self.view.erase(terminal::size().columns), self.drawn());
+        out::put(text.as_bytes())
+    }
+
+    /// Leaves a finished line in view.
+    pub fn finish(&mut self, line: &str, mark: &str) -> String {
+        let prompt = self.prompt.as_deref().unwrap_or_default();
+        let drawn = self.view.draw(prompt, &format!("{line}{mark}"), "", terminal::size());
+        self.view.forget();
+        format!("{drawn}\n")
+    }
+
+    /// Whether a key stops the program.
+    pub fn stops(&self, key: &Key) -> bool {
+        let stop = self.terminal.special().stop;
+        matches!(key, Key::Ctrl(letter) if Some(*letter) == stop) && !self.typing.is_quoting()
+    }
+
+    /// Does what a key means. Returns what is to be reported.
+    pub fn press(&mut self, key: Key) -> Result<Option<Event>, Failure> {
+        if let Key::Column(column) = key {
+            if self.view.answered(column) {
+                self.draw()?;
+            }
+            return Ok(None);
+        }
+        let special = self.terminal.special();
+        let effect = match (key, self.ask) {
+            (Key::Paste(text), ask) => self.typing.paste(&text, ask == Ask::Line),
+            // A question is left by the key that leaves a line.
+            (Key::Ctrl(letter), Ask::Name) if special.interrupt == Some(letter) => Effect::Interrupt,
+            (key, _) => self.typing.press(key, special),
+        };
+        let mut event = None;
+        match effect {
+            Effect::Changed => self.draw()?,
+            Effect::Nothing => out::put(BELL.as_bytes())?,
+            Effect::Clear => {
+                self.view.forget();
+                let text = format!("\x1b[H\x1b[2J{}", self.drawn());
+                out::put(text.as_bytes())?;
+            }
+            Effect::Lines(lines) => {
+                let mut text: String = lines.iter().map(|line| self.finish(line, "")).collect();
+                match self.ask {
+                    Ask::Line => lines.iter().for_each(|line| self.typing.remember(line)),
+                    Ask::Name => self.prompt = None,
+                }
+                text.push_str(&self.drawn());
+                out::put(text.as_bytes())?;
+                event = Some(Event::Lines(lines.into_iter().map(String::into_bytes).collect()));
+            }
+            Effect::Cancelled(line) => {
+                let text = self.finish(&line, "^C") + &self.drawn();
+                out::put(text.as_bytes())?;
+            }
+            Effect::Interrupt => {
+                // As the key does in other programs.
+                let _ = kill_process(getpid(), Signal::INT);
+            }
+            Effect::End => event = Some(Event::EndOfInput),
+        }
+        Ok(event)
     }
 }

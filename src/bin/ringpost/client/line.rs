@@ -7,6 +7,11 @@ const WANTED: &str = "type KEY|NAME, a space, and the message; put a name with s
 const CALL: &str =
     "type /call KEY|NAME, a space, and the text of the request; put a name with spaces between double quotes";
 
+const MESSAGE: &str =
+    "type /msg KEY|NAME, a space, and the message; put a name with spaces between double quotes";
+
+const CHOOSE: &str = "type /to and a KEY|NAME, or /to alone to choose nobody";
+
 const PUBLISH: &str =
     "type /pub TOPIC, a space, and the text of the sample; put a topic with spaces between double quotes";
 
@@ -27,6 +32,10 @@ pub enum Line<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     Who,
+    /// A message, whoever was chosen.
+    Message(Address, &'a [u8]),
+    /// The receiver of further lines, or nobody.
+    Choose(Option<Address>),
     /// A call to another client.
     Call(Address, &'a [u8]),
     /// A call to the server's service.
@@ -39,12 +48,15 @@ pub enum Command<'a> {
 }
 
 /// The commands, as completed by Tab. One that takes a text ends with a space.
-pub const COMMANDS: [&str; 8] = ["/who", "/call ", "/server ", "/pub ", "/sub ", "/unsub ", "/help", "/quit"];
+pub const COMMANDS: [&str; 10] =
+    ["/who", "/to ", "/msg ", "/call ", "/server ", "/pub ", "/sub ", "/unsub ", "/help", "/quit"];
 
 pub const HELP: &str = "\
 NAME message      send a message to the client with this name
-KEY message       send a message to the client with this key (see /who)
+KEY message       send a message to the client with this key, or that begins so (see /who)
 \"NAME\" message    for a name with spaces, or one that begins with a slash
+/to NAME          send whole lines to this client from now on; /to alone ends that
+/msg NAME message send a message to another client meanwhile
 /who              list the clients
 /call NAME TEXT   call the client with this name or key, and show its response
 /server TEXT      call the server's service, and show its response
@@ -52,18 +64,25 @@ KEY message       send a message to the client with this key (see /who)
 /sub PATTERN      show the samples of all topics that match, such as prices/* or **
 /unsub PATTERN    show them no more
 /help             show this list
-/quit             unregister and end, like Ctrl-D and Ctrl-C
-Tab completes names, topics and commands; the arrow keys recall earlier lines.
+/quit             unregister and end, like Ctrl-D
+Tab completes names, topics and commands. The arrow keys recall earlier lines, and
+Ctrl-R searches them. Ctrl-C cancels the line, and ends the program if there is none.
+A line with ! says what was refused, and why.
 ";
 
-/// Parses `line`. Without `commands` (in scripts) a word that begins with a slash is a name.
-pub fn parse(line: &[u8], commands: bool) -> Result<Line<'_>, String> {
+/// Parses `line`. Without `commands` (in scripts) a word that begins with a slash is a name. If a receiver
+/// was `chosen`, the whole line is a message to it.
+pub fn parse(line: &[u8], commands: bool, chosen: Option<Address>) -> Result<Line<'_>, String> {
     let Some(start) = line.iter().position(|byte| !byte.is_ascii_whitespace()) else {
         return Ok(Line::Blank);
     };
+    let whole = line;
     let line = &line[start..];
     if commands && line[0] == b'/' {
         return command(line).map(Line::Command);
+    }
+    if let Some(chosen) = chosen {
+        return Ok(Line::Message(chosen, whole));
     }
     let (to, message) = addressed(line).map_err(|why| why.unwrap_or_else(|| WANTED.to_string()))?;
     Ok(Line::Message(to, message))
@@ -85,14 +104,24 @@ fn published(line: &[u8]) -> Result<(Topic, &[u8]), Option<String>> {
 
 /// A pattern, and nothing behind it.
 fn pattern(line: &[u8]) -> Result<Pattern, Option<String>> {
-    let (pattern, rest) = word_or_quoted(line.trim_ascii(), "pattern")?;
-    if pattern.is_empty() {
+    only(line, "pattern")?.parse::<Pattern>().map_err(|error| Some(error.to_string()))
+}
+
+/// An address, and nothing behind it.
+fn address(line: &[u8]) -> Result<Address, Option<String>> {
+    only(line, "name")?.parse::<Address>().map_err(|error| Some(error.to_string()))
+}
+
+/// A word, or what stands between double quotes, and nothing behind it.
+fn only<'a>(line: &'a [u8], what: &str) -> Result<&'a str, Option<String>> {
+    let (word, rest) = word_or_quoted(line.trim_ascii(), what)?;
+    if word.is_empty() {
         return Err(None);
     }
     if !rest.is_empty() {
-        return Err(Some("put a pattern with spaces between double quotes".to_string()));
+        return Err(Some(format!("put a {what} with spaces between double quotes")));
     }
-    pattern.parse::<Pattern>().map_err(|error| Some(error.to_string()))
+    Ok(word)
 }
 
 /// Splits off the first word, or what stands between double quotes. The rest begins with what comes after it.
@@ -126,6 +155,15 @@ fn command(line: &[u8]) -> Result<Command<'_>, String> {
         b"/who" if plain => Ok(Command::Who),
         b"/help" if plain => Ok(Command::Help),
         b"/quit" if plain => Ok(Command::Quit),
+        b"/msg" => match addressed(rest.trim_ascii_start()) {
+            Ok((to, message)) => Ok(Command::Message(to, message)),
+            Err(why) => Err(why.unwrap_or_else(|| MESSAGE.to_string())),
+        },
+        b"/to" if plain => Ok(Command::Choose(None)),
+        b"/to" => match address(rest) {
+            Ok(to) => Ok(Command::Choose(Some(to))),
+            Err(why) => Err(why.unwrap_or_else(|| CHOOSE.to_string())),
+        },
         b"/call" => match addressed(rest.trim_ascii_start()) {
             Ok((to, request)) => Ok(Command::Call(to, request)),
             Err(why) => Err(why.unwrap_or_else(|| CALL.to_string())),
@@ -168,7 +206,7 @@ mod tests {
     #[test]
     fn a_line_is_an_address_and_a_message() {
         for commands in [false, true] {
-            let parse = |line| parse(line, commands);
+            let parse = |line| parse(line, commands, None);
             assert_eq!(parse(b"bob hi there "), message("bob", b"hi there "));
             assert_eq!(parse(b"  bob  two spaces"), message("bob", b" two spaces"));
             assert_eq!(parse(b"bob\thi"), message("bob", b"hi"));
@@ -182,40 +220,40 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_is_quoted() {
-        assert_eq!(parse(b"\"my service\" \"hi\"", false), message("my service", b"\"hi\""));
+        assert_eq!(parse(b"\"my service\" \"hi\"", false, None), message("my service", b"\"hi\""));
         for wrong in [&b"\"my service hi"[..], b"\"\" hi", b"\"my service\"hi", b"\"a b\""] {
-            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+            assert!(parse(wrong, true, None).is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn blank_lines_are_ignored_and_incomplete_ones_refused() {
-        assert_eq!(parse(b"", true), Ok(Line::Blank));
-        assert_eq!(parse(b" \t ", false), Ok(Line::Blank));
+        assert_eq!(parse(b"", true, None), Ok(Line::Blank));
+        assert_eq!(parse(b" \t ", false, None), Ok(Line::Blank));
         for wrong in [&b"bob"[..], b"\xff hi", b"a\x01b hi"] {
-            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+            assert!(parse(wrong, true, None).is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn commands_are_parsed_only_if_enabled() {
-        assert_eq!(parse(b"/who", true), Ok(Line::Command(Command::Who)));
-        assert_eq!(parse(b" /help ", true), Ok(Line::Command(Command::Help)));
-        assert_eq!(parse(b"/quit", true), Ok(Line::Command(Command::Quit)));
-        assert_eq!(parse(b"/server  a b ", true), Ok(Line::Command(Command::Server(b" a b "))));
+        assert_eq!(parse(b"/who", true, None), Ok(Line::Command(Command::Who)));
+        assert_eq!(parse(b" /help ", true, None), Ok(Line::Command(Command::Help)));
+        assert_eq!(parse(b"/quit", true, None), Ok(Line::Command(Command::Quit)));
+        assert_eq!(parse(b"/server  a b ", true, None), Ok(Line::Command(Command::Server(b" a b "))));
         let call =
             |name: &str, text| Ok(Line::Command(Command::Call(Address::Name(name.parse().unwrap()), text)));
-        assert_eq!(parse(b"/call  bob  a b ", true), call("bob", b" a b "));
-        assert_eq!(parse(b"/call \"my service\" x", true), call("my service", b"x"));
-        assert_eq!(parse(b"/call bob ", true), call("bob", b""));
+        assert_eq!(parse(b"/call  bob  a b ", true, None), call("bob", b" a b "));
+        assert_eq!(parse(b"/call \"my service\" x", true, None), call("my service", b"x"));
+        assert_eq!(parse(b"/call bob ", true, None), call("bob", b""));
         let topic = |text: &str| text.parse::<Topic>().unwrap();
         let publish = |name, text| Ok(Line::Command(Command::Publish(topic(name), text)));
-        assert_eq!(parse(b"/pub  prices/a  b ", true), publish("prices/a", b" b "));
-        assert_eq!(parse(b"/pub \"my house/door\" x", true), publish("my house/door", b"x"));
-        assert_eq!(parse(b"/pub t ", true), publish("t", b""));
+        assert_eq!(parse(b"/pub  prices/a  b ", true, None), publish("prices/a", b" b "));
+        assert_eq!(parse(b"/pub \"my house/door\" x", true, None), publish("my house/door", b"x"));
+        assert_eq!(parse(b"/pub t ", true, None), publish("t", b""));
         let every = "**".parse::<Pattern>().unwrap();
-        assert_eq!(parse(b"/sub  ** ", true), Ok(Line::Command(Command::Subscribe(every.clone()))));
-        assert_eq!(parse(b"/unsub \"**\"", true), Ok(Line::Command(Command::Unsubscribe(every))));
+        assert_eq!(parse(b"/sub  ** ", true, None), Ok(Line::Command(Command::Subscribe(every.clone()))));
+        assert_eq!(parse(b"/unsub \"**\"", true, None), Ok(Line::Command(Command::Unsubscribe(every))));
         for wrong in [
             &b"/pub"[..],
             b"/pub t",
@@ -228,6 +266,10 @@ mod tests {
             b"/sub a//b",
             b"/sub \xff",
             b"/unsub",
+            b"/to bob and carol",
+            b"/to \"bob",
+            b"/msg",
+            b"/msg bob",
             b"/call",
             b"/call ",
             b"/call bob",
@@ -240,9 +282,24 @@ mod tests {
             b"/whom hi",
             b"/\xff",
         ] {
-            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+            assert!(parse(wrong, true, None).is_err(), "{wrong:?}");
         }
-        assert_eq!(parse(b"/who hi", false), message("/who", b"hi"));
-        assert_eq!(parse(b"\"/who\" hi", true), message("/who", b"hi"));
+        assert_eq!(parse(b"/who hi", false, None), message("/who", b"hi"));
+        assert_eq!(parse(b"\"/who\" hi", true, None), message("/who", b"hi"));
+    }
+
+    #[test]
+    fn whole_lines_go_to_the_receiver_that_was_chosen() {
+        let bob: Address = "bob".parse().unwrap();
+        let chosen = |line| parse(line, true, Some(bob));
+        assert_eq!(parse(b"/to  bob ", true, None), Ok(Line::Command(Command::Choose(Some(bob)))));
+        assert_eq!(parse(b"/to \"bob\"", true, None), Ok(Line::Command(Command::Choose(Some(bob)))));
+        assert_eq!(chosen(b"/to "), Ok(Line::Command(Command::Choose(None))));
+        assert_eq!(chosen(b" carol hi "), Ok(Line::Message(bob, b" carol hi ")));
+        assert_eq!(chosen(b"\"x"), Ok(Line::Message(bob, b"\"x")));
+        assert_eq!(chosen(b"  "), Ok(Line::Blank));
+        let carol = Address::Name("carol".parse().unwrap());
+        assert_eq!(chosen(b"/msg carol /hi"), Ok(Line::Command(Command::Message(carol, b"/hi"))));
+        assert!(chosen(b"/whom hi").is_err());
     }
 }

@@ -2,14 +2,25 @@
 //!
 //! One thread reads stdin (with a line editor if stdin and stdout are a terminal), one receives messages, one
 //! for each `/sub` takes samples, and one prints what these have. The main thread handles the events of all.
-//! Reading cannot be interrupted, so the reading thread is not joined at the end.
+//! Reading cannot be interrupted, so the reading thread is not joined at the end. For a person, the client
+//! registers again when its server has ended; a script ends then.
 
+mod buffer;
 mod complete;
 mod editor;
+mod history;
+mod keyboard;
+mod keybook;
+mod keys;
 mod line;
 mod plain;
 mod talk;
+mod terminal;
 mod topics;
+mod typing;
+mod view;
+mod voice;
+mod who;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,18 +28,22 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use ringpost::{Client, ClientBuilder, Inbox, Observer, RegisterError};
+use ringpost::{
+    Client, CloseReason, Inbox, Observer, Reconnect, ReconnectEvent, RecvError,
+    RegisterError,
+};
 
 use crate::cli::ClientOptions;
 use crate::listen;
 use crate::patience::patiently;
 use crate::session;
-use editor::{Ask, Editor, Printer};
+use editor::{Ask, Editor};
+use keybook::Keybook;
 use plain::Plain;
-use ringpost::cli::exit::{Failure, Outcome, note};
-use ringpost::cli::out;
+use ringpost::cli::exit::{Failure, Outcome};
 use ringpost::cli::signals::Interrupt;
 use talk::{Count, Talk};
+use voice::Voice;
 
 /// The time-out for registering, for a call, and for room in a receiver's inbox.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,9 +51,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait at the end until all messages are printed, in case nobody reads the output.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// The longest delay before an attempt to register again. A person waits for it.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// What the threads report to the main thread.
 enum Event {
-    Line(Vec<u8>),
+    /// A line, or several that were pasted together.
+    Lines(Vec<Vec<u8>>),
     /// A line longer than any message can be.
     TooLong,
     EndOfInput,
@@ -55,13 +74,13 @@ enum Event {
 /// What the printing thread is given. The channel has no room, so that those who give take turns: no topic,
 /// however quick, keeps a message from being shown.
 enum Shown {
-    Line(String),
+    Arrived(String),
     /// No more messages can come, and this is why.
     End(String),
 }
 
-/// Reads lines and prints messages: with or without a line editor.
-enum Screen {
+/// Reads lines, with or without a line editor.
+enum Input {
     Editor(Editor),
     Plain(Plain),
 }
@@ -72,19 +91,24 @@ pub fn run(socket: &Path, options: &ClientOptions) -> Outcome {
     let on_signal = events.clone();
     // If the queue is full, the main thread still sees the interrupt's flag.
     interrupt.then(move || drop(on_signal.try_send(Event::Signal)));
-    let mut screen = match Editor::open(socket, &events)? {
-        Some(editor) => Screen::Editor(editor),
-        None => Screen::Plain(Plain::open(&events)?),
+    let input = match Editor::open(socket, &events)? {
+        Some(editor) => {
+            let settings = editor.settings();
+            interrupt.at_last(move || terminal::restore(&settings));
+            Input::Editor(editor)
+        }
+        None => Input::Plain(Plain::open(&events)?),
     };
-    let client = register(socket, options, &mut screen, &arrived, &interrupt);
+    let keys = Keybook::default();
+    let client = register(socket, options, &input, &keys, &arrived, &interrupt);
     let outcome = match client {
-        Ok(Some(client)) => serve(client, &mut screen, &events, &arrived, &interrupt),
+        Ok(Some(client)) => serve(client, &input, keys, &events, &arrived, &interrupt),
         // The input ended, or the user gave up, before a name was given.
-        Ok(None) if screen.is_for_a_person() => Ok(()),
+        Ok(None) if input.is_of_a_person() => Ok(()),
         Ok(None) => interrupt.check().and(Err(Failure::usage("no name given: use ringpost client NAME"))),
         Err(failure) => Err(failure),
     };
-    screen.close();
+    input.close();
     outcome
 }
 
@@ -92,23 +116,29 @@ pub fn run(socket: &Path, options: &ClientOptions) -> Outcome {
 fn register(
     socket: &Path,
     options: &ClientOptions,
-    screen: &mut Screen,
+    input: &Input,
+    keys: &Keybook,
     arrived: &Receiver<Event>,
     interrupt: &Interrupt,
 ) -> Result<Option<Client>, Failure> {
+    let person = input.is_of_a_person();
+    let again = person.then(|| reconnect(input.voice(), keys.clone()));
     if let Some(name) = options.name() {
-        return session::register(socket, &name, &options.wait, None, None, interrupt).map(Some);
+        return session::register(socket, &name, &options.wait, None, again, interrupt).map(Some);
     }
-    let person = screen.is_for_a_person();
     if person || options.wait.wait_for_server.is_some() {
         // Find out whether there is a server before asking for a name.
         patiently(socket, &options.wait, None, Some(interrupt), |left| {
             Observer::connect_timeout(socket, left)
         })?;
     }
+    let mut builder = Client::builder(socket).timeout(PATIENCE);
+    if let Some(again) = again {
+        builder = builder.reconnect(again);
+    }
     loop {
-        let line = match screen.next(Ask::Name, arrived) {
-            Event::Line(line) => line,
+        let line = match input.next(Ask::Name, None, arrived) {
+            Event::Lines(lines) => lines.concat(),
             Event::InputFailed(why) => return Err(unreadable(&why)),
             Event::TooLong => Vec::new(),
             _ => return Ok(None),
@@ -116,7 +146,8 @@ fn register(
         if interrupt.caught().is_some() {
             return Ok(None);
         }
-        let failure = match std::str::from_utf8(&line).map(|text| builder(socket).register(text.trim())) {
+        let registered = std::str::from_utf8(&line).map(|text| builder.clone().register(text.trim()));
+        let failure = match registered {
             Ok(Ok(client)) => return Ok(Some(client)),
             Ok(Err(error @ (RegisterError::InvalidName { .. } | RegisterError::NameTaken { .. }))) => {
                 Failure::failed(error)
@@ -127,29 +158,42 @@ fn register(
         if !person {
             return Err(failure);
         }
-        tell(&failure);
+        input.voice().tell(&failure);
     }
 }
 
-fn builder(socket: &Path) -> ClientBuilder {
-    Client::builder(socket).timeout(PATIENCE)
+/// Registers again when the server has ended, for as long as a person waits for it, who is told.
+fn reconnect(voice: Voice, keys: Keybook) -> Reconnect {
+    let show = move |event: &ReconnectEvent| match event {
+        ReconnectEvent::Ended { reason } => {
+            voice.tell(&format!("{reason}: waiting for the next server; what is typed is kept"));
+        }
+        ReconnectEvent::Registered { key, .. } => {
+            keys.add([*key]);
+            voice.tell(&format!("registered again, key {key}"));
+        }
+        ReconnectEvent::GaveUp { .. } => voice.tell(event),
+        _ => {}
+    };
+    Reconnect::default().within(Duration::MAX).longest_delay(AGAIN).on_event(show)
 }
 
 /// Handles lines and messages until the end, and unregisters.
 fn serve(
     client: Client,
-    screen: &mut Screen,
+    input: &Input,
+    keys: Keybook,
     events: &SyncSender<Event>,
     arrived: &Receiver<Event>,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let name = out::readable(client.name().as_bytes());
-    let registered = out::line(&format!("registered as {name}, key {}", client.key()));
-    let person = screen.is_for_a_person();
+    let (voice, person) = (input.voice(), input.is_of_a_person());
+    keys.add([client.key()]);
+    voice.tell(&format!("registered as {}, key {}", client.name(), client.key()));
     let closer = client.closer();
     let (caller, inbox) = client.split();
     let (show, shown) = mpsc::sync_channel(0);
-    let mut talk = Talk::new(caller, person, show.clone());
+    let mut talk = Talk::new(caller, person, voice.clone(), keys.clone(), show.clone());
     let (busy, on_signal) = (Arc::clone(&talk.busy), events.clone());
     interrupt.then(move || {
         let _ = on_signal.try_send(Event::Signal);
@@ -158,23 +202,20 @@ fn serve(
             closer.close();
         }
     });
-    let printer = screen.printer();
+    if person {
+        voice.note("type NAME or KEY, a space, and the message; /help shows the commands; Ctrl-D ends");
+    }
     let sender = events.clone();
-    let started = registered.and_then(|()| {
-        if person {
-            note("type NAME or KEY, a space, and the message; /help shows the commands; Ctrl-D ends");
-        }
-        session::spawn("inbox", move || receive(inbox, &show))?;
-        session::spawn("printer", move || print(shown, printer, &sender))
-    });
+    let keys = person.then_some(keys);
+    let started = session::spawn("inbox", move || receive(inbox, keys.as_ref(), &show))
+        .and_then(|()| session::spawn("printer", move || print(shown, &voice, &sender)));
     let printing = started.is_ok();
-    let result = started.and_then(|()| talk.run(screen, arrived, interrupt));
-    screen.rest();
+    let result = started.and_then(|()| talk.run(input, arrived, interrupt));
     let Talk { caller, topics, count, .. } = talk;
     drop(topics);
-    let left = caller.unregister();
+    let left = session::left(caller, person);
     let printed = if printing { drain(arrived) } else { Ok(()) };
-    screen.close();
+    input.close();
     result?;
     printed?;
     session::warn(left);
@@ -187,61 +228,60 @@ fn serve(
     }
 }
 
-impl Screen {
+impl Input {
     /// Whether a person types the lines.
-    fn is_for_a_person(&self) -> bool {
+    fn is_of_a_person(&self) -> bool {
         match self {
-            Screen::Editor(_) => true,
-            Screen::Plain(plain) => plain.person,
+            Input::Editor(_) => true,
+            Input::Plain(plain) => plain.person,
         }
     }
 
-    /// Waits for the next event, and shows a person the prompt of `ask` meanwhile.
-    fn next(&mut self, ask: Ask, arrived: &Receiver<Event>) -> Event {
+    /// Waits for the next event, and shows a person the prompt meanwhile.
+    fn next(&self, ask: Ask, chosen: Option<&str>, arrived: &Receiver<Event>) -> Event {
         match self {
-            Screen::Editor(editor) => editor.ask(ask),
-            Screen::Plain(plain) => plain.ask(ask),
+            Input::Editor(editor) => editor.ask(ask, chosen),
+            Input::Plain(plain) => plain.ask(ask, chosen),
         }
         let event = arrived.recv().unwrap_or(Event::EndOfInput);
-        let input =
-            matches!(event, Event::Line(_) | Event::TooLong | Event::EndOfInput | Event::InputFailed(_));
         match self {
-            Screen::Editor(editor) if input => editor.answered(),
             // The user has not ended the prompt's line.
-            Screen::Plain(plain) if !matches!(event, Event::Line(_) | Event::TooLong) => plain.end_prompt(),
+            Input::Plain(plain) if !matches!(event, Event::Lines(_) | Event::TooLong) => plain.end_prompt(),
             _ => {}
         }
         event
     }
 
-    fn printer(&mut self) -> Option<Printer> {
+    fn voice(&self) -> Voice {
         match self {
-            Screen::Editor(editor) => editor.printer(),
-            Screen::Plain(_) => None,
+            Input::Editor(editor) => Voice::Screen(editor.screen()),
+            Input::Plain(_) => Voice::Plain,
         }
     }
 
-    /// Shows what has arrived, without asking for another line.
-    fn rest(&mut self) {
-        if let Screen::Editor(editor) = self {
-            editor.rest();
-        }
-    }
-
-    fn close(&mut self) {
-        if let Screen::Editor(editor) = self {
+    fn close(&self) {
+        if let Input::Editor(editor) = self {
             editor.close();
         }
     }
 }
 
-/// Gives messages to the printing thread, until the channel is closed.
-fn receive(mut inbox: Inbox, show: &SyncSender<Shown>) {
+/// Gives messages to the printing thread, until the channel is closed. With `keys`, for a person, keys are
+/// shortened, and the inbox is that of the next server after the end of one.
+fn receive(mut inbox: Inbox, keys: Option<&Keybook>, show: &SyncSender<Shown>) {
     loop {
         let (shown, last) = match inbox.recv() {
             Ok(message) => {
-                let (name, key) = (message.sender_name().as_str(), message.sender().to_string());
-                (Shown::Line(listen::line(name, &key, message.payload())), false)
+                let name = message.sender_name().as_str();
+                let key = match keys {
+                    Some(keys) => keys.short(message.sender()),
+                    None => message.sender().to_string(),
+                };
+                (Shown::Arrived(listen::line(name, &key, message.payload())), false)
+            }
+            // Reported once. The next call registers again, or gives up.
+            Err(RecvError::Disconnected(CloseReason::Died | CloseReason::Shutdown)) if keys.is_some() => {
+                continue;
             }
             Err(error) => (Shown::End(session::gone(&error)), true),
         };
@@ -252,15 +292,11 @@ fn receive(mut inbox: Inbox, show: &SyncSender<Shown>) {
 }
 
 /// Prints messages and samples until no more messages can come.
-fn print(shown: Receiver<Shown>, mut printer: Option<Printer>, events: &SyncSender<Event>) {
+fn print(shown: Receiver<Shown>, voice: &Voice, events: &SyncSender<Event>) {
     let end = loop {
         match shown.recv() {
-            Ok(Shown::Line(line)) => {
-                let printed = match &mut printer {
-                    Some(printer) => printer.line(&line),
-                    None => out::line(&line),
-                };
-                if let Err(failure) = printed {
+            Ok(Shown::Arrived(line)) => {
+                if let Err(failure) = voice.put(&(voice.stamped(&line) + "\n")) {
                     break Event::Output(failure);
                 }
             }
@@ -271,13 +307,7 @@ fn print(shown: Receiver<Shown>, mut printer: Option<Printer>, events: &SyncSend
     // Ends the threads that still have something to show.
     drop(shown);
     let _ = events.send(end);
-    if let Some(printer) = &mut printer {
-        printer.close();
-    }
     let _ = events.send(Event::Printed);
-    if let Some(printer) = &mut printer {
-        printer.redraw();
-    }
 }
 
 /// After unregistering, waits until the messages that had arrived are printed.
@@ -291,11 +321,6 @@ fn drain(arrived: &Receiver<Event>) -> Outcome {
             Ok(_) => {}
         }
     }
-}
-
-/// Prints an error as one line, with control characters escaped.
-fn tell(what: &impl std::fmt::Display) {
-    note(out::readable(what.to_string().as_bytes()));
 }
 
 fn unreadable(why: &str) -> Failure {

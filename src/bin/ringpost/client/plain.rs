@@ -23,9 +23,9 @@ impl Plain {
     }
 
     /// Shows the prompt to a person.
-    pub fn ask(&self, ask: Ask) {
+    pub fn ask(&self, ask: Ask, chosen: Option<&str>) {
         if self.person {
-            let _ = io::stderr().lock().write_all(ask.prompt().as_bytes());
+            let _ = io::stderr().lock().write_all(ask.prompt(chosen).as_bytes());
         }
     }
 
@@ -47,13 +47,13 @@ fn read(events: &SyncSender<Event>) {
             Err(error) => Event::InputFailed(error.to_string()),
             Ok(_) if line.last() == Some(&b'\n') => {
                 line.pop();
-                Event::Line(line)
+                Event::Lines(vec![line])
             }
             Ok(_) if line.len() as u64 > session::MOST => match stdin.skip_until(b'\n') {
                 Ok(_) => Event::TooLong,
                 Err(error) => Event::InputFailed(error.to_string()),
             },
-            Ok(_) => Event::Line(line),
+            Ok(_) => Event::Lines(vec![line]),
         };
         let last = matches!(event, Event::EndOfInput | Event::InputFailed(_));
         if events.send(event).is_err() || last {

@@ -92,7 +92,7 @@ fn take(mut subscriber: Subscriber, show: &SyncSender<Shown>) {
             Err(error) => vec![out::readable(error.to_string().as_bytes())],
         };
         for line in lines {
-            if show.send(Shown::Line(line)).is_err() {
+            if show.send(Shown::Arrived(line)).is_err() {
                 return;
             }
         }

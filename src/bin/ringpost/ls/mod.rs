@@ -47,12 +47,6 @@ pub fn run(socket: &Path, options: &LsOptions) -> Outcome {
     out::put(text.as_bytes())
 }
 
-/// Formats clients as a table with their keys, in the order of their names.
-pub fn clients(mut clients: Vec<ClientInfo>, width: Option<usize>) -> String {
-    sort(&mut clients);
-    tables::clients(&clients, true, width)
-}
-
 fn sort(clients: &mut [ClientInfo]) {
     clients.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
 }
