@@ -1,12 +1,12 @@
 //! Tests of what a person does at the terminal of `ringpost client`: interrupts, stops, resizes, pastes,
 //! searches, and goes on when the server comes back.
 
-use crate::common::{Place, eventually};
+use crate::common::{LIMIT, Place, eventually};
 use crate::program::*;
 use crate::screen::{Narrow, Screen, without_time};
 use crate::terminal::{left_well, registered};
 use crate::tty::Tty;
-use ringpost::{Client, Inbox};
+use ringpost::Client;
 use rustix::process::Signal;
 
 /// Registers a client in this process.
@@ -14,8 +14,8 @@ fn client(place: &Place, name: &str) -> Client {
     Client::register(&place.path, name).unwrap()
 }
 
-fn receive(inbox: &mut Inbox) -> String {
-    let message = inbox.recv_timeout(crate::common::LIMIT).unwrap();
+fn receive(client: &mut Client) -> String {
+    let message = client.recv_timeout(LIMIT).unwrap();
     String::from_utf8(message.into_payload()).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn the_line_outlives_the_server_and_is_sent_to_the_next_one() {
         tty.line_is("bob> half a line");
         let mut bob = client(&place, "bob");
         tty.press("\r");
-        let message = bob.recv_timeout(crate::common::LIMIT).unwrap();
+        let message = bob.recv_timeout(LIMIT).unwrap();
         assert_eq!(message.payload(), b"half a line");
         bob.send(message.sender_name().as_str(), b"got it").unwrap();
         tty.shows("): got it");
@@ -112,7 +112,7 @@ fn a_name_that_is_lost_ends_the_client_and_the_line_stays_in_view() {
 fn it_stops_and_goes_on_as_a_job_any_number_of_times() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let mut bob = client(&place, "bob").split().1;
+    let mut bob = client(&place, "bob");
     let mut tty = Tty::shell(&place.path);
     tty.line_is("SHELL");
     tty.press("\"$RINGPOST\" client --socket \"$AT\" alice\r");
@@ -202,7 +202,7 @@ fn no_line_is_lost_or_doubled_when_the_terminal_changes_its_size() {
 fn a_pasted_block_is_taken_as_lines() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let mut bob = client(&place, "bob").split().1;
+    let mut bob = client(&place, "bob");
     let mut tty = registered(&place, "alice");
     tty.press("bob zero\x1b[200~, one\nbob two\r\n/help\rbob \tthree\r\rbob fo\x1b[201~ur");
     for message in ["zero, one", "two", "\tthree"] {
@@ -229,7 +229,7 @@ fn a_pasted_block_is_taken_as_lines() {
 fn an_interrupt_cancels_the_line_and_without_one_ends() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let mut bob = client(&place, "bob").split().1;
+    let mut bob = client(&place, "bob");
     let mut tty = registered(&place, "alice");
     tty.press("bob not this\x03");
     tty.until("it is cancelled", |screen| screen.current() == ">" && screen.shows_above("> bob not this^C"));
@@ -248,7 +248,7 @@ fn messages_are_shown_while_the_history_is_searched() {
     let mut tty = registered(&place, "alice");
     for line in ["one", "two", "three"] {
         tty.press(&format!("bob {line}\r"));
-        assert_eq!(bob.recv_timeout(crate::common::LIMIT).unwrap().payload(), line.as_bytes());
+        assert_eq!(receive(&mut bob), line);
     }
     tty.press("half\x12t");
     tty.line_is("(search) t: bob three");
@@ -261,7 +261,7 @@ fn messages_are_shown_while_the_history_is_searched() {
     tty.press("\x03");
     tty.line_is("> half");
     tty.press("\x15\x12tw\r");
-    assert_eq!(bob.recv_timeout(crate::common::LIMIT).unwrap().payload(), b"two");
+    assert_eq!(receive(&mut bob), "two");
     tty.line_is(">");
     tty.press("/quit\r");
     left_well(&place, tty, "alice");
@@ -271,13 +271,12 @@ fn messages_are_shown_while_the_history_is_searched() {
 fn a_receiver_is_chosen_and_keys_are_short() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let (mut bob, mut carol) = (client(&place, "bob"), client(&place, "carol").split().1);
+    let (mut bob, mut carol) = (client(&place, "bob"), client(&place, "carol"));
     let mut tty = registered(&place, "alice");
     tty.press("/to bob\r");
     tty.line_is("bob>");
     tty.press("carol is here\r");
-    let message = bob.recv_timeout(crate::common::LIMIT).unwrap();
-    assert_eq!(message.payload(), b"carol is here");
+    assert_eq!(receive(&mut bob), "carol is here");
     tty.press("/msg carol hello\r");
     assert_eq!(receive(&mut carol), "hello");
     // Behind the time stands the sender with the beginning of his key, which is enough to write to him.
@@ -294,7 +293,7 @@ fn a_receiver_is_chosen_and_keys_are_short() {
     tty.press("/to\r");
     tty.line_is(">");
     tty.press(&format!("{} by key\r", short.to_lowercase()));
-    assert_eq!(bob.recv_timeout(crate::common::LIMIT).unwrap().payload(), b"by key");
+    assert_eq!(receive(&mut bob), "by key");
     tty.press("nobody at all\r");
     tty.until("it is refused", |screen| {
         screen.text().contains("\n! not sent to nobody: no client is registered as nobody")
@@ -308,7 +307,7 @@ fn a_receiver_is_chosen_and_keys_are_short() {
 fn the_list_of_clients_fits_the_terminal() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let _other = client(&place, &"long name ".repeat(6));
+    let _other = client(&place, "long name ".repeat(6).trim());
     let mut tty = registered(&place, "alice");
     for columns in [80, 40, 20] {
         tty.resize(columns, Narrow::Folds);

@@ -206,7 +206,7 @@ fn a_screen_shows_what_a_terminal_does() {
     assert!(screen.shows_above("above!") && screen.unknown.is_empty());
     screen.write(b"\x1b[31mred\x1b[6n");
     assert_eq!(screen.unknown, ["[31m"]);
-    assert_eq!(screen.answers, b"\x1b[1;11R");
+    assert_eq!(screen.answers, b"\x1b[1;10R");
     screen.write(b"\r\x1b[A\x1b[J12:34:56 now");
     assert_eq!(screen.text(), "12:34:56 now");
     screen.write(b"\r\n");

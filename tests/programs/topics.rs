@@ -512,7 +512,7 @@ fn a_person_publishes_and_sees_samples_above_the_line_that_is_typed() {
     let mut tty = registered(&place, "alice");
     for (line, answer) in [
         ("/sub **", "subscribed to **, which nobody publishes now"),
-        ("/sub **", "** is shown already; /unsub ** ends that"),
+        ("/sub **", "! ** is shown already; /unsub ** ends that"),
     ] {
         tty.press(&format!("{line}\r"));
         tty.until(answer, |screen| screen.current() == ">" && screen.shows_above(answer));

@@ -34,10 +34,11 @@ pub enum Command {
     /// Register, send each typed line as a message, and show arriving messages
     ///
     /// A line has the form `KEY|NAME message`; put a name with spaces between double quotes. On a terminal
-    /// you can also type /who, /call NAME TEXT, /server TEXT, /pub TOPIC TEXT, /sub PATTERN, /unsub PATTERN,
-    /// /help and /quit, edit lines, and complete names, topics and commands with Tab; Ctrl-D or Ctrl-C
-    /// unregisters and ends. If stdin or stdout is not a terminal, lines are read without editing, and the
-    /// exit status is 1 if a line failed.
+    /// you can edit lines, complete names, topics and commands with Tab, and type /to NAME, /msg NAME TEXT,
+    /// /who, /call NAME TEXT, /server TEXT, /pub TOPIC TEXT, /sub PATTERN, /unsub PATTERN, /help and /quit.
+    /// When the server ends, the client waits for the next one and keeps what is typed. Ctrl-C cancels the
+    /// line, and without one ends the client, as Ctrl-D does. If stdin or stdout is not a terminal, lines are
+    /// read without editing, and the exit status is 1 if a line failed.
     Client(ClientOptions),
     /// Send a message to another client
     Send(SendOptions),

@@ -28,10 +28,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use ringpost::{
-    Client, CloseReason, Inbox, Observer, Reconnect, ReconnectEvent, RecvError,
-    RegisterError,
-};
+use ringpost::{Client, CloseReason, Inbox, Observer, Reconnect, ReconnectEvent, RecvError, RegisterError};
 
 use crate::cli::ClientOptions;
 use crate::listen;

@@ -91,20 +91,23 @@ impl View {
         if same || (row, column) == (self.row, self.cut(columns)) {
             return false;
         }
-        match self.folds {
-            Some(true) => self.row = row,
-            Some(false) => {}
-            None if column != self.cut(columns) => self.asked = Some(columns),
-            // It is not known, and the cursor does not tell. Rows of the line may stay in view, but nothing
-            // else is erased.
-            None => {}
+        if self.folds.is_none() && column != self.cut(columns) {
+            self.asked = Some(columns);
+            return true;
         }
-        self.asked.is_some()
+        // If it is not known, and the cursor does not tell, rows of the line may stay in view, but nothing
+        // else is erased.
+        if self.folds == Some(true) {
+            self.row = row;
+        }
+        self.columns = columns;
+        false
     }
 
     /// The terminal's answer. Returns whether it was asked.
     pub fn answered(&mut self, column: usize) -> bool {
         let Some(columns) = self.asked.take() else { return false };
+        self.columns = columns;
         let folded = self.folded(columns);
         if column == folded.1 {
             self.row = folded.0;
