@@ -55,16 +55,17 @@ fn generate(program: &str, arguments: &[&str], out: &Path) -> Vec<String> {
 fn man_pages_and_completions_name_every_command_and_option() {
     let directory = tempfile::tempdir().unwrap();
     for (program, name, least) in
-        [(CLIENT, "ringpost", 6), (SERVER, "ringpost-server", 0), (BENCH, "ringpost-bench", 1)]
+        [(CLIENT, "ringpost", 6), (SERVER, "ringpost-server", 1), (BENCH, "ringpost-bench", 2)]
     {
         let (commands, options) = named(&help(program, &[]));
         assert!(commands.len() >= least, "{commands:?}");
         assert!(options.contains(&"--socket".to_owned()) && options.contains(&"--version".to_owned()));
-        assert!(!commands.contains(&"generate".to_owned()));
+        assert!(commands.contains(&"generate".to_owned()));
 
         let man = directory.path().join(name).join("man");
         let mut pages = vec![format!("{name}.1")];
         pages.extend(commands.iter().map(|command| format!("{name}-{command}.1")));
+        pages.extend(["man", "completions"].map(|what| format!("{name}-generate-{what}.1")));
         pages.sort();
         assert_eq!(generate(program, &["man"], &man), pages);
 
@@ -97,8 +98,14 @@ fn man_pages_and_completions_name_every_command_and_option() {
                     if file.ends_with(".fish") { script.contains(bare) } else { script.contains(word) };
                 assert!(found, "{word} is not in {file}");
             }
-            for hidden in ["generate", "floor-partner", "demo-client", "with-parent"] {
+            for hidden in ["floor-partner", "demo-client", "with-parent", "become"] {
                 assert!(!script.contains(hidden), "{hidden} is in {file}");
+            }
+        }
+        for file in &pages {
+            let page = page(file);
+            for part in ["EXIT STATUS", "RINGPOST_SOCKET", "FILES", "bus.sock", "SEE ALSO", "Failure."] {
+                assert!(page.contains(part), "{part} is not in {file}");
             }
         }
         let only =
@@ -108,7 +115,9 @@ fn man_pages_and_completions_name_every_command_and_option() {
     // The server's page lists the log's events.
     let page =
         std::fs::read_to_string(directory.path().join("ringpost-server/man/ringpost-server.1")).unwrap();
-    assert!(page.contains("unregister") && page.contains("from_key"));
+    for part in ["unregister", "from_key", "NOTIFY_SOCKET", "LISTEN_FDS", "/etc/ringpost/server.toml"] {
+        assert!(page.contains(part), "{part}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod screen;
 mod tty;
 
 mod commands;
+mod completions;
 mod config;
 mod contract;
 mod generate;

@@ -1,13 +1,12 @@
 //! `generate`: writes man pages and shell completions from a program's definition of its command line.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Subcommand, ValueEnum};
-use clap_complete::Shell as Generator;
-use clap_mangen::Man;
 
+use super::completions::{self, Live, Shell};
 use super::exit::{Failure, Outcome};
+use super::manual::{self, Manual};
 use super::out;
 
 /// Write this program's man pages or shell completions into a directory, for packages
@@ -39,21 +38,20 @@ enum What {
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
 impl Generate {
-    /// Writes the requested files for the program with the command line `C`.
-    pub fn run<C: CommandFactory>(&self) -> Outcome {
+    /// Writes the requested files for the program with the command line `C`. `live` are the arguments for
+    /// which the program has a command `complete`.
+    pub fn run<C: CommandFactory>(&self, manual: &Manual, live: &[Live]) -> Outcome {
+        let command = shown(&C::command());
         let (directory, written) = match &self.what {
-            What::Man { out } => (out, man::<C>(out)),
+            What::Man { out } => {
+                let mut command = command.disable_help_subcommand(true);
+                command.build();
+                (out, manual::write(&command, manual, out))
+            }
             What::Completions { shell, out } => {
                 let shells = if shell.is_empty() { Shell::value_variants() } else { shell };
-                (out, completions::<C>(shells, out))
+                (out, completions::write(&command, live, shells, out))
             }
         };
         let written = written.map_err(|error| {
@@ -64,35 +62,6 @@ impl Generate {
         })?;
         written.iter().try_for_each(|path| out::line(&path.display().to_string()))
     }
-}
-
-fn man<C: CommandFactory>(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(directory)?;
-    let mut command = shown(&C::command()).disable_help_subcommand(true);
-    command.build();
-    let mut written = Vec::new();
-    pages(&command, directory, &mut written)?;
-    Ok(written)
-}
-
-fn pages(command: &Command, directory: &Path, written: &mut Vec<PathBuf>) -> io::Result<()> {
-    written.push(Man::new(command.clone()).manual("Ringpost").generate_to(directory)?);
-    command.get_subcommands().try_for_each(|command| pages(command, directory, written))
-}
-
-fn completions<C: CommandFactory>(shells: &[Shell], directory: &Path) -> io::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(directory)?;
-    let command = shown(&C::command());
-    let write = |shell: &Shell| {
-        let generator = match shell {
-            Shell::Bash => Generator::Bash,
-            Shell::Zsh => Generator::Zsh,
-            Shell::Fish => Generator::Fish,
-        };
-        let name = command.get_name().to_owned();
-        clap_complete::generate_to(generator, &mut command.clone(), name, directory)
-    };
-    shells.iter().map(write).collect()
 }
 
 /// A copy of `command` without its hidden parts, which completions would offer.

@@ -118,7 +118,6 @@ pub enum Command {
     /// The page needs no network. The JSON objects behind it are written to the same directory.
     Report(ReportOptions),
 
-    #[command(hide = true)]
     Generate(Generate),
     /// The partner process of the floor's measurement
     #[command(hide = true)]
@@ -128,10 +127,17 @@ pub enum Command {
     },
     /// The partner process of the socket measurements
     #[command(hide = true)]
-    SocketPartner { mode: Mode, path: PathBuf, bytes: usize },
+    SocketPartner {
+        mode: Mode,
+        path: PathBuf,
+        bytes: usize,
+    },
     /// The reading process of a one-way ring
     #[command(hide = true)]
-    RingReader { wait: WaitStrategy, cpu: Option<usize> },
+    RingReader {
+        wait: WaitStrategy,
+        cpu: Option<usize>,
+    },
     /// The client that returns messages in `forward`
     #[command(hide = true)]
     EchoClient(EchoOptions),

@@ -15,6 +15,7 @@ mod idle;
 mod latency;
 mod link;
 mod machine;
+mod manual;
 mod measurement;
 mod one_way;
 mod page;
@@ -61,7 +62,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Ready(ready) => ready.run(socket),
         Command::Topics(topics) => topics.run(socket),
         Command::Report(report) => report::run(socket, &report),
-        Command::Generate(generate) => generate.run::<Cli>(),
+        Command::Generate(generate) => generate.run::<Cli>(&manual::MANUAL, &[]),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => {
             ringpost::cli::floor_socket::partner(mode, &path, bytes)

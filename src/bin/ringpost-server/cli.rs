@@ -47,7 +47,6 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    #[command(hide = true)]
     Generate(Generate),
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod end;
 mod files;
 mod log;
+mod manual;
 mod operator;
 mod options;
 mod quotas;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     if let Some(Command::Generate(generate)) = &cli.command {
-        return generate.run::<Cli>();
+        return generate.run::<Cli>(&manual::MANUAL, &[]);
     }
     if cli.with_parent {
         child::die_with_parent();

@@ -15,6 +15,8 @@ use ringpost::cli::generate::Generate;
 use ringpost::cli::level::Level;
 pub use topics::{Policy, PublishOptions, SubscribeOptions, WatchOptions};
 
+use crate::shell::Kind;
+
 /// Client and tools for a local message bus over shared memory.
 ///
 /// Without a command, runs `ringpost client`. Data goes to stdout, everything else to stderr. The exit status
@@ -102,7 +104,13 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// What shell completions offer for an argument, one a line
     #[command(hide = true)]
+    Complete {
+        kind: Kind,
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
     Generate(Generate),
     /// The partner process of the floor measurement
     #[command(hide = true)]

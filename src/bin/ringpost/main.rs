@@ -11,12 +11,14 @@ mod end;
 mod exec;
 mod listen;
 mod ls;
+mod manual;
 mod operator;
 mod patience;
 mod publish;
 mod send;
 mod serve;
 mod session;
+mod shell;
 mod subscribe;
 
 mod watch;
@@ -50,7 +52,8 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Demo => demo::run(socket.socket.as_deref()),
         Command::DemoClient(options) => demo_client::run(&socket.path()?, &options),
         Command::Become { command } => exec::r#become(&command),
-        Command::Generate(generate) => generate.run::<Cli>(),
+        Command::Complete { kind, words } => shell::run(kind, &words),
+        Command::Generate(generate) => generate.run::<Cli>(&manual::MANUAL, &shell::LIVE),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
     }
 }
