@@ -12,7 +12,7 @@ fn named(help: &str) -> (Vec<String>, Vec<String>) {
         if !line.starts_with(' ') && !line.is_empty() {
             in_commands = line == "Commands:";
         }
-        let word = |text: &str| text.split([' ', ',', '=']).next().unwrap().to_owned();
+        let word = |text: &str| text.split([' ', ',', '=', '[']).next().unwrap().to_owned();
         if in_commands && line.starts_with("  ") && !line.starts_with("   ") {
             commands.push(word(line.trim_start()));
         } else if let Some(option) = line.trim_start().strip_prefix("-v, ").or(Some(line.trim_start())) {

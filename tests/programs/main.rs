@@ -20,6 +20,7 @@ mod operate;
 mod person;
 mod serve;
 mod signals;
+mod supervise;
 mod terminal;
 mod topics;
 mod waiting;

@@ -74,7 +74,9 @@ struct Argument {
 fn arguments(command: &Command, live: &[Live]) -> Vec<Argument> {
     let mut found = Vec::new();
     for command in command.get_subcommands() {
-        let takes = |argument: &&clap::Arg| argument.get_action().takes_values();
+        // What stands in the next word; not what only `=` can give.
+        let takes =
+            |argument: &&clap::Arg| argument.get_action().takes_values() && !argument.is_require_equals_set();
         let others = || command.get_arguments().filter(takes).filter_map(|one| one.get_long());
         for argument in command.get_arguments() {
             let option = argument.get_long();

@@ -37,6 +37,10 @@ pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 
+    /// The path of the socket that a service manager passed.
+    #[arg(skip)]
+    pub passed: Option<PathBuf>,
+
     /// End when the parent process ends
     #[arg(long, hide = true)]
     pub with_parent: bool,

@@ -15,12 +15,14 @@ mod ready;
 mod sandbox;
 mod settings;
 mod signals;
+mod supervise;
 mod table;
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ringpost::{Server, StartError};
+use ringpost::{ListenError, Server, StartError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use cli::{Cli, Command};
@@ -31,12 +33,13 @@ use ringpost::cli::child;
 use ringpost::cli::exit::{self, Failure, Outcome};
 use ringpost::cli::out;
 use settings::Settings;
+use supervise::Manager;
 
 fn main() -> ExitCode {
     exit::run("ringpost-server", run)
 }
 
-fn run(cli: Cli) -> Outcome {
+fn run(mut cli: Cli) -> Outcome {
     if let Some(Command::Generate(generate)) = &cli.command {
         return generate.run::<Cli>(&manual::MANUAL, &[]);
     }
@@ -50,15 +53,17 @@ fn run(cli: Cli) -> Outcome {
     })?;
     // Before this process opens descriptors of its own.
     let ready = Ready::through(cli.ready_fd)?;
+    let (passed, path) = supervise::passed_socket()?.unzip();
+    cli.passed = path;
     let settings = Settings::load(&cli)?;
     if cli.check_config {
         return settings.builder().check().map_err(cannot_start).and_then(|()| out::line("valid"));
     }
-    serve(cli, &settings, ready)
+    serve(cli, &settings, passed, ready)
 }
 
 /// Serves until a signal ends it.
-fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
+fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -> Outcome {
     let sandboxed = settings.options.sandbox;
     if sandboxed {
         let (log, config) = (settings.options.log.log_file.as_deref(), cli.config.as_deref());
@@ -69,7 +74,12 @@ fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
     let mut log = log::start(&settings.options.log)?;
     let operator = Arc::new(Operator::new(cli, settings, log.logger()));
     let commands = Arc::clone(&operator);
-    let builder = settings.builder().control(move |command| commands.obey(command));
+    let mut builder = settings.builder().control(move |command| commands.obey(command));
+    // The files of a socket that was passed are not ours.
+    let has_files = passed.is_none();
+    if let Some(socket) = passed {
+        builder = builder.socket(socket);
+    }
     let server = match builder.start() {
         Ok(server) => server,
         Err(error) => {
@@ -80,9 +90,16 @@ fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
     let stopper = server.stopper();
     operator.serves(server.access_control());
     let interrupt = caught.at_hangup(move || _ = operator.reload())?;
-    interrupt.then(move || stopper.shutdown());
-    let files = Files::of(&settings.socket);
-    interrupt.at_last(move || files.remove());
+    let manager = Manager::default();
+    let told = manager.clone();
+    interrupt.then(move || {
+        stopper.shutdown();
+        told.stopping();
+    });
+    if has_files {
+        let files = Files::of(&settings.socket);
+        interrupt.at_last(move || files.remove());
+    }
     if sandboxed && let Err(failure) = sandbox::limit_calls() {
         log.finish();
         return Err(failure);
@@ -102,6 +119,7 @@ fn serve(cli: Cli, settings: &Settings, ready: Ready) -> Outcome {
         );
     }
     ready.tell();
+    manager.ready(&settings.socket)?;
     let failed = wait(server, &log, || interrupt.caught());
     log.finish();
     if failed {
@@ -127,6 +145,7 @@ fn cannot_start(error: StartError) -> Failure {
         StartError::MaxClients(_)
         | StartError::Geometry(_)
         | StartError::Pin { .. }
+        | StartError::Listen(ListenError::Unfit(_))
         | StartError::Access(_) => Failure::usage(error),
         _ => Failure::failed(error),
     }

@@ -8,6 +8,7 @@ use crate::cli::Cli;
 use crate::log::Logger;
 use crate::options::Options;
 use crate::settings::Settings;
+use crate::supervise;
 use ringpost::cli::level::Level;
 
 /// Obeys the operator: by SIGHUP, and by `ringpost log-level` and `ringpost reload`.
@@ -53,6 +54,13 @@ impl Operator {
     /// Opens the log file anew, and loads from the configuration what can be changed. If one of them fails,
     /// the other is done all the same, and what failed is as before.
     pub fn reload(&self) -> Result<String, String> {
+        supervise::reloading();
+        let reloaded = self.reload_now();
+        supervise::reloaded();
+        reloaded
+    }
+
+    fn reload_now(&self) -> Result<String, String> {
         let loaded = match (self.logger.reopen(), self.load()) {
             (Ok(log), Ok(settings)) => Ok((log, settings)),
             (Err(log), Ok(_)) => Err(log),

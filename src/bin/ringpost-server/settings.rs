@@ -8,6 +8,7 @@ use crate::cli::Cli;
 use crate::config::Config;
 use crate::files::lock_of;
 use crate::options::Options;
+use crate::supervise;
 use ringpost::cli::args::SocketOption;
 use ringpost::cli::cpu;
 use ringpost::cli::exit::{Failure, Outcome};
@@ -28,9 +29,9 @@ impl Settings {
         let file = file.unwrap_or_default();
         let socket = SocketOption { socket: cli.socket.socket.clone().or(file.socket) };
         let settings = Settings {
-            socket: socket.path()?,
+            socket: supervise::place(&socket, cli.passed.as_deref())?,
             options: cli.options.clone().over(file.options),
-            is_default_path: socket.is_default(),
+            is_default_path: cli.passed.is_none() && socket.is_default(),
         };
         settings.check()?;
         Ok(settings)

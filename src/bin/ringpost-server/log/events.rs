@@ -18,6 +18,8 @@ const EVENTS: &[(&str, &str, &str, &str)] = &[
     ("control", "info", "command pid uid error", "an operator gave a command, such as `ringpost reload`"),
     ("reload", "info", "rules users groups restart", "log and access rules were loaded anew"),
     ("not_reloaded", "error", "error", "log or configuration could not be loaded anew; all is as before"),
+    ("notify", "warn", "error", "the service manager could not be told something"),
+    ("watchdog", "error", "error", "the server did not answer itself; the watchdog is not fed"),
     ("limit", "warn", "needed limit", "the limit of open files is too low"),
     ("unknown_user", "warn", "uid", "the server's user has no number in its user namespace"),
     ("fall_back", "warn", "call error instead", "the system refuses a call, and the server does without"),

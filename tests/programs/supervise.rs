@@ -1,0 +1,294 @@
+//! Tests of what a service manager does: it passes the socket, is told how the server is, and sees that it is
+//! alive. The test is the manager.
+
+use crate::common::raw::RawClient;
+use crate::common::{LIMIT, Place, begin, eventually};
+use crate::program::*;
+use ringpost::{Client, Observer};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::process::Signal;
+use rustix::time::Timespec;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A socket that listens, as a manager makes it.
+fn listening(path: &Path, kind: SocketType) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&socket, 10).unwrap();
+    socket
+}
+
+/// Waits until somebody has connected and was not accepted yet.
+fn await_connection(socket: &OwnedFd) {
+    let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
+    let mut looked = [PollFd::new(socket, PollFlags::IN)];
+    eventually("somebody connects", || poll(&mut looked, Some(&limit)) == Ok(1));
+}
+
+/// A server with this socket as descriptor 3. The shell that puts it there becomes the server, so it has the
+/// number that `LISTEN_PID` says.
+fn with_socket(socket: &OwnedFd, arguments: &[&str]) -> Command {
+    started_by("exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1", socket, arguments)
+}
+
+fn started_by(script: &str, input: &OwnedFd, arguments: &[&str]) -> Command {
+    let mut command = command("sh");
+    command.args(["-c", &format!("{script}; exec \"$@\""), "sh", SERVER]).args(arguments);
+    command.stdin(Stdio::from(input.try_clone().unwrap()));
+    command
+}
+
+// ---- the socket
+
+#[test]
+fn a_passed_socket_is_served_and_left_to_the_next_server() {
+    let place = Place::new();
+    let socket = listening(&place.path, SocketType::SEQPACKET);
+    for name in ["early", "between"] {
+        let path = place.path.clone();
+        let client = begin(move || Client::builder(path).timeout(LIMIT).register(name));
+        await_connection(&socket);
+        // Any user may be let in, although no path is given.
+        let server = Program::spawn(&mut with_socket(&socket, &["--allow-user", "1"]));
+        let mut client = client.end("it registers").unwrap();
+        assert_eq!(client.call(b"x").unwrap(), b"x");
+        assert_eq!(names(&place), [name]);
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains(text(&place.path)), "{}", ended.stderr);
+        assert!(client.recv().is_err());
+        assert!(place.path.exists());
+        assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 1, "no lock file");
+    }
+}
+
+/// A shutdown that takes a while, because a client does not read its answers.
+#[test]
+fn a_passed_socket_stays_if_a_second_signal_ends_the_server() {
+    let place = Place::new();
+    let socket = listening(&place.path, SocketType::SEQPACKET);
+    let mut server = Program::spawn(&mut with_socket(&socket, &["--ring-size", "4K"]));
+    let mut mute = RawClient::register(&place.path, "mute");
+    let mut stuck = 0;
+    while stuck < 200 {
+        if mute.has_room_for(1000) {
+            mute.request(1, 0, &[7; 1000]);
+            mute.wake();
+            stuck = 0;
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+            stuck += 1;
+        }
+    }
+    eventually("a repeated signal ends it", || {
+        if !server.is_over() {
+            server.signal(Signal::TERM);
+        }
+        server.is_over()
+    });
+    assert_eq!(server.end().status, None, "the signal ended it");
+    assert!(place.path.exists());
+}
+
+#[test]
+fn a_socket_that_was_passed_wrongly_is_refused() {
+    let place = Place::new();
+    let socket = listening(&place.path, SocketType::SEQPACKET);
+    let other = place.directory.path().join("other");
+    let stream = listening(&place.directory.path().join("stream"), SocketType::STREAM);
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let two = "exec 3<&0; export LISTEN_PID=$$ LISTEN_FDS=2";
+    let none = "export LISTEN_PID=$$ LISTEN_FDS=1";
+    let wrong = [
+        (with_socket(&socket, &["--socket", text(&other)]), "--socket"),
+        (with_socket(&stream, &[]), "SOCK_SEQPACKET"),
+        (with_socket(&pipe.into(), &[]), "no path"),
+        (started_by(two, &socket, &[]), "2 sockets"),
+        (started_by(none, &socket, &[]), "service manager"),
+    ];
+    for (mut command, part) in wrong {
+        let why = Program::spawn(&mut command).end().refused(2);
+        assert!(why.contains(part), "{part:?} is not in {why}");
+    }
+    // The same path may be said.
+    let mut server = Program::spawn(&mut with_socket(&socket, &["--socket", text(&place.path)]));
+    eventually("it serves", || {
+        server.is_over() || Observer::connect(&place.path).is_ok_and(|one| one.list().is_ok())
+    });
+    assert!(!server.is_over());
+    // What was passed to another process is not for this one.
+    let own = ["--socket", text(&other)];
+    let mut foreign = started_by("exec 3<&0; export LISTEN_PID=1 LISTEN_FDS=1", &socket, &own);
+    let server = Program::spawn(&mut foreign);
+    eventually("it serves", || Observer::connect(&other).is_ok());
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+#[test]
+fn systemd_passes_a_socket_like_that() {
+    let place = Place::new();
+    let line = ["--seqpacket", "--listen", text(&place.path), SERVER];
+    let Ok(server) = Program::try_start_with("systemd-socket-activate", &line, |_| {}) else {
+        return eprintln!("skipped: systemd-socket-activate is not installed");
+    };
+    eventually("it listens", || place.path.exists());
+    // The first connection starts the server.
+    eventually("it serves", || Client::register(&place.path, "alice").is_ok());
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+}
+
+// ---- notifications
+
+/// A manager's end of the notifications.
+struct Manager {
+    place: Place,
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn new() -> Manager {
+        let place = Place::new();
+        let socket = UnixDatagram::bind(place.directory.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        Manager { place, socket }
+    }
+
+    /// A server with a log and a configuration file, which is told to notify.
+    fn start(&self, set: impl FnOnce(&mut Command)) -> Program {
+        fs::write(self.file("server.toml"), "").unwrap();
+        let (config, log) = (self.file("server.toml"), self.file("log"));
+        let line = ["--socket", text(&self.place.path), "--config", text(&config), "--log-file", text(&log)];
+        Program::start_with(SERVER, &line, |command| {
+            command.env("NOTIFY_SOCKET", self.file("notify"));
+            set(command);
+        })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.place.directory.path().join(name)
+    }
+
+    /// The next notification.
+    fn hear(&self) -> String {
+        let mut space = [0; 4096];
+        let length = self.socket.recv(&mut space).expect("no notification came");
+        String::from_utf8(space[..length].to_vec()).unwrap()
+    }
+
+    /// How often the log tells this event.
+    fn events(&self, event: &str) -> usize {
+        let log = fs::read_to_string(self.file("log")).unwrap_or_default();
+        log.lines().filter(|line| line.split(' ').any(|word| word == event)).count()
+    }
+}
+
+#[test]
+fn a_manager_hears_of_the_start_of_reloads_and_of_the_end() {
+    let manager = Manager::new();
+    let server = manager.start(|_| {});
+    let ready = manager.hear();
+    assert!(ready.lines().any(|line| line == "READY=1"), "{ready}");
+    let status = format!("STATUS=Serving at {}", manager.place.path.display());
+    assert!(ready.lines().any(|line| line == status), "{ready}");
+    // Clients can connect.
+    Client::register(&manager.place.path, "alice").unwrap();
+    for wrong in [false, true] {
+        if wrong {
+            // What fails is over, too.
+            fs::write(manager.file("server.toml"), "nonsense = 1\n").unwrap();
+        }
+        server.signal(Signal::HUP);
+        let reloading = manager.hear();
+        assert!(reloading.contains("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert_eq!(manager.hear(), "READY=1\n");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(manager.hear(), "STOPPING=1\n");
+    assert_eq!(server.end().status, Some(0));
+    assert_eq!(manager.events("notify"), 0);
+}
+
+#[test]
+fn a_manager_that_cannot_be_told_is_no_reason_to_end() {
+    let manager = Manager::new();
+    let server = manager.start(|command| {
+        command.env("NOTIFY_SOCKET", manager.file("nobody"));
+    });
+    eventually("the log says so", || manager.events("notify") == 1);
+    Client::register(&manager.place.path, "alice").unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+// ---- the watchdog
+
+#[test]
+fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
+    let manager = Manager::new();
+    let server = manager.start(|command| {
+        command.env("WATCHDOG_USEC", "400000").env_remove("WATCHDOG_PID");
+    });
+    assert!(manager.hear().contains("READY=1"));
+    for _ in 0..3 {
+        assert_eq!(manager.hear(), "WATCHDOG=1\n");
+    }
+    let hidden = manager.file("hidden");
+    let path = &manager.place.path;
+    fs::rename(path, &hidden).unwrap();
+    // Nobody listens there; somebody listens and does not answer; another server answers.
+    not_fed(&manager);
+    let mute = listening(path, SocketType::SEQPACKET);
+    not_fed(&manager);
+    drop(mute);
+    fs::remove_file(path).unwrap();
+    let other = ringpost::Server::builder(path).start().unwrap_err();
+    assert!(
+        matches!(other, ringpost::StartError::Listen(ringpost::ListenError::InUse(_))),
+        "the lock is held"
+    );
+    fs::remove_file(manager.file("bus.lock")).unwrap();
+    let other = ringpost::Server::builder(path).start().unwrap();
+    not_fed(&manager);
+    other.join_after_shutdown();
+    // What is there again is fed again.
+    fs::rename(&hidden, path).unwrap();
+    assert_eq!(manager.hear(), "WATCHDOG=1\n");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+/// Checks that the server complains again and again, and feeds nobody meanwhile.
+fn not_fed(manager: &Manager) {
+    let complaints = || manager.events("watchdog");
+    let first = complaints();
+    eventually("it complains", || complaints() > first);
+    manager.socket.set_nonblocking(true).unwrap();
+    while manager.socket.recv(&mut [0; 64]).is_ok() {}
+    let second = complaints();
+    eventually("it complains again", || complaints() > second + 1);
+    assert!(manager.socket.recv(&mut [0; 64]).is_err(), "it was fed");
+    manager.socket.set_nonblocking(false).unwrap();
+}
+
+#[test]
+fn no_watchdog_is_fed_that_is_another_process_s() {
+    let manager = Manager::new();
+    let server = manager.start(|command| {
+        command.env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
+    });
+    assert!(manager.hear().contains("READY=1"));
+    Client::register(&manager.place.path, "alice").unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(manager.hear(), "STOPPING=1\n");
+    assert_eq!(server.end().status, Some(0));
+}
