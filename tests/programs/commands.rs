@@ -154,8 +154,6 @@ fn lines_of_the_client_are_sent() {
     let _server = start_server(&place, &[]);
     let (mut bob, bob_key) = start_listener(&place, "bob b", &["--count", "2"]);
     let mut client = Program::start(CLIENT, &["--socket", text(&place.path), "client", "alice"]);
-    let registered = client.line();
-    assert!(registered.contains("alice"), "{registered}");
     client.write(format!("{bob_key} by key\n\"bob b\" by name\n").as_bytes());
     assert_eq!(bob.json_line()["payload"], "by key");
     assert_eq!(bob.json_line()["payload"], "by name");
@@ -165,6 +163,7 @@ fn lines_of_the_client_are_sent() {
     assert!(message.contains("carol") && message.contains("hello"), "{message}");
     let ended = client.end();
     assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.stderr.starts_with("registered as alice, key "), "{}", ended.stderr);
     assert_eq!(names(&place), [] as [&str; 0]);
 }
 

@@ -257,7 +257,6 @@ fn a_disk_that_fills_up_does_not_end_the_server() {
     let server = start_server(&place, &["-v", "--log-file", text(&path)]);
     let pid = server.pid();
     let mut alice = Program::start(CLIENT, &["--socket", text(&place.path), "client", "alice"]);
-    alice.line();
     let mut talk = |number: u32| {
         alice.write(format!("alice {number}\n").as_bytes());
         assert!(alice.line().ends_with(&format!("): {number}")));

@@ -35,7 +35,7 @@ fn the_line_outlives_the_server_and_is_sent_to_the_next_one() {
         tty.press("half a li");
         tty.line_is("bob> half a li");
         server.signal(signal);
-        tty.shows("waiting for the next server");
+        tty.shows("waiting for the next one");
         tty.line_is("bob> half a li");
         // It can be edited meanwhile. What is entered is refused, unless a server comes soon.
         tty.press("ne");
@@ -66,7 +66,7 @@ fn without_a_server_lines_are_refused_and_not_lost() {
     let server = start_server(&place, &[]);
     let mut tty = registered(&place, "alice");
     server.signal(Signal::TERM);
-    tty.shows("waiting for the next server");
+    tty.shows("waiting for the next one");
     tty.press("bob early\rbob half");
     tty.shows("! not sent to bob: there is no server now");
     tty.line_is("> bob half");

@@ -17,17 +17,22 @@ use ringpost::cli::out;
 const KEY: Duration = Duration::from_millis(50);
 const PASTE: Duration = Duration::from_secs(2);
 
+/// How long to wait for the terminal's answer where its cursor is.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// The body of the thread.
 pub fn read(screen: &Screen, mut signals: Signals, completion: &Completion, events: &SyncSender<Event>) {
     let mut decoder = Decoder::default();
     let mut bytes = [0; 4096];
     let end = loop {
-        let patience = decoder.expects().map(|expected| match expected {
-            Expected::Key => KEY,
-            Expected::Paste => PASTE,
-        });
+        let patience = match decoder.expects() {
+            Some(Expected::Key) => Some(KEY),
+            Some(Expected::Paste) => Some(PASTE),
+            None => screen.lock().view.asks().then_some(ANSWER),
+        };
         let keys: Vec<Key> = match signals.wait(patience) {
-            Ok(Next::Nothing) => decoder.flush().into_iter().collect(),
+            // An answer that does not come is like one that says nothing.
+            Ok(Next::Nothing) => vec![decoder.flush().unwrap_or(Key::Column(usize::MAX))],
             Ok(Next::Input) => match rustix::io::read(io::stdin(), &mut bytes) {
                 Ok(0) | Err(rustix::io::Errno::IO) => break Event::EndOfInput,
                 Ok(read) => bytes[..read].iter().filter_map(|&byte| decoder.feed(byte)).collect(),

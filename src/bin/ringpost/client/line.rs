@@ -53,21 +53,21 @@ pub const COMMANDS: [&str; 10] =
 
 pub const HELP: &str = "\
 NAME message      send a message to the client with this name
-KEY message       send a message to the client with this key, or that begins so (see /who)
+KEY message       the same by its key, or by as much of the key as is unique
 \"NAME\" message    for a name with spaces, or one that begins with a slash
-/to NAME          send whole lines to this client from now on; /to alone ends that
+/to NAME          send whole lines to this client from now on; /to ends that
 /msg NAME message send a message to another client meanwhile
 /who              list the clients
 /call NAME TEXT   call the client with this name or key, and show its response
 /server TEXT      call the server's service, and show its response
-/pub TOPIC TEXT   publish the text as a sample of this topic, such as prices/AAPL
-/sub PATTERN      show the samples of all topics that match, such as prices/* or **
+/pub TOPIC TEXT   publish the text as a sample of this topic, like prices/AAPL
+/sub PATTERN      show the samples of all topics that match, like prices/*
 /unsub PATTERN    show them no more
 /help             show this list
 /quit             unregister and end, like Ctrl-D
-Tab completes names, topics and commands. The arrow keys recall earlier lines, and
-Ctrl-R searches them. Ctrl-C cancels the line, and ends the program if there is none.
-A line with ! says what was refused, and why.
+Tab completes names, topics and commands. The arrow keys recall earlier lines,
+and Ctrl-R searches them. Ctrl-C cancels the line, and without one it ends the
+client. A line that begins with ! says what was refused, and why.
 ";
 
 /// Parses `line`. Without `commands` (in scripts) a word that begins with a slash is a name. If a receiver
@@ -301,5 +301,10 @@ mod tests {
         let carol = Address::Name("carol".parse().unwrap());
         assert_eq!(chosen(b"/msg carol /hi"), Ok(Line::Command(Command::Message(carol, b"/hi"))));
         assert!(chosen(b"/whom hi").is_err());
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_of_80_columns() {
+        assert!(HELP.lines().all(|line| line.len() < 80));
     }
 }

@@ -163,7 +163,12 @@ fn register(
 fn reconnect(voice: Voice, keys: Keybook) -> Reconnect {
     let show = move |event: &ReconnectEvent| match event {
         ReconnectEvent::Ended { reason } => {
-            voice.tell(&format!("{reason}: waiting for the next server; what is typed is kept"));
+            let what = match reason {
+                CloseReason::Shutdown => "the server shut down".to_owned(),
+                CloseReason::Died => "the server died".to_owned(),
+                reason => reason.to_string(),
+            };
+            voice.tell(&format!("{what}: waiting for the next one; what is typed is kept"));
         }
         ReconnectEvent::Registered { key, .. } => {
             keys.add([*key]);
@@ -200,7 +205,7 @@ fn serve(
         }
     });
     if person {
-        voice.note("type NAME or KEY, a space, and the message; /help shows the commands; Ctrl-D ends");
+        voice.note("type a NAME, a space and the message; /help shows the commands; Ctrl-D ends");
     }
     let sender = events.clone();
     let keys = person.then_some(keys);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ringpost::{Address, CallError, Caller, Link, ReconnectError};
 
@@ -126,27 +126,33 @@ impl Talk {
             }
             Line::Command(Command::Choose(to)) => self.choose(to.as_ref()),
             Line::Command(Command::Call(to, request)) => {
-                self.come_back(PATIENCE)?;
-                let to = self.meant(to)?;
+                let mut to = *to;
+                // A link that is open goes on without a server.
+                if !self.links.iter().any(|(peer, _)| *peer == to) {
+                    self.come_back()?;
+                    to = self.meant(&to)?;
+                }
                 let response = self.call(&to, request)?;
                 Ok(format!("{}\n", out::readable(&response)))
             }
             Line::Command(Command::Server(request)) => {
-                self.come_back(PATIENCE)?;
+                self.come_back()?;
                 let response = self.caller.call_timeout(request, PATIENCE).map_err(Failure::failed)?;
                 Ok(format!("{}\n", out::readable(&response)))
             }
             Line::Command(Command::Who) => {
-                self.come_back(PATIENCE)?;
+                self.come_back()?;
                 let clients = self.caller.list().map_err(session::failed_call)?;
                 Ok(who::table(clients, &self.keys, out::terminal_width()))
             }
             Line::Command(Command::Publish(topic, sample)) => {
-                self.come_back(PATIENCE)?;
+                if !self.topics.publishes(topic) {
+                    self.come_back()?;
+                }
                 self.topics.publish(&mut self.caller, topic, sample).map(silent)
             }
             Line::Command(Command::Subscribe(pattern)) => {
-                self.come_back(PATIENCE)?;
+                self.come_back()?;
                 self.topics.subscribe(&mut self.caller, pattern)
             }
             Line::Command(Command::Unsubscribe(pattern)) => self.topics.unsubscribe(pattern).map(silent),
@@ -156,11 +162,11 @@ impl Talk {
     }
 
     /// For a person: registers again first, if the server has ended, so that nothing is asked of it.
-    fn come_back(&mut self, time: Duration) -> Outcome {
+    fn come_back(&mut self) -> Outcome {
         if !self.person {
             return Ok(());
         }
-        self.caller.reconnect(time).map(drop).map_err(|error| match error {
+        self.caller.reconnect(PATIENCE).map(drop).map_err(|error| match error {
             ReconnectError::TimedOut => Failure::failed(
                 "there is no server now: start it, and try again when this client is registered (the line is in the history)",
             ),
@@ -196,7 +202,7 @@ impl Talk {
                 None => "no receiver is chosen: /to NAME chooses one\n".to_owned(),
             });
         };
-        self.come_back(PATIENCE)?;
+        self.come_back()?;
         let to = self.meant(to)?;
         let name = match &to {
             Address::Key(key) => self.keys.short(*key),
@@ -245,7 +251,7 @@ impl Talk {
             return self.caller.send_timeout(key, message, PATIENCE).map_err(Failure::failed);
         }
         let refused = |why: Failure| Failure::failed(format!("not sent to {to}: {why}"));
-        self.come_back(PATIENCE).map_err(refused)?;
+        self.come_back().map_err(refused)?;
         let meant = self.meant(to).map_err(refused)?;
         let key = session::found(self.caller.look_up(&meant), to, "/who").map_err(refused)?;
         self.caller.send_timeout(key, message, PATIENCE).map_err(|error| match error.may_have_executed() {

@@ -26,6 +26,11 @@ impl Topics {
         Topics { publishers: Vec::new(), subscriptions: Vec::new(), show }
     }
 
+    /// Whether a topic is published already. It goes on without a server.
+    pub fn publishes(&self, topic: &Topic) -> bool {
+        self.publishers.iter().any(|publisher| publisher.topic() == topic)
+    }
+
     /// Publishes a sample, and the topic if it is not published yet.
     pub fn publish(&mut self, caller: &mut Caller, topic: &Topic, sample: &[u8]) -> Outcome {
         let open = self.publishers.iter().position(|publisher| publisher.topic() == topic);

@@ -104,6 +104,11 @@ impl View {
         false
     }
 
+    /// Whether the terminal's answer is awaited.
+    pub fn asks(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// The terminal's answer. Returns whether it was asked.
     pub fn answered(&mut self, column: usize) -> bool {
         let Some(columns) = self.asked.take() else { return false };
