@@ -99,6 +99,9 @@ fn other_failures_end_a_command_at_once() {
     let failed = |arguments: &[&str]| {
         run(CLIENT, &[arguments, &["--wait-for-server", "--socket", text(&place.path)]].concat()).failed()
     };
+    // Without the option not even that, but it is told.
+    let none = run(CLIENT, &["ls", "--socket", text(&place.path)]).failed();
+    assert!(none.ends_with("--wait-for-server waits for one\n"), "{none}");
     fs::create_dir_all(place.path.parent().unwrap()).unwrap();
     let _server = start_server(&place, &[]);
     let (_listener, _) = start_listener(&place, "bob", &[]);

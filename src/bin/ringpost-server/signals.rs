@@ -37,7 +37,9 @@ impl Caught {
             .name("hangup".into())
             .spawn(move || self.hangups.forever().for_each(|_| action()))
             .map_err(|error| {
-                Failure::failed(format!("cannot start a thread: {error}; raise the limit on threads (ulimit -u)"))
+                Failure::failed(format!(
+                    "cannot start a thread: {error}; raise the limit on threads (ulimit -u)"
+                ))
             })?;
         Ok(self.interrupt)
     }

@@ -33,14 +33,17 @@ pub fn patiently<T>(
         let error = match connect(left(deadline)) {
             Ok(connected) => return Ok(connected),
             Err(error @ RegisterError::NoServer { .. }) if wait.wait_for_server.is_some() => error,
+            Err(error @ RegisterError::NoServer { .. }) => {
+                return Err(Failure::failed(format!("{error}; --wait-for-server waits for one")));
+            }
             Err(error) => return Err(Failure::failed(error)),
         };
         interrupt.map_or(Ok(()), Interrupt::check)?;
-        if limit.is_some_and(|limit| left_until(limit).is_zero()) {
-            return Err(Failure::failed(format!("{error}; none came in time")));
-        }
         if pause == FIRST_PAUSE {
             note(format_args!("ringpost: waiting for a server at {socket:?}"));
+        }
+        if limit.is_some_and(|limit| left_until(limit).is_zero()) {
+            return Err(Failure::failed(format!("{error}; none came in time")));
         }
         thread::sleep(limit.map_or(pause, |limit| pause.min(left_until(limit))));
         pause = LONGEST_PAUSE.min(2 * pause);
