@@ -38,10 +38,10 @@ fn a_closed_pipe_ends_everything_cleanly() {
         finish(command, b"").quiet();
     }
     drop(present);
-    // Neither the line with the key nor the first message can be printed.
+    // Its own message cannot be printed.
     let mut named = client(bus.path(), &["client", "x"]);
     named.stdout(closed_pipe());
-    finish(named, b"").quiet();
+    assert_eq!(finish(named, b"x to myself\n").well(), b"");
     // Those that wait for something to print do not wait for it when nobody would read it.
     for line in [&["listen", "--as", "x"][..], &["subscribe", "--as", "x", "**"], &["watch", "--as", "x"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -71,14 +71,18 @@ fn a_full_disk_is_a_failure() {
         return skipped("there is no /dev/full here");
     };
     let bus = Bus::start();
-    for line in
-        [&["ls"][..], &["call", "--as", "x", "y"], &["listen", "--as", "x", "--json"], &["client", "x"]]
-    {
+    let words = ["cannot write to standard output", "No space left"];
+    for line in [&["ls"][..], &["call", "--as", "x", "y"], &["listen", "--as", "x", "--json"]] {
         let mut command = client(bus.path(), line);
         command.stdout(full.try_clone().unwrap());
-        let why = finish(command, b"").refused(1);
-        assert_mentions(&why, &["cannot write to standard output", "No space left"]);
+        assert_mentions(&finish(command, b"").refused(1), &words);
     }
+    // Its own message cannot be printed.
+    let mut named = client(bus.path(), &["client", "x"]);
+    named.stdout(full);
+    let ended = finish(named, b"x to myself\n");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert_mentions(&ended.stderr, &words);
     eventually("all have left", || bus.server.info().clients == 0);
 }
 
