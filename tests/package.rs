@@ -62,6 +62,16 @@ fn every_relative_link_of_a_packaged_document_leads_into_the_package() {
     assert!(documents > 5 && links > 20, "{documents} documents with {links} links: are they all read?");
 }
 
+/// A private report goes to the repository that the manifest names.
+#[test]
+fn the_way_to_report_a_fault_is_in_the_manifest_s_repository() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let way = concat!(env!("CARGO_PKG_REPOSITORY"), "/security/advisories/new");
+    let security = read("SECURITY.md");
+    let report = security.split("\n## How to report\n").nth(1).unwrap();
+    assert!(report.contains(&format!("<{way}>")), "{report}");
+}
+
 #[test]
 fn links_are_found_in_every_form() {
     let text = "[a](b.md#c) ![d](e.svg) <img src=\"f.png\"> [g](https://h.i/j) [k](#l)\n[m]: n/o.md\n";
