@@ -19,6 +19,7 @@ use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::carry::{Carried, carry};
 use super::page::{Page, State};
 use super::patience::Debt;
 use super::shape::{ENDED, Shape};
@@ -165,15 +166,23 @@ struct Inner {
 #[derive(Default)]
 struct Changing {
     all: Vec<Arc<Attached>>,
-    /// The word by which the segment says that it has ended, once there is a writer.
-    ended: Option<Word32>,
+    /// The segment in which the writer is, once there is a writer.
+    segment: Option<(View, Shape)>,
     evictions: Vec<Gone>,
     bans: HashMap<u32, Ban>,
     /// How many reliable readers are to come, and until when they are waited for.
     expected: Option<(u32, Instant)>,
     /// The readers of the segment that the writer has yet to leave.
     former: Vec<Arc<Attached>>,
-    successor: Option<(View, Shape)>,
+    successor: Option<Successor>,
+}
+
+/// The segment in which the writer is to go on.
+pub(super) struct Successor {
+    pub(super) view: View,
+    pub(super) shape: Shape,
+    /// What it has of the former one.
+    pub(super) carried: Option<Carried>,
 }
 
 struct Ban {
@@ -273,11 +282,7 @@ impl Audience {
         failpoint!("audience.added", [topic, server], seldom);
         self.tell_change();
         if admitted {
-            if always_fences() {
-                fence(Ordering::SeqCst);
-            } else {
-                barrier::on_all_threads();
-            }
+            self.make_barrier();
             if reliable {
                 attached.floor(self.0.tail.load(Ordering::Acquire));
             }
@@ -287,6 +292,15 @@ impl Audience {
         fence(Ordering::SeqCst);
         attached.wake_in_any_case();
         failpoint!("audience.woken", [topic, server], seldom);
+    }
+
+    /// Behind it the writer has seen what was stored before, or shows what it has published.
+    fn make_barrier(&self) {
+        if always_fences() {
+            fence(Ordering::SeqCst);
+        } else {
+            barrier::on_all_threads();
+        }
     }
 
     /// A subscription has ended.
@@ -310,14 +324,21 @@ impl Audience {
     }
 
     /// The writer goes on in this memory, which another server made, and ends the one it has as moved. The
-    /// readers that were admitted so far stay with the former one; those that come read this one.
+    /// readers that were admitted so far stay with the former one; those that come read this one, which
+    /// begins with the newest samples of the former one. A writer that publishes meanwhile waits for
+    /// that.
     pub(crate) fn succeed(&self, view: View, shape: Shape) {
         let unused = {
             let mut state = self.lock();
+            // Behind this a writer sees that there is something to heed, before the next sample but one, and
+            // waits for the lock.
+            self.tell_change();
+            self.make_barrier();
+            let carried = state.segment.as_ref().and_then(|former| carry(former, &view, &shape));
             let readers = std::mem::take(&mut state.all);
-            match state.successor.replace((view, shape)) {
+            match state.successor.replace(Successor { view, shape, carried }) {
                 // The writer has not even begun with it.
-                Some((unused, _)) => Some((ended_word(&unused), readers)),
+                Some(unused) => Some((ended_word(&unused.view), readers)),
                 None => {
                     state.former = readers;
                     None
@@ -336,7 +357,7 @@ impl Audience {
     pub(crate) fn conclude(&self) {
         let (ended, readers) = {
             let state = self.lock();
-            (state.ended.clone(), state.all.clone())
+            (state.segment.as_ref().map(|(view, _)| ended_word(view)), state.all.clone())
         };
         if let Some(ended) = ended.filter(|_| !self.is_forked()) {
             end_segment(&ended, Ended::Closed, &readers);
@@ -424,18 +445,18 @@ impl Audience {
 
     /// The memory in which the writer is to go on, and the readers of the former one.
     #[cold]
-    pub(super) fn take_successor(&self) -> Option<(View, Shape, Vec<Arc<Attached>>)> {
+    pub(super) fn take_successor(&self) -> Option<(Successor, Vec<Arc<Attached>>)> {
         let mut state = self.lock();
-        let (view, shape) = state.successor.take()?;
-        state.ended = Some(ended_word(&view));
+        let successor = state.successor.take()?;
+        state.segment = Some((successor.view.clone(), successor.shape));
         // Under the lock, because who is admitted from now on begins there.
-        self.set_tail(0);
-        Some((view, shape, std::mem::take(&mut state.former)))
+        self.set_tail(successor.carried.as_ref().map_or(0, |carried| carried.position));
+        Some((successor, std::mem::take(&mut state.former)))
     }
 
     /// The writer's first segment.
-    pub(super) fn begin(&self, view: &View) {
-        self.lock().ended = Some(ended_word(view));
+    pub(super) fn begin(&self, view: &View, shape: Shape) {
+        self.lock().segment = Some((view.clone(), shape));
     }
 
     /// Ends the writer's segment, and wakes its readers: also those that came since it looked at them.

@@ -36,6 +36,7 @@
 //! hears of a new reader, and `patience` how it waits for the reliable ones.
 
 mod audience;
+mod carry;
 mod grant;
 mod in_place;
 mod page;

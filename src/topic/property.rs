@@ -2,10 +2,12 @@
 //! the log says, and counts what it does not get.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::shape::FIRST;
 use super::*;
 use crate::ring::{Deadline, Kick, WaitStrategy};
 use crate::shm::{Segment, View};
@@ -28,7 +30,12 @@ enum Act {
 const MOST: usize = 4096 / 4 - 8;
 
 fn act() -> impl Strategy<Value = Act> {
-    let start = prop_oneof![Just(Start::Now), Just(Start::Beginning), (0..80_u64).prop_map(Start::Last)];
+    let start = prop_oneof![
+        Just(Start::Now),
+        Just(Start::Beginning),
+        Just(Start::New),
+        (0..80_u64).prop_map(Start::Last)
+    ];
     prop_oneof![
         8 => prop_oneof![0..130_usize, 0..=MOST].prop_map(Act::Send),
         2 => (0..=MOST, 0..=MOST, any::<bool>()).prop_map(|(len, written, commit)| Act::Grant(len, written, commit)),
@@ -58,8 +65,9 @@ struct Stage {
     audience: Audience,
     writer: Writer,
     log: Vec<Vec<u8>>,
-    /// The log's length when the segment began.
+    /// The log's length before the segment's first sample, and before the first that was published in it.
     began: u64,
+    new: u64,
     readers: Vec<Expecting>,
     next_id: u64,
 }
@@ -78,7 +86,17 @@ impl Stage {
         let (view, audience) =
             (memory(shape), Audience::new(Some(std::time::Duration::from_secs(3600))).unwrap());
         let writer = Writer::new(view.clone(), shape, 0, audience.clone(), WaitStrategy::Park);
-        Stage { shape, view, audience, writer, log: Vec::new(), began: 0, readers: Vec::new(), next_id: 0 }
+        Stage {
+            shape,
+            view,
+            audience,
+            writer,
+            log: Vec::new(),
+            began: 0,
+            new: 0,
+            readers: Vec::new(),
+            next_id: 0,
+        }
     }
 
     fn published(&self) -> u64 {
@@ -128,7 +146,8 @@ impl Stage {
                 for one in &mut self.readers {
                     one.until.get_or_insert(until);
                 }
-                (self.began, self.log) = (until, [std::mem::take(&mut self.log), vec![sample]].concat());
+                self.began = self.view.word64(FIRST).load(Ordering::Relaxed) - 1;
+                (self.new, self.log) = (until, [std::mem::take(&mut self.log), vec![sample]].concat());
             }
             Act::Take(..) | Act::Leave(_) => {}
         }
@@ -157,12 +176,13 @@ impl Stage {
             line: id as u16 % MOST_LINE,
             may_sleep: true,
             reliable: policy == Policy::Reliable,
-            from_beginning: start == Start::Beginning,
+            from_beginning: matches!(start, Start::Beginning | Start::New),
             kick: Kick::default(),
             pipe: None,
         });
         let next = match start {
             Start::Beginning => self.began,
+            Start::New => self.new,
             Start::Now | Start::Last(_) => reader.next_sequence().max(self.began),
         };
         let published = self.published();
@@ -178,7 +198,7 @@ impl Stage {
                     "{next} {published} {most}"
                 );
             }
-            Start::Beginning => {}
+            Start::Beginning | Start::New => {}
         }
         self.readers.push(Expecting { id, reader, policy, next, until: None, owed_from: published });
     }

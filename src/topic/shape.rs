@@ -16,6 +16,8 @@ pub(super) const LAST: usize = 128;
 pub(super) const ENDED: usize = 256;
 /// The sequence of the first record, plus 1. It is stored before that record.
 pub(super) const FIRST: usize = 320;
+/// The sequence of the first record that is no copy of one in a former segment, plus 1; 0 without such.
+pub(super) const NEW: usize = 328;
 /// The table: for each part of the ring the first record that began in it, in the writer's latest pass.
 const TABLE: usize = if cfg!(loom) { 384 } else { 1024 };
 const ENTRY: usize = 128;

@@ -1,6 +1,7 @@
 //! Behaviour of a topic's ring within one process: the memory is mapped twice where that matters.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -324,18 +325,97 @@ fn a_publisher_goes_on_in_another_segment() {
     assert_eq!((take(&mut reader), reader.ended()), (None, Some(Ended::Moved)));
     let again = |start| {
         let page = View::new(Segment::anonymous(4096).unwrap());
-        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 1, start, Policy::Lossy)
+        Reader::new(view.clone(), stage.shape, (page, 0, Kick::default()), 0, start, Policy::Lossy)
     };
-    for (wanted, missed) in [(10, 0), (7, 3)] {
+    for sequence in [10, 7] {
         let mut reader = again(Start::Beginning);
-        reader.resume(wanted);
-        assert_eq!(take(&mut reader), Some((Taken { sequence: 10, missed }, numbered(10, 8))));
+        reader.resume(sequence);
+        assert_eq!(take(&mut reader), Some((Taken { sequence, missed: 0 }, numbered(sequence, 8))));
     }
     let mut late = again(Start::Last(5));
-    assert_eq!(take(&mut late), Some((Taken { sequence: 10, missed: 0 }, numbered(10, 8))));
+    assert_eq!(take(&mut late), Some((Taken { sequence: 6, missed: 0 }, numbered(6, 8))));
+    let mut new = again(Start::New);
+    assert_eq!(take(&mut new), Some((Taken { sequence: 10, missed: 0 }, numbered(10, 8))));
     let mut reader = again(Start::Beginning);
     reader.resume(11);
     assert_eq!((take(&mut reader), reader.next_sequence()), (None, 11));
+}
+
+/// Whoever has a later segment alone has the newest samples, also if the writer does nothing meanwhile.
+#[test]
+fn a_publisher_takes_its_newest_samples_along() {
+    for (ring_size, larger) in [(4096, 4096), (4096, 16384), (8192, 4096)] {
+        let stage = Stage::new(ring_size, None);
+        let mut writer = stage.writer();
+        (0..300).for_each(|number| writer.send(&numbered(number, 100), Deadline::NEVER).unwrap());
+        let shape = Shape::new(larger).unwrap();
+        let mut sent = 300;
+        // When it is to go on the first time it has nothing to say, and is to go on once more.
+        for says in [false, true, true].into_iter().take(if larger < ring_size { 2 } else { 3 }) {
+            let next = View::new(Segment::anonymous(shape.segment_len()).unwrap());
+            stage.audience.succeed(next.clone(), shape);
+            let carried = larger >= ring_size;
+            let begin = |start| {
+                let page = View::new(Segment::anonymous(4096).unwrap());
+                Reader::new(next.clone(), shape, (page, 0, Kick::default()), 0, start, Policy::Lossy)
+            };
+            let mut all = begin(Start::Beginning);
+            let found: Vec<_> = std::iter::from_fn(|| take(&mut all)).collect();
+            let first = sent - found.len() as u64;
+            let enough = (ring_size / 2 / 128 - 1) as u64;
+            assert!(!carried && found.is_empty() || sent - first >= enough, "{first} {sent}");
+            for (number, (taken, sample)) in (first..).zip(found) {
+                assert_eq!((taken, sample), (Taken { sequence: number, missed: 0 }, numbered(number, 100)));
+            }
+            let (mut new, mut last) = (begin(Start::New), begin(Start::Last(1)));
+            assert_eq!(take(&mut new), None);
+            assert_eq!(take(&mut last).map(|(taken, _)| taken.sequence), carried.then_some(sent - 1));
+            if !says {
+                continue;
+            }
+            writer.send(&numbered(sent, 100), Deadline::NEVER).unwrap();
+            for reader in [&mut all, &mut new] {
+                let taken = take(reader).map(|(taken, sample)| (taken.sequence, sample));
+                assert_eq!(taken, Some((sent, numbered(sent, 100))));
+            }
+            sent += 1;
+        }
+    }
+}
+
+/// However quick it is: each segment has what came before, and nothing twice.
+#[test]
+fn a_publisher_that_never_pauses_takes_its_newest_samples_along() {
+    let stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                let len = [8, 60, 1016][number as usize % 3];
+                writer.send(&numbered(number, len), Deadline::NEVER).unwrap();
+                number += 1;
+                sent.store(number, Ordering::Release);
+            }
+        });
+        for _ in 0..2000 {
+            let view = View::new(Segment::anonymous(stage.shape.segment_len()).unwrap());
+            let before = sent.load(Ordering::Acquire);
+            stage.audience.succeed(view.clone(), stage.shape);
+            let page = View::new(Segment::anonymous(4096).unwrap());
+            let page = (page, 0, Kick::default());
+            let mut reader = Reader::new(view, stage.shape, page, 0, Start::Beginning, Policy::Lossy);
+            let mut next = None;
+            while next.is_none_or(|next| next < before) {
+                let Some((taken, sample)) = take(&mut reader) else { continue };
+                assert!(next.is_none_or(|next| taken.sequence == next + taken.missed));
+                assert_eq!(sample[..8], taken.sequence.to_le_bytes());
+                next = Some(taken.sequence + 1);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

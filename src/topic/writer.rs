@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::audience::{Attached, Audience, Heeded, always_fences, end_segment, ended_word};
+use super::audience::{Attached, Audience, Heeded, Successor, always_fences, end_segment, ended_word};
+use super::carry::{Carried, intent};
 use super::grant::Grant;
 use super::page::State;
 use super::patience::Kept;
@@ -84,7 +85,7 @@ impl Writer {
         strategy: WaitStrategy,
     ) -> Writer {
         let ring = view.ring(0, DATA, shape.ring_size());
-        audience.begin(&view);
+        audience.begin(&view, shape);
         let ended = ended_word(&view);
         let mut writer = Writer {
             ring,
@@ -342,15 +343,32 @@ impl Writer {
 
     /// Ends this segment and goes on in another one, whose readers are not those of this one.
     fn move_on(&mut self) {
-        let Some((view, shape, former)) = self.audience.take_successor() else { return };
+        let Some((successor, former)) = self.audience.take_successor() else { return };
         end_segment(&self.ended, Ended::Moved, &former);
         failpoint!("topic.moved", [topic], seldom);
+        let Successor { view, shape, carried } = successor;
         self.ring = view.ring(0, DATA, shape.ring_size());
         self.ended = ended_word(&view);
         (self.view, self.shape) = (view, shape);
         (self.position, self.intent, self.noted, self.wanted) = (0, 0, 0, None);
         self.kept_waiting = None;
-        self.say_first();
+        match carried {
+            None => self.say_first(),
+            Some(carried) => self.go_on_behind(carried),
+        }
+    }
+
+    /// Goes on behind what was carried here, with what was not.
+    fn go_on_behind(&mut self, mut carried: Carried) {
+        let next = self.sequence;
+        (self.position, self.noted, self.sequence) = (carried.position, carried.noted, carried.sequence);
+        self.intent = intent(&self.shape);
+        while let Some(sample) = carried.next(self.sequence) {
+            // It is one at most, so it has room before the end of the ring.
+            self.ring.copy_in(self.position, HEADER, sample);
+            self.commit_at(self.position, sample.len());
+        }
+        debug_assert_eq!(self.sequence, next, "all was carried, or had come");
     }
 
     pub(super) fn capacity(&self) -> u64 {

@@ -176,7 +176,8 @@ impl Part {
         let identity = Identity::of(&source);
         let goes_on = subscription.knows(&identity);
         let start = match subscription.history {
-            _ if goes_on || source.from_beginning => Start::Beginning,
+            _ if goes_on => Start::Beginning,
+            _ if source.from_beginning => Start::New,
             0 => Start::Now,
             some => Start::Last(some),
         };

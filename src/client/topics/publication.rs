@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -35,6 +36,8 @@ pub(in crate::client) struct Publication {
     /// Whether the publisher may wait for room in an event loop.
     pub(super) arms: bool,
     pub(super) audience: Audience,
+    /// Whether its publisher has it. Until then whoever makes it asks again if the registration ends.
+    made: AtomicBool,
     /// By which a forked child knows that it is one.
     process: ForkSafeWord,
 }
@@ -61,8 +64,17 @@ impl Publication {
             users,
             arms,
             audience: Audience::new(stall)?,
+            made: AtomicBool::new(false),
             process: ForkSafeWord::not_inherited(1)?,
         })
+    }
+
+    pub(super) fn is_made(&self) -> bool {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_made_now(&self) {
+        self.made.store(true, Ordering::Relaxed);
     }
 
     /// What the server is asked for.

@@ -136,6 +136,7 @@ impl PublishOptions {
         let Some(writer) = writer else {
             return Err(PublishError::Disconnected(CloseReason::Local));
         };
+        links.topics.publication_is_made(&publication);
         let publisher = Publisher::new(writer, publication, &links.topics);
         lacks::tell();
         match publisher.closer().reason() {

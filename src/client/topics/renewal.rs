@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::publication::Publication;
-use super::set::{Homeless, Topics};
+use super::set::{Homeless, PATIENCE_OF_DROP, Topics};
 use super::subscription::{Subscription, What};
 use crate::client::reconnect::Reconnector;
 use crate::client::session::{Session, ask_anew, deadline_in};
@@ -62,9 +62,15 @@ impl Topics {
         drop(segment);
         failpoint!("publish.sealed", [topic], seldom);
         begin(view, shape);
-        self.add_publication(session, granted.publication, publication);
+        if !self.add_publication(session, granted.publication, publication) {
+            return Err(not_registered());
+        }
         let ask = Ask::Published { proof, publication: granted.publication };
-        let answer = line.ask(&ask, deadline);
+        let answer = match line.ask(&ask, deadline) {
+            // The server may have heard it, or else it is asked again.
+            Err(DialError::NoServer(_)) => ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline)),
+            answer => answer,
+        };
         failpoint!("publish.published", [topic], seldom);
         let reliable = answer.and_then(|answer| {
             let count = <[u8; 4]>::try_from(&answer.body[..]).map_err(|_| DialError::NotRingpost)?;
@@ -76,7 +82,7 @@ impl Topics {
                 Ok(())
             }
             Err(error) => {
-                self.forget_publication(granted.publication);
+                self.forget_publication(session, granted.publication, deadline);
                 Err(error)
             }
         }
@@ -103,24 +109,29 @@ impl Topics {
         let answer = ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline))?;
         failpoint!("subscription.answered", [topic], seldom);
         subscription.begins_anew();
-        let taken = if let What::Presence(lists) = &subscription.what {
+        let (id, taken) = if let What::Presence(lists) = &subscription.what {
             let Some(Part::Source(source)) = Part::decode(&answer.body) else {
                 return Err(DialError::NotRingpost);
             };
             let (id, epoch) = (source.subscription, source.epoch);
             if !subscription.add(source, answer.descriptors) {
-                self.leave(&Arc::downgrade(session), id);
+                self.leave(&Arc::downgrade(session), id, Instant::now() + PATIENCE_OF_DROP);
                 let why = "what the server sent could not be mapped, or not watched: free memory or descriptors, and try again";
                 return Err(DialError::Io(io::Error::other(why)));
             }
-            self.add_subscription(session, id, subscription);
+            if !self.add_subscription(session, id, subscription) {
+                return Err(not_registered());
+            }
             // Behind the place at which the changes begin, so that none of them is left out.
             let listed = lists.fetch(self, session, epoch, deadline);
             subscription.tell();
-            listed
+            (id, listed)
         } else {
             let subscribed = Subscribed::decode(&answer.body).ok_or(DialError::NotRingpost)?;
-            self.add_subscription(session, subscribed.subscription, subscription);
+            let id = subscribed.subscription;
+            if !self.add_subscription(session, id, subscription) {
+                return Err(not_registered());
+            }
             let all = u64::from(subscribed.publishers);
             let is_enough = || subscription.came() >= all;
             let taken = match is_enough() {
@@ -128,8 +139,8 @@ impl Topics {
                 false => self.take_what_waits(session, deadline, is_enough),
             };
             match self.take_refusal().filter(|_| !is_enough()) {
-                Some(why) => Err(DialError::Refused(Refusal::Quota, why)),
-                None => taken,
+                Some(why) => (id, Err(DialError::Refused(Refusal::Quota, why))),
+                None => (id, taken),
             }
         };
         failpoint!("subscribe.taken", [topic], seldom);
@@ -139,7 +150,7 @@ impl Topics {
         }
         if matches!(taken, Err(DialError::NoServer(_))) {
             // Whoever asks again makes it anew.
-            self.forget_subscription(subscription);
+            self.forget_subscription(session, id);
         }
         taken
     }
@@ -147,12 +158,17 @@ impl Topics {
     /// The client has registered again: publishes and subscribes anew. What the server does not take is tried
     /// again later.
     pub(in crate::client) fn renew(self: &Arc<Self>, session: &Arc<Session>, deadline: Instant) {
+        let turn = self.begin_to_place(deadline);
         let homeless = self.move_out();
-        self.find_homes(session, homeless, deadline);
-        // The thread that registers again may have ended while all of them were in these hands.
-        if let Some(reconnector) = self.begins_registering() {
-            begin(Arc::downgrade(self), &reconnector);
+        match turn {
+            Some(_turn) => self.find_homes(session, homeless, deadline),
+            None => {
+                homeless.publications.iter().for_each(|publication| self.keep_publication(publication));
+                homeless.subscriptions.iter().for_each(|subscription| self.keep_subscription(subscription));
+            }
         }
+        // The thread that registers again may have ended while all of them were in these hands.
+        self.see_to_the_homeless();
     }
 
     fn find_homes(self: &Arc<Self>, session: &Arc<Session>, homeless: Homeless, deadline: Instant) {
@@ -186,6 +202,11 @@ impl Topics {
     }
 }
 
+/// The registration has ended meanwhile.
+fn not_registered() -> DialError {
+    DialError::NoServer(io::ErrorKind::ConnectionReset.into())
+}
+
 /// Registers the client again, on a thread of its own. If there can be none, the client's next operation
 /// does so.
 pub(super) fn begin(topics: Weak<Topics>, reconnector: &Arc<Reconnector>) {
@@ -208,8 +229,11 @@ fn register_again(topics: &Weak<Topics>, reconnector: &Reconnector) {
         let Some(topics) = topics.upgrade() else { return };
         match registered {
             Ok(session) => {
-                let homeless = topics.take_homeless();
-                topics.find_homes(&session, homeless, deadline_in(PATIENCE));
+                let deadline = deadline_in(PATIENCE);
+                if let Some(_turn) = topics.begin_to_place(deadline) {
+                    let homeless = topics.take_homeless();
+                    topics.find_homes(&session, homeless, deadline);
+                }
             }
             Err(reason) => topics.run_dry(reason),
         }

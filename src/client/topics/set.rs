@@ -32,8 +32,11 @@ const MOST_EARLY: usize = 16;
 /// How long to sleep at most before a wait looks whether the registration stands.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a server that has not answered in time is waited for when it is told that it need not.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// How long the end of a publication or subscription waits for the server.
-const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 
 /// The topics of one client. They belong to it and not to one of its registrations: they go on when the
 /// server ends, and end with the client.
@@ -62,6 +65,10 @@ struct State {
     early: Vec<Early>,
     /// How many subscriptions are being made.
     subscribing: usize,
+    /// Whether a thread asks for the bell, and whether one brings all that it finds to a server. Two at a
+    /// time would not know whose answer is the last.
+    attending: bool,
+    placing: bool,
     /// Why the server did not give a part that a subscription in the making may wait for.
     refusal: Option<String>,
     reconnector: Weak<Reconnector>,
@@ -121,6 +128,7 @@ impl Topics {
         session: &Arc<Session>,
         deadline: Instant,
     ) -> Result<(), DialError> {
+        let _turn = self.take_turn(|state| &mut state.attending, deadline).ok_or(DialError::TimedOut)?;
         {
             let state = self.lock();
             if state.is_under(session) && state.bell.is_some() {
@@ -145,6 +153,26 @@ impl Topics {
             former.end();
         }
         Ok(())
+    }
+
+    /// Waits until no other thread does what this flag stands for. `None` if one still does at the deadline.
+    fn take_turn(&self, of: Flag, deadline: Instant) -> Option<Turn<'_>> {
+        loop {
+            let seen = self.changed.load(Ordering::Acquire);
+            if !std::mem::replace(of(&mut self.lock()), true) {
+                return Some(Turn { topics: self, of });
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            let wait = Wait { word: &self.changed, expected: seen, scope: Scope::Private };
+            futex::wait(&[wait], Some(deadline));
+        }
+    }
+
+    /// To be had while publications and subscriptions are brought to another server.
+    pub(super) fn begin_to_place(&self, deadline: Instant) -> Option<Turn<'_>> {
+        self.take_turn(|state| &mut state.placing, deadline)
     }
 
     // ---- for the watcher
@@ -295,26 +323,36 @@ impl Topics {
 
     // ---- what the client has
 
-    /// The server has this number for it. If the client has ended, so has the publisher.
-    pub(super) fn add_publication(&self, session: &Session, id: u64, publication: &Arc<Publication>) {
+    /// The server has this number for it. If the client has ended, so has the publisher. False if this is not
+    /// the newest registration.
+    pub(super) fn add_publication(&self, session: &Session, id: u64, publication: &Arc<Publication>) -> bool {
         let mut state = self.lock();
         if let Some(reason) = state.ended {
-            return publication.close(reason);
-        }
-        if state.is_under(session) {
+            publication.close(reason);
+        } else if state.is_under(session) {
             state.publications.insert(id, Arc::clone(publication));
+        } else {
+            return false;
         }
+        true
     }
 
-    /// The server has this number for it. Parts that came before are given to it.
-    pub(super) fn add_subscription(&self, session: &Session, id: u64, subscription: &Arc<Subscription>) {
+    /// The server has this number for it. Parts that came before are given to it. False if this is not the
+    /// newest registration.
+    pub(super) fn add_subscription(
+        &self,
+        session: &Session,
+        id: u64,
+        subscription: &Arc<Subscription>,
+    ) -> bool {
         let early = {
             let mut state = self.lock();
             if let Some(reason) = state.ended {
-                return subscription.close(reason);
+                subscription.close(reason);
+                return true;
             }
             if !state.is_under(session) {
-                return;
+                return false;
             }
             state.subscriptions.insert(id, Arc::clone(subscription));
             state.early.extract_if(.., |early| early.source.subscription == id).collect::<Vec<_>>()
@@ -326,6 +364,7 @@ impl Topics {
                 subscription.is_over(publication);
             }
         }
+        true
     }
 
     /// A subscription is being made until this is dropped: parts that come for it are kept.
@@ -344,7 +383,7 @@ impl Topics {
             id.and_then(|id| state.publications.remove(&id).map(|_| (id, state.session.clone())))
         };
         if let Some((id, session)) = told {
-            self.leave(&session, id);
+            self.leave(&session, id, Instant::now() + PATIENCE_OF_DROP);
         }
     }
 
@@ -358,28 +397,30 @@ impl Topics {
             id.and_then(|id| state.subscriptions.remove(&id).map(|_| (id, state.session.clone())))
         };
         if let Some((id, session)) = told {
-            self.leave(&session, id);
+            self.leave(&session, id, Instant::now() + PATIENCE_OF_DROP);
         }
     }
 
-    /// Ends a publication or subscription at the server.
-    pub(super) fn leave(&self, session: &Weak<Session>, id: u64) {
+    /// Ends a publication or subscription at the server, and waits for that until then at most.
+    pub(super) fn leave(&self, session: &Weak<Session>, id: u64, until: Instant) {
         let Some(session) = session.upgrade().filter(|session| session.closer.reason().is_none()) else {
             return;
         };
-        let until = Instant::now() + PATIENCE_OF_DROP;
         let ask = Ask::Leave { proof: session.proof(), id };
         let _ = ask_anew(&self.path, until, |line| line.ask(&ask, until));
         failpoint!("topic.left", [topic], seldom);
     }
 
-    /// Everything that the former server knew, for the server of a new registration.
+    /// Everything that the former server knew, for the server of a new registration. What is still being made
+    /// is left out: who makes it notices that, and asks again.
     pub(super) fn move_out(&self) -> Homeless {
         let (homeless, bell) = {
             let mut state = self.lock();
             let mut homeless = std::mem::take(&mut state.homeless);
-            homeless.publications.extend(state.publications.drain().map(|(_, publication)| publication));
-            homeless.subscriptions.extend(state.subscriptions.drain().map(|(_, subscription)| subscription));
+            let publications = state.publications.drain().map(|(_, publication)| publication);
+            homeless.publications.extend(publications.filter(|publication| publication.is_made()));
+            let subscriptions = state.subscriptions.drain().map(|(_, subscription)| subscription);
+            homeless.subscriptions.extend(subscriptions.filter(|subscription| subscription.is_made()));
             state.session = Weak::new();
             (homeless, state.bell.take())
         };
@@ -394,31 +435,56 @@ impl Topics {
         std::mem::take(&mut self.lock().homeless)
     }
 
-    /// The server did not take it. It is tried again later.
-    pub(super) fn keep_publication(&self, publication: &Arc<Publication>) {
-        self.lock().homeless.publications.push(Arc::clone(publication));
-    }
-
-    /// The same of a subscription, if the server does not know it.
-    pub(super) fn keep_subscription(&self, subscription: &Arc<Subscription>) {
+    /// It is made: its publisher has it, and it goes on with another registration. If this one has ended
+    /// already, that is for the next one to do.
+    pub(super) fn publication_is_made(self: &Arc<Self>, publication: &Arc<Publication>) {
         let mut state = self.lock();
-        if !state.subscriptions.values().any(|known| Arc::ptr_eq(known, subscription)) {
-            state.homeless.subscriptions.push(Arc::clone(subscription));
+        publication.is_made_now();
+        match state.ended {
+            Some(reason) => publication.close(reason),
+            None => state.keep_publication(publication),
         }
+        drop(state);
+        self.see_to_the_homeless();
     }
 
-    /// The server did not publish it after all.
-    pub(super) fn forget_publication(&self, id: u64) {
-        let forgotten = self.lock().publications.remove(&id);
-        drop(forgotten);
+    /// The same of a subscription.
+    pub(super) fn subscription_is_made(self: &Arc<Self>, subscription: &Arc<Subscription>) {
+        let mut state = self.lock();
+        subscription.is_made_now();
+        match state.ended {
+            Some(reason) => subscription.close(reason),
+            None => state.keep_subscription(subscription),
+        }
+        drop(state);
+        self.see_to_the_homeless();
     }
 
-    /// The server that took it has gone before it was in force.
-    pub(super) fn forget_subscription(&self, subscription: &Arc<Subscription>) {
-        let forgotten: Vec<_> = {
+    /// If the server does not know it, it is tried again later.
+    pub(super) fn keep_publication(&self, publication: &Arc<Publication>) {
+        self.lock().keep_publication(publication);
+    }
+
+    /// The same of a subscription.
+    pub(super) fn keep_subscription(&self, subscription: &Arc<Subscription>) {
+        self.lock().keep_subscription(subscription);
+    }
+
+    /// The server of this registration did not publish it after all, or does not say so.
+    pub(super) fn forget_publication(&self, session: &Arc<Session>, id: u64, deadline: Instant) {
+        let forgotten = {
             let mut state = self.lock();
-            state.homeless.subscriptions.retain(|other| !Arc::ptr_eq(other, subscription));
-            state.subscriptions.extract_if(|_, other| Arc::ptr_eq(other, subscription)).collect()
+            if state.is_under(session) { state.publications.remove(&id) } else { None }
+        };
+        drop(forgotten);
+        self.leave(&Arc::downgrade(session), id, deadline.max(Instant::now() + SHORT));
+    }
+
+    /// The server of this registration has gone before it was in force.
+    pub(super) fn forget_subscription(&self, session: &Session, id: u64) {
+        let forgotten = {
+            let mut state = self.lock();
+            if state.is_under(session) { state.subscriptions.remove(&id) } else { None }
         };
         drop(forgotten);
     }
@@ -429,15 +495,24 @@ impl Topics {
         state.ended.is_some() || !state.has_any()
     }
 
-    /// Whether something is to be brought to a server and no thread does that: then one is to begin.
-    pub(super) fn begins_registering(&self) -> Option<Arc<Reconnector>> {
-        let mut state = self.lock();
-        if state.registering || state.homeless.is_empty() || state.ended.is_some() {
-            return None;
+    /// If something is to be brought to a server and no thread does that, one begins.
+    pub(super) fn see_to_the_homeless(self: &Arc<Self>) {
+        let reconnector = {
+            let mut state = self.lock();
+            let reconnector = state.reconnector.upgrade();
+            if state.registering
+                || state.homeless.is_empty()
+                || state.ended.is_some()
+                || reconnector.is_none()
+            {
+                return;
+            }
+            state.registering = true;
+            reconnector
+        };
+        if let Some(reconnector) = reconnector {
+            super::renewal::begin(Arc::downgrade(self), &reconnector);
         }
-        let reconnector = state.reconnector.upgrade()?;
-        state.registering = true;
-        Some(reconnector)
     }
 
     /// The thread that registers the client again is about to end. Returns false if something is still to be
@@ -491,6 +566,20 @@ impl State {
         std::ptr::eq(self.session.as_ptr(), session)
     }
 
+    fn keep_publication(&mut self, publication: &Arc<Publication>) {
+        let mut known = self.publications.values().chain(&self.homeless.publications);
+        if !known.any(|known| Arc::ptr_eq(known, publication)) {
+            self.homeless.publications.push(Arc::clone(publication));
+        }
+    }
+
+    fn keep_subscription(&mut self, subscription: &Arc<Subscription>) {
+        let mut known = self.subscriptions.values().chain(&self.homeless.subscriptions);
+        if !known.any(|known| Arc::ptr_eq(known, subscription)) {
+            self.homeless.subscriptions.push(Arc::clone(subscription));
+        }
+    }
+
     fn has_any(&self) -> bool {
         !(self.publications.is_empty() && self.subscriptions.is_empty() && self.homeless.is_empty())
     }
@@ -499,6 +588,22 @@ impl State {
 impl Homeless {
     pub(super) fn is_empty(&self) -> bool {
         self.publications.is_empty() && self.subscriptions.is_empty()
+    }
+}
+
+/// One of the flags of which one thread at a time has the turn.
+type Flag = fn(&mut State) -> &mut bool;
+
+/// A turn, until this is dropped.
+pub(super) struct Turn<'t> {
+    topics: &'t Topics,
+    of: Flag,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *(self.of)(&mut self.topics.lock()) = false;
+        self.topics.tell_change();
     }
 }
 

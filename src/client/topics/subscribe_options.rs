@@ -132,6 +132,7 @@ impl SubscribeOptions {
             .ask_registered(deadline, |session| links.topics.subscribe(session, &subscription, deadline));
         // Whatever goes wrong, the drop of the subscriber leaves nothing behind.
         let (session, ()) = subscribed.map_err(|error| explain_why_not(error, caller))?;
+        links.topics.subscription_is_made(&subscription);
         if let Some(reason) = subscription.reason() {
             return Err(SubscribeError::Disconnected(reason));
         }

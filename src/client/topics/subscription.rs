@@ -31,6 +31,8 @@ pub(in crate::client) struct Subscription {
     dry: AtomicU32,
     /// Whether the client is not registered now. Then a publisher may not know that somebody still reads.
     unregistered: AtomicBool,
+    /// Whether its subscriber has it. Until then whoever makes it asks again if the registration ends.
+    made: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -78,12 +80,21 @@ impl Subscription {
             closed: AtomicU32::new(0),
             dry: AtomicU32::new(0),
             unregistered: AtomicBool::new(false),
+            made: AtomicBool::new(false),
             state: Mutex::default(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_made(&self) -> bool {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_made_now(&self) {
+        self.made.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn tell(&self) {

@@ -232,8 +232,12 @@ fn a_topics_segment() {
     }
     assert_eq!(table + 16 * 128, segment.iter().find(|field| field.name == "table").unwrap().end);
     assert_eq!(word(start(&segment, "ended")), 0);
-    audience.succeed(View::new(Segment::anonymous(shape.segment_len()).unwrap()), shape);
+    assert_eq!(word(start(&segment, "new")), 0);
+    let next = View::new(Segment::anonymous(shape.segment_len()).unwrap());
+    audience.succeed(next.clone(), shape);
     writer.send(b"in another segment", Deadline::from(None)).unwrap();
+    let word_there = |name: &str| next.word64(start(&segment, name)).load(Ordering::Relaxed);
+    assert_eq!((word_there("first"), word_there("new")), (100 + 1, 116 + 1));
     assert_eq!(word(start(&segment, "ended")), 2);
     drop(writer);
     for field in segment.iter().filter(|field| field.name == "unused") {

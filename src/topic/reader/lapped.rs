@@ -4,7 +4,7 @@ use super::{ATTEMPTS, Fault, MOST_STUCK, Reader};
 use crate::ring::layout::{Header, LINE, Violation, check, record_size};
 use crate::shm::backend::{Ordering, count_word, fence};
 use crate::testing::failpoints::fault;
-use crate::topic::shape::LAST;
+use crate::topic::shape::{LAST, NEW};
 use crate::wire::Policy;
 
 impl Reader {
@@ -171,6 +171,15 @@ impl Reader {
         (self.missed, self.laps) = (0, 0);
         if self.tell_at != u64::MAX {
             self.tell_at = self.position + self.shape.part();
+        }
+    }
+
+    /// Leaves out what the publisher has published in another segment before.
+    pub(super) fn begin_with_new(&mut self) {
+        count_word();
+        let new = self.view.word64(NEW).load(Ordering::Acquire);
+        if new > 0 {
+            self.resume(new - 1);
         }
     }
 

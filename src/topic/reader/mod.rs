@@ -21,6 +21,8 @@ use crate::wire::Policy;
 pub(crate) enum Start {
     /// At the first sample of all, or the oldest that is still there.
     Beginning,
+    /// At the first sample that its publisher did not take along from another segment.
+    New,
     /// Behind what was published so far.
     Now,
     /// With as many of the last samples as are still there, at most so many.
@@ -132,6 +134,7 @@ impl Reader {
         };
         match start {
             Start::Beginning => {}
+            Start::New => reader.begin_with_new(),
             Start::Now => reader.begin_with_last(0),
             Start::Last(most) => reader.begin_with_last(most),
         }

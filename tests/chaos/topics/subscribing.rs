@@ -13,7 +13,6 @@ use super::super::plan::Waits;
 use super::super::random::Random;
 use super::content;
 use super::order::Order;
-use super::publishing::AGAIN;
 use super::{ASKING, Topical, deadline};
 
 const PATTERNS: [&str; 5] = ["chaos/**", "chaos/*", "chaos/*/c", "chaos/a", "**"];
@@ -212,12 +211,8 @@ impl<'a> Sub<'a> {
         over
     }
 
-    /// Tells the last sample of a publisher that it has received. Nothing is told of one that registers
-    /// again: some subscriptions do not follow it to its next server, and it is not known yet why.
+    /// Tells the last sample of a publisher that it has received.
     fn tell(&self, publisher: u64, last: u64) {
-        if publisher & AGAIN != 0 {
-            return;
-        }
         let words = [0, publisher, last, self.number, 0, 0];
         self.topical.history.put(Kind::Seen, 1, Op::TakeSample, Outcome::Ok, words);
     }
