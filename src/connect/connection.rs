@@ -137,7 +137,14 @@ impl Connection {
     /// Removes the first datagram, after a [`look`](Self::look). Its descriptors are dropped, so the caller
     /// must hold copies of them.
     pub(super) fn take(&self) -> rustix::io::Result<()> {
-        receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty()).map(drop)
+        let take =
+            || receive(self.as_fd(), &mut [0], &mut RecvAncillaryBuffer::default(), RecvFlags::empty());
+        let taken = match take() {
+            // The other side has closed since the look, and not read everything. That is told once.
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        };
+        taken.map(drop)
     }
 
     /// Makes sure that nothing more arrives. Does nothing in a forked child.

@@ -294,5 +294,12 @@ mod tests {
         assert_eq!(answered().give_up().unwrap().body, b"yes");
         let soon = Instant::now() + Duration::from_secs(60);
         assert_eq!(answered().answer(&ask, soon).unwrap().body, b"yes");
+        // It may close between a look and the next step.
+        let (line, server) = line();
+        line.send(&ask).unwrap();
+        send(&server, &Reply::done(b"yes"), SendFlags::empty()).unwrap();
+        assert!(line.connection.look(&mut [0; 64]).is_ok_and(|seen| seen.bytes > 0));
+        drop(server);
+        assert_eq!(line.connection.take(), Ok(()));
     }
 }

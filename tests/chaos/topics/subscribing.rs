@@ -13,6 +13,7 @@ use super::super::plan::Waits;
 use super::super::random::Random;
 use super::content;
 use super::order::Order;
+use super::publishing::AGAIN;
 use super::{ASKING, Topical, deadline};
 
 const PATTERNS: [&str; 5] = ["chaos/**", "chaos/*", "chaos/*/c", "chaos/a", "**"];
@@ -29,6 +30,8 @@ pub struct Sub<'a> {
     looping: Option<Looping<'a>>,
     number: u64,
     policy: Policy,
+    /// Whether its client registers again.
+    again: bool,
     order: Order,
 }
 
@@ -78,7 +81,7 @@ impl<'a> Sub<'a> {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         // A client that registers again subscribes again at another server, after some have published there.
         let order = Order::new(policy, since, again || history > 0 || topical.history.is_scarce());
-        Ok(Some(Sub { topical, subscriber, looping, number, policy, order }))
+        Ok(Some(Sub { topical, subscriber, looping, number, policy, again, order }))
     }
 
     pub fn closer(&self) -> Closer {
@@ -211,8 +214,12 @@ impl<'a> Sub<'a> {
         over
     }
 
-    /// Tells the last sample of a publisher that it has received.
+    /// Tells the last sample of a publisher that it has received. A client that does not register again cannot
+    /// follow one that does to its next server.
     fn tell(&self, publisher: u64, last: u64) {
+        if publisher & AGAIN != 0 && !self.again {
+            return;
+        }
         let words = [0, publisher, last, self.number, 0, 0];
         self.topical.history.put(Kind::Seen, 1, Op::TakeSample, Outcome::Ok, words);
     }
