@@ -214,8 +214,8 @@ impl<'a> Sub<'a> {
         over
     }
 
-    /// Tells the last sample of a publisher that it has received. A client that does not register again cannot
-    /// follow one that does to its next server.
+    /// Tells the last sample of a publisher that it has received. A client that does not register again
+    /// cannot follow one that does to its next server.
     fn tell(&self, publisher: u64, last: u64) {
         if publisher & AGAIN != 0 && !self.again {
             return;
