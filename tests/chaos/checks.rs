@@ -66,36 +66,60 @@ fn number(object: &Value, path: &str) -> u64 {
 }
 
 fn every_promise_is_kept() {
+    // On a busy machine not everything happens in so short a time: then it gets more.
+    if !keeps_every_promise("0.35", false) {
+        keeps_every_promise("3", true);
+    }
+}
+
+/// Whether enough happened to show something. If it `must`, nothing else is taken.
+fn keeps_every_promise(minutes: &str, must: bool) -> bool {
     let place = Place::new();
-    let ended = harness(&place, &["--minutes", "0.35", "--seed", "1", "--clients", "8", "--json"]);
+    let ended = harness(&place, &["--minutes", minutes, "--seed", "1", "--clients", "8", "--json"]);
     assert_eq!(ended.status.code(), Some(0), "{}{}", words(&ended.stderr), words(&ended.stdout));
     let object: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(object["violation"], Value::Null);
-    for field in ["/clients/killed", "/servers/killed", "/channels/killed", "/stops", "/quiet_rounds"] {
-        assert!(number(&object, field) > 0, "{field}: {object}");
-    }
-    for field in ["opened", "calls", "posts", "local", "peer", "died"] {
-        assert!(number(&object, &format!("/counts/links/{field}")) > 0, "{field}: {object}");
-    }
-    for field in ["published", "subscribed", "samples", "watched", "compared"] {
-        assert!(number(&object, &format!("/counts/topics/{field}")) > 0, "{field}: {object}");
-    }
-    for field in ["/messages/acknowledged", "/messages/received", "/counts/calls", "/counts/registrations"] {
-        assert!(number(&object, field) > 0, "{field}: {object}");
-    }
     assert_eq!(object["failpoints_built_in"], cfg!(ringpost_failpoints));
+    assert!(place.is_clean(), "it leaves something behind");
+    let lacking = what_must_happen().into_iter().find(|field| number(&object, field) == 0);
+    assert!(!must || lacking.is_none(), "{lacking:?}: {object}");
+    lacking.is_none()
+}
+
+/// What is counted, and must not be 0 at the end.
+fn what_must_happen() -> Vec<&'static str> {
+    let mut fields = vec![
+        "/clients/killed",
+        "/servers/killed",
+        "/channels/killed",
+        "/stops",
+        "/quiet_rounds",
+        "/counts/links/opened",
+        "/counts/links/calls",
+        "/counts/links/posts",
+        "/counts/links/local",
+        "/counts/links/peer",
+        "/counts/links/died",
+        "/counts/topics/published",
+        "/counts/topics/subscribed",
+        "/counts/topics/samples",
+        "/counts/topics/watched",
+        "/counts/topics/compared",
+        "/messages/acknowledged",
+        "/messages/received",
+        "/counts/calls",
+        "/counts/registrations",
+    ];
     if cfg!(ringpost_failpoints) {
-        for field in [
+        fields.extend([
             "/clients/at_failpoints",
             "/links/at_failpoints",
             "/topics/at_failpoints",
             "/servers/at_failpoints",
             "/channels/at_failpoints",
-        ] {
-            assert!(number(&object, field) > 0, "{field}: {object}");
-        }
+        ]);
     }
-    assert!(place.is_clean(), "it leaves something behind");
+    fields
 }
 
 /// It is found, and the command that is named with it finds it again: a harness that cannot fail shows

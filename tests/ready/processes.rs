@@ -4,8 +4,8 @@ use super::common::role::{Role, say, setting};
 use super::common::{Bus, LIMIT, eventually};
 use super::{Waiter, Way, arm, register};
 use ringpost::{
-    Change, Client, CloseReason, Link, Policy, Presence, PublishError, Publisher, Readiness, ReadinessError,
-    Ready, RecvError, SampleError, Subscriber,
+    Change, Client, CloseReason, Link, Listener, Policy, Presence, PublishError, Publisher, Readiness,
+    ReadinessError, Ready, RecvError, SampleError, Subscriber,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -34,10 +34,33 @@ pub fn use_in_a_child() {
     assert_eq!(link.call(b"x").unwrap(), b"x");
     let readinesses = [carol.readiness().unwrap(), listener.readiness().unwrap(), link.readiness().unwrap()];
     let mut waiters = readinesses.each_ref().map(|readiness| Waiter::new(Way::Level, readiness));
-    arm(&mut carol, &mut waiters[0]);
-    arm(&mut listener, &mut waiters[1]);
-    arm(&mut link, &mut waiters[2]);
     let mut all = Some((carol, listener, link, readinesses));
+    // The kick that belongs to an answer from before may come late, but not again and again.
+    let status = (0..3).find_map(|_| {
+        let (carol, listener, link, _) = all.as_mut().unwrap();
+        arm(carol, &mut waiters[0]);
+        arm(listener, &mut waiters[1]);
+        arm(link, &mut waiters[2]);
+        let status = use_what_is_armed(&mut all);
+        waiters.iter_mut().all(|waiter| !waiter.is_readable()).then_some(status)
+    });
+    let status = status.expect("the child has touched something");
+    let (mut carol, mut listener, mut link, _readinesses) = all.unwrap();
+    // The parent's arms still hold.
+    dave.send("carol", b"goes on").unwrap();
+    waiters[0].wait();
+    assert_eq!(carol.try_recv().unwrap().unwrap().payload(), b"goes on");
+    link.submit(b"goes on").unwrap();
+    let response = super::wait_for(&mut link, &mut waiters[2], |link| {
+        link.try_response().unwrap().map(|reply| reply.to_vec())
+    });
+    assert_eq!(response, b"goes on");
+    assert!(listener.try_accept().unwrap().is_none());
+    say(format_args!("child {status}"));
+}
+
+/// In a forked child, tries to arm and to end what its parent has armed. Returns how the child ended.
+fn use_what_is_armed(all: &mut Option<(Client, Listener, Link, [Readiness; 3])>) -> i32 {
     let child = fork(|| {
         let Some((mut carol, mut listener, mut link, readinesses)) = all.take() else { unreachable!() };
         for armed in [carol.arm(), carol.caller().arm(), carol.inbox().arm(), listener.arm(), link.arm()] {
@@ -52,19 +75,7 @@ pub fn use_in_a_child() {
         drop((carol, listener, link, readinesses));
     });
     let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
-    let (mut carol, mut listener, mut link, _readinesses) = all.unwrap();
-    assert!(waiters.iter_mut().all(|waiter| !waiter.is_readable()), "the child has touched something");
-    // The parent's arms still hold.
-    dave.send("carol", b"goes on").unwrap();
-    waiters[0].wait();
-    assert_eq!(carol.try_recv().unwrap().unwrap().payload(), b"goes on");
-    link.submit(b"goes on").unwrap();
-    let response = super::wait_for(&mut link, &mut waiters[2], |link| {
-        link.try_response().unwrap().map(|reply| reply.to_vec())
-    });
-    assert_eq!(response, b"goes on");
-    assert!(listener.try_accept().unwrap().is_none());
-    say(format_args!("child {}", status.exit_status().unwrap_or(-1)));
+    status.exit_status().unwrap_or(-1)
 }
 
 #[test]

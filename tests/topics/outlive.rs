@@ -4,8 +4,11 @@ use super::common::role::{Role, Stage, say, setting};
 use super::common::server::start_server;
 use super::common::{LIMIT, Place, eventually};
 use super::{next, number, send_number};
-use ringpost::{Client, CloseReason, Observer, Policy, Publisher, Reconnect, SampleError, Subscriber};
+use ringpost::{
+    Client, CloseReason, Observer, Policy, Publisher, Reconnect, ReconnectEvent, SampleError, Subscriber,
+};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 fn again(path: &std::path::Path, name: &str) -> Client {
@@ -90,6 +93,54 @@ fn publishers_and_subscribers_go_on_while_servers_come_and_go() {
     let took: Vec<u64> = took.split(' ').map(|number| number.parse().unwrap()).collect();
     assert_eq!(took[1].to_string(), sent);
     assert_eq!(took[2], 0, "the rings held everything");
+}
+
+/// Bob comes back only to the third server. Alice has published at the second one, and says nothing more.
+#[test]
+fn what_was_published_at_a_server_that_a_subscriber_never_saw_is_received() {
+    let place = Place::new();
+    let mut server = start_server(&place, &[]);
+    let mut alice = again(&place.path, "alice");
+    let (lets_go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let held = Reconnect::default().on_event(move |event| {
+        if let ReconnectEvent::Ended { .. } = event {
+            // Nobody registers bob again before this returns.
+            let _ = may_go.lock().unwrap().recv_timeout(LIMIT);
+        }
+    });
+    let mut bob = Client::builder(&place.path).reconnect(held).register("bob").unwrap();
+    let mut numbers = alice.publish("numbers").unwrap();
+    let mut sub = bob.subscribe("numbers").unwrap();
+    eventually("it is attached", || numbers.subscribers() == 1);
+    send_number(&mut numbers, 1);
+    assert_eq!(number(&next(&mut sub)), 1);
+    for second in [true, false] {
+        server.kill();
+        server = start_server(&place, &[]);
+        eventually("alice publishes anew", || {
+            let topics = Observer::connect(&place.path).unwrap().topics().unwrap();
+            topics.iter().any(|info| info.topic == "numbers")
+        });
+        if second {
+            (2..=10).for_each(|count| send_number(&mut numbers, count));
+        }
+    }
+    // Who comes now begins with what is published from now on, and may ask for what was before.
+    let mut carol = again(&place.path, "carol");
+    let mut new = carol.subscribe("numbers").unwrap();
+    let mut old = Subscriber::options().history(3).subscribe(carol.caller(), "numbers").unwrap();
+    assert_eq!([next(&mut old), next(&mut old), next(&mut old)].map(|sample| number(&sample)), [8, 9, 10]);
+    lets_go.send(()).unwrap();
+    for count in 2..=10 {
+        let sample = next(&mut sub);
+        assert_eq!((number(&sample), sample.missed()), (count, 0));
+    }
+    send_number(&mut numbers, 11);
+    for sub in [&mut sub, &mut new, &mut old] {
+        let sample = next(sub);
+        assert_eq!((number(&sample), sample.missed()), (11, 0));
+    }
 }
 
 /// Without a server, what is attached goes on; a gap between the rings is told.
