@@ -62,6 +62,7 @@ CHANNEL_LAYOUT = "src/channel/layout.rs"
 RESPONDER = "src/link/responder/mod.rs"
 SERVICE = "src/link/service.rs"
 ACCEPTOR = "src/server/acceptor.rs"
+ACCESS = "src/server/access"
 ADMISSION = "src/server/admission.rs"
 ENROLMENT = "src/server/enrolment.rs"
 HANDLE = "src/server/handle.rs"
@@ -72,9 +73,12 @@ INTRODUCTIONS = "src/server/broker/introductions.rs"
 LINK_TABLE = "src/server/broker/table.rs"
 LINK_MARKS = "src/server/broker/marks.rs"
 WAITING = "src/server/broker/waiting.rs"
+WORKER = "src/server/worker.rs"
+TOPICS = "src/server/topics"
 CONNECTIONS = "src/server/connections.rs"
 PROOF = "src/connect/introduction.rs"
 LISTENER = "src/connect/listener.rs"
+SOCKET_FILE = "src/connect/socket_file.rs"
 CALLS = "src/client/ask.rs"
 REQUESTER = "src/link/requester.rs"
 CLIENT_INBOX = "src/client/inbox.rs"
@@ -864,6 +868,36 @@ MUTANTS = [
      process("violations", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
+    # The rules of access
+    ("access: who registers", ENROLMENT, "self.shared.check_name(Act::Register, name, &client)",
+     "self.shared.check_name(Act::Serve, name, &client)", process("access", "a_closed_name_is_registered")),
+    ("access: who serves", INTRODUCTIONS, "self.shared.check_name(Act::Serve, &member.peer.name, &member.who())?;", "",
+     process("access", "serving_is_closed")),
+    ("access: who calls", INTRODUCTIONS, "self.shared.check_name(Act::Call, &callee.peer.name, &caller.who())?;", "",
+     process("access", "calling_is_closed")),
+    ("access: who sends", WORKER, "if self.shared.access.is_about(Act::Send)", "if false",
+     process("access", "a_message_that_a_rule_closes")),
+    ("access: who publishes", TOPICS, "        allowed?;\n", "", process("access", "a_topic_that_a_rule_closes")),
+    ("access: who subscribes", ACCESS, "if !access.may_allow_some(Act::Subscribe, pattern, who) => {", "if false => {",
+     process("access", "a_subscription_is_refused")),
+    ("access: what a subscription takes", ACCESS, "access.allows_topic(Act::Subscribe, topic, &member.who())", "true",
+     process("access", "a_subscription_takes")),
+    ("access: a topic that is passed over is let go", TOPICS, "self.closed.push(*publication);", "",
+     tests("a_topic_that_is_closed_is_passed_over")),
+    ("access: a rule that names nobody", ACCESS, "if any_id && names.is_empty() {\n            return false;",
+     "if false {\n            return false;", tests("decisions_are_those_of_a_plain_reading")),
+    ("access: a pattern whose topics may be open", ACCESS, "pattern.intersects(wanted)", "pattern.includes(wanted)",
+     tests("decisions_are_those", "a_pattern_is_refused_only")),
+    ("access: the other groups of a user", ACCESS, "|| who.groups.iter().any(|gid| in_group(*gid));\n        has_id", ";\n        has_id",
+     process("access", "a_rule_names_users")),
+    ("access: users that are let in later", ADMISSION, "access.users.iter()", "self.shared.settings.access.users.iter()",
+     process("access", "a_user_is_let_in")),
+    ("access: quotas that are replaced", ACCESS, "self.ledger.set_quotas(access.quotas);", "",
+     process("access", "smaller_quotas")),
+    ("access: the socket's file is this one", SOCKET_FILE, "if (found.st_dev, found.st_ino) != self.inode {", "if false {",
+     process("access", "the_socket_is_as_open")),
+    ("access: a forked child replaces nothing", ACCESS, "if !self.process.is_foreign() =>", "if true =>",
+     process("access", "a_forked_child")),
     # The server's limits, and the deaths that it must notice
     ("socket: its mode comes before it listens", LISTENER,
      """    let listening = open_to(path, mode, group).and_then(|()| {
