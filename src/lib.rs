@@ -39,7 +39,8 @@
 //! - A **topic** ([`Publisher`], [`Subscriber`]) brings *samples* from one client to all who subscribe,
 //!   through a ring that they can only read. The server introduces them, too. [All about topics](topics).
 //! - **Presence** ([`Presence`]) tells a client who is registered, and each change.
-//! - **Access** ([`Access`]) says who may use a server and for what. It can be replaced while the server runs.
+//! - **Access** ([`Access`]) says who may use a server and for what. It can be replaced while the server
+//!   runs.
 //! - The connection stays open as a lifeline. When either side ends, even by SIGKILL, the kernel closes it.
 //!   Then all waits of the other side end, and name, thread and memory are freed.
 //!

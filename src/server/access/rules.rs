@@ -89,17 +89,33 @@ pub struct Rule {
 
 /// What a client does that a [`Rule`] can be about.
 ///
-/// | act | operation | object | refused with |
+/// | act | operation | object | error |
 /// | --- | --- | --- | --- |
-/// | `Register` | [`register`](crate::Client::register) | the name asked for | [`RegisterError::NotAllowed`](crate::RegisterError::NotAllowed) |
-/// | `Serve` | [`listen`](crate::Client::listen) | the client's own name | [`ServeError::NotAllowed`](crate::ServeError::NotAllowed) |
-/// | `Call` | [`connect`](crate::Client::connect) | the other client's name | [`ConnectError::NotAllowed`](crate::ConnectError::NotAllowed) |
-/// | `Send` | [`send`](crate::Client::send) | the receiver's name, also if its key is given | [`SendError::NotAllowed`](crate::SendError::NotAllowed) |
-/// | `Publish` | [`publish`](crate::Client::publish) | the topic | [`PublishError::NotAllowed`](crate::PublishError::NotAllowed) |
-/// | `Subscribe` | [`subscribe`](crate::Client::subscribe) | each topic that matches | [`SubscribeError::NotAllowed`](crate::SubscribeError::NotAllowed) if all of the pattern is closed |
+/// | `Register` | [`register`] | the name asked for | [`RegisterError`] |
+/// | `Serve` | [`listen`] | the client's own name | [`ServeError`] |
+/// | `Call` | [`connect`] | the other client's name | [`ConnectError`] |
+/// | `Send` | [`send`] | the receiver's name, also if its key is given | [`SendError`] |
+/// | `Publish` | [`publish`] | the topic | [`PublishError`] |
+/// | `Subscribe` | [`subscribe`] | each topic that matches the pattern | [`SubscribeError`] |
+///
+/// The operation fails with the variant `NotAllowed` of its error.
 ///
 /// A subscription whose pattern is closed in part gets the topics that are open, and does not hear of the
-/// others. Calls of the server's own service are not covered: the service sees who calls, and decides itself.
+/// others. It is refused only if all of them are certainly closed. Calls of the server's own service are not
+/// covered: the service sees who calls, and decides itself.
+///
+/// [`register`]: crate::Client::register
+/// [`listen`]: crate::Client::listen
+/// [`connect`]: crate::Client::connect
+/// [`send`]: crate::Client::send
+/// [`publish`]: crate::Client::publish
+/// [`subscribe`]: crate::Client::subscribe
+/// [`RegisterError`]: crate::RegisterError
+/// [`ServeError`]: crate::ServeError
+/// [`ConnectError`]: crate::ConnectError
+/// [`SendError`]: crate::SendError
+/// [`PublishError`]: crate::PublishError
+/// [`SubscribeError`]: crate::SubscribeError
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
