@@ -24,7 +24,9 @@ const MOST_WAITING: usize = 16;
 
 /// What the program does for a command.
 #[derive(Clone)]
-pub(super) struct Commands(Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>);
+pub(super) struct Commands(Arc<Obey>);
+
+type Obey = dyn Fn(&str) -> Result<String, String> + Send + Sync;
 
 impl Commands {
     pub(super) fn new(obey: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static) -> Commands {

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
+use crate::connect::control::Obeyed;
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::topics::MOST_USERS;
 use crate::connect::{
@@ -38,7 +39,7 @@ use crate::wire::{
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 37] = [
+const TABLES: [&str; 38] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -67,6 +68,7 @@ const TABLES: [&str; 37] = [
     "An entry of the table",
     "A page of a pair",
     "The state of a pair",
+    "CONTROL",
     "A page of topics",
     "A sample of presence",
     "Why a client vanished",
@@ -79,10 +81,11 @@ const TABLES: [&str; 37] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 20] = [
+const EXAMPLES: [&str; 21] = [
     "call",
     "channel",
     "connect",
+    "control",
     "description",
     "introduction",
     "links",
@@ -418,6 +421,18 @@ fn requests_and_refusals() {
     assert_eq!(kick(Half::Caller), [&proof.encode()[..], &[0]].concat());
     assert_eq!(kick(Half::Inbox), [&proof.encode()[..], &[1]].concat());
     compare_codes("Refusals", Refusal::from_code);
+}
+
+#[test]
+fn answers_to_commands() {
+    use Obeyed::{Busy, Done, Failed, NoCommands, NotPermitted};
+    let answers = [Done(String::new()), Failed(String::new()), NotPermitted, NoCommands, Busy];
+    let found: Vec<_> = table("CONTROL").iter().map(|row| number(&row[0], &[])).collect();
+    assert_eq!(found, answers.map(|answer| usize::from(answer.encode()[0])));
+    assert_eq!(
+        example("control"),
+        [Ask::Control("reload".into()).encode(), Reply::done(&Done("ok".into()).encode())].concat()
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! configuration loaded anew.
 
 use crate::common::users::{is_root, leave_root};
-use crate::common::{Place, eventually};
+use crate::common::{Begun, Place, begin, eventually};
 use crate::program::*;
 use ringpost::{Client, ControlError, Observer};
 use rustix::process::Signal;
@@ -66,6 +66,13 @@ fn a_hangup_opens_the_log_anew_and_other_signals_do_nothing() {
         server.signal(signal);
     }
     assert_eq!(alice.call(b"still there?").unwrap(), b"still there?");
+    // It need not have anything to write.
+    said(operate(&place, &["log-level", "error"]));
+    let again = etc.path("again");
+    fs::rename(&log, &again).unwrap();
+    server.signal(Signal::HUP);
+    eventually("there is an empty file", || log.exists());
+    said(operate(&place, &["log-level", "info"]));
     stop(server);
     assert!(read(&log).contains(" stopped signal=SIGTERM"));
     assert!(!read(&moved).contains("reload") && read(&moved).contains("listening"));
@@ -160,10 +167,10 @@ fn a_configuration_is_loaded_anew_and_a_wrong_one_changes_nothing() {
     said(operate(&place, &["log-level", "warn"]));
     etc.write(
         "bus.toml",
-        &format!("max-clients = 7\n{head}[access.quotas]\nclients = 8\n[log]\nlevel = \"debug\"\n"),
+        &format!("max-clients = 7\nsocket = \"/elsewhere\"\n[access.quotas]\nclients = 8\n[log]\nlevel = \"debug\"\n"),
     );
     let answer = said(operate(&place, &["reload"]));
-    assert!(answer.ends_with("; after a new start also max-clients\n"), "{answer}");
+    assert!(answer.ends_with("; after a new start also socket max-clients\n"), "{answer}");
     assert_eq!(said(operate(&place, &["log-level"])), "warn\n");
     etc.write("bus.toml", &format!("{head}[access.quotas]\nclients = 9\n"));
     server.signal(Signal::HUP);
@@ -218,32 +225,33 @@ fn only_the_server_s_user_and_root_may_give_commands() {
     assert!(log.contains(" refused reason=control pid=") && log.contains(" uid=65531 "), "{log}");
 }
 
-/// Starts a server with the pipe as its descriptor 3.
-fn with_ready_pipe(arguments: &[&str]) -> (Program, impl Read + use<>) {
-    let (reader, writer) = std::io::pipe().unwrap();
+/// Starts a server with a pipe as its descriptor 3. Returns what comes through it, once it is closed.
+fn with_ready_pipe(arguments: &[&str]) -> (Program, Begun<String>) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
     let mut line = vec!["-c", "exec \"$0\" \"$@\" 3>&0 0</dev/null", SERVER, "--ready-fd", "3"];
     line.extend_from_slice(arguments);
     let server = Program::start_with("sh", &line, |command| {
         command.stdin(Stdio::from(writer));
     });
-    (server, reader)
+    let told = begin(move || {
+        let mut told = String::new();
+        reader.read_to_string(&mut told).unwrap();
+        told
+    });
+    (server, told)
 }
 
 #[test]
 fn readiness_is_told_through_a_descriptor() {
     let place = Place::new();
-    let (mut server, mut ready) = with_ready_pipe(&["--socket", text(&place.path)]);
-    let mut told = String::new();
-    // It ends, because the descriptor is closed then.
-    ready.read_to_string(&mut told).unwrap();
-    assert_eq!(told, "ready\n");
+    let (mut server, told) = with_ready_pipe(&["--socket", text(&place.path)]);
+    assert_eq!(told.end("the descriptor stays open"), "ready\n");
     Client::register(&place.path, "alice").expect("it serves when it says so");
     assert!(!server.is_over());
     stop(server);
 
-    let (server, mut ready) = with_ready_pipe(&["--socket", "/missing/directory/bus"]);
-    ready.read_to_string(&mut told).unwrap();
-    assert_eq!(told, "ready\n", "a server that does not start says nothing");
+    let (server, told) = with_ready_pipe(&["--socket", "/missing/directory/bus"]);
+    assert_eq!(told.end("the descriptor stays open"), "", "a server that does not start says nothing");
     server.end().failed();
     for number in ["77", "2", "-1"] {
         let why = run(SERVER, &["--socket", text(&place.path), "--ready-fd", number]).refused(2);

@@ -72,7 +72,7 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
     let caught = signals::catch()?;
     raise_descriptor_limit();
     let mut log = log::start(&settings.options.log)?;
-    let operator = Arc::new(Operator::new(cli, settings, log.logger()));
+    let operator = Arc::new(Operator::new(cli, settings.clone(), log.logger()));
     let commands = Arc::clone(&operator);
     let mut builder = settings.builder().control(move |command| commands.obey(command));
     // The files of a socket that was passed are not ours.
@@ -88,8 +88,7 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
         }
     };
     let stopper = server.stopper();
-    operator.serves(server.access_control());
-    let interrupt = caught.at_hangup(move || _ = operator.reload())?;
+    let interrupt = caught.interrupt.clone();
     let manager = Manager::default();
     let told = manager.clone();
     interrupt.then(move || {
@@ -109,6 +108,9 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
         exit::note(format_args!("listening on {}", exit::one_line(&settings.socket.display().to_string())));
     }
     log.begin();
+    // The log can be opened anew from now on.
+    operator.serves(server.access_control());
+    caught.at_hangup(move || _ = operator.reload())?;
     if !(log.on_stderr && log.leaves_stderr) {
         tracing::info!(
             target: "ringpost",

@@ -17,7 +17,7 @@ pub struct Operator {
     cli: Cli,
     logger: Logger,
     /// The settings with which the server was started.
-    started: Options,
+    started: Settings,
     /// The level of the log in the settings when they were last loaded.
     level: Mutex<Option<Level>>,
     /// By which access is replaced, once the server runs.
@@ -25,9 +25,14 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub fn new(cli: Cli, settings: &Settings, logger: Logger) -> Operator {
-        let started = settings.options.clone();
-        Operator { cli, logger, level: Mutex::new(started.log.level()), access: OnceLock::new(), started }
+    pub fn new(cli: Cli, started: Settings, logger: Logger) -> Operator {
+        Operator {
+            cli,
+            logger,
+            level: Mutex::new(started.options.log.level()),
+            access: OnceLock::new(),
+            started,
+        }
     }
 
     /// The server runs, and its access can be replaced by `access`.
@@ -54,14 +59,15 @@ impl Operator {
     /// Opens the log file anew, and loads from the configuration what can be changed. If one of them fails,
     /// the other is done all the same, and what failed is as before.
     pub fn reload(&self) -> Result<String, String> {
+        let access = self.access.get().ok_or("the server is just starting: try again")?;
         supervise::reloading();
-        let reloaded = self.reload_now();
+        let reloaded = self.reload_now(access);
         supervise::reloaded();
         reloaded
     }
 
-    fn reload_now(&self) -> Result<String, String> {
-        let loaded = match (self.logger.reopen(), self.load()) {
+    fn reload_now(&self, access: &AccessControl) -> Result<String, String> {
+        let loaded = match (self.logger.reopen(), self.load(access)) {
             (Ok(log), Ok(settings)) => Ok((log, settings)),
             (Err(log), Ok(_)) => Err(log),
             (Ok(_), Err(settings)) => Err(settings),
@@ -69,7 +75,7 @@ impl Operator {
         };
         match loaded {
             Ok((log, settings)) => {
-                let restart = self.started.differences(&settings.options).join(" ");
+                let restart = self.started.differences(&settings).join(" ");
                 tracing::info!(
                     target: "ringpost",
                     event = "reload",
@@ -88,11 +94,11 @@ impl Operator {
     }
 
     /// Loads the configuration, and puts into force what can be changed.
-    fn load(&self) -> Result<Settings, String> {
-        let settings = Settings::load(&self.cli).map_err(|failure| failure.to_string())?;
-        let access = self.access.get().ok_or("the server is just starting: try again")?;
-        settings.builder().check().map_err(|error| error.to_string())?;
+    fn load(&self, access: &AccessControl) -> Result<Settings, String> {
+        // Held meanwhile, so that the settings that were read last are in force.
         let mut last = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = Settings::load(&self.cli).map_err(|failure| failure.to_string())?;
+        settings.builder().check().map_err(|error| error.to_string())?;
         access.replace(settings.options.access()).map_err(|error| error.to_string())?;
         let level = settings.options.log.level();
         // Unless the file says something new, the level stays that of `ringpost log-level`.

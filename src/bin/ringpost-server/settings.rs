@@ -14,7 +14,7 @@ use ringpost::cli::cpu;
 use ringpost::cli::exit::{Failure, Outcome};
 
 /// The settings of a server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     pub socket: PathBuf,
     pub options: Options,
@@ -42,8 +42,8 @@ impl Settings {
         let Options { allow_user, allow_group, pin, log, .. } = &self.options;
         if self.is_default_path && !(allow_user.is_empty() && allow_group.is_empty()) {
             return Err(Failure::usage(
-                "--allow-user and --allow-group need --socket PATH, in a directory that the allowed users can access: \
-                 only its owner can access the default one",
+                "--allow-user, --allow-group and [access] in the configuration need --socket PATH, in a directory that the \
+                 allowed users can access: only its owner can access the default one",
             ));
         }
         if log.log_file.is_none() && (log.log_rotate.is_some() || log.log_keep.is_some()) {
@@ -70,6 +70,12 @@ impl Settings {
             cpu::can_pin(cpu).map_err(|why| Failure::usage(format!("--pin {cpu}: {why}")))?;
         }
         Ok(())
+    }
+
+    /// The names of the settings in which these differ from `others`, of those that only a new start changes.
+    pub fn differences(&self, others: &Settings) -> Vec<&'static str> {
+        let socket = (self.socket != others.socket).then_some("socket");
+        socket.into_iter().chain(self.options.differences(&others.options)).collect()
     }
 
     /// A server with these settings.

@@ -32,15 +32,15 @@ pub fn catch() -> Result<Caught, Failure> {
 impl Caught {
     /// Runs `action` at each SIGHUP, on a thread of its own: it may take long, and a signal that ends the
     /// server must not wait for it.
-    pub fn at_hangup(mut self, action: impl Fn() + Send + 'static) -> Result<Interrupt, Failure> {
+    pub fn at_hangup(mut self, action: impl Fn() + Send + 'static) -> Result<(), Failure> {
         thread::Builder::new()
             .name("hangup".into())
             .spawn(move || self.hangups.forever().for_each(|_| action()))
+            .map(drop)
             .map_err(|error| {
                 Failure::failed(format!(
                     "cannot start a thread: {error}; raise the limit on threads (ulimit -u)"
                 ))
-            })?;
-        Ok(self.interrupt)
+            })
     }
 }
