@@ -1052,7 +1052,7 @@ MUTANTS = [
      "            pipe.permit();\n        }\n        fence(Ordering::SeqCst);\n", "            pipe.permit();\n        }\n",
      loom("each_sample_kicks")),
     ("topic: whoever is attached is woken", AUDIENCE,
-     "        attached.wake_in_any_case();\n        failpoint!", "        failpoint!", loom("a_reader_that_is_attached")),
+     "        attached.wake_in_any_case();\n    }\n\n    /// Behind it the writer", "    }\n\n    /// Behind it the writer", loom("a_reader_that_is_attached")),
     ("topic: the end wakes", AUDIENCE,
      "    for attached in readers {\n        attached.wake_in_any_case();\n    }\n", "", loom("the_end_wakes")),
     ("topic: a reader is told before the intent passes it", AUDIENCE,
