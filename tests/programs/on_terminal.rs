@@ -102,7 +102,8 @@ fn a_list_fits_a_terminal_of_80_columns() {
     let piped = listing(0, &[]);
     assert_eq!(piped.lines().filter(|line| line.starts_with(long)).count(), 1);
     assert!(words(&piped, long).len() > 20);
-    let with_keys = listing(0, &["--keys"]);
+    let with_keys = listing(80, &["--keys"]);
+    assert!(with_keys.lines().all(|line| line.chars().count() <= 80), "{with_keys}");
     assert_eq!(words(&with_keys, "bob")[1], bob.key().to_string());
     assert!(!piped.contains(&bob.key().to_string()));
     server.shutdown();

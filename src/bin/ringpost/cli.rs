@@ -157,7 +157,7 @@ pub struct LsOptions {
     #[arg(long)]
     pub topics: bool,
 
-    /// Show the clients' keys, too; --json always does
+    /// Show the clients' keys in place of what they have done; --json has both
     #[arg(long)]
     pub keys: bool,
 

@@ -10,11 +10,12 @@ use ringpost::cli::stats::thousands;
 /// The width of text that is not written to a terminal.
 const WIDTH: usize = 80;
 
-/// Formats clients as a table in which keys are left out or not. The terminal's `width` is `None` if the text
-/// is for a file or another program.
+/// Formats clients as a table of what they have done, or of their keys. The terminal's `width` is `None` if
+/// the text is for a file or another program.
 pub fn clients(clients: &[ClientInfo], keys: bool, width: Option<usize>) -> String {
     let headings = ["NAME", "KEY", "STATE", "PID", "UID", "CALLS", "SENT", "RECEIVED", "UNREAD", "IN", "OUT"];
-    let columns = (0..headings.len()).filter(|&column| keys || column != 1);
+    // A key takes a third of a usual line.
+    let columns = (0..headings.len()).filter(|&column| if keys { column < 5 } else { column != 1 });
     let row = |client: &ClientInfo| {
         let counters = client.counters;
         let cells = [
@@ -137,10 +138,11 @@ fn table(headings: &[&str], rows: &[Vec<String>], columns: Columns, width: Optio
         cells.chain([len(headings[column])]).max().unwrap_or(0)
     };
     let mut widths: Vec<usize> = (0..headings.len()).map(|column| widest(column, usize::MAX)).collect();
-    let gaps = 2 * (headings.len() - 1);
-    if let Some(width) = width.filter(|width| widths.iter().sum::<usize>() + gaps > *width) {
-        let others = widths[names..].iter().sum::<usize>() + gaps;
-        let room = width.saturating_sub(others) / names;
+    let others = widths[names..].iter().sum::<usize>() + 2 * (headings.len() - 1);
+    let wanted = widths[..names].iter().sum::<usize>() + others;
+    // A terminal that is too narrow for the other columns cannot be helped.
+    if let Some(width) = width.filter(|width| wanted > *width && others < *width) {
+        let room = (width - others) / names;
         (0..names).for_each(|column| widths[column] = widest(column, room));
     }
     let mut text = String::new();
@@ -215,6 +217,7 @@ mod tests {
             "NAME   B    N\nshort  x    1\nmuch longer\n       y  123\nz      long as well\n            7\n"
         );
         assert_eq!(table(2, 30), table(2, 1000));
+        assert_eq!(table(1, 3), table(1, 1000));
     }
 
     #[test]
