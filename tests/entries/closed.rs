@@ -82,7 +82,7 @@ fn a_full_disk_is_a_failure() {
     named.stdout(full);
     let ended = finish(named, b"x to myself\n");
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert_mentions(&ended.stderr, &words);
+    assert_mentions(ended.stderr.split_inclusive('\n').next_back().unwrap(), &words);
     eventually("all have left", || bus.server.info().clients == 0);
 }
 
