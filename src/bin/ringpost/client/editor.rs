@@ -20,7 +20,7 @@ use super::keyboard;
 use super::keys::Key;
 use super::terminal::{self, Signals, Terminal};
 use super::typing::{Effect, Typing};
-use super::view::View;
+use super::view::{Size, View};
 use crate::session;
 use ringpost::cli::exit::{Failure, Outcome, note};
 use ringpost::cli::out;
@@ -195,7 +195,9 @@ impl State {
     /// Leaves a finished line in view.
     pub fn finish(&mut self, line: &str, mark: &str) -> String {
         let prompt = self.prompt.as_deref().unwrap_or_default();
-        let drawn = self.view.draw(prompt, &format!("{line}{mark}"), "", terminal::size());
+        // All of its rows: it is not drawn over any more.
+        let size = Size { rows: usize::MAX, ..terminal::size() };
+        let drawn = self.view.draw(prompt, &format!("{line}{mark}"), "", size);
         self.view.forget();
         format!("{drawn}\n")
     }
