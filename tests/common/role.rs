@@ -24,6 +24,16 @@ pub struct Role {
     name: String,
 }
 
+/// What starts this test program to run a role.
+pub fn command(role: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "role", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+    for (key, value) in settings {
+        command.env(format!("{SETTING}{key}"), value);
+    }
+    command
+}
+
 impl Role {
     pub fn start(role: &str, settings: &[(&str, &str)]) -> Role {
         Role::start_as(role, settings, |_| {}).unwrap()
@@ -35,11 +45,7 @@ impl Role {
         settings: &[(&str, &str)],
         set: impl FnOnce(&mut Command),
     ) -> std::io::Result<Role> {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "role", "--nocapture", "--test-threads=1"]).env(ROLE, role);
-        for (key, value) in settings {
-            command.env(format!("{SETTING}{key}"), value);
-        }
+        let mut command = command(role, settings);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         set(&mut command);
         let mut child = command.spawn()?;

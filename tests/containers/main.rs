@@ -8,6 +8,8 @@
 mod common;
 
 mod bus;
+#[cfg(feature = "cli")]
+mod lists;
 mod namespaces;
 mod parties;
 mod refusals;
@@ -28,6 +30,8 @@ fn role() {
         "server" => parties::serve(&stage),
         "alice" => parties::alice(&stage),
         "bob" => parties::bob(&stage),
+        #[cfg(feature = "cli")]
+        "listed" => lists::execute(),
         #[cfg(feature = "cli")]
         "traced server" => trace::server(&stage),
         #[cfg(feature = "cli")]

@@ -267,6 +267,12 @@ fn all_of(side: Side) -> BTreeSet<&'static str> {
     library.chain(PROGRAM).chain(LOAD).chain(tools).map(|call| call.name).collect()
 }
 
+/// The number of a call of these tables.
+pub fn number_of(name: &str) -> Option<i64> {
+    let known = [CALLS, PROGRAM, LOAD, TOOLS].into_iter().flatten();
+    known.into_iter().find(|call| call.name == name).map(|call| call.number)
+}
+
 /// The allow-list of a side, in the form of OCI runtimes: packaging/seccomp.
 pub fn allow_list(side: Side) -> String {
     let names: Vec<String> = all_of(side).into_iter().map(|name| format!("        \"{name}\"")).collect();

@@ -14,6 +14,7 @@ use landlock::{
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 
 use ringpost::cli::calls::{CALLS, PROGRAM};
@@ -47,8 +48,13 @@ pub fn limit_files(files: &Files<'_>) -> Result<(), Failure> {
 
 /// From now on no thread of this process makes other calls than a server that runs.
 pub fn limit_calls() -> Result<(), Failure> {
-    let filter = filter().map_err(|error| cannot("make a filter of system calls", &error))?;
-    seccompiler::apply_filter_all_threads(&filter).map_err(|error| cannot("limit its system calls", &error))
+    let [listed, no_clone3] = filters().map_err(|error| cannot("make a filter of system calls", &error))?;
+    // In this order: the list does not contain what installs a filter.
+    for filter in [&no_clone3, &listed] {
+        seccompiler::apply_filter_all_threads(filter)
+            .map_err(|error| cannot("limit its system calls", &error))?;
+    }
+    Ok(())
 }
 
 fn cannot(what: &str, why: &dyn Display) -> Failure {
@@ -109,36 +115,141 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
 
 // ---- calls
 
-/// Refuses with `EPERM` what the table does not contain, and of some calls all but what is needed.
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+/// What `clone` must not make.
+const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
+/// How an argument is compared.
+enum Only {
+    Equal(u64),
+    /// None of these bits is set.
+    Without(u64),
+}
+
+/// The filters: one refuses with `EPERM` what the tables do not contain, and of some calls all but what is
+/// needed. The other says of `clone3` that there is none: a filter cannot see its arguments, and the C
+/// library takes `clone` then.
+fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let architecture: TargetArch = std::env::consts::ARCH.try_into()?;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for call in CALLS.iter().chain(PROGRAM) {
         rules.insert(call.number, Vec::new());
     }
-    let is = |argument, value: u64| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
+    let some = |argument, only: &[Only]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        only.iter().map(|only| rule(argument, only)).collect()
     };
-    let lacks = |argument, bits: u64| {
-        let masked = SeccompCmpOp::MaskedEq(bits);
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, masked, 0)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-    };
-    let [unix, exec] = [libc::AF_UNIX, libc::PROT_EXEC].map(|value| value as u64);
-    for socket in [libc::SYS_socket, libc::SYS_socketpair] {
-        rules.insert(socket, vec![is(0, unix)?]);
-    }
+    let unix = [Only::Equal(libc::AF_UNIX as u64)];
+    rules.insert(libc::SYS_socket, some(0, &unix)?);
+    rules.insert(libc::SYS_socketpair, some(0, &unix)?);
     // Memory that can be executed is never made.
-    for map in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.insert(map, vec![lacks(2, exec)?]);
-    }
+    let data = [Only::Without(libc::PROT_EXEC as u64)];
+    rules.insert(libc::SYS_mmap, some(2, &data)?);
+    rules.insert(libc::SYS_mprotect, some(2, &data)?);
+    rules.insert(libc::SYS_clone, some(0, &[Only::Without(NAMESPACES as u64)])?);
     // A signal is sent to nobody; whether a process exists may be asked.
-    rules.insert(libc::SYS_kill, vec![is(1, 0)?]);
-    SeccompFilter::new(
-        rules,
-        SeccompAction::Errno(libc::EPERM as u32),
-        SeccompAction::Allow,
-        std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()
+    rules.insert(libc::SYS_kill, some(1, &[Only::Equal(0)])?);
+    // What is unread, whether a log goes to a terminal, and the mode of a socket.
+    let asked = [libc::TIOCOUTQ, libc::TCGETS, libc::FIONBIO].map(|request| Only::Equal(request as u64));
+    rules.insert(libc::SYS_ioctl, some(1, &asked)?);
+    // The names of threads and of memory.
+    let names = [libc::PR_SET_NAME, libc::PR_SET_VMA].map(|what| Only::Equal(what as u64));
+    rules.insert(libc::SYS_prctl, some(0, &names)?);
+    let [refused, unknown] = [libc::EPERM, libc::ENOSYS].map(|errno| SeccompAction::Errno(errno as u32));
+    let listed = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture)?;
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let no_clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, unknown, architecture)?;
+    Ok([listed.try_into()?, no_clone3.try_into()?])
+}
+
+fn rule(argument: u8, only: &Only) -> Result<SeccompRule, seccompiler::BackendError> {
+    let (compared, with) = match *only {
+        Only::Equal(value) => (SeccompCmpOp::Eq, value),
+        Only::Without(bits) => (SeccompCmpOp::MaskedEq(bits), 0),
+    };
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compared, with)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+    use std::thread;
+
+    use rustix::process::{Signal, getpid, kill_process, test_kill_process};
+    use tempfile::TempDir;
+
+    /// Runs it on a thread of its own, which is limited alone.
+    fn apart<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+        thread::spawn(run).join().unwrap()
+    }
+
+    #[test]
+    fn calls_are_those_of_a_server() {
+        apart(|| {
+            let directory = TempDir::new().unwrap();
+            let [listed, no_clone3] = filters().unwrap();
+            for filter in [&no_clone3, &listed] {
+                if seccompiler::apply_filter(filter).is_err() {
+                    return eprintln!("skipped: there are no filters here");
+                }
+            }
+            assert_eq!(apart(|| 1), 1, "threads can be started");
+            let file = directory.path().join("file");
+            fs::write(&file, b"x").unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"x");
+            assert!(UnixListener::bind(directory.path().join("socket")).is_ok());
+            let denied = |error: std::io::Error| error.raw_os_error() == Some(libc::EPERM);
+            assert!(TcpListener::bind("127.0.0.1:0").is_err_and(denied));
+            assert!(Command::new("/bin/true").status().is_err_and(denied));
+            assert!(fs::create_dir(directory.path().join("directory")).is_err_and(denied));
+            // Its default is to be ignored.
+            assert!(kill_process(getpid(), Signal::WINCH).is_err());
+            assert!(test_kill_process(getpid()).is_ok());
+        });
+    }
+
+    #[test]
+    fn files_are_those_of_a_server() {
+        apart(|| {
+            let directory = TempDir::new().unwrap();
+            let at = |path: &str| directory.path().join(path);
+            for inner in ["socket", "log", "config", "other", "linked"] {
+                fs::create_dir(at(inner)).unwrap();
+                fs::write(at(inner).join("file"), b"x").unwrap();
+            }
+            let (socket, log) = (at("socket/bus"), at("log/link"));
+            std::os::unix::fs::symlink(at("linked/file"), &log).unwrap();
+            let config = at("config/file");
+            let files = Files { socket: &socket, log: Some(&log), config: Some(&config) };
+            if let Err(failure) = limit_files(&files) {
+                return eprintln!("skipped: {failure:?}");
+            }
+            assert!(UnixListener::bind(&socket).is_ok());
+            fs::remove_file(&socket).unwrap();
+            // As rotation does.
+            fs::rename(at("log/file"), at("log/file.1")).unwrap();
+            fs::write(at("log/file"), b"y").unwrap();
+            fs::remove_file(at("log/file.1")).unwrap();
+            fs::write(&log, b"y").unwrap();
+            assert_eq!(fs::read(&config).unwrap(), b"x");
+            for readable in ["/proc/self/status", "/etc/passwd"] {
+                assert!(fs::read(readable).is_ok(), "{readable}");
+            }
+            let denied = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
+            assert!(fs::read(at("other/file")).is_err_and(denied));
+            assert!(fs::write(&config, b"y").is_err_and(denied));
+            assert!(fs::remove_file(&config).is_err_and(denied));
+            assert!(fs::write(at("other/new"), b"y").is_err_and(denied));
+            assert!(fs::create_dir(at("socket/directory")).is_err_and(denied));
+        });
+    }
 }

@@ -504,6 +504,8 @@ pub(super) mod tests {
             ([pipe().0, pipe().1, socket(), this_process()], false),
             ([pipe().0, pipe().1, pipe().1, socket()], false),
             ([pipe().0, pipe().1, pipe().1, pipe().0], false),
+            // In place of the process.
+            ([pipe().0, pipe().1, pipe().1, pipe().1], true),
         ];
         for (descriptors, known) in cases {
             assert_eq!(Pipes::check(descriptors).is_some(), known);

@@ -155,7 +155,9 @@ fn what_is_no_part_is_dropped() {
         (false, false, vec![page(), segment(), this_process()]),
         (false, false, vec![writable(), page(), this_process()]),
         (false, false, vec![segment(), segment(), this_process()]),
-        (false, false, vec![segment(), page(), pipe().0]),
+        // In place of a process.
+        (false, true, vec![segment(), page(), pipe().0]),
+        (false, false, vec![segment(), page(), pipe().1]),
         (true, false, vec![segment(), page(), this_process(), pipe().1, pipe().0]),
         (true, false, vec![segment(), page(), this_process(), pipe().0, page()]),
     ];
@@ -170,6 +172,24 @@ fn what_is_no_part_is_dropped() {
         shared.add(Source { ring_size, ..source(1, 7) }, Descriptors::of(good()));
         assert!(shared.take_arrived().is_empty(), "{ring_size}");
     }
+}
+
+/// From a server that gets no pidfd.
+#[test]
+fn a_pipe_in_place_of_a_process_shows_the_end() {
+    let alice = Alice::new();
+    let (mut feed, shared) = feed();
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let descriptors = [alice.segment.try_clone().unwrap(), create_page().unwrap(), read];
+    shared.add(source(1, 7), Descriptors::of(descriptors));
+    assert_eq!((take(&mut feed), feed.parts.len()), (Vec::new(), 1));
+    drop(write);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !feed.parts.is_empty() {
+        assert!(Instant::now() < deadline, "the end is seen");
+        assert_eq!(take(&mut feed), []);
+    }
+    assert_eq!(feed.left_off.len(), 1, "it goes on there if the same publisher comes again");
 }
 
 trait Concat {
