@@ -2,7 +2,7 @@
 
 use super::common::program::{CLIENT, Ended, Program, SERVER};
 use super::common::role::{command, say, setting};
-use super::common::{LIMIT, Place, await_server};
+use super::common::{LIMIT, Place, await_server, eventually};
 use ringpost::Client;
 use ringpost::cli::calls::number_of;
 use rustix::process::Signal;
@@ -57,9 +57,15 @@ fn is_skipped(output: &[u8]) -> bool {
     is
 }
 
+/// Waits for its end. Until it is executed, its role would end with its input.
+fn run(mut program: Program) -> Ended {
+    eventually("it ends", || program.is_over());
+    program.end()
+}
+
 fn client(place: &Place, arguments: &[&str]) -> Ended {
     let (socket, path) = ("--socket", place.path.to_str().unwrap());
-    start("client.json", CLIENT, &[arguments, &[socket, path]].concat(), "").end()
+    run(start("client.json", CLIENT, &[arguments, &[socket, path]].concat(), ""))
 }
 
 #[test]
@@ -71,13 +77,11 @@ fn the_programs_run_under_their_lists() {
             vec!["--socket", place.path.to_str().unwrap(), "--log-file", log.to_str().unwrap()];
         arguments.extend(more);
         let mut server = start("server.json", SERVER, &arguments, "");
-        while !place.path.exists() {
-            if server.is_over() {
-                let Ended { stdout, stderr, .. } = server.end();
-                assert!(is_skipped(&stdout) || stderr.contains("--sandbox: the server cannot"), "{stderr}");
-                return eprintln!("skipped: {stderr}");
-            }
-            std::thread::yield_now();
+        eventually("it listens or ends", || server.is_over() || place.path.exists());
+        if server.is_over() {
+            let Ended { stdout, stderr, .. } = server.end();
+            assert!(is_skipped(&stdout) || stderr.contains("--sandbox: the server cannot"), "{stderr}");
+            return eprintln!("skipped: {stderr}");
         }
         await_server(&place.path);
         let called = client(&place, &["call", "--as", "alice", "hello"]).well();
@@ -85,20 +89,24 @@ fn the_programs_run_under_their_lists() {
         let mut bob = Client::builder(&place.path).timeout(LIMIT).register("bob").unwrap();
         // A program that starts others.
         let path = place.path.to_str().unwrap();
-        let serving =
-            start("client.json", CLIENT, &["serve", "--as", "carol", "--socket", path, "--exec", "cat"], "");
+        let serving = start(
+            "client.json",
+            CLIENT,
+            &["serve", "--as", "carol", "--socket", path, "--exec", "sh", "-c", "echo out"],
+            "",
+        );
         let carol = bob.wait_for("carol", LIMIT).unwrap();
-        let mut link = loop {
-            // She may not listen yet.
-            if let Ok(link) = bob.connect(carol) {
-                break link;
-            }
-        };
-        assert_eq!(link.call_timeout(b"through cat", LIMIT).unwrap().payload(), b"through cat");
+        let mut link = None;
+        eventually("she listens", || {
+            link = bob.connect(carol).ok();
+            link.is_some()
+        });
+        let mut link = link.unwrap();
+        assert_eq!(link.call_timeout(b"x", LIMIT).unwrap().payload(), b"out\n");
         let listed = client(&place, &["ls"]).well();
         assert!(String::from_utf8_lossy(&listed).contains("carol"));
         serving.signal(Signal::TERM);
-        assert_eq!(serving.end().status, Some(0));
+        assert_eq!(run(serving).status, Some(0));
         drop((link, bob));
         server.signal(Signal::TERM);
         assert_eq!(server.end().status, Some(0));
@@ -111,8 +119,8 @@ fn the_programs_run_under_their_lists() {
 #[test]
 fn what_is_not_in_a_list_is_refused() {
     let place = Place::new();
-    let Ended { status, stdout, stderr } =
-        start("server.json", SERVER, &["--socket", place.path.to_str().unwrap()], "memfd_create").end();
+    let arguments = ["--socket", place.path.to_str().unwrap()];
+    let Ended { status, stdout, stderr } = run(start("server.json", SERVER, &arguments, "memfd_create"));
     if !is_skipped(&stdout) {
         assert!(status == Some(1) && stderr.contains("cannot create a memory file"), "{stderr}");
     }

@@ -5,6 +5,7 @@ use super::common::{LIMIT, Place, await_server, eventually};
 use ringpost::{Client, Observer};
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 /// A server in its sandbox, with a configuration and a log, each in a directory of its own.
@@ -19,7 +20,7 @@ const OPEN: &str = "sandbox = true\n[log]\nlevel = \"debug\"\n";
 
 impl Sandboxed {
     /// `None` if the kernel has no Landlock or no filters.
-    fn start() -> Option<Sandboxed> {
+    fn start(environment: &[(&str, &str)]) -> Option<Sandboxed> {
         let place = Place::new();
         let [config, log] =
             ["etc/server.toml", "log/server.log"].map(|path| place.directory.path().join(path));
@@ -28,8 +29,10 @@ impl Sandboxed {
         }
         fs::write(&config, OPEN).unwrap();
         let [path, config_path, log_path] = [&place.path, &config, &log].map(|path| path.to_str().unwrap());
-        let mut server =
-            Program::start(SERVER, &["--socket", path, "--config", config_path, "--log-file", log_path]);
+        let arguments = ["--socket", path, "--config", config_path, "--log-file", log_path];
+        let mut server = Program::start_with(SERVER, &arguments, |command| {
+            command.envs(environment.iter().copied());
+        });
         eventually("it listens or ends", || server.is_over() || place.path.exists());
         if server.is_over() {
             let Ended { stderr, .. } = server.end();
@@ -73,7 +76,7 @@ impl Sandboxed {
 
 #[test]
 fn all_threads_are_limited_and_the_bus_works() {
-    let Some(sandboxed) = Sandboxed::start() else { return };
+    let Some(sandboxed) = Sandboxed::start(&[]) else { return };
     sandboxed.use_it("alice");
     let client = Client::register(&sandboxed.place.path, "bob").unwrap();
     let filters = sandboxed.status("Seccomp");
@@ -85,7 +88,7 @@ fn all_threads_are_limited_and_the_bus_works() {
 
 #[test]
 fn it_opens_its_log_anew_and_loads_its_configuration_anew() {
-    let Some(sandboxed) = Sandboxed::start() else { return };
+    let Some(sandboxed) = Sandboxed::start(&[]) else { return };
     let moved = sandboxed.log.with_extension("old");
     fs::rename(&sandboxed.log, &moved).unwrap();
     // Editors replace a file.
@@ -108,7 +111,7 @@ fn it_opens_its_log_anew_and_loads_its_configuration_anew() {
 
 #[test]
 fn it_removes_its_files_at_its_end_and_says_how_it_was() {
-    let Some(sandboxed) = Sandboxed::start() else { return };
+    let Some(sandboxed) = Sandboxed::start(&[]) else { return };
     sandboxed.use_it("alice");
     sandboxed.server.signal(Signal::TERM);
     let Sandboxed { server, place, log, .. } = sandboxed;
@@ -121,7 +124,7 @@ fn it_removes_its_files_at_its_end_and_says_how_it_was() {
 
 #[test]
 fn it_reaches_nothing_else() {
-    let Some(sandboxed) = Sandboxed::start() else { return };
+    let Some(sandboxed) = Sandboxed::start(&[]) else { return };
     // The configuration now leads elsewhere.
     let elsewhere = tempfile::tempdir().unwrap();
     let target = elsewhere.path().join("server.toml");
@@ -131,4 +134,34 @@ fn it_reaches_nothing_else() {
     let refused = Observer::connect(&sandboxed.place.path).unwrap().control("reload").unwrap_err();
     assert!(refused.to_string().contains("ermission denied"), "{refused}");
     sandboxed.use_it("alice");
+}
+
+/// It tells a service manager how it is, and asks itself for the watchdog.
+#[test]
+fn a_service_manager_hears_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "2000000")];
+    let Some(sandboxed) = Sandboxed::start(&environment) else { return };
+    let hear = |wanted: &str| {
+        let mut state = [0; 4096];
+        loop {
+            let length = manager.recv(&mut state).expect(wanted);
+            if String::from_utf8_lossy(&state[..length]).contains(wanted) {
+                return;
+            }
+        }
+    };
+    hear("READY=1");
+    // The second one comes when the server has been asked under its limits.
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    sandboxed.server.signal(Signal::HUP);
+    hear("RELOADING=1");
+    hear("READY=1");
+    sandboxed.server.signal(Signal::TERM);
+    hear("STOPPING=1");
+    assert_eq!(sandboxed.server.end().status, Some(0));
 }

@@ -232,6 +232,7 @@ pub const LOAD: &[Call] = calls! {
     landlock_create_ruleset SYS_landlock_create_ruleset;
     landlock_restrict_self SYS_landlock_restrict_self;
     mkdirat SYS_mkdirat;
+    newfstatat SYS_newfstatat;
     pread64 SYS_pread64;
     seccomp SYS_seccomp;
     set_tid_address SYS_set_tid_address;
@@ -247,7 +248,12 @@ pub const TOOLS: &[Call] = calls! {
     chdir SYS_chdir;
     dup SYS_dup;
     dup3 SYS_dup3;
+    getegid SYS_getegid;
+    geteuid SYS_geteuid;
+    getgid SYS_getgid;
     getpgid SYS_getpgid;
+    getppid SYS_getppid;
+    getuid SYS_getuid;
     pidfd_open SYS_pidfd_open;
     pidfd_send_signal SYS_pidfd_send_signal;
     pipe2 SYS_pipe2;
