@@ -208,7 +208,7 @@ impl Talk {
             Address::Key(key) => self.keys.short(*key),
             to => out::readable(to.to_string().as_bytes()),
         };
-        let there = self.caller.look_up(&to).map_err(session::failed_call)?.is_some();
+        let there = self.caller.look_up(to).map_err(session::failed_call)?.is_some();
         let doubt = if there { "" } else { ", who is not registered now" };
         let said = format!("whole lines go to {name}{doubt}; /to alone ends that\n");
         self.chosen = Some((to, name));
@@ -253,7 +253,7 @@ impl Talk {
         let refused = |why: Failure| Failure::failed(format!("not sent to {to}: {why}"));
         self.come_back().map_err(refused)?;
         let meant = self.meant(to).map_err(refused)?;
-        let key = session::found(self.caller.look_up(&meant), to, "/who").map_err(refused)?;
+        let key = session::found(self.caller.look_up(meant), to, "/who").map_err(refused)?;
         self.caller.send_timeout(key, message, PATIENCE).map_err(|error| match error.may_have_executed() {
             true => Failure::failed(format!("perhaps not sent to {to}: {error}")),
             false => refused(Failure::failed(error)),
