@@ -89,7 +89,7 @@ fn each_message_is_judged_by_one_of_the_rules() {
                 }
             };
             control
-                .replace(with_rules((changes % 3 > 0).then(rule).into_iter().collect::<Vec<_>>()))
+                .replace(with_rules((!changes.is_multiple_of(3)).then(rule).into_iter().collect::<Vec<_>>()))
                 .unwrap();
             changes += 1;
         }
