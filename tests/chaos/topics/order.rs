@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use ringpost::{Key, Policy};
 
 use super::content::Said;
+use super::publishing::AGAIN;
 
 /// What it has received of one publisher.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +71,8 @@ impl Order {
 
     /// A sample of this client was overwritten while it was read, and nobody knows of which publisher it was:
     /// they begin anew here.
-    pub fn overrun(&mut self, key: Key) {
-        self.gives_up(key);
+    pub fn overrun(&mut self, key: Key, pid: u32) {
+        self.gives_up(key, pid);
     }
 
     /// From now on the server may put publishers off.
@@ -84,11 +85,12 @@ impl Order {
         self.received.iter().map(|(publisher, received)| (*publisher, received.last))
     }
 
-    /// A publisher gives nothing more to this subscription. Returns those that may be meant.
-    pub fn gives_up(&mut self, key: Key) -> Vec<u64> {
-        let meant = |received: &Received| received.key == key;
-        let gone: Vec<u64> =
-            self.received.iter().filter(|(_, it)| meant(it)).map(|(publisher, _)| *publisher).collect();
+    /// A publisher of this process gives nothing more to this subscription. Returns those that may be meant.
+    /// One that has registered again may have another key than at its last sample.
+    pub fn gives_up(&mut self, key: Key, pid: u32) -> Vec<u64> {
+        let moves = |publisher: u64| publisher & AGAIN != 0 && publisher >> 32 == u64::from(pid);
+        let meant = |(publisher, received): &(&u64, &Received)| received.key == key || moves(**publisher);
+        let gone: Vec<u64> = self.received.iter().filter(meant).map(|(publisher, _)| *publisher).collect();
         gone.iter().for_each(|publisher| _ = self.received.remove(publisher));
         // The client may publish other topics, which go on: nobody said which one it was.
         self.doubtful.insert(key);
@@ -125,7 +127,10 @@ pub mod tests {
         assert!(take(&mut reliable, 10, 1, two).is_ok(), "it went on at another server");
         assert!(take(&mut reliable, 12, 1, two).is_ok(), "it may not have been known there yet");
         assert!(take(&mut reliable, 14, 0, two).is_err(), "every gap is counted");
-        assert_eq!((reliable.gives_up(one), reliable.gives_up(two)), (vec![], vec![7]));
+        let mut moves = reliable.clone();
+        moves.received.insert(9 << 32 | AGAIN, Received { last: 1, key: one, moved: false });
+        assert_eq!((moves.gives_up(two, 8), moves.gives_up(two, 9)), (vec![7], vec![9 << 32 | AGAIN]));
+        assert_eq!((reliable.gives_up(one, 9), reliable.gives_up(two, 9)), (vec![], vec![7]));
         assert!(reliable.next(&said(1), 2, 0, two).is_err(), "another sequence");
     }
 }

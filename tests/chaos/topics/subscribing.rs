@@ -142,7 +142,7 @@ impl<'a> Sub<'a> {
             SampleError::Evicted { publisher } | SampleError::NotReliable { publisher }
                 if self.policy == Policy::Reliable =>
             {
-                self.gives_up(publisher.key);
+                self.gives_up(publisher.key, publisher.pid);
                 Found::Told
             }
             SampleError::Disconnected(
@@ -157,8 +157,8 @@ impl<'a> Sub<'a> {
     }
 
     /// It need not have what this publisher publishes. The harness forgets what it was told of it.
-    fn gives_up(&mut self, key: Key) {
-        for publisher in self.order.gives_up(key) {
+    fn gives_up(&mut self, key: Key, pid: u32) {
+        for publisher in self.order.gives_up(key, pid) {
             self.tell(publisher, u64::MAX);
         }
     }
@@ -167,11 +167,11 @@ impl<'a> Sub<'a> {
         let read = |view: SampleView<'_>| {
             let mut bytes = vec![0; view.len()];
             let copied = view.copy_to(0, &mut bytes);
-            let told = (view.sequence(), view.missed(), view.publisher().key);
+            let told = (view.sequence(), view.missed(), *view.publisher());
             (bytes, told, copied.is_ok() && view.finish().is_ok())
         };
         let found = self.subscriber.try_recv_ref().map(|found| found.map(read));
-        let (bytes, (sequence, missed, key), whole) = match found {
+        let (bytes, (sequence, missed, publisher), whole) = match found {
             Ok(Some(found)) => found,
             Ok(None) => return Found::Nothing,
             Err(error) => return self.told(error),
@@ -180,11 +180,11 @@ impl<'a> Sub<'a> {
             if self.policy == Policy::Reliable {
                 self.wrong(&format!("sample {sequence} was overwritten while it was read"));
             }
-            self.order.overrun(key);
+            self.order.overrun(publisher.key, publisher.pid);
             return Found::Sample;
         }
         let said = content::read(&bytes).unwrap_or_else(|wrong| self.wrong(&wrong));
-        match self.order.next(&said, sequence, missed, key) {
+        match self.order.next(&said, sequence, missed, publisher.key) {
             Ok(()) => Found::Sample,
             Err(wrong) => self.wrong(&wrong),
         }
