@@ -17,6 +17,7 @@ mod generate;
 mod log;
 mod on_terminal;
 mod operate;
+mod packaging;
 mod person;
 mod serve;
 mod signals;

@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use rustix::time::Timespec;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -185,10 +186,11 @@ impl Manager {
         String::from_utf8(space[..length].to_vec()).unwrap()
     }
 
-    /// How often the log tells this event.
-    fn events(&self, event: &str) -> usize {
+    /// How often the log tells this event, with this in it.
+    fn events(&self, event: &str, part: &str) -> usize {
         let log = fs::read_to_string(self.file("log")).unwrap_or_default();
-        log.lines().filter(|line| line.split(' ').any(|word| word == event)).count()
+        let tells = |line: &&str| line.split(' ').any(|word| word == event) && line.contains(part);
+        log.lines().filter(tells).count()
     }
 }
 
@@ -215,7 +217,39 @@ fn a_manager_hears_of_the_start_of_reloads_and_of_the_end() {
     server.signal(Signal::TERM);
     assert_eq!(manager.hear(), "STOPPING=1\n");
     assert_eq!(server.end().status, Some(0));
-    assert_eq!(manager.events("notify"), 0);
+    assert_eq!(manager.events("notify", ""), 0);
+}
+
+/// A name that begins with @ has no file.
+#[test]
+fn a_manager_may_have_an_abstract_name() {
+    let manager = Manager::new();
+    let name = format!("{}", manager.file("notify").display());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let server = manager.start(|command| {
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+    });
+    let mut space = [0; 4096];
+    let length = socket.recv(&mut space).expect("no notification came");
+    assert!(space[..length].starts_with(b"READY=1\n"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+/// Its queue is full, and the server ends all the same.
+#[test]
+fn a_manager_that_does_not_read_holds_up_nothing() {
+    let manager = Manager::new();
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.send_to(b"x", manager.file("notify")).is_ok() {}
+    let server = manager.start(|_| {});
+    eventually("the log says so", || manager.events("notify", "") == 1);
+    Client::register(&manager.place.path, "alice").unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
 }
 
 #[test]
@@ -224,7 +258,7 @@ fn a_manager_that_cannot_be_told_is_no_reason_to_end() {
     let server = manager.start(|command| {
         command.env("NOTIFY_SOCKET", manager.file("nobody"));
     });
-    eventually("the log says so", || manager.events("notify") == 1);
+    eventually("the log says so", || manager.events("notify", "") == 1);
     Client::register(&manager.place.path, "alice").unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.end().status, Some(0));
@@ -246,9 +280,9 @@ fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
     let path = &manager.place.path;
     fs::rename(path, &hidden).unwrap();
     // Nobody listens there; somebody listens and does not answer; another server answers.
-    not_fed(&manager);
+    not_fed(&manager, "no server");
     let mute = listening(path, SocketType::SEQPACKET);
-    not_fed(&manager);
+    not_fed(&manager, "in time");
     drop(mute);
     fs::remove_file(path).unwrap();
     let other = ringpost::Server::builder(path).start().unwrap_err();
@@ -258,7 +292,7 @@ fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
     );
     fs::remove_file(manager.file("bus.lock")).unwrap();
     let other = ringpost::Server::builder(path).start().unwrap();
-    not_fed(&manager);
+    not_fed(&manager, "answers at");
     other.join_after_shutdown();
     // What is there again is fed again.
     fs::rename(&hidden, path).unwrap();
@@ -267,15 +301,40 @@ fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
     assert_eq!(server.end().status, Some(0));
 }
 
-/// Checks that the server complains again and again, and feeds nobody meanwhile.
-fn not_fed(manager: &Manager) {
-    let complaints = || manager.events("watchdog");
-    let first = complaints();
-    eventually("it complains", || complaints() > first);
+/// A new server would not bring the path of the manager's socket back, only end all clients.
+#[test]
+fn the_watchdog_is_fed_although_the_path_of_a_passed_socket_is_gone() {
+    let manager = Manager::new();
+    let path = &manager.place.path;
+    let socket = listening(path, SocketType::SEQPACKET);
+    let log = manager.file("log");
+    let mut command = with_socket(&socket, &["--log-file", text(&log)]);
+    command.env("NOTIFY_SOCKET", manager.file("notify")).env("WATCHDOG_USEC", "400000");
+    let server = Program::spawn(&mut command);
+    assert!(manager.hear().contains("READY=1"));
+    fs::rename(path, manager.file("hidden")).unwrap();
+    let complaints = || manager.events("watchdog", "no server");
+    eventually("it complains", || complaints() > 0);
+    let before = complaints();
+    for _ in 0..5 {
+        assert_eq!(manager.hear(), "WATCHDOG=1\n");
+    }
+    eventually("it complains again", || complaints() > before);
+    // Who listens there and does not answer may be this server itself.
+    let _mute = listening(path, SocketType::SEQPACKET);
+    not_fed(&manager, "in time");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().status, Some(0));
+}
+
+/// Checks that the server complains of this again and again, and feeds nobody meanwhile.
+fn not_fed(manager: &Manager, why: &str) {
+    let complaints = || manager.events("watchdog", why);
+    eventually("it complains", || complaints() > 0);
     manager.socket.set_nonblocking(true).unwrap();
     while manager.socket.recv(&mut [0; 64]).is_ok() {}
-    let second = complaints();
-    eventually("it complains again", || complaints() > second + 1);
+    let before = complaints();
+    eventually("it complains again", || complaints() > before + 1);
     assert!(manager.socket.recv(&mut [0; 64]).is_err(), "it was fed");
     manager.socket.set_nonblocking(false).unwrap();
 }

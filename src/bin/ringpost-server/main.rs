@@ -89,11 +89,12 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
     };
     let stopper = server.stopper();
     let interrupt = caught.interrupt.clone();
-    let manager = Manager::default();
+    let manager = Manager::new(!has_files);
     let told = manager.clone();
     interrupt.then(move || {
-        stopper.shutdown();
+        // Before the server can have ended.
         told.stopping();
+        stopper.shutdown();
     });
     if has_files {
         let files = Files::of(&settings.socket);
