@@ -167,7 +167,7 @@ fn a_configuration_is_loaded_anew_and_a_wrong_one_changes_nothing() {
     said(operate(&place, &["log-level", "warn"]));
     etc.write(
         "bus.toml",
-        &format!("max-clients = 7\nsocket = \"/elsewhere\"\n[access.quotas]\nclients = 8\n[log]\nlevel = \"debug\"\n"),
+        "max-clients = 7\nsocket = \"/elsewhere\"\n[access.quotas]\nclients = 8\n[log]\nlevel = \"debug\"\n",
     );
     let answer = said(operate(&place, &["reload"]));
     assert!(answer.ends_with("; after a new start also socket max-clients\n"), "{answer}");

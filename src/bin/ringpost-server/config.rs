@@ -49,7 +49,7 @@ impl Config {
             max_clients: file.value("max-clients", max_clients)?,
             ring_size: file.value("ring-size", bytes)?,
             max_block: file.value("max-block", bytes)?,
-            wait: file.value("wait", |text| text.parse().map_err(|error| format!("{error}")))?,
+            wait: file.value("wait", |text| text.parse())?,
             pin: file.value("pin", cpu)?,
             sandbox: file.flag("sandbox")?.unwrap_or_default(),
             log: log(file.table("log")?)?,

@@ -154,7 +154,7 @@ fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     // A signal is sent to nobody; whether a process exists may be asked.
     rules.insert(libc::SYS_kill, some(1, &[Only::Equal(0)])?);
     // What is unread, whether a log goes to a terminal, and the mode of a socket.
-    let asked = [libc::TIOCOUTQ, libc::TCGETS, libc::FIONBIO].map(|request| Only::Equal(request as u64));
+    let asked = [libc::TIOCOUTQ, libc::TCGETS, libc::FIONBIO].map(Only::Equal);
     rules.insert(libc::SYS_ioctl, some(1, &asked)?);
     // The names of threads and of memory.
     let names = [libc::PR_SET_NAME, libc::PR_SET_VMA].map(|what| Only::Equal(what as u64));
