@@ -291,7 +291,7 @@ impl ServerBuilder {
     /// // As a service manager does before it starts the server.
     /// let flags = SocketFlags::CLOEXEC;
     /// let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    /// rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
+    /// rustix::net::bind(&socket, &SocketAddrUnix::new(&*path)?)?;
     /// rustix::net::listen(&socket, 1024)?;
     ///
     /// let server = Server::builder(&path).socket(socket.try_clone()?).start()?;

@@ -189,6 +189,8 @@ fn no_line_is_lost_or_doubled_when_the_terminal_changes_its_size() {
         }
         // With the cursor in the middle, where it does not tell what the terminal does.
         tty.press(&"\x1b[D".repeat(80));
+        // What was drawn for another width would arrive behind the change.
+        tty.until("the cursor is in the middle", |screen| screen.column() == "> ".len() + typed.len() - 80);
         for columns in [60, 30, 100, 50] {
             resize(&tty, columns);
             check(&tty, &typed);

@@ -53,6 +53,11 @@ impl Screen {
         self.rows[row].letters.iter().collect::<String>().trim_end().to_owned()
     }
 
+    /// The column of the cursor.
+    pub fn column(&self) -> usize {
+        self.column
+    }
+
     /// The row of the cursor.
     pub fn current(&self) -> String {
         self.line(self.row)

@@ -119,7 +119,7 @@ struct Shell {
     lines: Receiver<String>,
 }
 
-/// Begins the line that tells a command's exit status.
+/// Comes before a command's exit status.
 const STATUS: &str = "@ended ";
 
 impl Shell {
@@ -167,8 +167,12 @@ impl Shell {
             let line = self.lines.recv_timeout(limit).unwrap_or_else(|_| {
                 panic!("`{command}` ended with {status:?} and put out {output:#?}, then nothing more came")
             });
-            match line.strip_prefix(STATUS) {
-                Some(code) => status = Some(code.parse().unwrap()),
+            // The last line of a command may have no end.
+            match line.split_once(STATUS) {
+                Some((last, code)) => {
+                    status = Some(code.parse().unwrap());
+                    output.extend((!last.is_empty()).then(|| last.to_owned()));
+                }
                 None => output.push(line),
             }
         }
