@@ -12,6 +12,8 @@ pub struct Screen {
     pub unknown: Vec<String>,
     /// What the terminal answers to a question.
     pub answers: Vec<u8>,
+    /// How often it has rung.
+    pub bells: usize,
 }
 
 #[derive(Default, Clone)]
@@ -33,7 +35,7 @@ pub enum Narrow {
 impl Screen {
     pub fn new(columns: usize) -> Screen {
         let (pending, unknown, answers) = (Vec::new(), Vec::new(), Vec::new());
-        Screen { rows: vec![Row::default()], row: 0, column: 0, columns, pending, unknown, answers }
+        Screen { rows: vec![Row::default()], row: 0, column: 0, columns, pending, unknown, answers, bells: 0 }
     }
 
     /// The whole text, without spaces at the ends of lines. What the terminal folded is one line.
@@ -51,11 +53,6 @@ impl Screen {
 
     fn line(&self, row: usize) -> String {
         self.rows[row].letters.iter().collect::<String>().trim_end().to_owned()
-    }
-
-    /// The column of the cursor.
-    pub fn column(&self) -> usize {
-        self.column
     }
 
     /// The row of the cursor.
@@ -125,7 +122,7 @@ impl Screen {
                 self.move_to(self.row + 1, self.column);
             }
             '\x08' => self.column = self.column.saturating_sub(1),
-            '\x07' => {}
+            '\x07' => self.bells += 1,
             '\t' => self.column = (self.column / 8 + 1) * 8,
             character if character.is_control() => self.unknown.push(format!("{character:?}")),
             character => {

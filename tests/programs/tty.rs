@@ -114,6 +114,10 @@ impl Tty {
         self.signal(Signal::WINCH);
     }
 
+    pub fn bells(&self) -> usize {
+        self.screen.0.lock().unwrap().bells
+    }
+
     pub fn text(&self) -> String {
         self.screen.0.lock().unwrap().text()
     }
