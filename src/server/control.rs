@@ -43,12 +43,12 @@ impl fmt::Debug for Commands {
 /// The commands, as the acceptor sees them.
 pub(super) struct Control {
     shared: Arc<Shared>,
-    desk: Arc<Desk>,
+    queue: Arc<Queue>,
 }
 
 /// What the acceptor and the thread share.
 #[derive(Default)]
-struct Desk {
+struct Queue {
     state: Mutex<State>,
     /// The thread has nothing left to do.
     idle: Condvar,
@@ -71,7 +71,7 @@ struct Order {
 
 impl Control {
     pub(super) fn new(shared: Arc<Shared>) -> Control {
-        Control { shared, desk: Arc::default() }
+        Control { shared, queue: Arc::default() }
     }
 
     /// Takes a command. Its answer comes later, unless it is refused.
@@ -96,14 +96,14 @@ impl Control {
             return Err(Obeyed::NotPermitted);
         }
         let commands = self.shared.settings.control.clone().ok_or(Obeyed::NoCommands)?;
-        let mut state = lock(&self.desk.state);
+        let mut state = lock(&self.queue.state);
         if state.waiting.len() >= MOST_WAITING {
             return Err(Obeyed::Busy);
         }
         state.waiting.push_back(order);
         if !state.runs {
-            let (shared, desk) = (Arc::clone(&self.shared), Arc::clone(&self.desk));
-            if let Err(error) = threads::spawn("rp-control", move || run(&shared, &desk, &commands)) {
+            let (shared, queue) = (Arc::clone(&self.shared), Arc::clone(&self.queue));
+            if let Err(error) = threads::spawn("rp-control", move || run(&shared, &queue, &commands)) {
                 state.waiting.clear();
                 return Err(Obeyed::Failed(format!("the server cannot start a thread: {error}")));
             }
@@ -114,7 +114,7 @@ impl Control {
 
     /// Sends the answers that are there.
     pub(super) fn answer(&mut self, connections: &mut Connections) {
-        let answers = std::mem::take(&mut lock(&self.desk.state).answers);
+        let answers = std::mem::take(&mut lock(&self.queue.state).answers);
         for (id, obeyed) in answers {
             if let Some(asking) = connections.asking_mut(id) {
                 asking.commands = false;
@@ -125,13 +125,13 @@ impl Control {
 
     /// Takes no more commands, waits until `until` for the one that is being carried out, and answers it.
     pub(super) fn finish(&mut self, connections: &mut Connections, until: Option<Instant>) {
-        let mut state = lock(&self.desk.state);
+        let mut state = lock(&self.queue.state);
         for order in std::mem::take(&mut state.waiting) {
             let stopping = Obeyed::Failed("the server is shutting down, and has not carried it out".into());
             state.answers.push((order.from, stopping));
         }
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let waited = self.desk.idle.wait_timeout_while(state, left, |state| state.runs);
+        let waited = self.queue.idle.wait_timeout_while(state, left, |state| state.runs);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.answer(connections);
     }
@@ -144,12 +144,12 @@ fn answer(connections: &mut Connections, id: ConnectionId, obeyed: &Obeyed) {
 }
 
 /// The thread's work.
-fn run(shared: &Shared, desk: &Desk, commands: &Commands) {
+fn run(shared: &Shared, queue: &Queue, commands: &Commands) {
     loop {
-        let mut state = lock(&desk.state);
+        let mut state = lock(&queue.state);
         let Some(Order { from, who, command }) = state.waiting.pop_front() else {
             state.runs = false;
-            desk.idle.notify_all();
+            queue.idle.notify_all();
             return;
         };
         drop(state);
@@ -160,7 +160,7 @@ fn run(shared: &Shared, desk: &Desk, commands: &Commands) {
         };
         let error = if let Obeyed::Failed(why) = &obeyed { Some(why.clone()) } else { None };
         shared.events.tell(Event::Control { who, command, error });
-        lock(&desk.state).answers.push((from, obeyed));
+        lock(&queue.state).answers.push((from, obeyed));
         shared.stop.wake_acceptor();
     }
 }

@@ -171,7 +171,7 @@ pub const CALLS: &[Call] = calls! {
     write SYS_write: "link topic shutdown", "link topic";
 };
 
-/// What `ringpost-server` needs besides while it runs: for its log, signals, configuration, memory and threads,
+/// What `ringpost-server` needs besides while it runs: for its log, signals, configuration, memory, threads,
 /// and to tell a service manager how it is.
 #[rustfmt::skip]
 pub const PROGRAM: &[Call] = calls! {
