@@ -145,7 +145,7 @@ impl Reader {
 
     /// Takes the next sample into the buffer, which it clears first. Does not block. Returns `None` also when
     /// it was lapped again and again; [`is_pending`](Self::is_pending) tells.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_take(&mut self, to: &mut Vec<u8>) -> Result<Option<Taken>, Fault> {
         to.clear();
         let word = self.load_header();
