@@ -35,6 +35,7 @@ fn settings(path: &Path) -> Settings {
         pin: None,
         access: Default::default(),
         grace: Duration::ZERO,
+        control: None,
     }
 }
 
