@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::given::{await_connection, listening};
 use common::proc::worker_is_gone;
 use common::role::{self, Role, Stage, say, setting};
 use common::{Bus, Gate, LIMIT, Place, becomes, begin, eventually, within_limit};
@@ -10,17 +11,16 @@ use ringpost::{
     CallError, Client, CloseReason, ListenError, RecvError, Request, Response, Server, StartError,
     WaitStrategy,
 };
-use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::SocketType;
 use rustix::process::{Resource, Rlimit, getpid, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-use rustix::time::Timespec;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -635,25 +635,10 @@ fn a_server_dropped_in_the_drop_of_its_service_does_not_wait_for_itself() {
 
 // ---- a socket that was given
 
-/// A socket that listens, as a service manager makes it.
-fn listening(path: &Path) -> OwnedFd {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    listen(&socket, 10).unwrap();
-    socket
-}
-
-/// Waits until somebody has connected and was not accepted yet.
-fn await_connection(socket: &OwnedFd) {
-    let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
-    let mut looked = [PollFd::new(socket, PollFlags::IN)];
-    eventually("somebody connects", || poll(&mut looked, Some(&limit)) == Ok(1));
-}
-
 #[test]
 fn clients_of_a_socket_that_was_given_wait_for_the_next_server() {
     let place = Place::new();
-    let socket = listening(&place.path);
+    let socket = listening(&place.path, SocketType::SEQPACKET);
     fs::set_permissions(&place.path, PermissionsExt::from_mode(0o640)).unwrap();
     let register = |name: &'static str| {
         let path = place.path.clone();

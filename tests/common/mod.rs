@@ -5,6 +5,7 @@
 
 pub mod by_epoll;
 pub mod filter;
+pub mod given;
 pub mod noise;
 pub mod payload;
 pub mod proc;

@@ -312,6 +312,21 @@ impl RawClient {
         (self.tail + padding + size + LINE).saturating_sub(head) <= self.ring_size
     }
 
+    /// Makes requests and reads no answer, until both rings are full and the server waits for room.
+    pub fn stop_the_worker(&mut self) {
+        let mut stuck = 0;
+        while stuck < 200 {
+            if self.has_room_for(1000) {
+                self.request(1, 0, &[7; 1000]);
+                self.wake();
+                stuck = 0;
+            } else {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                stuck += 1;
+            }
+        }
+    }
+
     /// Whether there is a record in the response ring.
     pub fn is_answered(&self) -> bool {
         self.record(Ring::Response, self.taken).load(Ordering::Acquire) != 0

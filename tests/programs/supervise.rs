@@ -1,36 +1,19 @@
 //! Tests of what a service manager does: it passes the socket, is told how the server is, and sees that it is
 //! alive. The test is the manager.
 
+use crate::common::given::{await_connection, listening};
 use crate::common::raw::RawClient;
 use crate::common::{LIMIT, Place, begin, eventually};
 use crate::program::*;
 use ringpost::{Client, Observer};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::SocketType;
 use rustix::process::Signal;
-use rustix::time::Timespec;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// A socket that listens, as a manager makes it.
-fn listening(path: &Path, kind: SocketType) -> OwnedFd {
-    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    listen(&socket, 10).unwrap();
-    socket
-}
-
-/// Waits until somebody has connected and was not accepted yet.
-fn await_connection(socket: &OwnedFd) {
-    let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
-    let mut looked = [PollFd::new(socket, PollFlags::IN)];
-    eventually("somebody connects", || poll(&mut looked, Some(&limit)) == Ok(1));
-}
 
 /// A server with this socket as descriptor 3. The shell that puts it there becomes the server, so it has the
 /// number that `LISTEN_PID` says.
@@ -77,17 +60,7 @@ fn a_passed_socket_stays_if_a_second_signal_ends_the_server() {
     let socket = listening(&place.path, SocketType::SEQPACKET);
     let mut server = Program::spawn(&mut with_socket(&socket, &["--ring-size", "4K"]));
     let mut mute = RawClient::register(&place.path, "mute");
-    let mut stuck = 0;
-    while stuck < 200 {
-        if mute.has_room_for(1000) {
-            mute.request(1, 0, &[7; 1000]);
-            mute.wake();
-            stuck = 0;
-        } else {
-            std::thread::sleep(Duration::from_millis(1));
-            stuck += 1;
-        }
-    }
+    mute.stop_the_worker();
     eventually("a repeated signal ends it", || {
         if !server.is_over() {
             server.signal(Signal::TERM);
