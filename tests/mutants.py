@@ -48,6 +48,7 @@ TOPIC_READER = "src/topic/reader"
 AUDIENCE = "src/topic/audience.rs"
 PATIENCE = "src/topic/patience.rs"
 TOPIC_GRANT = "src/topic/grant.rs"
+EVENTS = "src/server/events/queue.rs"
 SENDER_QUEUE = "src/ring/shared_producer/queue.rs"
 SIGNAL = "src/ring/signal.rs"
 EXCHANGE = "src/link/exchange.rs"
@@ -868,6 +869,8 @@ MUTANTS = [
      process("violations", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
+    ("events: without a subscriber none is emitted", EVENTS, "!now.is::<NoSubscriber>())\n}", "true || now.is::<NoSubscriber>())\n}",
+     process("access", "a_server_without_a_subscriber")),
     # The rules of access
     ("access: who registers", ENROLMENT, "self.shared.check_name(Act::Register, name, &client)",
      "self.shared.check_name(Act::Serve, name, &client)", process("access", "a_closed_name_is_registered")),

@@ -108,6 +108,22 @@ fn a_flood_of_refusals_is_counted() {
     assert!(told() < 1500, "{}", told());
 }
 
+/// Events for which nobody listens at one server are still told of another. `tracing` would note for the whole
+/// process that nobody wants them, if the first one were emitted on a thread without a subscriber.
+#[test]
+fn a_server_without_a_subscriber_takes_nothing_from_anothers_log() {
+    let log = Log::default();
+    let rules = || with_rules([closed(&[Act::Register], &["admin"])]);
+    let bus = log.serve(rules());
+    let place = Place::new();
+    let unheard = Server::builder(&place.path).access(rules()).start().unwrap();
+    assert!(Client::register(&place.path, "admin").is_err());
+    // Its events are handed over before it ends.
+    drop(unheard);
+    assert!(Client::register(bus.path(), "admin").is_err());
+    eventually("the refusal is told", || log.texts("refused", "reason") == ["rule"]);
+}
+
 #[test]
 fn another_access_is_an_event_with_the_number_of_those_who_would_not_be_let_in() {
     let log = Log::default();

@@ -247,6 +247,12 @@ impl Queue {
     }
 }
 
+/// Whether this thread has a subscriber. Without one, nothing is emitted: `tracing` would note for the whole
+/// process that nobody wants these events, also for a server whose thread has a subscriber of its own.
+fn has_subscriber() -> bool {
+    dispatcher::get_default(|now| !now.is::<NoSubscriber>())
+}
+
 /// The events thread's work.
 fn hand_over(queue: &Queue, scope: Option<Dispatch>) {
     match scope {
@@ -262,6 +268,9 @@ fn emit_all(queue: &Queue) {
             ask_again = None;
             queue.wants_messages.store(true, Ordering::Relaxed);
             queue.wants_calls.store(true, Ordering::Relaxed);
+        }
+        if !has_subscriber() {
+            continue;
         }
         for event in &events {
             let _ = contain(|| {
