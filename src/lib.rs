@@ -261,7 +261,10 @@ pub use self::{
         SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
-    connect::{LinkInfo, ListenError, PathError, Quotas, ServerInfo, TopicInfo, default_path},
+    connect::{
+        ClientFigures, Figures, Fill, LinkFigures, LinkInfo, ListenError, PathError, Quotas, ServerFigures,
+        ServerInfo, TopicFigures, TopicInfo, UserFigures, default_path,
+    },
     link::{Request, Response, Service, ServiceError},
     ready::{Readiness, ReadinessError, Ready},
     registry::{ClientInfo, ClientState, Counters},
@@ -271,8 +274,8 @@ pub use self::{
         Stopper,
     },
     wire::{
-        Address, CloseReason, Key, Name, NameError, ParseKeyError, Pattern, Peer, Policy, Topic, TopicError,
-        VanishReason, Violation,
+        Address, CloseReason, Histogram, Key, Name, NameError, ParseKeyError, Pattern, Peer, Policy, Topic,
+        TopicError, VanishReason, Violation,
     },
 };
 

@@ -17,8 +17,12 @@ use crate::connect::control::{LONGEST_COMMAND, Obeyed};
 use crate::connect::dial::{DialError, Line};
 use crate::connect::listing::decode_page;
 use crate::connect::topics::decode_topics;
-use crate::connect::{Ask, LinkInfo, Refusal, ServerInfo, TopicInfo, decode_links, lasting};
+use crate::connect::{
+    Ask, ClientFigures, Figures, Fill, LinkFigures, LinkInfo, Refusal, ServerInfo, TopicFigures, TopicInfo,
+    decode_links, lasting,
+};
 use crate::registry::ClientInfo;
+use crate::wire::Histogram;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
 ///
@@ -245,6 +249,62 @@ impl Observer {
                     Some(next) => from = next,
                 }
             }
+        })
+    }
+
+    /// What the bus counts about itself: clients, links, topics and the server, with how full rings are and
+    /// how long things take. Blocks as [`list`](Self::list) does. [`Figures`] says how to make rates of
+    /// two looks.
+    ///
+    /// Everyone who may connect may look. While the server's own user or root looks, and for ten seconds
+    /// after each look, the server and its clients also measure durations, with a clock that they do not
+    /// read otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`server`](Self::server).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Observer;
+    ///
+    /// # use ringpost::{Client, Server};
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// # let _server = Server::builder(&path).start()?;
+    /// # let _client = Client::register(&path, "alice")?;
+    /// for client in Observer::connect(&path)?.figures()?.clients {
+    ///     let inbox = client.inbox;
+    ///     println!("{}: {} of {} bytes of its inbox in use", client.info.name, inbox.used, inbox.size);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn figures(&self) -> Result<Figures, RegisterError> {
+        let (server, clients, links, topics) = (self.server()?, self.list()?, self.links()?, self.topics()?);
+        let info = |info| ClientFigures {
+            info,
+            requests: Fill::default(),
+            responses: Fill::default(),
+            inbox: Fill::default(),
+            waiting_senders: 0,
+            cpu: None,
+            service: Histogram::default(),
+            wake: Histogram::default(),
+            own_wake: Histogram::default(),
+            link_service: Histogram::default(),
+            taken: 0,
+            missed: 0,
+            published: 0,
+        };
+        Ok(Figures {
+            uptime: server.started.elapsed().unwrap_or_default(),
+            clients: clients.into_iter().map(info).collect(),
+            links: links
+                .into_iter()
+                .map(|info| LinkFigures { info, requests: 0, bytes_out: 0, served: 0, bytes_in: 0 })
+                .collect(),
+            topics: topics.into_iter().map(|info| TopicFigures { info, samples: 0, bytes: 0 }).collect(),
+            ..Figures::default()
         })
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod control;
 mod credentials;
 pub(crate) mod dial;
 pub(crate) mod disposal;
+pub(crate) mod figures;
 mod files;
 mod greeting;
 mod introduction;
@@ -25,6 +26,7 @@ pub(crate) use credentials::{
     Credentials, cannot_be_allowed, is_root, is_unknown_group, is_unknown_user, own_pidfd, peer_credentials,
     peer_groups, peer_in_groups, peer_is_dead, peer_pidfd, same_group, same_user,
 };
+pub use figures::{ClientFigures, Figures, Fill, LinkFigures, ServerFigures, TopicFigures, UserFigures};
 pub(crate) use greeting::{Ask, AskError, MOST_BYTES, MOST_DESCRIPTORS, Refusal, Reply, ReplyBody};
 pub use introduction::LinkInfo;
 pub(crate) use introduction::{

@@ -7,6 +7,7 @@
 
 mod address;
 mod close_reason;
+mod histogram;
 pub(crate) mod invisible;
 mod key;
 mod name;
@@ -18,6 +19,7 @@ mod violation;
 
 pub use address::Address;
 pub use close_reason::CloseReason;
+pub use histogram::Histogram;
 pub use key::{Key, ParseKeyError};
 pub use name::{Name, NameError};
 pub use peer::Peer;
