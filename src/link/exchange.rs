@@ -35,6 +35,9 @@ pub(crate) trait Serves {
     /// How many requests were served in this drain.
     fn served(&mut self) -> &mut usize;
 
+    /// The first request of a drain is there, and will be served next.
+    fn begin(&mut self) {}
+
     /// Waits for the next request.
     fn wait(&mut self) -> Result<Found, Self::End>;
 
@@ -42,16 +45,16 @@ pub(crate) trait Serves {
     fn serve(&mut self, found: Found) -> Result<(), Self::End>;
 }
 
-/// Waits for a request, and serves it and those right behind it, at most `most`. The caller must
+/// Waits for a request, and serves it and those right behind it, at most `most` in all. The caller must
 /// [notify](notify_both) before it drains again.
 #[inline(always)]
 pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End> {
-    while *worker.served() < most {
-        let found = match worker.rings().0.find_soon() {
-            Some(found) => found,
-            None if *worker.served() > 0 => break,
-            None => worker.wait()?,
-        };
+    let mut found = match worker.rings().0.find_soon() {
+        Some(found) => found,
+        None => worker.wait()?,
+    };
+    worker.begin();
+    loop {
         *worker.served() += 1;
         worker.serve(found)?;
         let after_each = worker.wakes_after_each();
@@ -61,8 +64,14 @@ pub(crate) fn drain<S: Serves>(worker: &mut S, most: usize) -> Result<(), S::End
         }
         requests.settle();
         responses.clear_ahead();
+        if *worker.served() >= most {
+            return Ok(());
+        }
+        match worker.rings().0.find_soon() {
+            Some(next) => found = next,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

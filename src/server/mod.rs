@@ -32,6 +32,7 @@ mod system_limits;
 mod topics;
 mod unread_answers;
 mod uptime;
+mod watch;
 mod worker;
 mod worker_thread;
 mod workers;

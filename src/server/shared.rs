@@ -19,6 +19,7 @@ use super::roll::Roll;
 use super::stopper::StopRequest;
 use super::summary::Sums;
 use super::uptime::Uptime;
+use super::watch::{Watch, Watched};
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::link::{Scheduler, Service};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     service: Mutex<Option<Arc<Box<dyn Service>>>>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) events: Events,
+    pub(super) watch: Watch,
     pub(super) uptime: Uptime,
     pub(super) sums: Sums,
     pub(super) workers: Workers,
@@ -84,6 +86,7 @@ impl Shared {
             service: Mutex::new(Some(Arc::new(service))),
             scheduler: Arc::new(Scheduler::new(None)),
             events: Events::new(),
+            watch: Watch::default(),
             uptime: Uptime::begin(),
             sums: Sums::default(),
             workers: Workers::new(),
@@ -93,6 +96,20 @@ impl Shared {
             #[cfg(test)]
             is_to_fail: AtomicBool::new(false),
         }
+    }
+
+    /// What a worker has to do besides serving, now.
+    #[inline(always)]
+    pub(super) fn watched(&self) -> Watched {
+        let seen = self.watch.look();
+        if self.events.may_want_messages() { seen | self.watched_by_events() } else { seen }
+    }
+
+    #[cold]
+    fn watched_by_events(&self) -> Watched {
+        let wanted = |wants, what| if wants { what } else { Watched::default() };
+        wanted(self.events.wants_messages(), Watched::MESSAGES)
+            | wanted(self.events.wants_calls(), Watched::CALLS)
     }
 
     /// Tells what the system has refused since this was last asked, and what is done instead.

@@ -14,6 +14,7 @@ use super::delivery::Delivery;
 use super::events::{Event, Refused};
 use super::member::Member;
 use super::shared::Shared;
+use super::watch::Watched;
 use crate::connect::{Credentials, listing};
 use crate::link::{DRAIN, End, Handler, Request, Responder, Response, Service, ServiceError, Slot};
 use crate::ring::layout::LINE;
@@ -39,6 +40,8 @@ pub(super) struct Operations {
     /// What was done since the totals and the client's counters were last updated, which is after each
     /// drain.
     unreported: Totals,
+    /// What is wanted besides serving, as of the beginning of this drain.
+    watched: Watched,
 }
 
 /// What one worker has done, added to the server's totals when it ends.
@@ -73,7 +76,14 @@ impl Worker {
         let (totals, unreported) = (Totals::default(), Totals::default());
         Worker {
             responder: Responder::new(requests, responses, slot),
-            operations: Operations { shared, member, service, totals, unreported },
+            operations: Operations {
+                shared,
+                member,
+                service,
+                totals,
+                unreported,
+                watched: Watched::default(),
+            },
             left: None,
         }
     }
@@ -114,6 +124,11 @@ impl Worker {
 
 impl Handler for Operations {
     #[inline(always)]
+    fn begin(&mut self) {
+        self.watched = self.shared.watched();
+    }
+
+    #[inline(always)]
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
         (**self.service).call(Request::new(payload, &self.member.peer), response)
     }
@@ -123,7 +138,7 @@ impl Handler for Operations {
         self.unreported.calls += 1;
         self.unreported.bytes_in += request as u64;
         self.unreported.bytes_out += response as u64;
-        if self.shared.events.wants_calls() {
+        if self.watched.has(Watched::CALLS) {
             self.tell_call(request, response);
         }
     }
@@ -237,7 +252,7 @@ impl Operations {
 
     #[inline(always)]
     fn log_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
-        if self.shared.events.wants_messages() {
+        if self.watched.has(Watched::MESSAGES) {
             self.tell_message(to_key, to, bytes, outcome);
         }
     }

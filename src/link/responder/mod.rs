@@ -28,6 +28,10 @@ pub(crate) const DRAIN: usize = 64;
 
 /// What a responder does for each request.
 pub(crate) trait Handler {
+    /// A wait for requests is over: this is called before the first of those that are now served in one go.
+    #[inline(always)]
+    fn begin(&mut self) {}
+
     /// Answers a call with what it writes to the response. It may panic: the caller is told, nobody else.
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError>;
 
@@ -356,6 +360,11 @@ impl<H: Handler> Serves for Serving<'_, H> {
     #[inline(always)]
     fn served(&mut self) -> &mut usize {
         self.served
+    }
+
+    #[inline(always)]
+    fn begin(&mut self) {
+        self.handler.begin();
     }
 
     #[cold]

@@ -131,14 +131,18 @@ impl Events {
         }
     }
 
-    /// Whether to make an event for each message. Reads two words.
+    /// Whether there may be an event for each message, or even for each call. Reads one word.
     #[inline(always)]
+    pub(crate) fn may_want_messages(&self) -> bool {
+        is_enabled(Level::DEBUG)
+    }
+
+    /// Whether to make an event for each message. Reads two words.
     pub(crate) fn wants_messages(&self) -> bool {
         is_enabled(Level::DEBUG) && self.queue.wants_messages.load(Ordering::Relaxed)
     }
 
     /// Whether to make an event for each call. Reads two words.
-    #[inline(always)]
     pub(crate) fn wants_calls(&self) -> bool {
         is_enabled(Level::TRACE) && self.queue.wants_calls.load(Ordering::Relaxed)
     }
