@@ -263,7 +263,7 @@ pub use self::{
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{
         ClientFigures, Figures, Fill, LinkFigures, LinkInfo, ListenError, PathError, Quotas, ServerFigures,
-        ServerInfo, TopicFigures, TopicInfo, UserFigures, default_path,
+        ServerInfo, TapKind, TapOutcome, TapRecord, TopicFigures, TopicInfo, UserFigures, default_path,
     },
     link::{Request, Response, Service, ServiceError},
     ready::{Readiness, ReadinessError, Ready},

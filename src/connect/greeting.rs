@@ -84,6 +84,12 @@ pub(crate) enum Ask {
     },
     /// An operator's command.
     Control(String),
+    /// The server's own topic of copies, with at least so many bytes of each payload.
+    Tap {
+        proof: Proof,
+        waits: Waits,
+        most: u16,
+    },
 }
 
 /// Why a datagram is not a valid request.
@@ -187,6 +193,9 @@ impl Ask {
             Ask::Topics { from } => (16, from.to_le_bytes().to_vec()),
             Ask::Presence { proof, waits } => (17, [&proof.encode()[..], &waits.encode()].concat()),
             Ask::Control(command) => (18, command.as_bytes().to_vec()),
+            Ask::Tap { proof, waits, most } => {
+                (20, [&proof.encode()[..], &waits.encode(), &most.to_le_bytes()].concat())
+            }
         };
         frame(what, &body)
     }
@@ -204,7 +213,9 @@ impl Ask {
             Ask::Connect { .. } | Ask::Take(_) => matches!(descriptors, 0 | Introduction::DESCRIPTORS),
             Ask::Part(_) => descriptors <= Part::MOST_DESCRIPTORS,
             // The segment, the page and the server's process; then the own pipe of one that arms.
-            Ask::Presence { waits, .. } => descriptors == 0 || descriptors == if waits.arms { 5 } else { 3 },
+            Ask::Presence { waits, .. } | Ask::Tap { waits, .. } => {
+                descriptors == 0 || descriptors == if waits.arms { 5 } else { 3 }
+            }
             Ask::List { .. } | Ask::Server | Ask::Report { .. } | Ask::Links { .. } => descriptors == 0,
             Ask::Published { .. } | Ask::Subscribe { .. } | Ask::Leave { .. } | Ask::Topics { .. } => {
                 descriptors == 0
@@ -269,6 +280,13 @@ impl Ask {
             18 => match str::from_utf8(body) {
                 Ok(command) if (1..=LONGEST_COMMAND).contains(&command.len()) => {
                     Ok(Ask::Control(command.to_owned()))
+                }
+                _ => Err(AskError::Unknown),
+            },
+            20 => match Proof::take(body) {
+                Some((proof, [waits, one, two])) => {
+                    let waits = Waits::from_byte(*waits).ok_or(AskError::Unknown)?;
+                    Ok(Ask::Tap { proof, waits, most: u16::from_le_bytes([*one, *two]) })
                 }
                 _ => Err(AskError::Unknown),
             },

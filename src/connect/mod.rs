@@ -19,6 +19,7 @@ pub(crate) mod listing;
 mod path;
 mod quotas;
 mod socket_file;
+mod tap;
 pub(crate) mod topics;
 
 pub(crate) use accepted::{Accepted, Heard};
@@ -40,4 +41,6 @@ pub(crate) use path::lasting;
 pub use path::{PathError, default_path};
 pub use quotas::Quotas;
 pub(crate) use socket_file::SocketFile;
+pub(crate) use tap::{Copied, MOST_COPIED, TAP_TOPIC, since_1970};
+pub use tap::{TapKind, TapOutcome, TapRecord};
 pub use topics::TopicInfo;

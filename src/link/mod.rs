@@ -4,6 +4,7 @@
 //! a wake needs. A [`Scheduler`] limits how many responders of a process run at once.
 
 pub(crate) mod exchange;
+pub(crate) mod observed;
 mod requester;
 mod responder;
 mod scheduler;

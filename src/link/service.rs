@@ -138,8 +138,13 @@ impl ServiceError {
 
     /// The status and the text that the caller receives.
     pub(super) fn into_parts(self) -> (Status, String) {
-        let Failure { text, too_large } = *self.0;
-        (if too_large { Status::ResponseTooLarge } else { Status::ServiceFailed }, text)
+        let (status, _) = self.as_parts();
+        (status, self.0.text)
+    }
+
+    pub(super) fn as_parts(&self) -> (Status, &str) {
+        let Failure { text, too_large } = &*self.0;
+        (if *too_large { Status::ResponseTooLarge } else { Status::ServiceFailed }, text)
     }
 }
 
@@ -419,6 +424,26 @@ impl<'a> Response<'a> {
     /// The most bytes that a response holds.
     fn max(&self) -> usize {
         self.ring.max_block() - BLOCK_HEADER
+    }
+
+    /// The number of the request.
+    pub(crate) fn number(&self) -> u32 {
+        self.sequence
+    }
+
+    /// How many bytes were written.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Copies the first bytes that were written, at most so many. The caller may have changed those that lie
+    /// in its ring.
+    pub(super) fn copy_head(&self, most: usize, into: &mut Vec<u8>) {
+        let len = self.written.min(most);
+        match &self.draft {
+            Some(draft) => self.ring.read_back(draft, BLOCK_HEADER..BLOCK_HEADER + len, into),
+            None => into.extend_from_slice(&self.spare[..len]),
+        }
     }
 
     /// How many more bytes can be written.

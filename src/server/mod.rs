@@ -29,10 +29,12 @@ mod shared;
 mod stopper;
 mod summary;
 mod system_limits;
+mod tap;
 mod topics;
 mod unread_answers;
 mod uptime;
 mod watch;
+mod watched_calls;
 mod worker;
 mod worker_thread;
 mod workers;
@@ -53,6 +55,6 @@ pub use handle::Server;
 pub use stopper::Stopper;
 pub use summary::ServerSummary;
 #[cfg(test)]
-pub(crate) use topics::{AT_ONE_PUBLISHER, OF_ONE_SUBSCRIBER, PRESENCE_AT_ONE_CLIENT};
+pub(crate) use topics::{AT_ONE_PUBLISHER, OF_ONE_SUBSCRIBER, OWN_AT_ONE_CLIENT};
 #[cfg(test)]
 pub(crate) use worker::parse_send;

@@ -18,10 +18,12 @@ use super::quotas::Ledger;
 use super::roll::Roll;
 use super::stopper::StopRequest;
 use super::summary::Sums;
+use super::tap::Tap;
 use super::uptime::Uptime;
 use super::watch::{Watch, Watched};
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
+use crate::link::observed::may_want_spans;
 use crate::link::{Scheduler, Service};
 use crate::os::descriptors::Wake;
 use crate::os::lacks::untold;
@@ -42,6 +44,7 @@ pub(super) struct Shared {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) events: Events,
     pub(super) watch: Watch,
+    pub(super) tap: Tap,
     pub(super) uptime: Uptime,
     pub(super) sums: Sums,
     pub(super) workers: Workers,
@@ -87,6 +90,7 @@ impl Shared {
             scheduler: Arc::new(Scheduler::new(None)),
             events: Events::new(),
             watch: Watch::default(),
+            tap: Tap::default(),
             uptime: Uptime::begin(),
             sums: Sums::default(),
             workers: Workers::new(),
@@ -110,6 +114,7 @@ impl Shared {
         let wanted = |wants, what| if wants { what } else { Watched::default() };
         wanted(self.events.wants_messages(), Watched::MESSAGES)
             | wanted(self.events.wants_calls(), Watched::CALLS)
+            | wanted(may_want_spans(), Watched::SPANS)
     }
 
     /// Tells what the system has refused since this was last asked, and what is done instead.

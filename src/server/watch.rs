@@ -25,6 +25,8 @@ impl Watched {
     pub(super) const MESSAGES: Watched = Watched(4);
     /// The subscriber wants an event for each call.
     pub(super) const CALLS: Watched = Watched(8);
+    /// The subscriber may want a span around each call.
+    pub(super) const SPANS: Watched = Watched(16);
 
     /// Whether any of these is wanted.
     #[inline(always)]

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::access::Act;
 use super::answers::Declined;
@@ -41,7 +41,7 @@ pub(super) struct Operations {
     /// drain.
     unreported: Totals,
     /// What is wanted besides serving, as of the beginning of this drain.
-    watched: Watched,
+    pub(super) watched: Watched,
 }
 
 /// What one worker has done, added to the server's totals when it ends.
@@ -130,6 +130,9 @@ impl Handler for Operations {
 
     #[inline(always)]
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
+        if self.watched.has(Watched::TAPPED | Watched::SPANS) {
+            return self.call_watched(payload, response);
+        }
         (**self.service).call(Request::new(payload, &self.member.peer), response)
     }
 
@@ -185,19 +188,20 @@ impl Operations {
             return responder.respond(sequence, Status::Malformed, b"not the form of a send request");
         };
         let Some(target) = self.shared.members.get(key) else {
-            self.log_message(key, None, responder.body().len() - payload_at, Status::NotFound);
+            self.log_message((key, None), &responder.body()[payload_at..], Status::NotFound, None);
             return responder.respond(sequence, Status::NotFound, &[]);
         };
         if self.shared.access.is_about(Act::Send)
             && let Err(declined) = self.may_send(&target)
         {
-            let bytes = responder.body().len() - payload_at;
-            return self.refuse_message(responder, sequence, &target, bytes, declined.why);
+            return self.refuse_message(responder, sequence, &target, payload_at, declined.why);
         }
+        let began = self.tap_begins();
         let status = self.deliver(responder, &target, patience, payload_at);
         failpoint!("inbox.delivered", [server], always);
         let bytes = responder.body().len() - payload_at;
-        self.log_message(key, Some(&target.peer.name), bytes, status);
+        let to = (key, Some(&target.peer.name));
+        self.log_message(to, &responder.body()[payload_at..], status, began);
         if status == Status::Ok {
             self.unreported.messages += 1;
             self.unreported.bytes_in += bytes as u64;
@@ -219,11 +223,11 @@ impl Operations {
         responder: &mut Responder,
         sequence: u32,
         target: &Member,
-        bytes: usize,
+        payload_at: usize,
         why: String,
     ) -> Result<(), End> {
         let Peer { key, name, .. } = &target.peer;
-        self.log_message(*key, Some(name), bytes, Status::NotAllowed);
+        self.log_message((*key, Some(name)), &responder.body()[payload_at..], Status::NotAllowed, None);
         let answered = responder.respond(sequence, Status::NotAllowed, why.as_bytes());
         let mut refused = Refused::new("rule", "a message that a rule does not allow");
         (refused.name, refused.error) = (Some(self.member.peer.name), Some(why));
@@ -251,15 +255,28 @@ impl Operations {
     }
 
     #[inline(always)]
-    fn log_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
-        if self.watched.has(Watched::MESSAGES) {
-            self.tell_message(to_key, to, bytes, outcome);
+    fn log_message(&self, to: (Key, Option<&Name>), payload: &[u8], outcome: Status, began: Option<Instant>) {
+        if self.watched.has(Watched::MESSAGES | Watched::TAPPED) {
+            self.tell_message(to, payload, outcome, began);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_message(&self, to_key: Key, to: Option<&Name>, bytes: usize, outcome: Status) {
+    fn tell_message(
+        &self,
+        to: (Key, Option<&Name>),
+        payload: &[u8],
+        outcome: Status,
+        began: Option<Instant>,
+    ) {
+        if self.watched.has(Watched::TAPPED) {
+            self.tap_message(to, payload, outcome, began);
+        }
+        if !self.watched.has(Watched::MESSAGES) {
+            return;
+        }
+        let ((to_key, to), bytes) = (to, payload.len());
         let Peer { name: from, key: from_key, .. } = self.member.peer;
         let event = Event::Message { from, from_key, to: to.copied(), to_key, bytes, outcome };
         self.shared.events.tell(event);

@@ -28,7 +28,7 @@ use crate::ring::layout::{data_header, padding_header};
 use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{
     AT_ONE_CLIENT, AT_ONE_PUBLISHER, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME,
-    OF_ONE_SUBSCRIBER, OF_ONE_USER, PRESENCE_AT_ONE_CLIENT, parse_send,
+    OF_ONE_SUBSCRIBER, OF_ONE_USER, OWN_AT_ONE_CLIENT, parse_send,
 };
 use crate::shm::Segment;
 use crate::wire::{
@@ -39,7 +39,7 @@ use crate::wire::{
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 38] = [
+const TABLES: [&str; 39] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -71,6 +71,7 @@ const TABLES: [&str; 38] = [
     "CONTROL",
     "A page of topics",
     "A sample of presence",
+    "A record",
     "Why a client vanished",
     "Entry",
     "The server's description",
@@ -81,7 +82,7 @@ const TABLES: [&str; 38] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 21] = [
+const EXAMPLES: [&str; 22] = [
     "call",
     "channel",
     "connect",
@@ -102,6 +103,7 @@ const EXAMPLES: [&str; 21] = [
     "report",
     "send",
     "subscribe",
+    "tap",
     "topics",
 ];
 
@@ -409,6 +411,7 @@ fn requests_and_refusals() {
         ("TOPICS", Ask::Topics { from: 0 }),
         ("PRESENCE", Ask::Presence { proof, waits: topics::subscribe().waits }),
         ("CONTROL", Ask::Control("reload".into())),
+        ("TAP", Ask::Tap { proof, waits: topics::subscribe().waits, most: 512 }),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();
@@ -577,7 +580,7 @@ fn limits() {
         ("of these of one user's callers", OF_ONE_USER.to_string()),
         ("subscriptions that wait for one publisher", AT_ONE_PUBLISHER.to_string()),
         ("of these of one user's subscribers", OF_ONE_SUBSCRIBER.to_string()),
-        ("subscriptions to presence of one client", PRESENCE_AT_ONE_CLIENT.to_string()),
+        ("subscriptions to presence of one client, and its taps", OWN_AT_ONE_CLIENT.to_string()),
         ("links of one client", LinkWords::MOST.to_string()),
         ("links in one report", MOST_REPORTED.to_string()),
         ("responses before a fence", DRAIN.to_string()),

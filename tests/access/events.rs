@@ -108,8 +108,8 @@ fn a_flood_of_refusals_is_counted() {
     assert!(told() < 1500, "{}", told());
 }
 
-/// Events for which nobody listens at one server are still told of another. `tracing` would note for the whole
-/// process that nobody wants them, if the first one were emitted on a thread without a subscriber.
+/// Events for which nobody listens at one server are still told of another. `tracing` would note for the
+/// whole process that nobody wants them, if the first one were emitted on a thread without a subscriber.
 #[test]
 fn a_server_without_a_subscriber_takes_nothing_from_anothers_log() {
     let log = Log::default();

@@ -143,8 +143,8 @@ pub enum SubscribeError {
     /// names the quota, and the option that changes it.
     #[error("the server refused: {0}")]
     Quota(String),
-    /// A rule of the server closes all topics of the pattern to this client. The text says which, and what to
-    /// do.
+    /// A rule of the server closes all topics of the pattern to this client, or its user may not
+    /// [tap](crate::Client::tap). The text says which, and what to do.
     #[error("the server refused: {0}")]
     NotAllowed(String),
     /// The server refused, in its own words.

@@ -14,6 +14,7 @@ mod set;
 mod subscribe_options;
 mod subscriber;
 mod subscription;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod waits;

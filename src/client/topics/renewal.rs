@@ -105,11 +105,12 @@ impl Topics {
                 Ask::Subscribe { proof, subscribe: Subscribe { policy, waits, pattern } }
             }
             What::Presence(_) => Ask::Presence { proof, waits: subscription.waits },
+            What::Tap { most } => Ask::Tap { proof, waits: subscription.waits, most: *most },
         };
         let answer = ask_anew(&self.path, deadline, |line| line.ask(&ask, deadline))?;
         failpoint!("subscription.answered", [topic], seldom);
         subscription.begins_anew();
-        let (id, taken) = if let What::Presence(lists) = &subscription.what {
+        let (id, taken) = if !matches!(subscription.what, What::Topics(_)) {
             let Some(Part::Source(source)) = Part::decode(&answer.body) else {
                 return Err(DialError::NotRingpost);
             };
@@ -122,8 +123,11 @@ impl Topics {
             if !self.add_subscription(session, id, subscription) {
                 return Err(not_registered());
             }
-            // Behind the place at which the changes begin, so that none of them is left out.
-            let listed = lists.fetch(self, session, epoch, deadline);
+            let listed = match &subscription.what {
+                // Behind the place at which the changes begin, so that none of them is left out.
+                What::Presence(lists) => lists.fetch(self, session, epoch, deadline),
+                _ => Ok(()),
+            };
             subscription.tell();
             (id, listed)
         } else {

@@ -12,9 +12,9 @@ use super::subscription::{Subscription, What};
 use crate::client::Caller;
 use crate::client::asking::Unanswered;
 use crate::client::session::{deadline_in, explain};
-use crate::connect::Refusal;
 use crate::connect::dial::DialError;
 use crate::connect::topics::Waits;
+use crate::connect::{MOST_COPIED, Refusal};
 use crate::ring::WaitStrategy;
 use crate::wire::{Pattern, Policy, TopicError};
 
@@ -115,6 +115,12 @@ impl SubscribeOptions {
         self.begin(caller, What::Presence(Arc::clone(lists)))
     }
 
+    /// Subscribes to the server's own topic of copies, with at least so many bytes of each payload.
+    pub(super) fn tap(&self, caller: &mut Caller, most: usize) -> Result<Subscriber, SubscribeError> {
+        let most = most.min(MOST_COPIED) as u16;
+        self.begin(caller, What::Tap { most })
+    }
+
     fn begin(&self, caller: &mut Caller, what: What) -> Result<Subscriber, SubscribeError> {
         let deadline = deadline_in(self.timeout.unwrap_or(caller.timeout));
         let links = Arc::clone(&caller.session().links);
@@ -157,9 +163,11 @@ fn explain_why_not(unanswered: Unanswered, caller: &Caller) -> SubscribeError {
         Unanswered::TimedOut => SubscribeError::TimedOut,
         Unanswered::Ended(reason) => SubscribeError::Disconnected(reason),
         Unanswered::Dial(DialError::Refused(Refusal::Quota, why)) => SubscribeError::Quota(why),
-        Unanswered::Dial(DialError::Refused(Refusal::AgainstRules, why)) => SubscribeError::NotAllowed(why),
+        Unanswered::Dial(DialError::Refused(Refusal::AgainstRules | Refusal::NotAllowed, why)) => {
+            SubscribeError::NotAllowed(why)
+        }
         Unanswered::Dial(DialError::Refused(
-            Refusal::Unknown | Refusal::InvalidName | Refusal::NotAllowed | Refusal::NoResources,
+            Refusal::Unknown | Refusal::InvalidName | Refusal::NoResources,
             why,
         )) => SubscribeError::Refused(why),
         Unanswered::Dial(DialError::Io(source)) => {

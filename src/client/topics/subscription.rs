@@ -42,6 +42,10 @@ pub(super) enum What {
     Topics(Pattern),
     /// The server's own topic of registrations, with the lists that belong to it.
     Presence(Arc<Lists>),
+    /// The server's own topic of copies, with at least so many bytes of each payload.
+    Tap {
+        most: u16,
+    },
 }
 
 /// A reason as a word, and 0 for none.

@@ -45,6 +45,7 @@ fn requests_decode_to_what_was_encoded() {
         Ask::Presence { proof, waits: Waits { may_sleep: true, arms: true } },
         Ask::Control("reload".into()),
         Ask::Control("x".repeat(LONGEST_COMMAND)),
+        Ask::Tap { proof, waits: Waits { may_sleep: true, arms: false }, most: 512 },
     ];
     for ask in asks {
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
@@ -95,7 +96,7 @@ fn each_kind_of_invalid_request_has_its_error() {
 fn each_answer_brings_the_descriptors_that_belong_to_it() {
     let (name, proof) = (Name::new("bob").unwrap(), proof(1));
     let waits = |arms| Waits { may_sleep: true, arms };
-    let asks: [(Ask, &[usize]); 19] = [
+    let asks: [(Ask, &[usize]); 21] = [
         (Ask::Register(name), &[0, 1]),
         (Ask::List { from_slot: 0 }, &[0]),
         (Ask::Server, &[0]),
@@ -115,6 +116,8 @@ fn each_answer_brings_the_descriptors_that_belong_to_it() {
         (Ask::Presence { proof, waits: waits(false) }, &[0, 3]),
         (Ask::Presence { proof, waits: waits(true) }, &[0, 5]),
         (Ask::Control("reload".into()), &[0]),
+        (Ask::Tap { proof, waits: waits(false), most: 1 }, &[0, 3]),
+        (Ask::Tap { proof, waits: waits(true), most: 1 }, &[0, 5]),
     ];
     for (ask, allowed) in asks {
         let found: Vec<usize> = (0..10).filter(|count| ask.may_bring(*count)).collect();
@@ -159,7 +162,7 @@ fn any_ask_with_proof() -> impl Strategy<Value = Ask> {
         "[a-z]{1,20}".prop_map(|text| Address::Name(Name::new(&text).unwrap())),
         any::<u128>().prop_map(|number| Address::Key(Key::from_u128(number))),
     ];
-    (any::<u8>(), any::<u64>(), to, 0..13).prop_map(|(byte, ring_size, to, what)| {
+    (any::<u8>(), any::<u64>(), to, 0..14).prop_map(|(byte, ring_size, to, what)| {
         let (proof, name) = (proof(byte), Name::new("bob").unwrap());
         match what {
             0 => Ask::Listen(proof),
@@ -173,6 +176,7 @@ fn any_ask_with_proof() -> impl Strategy<Value = Ask> {
             8 => Ask::Attend(proof),
             9 => Ask::Part(proof),
             10 => Ask::Presence { proof, waits: Waits::from_byte(byte % 4).unwrap() },
+            11 => Ask::Tap { proof, waits: Waits::from_byte(byte % 4).unwrap(), most: ring_size as u16 },
             _ => Ask::Connect { proof, ring_size, to },
         }
     })

@@ -9,7 +9,7 @@ mod request;
 mod topic_info;
 
 pub(crate) use part::{Joined, Part, Source};
-pub(crate) use presence::{PRESENCE_PUBLISHER, PRESENCE_TOPIC, PresenceSample};
+pub(crate) use presence::{OWN_PUBLISHER, PRESENCE_TOPIC, PresenceSample};
 pub(crate) use request::{Granted, MOST_USERS, Publish, Subscribe, Subscribed, Waits};
 pub use topic_info::TopicInfo;
 pub(crate) use topic_info::{decode_topics, encode_topics, topics_per_page};

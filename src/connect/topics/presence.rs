@@ -6,8 +6,8 @@ use crate::wire::{Key, Name, Peer, VanishReason, take};
 /// The topic under which the server tells a subscriber of registrations.
 pub(crate) const PRESENCE_TOPIC: &str = "@ringpost/presence";
 
-/// The name by which the server calls itself there. Its key is 0, which no client has.
-pub(crate) const PRESENCE_PUBLISHER: &str = "ringpost";
+/// The name by which the server calls itself in topics of its own. Its key is 0, which no client has.
+pub(crate) const OWN_PUBLISHER: &str = "ringpost";
 
 /// A change of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_names_that_the_server_uses_are_valid() {
-        assert!(Topic::new(PRESENCE_TOPIC).is_ok() && Name::new(PRESENCE_PUBLISHER).is_ok());
+        assert!(Topic::new(PRESENCE_TOPIC).is_ok() && Name::new(OWN_PUBLISHER).is_ok());
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use super::presence::Presence;
 use super::queues::{Queues, Waiting};
 use super::stand_in::{StandIns, ended};
 use super::table::{EndedPublication, Id, Progress, Table};
+use super::taps::Taps;
 use crate::connect::topics::Part;
 use crate::connect::{Ask, Proof, Refusal};
 use crate::os::descriptors::Ours;
@@ -38,6 +39,8 @@ pub(in crate::server) struct Topics {
     pub(super) queues: Queues,
     /// Made when it is asked for.
     pub(super) presence: Option<Presence>,
+    /// There only while somebody taps.
+    pub(super) taps: Option<Taps>,
     /// Pairs that could not be made for lack of resources: publication and subscription.
     pub(super) starved: BTreeSet<(Id, Id)>,
     retry: Option<Instant>,
@@ -52,6 +55,7 @@ impl Topics {
             shared,
             queues: Queues::default(),
             presence: None,
+            taps: None,
             starved: BTreeSet::new(),
             retry: None,
             stand_ins: StandIns::default(),
@@ -76,6 +80,7 @@ impl Topics {
             Ask::Part(_) => {}
             Ask::Topics { from } => self.list(connections, id, from),
             Ask::Presence { proof, waits } => self.presence(connections, id, &proof, waits),
+            Ask::Tap { proof, waits, most } => self.tap(connections, id, &proof, waits, most),
             _ => unreachable!("others answer the rest"),
         }
         None
@@ -155,7 +160,9 @@ impl Topics {
         } else if self.table.is_subscription_of(id, key) {
             self.end_subscriptions([id]);
         } else {
-            return self.presence.as_mut().is_some_and(|presence| presence.leave(id, key));
+            let tapped = self.taps.as_mut().is_some_and(|taps| taps.topic.leave(id, key));
+            self.end_taps();
+            return tapped || self.presence.as_mut().is_some_and(|presence| presence.topic.leave(id, key));
         }
         true
     }
@@ -250,7 +257,21 @@ impl Topics {
         self.queues.left(key);
         self.stand_ins.remove(key);
         if let Some(presence) = &mut self.presence {
-            presence.left(key);
+            presence.topic.left(key);
+        }
+        if let Some(taps) = &mut self.taps {
+            taps.topic.left(key);
+            self.end_taps();
+        }
+    }
+
+    /// If nobody taps any more, nothing is copied any more.
+    pub(super) fn end_taps(&mut self) {
+        if let Some(taps) = &self.taps {
+            taps.topic.forget_evictions();
+            if taps.topic.len() == 0 {
+                self.taps = None;
+            }
         }
     }
 
@@ -293,7 +314,7 @@ impl Topics {
     /// The server has ended.
     pub(in crate::server) fn finish(&mut self) {
         self.tell_presence();
-        self.presence = None;
+        (self.presence, self.taps) = (None, None);
     }
 
     /// Whether it has neither a line nor a descriptor, but for the server's own topic, and those that have
@@ -302,7 +323,8 @@ impl Topics {
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.table.is_at_rest()
             && self.queues.is_empty()
-            && self.presence.as_ref().is_none_or(|presence| presence.len() == 0)
+            && self.presence.as_ref().is_none_or(|presence| presence.topic.len() == 0)
+            && self.taps.is_none()
     }
 }
 

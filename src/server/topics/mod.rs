@@ -6,22 +6,25 @@
 //! makes a page for the two, gives it to the subscriber, and leaves it for the publisher, which it rings as
 //! well.
 //!
-//! The server writes nothing into a segment or a page, but for those of its own topic of
-//! [registrations](presence). It keeps the descriptor of each topic's segment, so that later subscribers get
-//! it, and of a page until the publisher has taken it. All of this belongs to the acceptor's thread.
+//! The server writes nothing into a segment or a page, but for those of its own topics: of
+//! [registrations](presence), and of [copies](taps) of calls and messages. It keeps the descriptor of each
+//! topic's segment, so that later subscribers get it, and of a page until the publisher has taken it. All of
+//! this belongs to the acceptor's thread.
 
 mod lifecycle;
+mod own;
 mod presence;
 mod publishing;
 mod queues;
 mod stand_in;
 mod subscribing;
 mod table;
+mod taps;
 #[cfg(test)]
 mod tests;
 
 pub(super) use lifecycle::Topics;
 #[cfg(test)]
-pub(crate) use presence::AT_ONE_CLIENT as PRESENCE_AT_ONE_CLIENT;
+pub(crate) use own::AT_ONE_CLIENT as OWN_AT_ONE_CLIENT;
 #[cfg(test)]
 pub(crate) use queues::{AT_ONE_PUBLISHER, OF_ONE_SUBSCRIBER};

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::lifecycle::{Topics, closed_by_others};
-use super::presence::{AT_ONE_CLIENT, Presence};
+use super::own::{AT_ONE_CLIENT, OwnTopic};
+use super::presence::Presence;
 use super::queues::{Sides, Ticket, Waiting};
 use super::table::{Id, Next, Progress, Publication, State};
+use super::taps::Taps;
 use crate::channel::ChannelError;
 use crate::connect::topics::{Joined, Part, Source, Subscribe, Subscribed, Waits};
-use crate::connect::{Proof, Refusal};
+use crate::connect::{Credentials, Proof, Refusal};
 use crate::os::descriptors::Ours;
 use crate::os::pipe::NewPipe;
 use crate::server::admission::NO_DESCRIPTORS;
 use crate::server::answers::{Declined, cannot_hand_over, declined, no_pidfd, pipe, process_of};
 use crate::server::connections::{ConnectionId, Connections};
 use crate::server::enrolment::LAST_DESCRIPTORS;
-use crate::server::events::TopicChange;
+use crate::server::events::{Event, Refused, TopicChange};
 use crate::server::kicks::{kept_from, kept_from_all};
 use crate::server::member::Member;
 use crate::server::processes::nearly_the_last;
@@ -358,7 +360,7 @@ impl Topics {
         process_of(connections, &member, || self.stand_ins.of(key))
     }
 
-    // ---- the server's own topic
+    // ---- the server's own topics
 
     /// Lets a client follow who registers and who vanishes.
     pub(super) fn presence(
@@ -370,52 +372,141 @@ impl Topics {
     ) {
         let answered = self.member_of(connections, id, proof).and_then(|member| {
             failpoint!("presence.heard", [server], seldom);
-            let (key, uid) = (member.peer.key, member.peer.uid);
-            if self.presence.as_ref().is_some_and(|presence| !presence.has_room(key)) {
-                let why = format!(
-                    "this client follows the presence of others {AT_ONE_CLIENT} times, which are all that one client may: \
-                     drop one"
-                );
-                return Err(declined(Refusal::Quota, why));
-            }
-            let share = self.shared.ledger.begin_subscription(uid)?;
-            let pipe = waits.arms.then(pipe).transpose()?;
-            let subscription = self.table.next_id();
-            // The server keeps an end of the pipe as long as the client wants.
-            let kept = if waits.arms { kept_from(&self.shared, uid) } else { LAST_DESCRIPTORS };
-            let presence = self.followed()?;
-            let place =
-                presence.place(subscription, member.peer, waits, pipe).map_err(|error| no_memory(&error))?;
-            if nearly_the_last(place.last(), kept) {
-                return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
-            }
-            failpoint!("presence.made", [server], seldom);
-            let descriptors = presence.descriptors(&place).ok_or_else(closed_by_others)?;
-            let sent = connections.answer(id, &place.part().encode(), &descriptors);
-            failpoint!("presence.answered", [server], seldom);
-            sent.map_err(cannot_hand_over("a part"))?;
-            presence.attach(place, share);
-            Ok(())
+            self.follow(connections, id, &member, waits, Own::Presence)
         });
         self.conclude(connections, id, answered);
     }
+
+    /// Gives an operator's client copies of calls and messages.
+    pub(super) fn tap(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        proof: &Proof,
+        waits: Waits,
+        most: u16,
+    ) {
+        let answered = self.member_of(connections, id, proof).and_then(|member| {
+            let (who, uid) = (Credentials::from(&member.peer), member.peer.uid);
+            if !self.shared.ledger.is_exempt(uid) {
+                let refused = Refused::new("tap", "a tap of a user who may not tap").of(who);
+                self.shared.events.tell(Event::Refused(refused));
+                let owner = rustix::process::geteuid().as_raw();
+                let why = format!(
+                    "user {uid} may not tap: calls and messages are shown only to user {owner}, as whom the server runs, and to \
+                     root"
+                );
+                return Err(declined(Refusal::NotAllowed, why));
+            }
+            let followed = self.follow(connections, id, &member, waits, Own::Tap { most: most.into() });
+            if followed.is_ok() {
+                let control = Event::Control { who, command: "tap".to_owned(), error: None };
+                self.shared.events.tell(control);
+            }
+            self.end_taps();
+            followed
+        });
+        self.conclude(connections, id, answered);
+    }
+
+    /// Subscribes a client to a topic of the server's own.
+    fn follow(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        member: &Member,
+        waits: Waits,
+        which: Own,
+    ) -> Result<(), Declined> {
+        let (key, uid) = (member.peer.key, member.peer.uid);
+        if self.own(which).is_some_and(|topic| !topic.has_room(key)) {
+            return Err(declined(Refusal::Quota, which.too_often()));
+        }
+        let share = self.shared.ledger.begin_subscription(uid)?;
+        let pipe = waits.arms.then(pipe).transpose()?;
+        let subscription = self.table.next_id();
+        // The server keeps an end of the pipe as long as the client wants.
+        let kept = if waits.arms { kept_from(&self.shared, uid) } else { LAST_DESCRIPTORS };
+        let topic = self.followed(which)?;
+        let place = topic.place(subscription, member.peer, waits, pipe).map_err(|error| no_memory(&error))?;
+        if nearly_the_last(place.last(), kept) {
+            return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
+        }
+        failpoint!("presence.made", [server], seldom);
+        let descriptors = topic.descriptors(&place).ok_or_else(closed_by_others)?;
+        let sent = connections.answer(id, &place.part().encode(), &descriptors);
+        failpoint!("presence.answered", [server], seldom);
+        sent.map_err(cannot_hand_over("a part"))?;
+        topic.attach(place, share);
+        Ok(())
+    }
+
+    fn own(&mut self, which: Own) -> Option<&mut OwnTopic> {
+        match which {
+            Own::Presence => self.presence.as_mut().map(|presence| &mut presence.topic),
+            Own::Tap { .. } => self.taps.as_mut().map(|taps| &mut taps.topic),
+        }
+    }
+
+    /// A topic of the server's own. From now on something is published there.
+    fn followed(&mut self, which: Own) -> Result<&mut OwnTopic, Declined> {
+        match which {
+            Own::Presence => {
+                let presence = match self.presence.take() {
+                    Some(presence) => presence,
+                    None => {
+                        let presence =
+                            Presence::new(self.table.next_id()).map_err(|error| no_memory(&error))?;
+                        self.leaves_enough(&presence.topic)?;
+                        self.shared.roll.follow();
+                        presence
+                    }
+                };
+                Ok(&mut self.presence.insert(presence).topic)
+            }
+            Own::Tap { most } => {
+                let taps = match self.taps.take() {
+                    Some(taps) => taps,
+                    None => {
+                        let id = self.table.next_id();
+                        let taps = Taps::new(&self.shared, id).map_err(|error| no_memory(&error))?;
+                        self.leaves_enough(&taps.topic)?;
+                        taps
+                    }
+                };
+                // Before the answer: whoever has it misses no call that begins later.
+                taps.copy(most);
+                Ok(&mut self.taps.insert(taps).topic)
+            }
+        }
+    }
+
+    fn leaves_enough(&self, topic: &OwnTopic) -> Result<(), Declined> {
+        if self.leaves_too_few(topic.segment(), rustix::process::geteuid().as_raw()) {
+            return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
+        }
+        Ok(())
+    }
 }
 
-impl Topics {
-    /// The server's own topic. From now on changes are noted for it.
-    fn followed(&mut self) -> Result<&mut Presence, Declined> {
-        let presence = match self.presence.take() {
-            Some(presence) => presence,
-            None => {
-                let presence = Presence::new(self.table.next_id()).map_err(|error| no_memory(&error))?;
-                if self.leaves_too_few(presence.segment(), rustix::process::geteuid().as_raw()) {
-                    return Err(declined(Refusal::NoResources, NO_DESCRIPTORS));
-                }
-                self.shared.roll.follow();
-                presence
-            }
+/// A topic of the server's own.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    Presence,
+    /// Copies of calls and messages, with at least so many bytes of each payload.
+    Tap {
+        most: usize,
+    },
+}
+
+impl Own {
+    /// Why a client may not subscribe once more.
+    fn too_often(self) -> String {
+        let what = match self {
+            Own::Presence => "follows the presence of others",
+            Own::Tap { .. } => "taps",
         };
-        Ok(self.presence.insert(presence))
+        format!("this client {what} {AT_ONE_CLIENT} times, which are all that one client may: drop one")
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::connect::topics::{
-    Granted, Joined, PRESENCE_PUBLISHER, PRESENCE_TOPIC, Part, PresenceSample, Publish, Source, Subscribe,
+    Granted, Joined, OWN_PUBLISHER, PRESENCE_TOPIC, Part, PresenceSample, Publish, Source, Subscribe,
     Subscribed, TopicInfo, Waits, decode_topics, encode_topics,
 };
+use crate::connect::{Copied, TAP_TOPIC, TapKind, TapRecord};
 use crate::ring::{Deadline, Kick};
 use crate::shm::View;
 use crate::topic::{Audience, MOST_LINE, Newcomer, Reader, Shape, Start, State, Writer};
@@ -198,9 +199,61 @@ fn presence() {
     let appeared = PresenceSample::Appeared(peer()).encode();
     assert_eq!((appeared[0], appeared[29]), (1, 0));
     compare_codes("Why a client vanished", |code| VanishReason::from_code(u8::try_from(code).ok()?));
-    for text in [PRESENCE_TOPIC, PRESENCE_PUBLISHER] {
+    for text in [PRESENCE_TOPIC, OWN_PUBLISHER] {
         assert!(section("Presence").iter().any(|line| line.contains(&format!("`{text}`"))), "{text}");
     }
+}
+
+#[test]
+fn taps() {
+    let from = peer();
+    let (payload, response) = (b"ping!", b"pong");
+    let copied = Copied {
+        kind: TapKind::Call,
+        status: Status::Ok,
+        duration: Duration::from_micros(1),
+        from: &from,
+        to: Some(from.key),
+        to_name: Some(&from.name),
+        payload,
+        response,
+        response_len: 4,
+    };
+    let mut record = Vec::new();
+    copied.encode(3, Duration::from_secs(1), &mut record);
+    assert_eq!(example("tap"), record);
+    let [pid, uid, gid] = [1000_u32, 1001, 1002].map(u32::to_le_bytes);
+    let values: [(&str, &[u8]); 18] = [
+        ("kind", &[1]),
+        ("status", &[0; 2]),
+        ("time", &1_000_000_000_u64.to_le_bytes()),
+        ("duration", &1000_u64.to_le_bytes()),
+        ("key", &key().to_bytes()),
+        ("pid", &pid),
+        ("uid", &uid),
+        ("gid", &gid),
+        ("receiver's key", &key().to_bytes()),
+        ("bytes of the payload", &5_u64.to_le_bytes()),
+        ("bytes of the response", &4_u64.to_le_bytes()),
+        ("length of the name", &[5]),
+        ("name", b"alice"),
+        ("length of the receiver's name", &[5]),
+        ("receiver's name", b"alice"),
+        ("length of the head", &[3, 0]),
+        ("head", b"pin"),
+        ("response's head", b"pon"),
+    ];
+    compare("A record", &record, &[("N", 5), ("M", 5), ("H", 3)], &values);
+    for status in 0..16 {
+        let status = Status::from_code(status).unwrap();
+        let mut record = Vec::new();
+        Copied { status, ..copied }.encode(3, Duration::ZERO, &mut record);
+        let is_one = matches!(status as u16, 0 | 3..=10 | 15);
+        assert_eq!(TapRecord::decode(&record).is_some(), is_one, "{status:?}");
+    }
+    let ask = Ask::Tap { proof: proof(), waits: subscribe().waits, most: 512 }.encode();
+    assert_eq!(ask[16 + Proof::LEN..], [1, 0, 2]);
+    assert!(section("Taps").iter().any(|line| line.contains(&format!("`{TAP_TOPIC}`"))));
 }
 
 /// By what a writer does there: 16 samples of one line, of a ring of 64 lines, and then one that ends it.
