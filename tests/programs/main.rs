@@ -13,6 +13,7 @@ mod commands;
 mod completions;
 mod config;
 mod contract;
+mod doctor;
 mod generate;
 mod log;
 mod on_terminal;

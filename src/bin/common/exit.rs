@@ -21,6 +21,8 @@ pub enum Failure {
     Usage(String),
     /// The program failed: exit status 1.
     Failed(String),
+    /// The output has said it all: this exit status, and no line of error.
+    Told(u8),
     /// The reader of the output has closed the pipe, which is no error: exit status 0.
     ClosedPipe,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Usage(why) | Failure::Failed(why) => f.write_str(why),
+            Failure::Told(status) => write!(f, "status {status}"),
             Failure::ClosedPipe => f.write_str("the reader of the output closed the pipe"),
         }
     }
@@ -68,6 +71,7 @@ pub fn run<C: clap::Parser>(program: &str, body: impl FnOnce(C) -> Outcome) -> E
     };
     match body(options) {
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(Failure::Told(status)) => ExitCode::from(status),
         Err(Failure::Failed(why)) => {
             note(format_args!("{program}: {}", one_line(&why)));
             ExitCode::FAILURE

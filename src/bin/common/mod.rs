@@ -24,6 +24,7 @@ pub mod floor_futex;
 pub mod floor_socket;
 pub mod generate;
 pub mod inherited;
+pub mod lacks;
 pub mod level;
 pub mod manual;
 pub mod out;

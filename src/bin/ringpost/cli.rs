@@ -76,6 +76,19 @@ pub enum Command {
     Watch(WatchOptions),
     /// List the registered clients, without registering
     Ls(LsOptions),
+    /// Tell whether a server is there, how it is, and what its users have of what they may have
+    ///
+    /// Prints how long it is up, its clients and settings, what it has done since its start, the quotas, and
+    /// what each user has of them. The server's own user and root see all users, others only their own. The
+    /// exit status is 1 if no server answers.
+    Status(StatusOptions),
+    /// Look for what keeps a bus from working well on this computer
+    ///
+    /// Looks at the socket, at limits on files, threads and memory, at the CPUs and what a container allows,
+    /// at settings of the kernel, and at the calls that it refuses; if a server runs, at what holds for its
+    /// process. Says of each whether it is well, what it means if not, and what mends it. Changes nothing.
+    /// The exit status is 0 if all is well, 1 if there are warnings, and 2 if there are problems.
+    Doctor(DoctorOptions),
     /// Print how much the server logs, or change it while it runs
     ///
     /// Only the server's own user and root may do that. The level holds until the next change or the server's
@@ -163,6 +176,28 @@ pub struct LsOptions {
 
     #[command(flatten)]
     pub wait: WaitOption,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Look twice, so long apart, and print also what is done in each second
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub over: Option<Duration>,
+
+    #[command(flatten)]
+    pub wait: WaitOption,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorOptions {
+    /// Print one JSON object: {"verdict":"…","findings":[{"check":"…","verdict":"…","found":"…"},…]}, with
+    /// "means" and "mend" where something is not well
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

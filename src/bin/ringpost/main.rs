@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod demo;
 mod demo_client;
+mod doctor;
 mod end;
 mod exec;
 mod listen;
@@ -19,6 +20,7 @@ mod send;
 mod serve;
 mod session;
 mod shell;
+mod status;
 mod subscribe;
 
 mod watch;
@@ -44,6 +46,8 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Subscribe(options) => subscribe::run(&socket.path()?, &options),
         Command::Watch(options) => watch::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
+        Command::Status(options) => status::run(&socket.path()?, &options),
+        Command::Doctor(options) => doctor::run(&socket, &options),
         Command::LogLevel { level: None } => operator::run(&socket.path()?, "log-level"),
         Command::LogLevel { level: Some(level) } => {
             operator::run(&socket.path()?, &format!("log-level {level}"))

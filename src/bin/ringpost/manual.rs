@@ -10,6 +10,7 @@ pub const MANUAL: Manual = Manual {
         ),
         ("1", "Failure. A line on standard error says why, and what to do."),
         ("2", "The command line is wrong. A line on standard error says where."),
+        ("1, 2 of doctor", "It found warnings; it found problems. Standard output says which."),
     ],
     environment: &[("PATH", "Where serve --exec looks for its command.")],
     files: &[],
