@@ -290,7 +290,7 @@ fn a_recycled_slot_shows_no_old_byte() {
     for round in 0..5 {
         let mut client = RawClient::register(bus.path(), &format!("guest {round}"));
         let first = common::raw::Ring::Request;
-        assert_eq!(client.offset(first, 0), 4096);
+        assert_eq!(client.offset(first, 0), 8192);
         // All bytes are zero except the description of the channel and the server's parked word.
         let mut bytes = vec![0; client.segment.len()];
         client.segment.copy_out(0, &mut bytes);

@@ -1,7 +1,7 @@
 //! A channel for fuzz targets, which may write any word and byte of it in place of the other side.
 
-use super::layout::{CLOSED, Ring};
-use super::{CLIENT, Geometry, Guest, Host, LinkEnds, SERVER, Side, guest_of, host_of, link};
+use super::layout::{CHANNEL_DATA, CLOSED, Ring};
+use super::{CLIENT, EndOptions, Geometry, Guest, Host, LinkEnds, SERVER, Side, guest_of, host_of, link};
 use crate::ring::WaitStrategy;
 use crate::ring::layout::{CONSUMER_PARKED, HEAD, PRODUCER_PARKED};
 use crate::shm::backend::Ordering;
@@ -65,9 +65,10 @@ impl Memory {
         guest_of(self.view.clone(), self.geometry, WaitStrategy::Park, &CLIENT).expect("memory")
     }
 
-    /// One side's ends of a link, whose rings are the first two of a channel.
+    /// One side's ends of a link, whose rings are the first two of a channel here.
     pub(crate) fn link(&self, side: Side) -> LinkEnds {
-        link::ends_of(self.view.clone(), self.geometry, WaitStrategy::Park, side).expect("memory")
+        let options = EndOptions { data: CHANNEL_DATA, ..link::LINK };
+        link::ends_of(self.view.clone(), self.geometry, WaitStrategy::Park, side, &options).expect("memory")
     }
 
     fn control(ring: usize) -> usize {
@@ -75,7 +76,7 @@ impl Memory {
     }
 
     fn at(&self, ring: usize, position: u64) -> usize {
-        Ring::ALL[ring % Ring::ALL.len()].data(&self.geometry) + position as usize % RING
+        Ring::ALL[ring % Ring::ALL.len()].data(CHANNEL_DATA, &self.geometry) + position as usize % RING
     }
 
     /// The header of the line at a position.
@@ -134,13 +135,16 @@ impl Memory {
         fuzz::meanwhile(Box::new(move || act(&memory)));
     }
 
-    /// Whether the bytes that nobody writes are as they were: around the control blocks, and behind the data.
+    /// Whether the bytes that nobody writes are as they were: around the control blocks and the figures, and
+    /// behind the data.
     pub fn guards_hold(&self) -> bool {
-        [192, 1408, 4096 - GUARD, self.geometry.segment_len()].into_iter().all(|guard| {
-            let mut bytes = [0; GUARD];
-            self.view.copy_out(guard, &mut bytes);
-            bytes.iter().all(|&byte| byte == 0)
-        })
+        [192, 1408, 4096 - GUARD, CHANNEL_DATA - GUARD, self.geometry.segment_len()].into_iter().all(
+            |guard| {
+                let mut bytes = [0; GUARD];
+                self.view.copy_out(guard, &mut bytes);
+                bytes.iter().all(|&byte| byte == 0)
+            },
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! The layout of a channel's and a link's segment, as in the tables *Channel* and *A link's segment* in
 //! `docs/PROTOCOL.md`.
 //!
-//! All control blocks are in the first page. A ring's data uses memory page by page from the first access on,
-//! so an idle client uses only a few pages.
+//! All control blocks are in the first page. A channel's second page holds the client's figures. That page and
+//! the rings' data use memory page by page from the first access on, so an idle client uses only a few pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,
@@ -12,17 +12,23 @@ use crate::shm::Segment;
 use super::ChannelError;
 
 /// The version of the layout described here and of the ring protocol in it.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const WORDS: usize = 32;
+const LINK_RINGS: usize = 2;
 pub(super) const CLOSED: usize = 128;
 const CONTROLS: usize = 256;
 /// Not 0 while the client takes links; only the client writes it.
 pub(super) const SERVING: usize = 2048;
 /// A bit for each link of the client, which the client changes when the link ends for it.
 pub(super) const ENDED: usize = 2112;
-const DATA: usize = 4096;
+/// Where the figures of a channel begin; see `figures.rs`.
+pub(super) const FIGURES: usize = 4096;
+/// Where the data of a channel's rings begin.
+pub(super) const CHANNEL_DATA: usize = 8192;
+/// Where the data of a link's rings begin, which has no figures.
+pub(super) const LINK_DATA: usize = 4096;
 
 /// The smallest ring of a channel: a page, so that ring data is page-aligned.
 pub(super) const MIN_RING: usize = 4096;
@@ -80,16 +86,12 @@ impl Geometry {
 
     /// The length of a channel's segment.
     pub(crate) fn segment_len(&self) -> usize {
-        self.len_with(&Ring::ALL)
+        CHANNEL_DATA + Ring::ALL.len() * self.ring_size
     }
 
     /// The length of a link's segment.
     pub(crate) fn link_len(&self) -> usize {
-        self.len_with(&Ring::OF_LINK)
-    }
-
-    fn len_with(&self, rings: &[Ring]) -> usize {
-        DATA + rings.len() * self.ring_size
+        LINK_DATA + LINK_RINGS * self.ring_size
     }
 }
 
@@ -102,17 +104,16 @@ pub(super) enum Ring {
 }
 
 impl Ring {
-    /// The rings of a channel.
+    /// The rings of a channel. A link has the first two.
     pub(super) const ALL: [Ring; 3] = [Ring::Request, Ring::Response, Ring::Inbox];
-    /// The rings of a link.
-    pub(super) const OF_LINK: [Ring; 2] = [Ring::Request, Ring::Response];
 
     pub(super) fn control(self) -> usize {
         CONTROLS + self as usize * CONTROL
     }
 
-    pub(super) fn data(self, geometry: &Geometry) -> usize {
-        DATA + self as usize * geometry.ring_size
+    /// Where its data begin, if the data of all rings begin at `start`.
+    pub(super) fn data(self, start: usize, geometry: &Geometry) -> usize {
+        start + self as usize * geometry.ring_size
     }
 
     pub(super) fn parked_words(self) -> [usize; 2] {
@@ -146,7 +147,7 @@ impl Words {
     }
 
     pub(super) fn read(segment: &Segment) -> Result<Words, ChannelError> {
-        if segment.len() < DATA {
+        if segment.len() < FIGURES {
             return Err(ChannelError::NotAChannel);
         }
         let mut bytes = [0; WORDS];

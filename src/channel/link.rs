@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::layout::{Geometry, Ring};
+use super::layout::{Geometry, LINK_DATA, Ring};
 use super::{ChannelError, EndOptions, Ends, Sleepers};
 use crate::ring::{Closer, Consumer, Kick, Peer, Producer, WaitStrategy};
 use crate::shm::{Segment, SegmentError, View};
@@ -35,8 +35,13 @@ pub(crate) struct LinkEnds {
     pub(crate) peers: Kick,
 }
 
-pub(super) const LINK: EndOptions =
-    EndOptions { peer: Peer::Heard, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
+pub(super) const LINK: EndOptions = EndOptions {
+    data: LINK_DATA,
+    peer: Peer::Heard,
+    separate_intake: false,
+    closes_on_drop: None,
+    ends_at_fork: true,
+};
 
 /// Makes the sealed segment of a link and writes nothing into it. Does not block.
 ///
@@ -65,7 +70,7 @@ pub(crate) fn open_link(
     if found != needed {
         return Err(ChannelError::Length { found, needed });
     }
-    Ok(ends_of(View::new(segment), *geometry, strategy, side)?)
+    Ok(ends_of(View::new(segment), *geometry, strategy, side, &LINK)?)
 }
 
 pub(super) fn ends_of(
@@ -73,6 +78,7 @@ pub(super) fn ends_of(
     geometry: Geometry,
     strategy: WaitStrategy,
     side: Side,
+    options: &EndOptions,
 ) -> Result<LinkEnds, SegmentError> {
     let (own, peers) = (Kick::default(), Kick::default());
     let (produces, consumes) = side.rings();
@@ -80,7 +86,7 @@ pub(super) fn ends_of(
         Sleepers { consumer: peers.clone(), ..Sleepers::of(produces) },
         Sleepers { producer: peers.clone(), ..Sleepers::of(consumes) },
     ];
-    let ends = Ends::new(view, &rings, vec![own.clone()], geometry, strategy, &LINK)?;
+    let ends = Ends::new(view, &rings, vec![own.clone()], geometry, strategy, options)?;
     Ok(LinkEnds {
         producer: Producer::new(&ends.setup(produces, &peers)),
         consumer: Consumer::new(&ends.setup(consumes, &peers)),

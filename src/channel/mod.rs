@@ -24,6 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[allow(dead_code, reason = "the figures are read and written from the next steps on")]
+mod figures;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -40,10 +42,12 @@ use crate::ring::layout::largest_block;
 use crate::ring::{CloseReason, Closer, Consumer, Kick, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
+#[allow(unused_imports, dead_code, reason = "the figures are read and written from the next steps on")]
+pub(crate) use figures::{Durations, FiguresPage, LinkCounts, Samples};
 pub(crate) use kicks::Kicks;
 use kicks::Sleepers;
 pub(crate) use layout::MIN_BLOCK;
-use layout::{CLOSED, MAX_RING, MIN_RING, Ring, Words};
+use layout::{CHANNEL_DATA, CLOSED, MAX_RING, MIN_RING, Ring, Words};
 pub(crate) use layout::{Geometry, LAYOUT_VERSION};
 pub(crate) use link::{LinkEnds, Side, create_link, open_link};
 pub(crate) use link_words::LinkWords;
@@ -161,6 +165,9 @@ pub struct Host {
     pub(crate) intake: Closer,
     /// What the client says about its links.
     pub(crate) links: LinkWords,
+    /// What the client says about itself.
+    #[allow(dead_code, reason = "the figures are read and written from the next steps on")]
+    pub(crate) figures: FiguresPage,
     pub(crate) kicks: Kicks,
 }
 
@@ -192,6 +199,9 @@ pub struct Guest {
     pub closer: Closer,
     /// What this client tells the server about its links.
     pub(crate) links: LinkWords,
+    /// What this client says about itself.
+    #[allow(dead_code, reason = "the figures are read and written from the next steps on")]
+    pub(crate) figures: FiguresPage,
     pub(crate) kicks: Kicks,
     geometry: Geometry,
 }
@@ -205,6 +215,8 @@ impl Guest {
 
 /// How one side closes, and how it notices a close.
 struct EndOptions {
+    /// Where the data of the rings begin.
+    data: usize,
     peer: Peer,
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
@@ -216,6 +228,7 @@ struct EndOptions {
 
 /// For a channel without a server: the shared word tells the other side of a close.
 const BY_ITSELF: EndOptions = EndOptions {
+    data: CHANNEL_DATA,
     peer: Peer::Heard,
     separate_intake: false,
     closes_on_drop: Some(CloseReason::LOCAL),
@@ -224,6 +237,7 @@ const BY_ITSELF: EndOptions = EndOptions {
 
 /// The server notices a client's end by its connection only, and closes channels explicitly.
 const SERVER: EndOptions = EndOptions {
+    data: CHANNEL_DATA,
     peer: Peer::Unheard,
     separate_intake: true,
     closes_on_drop: None,
@@ -233,8 +247,13 @@ const SERVER: EndOptions = EndOptions {
 
 /// A client reads the reason of a close from the shared word, and closes channels explicitly. It waits only
 /// for what the server sends, so it sleeps on one word, which costs less than two.
-const CLIENT: EndOptions =
-    EndOptions { peer: Peer::Relied, separate_intake: false, closes_on_drop: None, ends_at_fork: true };
+const CLIENT: EndOptions = EndOptions {
+    data: CHANNEL_DATA,
+    peer: Peer::Relied,
+    separate_intake: false,
+    closes_on_drop: None,
+    ends_at_fork: true,
+};
 
 /// Makes a channel with three rings of `ring_size` bytes (a power of two from 4 KiB to 1 GiB). Returns the
 /// host's ends and the descriptor for the guest. Dropping any of the ends closes the channel. Does not block.
@@ -314,6 +333,8 @@ fn guest_of(
 /// Makes the ends of one side from what they share.
 struct Ends {
     view: View,
+    /// Where the data of the rings begin.
+    data: usize,
     geometry: Geometry,
     strategy: WaitStrategy,
     closer: Closer,
@@ -337,7 +358,8 @@ impl Ends {
                 .of_this_process()
                 .map_err(|source| SegmentError::System { action: "map memory", source })?;
         }
-        Ok(Ends { view, geometry, strategy, closer, closes_on_drop: end_options.closes_on_drop })
+        let EndOptions { data, closes_on_drop, .. } = *end_options;
+        Ok(Ends { view, data, geometry, strategy, closer, closes_on_drop })
     }
 
     fn host(&self, kicks: Kicks, end_options: &EndOptions) -> Host {
@@ -351,6 +373,7 @@ impl Ends {
             closer: self.closer.clone(),
             intake,
             links: self.link_words(),
+            figures: self.figures(),
             kicks,
         }
     }
@@ -363,6 +386,7 @@ impl Ends {
             inbox: Consumer::new(&setup(Ring::Inbox)),
             closer: self.closer.clone(),
             links: self.link_words(),
+            figures: self.figures(),
             kicks,
             geometry: self.geometry,
         }
@@ -370,6 +394,10 @@ impl Ends {
 
     fn link_words(&self) -> LinkWords {
         LinkWords::new(self.view.clone(), self.closer.clone())
+    }
+
+    fn figures(&self) -> FiguresPage {
+        FiguresPage::new(self.view.clone(), self.closer.clone())
     }
 
     /// A close handle of one ring only, which does not tell the other side.
@@ -383,7 +411,7 @@ impl Ends {
         Setup {
             view: self.view.clone(),
             control: ring.control(),
-            data: ring.data(&self.geometry),
+            data: ring.data(self.data, &self.geometry),
             capacity: self.geometry.ring_size(),
             max_block: self.geometry.max_block(),
             scope: Scope::Shared,

@@ -15,7 +15,10 @@ use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use crate::channel::{self, Geometry, Guest, Host, LAYOUT_VERSION, LinkWords, MIN_BLOCK, Side};
+use crate::channel::{
+    self, Durations, FiguresPage, Geometry, Guest, Host, LAYOUT_VERSION, LinkCounts, LinkWords, MIN_BLOCK,
+    Samples, Side,
+};
 use crate::connect::control::Obeyed;
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::topics::MOST_USERS;
@@ -32,7 +35,7 @@ use crate::server::{
 };
 use crate::shm::Segment;
 use crate::wire::{
-    BlockHeader, CloseReason, HELLO_TIME, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation,
+    BlockHeader, CloseReason, HELLO_TIME, Histogram, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation,
     PROTOCOL_VERSION, Status, Topic, WAITS,
 };
 
@@ -47,6 +50,7 @@ const TABLES: [&str; 39] = [
     "Refusals",
     "Channel",
     "Control block",
+    "Figures of a client",
     "A link's segment",
     "Record header",
     "Kinds of records",

@@ -37,7 +37,6 @@ impl Histogram {
     pub(crate) const BUCKETS: usize = 4 * (36 - 6);
 
     /// The bucket of a duration in nanoseconds.
-    #[allow(dead_code)] // The first figures that need it follow.
     #[inline]
     pub(crate) fn bucket(nanoseconds: u64) -> usize {
         let nanoseconds = nanoseconds.clamp(1 << 6, (1 << 36) - 1);

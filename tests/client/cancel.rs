@@ -130,7 +130,7 @@ fn forgetful(place: &Place) -> Begun<()> {
         host.requests.recv(&mut block).unwrap();
         host.requests.recv(&mut block).unwrap();
         // The response ring's control block and data, as in the table of the layout.
-        let (parked, data) = (256 + 384 + 128, 4096 + 4096);
+        let (parked, data) = (256 + 384 + 128, 8192 + 4096);
         eventually("the client sleeps", || segment.word32(parked).load(Ordering::Acquire) == 1);
         segment.copy_in(data + 8, b"\0\0\0\0\0\0\0\0first");
         segment.word64(data).store(header(0, DATA_RECORD, 8 + 5), Ordering::Release);

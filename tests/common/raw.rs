@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;
@@ -153,7 +153,7 @@ pub const LINE: u64 = 64;
 const CLOSED: usize = 128;
 const CONTROLS: usize = 256;
 const CONTROL: usize = 384;
-const DATA: usize = 4096;
+const DATA: usize = 8192;
 
 // The kinds of records.
 pub const DATA_RECORD: u64 = 0b01;

@@ -100,7 +100,7 @@ pub fn client(stage: &Stage) {
         "space" => {
             let mut clients = vec![register("first").unwrap()];
             // Leaves room for three and a half more channels, besides the allocator's free memory.
-            let channel = 3 * clients[0].limits().ring_size as u64 + 4096;
+            let channel = 3 * clients[0].limits().ring_size as u64 + 8192;
             let limit = Some(mapped() + 3 * channel + channel / 2);
             setrlimit(Resource::As, Rlimit { current: limit, maximum: None }).unwrap();
             let (mut failed, mut left) = (0, 0);

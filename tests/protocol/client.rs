@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
-pub const PROTOCOL: u32 = 5;
-const LAYOUT: u32 = 2;
+pub const PROTOCOL: u32 = 6;
+const LAYOUT: u32 = 3;
 
 /// Codes of requests on the socket.
 pub const REGISTER: u16 = 1;
@@ -234,12 +234,12 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The ring of that number in a channel or a link with rings of that size.
-    pub fn of(memory: &Arc<Memory>, number: usize, size: u64, largest: usize) -> Ring {
+    /// The ring of that number in a channel or a link with rings of that size, whose data begin at `data`.
+    pub fn of(memory: &Arc<Memory>, data: usize, number: usize, size: u64, largest: usize) -> Ring {
         Ring {
             memory: Arc::clone(memory),
             control: 256 + number * 384,
-            data: 4096 + number * size as usize,
+            data: data + number * size as usize,
             size,
             largest,
             position: 0,
@@ -423,14 +423,14 @@ impl Client {
             other => return Err(other),
         };
         let [descriptor] = &descriptors[..] else { panic!("one descriptor") };
-        let memory = Memory::open(descriptor, |memory| 4096 + 3 * u64_at(&memory.read(0, 32), 16));
+        let memory = Memory::open(descriptor, |memory| 8192 + 3 * u64_at(&memory.read(0, 32), 16));
         let header = memory.read(0, 32);
         let (size, largest) = (u64_at(&header, 16), u64_at(&header, 24));
         assert!(header[..8] == MAGIC && u32_at(&header, 8) == LAYOUT);
         assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size));
         assert!((256..=size / 2 - 8).contains(&largest));
         let largest = largest as usize;
-        let ring = |number: usize| Ring::of(&memory, number, size, largest);
+        let ring = |number: usize| Ring::of(&memory, 8192, number, size, largest);
         Ok(Client {
             connection,
             key: body[..16].try_into().unwrap(),

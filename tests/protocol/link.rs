@@ -117,7 +117,7 @@ impl Link {
         );
         assert_eq!(body.len(), 55 + usize::from(body[54]));
         let (own, others) = (Pipe::new(own, own_write), Arc::new(others));
-        let ring = |number| Ring::of(&memory, number, size, largest).kicks(&others);
+        let ring = |number| Ring::of(&memory, 4096, number, size, largest).kicks(&others);
         Link {
             index: u16_at(body, 8),
             peer_key: body[26..42].try_into().unwrap(),

@@ -62,8 +62,8 @@ impl Measurement for Register {
 fn measure(setup: &mut Setup, count: u32) -> Result<Beside, Failure> {
     let directory = TempDir::new("hand-over")?;
     let path = directory.path().join("socket");
-    // The size of a channel: three rings and a page.
-    let bytes = (3 * ring_size(0)? + 4096).to_string();
+    // The size of a channel: three rings and two pages.
+    let bytes = (3 * ring_size(0)? + 8192).to_string();
     let arguments = ["socket-partner".as_ref(), "hand-over".as_ref(), path.as_os_str(), bytes.as_ref()];
     let _partner = setup.helper(&arguments, Duration::from_secs(10))?;
 

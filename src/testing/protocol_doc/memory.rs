@@ -74,6 +74,51 @@ fn the_channel() {
 }
 
 #[test]
+fn the_figures_of_a_client() {
+    let (host, guest, segment) = smallest_channel();
+    let fields = layout("Figures of a client", 4096, &[]);
+    let bytes = |name: &str| {
+        let field = fields.iter().find(|field| field.name == name).unwrap();
+        bytes_of(&segment, 4096 + field.start, field.end - field.start)
+    };
+    let value = |name: &str| u64::from_le_bytes(bytes(name).try_into().unwrap());
+    host.figures.set_stamps(16);
+    assert_eq!(bytes("stamps"), 16_u32.to_le_bytes());
+    guest.figures.add_samples(Samples {
+        taken: 1,
+        taken_bytes: 2,
+        missed: 3,
+        published: 4,
+        published_bytes: 5,
+    });
+    let names = ["samples taken", "bytes taken", "samples missed", "samples published", "bytes published"];
+    assert_eq!(names.map(value), [1, 2, 3, 4, 5]);
+    let histograms =
+        [(Durations::OwnWakes, "wakes of the client"), (Durations::LinkService, "service of links")];
+    for (which, name) in histograms {
+        let last = Histogram::BUCKETS - 1;
+        for nanos in [79, 80, 95, 96, u64::MAX] {
+            guest.figures.count(which, Duration::from_nanos(nanos));
+        }
+        let mut counts = [0_u64; Histogram::BUCKETS];
+        (counts[0], counts[1], counts[2], counts[last]) = (1, 2, 1, 1);
+        assert_eq!(bytes(name), counts.map(u64::to_le_bytes).concat());
+        let ends: Vec<Duration> = Histogram::of(counts).buckets().map(|(end, _)| end).collect();
+        assert_eq!(ends, [80, 96, 112, 1 << 36].map(Duration::from_nanos));
+    }
+    assert_eq!(Histogram::BUCKETS, 120);
+    guest.figures.set_link(FiguresPage::LINKS - 1, LinkCounts { blocks: 6, bytes: 7 });
+    let counts = bytes("counts of links");
+    assert_eq!(counts[counts.len() - 16..], [6_u64, 7].map(u64::to_le_bytes).concat());
+    assert!(counts[..counts.len() - 16].iter().all(|byte| *byte == 0));
+    assert_eq!(usize::from(FiguresPage::LINKS), 120);
+    for field in fields.iter().filter(|field| field.name == "unused") {
+        let bytes = bytes_of(&segment, 4096 + field.start, field.end - field.start);
+        assert!(bytes.iter().all(|byte| *byte == 0), "{field:?}");
+    }
+}
+
+#[test]
 fn a_segment_of_a_link() {
     let geometry = Geometry::new(4096).unwrap();
     let descriptor = channel::create_link(&geometry).unwrap();
@@ -119,7 +164,7 @@ fn records() {
 #[test]
 fn bytes_of_a_ring() {
     const PING: u16 = Operation::Ping as u16;
-    const DATA: usize = 4096;
+    const DATA: usize = 8192;
     let (mut host, mut guest, segment) = smallest_channel();
     for sequence in 0..2 {
         guest.requests.try_send(&block(PING, 0, sequence, &[])).unwrap();
