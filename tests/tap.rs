@@ -243,3 +243,70 @@ fn a_tap_ends_with_its_client_and_with_its_server() {
     bus.server.shutdown();
     assert!(matches!(tap.recv_timeout(LIMIT), Err(SampleError::Disconnected(_))));
 }
+
+/// Takes calls over a link until one is copied, and returns that copy.
+fn first_copy(calls: &mut impl FnMut(), tap: &mut Subscriber) -> TapRecord {
+    let mut found = None;
+    eventually("a call is copied", || {
+        calls();
+        found = tap.try_recv().unwrap().map(|sample| sample.read().unwrap());
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_link_is_tapped_if_its_owner_lets_it_be() {
+    let bus = Bus::start();
+    let [mut alice, mut bob, mut carol] = ["alice", "bob *", "carol"].map(|name| bus.client(name));
+    let service =
+        |request: ringpost::Request<'_>, response: &mut ringpost::Response<'_>| match request.payload() {
+            b"fail" => Err(ServiceError::new("as the test wants it")),
+            payload => response.write(payload),
+        };
+    let listener = bob.caller().listen_tappable().unwrap();
+    let serving = listener.serve(service).unwrap();
+    let mut link = alice.connect("bob *").unwrap();
+    link.call(b"unseen").unwrap();
+    let mut tap = carol.subscribe("@ringpost/tap/bob ~2a").unwrap();
+    let record = first_copy(&mut || assert_eq!(link.call(&[7; 600]).unwrap(), [7; 600]), &mut tap);
+    assert_eq!((record.kind, record.outcome), (TapKind::Call, TapOutcome::Ok));
+    assert_eq!((record.from.key, record.from.pid), (alice.key(), std::process::id()));
+    assert_eq!((record.to, record.to_name), (Some(bob.key()), Some("bob *".parse().unwrap())));
+    assert_eq!((&record.payload[..], record.payload_len), (&[7; 512][..], 600));
+    assert_eq!((&record.response[..], record.response_len), (&[7; 512][..], 600));
+    while tap.try_recv().unwrap().is_some() {}
+    link.post(b"post").unwrap();
+    link.call(b"fail").unwrap_err();
+    let record = next(&mut tap);
+    assert_eq!((record.kind, &record.payload[..]), (TapKind::Post, &b"post"[..]));
+    let record = next(&mut tap);
+    assert_eq!(
+        (record.outcome, &record.response[..]),
+        (TapOutcome::ServiceFailed, &b"as the test wants it"[..])
+    );
+    drop(tap);
+    link.call(b"unseen").unwrap();
+    serving.stop();
+    serving.join();
+    // Nobody serves any more, so nobody publishes copies.
+    let mut tap = carol.subscribe("@ringpost/tap/bob ~2a").unwrap();
+    assert!(tap.publishers().is_empty());
+}
+
+#[test]
+fn links_are_served_in_every_way_and_tapped() {
+    let bus = Bus::start();
+    let [mut alice, mut bob, mut carol] = ["alice", "bob", "carol"].map(|name| bus.client(name));
+    let mut listener = bob.caller().listen_tappable().unwrap();
+    let serves = begin(move || {
+        let mut responder = listener.accept().unwrap().accept().unwrap();
+        responder.serve(|request, response| response.write(request.payload())).unwrap();
+    });
+    let mut link = alice.connect("bob").unwrap();
+    let mut tap = carol.subscribe("@ringpost/tap/*").unwrap();
+    let record = first_copy(&mut || assert_eq!(link.call(b"ping").unwrap(), b"ping"), &mut tap);
+    assert_eq!((&record.payload[..], &record.response[..]), (&b"ping"[..], &b"ping"[..]));
+    drop(link);
+    serves.end("the link has ended");
+}

@@ -41,6 +41,6 @@ pub(crate) use path::lasting;
 pub use path::{PathError, default_path};
 pub use quotas::Quotas;
 pub(crate) use socket_file::SocketFile;
-pub(crate) use tap::{Copied, MOST_COPIED, TAP_TOPIC, since_1970};
+pub(crate) use tap::{Copied, MOST_COPIED, TAP_TOPIC, link_tap_topic, since_1970};
 pub use tap::{TapKind, TapOutcome, TapRecord};
 pub use topics::TopicInfo;

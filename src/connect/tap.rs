@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::introduction::{push_ids, push_name, take_ids, take_name};
 use crate::codec::{FromPayload, PayloadError};
-use crate::wire::{KEY, Key, Name, Peer, Status, take};
-#[cfg(test)]
-use crate::wire::{Topic, TopicError};
+use crate::wire::{KEY, Key, Name, Peer, Status, Topic, TopicError, take};
 
 /// The topic under which the server publishes copies.
 pub(crate) const TAP_TOPIC: &str = "@ringpost/tap";
@@ -276,7 +274,6 @@ impl FromPayload<'_> for TapRecord {
 /// # Errors
 ///
 /// The name has so many of these characters that the topic would be too long.
-#[cfg(test)]
 pub(crate) fn link_tap_topic(name: &Name) -> Result<Topic, TopicError> {
     let mut topic = format!("{TAP_TOPIC}/");
     for character in name.as_str().chars() {

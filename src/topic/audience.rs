@@ -407,7 +407,7 @@ impl Audience {
     // ---- for the writer
 
     #[inline(always)]
-    pub(super) fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.0.generation.load(Ordering::Relaxed)
     }
 

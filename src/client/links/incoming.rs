@@ -11,6 +11,7 @@ use super::end::LinkEnd;
 use super::pipes::LinkPipe;
 use super::responder::Responder;
 use super::serving_error::AcceptError;
+use super::tap::LinkTap;
 use crate::ring::{Consumer, Producer, WaitStrategy};
 use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::failpoint;
@@ -51,6 +52,8 @@ pub struct Incoming {
     caller_arms: bool,
     /// Whether this side may.
     arms: bool,
+    /// Where copies of what is served are published.
+    pub(super) tap: Option<Arc<LinkTap>>,
 }
 
 /// What a caller has said.
@@ -77,7 +80,7 @@ impl Incoming {
         strategy: WaitStrategy,
     ) -> Incoming {
         let (caller_arms, arms) = (false, false);
-        Incoming { end, requests, responses, pipe, ring_size, strategy, caller_arms, arms }
+        Incoming { end, requests, responses, pipe, ring_size, strategy, caller_arms, arms, tap: None }
     }
 
     /// Who asks, as the server knows it: a client cannot pretend to be another. Does not block.
@@ -128,6 +131,7 @@ impl Incoming {
         if self.caller_arms {
             responder.wake_after_each();
         }
+        responder.tap = self.tap;
         Ok(responder)
     }
 

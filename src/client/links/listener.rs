@@ -15,6 +15,7 @@ pub(crate) use listening::Listening;
 use super::incoming::Incoming;
 use super::intake::Intake;
 use super::serving_error::{AcceptError, ServeError};
+use super::tap::LinkTap;
 use crate::client::event::ReconnectError;
 use crate::client::reconnect::{Reconnector, Stop, passes};
 use crate::client::session::{Session, deadline_in};
@@ -57,6 +58,7 @@ pub struct Listener {
     /// The registration whose end was not reported yet.
     session: Arc<Session>,
     pub(super) reconnector: Option<Arc<Reconnector>>,
+    tap: Option<Arc<LinkTap>>,
 }
 
 impl fmt::Debug for Listener {
@@ -106,6 +108,45 @@ impl Caller {
         intake.listen(&session, deadline).map_err(|error| explain(error, &session))?;
         Ok(Listener::begin(intake, session, self.calls.registration().reconnector.clone()))
     }
+
+    /// As [`listen`](Self::listen), and lets an operator see what is served over the links: the client
+    /// publishes a copy of each call and post, a [`TapRecord`](crate::TapRecord) with the first 512 bytes of
+    /// the payloads, as long as somebody subscribes to `@ringpost/tap/` and the client's name. Only its own
+    /// user, that of the server and root may do that. (A character of the name that no topic can have stands
+    /// there as `~` and two hexadecimal digits.) `ringpost tap --link NAME` shows them.
+    ///
+    /// What `Async` takes is not copied. The topic goes on until the listener and all its
+    /// links are dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServeError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::TapRecord;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let listener = bob.caller().listen_tappable()?;
+    /// let _serving = listener.serve(|request, response| response.write(request.payload()))?;
+    /// let mut seen = alice.subscribe("@ringpost/tap/bob")?; // usually by an operator
+    /// let mut link = alice.connect("bob")?;
+    /// let record: TapRecord = loop {
+    ///     link.call(b"ping")?;
+    ///     if let Some(sample) = seen.try_recv()? {
+    ///         assert_eq!(sample.publisher().name, "bob"); // others may publish there, too
+    ///         break sample.read()?;
+    ///     }
+    /// };
+    /// assert_eq!((record.from.key, record.payload), (alice.key(), b"ping".to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn listen_tappable(&mut self) -> Result<Listener, ServeError> {
+        let mut listener = self.listen()?;
+        listener.tap = Some(Arc::new(LinkTap::begin(self)?));
+        Ok(listener)
+    }
 }
 
 /// What a new listener of this client takes, if there may be one.
@@ -149,7 +190,7 @@ impl Listener {
         if let Some(reconnector) = &reconnector {
             reconnector.listener_begins();
         }
-        Listener { intake, session, reconnector }
+        Listener { intake, session, reconnector, tap: None }
     }
 
     /// Waits for a client that asks for a link. [Accept](Incoming::accept) or [refuse](Incoming::refuse) it;
@@ -243,7 +284,7 @@ impl Listener {
                     let again = (!self.listens(until)).then(|| Instant::now() + PAUSE);
                     let passed = self.intake.sleep(seen, [until, again].into_iter().flatten().min());
                     if passed && until.is_some_and(|until| Instant::now() >= until) {
-                        return match self.intake.next() {
+                        return match self.next() {
                             Some(incoming) => Ok(incoming),
                             None => Err(AcceptError::TimedOut),
                         };
@@ -273,11 +314,18 @@ impl Listener {
         self.intake.listen(&self.session, until.map_or(limit, |until| until.min(limit))).is_ok()
     }
 
+    /// The next caller that waits.
+    fn next(&self) -> Option<Incoming> {
+        let mut incoming = self.intake.next()?;
+        incoming.tap = self.tap.clone();
+        Some(incoming)
+    }
+
     fn look(&self) -> Result<Looked, AcceptError> {
         if self.session.is_forked() {
             return Err(AcceptError::Disconnected(CloseReason::Forked));
         }
-        if let Some(incoming) = self.intake.next() {
+        if let Some(incoming) = self.next() {
             return Ok(Looked::Found(Box::new(incoming)));
         }
         if let Some(reason) = self.intake.reason() {

@@ -16,6 +16,7 @@ mod serve;
 mod serving_error;
 mod set;
 mod takes;
+mod tap;
 
 pub use error::ConnectError;
 pub use incoming::Incoming;

@@ -14,8 +14,11 @@ pub(crate) use steps::Given;
 use rustix::thread::Pid;
 
 use super::end::LinkEnd;
+use super::tap::{self, LinkTap};
 use crate::client::{Closer, ReadinessError};
+use crate::connect::TapKind;
 use crate::link;
+use crate::link::observed::{self, in_span, may_want_spans};
 use crate::link::{DRAIN, End, Handler, Request, Response, Scheduler, ServiceError, Slot, is_post};
 use crate::ring::layout::LINE;
 use crate::ring::{self, Consumer, OwnPipe, Producer, WaitStrategy};
@@ -59,6 +62,8 @@ pub struct Responder {
     ended: Option<Result<CloseReason, Violation>>,
     /// What it waits by in an event loop, if it may.
     own: Option<OwnPipe>,
+    /// Where copies of what it serves are published.
+    pub(super) tap: Option<Arc<LinkTap>>,
 }
 
 impl fmt::Debug for Responder {
@@ -82,7 +87,7 @@ impl Responder {
     ) -> Responder {
         let slot = Slot::new(&scheduler(), strategy, end.closer.clone(), reference);
         let responder = link::Responder::new(requests, responses, slot);
-        Responder { end, responder, most_left: ring_size / LINE, ended: None, own }
+        Responder { end, responder, most_left: ring_size / LINE, ended: None, own, tap: None }
     }
 
     /// From now on the caller may wait in an event loop.
@@ -161,7 +166,7 @@ impl Responder {
         if self.ended.is_some() {
             return self.ended;
         }
-        let mut answers = Answers { service: &mut *service, peer: &self.end.peer, closer: &self.end.closer };
+        let mut answers = Answers::new(&mut *service, &self.end, &self.tap);
         let end = self.responder.serve_some(&mut answers, most).err()?;
         Some(self.end_by(end, service))
     }
@@ -183,7 +188,7 @@ impl Responder {
         if let Some(ended) = self.ended {
             return ended.map(Some);
         }
-        let mut answers = Answers { service: &mut service, peer: &self.end.peer, closer: &self.end.closer };
+        let mut answers = Answers::new(&mut service, &self.end, &self.tap);
         match self.responder.serve_ready(&mut answers, DRAIN) {
             Ok(_) => Ok(None),
             Err(end) => self.end_by(end, &mut service).map(Some),
@@ -196,7 +201,7 @@ impl Responder {
     where
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
     {
-        let mut answers = Answers { service, peer: &self.end.peer, closer: &self.end.closer };
+        let mut answers = Answers::new(service, &self.end, &self.tap);
         let ended = match end {
             End::Violation(violation) => Err(violation),
             End::Closed(reason) => {
@@ -225,6 +230,36 @@ struct Answers<'a, F> {
     service: F,
     peer: &'a Peer,
     closer: &'a ring::Closer,
+    tap: Option<&'a LinkTap>,
+}
+
+impl<'a, F> Answers<'a, F>
+where
+    F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
+{
+    fn new(service: F, end: &'a LinkEnd, tap: &'a Option<Arc<LinkTap>>) -> Answers<'a, F> {
+        Answers { service, peer: &end.peer, closer: &end.closer, tap: tap.as_deref() }
+    }
+
+    /// Whether somebody may want to see what is served.
+    #[inline(always)]
+    fn is_watched(&self) -> bool {
+        self.tap.is_some() || may_want_spans()
+    }
+
+    /// Runs the service for a request that somebody may want to see.
+    #[cold]
+    #[inline(never)]
+    fn run_watched(&mut self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
+        let Answers { service, peer, tap, .. } = self;
+        let mut run = |response: &mut Response<'_>| match may_want_spans() {
+            true => in_span(peer, response.number(), || service(request, response)),
+            false => service(request, response),
+        };
+        let Some(tap) = tap.filter(|tap| tap.is_wanted()) else { return run(response) };
+        let kind = if request.wants_response() { TapKind::Call } else { TapKind::Post };
+        observed::tell(response, tap::MOST, run, |served| tap.tell(kind, peer, request.payload(), served))
+    }
 }
 
 impl<F> Handler for Answers<'_, F>
@@ -236,6 +271,9 @@ where
         if self.closer.is_closed() {
             return Err(too_late());
         }
+        if self.is_watched() {
+            return self.run_watched(Request::new(payload, self.peer), response);
+        }
         (self.service)(Request::new(payload, self.peer), response)
     }
 
@@ -243,7 +281,11 @@ where
         if fault!("post") {
             return;
         }
-        let _ = (self.service)(Request::posted(payload, self.peer), response);
+        let request = Request::posted(payload, self.peer);
+        let _ = match self.is_watched() {
+            true => self.run_watched(request, response),
+            false => (self.service)(request, response),
+        };
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::client::error::CANNOT_WAIT;
+use crate::client::topics::PublishError;
 use crate::os::remedy::on_memory_or_threads;
 use crate::wire::CloseReason;
 
@@ -41,6 +42,10 @@ pub enum ServeError {
     /// The server refused, in its own words.
     #[error("the server refused: {0}")]
     Refused(String),
+    /// Copies of what it serves cannot be published: of
+    /// [`Caller::listen_tappable`](crate::Caller::listen_tappable).
+    #[error("its links cannot be tapped: {0}")]
+    NotTappable(#[from] PublishError),
     /// A system call failed.
     #[error("cannot {action}: {source}{}", on_memory_or_threads(source))]
     System {

@@ -35,7 +35,7 @@ pub(in crate::client) struct Publication {
     users: Vec<u32>,
     /// Whether the publisher may wait for room in an event loop.
     pub(super) arms: bool,
-    pub(super) audience: Audience,
+    pub(in crate::client) audience: Audience,
     /// Whether its publisher has it. Until then whoever makes it asks again if the registration ends.
     made: AtomicBool,
     /// By which a forked child knows that it is one.

@@ -253,6 +253,11 @@ impl Publisher {
         Closer::of_publisher(&self.shared)
     }
 
+    /// What it shares with its client.
+    pub(in crate::client) fn shared(&self) -> Arc<Publication> {
+        Arc::clone(&self.shared)
+    }
+
     // ---- for waiting in an event loop
 
     /// What to wait by for room in an event loop. The first time it is made. Does not block.

@@ -24,7 +24,7 @@ impl Caller {
     /// tap.
     ///
     /// Links and topics go past the server. A topic is seen by subscribing to it. A client that serves lets
-    /// its links be seen with [`Listener::tappable`](crate::Listener::tappable).
+    /// its links be seen with [`listen_tappable`](Self::listen_tappable).
     ///
     /// A call is copied when it was served, a message when it was delivered or refused. The copies of one
     /// client come in the order of what it did. Nobody waits for a tap: what it did not take in time is
