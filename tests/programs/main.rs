@@ -24,5 +24,6 @@ mod serve;
 mod signals;
 mod supervise;
 mod terminal;
+mod top;
 mod topics;
 mod waiting;

@@ -1,5 +1,5 @@
-//! A simple terminal emulator with the functions that the line editor uses. It records unknown sequences, so
-//! that a test can fail.
+//! A simple terminal emulator with the functions that the line editor uses, and with those of programs that
+//! use the whole screen. It records unknown sequences, so that a test can fail.
 
 /// The rows of a terminal that scrolls for ever.
 pub struct Screen {
@@ -14,6 +14,14 @@ pub struct Screen {
     pub answers: Vec<u8>,
     /// How often it has rung.
     pub bells: usize,
+    /// Whether the program uses the whole screen. If not, the sequences for that are unknown.
+    pub whole: bool,
+    /// What was shown before the program took the whole screen, and where the cursor was.
+    before: Option<(Vec<Row>, usize, usize)>,
+    /// Whether the cursor is hidden.
+    pub hidden: bool,
+    /// Whether anything was coloured.
+    pub coloured: bool,
 }
 
 #[derive(Default, Clone)]
@@ -35,7 +43,27 @@ pub enum Narrow {
 impl Screen {
     pub fn new(columns: usize) -> Screen {
         let (pending, unknown, answers) = (Vec::new(), Vec::new(), Vec::new());
-        Screen { rows: vec![Row::default()], row: 0, column: 0, columns, pending, unknown, answers, bells: 0 }
+        let (rows, before) = (vec![Row::default()], None);
+        let (whole, hidden, coloured) = (false, false, false);
+        Screen {
+            rows,
+            row: 0,
+            column: 0,
+            columns,
+            pending,
+            unknown,
+            answers,
+            bells: 0,
+            whole,
+            before,
+            hidden,
+            coloured,
+        }
+    }
+
+    /// Whether a program has taken the whole screen.
+    pub fn is_taken(&self) -> bool {
+        self.before.is_some()
     }
 
     /// The whole text, without spaces at the ends of lines. What the terminal folded is one line.
@@ -182,8 +210,51 @@ impl Screen {
             }
             // Bracketed paste.
             b"[?2004h" | b"[?2004l" => {}
+            sequence if self.whole => {
+                if !self.whole_screen(sequence) {
+                    self.unknown.push(text);
+                }
+            }
             _ => self.unknown.push(text),
         }
+    }
+}
+
+impl Screen {
+    /// What programs do that use the whole screen. Returns false for what is unknown.
+    fn whole_screen(&mut self, sequence: &[u8]) -> bool {
+        let text = std::str::from_utf8(sequence).unwrap_or_default();
+        match sequence {
+            b"[?1049h" => {
+                if self.before.is_none() {
+                    let rows = std::mem::replace(&mut self.rows, vec![Row::default()]);
+                    self.before = Some((rows, self.row, self.column));
+                }
+            }
+            b"[?1049l" => {
+                if let Some(before) = self.before.take() {
+                    (self.rows, self.row, self.column) = before;
+                }
+            }
+            b"[?25l" => self.hidden = true,
+            b"[?25h" => self.hidden = false,
+            [b'[', .., b'H'] => {
+                let place = text[1..text.len() - 1].split_once(';');
+                let Some((Ok(row), Ok(column))) =
+                    place.map(|(row, column)| (row.parse::<usize>(), column.parse::<usize>()))
+                else {
+                    return false;
+                };
+                self.move_to(row - 1, column - 1);
+            }
+            // Colours are 30 to 49 and 90 to 107, of which 39 and 49 are the usual ones.
+            [b'[', .., b'm'] => {
+                let first = text[1..text.len() - 1].split(';').next().unwrap_or_default();
+                self.coloured |= matches!(first.parse(), Ok(30..=38 | 40..=48 | 90..=107));
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -213,6 +284,22 @@ fn a_screen_shows_what_a_terminal_does() {
     assert_eq!(screen.text(), "12:34:56 now");
     screen.write(b"\r\n");
     assert!(screen.shows_above("now") && !screen.shows_above("34:56 now"));
+}
+
+#[test]
+fn a_program_that_takes_the_whole_screen_gives_it_back() {
+    let mut screen = Screen::new(80);
+    screen.write(b"before");
+    screen.whole = true;
+    screen.write(b"\x1b[?1049h\x1b[?25l\x1b[2;3H\x1b[1mtwo\x1b[0;39m\x1b[1;1Hone");
+    assert!(screen.is_taken() && screen.hidden && !screen.coloured);
+    assert_eq!(screen.text(), "one\n  two");
+    screen.write(b"\x1b[38;5;14mthree\x1b[?1049l\x1b[?25h");
+    assert!(!screen.is_taken() && !screen.hidden && screen.coloured);
+    assert_eq!((screen.text(), screen.current()), ("before".into(), "before".into()));
+    assert!(screen.unknown.is_empty());
+    screen.write(b"\x1b[5q");
+    assert_eq!(screen.unknown, ["[5q"]);
 }
 
 #[test]

@@ -44,16 +44,46 @@ impl Tty {
         Tty::start(command, set)
     }
 
+    /// Starts `ringpost top` with these arguments, on a terminal of 80 columns and 24 rows.
+    pub fn top(socket: &Path, arguments: &[&str]) -> Tty {
+        Tty::top_with(socket, arguments, |_| {})
+    }
+
+    pub fn top_with(socket: &Path, arguments: &[&str], set: impl FnOnce(&mut Command)) -> Tty {
+        let mut command = Command::new(CLIENT);
+        command.arg("top").arg("--socket").arg(socket).args(arguments).env_remove("NO_COLOR");
+        Tty::start_on(command, (80, 24), true, set)
+    }
+
     /// Starts a shell with job control, of which the terminal is the controlling one. Its prompt is `SHELL `.
     pub fn shell(socket: &Path) -> Tty {
+        Tty::shell_for(socket, false)
+    }
+
+    /// A shell from which a program is started that uses the whole screen.
+    pub fn whole_shell(socket: &Path) -> Tty {
+        Tty::shell_for(socket, true)
+    }
+
+    fn shell_for(socket: &Path, whole: bool) -> Tty {
         let mut command = Command::new("setsid");
         command.args(["--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"]);
         command.env("PS1", "SHELL ").env("RINGPOST", CLIENT).env("AT", socket);
-        Tty::start(command, |_| {})
+        Tty::start_on(command, (COLUMNS, 50), whole, |_| {})
     }
 
     /// Runs a command on a terminal.
-    fn start(mut command: Command, set: impl FnOnce(&mut Command)) -> Tty {
+    fn start(command: Command, set: impl FnOnce(&mut Command)) -> Tty {
+        Tty::start_on(command, (COLUMNS, 50), false, set)
+    }
+
+    /// Runs a command on a terminal of so many columns and rows, of which it may use the `whole` screen.
+    fn start_on(
+        mut command: Command,
+        (columns, rows): (u16, u16),
+        whole: bool,
+        set: impl FnOnce(&mut Command),
+    ) -> Tty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -64,7 +94,7 @@ impl Tty {
             .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
             .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
             .unwrap();
-        let size = Winsize { ws_row: 50, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&slave, size).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
         command.env_remove("RINGPOST_SOCKET").env("TERM", "xterm");
@@ -75,8 +105,9 @@ impl Tty {
         drop((command, slave));
         let keyboard = File::from(master);
         let output = keyboard.try_clone().unwrap();
-        let (screen, dark) =
-            (Shared::new((Mutex::new(Screen::new(COLUMNS.into())), Condvar::new())), Arc::default());
+        let mut emulator = Screen::new(columns.into());
+        emulator.whole = whole;
+        let (screen, dark) = (Shared::new((Mutex::new(emulator), Condvar::new())), Arc::default());
         let (shown, is_dark) = (Arc::clone(&screen), Arc::clone(&dark));
         let light = thread::spawn(move || light(output, &shown, &is_dark));
         Tty { child, keyboard: Some(keyboard), screen, light: Some(light), dark }
@@ -106,8 +137,12 @@ impl Tty {
 
     /// Gives the terminal another width, and tells the program, whose terminal it need not be.
     pub fn resize(&self, columns: u16, narrow: Narrow) {
+        self.resize_to(columns, 50, narrow);
+    }
+
+    pub fn resize_to(&self, columns: u16, rows: u16, narrow: Narrow) {
         let mut screen = self.screen.0.lock().unwrap();
-        let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(self.keyboard.as_ref().unwrap(), size).unwrap();
         screen.resize(columns.into(), narrow);
         drop(screen);

@@ -208,6 +208,24 @@ pub fn thousands(value: u64) -> String {
     text
 }
 
+/// A number in five characters at most: `99999`, `123k`, `4.56M`. From 100,000 on it is rounded down.
+pub fn short(number: u64, thousand: u64) -> String {
+    if number < 100_000 {
+        return number.to_string();
+    }
+    let units = (1..).map(|power| thousand.saturating_pow(power)).zip(["k", "M", "G", "T", "P", "E"]);
+    let Some((unit, name)) = units.into_iter().find(|(unit, _)| number / unit < 1000) else {
+        return number.to_string();
+    };
+    let (whole, rest) = (number / unit, u128::from(number % unit));
+    let hundredths = rest * 100 / u128::from(unit);
+    match whole {
+        0..10 => format!("{whole}.{hundredths:02}{name}"),
+        10..100 => format!("{whole}.{}{name}", hundredths / 10),
+        _ => format!("{whole}{name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +283,24 @@ mod tests {
         assert_eq!(thousands(1_000), "1,000");
         assert_eq!(thousands(100_000), "100,000");
         assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn numbers_have_five_characters_at_most() {
+        for (number, thousand, text) in [
+            (0, 1000, "0"),
+            (99_999, 1000, "99999"),
+            (100_000, 1000, "100k"),
+            (999_999, 1000, "999k"),
+            (1_000_000, 1000, "1.00M"),
+            (45_678_901, 1000, "45.6M"),
+            (100_000, 1024, "97.6k"),
+            (1 << 20, 1024, "1.00M"),
+            (u64::MAX, 1000, "18.4E"),
+            (u64::MAX, 1024, "15.9E"),
+        ] {
+            assert_eq!(short(number, thousand), text);
+        }
     }
 
     #[test]

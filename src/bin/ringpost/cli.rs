@@ -1,6 +1,7 @@
 //! The command line of `ringpost`.
 
 mod messages;
+mod top;
 mod topics;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ pub use messages::{CallOptions, ClientOptions, ListenOptions, SendOptions, Serve
 use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
 use ringpost::cli::level::Level;
+pub use top::TopOptions;
 pub use topics::{Policy, PublishOptions, SubscribeOptions, WatchOptions};
 
 use crate::shell::Kind;
@@ -74,6 +76,14 @@ pub enum Command {
     /// A line has the form `present|appeared|vanished NAME (KEY)`, with the process and the user, or the
     /// reason why the client vanished. The program itself is left out.
     Watch(WatchOptions),
+    /// Show what clients, links and topics do, live, without registering
+    ///
+    /// How many calls, messages, samples and bytes a second, how full rings are, who waits, what is lost, and
+    /// how long things take: half of them (50) and 99 percent (99) took so long at most. Type ? for the keys.
+    /// If stdin or stdout is not a terminal, or with --once or --json, tables or objects are printed instead,
+    /// the first after one interval. When the server ends it waits for the next one. While the server's own
+    /// user or root looks the server measures durations; for others these columns stay empty.
+    Top(TopOptions),
     /// List the registered clients, without registering
     Ls(LsOptions),
     /// Tell whether a server is there, how it is, and what its users have of what they may have

@@ -22,7 +22,7 @@ mod session;
 mod shell;
 mod status;
 mod subscribe;
-
+mod top;
 mod watch;
 
 use std::process::ExitCode;
@@ -45,6 +45,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Publish(options) => publish::run(&socket.path()?, &options),
         Command::Subscribe(options) => subscribe::run(&socket.path()?, &options),
         Command::Watch(options) => watch::run(&socket.path()?, &options),
+        Command::Top(options) => top::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
         Command::Status(options) => status::run(&socket.path()?, &options),
         Command::Doctor(options) => doctor::run(&socket, &options),

@@ -20,6 +20,10 @@ pub enum Key {
     Down,
     Home,
     End,
+    PageUp,
+    PageDown,
+    /// Shift and Tab.
+    BackTab,
     Escape,
     /// The text between the marks of a bracketed paste.
     Paste(String),
@@ -154,6 +158,9 @@ fn sequence(parameters: &[u8], last: u8) -> Key {
         (b'H', _) | (b'~', 1 | 7) => Key::Home,
         (b'F', _) | (b'~', 4 | 8) => Key::End,
         (b'~', 3) => Key::Delete,
+        (b'~', 5) => Key::PageUp,
+        (b'~', 6) => Key::PageDown,
+        (b'Z', _) => Key::BackTab,
         (b'R', _) => second.map_or(Key::Unknown, |column| Key::Column(column.saturating_sub(1))),
         _ => Key::Unknown,
     }
@@ -191,6 +198,9 @@ mod tests {
             (b"\x1b[3~", Key::Delete),
             (b"\x1b[1~", Key::Home),
             (b"\x1bOF", Key::End),
+            (b"\x1b[5~", Key::PageUp),
+            (b"\x1b[6~", Key::PageDown),
+            (b"\x1b[Z", Key::BackTab),
             (b"\x1b[17;80R", Key::Column(79)),
             (b"\x1b[24~", Key::Unknown),
             (b"\x1b[[A", Key::Unknown),

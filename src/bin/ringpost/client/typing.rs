@@ -139,7 +139,8 @@ impl Typing {
             Key::Down => self.recall(|history, _| history.newer()),
             // It has ended a search.
             Key::Escape => Effect::Changed,
-            Key::Tab | Key::Paste(_) | Key::Column(_) | Key::Unknown => Effect::Nothing,
+            Key::Tab | Key::BackTab | Key::PageUp | Key::PageDown => Effect::Nothing,
+            Key::Paste(_) | Key::Column(_) | Key::Unknown => Effect::Nothing,
         }
     }
 

@@ -5,7 +5,7 @@ use ringpost::{ClientInfo, ClientState, LinkInfo, Quotas, ServerInfo, TopicInfo}
 use super::{uptime, users};
 use ringpost::cli::args::{readable_bytes, readable_time};
 use ringpost::cli::out;
-use ringpost::cli::stats::thousands;
+use ringpost::cli::stats::{short, thousands};
 
 /// The width of text that is not written to a terminal.
 const WIDTH: usize = 80;
@@ -100,24 +100,6 @@ fn limits(quotas: Quotas, clients: &[ClientInfo]) -> String {
         readable_bytes(usize::try_from(ring_bytes).unwrap_or(usize::MAX)),
         used.concat(),
     )
-}
-
-/// A number in five characters at most: `99999`, `123k`, `4.56M`. From 100,000 on it is rounded down.
-fn short(number: u64, thousand: u64) -> String {
-    if number < 100_000 {
-        return number.to_string();
-    }
-    let units = (1..).map(|power| thousand.saturating_pow(power)).zip(["k", "M", "G", "T", "P", "E"]);
-    let Some((unit, name)) = units.into_iter().find(|(unit, _)| number / unit < 1000) else {
-        return number.to_string();
-    };
-    let (whole, rest) = (number / unit, u128::from(number % unit));
-    let hundredths = rest * 100 / u128::from(unit);
-    match whole {
-        0..10 => format!("{whole}.{hundredths:02}{name}"),
-        10..100 => format!("{whole}.{}{name}", hundredths / 10),
-        _ => format!("{whole}{name}"),
-    }
 }
 
 /// Which columns of a table are treated in a special way.
@@ -218,24 +200,6 @@ mod tests {
         );
         assert_eq!(table(2, 30), table(2, 1000));
         assert_eq!(table(1, 3), table(1, 1000));
-    }
-
-    #[test]
-    fn numbers_have_five_characters_at_most() {
-        for (number, thousand, text) in [
-            (0, 1000, "0"),
-            (99_999, 1000, "99999"),
-            (100_000, 1000, "100k"),
-            (999_999, 1000, "999k"),
-            (1_000_000, 1000, "1.00M"),
-            (45_678_901, 1000, "45.6M"),
-            (100_000, 1024, "97.6k"),
-            (1 << 20, 1024, "1.00M"),
-            (u64::MAX, 1000, "18.4E"),
-            (u64::MAX, 1024, "15.9E"),
-        ] {
-            assert_eq!(short(number, thousand), text);
-        }
     }
 
     #[test]

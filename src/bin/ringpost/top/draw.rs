@@ -1,0 +1,650 @@
+//! The picture that `ringpost top` draws: lines of text, from what is chosen and the bus alone.
+
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::bus::{Count, Ring};
+use super::detail;
+use super::help;
+use super::state::State;
+use super::table::{Cell, Column, Row, View, percent, rate, shown};
+use ringpost::cli::args::readable_time;
+use ringpost::cli::stats::thousands;
+
+/// How things are made to stand out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Palette {
+    /// Without colours the same is bold or reversed.
+    pub colours: bool,
+}
+
+impl Palette {
+    /// Follows NO_COLOR, see <https://no-color.org>.
+    pub fn from_environment() -> Palette {
+        Palette { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+    }
+
+    fn coloured(self, colour: Color) -> Style {
+        if self.colours { Style::new().fg(colour) } else { Style::new() }
+    }
+
+    pub fn strong(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    pub fn title(self) -> Style {
+        self.coloured(Color::Cyan).add_modifier(Modifier::BOLD)
+    }
+
+    pub fn bad(self) -> Style {
+        self.coloured(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
+    /// By how full it is.
+    pub fn fill(self, fraction: f64) -> Style {
+        self.coloured(if fraction < 0.5 {
+            Color::Green
+        } else if fraction < 0.8 {
+            Color::Yellow
+        } else {
+            Color::Red
+        })
+    }
+}
+
+/// Draws it. Whatever does not fit is left out.
+pub fn draw(state: &State, palette: Palette, area: Rect, buffer: &mut Buffer) {
+    let lines = picture(state, palette, area.width, area.height);
+    for (line, y) in lines.iter().zip(area.top()..area.bottom()) {
+        buffer.set_line(area.x, y, line, area.width);
+    }
+}
+
+/// How many rows of a table can be seen at once.
+pub fn page(height: u16) -> usize {
+    Heights::new(height).rows
+}
+
+/// How the lines are shared out. On a low terminal the table comes first.
+struct Heights {
+    /// About the server.
+    head: usize,
+    tabs: usize,
+    rows: usize,
+    keys: usize,
+}
+
+impl Heights {
+    fn new(height: u16) -> Heights {
+        let height = usize::from(height);
+        let head = match height {
+            0..5 => 0,
+            5..10 => 1,
+            _ => 3,
+        };
+        let (tabs, keys) = (usize::from(height >= 6), usize::from(height >= 4));
+        // One for the headings.
+        Heights { head, tabs, rows: height.saturating_sub(head + tabs + keys + 1), keys }
+    }
+}
+
+fn picture(state: &State, palette: Palette, width: u16, height: u16) -> Vec<Line<'static>> {
+    let heights = Heights::new(height);
+    let height = usize::from(height);
+    let mut lines: Vec<Line<'static>> = head(state, palette, width).into_iter().take(heights.head).collect();
+    // Why there are no figures is said also where there is no room for more.
+    if heights.head == 0 && state.gone.is_some() {
+        lines.extend(head(state, palette, width).into_iter().take(1));
+    }
+    if state.help {
+        lines.truncate(1);
+        lines.extend(help::lines(palette, width));
+    } else if let Some(key) = &state.detail {
+        lines.truncate(1);
+        lines.extend(detail::lines(&state.bus, key, palette));
+    } else {
+        lines.extend(tabs(state, palette, width).into_iter().take(heights.tabs));
+        lines.extend(table(state, palette, width, heights.rows));
+    }
+    lines.truncate(height - heights.keys);
+    if heights.keys > 0 {
+        lines.resize(height - 1, Line::default());
+        lines.push(keys(state, palette, width));
+    }
+    lines
+}
+
+/// About the server.
+fn head(state: &State, palette: Palette, width: u16) -> [Line<'static>; 3] {
+    let (bus, server) = (&state.bus, &state.bus.server);
+    let plain = |text: String| Span::raw(text);
+    let per_second = |name: &str, count: Count, thousand| {
+        plain(format!("{name} {}/s", count.per_second.map_or("-".into(), |value| rate(value, thousand))))
+    };
+    let event = |name: &str, count: Count| {
+        let happens = count.per_second.is_some_and(|rate| rate > 0.0);
+        let style = if happens { palette.bad() } else { Style::new() };
+        Span::styled(format!("{name} {}", thousands(count.total)), style)
+    };
+    let title = match &state.gone {
+        Some(why) => vec![Span::styled(format!(" {why} "), palette.bad().add_modifier(Modifier::REVERSED))],
+        None => vec![
+            Span::styled("ringpost".to_owned() + &space_before(&shown(&server.version)), palette.title()),
+            plain(format!("pid {}", server.pid)),
+            plain(format!(
+                "up {}",
+                readable_time(Duration::from_secs_f64(bus.uptime_seconds.clamp(0.0, 1e15)))
+            )),
+            plain(
+                if bus.stamped { "" } else { "durations are measured only for its own user and root" }.into(),
+            ),
+        ],
+    };
+    let paused =
+        state.paused.then(|| Span::styled(" paused ", palette.strong().add_modifier(Modifier::REVERSED)));
+    let calls = vec![
+        per_second("calls", server.calls, 1000),
+        per_second("messages", server.messages, 1000),
+        per_second("in", server.bytes_in, 1024),
+        per_second("out", server.bytes_out, 1024),
+        plain(format!("cpu {}", server.cpu_percent.map_or("-".into(), percent))),
+        plain(format!("hot workers {} of {}", server.workers_hot, server.workers_most)),
+    ];
+    let events = vec![
+        plain(format!(
+            "clients {} of {}",
+            thousands(server.clients.into()),
+            thousands(server.max_clients.into())
+        )),
+        event("registered", Count { per_second: None, ..server.registered }),
+        event("died", server.died),
+        event("violations", server.violations),
+        event("refused", server.refused),
+    ];
+    [joined(paused.into_iter().chain(title), width), joined(calls, width), joined(events, width)]
+}
+
+fn space_before(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" {text}") }
+}
+
+/// The views, and what is filtered.
+fn tabs(state: &State, palette: Palette, width: u16) -> Option<Line<'static>> {
+    let mut parts: Vec<Span> = View::ALL
+        .iter()
+        .map(|view| {
+            let text = format!("{} {}", view.title(), thousands(view.len(&state.bus) as u64));
+            if *view == state.view {
+                Span::styled(format!("[{text}]"), palette.title())
+            } else {
+                Span::raw(format!(" {text} "))
+            }
+        })
+        .collect();
+    if !state.filter.is_empty() {
+        let text = format!("only {:?}: {}", shown(&state.filter), state.rows().len());
+        parts.push(Span::styled(text, palette.strong()));
+    }
+    Some(joined(parts, width))
+}
+
+/// The headings, and the rows around the chosen one.
+fn table(state: &State, palette: Palette, width: u16, most: usize) -> Vec<Line<'static>> {
+    let rows = state.rows();
+    let columns = state.view.columns();
+    let fitting = state.view.fitting(&rows, width);
+    let sorted_by = state.view.sorted_by(state.sort);
+    let chosen = rows.iter().position(|row| Some(&row.id) == state.chosen.as_ref());
+    let start =
+        chosen.map_or(0, |chosen| chosen.saturating_sub(most / 2)).min(rows.len().saturating_sub(most));
+
+    let reversed = palette.strong().add_modifier(Modifier::REVERSED);
+    let mut headings = Vec::new();
+    let mut used = 0;
+    for &(at, width) in &fitting {
+        let style = if at == sorted_by { palette.title() } else { reversed };
+        let gap = if used == 0 { "" } else { " " };
+        headings.push(Span::styled(gap, reversed));
+        headings.push(Span::styled(aligned(columns[at].heading, width, columns[at].names), style));
+        used += width + gap.len() as u16;
+    }
+    headings.push(Span::styled(" ".repeat(usize::from(width.saturating_sub(used))), reversed));
+    let mut lines = vec![Line::from(headings)];
+    for (number, row) in rows.iter().enumerate().skip(start).take(most) {
+        let line = row_line(row, &fitting, columns, palette);
+        lines.push(if Some(number) == chosen { filled(line, width, reversed) } else { line });
+    }
+    if rows.is_empty() && most > 0 {
+        let none = match state.view {
+            _ if state.bus.server.pid == 0 => "",
+            _ if !state.filter.is_empty() => "nothing passes the filter: / changes it, Esc ends it",
+            View::Clients => "no client is registered",
+            View::Links => "no link is open",
+            View::Topics => "no topic is published",
+        };
+        lines.push(Line::raw(none));
+    }
+    lines
+}
+
+fn row_line(row: &Row, fitting: &[(usize, u16)], columns: &[Column], palette: Palette) -> Line<'static> {
+    let mut spans = Vec::new();
+    for &(at, width) in fitting {
+        if !spans.is_empty() {
+            spans.push(Span::raw(" "));
+        }
+        let cell = &row.cells[at];
+        spans.push(match cell {
+            Cell::Ring(ring) => Span::styled(bar(*ring, width), palette.fill(ring.fraction())),
+            cell => {
+                let style = if stands_out(cell, columns[at].heading) { palette.bad() } else { Style::new() };
+                Span::styled(aligned(&cell.text(), width, columns[at].names), style)
+            }
+        });
+    }
+    Line::from(spans)
+}
+
+/// What somebody should look at: samples that are lost, senders that wait.
+fn stands_out(cell: &Cell, heading: &str) -> bool {
+    match cell {
+        Cell::Rate(Some(rate)) => heading == "LOST/s" && *rate > 0.0,
+        Cell::Number(number) => heading == "WAIT" && *number > 0,
+        _ => false,
+    }
+}
+
+/// The keys, or the filter that is typed.
+fn keys(state: &State, palette: Palette, width: u16) -> Line<'static> {
+    if state.typing.is_some() {
+        // The end of a long one is what is typed.
+        let room = usize::from(width).saturating_sub("filter: _".len());
+        let mut text = shown(&state.filter);
+        while text.width() > room {
+            text.remove(0);
+        }
+        return Line::from(vec![
+            Span::styled("filter: ", palette.strong()),
+            Span::raw(text),
+            Span::styled(" ", Style::new().add_modifier(Modifier::REVERSED)),
+        ]);
+    }
+    let all: &[(&str, &str)] = match state {
+        State { help: true, .. } => &[("any key", "back")],
+        State { detail: Some(_), .. } => &[("Esc", "back"), ("p", "pause"), ("q", "quit")],
+        _ => &[
+            ("q", "quit"),
+            ("?", "help"),
+            ("Tab", "view"),
+            ("< >", "order"),
+            ("r", "reverse"),
+            ("/", "filter"),
+            ("p", "pause"),
+            ("Enter", "detail"),
+        ],
+    };
+    let mut line = Line::default();
+    let mut used = 0;
+    for (key, does) in all {
+        let wanted = key.len() + 1 + does.len() + if used == 0 { 0 } else { 2 };
+        if used + wanted > usize::from(width) {
+            break;
+        }
+        line.push_span(Span::raw(if used == 0 { "" } else { "  " }));
+        line.push_span(Span::styled((*key).to_owned(), palette.strong()));
+        line.push_span(Span::raw(format!(" {does}")));
+        used += wanted;
+    }
+    line
+}
+
+/// The parts with two spaces between them, as many as fit.
+fn joined(parts: impl IntoIterator<Item = Span<'static>>, width: u16) -> Line<'static> {
+    let mut line = Line::default();
+    for part in parts.into_iter().filter(|part| !part.content.is_empty()) {
+        let gap = if line.spans.is_empty() { "" } else { "  " };
+        if !line.spans.is_empty() && line.width() + gap.len() + part.width() > usize::from(width) {
+            break;
+        }
+        line.push_span(Span::raw(gap));
+        line.push_span(part);
+    }
+    line
+}
+
+/// The whole line in one style, up to the edge.
+fn filled(line: Line<'static>, width: u16, style: Style) -> Line<'static> {
+    let mut text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+    text.push_str(&" ".repeat(usize::from(width).saturating_sub(text.width())));
+    Line::styled(text, style)
+}
+
+/// A text of this width. One that is too long ends with `…`.
+pub fn aligned(text: &str, width: u16, left: bool) -> String {
+    let width = usize::from(width);
+    let text = cut(text, width);
+    let gap = " ".repeat(width - text.width());
+    if left { text + &gap } else { gap + &text }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut used = 0;
+    let fits = |letter: &char| {
+        used += letter.width().unwrap_or(0);
+        used < width
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
+    if width > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// A bar of this width, in eighths of a character. Nothing is drawn for an empty ring alone.
+pub fn bar(ring: Ring, width: u16) -> String {
+    const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let width = usize::from(width);
+    let mut eighths = (ring.fraction().clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
+    if ring.used > 0 && ring.size > 0 {
+        eighths = eighths.max(1);
+    }
+    let mut text = "█".repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) && eighths / 8 < width {
+        text.push(EIGHTHS[eighths % 8 - 1]);
+    }
+    let rest = width - text.chars().count();
+    text + &"·".repeat(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::bus::{Bus, Client, Link, Server, Times, Topic};
+    use super::super::table::{Id, Sort};
+    use super::*;
+    use crate::client::keys::Key;
+
+    const PLAIN: Palette = Palette { colours: false };
+
+    /// So much in so many seconds.
+    fn count(total: u64, per_second: f64) -> Count {
+        Count { total, per_second: Some(per_second) }
+    }
+
+    fn state() -> State {
+        let client = |name: &str, calls: f64| Client {
+            name: name.into(),
+            key: format!("KEY-{name}"),
+            state: "live".into(),
+            pid: 16_887,
+            calls: count(12_345, calls),
+            sent: count(10, 2.5),
+            received: count(10, 0.0),
+            bytes_in: count(1 << 20, 2048.0),
+            bytes_out: count(1 << 20, 0.0),
+            inbox: Ring { used: 131_072, size: 262_144 },
+            requests: Ring { used: 64, size: 262_144 },
+            waiting_senders: 3,
+            cpu_percent: Some(12.4),
+            service: Times {
+                count: 4,
+                p50_ns: Some(850),
+                p90_ns: Some(900),
+                p99_ns: Some(1_200),
+                max_ns: Some(1_300),
+            },
+            wake: Times { p99_ns: Some(52_000), ..Times::default() },
+            missed: count(7, 7.0),
+            published: count(0, 0.0),
+            taken: count(0, 0.0),
+            ..Client::default()
+        };
+        let link = Link {
+            caller: "alice".into(),
+            callee: "bob".into(),
+            age_seconds: 200.0,
+            requests: count(12, 3.0),
+            served: count(10, 3.0),
+            bytes_out: count(640, 192.0),
+            bytes_in: count(640, 192.0),
+            ..Link::default()
+        };
+        let topic = Topic {
+            topic: "prices/AAPL".into(),
+            publisher: "alice".into(),
+            subscriptions: 2,
+            ring_size: 262_144,
+            age_seconds: 5.0,
+            samples: count(100, 50.0),
+            bytes: count(6_400, 3_200.0),
+        };
+        let server = Server {
+            pid: 16_874,
+            version: "0.1.0".into(),
+            clients: 2,
+            max_clients: 1_024,
+            calls: count(12_345, 1_234.0),
+            messages: count(10, 2.5),
+            bytes_in: count(1, 0.0),
+            bytes_out: count(1, 0.0),
+            died: count(1, 1.0),
+            registered: count(3, 1.0),
+            cpu_percent: Some(45.0),
+            workers_hot: 1,
+            workers_most: 2,
+            ..Server::default()
+        };
+        let bus = Bus {
+            uptime_seconds: 200.0,
+            interval_seconds: Some(1.0),
+            stamped: true,
+            server,
+            clients: vec![client("alice", 1_234.0), client("bob", 0.0)],
+            links: vec![link],
+            topics: vec![topic],
+        };
+        State { bus, page: 17, ..State::default() }
+    }
+
+    /// What a terminal of this size shows, line by line, without spaces at the ends.
+    fn shown_on(state: &State, palette: Palette, width: u16, height: u16) -> (Vec<String>, Buffer) {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(state, palette, frame.area(), frame.buffer_mut())).unwrap();
+        let buffer = terminal.backend().buffer().clone();
+        let line =
+            |y: u16| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        ((0..height).map(line).collect(), buffer)
+    }
+
+    fn lines(state: &State, width: u16, height: u16) -> Vec<String> {
+        shown_on(state, PLAIN, width, height).0
+    }
+
+    #[test]
+    fn eighty_columns_and_24_lines_show_the_bus() {
+        let lines = lines(&state(), 80, 24);
+        assert_eq!(
+            lines[..8],
+            [
+                "ringpost 0.1.0  pid 16874  up 3 min 20 s",
+                "calls 1234/s  messages 2.5/s  in 0/s  out 0/s  cpu 45%  hot workers 1 of 2",
+                "clients 2 of 1,024  registered 3  died 1  violations 0  refused 0",
+                "[Clients 2]   Links 1    Topics 1",
+                "NAME           CALLS/s MSGS/s SMPL/s BYTES/s INBOX WAIT LOST/s SVC99 WAKE99  CPU",
+                "alice             1234    2.5      0    2048 ██▌··    3    7.0 1.2µs   52µs  12%",
+                "bob                  0    2.5      0    2048 ██▌··    3    7.0 1.2µs   52µs  12%",
+                "",
+            ]
+        );
+        assert_eq!(
+            lines[23],
+            "q quit  ? help  Tab view  < > order  r reverse  / filter  p pause  Enter detail"
+        );
+    }
+
+    #[test]
+    fn links_and_topics_have_views_of_their_own() {
+        let shown = lines(&State { view: View::Links, ..state() }, 80, 24);
+        assert_eq!(shown[4], "CALLER     CALLEE     CALLS/s  OPEN OUT/s  IN/s SVC50 SVC99          AGE");
+        assert_eq!(shown[5], "alice      bob            3.0     2   192   192     -     -   3 min 20 s");
+        let shown = lines(&State { view: View::Topics, ..state() }, 80, 24);
+        assert_eq!(shown[4], "TOPIC            PUBLISHER  SMPL/s BYTES/s SUBS     RING          AGE");
+        assert_eq!(shown[5], "prices/AAPL      alice          50    3200    2  256 KiB          5 s");
+    }
+
+    #[test]
+    fn a_client_in_detail_fits_80_by_24() {
+        let state = State { detail: Some("KEY-alice".into()), ..state() };
+        let lines = lines(&state, 80, 24);
+        for wanted in [
+            "alice  live  key KEY-alice  pid 16887  user 0  group 0",
+            "unread messages 0  senders that wait 3  its worker's cpu 12%  links 0",
+            "calls                             12,345               1234",
+            "inbox                  ██████······   50%            131,072 of 262,144",
+            "service                      4    850ns    900ns    1.2µs    1.3µs",
+            "alice calls bob: 3.0/s",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted:?} is not in {lines:#?}");
+        }
+        assert_eq!(lines[23], "Esc back  p pause  q quit");
+    }
+
+    #[test]
+    fn who_has_left_is_said_in_detail() {
+        let state = State { detail: Some("KEY-dave".into()), ..state() };
+        assert!(lines(&state, 80, 24).iter().any(|line| line == "This client is not registered any more."));
+    }
+
+    #[test]
+    fn no_terminal_is_too_small() {
+        for width in (0..40).chain([79, 81, 400]) {
+            for height in (0..14).chain([100]) {
+                for view in View::ALL {
+                    let mut state = State { view, gone: Some("the server has ended".into()), ..state() };
+                    for key in
+                        [Key::Char('?'), Key::Escape, Key::End, Key::Enter, Key::Escape, Key::Char('/')]
+                    {
+                        shown_on(&state, Palette { colours: true }, width, height);
+                        state.press(&key);
+                    }
+                    state.filter = "\u{4e2d}\u{4e2d}".repeat(30);
+                    shown_on(&state, PLAIN, width, height);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_low_terminal_keeps_the_table() {
+        assert_eq!(
+            lines(&state(), 30, 2),
+            ["NAME           CALLS/s MSGS/s", "alice             1234    2.5"]
+        );
+        assert_eq!(lines(&state(), 10, 3)[1..], ["alice", "bob"]);
+        let gone = State { gone: Some("the server has ended; waiting for the next".into()), ..state() };
+        for height in 1..12 {
+            assert!(lines(&gone, 60, height)[0].contains("the server has ended"), "{height}");
+        }
+    }
+
+    #[test]
+    fn the_chosen_row_is_in_view_however_many_there_are() {
+        let mut state = state();
+        state.bus.clients = (0..100)
+            .map(|n| Client { name: format!("client {n:02}"), key: n.to_string(), ..Client::default() })
+            .collect();
+        for (chosen, first, last) in [(0, "00", "17"), (50, "41", "58"), (99, "82", "99")] {
+            state.chosen = Some(Id::Key(chosen.to_string()));
+            let (lines, buffer) = shown_on(&state, PLAIN, 80, 24);
+            assert!(lines[5].starts_with(&format!("client {first}")), "{lines:#?}");
+            assert!(lines[22].starts_with(&format!("client {last}")), "{lines:#?}");
+            let at = lines.iter().position(|line| line.starts_with(&format!("client {chosen:02}"))).unwrap();
+            assert!(buffer[(79, at as u16)].modifier.contains(Modifier::REVERSED));
+        }
+        assert_eq!(page(24), 18);
+    }
+
+    #[test]
+    fn without_colours_nothing_is_coloured() {
+        let coloured = |palette, state: &State| {
+            let (_, buffer) = shown_on(state, palette, 120, 24);
+            buffer.content.iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
+        };
+        for (help, detail, gone) in [
+            (false, None, None),
+            (true, None, None),
+            (false, Some("KEY-bob"), None),
+            (false, None, Some("gone")),
+        ] {
+            let (detail, gone) = (detail.map(str::to_owned), gone.map(str::to_owned));
+            let state = State { help, detail, gone, ..state() };
+            assert!(!coloured(PLAIN, &state));
+        }
+        assert!(coloured(Palette { colours: true }, &state()));
+    }
+
+    #[test]
+    fn what_is_typed_and_paused_and_filtered_can_be_seen() {
+        let mut state = state();
+        for key in ['p', '/', 'b', 'o'] {
+            state.press(&Key::Char(key));
+        }
+        let shown = lines(&state, 80, 24);
+        assert!(shown[0].starts_with(" paused   ringpost"), "{}", shown[0]);
+        assert_eq!(shown[3], "[Clients 2]   Links 1    Topics 1   only \"bo\": 1");
+        assert_eq!((shown[5].split(' ').next(), shown[23].as_str()), (Some("bob"), "filter: bo"));
+        state.filter = "nobody".into();
+        assert!(lines(&state, 80, 24)[5].starts_with("nothing passes the filter"));
+    }
+
+    #[test]
+    fn nobody_s_name_controls_the_terminal_or_breaks_the_table() {
+        let mut state = state();
+        state.bus.clients[0].name = "\u{202e}\x1b[2J".repeat(3) + "\u{4e2d}\u{4e2d}";
+        state.sort = Sort::Calls;
+        for detail in [None, Some("KEY-alice".to_owned())] {
+            state.detail = detail;
+            let (lines, buffer) = shown_on(&state, PLAIN, 80, 24);
+            assert!(buffer.content.iter().all(|cell| !cell.symbol().contains(['\x1b', '\u{202e}'])));
+            assert!(lines.iter().any(|line| line.contains("\\u{202e}")), "{lines:#?}");
+        }
+        state.detail = None;
+        assert!(lines(&state, 80, 24)[5].contains("… "), "a name that is too long is cut");
+    }
+
+    #[test]
+    fn help_fits_80_by_24() {
+        let shown = lines(&State { help: true, ..state() }, 80, 24);
+        assert!(shown[..23].iter().any(|line| line.ends_with("as the clients say.")), "{shown:#?}");
+    }
+
+    #[test]
+    fn bars_show_eighths() {
+        for (used, wanted) in
+            [(0, "····"), (1, "▏···"), (50, "██··"), (53, "██▏·"), (99, "████"), (100, "████")]
+        {
+            assert_eq!(bar(Ring { used, size: 100 }, 4), wanted);
+        }
+        assert_eq!(bar(Ring { used: 1, size: 0 }, 0), "");
+        assert_eq!(bar(Ring { used: 5, size: 0 }, 3), "···");
+    }
+
+    #[test]
+    fn texts_are_cut_at_whole_characters() {
+        assert_eq!(aligned("abc", 5, true), "abc  ");
+        assert_eq!(aligned("abc", 5, false), "  abc");
+        assert_eq!(aligned("abcdef", 4, true), "abc…");
+        assert_eq!(aligned("\u{4e2d}\u{4e2d}\u{4e2d}", 4, true), "\u{4e2d}… ");
+        assert_eq!(aligned("abc", 0, true), "");
+    }
+}
