@@ -8,6 +8,7 @@ mod common;
 
 mod link;
 mod ready;
+mod tables;
 mod topics;
 
 use common::Place;
@@ -289,6 +290,11 @@ fn wrong_values_are_status_2() {
         &["topics", "--wait", "spin"],
         &["report"],
         &["report", "--out", socket, "--peers", "/nonexistent"],
+        &["report", "--out", socket, "--earlier", "/nonexistent"],
+        &["report", "--out", socket, "--only", "speed"],
+        &["tables"],
+        &["tables", "/nonexistent"],
+        &["tables", socket, "--check"],
     ] {
         let ended = Program::spawn(&mut bench(&place, arguments)).end();
         assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
@@ -329,6 +335,10 @@ fn the_report_has_every_part() {
     ] {
         assert!(page.contains(&format!("<h2 id=\"{id}\">")), "no part {id}");
     }
+    assert!(
+        page.contains("@media (max-width")
+            && page.matches("<div class=\"scroll\"").count() >= page.matches("<table>").count()
+    );
     assert!(page.matches("<svg viewBox").count() >= 6 && page.contains("prefers-color-scheme: dark"));
     assert!(page.contains("@media print") && page.contains("a &lt;peer&gt;") && !page.contains("a <peer>"));
     for reach in ["http:", "https:", "//", "url(", "<script", "<link", "<img", "NaN", "measurement failed"] {
@@ -361,9 +371,40 @@ fn the_report_has_every_part() {
             );
         }
     }
+    assert!(!page.contains("<h3>A call</h3>"), "a sentence for a document");
+    tables::of_a_report(&place, &out.join("report.json"));
     std::fs::remove_file(&peers).unwrap();
     std::fs::remove_dir_all(&out).unwrap();
     assert!(place.is_clean(), "the report leaves something behind");
+}
+
+#[test]
+fn a_report_of_some_keeps_what_an_earlier_one_has_of_the_others() {
+    let place = Place::new();
+    let out = place.directory.path().join("out");
+    let arguments = [
+        "report",
+        "--quick",
+        "--out",
+        out.to_str().unwrap(),
+        "--only",
+        "register",
+        "--earlier",
+        tables::MEASURED,
+    ];
+    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let read =
+        |path: &std::path::Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let (new, old) = (read(&out.join("report.json")), read(tables::MEASURED.as_ref()));
+    let (new, old) = (rows(&new, "/measurements"), rows(&old, "/measurements"));
+    assert_eq!(new.len(), old.len());
+    for (new, old) in new.iter().zip(old) {
+        assert_eq!(new["name"], old["name"], "in the same order");
+        assert_eq!(new == old, new["name"] != "register", "{}", new["name"]);
+    }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("two bare words between two processes"), "the page has the earlier ones, too");
 }
 
 #[test]
@@ -377,36 +418,6 @@ fn a_file_that_is_no_comparison_is_refused_before_anything_runs() {
         let ended = Program::spawn(&mut bench(&place, &arguments)).end();
         assert_eq!(ended.status, Some(2), "{text:?}");
         assert!(!out.exists());
-    }
-}
-
-/// The README's picture is what the program draws of the comparison that is committed beside it.
-#[test]
-fn the_picture_is_drawn_of_a_comparison_without_measuring_anything() {
-    let place = Place::new();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let drawn = place.directory.path().join("drawn.svg");
-    let measured = root.join("benches/peers/measured.json");
-    let arguments = ["report", "--peers", measured.to_str().unwrap(), "--svg", drawn.to_str().unwrap()];
-    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
-    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stdout, format!("{}\n", drawn.display()).into_bytes());
-    let svg = std::fs::read_to_string(&drawn).unwrap();
-    let committed = std::fs::read_to_string(root.join("docs/latency.svg")).unwrap();
-    assert!(svg == committed, "docs/latency.svg is another picture: see benches/peers/README.md");
-    for reach in ["http:", "https:", "url(", "<script", "<image", "NaN"] {
-        let without = svg.replace("http://www.w3.org/2000/svg", "");
-        assert!(!without.contains(reach), "{reach:?} in the picture");
-    }
-    // Neither without a comparison, nor of one that has none of its figures.
-    let none = place.directory.path().join("none.json");
-    std::fs::write(&none, r#"{"entries": []}"#).unwrap();
-    for arguments in [
-        vec!["report", "--svg", drawn.to_str().unwrap()],
-        vec!["report", "--svg", drawn.to_str().unwrap(), "--peers", none.to_str().unwrap()],
-    ] {
-        let ended = Program::spawn(&mut bench(&place, &arguments)).end();
-        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
     }
 }
 

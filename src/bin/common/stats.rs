@@ -182,17 +182,18 @@ pub fn clock() -> Clock {
     Clock { resolution, cost: tenths(quantile(&runs, 0.5)) }
 }
 
-/// Formats a time in nanoseconds with a suitable unit.
+/// Formats a time in nanoseconds with a suitable unit and three digits: `8.9 ns`, `441 ns`, `5.28 µs`. No
+/// time is measured to less than a tenth of a nanosecond.
 pub fn nanoseconds(value: f64) -> String {
-    if value < 1_000.0 {
-        format!("{value:.0} ns")
-    } else if value < 1_000_000.0 {
-        format!("{:.2} µs", value / 1e3)
-    } else if value < 1e9 {
-        format!("{:.2} ms", value / 1e6)
-    } else {
-        format!("{:.2} s", value / 1e9)
-    }
+    let (value, unit) = match value {
+        ns if ns < 99.95 && ns.fract() != 0.0 => return format!("{ns:.1} ns"),
+        ns if ns < 999.5 => return format!("{ns:.0} ns"),
+        ns if ns < 999_500.0 => (ns / 1e3, "µs"),
+        ns if ns < 999_500_000.0 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {unit}")
 }
 
 /// Formats a number with commas between the thousands: `100,000`.
@@ -274,10 +275,22 @@ mod tests {
 
     #[test]
     fn times_and_numbers_are_readable() {
-        assert_eq!(nanoseconds(98.4), "98 ns");
-        assert_eq!(nanoseconds(2_610.0), "2.61 µs");
-        assert_eq!(nanoseconds(1_200_000.0), "1.20 ms");
-        assert_eq!(nanoseconds(2e9), "2.00 s");
+        for (value, text) in [
+            (0.0, "0 ns"),
+            (8.9, "8.9 ns"),
+            (98.0, "98 ns"),
+            (99.96, "100 ns"),
+            (859.6, "860 ns"),
+            (999.5, "1.00 µs"),
+            (2_610.0, "2.61 µs"),
+            (9_996.0, "10.0 µs"),
+            (209_400.0, "209 µs"),
+            (999_600.0, "1.00 ms"),
+            (1_200_000.0, "1.20 ms"),
+            (2e9, "2.00 s"),
+        ] {
+            assert_eq!(nanoseconds(value), text);
+        }
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_000), "1,000");

@@ -15,6 +15,7 @@ use crate::link::{self, IdleLinksOptions};
 use crate::measurement::Options;
 use crate::ready::{self, ArmedClientsOptions};
 use crate::report::ReportOptions;
+use crate::tables::TablesOptions;
 use crate::topics;
 use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
 
@@ -115,8 +116,13 @@ pub enum Command {
     Topics(Options<topics::Topics>),
     /// Run all measurements and write an HTML page
     ///
-    /// The page needs no network. The JSON objects behind it are written to the same directory.
+    /// The page needs no network. The JSON objects behind it are written to the same directory, all of them
+    /// together as report.json.
     Report(ReportOptions),
+    /// The short tables of a report as Markdown, also into documents
+    ///
+    /// They have the same figures as the page, so that documents that quote a report cannot differ from it.
+    Tables(TablesOptions),
 
     Generate(Generate),
     /// The partner process of the floor's measurement
@@ -210,6 +216,7 @@ mod tests {
             ["topics", "--parts", "all"],
             ["topics", "--frame", "1G"],
             ["report", "--peers", "x"],
+            ["tables", "--check", "x"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");
         }

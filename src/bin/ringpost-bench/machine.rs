@@ -4,8 +4,10 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringpost::cli::cpu::{self, Pins};
+use serde::{Deserialize, Serialize};
 
 /// The properties of the computer.
+#[derive(Serialize, Deserialize)]
 pub struct Machine {
     pub cpu: String,
     pub cpus: String,
@@ -35,7 +37,6 @@ impl Machine {
         let governor = allowed.first().map(|cpu| {
             read(&format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")).trim().to_string()
         });
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Machine {
             cpu: cpu::model().unwrap_or_else(|| UNKNOWN.into()),
             cpus: format!("{} ({})", allowed.len(), cpu::list(&allowed)),
@@ -45,7 +46,7 @@ impl Machine {
             kernel: cpu::kernel().map_or_else(|| UNKNOWN.into(), |release| format!("Linux {release}")),
             system: pretty_name(&read("/etc/os-release")),
             governor: governor.filter(|name| !name.is_empty()).unwrap_or_else(|| UNKNOWN.into()),
-            time: utc(seconds),
+            time: now(),
             optimized: !cfg!(debug_assertions),
         }
     }
@@ -60,6 +61,11 @@ fn memory(meminfo: &str) -> String {
 fn pretty_name(os_release: &str) -> String {
     let name = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| UNKNOWN.into(), |name| name.trim_matches('"').to_string())
+}
+
+/// The date and the time.
+pub fn now() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()))
 }
 
 /// Formats seconds since 1970 as date and time.

@@ -11,6 +11,7 @@ mod copy;
 mod forward;
 mod gap;
 mod gaps;
+mod glance;
 mod idle;
 mod latency;
 mod link;
@@ -25,9 +26,11 @@ mod rate;
 mod ready;
 mod register;
 mod report;
+mod results;
 mod rows;
 mod sections;
 mod setup;
+mod tables;
 mod throughput;
 mod topics;
 mod wakeup;
@@ -62,6 +65,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Ready(ready) => ready.run(socket),
         Command::Topics(topics) => topics.run(socket),
         Command::Report(report) => report::run(socket, &report),
+        Command::Tables(tables) => tables::run(&tables),
         Command::Generate(generate) => generate.run::<Cli>(&manual::MANUAL, &[]),
         Command::FloorPartner { cpu } => ringpost::cli::floor::partner(cpu),
         Command::SocketPartner { mode, path, bytes } => {

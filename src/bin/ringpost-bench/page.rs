@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::glance::{self, Content};
+
 /// Escapes `text` for use between tags and in quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -51,7 +53,9 @@ nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25r
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .25rem .8rem .25rem 0; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th { font-weight: 600; border-bottom-color: var(--edge); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child {
+  text-align: left; white-space: normal; min-width: 8rem; position: sticky; left: 0; background: var(--paper);
+}
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .6rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
@@ -59,7 +63,7 @@ pre, code { font: .85rem/1.45 ui-monospace, SFMono-Regular, Menlo, 'DejaVu Sans 
 pre { margin: .5rem 0; padding: .5rem .8rem; background: var(--tint); white-space: pre-wrap; overflow-wrap: anywhere; }
 figure { margin: .8rem 0 1rem; }
 figcaption { color: var(--soft); font-size: .92rem; margin-bottom: .3rem; }
-svg { display: block; width: 100%; height: auto; max-width: 46rem; }
+svg { display: block; width: 100%; height: auto; min-width: 34rem; max-width: 46rem; }
 svg text { fill: var(--ink); font: 12px system-ui, 'DejaVu Sans', sans-serif; }
 svg text.label { fill: var(--soft); }
 .grid { stroke: var(--grid); stroke-width: 1; }
@@ -67,11 +71,18 @@ svg text.label { fill: var(--soft); }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .legend { list-style: none; margin: .2rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; font-size: .9rem; }
 .legend li { display: flex; align-items: center; gap: .4rem; }
-.legend svg { width: 28px; height: 12px; flex: none; }
+.legend svg { width: 28px; height: 12px; min-width: 0; flex: none; }
 .line.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); } .line.s2 { stroke: var(--s2); }
 .line.s3 { stroke: var(--s3); } .line.s4 { stroke: var(--s4); } .line.s5 { stroke: var(--s5); }
 .dot.s0, .bar.s0 { fill: var(--s0); } .dot.s1 { fill: var(--s1); } .dot.s2 { fill: var(--s2); }
 .dot.s3 { fill: var(--s3); } .dot.s4 { fill: var(--s4); } .dot.s5, .bar.s5 { fill: var(--s5); }
+@media (max-width: 32rem) {
+  body { padding: 1rem .75rem 3rem; }
+  h1 { font-size: 1.4rem; }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .4rem; }
+  th:first-child, td:first-child { max-width: 11rem; }
+}
 @media print {
   :root {
     color-scheme: light;
@@ -84,6 +95,8 @@ svg text.label { fill: var(--soft); }
   h2 { break-after: avoid; }
   figure, table, pre { break-inside: avoid; }
   .scroll { overflow: visible; }
+  svg { min-width: 0; }
+  th:first-child, td:first-child { position: static; }
 }
 ";
 
@@ -131,23 +144,42 @@ impl Page {
         self.body.push_str("</dl>\n");
     }
 
-    pub fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) {
+    /// Adds a table, which scrolls by itself where it is wider than the window. Explains marked ratios below
+    /// it.
+    pub fn table<H: AsRef<str>>(&mut self, headings: &[H], rows: &[Vec<String>]) {
         let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
             let cells: String = cells.map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
             format!("<tr>{cells}</tr>\n")
         };
-        self.body.push_str("<div class=\"scroll\"><table>\n<thead>");
-        self.body.push_str(&cells("th", &mut headings.iter().copied()));
+        // With the keyboard, only what can be focused can be scrolled.
+        self.body.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead>");
+        self.body.push_str(&cells("th", &mut headings.iter().map(AsRef::as_ref)));
         self.body.push_str("</thead>\n<tbody>\n");
         for row in rows {
             self.body.push_str(&cells("td", &mut row.iter().map(String::as_str)));
         }
         self.body.push_str("</tbody></table></div>\n");
+        if glance::has_marks(rows) {
+            let _ = writeln!(self.body, "<p class=\"remark\">{}</p>", escape(&glance::explained()));
+        }
+    }
+
+    /// Adds a table or a sentence, if there is one.
+    pub fn content(&mut self, content: Option<Content>) {
+        match content {
+            Some(Content::Table { headings, rows }) => self.table(&headings, &rows),
+            Some(Content::Text(text) | Content::Picture(text)) => self.text(&text),
+            None => {}
+        }
     }
 
     /// Adds a drawing with a caption. The SVG must already be escaped.
     pub fn figure(&mut self, caption: &str, svg: &str) {
-        let _ = writeln!(self.body, "<figure><figcaption>{}</figcaption>\n{svg}</figure>", escape(caption));
+        let _ = writeln!(
+            self.body,
+            "<figure><figcaption>{}</figcaption>\n<div class=\"scroll\" tabindex=\"0\">{svg}</div></figure>",
+            escape(caption)
+        );
     }
 
     /// Returns the whole page.

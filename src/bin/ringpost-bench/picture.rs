@@ -78,9 +78,7 @@ struct Bar {
 
 /// The picture of a comparison, as the JSON of `benches/peers` has it; nothing if it has nothing to draw.
 pub fn svg(peers: &Value) -> Option<String> {
-    let groups: Vec<_> =
-        GROUPS.iter().map(|(kind, title, names)| (*title, bars(peers, kind, names))).collect();
-    let groups: Vec<_> = groups.into_iter().filter(|(_, bars)| !bars.is_empty()).collect();
+    let groups = groups(peers);
     let medians = || groups.iter().flat_map(|(_, bars)| bars.iter().map(|bar| bar.median));
     let (least, most) = (medians().reduce(f64::min)?, medians().reduce(f64::max)?);
     // The shortest bar is still one.
@@ -94,7 +92,7 @@ pub fn svg(peers: &Value) -> Option<String> {
          <title id=\"title\">Round trips of 64 bytes between processes</title>\n\
          <desc id=\"about\">{}</desc>\n<style>{STYLE}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\n",
-        escape(&described(&groups))
+        escape(&all(&groups))
     );
     let mut top = 0.0;
     for (title, bars) in &groups {
@@ -130,6 +128,12 @@ pub fn svg(peers: &Value) -> Option<String> {
     Some(svg)
 }
 
+/// The groups that have a bar.
+fn groups(peers: &Value) -> Vec<(&'static str, Vec<Bar>)> {
+    let groups = GROUPS.iter().map(|(kind, title, names)| (*title, bars(peers, kind, names)));
+    groups.filter(|(_, bars)| !bars.is_empty()).collect()
+}
+
 fn bars(peers: &Value, kind: &str, names: &[(&str, &'static str)]) -> Vec<Bar> {
     let bar = |&(peer, name): &(&str, &'static str)| {
         let found = list(peers, "/entries").iter().find(|entry| {
@@ -149,13 +153,18 @@ fn bars(peers: &Value, kind: &str, names: &[(&str, &'static str)]) -> Vec<Bar> {
     names.iter().filter_map(bar).collect()
 }
 
+/// A time with no more digits than a bar can show.
+fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ns if ns < 999.5 => format!("{ns:.0} ns"),
+        ns if ns < 9_950.0 => format!("{:.1} µs", ns / 1e3),
+        ns => format!("{:.0} µs", ns / 1e3),
+    }
+}
+
 /// A median, and how many times the floor of the same rounds it is.
 fn shown(bar: &Bar) -> String {
-    let time = match bar.median {
-        ns if ns < 999.5 => format!("{ns:.0} ns"),
-        ns if ns < 9_995.0 => format!("{:.1} µs", ns / 1e3),
-        ns => format!("{:.0} µs", ns / 1e3),
-    };
+    let time = time(bar.median);
     match bar.ratio {
         // An end that did not sleep has nothing to do with the floor of sleepers.
         ratio if bar.colour == "floor" || ratio.is_nan() || ratio < 0.1 => time,
@@ -165,12 +174,33 @@ fn shown(bar: &Bar) -> String {
 }
 
 /// All figures in words.
-fn described(groups: &[(&str, Vec<Bar>)]) -> String {
+fn all(groups: &[(&str, Vec<Bar>)]) -> String {
     let group = |(title, bars): &(&str, Vec<Bar>)| {
         let bars: Vec<_> = bars.iter().map(|bar| format!("{} {}", bar.name, shown(bar))).collect();
         format!("{title}: {}.", bars.join("; "))
     };
     groups.iter().map(group).collect::<Vec<_>>().join(" ")
+}
+
+/// The picture in a few words, for those who do not see it.
+pub fn described(peers: &Value) -> Option<String> {
+    let named = |bar: &Bar| {
+        let name = bar.name.trim_start_matches("floor: ").trim_end_matches(", spin");
+        match bar.colour {
+            "ours" if !bar.ratio.is_nan() => {
+                format!("{name} {} ({:.1} times the floor)", time(bar.median), bar.ratio)
+            }
+            _ => format!("{name} {}", time(bar.median)),
+        }
+    };
+    let [polling, _, broker] = GROUPS
+        .map(|(kind, _, names)| bars(peers, kind, names).iter().map(named).collect::<Vec<_>>().join(", "));
+    (!polling.is_empty()).then(|| {
+        let broker = if broker.is_empty() { String::new() } else { format!(" Through a broker: {broker}.") };
+        format!(
+            "Round trips of 64 bytes, with their ratio to the floor of the same run. With both ends polling: {polling}.{broker}"
+        )
+    })
 }
 
 fn machine(peers: &Value) -> String {
@@ -199,6 +229,9 @@ mod tests {
         let svg = svg(&object).unwrap();
         assert_eq!(svg.matches("180 ns, 1.8 × floor").count(), 2, "{svg}");
         assert!(svg.contains("D-Bus 181 µs.</desc>") && svg.contains("a &lt;cpu&gt;, Linux 6.18."));
+        let words = described(&object).unwrap();
+        assert!(words.contains(": two bare words 100 ns, Ringpost 180 ns (1.8 times the floor)."), "{words}");
+        assert!(words.ends_with("Through a broker: D-Bus 181 µs."), "{words}");
         assert!(!svg.contains("900") && !svg.contains("Redis") && !svg.contains("NaN"));
         assert!(svg.contains("prefers-color-scheme: dark"));
     }

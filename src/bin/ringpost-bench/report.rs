@@ -5,37 +5,44 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::machine::Machine;
-use crate::{picture, sections};
+use crate::machine::{self, Machine};
+use crate::results::{Ran, Results};
+use crate::sections;
 use ringpost::cli::child::bound;
 use ringpost::cli::exit::{Failure, Outcome, note, one_line};
 use ringpost::cli::out;
 use ringpost::cli::place::{sibling, this_program};
 use ringpost::cli::signals::Interrupt;
+use ringpost::cli::stats::thousandths;
 
 #[derive(Debug, Args)]
 pub struct ReportOptions {
     /// The directory for report.html and the JSON files; created if missing
-    #[arg(long, value_name = "DIR", required_unless_present = "svg")]
-    pub out: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 
     /// Measure only a few blocks, to try it out; the figures are not reliable
     #[arg(long)]
     pub quick: bool,
 
+    /// Measure only these, by the names of their JSON files
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = PossibleValuesParser::new(names()))]
+    pub only: Vec<String>,
+
+    /// Take what is not measured from the report.json of an earlier report, also other systems
+    #[arg(long, value_name = "FILE")]
+    pub earlier: Option<PathBuf>,
+
     /// The JSON of the comparison with other systems (benches/peers), to include it in the page
     #[arg(long, value_name = "FILE")]
     pub peers: Option<PathBuf>,
-
-    /// Only draw the comparison of --peers as an SVG file; measure nothing
-    #[arg(long, value_name = "FILE", requires = "peers", conflicts_with_all = ["out", "quick"])]
-    pub svg: Option<PathBuf>,
 }
 
 /// One measurement of the report.
@@ -150,60 +157,57 @@ pub const SET: [Item; 14] = [
     ),
 ];
 
-/// The result of one measurement.
-pub struct Ran {
-    pub name: &'static str,
-    /// The command line.
-    pub command: String,
-    pub result: Result<Value, String>,
-    /// The lines it wrote to stderr.
-    pub notes: Vec<String>,
-    pub time: Duration,
+/// The names of all measurements.
+fn names() -> [&'static str; SET.len()] {
+    SET.each_ref().map(|item| item.name)
 }
 
 pub fn run(socket: Option<PathBuf>, options: &ReportOptions) -> Outcome {
     let peers = options.peers.as_deref().map(read_peers).transpose()?;
-    if let (Some(svg), Some(peers)) = (&options.svg, &peers) {
-        let drawn = picture::svg(peers)
-            .ok_or_else(|| Failure::usage("--svg: the comparison has no figures for the picture"))?;
-        write(svg, drawn.as_bytes())?;
-        return out::line(&svg.display().to_string());
-    }
-    let Some(out) = &options.out else { return Err(Failure::usage("--out DIR is missing")) };
+    let mut earlier = options.earlier.as_deref().map(Results::read).transpose()?;
+    let out = &options.out;
     // Check first what could make the report fail at its end.
     sibling("ringpost-server")?;
     fs::create_dir_all(out).map_err(|error| cannot_write(out, &error))?;
     let page = out.join("report.html");
     write(&page, b"")?;
     let interrupt = Interrupt::install()?;
-    let machine = Machine::look();
-    let mut set = Vec::new();
+    let mut results = Results {
+        version: env!("CARGO_PKG_VERSION").into(),
+        machine: Machine::look(),
+        quick: options.quick,
+        measurements: Vec::new(),
+        peers: peers.or_else(|| earlier.as_mut()?.peers.take()),
+    };
     for item in &SET {
         interrupt.check()?;
+        if !options.only.is_empty() && !options.only.iter().any(|name| name == item.name) {
+            let kept = earlier.as_mut().and_then(|earlier| earlier.take(item.name));
+            results.measurements.extend(kept);
+            continue;
+        }
         let ran = measure(item, socket.as_deref(), options.quick, &interrupt)?;
         interrupt.check()?;
-        match &ran.result {
-            Ok(object) => {
-                note(format_args!("{}: {:.1} s", ran.command, ran.time.as_secs_f64()));
-                let mut text = object.to_string();
-                text.push('\n');
-                write(&out.join(format!("{}.json", item.name)), text.as_bytes())?;
+        match &ran.failure {
+            None => {
+                note(format_args!("{}: {:.1} s", ran.command, ran.seconds));
+                write(&out.join(format!("{}.json", item.name)), format!("{}\n", ran.found).as_bytes())?;
             }
-            Err(why) => note(format_args!("{}: {}", ran.command, one_line(why))),
+            Some(why) => note(format_args!("{}: {}", ran.command, one_line(why))),
         }
-        set.push(ran);
+        results.measurements.push(ran);
     }
-    if let Some(peers) = &peers {
+    if let Some(peers) = &results.peers {
         write(&out.join("peers.json"), format!("{peers}\n").as_bytes())?;
     }
-    let html = sections::page(&machine, &set, peers.as_ref(), options.quick);
-    write(&page, html.as_bytes())?;
+    write(&out.join("report.json"), results.text()?.as_bytes())?;
+    write(&page, sections::page(&results).as_bytes())?;
     out::line(&page.display().to_string())?;
-    match set.iter().filter(|ran| ran.result.is_err()).count() {
+    match results.measurements.iter().filter(|ran| ran.failure.is_some()).count() {
         0 => Ok(()),
         failed => Err(Failure::failed(format!(
             "{failed} of {} measurements failed; see {}",
-            set.len(),
+            results.measurements.len(),
             page.display()
         ))),
     }
@@ -224,7 +228,8 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write {}: {error}", path.display()))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Outcome {
+/// Writes a whole file.
+pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
     fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
 }
 
@@ -237,7 +242,7 @@ fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrup
         arguments.extend(item.quick);
     }
     arguments.push("--json");
-    let began = Instant::now();
+    let (date, began) = (machine::now(), Instant::now());
     let mut command = Command::new(this_program()?);
     // Its own process group, so that Ctrl-C signals only this process, which passes the signal on.
     bound(&mut command).arg("--with-parent").args(&arguments).process_group(0);
@@ -266,11 +271,22 @@ fn measure(item: &Item, socket: Option<&Path>, quick: bool, interrupt: &Interrup
     // The action uses the process id, so it must be removed before the process is waited for.
     interrupt.forget();
     let status = child.wait().map_err(cannot)?;
-    let result = if status.success() {
+    let found = if status.success() {
         serde_json::from_str(&output).map_err(|error| format!("its output is not JSON: {error}"))
     } else {
         Err(notes.last().cloned().unwrap_or_else(|| status.to_string()))
     };
-    let command = format!("ringpost-bench {}", arguments.join(" "));
-    Ok(Ran { name: item.name, command, result, notes, time: began.elapsed() })
+    let (found, failure) = match found {
+        Ok(found) => (found, None),
+        Err(why) => (Value::Null, Some(why)),
+    };
+    Ok(Ran {
+        name: item.name.into(),
+        command: format!("ringpost-bench {}", arguments.join(" ")),
+        began: date,
+        seconds: thousandths(began.elapsed().as_secs_f64()),
+        notes,
+        found,
+        failure,
+    })
 }

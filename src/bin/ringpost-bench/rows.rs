@@ -23,7 +23,25 @@ pub fn ratios(Spread { p10, p50, p90 }: Spread) -> [String; 3] {
     [p10, p50, p90].map(ratio)
 }
 
-/// A ratio.
+/// A ratio, with three digits and no more than three behind the point.
 pub fn ratio(value: f64) -> String {
-    format!("{value:.2}")
+    let digits = match value {
+        small if small < 0.095 => 3,
+        usual if usual < 9.995 => 2,
+        large => usize::from(large < 99.95),
+    };
+    format!("{value:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_have_three_digits() {
+        assert_eq!(
+            [0.0054, 0.1, 1.204, 9.996, 50.8, 386.7].map(ratio),
+            ["0.005", "0.10", "1.20", "10.0", "50.8", "387"]
+        );
+    }
 }

@@ -89,9 +89,9 @@ fn beside<'a>(what: &str, rows: impl Iterator<Item = (String, &'a Beside, &'a Be
 
 fn posts(posts: &Posts) -> String {
     format!(
-        "\nPosts of {}: {:.1} ns each, {:.2} M per second; ratio to the floor, a raw copy one way of as many cache lines: {}\n",
+        "\nPosts of {}: {} each, {:.2} M per second; ratio to the floor, a raw copy one way of as many cache lines: {}\n",
         readable_bytes(posts.size),
-        posts.blocks.ns.p50,
+        nanoseconds(posts.blocks.ns.p50),
         posts.per_second / 1e6,
         ratio(posts.blocks.ratio.p50),
     )
@@ -101,7 +101,7 @@ fn open(open: &Opened) -> String {
     format!(
         "\nOpening and closing a link: {}, {} per second; ratio to registering and unregistering ({}): {}\n",
         nanoseconds(open.blocks.ns.p50),
-        thousands(open.per_second as u64),
+        thousands(open.per_second.round() as u64),
         nanoseconds(open.blocks.floor_ns.p50),
         ratio(open.blocks.ratio.p50),
     )

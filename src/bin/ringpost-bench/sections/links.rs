@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::read::{PERCENTILES, fine_time, list, number, percentiles, ratio, row, size, text, time, whole};
+use super::read::{
+    PERCENTILES, list, paired, pairs, percentiles, ratio, row, size, tenths, text, time, whole,
+};
+use crate::glance::place;
 use crate::page::Page;
 
 pub fn links(page: &mut Page, found: &Value) {
@@ -15,7 +18,7 @@ pub fn links(page: &mut Page, found: &Value) {
     let cells = |name: String, found: &Value| {
         let [floor, server, link] = ["/floor_ns/p50", "/server/floor_ns/p50", "/ns/p50"];
         let times = [floor, server, link].map(|path| time(found, path));
-        let ratios = ["/ratio/p50", "/server/ratio/p50"].map(|path| ratio(found, path));
+        let ratios = ["", "/server"].map(|path| paired(found, path));
         row(&name, times.into_iter().chain(ratios))
     };
     const HEADINGS: [&str; 6] = ["", "floor p50", "server p50", "link p50", "link/floor", "link/server"];
@@ -31,9 +34,9 @@ pub fn links(page: &mut Page, found: &Value) {
             row(
                 "a post",
                 [
-                    fine_time(found, "/posts/ns/p50"),
+                    time(found, "/posts/ns/p50"),
                     whole(found, "/posts/per_second"),
-                    ratio(found, "/posts/ratio/p50"),
+                    paired(found, "/posts"),
                     "a raw copy one way".into(),
                 ],
             ),
@@ -42,7 +45,7 @@ pub fn links(page: &mut Page, found: &Value) {
                 [
                     time(found, "/open/ns/p50"),
                     whole(found, "/open/per_second"),
-                    ratio(found, "/open/ratio/p50"),
+                    paired(found, "/open"),
                     "registering and unregistering".into(),
                 ],
             ),
@@ -52,10 +55,7 @@ pub fn links(page: &mut Page, found: &Value) {
 }
 
 fn calls(page: &mut Page, calls: &[Value]) {
-    let name = |found: &Value| {
-        let place = if text(found, "/place") == "same" { "one CPU" } else { "two CPUs" };
-        format!("{}, {place}", text(found, "/wait"))
-    };
+    let name = |found: &Value| format!("{}, {}", text(found, "/wait"), place(found));
     let cells = |found: &Value| {
         row(
             &name(found),
@@ -63,9 +63,9 @@ fn calls(page: &mut Page, calls: &[Value]) {
                 time(found, "/floor_ns/p50"),
                 time(found, "/server/floor_ns/p50"),
                 time(found, "/ns/p50"),
-                ratio(found, "/ratio/p50"),
-                ratio(found, "/server_to_floor/p50"),
-                ratio(found, "/server/ratio/p50"),
+                paired(found, ""),
+                pairs(found, "/server/floor_ns/p50", "/floor_ns/p50", "/server_to_floor/p50"),
+                paired(found, "/server"),
             ],
         )
     };
@@ -87,9 +87,9 @@ fn many(page: &mut Page, found: &Value) {
     ));
     page.heading(&format!("{} idle links", whole(found, "/idle/links")));
     let cells = |name: &str, unit: &str, fields: [&str; 3]| {
-        let shown = |field: &str| match number(found, &format!("/idle/{field}")) {
-            value if value.is_nan() => String::new(),
-            value => format!("{value:.1}{unit}"),
+        let shown = |field: &str| match field {
+            "" => String::new(),
+            field => format!("{}{unit}", tenths(found, &format!("/idle/{field}"))),
         };
         row(name, fields.map(shown))
     };
@@ -109,6 +109,6 @@ fn many(page: &mut Page, found: &Value) {
     );
     page.text(&format!(
         "Memory is that beyond used pages of the rings. The kernel’s own memory: {} KiB for each link.",
-        whole(found, "/idle/kernel_kib_per_link")
+        tenths(found, "/idle/kernel_kib_per_link")
     ));
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::read::{
-    MISSING, PERCENTILES, bandwidth, fine_time, line, list, millions, number, numbers, percentiles, points,
-    ratio, row, size, spread, text, time, whole,
+    MISSING, PERCENTILES, bandwidth, line, list, millions, number, numbers, paired, pairs, percentiles,
+    points, ratio, row, size, spread, text, time, whole,
 };
 use crate::page::Page;
 use crate::plot::{Axis, Plot, Scale};
@@ -27,9 +27,9 @@ pub fn throughput(page: &mut Page, found: &Value) {
             &format!("{}, {}", size(found, "/size"), text(found, "/between")),
             [
                 whole(found, "/batch"),
-                fine_time(found, "/floor_ns/p50"),
-                fine_time(found, "/ns/p50"),
-                ratio(found, "/ratio/p50"),
+                time(found, "/floor_ns/p50"),
+                time(found, "/ns/p50"),
+                paired(found, ""),
                 millions(found, "/per_second"),
                 bandwidth(found, "/bytes_per_s"),
             ],
@@ -53,7 +53,7 @@ pub fn throughput(page: &mut Page, found: &Value) {
             &whole(found, "/window"),
             [
                 time(found, "/floor_ns/p50"),
-                fine_time(found, "/ns/p50"),
+                time(found, "/ns/p50"),
                 millions(found, "/per_second"),
                 ratio(found, "/times_one_at_a_time/p50"),
             ],
@@ -76,8 +76,8 @@ pub fn forward(page: &mut Page, found: &Value) {
         &["", "p10", "p50", "p90", "ratio"],
         &[
             cells("message and answer", "/ns", String::new()),
-            cells("two bare round trips", "/floor_ns", ratio(found, "/ratio/p50")),
-            cells("two round trips of a raw futex pair", "/futex/floor_ns", ratio(found, "/futex/ratio/p50")),
+            cells("two bare round trips", "/floor_ns", paired(found, "")),
+            cells("two round trips of a raw futex pair", "/futex/floor_ns", paired(found, "/futex")),
         ],
     );
     page.table(&PERCENTILES, &[percentiles("each message and answer", found, "/rtt_ns")]);
@@ -107,7 +107,7 @@ pub fn clients(page: &mut Page, found: &Value) {
                 ratio(found, "/to_two_clients/p50"),
                 ratio(found, "/slowest_to_mean/p50"),
                 whole(found, "/socket_per_second/p50"),
-                ratio(found, "/ratio/p50"),
+                pairs(found, "/per_second/p50", "/socket_per_second/p50", "/ratio/p50"),
                 ratio(found, "/socket_slowest_to_mean/p50"),
             ],
         )

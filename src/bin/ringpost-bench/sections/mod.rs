@@ -10,49 +10,56 @@ mod trips;
 
 use serde_json::Value;
 
+use crate::glance;
 use crate::machine::Machine;
 use crate::page::Page;
 use crate::plot::{Axis, Plot, Scale};
-use crate::report::Ran;
-use read::{distribution, line, list, number, ratio, row, short_time, size, text, time, times};
+use crate::results::{Ran, Results};
+use read::{distribution, line, times};
 
 /// Builds the whole page.
-pub fn page(machine: &Machine, set: &[Ran], others: Option<&Value>, quick: bool) -> String {
+pub fn page(results: &Results) -> String {
     let mut page = Page::new();
-    if quick {
+    let machine = &results.machine;
+    if results.quick {
         page.warning("This was a quick run with only a few blocks. The figures are not reliable.");
     }
     if !machine.optimized {
         page.warning("The programs were built without optimisation. The figures are not reliable.");
     }
     about_machine(&mut page, machine);
-    at_a_glance(&mut page, set);
-    latency(&mut page, set);
-    part(&mut page, set, "wakeup", "Ends that sleep", trips::wakeup);
-    part(&mut page, set, "gaps", "After idle gaps", trips::gaps);
-    part(&mut page, set, "copy", "By size", trips::copy);
-    part(&mut page, set, "throughput", "Throughput", loads::throughput);
-    part(&mut page, set, "forward", "From client to client", loads::forward);
-    part(&mut page, set, "clients", "Many clients", loads::clients);
-    part(&mut page, set, "register", "Registering", loads::register);
-    part(&mut page, set, "link", "Links", links::links);
-    part(&mut page, set, "ready", "In event loops", ready::ready);
-    part(&mut page, set, "topics", "Topics", topics::topics);
-    if let Some(others) = others {
+    at_a_glance(&mut page, results);
+    latency(&mut page, results);
+    for (name, heading, write) in PARTS {
+        page.section(name, heading);
+        if let Some(ran) = results.ran(name) {
+            came(&mut page, ran, write);
+        }
+    }
+    if let Some(others) = &results.peers {
         peers::peers(&mut page, others);
     }
-    method(&mut page, set);
-    let under = format!("ringpost {}; {}; {}", env!("CARGO_PKG_VERSION"), machine.cpu, machine.time);
+    method(&mut page, results);
+    let under = format!("ringpost {}; {}; {}", results.version, machine.cpu, machine.time);
     page.finish("Ringpost, measured", &under)
 }
 
-fn object<'a>(set: &'a [Ran], name: &str) -> Option<&'a Value> {
-    set.iter().find(|ran| ran.name == name)?.result.as_ref().ok()
-}
+/// Writes what a measurement has found.
+type Write = fn(&mut Page, &Value);
 
-fn rows<'a>(set: &'a [Ran], name: &str, path: &str) -> &'a [Value] {
-    object(set, name).map_or(&[], |found| list(found, path))
-}
+/// The sections of one measurement each.
+const PARTS: [(&str, &str, Write); 10] = [
+    ("wakeup", "Ends that sleep", trips::wakeup),
+    ("gaps", "After idle gaps", trips::gaps),
+    ("copy", "By size", trips::copy),
+    ("throughput", "Throughput", loads::throughput),
+    ("forward", "From client to client", loads::forward),
+    ("clients", "Many clients", loads::clients),
+    ("register", "Registering", loads::register),
+    ("link", "Links", links::links),
+    ("ready", "In event loops", ready::ready),
+    ("topics", "Topics", topics::topics),
+];
 
 fn about_machine(page: &mut Page, machine: &Machine) {
     page.section("machine", "The machine");
@@ -77,83 +84,41 @@ fn about_machine(page: &mut Page, machine: &Machine) {
 }
 
 /// The medians of all measurements.
-fn at_a_glance(page: &mut Page, set: &[Ran]) {
+fn at_a_glance(page: &mut Page, results: &Results) {
     page.section("summary", "At a glance");
-    let mut table = Vec::new();
-    let mut add = |what: &str, found: &Value, paths: [&str; 3]| {
-        let [ours, floor, to] = paths;
-        table.push(row(what, [time(found, ours), time(found, floor), ratio(found, to)]));
-    };
-    const CALL: [&str; 3] = ["/call_ns/p50", "/floor_ns/p50", "/ratio_p50"];
-    const BESIDE: [&str; 3] = ["/ns/p50", "/floor_ns/p50", "/ratio/p50"];
-    for (name, what) in [
-        ("latency", "call of 48 B, spinning, pinned"),
-        ("latency-free", "call of 48 B, adaptive, not pinned"),
-    ] {
-        if let Some(found) = object(set, name) {
-            add(what, found, CALL);
-        }
-    }
-    for place in rows(set, "wakeup", "/places") {
-        let one = text(place, "/place") == "same";
-        add(
-            if one { "call between sleepers, one CPU" } else { "call between sleepers, two CPUs" },
-            place,
-            BESIDE,
-        );
-    }
-    for gap in rows(set, "gaps", "/gaps") {
-        add(&format!("call after an idle gap of {}", short_time(number(gap, "/gap_ns"))), gap, BESIDE);
-    }
-    for copied in rows(set, "copy", "/sizes") {
-        if [4096.0, 65_536.0, 1_048_576.0].contains(&number(copied, "/size")) {
-            add(&format!("call of {}", size(copied, "/size")), copied, BESIDE);
-        }
-    }
-    for call in rows(set, "link", "/calls") {
-        let place = if text(call, "/place") == "same" { "one CPU" } else { "two CPUs" };
-        add(&format!("call over a link, {}, {place}", text(call, "/wait")), call, BESIDE);
-    }
-    for (name, what) in
-        [("forward", "message from client to client and back"), ("register", "register and unregister")]
-    {
-        if let Some(found) = object(set, name) {
-            add(what, found, BESIDE);
-        }
-    }
-    if let Some(found) = object(set, "topics").and_then(|found| found.get("trips")) {
-        add("a sample and its answer over two topics", found, BESIDE);
-    }
-    page.table(&["medians", "Ringpost", "floor", "ratio"], &table);
     page.text(
-        "A round trip is a request and its complete response. Each section below says what its floor is and how it was \
-         measured.",
+        "Medians; each ratio is that of the pairs of blocks. A round trip is a request and its complete response. Each section \
+         below says what its floor is and how it was measured.",
+    );
+    for part in glance::PARTS.iter().filter(|part| part.on_page) {
+        let content = (part.make)(results);
+        if content.is_some() {
+            page.heading(part.title);
+        }
+        page.content(content);
+    }
+    page.text(
+        "A floor is the simplest way to do the same work, not the least time in which it can be done, so a ratio may be below \
+         1: bare words are stored without fetching their lines first, as a ring does, and a futex pair sleeps each time, where \
+         an end that waits adaptively looks first.",
     );
 }
 
-/// The section of one measurement.
-fn part(page: &mut Page, set: &[Ran], name: &str, heading: &str, write: fn(&mut Page, &Value)) {
-    page.section(name, heading);
-    if let Some(ran) = set.iter().find(|ran| ran.name == name) {
-        came(page, ran, write);
-    }
-}
-
 /// The results of a measurement, or why it failed.
-fn came(page: &mut Page, ran: &Ran, write: fn(&mut Page, &Value)) {
-    match &ran.result {
-        Ok(object) => {
+fn came(page: &mut Page, ran: &Ran, write: Write) {
+    match &ran.failure {
+        None => {
             for note in &ran.notes {
                 page.warning(note.trim_start_matches("ringpost-bench: "));
             }
-            write(page, object);
+            write(page, &ran.found);
         }
-        Err(why) => page.warning(&format!("The measurement failed: {why}")),
+        Some(why) => page.warning(&format!("The measurement failed: {why}")),
     }
     page.commands(&ran.command);
 }
 
-fn latency(page: &mut Page, set: &[Ran]) {
+fn latency(page: &mut Page, results: &Results) {
     page.section("latency", "Latency");
     page.text(
         "One call at a time from a client process to the server. The floor is a bare shared-memory round trip between two \
@@ -168,7 +133,7 @@ fn latency(page: &mut Page, set: &[Ran]) {
     ];
     let lines = curves
         .iter()
-        .filter_map(|(name, path, shown)| Some(line(shown, distribution(object(set, name)?, path))))
+        .filter_map(|(name, path, shown)| Some(line(shown, distribution(results.found(name)?, path))))
         .collect();
     let plot = Plot {
         about: "The distribution of latencies, from the fastest to the slowest calls".into(),
@@ -185,8 +150,9 @@ fn latency(page: &mut Page, set: &[Ran]) {
         "Each call is timed, including one reading of the clock. Both axes are logarithmic.",
         &plot.svg(),
     );
-    for ran in set.iter().filter(|ran| ran.name.starts_with("latency") || ran.name.starts_with("rate")) {
-        page.heading(match ran.name {
+    let these = |ran: &&Ran| ran.name.starts_with("latency") || ran.name.starts_with("rate");
+    for ran in results.measurements.iter().filter(these) {
+        page.heading(match &*ran.name {
             "latency" => "Closed loop, both ends spinning, pinned",
             "latency-free" => "Closed loop, adaptive waiting, not pinned",
             "rate-10000" => "10,000 calls per second, due at fixed times",
@@ -196,7 +162,7 @@ fn latency(page: &mut Page, set: &[Ran]) {
     }
 }
 
-fn method(page: &mut Page, set: &[Ran]) {
+fn method(page: &mut Page, results: &Results) {
     page.section("method", "Method");
     page.text(
         "Client and server are separate processes, each pinned to a CPU unless a section says otherwise. Blocks of the \
@@ -214,32 +180,34 @@ fn method(page: &mut Page, set: &[Ran]) {
     );
     page.heading("The commands of this page");
     let commands: Vec<String> =
-        set.iter().map(|ran| format!("{}   # {:.1} s", ran.command, ran.time.as_secs_f64())).collect();
+        results.measurements.iter().map(|ran| format!("{}   # {:.1} s", ran.command, ran.seconds)).collect();
     page.commands(&commands.join("\n"));
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_page_comes_of_whatever_there_is() {
-        let mut machine = Machine::look();
-        machine.cpu = "a <cpu>".into();
         let names = crate::report::SET.each_ref().map(|item| item.name);
-        for result in [Ok(json!({})), Err("it <failed>".to_string())] {
-            let set = names.map(|name| Ran {
-                name,
+        for (found, failure) in [(json!({}), None), (Value::Null, Some("it <failed>".to_string()))] {
+            let ran = |name: &str| Ran {
+                name: name.into(),
                 command: format!("bench {name}"),
-                result: result.clone(),
+                began: String::new(),
+                seconds: 0.0,
                 notes: vec!["a <note>".into()],
-                time: Duration::ZERO,
-            });
-            let html = page(&machine, &set, None, true);
+                found: found.clone(),
+                failure: failure.clone(),
+            };
+            let mut machine = Machine::look();
+            machine.cpu = "a <cpu>".into();
+            let measurements = names.iter().map(|name| ran(name)).collect();
+            let results = Results { version: "0".into(), machine, quick: true, measurements, peers: None };
+            let html = page(&results);
             assert!(html.contains("a &lt;cpu&gt;"));
             assert!(!html.contains("<failed>") && !html.contains("<note>") && !html.contains("NaN"));
             for name in names {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::plot::{Axis, Line, Scale};
+use crate::rows;
 use ringpost::cli::args::readable_bytes;
 use ringpost::cli::stats::nanoseconds;
 
@@ -21,13 +22,26 @@ pub fn time(object: &Value, path: &str) -> String {
     shown(number(object, path), nanoseconds)
 }
 
-/// A time of a few nanoseconds.
-pub fn fine_time(object: &Value, path: &str) -> String {
-    shown(number(object, path), |value| format!("{value:.1} ns"))
+pub fn ratio(object: &Value, path: &str) -> String {
+    shown(number(object, path), rows::ratio)
 }
 
-pub fn ratio(object: &Value, path: &str) -> String {
-    shown(number(object, path), |value| format!("{value:.2}"))
+/// Stands behind a ratio that is not the quotient of the two values beside it.
+pub const PAIRS: char = '†';
+
+/// The ratio of pairs of blocks, with a mark if it differs by more than a tenth from the quotient of the two
+/// medians that stand beside it.
+pub fn pairs(object: &Value, ours: &str, floor: &str, to: &str) -> String {
+    let quotient = number(object, ours) / number(object, floor);
+    let differs = (number(object, to) / quotient - 1.0).abs() > 0.1;
+    let shown = ratio(object, to);
+    if differs { format!("{shown} {PAIRS}") } else { shown }
+}
+
+/// The same for blocks of a measurement and of its floor.
+pub fn paired(object: &Value, path: &str) -> String {
+    let [ours, floor, to] = ["ns", "floor_ns", "ratio"].map(|field| format!("{path}/{field}/p50"));
+    pairs(object, &ours, &floor, &to)
 }
 
 /// A rate in millions.
@@ -45,7 +59,17 @@ pub fn percent(object: &Value, path: &str) -> String {
 
 /// A number without a fraction.
 pub fn whole(object: &Value, path: &str) -> String {
-    shown(number(object, path), |value| ringpost::cli::stats::thousands(value as u64))
+    shown(number(object, path), |value| ringpost::cli::stats::thousands(value.round() as u64))
+}
+
+/// A number as it is.
+pub fn plain(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| value.to_string())
+}
+
+/// A number with one digit of its fraction.
+pub fn tenths(object: &Value, path: &str) -> String {
+    shown(number(object, path), |value| format!("{value:.1}"))
 }
 
 pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
@@ -127,5 +151,21 @@ mod tests {
         assert_eq!(points(list(&object, "/rows"), "/x", "/y", 2.0), [(1.0, 1.0)]);
         assert_eq!(text(&object, "/a"), MISSING);
         assert_eq!(short_time(10_000.0), "10 µs");
+    }
+
+    #[test]
+    fn one_value_is_rounded_to_one_text() {
+        let object = json!({"a": 859.6, "b": 1_234_567.5});
+        assert_eq!((time(&object, "/a"), whole(&object, "/a")), ("860 ns".into(), "860".into()));
+        assert_eq!(whole(&object, "/b"), "1,234,568");
+    }
+
+    #[test]
+    fn a_ratio_that_is_not_the_quotient_beside_it_has_a_mark() {
+        let object = json!({"ns": 8_370, "floor": 8_130, "ratio": 1.89, "near": 1.1});
+        assert_eq!(pairs(&object, "/ns", "/floor", "/ratio"), "1.89 †");
+        assert_eq!(pairs(&object, "/ns", "/floor", "/near"), "1.10");
+        assert_eq!(pairs(&object, "/ns", "/none", "/near"), "1.10", "nothing stands beside it");
+        assert_eq!(pairs(&object, "/ns", "/floor", "/none"), MISSING);
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::read::{list, number, ratio, row, text, time, whole};
+use super::read::{list, paired, plain, ratio, row, text, time, whole};
+use crate::glance::place;
 use crate::page::Page;
 
 pub fn ready(page: &mut Page, found: &Value) {
@@ -14,7 +15,7 @@ pub fn ready(page: &mut Page, found: &Value) {
     for path in ["/calls", "/loops"] {
         for found in list(found, path) {
             let times = ["/floor_ns/p50", "/blocking/floor_ns/p50", "/ns/p50"].map(|path| time(found, path));
-            let ratios = ["/ratio/p50", "/blocking/ratio/p50"].map(|path| ratio(found, path));
+            let ratios = ["", "/blocking"].map(|path| paired(found, path));
             let name = match text(found, "/by") {
                 "caller" => "to a server that sleeps",
                 "client" => "the same, by a whole client’s descriptor",
@@ -43,7 +44,7 @@ pub fn ready(page: &mut Page, found: &Value) {
     let kickable = [("a call over a link", "/kickable/link"), ("a call to the server", "/kickable/server")];
     let cells = |(name, path): (&str, &str)| {
         let times = ["floor_ns", "ns"].map(|field| time(found, &format!("{path}/{field}/p50")));
-        row(name, times.into_iter().chain([ratio(found, &format!("{path}/ratio/p50"))]))
+        row(name, times.into_iter().chain([paired(found, path)]))
     };
     page.table(
         &["spinning, never armed", "may not be armed, p50", "may be armed, p50", "ratio"],
@@ -57,7 +58,7 @@ fn with_tokio(page: &mut Page, found: &Value) {
     }
     let cells = |name: &str, found: &Value| {
         let times = ["/floor_ns/p50", "/ns/p50"].map(|path| time(found, path));
-        row(name, times.into_iter().chain([ratio(found, "/ratio/p50")]).chain(wakes(found)))
+        row(name, times.into_iter().chain([paired(found, "")]).chain(wakes(found)))
     };
     let mut rows: Vec<_> = list(found, "/futures")
         .iter()
@@ -81,18 +82,6 @@ fn with_tokio(page: &mut Page, found: &Value) {
     ));
 }
 
-fn place(found: &Value) -> &'static str {
-    if text(found, "/place") == "same" { "one CPU" } else { "two CPUs" }
-}
-
 fn wakes(found: &Value) -> [String; 3] {
     ["per_call", "fruitless_per_call", "kicks_per_call"].map(|field| plain(found, &format!("/wakes/{field}")))
-}
-
-/// A number with its fraction.
-fn plain(found: &Value, path: &str) -> String {
-    match number(found, path) {
-        value if value.is_nan() => super::read::MISSING.into(),
-        value => format!("{value}"),
-    }
 }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::read::{
-    PERCENTILES, bandwidth, line, list, number, numbers, percent, percentiles, points, ratio, row,
-    short_time, size, spread, text, time, times, whole,
+    PERCENTILES, bandwidth, line, list, number, numbers, paired, percent, percentiles, points, ratio, row,
+    short_time, size, spread, time, times, whole,
 };
+use crate::glance;
 use crate::page::Page;
 use crate::plot::{Axis, Plot, Scale};
 use ringpost::cli::args::readable_bytes;
@@ -47,13 +48,12 @@ pub fn wakeup(page: &mut Page, found: &Value) {
          other and sleep.",
     );
     let cells = |place: &Value| {
-        let name = if text(place, "/place") == "same" { "one CPU" } else { "two CPUs" };
         row(
-            name,
+            glance::place(place),
             [
                 time(place, "/floor_ns/p50"),
                 time(place, "/ns/p50"),
-                ratio(place, "/ratio/p50"),
+                paired(place, ""),
                 time(place, "/rtt_ns/p99"),
                 time(place, "/rtt_ns/max"),
             ],
@@ -95,11 +95,11 @@ pub fn gaps(page: &mut Page, found: &Value) {
             [
                 time(gap, "/floor_ns/p50"),
                 time(gap, "/ns/p50"),
-                ratio(gap, "/ratio/p50"),
+                paired(gap, ""),
                 time(gap, "/rtt_ns/p99"),
                 time(gap, "/cpu/floor_ns/p50"),
                 time(gap, "/cpu/ns/p50"),
-                ratio(gap, "/cpu/ratio/p50"),
+                paired(gap, "/cpu"),
             ],
         )
     };
@@ -138,7 +138,7 @@ pub fn copy(page: &mut Page, found: &Value) {
             [
                 time(found, "/floor_ns/p50"),
                 time(found, "/ns/p50"),
-                ratio(found, "/ratio/p50"),
+                paired(found, ""),
                 bandwidth(found, "/bytes_per_s"),
             ],
         )

@@ -9,17 +9,12 @@ use super::memory::Taken;
 use crate::measurement::{About, Figures};
 use crate::rows::ratio;
 
-/// A time of a few nanoseconds needs its fraction.
-fn time(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1} ns") } else { nanoseconds(value) }
-}
-
 impl Figures for Measured {
     fn text(&self, about: &About) -> String {
         let size = readable_bytes(self.size);
         let mut table = Table::new("| p50 | beside it | | p50 | ratio | p10 to p90");
         let mut row = |what: &str, beside: &Beside, other: &str| {
-            let [ours, floor] = [beside.ns, beside.floor_ns].map(|times| time(times.p50));
+            let [ours, floor] = [beside.ns, beside.floor_ns].map(|times| nanoseconds(times.p50));
             let range = format!("{} to {}", ratio(beside.ratio.p10), ratio(beside.ratio.p90));
             table.row([
                 what.into(),
@@ -70,7 +65,7 @@ impl Figures for Measured {
             text.push_str(&format!(
                 "\nWith {} subscriptions that may sleep and do not now: {}, {:+.1} ns beside one that never sleeps\n",
                 found.subscriptions,
-                time(found.may_sleep_ns.p50),
+                nanoseconds(found.may_sleep_ns.p50),
                 found.may_sleep_more_ns.p50,
             ));
         }
