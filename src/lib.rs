@@ -88,7 +88,7 @@
 //! | [`subscribe`] | the publishers that are there have been joined | [`SubscribeError`] |
 //! | [`Subscriber::recv`], [`Subscriber::recv_timeout`], [`Subscriber::recv_ref`] | a sample is there | [`SampleError`] |
 //! | [`Subscriber::try_recv`] | | the same; `None` if no sample is there |
-//! | [`presence`] | the server answers | [`SubscribeError`] |
+//! | [`presence`], [`tap`] | the server answers | [`SubscribeError`] |
 //! | [`Presence::recv`], [`Presence::recv_timeout`] | a client is in the list, or comes or goes | [`SampleError`] |
 //! | [`unregister`] | the server answers | |
 //! | dropping a [`Client`] or [`Caller`] | the server confirms, 1 s at most | |
@@ -127,6 +127,7 @@
 //! [`publish`]: Client::publish
 //! [`subscribe`]: Client::subscribe
 //! [`presence`]: Client::presence
+//! [`tap`]: Client::tap
 //! [`unregister`]: Client::unregister
 //!
 //! The operations of one client are served in order: while the server works on a call of it, or a `send`
@@ -176,12 +177,12 @@
 //! | `cut_off` | error | | this process closed the server's descriptors |
 //! | `dropped` | warn | `lines`, `total` | the subscriber was too slow |
 //!
-//! Only one thread of the server, `rp-events`, calls subscribers. It starts when there is one. Events wait
-//! for it in a queue of 8192; those that do not fit are dropped and counted. So a subscriber may panic (which
-//! is caught), be slow, register a client of the same server, or shut down, join or drop the server. The
-//! server never waits for it, except that [`Server::join`] gives it up to a second to take the remaining
-//! events. A thread that is still in a subscriber after that is abandoned. (With `panic = "abort"`, a panic
-//! in a subscriber ends the process.)
+//! Only one thread of the server, `rp-events`, hands these events to subscribers. It starts when there is
+//! one. Events wait for it in a queue of 8192; those that do not fit are dropped and counted. So a subscriber
+//! may panic (which is caught), be slow, register a client of the same server, or shut down, join or drop the
+//! server. The server never waits for it, except that [`Server::join`] gives it up to a second to take the
+//! remaining events. A thread that is still in a subscriber after that is abandoned. (With `panic = "abort"`,
+//! a panic in a subscriber ends the process.)
 //!
 //! Nobody can fill a log: of each kind, each user has 200 events at once (100 of `refused`), and then ten
 //! (two) a second. What goes beyond is counted, and `left_out` says every two seconds how many it were. One
@@ -189,6 +190,12 @@
 //!
 //! The subscriber is that of the thread that called [`ServerBuilder::start`], if it has one of its own
 //! (`tracing::subscriber::with_default`), or else the one of the whole program, which may be set later.
+//!
+//! A subscriber that wants trace gets a span around each call that a service answers, the server's own or
+//! that of a link: `call`, with the target `ringpost::service`, the `caller`'s name and the `number` of its
+//! request. So events of the service's code tell for whom it works. The span is entered on the thread that
+//! serves; the caller waits for what a subscriber does there, and nobody else. Its panics are contained
+//! there, too. (`Async` makes no spans: its service is a future of the program.)
 //!
 //! # Features
 //!

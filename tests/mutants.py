@@ -88,6 +88,8 @@ WATCHER = "src/client/watcher.rs"
 LINK_END = "src/client/links/end.rs"
 LINK_PIPES = "src/client/links/pipes.rs"
 LINKS = "src/client/links/set.rs"
+TAP_RECORD = "src/connect/tap.rs"
+OBSERVED = "src/link/observed.rs"
 INTAKE = "src/client/links/intake.rs"
 INCOMING = "src/client/links/incoming.rs"
 LINK_RESPONDER = "src/client/links/responder.rs"
@@ -1084,6 +1086,32 @@ MUTANTS = [
      " || cursor > self.position)", ")", tests("a_reader_whose_cursor")),
     ("topic: a dropped grant leaves nothing", TOPIC_GRANT,
      "        while at < self.written {", "        while at < self.written && at > 0 {", tests("topic::tests")),
+    # Taps
+    ("tap: only the server's user and root", TOPICS,
+     "            if !self.shared.ledger.is_exempt(uid) {\n                let refused = Refused::new(\"tap\"",
+     "            if uid == u32::MAX {\n                let refused = Refused::new(\"tap\"", process("tap", "another_user_may_not_tap")),
+    ("tap: the last that leaves ends the copying", TOPICS,
+     "                self.taps = None;\n            }\n        }\n    }\n\n    /// When",
+     "            }\n        }\n    }\n\n    /// When", process("tap", "several_tap_at_once")),
+    ("tap: a refused message is copied", WORKER,
+     "&responder.body()[payload_at..], Status::NotAllowed, None);", "&[], Status::NotAllowed, None);",
+     process("tap", "a_message_that_is_refused")),
+    ("tap: no more bytes than are wanted", TAP_RECORD,
+     "        let payload = &self.payload[..self.payload.len().min(most)];\n", "        let payload = self.payload;\n",
+     tests("any_record_decodes")),
+    ("tap: no more bytes than there were", TAP_RECORD,
+     " && head.len() as u64 <= len;", ";", tests("what_contradicts_itself")),
+    ("tap: a link's copies are its owner's", "src/bin/ringpost/tap.rs",
+     "subscriber.publishers().iter().all(|publisher| publisher.name != *name)", "subscriber.publishers().is_empty()",
+     process("programs", "links_are_shown_if")),
+    ("tap: who comes to a link's tap is noticed", "src/client/links/tap.rs",
+     "        if seen >> 1 == generation {\n", "        if seen != u64::MAX {\n", process("tap", "a_link_is_tapped")),
+    ("span: a subscriber's panic is contained", OBSERVED,
+     "        contain(|| span.with_subscriber(|(id, subscriber)| subscriber.exit(id)));\n",
+     "        span.with_subscriber(|(id, subscriber)| subscriber.exit(id));\n", process("subscriber", "one_that_panics_around")),
+    ("span: it is left although the service panics", OBSERVED,
+     "    returned.unwrap_or_else(|panic| resume_unwind(panic))\n}\n\nfn contain",
+     "    drop(returned);\n    resume_unwind(Box::new(()))\n}\n\nfn contain", process("subscriber", "one_that_wants_spans")),
 ]
 
 

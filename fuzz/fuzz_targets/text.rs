@@ -1,10 +1,10 @@
-//! Fuzzes the parsing of keys, names, addresses, topics and patterns: each text is parsed or refused, and
-//! what is parsed prints and parses to the same. A pattern takes the topics that its definition says.
+//! Fuzzes the parsing of keys, names, addresses, topics, patterns and records of a tap: each text is parsed or
+//! refused, and what is parsed prints and parses to the same. A pattern takes the topics that its definition says.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringpost::{Address, Key, Name, NameError, Pattern, Topic};
+use ringpost::{Address, FromPayload, Key, Name, NameError, Pattern, TapRecord, Topic};
 
 /// Whether a pattern takes a topic, by its definition, one level after the other.
 fn takes(pattern: &str, topic: &str) -> bool {
@@ -60,6 +60,11 @@ fn topics(data: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     topics(data);
+    if let Ok(record) = TapRecord::from_payload(data) {
+        assert!(record.payload.len() as u64 <= record.payload_len);
+        assert!(record.response.len() as u64 <= record.response_len);
+        assert!(record.to.is_some() || record.to_name.is_none());
+    }
     let name = str::from_utf8(data).map(Name::try_from);
     if let Ok(Ok(name)) = name {
         assert_eq!(name.as_str().as_bytes(), data);

@@ -1,8 +1,9 @@
 //! The layout of a channel's and a link's segment, as in the tables *Channel* and *A link's segment* in
 //! `docs/PROTOCOL.md`.
 //!
-//! All control blocks are in the first page. A channel's second page holds the client's figures. That page and
-//! the rings' data use memory page by page from the first access on, so an idle client uses only a few pages.
+//! All control blocks are in the first page. A channel's second page holds the client's figures. That page
+//! and the rings' data use memory page by page from the first access on, so an idle client uses only a few
+//! pages.
 
 use crate::ring::layout::{
     CONSUMER_PARKED, CONTROL, MAX_CAPACITY, MIN_CAPACITY, PRODUCER_PARKED, largest_block,

@@ -124,9 +124,9 @@ fn zsh_offers_names_and_topics() {
     let Some((arguments, names)) = offers("_ringpost_names") else { return };
     assert_eq!(
         (arguments.len(), names),
-        (2, vec!["alice".to_owned(), "bob smith".to_owned()]),
+        (5, vec!["alice".to_owned(), "bob smith".to_owned()]),
         "{arguments:?}"
     );
     let (arguments, topics) = offers("_ringpost_topics").unwrap();
-    assert_eq!((arguments.len(), topics), (2, vec!["prices/AAPL".to_owned()]), "{arguments:?}");
+    assert_eq!((arguments.len(), topics), (3, vec!["prices/AAPL".to_owned()]), "{arguments:?}");
 }

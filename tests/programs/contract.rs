@@ -65,6 +65,7 @@ fn failures_are_status_1_and_one_line() {
         &["publish", "--as", "x", "--topic", "t", "--socket", socket],
         &["subscribe", "--as", "x", "t", "--socket", socket],
         &["watch", "--socket", socket],
+        &["tap", "--socket", socket],
         &["status", "--socket", socket],
     ] {
         let why = run(CLIENT, arguments).failed();

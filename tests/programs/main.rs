@@ -23,6 +23,7 @@ mod person;
 mod serve;
 mod signals;
 mod supervise;
+mod tap;
 mod terminal;
 mod top;
 mod topics;

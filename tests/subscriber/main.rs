@@ -8,6 +8,7 @@ mod common;
 
 mod cases;
 mod kinds;
+mod spans;
 
 use common::role::Role;
 
@@ -25,6 +26,10 @@ fn role() {
         "comes late" => cases::comes_late(),
         "is slow" => cases::is_slow(),
         "wants no messages" => cases::wants_no_messages(),
+        "wants spans" => spans::carry_the_caller(),
+        "panics at new spans" => spans::panics_there(&["new_span"]),
+        "panics in spans" => spans::panics_there(&["enter"]),
+        "panics behind spans" => spans::panics_there(&["exit", "try_close"]),
         other => panic!("no role {other:?}"),
     }
 }
@@ -78,6 +83,18 @@ fn one_that_is_slow_is_told_how_many_events_it_missed() {
 #[test]
 fn one_that_wants_no_messages_is_asked_again_now_and_then() {
     play("wants no messages");
+}
+
+#[test]
+fn one_that_wants_spans_gets_one_around_each_call() {
+    play("wants spans");
+}
+
+#[test]
+fn one_that_panics_around_a_call_harms_no_call() {
+    play("panics at new spans");
+    play("panics in spans");
+    play("panics behind spans");
 }
 
 /// Runs in the main process, because it sets no global subscriber.

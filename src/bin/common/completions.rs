@@ -139,6 +139,13 @@ _{name}_live() {{
     script
 }
 
+/// What an option's line of zsh says behind the options in brackets that it excludes.
+fn without_excluded(line: &str) -> &str {
+    let line = line.strip_prefix('\'').unwrap_or(line);
+    let behind = line.strip_prefix('(').and_then(|line| line.split_once(')'));
+    behind.map_or(line, |(_, behind)| behind)
+}
+
 /// Other functions in place of zsh's `_default`.
 fn zsh(name: &str, script: &str, arguments: &[Argument]) -> String {
     let mut kinds: Vec<&str> = arguments.iter().map(|argument| argument.kind).collect();
@@ -169,7 +176,7 @@ _{name}_{kind}() {{
             arguments.iter().filter(|argument| argument.command == command).find(|argument| match &argument
                 .option
             {
-                Some(option) => line.starts_with(&format!("'{option}=[")),
+                Some(option) => without_excluded(line).starts_with(&format!("{option}=[")),
                 None => line.starts_with("':"),
             });
         match live {

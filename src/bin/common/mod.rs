@@ -32,4 +32,5 @@ pub mod place;
 pub mod signals;
 pub mod stats;
 pub mod table;
+pub mod tap;
 pub mod usage;

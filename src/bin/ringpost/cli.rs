@@ -1,6 +1,7 @@
 //! The command line of `ringpost`.
 
 mod messages;
+mod tap;
 mod top;
 mod topics;
 
@@ -14,6 +15,7 @@ pub use messages::{CallOptions, ClientOptions, ListenOptions, SendOptions, Serve
 use ringpost::cli::args::{SocketOption, seconds};
 use ringpost::cli::generate::Generate;
 use ringpost::cli::level::Level;
+pub use tap::{Form, TapOptions};
 pub use top::TopOptions;
 pub use topics::{Policy, PublishOptions, SubscribeOptions, WatchOptions};
 
@@ -76,6 +78,13 @@ pub enum Command {
     /// A line has the form `present|appeared|vanished NAME (KEY)`, with the process and the user, or the
     /// reason why the client vanished. The program itself is left out.
     Watch(WatchOptions),
+    /// Show calls and messages as they go through the server, or what goes over topics and links
+    ///
+    /// A line has the form `TIME KIND FROM > TO OUTCOME DURATION BYTES: PAYLOAD`; a call has the bytes of its
+    /// response behind those of the request. Without --topic and --link only the server's own user and root
+    /// may do that. Nobody waits for it: if there is more than it can show, it says on stderr how many it
+    /// has missed.
+    Tap(TapOptions),
     /// Show what clients, links and topics do, live, without registering
     ///
     /// How many calls, messages, samples and bytes a second, how full rings are, who waits, what is lost, and
@@ -309,6 +318,13 @@ mod tests {
             &["ringpost", "subscribe", "--as", "a", "t", "u"],
             &["ringpost", "subscribe", "--as", "a", "t", "--policy", "fast"],
             &["ringpost", "watch", "--count", "0"],
+            &["ringpost", "tap", "--snap", "0"],
+            &["ringpost", "tap", "--snap", "65536"],
+            &["ringpost", "tap", "--calls", "--messages"],
+            &["ringpost", "tap", "--calls", "--to", "a"],
+            &["ringpost", "tap", "--topic", "t", "--link", "a"],
+            &["ringpost", "tap", "--topic", "t", "--calls"],
+            &["ringpost", "tap", "--payload", "octal"],
             &["ringpost", "nonsense"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

@@ -22,6 +22,7 @@ mod session;
 mod shell;
 mod status;
 mod subscribe;
+mod tap;
 mod top;
 mod watch;
 
@@ -45,6 +46,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Publish(options) => publish::run(&socket.path()?, &options),
         Command::Subscribe(options) => subscribe::run(&socket.path()?, &options),
         Command::Watch(options) => watch::run(&socket.path()?, &options),
+        Command::Tap(options) => tap::run(&socket.path()?, &options),
         Command::Top(options) => top::run(&socket.path()?, &options),
         Command::Ls(options) => ls::run(&socket.path()?, &options),
         Command::Status(options) => status::run(&socket.path()?, &options),

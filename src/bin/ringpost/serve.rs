@@ -34,7 +34,8 @@ pub fn run(socket: &Path, options: &ServeOptions) -> Outcome {
     let interrupt = Interrupt::install()?;
     let reconnect = listen::reconnect(options.reconnect, options.name, false);
     let mut client = session::register(socket, &options.name, &options.wait, None, reconnect, &interrupt)?;
-    let listener = client.listen().map_err(Failure::failed)?;
+    let listening = if options.tappable { client.caller().listen_tappable() } else { client.listen() };
+    let listener = listening.map_err(Failure::failed)?;
     let serving = listener.serve_with(Arc::clone(&served)).map_err(Failure::failed)?;
     listen::announce(&options.name, client.key(), false)?;
 

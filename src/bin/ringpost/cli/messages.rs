@@ -93,6 +93,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     pub exec: Option<Vec<OsString>>,
 
+    /// Let an operator see the calls: `ringpost tap --link NAME`
+    ///
+    /// Only your own user, that of the server and root may do that
+    #[arg(long)]
+    pub tappable: bool,
+
     /// When the server ends, wait for a new one and register again
     ///
     /// Open links go on meanwhile. Retries for a minute, after delays of 20 ms to 2 s. Fails if the name is
