@@ -15,14 +15,11 @@ use super::error::{ControlError, RegisterError};
 use super::session::{ask_anew, deadline_in, explain};
 use crate::connect::control::{LONGEST_COMMAND, Obeyed};
 use crate::connect::dial::{DialError, Line};
+use crate::connect::figures::collect;
 use crate::connect::listing::decode_page;
 use crate::connect::topics::decode_topics;
-use crate::connect::{
-    Ask, ClientFigures, Figures, Fill, LinkFigures, LinkInfo, Refusal, ServerInfo, TopicFigures, TopicInfo,
-    decode_links, lasting,
-};
+use crate::connect::{Ask, Figures, LinkInfo, Refusal, ServerInfo, TopicInfo, decode_links, lasting};
 use crate::registry::ClientInfo;
-use crate::wire::Histogram;
 
 /// Asks a server about itself and its clients. It has no name and no key, and is not in the list.
 ///
@@ -280,32 +277,14 @@ impl Observer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn figures(&self) -> Result<Figures, RegisterError> {
-        let (server, clients, links, topics) = (self.server()?, self.list()?, self.links()?, self.topics()?);
-        let info = |info| ClientFigures {
-            info,
-            requests: Fill::default(),
-            responses: Fill::default(),
-            inbox: Fill::default(),
-            waiting_senders: 0,
-            cpu: None,
-            service: Histogram::default(),
-            wake: Histogram::default(),
-            own_wake: Histogram::default(),
-            link_service: Histogram::default(),
-            taken: 0,
-            missed: 0,
-            published: 0,
+        let deadline = deadline_in(self.timeout);
+        // Page by page, so that it goes on where it was if the server ends the connection in between.
+        let ask = |section, from| {
+            self.question_until(deadline, |line, deadline| {
+                Ok(line.ask(&Ask::Figures { section, from }, deadline)?.body)
+            })
         };
-        Ok(Figures {
-            uptime: server.started.elapsed().unwrap_or_default(),
-            clients: clients.into_iter().map(info).collect(),
-            links: links
-                .into_iter()
-                .map(|info| LinkFigures { info, requests: 0, bytes_out: 0, served: 0, bytes_in: 0 })
-                .collect(),
-            topics: topics.into_iter().map(|info| TopicFigures { info, samples: 0, bytes: 0 }).collect(),
-            ..Figures::default()
-        })
+        collect(ask, || explain(DialError::NotRingpost, &self.path, None))
     }
 
     /// Gives the server a command, which it understands as
@@ -353,7 +332,14 @@ impl Observer {
     /// Asks on the connection that was kept, and from the beginning on a new one if there is none or the
     /// server ended it.
     fn question<T>(&self, ask: impl Fn(&Line, Instant) -> Result<T, DialError>) -> Result<T, RegisterError> {
-        let deadline = deadline_in(self.timeout);
+        self.question_until(deadline_in(self.timeout), ask)
+    }
+
+    fn question_until<T>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(&Line, Instant) -> Result<T, DialError>,
+    ) -> Result<T, RegisterError> {
         let asked = match self.kept() {
             Some(line) => ask(&line, deadline).map(|answer| (line, answer)),
             None => Err(DialError::NoServer(std::io::ErrorKind::NotConnected.into())),

@@ -1,6 +1,7 @@
 //! Encodes and decodes the datagrams of the connect channel, as described in `docs/PROTOCOL.md`.
 
 use super::control::LONGEST_COMMAND;
+use super::figures::Section;
 use super::introduction::{Half, Introduction, Proof, Reported, decode_report, encode_report};
 use super::topics::{Part, Publish, Subscribe, Waits};
 use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, TopicError, take};
@@ -84,6 +85,11 @@ pub(crate) enum Ask {
     },
     /// An operator's command.
     Control(String),
+    /// A page of what the bus counts about itself.
+    Figures {
+        section: Section,
+        from: u64,
+    },
     /// The server's own topic of copies, with at least so many bytes of each payload.
     Tap {
         proof: Proof,
@@ -193,6 +199,7 @@ impl Ask {
             Ask::Topics { from } => (16, from.to_le_bytes().to_vec()),
             Ask::Presence { proof, waits } => (17, [&proof.encode()[..], &waits.encode()].concat()),
             Ask::Control(command) => (18, command.as_bytes().to_vec()),
+            Ask::Figures { section, from } => (19, [&[*section as u8][..], &from.to_le_bytes()].concat()),
             Ask::Tap { proof, waits, most } => {
                 (20, [&proof.encode()[..], &waits.encode(), &most.to_le_bytes()].concat())
             }
@@ -220,7 +227,7 @@ impl Ask {
             Ask::Published { .. } | Ask::Subscribe { .. } | Ask::Leave { .. } | Ask::Topics { .. } => {
                 descriptors == 0
             }
-            Ask::Control(_) => descriptors == 0,
+            Ask::Control(_) | Ask::Figures { .. } => descriptors == 0,
         }
     }
 
@@ -280,6 +287,12 @@ impl Ask {
             18 => match str::from_utf8(body) {
                 Ok(command) if (1..=LONGEST_COMMAND).contains(&command.len()) => {
                     Ok(Ask::Control(command.to_owned()))
+                }
+                _ => Err(AskError::Unknown),
+            },
+            19 => match (body.first().copied().and_then(Section::from_code), take::<9>(body)) {
+                (Some(section), Some(([_, from @ ..], []))) => {
+                    Ok(Ask::Figures { section, from: u64::from_le_bytes(from) })
                 }
                 _ => Err(AskError::Unknown),
             },

@@ -218,14 +218,25 @@ pub(crate) fn links_per_page(bytes: usize) -> usize {
 /// Encodes a page of links. `next` is the number at which the next page starts, if there is one.
 pub(crate) fn encode_links(links: &[LinkInfo], next: Option<u64>) -> Vec<u8> {
     let mut page = next.unwrap_or(NO_MORE_LINKS).to_le_bytes().to_vec();
-    for link in links {
-        page.extend_from_slice(&link.id.to_le_bytes());
-        push_name(&mut page, &link.caller);
-        push_name(&mut page, &link.callee);
-        let age = u64::try_from(link.age.as_millis()).unwrap_or(u64::MAX);
-        page.extend_from_slice(&age.to_le_bytes());
-    }
+    links.iter().for_each(|link| push_link(&mut page, link));
     page
+}
+
+pub(super) fn push_link(page: &mut Vec<u8>, link: &LinkInfo) {
+    page.extend_from_slice(&link.id.to_le_bytes());
+    push_name(page, &link.caller);
+    push_name(page, &link.callee);
+    let age = u64::try_from(link.age.as_millis()).unwrap_or(u64::MAX);
+    page.extend_from_slice(&age.to_le_bytes());
+}
+
+pub(super) fn take_link(bytes: &[u8]) -> Option<(LinkInfo, &[u8])> {
+    let (id, rest) = take(bytes)?;
+    let (caller, rest) = take_name(rest)?;
+    let (callee, rest) = take_name(rest)?;
+    let (age, rest) = take(rest)?;
+    let age = Duration::from_millis(u64::from_le_bytes(age));
+    Some((LinkInfo { id: u64::from_le_bytes(id), caller, callee, age }, rest))
 }
 
 /// Decodes a page that was asked for from a number on; `None` if it is malformed.
@@ -236,17 +247,13 @@ pub(crate) fn decode_links(page: &[u8], from: u64) -> Option<(Vec<LinkInfo>, Opt
     let (next, mut rest) = take(page)?;
     let (mut links, mut least) = (Vec::new(), from);
     while !rest.is_empty() {
-        let (id, names) = take(rest)?;
-        let (caller, names) = take_name(names)?;
-        let (callee, behind) = take_name(names)?;
-        let age;
-        (age, rest) = take(behind)?;
-        let id = u64::from_le_bytes(id);
-        if id < least {
+        let link;
+        (link, rest) = take_link(rest)?;
+        if link.id < least {
             return None;
         }
-        least = id.checked_add(1)?;
-        links.push(LinkInfo { id, caller, callee, age: Duration::from_millis(u64::from_le_bytes(age)) });
+        least = link.id.checked_add(1)?;
+        links.push(link);
     }
     match u64::from_le_bytes(next) {
         NO_MORE_LINKS => Some((links, None)),

@@ -24,27 +24,29 @@ pub(crate) fn clients_per_page(bytes: usize) -> usize {
 /// Encodes a page of clients. `next` is the slot at which the next page starts, if there is one.
 pub(crate) fn encode_page(clients: &[ClientInfo], next: Option<u32>) -> Vec<u8> {
     let mut page = next.unwrap_or(NO_MORE).to_le_bytes().to_vec();
-    for client in clients {
-        page.extend_from_slice(&client.key.to_bytes());
-        page.push(match client.state {
-            ClientState::Leaving => 1,
-            _ => 0,
-        });
-        for number in [client.pid, client.uid, client.gid] {
-            page.extend_from_slice(&number.to_le_bytes());
-        }
-        page.extend_from_slice(&since_epoch(client.registered).to_le_bytes());
-        let Counters { calls, sent, delivered, received, bytes_in, bytes_out } = client.counters;
-        for number in [calls, sent, delivered, received, bytes_in, bytes_out] {
-            page.extend_from_slice(&number.to_le_bytes());
-        }
-        page.push(client.serves.into());
-        page.extend_from_slice(&client.links.to_le_bytes());
-        let name = client.name.as_bytes();
-        page.push(name.len() as u8);
-        page.extend_from_slice(name);
-    }
+    clients.iter().for_each(|client| push_client(&mut page, client));
     page
+}
+
+pub(super) fn push_client(page: &mut Vec<u8>, client: &ClientInfo) {
+    page.extend_from_slice(&client.key.to_bytes());
+    page.push(match client.state {
+        ClientState::Leaving => 1,
+        _ => 0,
+    });
+    for number in [client.pid, client.uid, client.gid] {
+        page.extend_from_slice(&number.to_le_bytes());
+    }
+    page.extend_from_slice(&since_epoch(client.registered).to_le_bytes());
+    let Counters { calls, sent, delivered, received, bytes_in, bytes_out } = client.counters;
+    for number in [calls, sent, delivered, received, bytes_in, bytes_out] {
+        page.extend_from_slice(&number.to_le_bytes());
+    }
+    page.push(client.serves.into());
+    page.extend_from_slice(&client.links.to_le_bytes());
+    let name = client.name.as_bytes();
+    page.push(name.len() as u8);
+    page.extend_from_slice(name);
 }
 
 /// Decodes a page that was requested from `from_slot` on; `None` if it is malformed.
@@ -57,7 +59,7 @@ pub(crate) fn decode_page(page: &[u8], from_slot: u32) -> Option<(Vec<ClientInfo
     let mut behind = from_slot;
     while !rest.is_empty() {
         let client;
-        (client, rest) = decode_client(rest)?;
+        (client, rest) = take_client(rest)?;
         let slot = u32::from(client.key.slot());
         if slot < behind {
             return None;
@@ -74,7 +76,7 @@ pub(crate) fn decode_page(page: &[u8], from_slot: u32) -> Option<(Vec<ClientInfo
     }
 }
 
-fn decode_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
+pub(super) fn take_client(bytes: &[u8]) -> Option<(ClientInfo, &[u8])> {
     let (key, rest) = take::<16>(bytes)?;
     let ([state], rest) = take::<1>(rest)?;
     let (pid, rest) = number32(rest)?;
@@ -203,12 +205,12 @@ impl ServerInfo {
     }
 }
 
-fn number32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+pub(super) fn number32(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (number, rest) = take(bytes)?;
     Some((u32::from_le_bytes(number), rest))
 }
 
-fn number64(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn number64(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = take(bytes)?;
     Some((u64::from_le_bytes(number), rest))
 }

@@ -101,6 +101,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod glance;
 mod kick;
 pub(crate) mod layout;
 mod local;
@@ -123,6 +124,7 @@ pub(crate) use consumer::{Awake, Found};
 pub use consumer::{Block, Consumer, Drain};
 pub(crate) use error::{Ended, NotSent, Stop};
 pub use error::{RecvError, SendError};
+pub(crate) use glance::Glance;
 pub(crate) use kick::{Kick, Kicks, OwnPipe};
 pub use layout::Violation;
 #[cfg(test)]

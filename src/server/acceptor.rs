@@ -17,6 +17,7 @@ use super::control::Control;
 use super::departure::{client_babbled, client_died};
 use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
+use super::figures::Stamping;
 use super::kicks::kick;
 use super::shared::Shared;
 use super::topics::Topics;
@@ -43,6 +44,7 @@ pub(super) struct Acceptor {
     pub(super) topics: Topics,
     pub(super) control: Control,
     pub(super) put_off: PutOff,
+    pub(super) stamping: Stamping,
 }
 
 /// The connections whose requests were put off, in the order in which they asked, and when to try again.
@@ -73,10 +75,12 @@ impl Acceptor {
             failpoint!("acceptor.let_go", [server], seldom);
         }
         self.control.answer(&mut self.connections);
+        self.answer_program();
         let now = Instant::now();
         self.connections.unread.close_read(now);
         self.retry(now);
         self.broker.look_after(now);
+        self.stamping.look_after(&self.shared, now);
         self.close_overdue();
         for id in self.connections.find_dead(Instant::now()) {
             self.end(id, client_died);
@@ -97,6 +101,7 @@ impl Acceptor {
             self.put_off.due,
             self.broker.due(),
             self.topics.due(),
+            self.stamping.due(),
             self.admission.due(),
         ];
         due.into_iter().flatten().min()
@@ -198,6 +203,15 @@ impl Acceptor {
             Ok(Ask::Server) => {
                 let description = self.shared.info().encode();
                 self.answer_observer(id, &description);
+            }
+            Ok(Ask::Figures { section, from }) => {
+                let Some(uid) = self.connections.get(id).map(|connection| connection.socket.who().uid) else {
+                    return;
+                };
+                match self.figures(uid, section, from) {
+                    Ok(page) => self.answer_observer(id, &page),
+                    Err(error) => self.refuse(id, Refusal::NoResources, &error.to_string()),
+                }
             }
             Ok(Ask::Control(command)) => self.control.take(&mut self.connections, id, command),
             Ok(ask) => {

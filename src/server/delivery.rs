@@ -8,8 +8,9 @@
 
 use std::time::Instant;
 
+use crate::connect::Fill;
 use crate::registry::{CounterCells, Counters};
-use crate::ring::{CloseReason, Closer, NotSent, NotWritten, Producer, SharedProducer};
+use crate::ring::{CloseReason, Closer, Glance, NotSent, NotWritten, Producer, SharedProducer};
 use crate::server::member::Member;
 use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
@@ -19,6 +20,7 @@ pub(super) struct Inbox {
     /// Ends the receiver's worker if its client breaks a rule of the inbox ring.
     intake: Closer,
     counters: CounterCells,
+    glance: Glance,
 }
 
 /// A message on its way.
@@ -29,7 +31,8 @@ pub(super) struct Delivery<'a> {
 
 impl Inbox {
     pub(super) fn new(producer: Producer, intake: Closer, counters: CounterCells) -> Inbox {
-        Inbox { producer: SharedProducer::new(producer), intake, counters }
+        let glance = producer.glance();
+        Inbox { producer: SharedProducer::new(producer), intake, counters, glance }
     }
 
     /// Delivers a message at once. If there is no room, waits until the deadline, if there is one.
@@ -93,6 +96,13 @@ impl Inbox {
     pub(super) fn complete(&self, counters: &mut Counters) {
         counters.received = self.producer.taken().min(counters.delivered.saturating_add(1));
         counters.delivered = counters.delivered.max(counters.received);
+    }
+
+    /// How full it is, and how many senders wait for room.
+    pub(super) fn fill(&self) -> (Fill, u32) {
+        let (tail, waiting) = self.producer.tail_and_waiting();
+        let used = self.glance.between(self.glance.head(), tail);
+        (Fill { used, size: self.glance.size() }, u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 
     /// Takes no more messages. Senders that wait are sent away when the channel is closed, which must follow.

@@ -97,6 +97,7 @@ pub(super) fn client_died(shared: &Shared, connections: &mut Connections, id: Co
     failpoint!("death.unwatched", [server], seldom);
     if shared.end(&member, CloseReason::Died) {
         failpoint!("death.ended", [server], seldom);
+        shared.sums.died.fetch_add(1, Ordering::Relaxed);
         shared.events.tell(Event::Death { peer: member.peer });
     }
     Some(member.peer.key)

@@ -16,6 +16,7 @@ use super::connections::{ConnectionId, Connections};
 use super::delivery::Inbox;
 use super::departure::client_died;
 use super::events::{Event, Refused};
+use super::measured::Measured;
 use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::{Over, Share};
@@ -147,6 +148,7 @@ impl Enrolment {
                 no_memory(ChannelError::System { action: "map memory", source }, system_limits::HEADROOM)
             })?);
         }
+        let measured = Measured::at(&host.requests, &host.responses);
         let inbox = Inbox::new(host.inbox, host.intake.clone(), counters.clone());
         let closers = (host.closer, host.intake);
         let member = Member::new(peer, inbox, closers, counters, id).with(
@@ -155,7 +157,10 @@ impl Enrolment {
             host.kicks,
             share,
         );
-        let member = Arc::new(member.in_groups(groups));
+        let member = Arc::new(member.in_groups(groups).with_figures(measured, host.figures));
+        if self.shared.is_stamped() {
+            member.set_stamped(true);
+        }
         self.shared.members.insert(Arc::clone(&member));
         failpoint!("register.member", [server], seldom);
         let worker =

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::stopper::{OURS, Stopper};
 use super::summary::{ServerSummary, summary};
 use super::workers::Part;
-use crate::connect::ServerInfo;
+use crate::connect::{Figures, ServerInfo};
 use crate::link::Service;
 use crate::os::threads;
 use crate::registry::ClientInfo;
@@ -124,6 +124,36 @@ impl Server {
     pub fn clients(&self) -> io::Result<Vec<ClientInfo>> {
         let (clients, _) = self.shared.list(0, usize::MAX).map_err(io::Error::other)?;
         Ok(clients)
+    }
+
+    /// What the bus counts about itself, as [`Observer::figures`](crate::Observer::figures) tells the
+    /// server's own user: this, too, lets durations be measured for ten seconds. Waits for the server's
+    /// own thread, which takes some microseconds for some hundred clients.
+    ///
+    /// # Errors
+    ///
+    /// If the server has ended, in a forked child, and if the registry fails. In the drop of the service,
+    /// too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, Server};
+    ///
+    /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
+    /// let server = Server::builder(&path).start()?;
+    /// let mut alice = Client::register(&path, "alice")?;
+    /// alice.call(b"ping")?;
+    /// alice.caller().ping()?; // now the call is counted
+    /// let figures = server.figures()?;
+    /// assert_eq!((figures.server.calls, figures.clients.len()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn figures(&self) -> io::Result<Figures> {
+        if self.process.is_foreign() {
+            return Err(io::Error::other("this process was forked from the server's"));
+        }
+        self.shared.figures()
     }
 
     /// Begins to shut down: takes no more connections, answers what was committed, then disconnects everyone

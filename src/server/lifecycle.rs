@@ -18,6 +18,7 @@ use super::control::Control;
 use super::enrolment::Enrolment;
 use super::error::StartError;
 use super::events::Event;
+use super::figures::Stamping;
 use super::panics::contain;
 use super::shared::Shared;
 use super::summary::{ServerSummary, summary};
@@ -83,6 +84,7 @@ impl Acceptor {
             topics: Topics::new(Arc::clone(&shared)),
             control: Control::new(Arc::clone(&shared)),
             put_off: PutOff::default(),
+            stamping: Stamping::default(),
         };
         acceptor.admission.open(&acceptor.connections).map_err(|errno: Errno| StartError::System {
             action: "watch the socket",
@@ -156,6 +158,8 @@ impl Acceptor {
             self.turn(grace)?;
         }
         failpoint!("shutdown.served", [server], stopping);
+        self.shared.questions.close();
+        self.stamping.end(&self.shared);
         self.end_all(CloseReason::Shutdown);
         self.topics.finish();
         self.control.finish(&mut self.connections, grace);
@@ -171,6 +175,7 @@ impl Acceptor {
     /// which show deaths, so everyone is disconnected. The descriptors' numbers may be others' by now.
     fn end_without_descriptors(&mut self) -> usize {
         self.shared.stop.request();
+        self.shared.questions.close();
         self.connections.abandon();
         self.broker.abandon();
         self.admission.abandon();
@@ -184,6 +189,7 @@ impl Acceptor {
     /// After a panic of this thread nobody notices deaths or registers clients, so everyone is disconnected.
     fn end_after_a_panic(&mut self) -> usize {
         self.shared.stop.request();
+        self.shared.questions.close();
         self.admission.hide();
         self.end_all(CloseReason::Died);
         let abandoned = self.shared.workers.wait(Instant::now() + LAST_MOMENT).len();

@@ -10,8 +10,9 @@ use super::access::Who;
 use super::broker::LinkMarks;
 use super::connections::ConnectionId;
 use super::delivery::Inbox;
+use super::measured::Measured;
 use super::quotas::Share;
-use crate::channel::Kicks;
+use crate::channel::{FiguresPage, Kicks};
 use crate::connect::Secret;
 use crate::registry::CounterCells;
 use crate::ring::Closer;
@@ -39,6 +40,10 @@ pub(crate) struct Member {
     pub(super) links: LinkMarks,
     /// By which its ends are woken in an event loop, once it has asked for that.
     pub(super) kicks: Kicks,
+    /// What its worker counts and measures.
+    pub(super) measured: Measured,
+    /// What it says about itself. `None` in tests.
+    pub(super) page: Option<FiguresPage>,
 }
 
 impl fmt::Debug for Member {
@@ -71,11 +76,17 @@ impl Member {
             groups,
             links,
             kicks,
+            measured: Measured::default(),
+            page: None,
         }
     }
 
     pub(super) fn with(self, secret: Secret, links: LinkMarks, kicks: Kicks, share: Share) -> Member {
         Member { secret: Some(secret), links, kicks, share, ..self }
+    }
+
+    pub(super) fn with_figures(self, measured: Measured, page: FiguresPage) -> Member {
+        Member { measured, page: Some(page), ..self }
     }
 
     pub(super) fn in_groups(self, groups: Box<[u32]>) -> Member {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connect::{Quotas, Refusal, is_root, same_user};
+use crate::connect::{Quotas, Refusal, UserFigures, is_root, same_user};
 use crate::os::processors;
 use crate::ring::WaitStrategy;
 
@@ -95,6 +95,18 @@ impl Ledger {
 
     pub(super) fn is_exempt(&self, uid: u32) -> bool {
         same_user(uid, self.own) || is_root(uid)
+    }
+
+    /// What each user has that has anything, in the order of their ids.
+    pub(super) fn users(&self) -> Vec<UserFigures> {
+        let figures = |(uid, user): (&u32, &Use)| {
+            let Use { asking, clients, ring_bytes, spinning, links, topics, subscriptions, .. } = *user;
+            UserFigures { uid: *uid, asking, clients, ring_bytes, spinning, links, topics, subscriptions }
+        };
+        let mut users: Vec<UserFigures> = self.lock().iter().map(figures).collect();
+        users.retain(|user| *user != UserFigures { uid: user.uid, ..UserFigures::default() });
+        users.sort_by_key(|user| user.uid);
+        users
     }
 
     /// How much all users have together to whom quotas apply.

@@ -14,6 +14,7 @@ use super::builder::Settings;
 use super::events::{Event, Events};
 use super::member::{Member, Members};
 use super::panics::contain;
+use super::questions::Questions;
 use super::quotas::Ledger;
 use super::roll::Roll;
 use super::stopper::StopRequest;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) tap: Tap,
     pub(super) uptime: Uptime,
     pub(super) sums: Sums,
+    pub(super) questions: Questions,
     pub(super) workers: Workers,
     /// The acceptor's thread, once it runs.
     acceptor: OnceLock<Pid>,
@@ -93,6 +95,7 @@ impl Shared {
             tap: Tap::default(),
             uptime: Uptime::begin(),
             sums: Sums::default(),
+            questions: Questions::new(),
             workers: Workers::new(),
             acceptor: OnceLock::new(),
             finished: Mutex::new(Vec::new()),
@@ -181,7 +184,7 @@ impl Shared {
 
     /// A worker's last step, or the replacement for one that was not started.
     pub(super) fn worker_ends(&self, member: &Member) {
-        self.workers.ends(member.peer.key);
+        self.workers.ends(member.peer.key, &self.sums);
         if self.is_stopping() {
             self.stop.wake_acceptor();
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::shared::Shared;
 use super::worker::Totals;
+use crate::connect::ServerFigures;
 
 /// What a server did in its life: the result of [`Server::join`](crate::Server::join).
 ///
@@ -82,14 +83,15 @@ impl fmt::Display for ServerSummary {
 pub(super) fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let sums = &shared.sums;
+    let Totals { calls, messages, bytes_in, bytes_out } = shared.workers.totals(sums);
     ServerSummary {
         registered: read(&sums.registered),
         refused: read(&sums.refused),
         violations: read(&sums.violations),
-        calls: read(&sums.calls),
-        messages: read(&sums.messages),
-        bytes_in: read(&sums.bytes_in),
-        bytes_out: read(&sums.bytes_out),
+        calls,
+        messages,
+        bytes_in,
+        bytes_out,
         abandoned,
         uptime: shared.uptime.length(),
         failed: false,
@@ -97,19 +99,43 @@ pub(super) fn summary(shared: &Shared, abandoned: usize) -> ServerSummary {
     }
 }
 
-/// Running sums: over the clients that are gone, and of registrations, refusals and violations.
+/// Running sums: over the workers that have ended, and of registrations, deaths, refusals and violations.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) registered: AtomicU64,
+    pub(super) died: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) refused_messages: AtomicU64,
     pub(super) violations: AtomicU64,
-    pub(super) calls: AtomicU64,
-    pub(super) messages: AtomicU64,
-    pub(super) bytes_in: AtomicU64,
-    pub(super) bytes_out: AtomicU64,
+    calls: AtomicU64,
+    messages: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
 }
 
 impl Sums {
+    /// What workers that have ended did.
+    pub(super) fn of_ended(&self) -> Totals {
+        Totals {
+            calls: self.calls.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The counts of what happened, without what workers did.
+    pub(super) fn figures(&self) -> ServerFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ServerFigures {
+            registered: read(&self.registered),
+            died: read(&self.died),
+            violations: read(&self.violations),
+            refused: read(&self.refused) + read(&self.refused_messages),
+            ..ServerFigures::default()
+        }
+    }
+
     pub(super) fn add(&self, totals: &Totals) {
         self.calls.fetch_add(totals.calls, Ordering::Relaxed);
         self.messages.fetch_add(totals.messages, Ordering::Relaxed);

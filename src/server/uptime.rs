@@ -31,6 +31,11 @@ impl Uptime {
         Uptime { began: since_boot(), started: Mutex::new(SystemTime::now()) }
     }
 
+    /// A number that no earlier or later server of this computer has.
+    pub(super) fn number(&self) -> u64 {
+        u64::try_from(self.began.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn length(&self) -> Duration {
         since_boot().saturating_sub(self.began)
     }

@@ -15,7 +15,6 @@ use crossbeam_utils::CachePadded;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Watched(u32);
 
-#[allow(dead_code)] // What sets them follows.
 impl Watched {
     /// Durations are measured.
     pub(super) const STAMPED: Watched = Watched(1);
@@ -54,7 +53,6 @@ impl BitOr for Watched {
 pub(super) struct Watch(CachePadded<AtomicU32>);
 
 // Relaxed: the word carries no data, and a worker may see it a drain later.
-#[allow(dead_code)]
 impl Watch {
     #[inline(always)]
     pub(super) fn look(&self) -> Watched {

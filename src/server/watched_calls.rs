@@ -1,33 +1,46 @@
-//! What a worker does around calls and messages for those who watch: spans, and copies for a tap.
+//! What a worker does around calls and messages for those who watch: spans, copies for a tap, and durations.
 
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
+use super::measured::Timed;
 use super::watch::Watched;
 use super::worker::Operations;
 use crate::connect::{Copied, TapKind};
 use crate::link::observed::{self, in_span};
 use crate::link::{Request, Response, ServiceError};
+use crate::os::usage::clock;
+use crate::shm::backend::now;
 use crate::wire::{Key, Name, Status};
+
+/// A wake that takes longer is none: the time is of another clock, or of a former look.
+const LONGEST_WAKE: Duration = Duration::from_secs(10);
 
 impl Operations {
     /// Runs the service for a call that somebody watches.
     #[cold]
     #[inline(never)]
     pub(super) fn call_watched(
-        &self,
+        &mut self,
         payload: &[u8],
         response: &mut Response<'_>,
     ) -> Result<(), ServiceError> {
+        let answered = self.call_tapped(payload, response);
+        // One call in a drain is measured.
+        self.watched = self.watched.without(Watched::STAMPED);
+        answered
+    }
+
+    fn call_tapped(&self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
         if !self.watched.has(Watched::TAPPED) {
-            return self.call_in_span(payload, response);
+            return self.call_measured(payload, response);
         }
         let most = self.shared.tap.most();
         observed::tell(
             response,
             most,
-            |response| self.call_in_span(payload, response),
+            |response| self.call_measured(payload, response),
             |served| {
                 self.shared.tap.tell(&Copied {
                     kind: TapKind::Call,
@@ -44,6 +57,16 @@ impl Operations {
         )
     }
 
+    fn call_measured(&self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
+        if !self.watched.has(Watched::STAMPED) {
+            return self.call_in_span(payload, response);
+        }
+        let began = now();
+        let answered = self.call_in_span(payload, response);
+        self.member.measured.count(Timed::Service, now().saturating_duration_since(began));
+        answered
+    }
+
     fn call_in_span(&self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
         let request = Request::new(payload, &self.member.peer);
         if !self.watched.has(Watched::SPANS) {
@@ -51,6 +74,24 @@ impl Operations {
         }
         let number = response.number();
         in_span(&self.member.peer, number, || (**self.service).call(request, response))
+    }
+
+    /// Measures how long this worker took to wake up, if its client says that it has just woken it. The
+    /// client may say anything, but only about itself: what cannot be is left out.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_wake(&mut self) {
+        let Some(page) = &self.member.page else { return };
+        let woken_at = page.woken_at();
+        if woken_at == std::mem::replace(&mut self.woken_at, woken_at) {
+            return;
+        }
+        let now = clock(libc::CLOCK_MONOTONIC);
+        if let Some(took) =
+            now.checked_sub(Duration::from_nanos(woken_at)).filter(|took| *took < LONGEST_WAKE)
+        {
+            self.member.measured.count(Timed::Wake, took);
+        }
     }
 
     /// Now, if what follows is copied for a tap.

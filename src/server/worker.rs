@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::access::Act;
@@ -36,15 +37,16 @@ pub(super) struct Operations {
     pub(super) shared: Arc<Shared>,
     pub(super) member: Arc<Member>,
     pub(super) service: Arc<Box<dyn Service>>,
-    totals: Totals,
     /// What was done since the totals and the client's counters were last updated, which is after each
     /// drain.
     unreported: Totals,
     /// What is wanted besides serving, as of the beginning of this drain.
     pub(super) watched: Watched,
+    /// When the client last said that it woke this worker: nanoseconds of the system's clock.
+    pub(super) woken_at: u64,
 }
 
-/// What one worker has done, added to the server's totals when it ends.
+/// What workers have done.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Totals {
     pub(super) calls: u64,
@@ -54,7 +56,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, more: &Totals) {
+    pub(super) fn add(&mut self, more: &Totals) {
         self.calls += more.calls;
         self.messages += more.messages;
         self.bytes_in += more.bytes_in;
@@ -73,15 +75,14 @@ impl Worker {
         let slot = Slot::new(&shared.scheduler, strategy, member.intake.clone(), shared.acceptor());
         // A server without a service has ended, and admits nobody.
         let service = shared.service().unwrap_or_else(|| Arc::new(Box::new(no_service)));
-        let (totals, unreported) = (Totals::default(), Totals::default());
         Worker {
             responder: Responder::new(requests, responses, slot),
             operations: Operations {
                 shared,
                 member,
                 service,
-                totals,
-                unreported,
+                unreported: Totals::default(),
+                woken_at: 0,
                 watched: Watched::default(),
             },
             left: None,
@@ -89,21 +90,21 @@ impl Worker {
     }
 
     /// Serves until the client unregisters, the channel is closed or the client breaks a rule.
-    pub(super) fn run(&mut self) -> (End, Totals) {
+    pub(super) fn run(&mut self) -> End {
         let end = loop {
             if let Err(end) = self.serve_some() {
                 break end;
             }
         };
-        self.operations.report();
-        (end, self.operations.totals)
+        self.operations.report(&self.responder);
+        end
     }
 
     /// Waits for a request, and serves it and those right behind it.
     pub(super) fn serve_some(&mut self) -> Result<(), End> {
         let most = self.left.map_or(DRAIN, |left| left.min(DRAIN));
         let served = self.responder.serve_some(&mut self.operations, most)?;
-        self.operations.report();
+        self.operations.report(&self.responder);
         match self.operations.member.intake.reason() {
             None => Ok(()),
             Some(reason) => self.count_last(served, reason.into()),
@@ -126,11 +127,14 @@ impl Handler for Operations {
     #[inline(always)]
     fn begin(&mut self) {
         self.watched = self.shared.watched();
+        if self.watched.has(Watched::STAMPED) {
+            self.note_wake();
+        }
     }
 
     #[inline(always)]
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
-        if self.watched.has(Watched::TAPPED | Watched::SPANS) {
+        if self.watched.has(Watched::STAMPED | Watched::TAPPED | Watched::SPANS) {
             return self.call_watched(payload, response);
         }
         (**self.service).call(Request::new(payload, &self.member.peer), response)
@@ -169,9 +173,9 @@ impl Handler for Operations {
 impl Operations {
     /// Adds what was done since the last report to the totals and to the client's counters. A retired
     /// client's counters are left alone, because its entry may belong to another client by now.
-    fn report(&mut self) {
+    fn report(&mut self, responder: &Responder) {
         let done = std::mem::take(&mut self.unreported);
-        self.totals.add(&done);
+        self.member.measured.add(&done, responder.responded());
         if !self.member.is_retired() {
             let counters = &self.member.counters;
             counters.add_calls(done.calls);
@@ -229,6 +233,7 @@ impl Operations {
         let Peer { key, name, .. } = &target.peer;
         self.log_message((*key, Some(name)), &responder.body()[payload_at..], Status::NotAllowed, None);
         let answered = responder.respond(sequence, Status::NotAllowed, why.as_bytes());
+        self.shared.sums.refused_messages.fetch_add(1, Ordering::Relaxed);
         let mut refused = Refused::new("rule", "a message that a rule does not allow");
         (refused.name, refused.error) = (Some(self.member.peer.name), Some(why));
         self.shared.events.tell(Event::Refused(refused.of(Credentials::from(&self.member.peer))));
@@ -304,7 +309,7 @@ impl Operations {
     }
 
     fn list(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
-        self.report();
+        self.report(responder);
         let Some((from_slot, [])) = take::<4>(responder.body()) else {
             return responder.respond(sequence, Status::Malformed, b"not the form of a list request");
         };
@@ -318,7 +323,7 @@ impl Operations {
     }
 
     fn statistics(&mut self, responder: &mut Responder, sequence: u32) -> Result<(), End> {
-        self.report();
+        self.report(responder);
         match self.shared.registry.get(self.member.peer.key) {
             Ok(mut own) => {
                 if let Some(own) = &mut own {

@@ -29,17 +29,17 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
             member: Arc::clone(&worker.operations.member),
         };
         exit.shared.workers.enter(Part::Worker(exit.member.peer.key));
+        exit.member.measured.runs_here();
         // Declared after `exit`, so dropped before it: the channel's memory must be freed before the
         // server may report that everything is gone.
         let mut worker = worker;
         if let Some(cpu) = exit.shared.settings.pin {
             let _ = pin_to(cpu);
         }
-        let (end, totals) = worker.run();
+        let end = worker.run();
         let service = Arc::clone(&worker.operations.service);
         drop(worker);
         conclude(&exit.shared, Arc::clone(&exit.member), end);
-        exit.shared.sums.add(&totals);
         let _ = contain(|| service.left(&exit.member.peer));
         let _ = contain(|| drop(service));
         if matches!(end, End::Closed(CloseReason::Shutdown)) {

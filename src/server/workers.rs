@@ -16,6 +16,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::member::Member;
+use super::summary::Sums;
+use super::worker::Totals;
 use crate::connect::Accepted;
 use crate::wire::Key;
 
@@ -101,11 +103,14 @@ impl Workers {
         }
     }
 
-    /// Removes a worker. It is the last thing that its thread does, or is done for a thread that could not be
-    /// started.
-    pub(super) fn ends(&self, key: Key) {
+    /// Removes a worker, and adds what it did to the sums. It is the last thing that its thread does, or is
+    /// done for a thread that could not be started.
+    pub(super) fn ends(&self, key: Key, sums: &Sums) {
         let mut state = self.lock();
         let mut ended = state.living.remove(&key);
+        if let Some(entry) = &ended {
+            sums.add(&entry.member.measured.totals());
+        }
         state.ending.retain(|thread| !thread.is_finished());
         if let Some(thread) = ended.as_mut().and_then(|entry| entry.thread.take()) {
             state.ending.push(thread);
@@ -114,6 +119,14 @@ impl Workers {
         // This may be the last reference to the channel's memory, which is unmapped without the lock.
         drop(ended);
         self.one_ended.notify_all();
+    }
+
+    /// What all workers have done, those that have ended included.
+    pub(super) fn totals(&self, sums: &Sums) -> Totals {
+        let state = self.lock();
+        let mut totals = sums.of_ended();
+        state.living.values().for_each(|entry| totals.add(&entry.member.measured.totals()));
+        totals
     }
 
     /// How many workers are running.

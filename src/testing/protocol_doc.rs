@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod figures;
 mod links;
 mod memory;
 mod topics;
@@ -20,6 +21,7 @@ use crate::channel::{
     Samples, Side,
 };
 use crate::connect::control::Obeyed;
+use crate::connect::figures::Section;
 use crate::connect::listing::{decode_page, encode_page};
 use crate::connect::topics::MOST_USERS;
 use crate::connect::{
@@ -42,7 +44,7 @@ use crate::wire::{
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 39] = [
+const TABLES: [&str; 44] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -78,6 +80,10 @@ const TABLES: [&str; 39] = [
     "A record",
     "Why a client vanished",
     "Entry",
+    "A page of figures",
+    "The server's figures",
+    "A user's figures",
+    "A client's figures",
     "The server's description",
     "Quotas",
     "Limits",
@@ -86,12 +92,13 @@ const TABLES: [&str; 39] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 22] = [
+const EXAMPLES: [&str; 23] = [
     "call",
     "channel",
     "connect",
     "control",
     "description",
+    "figures",
     "introduction",
     "links",
     "message",
@@ -415,6 +422,7 @@ fn requests_and_refusals() {
         ("TOPICS", Ask::Topics { from: 0 }),
         ("PRESENCE", Ask::Presence { proof, waits: topics::subscribe().waits }),
         ("CONTROL", Ask::Control("reload".into())),
+        ("FIGURES", Ask::Figures { section: Section::Clients, from: 0 }),
         ("TAP", Ask::Tap { proof, waits: topics::subscribe().waits, most: 512 }),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);

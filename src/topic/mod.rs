@@ -37,6 +37,7 @@
 
 mod audience;
 mod carry;
+mod glance;
 mod grant;
 mod in_place;
 mod page;
@@ -55,6 +56,7 @@ mod property;
 mod tests;
 
 pub(crate) use audience::{Audience, Gone, Newcomer};
+pub(crate) use glance::{Published, published};
 pub(crate) use grant::Grant;
 pub(crate) use in_place::{InPlace, Overwritten};
 pub(crate) use page::{MOST_LINE, State};

@@ -40,18 +40,20 @@ pub(crate) fn topics_per_page(bytes: usize) -> usize {
 /// Encodes a page of topics. `next` is the number at which the next page starts, if there is one.
 pub(crate) fn encode_topics(topics: &[TopicInfo], next: Option<u64>) -> Vec<u8> {
     let mut page = next.unwrap_or(NO_MORE).to_le_bytes().to_vec();
-    for info in topics {
-        page.extend_from_slice(&info.id.to_le_bytes());
-        page.push(info.topic.len() as u8);
-        page.extend_from_slice(info.topic.as_bytes());
-        push_name(&mut page, &info.publisher);
-        page.extend_from_slice(&info.subscriptions.to_le_bytes());
-        let age = u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX);
-        for number in [age, info.ring_size as u64] {
-            page.extend_from_slice(&number.to_le_bytes());
-        }
-    }
+    topics.iter().for_each(|info| push_topic(&mut page, info));
     page
+}
+
+pub(in crate::connect) fn push_topic(page: &mut Vec<u8>, info: &TopicInfo) {
+    page.extend_from_slice(&info.id.to_le_bytes());
+    page.push(info.topic.len() as u8);
+    page.extend_from_slice(info.topic.as_bytes());
+    push_name(page, &info.publisher);
+    page.extend_from_slice(&info.subscriptions.to_le_bytes());
+    let age = u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX);
+    for number in [age, info.ring_size as u64] {
+        page.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// Decodes a page that was asked for from a number on; `None` if it is malformed.
@@ -77,7 +79,7 @@ pub(crate) fn decode_topics(page: &[u8], from: u64) -> Option<(Vec<TopicInfo>, O
     }
 }
 
-fn take_topic(bytes: &[u8]) -> Option<(TopicInfo, &[u8])> {
+pub(in crate::connect) fn take_topic(bytes: &[u8]) -> Option<(TopicInfo, &[u8])> {
     let (id, rest) = take(bytes)?;
     let ([len], rest) = take(rest)?;
     let (topic, rest) = rest.split_at_checked(len.into())?;

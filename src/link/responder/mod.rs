@@ -169,6 +169,11 @@ impl Responder {
         self.responses.max_block() - BLOCK_HEADER
     }
 
+    /// Behind the last response that was committed.
+    pub(crate) fn responded(&self) -> u64 {
+        self.responses.position()
+    }
+
     /// Commits a response, which is cut to the [longest](Self::max_body). Waits for room if the requester has
     /// not read enough of the earlier ones.
     pub(crate) fn respond(&mut self, sequence: u32, status: Status, body: &[u8]) -> Result<(), End> {

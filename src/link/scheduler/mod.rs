@@ -90,6 +90,11 @@ impl Scheduler {
         (self.cpus.unwrap_or_else(processors::usable) / 2).max(1)
     }
 
+    /// How many workers have a slot now, and how many may have one at once.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.lock().holders.len(), self.slots())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,7 +17,7 @@ pub(crate) use wait::Awake;
 use super::end::End;
 use super::layout::Violation;
 use super::wait::Waiting;
-use super::{Closer, Ended, Setup, WaitStrategy};
+use super::{Closer, Ended, Glance, Setup, WaitStrategy};
 
 /// The reading end of a ring. It may be moved to another thread, but there is only one.
 ///
@@ -120,6 +120,11 @@ impl Consumer {
 }
 
 impl Consumer {
+    /// For threads that do not hold this end.
+    pub(crate) fn glance(&self) -> Glance {
+        Glance::of(&self.end)
+    }
+
     /// For a layer above that found a block against its rules: poisons this end and closes the channel.
     pub(crate) fn reject(&mut self) {
         self.poison(Violation::Rejected);

@@ -18,7 +18,7 @@ pub(crate) use wait::{ConsumerWords, SPACE_SLICE};
 
 use super::end::End;
 use super::layout::LINE;
-use super::{CloseReason, Closer, Ended, SendError, Setup};
+use super::{CloseReason, Closer, Ended, Glance, SendError, Setup};
 
 /// No position: those are multiples of a line.
 const NOWHERE: u64 = u64::MAX;
@@ -118,6 +118,11 @@ impl Producer {
 }
 
 impl Producer {
+    /// For threads that do not hold this end.
+    pub(crate) fn glance(&self) -> Glance {
+        Glance::of(&self.end)
+    }
+
     /// [`closed`](Self::closed) as the public error. Not inlined, so that a batch stays small enough to be.
     #[cold]
     #[inline(never)]

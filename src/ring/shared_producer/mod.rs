@@ -141,6 +141,12 @@ impl SharedProducer {
         self.consumer.taken()
     }
 
+    /// Behind the last block that was written, and how many threads wait for room.
+    pub(crate) fn tail_and_waiting(&self) -> (u64, usize) {
+        let state = self.lock();
+        (state.tail(), state.waiting())
+    }
+
     /// Accepts no more blocks. The front learns it from the close of the channel, which must follow, or
     /// within [`SPACE_SLICE`]; the others learn it when the front leaves.
     pub(crate) fn end(&self) {

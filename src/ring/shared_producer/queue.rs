@@ -52,6 +52,11 @@ impl State {
         self.producer.head()
     }
 
+    /// Behind the last block that was written.
+    pub(super) fn tail(&self) -> u64 {
+        self.producer.position()
+    }
+
     pub(super) fn enqueue(&mut self, signal: &Arc<Signal>, len: usize) {
         self.queue.push_back(Entry { signal: Arc::clone(signal), len });
     }

@@ -14,7 +14,8 @@ use super::table::{NoPlace, Noted, Table};
 use super::waiting::{AT_ONE_CLIENT, OF_ONE_USER, Part, TooMany, Waiting};
 use crate::channel::{self, ChannelError, Geometry, LinkWords};
 use crate::connect::{
-    Introduction, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page, peer_pidfd,
+    Introduction, LinkFigures, Proof, Refusal, Reported, Role, encode_indices, encode_links, links_per_page,
+    peer_pidfd,
 };
 use crate::server::access::Act;
 use crate::server::admission::NO_DESCRIPTORS;
@@ -154,6 +155,11 @@ impl Broker {
         let (links, next) = self.table.page(from, links_per_page(MOST_BODY));
         let answered = connections.answer(id, &encode_links(&links, next), &[]);
         self.conclude(connections, id, answered.map_err(cannot_hand_over("an answer")));
+    }
+
+    /// What is told of links, from a number on; and the number to go on from.
+    pub(in crate::server) fn figures(&mut self, from: u64, most: usize) -> (Vec<LinkFigures>, Option<u64>) {
+        self.table.figures(from, most)
     }
 
     fn member_of(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::channel::LinkWords;
-use crate::connect::{LinkInfo, Role};
+use crate::connect::{LinkFigures, LinkInfo, Role};
 use crate::server::member::Member;
 use crate::server::quotas::LinkShare;
 use crate::wire::{Key, Name};
@@ -309,6 +309,33 @@ impl Table {
     /// Open links in the order of their numbers, starting at one: as many as `most`, or fewer. If there may
     /// be more, also gives the number at which to go on.
     pub(super) fn page(&mut self, from: LinkId, most: usize) -> (Vec<LinkInfo>, Option<LinkId>) {
+        self.page_of(from, most, |_, info, _| info)
+    }
+
+    /// The same links, with what either side says that it did.
+    pub(super) fn figures(&mut self, from: LinkId, most: usize) -> (Vec<LinkFigures>, Option<LinkId>) {
+        self.page_of(from, most, |table, info, sides| {
+            let [caller, callee] = sides.map(|(key, index)| {
+                let client = table.clients.get(&key);
+                client.and_then(|client| client.member.page.as_ref()?.link(index)).unwrap_or_default()
+            });
+            LinkFigures {
+                info,
+                requests: caller.blocks,
+                bytes_out: caller.bytes,
+                served: callee.blocks,
+                bytes_in: callee.bytes,
+            }
+        })
+    }
+
+    /// Open links, and what is told of each. It is called with the places of both sides.
+    fn page_of<T>(
+        &mut self,
+        from: LinkId,
+        most: usize,
+        tell: impl Fn(&Table, LinkInfo, [(Key, u16); 2]) -> T,
+    ) -> (Vec<T>, Option<LinkId>) {
         let now = Instant::now();
         let ids: Vec<LinkId> = self.lines.range(from..).map(|(id, _)| *id).take(LOOKED_AT + 1).collect();
         let mut links = Vec::new();
@@ -318,9 +345,11 @@ impl Table {
             }
             self.look(id);
             let Some(line) = self.lines.get(&id) else { continue };
-            if let (State::Open(..), State::Open(..)) = (line.caller.state, line.callee.state) {
+            if let (State::Open(one, at), State::Open(other, there)) = (line.caller.state, line.callee.state)
+            {
                 let (caller, callee) = (*line.caller.name, *line.callee.name);
-                links.push(LinkInfo { id, caller, callee, age: now.saturating_duration_since(line.made) });
+                let info = LinkInfo { id, caller, callee, age: now.saturating_duration_since(line.made) };
+                links.push(tell(self, info, [(one, at), (other, there)]));
             }
         }
         (links, None)

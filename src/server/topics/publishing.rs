@@ -10,7 +10,7 @@ use super::lifecycle::{Topics, closed_by_others};
 use super::table::Id;
 use crate::channel::ChannelError;
 use crate::connect::topics::{Granted, Publish, encode_topics, topics_per_page};
-use crate::connect::{Proof, Refusal};
+use crate::connect::{Proof, Refusal, TopicFigures};
 use crate::os::descriptors::Ours;
 use crate::server::answers::{Declined, cannot_hand_over, declined};
 use crate::server::connections::{ConnectionId, Connections, MOST_BODY};
@@ -199,6 +199,16 @@ impl Topics {
             connections.answer(id, &[], &[]).map_err(cannot_hand_over("an answer"))
         });
         self.conclude(connections, id, answered);
+    }
+
+    /// What is told of topics, from a number on; and the number to go on from.
+    pub(in crate::server) fn figures(
+        &self,
+        from: Id,
+        most: usize,
+        uid: u32,
+    ) -> (Vec<TopicFigures>, Option<Id>) {
+        self.table.figures(from, most, uid, rustix::process::geteuid().as_raw())
     }
 
     /// Lists the topics, from a number on.

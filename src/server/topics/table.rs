@@ -20,11 +20,11 @@ use std::time::Instant;
 
 use super::queues::Ticket;
 use crate::connect::topics::{Publish, Subscribe, TopicInfo};
-use crate::connect::{is_root, same_user};
+use crate::connect::{TopicFigures, is_root, same_user};
 use crate::os::descriptors::Ours;
 use crate::server::access::Gate;
 use crate::server::quotas::TopicShare;
-use crate::topic::Shape;
+use crate::topic::{Published as Samples, Shape, published};
 use crate::wire::{HELLO_TIME, Key, Peer, Policy, Topic};
 
 /// How many publications are looked at for one question before others are heard.
@@ -545,6 +545,33 @@ impl Table {
     /// more, also gives the number at which to go on. A topic that is restricted to some users is shown to
     /// them, to its publisher's user, to root and to the server's own user `own`.
     pub(super) fn page(&self, from: Id, most: usize, uid: u32, own: u32) -> (Vec<TopicInfo>, Option<Id>) {
+        self.page_of(from, most, uid, own, |info, _| info)
+    }
+
+    /// The same topics, with what was published.
+    pub(super) fn figures(
+        &self,
+        from: Id,
+        most: usize,
+        uid: u32,
+        own: u32,
+    ) -> (Vec<TopicFigures>, Option<Id>) {
+        self.page_of(from, most, uid, own, |info, publication| {
+            let segment = publication.segment.as_ref().filter(|segment| segment.is_ours());
+            let read = segment.and_then(|segment| published(segment, &publication.shape).ok());
+            let Samples { samples, bytes } = read.unwrap_or_default();
+            TopicFigures { info, samples, bytes }
+        })
+    }
+
+    fn page_of<T>(
+        &self,
+        from: Id,
+        most: usize,
+        uid: u32,
+        own: u32,
+        tell: impl Fn(TopicInfo, &Publication) -> T,
+    ) -> (Vec<T>, Option<Id>) {
         let now = Instant::now();
         let mut topics = Vec::new();
         for (looked_at, (id, publication)) in self.publications.range(from..).enumerate() {
@@ -557,14 +584,15 @@ impl Table {
                 || same_user(uid, publisher.uid)
                 || publication.admits(uid);
             if publication.is_open() && is_shown {
-                topics.push(TopicInfo {
+                let info = TopicInfo {
                     id: *id,
                     topic: publish.topic.clone(),
                     publisher: publisher.name,
                     subscriptions: pairs.len() as u32,
                     age: now.saturating_duration_since(*made),
                     ring_size: shape.ring_size(),
-                });
+                };
+                topics.push(tell(info, publication));
             }
         }
         (topics, None)
