@@ -15,9 +15,9 @@ use honest::{Pair, Victim};
 use ringpost::WaitStrategy;
 use std::sync::PoisonError;
 
-/// Whether all of the library's threads in this process sleep.
-fn all_sleep() -> bool {
-    threads("self").into_iter().all(|(name, state)| !name.starts_with("rp-") || state == 'S')
+/// Which of the library's threads in this process do not sleep.
+fn awake() -> Vec<(String, char)> {
+    threads("self").into_iter().filter(|(name, state)| name.starts_with("rp-") && *state != 'S').collect()
 }
 
 /// `connects`: a victim connects to the attacker meanwhile.
@@ -83,7 +83,7 @@ fn withstand(attack: &str, breaks: Breaks, connects: bool) {
     eventually("nothing is left of the links", || !is_left());
     pair.goes_on();
     pair.rest();
-    eventually("all threads sleep", all_sleep);
+    becomes("all threads sleep", awake, &Vec::new());
     pair.work();
     pair.goes_on();
     attacker.tell("enough");

@@ -7,7 +7,7 @@ mod kinds;
 
 use super::common::proc::{Holdings, own_threads, threads};
 use super::common::role::Role;
-use super::common::{Bus, LIMIT, eventually, within_limit};
+use super::common::{Bus, LIMIT, becomes, eventually, within_limit};
 use super::{ALONE, Breaks, SLICE, Turns, compare, seconds};
 use attacker::OTHER;
 use honest::{Flow, Victim};
@@ -17,10 +17,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Whether all of the library's threads in this process sleep, and those that receive samples.
-fn all_sleep() -> bool {
+/// Which of the library's threads in this process, and of those that receive samples, do not sleep.
+fn awake() -> Vec<(String, char)> {
     let counts = |name: &str| name.starts_with("rp-") || name.starts_with(honest::THREADS);
-    threads("self").into_iter().all(|(name, state)| !counts(&name) || state == 'S')
+    threads("self").into_iter().filter(|(name, state)| counts(name) && *state != 'S').collect()
 }
 
 fn withstand(attack: &str, breaks: Breaks) {
@@ -78,7 +78,7 @@ fn withstand(attack: &str, breaks: Breaks) {
     attacker.hear_within("let go", LIMIT * 2);
     flow.goes_on();
     flow.rest();
-    eventually("all threads sleep", all_sleep);
+    becomes("all threads sleep", awake, &Vec::new());
     flow.work();
     flow.goes_on();
     attacker.tell("enough");
