@@ -193,9 +193,9 @@
 //!
 //! A subscriber that wants trace gets a span around each call that a service answers, the server's own or
 //! that of a link: `call`, with the target `ringpost::service`, the `caller`'s name and the `number` of its
-//! request. So events of the service's code tell for whom it works. The span is entered on the thread that
-//! serves; the caller waits for what a subscriber does there, and nobody else. Its panics are contained
-//! there, too. (`Async` makes no spans: its service is a future of the program.)
+//! request (0 for a post). So events of the service's code tell for whom it works. The span is entered on the
+//! thread that serves; the caller waits for what a subscriber does there, and nobody else. Its panics are
+//! contained there, too. (`Async` makes no spans: its service is a future of the program.)
 //!
 //! # Features
 //!

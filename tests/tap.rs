@@ -6,9 +6,10 @@ use common::server::{self, start_server};
 use common::users::{is_root, leave_root};
 use common::{Bus, LIMIT, Place, begin, eventually, role};
 use ringpost::{
-    Access, Act, Client, Key, Reconnect, Rule, SampleError, SendError, ServiceError, SubscribeError,
+    Access, Act, Client, Key, Ready, Reconnect, Rule, SampleError, SendError, ServiceError, SubscribeError,
     Subscriber, TapKind, TapOutcome, TapRecord,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, SystemTime};
 
 /// Runs the role of a child process of this test program; does nothing in the main process.
@@ -204,6 +205,20 @@ fn another_user_may_not_tap() {
     assert!(why.contains("user 70002 may not tap") && why.contains("root"), "{why}");
     eve.tell("leave");
     server.tell("shutdown");
+}
+
+#[test]
+fn a_tap_waits_in_an_event_loop() {
+    let bus = bus();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let mut tap = bob.tap(9).unwrap();
+    let readiness = tap.readiness().unwrap();
+    // Something besides the calls may have to be looked at first.
+    eventually("it waits", || tap.try_recv().unwrap().is_none() && tap.arm().unwrap());
+    alice.call(b"wakes").unwrap();
+    let time = Timespec::try_from(LIMIT).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(&readiness, PollFlags::IN)], Some(&time)), Ok(1));
+    assert_eq!(next(&mut tap).payload, b"wakes");
 }
 
 /// A tap that registers again goes on at the next server.

@@ -20,8 +20,8 @@ impl Client {
 impl Caller {
     /// Copies of all calls and messages that go through the server, from now on: a subscriber whose samples
     /// are [`TapRecord`](crate::TapRecord)s. Each has the first `most` bytes of the payloads (65,535 at
-    /// most), or more if another tap wants more. Only clients of the server's own user and of root may
-    /// tap.
+    /// most), or more if another tap wants more. Only clients of the server's own user and of root may tap.
+    /// It can wait in an event loop, too: see [`Ready`](crate::Ready).
     ///
     /// Links and topics go past the server. A topic is seen by subscribing to it. A client that serves lets
     /// its links be seen with [`listen_tappable`](Self::listen_tappable).
@@ -61,6 +61,6 @@ impl Caller {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tap(&mut self, most: usize) -> Result<Subscriber, SubscribeError> {
-        Subscriber::options().tap(self, most)
+        Subscriber::options().arms().tap(self, most)
     }
 }
