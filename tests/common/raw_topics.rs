@@ -22,6 +22,7 @@ pub const ATTEND: u16 = 14;
 pub const PART: u16 = 15;
 pub const TOPICS: u16 = 16;
 pub const PRESENCE: u16 = 17;
+pub const TAP: u16 = 20;
 
 // Policies of a subscription.
 pub const LOSSY: u8 = 0;

@@ -114,12 +114,13 @@ fn answers_that_are_never_read_are_dropped_with_their_connections() {
             hang_up(SUBSCRIBE, &[&bob.proof()[..], b"\0\0a"].concat(), waits);
             hang_up(ATTEND, &bob.proof(), waits);
             hang_up(PRESENCE, &[&bob.proof()[..], &[3]].concat(), waits);
+            hang_up(TAP, &[&bob.proof()[..], &[3, 9, 0]].concat(), waits);
         }
         (0..10).for_each(|_| hang_up(PART, &bob.proof(), waits));
         (0..10).for_each(|_| hang_up(PART, &alice.proof(), waits));
     }
     drop((alice, bob));
-    // The server's own topic stays: its descriptor.
+    // The server's own topic of registrations stays: its descriptor. Nobody taps any more.
     is_idle(&bus, 0, 1);
 }
 
@@ -191,6 +192,7 @@ fn a_server_ends_with_all_that_waits() {
     let ended = publish(&alice, &bus, "c");
     alice.leave_topic(bus.path(), ended.id).unwrap();
     ask(bus.path(), PRESENCE, &[&bob.proof()[..], &[1]].concat()).unwrap();
+    ask(bus.path(), TAP, &[&bob.proof()[..], &[1, 9, 0]].concat()).unwrap();
     let place = std::mem::replace(&mut bus.place, Place::new());
     shut_down(bus.server.into_inner().unwrap());
     assert!(place.is_clean());

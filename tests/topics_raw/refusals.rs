@@ -16,7 +16,7 @@ const INVALID_NAME: u16 = 4;
 const NAME_TAKEN: u16 = 5;
 
 /// What a client can ask with this proof, about a publication or subscription.
-fn asks_of(proof: &[u8], id: u64) -> [(u16, Vec<u8>); 7] {
+fn asks_of(proof: &[u8], id: u64) -> [(u16, Vec<u8>); 8] {
     let with = |rest: &[u8]| [proof, rest].concat();
     let about = with(&id.to_le_bytes());
     [
@@ -27,6 +27,7 @@ fn asks_of(proof: &[u8], id: u64) -> [(u16, Vec<u8>); 7] {
         (ATTEND, proof.to_vec()),
         (PART, proof.to_vec()),
         (PRESENCE, with(&[0])),
+        (TAP, with(&[0, 9, 0])),
     ]
 }
 
@@ -95,14 +96,17 @@ fn what_is_not_a_topic_a_pattern_or_a_size_is_refused() {
     let users = [1; 17];
     let wish = Wish { users: &users, ..Wish::of("a") };
     refused(alice.ask_to_publish(bus.path(), &wish), UNKNOWN, &["does not know"]);
-    for what in [PUBLISH, PUBLISHED, SUBSCRIBE, LEAVE, ATTEND, PART, PRESENCE] {
+    for what in [PUBLISH, PUBLISHED, SUBSCRIBE, LEAVE, ATTEND, PART, PRESENCE, TAP] {
         refused(ask(bus.path(), what, &alice.proof()[..31]), UNKNOWN, &["does not know"]);
     }
-    for (what, rest) in [(PUBLISHED, 7), (PUBLISHED, 9), (LEAVE, 7), (ATTEND, 1), (PART, 1), (PRESENCE, 2)] {
+    for (what, rest) in
+        [(PUBLISHED, 7), (PUBLISHED, 9), (LEAVE, 7), (ATTEND, 1), (PART, 1), (PRESENCE, 2), (TAP, 4)]
+    {
         let body = [&alice.proof()[..], &vec![0; rest]].concat();
         refused(ask(bus.path(), what, &body), UNKNOWN, &["does not know"]);
     }
     refused(ask(bus.path(), PRESENCE, &[&alice.proof()[..], &[4]].concat()), UNKNOWN, &["does not know"]);
+    refused(ask(bus.path(), TAP, &[&alice.proof()[..], &[4, 0, 0]].concat()), UNKNOWN, &["does not know"]);
     refused(ask(bus.path(), TOPICS, &[0; 7]), UNKNOWN, &["does not know"]);
     bus.has(1, 0);
     // The size of the server's rings, if none is given.
