@@ -60,6 +60,9 @@ FUTEX = "src/os/futex.rs"
 MEMFD = "src/os/memfd.rs"
 CHANNEL = "src/channel/mod.rs"
 CHANNEL_LAYOUT = "src/channel/layout.rs"
+FIGURES_PAGE = "src/channel/figures.rs"
+STAMPS = "src/ring/stamps.rs"
+TALLY = "src/topic/tally.rs"
 RESPONDER = "src/link/responder/mod.rs"
 SERVICE = "src/link/service.rs"
 ACCEPTOR = "src/server/acceptor.rs"
@@ -437,7 +440,7 @@ MUTANTS = [
     ("close wake: there is a private word between processes", CLOSE,
      "let sleep_on_private = peer != Peer::Relied;", "let sleep_on_private = false;", loom("a_close_wakes_a_sleeper")),
     ("close wake: a client sleeps on the ring's word alone", CHANNEL,
-     "EndOptions { peer: Peer::Relied,", "EndOptions { peer: Peer::Heard,", tests("only_a_client_relies")),
+     "    peer: Peer::Relied,\n", "    peer: Peer::Heard,\n", tests("only_a_client_relies")),
     ("close wake: a server does not", CHANNEL,
      "    peer: Peer::Unheard,\n", "    peer: Peer::Relied,\n", tests("only_a_client_relies")),
     ("close wake: whatever the word, where the peer is relied on", CLOSE,
@@ -859,7 +862,22 @@ MUTANTS = [
     ("channels: the magic", CHANNEL_LAYOUT, "if self.magic != MAGIC {", "if false {", CHANNELS),
     ("channels: the version", CHANNEL_LAYOUT, "if self.version != LAYOUT_VERSION {", "if false {", CHANNELS),
     ("channels: the length", CHANNEL_LAYOUT, "if found != needed {", "if found < needed {", CHANNELS),
-    ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < DATA {", "if false {", CHANNELS),
+    ("channels: the first page is there", CHANNEL_LAYOUT, "if segment.len() < FIGURES {", "if false {", CHANNELS),
+    # Figures
+    ("figures: a time outside the sleep is a lie", STAMPS, "(began..=now).contains(&at)", "at <= now", tests("only_a_time_within")),
+    ("figures: a time to come is a lie", STAMPS, "(began..=now).contains(&at)", "at >= began", tests("only_a_time_within")),
+    ("figures: no clock is read while nobody looks", STAMPS, "        if self.are_wanted() {\n            self.view", "        if true {\n            self.view",
+     tests("a_clock_is_read_only")),
+    ("figures: a forked child counts nothing", FIGURES_PAGE, "        if !self.closer.is_forked() {\n            self.view.word64(at).fetch_add",
+     "        if true {\n            self.view.word64(at).fetch_add", tests("figures::tests::a_forked_child")),
+    ("figures: a server that was killed looks no more", FIGURES_PAGE, "if self.closer.is_closed() { 0 } else {", "if false { 0 } else {",
+     tests("a_server_reads_what_its_client_says")),
+    ("figures: a new link begins with nothing", LINK_END,
+     "        session.words.figures.set_link(introduction.index, LinkCounts::default());\n", "", tests("the_server_reads_what_an_end")),
+    ("figures: what a reader passes over it does not take", TALLY, "        (self.sequence, self.position) = (sequence, position);\n", "",
+     tests("what_is_published_and_taken")),
+    ("figures: what was read elsewhere was not missed", TOPIC_READER, "tally.found(self.missed.saturating_sub(missed));", "",
+     tests("a_reader_that_goes_on_elsewhere")),
     # Above the rings
     ("client: the number of a response", REQUESTER, "if sequence != self.expected || self.expected == self.next {",
      "if self.expected == self.next {", process("violations", "responses_that_break")),

@@ -5,16 +5,19 @@
 //! for a number that the client claims: it shows the number, and uses it for nothing else.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::layout::{CHANNEL_DATA, FIGURES};
-use crate::ring::Closer;
+use super::layout::{CHANNEL_DATA, FIGURES, Ring};
+use crate::ring::{Closer, Stamps};
 use crate::shm::View;
 use crate::shm::backend::Ordering;
 use crate::wire::Histogram;
 
 const STAMPS: usize = FIGURES;
 const WOKEN_AT: usize = FIGURES + 64;
+const ANSWERED_AT: usize = FIGURES + 128;
+const DELIVERED_AT: usize = FIGURES + 136;
 const SAMPLES: usize = FIGURES + 192;
 const OWN_WAKES: usize = FIGURES + 256;
 const LINK_SERVICE: usize = OWN_WAKES + 8 * Histogram::BUCKETS;
@@ -100,9 +103,10 @@ impl FiguresPage {
 
     // ---- the client's. None of it does anything in a forked child, because the page belongs to its parent.
 
-    /// 0 if nobody looks; else the client is to time one service in so many.
+    /// 0 if nobody looks; else the client is to time one service in so many. A server that was killed leaves
+    /// anything here, so it is 0 from the end of the channel on.
     pub(crate) fn stamps(&self) -> u32 {
-        self.view.word32(STAMPS).load(Ordering::Relaxed)
+        if self.closer.is_closed() { 0 } else { self.view.word32(STAMPS).load(Ordering::Relaxed) }
     }
 
     /// Adds to what was said of publishers and subscribers. Several threads may do that at once.
@@ -141,6 +145,16 @@ impl FiguresPage {
     }
 }
 
+/// Where the wakes of a ring's consumer are timed.
+pub(super) fn stamps(view: View, ring: Ring) -> Stamps {
+    let at = match ring {
+        Ring::Request => WOKEN_AT,
+        Ring::Response => ANSWERED_AT,
+        Ring::Inbox => DELIVERED_AT,
+    };
+    Stamps::new(view, STAMPS, at)
+}
+
 impl Durations {
     fn at(self) -> usize {
         match self {
@@ -160,11 +174,33 @@ impl fmt::Debug for FiguresPage {
     }
 }
 
+/// The figures of a client's newest registration, for what outlives a registration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Newest(Arc<Mutex<Option<FiguresPage>>>);
+
+impl Newest {
+    /// The client has registered.
+    pub(crate) fn set(&self, page: FiguresPage) {
+        if let Ok(mut newest) = self.0.lock() {
+            *newest = Some(page);
+        }
+    }
+
+    /// Does this with the page, unless there is none or another thread has it. So it never waits, also not in
+    /// a forked child for a thread of its parent. Returns whether it was done.
+    pub(crate) fn try_with(&self, act: impl FnOnce(&FiguresPage)) -> bool {
+        self.0.try_lock().is_ok_and(|newest| newest.as_ref().map(act).is_some())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::channel::{Geometry, Guest, Host, create_for_server, open_for_client};
-    use crate::ring::WaitStrategy;
+    use crate::ring::{Consumer, Producer, WaitStrategy};
+    use crate::wire::CloseReason;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
 
     fn pair() -> (Host, Guest) {
         let geometry = Geometry::new(4096).unwrap();
@@ -177,6 +213,8 @@ mod tests {
         let (host, guest) = pair();
         host.figures.set_stamps(16);
         assert_eq!(guest.figures.stamps(), 16);
+        guest.closer.close_as(CloseReason::Died);
+        assert_eq!(guest.figures.stamps(), 0, "the server may have been killed");
         let more = Samples { taken: 1, taken_bytes: 20, missed: 3, published: 4, published_bytes: 50 };
         guest.figures.add_samples(more);
         guest.figures.add_samples(Samples { missed: 1, ..Samples::default() });
@@ -201,6 +239,51 @@ mod tests {
             guest.figures.set_link(beyond, counts);
             assert_eq!(host.figures.link(beyond), None);
         }
+    }
+
+    /// Lets the consumer sleep until the producer has sent.
+    fn wake(producer: &mut Producer, consumer: &mut Consumer) {
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| consumer.recv(&mut Vec::new()).unwrap());
+            while !producer.consumer_looks_parked() {
+                thread::yield_now();
+            }
+            producer.send(b"block").unwrap();
+            sleeper.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn both_sides_time_their_wakes_while_somebody_looks() {
+        let (mut host, mut guest) = pair();
+        let counted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&counted);
+        host.requests.on_wake(Arc::new(move |_| _ = count.fetch_add(1, Ordering::Relaxed)));
+        let mut rounds = |looks: bool, [server, client]: [u64; 2]| {
+            host.figures.set_stamps(looks.into());
+            wake(&mut guest.requests, &mut host.requests);
+            assert_eq!(counted.load(Ordering::Relaxed) as u64, server, "looks: {looks}");
+            wake(&mut host.responses, &mut guest.responses);
+            wake(&mut host.inbox, &mut guest.inbox);
+            assert_eq!(host.figures.durations(Durations::OwnWakes).count(), client, "looks: {looks}");
+        };
+        rounds(false, [0, 0]);
+        rounds(true, [1, 2]);
+        rounds(false, [1, 2]);
+    }
+
+    #[test]
+    fn what_outlives_a_registration_is_told_under_the_newest() {
+        let newest = Newest::default();
+        let count = |page: &FiguresPage| page.add_samples(Samples { taken: 1, ..Samples::default() });
+        assert!(!newest.try_with(count), "not registered");
+        let [(first, guest), (second, again)] = [pair(), pair()];
+        newest.set(guest.figures.clone());
+        assert!(newest.try_with(count));
+        newest.set(again.figures.clone());
+        assert!(newest.try_with(count));
+        assert!(newest.try_with(|_| assert!(!newest.try_with(count), "it never waits")));
+        assert_eq!([first, second].map(|host| host.figures.samples().taken), [1, 1]);
     }
 
     #[cfg(not(miri))]

@@ -37,6 +37,7 @@ pub(crate) struct LinkEnds {
 
 pub(super) const LINK: EndOptions = EndOptions {
     data: LINK_DATA,
+    stamped: false,
     peer: Peer::Heard,
     separate_intake: false,
     closes_on_drop: None,

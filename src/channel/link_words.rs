@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::figures::FiguresPage;
 use super::layout::{ENDED, SERVING};
 use crate::ring::Closer;
 use crate::shm::View;
@@ -17,6 +18,8 @@ const BITS: u16 = u32::BITS as u16;
 pub(crate) struct LinkWords {
     view: View,
     closer: Closer,
+    /// Where the client says what its links do.
+    pub(crate) figures: FiguresPage,
 }
 
 // Relaxed: nothing else is published by these words.
@@ -25,7 +28,8 @@ impl LinkWords {
     pub(crate) const MOST: u16 = 4096;
 
     pub(super) fn new(view: View, closer: Closer) -> LinkWords {
-        LinkWords { view, closer }
+        let figures = FiguresPage::new(view.clone(), closer.clone());
+        LinkWords { view, closer, figures }
     }
 
     /// Whether the client takes links.

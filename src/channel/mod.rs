@@ -24,7 +24,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[allow(dead_code, reason = "the figures are read and written from the next steps on")]
 mod figures;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -36,14 +35,14 @@ mod link_words;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::os::remedy::on_memory;
 use crate::ring::layout::largest_block;
 use crate::ring::{CloseReason, Closer, Consumer, Kick, Peer, Producer, Setup, WaitStrategy};
 use crate::shm::futex::Scope;
 use crate::shm::{Segment, SegmentError, View};
-#[allow(unused_imports, dead_code, reason = "the figures are read and written from the next steps on")]
-pub(crate) use figures::{Durations, FiguresPage, LinkCounts, Samples};
+pub(crate) use figures::{Durations, FiguresPage, LinkCounts, Newest as NewestFigures, Samples};
 pub(crate) use kicks::Kicks;
 use kicks::Sleepers;
 pub(crate) use layout::MIN_BLOCK;
@@ -166,7 +165,6 @@ pub struct Host {
     /// What the client says about its links.
     pub(crate) links: LinkWords,
     /// What the client says about itself.
-    #[allow(dead_code, reason = "the figures are read and written from the next steps on")]
     pub(crate) figures: FiguresPage,
     pub(crate) kicks: Kicks,
 }
@@ -200,7 +198,6 @@ pub struct Guest {
     /// What this client tells the server about its links.
     pub(crate) links: LinkWords,
     /// What this client says about itself.
-    #[allow(dead_code, reason = "the figures are read and written from the next steps on")]
     pub(crate) figures: FiguresPage,
     pub(crate) kicks: Kicks,
     geometry: Geometry,
@@ -221,6 +218,8 @@ struct EndOptions {
     /// Whether the intake of requests can end while responses are still written.
     separate_intake: bool,
     closes_on_drop: Option<CloseReason>,
+    /// Whether the memory has a page for figures, with the times of wakes.
+    stamped: bool,
     /// Whether the channel counts as closed in a child that is forked later. Not so for a channel without a
     /// server: a process may make both its ends and leave one to a child.
     ends_at_fork: bool,
@@ -229,6 +228,7 @@ struct EndOptions {
 /// For a channel without a server: the shared word tells the other side of a close.
 const BY_ITSELF: EndOptions = EndOptions {
     data: CHANNEL_DATA,
+    stamped: true,
     peer: Peer::Heard,
     separate_intake: false,
     closes_on_drop: Some(CloseReason::LOCAL),
@@ -238,6 +238,7 @@ const BY_ITSELF: EndOptions = EndOptions {
 /// The server notices a client's end by its connection only, and closes channels explicitly.
 const SERVER: EndOptions = EndOptions {
     data: CHANNEL_DATA,
+    stamped: true,
     peer: Peer::Unheard,
     separate_intake: true,
     closes_on_drop: None,
@@ -249,6 +250,7 @@ const SERVER: EndOptions = EndOptions {
 /// for what the server sends, so it sleeps on one word, which costs less than two.
 const CLIENT: EndOptions = EndOptions {
     data: CHANNEL_DATA,
+    stamped: true,
     peer: Peer::Relied,
     separate_intake: false,
     closes_on_drop: None,
@@ -339,6 +341,7 @@ struct Ends {
     strategy: WaitStrategy,
     closer: Closer,
     closes_on_drop: Option<CloseReason>,
+    stamped: bool,
 }
 
 impl Ends {
@@ -358,8 +361,8 @@ impl Ends {
                 .of_this_process()
                 .map_err(|source| SegmentError::System { action: "map memory", source })?;
         }
-        let EndOptions { data, closes_on_drop, .. } = *end_options;
-        Ok(Ends { view, data, geometry, strategy, closer, closes_on_drop })
+        let EndOptions { data, closes_on_drop, stamped, .. } = *end_options;
+        Ok(Ends { view, data, geometry, strategy, closer, closes_on_drop, stamped })
     }
 
     fn host(&self, kicks: Kicks, end_options: &EndOptions) -> Host {
@@ -380,13 +383,20 @@ impl Ends {
 
     fn guest(&self, kicks: Kicks) -> Guest {
         let setup = |ring| self.setup(ring, &Kick::default());
+        let figures = self.figures();
+        let [mut responses, mut inbox] =
+            [Ring::Response, Ring::Inbox].map(|ring| Consumer::new(&setup(ring)));
+        for consumer in [&mut responses, &mut inbox] {
+            let figures = figures.clone();
+            consumer.on_wake(Arc::new(move |took| figures.count(Durations::OwnWakes, took)));
+        }
         Guest {
             requests: Producer::new(&setup(Ring::Request)),
-            responses: Consumer::new(&setup(Ring::Response)),
-            inbox: Consumer::new(&setup(Ring::Inbox)),
+            responses,
+            inbox,
             closer: self.closer.clone(),
             links: self.link_words(),
-            figures: self.figures(),
+            figures,
             kicks,
             geometry: self.geometry,
         }
@@ -419,6 +429,7 @@ impl Ends {
             kick: kick.clone(),
             strategy: self.strategy,
             closes_on_drop: self.closes_on_drop,
+            stamps: self.stamped.then(|| figures::stamps(self.view.clone(), ring)),
             start: 0,
         }
     }

@@ -72,6 +72,7 @@ impl Session {
             max_message: geometry.max_block() - MESSAGE_OVERHEAD,
             ring_size: geometry.ring_size(),
         };
+        links.topics.figures.set(guest.figures.clone());
         let (closer, words, kicks) = (guest.closer.clone(), guest.links.clone(), guest.kicks.clone());
         let Proof { key, secret } = proof;
         Session { key, name, limits, closer, secret, words, kicks, links, watch, lifeline }

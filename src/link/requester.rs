@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Stop;
+use crate::channel::LinkCounts;
 use crate::ring::{self, Consumer, Deadline, Found, NotSent, OwnPipe, Producer, notify_both};
 use crate::shm::backend::{effective_deadline, now};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
@@ -26,6 +27,9 @@ use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Vio
 /// The longest sleep with several requests outstanding. The responder may overlook a requester that goes to
 /// sleep just as a response is committed, until it has served the other requests.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// How many requests are sent between two tellings of how many they were.
+const TELL_EVERY: u32 = 64;
 
 /// The most responses that are kept in memory; it bounds what a caller that never collects can use.
 const MOST_KEPT: usize = 1 << 16;
@@ -41,11 +45,26 @@ pub(crate) struct Requester {
     abandoned: BTreeSet<u32>,
     /// The end of the last post in the request ring.
     posted_to: u64,
+    /// The number of the next post; nobody else counts them.
+    posts: u32,
     /// Responses that arrived before anybody asked for them, in the order of the requests. For a request
     /// that gets no response: the reason.
     kept: VecDeque<Result<Response, CloseReason>>,
     /// The body of the response that was taken last.
     body: Vec<u8>,
+    /// What is told of a link's requests to who looks at the bus.
+    told: Option<Told>,
+}
+
+/// What a requester has told, and how it tells more.
+struct Told {
+    tell: Box<dyn Fn(LinkCounts) + Send + Sync>,
+    blocks: u64,
+    /// The number of the next request, and of the next post, when it told last.
+    next: u32,
+    posts: u32,
+    /// Where the ring began to be used for requests.
+    start: u64,
 }
 
 struct Response {
@@ -73,8 +92,10 @@ impl Requester {
             expected: 0,
             abandoned: BTreeSet::new(),
             posted_to: 0,
+            posts: 0,
             kept: VecDeque::new(),
             body: Vec::new(),
+            told: None,
         }
     }
 
@@ -102,6 +123,9 @@ impl Requester {
         let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
         self.requests.try_publish(Some(header), &body)?;
         self.next = sequence.wrapping_add(1);
+        if sequence % TELL_EVERY == 0 {
+            self.tell();
+        }
         Ok(sequence)
     }
 
@@ -109,9 +133,31 @@ impl Requester {
     pub(crate) fn try_post(&mut self, body: &[u8]) -> Result<(), NotSent> {
         let header = BlockHeader::new(Operation::Post as u16, 0, 0).to_word();
         self.requests.try_publish(Some(header), &[body])?;
+        self.posts = self.posts.wrapping_add(1);
+        if self.posts % TELL_EVERY == 0 {
+            self.tell();
+        }
         self.posted_to = self.requests.position();
         self.notify();
         Ok(())
+    }
+
+    /// From now on this is done with what was asked so far: every [`TELL_EVERY`] requests, and whenever a
+    /// response takes longer than a few looks. For a link.
+    pub(crate) fn tell_counts(&mut self, tell: Box<dyn Fn(LinkCounts) + Send + Sync>) {
+        let start = self.requests.position();
+        self.told = Some(Told { tell, blocks: 0, next: self.next, posts: self.posts, start });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self) {
+        let Some(told) = &mut self.told else { return };
+        let (calls, posts) = (self.next.wrapping_sub(told.next), self.posts.wrapping_sub(told.posts));
+        told.blocks += u64::from(calls) + u64::from(posts);
+        (told.next, told.posts) = (self.next, self.posts);
+        let bytes = self.requests.position() - told.start;
+        (told.tell)(LinkCounts { blocks: told.blocks, bytes });
     }
 
     /// Wakes the responder if it sleeps and was not notified of every request. Must be called before this
@@ -237,6 +283,7 @@ impl Requester {
     /// Room that is there is not wanted any more.
     #[must_use]
     pub(crate) fn arm(&mut self, wanted: &mut Option<usize>, pipe: &mut OwnPipe) -> bool {
+        self.tell();
         self.notify();
         if !self.responses.take_kicks(pipe)
             || wanted.take_if(|len| !self.requests.arm_after_kicks(BLOCK_HEADER + *len, pipe)).is_some()
@@ -359,6 +406,7 @@ impl Requester {
     /// Waits for the next response. Sleeps in slices while the responder may overlook this end.
     #[cold]
     fn find(&mut self, deadline: &mut Deadline) -> Result<Found, Stop> {
+        self.tell();
         let deadline = effective_deadline(deadline.start());
         loop {
             // With nothing behind the awaited request, the responder looks for a sleeper as soon as it has

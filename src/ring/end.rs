@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::kick::Kick;
 use super::layout::{self, ONE_LINE, Violation};
+use super::stamps::Stamps;
 use super::wait::Waiting;
 use super::{CloseReason, Closer, SPARE_HINTS, Setup};
 use crate::shm::RingView;
@@ -24,6 +25,8 @@ pub(super) struct End {
     pub(super) scope: Scope,
     /// The other end's pipe.
     pub(super) kick: Kick,
+    /// Where the times of the consumer's wakes are written.
+    pub(super) stamps: Option<Stamps>,
     /// The rule that the other end broke, once this end has found that.
     pub(super) broken: Option<Violation>,
     pub(super) waiting: Waiting,
@@ -49,6 +52,7 @@ impl End {
             closer: setup.closer.clone(),
             scope: setup.scope,
             kick: setup.kick.clone(),
+            stamps: setup.stamps.clone(),
             broken: None,
             waiting: Waiting::new(setup.strategy),
             progress: 0,

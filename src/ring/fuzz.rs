@@ -64,6 +64,7 @@ impl Memory {
             kick: Default::default(),
             strategy: WaitStrategy::Park,
             closes_on_drop: None,
+            stamps: None,
             start: self.start,
         }
     }

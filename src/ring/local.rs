@@ -82,6 +82,7 @@ pub(crate) fn local_setup(capacity: usize, strategy: WaitStrategy, start: u64) -
         kick: Default::default(),
         strategy,
         closes_on_drop: Some(super::CloseReason::PEER),
+        stamps: None,
         start,
     })
 }

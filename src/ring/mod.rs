@@ -109,6 +109,7 @@ mod park;
 mod producer;
 mod shared_producer;
 mod signal;
+mod stamps;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -137,6 +138,7 @@ pub(crate) use producer::SPACE_SLICE;
 pub use producer::{Batch, Grant, Producer};
 pub(crate) use shared_producer::{NotWritten, SharedProducer};
 pub(crate) use signal::Signal;
+pub(crate) use stamps::Stamps;
 pub use wait::{Deadline, WaitStrategy};
 pub(crate) use wait::{Looked, Waiting, Yields};
 
@@ -162,6 +164,8 @@ pub(crate) struct Setup {
     pub(crate) strategy: WaitStrategy,
     /// The reason for which dropping an end closes the channel, if it does.
     pub(crate) closes_on_drop: Option<CloseReason>,
+    /// Where the times of wakes are written, if anywhere: those of the consumer.
+    pub(crate) stamps: Option<Stamps>,
     /// The position at which an empty ring stands: 0, except in tests that begin near a wrap.
     pub(crate) start: u64,
 }

@@ -44,6 +44,7 @@ mod page;
 mod patience;
 mod reader;
 mod shape;
+mod tally;
 mod writer;
 
 #[cfg(fuzzing)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::channel::{self, Geometry, Host, NewestFigures};
 use crate::ring::{CloseReason, Deadline, Kick, WaitStrategy};
 use crate::shm::{Segment, View};
 use crate::wire::{Key, Name, Peer, Policy};
@@ -529,4 +530,78 @@ fn a_writer_that_waits_goes_on_in_another_segment_and_overwrites_nothing() {
     let mut next = Reader::new(view, stage.shape, ends, 0, Start::Beginning, Policy::Reliable);
     next.resume(reader.next_sequence());
     assert_eq!(take(&mut next), Some((Taken { sequence: sent, missed: 0 }, numbered(sent, 8))));
+}
+
+/// A client's channel, and where its figures are told.
+fn counted() -> (Host, NewestFigures) {
+    let geometry = Geometry::new(4096).unwrap();
+    let (host, descriptor) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
+    let guest = channel::open_for_client(descriptor, WaitStrategy::Park).unwrap();
+    let figures = NewestFigures::default();
+    figures.set(guest.figures);
+    (host, figures)
+}
+
+#[test]
+fn what_is_published_and_taken_is_told_to_who_looks() {
+    let (host, figures) = counted();
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    writer.counted_in(figures.clone());
+    let mut reader = stage.reader(Start::Now, Policy::Lossy);
+    reader.counted_in(figures);
+    let mut send = |count| (0..count).for_each(|_| writer.send(&[7; 100], Deadline::NEVER).unwrap());
+    send(5);
+    while take(&mut reader).is_some() {}
+    let told = host.figures.samples();
+    assert_eq!((told.taken, told.taken_bytes, told.missed), (5, 5 * 128, 0), "at a look that finds nothing");
+    assert!(told.published >= 3, "at each new part of the ring: {told:?}");
+    // So many that the reader is lapped.
+    send(100);
+    let (mut taken, mut missed) = (5, 0);
+    while let Some((sample, _)) = take(&mut reader) {
+        (taken, missed) = (taken + 1, missed + sample.missed);
+    }
+    assert!(missed > 0);
+    let told = host.figures.samples();
+    assert_eq!((told.taken, told.taken_bytes, told.missed), (taken, taken * 128, missed));
+    // Without a look that finds nothing.
+    send(1);
+    assert!(take(&mut reader).is_some());
+    drop(reader);
+    assert_eq!(host.figures.samples().taken, taken + 1, "at its end");
+    drop(writer);
+    let told = host.figures.samples();
+    assert_eq!((told.published, told.published_bytes), (106, 106 * 128), "at its end");
+}
+
+/// It may never find nothing.
+#[test]
+fn a_reader_that_always_finds_something_tells_as_it_goes() {
+    let (host, figures) = counted();
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    let mut reader = stage.reader(Start::Beginning, Policy::Lossy);
+    reader.counted_in(figures);
+    for count in 1..200 {
+        writer.send(b"sample", Deadline::NEVER).unwrap();
+        assert!(take(&mut reader).is_some());
+        let told = host.figures.samples().taken;
+        assert!(told <= count && told + 4 >= count, "{told} of {count}: each sixteenth of the ring");
+    }
+}
+
+/// What it passes over to go on where it was in another segment, it neither took nor missed.
+#[test]
+fn a_reader_that_goes_on_elsewhere_counts_nothing_twice() {
+    let (host, figures) = counted();
+    let mut stage = Stage::new(4096, None);
+    let mut writer = stage.writer();
+    (0..20).for_each(|_| writer.send(b"sample", Deadline::NEVER).unwrap());
+    let mut reader = stage.reader(Start::Beginning, Policy::Lossy);
+    reader.counted_in(figures);
+    reader.resume(15);
+    while take(&mut reader).is_some() {}
+    let told = host.figures.samples();
+    assert_eq!((told.taken, told.missed), (5, 0));
 }

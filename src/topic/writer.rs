@@ -8,6 +8,8 @@ use super::grant::Grant;
 use super::page::State;
 use super::patience::Kept;
 use super::shape::{DATA, FIRST, INTENT, LAST, Shape};
+use super::tally::Tally;
+use crate::channel::NewestFigures;
 use crate::ring::layout::{EMPTY, HEADER, LINE, ONE_LINE, data_header, padding_header, record_size};
 use crate::ring::{CloseReason, Deadline, WaitStrategy, Waiting};
 use crate::shm::backend::{Arc, Ordering, fence};
@@ -73,6 +75,8 @@ pub(crate) struct Writer {
     pub(super) wanted: Option<u64>,
     /// Who keeps it waiting in an event loop.
     pub(super) kept_waiting: Option<Kept>,
+    /// What is told to who looks at the bus.
+    tally: Option<Box<Tally>>,
 }
 
 impl Writer {
@@ -104,6 +108,7 @@ impl Writer {
             waiting: Waiting::new(strategy),
             wanted: None,
             kept_waiting: None,
+            tally: None,
         };
         writer.sort();
         writer.say_first();
@@ -113,6 +118,21 @@ impl Writer {
     /// Says in the segment with which sequence it begins.
     fn say_first(&self) {
         self.ring.word64::<FIRST>().store(self.sequence.wrapping_add(1), Ordering::Release);
+    }
+
+    /// From now on what it publishes is counted there.
+    pub(crate) fn counted_in(&mut self, figures: NewestFigures) {
+        self.tally = Some(Box::new(Tally::new(figures, self.sequence, self.position)));
+    }
+
+    /// Counts what was published so far.
+    #[cold]
+    #[inline(never)]
+    fn tally_up(&mut self) {
+        if let Some(tally) = &mut self.tally {
+            tally.count(self.sequence, self.position);
+            tally.tell_published();
+        }
     }
 
     /// The sequence of the next sample.
@@ -258,6 +278,7 @@ impl Writer {
         failpoint!("table.sequence", [topic, server], seldom);
         self.view.word64(position).store(start | 1, Ordering::Release);
         self.noted = (start + 1).next_multiple_of(self.shape.part());
+        self.tally_up();
     }
 
     /// Wakes those that sleep, behind a commit.
@@ -282,8 +303,10 @@ impl Writer {
         if !self.always_fences {
             fence(Ordering::SeqCst);
         }
+        let mut woken = false;
         for attached in &self.sleepers {
             if attached.page.looks_parked() {
+                woken = true;
                 failpoint!("sample.waking", [topic, server], seldom);
                 if attached.page.has_left() {
                     self.audience.leave(attached.id);
@@ -291,6 +314,9 @@ impl Writer {
                     self.audience.evict(attached, State::BrokeRules);
                 }
             }
+        }
+        if woken {
+            self.tally_up();
         }
     }
 
@@ -346,6 +372,7 @@ impl Writer {
         let Some((successor, former)) = self.audience.take_successor() else { return };
         end_segment(&self.ended, Ended::Moved, &former);
         failpoint!("topic.moved", [topic], seldom);
+        self.tally_up();
         let Successor { view, shape, carried } = successor;
         self.ring = view.ring(0, DATA, shape.ring_size());
         self.ended = ended_word(&view);
@@ -355,6 +382,9 @@ impl Writer {
         match carried {
             None => self.say_first(),
             Some(carried) => self.go_on_behind(carried),
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.leap(self.sequence, self.position);
         }
     }
 
@@ -385,6 +415,7 @@ impl fmt::Debug for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.settle();
+        self.tally_up();
         self.audience.end(&self.ended, Ended::Closed);
     }
 }

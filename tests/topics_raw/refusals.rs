@@ -241,21 +241,21 @@ fn a_user_s_topics_and_subscriptions_are_limited() {
 
 #[test]
 fn memory_of_topics_and_pages_counts_as_rings() {
-    // Alice's channel has three rings and a page, and a topic one of each.
-    let bus = Bus::start(&[("BYTES", "32768")]);
+    // Alice's channel has three rings and two pages, and a topic one of each.
+    let bus = Bus::start(&[("BYTES", "36864")]);
     let root = bus.register("root");
     let topics: Vec<u64> = (0..6).map(|number| publish(&root, &bus, &format!("own/{number}")).id).collect();
     as_user(ALICES, || {
         let alice = bus.register("alice");
         let big = Wish { ring_size: 1 << 15, ..Wish::of("a") };
-        let words = ["of 32768 bytes of rings", "this takes 36864", "ring-bytes=BYTES", "ring_size"];
+        let words = ["of 36864 bytes of rings", "this takes 36864", "ring-bytes=BYTES", "ring_size"];
         refused(alice.ask_to_publish(bus.path(), &big), QUOTA, &words);
         let topic = publish(&alice, &bus, "a");
         let subscription = subscribe(&alice, &bus, "own/*");
         let taken: Vec<u64> = (0..2).map(|_| source(alice.part(bus.path())).publication).collect();
         // The next is refused, once, and does not stand in the way of those that come when there is room.
         let part = || ask(bus.path(), PART, &alice.proof());
-        refused(part(), QUOTA, &["topic \"own/2\" of client \"root\" is not read", "32768 of 32768 bytes"]);
+        refused(part(), QUOTA, &["topic \"own/2\" of client \"root\" is not read", "36864 of 36864 bytes"]);
         alice.leave_topic(bus.path(), topic.id).unwrap();
         let rest: Vec<u64> = (0..2).map(|_| source(alice.part(bus.path())).publication).collect();
         assert_eq!([taken, rest].concat(), [topics[0], topics[1], topics[3], topics[4]]);

@@ -11,10 +11,11 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use super::pipes::PeerDescriptors;
 use super::set::Links;
-use crate::channel::LinkWords;
+use crate::channel::{Durations, LinkCounts, LinkWords};
 use crate::client::session::Session;
 use crate::client::watcher::{Watch, Watched};
 use crate::connect::{Introduction, Role};
@@ -70,6 +71,8 @@ impl LinkEnd {
         closer: Closer,
     ) -> io::Result<LinkEnd> {
         let noted = Noted::At(session.words.clone(), introduction.index);
+        // A link that has ended had this index.
+        session.words.figures.set_link(introduction.index, LinkCounts::default());
         let end = LinkEnd::new(links, role, introduction.peer, closer, noted);
         let watched = Watched::Link { link: Arc::clone(&end.open), descriptors };
         let _ = end.open.watch.set(Watch::begin(watched)?);
@@ -233,6 +236,24 @@ impl OpenLink {
         }
     }
 
+    /// Tells the server what this end has done, if it knows of the link. Returns whether somebody looks at the
+    /// bus, so that services are to be timed. Does not wait.
+    pub(super) fn tell(&self, counts: LinkCounts) -> bool {
+        let noted = self.noted.try_lock();
+        let Some(Noted::At(words, index)) = noted.as_deref().ok() else { return false };
+        words.figures.set_link(*index, counts);
+        words.figures.stamps() != 0
+    }
+
+    /// Tells the server how long a service of this link took. Does not wait.
+    pub(super) fn tell_service(&self, took: Duration) {
+        if let Ok(noted) = self.noted.try_lock()
+            && let Noted::At(words, _) = &*noted
+        {
+            words.figures.count(Durations::LinkService, took);
+        }
+    }
+
     /// Whether the end was noted.
     pub(super) fn is_over(&self) -> bool {
         matches!(*self.noted.lock().unwrap_or_else(PoisonError::into_inner), Noted::Over)
@@ -241,7 +262,9 @@ impl OpenLink {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::link::Link;
     use super::super::pipes::{LinkPipe, Pipes};
+    use super::super::responder::Responder;
     use super::*;
     use crate::channel::{self, Geometry, Host, LinkEnds, Side, create_link, open_link};
     use crate::client::links::set::report_on;
@@ -260,9 +283,10 @@ pub(super) mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::process::{Child, Command, Stdio};
+    use std::thread;
     use std::time::{Duration, Instant};
 
-    pub(in crate::client::links) fn until(what: &str, holds: impl Fn() -> bool) {
+    pub(in crate::client::links) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !holds() {
             assert!(Instant::now() < deadline, "{what}");
@@ -420,6 +444,34 @@ pub(super) mod tests {
         assert_eq!(alice.ends.closer.reason(), Some(CloseReason::Peer.into()));
         assert!(!bob.host.links.bit(INDEX));
         alice.awaits_bobs_end();
+    }
+
+    /// Each end tells its own client's server, under the index that it has there.
+    #[test]
+    fn the_server_reads_what_an_end_has_done() {
+        let (alice, bob) = (bob(), bob());
+        let (bobs_end, bobs, _pipe, alices) = link_with_rings(&bob, this_process());
+        let (alices_end, _others) = link(&alice, this_process());
+        let geometry = Geometry::new(4096).unwrap();
+        let mut link = Link::new(alices_end, alices.ends, &geometry, None);
+        let rings = (bobs.consumer, bobs.producer);
+        let mut responder = Responder::new(bobs_end, rings, 4096, WaitStrategy::Park, None, None);
+        let serving = thread::spawn(move || responder.serve(|_, response| response.write(&[0; 100])));
+        let counts = |bob: &Bob| bob.host.figures.link(INDEX).unwrap();
+        let services = || bob.host.figures.durations(Durations::LinkService).count();
+        (0..60).for_each(|_| _ = link.call(b"ping").unwrap());
+        (0..5).for_each(|_| link.post(b"ping").unwrap());
+        (0..5).for_each(|_| _ = link.call(b"ping").unwrap());
+        assert_eq!(counts(&alice), LinkCounts { blocks: 70, bytes: 70 * 64 });
+        until("bob tells before he waits", || counts(&bob) == LinkCounts { blocks: 70, bytes: 65 * 128 });
+        assert_eq!(services(), 0, "nobody looks");
+        bob.host.figures.set_stamps(1);
+        until("a service is timed", || link.call(b"ping").is_ok() && services() > 0);
+        drop(alices.own);
+        assert_eq!(serving.join().unwrap(), Ok(CloseReason::Died));
+        drop(link);
+        let _next = link_with_rings(&bob, this_process());
+        assert_eq!(counts(&bob), LinkCounts::default(), "another link has the index now");
     }
 
     #[test]

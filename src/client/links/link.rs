@@ -75,7 +75,9 @@ impl Link {
     ) -> Link {
         let max_call = geometry.max_block() - BLOCK_HEADER;
         let limits = Limits { max_call, max_message: max_call, ring_size: geometry.ring_size() };
-        let calls = Calls::of_link(ends.producer, ends.consumer, limits, ends.closer, own);
+        let mut calls = Calls::of_link(ends.producer, ends.consumer, limits, ends.closer, own);
+        let open = Arc::clone(&end.open);
+        calls.requester.tell_counts(Box::new(move |counts| _ = open.tell(counts)));
         Link { calls, end }
     }
 

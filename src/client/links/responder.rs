@@ -11,10 +11,13 @@ use std::sync::Arc;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub(crate) use steps::Given;
 
+use std::time::Instant;
+
 use rustix::thread::Pid;
 
-use super::end::LinkEnd;
+use super::end::{LinkEnd, OpenLink};
 use super::tap::{self, LinkTap};
+use crate::channel::LinkCounts;
 use crate::client::{Closer, ReadinessError};
 use crate::connect::TapKind;
 use crate::link;
@@ -59,6 +62,7 @@ pub struct Responder {
     responder: link::Responder,
     /// How many requests a full ring holds.
     most_left: usize,
+    figures: Figures,
     ended: Option<Result<CloseReason, Violation>>,
     /// What it waits by in an event loop, if it may.
     own: Option<OwnPipe>,
@@ -87,7 +91,15 @@ impl Responder {
     ) -> Responder {
         let slot = Slot::new(&scheduler(), strategy, end.closer.clone(), reference);
         let responder = link::Responder::new(requests, responses, slot);
-        Responder { end, responder, most_left: ring_size / LINE, ended: None, own, tap: None }
+        Responder {
+            end,
+            responder,
+            most_left: ring_size / LINE,
+            ended: None,
+            figures: Figures::default(),
+            own,
+            tap: None,
+        }
     }
 
     /// From now on the caller may wait in an event loop.
@@ -108,6 +120,7 @@ impl Responder {
         if self.end.closer.is_forked() {
             return Ok(false);
         }
+        self.figures.tell(&self.end.open, self.responder.done());
         let own = self.own.as_mut().ok_or(ReadinessError::NotArmable)?;
         Ok(self.ended.is_none() && self.responder.arm(own))
     }
@@ -166,9 +179,15 @@ impl Responder {
         if self.ended.is_some() {
             return self.ended;
         }
-        let mut answers = Answers::new(&mut *service, &self.end, &self.tap);
-        let end = self.responder.serve_some(&mut answers, most).err()?;
-        Some(self.end_by(end, service))
+        let mut answers = Answers::new(&mut *service, &self.end, &self.tap, &mut self.figures);
+        if let Err(end) = self.responder.serve_some(&mut answers, most) {
+            return Some(self.end_by(end, service));
+        }
+        self.figures.turns += 1;
+        if self.figures.turns >= TELL_EVERY {
+            self.figures.tell(&self.end.open, self.responder.done());
+        }
+        None
     }
 
     /// Answers the caller's requests that are there, at most 64, and waits for nothing: for an event loop, in
@@ -188,7 +207,7 @@ impl Responder {
         if let Some(ended) = self.ended {
             return ended.map(Some);
         }
-        let mut answers = Answers::new(&mut service, &self.end, &self.tap);
+        let mut answers = Answers::new(&mut service, &self.end, &self.tap, &mut self.figures);
         match self.responder.serve_ready(&mut answers, DRAIN) {
             Ok(_) => Ok(None),
             Err(end) => self.end_by(end, &mut service).map(Some),
@@ -201,7 +220,7 @@ impl Responder {
     where
         F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
     {
-        let mut answers = Answers::new(service, &self.end, &self.tap);
+        let mut answers = Answers::new(service, &self.end, &self.tap, &mut self.figures);
         let ended = match end {
             End::Violation(violation) => Err(violation),
             End::Closed(reason) => {
@@ -225,26 +244,54 @@ impl Responder {
     }
 }
 
+/// After so many turns without a wait it is told what was served.
+const TELL_EVERY: u32 = 16;
+
 /// Calls the service for each request of a link.
 struct Answers<'a, F> {
     service: F,
     peer: &'a Peer,
     closer: &'a ring::Closer,
     tap: Option<&'a LinkTap>,
+    open: &'a OpenLink,
+    figures: &'a mut Figures,
+}
+
+/// What is told of a link that is served to who looks at the bus.
+#[derive(Default)]
+struct Figures {
+    /// How often requests were served since it was told last.
+    turns: u32,
+    /// Whether the next call is to be timed.
+    times: bool,
+}
+
+impl Figures {
+    /// Requests were served in a row, or none is there.
+    fn tell(&mut self, open: &OpenLink, done: LinkCounts) {
+        self.turns = 0;
+        self.times = open.tell(done);
+    }
 }
 
 impl<'a, F> Answers<'a, F>
 where
     F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
 {
-    fn new(service: F, end: &'a LinkEnd, tap: &'a Option<Arc<LinkTap>>) -> Answers<'a, F> {
-        Answers { service, peer: &end.peer, closer: &end.closer, tap: tap.as_deref() }
+    fn new(
+        service: F,
+        end: &'a LinkEnd,
+        tap: &'a Option<Arc<LinkTap>>,
+        figures: &'a mut Figures,
+    ) -> Answers<'a, F> {
+        let (peer, closer, open) = (&end.peer, &end.closer, &*end.open);
+        Answers { service, peer, closer, tap: tap.as_deref(), open, figures }
     }
 
     /// Whether somebody may want to see what is served.
     #[inline(always)]
     fn is_watched(&self) -> bool {
-        self.tap.is_some() || may_want_spans()
+        self.tap.is_some() || self.figures.times || may_want_spans()
     }
 
     /// Runs the service for a request that somebody may want to see.
@@ -252,13 +299,24 @@ where
     #[inline(never)]
     fn run_watched(&mut self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
         let Answers { service, peer, tap, .. } = self;
+        let times = std::mem::take(&mut self.figures.times).then(Instant::now);
         let mut run = |response: &mut Response<'_>| match may_want_spans() {
             true => in_span(peer, response.number(), || service(request, response)),
             false => service(request, response),
         };
-        let Some(tap) = tap.filter(|tap| tap.is_wanted()) else { return run(response) };
-        let kind = if request.wants_response() { TapKind::Call } else { TapKind::Post };
-        observed::tell(response, tap::MOST, run, |served| tap.tell(kind, peer, request.payload(), served))
+        let served = match tap.filter(|tap| tap.is_wanted()) {
+            None => run(response),
+            Some(tap) => {
+                let kind = if request.wants_response() { TapKind::Call } else { TapKind::Post };
+                observed::tell(response, tap::MOST, run, |served| {
+                    tap.tell(kind, peer, request.payload(), served);
+                })
+            }
+        };
+        if let Some(began) = times {
+            self.open.tell_service(began.elapsed());
+        }
+        served
     }
 }
 
@@ -266,6 +324,10 @@ impl<F> Handler for Answers<'_, F>
 where
     F: FnMut(Request<'_>, &mut Response<'_>) -> Result<(), ServiceError>,
 {
+    fn idle(&mut self, done: LinkCounts) {
+        self.figures.tell(self.open, done);
+    }
+
     #[inline(always)]
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
         if self.closer.is_closed() {

@@ -181,7 +181,9 @@ impl Part {
             0 => Start::Now,
             some => Start::Last(some),
         };
-        let reader = Reader::new(view, shape, (words, source.line, publishers), source.first, start, policy);
+        let mut reader =
+            Reader::new(view, shape, (words, source.line, publishers), source.first, start, policy);
+        reader.counted_in(subscription.figures.clone());
         Some(Part {
             reader,
             publisher: source.peer,

@@ -129,7 +129,8 @@ impl PublishOptions {
         let published = caller.ask_registered(deadline, |session| {
             links.topics.publish(session, &publication, deadline, |view, shape| {
                 let audience = publication.audience.clone();
-                writer = Some(Writer::new(view, shape, FIRST, audience, strategy));
+                let made = writer.insert(Writer::new(view, shape, FIRST, audience, strategy));
+                made.counted_in(links.topics.figures.clone());
             })
         });
         published.map_err(|unanswered| explain_why_not(unanswered, caller))?;

@@ -17,6 +17,7 @@ pub(super) use moving::Homeless;
 
 use super::publication::Publication;
 use super::subscription::Subscription;
+use crate::channel::NewestFigures;
 use crate::client::links::Bell;
 use crate::client::reconnect::Reconnector;
 use crate::client::session::{Session, ask_anew};
@@ -46,6 +47,8 @@ pub(super) const PATIENCE_OF_DROP: Duration = Duration::from_secs(1);
 /// server ends, and end with the client.
 pub(in crate::client) struct Topics {
     pub(super) path: PathBuf,
+    /// Where the server finds what the client publishes and takes.
+    pub(in crate::client) figures: NewestFigures,
     state: Mutex<State>,
     /// Incremented with each change that a subscribing thread may wait for.
     changed: AtomicU32,
@@ -96,6 +99,7 @@ impl Topics {
     pub(in crate::client) fn new(path: PathBuf) -> Arc<Topics> {
         Arc::new(Topics {
             path,
+            figures: NewestFigures::default(),
             state: Mutex::default(),
             changed: AtomicU32::new(0),
             wanted: AtomicU32::new(0),

@@ -126,9 +126,11 @@ impl SubscribeOptions {
         let links = Arc::clone(&caller.session().links);
         let strategy = self.wait.unwrap_or(links.place.wait);
         let waits = Waits { may_sleep: strategy != WaitStrategy::Spin, arms: self.arms };
-        let subscription = Subscription::new(what, self.policy, waits, self.history).map_err(|source| {
-            SubscribeError::System { action: "make a word that forks do not copy", source }
-        })?;
+        let figures = links.topics.figures.clone();
+        let subscription =
+            Subscription::new(what, self.policy, waits, self.history, figures).map_err(|source| {
+                SubscribeError::System { action: "make a word that forks do not copy", source }
+            })?;
         let subscription = Arc::new(subscription);
         if let Some(reconnector) = &caller.calls.registration().reconnector {
             links.topics.registers_again(reconnector);

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::notice::Notice;
 use super::part::{Identity, Life, Part};
 use super::presence::Lists;
+use crate::channel::NewestFigures;
 use crate::connect::connection::Descriptors;
 use crate::connect::topics::{Source, Waits};
 use crate::ring;
@@ -25,6 +26,8 @@ pub(in crate::client) struct Subscription {
     /// How many of the last samples of a publisher are wanted that was there before.
     pub(super) history: u64,
     pub(super) notice: Notice,
+    /// Where is counted what is taken.
+    pub(super) figures: NewestFigures,
     /// 0, or why it has ended.
     closed: AtomicU32,
     /// 0, or why no more publishers come: the registration has ended.
@@ -74,13 +77,20 @@ struct State {
 const LEAST_SWEPT: usize = 64;
 
 impl Subscription {
-    pub(super) fn new(what: What, policy: Policy, waits: Waits, history: u64) -> io::Result<Subscription> {
+    pub(super) fn new(
+        what: What,
+        policy: Policy,
+        waits: Waits,
+        history: u64,
+        figures: NewestFigures,
+    ) -> io::Result<Subscription> {
         Ok(Subscription {
             what,
             policy,
             waits,
             history,
             notice: Notice::new()?,
+            figures,
             closed: AtomicU32::new(0),
             dry: AtomicU32::new(0),
             unregistered: AtomicBool::new(false),

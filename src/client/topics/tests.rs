@@ -11,6 +11,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use super::error::SampleError;
 use super::feed::Feed;
 use super::subscription::{Subscription, What};
+use crate::channel::NewestFigures;
 use crate::connect::connection::Descriptors;
 use crate::connect::topics::{Source, Waits};
 use crate::ring::{Deadline, Kick, WaitStrategy};
@@ -112,7 +113,7 @@ fn this_process() -> OwnedFd {
 fn subscription(policy: Policy, arms: bool) -> Arc<Subscription> {
     let waits = Waits { may_sleep: true, arms };
     let what = What::Topics(Pattern::new("**").unwrap());
-    Arc::new(Subscription::new(what, policy, waits, 0).unwrap())
+    Arc::new(Subscription::new(what, policy, waits, 0, NewestFigures::default()).unwrap())
 }
 
 fn feed() -> (Feed, Arc<Subscription>) {

@@ -20,6 +20,7 @@ pub(crate) use steps::Taken;
 use super::exchange::{Serves, drain};
 use super::scheduler::Slot;
 use super::service::{Finished, Response, ServiceError};
+use crate::channel::LinkCounts;
 use crate::ring::{Consumer, Deadline, Ended, Found, NotSent, Producer, SendError, Stop, notify_both};
 use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, Operation, Status, Violation};
 
@@ -31,6 +32,11 @@ pub(crate) trait Handler {
     /// A wait for requests is over: this is called before the first of those that are now served in one go.
     #[inline(always)]
     fn begin(&mut self) {}
+
+    /// No request is there: the responder is about to wait for one. It has done so much.
+    fn idle(&mut self, done: LinkCounts) {
+        let _ = done;
+    }
 
     /// Answers a call with what it writes to the response. It may panic: the caller is told, nobody else.
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError>;
@@ -83,11 +89,15 @@ pub(crate) struct Responder {
     in_event_loop: bool,
     /// The number and the status of a response without room. Its body is in `spare`.
     unsent: Option<(u32, Status)>,
+    /// What was taken before it began to serve, and where the responses began.
+    start: (u64, u64),
 }
 
 impl Responder {
     pub(crate) fn new(requests: Consumer, responses: Producer, slot: Slot) -> Responder {
+        let start = (requests.taken(), responses.position());
         Responder {
+            start,
             requests,
             responses,
             slot,
@@ -98,6 +108,12 @@ impl Responder {
             in_event_loop: false,
             unsent: None,
         }
+    }
+
+    /// How many requests were taken, and how many bytes of the ring its responses took.
+    pub(crate) fn done(&self) -> LinkCounts {
+        let (blocks, bytes) = self.start;
+        LinkCounts { blocks: self.requests.taken() - blocks, bytes: self.responses.position() - bytes }
     }
 
     /// From now on the requester may wait in an event loop: see [`exchange`](super::exchange).
@@ -374,6 +390,7 @@ impl<H: Handler> Serves for Serving<'_, H> {
 
     #[cold]
     fn wait(&mut self) -> Result<Found, End> {
+        self.handler.idle(self.responder.done());
         loop {
             let Responder { slot, requests, .. } = &mut *self.responder;
             match slot.wait(requests) {

@@ -16,6 +16,7 @@ pub(crate) use wait::Awake;
 
 use super::end::End;
 use super::layout::Violation;
+use super::stamps::OnWake;
 use super::wait::Waiting;
 use super::{Closer, Ended, Glance, Setup, WaitStrategy};
 
@@ -66,6 +67,19 @@ impl Consumer {
     pub(crate) fn new(setup: &Setup) -> Consumer {
         let quarter = setup.capacity as u64 / 4;
         Consumer { end: End::new(setup), next_quarter: setup.start, quarter }
+    }
+
+    /// From now on this is done with the duration of each wake from a sleep for a block, while somebody looks
+    /// at the bus. Does nothing for a ring without [stamps](Setup::stamps).
+    pub(crate) fn on_wake(&mut self, woken: OnWake) {
+        if let Some(stamps) = &mut self.end.stamps {
+            stamps.on_wake(woken);
+        }
+    }
+
+    /// How many blocks were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.end.progress
     }
 
     /// The largest block that can arrive, in bytes. Does not block.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Consumer;
 use super::look::Found;
 use crate::ring::layout::{CONSUMER_PARKED, EMPTY};
+use crate::ring::stamps::Stamps;
 use crate::ring::wait::{Looked, Yields};
 use crate::ring::{Deadline, OwnPipe, Stop, WaitStrategy};
 use crate::shm::backend::spin_hint;
@@ -122,6 +123,8 @@ impl Consumer {
     #[cold]
     pub(super) fn sleep_for_data(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
+            // Before the word says that this end sleeps, and so before any wake of it.
+            let began = self.end.stamps.as_ref().and_then(Stamps::sleeps);
             self.end.park::<CONSUMER_PARKED>();
             if self.is_pending() {
                 self.end.unpark::<CONSUMER_PARKED>();
@@ -138,6 +141,12 @@ impl Consumer {
             self.end.unpark::<CONSUMER_PARKED>();
             failpoint!("park.data.cleared", [server, client, link], always);
             if self.is_pending() {
+                if let Some(stamps) = &self.end.stamps
+                    && let Some(began) = began
+                    && woken == Woken::Hint
+                {
+                    stamps.woke(began);
+                }
                 return Ok(());
             }
             match woken {

@@ -46,6 +46,7 @@ fn sides(lines: u64) -> (Side, Side) {
             kick: Default::default(),
             strategy: WaitStrategy::Park,
             closes_on_drop: None,
+            stamps: None,
             start,
         };
         Side { producer: Producer::new(&setup(produces)), consumer: Consumer::new(&setup(consumes)), closer }

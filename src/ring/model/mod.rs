@@ -70,6 +70,7 @@ fn setup(lines: u64, start_line: u64) -> Setup {
         kick: Default::default(),
         strategy: WaitStrategy::Park,
         closes_on_drop: None,
+        stamps: None,
         start: start_line * LINE as u64,
     }
 }

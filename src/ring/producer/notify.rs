@@ -50,7 +50,12 @@ impl Producer {
 
     #[cold]
     pub(super) fn wake_consumer(&mut self) {
-        let swapped = || failpoint!("wake.data.swapped", [server, client, link], always);
+        let swapped = || {
+            failpoint!("wake.data.swapped", [server, client, link], always);
+            if let Some(stamps) = &self.end.stamps {
+                stamps.wakes();
+            }
+        };
         if self.end.wake::<CONSUMER_PARKED>(swapped) {
             failpoint!("wake.data.woken", [server, client, link], always);
         }

@@ -22,6 +22,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The time as all processes of this computer read it, in nanoseconds of `CLOCK_MONOTONIC`.
+pub(crate) fn nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 /// The deadline that a wait on a ring keeps, given the one that its caller asked for.
 #[inline(always)]
 pub(crate) fn effective_deadline(deadline: Option<Instant>) -> Option<Instant> {

@@ -77,11 +77,23 @@ impl Reader {
         samples <= lines / LINE as u64
     }
 
+    /// Goes on elsewhere. What lies between does not count as taken.
+    pub(super) fn leap(&mut self, position: u64, sequence: u64) {
+        if let Some(tally) = &mut self.tally {
+            tally.count(self.sequence, self.position);
+            tally.leap(sequence, position);
+        }
+        (self.position, self.sequence) = (position, sequence);
+    }
+
     fn pass_over(&mut self, position: u64, sequence: u64) {
         if !fault!("gap") {
             self.missed = self.missed.saturating_add(sequence - self.sequence);
+            if let Some(tally) = &mut self.tally {
+                tally.miss(sequence - self.sequence);
+            }
         }
-        (self.position, self.sequence) = (position, sequence);
+        self.leap(position, sequence);
     }
 
     /// Passes over everything but the last sample.
@@ -164,7 +176,7 @@ impl Reader {
             if let Some((position, sequence)) = begin
                 && !self.is_overwritten(from.0)
             {
-                (self.position, self.sequence) = (position, sequence);
+                self.leap(position, sequence);
                 break;
             }
         }
@@ -194,14 +206,18 @@ impl Reader {
         for _ in 0..=self.capacity() / LINE as u64 {
             if self.sequence >= wanted {
                 // What was passed over until here was read before, but for these.
-                (self.missed, self.resumed_at) = (self.sequence - wanted, None);
+                let missed = self.sequence - wanted;
+                if let Some(tally) = &mut self.tally {
+                    tally.found(self.missed.saturating_sub(missed));
+                }
+                (self.missed, self.resumed_at) = (missed, None);
                 return;
             }
             let Some(next) = self.step(self.position, self.sequence) else { return };
             if self.is_lapped() {
                 return;
             }
-            (self.position, self.sequence) = next;
+            self.leap(next.0, next.1);
         }
     }
 

@@ -8,7 +8,9 @@ use std::fmt;
 use super::in_place::InPlace;
 use super::page::{Page, State};
 use super::shape::{DATA, ENDED, FIRST, INTENT, Shape};
+use super::tally::Tally;
 use super::writer::Ended;
+use crate::channel::NewestFigures;
 use crate::ring::Kick;
 use crate::ring::layout::{EMPTY, HEADER, Header, LINE, ONE_LINE, Violation, check, data_mark, record_size};
 use crate::shm::backend::{Ordering, SPINS, fence, spin_hint};
@@ -94,6 +96,8 @@ pub(crate) struct Reader {
     edge: u64,
     /// Catch-ups in a row that led nowhere.
     stuck: u32,
+    /// What is told to who looks at the bus.
+    tally: Option<Box<Tally>>,
     /// Samples since the last look that found nothing, and how long such a look lasts.
     run: u32,
     pauses: u32,
@@ -129,6 +133,7 @@ impl Reader {
             resumed_at: None,
             edge: 0,
             stuck: 0,
+            tally: None,
             run: 0,
             pauses: 0,
         };
@@ -139,6 +144,22 @@ impl Reader {
             Start::Last(most) => reader.begin_with_last(most),
         }
         reader
+    }
+
+    /// From now on what it takes is counted there.
+    pub(crate) fn counted_in(&mut self, figures: NewestFigures) {
+        self.tally = Some(Box::new(Tally::new(figures, self.sequence, self.position)));
+        self.tell_at = self.tell_at.min(self.position + self.shape.part());
+    }
+
+    /// Counts what was taken so far.
+    #[cold]
+    #[inline(never)]
+    fn tally_up(&mut self) {
+        if let Some(tally) = &mut self.tally {
+            tally.count(self.sequence, self.position);
+            tally.tell_taken();
+        }
     }
 
     // ---- taking
@@ -214,14 +235,15 @@ impl Reader {
     }
 
     /// Goes on under another subscription to the same segment, with the page that was given with that one.
-    pub(crate) fn go_on_under(&mut self, other: Reader) {
-        (self.page, self.kick) = (other.page, other.kick);
+    pub(crate) fn go_on_under(&mut self, mut other: Reader) {
+        std::mem::swap(&mut self.page, &mut other.page);
+        std::mem::swap(&mut self.kick, &mut other.kick);
     }
 
     /// Heeds the sequence of the first sample, which was stored before it.
     fn begin(&mut self) {
         let first = self.ring.word64::<FIRST>().load(Ordering::Relaxed);
-        self.sequence = self.sequence.max(first.saturating_sub(1));
+        self.leap(self.position, self.sequence.max(first.saturating_sub(1)));
         self.has_begun = true;
     }
 
@@ -314,6 +336,9 @@ impl Reader {
 
     /// Nothing is there: a good time to say how far the reader is.
     fn nothing(&mut self) -> Result<Option<Taken>, Fault> {
+        if self.tally.as_ref().is_some_and(|tally| tally.is_behind(self.sequence)) {
+            self.tally_up();
+        }
         if self.policy == Policy::Reliable {
             self.tell();
             self.look_at_state()?;
@@ -386,6 +411,12 @@ impl Reader {
 
     fn capacity(&self) -> u64 {
         self.shape.ring_size() as u64
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.tally_up();
     }
 }
 
