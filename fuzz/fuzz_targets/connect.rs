@@ -25,7 +25,7 @@ use ringpost::testing::Segment;
 use ringpost::testing::fuzz::{
     FuzzAcceptor, Memory, bell_over, client_on, is_link, link_over, observe_over, register_over, take_over,
 };
-use ringpost::{Client, ClientInfo, CloseReason, ConnectError};
+use ringpost::{Client, ClientFigures, ClientInfo, CloseReason, ConnectError};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -491,6 +491,10 @@ fn answer(input: &mut Input<'_>) {
         let _ = observer.server();
         if let Ok(list) = observer.list() {
             assert!(list.is_sorted_by(|a, b| slot(a) < slot(b)), "each slot comes once");
+        }
+        if let Ok(figures) = observer.figures() {
+            let of = |client: &ClientFigures| slot(&client.info);
+            assert!(figures.clients.is_sorted_by(|a, b| of(a) < of(b)), "each slot comes once");
         }
     } else {
         match register_over(near) {

@@ -143,6 +143,7 @@ pub const CALLS: &[Call] = calls! {
     pipe2 SYS_pipe2: "link topic", "";
     ppoll SYS_ppoll: "register link topic shutdown", "register link topic shutdown";
     prctl SYS_prctl: "start register link topic shutdown", "register link topic shutdown";
+    pread64 SYS_pread64: "topic", "";
     preadv2 SYS_preadv2: "", "link topic shutdown";
     prlimit64 SYS_prlimit64: "start register link topic shutdown", "";
     pwritev2 SYS_pwritev2: "link topic shutdown", "link topic shutdown";
