@@ -36,7 +36,7 @@ pub struct Quotas {
     pub asking: u32,
     /// Registered clients.
     pub clients: u32,
-    /// Bytes of the clients' rings, used or not: three rings and a page for each client, two rings and a
+    /// Bytes of the clients' rings, used or not: three rings and two pages for each client, two rings and a
     /// page for each link that a client opened, a ring and a page for each topic that it publishes, and a
     /// page for each publisher of a topic that it has subscribed to.
     pub ring_bytes: u64,

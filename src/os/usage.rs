@@ -35,11 +35,8 @@ pub(crate) fn of_process() -> Duration {
 /// The processor time that a thread of this process has used. `None` if there is no such thread.
 pub(crate) fn of_thread(thread: Pid) -> Option<Duration> {
     // The number that `pthread_getcpuclockid` makes: of a thread (4), the time that the scheduler counts (2).
-    let clock = !thread.as_raw_nonzero().get() << 3 | 4 | 2;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a valid `timespec`, which the kernel fills.
-    let told = unsafe { libc::clock_gettime(clock, &raw mut time) } == 0;
-    told.then(|| Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    let used = clock(!thread.as_raw_nonzero().get() << 3 | 4 | 2);
+    (!used.is_zero()).then_some(used)
 }
 
 /// Reads a clock. (Not by `rustix`, with which the instruction counts under valgrind ended with signal 11.)

@@ -17,7 +17,7 @@ use super::control::Control;
 use super::departure::{client_babbled, client_died};
 use super::enrolment::Enrolment;
 use super::events::{Event, Refused};
-use super::figures::Stamping;
+use super::figures::{LastLook, Stamping};
 use super::kicks::kick;
 use super::shared::Shared;
 use super::topics::Topics;
@@ -45,6 +45,7 @@ pub(super) struct Acceptor {
     pub(super) control: Control,
     pub(super) put_off: PutOff,
     pub(super) stamping: Stamping,
+    pub(super) last_look: LastLook,
 }
 
 /// The connections whose requests were put off, in the order in which they asked, and when to try again.

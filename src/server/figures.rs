@@ -33,10 +33,31 @@ const CLIENTS_AT_ONCE: usize = 16;
 const LINKS_AT_ONCE: usize = 128;
 const TOPICS_AT_ONCE: usize = 32;
 
+/// For how long a look at the server as a whole serves other users, too. It costs a step for each client.
+const LOOK_LASTS: Duration = Duration::from_millis(100);
+
 /// Until when durations are measured.
 #[derive(Debug, Default)]
 pub(super) struct Stamping {
     until: Option<Instant>,
+}
+
+/// The last look at the server as a whole.
+#[derive(Debug, Default)]
+pub(super) struct LastLook(Option<(Instant, Figures)>);
+
+impl LastLook {
+    /// A new look, or the last one if that will do.
+    fn take(&mut self, shared: &Shared, may_be_old: bool) -> Look {
+        match &self.0 {
+            Some((at, figures)) if may_be_old && at.elapsed() < LOOK_LASTS => Look(figures.clone()),
+            _ => {
+                let look = shared.look();
+                self.0 = Some((Instant::now(), look.0.clone()));
+                look
+            }
+        }
+    }
 }
 
 impl Acceptor {
@@ -53,7 +74,7 @@ impl Acceptor {
         }
         let page = Page::new(self.shared.uptime.number(), MOST_BODY);
         Ok(match section {
-            Section::Server => page.with(&[self.shared.look()], None),
+            Section::Server => page.with(&[self.last_look.take(&self.shared, !is_operator)], None),
             Section::Users => {
                 let mut users = self.shared.ledger.users();
                 users.retain(|user| u64::from(user.uid) >= from && (is_operator || user.uid == uid));

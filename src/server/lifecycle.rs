@@ -18,7 +18,7 @@ use super::control::Control;
 use super::enrolment::Enrolment;
 use super::error::StartError;
 use super::events::Event;
-use super::figures::Stamping;
+use super::figures::{LastLook, Stamping};
 use super::panics::contain;
 use super::shared::Shared;
 use super::summary::{ServerSummary, summary};
@@ -85,6 +85,7 @@ impl Acceptor {
             control: Control::new(Arc::clone(&shared)),
             put_off: PutOff::default(),
             stamping: Stamping::default(),
+            last_look: LastLook::default(),
         };
         acceptor.admission.open(&acceptor.connections).map_err(|errno: Errno| StartError::System {
             action: "watch the socket",
