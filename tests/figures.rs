@@ -159,7 +159,10 @@ fn fills_and_waiting_senders_are_seen() {
         (bob, sent)
     });
     eventually("a sender waits", || client(&look(bus.path()), "carol").waiting_senders == 1);
-    carol.recv().unwrap();
+    eventually("there is room", || {
+        carol.try_recv().unwrap();
+        waits.is_over()
+    });
     let (_bob, sent) = waits.end("the send");
     assert_eq!(sent, Ok(()));
     while carol.try_recv().unwrap().is_some() {}
@@ -180,8 +183,18 @@ fn links_and_topics_have_their_figures() {
     let figures = look(bus.path());
     let topic = &figures.topics[0];
     assert_eq!((topic.info.topic.as_str(), topic.samples, topic.bytes), ("prices/AAPL", 7, 7 * 64));
-    let link = &figures.links[0];
-    assert_eq!((link.info.caller.as_str(), link.info.callee.as_str()), ("alice", "bob"));
+    let shown = &figures.links[0];
+    assert_eq!((shown.info.caller.as_str(), shown.info.callee.as_str()), ("alice", "bob"));
+    // Each end tells what it did when it has time for it.
+    eventually("both ends tell", || {
+        link.call(b"ping").unwrap();
+        let shown = &look(bus.path()).links[0];
+        let lines = |requests: u64| 64 * requests;
+        shown.requests >= 10
+            && shown.served >= 10
+            && shown.bytes_out >= lines(shown.requests)
+            && shown.bytes_in >= lines(shown.served)
+    });
     assert_eq!((figures.server.users[0].links, figures.server.users[0].topics), (1, 1));
     prices.send(b"202").unwrap();
     assert_eq!(bus.server.figures().unwrap().topics[0].samples, 8);
@@ -234,29 +247,38 @@ fn a_wake_is_measured_by_what_the_client_says_if_that_can_be() {
     let bus = Bus::with(|builder| builder.wait(WaitStrategy::Park));
     let mut raw = RawClient::register(bus.path(), "raw");
     look(bus.path());
-    let woken_at = |raw: &RawClient, at: u64| raw.segment.word64(FIGURES + 64).store(at, Ordering::Relaxed);
-    let mut call = |raw: &mut RawClient| {
+    // It sleeps before each call. Then the client says when it wakes it.
+    let mut call = |at: Option<fn() -> u64>| {
+        eventually("it sleeps", || raw.consumer_parked(Ring::Request).load(Ordering::SeqCst) != 0);
+        if let Some(at) = at {
+            raw.segment.word64(FIGURES + 64).store(at(), Ordering::Relaxed);
+        }
         raw.request(1, 0, b"x");
         raw.wake();
         eventually("it is answered", || raw.response().is_some());
     };
     let wakes = || client(&look(bus.path()), "raw").wake.count();
-    call(&mut raw);
-    assert_eq!(wakes(), 0, "it said nothing");
-    let now = || {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-    };
-    woken_at(&raw, now());
-    call(&mut raw);
-    assert_eq!(wakes(), 1);
-    call(&mut raw);
-    assert_eq!(wakes(), 1, "the same word says nothing new");
-    for lie in [1, u64::MAX, now() + 3_600_000_000_000] {
-        woken_at(&raw, lie);
-        call(&mut raw);
+    call(None); // it fell asleep when nobody looked
+    call(None);
+    assert_eq!(wakes(), 0, "nothing was said");
+    // A look at the ring may come between the word that it sleeps and the sleep; then there was no wake.
+    eventually("a wake is counted", || {
+        call(Some(now));
+        wakes() > 0
+    });
+    let counted = wakes();
+    call(None);
+    assert_eq!(wakes(), counted, "what was said belongs to an earlier sleep");
+    for lie in [|| 1, || u64::MAX, || now() + 3_600_000_000_000] {
+        call(Some(lie));
     }
-    assert_eq!(wakes(), 1);
+    assert_eq!(wakes(), counted);
+}
+
+/// The clock of the stamps.
+fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[test]

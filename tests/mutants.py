@@ -92,8 +92,8 @@ LINK_END = "src/client/links/end.rs"
 LINK_PIPES = "src/client/links/pipes.rs"
 LINKS = "src/client/links/set.rs"
 TAP_RECORD = "src/connect/tap.rs"
-FIGURES = "src/server/figures.rs"
-FIGURES_PAGE = "src/connect/figures/page.rs"
+FIGURES_ASKED = "src/server/figures.rs"
+PAGE_OF_FIGURES = "src/connect/figures/page.rs"
 OBSERVED = "src/link/observed.rs"
 INTAKE = "src/client/links/intake.rs"
 INCOMING = "src/client/links/incoming.rs"
@@ -1117,20 +1117,17 @@ MUTANTS = [
     ("tap: a refused message is copied", WORKER,
      "&responder.body()[payload_at..], Status::NotAllowed, None);", "&[], Status::NotAllowed, None);",
      process("tap", "a_message_that_is_refused")),
-    ("figures: a stranger's look turns nothing on", FIGURES, "if is_operator {", "if true {",
+    ("figures: a stranger's look turns nothing on", FIGURES_ASKED, "if is_operator {", "if true {",
      process("figures", "a_strangers_look")),
-    ("figures: a stranger is told of itself only", FIGURES, "(is_operator || user.uid == uid)", "true",
+    ("figures: a stranger is told of itself only", FIGURES_ASKED, "(is_operator || user.uid == uid)", "true",
      process("figures", "a_strangers_look")),
-    ("figures: nothing is measured any more some time after a look", FIGURES,
+    ("figures: nothing is measured any more some time after a look", FIGURES_ASKED,
      "if self.until.is_some_and(|until| until <= now) {", "if false {", process("figures", "durations_are_measured")),
     ("figures: nothing is measured any more at the end", "src/server/lifecycle.rs",
      "        self.stamping.end(&self.shared);\n", "", process("figures", "durations_are_measured")),
     ("figures: who comes later measures, too", ENROLMENT, "if self.shared.is_stamped() {", "if false {",
      process("figures", "durations_are_measured")),
-    ("figures: a wake that cannot be is not counted", "src/server/watched_calls.rs",
-     ".filter(|took| *took < LONGEST_WAKE)", "", process("figures", "a_wake_is_measured")),
-    ("figures: a wake is counted once", "src/server/watched_calls.rs",
-     "if woken_at == std::mem::replace(&mut self.woken_at, woken_at) {", "if woken_at == 0 {",
+    ("figures: a worker's wake is counted", WORKER, "measures.measured.count(Timed::Wake, took)", "drop((&measures, took))",
      process("figures", "a_wake_is_measured")),
     ("figures: what a worker did is in one sum or the other", "src/server/workers.rs",
      "            sums.add(&entry.member.measured.totals());\n", "", process("figures", "totals_only_grow")),
@@ -1142,12 +1139,12 @@ MUTANTS = [
     ("figures: a walk over a ring ends with the ring", "src/ring/glance.rs",
      "Some(end) if end - start <= self.size() => at = end,", "Some(end) => at = end,",
      tests("what_a_peer_may_have_written_is_only_a_number")),
-    ("figures: places rise", FIGURES_PAGE, "if entry.place() < least {", "if false {", tests("no_server_can_send_an_endless_page")),
-    ("figures: a page leads on", FIGURES_PAGE, "next if next > from && next >= least => Some(Decoded", "next => Some(Decoded",
+    ("figures: places rise", PAGE_OF_FIGURES, "if entry.place() < least {", "if false {", tests("no_server_can_send_an_endless_page")),
+    ("figures: a page leads on", PAGE_OF_FIGURES, "next if next > from && next >= least => Some(Decoded", "next => Some(Decoded",
      tests("no_server_can_send_an_endless_page")),
-    ("figures: two servers are not mixed", FIGURES_PAGE, "if page.server != server {", "if false {",
+    ("figures: two servers are not mixed", PAGE_OF_FIGURES, "if page.server != server {", "if false {",
      tests("figures_of_two_servers_are_not_mixed")),
-    ("figures: a histogram's steps rise", FIGURES_PAGE, "(bucket >= least).then_some(counts.get_mut(bucket)?)?",
+    ("figures: a histogram's steps rise", PAGE_OF_FIGURES, "(bucket >= least).then_some(counts.get_mut(bucket)?)?",
      "counts.get_mut(bucket)?", tests("any_page_of_figures")),
     ("figures: no more samples than lines", "src/topic/glance.rs", "(samples <= behind / LINE as u64).then_some(",
      "true.then_some(", tests("whatever_a_publisher_writes_is_only_a_number")),

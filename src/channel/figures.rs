@@ -90,11 +90,6 @@ impl FiguresPage {
         Histogram::of((0..Histogram::BUCKETS).map(|bucket| self.load(which.at() + 8 * bucket)))
     }
 
-    /// When the client says it last woke the consumer of its requests: nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) fn woken_at(&self) -> u64 {
-        self.load(WOKEN_AT)
-    }
-
     /// What the client says of its link with this index; nothing from [`LINKS`](Self::LINKS) on.
     pub(crate) fn link(&self, index: u16) -> Option<LinkCounts> {
         let at = link_at(index)?;

@@ -10,12 +10,8 @@ use super::worker::Operations;
 use crate::connect::{Copied, TapKind};
 use crate::link::observed::{self, in_span};
 use crate::link::{Request, Response, ServiceError};
-use crate::os::usage::clock;
 use crate::shm::backend::now;
 use crate::wire::{Key, Name, Status};
-
-/// A wake that takes longer is none: the time is of another clock, or of a former look.
-const LONGEST_WAKE: Duration = Duration::from_secs(10);
 
 impl Operations {
     /// Runs the service for a call that somebody watches.
@@ -74,24 +70,6 @@ impl Operations {
         }
         let number = response.number();
         in_span(&self.member.peer, number, || (**self.service).call(request, response))
-    }
-
-    /// Measures how long this worker took to wake up, if its client says that it has just woken it. The
-    /// client may say anything, but only about itself: what cannot be is left out.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn note_wake(&mut self) {
-        let Some(page) = &self.member.page else { return };
-        let woken_at = page.woken_at();
-        if woken_at == std::mem::replace(&mut self.woken_at, woken_at) {
-            return;
-        }
-        let now = clock(libc::CLOCK_MONOTONIC);
-        if let Some(took) =
-            now.checked_sub(Duration::from_nanos(woken_at)).filter(|took| *took < LONGEST_WAKE)
-        {
-            self.member.measured.count(Timed::Wake, took);
-        }
     }
 
     /// Now, if what follows is copied for a tap.

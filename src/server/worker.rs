@@ -13,6 +13,7 @@ use super::access::Act;
 use super::answers::Declined;
 use super::delivery::Delivery;
 use super::events::{Event, Refused};
+use super::measured::Timed;
 use super::member::Member;
 use super::shared::Shared;
 use super::watch::Watched;
@@ -42,8 +43,6 @@ pub(super) struct Operations {
     unreported: Totals,
     /// What is wanted besides serving, as of the beginning of this drain.
     pub(super) watched: Watched,
-    /// When the client last said that it woke this worker: nanoseconds of the system's clock.
-    pub(super) woken_at: u64,
 }
 
 /// What workers have done.
@@ -68,9 +67,11 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         member: Arc<Member>,
-        requests: Consumer,
+        mut requests: Consumer,
         responses: Producer,
     ) -> Worker {
+        let measures = Arc::clone(&member);
+        requests.on_wake(Arc::new(move |took| measures.measured.count(Timed::Wake, took)));
         let strategy = member.share.wait().unwrap_or(shared.settings.wait);
         let slot = Slot::new(&shared.scheduler, strategy, member.intake.clone(), shared.acceptor());
         // A server without a service has ended, and admits nobody.
@@ -82,7 +83,6 @@ impl Worker {
                 member,
                 service,
                 unreported: Totals::default(),
-                woken_at: 0,
                 watched: Watched::default(),
             },
             left: None,
@@ -127,9 +127,6 @@ impl Handler for Operations {
     #[inline(always)]
     fn begin(&mut self) {
         self.watched = self.shared.watched();
-        if self.watched.has(Watched::STAMPED) {
-            self.note_wake();
-        }
     }
 
     #[inline(always)]
