@@ -63,11 +63,12 @@ pub struct TapOptions {
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Print one JSON object per line: {"registered":{"name","key"}}, then
-    /// {"kind":"call|message|post|sample","time","from":{"name","key","pid", "uid"},"missed","bytes","
-    /// payload":TEXT} and, as it applies, "to":{"name","key"}, "outcome", "nanoseconds",
-    /// "response_bytes", "response", "topic", "sequence"; bytes that are not UTF-8 are printed as
-    /// "payload_base64" and "response_base64" instead
+    /// Print one JSON object per line: first {"registered":{"name","key"}}, then objects with "kind" (call,
+    /// message, post or sample), "time", "from":{"name","key","pid","uid"}, "missed", "bytes" and "payload"
+    ///
+    /// As it applies they also have "to":{"name","key"}, "outcome", "nanoseconds", "response_bytes",
+    /// "response", "topic" and "sequence". Bytes that are not UTF-8 are printed as "payload_base64" and
+    /// "response_base64" instead
     #[arg(long)]
     pub json: bool,
 
