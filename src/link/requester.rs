@@ -123,7 +123,7 @@ impl Requester {
         let header = BlockHeader::new(operation as u16, flags, sequence).to_word();
         self.requests.try_publish(Some(header), &body)?;
         self.next = sequence.wrapping_add(1);
-        if sequence % TELL_EVERY == 0 {
+        if sequence.is_multiple_of(TELL_EVERY) {
             self.tell();
         }
         Ok(sequence)
@@ -134,7 +134,7 @@ impl Requester {
         let header = BlockHeader::new(Operation::Post as u16, 0, 0).to_word();
         self.requests.try_publish(Some(header), &[body])?;
         self.posts = self.posts.wrapping_add(1);
-        if self.posts % TELL_EVERY == 0 {
+        if self.posts.is_multiple_of(TELL_EVERY) {
             self.tell();
         }
         self.posted_to = self.requests.position();

@@ -8,7 +8,7 @@ use super::common::role::{Role, Stage, say, setting};
 use super::common::server::as_set;
 use super::common::{Bus, LIMIT, Place, eventually};
 use ringpost::cli::calls::{self, CALLS, Phase, Side};
-use ringpost::{Client, Subscriber, WaitStrategy};
+use ringpost::{Client, Observer, Subscriber, WaitStrategy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -258,6 +258,7 @@ fn a_server_makes_only_the_calls_that_are_listed() {
             presence.recv_timeout(LIMIT).unwrap();
             publisher.send(b"x").unwrap();
             sub.recv_timeout(LIMIT).unwrap();
+            assert_eq!(Observer::connect(path).unwrap().figures().unwrap().topics[0].samples, 1);
             drop((publisher, sub, presence));
             server.begin("shutdown");
             server.ends_its_phase();
