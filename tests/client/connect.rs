@@ -293,7 +293,7 @@ fn a_server_that_answers_nonsense_is_not_believed() {
     let error = registered_by(Some((b"HTTP/1.1 400 Bad Request".to_vec(), None)));
     assert!(matches!(error, RegisterError::NotRingpost { .. }));
     let error = registered_by(Some((datagram(7, 2, b"no"), None)));
-    assert!(matches!(error, RegisterError::VersionMismatch { server: 7, own: 5 }));
+    assert!(matches!(error, RegisterError::VersionMismatch { server: 7, own: 6 }));
     assert!(matches!(registered_by(Some((done(&[1; 32]), None))), RegisterError::NotRingpost { .. }));
     let error = registered_by(Some((done(&[1; 15]), memory(true))));
     assert!(matches!(error, RegisterError::NotRingpost { .. }));

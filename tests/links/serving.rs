@@ -243,7 +243,8 @@ fn a_service_hears_of_each_end_and_no_thread_is_left_after_join() {
         (one.call(b"x").unwrap().to_vec(), other.call(b"y").unwrap().to_vec()),
         (b"x".into(), b"y".into())
     );
-    assert_eq!(threads(), 3, "the server's worker, and one for each link");
+    // A new thread first has the name of the thread that started it.
+    becomes("the server has a worker, and each link one", threads, &3);
     drop(one);
     eventually("one has left", || diary.left.lock().unwrap().len() == 1);
     serving.stop();
