@@ -184,12 +184,33 @@ fn a_shell_can_stop_it_and_let_it_go_on() {
     tty.until("it goes on", |screen| {
         screen.is_taken() && screen.hidden && line(&screen.text(), "alice").is_some()
     });
+    // Somebody else stops it.
+    let top = tty.foreground();
+    rustix::process::kill_process(top, Signal::TSTP).unwrap();
+    tty.until("the shell has the terminal", |screen| {
+        !screen.is_taken() && !screen.hidden && screen.current() == "SHELL"
+    });
+    tty.press("fg\r");
+    tty.until("it goes on", |screen| screen.is_taken() && line(&screen.text(), "alice").is_some());
     tty.press("q");
     tty.until("the shell is back", |screen| {
         !screen.is_taken() && !screen.hidden && screen.current() == "SHELL"
     });
     tty.press("exit\r");
     assert_eq!(tty.end(), Some(0));
+}
+
+/// Nobody could let it go on.
+#[test]
+fn without_a_shell_ctrl_z_does_not_stop_it() {
+    let place = Place::new();
+    let _server = start_server(&place, &[]);
+    let mut tty = Tty::top_alone(&place.path);
+    tty.shows("no client is registered");
+    tty.press("\x1a?");
+    tty.shows("any key back");
+    tty.press("xq");
+    is_given_back(&mut tty);
 }
 
 #[test]

@@ -55,6 +55,13 @@ impl Tty {
         Tty::start_on(command, (80, 24), true, set)
     }
 
+    /// Starts `ringpost top` in a session of its own, in which no shell could let it go on.
+    pub fn top_alone(socket: &Path) -> Tty {
+        let mut command = Command::new("setsid");
+        command.args([CLIENT, "top", "--socket"]).arg(socket);
+        Tty::start_on(command, (80, 24), true, |_| {})
+    }
+
     /// Starts a shell with job control, of which the terminal is the controlling one. Its prompt is `SHELL `.
     pub fn shell(socket: &Path) -> Tty {
         Tty::shell_for(socket, false)
@@ -174,6 +181,11 @@ impl Tty {
         self.dark.store(true, Ordering::Relaxed);
         self.light.take().unwrap().join().unwrap();
         self.keyboard = None;
+    }
+
+    /// The leader of the job that has the terminal.
+    pub fn foreground(&self) -> Pid {
+        rustix::termios::tcgetpgrp(self.keyboard.as_ref().unwrap()).unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -43,7 +43,8 @@ pub fn read(screen: &Screen, mut signals: Signals, completion: &Completion, even
                 resized(&mut screen.lock());
                 continue;
             }
-            Ok(Next::Continued) => {
+            // Stops are not caught.
+            Ok(Next::Continued | Next::Stop) => {
                 goes_on(&mut screen.lock());
                 continue;
             }

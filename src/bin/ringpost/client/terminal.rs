@@ -7,12 +7,12 @@ use std::time::Duration;
 use ringpost::cli::exit::Outcome;
 use ringpost::cli::out;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, kill_current_process_group};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
-use signal_hook::consts::{SIGCONT, SIGWINCH};
-use signal_hook::low_level::pipe;
+use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
+use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use super::typing::Special;
 use super::view::Size;
@@ -97,11 +97,53 @@ impl Terminal {
         if kill_current_process_group(Signal::TSTP).is_ok() {
             signals.wait_for_continued(STOP);
         }
-        // They may be others now.
+        self.look_anew();
+    }
+
+    /// Stops this process after [`Next::Stop`], until the shell lets it go on. [`leave`](Self::leave) comes
+    /// before it.
+    pub fn stop_as_asked(&mut self, signals: &mut Signals) {
+        let _ = emulate_default_handler(SIGTSTP);
+        signals.take_continued();
+        self.look_anew();
+    }
+
+    /// Takes the settings that there are now, which the shell may have changed.
+    fn look_anew(&mut self) {
         if let Ok(settings) = tcgetattr(io::stdin()) {
             self.settings = settings;
         }
     }
+}
+
+/// Asks this process and those of its job to stop, if there is a shell that could let them go on. The kernel
+/// does not stop others either.
+pub fn ask_to_stop() {
+    if has_shell() {
+        let _ = kill_current_process_group(Signal::TSTP);
+    }
+}
+
+/// Whether a process of this session, but of another group, is the parent of this one's group.
+fn has_shell() -> bool {
+    let (group, session) = (getpgrp(), getsid(None).ok());
+    let mut parent = getppid();
+    while let Some(process) = parent {
+        if getsid(Some(process)).ok() != session {
+            return false;
+        }
+        if getpgid(Some(process)) != Ok(group) {
+            return true;
+        }
+        parent = parent_of(process);
+    }
+    false
+}
+
+fn parent_of(process: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Pid::from_raw(parent.trim().parse().ok()?)
 }
 
 /// Restores a terminal's settings.
@@ -128,6 +170,8 @@ pub enum Next {
     Resized,
     /// The process was stopped, and goes on.
     Continued,
+    /// The process is asked to stop.
+    Stop,
     /// Nothing in the time given.
     Nothing,
 }
@@ -136,11 +180,18 @@ pub enum Next {
 pub struct Signals {
     resized: UnixStream,
     continued: UnixStream,
+    stop: Option<UnixStream>,
 }
 
 impl Signals {
     pub fn catch() -> io::Result<Signals> {
-        Ok(Signals { resized: caught(SIGWINCH)?, continued: caught(SIGCONT)? })
+        Ok(Signals { resized: caught(SIGWINCH)?, continued: caught(SIGCONT)?, stop: None })
+    }
+
+    /// Catches what asks the process to stop, too, so that it can give the terminal back before it does.
+    pub fn catch_stops(&mut self) -> io::Result<()> {
+        self.stop = Some(caught(SIGTSTP)?);
+        Ok(())
     }
 
     /// Waits for input or a signal, without a limit if `time` is `None`.
@@ -151,6 +202,8 @@ impl Signals {
             PollFd::new(&self.continued, PollFlags::IN),
             PollFd::new(&self.resized, PollFlags::IN),
             PollFd::new(&stdin, PollFlags::IN),
+            // Without it, once more what is looked at anyway.
+            PollFd::new(self.stop.as_ref().unwrap_or(&self.resized), PollFlags::IN),
         ];
         loop {
             match poll(&mut ends, time.as_ref()) {
@@ -160,7 +213,11 @@ impl Signals {
                 Err(error) => return Err(error.into()),
             }
         }
-        let [continued, resized, _] = ends.map(|end| !end.revents().is_empty());
+        let [continued, resized, _, stop] = ends.map(|end| !end.revents().is_empty());
+        if let Some(end) = self.stop.as_mut().filter(|_| stop) {
+            drain(end);
+            return Ok(Next::Stop);
+        }
         if continued {
             self.take_continued();
             return Ok(Next::Continued);

@@ -55,7 +55,8 @@ struct Live {
 /// Runs until somebody quits, or a signal comes.
 pub fn run(terminal: Terminal, observer: Observer, interval: Duration, state: State) -> Outcome {
     let interrupt = Interrupt::install()?;
-    let signals = Signals::catch().map_err(cannot)?;
+    let mut signals = Signals::catch().map_err(cannot)?;
+    signals.catch_stops().map_err(cannot)?;
     let settings = terminal.settings();
     restore_at_panic(settings.clone());
     interrupt.at_last(move || leave(&settings));
@@ -139,8 +140,10 @@ fn read(live: &Mutex<Live>, mut signals: Signals) -> End {
             },
             Ok(Next::Resized) => Vec::new(),
             // The shell has written to the terminal and set it.
-            Ok(Next::Continued) => {
-                if let Err(failure) = lock(live).enter() {
+            Ok(next @ (Next::Continued | Next::Stop)) => {
+                let mut live = lock(live);
+                let entered = if next == Next::Stop { live.stop(&mut signals) } else { live.enter() };
+                if let Err(failure) = entered {
                     return End::Failed(failure);
                 }
                 continue;
@@ -151,7 +154,10 @@ fn read(live: &Mutex<Live>, mut signals: Signals) -> End {
         for key in keys {
             let done = match live.state.press(&key) {
                 Wish::Quit => return End::Asked,
-                Wish::Stop => live.stop(&mut signals),
+                Wish::Stop => {
+                    terminal::ask_to_stop();
+                    Ok(())
+                }
                 Wish::Redraw => live.enter(),
                 Wish::Nothing => Ok(()),
             };
@@ -225,7 +231,7 @@ impl Live {
     /// Stops as a shell's job. The lock is held, so that nobody draws until the terminal is set again.
     fn stop(&mut self, signals: &mut Signals) -> Outcome {
         self.give_back();
-        self.terminal.stop(signals);
+        self.terminal.stop_as_asked(signals);
         self.enter()
     }
 
@@ -239,5 +245,72 @@ impl Live {
             self.closed = true;
             self.give_back();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::Read;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::fs::OFlags;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    /// Set for the process in which the other test below is to panic.
+    const PANIC: &str = "RINGPOST_TEST_PANIC";
+
+    #[test]
+    fn panics_on_a_terminal() {
+        if std::env::var_os(PANIC).is_none() {
+            return;
+        }
+        let terminal = Terminal::open().unwrap().unwrap();
+        restore_at_panic(terminal.settings());
+        let palette = Palette::from_environment();
+        let (state, drawn) = (State::default(), Buffer::default());
+        let mut live = Live { state, palette, terminal, drawn, closed: false };
+        live.enter().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+            .open(std::ffi::OsStr::from_bytes(name.to_bytes()))
+            .unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "top::screen::tests::panics_on_a_terminal", "--nocapture"]);
+        command.env(PANIC, "1").env("TERM", "xterm").env_remove("RUST_BACKTRACE");
+        command.stdin(end()).stdout(end()).stderr(end());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let modes = tcgetattr(&slave).unwrap().local_modes;
+        drop(slave);
+        let mut output = Vec::new();
+        // The end of a terminal is an error of the other side.
+        let _ = File::from(master.try_clone().unwrap()).read_to_end(&mut output);
+        assert!(!child.wait().unwrap().success());
+        let output = String::from_utf8_lossy(&output);
+        let at = |text: &str| output.find(text).unwrap_or_else(|| panic!("{text:?} is not in {output:?}"));
+        let (taken, given_back) = (at("\x1b[?1049h"), at("\x1b[?1049l"));
+        assert!(taken < given_back && given_back < at("on purpose"), "{output:?}");
+        assert!(at("\x1b[?25l") < at("\x1b[?25h"));
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        let after = tcgetattr(&master).unwrap().local_modes;
+        assert!(after.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG));
     }
 }
