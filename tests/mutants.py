@@ -103,6 +103,7 @@ BROKER = "src/server/broker"
 OWN = "src/os/fork_safe.rs"
 SCHEDULER = "src/link/scheduler/mod.rs"
 SLOT = "src/link/scheduler/slot.rs"
+TOP = "src/bin/ringpost/top"
 
 
 def loom(*models):
@@ -115,6 +116,11 @@ def tests(*names):
 
 def process(program, name):
     return ("process", (program, name))
+
+
+def program(name):
+    """A unit test of the program `ringpost`."""
+    return ("program", (name,))
 
 
 def fuzz(target):
@@ -1166,6 +1172,27 @@ MUTANTS = [
     ("span: it is left although the service panics", OBSERVED,
      "    returned.unwrap_or_else(|panic| resume_unwind(panic))\n}\n\nfn contain",
      "    drop(returned);\n    resume_unwind(Box::new(()))\n}\n\nfn contain", process("subscriber", "one_that_wants_spans")),
+
+    # ringpost top
+    ("top: another server is compared with nothing", TOP,
+     "if !self.last.as_ref().is_some_and(same) { *self = Looks::default(); }", "let _ = same;",
+     program("another_server_is_compared_with_nothing")),
+    ("top: a client is its key, not its name", TOP,
+     "Client::new(client, before.get(key).copied(),",
+     "Client::new(client, then.and_then(|then| then.clients.iter().find(|old| old.info.name == client.info.name)),",
+     program("a_client_that_came_anew_is_not_the_old_one")),
+    ("top: names are escaped", TOP,
+     "out::readable(name.as_bytes())", "name.to_owned()",
+     program("nobody_s_name_controls_the_terminal")),
+    ("top: a panic gives the terminal back", TOP,
+     "leave(&settings); before(info);", "let _ = &settings; before(info);",
+     program("a_panic_gives_the_terminal_back")),
+    ("top: the end gives the terminal back", TOP,
+     "self.closed = true; self.give_back();", "self.closed = true;",
+     process("programs", "the_terminal_is_given_back_at_every_end")),
+    ("top: without a shell nothing stops it", "src/bin/ringpost/client/terminal.rs",
+     "if has_shell() { let _ = kill", "if true { let _ = kill",
+     process("programs", "without_a_shell_ctrl_z_does_not_stop_it")),
 ]
 
 
@@ -1227,6 +1254,9 @@ def check(kind, what):
     if kind == "process":
         program, output = build(["cargo", "test", "--features", "cli", "--test", what[0]], CARGO_TARGET_DIR=str(BUILD / "tests"))
         return ("broken", output) if program is None else run_tests(program, what[1:])
+    if kind == "program":
+        program, output = build(["cargo", "test", "--features", "cli", "--bin", "ringpost"], CARGO_TARGET_DIR=str(BUILD / "tests"))
+        return ("broken", output) if program is None else run_tests(program, what)
     if kind == "fuzz":
         environment = {"RUSTC_BOOTSTRAP": "1", "CARGO_TARGET_DIR": str(BUILD / "fuzz")}
         built, output = run(cargo() + ["fuzz", "build", what[0]], longest=3600, **environment)

@@ -276,6 +276,20 @@ fn without_a_terminal_it_prints_tables() {
     printing.end().well();
 }
 
+/// The names of all fields of a value.
+fn fields_of(value: &Value, fields: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                fields.push(name.clone());
+                fields_of(value, fields);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| fields_of(value, fields)),
+        _ => {}
+    }
+}
+
 #[test]
 fn each_look_is_one_json_object() {
     let place = Place::new();
@@ -300,6 +314,13 @@ fn each_look_is_one_json_object() {
         look["clients"].as_array().unwrap().iter().find(|client| client["name"] == name).unwrap().clone()
     };
     assert_eq!(client(&look, "idle")["key"], idle.key().to_string());
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PROGRAMS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut fields = Vec::new();
+    fields_of(&look, &mut fields);
+    for field in fields {
+        assert!(page.contains(&format!("`{field}`")), "docs/PROGRAMS.md does not tell of {field}");
+    }
     eventually("calls are counted", || {
         let busy = client(&looking.json_line(), "busy");
         busy["calls"]["per_second"].as_f64().is_some_and(|rate| rate > 0.0) && busy["inbox"]["size"].is_u64()

@@ -14,10 +14,11 @@ use ringpost::cli::exit::Outcome;
 use ringpost::cli::out;
 
 /// The arguments that are completed so.
-pub const LIVE: [Live; 5] = [
+pub const LIVE: [Live; 6] = [
     Live { argument: "to", kind: "names" },
     Live { argument: "from", kind: "names" },
     Live { argument: "link", kind: "names" },
+    Live { argument: "filter", kind: "names" },
     Live { argument: "topic", kind: "topics" },
     Live { argument: "pattern", kind: "topics" },
 ];

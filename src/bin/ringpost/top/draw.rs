@@ -526,6 +526,12 @@ mod tests {
     }
 
     #[test]
+    fn before_the_first_look_nothing_is_claimed() {
+        let lines = lines(&State::default(), 80, 24);
+        assert_eq!((lines[0].as_str(), lines[1].as_str(), lines[5].as_str()), ("ringpost", "", ""));
+    }
+
+    #[test]
     fn no_terminal_is_too_small() {
         for width in (0..40).chain([79, 81, 400]) {
             for height in (0..14).chain([100]) {
