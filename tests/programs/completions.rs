@@ -76,6 +76,7 @@ fn bash_offers_names_and_topics() {
     check(&["publish", "--topic", "pri"], &["prices/AAPL"]);
     check(&["subscribe", "--as", "x", ""], &["prices/AAPL"]);
     check(&["subscribe", "--po"], &["--policy"]);
+    check(&["top", "--filter", "bo"], &[r"bob\ smith"]);
     // The socket after the word, as bash divides --socket=PATH.
     let late = ["ringpost", "send", "--socket", "=", socket, "--to", "a"];
     assert_eq!(in_bash(&late).unwrap(), ["alice"]);
@@ -124,7 +125,7 @@ fn zsh_offers_names_and_topics() {
     let Some((arguments, names)) = offers("_ringpost_names") else { return };
     assert_eq!(
         (arguments.len(), names),
-        (5, vec!["alice".to_owned(), "bob smith".to_owned()]),
+        (6, vec!["alice".to_owned(), "bob smith".to_owned()]),
         "{arguments:?}"
     );
     let (arguments, topics) = offers("_ringpost_topics").unwrap();

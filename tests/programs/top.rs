@@ -297,6 +297,7 @@ fn each_look_is_one_json_object() {
     let busy = Busy::start(&place, "busy");
     let mut idle = Client::register(&place.path, "idle").unwrap();
     let _topic = idle.publish("prices/AAPL").unwrap();
+    idle.send(idle.key(), b"a note to itself").unwrap();
     let line = ["top", "--socket", text(&place.path), "--interval", "0.1", "--json"];
     let once = run(CLIENT, &[&line[..], &["--once", "--filter", "idle"]].concat()).quiet();
     let once: Value = serde_json::from_slice(&once).unwrap();
@@ -313,7 +314,9 @@ fn each_look_is_one_json_object() {
     let client = |look: &Value, name: &str| {
         look["clients"].as_array().unwrap().iter().find(|client| client["name"] == name).unwrap().clone()
     };
-    assert_eq!(client(&look, "idle")["key"], idle.key().to_string());
+    let shown = client(&look, "idle");
+    assert_eq!(shown["key"], idle.key().to_string());
+    assert!(shown["unread"] == 1 && shown["inbox"]["used"].as_u64().unwrap() > 0, "{shown}");
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PROGRAMS.md");
     let page = std::fs::read_to_string(page).unwrap();
     let mut fields = Vec::new();
@@ -321,9 +324,10 @@ fn each_look_is_one_json_object() {
     for field in fields {
         assert!(page.contains(&format!("`{field}`")), "docs/PROGRAMS.md does not tell of {field}");
     }
-    eventually("calls are counted", || {
+    eventually("calls are counted, and durations are measured", || {
         let busy = client(&looking.json_line(), "busy");
-        busy["calls"]["per_second"].as_f64().is_some_and(|rate| rate > 0.0) && busy["inbox"]["size"].is_u64()
+        busy["calls"]["per_second"].as_f64().is_some_and(|rate| rate > 0.0)
+            && busy["service"]["p99_ns"].as_u64().is_some_and(|time| time > 0)
     });
     drop((busy, idle));
     server.signal(Signal::TERM);

@@ -145,6 +145,14 @@ fn head(state: &State, palette: Palette, width: u16) -> [Line<'static>; 3] {
             ),
         ],
     };
+    // Nothing was seen yet.
+    if server.pid == 0 && state.gone.is_none() {
+        return [
+            joined([Span::styled("ringpost", palette.title())], width),
+            Line::default(),
+            Line::default(),
+        ];
+    }
     let paused =
         state.paused.then(|| Span::styled(" paused ", palette.strong().add_modifier(Modifier::REVERSED)));
     let calls = vec![
