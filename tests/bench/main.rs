@@ -215,6 +215,22 @@ fn register() {
 }
 
 #[test]
+fn observe() {
+    let object = measure(&["observe", "--blocks", "2", "--rounds", "2", "--clients", "3", "--looks", "2"]);
+    for calls in rows(&object, "/calls") {
+        for field in ["looked_at", "tapped"] {
+            has(&calls[field], &BESIDE);
+        }
+        // The tap takes its copies after each block, and a block's fit into its ring.
+        has(calls, &["/block_calls", "/received"]);
+    }
+    // One CPU has no other way.
+    assert_eq!(rows(&object, "/calls").len() == 2, object["cpus"].as_u64().unwrap() > 1, "{object}");
+    has(&object["look"], &["/clients", "/ns/p50"]);
+    assert!(object["look"]["server_cpu_ms"].is_number(), "{object}");
+}
+
+#[test]
 fn tables_for_people_have_the_floor_and_the_ratio() {
     let place = Place::new();
     for arguments in [
@@ -239,6 +255,7 @@ fn tables_for_people_have_the_floor_and_the_ratio() {
         &["gaps", "--count", "2", "--blocks", "1", "--gaps", "10us"],
         &["copy", "--count", "2", "--blocks", "1", "--sizes", "64"],
         &["register", "--count", "2", "--blocks", "1"],
+        &["observe", "--blocks", "1", "--clients", "2", "--looks", "1"],
         &link::LINK,
         &ready::READY,
         &topics::TOPICS,
@@ -288,6 +305,7 @@ fn wrong_values_are_status_2() {
         &["topics", "--subscriptions", "0"],
         &["topics", "--frame", "1"],
         &["topics", "--wait", "spin"],
+        &["observe", "--looks", "0"],
         &["report"],
         &["report", "--out", socket, "--peers", "/nonexistent"],
         &["report", "--out", socket, "--earlier", "/nonexistent"],
@@ -330,6 +348,7 @@ fn the_report_has_every_part() {
         "link",
         "ready",
         "topics",
+        "observe",
         "peers",
         "method",
     ] {
@@ -359,6 +378,7 @@ fn the_report_has_every_part() {
         "link",
         "ready",
         "topics",
+        "observe",
         "peers",
     ];
     for name in parts {

@@ -17,7 +17,7 @@ use crate::ready::{self, ArmedClientsOptions};
 use crate::report::ReportOptions;
 use crate::tables::TablesOptions;
 use crate::topics;
-use crate::{clients, copy, forward, gaps, latency, register, throughput, wakeup};
+use crate::{clients, copy, forward, gaps, latency, observe, register, throughput, wakeup};
 
 /// Measures the bus on this computer, and compares it with the computer's own floor.
 ///
@@ -114,6 +114,12 @@ pub enum Command {
     /// place; the memory of a subscription, the kernel's included; and what a malicious subscriber does to
     /// others. Beside each lossy figure stands how much was received.
     Topics(Options<topics::Topics>),
+    /// What it costs to be observed
+    ///
+    /// Calls to a server whose figures somebody looks at once a second, and calls to one that is tapped,
+    /// beside the same calls to one that nobody observes, which stand in place of the floor; across two CPUs,
+    /// and between ends that sleep on one. And what a look costs the server.
+    Observe(Options<observe::Observe>),
     /// Run all measurements and write an HTML page
     ///
     /// The page needs no network. The JSON objects behind it are written to the same directory, all of them
@@ -216,6 +222,7 @@ mod tests {
             ["topics", "--parts", "all"],
             ["topics", "--frame", "1G"],
             ["report", "--peers", "x"],
+            ["observe", "--clients", "0"],
             ["tables", "--check", "x"],
         ] {
             assert!(Cli::try_parse_from(["ringpost-bench"].iter().chain(&line)).is_err(), "{line:?}");

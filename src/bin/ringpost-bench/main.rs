@@ -18,6 +18,7 @@ mod link;
 mod machine;
 mod manual;
 mod measurement;
+mod observe;
 mod one_way;
 mod page;
 mod picture;
@@ -64,6 +65,7 @@ fn dispatch(options: Cli) -> Outcome {
         Command::Link(link) => link.run(socket),
         Command::Ready(ready) => ready.run(socket),
         Command::Topics(topics) => topics.run(socket),
+        Command::Observe(observe) => observe.run(socket),
         Command::Report(report) => report::run(socket, &report),
         Command::Tables(tables) => tables::run(&tables),
         Command::Generate(generate) => generate.run::<Cli>(&manual::MANUAL, &[]),

@@ -62,7 +62,7 @@ const fn item(
 }
 
 /// All measurements, in the order of the page.
-pub const SET: [Item; 14] = [
+pub const SET: [Item; 15] = [
     item("latency", &["latency"], &["--blocks", "3", "--count", "2000"]),
     item("latency-free", &["latency", "--wait", "adaptive", "--free"], &["--blocks", "3", "--count", "2000"]),
     item("rate-10000", &["latency", "--rate", "10000"], &["--blocks", "2", "--count", "500"]),
@@ -155,6 +155,7 @@ pub const SET: [Item; 14] = [
             "5",
         ],
     ),
+    item("observe", &["observe"], &["--blocks", "2", "--rounds", "1", "--clients", "5", "--looks", "3"]),
 ];
 
 /// The names of all measurements.

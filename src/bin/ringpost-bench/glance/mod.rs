@@ -6,7 +6,7 @@ mod rest;
 mod results;
 
 pub use calls::place;
-pub use rest::topics;
+pub use rest::{observed, topics};
 
 use crate::results::Results;
 use crate::sections::read::PAIRS;
@@ -78,7 +78,7 @@ impl Part {
 }
 
 /// All of them, in the order of the page.
-pub const PARTS: [Part; 14] = [
+pub const PARTS: [Part; 15] = [
     Part::new("call", "A call", &["latency"], calls::sentence).off_page(),
     Part::new(
         "rounds",
@@ -107,6 +107,7 @@ pub const PARTS: [Part; 14] = [
     Part::new("ready", "Ends that wait in event loops", &["ready"], rest::ready),
     Part::new("ready-idle", "Clients that are armed and idle", &["ready"], rest::ready_idle),
     Part::new("topics", "Topics", &["topics"], rest::all_topics),
+    Part::new("observe", "Being observed", &["observe"], rest::all_observed),
     Part::new("polling", "Other systems: there and back", &[], peers::polling),
     Part::new("brokers", "Other systems: through a broker", &[], peers::brokers),
     Part::new("named", "Other systems: a method call by name", &[], peers::named),

@@ -246,3 +246,35 @@ pub fn topics(found: &Value) -> Option<Content> {
     ));
     Content::table(&HEADINGS, rows)
 }
+
+pub fn all_observed(results: &Results) -> Option<Content> {
+    observed(results.found("observe")?)
+}
+
+/// What it costs to be observed.
+pub fn observed(found: &Value) -> Option<Content> {
+    let mut rows = Vec::new();
+    for calls in list(found, "/calls") {
+        let how = format!("{}, {}", waiting(calls), place(calls));
+        for (field, what) in [
+            ("looked_at", "call to a server whose figures are looked at".to_string()),
+            ("tapped", format!("call to a server that is tapped; {} received", percent(calls, "/received"))),
+        ] {
+            if let Some(blocks) = calls.get(field) {
+                rows.extend(beside(&format!("{what}; {how}"), blocks, BESIDE, "to one that is not observed"));
+            }
+        }
+    }
+    if let Some(look) = found.get("look") {
+        rows.push(row(
+            &format!("a look at the figures of {} clients", whole(look, "/clients")),
+            [
+                time(look, "/ns/p50"),
+                format!("the server’s CPU time: {} ms", plain(look, "/server_cpu_ms")),
+                MISSING.into(),
+            ],
+        ));
+    }
+    let size = size(found, "/size");
+    Content::table(&[&size, HEADINGS[1], HEADINGS[2], HEADINGS[3]], rows)
+}

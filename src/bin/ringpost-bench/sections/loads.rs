@@ -6,6 +6,7 @@ use super::read::{
     MISSING, PERCENTILES, bandwidth, line, list, millions, number, numbers, paired, pairs, percentiles,
     points, ratio, row, size, spread, text, time, whole,
 };
+use crate::glance;
 use crate::page::Page;
 use crate::plot::{Axis, Plot, Scale};
 
@@ -171,4 +172,13 @@ pub fn register(page: &mut Page, found: &Value) {
         ],
     );
     page.text(&format!("Ratio of the pairs: {}.", ratio(found, "/ratio/p50")));
+}
+
+pub fn observe(page: &mut Page, found: &Value) {
+    page.text(
+        "Calls to a server whose figures somebody looks at once a second, so that it takes times of its work, and calls to one \
+         that is tapped, in turn with the same calls to a server that nobody observes. The tap takes its copies between the \
+         blocks: somewhere it needs a CPU, too.",
+    );
+    page.content(glance::observed(found));
 }

@@ -48,7 +48,7 @@ pub fn page(results: &Results) -> String {
 type Write = fn(&mut Page, &Value);
 
 /// The sections of one measurement each.
-const PARTS: [(&str, &str, Write); 10] = [
+const PARTS: [(&str, &str, Write); 11] = [
     ("wakeup", "Ends that sleep", trips::wakeup),
     ("gaps", "After idle gaps", trips::gaps),
     ("copy", "By size", trips::copy),
@@ -59,6 +59,7 @@ const PARTS: [(&str, &str, Write); 10] = [
     ("link", "Links", links::links),
     ("ready", "In event loops", ready::ready),
     ("topics", "Topics", topics::topics),
+    ("observe", "Being observed", loads::observe),
 ];
 
 fn about_machine(page: &mut Page, machine: &Machine) {
