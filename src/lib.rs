@@ -289,6 +289,9 @@ pub use self::{
 #[cfg(feature = "serde")]
 pub use self::codec::Postcard;
 
+#[cfg(feature = "metrics")]
+pub use self::server::Metrics;
+
 /// The crate whose traits the typed payloads take, version 0.8; see [`codec`].
 pub use zerocopy;
 

@@ -1193,6 +1193,24 @@ MUTANTS = [
     ("top: without a shell nothing stops it", "src/bin/ringpost/client/terminal.rs",
      "if has_shell() { let _ = kill", "if true { let _ = kill",
      process("programs", "without_a_shell_ctrl_z_does_not_stop_it")),
+    ("metrics: who keeps a place for nothing loses it", "src/bin/ringpost-server/metrics/serve.rs",
+     "connections.swap_remove(place);", "let _ = place;", process("programs", "who_asks_slowly")),
+    ("metrics: a request may not come for ever", "src/bin/ringpost-server/metrics/connection.rs",
+     "if now >= self.until { return Step::Over; }", "", process("programs", "who_says_nothing")),
+    ("metrics: a web page cannot ask", "src/bin/ringpost-server/metrics/request.rs",
+     "if local && host.is_some_and(", "if !local && host.is_some_and(", process("programs", "who_asks_slowly")),
+    ("metrics: clients that left are not told", "src/bin/ringpost-server/metrics/serve.rs",
+     "let recorder = PrometheusBuilder::new().build_recorder();",
+     "static ONE: std::sync::OnceLock<metrics_exporter_prometheus::PrometheusRecorder> = std::sync::OnceLock::new(); "
+     "let recorder = ONE.get_or_init(|| PrometheusBuilder::new().build_recorder());",
+     process("programs", "what_is_scraped")),
+    ("metrics: a Unix socket is not for all", "src/bin/ringpost-server/metrics/address.rs",
+     "const MODE: u32 = 0o660;", "const MODE: u32 = 0o666;", process("programs", "a_unix_socket_is_for")),
+    ("doctor: its status is that of the worst finding", "src/bin/ringpost/doctor/finding.rs",
+     "findings.iter().map(|finding| finding.verdict).max()", "findings.iter().map(|finding| finding.verdict).min()",
+     process("programs", "the_doctor_names")),
+    ("doctor: a server is known by its acceptor", "src/bin/ringpost/doctor/subject.rs",
+     'Some("rp-acceptor")', 'Some("acceptor")', process("programs", "the_doctor_finds")),
 ]
 
 

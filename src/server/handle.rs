@@ -192,6 +192,13 @@ impl Server {
         AccessControl { shared: Arc::downgrade(&self.shared), process: self.process.clone() }
     }
 
+    /// A handle that records the server's figures with the `metrics` facade while it runs. Does not block.
+    /// [`Metrics`](crate::Metrics) has an example.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(&self) -> super::metrics::Metrics {
+        super::metrics::Metrics { shared: Arc::downgrade(&self.shared), process: self.process.clone() }
+    }
+
     /// Waits until the server was shut down, by [`shutdown`](Self::shutdown) or a [`Stopper`], and everything
     /// of it is gone: its socket, its threads and its service, which is dropped last.
     ///

@@ -23,6 +23,8 @@ mod kicks;
 mod lifecycle;
 mod measured;
 pub(crate) mod member;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod panics;
 mod processes;
 mod questions;
@@ -55,6 +57,8 @@ pub use builder::ServerBuilder;
 pub(crate) use connections::{GREETING_TIME, MOST_ASKS, OBSERVING_TIME};
 pub use error::StartError;
 pub use handle::Server;
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub use stopper::Stopper;
 pub use summary::ServerSummary;
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub(super) struct Shared {
     pub(super) uptime: Uptime,
     pub(super) sums: Sums,
     pub(super) questions: Questions,
+    /// What metrics were recorded last.
+    #[cfg(feature = "metrics")]
+    pub(super) recorded: Mutex<super::metrics::Recorded>,
     pub(super) workers: Workers,
     /// The acceptor's thread, once it runs.
     acceptor: OnceLock<Pid>,
@@ -96,6 +99,8 @@ impl Shared {
             uptime: Uptime::begin(),
             sums: Sums::default(),
             questions: Questions::new(),
+            #[cfg(feature = "metrics")]
+            recorded: Mutex::default(),
             workers: Workers::new(),
             acceptor: OnceLock::new(),
             finished: Mutex::new(Vec::new()),

@@ -75,6 +75,7 @@ fn the_programs_run_under_their_lists() {
         let log = place.directory.path().join("log");
         let mut arguments =
             vec!["--socket", place.path.to_str().unwrap(), "--log-file", log.to_str().unwrap()];
+        arguments.extend(["--metrics", "127.0.0.1:0"]);
         arguments.extend(more);
         let mut server = start("server.json", SERVER, &arguments, "");
         eventually("it listens or ends", || server.is_over() || place.path.exists());
@@ -105,6 +106,10 @@ fn the_programs_run_under_their_lists() {
         assert_eq!(link.call_timeout(b"x", LIMIT).unwrap().payload(), b"out\n");
         let listed = client(&place, &["ls"]).well();
         assert!(String::from_utf8_lossy(&listed).contains("carol"));
+        let status = client(&place, &["status"]).well();
+        assert!(String::from_utf8_lossy(&status).contains("clients  2 of at most 1,024"), "{status:?}");
+        let doctor = client(&place, &["doctor"]);
+        assert_ne!(doctor.status, Some(2), "{doctor:?}");
         serving.signal(Signal::TERM);
         assert_eq!(run(serving).status, Some(0));
         drop((link, bob));

@@ -5,7 +5,9 @@ use super::common::{LIMIT, Place, await_server, eventually};
 use ringpost::{Client, Observer};
 use rustix::process::Signal;
 use std::fs;
-use std::os::unix::net::UnixDatagram;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 
 /// A server in its sandbox, with a socket, a configuration and a log, each in a directory of its own.
@@ -21,14 +23,18 @@ const OPEN: &str = "sandbox = true\n[log]\nlevel = \"debug\"\n";
 impl Sandboxed {
     /// `None` if the kernel has no Landlock or no filters.
     fn start(environment: &[(&str, &str)]) -> Option<Sandboxed> {
-        let mut place = Place::new();
+        Sandboxed::start_with(environment, Place::new(), "")
+    }
+
+    /// With more settings.
+    fn start_with(environment: &[(&str, &str)], mut place: Place, settings: &str) -> Option<Sandboxed> {
         let [socket, config, log] =
             ["run/bus", "etc/server.toml", "log/server.log"].map(|path| place.directory.path().join(path));
         for file in [&socket, &config, &log] {
             fs::create_dir(file.parent().unwrap()).unwrap();
         }
         place.path = socket;
-        fs::write(&config, OPEN).unwrap();
+        fs::write(&config, format!("{settings}{OPEN}")).unwrap();
         let [path, config_path, log_path] = [&place.path, &config, &log].map(|path| path.to_str().unwrap());
         let arguments = ["--socket", path, "--config", config_path, "--log-file", log_path];
         let mut server = Program::start_with(SERVER, &arguments, |command| {
@@ -135,6 +141,44 @@ fn it_reaches_nothing_else() {
     assert!(refused.to_string().contains("ermission denied"), "{refused}");
     sandboxed.use_it("alice");
 }
+
+/// It answers who scrapes its metrics, at a port and at a socket, which it removes at its end.
+#[test]
+fn it_is_scraped() {
+    let scrape = |mut stream: Box<dyn ReadWrite>| {
+        stream.write_all(b"GET /metrics/clients HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("\nringpost_client_calls_total{client=\"alice\"} "), "{answer}");
+    };
+    let client = |sandboxed: &Sandboxed| Client::register(&sandboxed.place.path, "alice").unwrap();
+    let Some(sandboxed) = Sandboxed::start_with(&[], Place::new(), "metrics = \"127.0.0.1:0\"\n") else {
+        return;
+    };
+    eventually("its log says where", || sandboxed.log().contains("/metrics\n"));
+    let log = sandboxed.log();
+    let (_, address) = log.split_once("address=http://").unwrap();
+    let _alice = client(&sandboxed);
+    scrape(Box::new(TcpStream::connect(address.split_once("/metrics\n").unwrap().0).unwrap()));
+
+    let place = Place::new();
+    let directory = place.directory.path().join("metrics");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.join("socket");
+    let settings = format!("metrics = {:?}\n", format!("unix:{}", path.to_str().unwrap()));
+    let Some(sandboxed) = Sandboxed::start_with(&[], place, &settings) else { return };
+    let alice = client(&sandboxed);
+    scrape(Box::new(UnixStream::connect(&path).unwrap()));
+    drop(alice);
+    sandboxed.server.signal(Signal::TERM);
+    let Sandboxed { server, place, .. } = sandboxed;
+    assert_eq!(server.end().status, Some(0));
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    drop(place);
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
 
 /// It tells a service manager how it is, and asks itself for the watchdog.
 #[test]

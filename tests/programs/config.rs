@@ -97,7 +97,7 @@ fn the_example_is_valid_as_it_is_and_with_all_that_it_shows() {
         assert_eq!(run(SERVER, &options).quiet(), b"valid\n");
     }
     // It shows every setting.
-    let keys = "socket max-clients ring-size max-block wait pin sandbox format file rotate keep level users groups acts what names \
+    let keys = "socket max-clients ring-size max-block wait pin sandbox metrics format file rotate keep level users groups acts what names \
                 asking clients ring-bytes spinning registrations links topics subscriptions";
     for key in keys.split(' ') {
         assert!(all.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is missing");

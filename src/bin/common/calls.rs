@@ -229,6 +229,7 @@ pub const PROGRAM: &[Call] = calls! {
 pub const LOAD: &[Call] = calls! {
     execve SYS_execve;
     faccessat SYS_faccessat;
+    getsockname SYS_getsockname;
     landlock_add_rule SYS_landlock_add_rule;
     landlock_create_ruleset SYS_landlock_create_ruleset;
     landlock_restrict_self SYS_landlock_restrict_self;

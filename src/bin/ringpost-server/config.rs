@@ -52,6 +52,7 @@ impl Config {
             wait: file.value("wait", |text| text.parse())?,
             pin: file.value("pin", cpu)?,
             sandbox: file.flag("sandbox")?.unwrap_or_default(),
+            metrics: file.value("metrics", |text| text.parse())?,
             log: log(file.table("log")?)?,
             ..Options::default()
         };
@@ -145,6 +146,7 @@ mod tests {
             wait = "park"
             pin = 0
             sandbox = true
+            metrics = "127.0.0.1:9464"
             [log]
             format = "json"
             file = "/var/log/bus"
@@ -181,6 +183,7 @@ mod tests {
             wait: Some(WaitStrategy::Park),
             pin: Some(0),
             sandbox: true,
+            metrics: Some("127.0.0.1:9464".parse().unwrap()),
             allow_user: vec![0, 1000],
             allow_group: vec![0],
             quota: vec![Quota::Clients(5), Quota::RingBytes(1 << 20)],
@@ -204,6 +207,7 @@ mod tests {
             ("max-clients = 0", "max-clients: give a number from 1 to 65536"),
             ("wait = \"sleep\"", "wait: "),
             ("ring-size = -1", "ring-size: give a number of bytes"),
+            ("metrics = \"0.0.0.0:9464\"", "metrics: 0.0.0.0 can be reached from other computers"),
             ("socket = \"bus\"", "\"bus\" is not an absolute path"),
             ("[log]\nlevel = \"loud\"", "line 2: log.level: there is no level \"loud\""),
             ("[log]\nkeep = 0", "log.keep: give a number from 1 to 999"),

@@ -1,4 +1,4 @@
-//! The files beside a server: its socket and the lock of it.
+//! The files beside a server: its socket, the lock of it, and the socket of its metrics.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,28 @@ pub fn lock_of(path: &Path) -> PathBuf {
 pub struct Files(Vec<((u64, u64), PathBuf)>);
 
 impl Files {
-    /// Those that are there now.
-    pub fn of(socket: &Path) -> Files {
+    /// Those of them that are there now.
+    pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Files {
         let found = |path: PathBuf| inode_of(&path).map(|inode| (inode, path));
-        Files([socket.to_owned(), lock_of(socket)].into_iter().filter_map(found).collect())
+        Files(paths.into_iter().filter_map(found).collect())
     }
 
     /// Removes them, unless others are there by now.
-    pub fn remove(self) {
-        for (inode, path) in self.0 {
-            if inode_of(&path) == Some(inode) {
+    pub fn remove(&self) {
+        for (inode, path) in &self.0 {
+            if inode_of(path) == Some(*inode) {
                 let _ = std::fs::remove_file(path);
             }
         }
+    }
+}
+
+/// Removes files when it is dropped.
+pub struct Removed(pub Files);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        self.0.remove();
     }
 }
 

@@ -8,6 +8,7 @@ mod end;
 mod files;
 mod log;
 mod manual;
+mod metrics;
 mod operator;
 mod options;
 mod quotas;
@@ -26,7 +27,8 @@ use ringpost::{ListenError, Server, StartError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use cli::{Cli, Command};
-use files::Files;
+use files::{Files, Removed, lock_of};
+use metrics::Scraped;
 use operator::Operator;
 use ready::Ready;
 use ringpost::cli::child;
@@ -65,9 +67,14 @@ fn run(mut cli: Cli) -> Outcome {
 /// Serves until a signal ends it.
 fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -> Outcome {
     let sandboxed = settings.options.sandbox;
+    // A sandbox does not allow to listen at a port.
+    let scraped = settings.options.metrics.as_ref().map(Scraped::at).transpose()?;
+    let metrics = settings.options.metrics.as_ref().and_then(|address| address.file().cloned());
+    let _removed = Removed(Files::of(metrics.clone()));
     if sandboxed {
         let (log, config) = (settings.options.log.log_file.as_deref(), cli.config.as_deref());
-        sandbox::limit_files(&sandbox::Files { socket: &settings.socket, log, config })?;
+        let metrics = metrics.as_deref();
+        sandbox::limit_files(&sandbox::Files { socket: &settings.socket, log, config, metrics })?;
     }
     let caught = signals::catch()?;
     raise_descriptor_limit();
@@ -96,10 +103,9 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
         told.stopping();
         stopper.shutdown();
     });
-    if has_files {
-        let files = Files::of(&settings.socket);
-        interrupt.at_last(move || files.remove());
-    }
+    let own = has_files.then(|| [settings.socket.clone(), lock_of(&settings.socket)]);
+    let files = Files::of(own.into_iter().flatten().chain(metrics));
+    interrupt.at_last(move || files.remove());
     if sandboxed && let Err(failure) = sandbox::limit_calls() {
         log.finish();
         return Err(failure);
@@ -120,6 +126,10 @@ fn serve(cli: Cli, settings: &Settings, passed: Option<OwnedFd>, ready: Ready) -
             pid = std::process::id(),
             version = env!("CARGO_PKG_VERSION"),
         );
+    }
+    if let Some(scraped) = scraped {
+        tracing::info!(target: "ringpost", event = "metrics", address = %scraped.address());
+        scraped.serve(server.metrics())?;
     }
     ready.tell();
     manager.ready(&settings.socket)?;

@@ -3,6 +3,7 @@
 use ringpost::{Access, Rule, WaitStrategy};
 
 use crate::log::LogOptions;
+use crate::metrics::Address;
 use crate::quotas::{Quota, quota};
 use ringpost::cli::accounts::{group, user};
 use ringpost::cli::args::bytes;
@@ -51,6 +52,11 @@ pub struct Options {
     #[arg(long)]
     pub sandbox: bool,
 
+    /// Serve metrics over HTTP, for Prometheus: at ADDRESS:PORT of this computer, such as 127.0.0.1:9464, or
+    /// at the socket unix:PATH. Whoever reaches it is told; public:ADDRESS:PORT lets other computers do so
+    #[arg(long, value_name = "WHERE")]
+    pub metrics: Option<Address>,
+
     /// What is open to some clients only. Only the configuration can say that.
     #[arg(skip)]
     pub rules: Vec<Rule>,
@@ -92,6 +98,7 @@ impl Options {
             // The last one of a name counts.
             quota: both(file.quota, self.quota),
             sandbox: self.sandbox || file.sandbox,
+            metrics: self.metrics.or(file.metrics),
             rules: both(file.rules, self.rules),
             log,
         }
@@ -119,6 +126,7 @@ impl Options {
             ("wait", self.wait != others.wait),
             ("pin", self.pin != others.pin),
             ("sandbox", self.sandbox != others.sandbox),
+            ("metrics", self.metrics != others.metrics),
             ("log.format", log.log_format != other_log.log_format),
             ("log.file", log.log_file != other_log.log_file),
             ("log.rotate", log.log_rotate != other_log.log_rotate),

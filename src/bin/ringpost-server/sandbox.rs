@@ -31,6 +31,8 @@ pub struct Files<'a> {
     pub socket: &'a Path,
     pub log: Option<&'a Path>,
     pub config: Option<&'a Path>,
+    /// The socket of the metrics, which is there already, and is removed at the end.
+    pub metrics: Option<&'a Path>,
 }
 
 /// From now on this thread, and those that it starts, reach only these files and what they need to make anew,
@@ -82,6 +84,9 @@ fn restrict(files: &Files<'_>) -> Result<RulesetStatus, RulesetError> {
     }
     for directory in files.log.into_iter().flat_map(directories) {
         rules = allow(rules, &directory, write)?;
+    }
+    for directory in files.metrics.into_iter().flat_map(directories) {
+        rules = allow(rules, &directory, AccessFs::RemoveFile.into())?;
     }
     for directory in files.config.into_iter().flat_map(directories) {
         rules = allow(rules, &directory, read)?;
@@ -222,14 +227,15 @@ mod tests {
         apart(|| {
             let directory = TempDir::new().unwrap();
             let at = |path: &str| directory.path().join(path);
-            for inner in ["socket", "log", "config", "other", "linked"] {
+            for inner in ["socket", "log", "config", "metrics", "other", "linked"] {
                 fs::create_dir(at(inner)).unwrap();
                 fs::write(at(inner).join("file"), b"x").unwrap();
             }
             let (socket, log) = (at("socket/bus"), at("log/link"));
             std::os::unix::fs::symlink(at("linked/file"), &log).unwrap();
-            let config = at("config/file");
-            let files = Files { socket: &socket, log: Some(&log), config: Some(&config) };
+            let (config, metrics) = (at("config/file"), at("metrics/file"));
+            let files =
+                Files { socket: &socket, log: Some(&log), config: Some(&config), metrics: Some(&metrics) };
             if let Err(failure) = limit_files(&files) {
                 return eprintln!("skipped: {failure:?}");
             }
@@ -245,6 +251,8 @@ mod tests {
                 assert!(fs::read(readable).is_ok(), "{readable}");
             }
             let denied = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
+            assert!(fs::write(&metrics, b"y").is_err_and(denied));
+            fs::remove_file(&metrics).unwrap();
             assert!(fs::read(at("other/file")).is_err_and(denied));
             assert!(fs::write(&config, b"y").is_err_and(denied));
             assert!(fs::remove_file(&config).is_err_and(denied));

@@ -7,6 +7,7 @@ use ringpost::{Server, ServerBuilder};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::files::lock_of;
+use crate::metrics::Address;
 use crate::options::Options;
 use crate::supervise;
 use ringpost::cli::args::SocketOption;
@@ -39,7 +40,7 @@ impl Settings {
 
     /// Checks settings that depend on each other or on this computer.
     fn check(&self) -> Outcome {
-        let Options { allow_user, allow_group, pin, log, .. } = &self.options;
+        let Options { allow_user, allow_group, pin, log, metrics, .. } = &self.options;
         if self.is_default_path && !(allow_user.is_empty() && allow_group.is_empty()) {
             return Err(Failure::usage(
                 "--allow-user, --allow-group and [access] in the configuration need --socket PATH, in a directory that the \
@@ -62,6 +63,20 @@ impl Settings {
                     return Err(Failure::usage(format!(
                         "--log-file {}: this is the path of the {what}; choose another one for the log",
                         log.display()
+                    )));
+                }
+            }
+        }
+        if let Some(metrics) = metrics.as_ref().and_then(Address::file) {
+            let lock = lock_of(&self.socket);
+            let log = log.log_file.as_ref().map(|log| ("log", log));
+            for (what, path) in
+                [("socket", &self.socket), ("socket's lock file", &lock)].into_iter().chain(log)
+            {
+                if place(metrics) == place(path) {
+                    return Err(Failure::usage(format!(
+                        "--metrics unix:{}: this is the path of the {what}; choose another one for the metrics",
+                        metrics.display()
                     )));
                 }
             }
@@ -107,7 +122,7 @@ mod tests {
     use clap::Parser;
 
     #[test]
-    fn the_log_file_must_not_be_the_socket_or_its_lock_file() {
+    fn the_paths_of_log_socket_and_metrics_must_differ() {
         let load = |log: &str| {
             Settings::load(&Cli::parse_from(["ringpost-server", "--socket", "bus", "--log-file", log]))
         };
@@ -115,5 +130,14 @@ mod tests {
             assert!(load(log).is_err(), "{log}");
         }
         assert!(load("bus.log").is_ok());
+        let load = |metrics: &str| {
+            let line =
+                ["ringpost-server", "--socket", "/x/bus", "--log-file", "/x/log", "--metrics", metrics];
+            Settings::load(&Cli::parse_from(line))
+        };
+        for metrics in ["unix:/x/bus", "unix:/x/./bus.lock", "unix:/x/log"] {
+            assert!(load(metrics).is_err(), "{metrics}");
+        }
+        assert!(load("unix:/x/metrics").is_ok());
     }
 }

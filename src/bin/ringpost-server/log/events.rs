@@ -15,6 +15,7 @@ const EVENTS: &[(&str, &str, &str, &str)] = &[
     ("introduction", "debug", "from from_key to refusal", "a client asked for a link to another"),
     ("topic", "debug", "topic name key change refusal", "a topic was published, refused or ended"),
     ("call", "trace", "name key bytes_in bytes_out", "a call to the server's service was answered"),
+    ("metrics", "info", "address", "metrics can be scraped there"),
     ("control", "info", "command pid uid error", "an operator gave a command, such as `ringpost reload`"),
     ("reload", "info", "rules users groups restart", "log and access rules were loaded anew"),
     ("not_reloaded", "error", "error", "log or configuration could not be loaded anew; all is as before"),

@@ -7,7 +7,7 @@ use ringpost::cli::lacks::Refused;
 
 pub fn check(tree: &Tree, subject: &Subject) -> Vec<Finding> {
     vec![
-        calls(tree, ringpost::cli::lacks::refused()),
+        calls(tree, &ringpost::cli::lacks::refused()),
         users(tree, subject),
         memory_files(tree),
         huge_pages(tree),
@@ -17,32 +17,23 @@ pub fn check(tree: &Tree, subject: &Subject) -> Vec<Finding> {
 
 /// Which calls this process is refused. Those that a server in a container of its own is refused, it says in
 /// its log.
-fn calls(tree: &Tree, refused: Result<Vec<Refused>, String>) -> Finding {
+fn calls(tree: &Tree, refused: &[Refused]) -> Finding {
     let check = "system calls";
+    if refused.is_empty() {
+        return Finding::ok(check, "none is refused here");
+    }
     let kernel = tree.read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let by = match tree.field("/proc/self/status", "Seccomp").as_deref() {
         Some("0") => format!("the kernel (Linux {kernel})"),
         _ => format!("a filter of system calls, or the kernel (Linux {kernel})"),
     };
-    match refused {
-        Err(why) => Finding::problem(
-            check,
-            why,
-            format!("Ringpost cannot do without it. It was {by}."),
-            "allow it in the container's filter: docs/CONTAINERS.md has lists that suffice",
-        ),
-        Ok(refused) if refused.is_empty() => Finding::ok(check, "none is refused here"),
-        Ok(refused) => {
-            let list =
-                |of: &dyn Fn(&Refused) -> String| refused.iter().map(of).collect::<Vec<_>>().join("; ");
-            Finding::warning(
-                check,
-                format!("refused by {by}: {}", list(&|one| format!("{} ({})", one.call, one.error))),
-                format!("In place of that, who is refused it {}.", list(&|one| one.instead.to_owned())),
-                "allow it in the container's filter: docs/CONTAINERS.md has lists that suffice; else a newer kernel",
-            )
-        }
-    }
+    let list = |of: &dyn Fn(&Refused) -> String| refused.iter().map(of).collect::<Vec<_>>().join("; ");
+    Finding::warning(
+        check,
+        format!("refused by {by}: {}", list(&|one| format!("{} ({})", one.call, one.error))),
+        format!("In place of that, who is refused it {}.", list(&|one| one.instead.to_owned())),
+        "allow it in the container's filter: docs/CONTAINERS.md has lists that suffice; else a newer kernel",
+    )
 }
 
 fn users(tree: &Tree, subject: &Subject) -> Finding {
@@ -130,18 +121,16 @@ mod tests {
     fn refused_calls_are_told_with_what_is_done_instead() {
         let (tree, _directory) =
             tree(&[("proc/self/status", "Seccomp:\t2\n"), ("proc/sys/kernel/osrelease", "5.10.0\n")]);
-        assert_eq!(calls(&tree, Ok(vec![])).verdict, Verdict::Ok);
-        let error = || io::Error::from_raw_os_error(1);
-        let refused = Refused { call: "futex_waitv", error: error(), instead: "sleeps in slices" };
-        let some = calls(&tree, Ok(vec![refused]));
+        assert_eq!(calls(&tree, &[]).verdict, Verdict::Ok);
+        let error = io::Error::from_raw_os_error(1);
+        let refused = Refused { call: "futex_waitv", error, instead: "sleeps in slices" };
+        let some = calls(&tree, &[refused]);
         assert_eq!(some.verdict, Verdict::Warning);
         assert!(
             some.found.contains("a filter") && some.found.contains("futex_waitv (Operation not"),
             "{some:?}"
         );
         assert!(some.found.contains("Linux 5.10.0") && some.means.contains("sleeps in slices"), "{some:?}");
-        let none = calls(&tree, Err("memfd_create is refused: x".into()));
-        assert_eq!((none.verdict, none.mend.contains("docs/CONTAINERS.md")), (Verdict::Problem, true));
     }
 
     #[test]
