@@ -54,10 +54,14 @@ impl Tally {
         self.tell(Samples { taken: samples, taken_bytes: bytes, missed, ..Samples::default() });
     }
 
-    /// Tells what a writer did.
-    pub(super) fn tell_published(&mut self) {
-        let Tally { samples, bytes, .. } = *self;
-        self.tell(Samples { published: samples, published_bytes: bytes, ..Samples::default() });
+    /// Counts what a writer did up to here, and tells it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn published(tally: &mut Option<Box<Tally>>, sequence: u64, position: u64) {
+        let Some(tally) = tally else { return };
+        tally.count(sequence, position);
+        let Tally { samples, bytes, .. } = **tally;
+        tally.tell(Samples { published: samples, published_bytes: bytes, ..Samples::default() });
     }
 
     fn tell(&mut self, done: Samples) {

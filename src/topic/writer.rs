@@ -126,13 +126,8 @@ impl Writer {
     }
 
     /// Counts what was published so far.
-    #[cold]
-    #[inline(never)]
     fn tally_up(&mut self) {
-        if let Some(tally) = &mut self.tally {
-            tally.count(self.sequence, self.position);
-            tally.tell_published();
-        }
+        Tally::published(&mut self.tally, self.sequence, self.position);
     }
 
     /// The sequence of the next sample.
@@ -303,10 +298,10 @@ impl Writer {
         if !self.always_fences {
             fence(Ordering::SeqCst);
         }
-        let mut woken = false;
         for attached in &self.sleepers {
             if attached.page.looks_parked() {
-                woken = true;
+                // Here, because a wake takes long anyway.
+                Tally::published(&mut self.tally, self.sequence, self.position);
                 failpoint!("sample.waking", [topic, server], seldom);
                 if attached.page.has_left() {
                     self.audience.leave(attached.id);
@@ -314,9 +309,6 @@ impl Writer {
                     self.audience.evict(attached, State::BrokeRules);
                 }
             }
-        }
-        if woken {
-            self.tally_up();
         }
     }
 
