@@ -79,6 +79,10 @@ impl Address {
                 io::ErrorKind::AddrInUse => "choose another one, or end the program that listens there",
                 io::ErrorKind::PermissionDenied => "choose one that this user may use",
                 io::ErrorKind::NotFound => "make its directory first, or choose another path",
+                // As in the units for systemd.
+                _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    "this process may have no sockets for the network: use unix:PATH"
+                }
                 io::ErrorKind::AddrNotAvailable => "choose an address of this computer",
                 _ => "choose another one",
             };
