@@ -44,8 +44,8 @@ pub fn sentence(results: &Results) -> Option<Content> {
     let times = format!("{ratio:.1}");
     (ratio > 0.0 && floor > 0.0).then(|| {
         Content::Text(format!(
-            "A {}-byte call through the server and back, with both ends polling, takes {times} times as long as the physical floor: \
-             two bare words between two processes, about {} on the machine that we measured.",
+            "A {}-byte call through the server and back, with both ends polling, takes {times} times as long as its floor: two \
+             bare words that two processes pass to and fro, about {} on the machine that we measured.",
             number(found, "/size"),
             nanoseconds(floor),
         ))
