@@ -227,7 +227,6 @@ impl Calls {
     }
 
     /// The response to the oldest submitted call, if it was kept. An error if there is none to come.
-    #[inline(always)]
     fn kept_response(&mut self) -> Result<Option<Status>, CallError> {
         if self.outstanding() == 0 {
             return Err(CallError::NothingOutstanding);
