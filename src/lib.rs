@@ -152,7 +152,7 @@
 //!
 //! A server reports [`tracing`] events with the target `ringpost`. The field `event` has their kind. Clients
 //! report `fall_back` alone, on the thread that registers or publishes. Without a subscriber, the only cost
-//! is one load of a word for each message and call.
+//! is one load of a word for each drain of up to 64 requests.
 //!
 //! | event | level | fields | when |
 //! | --- | --- | --- | --- |
