@@ -298,10 +298,17 @@ impl Writer {
         if !self.always_fences {
             fence(Ordering::SeqCst);
         }
+        if self.sleepers.iter().any(|attached| attached.page.looks_parked()) {
+            self.wake_parked();
+        }
+    }
+
+    /// Apart from the look, which needs few registers.
+    #[cold]
+    #[inline(never)]
+    fn wake_parked(&mut self) {
         for attached in &self.sleepers {
             if attached.page.looks_parked() {
-                // Here, because a wake takes long anyway.
-                Tally::published(&mut self.tally, self.sequence, self.position);
                 failpoint!("sample.waking", [topic, server], seldom);
                 if attached.page.has_left() {
                     self.audience.leave(attached.id);
@@ -310,6 +317,7 @@ impl Writer {
                 }
             }
         }
+        self.tally_up();
     }
 
     // ---- the audience
