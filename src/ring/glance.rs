@@ -101,6 +101,7 @@ mod tests {
                 glance.ring.word64::<HEAD>().store(head, Ordering::Relaxed);
                 (0..4).for_each(|line| glance.ring.header(64 * line).store(word, Ordering::Relaxed));
                 assert!(used(&glance, None, 99) <= 256 && used(&glance, Some(7), 99) <= 256);
+                assert!(used(&glance, Some(1 << 41), 99) <= 256);
             }
         }
     }

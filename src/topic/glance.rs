@@ -163,6 +163,11 @@ mod tests {
                 assert!(samples <= bytes / LINE as u64, "{last:#x} {other:#x}");
             }
         }
+        // All goes together, but for a sequence that nobody can have reached.
+        let record = crate::ring::layout::data_header(64, 8);
+        let words = [(LAST, 65), (entry, 65), (sequence, 1000), (FIRST, 1), (NEW, 0), (DATA + 64, record)];
+        words.iter().for_each(|(at, value)| view.word64(*at).store(*value, Ordering::Relaxed));
+        assert_eq!(published(&descriptor, &shape), Ok(Published::default()));
         let (pipe, _other) = std::io::pipe().unwrap();
         assert_eq!(published(&pipe, &shape), Err(Errno::SPIPE));
     }
